@@ -1,0 +1,43 @@
+"""Forward passes of recurrent networks, in NumPy.
+
+>>> import rnncli
+>>> network = rnncli.seeded(input_size=1, hidden_size=4, seed=1)
+>>> rnncli.run(network, [[1], [2], [3]]).h_n.shape
+(4,)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnncli.forward import States, run
+    from rnncli.initializers import seeded
+    from rnncli.network import Network, Weights
+
+__version__ = "0.1.0"
+__all__ = ["Network", "States", "Weights", "__version__", "run", "seeded"]
+
+_ROOMS = {
+    "Network": "network",
+    "Weights": "network",
+    "States": "forward",
+    "run": "forward",
+    "seeded": "initializers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for.
+
+    NumPy takes most of a short run's start. Loading it here would put it
+    before the command's own handling of Ctrl-C, which then could end in a
+    traceback.
+    """
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'rnncli' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"rnncli.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""How a command ends: its exit code, and one line that says why."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
+
+from rnncli.forward import NotFiniteError
+
+RUN_FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """An error shown as one line on standard error."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(" ".join(message.split()))
+        self.exit_code = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line, if standard error is still open."""
+        with suppress(OSError):
+            super().show(file)
+
+
+@contextmanager
+def endings() -> Iterator[None]:
+    """Turn whatever ends a command into its exit code and message."""
+    try:
+        yield
+    except NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise Failure(_usage_message(error), BAD_INPUT) from error
+    except NotFiniteError as error:
+        raise Failure(str(error), RUN_FAILED) from error
+    except ValueError as error:
+        raise Failure(str(error), BAD_INPUT) from error
+    except BrokenPipeError:
+        _abandon_stdout()
+        raise Exit(0) from None
+    except OSError as error:
+        _abandon_stdout()
+        place = f"{error.filename}: " if error.filename else "standard output: "
+        raise Failure(f"{place}{error.strerror or error}", RUN_FAILED) from error
+    except MemoryError as error:
+        raise Failure("not enough memory", RUN_FAILED) from error
+    except (KeyboardInterrupt, click.Abort):
+        raise Exit(INTERRUPTED) from None
+
+
+def _usage_message(error: click.UsageError) -> str:
+    """Say what is wrong, and where the way out is described."""
+    command = error.ctx.command_path if error.ctx else "rnn"
+    return f"{error.format_message().rstrip('.')} (see '{command} --help')"
+
+
+def _abandon_stdout() -> None:
+    """Let Python's own last flush of standard output go nowhere.
+
+    What is still buffered failed to be written once; failing again while
+    the interpreter ends would print a second message.
+    """
+    with suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,206 @@
+"""The options, in groups that commands share."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from rnncli.cli.help import Option
+from rnncli.cli.values import Columns, Delimiter
+from rnncli.initializers import INITIALIZERS, SEED_MAX
+from rnncli.precision import PRECISIONS
+from rnncli.readers import FIRST_ROW
+from rnncli.unroll import UNROLLS
+from rnncli.writers import WRITERS
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Values = TypeVar("Values", bound=tuple[Any, ...])
+
+
+class InputOptions(NamedTuple):
+    """Where the input is, and how it is laid out."""
+
+    files: tuple[str, ...]
+    seq: str | None
+    columns: tuple[str, ...]
+    delimiter: str | None
+    first_row: str
+
+
+class NetworkOptions(NamedTuple):
+    """Which network it is."""
+
+    hidden: int
+    seed: int
+    init: str
+
+
+class OutputOptions(NamedTuple):
+    """Where the result goes, and in which form."""
+
+    output: str | None
+    format: str | None
+    json: bool
+    digits: int | None
+    no_header: bool
+    last: bool
+    all_steps: bool
+
+
+def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
+    """Take the values of one group out of all that a command was given."""
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    return kind(**{field: given[field] for field in fields})
+
+
+def _group(*parameters: Decorator) -> Decorator:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for parameter in reversed(parameters):
+            command = parameter(command)
+        return command
+
+    return add
+
+
+def _option(section: str, *names: str, **attributes: Any) -> Decorator:
+    return click.option(*names, cls=Option, section=section, **attributes)
+
+
+input_options = _group(
+    click.argument("files", nargs=-1, metavar="[FILE]"),
+    _option(
+        "Input",
+        "--seq",
+        metavar="STEPS",
+        help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
+        "or a JSON array.",
+    ),
+    _option(
+        "Input",
+        "--columns",
+        type=Columns(),
+        default=(),
+        help="Columns to read, in this order: header names or numbers from 1, separated by "
+        "commas. All by default.",
+    ),
+    _option(
+        "Input",
+        "--delimiter",
+        type=Delimiter(),
+        help="What separates the cells: one character, or comma, tab, semicolon, space, pipe. "
+        "By default comma, tab or semicolon, told from the first line.",
+    ),
+    _option(
+        "Input",
+        "--first-row",
+        type=click.Choice(FIRST_ROW),
+        default="auto",
+        show_default=True,
+        help="Whether the first row is a header. auto: it is if --columns names a column, or "
+        "if a cell to be read in it is a word.",
+    ),
+)
+
+network_options = _group(
+    _option(
+        "Network",
+        "--hidden",
+        type=click.IntRange(min=1),
+        metavar="H",
+        required=True,
+        help="Number of hidden units.",
+    ),
+    _option(
+        "Network",
+        "--seed",
+        type=click.IntRange(0, SEED_MAX),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help=f"Seed that the weights are drawn from, 0 to {SEED_MAX}.",
+    ),
+    _option(
+        "Network",
+        "--init",
+        type=click.Choice(list(INITIALIZERS)),
+        default="tensorflow",
+        show_default=True,
+        help="Whose weights. tensorflow: tf.random.normal after tf.random.set_seed(N), "
+        "for W_xh, then W_hh; b_h is zero.",
+    ),
+)
+
+inputs_option = _option(
+    "Input",
+    "--inputs",
+    type=click.IntRange(min=1),
+    metavar="I",
+    default=1,
+    show_default=True,
+    help="Number of input features.",
+)
+
+h0_option = _option(
+    "Network",
+    "--h0",
+    metavar="STATE",
+    help="Hidden state before the first step: H numbers, separated by commas. Zeros by default.",
+)
+
+computation_options = _group(
+    _option(
+        "Computation",
+        "--precision",
+        type=click.Choice(list(PRECISIONS)),
+        default="float32",
+        show_default=True,
+        help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
+        "float32, as GPUs and TPUs do.",
+    ),
+    _option(
+        "Computation",
+        "--unroll",
+        type=click.Choice(["auto", *UNROLLS]),
+        default="auto",
+        show_default=True,
+        help="How the steps are computed. stepwise: two products a step, the reference. fused: "
+        "one product a step. projected: all inputs in one product first. auto: the fastest "
+        "measured for the size.",
+    ),
+)
+
+json_option = _option("Output", "--json", is_flag=True, help="Write one JSON document.")
+
+result_options = _group(
+    _option(
+        "Output",
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write to a file, which is replaced once all is written. Its extension decides "
+        "the format if no option does.",
+    ),
+    _option(
+        "Output",
+        "--format",
+        type=click.Choice(list(WRITERS)),
+        help="By default the extension's of -o, else a table.",
+    ),
+    json_option,
+    _option("Output", "--last", is_flag=True, help="Write the final state only."),
+    _option(
+        "Output",
+        "--all-steps",
+        is_flag=True,
+        help="Show every step of a long sequence in the table. Other formats always have all.",
+    ),
+    _option(
+        "Output",
+        "--digits",
+        type=click.IntRange(0, 20),
+        metavar="N",
+        help="Round to N digits after the point. By default numbers have as many digits as "
+        "read back to the same float.",
+    ),
+    _option("Output", "--no-header", is_flag=True, help="Leave out the first line of CSV."),
+)

@@ -1,0 +1,132 @@
+"""From the values of options to what they name: an input, a network, a format, a destination."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import click
+import numpy as np
+
+from rnncli.cli.options import InputOptions, NetworkOptions, OutputOptions
+from rnncli.initializers import seeded
+from rnncli.network import Network, weight_count
+from rnncli.readers import STDIN, Input, Layout, read_file, read_inline
+from rnncli.replacing import replacing
+from rnncli.writers import EXTENSIONS, Style
+
+_GIB = 2**30
+
+
+def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
+    """Open the one input there is.
+
+    Raises
+    ------
+    click.UsageError
+        There is none, or more than one.
+    ValueError
+        It cannot be read.
+    """
+    inputs = [*(["--seq"] if options.seq is not None else []), *options.files]
+    if len(inputs) > 1:
+        raise click.UsageError(f"two inputs, {inputs[0]} and {inputs[1]}: give one")
+    if options.seq is None:
+        path = options.files[0] if options.files else _piped()
+        return read_file(path, Layout(dtype, options.columns, options.delimiter, options.first_row))
+    if options.columns or options.delimiter or options.first_row != "auto":
+        raise click.UsageError(
+            "--columns, --delimiter and --first-row are for files, not for --seq"
+        )
+    return read_inline(options.seq, dtype)
+
+
+def _piped() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise click.UsageError("no input: give a FILE or --seq 1,2,3, or pipe CSV text in")
+    return STDIN
+
+
+def build_network(options: NetworkOptions, input_size: int, bytes_a_weight: int = 4) -> Network:
+    """Draw the network, if this machine can hold it.
+
+    Raises
+    ------
+    ValueError
+        Its weights would take more than half of the physical memory.
+    """
+    needed = weight_count(input_size, options.hidden) * bytes_a_weight
+    memory = _physical_memory()
+    if memory is not None and needed > memory / 2:
+        raise ValueError(
+            f"--hidden {options.hidden}: the weights would take {needed / _GIB:,.1f} GiB, over half "
+            f"of this machine's {memory / _GIB:,.1f} GiB of memory; take fewer hidden units"
+        )
+    return seeded(input_size, options.hidden, options.seed, options.init)
+
+
+def _physical_memory() -> int | None:
+    """Bytes of memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def choose_format(options: OutputOptions) -> str:
+    """Name the format: by option, else by the extension of the file, else a table.
+
+    Raises
+    ------
+    click.UsageError
+        Options contradict each other.
+    """
+    if options.json and options.format not in (None, "json"):
+        raise click.UsageError(f"--json and --format {options.format}: give one")
+    chosen = "json" if options.json else options.format or _format_of_file(options.output)
+    if options.no_header and chosen != "csv":
+        raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
+    if options.digits is not None and chosen == "npy":
+        raise click.UsageError("--digits is for text, the format is npy")
+    if chosen == "npy" and options.output is None and sys.stdout is not None and sys.stdout.isatty():
+        raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
+    return chosen
+
+
+def _format_of_file(path: str | None) -> str:
+    extension = os.path.splitext(path or "")[1].lower()
+    if extension not in EXTENSIONS:
+        known = ", ".join(name for name in EXTENSIONS if name)
+        raise click.UsageError(
+            f"-o {path}: no format has the extension {extension!r} (known: {known}): give --format"
+        )
+    return EXTENSIONS[extension]
+
+
+def style_of(options: OutputOptions) -> Style:
+    """How the writer is to write."""
+    return Style(options.digits, not options.no_header, options.last, options.all_steps)
+
+
+@contextmanager
+def destination(path: str | None) -> Iterator[TextIO]:
+    """Open what the result is written to: a file, or standard output.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    if path is not None and path != "-":
+        with replacing(path) as file:
+            yield file
+        return
+    if sys.stdout is None:
+        raise OSError("closed")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield sys.stdout
+    finally:
+        sys.stdout.flush()

@@ -1,0 +1,80 @@
+"""When two results are equal: the error of each step, and the distance of whole runs.
+
+Networks that do not forget amplify rounding, so that two right programs
+end far apart. Each single step can still be judged: it is taken from the
+states that the same output gives for the step before.
+"""
+
+import numpy as np
+
+from rnncli import reference
+from rnncli.network import Floats, Weights
+from rnncli.precision import PRECISIONS
+
+
+def step_errors(
+    weights: Weights, x: Floats, h0: Floats, h: Floats, precision: str = "float32"
+) -> Floats:
+    """Error of every state as a share of what rounding explains.
+
+    Row h_t is compared with one float64 step from x_t and the h_{t-1} of the
+    same output. The bound is that of a sum of I + H + 1 products in any
+    order, each operation off by half a unit of the last place (Higham
+    (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1),
+    doubled, and a few units for tanh::
+
+        (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|) + 4 eps
+
+    Parameters
+    ----------
+    weights : Weights
+    x : array, shape (T, I)
+    h0 : array, shape (H,)
+    h : array, shape (T, H)
+        The output to judge.
+    precision : str
+        What it was computed in: eps, and the rounding of operands.
+
+    Returns
+    -------
+    array of float64, shape (T, H)
+        Up to 1 is right; infinite where `h` is not finite.
+    """
+    before = np.concatenate([h0[None], h[:-1]])  # (T, H): h_{t-1}
+    expected = reference.step(weights, x, before, precision)
+    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in weights)
+    terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
+    eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
+    bound = (len(W_xh) + len(W_hh) + 4) * eps * terms + 4 * eps
+    share = np.abs(h - expected) / bound
+    return np.where(np.isfinite(share), share, np.inf)
+
+
+def difference(a: Floats, b: Floats) -> float:
+    """Largest distance of two runs, relative to max(1, |b|); infinite if not finite.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"cannot compare shapes {a.shape} and {b.shape}")
+    relative = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    return float(np.where(np.isfinite(relative), relative, np.inf).max(initial=0.0))
+
+
+def forgets(weights: Weights) -> bool:
+    """Tell whether whole runs can be compared: each step shrinks what differed before it.
+
+    True where the spectral norm of ``W_hh`` is at most 0.9, tanh having
+    slope 1 at most.
+    """
+    return bool(np.linalg.norm(weights.W_hh.astype(np.float64), 2) <= 0.9)
+
+
+def run_tolerance(hidden_size: int, precision: str) -> float:
+    """Largest `difference` of two right runs of a network that forgets."""
+    if precision == "float64":
+        return 1e-14
+    return 1e-6 if hidden_size < 256 else 2e-6

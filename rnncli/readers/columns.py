@@ -1,0 +1,62 @@
+"""Which columns of an input are its features."""
+
+from collections.abc import Sequence
+
+
+def choose(name: str, wanted: Sequence[str], width: int, header: Sequence[str] | None) -> list[int]:
+    """Positions, from 0, of the wanted columns; all of them if none is named.
+
+    Parameters
+    ----------
+    name : str
+        The input, for messages.
+    wanted : sequence of str
+        Names from the header, or numbers from 1. A number over `width` is
+        looked for among the names.
+    width : int
+        Number of columns there are.
+    header : sequence of str, optional
+        Names of the columns, where the input has any.
+
+    Raises
+    ------
+    ValueError
+        A column is not there, stands twice in the header, or is wanted twice.
+    """
+    if not wanted:
+        return list(range(width))
+    chosen = [_position(name, column, width, header) for column in wanted]
+    for n, position in enumerate(chosen):
+        if position in chosen[:n]:
+            raise ValueError(f"{name}: column {wanted[n]!r} is chosen twice in --columns")
+    return chosen
+
+
+def is_number(column: str, width: int) -> bool:
+    """Tell whether a wanted column is given by its number, not by its name."""
+    return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
+
+
+def _position(name: str, column: str, width: int, header: Sequence[str] | None) -> int:
+    if is_number(column, width):
+        return int(column) - 1
+    if header is None:
+        raise ValueError(
+            f"{name}: no column {column!r}: it has no header; "
+            f"expected a number from 1 to {width} in --columns"
+        )
+    if header.count(column) > 1:
+        raise ValueError(
+            f"{name}: column {column!r} stands twice in the header; "
+            f"choose it by its number, 1 to {width}"
+        )
+    if column not in header:
+        raise ValueError(
+            f"{name}: no column {column!r}; there are {_listed(header)} (or 1 to {width})"
+        )
+    return list(header).index(column)
+
+
+def _listed(names: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

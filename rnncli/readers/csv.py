@@ -1,0 +1,212 @@
+"""CSV text: rows of cells, the chosen columns of which are the features."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from rnncli.network import Floats
+from rnncli.readers.columns import choose, is_number
+from rnncli.readers.input import (
+    BLOCK_STEPS,
+    Input,
+    Layout,
+    fault_of,
+    first_fault,
+    parse_number,
+    unnamed,
+)
+from rnncli.readers.text import open_text
+
+FIRST_ROW = ("auto", "header", "data")
+
+_DELIMITERS = ("\t", ";", ",")
+
+Row = list[str]
+
+
+def read_csv(path: str, layout: Layout) -> Input:
+    r"""Read CSV text: a row is a step.
+
+    Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
+    are passed over, but in the middle of a single column, where one would be
+    a missing step, it is a fault.
+
+    Parameters
+    ----------
+    path : str
+        A file, ``.gz`` if compressed, or ``-`` for standard input.
+    layout : Layout
+
+    Raises
+    ------
+    ValueError
+        Nothing there, not text, or no such column. Faults in rows are
+        raised by the blocks, after the rows before them.
+    OSError
+        The file cannot be opened.
+    """
+    name, lines = open_text(path)
+    first_line, lines = _first_line(lines, name)
+    delimiter = layout.delimiter or _delimiter(first_line)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        first = next(row for row in reader if not _is_blank(row))
+    except csv.Error as error:
+        raise _syntax_error(name, reader.line_num, error) from error
+    header = [cell.strip() for cell in first] if _is_header(first, layout) else None
+    chosen = choose(name, layout.columns, len(first), header)
+    line = reader.line_num + 1 if header else reader.line_num - _line_breaks(first)
+    table = _Table(
+        name, reader, len(first), chosen, header, layout.dtype, line, [] if header else [first]
+    )
+    return Input([header[i] for i in chosen] if header else unnamed(len(chosen)), table.blocks())
+
+
+@dataclass
+class _Table:
+    """Rows of data, turned into numbers a block at a time."""
+
+    name: str
+    reader: Any  # csv.reader's object, whose type has no public name
+    width: int
+    chosen: Sequence[int]
+    header: Sequence[str] | None
+    dtype: np.dtype[np.floating]
+    line: int  # where the next row starts
+    held: list[Row] = field(default_factory=list)  # rows read already
+    blank_line: int | None = None  # a blank line that no row has followed yet
+
+    def blocks(self) -> Iterator[Floats]:
+        """Blocks of steps, then the fault that ended them, if one did."""
+        while True:
+            rows, fault = self._take()
+            ended = len(rows) < BLOCK_STEPS
+            values = self._convert(rows)
+            if values is None:
+                values, earlier_fault = self._convert_one_by_one(rows)
+                fault = earlier_fault or fault
+            if len(values):
+                yield values
+            if fault:
+                raise fault
+            if ended:
+                return
+            self.line = self.reader.line_num + 1
+
+    def _take(self) -> tuple[list[Row], ValueError | None]:
+        """Rows of one block, up to the end or to a fault in the quoting."""
+        rows, self.held = self.held, []
+        try:
+            for row in islice(self.reader, BLOCK_STEPS - len(rows)):
+                rows.append(row)  # noqa: PERF402 (what came before an error is kept)
+        except csv.Error as error:
+            return rows, _syntax_error(self.name, self._line_after(rows), error)
+        return rows, None
+
+    def _convert(self, rows: list[Row]) -> Floats | None:
+        """Values of a block, or None if anything in it is out of the ordinary."""
+        if self.blank_line is not None or set(map(len, rows)) != {self.width}:
+            return None
+        values = np.empty((len(rows), len(self.chosen)))
+        try:
+            for feature, column in enumerate(self.chosen):
+                cells = [row[column] for row in rows]
+                if "_" in "".join(cells):  # Python reads 1_000 as a number
+                    return None
+                values[:, feature] = np.fromiter(map(float, cells), np.float64, len(cells))
+        except ValueError:
+            return None
+        return None if first_fault(values, self.dtype) else values.astype(self.dtype)
+
+    def _convert_one_by_one(self, rows: list[Row]) -> tuple[Floats, ValueError | None]:
+        """Values of the rows before the first fault, blank lines left out, and the fault."""
+        values: list[list[float]] = []
+        fault = None
+        line = self.line
+        for row in rows:
+            if _is_blank(row):
+                self.blank_line = line
+            else:
+                fault = self._fault(row, line)
+                if fault:
+                    break
+                self.blank_line = None
+                values.append([float(row[column]) for column in self.chosen])
+            line += 1 + _line_breaks(row)
+        return np.array(values, self.dtype).reshape(-1, len(self.chosen)), fault
+
+    def _fault(self, row: Row, line: int) -> ValueError | None:
+        """What is wrong with a row, if anything is."""
+        if self.width == 1 and self.blank_line is not None:
+            return ValueError(
+                f"{self.name}:{self.blank_line}: blank line; expected a number on every line, "
+                "or the line deleted"
+            )
+        if len(row) != self.width:
+            return ValueError(
+                f"{self.name}:{line}: expected {self.width} cells, as in the first row, "
+                f"got {len(row)}"
+            )
+        for column in self.chosen:
+            what = fault_of(row[column], self.dtype)
+            if what:
+                label = repr(self.header[column]) if self.header else column + 1
+                return ValueError(f"{self.name}:{line}: column {label}: {what}")
+        return None
+
+    def _line_after(self, rows: list[Row]) -> int:
+        return self.line + len(rows) + sum(map(_line_breaks, rows))
+
+
+def _first_line(lines: Iterator[str], name: str) -> tuple[str, Iterator[str]]:
+    """The first line that is not blank, and all lines."""
+    passed = []
+    for line in lines:
+        passed.append(line)
+        if line.strip():
+            return line, chain(passed, lines)
+    raise ValueError(f"{name}: empty; expected rows of numbers")
+
+
+def _delimiter(line: str) -> str:
+    """Tab, semicolon or comma: the first of them that stands outside quotes in a line."""
+    outside = "".join(line.split('"')[::2])
+    return next((delimiter for delimiter in _DELIMITERS if delimiter in outside), ",")
+
+
+def _is_header(first: Row, layout: Layout) -> bool:
+    """Tell whether the first row names columns: it must, or a feature in it is a word."""
+    width = len(first)
+    named = [column for column in layout.columns if not is_number(column, width)]
+    if layout.first_row != "auto":
+        return layout.first_row == "header"
+    if named:
+        return True
+    features = [int(column) - 1 for column in layout.columns] or range(width)
+    return any(_is_word(first[i]) for i in features)
+
+
+def _is_word(cell: str) -> bool:
+    """Tell whether a cell is neither a number nor empty (``nan`` is a number to Python)."""
+    return bool(cell.strip()) and parse_number(cell) is None
+
+
+def _is_blank(row: Row) -> bool:
+    return len(row) < 2 and not "".join(row).strip()
+
+
+def _line_breaks(row: Row) -> int:
+    """Number of line ends within the quoted cells of a row."""
+    return sum(
+        cell.count("\n") + cell.count("\r") - cell.count("\r\n")
+        for cell in row
+        if "\n" in cell or "\r" in cell
+    )
+
+
+def _syntax_error(name: str, line: int, error: csv.Error) -> ValueError:
+    return ValueError(f"{name}:{line}: not CSV: {error}; is a quote left open or out of place?")

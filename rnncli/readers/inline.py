@@ -1,0 +1,84 @@
+"""Numbers given on the command line."""
+
+import json
+
+import numpy as np
+
+from rnncli.network import Floats
+from rnncli.readers.input import Input, fault_of, shortened, unnamed
+
+
+def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
+    """Read a sequence: steps separated by commas, their features by spaces, or a JSON array.
+
+    Parameters
+    ----------
+    text : str
+        ``1,2,3`` (three steps), ``"1 0.5, 2 0.1"`` (two steps of two
+        features), ``[1, 2]`` or ``[[1, 0.5], [2, 0.1]]``.
+    dtype : numpy.dtype
+        Float type the numbers must fit.
+
+    Raises
+    ------
+    ValueError
+        The text is empty, holds something else than finite numbers, or the
+        steps differ in their number of features.
+    """
+    if _is_json(text):
+        steps = _json_steps(text, "--seq")
+    else:
+        steps = [step.split() for step in text.split(",")] if text.strip() else []
+    if not steps:
+        raise ValueError("--seq: empty; expected numbers such as 1,2,3")
+    width = len(steps[0])
+    for t, cells in enumerate(steps, start=1):
+        _check(cells, dtype, f"--seq: step {t}")
+        if len(cells) != width:
+            raise ValueError(
+                f"--seq: step {t}: expected {width} features, as in step 1, got {len(cells)}; "
+                "commas separate steps, spaces the features of a step"
+            )
+    return Input(unnamed(width), iter([np.array(steps, np.float64).astype(dtype)]))
+
+
+def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int) -> Floats:
+    """Read a hidden state, shape (H,): numbers separated by commas or spaces, or JSON.
+
+    Raises
+    ------
+    ValueError
+        Something else is there than H finite numbers.
+    """
+    steps = _json_steps(text, "--h0") if _is_json(text) else [text.replace(",", " ").split()]
+    cells = [cell for step in steps for cell in step]
+    if len(cells) != hidden_size:
+        raise ValueError(
+            f"--h0: expected {hidden_size} numbers, one for each hidden unit, got {len(cells)}"
+        )
+    _check(cells, dtype, "--h0")
+    return np.array(cells, np.float64).astype(dtype)
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith("[")
+
+
+def _json_steps(text: str, name: str) -> list[list[str]]:
+    """Cells of a JSON array as text, so that they are checked as any others."""
+    try:
+        items = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: not a JSON array of numbers: {error}") from error
+    return [item if isinstance(item, list) else [item] for item in items]
+
+
+def _check(cells: list[str], dtype: np.dtype[np.floating], place: str) -> None:
+    if not cells:
+        raise ValueError(f"{place}: empty; expected a number")
+    for cell in cells:
+        if not isinstance(cell, str):  # an object, true or null in JSON
+            raise ValueError(f"{place}: not a number: {shortened(json.dumps(cell))}")
+        what = fault_of(cell, dtype)
+        if what:
+            raise ValueError(f"{place}: {what}")

@@ -1,0 +1,111 @@
+"""What every reader takes and gives."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.network import Floats
+
+# Steps in a block, whatever a single read returns: where a stream is cut, and
+# so every bit of the output, depends on the data alone.
+BLOCK_STEPS = 65_536
+
+
+# What two numbers with such a mark between them most often mean.
+_HINTS = {
+    ",": " (a decimal comma? write a point)",
+    ";": " (is it --delimiter ';'?)",
+    "\t": " (is it --delimiter tab?)",
+    " ": " (is it --delimiter space?)",
+}
+
+
+class Layout(NamedTuple):
+    """How an input is laid out.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Float type the numbers become.
+    columns : sequence of str
+        Header names or numbers from 1, in the order wanted; all by default.
+    delimiter : str, optional
+        One character; told from the first line by default.
+    first_row : {"auto", "header", "data"}
+        What the first row is.
+    """
+
+    dtype: np.dtype[np.floating]
+    columns: Sequence[str] = ()
+    delimiter: str | None = None
+    first_row: str = "auto"
+
+
+class Input(NamedTuple):
+    """One sequence: the names of its features, and its steps.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        A name for each of the I features.
+    blocks : iterator of arrays, shape (T, I)
+        Its steps in order, each block at most `BLOCK_STEPS` of them. What
+        comes before a fault is given before the ValueError.
+    """
+
+    columns: Sequence[str]
+    blocks: Iterator[Floats]
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """Names for features that have none: ``x``, or ``x_0``, ``x_1``, ..."""
+    return ("x",) if count == 1 else tuple(f"x_{i}" for i in range(count))
+
+
+def parse_number(cell: str) -> float | None:
+    """Read a number, or None; unlike Python's own, ``1_000`` is none."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:
+    """What keeps a cell from being a finite number of a float type, if anything does."""
+    if not cell.strip():
+        return "empty; expected a number"
+    value = parse_number(cell)
+    if value is None:
+        return f"not a number: {shortened(cell)}{_hint(cell)}"
+    fault = first_fault(np.array([[value]]), dtype)
+    return fault[2] if fault else None
+
+
+def first_fault(values: Floats, dtype: np.dtype[np.floating]) -> tuple[int, int, str] | None:
+    """Row, column and fault of the first value in (n, I) that `dtype` does not hold.
+
+    The values are float64, as numbers are read.
+    """
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(dtype, copy=False))
+    if finite.all():
+        return None
+    row, column = (int(i) for i in np.argwhere(~finite)[0])
+    value = values[row, column]
+    if np.isfinite(value):
+        return row, column, f"too large for {dtype}: {value} (--precision float64 holds more)"
+    return row, column, f"not a finite number: {value}"
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """Quote a piece of input for a message, cut to a readable length."""
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+def _hint(cell: str) -> str:
+    """Name the usual cause of a cell that is not a number, where there is one."""
+    for mark, hint in _HINTS.items():
+        if all(parse_number(part) is not None for part in cell.split(mark)):
+            return hint
+    return ""

@@ -1,0 +1,91 @@
+"""Strategies that run one cell over T steps.
+
+Every strategy has one signature, ``strategy(weights, x, h0, precision)``,
+and time-major arrays, so that a step is one contiguous piece: `x` is
+(T, N, I) and rounded as an operand, `h0` is (N, H), and the result is
+(T, N, H). The weights are as ``precision.prepare`` gives them.
+"""
+
+import numpy as np
+
+from rnncli.cells import elman
+from rnncli.network import Floats, Weights
+from rnncli.precision import Precision
+
+
+def stepwise(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """Two products a step, a row at a time: the reference.
+
+    ``h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
+
+    The bits of a sequence depend on its own steps and the weights alone:
+    not on the batch, on where the steps are cut into blocks, or on the
+    number of BLAS threads (on one processor, with one NumPy).
+
+    Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
+    """
+    h = np.empty((len(x), *h0.shape), h0.dtype)
+    h_t = h0
+    for t, x_t in enumerate(x):
+        h_t = h[t] = elman(weights, x_t, h_t, precision)
+    return h
+
+
+def fused(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """One product a step, of the concatenations.
+
+    ``h_t = tanh([x_t, 1, h_{t-1}] @ [W_xh; b_h; W_hh])``
+
+    All rows ``[x_t, 1, h_{t-1}]`` lie in one array. A step writes its state
+    into the next row, so nothing is copied to concatenate, and the column
+    of ones adds the bias within the product.
+
+    Source: cell 7 of the notebook.
+    """
+    T, N, I = x.shape  # noqa: E741
+    stacked = np.concatenate([weights.W_xh, weights.b_h[None], weights.W_hh])  # (I+1+H, H)
+    rows = np.empty((T + 1, N, len(stacked)), h0.dtype)
+    rows[:T, :, :I] = x
+    rows[:, :, I] = 1
+    operands = rows[:, :, I + 1 :]  # (T+1, N, H): row t holds h_{t-1}
+    operands[0] = precision.operand(h0)
+    h = np.empty((T, N, h0.shape[1]), h0.dtype) if precision.rounds else operands[1:]
+    total = np.empty_like(h0)
+    for row, h_t, operand in zip(rows, h, operands[1:], strict=False):
+        np.dot(row, stacked, out=total)
+        np.tanh(total, out=h_t)
+        if precision.rounds:
+            operand[...] = precision.operand(h_t)
+    return h
+
+
+def projected(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """All input projections in one product, then one product a step.
+
+    ``a = x @ W_xh + b_h``, then ``h_t = tanh(a_t + h_{t-1} @ W_hh)``
+
+    Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2; what
+    cuDNN and PyTorch do.
+    """
+    T, N, I = x.shape  # noqa: E741
+    h = (x.reshape(T * N, I) @ weights.W_xh + weights.b_h).reshape(T, N, -1)
+    from_state = np.empty_like(h0)
+    before = h0
+    for h_t in h:
+        np.dot(precision.operand(before), weights.W_hh, out=from_state)
+        np.add(h_t, from_state, out=h_t)
+        np.tanh(h_t, out=h_t)
+        before = h_t
+    return h
+
+
+def fastest(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """Take the strategy measured as the fastest for the sizes I, H and N.
+
+    T does not enter: a stream cut into blocks of any length is computed by
+    one strategy throughout.
+    """
+    return fused(weights, x, h0, precision)
+
+
+UNROLLS = {"stepwise": stepwise, "fused": fused, "projected": projected}

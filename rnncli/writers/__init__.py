@@ -1,0 +1,25 @@
+"""Writers: blocks of states become text or an array on a stream."""
+
+from rnncli.writers.csv import write_csv
+from rnncli.writers.json import write_json, write_jsonl
+from rnncli.writers.npy import write_npy
+from rnncli.writers.table import write_table
+from rnncli.writers.trajectory import Style, Trajectory
+
+__all__ = ["EXTENSIONS", "WRITERS", "Style", "Trajectory"]
+
+WRITERS = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "npy": write_npy,
+}
+EXTENSIONS = {
+    "": "table",
+    ".txt": "table",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".npy": "npy",
+}

@@ -1,0 +1,102 @@
+"""Columns of numbers as Rich tables that fit the screen."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Blanks after a column: its own padding, and the box's divider.
+_GAP = 2
+# Longer tables are drawn in pages: Rich holds all that it draws at once.
+_PAGE_ROWS = 500
+
+
+class Column(NamedTuple):
+    """A named column of cells, all of them as text."""
+
+    name: str
+    cells: Sequence[str]
+    style: str = ""
+
+
+def draw(out: TextIO, title: str, label: Column, columns: Sequence[Column], note: str = "") -> None:
+    """Draw columns side by side, as many as fit, then the others below.
+
+    No cell is cut: a column wider than the screen makes the table as wide
+    as it needs.
+
+    Parameters
+    ----------
+    out : text stream
+        Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
+    title : str
+        A line above.
+    label : Column
+        Repeated at the left of every part.
+    columns : sequence of Column
+        All with as many cells as `label`.
+    note : str
+        A line below, if any.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    screen = Console(file=out)
+    label, *columns = (_aligned(column) for column in (label, *columns))
+    widths = [_width(column) for column in columns]
+    beside = _width(label)
+    # Rich takes a width on a dumb terminal only together with a height.
+    width = max(screen.width, beside + max(widths, default=0))
+    console = Console(file=out, width=width, height=screen.height, highlight=False)
+    console.print(Text(title, style="bold"))
+    for part in _parts(widths, width - beside):
+        console.print()
+        _draw_part(console, [label, *columns[part]])
+    if note:
+        console.print(Text(f"\n{note}", style="italic"))
+
+
+def _aligned(column: Column) -> Column:
+    """Pad the cells so that their points, or else their last digits, stand in line."""
+    points = [cell.find(".") if "." in cell else len(cell) for cell in column.cells]
+    left = max(points, default=0)
+    cells = [" " * (left - point) + cell for point, cell in zip(points, column.cells, strict=True)]
+    width = max(map(len, cells), default=0)
+    return column._replace(cells=[cell.ljust(width) for cell in cells])
+
+
+def _width(column: Column) -> int:
+    """Screen width that an aligned column takes."""
+    from rich.cells import cell_len
+
+    return max(map(cell_len, (column.name, *column.cells[:1]))) + _GAP
+
+
+def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
+    """Slices of the columns that fit; at least one in each, so that none is lost."""
+    start, taken = 0, 0
+    for n, width in enumerate(widths):
+        if n > start and taken + width > available:
+            yield slice(start, n)
+            start, taken = n, 0
+        taken += width
+    yield slice(start, len(widths))
+
+
+def _draw_part(console: "Console", columns: Sequence[Column]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for start in range(0, max(len(columns[0].cells), 1), _PAGE_ROWS):
+        table = Table(
+            box=box.SIMPLE_HEAD, show_header=start == 0, show_edge=False, padding=(0, 1, 0, 0)
+        )
+        for column in columns:
+            width = _width(column) - _GAP
+            table.add_column(Text(column.name), style=column.style, no_wrap=True, min_width=width)
+        # One tall row a page: Rich takes four times as long for rows one by one.
+        pages = (column.cells[start : start + _PAGE_ROWS] for column in columns)
+        table.add_row(*(Text("\n".join(page)) for page in pages))
+        console.print(table)

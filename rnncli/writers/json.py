@@ -1,0 +1,50 @@
+"""States as one JSON document, or as a line of JSON for every step."""
+
+import json
+from collections.abc import Iterator
+from typing import TextIO
+
+from rnncli.forward import Block
+from rnncli.writers.digits import array_text, texts
+from rnncli.writers.trajectory import Style, Trajectory
+
+
+def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    """Write one document: model, initial state, steps, final state.
+
+    The steps are written as the blocks come. With ``style.last`` there are
+    none.
+    """
+    out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
+    out.write(f'"initial": [{{"h": {array_text(trajectory.h0, style.digits)}}}],\n')
+    final = Block(0, trajectory.h0[None, :0], trajectory.h0[None])
+    if style.last:
+        (final,) = trajectory.blocks
+    else:
+        out.write('"steps": [')
+        separator = "\n"
+        for block in trajectory.blocks:
+            for item in _steps(block, style):
+                out.write(f"{separator}{item}")
+                separator = ",\n"
+            final = block
+        out.write("],\n")
+    out.write(f'"final": [{_final(final, style)}]}}\n')
+
+
+def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    """Write the items of ``steps``, or with ``style.last`` of ``final``, one a line."""
+    for block in trajectory.blocks:
+        items = [_final(block, style)] if style.last else _steps(block, style)
+        out.writelines(f"{item}\n" for item in items)
+
+
+def _steps(block: Block, style: Style) -> Iterator[str]:
+    inputs, states = texts(block.x, style.digits), texts(block.h, style.digits)
+    for t, (x, h) in enumerate(zip(inputs, states, strict=True), start=block.first):
+        yield f'{{"t": {t}, "x": [{", ".join(x)}], "h": [{", ".join(h)}]}}'
+
+
+def _final(block: Block, style: Style) -> str:
+    t = block.first + len(block.h) - 1
+    return f'{{"t": {t}, "h": {array_text(block.h[-1], style.digits)}}}'

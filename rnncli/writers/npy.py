@@ -1,0 +1,14 @@
+"""States as an array of shape (T, H) in NumPy's ``.npy`` format."""
+
+from typing import TextIO
+
+import numpy as np
+
+from rnncli.writers.trajectory import Style, Trajectory
+
+
+def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
+    """Write all states at once: the array's length stands before its values."""
+    blocks = [block.h for block in trajectory.blocks]
+    h = np.concatenate([trajectory.h0[None, :][:0], *blocks])
+    np.lib.format.write_array(out.buffer, h, allow_pickle=False)

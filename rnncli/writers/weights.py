@@ -1,0 +1,73 @@
+"""A network's weights, as tables for people or as one JSON document."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import numpy as np
+
+from rnncli.network import WEIGHT_NAMES, Floats, Network
+from rnncli.writers.digits import array_text, texts
+from rnncli.writers.grid import Column, draw
+from rnncli.writers.model import model_line
+from rnncli.writers.trajectory import unit_names
+
+# A larger array shows only its first and last rows and columns.
+LARGE = 64
+SHOWN_AT_ENDS = 8
+
+_GAP = ":"
+
+
+def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
+    """Write one document: the model, and each array as a list of its rows."""
+    W_xh, W_hh, b_h = network.weights
+    out.write(
+        f'{{"model": {json.dumps(model)},\n'
+        f'"weights": [{{"layer": 1, "direction": "forward",\n'
+        f'"W_xh": {_rows(W_xh)},\n"W_hh": {_rows(W_hh)},\n"b_h": {array_text(b_h)}}}]}}\n'
+    )
+
+
+def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
+    """Draw each array: a row for every input or unit it comes from."""
+    units = unit_names(network.hidden_size)
+    inputs = [f"x_{i}" for i in range(network.input_size)]
+    out.write(f"{model_line(model)}\n")
+    for name, array, labels in zip(WEIGHT_NAMES, network.weights, (inputs, units, [""]), strict=True):
+        out.write("\n")
+        _draw_array(out, f"{name}  {array.shape}", np.atleast_2d(array), labels, units)
+
+
+def _rows(array: Floats) -> str:
+    return f"[{(',' + chr(10)).join(array_text(row) for row in array)}]"
+
+
+def _draw_array(
+    out: TextIO, heading: str, array: Floats, labels: list[str], units: list[str]
+) -> None:
+    rows, columns = (_shown(size) for size in array.shape)
+    cells = texts(array[np.ix_(rows, columns)])
+    label = Column("", _with_gap([labels[i] for i in rows], len(labels)), "dim")
+    drawn = [
+        Column(units[j], _with_gap([row[n] for row in cells], len(labels)))
+        for n, j in enumerate(columns)
+    ]
+    if len(columns) < len(units):
+        drawn.insert(SHOWN_AT_ENDS, Column(_GAP, [_GAP] * len(label.cells)))
+    whole = len(rows) == len(labels) and len(columns) == len(units)
+    note = "" if whole else f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all."
+    draw(out, heading, label, drawn, note)
+
+
+def _shown(size: int) -> list[int]:
+    """Positions to show along an axis."""
+    ends = [*range(SHOWN_AT_ENDS), *range(size - SHOWN_AT_ENDS, size)]
+    return ends if size > LARGE else list(range(size))
+
+
+def _with_gap(cells: list[str], size: int) -> list[str]:
+    """Mark where cells are left out, if there are fewer than `size`."""
+    if len(cells) == size:
+        return cells
+    return [*cells[:SHOWN_AT_ENDS], _GAP, *cells[SHOWN_AT_ENDS:]]
