@@ -133,9 +133,7 @@ def stream(
             yield Block(first, x[:sound], h[:sound])
         if sound < len(h):
             unit = int(np.argmin(finite[sound]))
-            raise NotFiniteError(
-                f"step {first + sound}, unit {unit}: overflow ({h[sound, unit]})"
-            )
+            raise NotFiniteError(f"step {first + sound}, unit {unit}: overflow ({h[sound, unit]})")
         first += len(h)
 
 

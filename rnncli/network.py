@@ -63,12 +63,12 @@ class Network:
     @property
     def input_size(self) -> int:
         """Number of input features, I."""
-        return self.weights.W_xh.shape[0]
+        return len(self.weights.W_xh)
 
     @property
     def hidden_size(self) -> int:
         """Number of hidden units, H."""
-        return self.weights.W_xh.shape[1]
+        return len(self.weights.W_hh)
 
 
 def weight_shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:

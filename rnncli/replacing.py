@@ -1,9 +1,11 @@
 """Files that are replaced whole or not at all."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TextIO
+from typing import TextIO
 
 
 @contextmanager
@@ -19,27 +21,43 @@ def replacing(path: str) -> Iterator[TextIO]:
     OSError
         It cannot be written there.
     """
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        with _open(path, "w") as file:
-            yield file
-        return
-    if os.path.exists(path) and not os.access(path, os.W_OK):
-        raise PermissionError(13, "Permission denied", path)
-    beside = f"{path}.{os.getpid()}.tmp"
     try:
-        with suppress(FileNotFoundError):  # left by a killed process of the same number
-            os.unlink(beside)
+        with _whole(os.path.realpath(path)) if _is_replaceable(path) else _open(path, "w") as file:
+            yield file
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _is_replaceable(path: str) -> bool:
+    """Tell a plain file, or none yet, from a device, a pipe or a directory.
+
+    ``/dev/stdout`` and its like can lead to a plain file that others write to.
+    """
+    if path.startswith("/dev/"):
+        return False
+    if not os.path.exists(path):
+        return True
+    if os.path.isfile(path) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return os.path.isfile(path)
+
+
+@contextmanager
+def _whole(target: str) -> Iterator[TextIO]:
+    beside = f"{target}.{os.getpid()}.tmp"
+    with suppress(FileNotFoundError):  # left by a killed process of the same number
+        os.unlink(beside)
+    try:
         with _open(beside, "x") as file:
             yield file
-        if os.path.exists(path):
-            os.chmod(beside, os.stat(path).st_mode & 0o7777)
-        os.replace(beside, path)
+        if os.path.exists(target):
+            os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(beside, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
 
 
-def _open(path: str, mode: str) -> IO[str]:
+def _open(path: str, mode: str) -> TextIO:
     return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="")

@@ -21,12 +21,13 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # Click types it as the class's
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line, if standard error is still open."""
-        with suppress(OSError):
-            super().show(file)
+        if sys.stderr is not None:
+            with suppress(OSError):
+                super().show(file)
 
 
 @contextmanager
@@ -36,23 +37,25 @@ def endings() -> Iterator[None]:
         yield
     except NoArgsIsHelpError:
         raise
-    except click.UsageError as error:
-        raise Failure(_usage_message(error), BAD_INPUT) from error
-    except NotFiniteError as error:
-        raise Failure(str(error), RUN_FAILED) from error
-    except ValueError as error:
-        raise Failure(str(error), BAD_INPUT) from error
+    except (KeyboardInterrupt, click.Abort):
+        raise Exit(INTERRUPTED) from None
     except BrokenPipeError:
         _abandon_stdout()
         raise Exit(0) from None
     except OSError as error:
         _abandon_stdout()
-        place = f"{error.filename}: " if error.filename else "standard output: "
-        raise Failure(f"{place}{error.strerror or error}", RUN_FAILED) from error
-    except MemoryError as error:
-        raise Failure("not enough memory", RUN_FAILED) from error
-    except (KeyboardInterrupt, click.Abort):
-        raise Exit(INTERRUPTED) from None
+        place = error.filename or "standard output"
+        raise Failure(f"{place}: {error.strerror or error}", RUN_FAILED) from error
+    except (click.UsageError, ValueError, MemoryError) as error:
+        raise _failure(error) from error
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, click.UsageError):
+        return Failure(_usage_message(error), BAD_INPUT)
+    if isinstance(error, MemoryError):
+        return Failure("not enough memory", RUN_FAILED)
+    return Failure(str(error), RUN_FAILED if isinstance(error, NotFiniteError) else BAD_INPUT)
 
 
 def _usage_message(error: click.UsageError) -> str:

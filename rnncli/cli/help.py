@@ -36,7 +36,7 @@ class Command(click.Command):
                 with formatter.section(section):
                     formatter.write_dl(records)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.examples)
 
@@ -48,14 +48,12 @@ class Group(click.Group):
         super().__init__(*args, **attrs)
         self.examples = examples
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.examples)
 
 
-def write_examples(
-    formatter: click.HelpFormatter, examples: tuple[tuple[str, str], ...]
-) -> None:
+def write_examples(formatter: click.HelpFormatter, examples: tuple[tuple[str, str], ...]) -> None:
     """Write each example whole, whatever the width: it is there to be copied."""
     with formatter.section("Examples"):
         for line, meaning in examples:

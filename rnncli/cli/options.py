@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from rnncli.cli.help import Option
-from rnncli.cli.values import Columns, Delimiter
+from rnncli.cli.values import Columns, Delimiter, Whole
 from rnncli.initializers import INITIALIZERS, SEED_MAX
 from rnncli.precision import PRECISIONS
 from rnncli.readers import FIRST_ROW
@@ -105,15 +105,15 @@ network_options = _group(
     _option(
         "Network",
         "--hidden",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         metavar="H",
         required=True,
-        help="Number of hidden units.",
+        help="Number of hidden units, from 1.",
     ),
     _option(
         "Network",
         "--seed",
-        type=click.IntRange(0, SEED_MAX),
+        type=Whole(0, SEED_MAX),
         metavar="N",
         default=1,
         show_default=True,
@@ -133,7 +133,7 @@ network_options = _group(
 inputs_option = _option(
     "Input",
     "--inputs",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="I",
     default=1,
     show_default=True,
@@ -197,10 +197,10 @@ result_options = _group(
     _option(
         "Output",
         "--digits",
-        type=click.IntRange(0, 20),
+        type=Whole(0, 20),
         metavar="N",
-        help="Round to N digits after the point. By default numbers have as many digits as "
-        "read back to the same float.",
+        help="Round to N digits after the point, 0 to 20. By default numbers have as many "
+        "digits as read back to the same float.",
     ),
     _option("Output", "--no-header", is_flag=True, help="Leave out the first line of CSV."),
 )

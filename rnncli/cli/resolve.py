@@ -60,8 +60,8 @@ def build_network(options: NetworkOptions, input_size: int, bytes_a_weight: int 
     memory = _physical_memory()
     if memory is not None and needed > memory / 2:
         raise ValueError(
-            f"--hidden {options.hidden}: the weights would take {needed / _GIB:,.1f} GiB, over half "
-            f"of this machine's {memory / _GIB:,.1f} GiB of memory; take fewer hidden units"
+            f"--hidden {options.hidden}: the weights would take {needed / _GIB:,.1f} GiB, over "
+            f"half of this machine's {memory / _GIB:,.1f} GiB of memory; take fewer hidden units"
         )
     return seeded(input_size, options.hidden, options.seed, options.init)
 
@@ -89,7 +89,12 @@ def choose_format(options: OutputOptions) -> str:
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
     if options.digits is not None and chosen == "npy":
         raise click.UsageError("--digits is for text, the format is npy")
-    if chosen == "npy" and options.output is None and sys.stdout is not None and sys.stdout.isatty():
+    if (
+        chosen == "npy"
+        and options.output is None
+        and sys.stdout is not None
+        and sys.stdout.isatty()
+    ):
         raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
     return chosen
 
@@ -118,7 +123,7 @@ def destination(path: str | None) -> Iterator[TextIO]:
     OSError
         It cannot be written.
     """
-    if path is not None and path != "-":
+    if path not in (None, "-", "/dev/stdout"):
         with replacing(path) as file:
             yield file
         return

@@ -79,21 +79,31 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
 
 
 class UntilFailure:
-    """Blocks up to a failure, which is kept until the writer has ended what it wrote."""
+    """Blocks up to a failure, which is kept until the writer has ended what it wrote.
+
+    Raises
+    ------
+    ValueError
+        The failure came before the first block: there is nothing to write.
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
-        self.blocks = blocks
+        self._blocks = iter(blocks)
+        self._first = next(self._blocks, None)
         self.failure: ValueError | None = None
 
     def __iter__(self) -> Iterator[Block]:
+        if self._first is None:
+            return
+        yield self._first
         try:
-            yield from self.blocks
+            yield from self._blocks
         except ValueError as error:
             self.failure = error
 
 
 def _final(steps: Iterable[Block], h0: Floats) -> Block:
-    """The last step alone; the initial state, as t = 0, where there is none."""
+    """Take the last step alone, or the initial state, as t = 0, where there is none."""
     final = Block(0, np.empty((1, 0), h0.dtype), h0[None])
     for block in steps:
         final = Block(block.first + len(block.h) - 1, block.x[-1:], block.h[-1:])

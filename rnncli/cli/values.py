@@ -6,21 +6,44 @@ from typing import Any
 import click
 
 
-class Delimiter(click.ParamType):
+_NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+
+
+class Whole(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
+    """A whole number within bounds."""
+
+    name = "N"
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Give the number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or number < self.least or (self.most is not None and number > self.most):
+            upper = "up" if self.most is None else f"to {self.most}"
+            self.fail(f"{value!r} is not a whole number from {self.least} {upper}", param, ctx)
+        return number
+
+
+class Delimiter(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
     """One character, or the name of one that is awkward to type."""
 
     name = "CHAR"
-    NAMES = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Give the character."""
-        character = self.NAMES.get(value, value)
+        character = _NAMED.get(value, value)
         if len(character) != 1 or character in '"\r\n':
-            self.fail(f"{value!r} is not one character, or one of {', '.join(self.NAMES)}", param, ctx)
+            self.fail(
+                f"{value!r} is not one character, or one of {', '.join(_NAMED)}", param, ctx
+            )
         return str(character)
 
 
-class Columns(click.ParamType):
+class Columns(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
     """Header names or numbers from 1, separated by commas; quoted as in CSV."""
 
     name = "LIST"

@@ -30,7 +30,9 @@ def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.
     """
     c0, c1, c2, c3 = counter
     for n in range(_ROUNDS):
-        k0, k1 = (np.uint64((k + n * weyl) & 0xFFFFFFFF) for k, weyl in zip(key, _WEYL, strict=True))
+        k0, k1 = (
+            np.uint64((k + n * weyl) & 0xFFFFFFFF) for k, weyl in zip(key, _WEYL, strict=True)
+        )
         product0, product1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
         c0, c1 = (product1 >> _HIGH) ^ c1 ^ k0, product1 & _LOW
         c2, c3 = (product0 >> _HIGH) ^ c3 ^ k1, product0 & _LOW

@@ -64,7 +64,7 @@ def _gaussians(global_seed: int, op_seed: int, first: int, blocks: int) -> Float
     u1, u2 = np.maximum(uniforms[:, 0], np.float32(1e-7)), uniforms[:, 1]
     # Box and Muller's transform; the angle is a product in double, rounded.
     angle = (2 * np.pi * u2.astype(np.float64)).astype(np.float32).astype(np.float64)
-    radius = np.sqrt((-2 * np.log(u1.astype(np.float64)).astype(np.float32)))
+    radius = np.sqrt(-2 * np.log(u1.astype(np.float64)).astype(np.float32))
     waves = np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)  # (n, 2)
     return (waves * radius[:, None]).reshape(-1)
 

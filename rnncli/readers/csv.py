@@ -19,7 +19,7 @@ from rnncli.readers.input import (
     parse_number,
     unnamed,
 )
-from rnncli.readers.text import open_text
+from rnncli.readers.text import display_name, read_lines
 
 FIRST_ROW = ("auto", "header", "data")
 
@@ -49,8 +49,8 @@ def read_csv(path: str, layout: Layout) -> Input:
     OSError
         The file cannot be opened.
     """
-    name, lines = open_text(path)
-    first_line, lines = _first_line(lines, name)
+    name = display_name(path)
+    first_line, lines = _first_line(read_lines(path), name)
     delimiter = layout.delimiter or _delimiter(first_line)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -102,7 +102,7 @@ class _Table:
         rows, self.held = self.held, []
         try:
             for row in islice(self.reader, BLOCK_STEPS - len(rows)):
-                rows.append(row)  # noqa: PERF402 (what came before an error is kept)
+                rows.append(row)
         except csv.Error as error:
             return rows, _syntax_error(self.name, self._line_after(rows), error)
         return rows, None
@@ -140,7 +140,7 @@ class _Table:
         return np.array(values, self.dtype).reshape(-1, len(self.chosen)), fault
 
     def _fault(self, row: Row, line: int) -> ValueError | None:
-        """What is wrong with a row, if anything is."""
+        """Say what is wrong with a row, if anything is."""
         if self.width == 1 and self.blank_line is not None:
             return ValueError(
                 f"{self.name}:{self.blank_line}: blank line; expected a number on every line, "
@@ -155,15 +155,19 @@ class _Table:
             what = fault_of(row[column], self.dtype)
             if what:
                 label = repr(self.header[column]) if self.header else column + 1
-                return ValueError(f"{self.name}:{line}: column {label}: {what}")
+                way_out = "; --columns chooses those to read" if self._reads_all() else ""
+                return ValueError(f"{self.name}:{line}: column {label}: {what}{way_out}")
         return None
+
+    def _reads_all(self) -> bool:
+        return len(self.chosen) == self.width > 1
 
     def _line_after(self, rows: list[Row]) -> int:
         return self.line + len(rows) + sum(map(_line_breaks, rows))
 
 
 def _first_line(lines: Iterator[str], name: str) -> tuple[str, Iterator[str]]:
-    """The first line that is not blank, and all lines."""
+    """Find the first line that is not blank; give all lines with it."""
     passed = []
     for line in lines:
         passed.append(line)
@@ -200,7 +204,7 @@ def _is_blank(row: Row) -> bool:
 
 
 def _line_breaks(row: Row) -> int:
-    """Number of line ends within the quoted cells of a row."""
+    """Count the line ends within the quoted cells of a row."""
     return sum(
         cell.count("\n") + cell.count("\r") - cell.count("\r\n")
         for cell in row

@@ -72,7 +72,7 @@ def parse_number(cell: str) -> float | None:
 
 
 def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:
-    """What keeps a cell from being a finite number of a float type, if anything does."""
+    """Say what keeps a cell from being a finite number of a float type, if anything does."""
     if not cell.strip():
         return "empty; expected a number"
     value = parse_number(cell)

@@ -52,8 +52,7 @@ def _steps(path: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(
-            f"{path}: expected one sequence, of shape (T,), (T, I) or (1, T, I), "
-            f"got {array.shape}"
+            f"{path}: expected one sequence, of shape (T,), (T, I) or (1, T, I), got {array.shape}"
         )
     return array
 

@@ -1,13 +1,14 @@
-"""Opening text: a file, compressed or not, or standard input."""
+"""Lines of text: from a file, compressed or not, or from standard input."""
 
 import io
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 STDIN = "-"
 
-_READ_ERRORS = (OSError, EOFError, zlib.error)
 _SIGNATURES = {
     b"\x1f\x8b": "gzip data; name it .gz, or decompress it first",
     b"\x93NUMPY": "an .npy array; give it as a file named .npy",
@@ -17,8 +18,13 @@ _SIGNATURES = {
 }
 
 
-def open_text(path: str) -> tuple[str, Iterator[str]]:
-    """Name of an input, for messages, and its lines.
+def display_name(path: str) -> str:
+    """Name an input for messages."""
+    return "standard input" if path == STDIN else path
+
+
+def read_lines(path: str) -> Iterator[str]:
+    """Lines of a text file, with their ends.
 
     UTF-8, with or without a byte order mark. Bytes that are not UTF-8 are
     carried along as surrogates, so that a name in another encoding does no
@@ -27,45 +33,42 @@ def open_text(path: str) -> tuple[str, Iterator[str]]:
     Raises
     ------
     ValueError
-        What is there is not text.
+        What is there is not text, or is damaged.
     OSError
         The file cannot be opened.
     """
-    name = "standard input" if path == STDIN else path
-    file = _open(path)
-    try:
-        start = file.peek(8)
-    except _READ_ERRORS as error:
-        raise _unreadable(name, error) from error
+    with _opened(path) as file:
+        lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            _check_is_text(file.peek(8), display_name(path))
+            yield from lines
+        except (OSError, EOFError, zlib.error) as error:
+            message = f"{display_name(path)}: cannot be read to its end: {error}"
+            raise ValueError(message) from error
+        finally:
+            lines.detach()  # standard input stays open, the file is closed above
+
+
+def _opened(path: str) -> AbstractContextManager[io.BufferedReader]:
+    if path == STDIN:
+        if sys.stdin is None:
+            raise ValueError("standard input: closed; give a FILE or --seq")
+        return nullcontext(_buffered(sys.stdin.buffer))
+    if path.lower().endswith(".gz"):
+        import gzip
+
+        return io.BufferedReader(gzip.open(path))
+    return open(path, "rb")
+
+
+def _buffered(file: Any) -> io.BufferedReader:
+    """Add a buffer where there is none: a second one would wait until it is full."""
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
+
+
+def _check_is_text(start: bytes, name: str) -> None:
     for signature, found in _SIGNATURES.items():
         if start.startswith(signature):
             raise ValueError(f"{name}: expected CSV text, found {found}")
     if b"\0" in start:
         raise ValueError(f"{name}: expected CSV text, found binary data")
-    lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    return name, _until_unreadable(name, lines)
-
-
-def _open(path: str) -> io.BufferedReader:
-    if path == STDIN:
-        if sys.stdin is None:
-            raise ValueError("standard input: closed; give a FILE or --seq")
-        file = sys.stdin.buffer
-        # Not wrapped twice: a second buffer would wait until it is full.
-        return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
-    if path.lower().endswith(".gz"):
-        import gzip
-
-        return io.BufferedReader(gzip.open(path))
-    return open(path, "rb")  # noqa: SIM115 (read to its end, block by block)
-
-
-def _until_unreadable(name: str, lines: Iterator[str]) -> Iterator[str]:
-    try:
-        yield from lines
-    except _READ_ERRORS as error:
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> ValueError:
-    return ValueError(f"{name}: cannot be read to its end: {error}")

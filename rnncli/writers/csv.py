@@ -12,6 +12,4 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         out.write(",".join(["t", *unit_names(len(trajectory.h0))]) + "\n")
     for block in trajectory.blocks:
         rows = texts(block.h, style.digits)
-        out.writelines(
-            f"{t},{','.join(row)}\n" for t, row in enumerate(rows, start=block.first)
-        )
+        out.writelines(f"{t},{','.join(row)}\n" for t, row in enumerate(rows, start=block.first))

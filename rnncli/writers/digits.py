@@ -21,5 +21,5 @@ def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
 
 
 def array_text(values: Floats, digits: int | None = None) -> str:
-    """A JSON array of the values in an array of shape (m,)."""
+    """Give a JSON array of the values in an array of shape (m,)."""
     return f"[{', '.join(texts(values[None], digits)[0])}]"

@@ -34,7 +34,9 @@ def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any])
     units = unit_names(network.hidden_size)
     inputs = [f"x_{i}" for i in range(network.input_size)]
     out.write(f"{model_line(model)}\n")
-    for name, array, labels in zip(WEIGHT_NAMES, network.weights, (inputs, units, [""]), strict=True):
+    for name, array, labels in zip(
+        WEIGHT_NAMES, network.weights, (inputs, units, [""]), strict=True
+    ):
         out.write("\n")
         _draw_array(out, f"{name}  {array.shape}", np.atleast_2d(array), labels, units)
 

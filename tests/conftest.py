@@ -1,0 +1,41 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import settings
+
+from rnncli.cli import rnn
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "sample_data"
+
+# A shared machine can stall one example; that is no failure.
+settings.register_profile("rnncli", deadline=None)
+settings.load_profile("rnncli")
+
+Rnn = Callable[..., Result]
+
+
+@pytest.fixture
+def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
+    """Run a command line in this process, 80 columns wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(rnn, [str(argument) for argument in arguments], input=stdin)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def notebook() -> dict[str, Any]:
+    """Numbers that the notebook printed."""
+    return load("notebook")
+
+
+def load(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text())
+    return data
