@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Literal, TextIO
 
 
 @contextmanager
@@ -59,5 +59,5 @@ def _whole(target: str) -> Iterator[TextIO]:
         raise
 
 
-def _open(path: str, mode: str) -> TextIO:
+def _open(path: str, mode: Literal["w", "x"]) -> TextIO:
     return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="")

@@ -42,7 +42,7 @@ def fused(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Floa
 
     Source: cell 7 of the notebook.
     """
-    T, N, I = x.shape  # noqa: E741
+    T, N, I = x.shape
     stacked = np.concatenate([weights.W_xh, weights.b_h[None], weights.W_hh])  # (I+1+H, H)
     rows = np.empty((T + 1, N, len(stacked)), h0.dtype)
     rows[:T, :, :I] = x
@@ -67,8 +67,8 @@ def projected(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> 
     Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2; what
     cuDNN and PyTorch do.
     """
-    T, N, I = x.shape  # noqa: E741
-    h = (x.reshape(T * N, I) @ weights.W_xh + weights.b_h).reshape(T, N, -1)
+    T, N, I = x.shape
+    h = (x.reshape(T * N, I) @ weights.W_xh + weights.b_h).reshape(T, *h0.shape)
     from_state = np.empty_like(h0)
     before = h0
     for h_t in h:
@@ -89,7 +89,7 @@ def fastest(weights: Weights, x: Floats, h0: Floats, precision: Precision) -> Fl
     T does not enter: a stream cut into blocks of any length is computed by
     one strategy throughout.
     """
-    N, I, H = x.shape[1], *weights.W_xh.shape  # noqa: E741
+    N, I, H = x.shape[1], *weights.W_xh.shape
     strategy = fused if (I <= 64 if N == 1 else 16 * I <= H) else projected
     return strategy(weights, x, h0, precision)
 

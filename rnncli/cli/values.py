@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 
 
@@ -33,13 +32,12 @@ class Delimiter(click.ParamType):  # type: ignore[type-arg]  # generic only in n
     """One character, or the name of one that is awkward to type."""
 
     name = "CHAR"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Give the character."""
         character = _NAMED.get(value, value)
         if len(character) != 1 or character in '"\r\n':
-            self.fail(
-                f"{value!r} is not one character, or one of {', '.join(_NAMED)}", param, ctx
-            )
+            self.fail(f"{value!r} is not one character, or one of {', '.join(_NAMED)}", param, ctx)
         return str(character)
 
 

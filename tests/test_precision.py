@@ -1,0 +1,58 @@
+"""Rounding to shorter mantissas, and conversion to a float type."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.network import Weights
+from rnncli.precision import PRECISIONS, in_dtype, round_mantissa
+
+MAX_TF32 = 3.4011621e38  # (2 - 2**-10) * 2**127
+
+
+@pytest.mark.parametrize(
+    ("value", "bits", "rounded"),
+    [
+        (1.1012203, 10, 1.1015625),  # the notebook's first weight, as its GPU took it
+        (1 + 2**-11, 10, 1.0),  # half way, to even: down
+        (1 + 3 * 2**-11, 10, 1 + 2**-9),  # half way, to even: up
+        (1 + 2**-11 + 2**-23, 10, 1 + 2**-10),  # just over half
+        (2 - 2**-12, 10, 2.0),  # a carry into the exponent
+        (1 + 2**-8, 7, 1.0),
+        (1 + 3 * 2**-8, 7, 1 + 2**-6),
+        (-3.1415927, 7, -3.140625),
+        (0.0, 10, 0.0),
+        (MAX_TF32, 10, MAX_TF32),
+        (3.4028235e38, 10, np.inf),  # the largest float32 is over half a unit above
+        (np.inf, 10, np.inf),
+        (-np.inf, 7, -np.inf),
+    ],
+)
+def test_known_roundings(value: float, bits: int, rounded: float) -> None:
+    assert round_mantissa(np.array([[value]], np.float32), bits) == np.float32(rounded)
+
+
+@given(value=st.floats(width=32, allow_nan=False), bits=st.integers(1, 22))
+def test_rounding_twice_is_rounding_once(value: float, bits: int) -> None:
+    once = round_mantissa(np.array([value], np.float32), bits)
+    assert round_mantissa(once, bits).tobytes() == once.tobytes()
+
+
+def test_rounding_keeps_the_shape_of_a_view() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    np.testing.assert_array_equal(round_mantissa(values, 10), values)
+
+
+def test_the_bias_is_not_an_operand() -> None:
+    value = np.full((1, 1), 1 + 2**-12, np.float32)
+    prepared = PRECISIONS["tf32"].prepare(Weights(value, value, value[0]))
+    assert [array.item() for array in prepared] == [1.0, 1.0, 1 + 2**-12]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_what_does_not_fit_is_named_with_its_place(value: float) -> None:
+    values = np.zeros((2, 3))
+    values[1, 2] = value
+    with pytest.raises(ValueError, match=r"x: not finite in float32: .* at \[1, 2\]"):
+        in_dtype("x", values, np.dtype(np.float32))

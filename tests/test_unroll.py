@@ -1,0 +1,103 @@
+"""Strategies against the float64 reference, and the bits of the stepwise one."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import Case, cases
+
+from rnncli import reference
+from rnncli.compare import difference, forgets, run_tolerance, step_errors
+from rnncli.forward import run
+from rnncli.network import Network, Weights
+from rnncli.precision import PRECISIONS
+from rnncli.unroll import UNROLLS, fastest, fused, projected
+
+STRATEGIES = ["auto", *UNROLLS]
+
+
+def states(case: Case, unroll: str) -> np.ndarray:
+    return run(Network(case.weights), case.x, case.h0, precision=case.precision, unroll=unroll).h
+
+
+@pytest.mark.parametrize("unroll", STRATEGIES)
+@given(case=cases())
+def test_every_step_is_right(unroll: str, case: Case) -> None:
+    for x, h0, h in zip(case.x, case.h0, states(case, unroll), strict=True):
+        # Right code stays far below the bound, so that half of it is already suspicious.
+        assert step_errors(case.weights, x, h0, h, case.precision).max(initial=0) < 0.5
+
+
+@pytest.mark.parametrize("unroll", STRATEGIES)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(("input_size", "hidden_size"), [(1, 4), (8, 64), (64, 256)])
+def test_whole_runs_agree_where_the_network_forgets(
+    unroll: str, precision: str, input_size: int, hidden_size: int
+) -> None:
+    random = np.random.RandomState(5)
+    k = 1 / np.sqrt(hidden_size)  # PyTorch's default initialisation
+    shapes = ((input_size, hidden_size), (hidden_size, hidden_size), (hidden_size,))
+    weights = Weights(*(random.uniform(-k, k, shape).astype(np.float32) for shape in shapes))
+    weights = weights._replace(W_hh=weights.W_hh * np.float32(0.9 / norm(weights.W_hh) * 0.999))
+    assert forgets(weights)
+    x = random.normal(size=(200, input_size)).astype(PRECISIONS[precision].dtype)
+    expected = reference.run(weights, x, np.zeros(hidden_size))
+    computed = run(Network(weights), x, precision=precision, unroll=unroll).h
+    assert difference(computed, expected) <= run_tolerance(hidden_size, precision)
+
+
+def norm(matrix: np.ndarray) -> float:
+    return float(np.linalg.norm(matrix.astype(np.float64), 2))
+
+
+@given(case=cases(), cut=st.floats(0, 1))
+def test_stepwise_bits_do_not_depend_on_batch_or_blocks(case: Case, cut: float) -> None:
+    network, T = Network(case.weights), case.x.shape[1]
+    batch = states(case, "stepwise")
+    middle = round(cut * T)
+    for x, h0, expected in zip(case.x, case.h0, batch, strict=True):
+        options = {"precision": case.precision, "unroll": "stepwise"}
+        first = run(network, x[:middle], h0, **options)
+        second = run(network, x[middle:], first.h_n, **options)
+        assert np.concatenate([first.h, second.h]).tobytes() == expected.tobytes()
+
+
+PRODUCTS = """
+import hashlib
+import numpy as np
+from rnncli.cells import row_products
+random = np.random.RandomState(0)
+for dtype in (np.float32, np.float64):
+    for K, H in ((101, 101), (100, 700), (700, 700), (1000, 1000), (2, 20000), (20000, 2)):
+        rows, W = (random.normal(size=size).astype(dtype) for size in ((3, K), (K, H)))
+        print(K, H, dtype, hashlib.sha256(row_products(rows, W).tobytes()).hexdigest())
+"""
+
+
+def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", PRODUCTS],
+            env={"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for threads in ("1", "2", "3")
+    }
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("N", "I", "H", "strategy"),
+    [(1, 1, 4, fused), (1, 64, 64, fused), (1, 256, 64, projected), (4, 8, 16, projected)],
+)
+def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: object) -> None:
+    random = np.random.RandomState(1)
+    weights = Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H))
+    x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
+    precision = PRECISIONS["float64"]
+    expected = strategy(weights, x, h0, precision)  # type: ignore[operator]
+    assert fastest(weights, x, h0, precision).tobytes() == expected.tobytes()
