@@ -38,6 +38,7 @@ def _mapped(path: str) -> NDArray[np.generic]:
     except (ValueError, EOFError, OverflowError, SyntaxError) as error:
         raise ValueError(f"{path}: not a whole .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise ValueError(f"{path}: expected one array, got an archive; save it with numpy.save")
     return array
 

@@ -4,7 +4,7 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 STDIN = "-"
@@ -46,7 +46,9 @@ def read_lines(path: str) -> Iterator[str]:
             message = f"{display_name(path)}: cannot be read to its end: {error}"
             raise ValueError(message) from error
         finally:
-            lines.detach()  # standard input stays open, the file is closed above
+            # Standard input stays open (unless it is closed already); a file is closed above.
+            with suppress(ValueError):
+                lines.detach()
 
 
 def _opened(path: str) -> AbstractContextManager[io.BufferedReader]:

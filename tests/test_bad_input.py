@@ -1,0 +1,314 @@
+"""Bad input of every kind: exit code 2, one line that says what, where and the way out."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Rnn
+
+NETWORK = ("--hidden", "4")
+
+
+def failure(run_rnn: Rnn, *arguments: str, stdin: str | bytes | None = None) -> str:
+    result = run_rnn("run", *arguments, *NETWORK, stdin=stdin)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+CSV = {
+    "empty": ("", "standard input: empty; expected rows of numbers"),
+    "blank": ("\n \n\n", "standard input: empty; expected rows of numbers"),
+    "ragged": (
+        "a,b\n1,2\n3\n",
+        "standard input:3: expected 2 cells, as in the first row, got 1",
+    ),
+    "wide": (
+        "1,2\n3,4,5\n",
+        "standard input:2: expected 2 cells, as in the first row, got 3",
+    ),
+    "word": (
+        "value\n1\n2\nN/A\n",
+        "standard input:4: column 'value': not a number: 'N/A'",
+    ),
+    "word in a later column": (
+        "t,value\n1,2\n3,x\n",
+        "standard input:3: column 'value': not a number: 'x'; --columns chooses those to read",
+    ),
+    "word without a header": ("1\n2\nx\n", "standard input:3: column 1: not a number: 'x'"),
+    "nan": ("v\n1\nnan\n", "standard input:3: column 'v': not a finite number: nan"),
+    "inf": ("v\n1\n-inf\n", "standard input:3: column 'v': not a finite number: -inf"),
+    "empty cell": (
+        "3.5,1\n,3\n",
+        "standard input:2: column 1: empty; expected a number; --columns chooses those to read",
+    ),
+    "too large": (
+        "1\n1e39\n",
+        "standard input:2: column 1: too large for float32: 1e+39 (--precision float64 holds more)",
+    ),
+    "underscore": ("1\n1_000\n", "standard input:2: column 1: not a number: '1_000'"),
+    "decimal comma": (
+        "1;2\n3;4,5\n",
+        "standard input:2: column 2: not a number: '4,5' (a decimal comma? write a point); "
+        "--columns chooses those to read",
+    ),
+    "spaces": (
+        "v\n1 2\n",
+        "standard input:2: column 'v': not a number: '1 2' (is it --delimiter space?)",
+    ),
+    "blank line in a column": (
+        "1\n\n\n2\n",
+        "standard input:3: blank line; expected a number on every line, or the line deleted",
+    ),
+    "open quote": (
+        '1,2\n"3,4\n5,6\n',
+        "standard input:2: not CSV: unexpected end of data; is a quote left open or out of place?",
+    ),
+    "misplaced quote": (
+        '"1"x\n',
+        "standard input:1: not CSV: ',' expected after '\"'; is a quote left open or out of place?",
+    ),
+    "line of a quoted cell": (
+        'name,v\n"two\nlines",1\n"and\r\ntwo",x\n',
+        "standard input:4: column 'v': not a number: 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), CSV.values(), ids=CSV)
+def test_csv(run_rnn: Rnn, text: str, message: str) -> None:
+    columns = ("--columns", "v") if text.startswith("name,v") else ()
+    assert failure(run_rnn, *columns, stdin=text) == message
+
+
+@pytest.mark.parametrize(
+    ("start", "found"),
+    [
+        (b"\x7fELF\x02\x01\x01\x00", "binary data"),
+        (b"\x1f\x8b\x08", "gzip data; name it .gz, or decompress it first"),
+        (b"\x93NUMPY\x01\x00", "an .npy array; give it as a file named .npy"),
+        (b"PK\x03\x04", "a zip archive (.xlsx, .npz?); export it as CSV"),
+        ("1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+    ],
+)
+def test_not_text(run_rnn: Rnn, start: bytes, found: str) -> None:
+    message = failure(run_rnn, stdin=start)
+    assert message == f"standard input: expected CSV text, found {found}"
+
+
+def test_missing_file(run_rnn: Rnn) -> None:
+    assert failure(run_rnn, "no.csv") == "no.csv: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.npy", "data"])
+def test_directory(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    path = str(tmp_path / name)
+    assert failure(run_rnn, path) == f"{path}: cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize("kept", [5, 20, 60])
+def test_truncated_gzip(run_rnn: Rnn, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "data.csv.gz"
+    random = np.random.RandomState(0)
+    path.write_bytes(gzip.compress("\n".join(map(str, random.rand(100))).encode())[:kept])
+    assert failure(run_rnn, str(path)).startswith(f"{path}: cannot be read to its end: ")
+
+
+def test_gzip_name_without_gzip_data(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv.gz"
+    path.write_text("1\n2\n")
+    assert "Not a gzipped file" in failure(run_rnn, str(path))
+
+
+COLUMNS = {
+    "unknown": ("z", "no column 'z'; there are 'a', 'b', 'a' (or 1 to 3)"),
+    "number over the width": ("4", "no column '4'; there are 'a', 'b', 'a' (or 1 to 3)"),
+    "number zero": ("0", "no column '0'; there are 'a', 'b', 'a' (or 1 to 3)"),
+    "twice": ("b,2", "column '2' is chosen twice in --columns"),
+    "ambiguous": ("a", "column 'a' stands twice in the header; choose it by its number, 1 to 3"),
+}
+
+
+@pytest.mark.parametrize(("columns", "message"), COLUMNS.values(), ids=COLUMNS)
+def test_columns(run_rnn: Rnn, columns: str, message: str) -> None:
+    text = "a,b,a\n1,2,3\n"
+    options = ("--columns", columns, "--first-row", "header")
+    assert failure(run_rnn, *options, stdin=text) == f"standard input: {message}"
+
+
+def test_a_name_without_a_header(run_rnn: Rnn) -> None:
+    message = failure(run_rnn, "--columns", "a", "--first-row", "data", stdin="1,2\n")
+    assert message == (
+        "standard input: no column 'a': it has no header; "
+        "expected a number from 1 to 2 in --columns"
+    )
+
+
+def saved(array: np.ndarray, **options: bool) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+WHOLE = saved(np.arange(20.0))
+NPY = {
+    "empty": (b"", "empty: 0 bytes; expected an .npy file"),
+    "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "not a whole .npy file"),
+    "text": (saved(np.array(["a"])), "expected numbers, got an array of <U1"),
+    "complex": (saved(np.array([1j])), "expected numbers, got an array of complex128"),
+    "rank 0": (saved(np.array(1.0)), "expected one sequence, of shape (T,), (T, I) or (1, T, I)"),
+    "rank 4": (saved(np.ones((1, 1, 1, 1))), "expected one sequence, of shape"),
+    "batch": (saved(np.ones((2, 3, 1))), "expected one sequence, of shape"),
+    "no columns": (saved(np.ones((3, 0))), "expected one sequence, of shape"),
+    "truncated": (WHOLE[:-8], "not a whole .npy file of numbers: "),
+    "truncated header": (WHOLE[:40], "not a whole .npy file of numbers: "),
+    "truncated magic": (WHOLE[:7], "not a whole .npy file of numbers: "),
+    "another file": (b"1,2\n3,4\n", "not a whole .npy file of numbers: "),
+    "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "step 2, column 2: not a finite number: nan"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), NPY.values(), ids=NPY)
+def test_npy(run_rnn: Rnn, tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "data.npy"
+    path.write_bytes(content)
+    assert failure(run_rnn, str(path)).startswith(f"{path}: {message}")
+
+
+def test_npy_archive(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "data.npy"
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones(3))
+    assert failure(run_rnn, str(path)).endswith("got an archive; save it with numpy.save")
+
+
+def test_npy_takes_no_csv_options(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "data.npy"
+    np.save(path, np.ones(3))
+    message = failure(run_rnn, str(path), "--delimiter", ";")
+    assert message == f"{path}: --delimiter and --first-row are for CSV text, not for .npy"
+
+
+INLINE = {
+    "empty": ("", "--seq: empty; expected numbers such as 1,2,3"),
+    "word": ("1,x", "--seq: step 2: not a number: 'x'"),
+    "nan": ("1,nan", "--seq: step 2: not a finite number: nan"),
+    "inf": ("inf", "--seq: step 1: not a finite number: inf"),
+    "nothing between commas": ("1,,2", "--seq: step 2: empty; expected a number"),
+    "ragged": (
+        "1 2, 3",
+        "--seq: step 2: expected 2 features, as in step 1, got 1; "
+        "commas separate steps, spaces the features of a step",
+    ),
+    "empty JSON": ("[]", "--seq: empty; expected numbers such as 1,2,3"),
+    "empty JSON step": ("[[]]", "--seq: step 1: empty; expected a number"),
+    "JSON null": ("[1, null]", "--seq: step 2: not a number: 'null'"),
+    "JSON NaN": ("[NaN]", "--seq: step 1: not a finite number: nan"),
+    "JSON of three levels": ("[[[1]]]", "--seq: step 1: not a number: '[\"1\"]'"),
+    "JSON cut off": ("[1, 2", "--seq: not a JSON array of numbers: Expecting ',' delimiter: "),
+    "JSON nested deep": ("[" * 100_000, "--seq: not a JSON array of numbers: "),
+    "huge integer": ("[1" + "0" * 400 + "]", "--seq: step 1: not a finite number: inf"),
+}
+
+
+@pytest.mark.parametrize(("seq", "message"), INLINE.values(), ids=INLINE)
+def test_inline(run_rnn: Rnn, seq: str, message: str) -> None:
+    assert failure(run_rnn, "--seq", seq).startswith(message)
+
+
+H0 = {
+    "short": ("1,2,3", "--h0: expected 4 numbers, one for each hidden unit, got 3"),
+    "empty": ("", "--h0: expected 4 numbers, one for each hidden unit, got 0"),
+    "word": ("1,2,3,x", "--h0: not a number: 'x'"),
+    "nan": ("1,2,3,nan", "--h0: not a finite number: nan"),
+}
+
+
+@pytest.mark.parametrize(("h0", "message"), H0.values(), ids=H0)
+def test_h0(run_rnn: Rnn, h0: str, message: str) -> None:
+    assert failure(run_rnn, "--seq", "1", "--h0", h0) == message
+
+
+SEED = "is not a whole number from 0 to 4294967295 (see 'rnn run --help')"
+USAGE = {
+    "hidden 0": (
+        ("--seq", "1", "--hidden", "0"),
+        "Invalid value for '--hidden': '0' is not a whole number from 1 up (see 'rnn run --help')",
+    ),
+    "negative seed": (("--seed", "-1"), f"Invalid value for '--seed': '-1' {SEED}"),
+    "huge seed": (("--seed", "4294967296"), f"Invalid value for '--seed': '4294967296' {SEED}"),
+    "fractional seed": (("--seed", "1.5"), f"Invalid value for '--seed': '1.5' {SEED}"),
+    "no hidden": (("--seq", "1"), "Missing option '--hidden' (see 'rnn run --help')"),
+    "seq and file": (
+        ("--seq", "1", "a.csv", *NETWORK),
+        "two inputs, --seq and a.csv: give one (see 'rnn run --help')",
+    ),
+    "two files": (
+        ("a.csv", "b.csv", *NETWORK),
+        "two inputs, a.csv and b.csv: give one (see 'rnn run --help')",
+    ),
+    "seq and columns": (
+        ("--seq", "1", "--columns", "1", *NETWORK),
+        "--columns, --delimiter and --first-row are for files, not for --seq "
+        "(see 'rnn run --help')",
+    ),
+    "long delimiter": (
+        ("--delimiter", "::"),
+        "Invalid value for '--delimiter': '::' is not one character, or one of "
+        "comma, tab, \\t, semicolon, space, pipe (see 'rnn run --help')",
+    ),
+    "empty column": (
+        ("--columns", "1,,2"),
+        "Invalid value for '--columns': '1,,2' names an empty column (see 'rnn run --help')",
+    ),
+    "json and csv": (
+        ("--seq", "1", "--json", "--format", "csv", *NETWORK),
+        "--json and --format csv: give one (see 'rnn run --help')",
+    ),
+    "header of a table": (
+        ("--seq", "1", "--no-header", *NETWORK),
+        "--no-header is for CSV, the format is table (see 'rnn run --help')",
+    ),
+    "digits of npy": (
+        ("--seq", "1", "--digits", "3", "-o", "x.npy", *NETWORK),
+        "--digits is for text, the format is npy (see 'rnn run --help')",
+    ),
+    "unknown extension": (
+        ("--seq", "1", "-o", "x.parquet", *NETWORK),
+        "-o x.parquet: no format has the extension '.parquet' "
+        "(known: .txt, .json, .jsonl, .csv, .npy): give --format (see 'rnn run --help')",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE)
+def test_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
+    result = run_rnn("run", *arguments)
+    assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", [("run", "--seq", "1"), ("weights",)])
+def test_a_network_too_large_for_memory(run_rnn: Rnn, command: tuple[str, ...]) -> None:
+    result = run_rnn(*command, "--hidden", "100000000")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        "Error: --hidden 100000000: the weights would take 37,252,903.7 GiB, over half of this "
+        "machine's "
+    )
+
+
+def test_nothing_is_written_when_nothing_could_be_computed(run_rnn: Rnn) -> None:
+    assert run_rnn("run", *NETWORK, stdin="a,b\nx,1\n").stdout == ""
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "table"])
+def test_what_came_before_is_written(run_rnn: Rnn, form: str) -> None:
+    broken = run_rnn("run", *NETWORK, "--format", form, stdin="1\n2\nx\n3\n")
+    whole = run_rnn("run", *NETWORK, "--format", form, stdin="1\n2\n")
+    assert broken.exit_code == 2
+    assert broken.stdout == whole.stdout

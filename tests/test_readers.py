@@ -1,0 +1,196 @@
+"""What readers give for good input."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.readers import Input, Layout, read_file, read_inline, read_state
+from rnncli.readers.input import BLOCK_STEPS
+
+DOUBLE = np.dtype(np.float64)
+
+
+def values(source: Input) -> list[list[float]]:
+    rows: list[list[float]] = np.concatenate(list(source.blocks)).tolist()
+    return rows
+
+
+def read(path: Path, content: str | bytes, **layout: object) -> Input:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_file(str(path), Layout(DOUBLE, **layout))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,2,3", [[1], [2], [3]]),
+        ("1 0.5, 2 0.1", [[1, 0.5], [2, 0.1]]),
+        (" -1 ,\t+2e3 ", [[-1], [2000]]),
+        ("[1, 2]", [[1], [2]]),
+        ("[[1, 0.5], [2, -1e-3]]", [[1, 0.5], [2, -0.001]]),
+    ],
+)
+def test_inline(text: str, expected: list[list[float]]) -> None:
+    source = read_inline(text, DOUBLE)
+    assert list(source.columns) == (["x"] if len(expected[0]) == 1 else ["x_0", "x_1"])
+    assert values(source) == expected
+
+
+@pytest.mark.parametrize("text", ["0.5,-1", "0.5 -1", " 0.5, -1 ", "[0.5, -1]", "[[0.5, -1]]"])
+def test_state(text: str) -> None:
+    assert read_state(text, DOUBLE, 2).tolist() == [0.5, -1]
+
+
+HEADERS = [
+    # First row, other options, names of the columns that are read.
+    ("3.5,1", {}, ["x_0", "x_1"]),
+    (",3", {}, ["x_0", "x_1"]),
+    ("nan,3", {}, ["x_0", "x_1"]),
+    ("1e3,-.5", {}, ["x_0", "x_1"]),
+    ("inf,1", {}, ["x_0", "x_1"]),
+    ("2019,2020", {}, ["x_0", "x_1"]),
+    ("a,2", {"columns": ("2",)}, ["x"]),  # the word is in a column that is not read
+    ("a,b", {}, ["a", "b"]),
+    ("a,2", {}, ["a", "2"]),
+    ("2019,2020", {"columns": ("2020",)}, ["2020"]),  # no such number: a name
+    ("2019,2020", {"first_row": "header"}, ["2019", "2020"]),
+    ("a,b", {"columns": ("b",)}, ["b"]),
+    ("a,b", {"columns": ("b",), "first_row": "header"}, ["b"]),
+]
+
+
+@pytest.mark.parametrize(("first", "options", "names"), HEADERS)
+def test_what_is_a_header(
+    tmp_path: Path, first: str, options: dict[str, object], names: list[str]
+) -> None:
+    assert list(read(tmp_path / "a.csv", f"{first}\n1,2\n", **options).columns) == names
+
+
+def test_data_is_not_taken_for_a_header_when_told(tmp_path: Path) -> None:
+    source = read(tmp_path / "a.csv", "a\n1\n", first_row="data")
+    with pytest.raises(ValueError, match=r"a.csv:1: column 1: not a number: 'a'"):
+        next(source.blocks)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, end: str, last: bool) -> None:
+    rows = [["time", "a b", "value"], ["x", "1", " 2.5"], ["y, z", '"-3"', "4"]]
+    if delimiter == ",":
+        rows[2][0] = '"y, z"'
+    text = end.join(delimiter.join(row) for row in rows) + (end if last else "")
+    source = read(tmp_path / "a.csv", text, columns=("value", "2"))
+    assert list(source.columns) == ["value", "a b"]
+    assert values(source) == [[2.5, 1], [4, -3]]
+
+
+@pytest.mark.parametrize(("text", "delimiter"), [("1|2\n", "|"), ("1   2\n", " "), ("1:2\n", ":")])
+def test_other_delimiters(tmp_path: Path, text: str, delimiter: str) -> None:
+    assert values(read(tmp_path / "a.csv", text, delimiter=delimiter)) == [[1, 2]]
+
+
+def test_byte_order_mark_and_quoted_names(tmp_path: Path) -> None:
+    text = '\ufeff"first, of all","second"\n"1",2\n'
+    assert list(read(tmp_path / "a.csv", text, columns=("first, of all",)).columns) == [
+        "first, of all"
+    ]
+
+
+def test_other_encodings_beside_the_numbers(tmp_path: Path) -> None:
+    content = "ort,wert\nZürich,1\n".encode("latin-1")
+    assert values(read(tmp_path / "a.csv", content, columns=("wert",))) == [[1]]
+
+
+def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    source = read(tmp_path / "a.csv", "\n\na,b\n\n1,2\n   \n3,4\n\n\n")
+    assert values(source) == [[1, 2], [3, 4]]
+    assert values(read(tmp_path / "b.csv", "v\n1\n2\n\n\n")) == [[1], [2]]
+
+
+@pytest.mark.parametrize("text", ["a,b\n", "a,b", "\ufeffa,b\r\n\r\n"])
+def test_a_header_alone_is_no_steps(tmp_path: Path, text: str) -> None:
+    source = read(tmp_path / "a.csv", text)
+    assert list(source.columns) == ["a", "b"]
+    assert list(source.blocks) == []
+
+
+def test_gzip(tmp_path: Path) -> None:
+    assert values(read(tmp_path / "a.csv.gz", gzip.compress(b"v\n1\n2\n"))) == [[1], [2]]
+
+
+def test_any_other_name_is_text(tmp_path: Path) -> None:
+    assert values(read(tmp_path / "readings.log", "1\n2\n")) == [[1], [2]]
+
+
+def test_blocks_are_cut_by_row_number(tmp_path: Path) -> None:
+    rows = 2 * BLOCK_STEPS + 1
+    source = read(tmp_path / "a.csv", "".join(f"{i}\n" for i in range(rows)))
+    blocks = list(source.blocks)
+    assert [len(block) for block in blocks] == [BLOCK_STEPS, BLOCK_STEPS, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(rows))
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("row", [0, BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS])
+def test_the_line_of_a_fault_is_right_in_every_block(
+    tmp_path: Path, header: bool, row: int
+) -> None:
+    rows = [str(i) for i in range(2 * BLOCK_STEPS + 1)]
+    rows[row] = "oops"
+    lines = ["v", *rows] if header else rows
+    source = read(tmp_path / "a.csv", "\n".join(lines), first_row="header" if header else "data")
+    with pytest.raises(ValueError, match=rf"a.csv:{row + 1 + header}: column .*'oops'"):
+        list(source.blocks)
+
+
+@given(
+    numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_numbers_are_read_as_python_reads_them(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float], end: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "numbers.csv"
+    assert values(read(path, end.join(map(repr, numbers)))) == [[number] for number in numbers]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.int16),
+        np.arange(6.0).reshape(6, 1),
+        np.arange(6, dtype=">f4").reshape(1, 6, 1),
+        np.asfortranarray(np.arange(12, dtype=np.float16).reshape(6, 2) / 2)[:, :1] * 2,
+        np.array([False, True]),
+    ],
+)
+def test_npy(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", array)
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE))
+    assert list(source.columns) == ["x"]
+    assert values(source) == array.reshape(-1, 1).tolist()
+
+
+def test_npy_columns(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE, columns=("3", "1")))
+    assert values(source) == [[2, 0], [5, 3]]
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3)])
+def test_npy_without_steps(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.ones(shape))
+    assert list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks) == []
+
+
+def test_npy_blocks(tmp_path: Path) -> None:
+    array = np.random.RandomState(0).rand(BLOCK_STEPS + 5, 2)
+    np.save(tmp_path / "a.npy", array)
+    blocks = list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks)
+    assert [len(block) for block in blocks] == [BLOCK_STEPS, 5]
+    np.testing.assert_array_equal(np.concatenate(blocks), array)
