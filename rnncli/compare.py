@@ -46,7 +46,8 @@ def step_errors(
     terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
     eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
     bound = (len(W_xh) + len(W_hh) + 4) * eps * terms + 4 * eps
-    share = np.abs(h - expected) / bound
+    with np.errstate(invalid="ignore"):
+        share = np.abs(h - expected) / bound
     return np.where(np.isfinite(share), share, np.inf)
 
 
@@ -60,7 +61,8 @@ def difference(a: Floats, b: Floats) -> float:
     """
     if a.shape != b.shape:
         raise ValueError(f"cannot compare shapes {a.shape} and {b.shape}")
-    relative = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    with np.errstate(invalid="ignore"):
+        relative = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
     return float(np.where(np.isfinite(relative), relative, np.inf).max(initial=0.0))
 
 
@@ -74,7 +76,16 @@ def forgets(weights: Weights) -> bool:
 
 
 def run_tolerance(hidden_size: int, precision: str) -> float:
-    """Largest `difference` of two right runs of a network that forgets."""
+    """Largest `difference` of two right runs of a network that forgets.
+
+    Raises
+    ------
+    ValueError
+        Operands are rounded in this precision: two states a last bit apart
+        may then be rounded apart.
+    """
     if precision == "float64":
         return 1e-14
-    return 1e-6 if hidden_size < 256 else 2e-6
+    if precision == "float32":
+        return 1e-6 if hidden_size < 256 else 2e-6
+    raise ValueError(f"nothing is promised of whole runs in {precision}")

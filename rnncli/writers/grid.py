@@ -1,10 +1,11 @@
 """Columns of numbers as Rich tables that fit the screen."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
 # Blanks after a column: its own padding, and the box's divider.
 _GAP = 2
@@ -49,12 +50,13 @@ def draw(out: TextIO, title: str, label: Column, columns: Sequence[Column], note
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
     console = Console(file=out, width=width, height=screen.height, highlight=False)
-    console.print(Text(title, style="bold"))
-    for part in _parts(widths, width - beside):
-        console.print()
-        _draw_part(console, [label, *columns[part]])
-    if note:
-        console.print(Text(f"\n{note}", style="italic"))
+    parts = [[label, *columns[part]] for part in _parts(widths, width - beside)]
+    below = [Text(f"\n{note}", style="italic")] if note else []
+    for piece in chain([Text(title, style="bold")], *map(_pages, parts), below):
+        # Captured, since Rich exits by itself with 1 when a pipe is closed.
+        with console.capture() as drawn:
+            console.print(piece)
+        out.write(drawn.get())
 
 
 def _aligned(column: Column) -> Column:
@@ -84,11 +86,13 @@ def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def _draw_part(console: "Console", columns: Sequence[Column]) -> None:
+def _pages(columns: Sequence[Column]) -> "Iterator[RenderableType]":
+    """Draw columns that fit side by side, a page of rows at a time."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    yield Text()
     for start in range(0, max(len(columns[0].cells), 1), _PAGE_ROWS):
         table = Table(
             box=box.SIMPLE_HEAD, show_header=start == 0, show_edge=False, padding=(0, 1, 0, 0)
@@ -99,4 +103,4 @@ def _draw_part(console: "Console", columns: Sequence[Column]) -> None:
         # One tall row a page: Rich takes four times as long for rows one by one.
         pages = (column.cells[start : start + _PAGE_ROWS] for column in columns)
         table.add_row(*(Text("\n".join(page)) for page in pages))
-        console.print(table)
+        yield table

@@ -1,0 +1,77 @@
+"""The verdict on right and wrong results."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import Case, cases
+
+from rnncli import seeded
+from rnncli.compare import difference, forgets, run_tolerance, step_errors
+from rnncli.forward import run
+
+NETWORK = seeded(2, 16, seed=5)
+X = np.random.RandomState(0).normal(size=(200, 2)).astype(np.float32)
+H0 = np.zeros(16, np.float32)
+
+
+def share(h: np.ndarray, precision: str = "float32") -> float:
+    return float(step_errors(NETWORK.weights, X, H0, h, precision).max())
+
+
+def test_right_runs_part_and_every_step_is_right() -> None:
+    runs = [run(NETWORK, X, unroll=unroll).h for unroll in ("stepwise", "fused")]
+    assert difference(*runs) > 0.1  # this network amplifies the last bit
+    assert all(share(h) < 0.5 for h in runs)
+
+
+@pytest.mark.parametrize("name", ["W_xh", "W_hh", "b_h"])
+def test_a_wrong_weight_is_caught(name: str) -> None:
+    wrong = NETWORK.weights._replace(**{name: getattr(NETWORK.weights, name) + np.float32(1e-3)})
+    assert share(run(type(NETWORK)(wrong), X).h) > 10
+
+
+def test_another_precision_is_caught() -> None:
+    tf32 = run(NETWORK, X, precision="tf32").h
+    assert share(tf32) > 10
+    assert share(tf32, "tf32") < 0.5
+    assert share(run(NETWORK, X).h, "tf32") > 10
+    assert share(run(NETWORK, X).h, "float64") > 1e6
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_never_passes(value: float) -> None:
+    h = run(NETWORK, X).h
+    h[100, 3] = value
+    errors = step_errors(NETWORK.weights, X, H0, h)
+    assert np.isinf(errors[100, 3])
+    assert difference(h, h) == np.inf
+
+
+@given(case=cases(N=1, T=1))
+def test_one_unit_of_the_last_place_more_or_less_is_right(case: Case) -> None:
+    x, h0 = case.x[0], case.h0[0]
+    h = run(type(NETWORK)(case.weights), case.x, case.h0, precision=case.precision).h[0]
+    nudged = np.nextafter(h, np.ones_like(h))
+    assert step_errors(case.weights, x, h0, nudged, case.precision).max() < 0.75
+
+
+def test_difference_is_relative_for_large_values() -> None:
+    assert difference(np.array([101.0]), np.array([100.0])) == pytest.approx(0.01)
+    assert difference(np.array([0.2]), np.array([0.1])) == pytest.approx(0.1)
+    assert difference(np.empty((0, 4)), np.empty((0, 4))) == 0
+    with pytest.raises(ValueError, match=r"cannot compare shapes \(3,\) and \(4,\)"):
+        difference(np.ones(3), np.ones(4))
+
+
+def test_which_networks_forget() -> None:
+    weights = NETWORK.weights
+    assert not forgets(weights)
+    assert forgets(weights._replace(W_hh=np.eye(16) * 0.9))
+    assert not forgets(weights._replace(W_hh=np.eye(16) * 0.91))
+
+
+def test_run_tolerances() -> None:
+    assert [run_tolerance(4, "float64"), run_tolerance(4, "float32")] == [1e-14, 1e-6]
+    assert run_tolerance(256, "float32") == 2e-6
+    with pytest.raises(ValueError, match="nothing is promised of whole runs in tf32"):
+        run_tolerance(4, "tf32")

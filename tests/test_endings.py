@@ -1,0 +1,176 @@
+"""How a process ends: closed pipes, Ctrl-C, full disks, and what becomes of old files."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+RNN = (sys.executable, "-m", "rnncli")
+LINES = "".join(f"{i % 7}\n" for i in range(300_000)).encode()
+
+
+class Done(NamedTuple):
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def rnn(*arguments: str, stdin: bytes = b"", **options: Any) -> Done:
+    process = start(*arguments, **options)
+    out, err = process.communicate(stdin)
+    return Done(process.returncode, (out or b"").decode(), err.decode())
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.Popen(
+        [*RNN, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_bytes(LINES)
+    process = start("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "csv")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"t,h_0,h_1,h_2,h_3\n"
+    process.stdout.close()
+    _, message = process.communicate()
+    assert (process.returncode, message) == (0, b"")
+
+
+def test_a_pipe_closed_before_anything_is_written() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = rnn("run", "--seq", "1,2", "--hidden", "4", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_ctrl_c_while_reading(tmp_path: Path) -> None:
+    output = tmp_path / "old.csv"
+    output.write_text("old\n")
+    process = start("run", "--hidden", "4", "-o", str(output))
+    assert process.stdin is not None
+    process.stdin.write(LINES)  # returns when nearly all is read: a pipe holds 64 KiB
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate()
+    assert (process.returncode, message) == (130, b"")
+    assert output.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["old.csv"]
+
+
+def test_ctrl_c_while_loading() -> None:
+    # Sent at once: it arrives while Python or NumPy load, or before that.
+    process = start("run", "--hidden", "4")
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("form", ["table", "json", "csv", "npy"])
+def test_a_full_disk_on_standard_output(form: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = rnn("run", "--seq", "1,2", "--hidden", "4", "--format", form, stdout=full)
+    assert done.err == "Error: standard output: No space left on device\n"
+    assert done.code == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_on_a_file() -> None:
+    done = rnn("run", "--seq", "1,2", "--hidden", "4", "-o", "/dev/full", "--format", "csv")
+    assert (done.code, done.err) == (1, "Error: /dev/full: No space left on device\n")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path) -> None:
+    import resource
+
+    output = tmp_path / "old.csv"
+    output.write_text("old\n")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = rnn("run", "--hidden", "4", "-o", str(output), stdin=LINES, preexec_fn=limit)
+    assert (done.code, done.err) == (1, f"Error: {output}: File too large\n")
+    assert output.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["old.csv"]
+
+
+def test_closed_standard_streams() -> None:
+    run = ("run", "--hidden", "2")
+    done = rnn(*run, "--seq", "1", preexec_fn=lambda: os.close(1))
+    assert (done.code, done.err) == (1, "Error: standard output: closed\n")
+    done = rnn(*run, "--seq", "x", preexec_fn=lambda: os.close(2))
+    assert (done.code, done.out, done.err) == (2, "", "")
+    done = rnn(*run, preexec_fn=lambda: os.close(0))
+    assert done.code == 2
+    assert done.err.startswith("Error: no input: give a FILE or --seq 1,2,3, or pipe")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("no/such/x.csv", "No such file or directory"), (".", "Is a directory")]
+)
+def test_an_output_that_cannot_be_written(tmp_path: Path, path: str, reason: str) -> None:
+    output = os.path.join(tmp_path, path)
+    done = rnn("run", "--seq", "1", "--hidden", "2", "-o", output, "--format", "csv")
+    assert (done.code, done.err) == (1, f"Error: {output}: {reason}\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bad_row_leaves_the_old_file(tmp_path: Path) -> None:
+    output = tmp_path / "old.csv"
+    output.write_text("old\n")
+    done = rnn("run", "--hidden", "2", "-o", str(output), stdin=b"1\n2\nx\n")
+    assert (done.code, done.err) == (
+        2,
+        "Error: standard input:3: column 1: not a number: 'x'\n",
+    )
+    assert output.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["old.csv"]
+
+
+def test_a_state_that_is_not_finite_is_a_failed_run() -> None:
+    # The largest float32 is rounded to infinity as a TF32 operand; the weights from the two
+    # inputs to unit 1 differ in sign, and inf - inf is no number.
+    network = ("--hidden", "3", "--precision", "tf32", "--format", "csv")
+    seq = "0 0, 1 1, 3.4028e38 3.4028e38, 1 1"
+    done = rnn("run", "--seq", seq, *network)
+    assert done.code == 1
+    assert done.err == "Error: step 3, unit 1: overflow (nan)\n"
+    assert [line[:2] for line in done.out.splitlines()] == ["t,", "1,", "2,"]
+
+
+def test_an_output_file_is_replaced_whole(tmp_path: Path) -> None:
+    output, link = tmp_path / "states.csv", tmp_path / "link.csv"
+    output.write_text("old\n" * 1000)
+    output.chmod(0o640)
+    link.symlink_to(output)
+    done = rnn("run", "--seq", "1,2", "--hidden", "1", "-o", str(link))
+    assert (done.code, done.err) == (0, "")
+    assert output.read_text().splitlines()[0] == "t,h_0"
+    assert len(output.read_text().splitlines()) == 3
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["link.csv", "states.csv"]
+
+
+def test_standard_output_by_its_names(tmp_path: Path) -> None:
+    run = ("run", "--seq", "1", "--hidden", "1", "--format", "csv")
+    expected = rnn(*run).out
+    assert expected.startswith("t,h_0\n1,")
+    for name in ("-", "/dev/stdout"):
+        with open(tmp_path / "log", "wb") as log:
+            log.write(b"before\n")
+            log.flush()
+            rnn(*run, "-o", name, stdout=log)
+        assert (tmp_path / "log").read_text() == "before\n" + expected

@@ -1,0 +1,242 @@
+"""Everything that is written reads back to the same bits; tables lose nothing unsaid."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from conftest import SAMPLES, Rnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.forward import Block
+from rnncli.writers import WRITERS, Style, Trajectory
+from rnncli.writers.model import model_line
+from rnncli.writers.table import LONG, SHOWN_AT_ENDS
+
+MODEL = {
+    "activation": "tanh",
+    "input_size": 1,
+    "hidden_sizes": [3],
+    "precision": "float32",
+    "source": {"init": "tensorflow", "seed": 1},
+}
+
+
+def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
+    """States from h[0], the initial one, in blocks of a few steps."""
+
+    def blocks() -> Iterator[Block]:
+        for start in range(1, len(h), block):
+            rows = h[start : start + block]
+            yield Block(start, rows[:, :1], rows)
+
+    return Trajectory(MODEL, ["x"], h[0], blocks())
+
+
+def written(form: str, h: np.ndarray, style: Style | None = None) -> bytes:
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    WRITERS[form](out, trajectory(h), style or Style())
+    out.flush()
+    return out.buffer.getvalue()
+
+
+def read_csv(content: bytes) -> list[list[str]]:
+    header, *rows = csv.reader(io.StringIO(content.decode()))
+    assert header == ["t", *(f"h_{j}" for j in range(len(header) - 1))]
+    assert [row[0] for row in rows] == [str(t + 1) for t in range(len(rows))]
+    return [row[1:] for row in rows]
+
+
+def read_jsonl(content: bytes) -> list[list[str]]:
+    items = [json.loads(line, parse_float=str) for line in content.splitlines()]
+    assert [item["t"] for item in items] == list(range(1, len(items) + 1))
+    assert all(item["x"] == item["h"][:1] for item in items)
+    return [item["h"] for item in items]
+
+
+def read_json(content: bytes) -> list[list[str]]:
+    document = json.loads(content, parse_float=str)
+    assert document["model"] == MODEL
+    steps = document["steps"]
+    last = steps[-1] if steps else {"t": 0, "h": document["initial"][0]["h"]}
+    assert document["final"] == [{"t": last["t"], "h": last["h"]}]
+    return [step["h"] for step in steps]
+
+
+def read_npy(content: bytes) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(content))
+    return array
+
+
+READ_BACK = {"csv": read_csv, "jsonl": read_jsonl, "json": read_json, "npy": read_npy}
+
+
+@pytest.mark.parametrize("form", READ_BACK)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hidden_size", [1, 4, 32, 300])
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 20))
+def test_states_read_back(
+    form: str, dtype: type[np.floating], hidden_size: int, seed: int, steps: int
+) -> None:
+    h = floats_of_all_magnitudes(seed, (steps + 1, hidden_size), dtype)
+    back = np.array(READ_BACK[form](written(form, h)), dtype).reshape(steps, hidden_size)
+    assert back.tobytes() == h[1:].tobytes()
+
+
+def floats_of_all_magnitudes(
+    seed: int, shape: tuple[int, int], dtype: type[np.floating]
+) -> np.ndarray:
+    """Floats of random bits, those that are not finite replaced."""
+    size = np.dtype(dtype).itemsize * shape[0] * shape[1]
+    values = np.frombuffer(np.random.RandomState(seed).bytes(size), dtype).reshape(shape).copy()
+    values[~np.isfinite(values)] = -0.0
+    return values
+
+
+@given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_text_is_the_shortest(value: float) -> None:
+    single = np.float32(value)
+    text = written("csv", np.array([[0], [single]], np.float32)).decode().split(",")[-1].strip()
+    digits = re.sub(r"e.*|[-.]", "", text).strip("0")
+    fewer = f"{single:.{max(len(digits) - 2, 0)}e}"
+    assert len(digits) <= 1 or np.float32(fewer) != single
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "table"])
+def test_digits_round(form: str) -> None:
+    h = np.array([[0, 0], [0.12345, -2 / 3], [1, 1e-9]], np.float32)
+    text = written(form, h, Style(digits=3)).decode()
+    assert "0.123" in text
+    assert "-0.667" in text
+    assert "0.000" in text
+    assert "0.1234" not in text
+
+
+def test_csv_without_header() -> None:
+    h = np.zeros((3, 2), np.float32)
+    assert written("csv", h, Style(header=False)) == b"1,0.0,0.0\n2,0.0,0.0\n"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "npy"])
+def test_last_is_the_final_state(run_rnn: Rnn, form: str) -> None:
+    steps = ("run", "--hidden", "2", "--format", form, "--seq")
+    result = run_rnn(*steps, "1,2,3", "--last")
+    assert result.exit_code == 0
+    if form == "json":
+        document = json.loads(result.stdout)
+        assert "steps" not in document
+        assert [item["t"] for item in document["final"]] == [3]
+    elif form == "npy":
+        whole = run_rnn(*steps, "1,2,3").stdout_bytes
+        np.testing.assert_array_equal(read_npy(result.stdout_bytes), read_npy(whole)[-1:])
+    else:
+        (line,) = (line for line in result.stdout.splitlines() if re.match(r'3|.*"t": 3', line))
+        assert re.findall(r"-?0\.\d+", line) == re.findall(
+            r"-?0\.\d+", run_rnn(*steps, "1,2,3").stdout.splitlines()[-1]
+        )
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_the_final_state_of_no_steps_is_the_initial_one(run_rnn: Rnn, form: str) -> None:
+    options = ("run", "--hidden", "2", "--h0", "0.25,0.5", "--format", form)
+    result = run_rnn(*options, "--last", stdin="value\n")
+    assert re.findall(r"0\.25|0\.5", result.stdout)[-2:] == ["0.25", "0.5"]
+    assert run_rnn(*options, stdin="value\n").exit_code == 0
+
+
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "40", "80", "213"])
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+@pytest.mark.parametrize("hidden_size", [1, 4, 32, 100])
+def test_a_table_shows_every_digit(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str, term: str, hidden_size: int
+) -> None:
+    command = ("run", "--seq", "1,2,3", "--hidden", str(hidden_size))
+    steps = json.loads(run_rnn(*command, "--json").stdout, parse_float=str)["steps"]
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", term)
+    lines = run_rnn(*command).stdout.splitlines()
+    for step in steps:
+        rows = [line for line in lines if line.startswith(f"{step['t']} ")]
+        assert NUMBER.findall(" ".join(rows)) == [*step["x"], *step["h"]]
+    widest = max(len(line.rstrip()) for line in lines)
+    assert widest <= max(int(columns), 21)  # t and one number of 15 characters always fit
+
+
+def test_points_stand_in_line() -> None:
+    h = np.array([[0], [-10.5], [3.25], [1e-10]], np.float32)
+    rows = written("table", h).decode().splitlines()[-4:]
+    assert len({row.rindex(".") for row in rows[:3]}) == 1
+
+
+@pytest.mark.parametrize("steps", [LONG, LONG + 1, 500])
+def test_a_long_table_says_what_it_leaves_out(steps: int) -> None:
+    h = np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)
+    text = written("table", h).decode()
+    shown = [int(row.split()[0]) for row in text.splitlines() if re.match(r" *\d", row)]
+    if steps <= LONG:
+        assert shown == list(range(steps + 1))
+        assert "not shown" not in text
+    else:
+        first, last = SHOWN_AT_ENDS, steps - SHOWN_AT_ENDS + 1
+        assert shown == [*range(first + 1), *range(last, steps + 1)]
+        assert (
+            f"t = {first + 1} to {last - 1} not shown ({last - first - 1} steps): "
+            "--all-steps shows them." in text
+        )
+    whole = written("table", h, Style(all_steps=True)).decode()
+    rows = [row.split() for row in whole.splitlines() if re.match(r" *\d", row)]
+    assert [row[0] for row in rows] == [str(t) for t in range(steps + 1)]
+    assert all(row[-1] == f"{h[t, 1]}" for t, row in enumerate(rows))
+
+
+def test_names_are_not_taken_for_markup(run_rnn: Rnn) -> None:
+    result = run_rnn("run", "--hidden", "1", stdin="[bold]a[/bold]\n1\n")
+    assert "[bold]a[/bold]" in result.stdout
+
+
+def test_the_model_line_names_all() -> None:
+    assert model_line(MODEL) == "RNN: I = 1, H = 3, tanh, float32, init tensorflow, seed 1"
+
+
+def test_weights_as_json_read_back(run_rnn: Rnn) -> None:
+    from rnncli import seeded
+
+    result = run_rnn("weights", "--hidden", "5", "--inputs", "3", "--seed", "9", "--json")
+    (item,) = json.loads(result.stdout)["weights"]
+    for name, array in seeded(3, 5, 9).weights._asdict().items():
+        assert np.array(item[name], np.float32).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_weights_as_tables_show_every_digit(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    from rnncli import seeded
+
+    monkeypatch.setenv("COLUMNS", columns)
+    text = run_rnn("weights", "--hidden", "6", "--inputs", "2").stdout
+    drawn = sorted(np.float32(number) for number in NUMBER.findall(text))
+    weights = seeded(2, 6).weights
+    assert drawn == sorted(np.concatenate([array.ravel() for array in weights]))
+
+
+def test_large_weights_say_what_they_leave_out(run_rnn: Rnn) -> None:
+    text = run_rnn("weights", "--hidden", "70").stdout
+    assert text.count("Only the first and last 8 are shown: --json has all.") == 3
+    assert len(NUMBER.findall(text)) == 16 + 16 * 16 + 16
+
+
+def test_samples_run(run_rnn: Rnn) -> None:
+    for arguments in (
+        ("sunspots.csv", "--columns", "SUNACTIVITY"),
+        ("sensors.csv", "--columns", "temperature,humidity"),
+    ):
+        result = run_rnn("run", str(SAMPLES / arguments[0]), *arguments[1:], "--hidden", "3")
+        assert result.exit_code == 0
