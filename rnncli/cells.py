@@ -59,8 +59,10 @@ def row_products(rows: Floats, W: Floats) -> Floats:
     if H > ONE_THREAD:
         halves = (row_products(rows, half) for half in np.array_split(W, 2, axis=1))
         return np.concatenate(list(halves), axis=1)
-    height = ONE_THREAD // H
     rows = rows[:, None]  # (N, 1, K): a row product for each of N
+    if K * H <= ONE_THREAD:
+        return (rows @ W)[:, 0]
+    height = ONE_THREAD // H
     total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
     for start in range(height, K, height):
         stop = start + height

@@ -1,0 +1,94 @@
+"""Every command has help and examples that work; the README names every option."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+from conftest import ROOT, Rnn
+
+from rnncli import __version__
+from rnncli.cli import rnn
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, *path, name)
+
+
+def examples_of(command: click.Command) -> tuple[tuple[str, str], ...]:
+    return getattr(command, "examples", ())
+
+
+COMMANDS = list(commands(rnn))
+IDS = [" ".join(("rnn", *path)) for path, _ in COMMANDS]
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
+def test_every_command_has_help_and_examples(
+    run_rnn: Rnn, path: tuple[str, ...], command: click.Command
+) -> None:
+    pages = {run_rnn(*path, flag).stdout for flag in ("-h", "--help")}
+    (page,) = pages
+    assert command.help
+    examples = examples_of(command)
+    assert examples
+    assert all(line in page and meaning.split()[0] in page for line, meaning in examples)
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
+def test_every_option_has_help_and_stands_in_the_readme(
+    run_rnn: Rnn, path: tuple[str, ...], command: click.Command
+) -> None:
+    page = run_rnn(*path, "--help").stdout
+    context = click.Context(command, info_name="rnn")
+    options = [param for param in command.get_params(context) if isinstance(param, click.Option)]
+    for option in options:
+        assert option.help, option.name
+        for name in option.opts:
+            assert re.search(rf"(?<!\S){name}\b", page), name
+            assert re.search(rf"`{name}\b", README), name
+
+
+def parts(line: str) -> list[list[str]]:
+    """Words of each command that an example pipes together."""
+    return [shlex.split(part) for part in line.split(" > ")[0].split(" | ")]
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for _, command in COMMANDS for line, _ in examples_of(command)})
+)
+def test_examples_parse(line: str) -> None:
+    calls = [part[1:] for part in parts(line) if part[0] == "rnn"]
+    assert calls
+    for path, *arguments in calls:
+        rnn.commands[path].make_context(path, arguments)
+
+
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    headings = re.findall(r"^(\w+):$", run_rnn("run", "--help").stdout, re.MULTILINE)
+    assert headings == ["Input", "Network", "Computation", "Output", "Other", "Examples"]
+
+
+def test_version(run_rnn: Rnn) -> None:
+    assert run_rnn("--version").stdout == f"rnn {__version__}\n"
+
+
+def test_no_command_shows_help(run_rnn: Rnn) -> None:
+    result = run_rnn()
+    assert result.exit_code == 2
+    assert "Commands:" in result.stderr
+
+
+def test_unknown_command(run_rnn: Rnn) -> None:
+    result = run_rnn("train")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: No such command 'train' (see 'rnn --help')\n",
+    )

@@ -1,0 +1,74 @@
+"""The README's examples give what it shows: words to the letter, numbers within 1e-6."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
+
+
+def examples() -> list[tuple[str, str]]:
+    """Commands after ``$``, each with the lines up to the next."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    return [
+        (command, output)
+        for block in blocks
+        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    ]
+
+
+def words(text: str) -> list[str]:
+    """Lines with numbers taken out, and the blanks and rules that depend on their width."""
+    return [
+        re.sub(r"─+", "─", " ".join(NUMBER.sub("#", line).split())) for line in text.splitlines()
+    ]
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) >= 7
+    assert len(re.findall(r"^\$ ", README, re.MULTILINE)) == len(examples())
+
+
+@pytest.mark.parametrize(("command", "output"), examples(), ids=[c for c, _ in examples()])
+def test_example(command: str, output: str) -> None:
+    scripts = Path(sys.executable).parent  # where pip put the console script
+    environment = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "COLUMNS": "80"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    shown = done.stdout.decode()
+    assert words(shown) == words(output)
+    computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
+    np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
+
+
+def test_python_example(capsys: pytest.CaptureFixture[str], notebook: dict[str, Any]) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(source, {})
+    printed = np.array(NUMBER.findall(capsys.readouterr().out.replace("1. ", "1.0 ")), float)
+    # The notebook's states within the rounding of TF32, 10 bits.
+    np.testing.assert_allclose(printed.reshape(6, 4), notebook["cell_6"], rtol=0, atol=2**-11)
+
+
+def test_every_room_is_in_the_file_guide() -> None:
+    rooms = {
+        f"rnncli/{path.name}{'/' if path.is_dir() else ''}"
+        for path in (ROOT / "rnncli").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    named = set(re.findall(r"^\| `(rnncli/[^`]+)` \|", README, re.MULTILINE))
+    assert named == rooms - {"rnncli/__init__.py", "rnncli/__main__.py"}
