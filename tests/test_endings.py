@@ -45,11 +45,21 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert (process.returncode, message) == (0, b"")
 
 
-def test_a_pipe_closed_before_anything_is_written() -> None:
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("run", "--seq", "1,2", "--format", form) for form in ("table", "json", "csv", "npy")),
+        ("weights",),
+        ("run", "--help"),
+    ],
+)
+def test_a_pipe_closed_before_anything_is_written(command: tuple[str, ...], buffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = rnn("run", "--seq", "1,2", "--hidden", "4", stdout=writing)
+        environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+        done = rnn(*command, "--hidden", "4", stdout=writing, env=environment)
     finally:
         os.close(writing)
     assert (done.code, done.err) == (0, "")

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 # Blanks after a column: its own padding, and the box's divider.
 _GAP = 2
@@ -40,23 +40,30 @@ def draw(out: TextIO, title: str, label: Column, columns: Sequence[Column], note
     note : str
         A line below, if any.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    screen = Console(file=out)
+    screen = _console(out)
     label, *columns = (_aligned(column) for column in (label, *columns))
     widths = [_width(column) for column in columns]
     beside = _width(label)
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
-    console = Console(file=out, width=width, height=screen.height, highlight=False)
+    console = _console(out, width, screen.height)
     parts = [[label, *columns[part]] for part in _parts(widths, width - beside)]
     below = [Text(f"\n{note}", style="italic")] if note else []
     for piece in chain([Text(title, style="bold")], *map(_pages, parts), below):
-        # Captured, since Rich exits by itself with 1 when a pipe is closed.
-        with console.capture() as drawn:
-            console.print(piece)
-        out.write(drawn.get())
+        console.print(piece)
+
+
+def _console(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave a closed pipe to the caller; Rich would exit with 1."""
+            raise  # called while the error is being handled
+
+    return PlainConsole(file=out, width=width, height=height, highlight=False)
 
 
 def _aligned(column: Column) -> Column:
