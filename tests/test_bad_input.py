@@ -22,6 +22,12 @@ def failure(run_rnn: Rnn, *arguments: str, stdin: str | bytes | None = None) -> 
 CSV = {
     "empty": ("", "standard input: empty; expected rows of numbers"),
     "blank": ("\n \n\n", "standard input: empty; expected rows of numbers"),
+    "quoted nothing": ('""\n', "standard input: empty; expected rows of numbers"),
+    "endless cell": (
+        "1\n" + "2" * 200_000 + "\n",
+        "standard input:2: not CSV: field larger than field limit (131072); "
+        "is a quote left open or out of place?",
+    ),
     "ragged": (
         "a,b\n1,2\n3\n",
         "standard input:3: expected 2 cells, as in the first row, got 1",
@@ -116,6 +122,19 @@ def test_truncated_gzip(run_rnn: Rnn, tmp_path: Path, kept: int) -> None:
     random = np.random.RandomState(0)
     path.write_bytes(gzip.compress("\n".join(map(str, random.rand(100))).encode())[:kept])
     assert failure(run_rnn, str(path)).startswith(f"{path}: cannot be read to its end: ")
+
+
+def test_rows_before_the_end_of_truncated_gzip_are_written(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv.gz"
+    rows = np.random.RandomState(0).rand(5000)
+    path.write_bytes(gzip.compress("\n".join(map(str, rows)).encode())[:-2000])
+    result = run_rnn("run", str(path), *NETWORK, "--format", "csv")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {path}: cannot be read to its end: ")
+    written = result.stdout.splitlines()[1:]
+    assert 3000 < len(written) < 5000
+    whole = run_rnn("run", *NETWORK, "--format", "csv", stdin="\n".join(map(str, rows)))
+    assert written == whole.stdout.splitlines()[1 : 1 + len(written)]
 
 
 def test_gzip_name_without_gzip_data(run_rnn: Rnn, tmp_path: Path) -> None:

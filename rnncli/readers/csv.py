@@ -54,9 +54,11 @@ def read_csv(path: str, layout: Layout) -> Input:
     delimiter = layout.delimiter or _delimiter(first_line)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        first = next(row for row in reader if not _is_blank(row))
+        first = next((row for row in reader if not _is_blank(row)), None)
     except csv.Error as error:
         raise _syntax_error(name, reader.line_num, error) from error
+    if first is None:
+        raise _empty(name)
     header = [cell.strip() for cell in first] if _is_header(first, layout) else None
     chosen = choose(name, layout.columns, len(first), header)
     line = reader.line_num + 1 if header else reader.line_num - _line_breaks(first)
@@ -98,13 +100,15 @@ class _Table:
             self.line = self.reader.line_num + 1
 
     def _take(self) -> tuple[list[Row], ValueError | None]:
-        """Rows of one block, up to the end or to a fault in the quoting."""
+        """Rows of one block, up to the end, damage, or a fault in the quoting."""
         rows, self.held = self.held, []
         try:
             for row in islice(self.reader, BLOCK_STEPS - len(rows)):
                 rows.append(row)
         except csv.Error as error:
             return rows, _syntax_error(self.name, self._line_after(rows), error)
+        except ValueError as damage:
+            return rows, damage
         return rows, None
 
     def _convert(self, rows: list[Row]) -> Floats | None:
@@ -173,7 +177,11 @@ def _first_line(lines: Iterator[str], name: str) -> tuple[str, Iterator[str]]:
         passed.append(line)
         if line.strip():
             return line, chain(passed, lines)
-    raise ValueError(f"{name}: empty; expected rows of numbers")
+    raise _empty(name)
+
+
+def _empty(name: str) -> ValueError:
+    return ValueError(f"{name}: empty; expected rows of numbers")
 
 
 def _delimiter(line: str) -> str:
