@@ -144,7 +144,8 @@ def _sequences(network: Network, x: ArrayLike, dtype: np.dtype[np.floating]) -> 
             f"x: expected shape (T, {network.input_size}) or (N, T, {network.input_size}), "
             f"as W_xh has {network.input_size} rows, got {array.shape}"
         )
-    return in_dtype("x", array if array.ndim == 3 else array[None], dtype)
+    x = in_dtype("x", array, dtype)
+    return x if x.ndim == 3 else x[None]
 
 
 def _initial_state(

@@ -28,8 +28,17 @@ class Precision(NamedTuple):
     rounds: bool
 
     def prepare(self, weights: Weights) -> Weights:
-        """Weights in this precision, the matrices rounded as operands."""
-        W_xh, W_hh, b_h = (array.astype(self.dtype, copy=False) for array in weights)
+        """Weights in this precision, the matrices rounded as operands.
+
+        Raises
+        ------
+        ValueError
+            A weight is too large for the float type.
+        """
+        W_xh, W_hh, b_h = (
+            array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
+            for name, array in weights._asdict().items()
+        )
         return Weights(self.operand(W_xh), self.operand(W_hh), b_h)
 
 
@@ -42,6 +51,8 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         A value is not finite there: a NaN, an infinity, or too large. The
         message gives its place as an index.
     """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
     with np.errstate(over="ignore"):
         converted: Floats = values.astype(dtype, copy=False)
     finite = np.isfinite(converted)

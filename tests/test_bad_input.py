@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,15 @@ CSV = {
     "quoted nothing": ('""\n', "standard input: empty; expected rows of numbers"),
     "endless cell": (
         "1\n" + "2" * 200_000 + "\n",
-        "standard input:2: not CSV: field larger than field limit (131072); "
-        "is a quote left open or out of place?",
+        "standard input:2: not CSV: field larger than field limit (131072)",
     ),
     "ragged": (
         "a,b\n1,2\n3\n",
-        "standard input:3: expected 2 cells, as in the first row, got 1",
+        "standard input:3: expected as many cells as in the first row, 2, got 1",
     ),
     "wide": (
         "1,2\n3,4,5\n",
-        "standard input:2: expected 2 cells, as in the first row, got 3",
+        "standard input:2: expected as many cells as in the first row, 2, got 3",
     ),
     "word": (
         "value\n1\n2\nN/A\n",
@@ -42,24 +42,35 @@ CSV = {
     ),
     "word in a later column": (
         "t,value\n1,2\n3,x\n",
-        "standard input:3: column 'value': not a number: 'x'; --columns chooses those to read",
+        "standard input:3: column 'value': not a number: 'x'",
+    ),
+    "column of words": (
+        "t,value\nmon,2\ntue,x\n",
+        "standard input:2: column 't': not a number: 'mon'; --columns chooses those to read",
+    ),
+    "other delimiter": (
+        "1 2 3\n",
+        "standard input:1: column 1: not a number: '1 2 3' (is it --delimiter space?)",
+    ),
+    "pipes": (
+        "1|2\n3|4\n",
+        "standard input:1: column 1: not a number: '1|2' (is it --delimiter pipe?)",
     ),
     "word without a header": ("1\n2\nx\n", "standard input:3: column 1: not a number: 'x'"),
     "nan": ("v\n1\nnan\n", "standard input:3: column 'v': not a finite number: nan"),
     "inf": ("v\n1\n-inf\n", "standard input:3: column 'v': not a finite number: -inf"),
     "empty cell": (
         "3.5,1\n,3\n",
-        "standard input:2: column 1: empty; expected a number; --columns chooses those to read",
+        "standard input:2: column 1: empty; expected a number",
     ),
     "too large": (
         "1\n1e39\n",
-        "standard input:2: column 1: too large for float32: 1e+39 (--precision float64 holds more)",
+        "standard input:2: column 1: too large for float32: 1e39 (--precision float64 holds more)",
     ),
     "underscore": ("1\n1_000\n", "standard input:2: column 1: not a number: '1_000'"),
     "decimal comma": (
         "1;2\n3;4,5\n",
-        "standard input:2: column 2: not a number: '4,5' (a decimal comma? write a point); "
-        "--columns chooses those to read",
+        "standard input:2: column 2: not a number: '4,5' (a decimal comma? write a point)",
     ),
     "spaces": (
         "v\n1 2\n",
@@ -94,8 +105,8 @@ def test_csv(run_rnn: Rnn, text: str, message: str) -> None:
     ("start", "found"),
     [
         (b"\x7fELF\x02\x01\x01\x00", "binary data"),
-        (b"\x1f\x8b\x08", "gzip data; name it .gz, or decompress it first"),
-        (b"\x93NUMPY\x01\x00", "an .npy array; give it as a file named .npy"),
+        (b"\x1f\x8b\x08", "gzip data; decompress it (zcat), or give a file named .gz"),
+        (b"\x93NUMPY\x01\x00", "an .npy array; give a file named .npy"),
         (b"PK\x03\x04", "a zip archive (.xlsx, .npz?); export it as CSV"),
         ("1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
     ],
@@ -107,6 +118,10 @@ def test_not_text(run_rnn: Rnn, start: bytes, found: str) -> None:
 
 def test_missing_file(run_rnn: Rnn) -> None:
     assert failure(run_rnn, "no.csv") == "no.csv: cannot be read: No such file or directory"
+
+
+def test_numbers_given_as_a_file(run_rnn: Rnn) -> None:
+    assert failure(run_rnn, "1,2,3").endswith(" (numbers are given by --seq 1,2,3)")
 
 
 @pytest.mark.parametrize("name", ["data.csv", "data.npy", "data"])
@@ -121,7 +136,7 @@ def test_truncated_gzip(run_rnn: Rnn, tmp_path: Path, kept: int) -> None:
     path = tmp_path / "data.csv.gz"
     random = np.random.RandomState(0)
     path.write_bytes(gzip.compress("\n".join(map(str, random.rand(100))).encode())[:kept])
-    assert failure(run_rnn, str(path)).startswith(f"{path}: cannot be read to its end: ")
+    assert failure(run_rnn, str(path)).startswith(f"{path}: cannot be read: ")
 
 
 def test_rows_before_the_end_of_truncated_gzip_are_written(run_rnn: Rnn, tmp_path: Path) -> None:
@@ -130,7 +145,7 @@ def test_rows_before_the_end_of_truncated_gzip_are_written(run_rnn: Rnn, tmp_pat
     path.write_bytes(gzip.compress("\n".join(map(str, rows)).encode())[:-2000])
     result = run_rnn("run", str(path), *NETWORK, "--format", "csv")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: {path}: cannot be read to its end: ")
+    assert result.stderr.startswith(f"Error: {path}: cannot be read: ")
     written = result.stdout.splitlines()[1:]
     assert 3000 < len(written) < 5000
     whole = run_rnn("run", *NETWORK, "--format", "csv", stdin="\n".join(map(str, rows)))
@@ -175,9 +190,9 @@ def saved(array: np.ndarray, **options: bool) -> bytes:
 
 WHOLE = saved(np.arange(20.0))
 NPY = {
-    "empty": (b"", "empty: 0 bytes; expected an .npy file"),
+    "empty": (b"", "not an .npy file; expected one made by numpy.save"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "not a whole .npy file"),
-    "text": (saved(np.array(["a"])), "expected numbers, got an array of <U1"),
+    "strings": (saved(np.array(["a"])), "expected numbers, got an array of <U1"),
     "complex": (saved(np.array([1j])), "expected numbers, got an array of complex128"),
     "rank 0": (saved(np.array(1.0)), "expected one sequence, of shape (T,), (T, I) or (1, T, I)"),
     "rank 4": (saved(np.ones((1, 1, 1, 1))), "expected one sequence, of shape"),
@@ -185,8 +200,9 @@ NPY = {
     "no columns": (saved(np.ones((3, 0))), "expected one sequence, of shape"),
     "truncated": (WHOLE[:-8], "not a whole .npy file of numbers: "),
     "truncated header": (WHOLE[:40], "not a whole .npy file of numbers: "),
-    "truncated magic": (WHOLE[:7], "not a whole .npy file of numbers: "),
-    "another file": (b"1,2\n3,4\n", "not a whole .npy file of numbers: "),
+    "truncated magic": (WHOLE[:5], "not an .npy file; expected one made by numpy.save"),
+    "truncated version": (WHOLE[:7], "not a whole .npy file of numbers: "),
+    "text": (b"1,2\n3,4\n", "not an .npy file; expected one made by numpy.save"),
     "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "step 2, column 2: not a finite number: nan"),
 }
 
@@ -202,7 +218,8 @@ def test_npy_archive(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "data.npy"
     with path.open("wb") as file:
         np.savez(file, a=np.ones(3))
-    assert failure(run_rnn, str(path)).endswith("got an archive; save it with numpy.save")
+    message = failure(run_rnn, str(path))
+    assert message == f"{path}: not an .npy file; expected one made by numpy.save"
 
 
 def test_npy_takes_no_csv_options(run_rnn: Rnn, tmp_path: Path) -> None:
@@ -220,17 +237,20 @@ INLINE = {
     "nothing between commas": ("1,,2", "--seq: step 2: empty; expected a number"),
     "ragged": (
         "1 2, 3",
-        "--seq: step 2: expected 2 features, as in step 1, got 1; "
-        "commas separate steps, spaces the features of a step",
+        "--seq: step 2: expected as many features as in step 1, 2, got 1; "
+        "commas separate steps, spaces their features",
     ),
     "empty JSON": ("[]", "--seq: empty; expected numbers such as 1,2,3"),
     "empty JSON step": ("[[]]", "--seq: step 1: empty; expected a number"),
-    "JSON null": ("[1, null]", "--seq: step 2: not a number: 'null'"),
-    "JSON NaN": ("[NaN]", "--seq: step 1: not a finite number: nan"),
-    "JSON of three levels": ("[[[1]]]", "--seq: step 1: not a number: '[\"1\"]'"),
+    "JSON ragged": ("[[1], [2, 3]]", "--seq: step 2: expected as many features as in step 1, 1"),
+    "JSON null": ("[1, null]", "--seq: step 2: expected a number, got null"),
+    "JSON true": ("[true]", "--seq: step 1: expected a number, got true or false"),
+    "JSON object": ("[{}]", "--seq: step 1: expected a number, got an object"),
+    "JSON NaN": ("[NaN]", "--seq: step 1: not a finite number: NaN"),
+    "JSON of three levels": ("[[[1]]]", "--seq: step 1: expected a number, got an array"),
     "JSON cut off": ("[1, 2", "--seq: not a JSON array of numbers: Expecting ',' delimiter: "),
     "JSON nested deep": ("[" * 100_000, "--seq: not a JSON array of numbers: "),
-    "huge integer": ("[1" + "0" * 400 + "]", "--seq: step 1: not a finite number: inf"),
+    "huge integer": ("1e400", "--seq: step 1: not a finite number: 1e400"),
 }
 
 
@@ -296,6 +316,14 @@ USAGE = {
         ("--seq", "1", "--digits", "3", "-o", "x.npy", *NETWORK),
         "--digits is for text, the format is npy (see 'rnn run --help')",
     ),
+    "empty output": (
+        ("--seq", "1", "-o", "", *NETWORK),
+        "-o: an empty file name (see 'rnn run --help')",
+    ),
+    "option without its value": (
+        ("--hidden", "2", "--seq"),
+        "Option '--seq' requires an argument (see 'rnn run --help')",
+    ),
     "unknown extension": (
         ("--seq", "1", "-o", "x.parquet", *NETWORK),
         "-o x.parquet: no format has the extension '.parquet' "
@@ -325,7 +353,21 @@ def test_nothing_is_written_when_nothing_could_be_computed(run_rnn: Rnn) -> None
     assert run_rnn("run", *NETWORK, stdin="a,b\nx,1\n").stdout == ""
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "table"])
+def test_json_says_what_ended_it(run_rnn: Rnn) -> None:
+    result = run_rnn("run", *NETWORK, "--json", stdin="1\n2\nx\n3\n")
+    document = json.loads(result.stdout)
+    assert [step["t"] for step in document["steps"]] == [1, 2]
+    assert document["error"] == "standard input:3: column 1: not a number: 'x'"
+    assert "final" not in document
+
+
+def test_npy_and_the_final_state_are_whole_or_not_there(run_rnn: Rnn) -> None:
+    for options in (("--format", "npy"), ("--last",), ("--last", "--json")):
+        result = run_rnn("run", *NETWORK, *options, stdin="1\n2\nx\n3\n")
+        assert (result.exit_code, result.stdout_bytes) == (2, b"")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
 def test_what_came_before_is_written(run_rnn: Rnn, form: str) -> None:
     broken = run_rnn("run", *NETWORK, "--format", form, stdin="1\n2\nx\n3\n")
     whole = run_rnn("run", *NETWORK, "--format", form, stdin="1\n2\n")

@@ -45,6 +45,16 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert (process.returncode, message) == (0, b"")
 
 
+def test_a_large_array_into_a_closed_pipe(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_bytes(LINES)
+    process = start("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "npy")
+    assert process.stdout is not None
+    assert process.stdout.read(6) == b"\x93NUMPY"
+    process.stdout.close()
+    _, message = process.communicate()
+    assert (process.returncode, message) == (0, b"")
+
+
 @pytest.mark.parametrize("buffered", ["", "1"])
 @pytest.mark.parametrize(
     "command",
@@ -75,6 +85,19 @@ def test_ctrl_c_while_reading(tmp_path: Path) -> None:
     _, message = process.communicate()
     assert (process.returncode, message) == (130, b"")
     assert output.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["old.csv"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_kill_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    output = tmp_path / "old.csv"
+    output.write_text("old\n")
+    process = start("run", "--hidden", "4", "-o", str(output))
+    assert process.stdin is not None
+    process.stdin.write(LINES)
+    process.send_signal(number)
+    _, message = process.communicate()
+    assert (process.returncode, message) == (128 + number, b"")
     assert os.listdir(tmp_path) == ["old.csv"]
 
 

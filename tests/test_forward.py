@@ -73,7 +73,8 @@ def test_the_caller_keeps_its_arrays() -> None:
             r"x: expected shape \(T, 1\) or \(N, T, 1\), as W_xh has 1 rows, got \(2,\)",
         ),
         ([[1, 2]], None, r"x: expected shape .* got \(1, 2\)"),
-        ([[np.nan]], None, "x: not finite in float32: nan"),
+        ([[np.nan]], None, r"x: not finite in float32: nan at \[0, 0\]"),
+        ([[1j]], None, "x: expected numbers, got an array of complex128"),
         ([[1]], [1, 2], r"h0: expected shape \(4,\) or \(1, 4\), .* 4 units, got \(2,\)"),
         ([[1]], [0, 0, 0, np.inf], "h0: not finite in float32: inf"),
     ],
@@ -81,6 +82,13 @@ def test_the_caller_keeps_its_arrays() -> None:
 def test_bad_arrays(x: list[Any], h0: list[float] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(rnncli.seeded(), x, h0)
+
+
+def test_weights_too_large_for_the_precision() -> None:
+    weights = Weights(np.full((1, 1), 1e39), np.ones((1, 1)), np.ones(1))
+    assert np.isfinite(run(Network(weights), [[0]], precision="float64").h).all()
+    with pytest.raises(ValueError, match=r"W_xh: not finite in float32: 1e\+39 at \[0, 0\]"):
+        run(Network(weights), [[0]])
 
 
 @pytest.mark.parametrize("option", ["precision", "unroll"])

@@ -29,6 +29,7 @@ PURE_LIBRARY = {
     "functools",
     "itertools",
     "math",
+    "operator",
     "numpy",
     "random",
     "typing",

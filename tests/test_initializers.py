@@ -80,3 +80,10 @@ def test_a_pair_of_zero_seeds_is_replaced() -> None:
 def test_bad_arguments(arguments: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         seeded(*arguments)
+
+
+def test_integers_of_any_kind_and_nothing_else() -> None:
+    drawn = seeded(1, np.int32(4), np.int64(3))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(drawn.weights.W_hh, seeded(1, 4, 3).weights.W_hh)
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        seeded(1, 4, 1.5)  # type: ignore[arg-type]

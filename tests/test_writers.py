@@ -108,11 +108,12 @@ def test_text_is_the_shortest(value: float) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json", "table"])
 def test_digits_round(form: str) -> None:
-    h = np.array([[0, 0], [0.12345, -2 / 3], [1, 1e-9]], np.float32)
+    h = np.array([[0, 0], [0.12345, -2 / 3], [1, -1e-9]], np.float32)
     text = written(form, h, Style(digits=3)).decode()
     assert "0.123" in text
     assert "-0.667" in text
     assert "0.000" in text
+    assert "-0.000" not in text
     assert "0.1234" not in text
 
 
@@ -175,7 +176,7 @@ def test_points_stand_in_line() -> None:
     assert len({row.rindex(".") for row in rows[:3]}) == 1
 
 
-@pytest.mark.parametrize("steps", [LONG, LONG + 1, 500])
+@pytest.mark.parametrize("steps", [LONG, LONG + 1, 500, 1200])
 def test_a_long_table_says_what_it_leaves_out(steps: int) -> None:
     h = np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)
     text = written("table", h).decode()
@@ -199,6 +200,18 @@ def test_a_long_table_says_what_it_leaves_out(steps: int) -> None:
 def test_names_are_not_taken_for_markup(run_rnn: Rnn) -> None:
     result = run_rnn("run", "--hidden", "1", stdin="[bold]a[/bold]\n1\n")
     assert "[bold]a[/bold]" in result.stdout
+
+
+def test_names_do_not_steer_the_terminal(run_rnn: Rnn) -> None:
+    result = run_rnn("run", "--hidden", "1", stdin="\x1b[31mred\n1\n")
+    assert "\\x1b[31mred" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_lines_of_a_table_end_without_blanks(run_rnn: Rnn) -> None:
+    for command in (("run", "--seq", "1,2"), ("weights",)):
+        lines = run_rnn(*command, "--hidden", "3").stdout.splitlines()
+        assert lines == [line.rstrip() for line in lines]
 
 
 def test_the_model_line_names_all() -> None:

@@ -26,7 +26,7 @@ class Rnn(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with endings():
+        with endings(ctx):
             return super().invoke(ctx)
 
 

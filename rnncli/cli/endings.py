@@ -31,8 +31,14 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def endings() -> Iterator[None]:
-    """Turn whatever ends a command into its exit code and message."""
+def endings(ctx: click.Context | None = None) -> Iterator[None]:
+    """Turn whatever ends a command into its exit code and message.
+
+    Parameters
+    ----------
+    ctx : click.Context, optional
+        Of the group, once its own options are parsed.
+    """
     try:
         yield
     except NoArgsIsHelpError:
@@ -47,20 +53,24 @@ def endings() -> Iterator[None]:
         place = error.filename or "standard output"
         raise Failure(f"{place}: {error.strerror or error}", RUN_FAILED) from error
     except (click.UsageError, ValueError, MemoryError) as error:
-        raise _failure(error) from error
+        raise _failure(error, ctx) from error
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception, ctx: click.Context | None) -> Failure:
     if isinstance(error, click.UsageError):
-        return Failure(_usage_message(error), BAD_INPUT)
+        return Failure(_usage_message(error, ctx), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
     return Failure(str(error), RUN_FAILED if isinstance(error, NotFiniteError) else BAD_INPUT)
 
 
-def _usage_message(error: click.UsageError) -> str:
+def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
     """Say what is wrong, and where the way out is described."""
-    command = error.ctx.command_path if error.ctx else "rnn"
+    command = "rnn"
+    if error.ctx:
+        command = error.ctx.command_path
+    elif group and group.invoked_subcommand:
+        command = f"{group.command_path} {group.invoked_subcommand}"
     return f"{error.format_message().rstrip('.')} (see '{command} --help')"
 
 

@@ -67,7 +67,7 @@ def _option(section: str, *names: str, **attributes: Any) -> Decorator:
 
 
 input_options = _group(
-    click.argument("files", nargs=-1, metavar="[FILE]"),
+    click.argument("files", nargs=-1, metavar="[FILE]", type=click.Path()),
     _option(
         "Input",
         "--seq",
@@ -176,6 +176,7 @@ result_options = _group(
         "Output",
         "-o",
         "--output",
+        type=click.Path(),
         metavar="FILE",
         help="Write to a file, which is replaced once all is written. Its extension decides "
         "the format if no option does.",

@@ -100,6 +100,8 @@ def choose_format(options: OutputOptions) -> str:
 
 
 def _format_of_file(path: str | None) -> str:
+    if path == "":
+        raise click.UsageError("-o: an empty file name")
     extension = os.path.splitext(path or "")[1].lower()
     if extension not in EXTENSIONS:
         known = ", ".join(name for name in EXTENSIONS if name)

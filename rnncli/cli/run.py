@@ -1,6 +1,7 @@
 """``rnn run``: the forward pass over a sequence."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import click
@@ -69,37 +70,17 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     network = build_network(options, len(source.columns), dtype.itemsize)
     state = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
     steps = stream(network, source.blocks, state, precision=precision, unroll=unroll)
-    blocks = UntilFailure([_final(steps, state)] if output.last else steps)
+    blocks = iter([_final(steps, state)]) if output.last else _begun(steps)
     model = describe(network, {"init": options.init, "seed": options.seed}, __version__)
     model |= {"precision": precision, "unroll": unroll}
     with destination(output.output) as out:
         write(out, Trajectory(model, source.columns, state, blocks), style_of(output))
-        if blocks.failure:
-            raise blocks.failure
 
 
-class UntilFailure:
-    """Blocks up to a failure, which is kept until the writer has ended what it wrote.
-
-    Raises
-    ------
-    ValueError
-        The failure came before the first block: there is nothing to write.
-    """
-
-    def __init__(self, blocks: Iterable[Block]) -> None:
-        self._blocks = iter(blocks)
-        self._first = next(self._blocks, None)
-        self.failure: ValueError | None = None
-
-    def __iter__(self) -> Iterator[Block]:
-        if self._first is None:
-            return
-        yield self._first
-        try:
-            yield from self._blocks
-        except ValueError as error:
-            self.failure = error
+def _begun(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Compute the first block now: a failure before it leaves nothing to write."""
+    first = next(blocks, None)
+    return chain([] if first is None else [first], blocks)
 
 
 def _final(steps: Iterable[Block], h0: Floats) -> Block:

@@ -1,5 +1,7 @@
 """Initializers: a seed becomes the weights that a framework would draw from it."""
 
+from operator import index
+
 from rnncli.initializers import tensorflow
 from rnncli.network import Network, choice, weight_shapes
 
@@ -34,7 +36,10 @@ def seeded(
     ------
     ValueError
         A size is under 1, the seed out of range, or the name unknown.
+    TypeError
+        A size or the seed is no integer.
     """
+    input_size, hidden_size, seed = map(index, (input_size, hidden_size, seed))
     draw = choice("init", init, INITIALIZERS)
     if not 0 <= seed <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")

@@ -3,7 +3,7 @@
 import os
 
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.input import Input, Layout
+from rnncli.readers.input import Input, Layout, parse_number
 from rnncli.readers.text import STDIN
 
 __all__ = ["FIRST_ROW", "STDIN", "Input", "Layout", "read_file", "read_inline", "read_state"]
@@ -35,4 +35,9 @@ def read_file(path: str, layout: Layout) -> Input:
     try:
         return read(path, layout)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+        hint = f" (numbers are given by --seq {path})" if _is_inline(path) else ""
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}{hint}") from error
+
+
+def _is_inline(path: str) -> bool:
+    return all(parse_number(part) is not None for part in path.replace(",", " ").split())

@@ -16,6 +16,7 @@ from rnncli.readers.input import (
     Layout,
     fault_of,
     first_fault,
+    mark_between_numbers,
     parse_number,
     unnamed,
 )
@@ -81,6 +82,7 @@ class _Table:
     line: int  # where the next row starts
     held: list[Row] = field(default_factory=list)  # rows read already
     blank_line: int | None = None  # a blank line that no row has followed yet
+    begun: bool = False  # whether a row has been read as numbers
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks of steps, then the fault that ended them, if one did."""
@@ -92,6 +94,7 @@ class _Table:
                 values, earlier_fault = self._convert_one_by_one(rows)
                 fault = earlier_fault or fault
             if len(values):
+                self.begun = True
                 yield values
             if fault:
                 raise fault
@@ -152,19 +155,25 @@ class _Table:
             )
         if len(row) != self.width:
             return ValueError(
-                f"{self.name}:{line}: expected {self.width} cells, as in the first row, "
+                f"{self.name}:{line}: expected as many cells as in the first row, {self.width}, "
                 f"got {len(row)}"
             )
         for column in self.chosen:
             what = fault_of(row[column], self.dtype)
             if what:
                 label = repr(self.header[column]) if self.header else column + 1
-                way_out = "; --columns chooses those to read" if self._reads_all() else ""
+                way_out = mark_between_numbers(row[column]) or self._way_out(line)
                 return ValueError(f"{self.name}:{line}: column {label}: {what}{way_out}")
         return None
 
-    def _reads_all(self) -> bool:
-        return len(self.chosen) == self.width > 1
+    def _way_out(self, line: int) -> str:
+        """Point to --columns where a column looks like no numbers at all."""
+        reads_all = len(self.chosen) == self.width > 1
+        return (
+            "; --columns chooses those to read"
+            if reads_all and line == self.line and not self.begun
+            else ""
+        )
 
     def _line_after(self, rows: list[Row]) -> int:
         return self.line + len(rows) + sum(map(_line_breaks, rows))
@@ -203,8 +212,11 @@ def _is_header(first: Row, layout: Layout) -> bool:
 
 
 def _is_word(cell: str) -> bool:
-    """Tell whether a cell is neither a number nor empty (``nan`` is a number to Python)."""
-    return bool(cell.strip()) and parse_number(cell) is None
+    """Tell whether a cell is neither empty nor a number, nor several.
+
+    ``nan`` is a number to Python.
+    """
+    return bool(cell.strip()) and parse_number(cell) is None and not mark_between_numbers(cell)
 
 
 def _is_blank(row: Row) -> bool:
@@ -221,4 +233,5 @@ def _line_breaks(row: Row) -> int:
 
 
 def _syntax_error(name: str, line: int, error: csv.Error) -> ValueError:
-    return ValueError(f"{name}:{line}: not CSV: {error}; is a quote left open or out of place?")
+    hint = "" if "limit" in str(error) else "; is a quote left open or out of place?"
+    return ValueError(f"{name}:{line}: not CSV: {error}{hint}")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from rnncli.network import Floats
-from rnncli.readers.input import Input, fault_of, shortened, unnamed
+from rnncli.readers.input import Input, fault_of, unnamed
 
 
 def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
@@ -35,9 +35,10 @@ def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
     for t, cells in enumerate(steps, start=1):
         _check(cells, dtype, f"--seq: step {t}")
         if len(cells) != width:
+            way_out = "" if _is_json(text) else "; commas separate steps, spaces their features"
             raise ValueError(
-                f"--seq: step {t}: expected {width} features, as in step 1, got {len(cells)}; "
-                "commas separate steps, spaces the features of a step"
+                f"--seq: step {t}: expected as many features as in step 1, {width}, "
+                f"got {len(cells)}{way_out}"
             )
     return Input(unnamed(width), iter([np.array(steps, np.float64).astype(dtype)]))
 
@@ -73,12 +74,17 @@ def _json_steps(text: str, name: str) -> list[list[str]]:
     return [item if isinstance(item, list) else [item] for item in items]
 
 
+def _json_kind(item: object) -> str:
+    kinds = {list: "an array", dict: "an object", bool: "true or false"}
+    return kinds.get(type(item), "null")
+
+
 def _check(cells: list[str], dtype: np.dtype[np.floating], place: str) -> None:
     if not cells:
         raise ValueError(f"{place}: empty; expected a number")
     for cell in cells:
         if not isinstance(cell, str):  # an object, true or null in JSON
-            raise ValueError(f"{place}: not a number: {shortened(json.dumps(cell))}")
+            raise ValueError(f"{place}: expected a number, got {_json_kind(cell)}")
         what = fault_of(cell, dtype)
         if what:
             raise ValueError(f"{place}: {what}")

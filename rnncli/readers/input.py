@@ -17,6 +17,7 @@ _HINTS = {
     ",": " (a decimal comma? write a point)",
     ";": " (is it --delimiter ';'?)",
     "\t": " (is it --delimiter tab?)",
+    "|": " (is it --delimiter pipe?)",
     " ": " (is it --delimiter space?)",
 }
 
@@ -77,9 +78,9 @@ def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:
         return "empty; expected a number"
     value = parse_number(cell)
     if value is None:
-        return f"not a number: {shortened(cell)}{_hint(cell)}"
+        return f"not a number: {shortened(cell)}"
     fault = first_fault(np.array([[value]]), dtype)
-    return fault[2] if fault else None
+    return fault[2].replace(str(value), cell.strip()) if fault else None
 
 
 def first_fault(values: Floats, dtype: np.dtype[np.floating]) -> tuple[int, int, str] | None:
@@ -103,9 +104,10 @@ def shortened(text: str, limit: int = 40) -> str:
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
-def _hint(cell: str) -> str:
-    """Name the usual cause of a cell that is not a number, where there is one."""
+def mark_between_numbers(cell: str) -> str:
+    """Name the usual cause of a cell that holds several numbers; empty for any other."""
     for mark, hint in _HINTS.items():
-        if all(parse_number(part) is not None for part in cell.split(mark)):
+        parts = cell.split(mark)
+        if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
             return hint
     return ""

@@ -31,15 +31,13 @@ def read_npy(path: str, layout: Layout) -> Input:
 
 def _mapped(path: str) -> NDArray[np.generic]:
     with open(path, "rb") as file:
-        if not file.read(1):
-            raise ValueError(f"{path}: empty: 0 bytes; expected an .npy file")
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        raise ValueError(f"{path}: not an .npy file; expected one made by numpy.save")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OverflowError, SyntaxError) as error:
         raise ValueError(f"{path}: not a whole .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ValueError(f"{path}: expected one array, got an archive; save it with numpy.save")
     return array
 
 

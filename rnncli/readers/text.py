@@ -10,8 +10,8 @@ from typing import Any
 STDIN = "-"
 
 _SIGNATURES = {
-    b"\x1f\x8b": "gzip data; name it .gz, or decompress it first",
-    b"\x93NUMPY": "an .npy array; give it as a file named .npy",
+    b"\x1f\x8b": "gzip data; decompress it (zcat), or give a file named .gz",
+    b"\x93NUMPY": "an .npy array; give a file named .npy",
     b"PK\x03\x04": "a zip archive (.xlsx, .npz?); export it as CSV",
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
@@ -43,7 +43,7 @@ def read_lines(path: str) -> Iterator[str]:
             _check_is_text(file.peek(8), display_name(path))
             yield from lines
         except (OSError, EOFError, zlib.error) as error:
-            message = f"{display_name(path)}: cannot be read to its end: {error}"
+            message = f"{display_name(path)}: cannot be read: {error}"
             raise ValueError(message) from error
         finally:
             # Standard input stays open (unless it is closed already); a file is closed above.

@@ -17,7 +17,7 @@ def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
     if digits is None:
         shortest: list[list[str]] = values.astype("U").tolist()
         return shortest
-    return [[f"{value:.{digits}f}" for value in row] for row in values.tolist()]
+    return [[f"{value:z.{digits}f}" for value in row] for row in values.tolist()]
 
 
 def array_text(values: Floats, digits: int | None = None) -> str:

@@ -13,7 +13,8 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write one document: model, initial state, steps, final state.
 
     The steps are written as the blocks come. With ``style.last`` there are
-    none.
+    none. Where the run fails, the document has the steps before, and
+    ``error`` in place of ``final``.
     """
     out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
     out.write(f'"initial": [{{"h": {array_text(trajectory.h0, style.digits)}}}],\n')
@@ -23,11 +24,15 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     else:
         out.write('"steps": [')
         separator = "\n"
-        for block in trajectory.blocks:
-            for item in _steps(block, style):
-                out.write(f"{separator}{item}")
-                separator = ",\n"
-            final = block
+        try:
+            for block in trajectory.blocks:
+                for item in _steps(block, style):
+                    out.write(f"{separator}{item}")
+                    separator = ",\n"
+                final = block
+        except ValueError as error:
+            out.write(f'],\n"error": {json.dumps(str(error))}}}\n')
+            raise
         out.write("],\n")
     out.write(f'"final": [{_final(final, style)}]}}\n')
 

@@ -11,4 +11,7 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
     """Write all states at once: the array's length stands before its values."""
     blocks = [block.h for block in trajectory.blocks]
     h = np.concatenate([trajectory.h0[None, :][:0], *blocks])
-    np.lib.format.write_array(out.buffer, h, allow_pickle=False)
+    # Not write_array: its own way to write to a file reports neither a closed pipe nor a full disk.
+    header = np.lib.format.header_data_from_array_1_0(h)
+    np.lib.format.write_array_header_1_0(out.buffer, header)
+    out.buffer.write(h.tobytes())

@@ -1,7 +1,7 @@
 """States as a table for people: a row for every t."""
 
 from collections.abc import Iterable
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     shown, unless ``style.all_steps``; what is not shown is not held.
     """
     whole = style.all_steps or style.last
-    pieces, hidden = _shown(trajectory.blocks, whole=whole)
+    pieces, hidden, failure = _shown(trajectory.blocks, whole=whole)
     inputs = [] if style.last else list(trajectory.columns)
     units = unit_names(len(trajectory.h0))
     initial = texts(trajectory.h0[None], style.digits)[0]
@@ -37,24 +37,37 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     styles = ["dim", *("cyan" for _ in inputs), *("" for _ in units)]
     label, *columns = map(Column, names, zip(*rows, strict=True), styles)
     draw(out, model_line(trajectory.model), label, columns, _note(hidden, style))
+    if failure:
+        raise failure
 
 
-def _shown(blocks: Iterable[Block], *, whole: bool) -> tuple[list[Block], range | None]:
-    """Pieces to show, with a gap between two, and the steps in that gap."""
+class _Shown(NamedTuple):
+    """Pieces to show, the steps in the gap between two, and what ended the run early."""
+
+    pieces: list[Block]
+    gap: range | None
+    failure: ValueError | None
+
+
+def _shown(blocks: Iterable[Block], *, whole: bool) -> _Shown:
     kept: list[Block] = []
     end: Block | None = None  # the last steps so far
     total = 0
-    for block in blocks:
-        if whole or total <= LONG:
-            kept.append(block)
-        total += len(block.h)
-        end = _cut(_joined([end, block] if end else [block]), -SHOWN_AT_ENDS, None)
+    failure = None
+    try:
+        for block in blocks:
+            if whole or total <= LONG:
+                kept.append(block)
+            total += len(block.h)
+            end = _cut(_joined([end, block] if end else [block]), -SHOWN_AT_ENDS, None)
+    except ValueError as error:
+        failure = error
     if end is None:
-        return [], None
+        return _Shown([], None, failure)
     if whole or total <= LONG:
-        return [_joined(kept)], None
+        return _Shown([_joined(kept)], None, failure)
     start = _cut(_joined(kept), 0, SHOWN_AT_ENDS)
-    return [start, end], range(start.first + SHOWN_AT_ENDS, end.first)
+    return _Shown([start, end], range(start.first + SHOWN_AT_ENDS, end.first), failure)
 
 
 def _joined(blocks: list[Block]) -> Block:

@@ -19,7 +19,8 @@ class Trajectory(NamedTuple):
     h0 : array, shape (H,)
         Hidden state before the first step.
     blocks : iterable of Block
-        Can be gone through once.
+        Can be gone through once. A ValueError ends them when the run fails:
+        a writer then ends what it has written, and lets the error through.
     """
 
     model: Mapping[str, Any]
