@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rnncli.forward import Block
 from rnncli.writers import WRITERS, Style, Trajectory
+from rnncli.writers.digits import texts
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
 
@@ -95,6 +96,16 @@ def floats_of_all_magnitudes(
     values = np.frombuffer(np.random.RandomState(seed).bytes(size), dtype).reshape(shape).copy()
     values[~np.isfinite(values)] = -0.0
     return values
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 30])
+def test_many_values_have_the_text_that_numpy_gives_each(scale: float) -> None:
+    random = np.random.RandomState(7)
+    values = (scale * random.normal(size=(50_000, 2))).astype(np.float32)
+    values[::10] = np.round(values[::10], 2)  # short ones
+    values[0] = [0.0, -0.0]
+    values[1] = [np.float32(0.01), np.nextafter(np.float32(1), np.float32(0))]
+    assert texts(values) == [[str(value) for value in row] for row in values]
 
 
 @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))

@@ -2,7 +2,7 @@
 
 from typing import TextIO
 
-from rnncli.writers.digits import texts
+from rnncli.writers.digits import joined
 from rnncli.writers.trajectory import Style, Trajectory, unit_names
 
 
@@ -11,5 +11,5 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     if style.header:
         out.write(",".join(["t", *unit_names(len(trajectory.h0))]) + "\n")
     for block in trajectory.blocks:
-        rows = texts(block.h, style.digits)
-        out.writelines(f"{t},{','.join(row)}\n" for t, row in enumerate(rows, start=block.first))
+        rows = joined(block.h, ",", style.digits)
+        out.writelines(f"{t},{row}\n" for t, row in enumerate(rows, start=block.first))

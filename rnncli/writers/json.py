@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from rnncli.forward import Block
-from rnncli.writers.digits import array_text, texts
+from rnncli.writers.digits import array_text, joined
 from rnncli.writers.trajectory import Style, Trajectory
 
 
@@ -45,9 +45,9 @@ def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
 
 def _steps(block: Block, style: Style) -> Iterator[str]:
-    inputs, states = texts(block.x, style.digits), texts(block.h, style.digits)
+    inputs, states = (joined(array, ", ", style.digits) for array in (block.x, block.h))
     for t, (x, h) in enumerate(zip(inputs, states, strict=True), start=block.first):
-        yield f'{{"t": {t}, "x": [{", ".join(x)}], "h": [{", ".join(h)}]}}'
+        yield f'{{"t": {t}, "x": [{x}], "h": [{h}]}}'
 
 
 def _final(block: Block, style: Style) -> str:
