@@ -188,22 +188,32 @@ def saved(array: np.ndarray, **options: bool) -> bytes:
     return buffer.getvalue()
 
 
+SHAPES = "expected an array of shape (T,), (T, I) or (N, T, I), got ("
 WHOLE = saved(np.arange(20.0))
 NPY = {
     "empty": (b"", "not an .npy file; expected one made by numpy.save"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "not a whole .npy file"),
     "strings": (saved(np.array(["a"])), "expected numbers, got an array of <U1"),
     "complex": (saved(np.array([1j])), "expected numbers, got an array of complex128"),
-    "rank 0": (saved(np.array(1.0)), "expected one sequence, of shape (T,), (T, I) or (1, T, I)"),
-    "rank 4": (saved(np.ones((1, 1, 1, 1))), "expected one sequence, of shape"),
-    "batch": (saved(np.ones((2, 3, 1))), "expected one sequence, of shape"),
-    "no columns": (saved(np.ones((3, 0))), "expected one sequence, of shape"),
+    "rank 0": (
+        saved(np.array(1.0)),
+        SHAPES,
+    ),
+    "rank 4": (
+        saved(np.ones((1, 1, 1, 1))),
+        SHAPES,
+    ),
+    "no sequences": (saved(np.ones((0, 3, 1))), SHAPES),
+    "no columns": (
+        saved(np.ones((3, 0))),
+        SHAPES,
+    ),
     "truncated": (WHOLE[:-8], "not a whole .npy file of numbers: "),
     "truncated header": (WHOLE[:40], "not a whole .npy file of numbers: "),
     "truncated magic": (WHOLE[:5], "not an .npy file; expected one made by numpy.save"),
     "truncated version": (WHOLE[:7], "not a whole .npy file of numbers: "),
     "text": (b"1,2\n3,4\n", "not an .npy file; expected one made by numpy.save"),
-    "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "step 2, column 2: not a finite number: nan"),
+    "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "row 2, column 2: not a finite number: nan"),
 }
 
 
@@ -259,6 +269,63 @@ def test_inline(run_rnn: Rnn, seq: str, message: str) -> None:
     assert failure(run_rnn, "--seq", seq).startswith(message)
 
 
+GROUPS = {
+    "unknown": (("--group-by", "z"), "no column 'z'; there are 'k', 'v' (or 1 to 2)"),
+    "twice": (("--group-by", "k", "--group-by", "1"), "column '1' is chosen twice in --group-by"),
+    "no features": (
+        ("--group-by", "k", "--group-by", "v"),
+        "no column is left to read beside those of --group-by",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), GROUPS.values(), ids=GROUPS)
+def test_groups(run_rnn: Rnn, options: tuple[str, ...], message: str) -> None:
+    assert failure(run_rnn, *options, stdin="k,v\na,1\n") == f"standard input: {message}"
+
+
+FILES = {
+    "missing": (("a.csv", "no.csv"), "no.csv: cannot be read: No such file or directory"),
+    "the same twice": (("a.csv", "b.csv", "a.csv"), "a.csv: is given twice"),
+    "other columns": (
+        ("a.csv", "w.csv"),
+        "w.csv: expected the columns v, as in a.csv, got w",
+    ),
+    "fault in the second": (("a.csv", "x.csv"), "x.csv:2: column 'v': not a number: 'x'"),
+    "several sequences beside others": (
+        ("h.csv", "n.npy"),
+        "n.npy: holds several sequences: give it alone",
+    ),
+    "groups of an array": (
+        ("n.npy", "--group-by", "1"),
+        "n.npy: --group-by is for CSV text: an array has no column of keys",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), FILES.values(), ids=FILES)
+def test_files(
+    run_rnn: Rnn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("a", "v\n1\n"), ("b", "v\n2\n"), ("w", "w\n1\n"), ("x", "v\nx\n")):
+        Path(f"{name}.csv").write_text(text)
+    Path("h.csv").write_text("1\n")
+    np.save("n.npy", np.ones((2, 3, 1)))
+    assert failure(run_rnn, *arguments) == message
+
+
+def test_npy_of_unequal_lengths(run_rnn: Rnn) -> None:
+    options = ("--group-by", "1", "--format", "npy")
+    assert failure(run_rnn, *options, stdin="a,1\na,2\nb,3\n") == (
+        "npy: the sequences have 1 to 2 steps, an array takes equal lengths; write CSV or JSONL"
+    )
+
+
 H0 = {
     "short": ("1,2,3", "--h0: expected 4 numbers, one for each hidden unit, got 3"),
     "empty": ("", "--h0: expected 4 numbers, one for each hidden unit, got 0"),
@@ -286,13 +353,9 @@ USAGE = {
         ("--seq", "1", "a.csv", *NETWORK),
         "two inputs, --seq and a.csv: give one (see 'rnn run --help')",
     ),
-    "two files": (
-        ("a.csv", "b.csv", *NETWORK),
-        "two inputs, a.csv and b.csv: give one (see 'rnn run --help')",
-    ),
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
-        "--columns, --delimiter and --first-row are for files, not for --seq "
+        "--columns, --group-by, --delimiter and --first-row are for files, not for --seq "
         "(see 'rnn run --help')",
     ),
     "long delimiter": (

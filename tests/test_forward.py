@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import Case, cases
 
 import rnncli
-from rnncli.forward import NotFiniteError, run, stream
+from rnncli.compare import step_errors
+from rnncli.forward import Carried, NotFiniteError, run, stream
 from rnncli.network import Network, Weights
 
 
@@ -97,20 +98,53 @@ def test_unknown_names(option: str) -> None:
         run(rnncli.seeded(), [[1]], **{option: "fast"})
 
 
+Options = dict[str, Any]
+
+
 @given(case=cases(N=1), cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
     network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
-    options = {"precision": case.precision, "unroll": "stepwise"}
-    blocks = list(stream(network, np.split(x, sorted(cuts)), h0, **options))
-    assert [block.first for block in blocks] == steps_before(blocks)
-    whole = run(network, x, h0, **options).h
-    joined = np.concatenate([whole[:0], *(block.h for block in blocks)])
-    assert joined.tobytes() == whole.tobytes()
+    options: Options = {"precision": case.precision, "unroll": "stepwise"}
+    carried = Carried(h0)
+    parts = [(part, None) for part in np.split(x, sorted(cuts))]
+    blocks = list(stream(network, parts, carried, **options))
+    whole = run(network, x, h0, **options)
+    joined = np.concatenate([whole.h[:0], *(block.h for block in blocks)])
+    assert joined.tobytes() == whole.h.tobytes()
+    assert [t for block in blocks for t in block.t] == list(range(1, len(x) + 1))
+    assert carried.h[0].tobytes() == whole.h_n.tobytes()
+    assert carried.t[0] == len(x)
 
 
-def steps_before(blocks: list[rnncli.forward.Block]) -> list[int]:
-    lengths = [len(block.h) for block in blocks]
-    return [1 + sum(lengths[:n]) for n in range(len(lengths))]
+@given(case=cases(N=1), data=st.data())
+def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) -> None:
+    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    options: Options = {"precision": case.precision, "unroll": "stepwise"}
+    drawn = data.draw(st.lists(st.integers(0, 5), min_size=len(x), max_size=len(x)))
+    key = np.unique(np.array(drawn, np.intp), return_inverse=True)[1]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=3)))
+    parts = zip(np.split(x, cuts), np.split(key, cuts), strict=True)
+    carried = Carried(h0, sequences=0)
+    blocks = list(stream(network, parts, carried, **options))
+    h = np.concatenate([np.empty((0, network.hidden_size), x.dtype), *(b.h for b in blocks)])
+    t = np.concatenate([np.empty(0, np.intp), *(block.t for block in blocks)])
+    for number in range(len(carried.t)):
+        alone = run(network, x[key == number], h0, **options)
+        assert h[key == number].tobytes() == alone.h.tobytes()
+        assert t[key == number].tolist() == list(range(1, len(alone.h) + 1))
+        assert carried.h[number].tobytes() == alone.h_n.tobytes()
+        assert carried.t[number] == len(alone.h)
+
+
+@given(case=cases(N=1, T=60))
+def test_sequences_run_together_have_right_steps(case: Case) -> None:
+    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    key = np.random.RandomState(0).randint(0, 7, len(x))
+    (block,) = stream(network, [(x, key)], Carried(h0, 0), precision=case.precision)
+    for number in range(7):
+        rows = key == number
+        errors = step_errors(case.weights, x[rows], h0, block.h[rows], case.precision)
+        assert errors.max(initial=0) < 0.5
 
 
 # Both products overflow. At step 4 their signs differ, and the sum is no number.
@@ -127,13 +161,25 @@ H0 = np.array([1, 0.1], np.float32)
 
 @pytest.mark.parametrize("unroll", ["stepwise", "projected"])
 def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
-    blocks = stream(OVERFLOWING, [X[:2], X[2:]], H0, unroll=unroll)
+    blocks = stream(OVERFLOWING, [(X[:2], None), (X[2:], None)], Carried(H0), unroll=unroll)
     assert [len(block.h) for block in (next(blocks), next(blocks))] == [2, 1]
     with pytest.raises(NotFiniteError, match=r"^step 4, unit 0: overflow \(nan\)$"):
         next(blocks)
 
 
 def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
-    blocks = stream(OVERFLOWING, [-X[3:4]], np.ones(2, np.float32), unroll="stepwise")
+    carried = Carried(np.ones(2, np.float32))
+    blocks = stream(OVERFLOWING, [(-X[3:4], None)], carried, unroll="stepwise")
     with pytest.raises(NotFiniteError, match=r"^step 1, unit 0"):
+        next(blocks)
+
+
+def test_the_sequence_with_a_state_that_is_not_finite_is_named() -> None:
+    x, key = np.concatenate([X, X]), np.repeat([1, 0], len(X))
+    x[:5] = 1
+    blocks = stream(
+        OVERFLOWING, [(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")], unroll="stepwise"
+    )
+    assert len(next(blocks).h) == 8
+    with pytest.raises(NotFiniteError, match=r"^a 1: step 4, unit 0: overflow \(nan\)$"):
         next(blocks)

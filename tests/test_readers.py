@@ -15,7 +15,7 @@ DOUBLE = np.dtype(np.float64)
 
 
 def values(source: Input) -> list[list[float]]:
-    rows: list[list[float]] = np.concatenate(list(source.blocks)).tolist()
+    rows: list[list[float]] = np.concatenate([block.x for block in source.blocks]).tolist()
     return rows
 
 
@@ -130,7 +130,7 @@ def test_any_other_name_is_text(tmp_path: Path) -> None:
 def test_blocks_are_cut_by_row_number(tmp_path: Path) -> None:
     rows = 2 * BLOCK_STEPS + 1
     source = read(tmp_path / "a.csv", "".join(f"{i}\n" for i in range(rows)))
-    blocks = list(source.blocks)
+    blocks = [block.x for block in source.blocks]
     assert [len(block) for block in blocks] == [BLOCK_STEPS, BLOCK_STEPS, 1]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(rows))
 
@@ -191,6 +191,6 @@ def test_npy_without_steps(tmp_path: Path, shape: tuple[int, ...]) -> None:
 def test_npy_blocks(tmp_path: Path) -> None:
     array = np.random.RandomState(0).rand(BLOCK_STEPS + 5, 2)
     np.save(tmp_path / "a.npy", array)
-    blocks = list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks)
+    blocks = [block.x for block in read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks]
     assert [len(block) for block in blocks] == [BLOCK_STEPS, 5]
     np.testing.assert_array_equal(np.concatenate(blocks), array)

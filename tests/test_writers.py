@@ -12,7 +12,7 @@ from conftest import SAMPLES, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.forward import Block
+from rnncli.forward import Block, Carried
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import texts
 from rnncli.writers.model import model_line
@@ -29,13 +29,16 @@ MODEL = {
 
 def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
     """States from h[0], the initial one, in blocks of a few steps."""
+    carried = Carried(h[0])
 
     def blocks() -> Iterator[Block]:
         for start in range(1, len(h), block):
             rows = h[start : start + block]
-            yield Block(start, rows[:, :1], rows)
+            carried.t[0] += len(rows)
+            carried.h[0] = rows[-1]
+            yield Block(np.arange(start, start + len(rows)), rows[:, :1], rows)
 
-    return Trajectory(MODEL, ["x"], h[0], blocks())
+    return Trajectory(MODEL, ["x"], carried, blocks())
 
 
 def written(form: str, h: np.ndarray, style: Style | None = None) -> bytes:
@@ -199,7 +202,7 @@ def test_a_long_table_says_what_it_leaves_out(steps: int) -> None:
         first, last = SHOWN_AT_ENDS, steps - SHOWN_AT_ENDS + 1
         assert shown == [*range(first + 1), *range(last, steps + 1)]
         assert (
-            f"t = {first + 1} to {last - 1} not shown ({last - first - 1} steps): "
+            f"Rows {first + 1} to {last - 1} are not shown ({last - first - 1} steps): "
             "--all-steps shows them." in text
         )
     whole = written("table", h, Style(all_steps=True)).decode()

@@ -25,6 +25,7 @@ class InputOptions(NamedTuple):
     columns: tuple[str, ...]
     delimiter: str | None
     first_row: str
+    group_by: tuple[str, ...]
 
 
 class NetworkOptions(NamedTuple):
@@ -67,7 +68,7 @@ def _option(section: str, *names: str, **attributes: Any) -> Decorator:
 
 
 input_options = _group(
-    click.argument("files", nargs=-1, metavar="[FILE]", type=click.Path()),
+    click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
     _option(
         "Input",
         "--seq",
@@ -82,6 +83,14 @@ input_options = _group(
         default=(),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas. All by default.",
+    ),
+    _option(
+        "Input",
+        "--group-by",
+        multiple=True,
+        metavar="COLUMN",
+        help="A column, by name or number, each value of which is a sequence of its own, its "
+        "rows contiguous or not. Give it again for several columns.",
     ),
     _option(
         "Input",

@@ -12,7 +12,7 @@ import numpy as np
 from rnncli.cli.options import InputOptions, NetworkOptions, OutputOptions
 from rnncli.initializers import seeded
 from rnncli.network import Network, weight_count
-from rnncli.readers import STDIN, Input, Layout, read_file, read_inline
+from rnncli.readers import STDIN, Input, Layout, read_file, read_files, read_inline
 from rnncli.replacing import replacing
 from rnncli.writers import EXTENSIONS, Style
 
@@ -20,24 +20,24 @@ _GIB = 2**30
 
 
 def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
-    """Open the one input there is.
+    """Open the input: inline, files, or what is piped in.
 
     Raises
     ------
     click.UsageError
-        There is none, or more than one.
+        There is none, or two of a kind.
     ValueError
         It cannot be read.
     """
-    inputs = [*(["--seq"] if options.seq is not None else []), *options.files]
-    if len(inputs) > 1:
-        raise click.UsageError(f"two inputs, {inputs[0]} and {inputs[1]}: give one")
+    layout = Layout(dtype, options.columns, options.delimiter, options.first_row, options.group_by)
     if options.seq is None:
-        path = options.files[0] if options.files else _piped()
-        return read_file(path, Layout(dtype, options.columns, options.delimiter, options.first_row))
-    if options.columns or options.delimiter or options.first_row != "auto":
+        paths = options.files or [_piped()]
+        return read_files(paths, layout) if len(paths) > 1 else read_file(paths[0], layout)
+    if options.files:
+        raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
+    if layout != Layout(dtype):
         raise click.UsageError(
-            "--columns, --delimiter and --first-row are for files, not for --seq"
+            "--columns, --group-by, --delimiter and --first-row are for files, not for --seq"
         )
     return read_inline(options.seq, dtype)
 

@@ -1,6 +1,7 @@
 """``rnn run``: the forward pass over a sequence."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -21,8 +22,7 @@ from rnncli.cli.options import (
     result_options,
 )
 from rnncli.cli.resolve import build_network, choose_format, destination, open_input, style_of
-from rnncli.forward import Block, stream
-from rnncli.network import Floats
+from rnncli.forward import Block, Carried, stream
 from rnncli.precision import PRECISIONS
 from rnncli.readers import read_state
 from rnncli.writers import WRITERS, Trajectory
@@ -43,6 +43,14 @@ EXAMPLES = (
         "Columns 3 and 4 of a stream, a line of JSON for each step.",
     ),
     (
+        "rnn run log.csv --group-by sensor --columns temperature --hidden 16 -o states.csv",
+        "A sequence for each sensor of a log in which they are interleaved.",
+    ),
+    (
+        "rnn run monday.csv tuesday.csv --hidden 8 --last",
+        "A sequence a file: the final state of each.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),
@@ -56,11 +64,10 @@ EXAMPLES = (
 @computation_options
 @result_options
 def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
-    """Run a network over a sequence and write its hidden states.
+    """Run a network over sequences and write its hidden states.
 
-    The sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for
-    standard input), what is piped in, or --seq. A row is a step, a column a
-    feature.
+    A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
+    input), what is piped in, or --seq. A row is a step, a column a feature.
     """
     output = picked(OutputOptions, given)
     write = WRITERS[choose_format(output)]
@@ -69,23 +76,21 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     options = picked(NetworkOptions, given)
     network = build_network(options, len(source.columns), dtype.itemsize)
     state = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
-    steps = stream(network, source.blocks, state, precision=precision, unroll=unroll)
-    blocks = iter([_final(steps, state)]) if output.last else _begun(steps)
+    carried = Carried(state, sequences=len(source.keys) if source.key_columns else 1)
+    steps = stream(network, source.blocks, carried, source.keys, precision=precision, unroll=unroll)
     model = describe(network, {"init": options.init, "seed": options.seed}, __version__)
     model |= {"precision": precision, "unroll": unroll}
+    trajectory = Trajectory(
+        model, source.columns, carried, _begun(steps), source.key_columns, source.keys
+    )
+    if output.last:
+        deque(trajectory.blocks, maxlen=0)
+        trajectory = trajectory._replace(blocks=[trajectory.final()])
     with destination(output.output) as out:
-        write(out, Trajectory(model, source.columns, state, blocks), style_of(output))
+        write(out, trajectory, style_of(output))
 
 
 def _begun(blocks: Iterator[Block]) -> Iterator[Block]:
     """Compute the first block now: a failure before it leaves nothing to write."""
     first = next(blocks, None)
     return chain([] if first is None else [first], blocks)
-
-
-def _final(steps: Iterable[Block], h0: Floats) -> Block:
-    """Take the last step alone, or the initial state, as t = 0, where there is none."""
-    final = Block(0, np.empty((1, 0), h0.dtype), h0[None])
-    for block in steps:
-        final = Block(block.first + len(block.h) - 1, block.x[-1:], block.h[-1:])
-    return final

@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 
 
-def choose(name: str, wanted: Sequence[str], width: int, header: Sequence[str] | None) -> list[int]:
-    """Positions, from 0, of the wanted columns; all of them if none is named.
+def choose(
+    name: str,
+    wanted: Sequence[str],
+    width: int,
+    header: Sequence[str] | None,
+    option: str = "--columns",
+) -> list[int]:
+    """Positions, from 0, of the wanted columns.
 
     Parameters
     ----------
@@ -17,18 +23,18 @@ def choose(name: str, wanted: Sequence[str], width: int, header: Sequence[str] |
         Number of columns there are.
     header : sequence of str, optional
         Names of the columns, where the input has any.
+    option : str
+        Where the columns are wanted, for messages.
 
     Raises
     ------
     ValueError
         A column is not there, stands twice in the header, or is wanted twice.
     """
-    if not wanted:
-        return list(range(width))
-    chosen = [_position(name, column, width, header) for column in wanted]
+    chosen = [_position(name, column, width, header, option) for column in wanted]
     for n, position in enumerate(chosen):
         if position in chosen[:n]:
-            raise ValueError(f"{name}: column {wanted[n]!r} is chosen twice in --columns")
+            raise ValueError(f"{name}: column {wanted[n]!r} is chosen twice in {option}")
     return chosen
 
 
@@ -37,13 +43,13 @@ def is_number(column: str, width: int) -> bool:
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
 
 
-def _position(name: str, column: str, width: int, header: Sequence[str] | None) -> int:
+def _position(name: str, column: str, width: int, header: Sequence[str] | None, option: str) -> int:
     if is_number(column, width):
         return int(column) - 1
     if header is None:
         raise ValueError(
             f"{name}: no column {column!r}: it has no header; "
-            f"expected a number from 1 to {width} in --columns"
+            f"expected a number from 1 to {width} in {option}"
         )
     if header.count(column) > 1:
         raise ValueError(

@@ -2,18 +2,21 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.network import Floats
 from rnncli.readers.columns import choose, is_number
 from rnncli.readers.input import (
     BLOCK_STEPS,
     Input,
+    Keys,
     Layout,
+    Rows,
     fault_of,
     first_fault,
     mark_between_numbers,
@@ -29,7 +32,7 @@ _DELIMITERS = ("\t", ";", ",")
 Row = list[str]
 
 
-def read_csv(path: str, layout: Layout) -> Input:
+def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     r"""Read CSV text: a row is a step.
 
     Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
@@ -41,6 +44,8 @@ def read_csv(path: str, layout: Layout) -> Input:
     path : str
         A file, ``.gz`` if compressed, or ``-`` for standard input.
     layout : Layout
+    keys : Keys
+        Those met so far, in files before this one too.
 
     Raises
     ------
@@ -61,12 +66,28 @@ def read_csv(path: str, layout: Layout) -> Input:
     if first is None:
         raise _empty(name)
     header = [cell.strip() for cell in first] if _is_header(first, layout) else None
-    chosen = choose(name, layout.columns, len(first), header)
+    grouping = choose(name, layout.group_by, len(first), header, "--group-by")
+    chosen = choose(name, layout.columns, len(first), header) or [
+        column for column in range(len(first)) if column not in grouping
+    ]
+    if not chosen:
+        raise ValueError(f"{name}: no column is left to read beside those of --group-by")
     line = reader.line_num + 1 if header else reader.line_num - _line_breaks(first)
     table = _Table(
-        name, reader, len(first), chosen, header, layout.dtype, line, [] if header else [first]
+        name=name,
+        reader=reader,
+        width=len(first),
+        chosen=chosen,
+        header=header,
+        dtype=layout.dtype,
+        line=line,
+        held=[] if header else [first],
+        grouping=grouping,
+        keys=keys,
     )
-    return Input([header[i] for i in chosen] if header else unnamed(len(chosen)), table.blocks())
+    columns = [header[i] for i in chosen] if header else unnamed(len(chosen))
+    key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
+    return Input(columns, table.blocks(), key_columns, keys.names if grouping else ())
 
 
 @dataclass
@@ -80,22 +101,24 @@ class _Table:
     header: Sequence[str] | None
     dtype: np.dtype[np.floating]
     line: int  # where the next row starts
-    held: list[Row] = field(default_factory=list)  # rows read already
+    held: list[Row]  # rows read already
+    grouping: Sequence[int]
+    keys: Keys
     blank_line: int | None = None  # a blank line that no row has followed yet
     begun: bool = False  # whether a row has been read as numbers
 
-    def blocks(self) -> Iterator[Floats]:
+    def blocks(self) -> Iterator[Rows]:
         """Blocks of steps, then the fault that ended them, if one did."""
         while True:
             rows, fault = self._take()
             ended = len(rows) < BLOCK_STEPS
             values = self._convert(rows)
             if values is None:
-                values, earlier_fault = self._convert_one_by_one(rows)
+                values, rows, earlier_fault = self._convert_one_by_one(rows)
                 fault = earlier_fault or fault
             if len(values):
                 self.begun = True
-                yield values
+                yield Rows(values, self._key(rows))
             if fault:
                 raise fault
             if ended:
@@ -129,9 +152,16 @@ class _Table:
             return None
         return None if first_fault(values, self.dtype) else values.astype(self.dtype)
 
-    def _convert_one_by_one(self, rows: list[Row]) -> tuple[Floats, ValueError | None]:
-        """Values of the rows before the first fault, blank lines left out, and the fault."""
-        values: list[list[float]] = []
+    def _key(self, rows: list[Row]) -> NDArray[np.intp] | None:
+        if not self.grouping:
+            return None
+        return self.keys.number(
+            zip(*([row[i] for row in rows] for i in self.grouping), strict=True)
+        )
+
+    def _convert_one_by_one(self, rows: list[Row]) -> tuple[Floats, list[Row], ValueError | None]:
+        """Values of the rows before the first fault, those rows, and the fault; no blank lines."""
+        kept: list[Row] = []
         fault = None
         line = self.line
         for row in rows:
@@ -142,9 +172,10 @@ class _Table:
                 if fault:
                     break
                 self.blank_line = None
-                values.append([float(row[column]) for column in self.chosen])
+                kept.append(row)
             line += 1 + _line_breaks(row)
-        return np.array(values, self.dtype).reshape(-1, len(self.chosen)), fault
+        values = [[float(row[column]) for column in self.chosen] for row in kept]
+        return np.array(values, self.dtype).reshape(-1, len(self.chosen)), kept, fault
 
     def _fault(self, row: Row, line: int) -> ValueError | None:
         """Say what is wrong with a row, if anything is."""
@@ -168,7 +199,7 @@ class _Table:
 
     def _way_out(self, line: int) -> str:
         """Point to --columns where a column looks like no numbers at all."""
-        reads_all = len(self.chosen) == self.width > 1
+        reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
         return (
             "; --columns chooses those to read"
             if reads_all and line == self.line and not self.begun
@@ -202,12 +233,14 @@ def _delimiter(line: str) -> str:
 def _is_header(first: Row, layout: Layout) -> bool:
     """Tell whether the first row names columns: it must, or a feature in it is a word."""
     width = len(first)
-    named = [column for column in layout.columns if not is_number(column, width)]
+    wanted = [*layout.columns, *layout.group_by]
+    named = [column for column in wanted if not is_number(column, width)]
     if layout.first_row != "auto":
         return layout.first_row == "header"
     if named:
         return True
-    features = [int(column) - 1 for column in layout.columns] or range(width)
+    grouping = [int(column) - 1 for column in layout.group_by]
+    features = [int(column) - 1 for column in layout.columns] or set(range(width)) - set(grouping)
     return any(_is_word(first[i]) for i in features)
 
 

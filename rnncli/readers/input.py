@@ -1,9 +1,11 @@
 """What every reader takes and gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.network import Floats
 
@@ -35,28 +37,68 @@ class Layout(NamedTuple):
         One character; told from the first line by default.
     first_row : {"auto", "header", "data"}
         What the first row is.
+    group_by : sequence of str
+        Columns, given as in `columns`, whose values tell sequences apart.
     """
 
     dtype: np.dtype[np.floating]
     columns: Sequence[str] = ()
     delimiter: str | None = None
     first_row: str = "auto"
+    group_by: Sequence[str] = ()
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of an input.
+
+    Parameters
+    ----------
+    x : array, shape (n, I)
+        Their features.
+    key : array of int, shape (n,), optional
+        Which sequence each row is a step of, by its place in `Input.keys`;
+        None where there is one sequence.
+    """
+
+    x: Floats
+    key: NDArray[np.intp] | None
 
 
 class Input(NamedTuple):
-    """One sequence: the names of its features, and its steps.
+    """One sequence, or several that are told apart by a key.
 
     Parameters
     ----------
     columns : sequence of str
         A name for each of the I features.
-    blocks : iterator of arrays, shape (T, I)
-        Its steps in order, each block at most `BLOCK_STEPS` of them. What
+    blocks : iterator of Rows
+        The rows in order, each block at most `BLOCK_STEPS` of them. What
         comes before a fault is given before the ValueError.
+    key_columns : sequence of str
+        Names of what tells the sequences apart; none for one sequence.
+    keys : sequence of tuples of str
+        The key of each sequence, one value a key column; it grows as they come.
     """
 
     columns: Sequence[str]
-    blocks: Iterator[Floats]
+    blocks: Iterator[Rows]
+    key_columns: Sequence[str] = ()
+    keys: Sequence[tuple[str, ...]] = ()
+
+
+class Keys:
+    """The keys met so far, numbered as they come."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, ...]] = []
+        self._numbers: dict[tuple[str, ...], int] = {}
+
+    def number(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.intp]:
+        """Give the number of each key, new ones the next."""
+        numbers = self._numbers
+        given = [numbers.setdefault(key, len(numbers)) for key in keys]
+        self.names += list(islice(numbers, len(self.names), None))
+        return np.array(given, np.intp)
 
 
 def unnamed(count: int) -> tuple[str, ...]:

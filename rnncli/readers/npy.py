@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from rnncli.network import Floats
 from rnncli.readers.columns import choose
-from rnncli.readers.input import BLOCK_STEPS, Input, Layout, first_fault, unnamed
+from rnncli.readers.input import BLOCK_STEPS, Input, Keys, Layout, Rows, first_fault, unnamed
 
 
-def read_npy(path: str, layout: Layout) -> Input:
-    """Read an array of shape (T,), (T, I) or (1, T, I), a block at a time.
+def read_npy(path: str, layout: Layout, _keys: Keys) -> Input:
+    """Read an array of shape (T,), (T, I) or (N, T, I), a block at a time.
+
+    Several sequences have the key column ``sequence``, counted from 1.
 
     The file is mapped, not loaded, so memory does not grow with it.
 
@@ -24,9 +26,17 @@ def read_npy(path: str, layout: Layout) -> Input:
     """
     if layout.delimiter or layout.first_row != "auto":
         raise ValueError(f"{path}: --delimiter and --first-row are for CSV text, not for .npy")
-    array = _steps(path, _mapped(path))
-    columns = choose(path, layout.columns, array.shape[1], header=None)
-    return Input(unnamed(len(columns)), _blocks(path, array, columns, layout.dtype))
+    if layout.group_by:
+        raise ValueError(f"{path}: --group-by is for CSV text: an array has no column of keys")
+    array = _sequences(path, _mapped(path))  # (N, T, I)
+    N, T, I = array.shape
+    columns = choose(path, layout.columns, I, header=None) or list(range(I))
+    names = unnamed(len(columns))
+    faultless = _blocks(path, array.reshape(N * T, I), columns, layout.dtype)
+    if N == 1:
+        return Input(names, (Rows(x, None) for x in faultless))
+    keys = [(str(n + 1),) for n in range(N)]
+    return Input(names, _numbered(faultless, T), ("sequence",), keys)
 
 
 def _mapped(path: str) -> NDArray[np.generic]:
@@ -41,19 +51,24 @@ def _mapped(path: str) -> NDArray[np.generic]:
     return array
 
 
-def _steps(path: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Check kind and rank, and give the array as (T, I)."""
+def _sequences(path: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Check kind and rank, and give the array as (N, T, I)."""
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: expected numbers, got an array of {array.dtype}")
-    if array.ndim == 3 and len(array) == 1:
-        array = array[0]
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.shape[1] == 0:
+    shape = {1: (1, *array.shape, 1), 2: (1, *array.shape), 3: array.shape}.get(array.ndim)
+    if shape is None or 0 in (shape[0], shape[2]):
         raise ValueError(
-            f"{path}: expected one sequence, of shape (T,), (T, I) or (1, T, I), got {array.shape}"
+            f"{path}: expected an array of shape (T,), (T, I) or (N, T, I), got {array.shape}"
         )
-    return array
+    return array.reshape(shape)
+
+
+def _numbered(blocks: Iterator[Floats], T: int) -> Iterator[Rows]:
+    """Tell which sequence of length T each row belongs to."""
+    start = 0
+    for x in blocks:
+        yield Rows(x, np.arange(start, start + len(x)) // T)
+        start += len(x)
 
 
 def _blocks(
@@ -67,4 +82,4 @@ def _blocks(
             continue
         row, column, what = fault
         yield values[:row].astype(dtype)
-        raise ValueError(f"{path}: step {start + row + 1}, column {columns[column] + 1}: {what}")
+        raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 # Blanks after a column: its own padding, and the box's divider.
-_GAP = 2
+_BLANKS = 2
+# Marks where rows or columns are left out.
+GAP = ":"
 # Rich takes 100 microseconds a row, as long as 50 rows of plain text take.
 _RICH_ROWS = 500
 
@@ -21,7 +23,9 @@ class Column(NamedTuple):
     style: str = ""
 
 
-def draw(out: TextIO, title: str, label: Column, columns: Sequence[Column], note: str = "") -> None:
+def draw(
+    out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column], note: str = ""
+) -> None:
     """Draw columns side by side, as many as fit, then the others below.
 
     No cell is cut: a column wider than the screen makes the table as wide
@@ -33,23 +37,23 @@ def draw(out: TextIO, title: str, label: Column, columns: Sequence[Column], note
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
         A line above.
-    label : Column
+    labels : sequence of Column
         Repeated at the left of every part.
     columns : sequence of Column
-        All with as many cells as `label`.
+        All with as many cells as the labels.
     note : str
         A line below, if any.
     """
     from rich.text import Text
 
     screen = _console(out)
-    label, *columns = (_aligned(column) for column in (label, *columns))
+    labels, columns = ([_aligned(column) for column in group] for group in (labels, columns))
     widths = [_width(column) for column in columns]
-    beside = _width(label)
+    beside = sum(map(_width, labels))
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
     console = _console(out, width, screen.height)
-    parts = [[label, *columns[part]] for part in _parts(widths, width - beside)]
+    parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
     below = [Text(f"\n{note}", style="italic")] if note else []
     for piece in chain([Text(title, style="bold")], *map(_pages, parts), below):
         if isinstance(piece, str):
@@ -77,18 +81,25 @@ def _aligned(column: Column) -> Column:
     What could steer a terminal is shown, not sent: names come from files.
     """
     name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in column.name)
-    points = [cell.find(".") if "." in cell else len(cell) for cell in column.cells]
+    points = [_point(cell) for cell in column.cells]
     left = max(points, default=0)
     cells = [" " * (left - point) + cell for point, cell in zip(points, column.cells, strict=True)]
     width = max(map(len, cells), default=0)
     return column._replace(name=name, cells=[cell.ljust(width) for cell in cells])
 
 
+def _point(cell: str) -> int:
+    """Where the point of a number stands; 0 for a word, which starts its column."""
+    if not cell.lstrip("-")[:1].isdigit() and cell != GAP:
+        return 0
+    return cell.find(".") if "." in cell else len(cell)
+
+
 def _width(column: Column) -> int:
     """Screen width that an aligned column takes."""
     from rich.cells import cell_len
 
-    return max(map(cell_len, (column.name, *column.cells[:1]))) + _GAP
+    return max(map(cell_len, (column.name, *column.cells[:1]))) + _BLANKS
 
 
 def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
@@ -110,7 +121,7 @@ def _pages(columns: Sequence[Column]) -> "Iterator[RenderableType]":
 
     yield Text()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    widths = [_width(column) - _GAP for column in columns]
+    widths = [_width(column) - _BLANKS for column in columns]
     for column, width in zip(columns, widths, strict=True):
         table.add_column(Text(column.name), style=column.style, no_wrap=True, min_width=width)
     # One tall row: Rich takes four times as long for rows one by one.
@@ -120,4 +131,4 @@ def _pages(columns: Sequence[Column]) -> "Iterator[RenderableType]":
         [cell.ljust(w) for cell in c.cells[_RICH_ROWS:]]
         for c, w in zip(columns, widths, strict=True)
     ]
-    yield "".join(f"{(' ' * _GAP).join(row).rstrip()}\n" for row in zip(*padded, strict=True))
+    yield "".join(f"{(' ' * _BLANKS).join(row).rstrip()}\n" for row in zip(*padded, strict=True))

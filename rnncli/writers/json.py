@@ -6,50 +6,79 @@ from typing import TextIO
 
 from rnncli.forward import Block
 from rnncli.writers.digits import array_text, joined
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 
 def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write one document: model, initial state, steps, final state.
+    """Write one document: model, initial states, steps, final states.
 
     The steps are written as the blocks come. With ``style.last`` there are
     none. Where the run fails, the document has the steps before, and
-    ``error`` in place of ``final``.
+    ``error`` in place of ``final``. The initial states of several sequences
+    come after the steps, when it is known which there are.
     """
+    one = not trajectory.key_columns
     out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
-    out.write(f'"initial": [{{"h": {array_text(trajectory.h0, style.digits)}}}],\n')
-    final = Block(0, trajectory.h0[None, :0], trajectory.h0[None])
-    if style.last:
-        (final,) = trajectory.blocks
-    else:
-        out.write('"steps": [')
-        separator = "\n"
-        try:
-            for block in trajectory.blocks:
-                for item in _steps(block, style):
-                    out.write(f"{separator}{item}")
-                    separator = ",\n"
-                final = block
-        except ValueError as error:
-            out.write(f'],\n"error": {json.dumps(str(error))}}}\n')
-            raise
-        out.write("],\n")
-    out.write(f'"final": [{_final(final, style)}]}}\n')
+    if one:
+        out.write(f'"initial": [{_initial(trajectory, style)}],\n')
+    try:
+        _write_steps(out, trajectory, style)
+    except ValueError as error:
+        out.write(f'"error": {json.dumps(str(error))}}}\n')
+        raise
+    if not one:
+        out.write(f'"initial": [{_initial(trajectory, style)}],\n')
+    final = ",\n".join(_items(trajectory.final(), _labels(trajectory), style, inputs=False))
+    out.write(f'"final": [{final}]}}\n')
 
 
 def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write the items of ``steps``, or with ``style.last`` of ``final``, one a line."""
+    labels = _labels(trajectory)
     for block in trajectory.blocks:
-        items = [_final(block, style)] if style.last else _steps(block, style)
+        items = _items(block, labels, style, inputs=not style.last)
         out.writelines(f"{item}\n" for item in items)
 
 
-def _steps(block: Block, style: Style) -> Iterator[str]:
-    inputs, states = (joined(array, ", ", style.digits) for array in (block.x, block.h))
-    for t, (x, h) in enumerate(zip(inputs, states, strict=True), start=block.first):
-        yield f'{{"t": {t}, "x": [{x}], "h": [{h}]}}'
+def _write_steps(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    labels = _labels(trajectory)
+    if style.last:
+        return
+    out.write('"steps": [')
+    separator = "\n"
+    try:
+        for block in trajectory.blocks:
+            for item in _items(block, labels, style, inputs=True):
+                out.write(f"{separator}{item}")
+                separator = ",\n"
+    finally:
+        out.write("],\n")
 
 
-def _final(block: Block, style: Style) -> str:
-    t = block.first + len(block.h) - 1
-    return f'{{"t": {t}, "h": {array_text(block.h[-1], style.digits)}}}'
+def _items(block: Block, labels: Labels, style: Style, *, inputs: bool) -> Iterator[str]:
+    """One JSON object for each row."""
+    states = joined(block.h, ", ", style.digits)
+    keys = labels.of(block.key)
+    if not inputs:
+        for key, t, h in zip(keys, block.t.tolist(), states, strict=False):
+            yield f'{{{key}"t": {t}, "h": [{h}]}}'
+        return
+    features = joined(block.x, ", ", style.digits)
+    for key, t, x, h in zip(keys, block.t.tolist(), features, states, strict=False):
+        yield f'{{{key}"t": {t}, "x": [{x}], "h": [{h}]}}'
+
+
+def _initial(trajectory: Trajectory, style: Style) -> str:
+    """One JSON object for each sequence: where it started."""
+    h0 = array_text(trajectory.carried.h0, style.digits)
+    keys = _labels(trajectory).of(trajectory.final().key) if trajectory.key_columns else [""]
+    return ", ".join(f'{{{key}"h": {h0}}}' for key in keys)
+
+
+def _labels(trajectory: Trajectory) -> Labels:
+    """Text of a row's key: ``"key": {"column": "value"}, ``."""
+
+    def write(key: Key) -> str:
+        return f'"key": {json.dumps(dict(zip(trajectory.key_columns, key, strict=True)))}, '
+
+    return Labels(trajectory.keys, write)

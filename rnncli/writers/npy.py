@@ -1,17 +1,40 @@
-"""States as an array of shape (T, H) in NumPy's ``.npy`` format."""
+"""States as an array of shape (T, H), or (N, T, H), in NumPy's ``.npy`` format."""
 
 from typing import TextIO
 
 import numpy as np
 
+from rnncli.forward import Integers
+from rnncli.network import Floats
 from rnncli.writers.trajectory import Style, Trajectory
 
 
 def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
-    """Write all states at once: the array's length stands before its values."""
-    blocks = [block.h for block in trajectory.blocks]
-    h = np.concatenate([trajectory.h0[None, :][:0], *blocks])
+    """Write all states at once: the array's shape stands before its values.
+
+    Raises
+    ------
+    ValueError
+        Several sequences differ in length.
+    """
+    blocks = list(trajectory.blocks)
+    h = np.concatenate([trajectory.final().h[:0], *(block.h for block in blocks)])
+    if trajectory.key_columns:
+        numbers = [block.key for block in blocks if block.key is not None]
+        key = np.concatenate([np.empty(0, np.intp), *numbers])
+        h = _by_sequence(h, key, len(trajectory.carried.t))
     # Not write_array: its own way to write to a file reports neither a closed pipe nor a full disk.
     header = np.lib.format.header_data_from_array_1_0(h)
     np.lib.format.write_array_header_1_0(out.buffer, header)
     out.buffer.write(h.tobytes())
+
+
+def _by_sequence(h: Floats, key: Integers, sequences: int) -> Floats:
+    """Gather the rows of each sequence, (N, T, H)."""
+    lengths = np.bincount(key, minlength=sequences)
+    if len(set(lengths.tolist())) > 1:
+        raise ValueError(
+            f"npy: the sequences have {lengths.min()} to {lengths.max()} steps, an array takes "
+            "equal lengths; write CSV or JSONL"
+        )
+    return h[np.argsort(key, kind="stable")].reshape(sequences, lengths.max(initial=0), h.shape[1])

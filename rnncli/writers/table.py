@@ -1,48 +1,51 @@
 """States as a table for people: a row for every t."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from rnncli.forward import Block
 from rnncli.writers.digits import texts
-from rnncli.writers.grid import Column, draw
+from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory, unit_names
+from rnncli.writers.trajectory import Key, Style, Trajectory, unit_names
 
 # A sequence of more steps than LONG shows only this many at each end.
 LONG = 30
 SHOWN_AT_ENDS = 10
 
-_GAP = ":"
-
 
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Draw the steps, from the initial state at t = 0 to T.
+    """Draw the steps: of one sequence from the initial state at t = 0 to T.
 
-    A long sequence shows its first and last steps and says which are not
-    shown, unless ``style.all_steps``; what is not shown is not held.
+    More rows than `LONG` show only the first and last, and the table says
+    which are not shown, unless ``style.all_steps``; what is not shown is
+    not held.
     """
-    whole = style.all_steps or style.last
-    pieces, hidden, failure = _shown(trajectory.blocks, whole=whole)
+    pieces, gap, failure = _shown(trajectory.blocks, whole=style.all_steps or style.last)
     inputs = [] if style.last else list(trajectory.columns)
-    units = unit_names(len(trajectory.h0))
-    initial = texts(trajectory.h0[None], style.digits)[0]
-    rows = [] if style.last else [["0", *("" for _ in inputs), *initial]]
+    units = unit_names(trajectory.hidden_size)
+    rows = []
+    if not (style.last or trajectory.key_columns):
+        initial = texts(trajectory.carried.h0[None], style.digits)[0]
+        rows = [["0", *("" for _ in inputs), *initial]]
     for n, piece in enumerate(pieces):
-        rows += [[_GAP] * len(rows[0])] if n else []
-        rows += _rows(piece, style)
-    names = ["t", *inputs, *units]
-    styles = ["dim", *("cyan" for _ in inputs), *("" for _ in units)]
-    label, *columns = map(Column, names, zip(*rows, strict=True), styles)
-    draw(out, model_line(trajectory.model), label, columns, _note(hidden, style))
+        rows += [[GAP] * len(rows[0])] if n else []
+        rows += _rows(piece, trajectory.keys, style)
+    names = [*trajectory.key_columns, "t", *inputs, *units]
+    labels = len(trajectory.key_columns) + 1
+    styles = ["dim"] * labels + ["cyan"] * len(inputs) + [""] * len(units)
+    cells = zip(*rows, strict=True) if rows else repeat(())
+    columns = list(map(Column, names, cells, styles))
+    draw(out, model_line(trajectory.model), columns[:labels], columns[labels:], _note(gap, style))
     if failure:
         raise failure
 
 
 class _Shown(NamedTuple):
-    """Pieces to show, the steps in the gap between two, and what ended the run early."""
+    """Pieces to show, the rows in the gap between two, and what ended the run early."""
 
     pieces: list[Block]
     gap: range | None
@@ -51,7 +54,7 @@ class _Shown(NamedTuple):
 
 def _shown(blocks: Iterable[Block], *, whole: bool) -> _Shown:
     kept: list[Block] = []
-    end: Block | None = None  # the last steps so far
+    end: Block | None = None  # the last rows so far
     total = 0
     failure = None
     try:
@@ -59,44 +62,37 @@ def _shown(blocks: Iterable[Block], *, whole: bool) -> _Shown:
             if whole or total <= LONG:
                 kept.append(block)
             total += len(block.h)
-            end = _cut(_joined([end, block] if end else [block]), -SHOWN_AT_ENDS, None)
+            end = _joined([end, block] if end else [block]).cut(-SHOWN_AT_ENDS, None)
     except ValueError as error:
         failure = error
     if end is None:
         return _Shown([], None, failure)
     if whole or total <= LONG:
         return _Shown([_joined(kept)], None, failure)
-    start = _cut(_joined(kept), 0, SHOWN_AT_ENDS)
-    return _Shown([start, end], range(start.first + SHOWN_AT_ENDS, end.first), failure)
+    start = _joined(kept).cut(0, SHOWN_AT_ENDS)
+    return _Shown([start, end], range(SHOWN_AT_ENDS + 1, total - SHOWN_AT_ENDS + 1), failure)
 
 
 def _joined(blocks: list[Block]) -> Block:
-    return Block(
-        blocks[0].first,
-        np.concatenate([block.x for block in blocks]),
-        np.concatenate([block.h for block in blocks]),
-    )
+    t, x, h = (np.concatenate(part) for part in list(zip(*blocks, strict=True))[:3])
+    keys = [block.key for block in blocks if block.key is not None]
+    return Block(t, x, h, np.concatenate(keys) if keys else None)
 
 
-def _cut(block: Block, start: int, stop: int | None) -> Block:
-    steps = range(len(block.h))[start:stop]
-    rows = slice(steps.start, steps.stop)
-    return Block(block.first + steps.start, block.x[rows], block.h[rows])
-
-
-def _rows(piece: Block, style: Style) -> list[list[str]]:
+def _rows(piece: Block, keys: Sequence[Key], style: Style) -> list[list[str]]:
     states = texts(piece.h, style.digits)
     inputs = [[] for _ in states] if style.last else texts(piece.x, style.digits)
-    steps = enumerate(zip(inputs, states, strict=True), start=piece.first)
-    return [[str(t), *x, *h] for t, (x, h) in steps]
+    labels = repeat(()) if piece.key is None else (keys[number] for number in piece.key)
+    steps = zip(labels, piece.t.tolist(), inputs, states, strict=False)
+    return [[*key, str(t), *x, *h] for key, t, x, h in steps]
 
 
-def _note(hidden: range | None, style: Style) -> str:
+def _note(gap: range | None, style: Style) -> str:
     """Say what a table leaves out."""
     notes = []
-    if hidden:
+    if gap:
         notes.append(
-            f"t = {hidden.start} to {hidden.stop - 1} not shown ({len(hidden)} steps): "
+            f"Rows {gap.start} to {gap.stop - 1} are not shown ({len(gap)} steps): "
             "--all-steps shows them."
         )
     if style.digits is not None:

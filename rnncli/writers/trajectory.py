@@ -1,14 +1,16 @@
 """What every writer takes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
-from rnncli.forward import Block
-from rnncli.network import Floats
+from rnncli.forward import Block, Carried, Integers
+
+Key = tuple[str, ...]
 
 
 class Trajectory(NamedTuple):
-    """The states of one sequence, in blocks that come as they are computed.
+    """The states of one sequence or several, in blocks that come as they are computed.
 
     Parameters
     ----------
@@ -16,17 +18,56 @@ class Trajectory(NamedTuple):
         What computed them, for the JSON document and the table's title.
     columns : sequence of str
         A name for each of the I features.
-    h0 : array, shape (H,)
-        Hidden state before the first step.
+    carried : Carried
+        Where the sequences started and, after the blocks, where they stand.
     blocks : iterable of Block
         Can be gone through once. A ValueError ends them when the run fails:
         a writer then ends what it has written, and lets the error through.
+    key_columns : sequence of str
+        Names of what tells sequences apart; none for a single sequence.
+    keys : sequence of tuples of str
+        The key of each sequence, growing as the blocks come.
     """
 
     model: Mapping[str, Any]
     columns: Sequence[str]
-    h0: Floats
+    carried: Carried
     blocks: Iterable[Block]
+    key_columns: Sequence[str] = ()
+    keys: Sequence[Key] = ()
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H."""
+        return len(self.carried.h0)
+
+    def final(self) -> Block:
+        """Give the final state of each sequence, once the blocks have been gone through."""
+        block = self.carried.block()
+        return block if self.key_columns else block._replace(key=None)
+
+
+class Labels:
+    """Text for the key of each row, made once a key.
+
+    Parameters
+    ----------
+    keys : sequence of tuples of str
+        May grow.
+    write : callable
+        Gives the text of a key.
+    """
+
+    def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
+        self._keys, self._write = keys, write
+        self._texts: list[str] = []
+
+    def of(self, numbers: Integers | None) -> Iterable[str]:
+        """Text for each of the numbered keys; endless empty text where there are none."""
+        if numbers is None:
+            return repeat("")
+        self._texts += map(self._write, self._keys[len(self._texts) :])
+        return [self._texts[number] for number in numbers.tolist()]
 
 
 class Style(NamedTuple):

@@ -8,15 +8,13 @@ import numpy as np
 
 from rnncli.network import WEIGHT_NAMES, Floats, Network
 from rnncli.writers.digits import array_text, texts
-from rnncli.writers.grid import Column, draw
+from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import unit_names
 
 # A larger array shows only its first and last rows and columns.
 LARGE = 64
 SHOWN_AT_ENDS = 8
-
-_GAP = ":"
 
 
 def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
@@ -56,10 +54,10 @@ def _draw_array(
         for n, j in enumerate(columns)
     ]
     if len(columns) < len(units):
-        drawn.insert(SHOWN_AT_ENDS, Column(_GAP, [_GAP] * len(label.cells)))
+        drawn.insert(SHOWN_AT_ENDS, Column(GAP, [GAP] * len(label.cells)))
     whole = len(rows) == len(labels) and len(columns) == len(units)
     note = "" if whole else f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all."
-    draw(out, heading, label, drawn, note)
+    draw(out, heading, [label], drawn, note)
 
 
 def _shown(size: int) -> list[int]:
@@ -72,4 +70,4 @@ def _with_gap(cells: list[str], size: int) -> list[str]:
     """Mark where cells are left out, if there are fewer than `size`."""
     if len(cells) == size:
         return cells
-    return [*cells[:SHOWN_AT_ENDS], _GAP, *cells[SHOWN_AT_ENDS:]]
+    return [*cells[:SHOWN_AT_ENDS], GAP, *cells[SHOWN_AT_ENDS:]]
