@@ -1,17 +1,13 @@
 """The forward pass: a network over whole sequences."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rnncli.network import Floats, Network, choice
 from rnncli.precision import PRECISIONS, in_dtype
 from rnncli.unroll import UNROLLS, fastest
-
-Integers: TypeAlias = NDArray[np.intp]
 
 
 class States(NamedTuple):
@@ -27,81 +23,6 @@ class States(NamedTuple):
 
     h: Floats
     h_n: Floats
-
-
-class Block(NamedTuple):
-    """Consecutive rows of a stream.
-
-    Parameters
-    ----------
-    t : array of int, shape (n,)
-        Number of each row's step in its sequence, counted from 1.
-    x : array, shape (n, I)
-        Their inputs.
-    h : array, shape (n, H)
-        The hidden states after them.
-    key : array of int, shape (n,), optional
-        Which sequence each belongs to; None where there is one.
-    """
-
-    t: Integers
-    x: Floats
-    h: Floats
-    key: Integers | None = None
-
-    def cut(self, start: int, stop: int | None) -> "Block":
-        """Take some of the rows."""
-        rows = slice(start, stop)
-        return Block(
-            self.t[rows], self.x[rows], self.h[rows], None if self.key is None else self.key[rows]
-        )
-
-
-class Carried:
-    """Where each sequence of a stream stands: its step count and hidden state.
-
-    Parameters
-    ----------
-    h0 : array, shape (H,)
-        Where every sequence starts.
-    sequences : int
-        How many there are so far.
-    """
-
-    def __init__(self, h0: Floats, sequences: int = 1) -> None:
-        self.h0 = h0
-        self.t: Integers = np.zeros(sequences, np.intp)
-        self.h = np.tile(h0, (sequences, 1))  # (K, H)
-
-    def grow(self, sequences: int) -> None:
-        """Start new sequences, so that there are as many."""
-        new = Carried(self.h0, max(0, sequences - len(self.t)))
-        if len(new.t):
-            self.t = np.concatenate([self.t, new.t])
-            self.h = np.concatenate([self.h, new.h])
-
-    def block(self) -> Block:
-        """Where they stand, as rows; the inputs are left out."""
-        key = np.arange(len(self.t))
-        return Block(self.t, np.empty((len(key), 0), self.h.dtype), self.h, key)
-
-
-class NotFiniteError(ValueError):
-    """A hidden state overflowed, or is not a number.
-
-    Parameters
-    ----------
-    step, unit : int
-        Where, the step counted from 1, the unit from 0.
-    value : float
-        What it is.
-    key : tuple of str
-        Which sequence it is, where there are several.
-    """
-
-    def __init__(self, step: int, unit: int, value: float, key: tuple[str, ...]) -> None:
-        sequence = f"{' '.join(key)}: " if key else ""
-        super().__init__(f"{sequence}step {step}, unit {unit}: overflow ({value})")
 
 
 def run(
@@ -153,92 +74,6 @@ def run(
         h = strategy(how.prepare(network.weights), steps, h0, how)  # (T, N, H)
     h_n = h[-1] if len(h) else h0
     return States(h.swapaxes(0, 1), h_n) if batched else States(h[:, 0], h_n[0])
-
-
-def stream(
-    network: Network,
-    blocks: Iterable[tuple[Floats, Integers | None]],
-    carried: Carried,
-    keys: Sequence[tuple[str, ...]] = (),
-    *,
-    precision: str = "float32",
-    unroll: str = "auto",
-) -> Iterator[Block]:
-    """Run a network over sequences that come in blocks of rows, carrying their states.
-
-    Each row is a step of its own sequence, contiguous or interleaved with
-    others. Within a block the sequences run as one batch.
-
-    Parameters
-    ----------
-    network : Network
-    blocks : iterable of pairs
-        Rows of input, shape (n, I), and which sequence each is a step of,
-        shape (n,), counted from 0 as they come; None for the first of all.
-    carried : Carried
-        Where the sequences stand; kept up to date with the blocks.
-    keys : sequence of tuples of str
-        Names of the sequences, for messages.
-    precision, unroll : str
-        As for `run`.
-
-    Raises
-    ------
-    NotFiniteError
-        A state overflowed: after a block with the rows before it.
-    """
-    forward = partial(run, network, precision=precision, unroll=unroll)
-    for x, key in blocks:
-        block = _one(forward, x, carried) if key is None else _batch(forward, x, key, carried)
-        finite = np.isfinite(block.h)
-        sound = len(x) if finite.all() else int(np.argmin(finite.all(axis=1)))
-        if sound:
-            yield block.cut(0, sound)
-        if sound < len(x):
-            raise _not_finite(block, sound, keys)
-
-
-def _one(forward: Callable[..., States], x: Floats, carried: Carried) -> Block:
-    """Advance the only sequence."""
-    states = forward(x, carried.h[0])
-    t = carried.t[0] + 1 + np.arange(len(x))
-    carried.h[0], carried.t[0] = states.h_n, carried.t[0] + len(x)
-    return Block(t, x, states.h)
-
-
-def _batch(forward: Callable[..., States], x: Floats, key: Integers, carried: Carried) -> Block:
-    """Advance every sequence that has rows in a block, together.
-
-    The sequences are sorted by their number of rows, the longest first. Up
-    to the end of the shortest all run, then all but those that have ended,
-    and so on: nothing is padded.
-    """
-    carried.grow(int(key.max(initial=-1)) + 1)
-    order = np.argsort(key, kind="stable")
-    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
-    rank = np.empty_like(order)  # a row's place among those of its sequence
-    rank[order] = np.arange(len(key)) - np.repeat(starts, lengths)
-    longest_first = np.argsort(-lengths, kind="stable")
-    present, starts, lengths = (a[longest_first] for a in (present, starts, lengths))
-    state = carried.h[present]  # (K, H)
-    h = np.empty((len(x), state.shape[1]), state.dtype)
-    begin = 0
-    for end in np.unique(lengths):
-        running = int(np.count_nonzero(lengths >= end))
-        rows = order[starts[:running, None] + np.arange(begin, end)]  # (N, T)
-        states = forward(x[rows], state[:running])
-        h[rows], state[:running] = states.h, states.h_n
-        begin = end
-    t = carried.t[key] + 1 + rank
-    carried.h[present] = state
-    carried.t[present] += lengths
-    return Block(t, x, h, key)
-
-
-def _not_finite(block: Block, row: int, keys: Sequence[tuple[str, ...]]) -> NotFiniteError:
-    unit = int(np.argmin(np.isfinite(block.h[row])))
-    key = () if block.key is None else keys[block.key[row]]
-    return NotFiniteError(int(block.t[row]), unit, float(block.h[row, unit]), key)
 
 
 def _sequences(network: Network, x: ArrayLike, dtype: np.dtype[np.floating]) -> Floats:

@@ -57,11 +57,14 @@ CSV = {
         "standard input:1: column 1: not a number: '1|2' (is it --delimiter pipe?)",
     ),
     "word without a header": ("1\n2\nx\n", "standard input:3: column 1: not a number: 'x'"),
-    "nan": ("v\n1\nnan\n", "standard input:3: column 'v': not a finite number: nan"),
+    "nan": (
+        "v\n1\nnan\n",
+        "standard input:3: column 'v': not a finite number: nan; --missing hold or zero passes it",
+    ),
     "inf": ("v\n1\n-inf\n", "standard input:3: column 'v': not a finite number: -inf"),
     "empty cell": (
         "3.5,1\n,3\n",
-        "standard input:2: column 1: empty; expected a number",
+        "standard input:2: column 1: empty; expected a number; --missing hold or zero passes it",
     ),
     "too large": (
         "1\n1e39\n",
@@ -78,7 +81,8 @@ CSV = {
     ),
     "blank line in a column": (
         "1\n\n\n2\n",
-        "standard input:3: blank line; expected a number on every line, or the line deleted",
+        "standard input:3: blank line; expected a number on every line, "
+        "or the line deleted; --missing hold or zero passes it",
     ),
     "open quote": (
         '1,2\n"3,4\n5,6\n',
@@ -326,6 +330,13 @@ def test_npy_of_unequal_lengths(run_rnn: Rnn) -> None:
     )
 
 
+def test_passthrough_of_a_column_named_as_a_unit(run_rnn: Rnn) -> None:
+    options = ("--passthrough", "--format", "csv")
+    assert failure(run_rnn, *options, stdin="v,h_0\n1,2\n") == (
+        "--passthrough: the input has a column 'h_0' as the states do"
+    )
+
+
 H0 = {
     "short": ("1,2,3", "--h0: expected 4 numbers, one for each hidden unit, got 3"),
     "empty": ("", "--h0: expected 4 numbers, one for each hidden unit, got 0"),
@@ -355,7 +366,8 @@ USAGE = {
     ),
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
-        "--columns, --group-by, --delimiter and --first-row are for files, not for --seq "
+        "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
+        "--follow are for files, not for --seq "
         "(see 'rnn run --help')",
     ),
     "long delimiter": (
@@ -386,6 +398,14 @@ USAGE = {
     "option without its value": (
         ("--hidden", "2", "--seq"),
         "Option '--seq' requires an argument (see 'rnn run --help')",
+    ),
+    "follow a table": (
+        ("--follow", *NETWORK),
+        "--follow is for CSV and JSONL, the format is table (see 'rnn run --help')",
+    ),
+    "passthrough and last": (
+        ("--passthrough", "--last", "--format", "csv", *NETWORK),
+        "--passthrough and --last: give one (see 'rnn run --help')",
     ),
     "unknown extension": (
         ("--seq", "1", "-o", "x.parquet", *NETWORK),

@@ -207,3 +207,26 @@ def test_standard_output_by_its_names(tmp_path: Path) -> None:
             log.flush()
             rnn(*run, "-o", name, stdout=log)
         assert (tmp_path / "log").read_text() == "before\n" + expected
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_follow_answers_each_line_at_once(form: str) -> None:
+    process = start("run", "-", "--follow", "--hidden", "2", "--format", form)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    header = 1 if form == "csv" else 0
+    for line in (b"1\n", b"2\n", b"3\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        # Blocks for ever if the answer waits for more input.
+        answer = [process.stdout.readline() for _ in range(1 + header)]
+        header = 0
+        assert answer[-1]
+    process.send_signal(signal.SIGINT)
+    rest, message = process.communicate()
+    assert (process.returncode, rest, message) == (130, b"", b"")
+
+
+def test_follow_gives_what_a_whole_run_gives() -> None:
+    run = ("run", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
+    assert rnn(*run, "--follow", stdin=LINES[:400]).out == rnn(*run, stdin=LINES[:400]).out

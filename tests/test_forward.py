@@ -10,8 +10,9 @@ from strategies import Case, cases
 
 import rnncli
 from rnncli.compare import step_errors
-from rnncli.forward import Carried, NotFiniteError, run, stream
+from rnncli.forward import run
 from rnncli.network import Network, Weights
+from rnncli.stream import Carried, NotFiniteError, Rows, stream
 
 
 def test_three_lines_of_python() -> None:
@@ -106,7 +107,7 @@ def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
     network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
     options: Options = {"precision": case.precision, "unroll": "stepwise"}
     carried = Carried(h0)
-    parts = [(part, None) for part in np.split(x, sorted(cuts))]
+    parts = [Rows(part) for part in np.split(x, sorted(cuts))]
     blocks = list(stream(network, parts, carried, **options))
     whole = run(network, x, h0, **options)
     joined = np.concatenate([whole.h[:0], *(block.h for block in blocks)])
@@ -123,7 +124,7 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
     drawn = data.draw(st.lists(st.integers(0, 5), min_size=len(x), max_size=len(x)))
     key = np.unique(np.array(drawn, np.intp), return_inverse=True)[1]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=3)))
-    parts = zip(np.split(x, cuts), np.split(key, cuts), strict=True)
+    parts = map(Rows, np.split(x, cuts), np.split(key, cuts))
     carried = Carried(h0, sequences=0)
     blocks = list(stream(network, parts, carried, **options))
     h = np.concatenate([np.empty((0, network.hidden_size), x.dtype), *(b.h for b in blocks)])
@@ -140,7 +141,7 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
 def test_sequences_run_together_have_right_steps(case: Case) -> None:
     network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
     key = np.random.RandomState(0).randint(0, 7, len(x))
-    (block,) = stream(network, [(x, key)], Carried(h0, 0), precision=case.precision)
+    (block,) = stream(network, [Rows(x, key)], Carried(h0, 0), precision=case.precision)
     for number in range(7):
         rows = key == number
         errors = step_errors(case.weights, x[rows], h0, block.h[rows], case.precision)
@@ -161,7 +162,7 @@ H0 = np.array([1, 0.1], np.float32)
 
 @pytest.mark.parametrize("unroll", ["stepwise", "projected"])
 def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
-    blocks = stream(OVERFLOWING, [(X[:2], None), (X[2:], None)], Carried(H0), unroll=unroll)
+    blocks = stream(OVERFLOWING, [Rows(X[:2]), Rows(X[2:])], Carried(H0), unroll=unroll)
     assert [len(block.h) for block in (next(blocks), next(blocks))] == [2, 1]
     with pytest.raises(NotFiniteError, match=r"^step 4, unit 0: overflow \(nan\)$"):
         next(blocks)
@@ -169,7 +170,7 @@ def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
 
 def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
     carried = Carried(np.ones(2, np.float32))
-    blocks = stream(OVERFLOWING, [(-X[3:4], None)], carried, unroll="stepwise")
+    blocks = stream(OVERFLOWING, [Rows(-X[3:4])], carried, unroll="stepwise")
     with pytest.raises(NotFiniteError, match=r"^step 1, unit 0"):
         next(blocks)
 
@@ -178,7 +179,7 @@ def test_the_sequence_with_a_state_that_is_not_finite_is_named() -> None:
     x, key = np.concatenate([X, X]), np.repeat([1, 0], len(X))
     x[:5] = 1
     blocks = stream(
-        OVERFLOWING, [(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")], unroll="stepwise"
+        OVERFLOWING, [Rows(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")], unroll="stepwise"
     )
     assert len(next(blocks).h) == 8
     with pytest.raises(NotFiniteError, match=r"^a 1: step 4, unit 0: overflow \(nan\)$"):

@@ -19,6 +19,7 @@ PURE = (
     "cells",
     "unroll",
     "forward",
+    "stream",
     "initializers",
     "reference",
     "compare",

@@ -136,3 +136,24 @@ def test_a_file_without_rows_ends_where_it_started(
     final = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(item["key"]["file"], item["t"]) for item in final] == [("a.csv", 1), ("b.csv", 0)]
     assert final[1]["h"] == [0, 0, 0]
+
+
+def test_passthrough_puts_the_cells_before_the_states(run_rnn: Rnn) -> None:
+    text = 'when,k,v\n"1, 2",a,1\nx,b,2.50\n'
+    options = ("run", "--columns", "v", *NETWORK, "--format")
+    plain = rows(run_rnn(*options, "csv", "--group-by", "k", stdin=text).stdout)
+    for group in ((), ("--group-by", "k")):
+        passed = run_rnn(*options, "csv", "--passthrough", *group, stdin=text)
+        lines = passed.stdout.splitlines()
+        assert lines[0] == "when,k,v,h_0,h_1,h_2"
+        assert [line.rsplit(",", 3)[0] for line in lines[1:]] == ['"1, 2",a,1', "x,b,2.50"]
+    assert [row["h_0"] for row in rows(passed.stdout)] == [row["h_0"] for row in plain]
+    result = run_rnn(*options, "jsonl", "--passthrough", "--group-by", "k", stdin=text)
+    first = json.loads(result.stdout.splitlines()[0])
+    assert list(first) == ["key", "t", "row", "h"]
+    assert first["row"] == {"when": "1, 2", "k": "a", "v": "1"}
+
+
+def test_passthrough_without_a_header(run_rnn: Rnn) -> None:
+    result = run_rnn("run", "--passthrough", *NETWORK, "--format", "csv", stdin="1,2\n")
+    assert result.stdout.splitlines()[0] == "column_1,column_2,h_0,h_1,h_2"

@@ -12,7 +12,7 @@ from conftest import SAMPLES, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.forward import Block, Carried
+from rnncli.stream import Block, Carried
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import texts
 from rnncli.writers.model import model_line

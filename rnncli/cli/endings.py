@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from rnncli.forward import NotFiniteError
+from rnncli.stream import NotFiniteError
 
 RUN_FAILED = 1
 BAD_INPUT = 2

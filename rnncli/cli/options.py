@@ -9,7 +9,7 @@ from rnncli.cli.help import Option
 from rnncli.cli.values import Columns, Delimiter, Whole
 from rnncli.initializers import INITIALIZERS, SEED_MAX
 from rnncli.precision import PRECISIONS
-from rnncli.readers import FIRST_ROW
+from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.unroll import UNROLLS
 from rnncli.writers import WRITERS
 
@@ -26,6 +26,9 @@ class InputOptions(NamedTuple):
     delimiter: str | None
     first_row: str
     group_by: tuple[str, ...]
+    missing: str
+    passthrough: bool
+    follow: bool
 
 
 class NetworkOptions(NamedTuple):
@@ -107,6 +110,21 @@ input_options = _group(
         show_default=True,
         help="Whether the first row is a header. auto: it is if --columns names a column, or "
         "if a cell to be read in it is a word.",
+    ),
+    _option(
+        "Input",
+        "--missing",
+        type=click.Choice(MISSING),
+        default="error",
+        show_default=True,
+        help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
+        "where Keras masks. zero: 0 in that cell.",
+    ),
+    _option(
+        "Input",
+        "--follow",
+        is_flag=True,
+        help="A line out for every line in, at once. With --format csv or jsonl.",
     ),
 )
 
@@ -197,6 +215,13 @@ result_options = _group(
         help="By default the extension's of -o, else a table.",
     ),
     json_option,
+    _option(
+        "Output",
+        "--passthrough",
+        is_flag=True,
+        help="Write the input's cells before the states, in place of t and x. With --format csv "
+        "or jsonl.",
+    ),
     _option("Output", "--last", is_flag=True, help="Write the final state only."),
     _option(
         "Output",

@@ -13,6 +13,7 @@ from rnncli.cli.options import InputOptions, NetworkOptions, OutputOptions
 from rnncli.initializers import seeded
 from rnncli.network import Network, weight_count
 from rnncli.readers import STDIN, Input, Layout, read_file, read_files, read_inline
+from rnncli.readers.input import BLOCK_STEPS
 from rnncli.replacing import replacing
 from rnncli.writers import EXTENSIONS, Style
 
@@ -29,7 +30,16 @@ def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
     ValueError
         It cannot be read.
     """
-    layout = Layout(dtype, options.columns, options.delimiter, options.first_row, options.group_by)
+    layout = Layout(
+        dtype=dtype,
+        columns=options.columns,
+        delimiter=options.delimiter,
+        first_row=options.first_row,
+        group_by=options.group_by,
+        missing=options.missing,
+        passthrough=options.passthrough,
+        block_steps=1 if options.follow else BLOCK_STEPS,
+    )
     if options.seq is None:
         paths = options.files or [_piped()]
         return read_files(paths, layout) if len(paths) > 1 else read_file(paths[0], layout)
@@ -37,7 +47,8 @@ def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
         raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
     if layout != Layout(dtype):
         raise click.UsageError(
-            "--columns, --group-by, --delimiter and --first-row are for files, not for --seq"
+            "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
+            "--follow are for files, not for --seq"
         )
     return read_inline(options.seq, dtype)
 
@@ -74,7 +85,9 @@ def _physical_memory() -> int | None:
         return None
 
 
-def choose_format(options: OutputOptions) -> str:
+def choose_format(
+    options: OutputOptions, *, follow: bool = False, passthrough: bool = False
+) -> str:
     """Name the format: by option, else by the extension of the file, else a table.
 
     Raises
@@ -85,6 +98,11 @@ def choose_format(options: OutputOptions) -> str:
     if options.json and options.format not in (None, "json"):
         raise click.UsageError(f"--json and --format {options.format}: give one")
     chosen = "json" if options.json else options.format or _format_of_file(options.output)
+    for name, given in (("--follow", follow), ("--passthrough", passthrough)):
+        if given and chosen not in ("csv", "jsonl"):
+            raise click.UsageError(f"{name} is for CSV and JSONL, the format is {chosen}")
+        if given and options.last:
+            raise click.UsageError(f"{name} and --last: give one")
     if options.no_header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
     if options.digits is not None and chosen == "npy":
@@ -111,9 +129,9 @@ def _format_of_file(path: str | None) -> str:
     return EXTENSIONS[extension]
 
 
-def style_of(options: OutputOptions) -> Style:
+def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
     """How the writer is to write."""
-    return Style(options.digits, not options.no_header, options.last, options.all_steps)
+    return Style(options.digits, not options.no_header, options.last, options.all_steps, follow)
 
 
 @contextmanager

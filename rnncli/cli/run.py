@@ -22,9 +22,9 @@ from rnncli.cli.options import (
     result_options,
 )
 from rnncli.cli.resolve import build_network, choose_format, destination, open_input, style_of
-from rnncli.forward import Block, Carried, stream
 from rnncli.precision import PRECISIONS
 from rnncli.readers import read_state
+from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.model import describe
 
@@ -51,6 +51,14 @@ EXAMPLES = (
         "A sequence a file: the final state of each.",
     ),
     (
+        "tail -f log.csv | rnn run - --follow --format jsonl --hidden 4",
+        "A line out for every line in, as they come.",
+    ),
+    (
+        "rnn run log.csv --columns temperature --missing hold --passthrough --hidden 4 -o out.csv",
+        "The log with the states beside it; rows without a temperature keep the state.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),
@@ -70,9 +78,10 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     input), what is piped in, or --seq. A row is a step, a column a feature.
     """
     output = picked(OutputOptions, given)
-    write = WRITERS[choose_format(output)]
+    input_ = picked(InputOptions, given)
+    chosen = choose_format(output, follow=input_.follow, passthrough=input_.passthrough)
     dtype = PRECISIONS[precision].dtype
-    source = open_input(picked(InputOptions, given), dtype)
+    source = open_input(input_, dtype)
     options = picked(NetworkOptions, given)
     network = build_network(options, len(source.columns), dtype.itemsize)
     state = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
@@ -81,13 +90,19 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     model = describe(network, {"init": options.init, "seed": options.seed}, __version__)
     model |= {"precision": precision, "unroll": unroll}
     trajectory = Trajectory(
-        model, source.columns, carried, _begun(steps), source.key_columns, source.keys
+        model=model,
+        columns=source.columns,
+        carried=carried,
+        blocks=_begun(steps),
+        key_columns=source.key_columns,
+        keys=source.keys,
+        header=source.header if input_.passthrough else (),
     )
     if output.last:
         deque(trajectory.blocks, maxlen=0)
         trajectory = trajectory._replace(blocks=[trajectory.final()])
     with destination(output.output) as out:
-        write(out, trajectory, style_of(output))
+        WRITERS[chosen](out, trajectory, style_of(output, follow=input_.follow))
 
 
 def _begun(blocks: Iterator[Block]) -> Iterator[Block]:

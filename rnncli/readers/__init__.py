@@ -8,11 +8,13 @@ from itertools import chain
 import numpy as np
 
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.input import Input, Keys, Layout, Rows, parse_number
+from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
 from rnncli.readers.text import STDIN
+from rnncli.stream import Rows
 
 __all__ = [
     "FIRST_ROW",
+    "MISSING",
     "STDIN",
     "Input",
     "Layout",
@@ -76,8 +78,8 @@ def read_files(paths: Sequence[str], layout: Layout) -> Input:
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
     blocks = _in_turn(first, paths, opened, by_file=not layout.group_by)
     if layout.group_by:
-        return Input(first.columns, blocks, first.key_columns, keys.names)
-    return Input(first.columns, blocks, ("file",), [(path,) for path in paths])
+        return first._replace(blocks=blocks)
+    return first._replace(blocks=blocks, key_columns=("file",), keys=[(path,) for path in paths])
 
 
 def _in_turn(

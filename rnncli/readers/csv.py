@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from rnncli.network import Floats
 from rnncli.readers.columns import choose, is_number
 from rnncli.readers.input import (
-    BLOCK_STEPS,
     Input,
     Keys,
     Layout,
-    Rows,
     fault_of,
+    filled,
     first_fault,
+    is_missing,
     mark_between_numbers,
     parse_number,
     unnamed,
 )
 from rnncli.readers.text import display_name, read_lines
+from rnncli.stream import Rows
 
 FIRST_ROW = ("auto", "header", "data")
 
@@ -79,7 +80,7 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
         width=len(first),
         chosen=chosen,
         header=header,
-        dtype=layout.dtype,
+        layout=layout,
         line=line,
         held=[] if header else [first],
         grouping=grouping,
@@ -87,7 +88,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     )
     columns = [header[i] for i in chosen] if header else unnamed(len(chosen))
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
-    return Input(columns, table.blocks(), key_columns, keys.names if grouping else ())
+    kept = header or [f"column_{i + 1}" for i in range(len(first))]
+    return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept)
 
 
 @dataclass
@@ -99,26 +101,28 @@ class _Table:
     width: int
     chosen: Sequence[int]
     header: Sequence[str] | None
-    dtype: np.dtype[np.floating]
+    layout: Layout
     line: int  # where the next row starts
     held: list[Row]  # rows read already
     grouping: Sequence[int]
     keys: Keys
-    blank_line: int | None = None  # a blank line that no row has followed yet
+    blank_lines: list[int] = field(default_factory=list)  # that no row has followed yet
     begun: bool = False  # whether a row has been read as numbers
 
     def blocks(self) -> Iterator[Rows]:
         """Blocks of steps, then the fault that ended them, if one did."""
         while True:
             rows, fault = self._take()
-            ended = len(rows) < BLOCK_STEPS
+            ended = len(rows) < self.layout.block_steps
             values = self._convert(rows)
             if values is None:
                 values, rows, earlier_fault = self._convert_one_by_one(rows)
                 fault = earlier_fault or fault
             if len(values):
                 self.begun = True
-                yield Rows(values, self._key(rows))
+                values, held = filled(values, self.layout.missing)
+                cells = rows if self.layout.passthrough else None
+                yield Rows(values.astype(self.layout.dtype), self._key(rows), held, cells)
             if fault:
                 raise fault
             if ended:
@@ -129,7 +133,7 @@ class _Table:
         """Rows of one block, up to the end, damage, or a fault in the quoting."""
         rows, self.held = self.held, []
         try:
-            for row in islice(self.reader, BLOCK_STEPS - len(rows)):
+            for row in islice(self.reader, self.layout.block_steps - len(rows)):
                 rows.append(row)
         except csv.Error as error:
             return rows, _syntax_error(self.name, self._line_after(rows), error)
@@ -139,18 +143,21 @@ class _Table:
 
     def _convert(self, rows: list[Row]) -> Floats | None:
         """Values of a block, or None if anything in it is out of the ordinary."""
-        if self.blank_line is not None or set(map(len, rows)) != {self.width}:
+        if self.blank_lines or set(map(len, rows)) != {self.width}:
             return None
         values = np.empty((len(rows), len(self.chosen)))
         try:
             for feature, column in enumerate(self.chosen):
                 cells = [row[column] for row in rows]
+                if self.layout.missing != "error":
+                    cells = [cell or "nan" for cell in cells]
                 if "_" in "".join(cells):  # Python reads 1_000 as a number
                     return None
                 values[:, feature] = np.fromiter(map(float, cells), np.float64, len(cells))
         except ValueError:
             return None
-        return None if first_fault(values, self.dtype) else values.astype(self.dtype)
+        checked, _ = filled(values, self.layout.missing)
+        return None if first_fault(checked, self.layout.dtype) else values
 
     def _key(self, rows: list[Row]) -> NDArray[np.intp] | None:
         if not self.grouping:
@@ -166,23 +173,26 @@ class _Table:
         line = self.line
         for row in rows:
             if _is_blank(row):
-                self.blank_line = line
+                self.blank_lines.append(line)
             else:
                 fault = self._fault(row, line)
                 if fault:
                     break
-                self.blank_line = None
+                if self.width == 1:
+                    kept += [[""]] * len(self.blank_lines)
+                self.blank_lines.clear()
                 kept.append(row)
             line += 1 + _line_breaks(row)
-        values = [[float(row[column]) for column in self.chosen] for row in kept]
-        return np.array(values, self.dtype).reshape(-1, len(self.chosen)), kept, fault
+        values = [[_number(row[column]) for column in self.chosen] for row in kept]
+        return np.array(values, np.float64).reshape(-1, len(self.chosen)), kept, fault
 
     def _fault(self, row: Row, line: int) -> ValueError | None:
         """Say what is wrong with a row, if anything is."""
-        if self.width == 1 and self.blank_line is not None:
+        strict = self.layout.missing == "error"
+        if self.width == 1 and self.blank_lines and strict:
             return ValueError(
-                f"{self.name}:{self.blank_line}: blank line; expected a number on every line, "
-                "or the line deleted"
+                f"{self.name}:{self.blank_lines[-1]}: blank line; expected a number on every "
+                "line, or the line deleted; --missing hold or zero passes it"
             )
         if len(row) != self.width:
             return ValueError(
@@ -190,10 +200,12 @@ class _Table:
                 f"got {len(row)}"
             )
         for column in self.chosen:
-            what = fault_of(row[column], self.dtype)
-            if what:
+            what = fault_of(row[column], self.layout.dtype)
+            if what and (strict or not is_missing(row[column])):
                 label = repr(self.header[column]) if self.header else column + 1
                 way_out = mark_between_numbers(row[column]) or self._way_out(line)
+                if is_missing(row[column]):
+                    way_out = "; --missing hold or zero passes it"
                 return ValueError(f"{self.name}:{line}: column {label}: {what}{way_out}")
         return None
 
@@ -250,6 +262,10 @@ def _is_word(cell: str) -> bool:
     ``nan`` is a number to Python.
     """
     return bool(cell.strip()) and parse_number(cell) is None and not mark_between_numbers(cell)
+
+
+def _number(cell: str) -> float:
+    return np.nan if is_missing(cell) else float(cell)
 
 
 def _is_blank(row: Row) -> bool:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from rnncli.network import Floats
-from rnncli.readers.input import Input, Rows, fault_of, unnamed
+from rnncli.readers.input import Input, fault_of, unnamed
+from rnncli.stream import Rows
 
 
 def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
@@ -40,7 +41,7 @@ def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
                 f"--seq: step {t}: expected as many features as in step 1, {width}, "
                 f"got {len(cells)}{way_out}"
             )
-    return Input(unnamed(width), iter([Rows(np.array(steps, np.float64).astype(dtype), None)]))
+    return Input(unnamed(width), iter([Rows(np.array(steps, np.float64).astype(dtype))]))
 
 
 def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int) -> Floats:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.network import Floats
+from rnncli.stream import Rows, Truths
 
 # Steps in a block, whatever a single read returns: where a stream is cut, and
 # so every bit of the output, depends on the data alone.
 BLOCK_STEPS = 65_536
+
+MISSING = ("error", "hold", "zero")
 
 
 # What two numbers with such a mark between them most often mean.
@@ -39,6 +42,13 @@ class Layout(NamedTuple):
         What the first row is.
     group_by : sequence of str
         Columns, given as in `columns`, whose values tell sequences apart.
+    missing : {"error", "hold", "zero"}
+        What an empty cell or ``nan`` is: a fault, a row at which the state is
+        held, or 0.
+    passthrough : bool
+        Whether the cells of each row are kept.
+    block_steps : int
+        Rows in a block.
     """
 
     dtype: np.dtype[np.floating]
@@ -46,22 +56,9 @@ class Layout(NamedTuple):
     delimiter: str | None = None
     first_row: str = "auto"
     group_by: Sequence[str] = ()
-
-
-class Rows(NamedTuple):
-    """Consecutive rows of an input.
-
-    Parameters
-    ----------
-    x : array, shape (n, I)
-        Their features.
-    key : array of int, shape (n,), optional
-        Which sequence each row is a step of, by its place in `Input.keys`;
-        None where there is one sequence.
-    """
-
-    x: Floats
-    key: NDArray[np.intp] | None
+    missing: str = "error"
+    passthrough: bool = False
+    block_steps: int = BLOCK_STEPS
 
 
 class Input(NamedTuple):
@@ -78,12 +75,15 @@ class Input(NamedTuple):
         Names of what tells the sequences apart; none for one sequence.
     keys : sequence of tuples of str
         The key of each sequence, one value a key column; it grows as they come.
+    header : sequence of str
+        Names of the columns of the cells that are kept.
     """
 
     columns: Sequence[str]
     blocks: Iterator[Rows]
     key_columns: Sequence[str] = ()
     keys: Sequence[tuple[str, ...]] = ()
+    header: Sequence[str] = ()
 
 
 class Keys:
@@ -112,6 +112,20 @@ def parse_number(cell: str) -> float | None:
         return None if "_" in cell else float(cell)
     except ValueError:
         return None
+
+
+def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
+    """Put 0 in place of NaN, unless it is a fault; tell at which rows the state is held."""
+    absent = np.isnan(values)
+    if missing == "error" or not absent.any():
+        return values, None
+    held = np.asarray(absent.any(axis=1))
+    return np.where(absent, 0, values), held if missing == "hold" else None
+
+
+def is_missing(cell: str) -> bool:
+    """Tell an empty cell or ``nan``."""
+    return cell.strip().lower().lstrip("+-") in ("", "nan")
 
 
 def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:

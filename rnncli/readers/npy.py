@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.network import Floats
 from rnncli.readers.columns import choose
-from rnncli.readers.input import BLOCK_STEPS, Input, Keys, Layout, Rows, first_fault, unnamed
+from rnncli.readers.input import BLOCK_STEPS, Input, Keys, Layout, filled, first_fault, unnamed
+from rnncli.stream import Rows
 
 
 def read_npy(path: str, layout: Layout, _keys: Keys) -> Input:
@@ -26,17 +26,19 @@ def read_npy(path: str, layout: Layout, _keys: Keys) -> Input:
     """
     if layout.delimiter or layout.first_row != "auto":
         raise ValueError(f"{path}: --delimiter and --first-row are for CSV text, not for .npy")
+    if layout.passthrough:
+        raise ValueError(f"{path}: --passthrough is for CSV text, not for .npy")
     if layout.group_by:
         raise ValueError(f"{path}: --group-by is for CSV text: an array has no column of keys")
     array = _sequences(path, _mapped(path))  # (N, T, I)
     N, T, I = array.shape
     columns = choose(path, layout.columns, I, header=None) or list(range(I))
     names = unnamed(len(columns))
-    faultless = _blocks(path, array.reshape(N * T, I), columns, layout.dtype)
+    blocks = _blocks(path, array.reshape(N * T, I), columns, layout)
     if N == 1:
-        return Input(names, (Rows(x, None) for x in faultless))
+        return Input(names, blocks)
     keys = [(str(n + 1),) for n in range(N)]
-    return Input(names, _numbered(faultless, T), ("sequence",), keys)
+    return Input(names, _numbered(blocks, T), ("sequence",), keys)
 
 
 def _mapped(path: str) -> NDArray[np.generic]:
@@ -63,23 +65,25 @@ def _sequences(path: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
     return array.reshape(shape)
 
 
-def _numbered(blocks: Iterator[Floats], T: int) -> Iterator[Rows]:
-    """Tell which sequence of length T each row belongs to."""
-    start = 0
-    for x in blocks:
-        yield Rows(x, np.arange(start, start + len(x)) // T)
-        start += len(x)
-
-
 def _blocks(
-    path: str, array: NDArray[np.generic], columns: list[int], dtype: np.dtype[np.floating]
-) -> Iterator[Floats]:
+    path: str, array: NDArray[np.generic], columns: list[int], layout: Layout
+) -> Iterator[Rows]:
     for start in range(0, len(array), BLOCK_STEPS):
-        values = array[start : start + BLOCK_STEPS, columns].astype(np.float64)
-        fault = first_fault(values, dtype)
+        read = array[start : start + BLOCK_STEPS, columns].astype(np.float64)
+        values, held = filled(read, layout.missing)
+        fault = first_fault(values, layout.dtype)
         if fault is None:
-            yield values.astype(dtype)
+            yield Rows(values.astype(layout.dtype), held=held)
             continue
         row, column, what = fault
-        yield values[:row].astype(dtype)
+        sound = None if held is None else held[:row]
+        yield Rows(values[:row].astype(layout.dtype), held=sound)
         raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")
+
+
+def _numbered(blocks: Iterator[Rows], T: int) -> Iterator[Rows]:
+    """Tell which sequence of length T each row belongs to."""
+    start = 0
+    for rows in blocks:
+        yield rows._replace(key=np.arange(start, start + len(rows.x)) // T)
+        start += len(rows.x)

@@ -1,31 +1,55 @@
-"""States as CSV: ``t,h_0,h_1,...``, the keys in front."""
+"""States as CSV: ``t,h_0,h_1,...``, or the input's own columns and the states."""
 
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from rnncli.stream import Block
 from rnncli.writers.digits import joined
-from rnncli.writers.trajectory import Key, Labels, Style, Trajectory, unit_names
+from rnncli.writers.trajectory import Labels, Style, Trajectory, unit_names
 
 
 def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write a line for every step, as the blocks come."""
+    """Write a line for every step, as the blocks come, its key in front.
+
+    Where the input's cells are written too, they stand in place of `t`, and
+    key columns among them are not written twice.
+
+    Raises
+    ------
+    ValueError
+        An input column has the name of a unit.
+    """
+    units = unit_names(trajectory.hidden_size)
+    header = list(trajectory.header)
+    for name in set(header).intersection(units):
+        raise ValueError(f"--passthrough: the input has a column {name!r} as the states do")
+    keyed = not set(trajectory.key_columns) <= set(header)
     if style.header:
-        names = ["t", *unit_names(trajectory.hidden_size)]
-        out.write(f"{_cells(tuple(trajectory.key_columns))}{','.join(names)}\n")
-    labels = Labels(trajectory.keys, _cells)
+        names = [*(trajectory.key_columns if keyed else ()), *(header or ["t"])]
+        out.write(",".join([*map(_quoted, names), *units]) + "\n")
+    labels = Labels(trajectory.keys, _cells) if keyed else Labels((), _cells)
     for block in trajectory.blocks:
         rows = joined(block.h, ",", style.digits)
-        keys = labels.of(block.key)
-        out.writelines(
-            f"{k}{t},{h}\n" for k, t, h in zip(keys, block.t.tolist(), rows, strict=False)
-        )
+        keys = labels.of(block.key if keyed else None)
+        out.writelines(f"{k}{c},{h}\n" for k, c, h in zip(keys, _beside(block), rows, strict=False))
+        if style.follow:
+            out.flush()
 
 
-def _cells(key: Key) -> str:
-    """Cells of a key, each quoted where it must be, with a comma after it."""
+def _beside(block: Block) -> Iterable[object]:
+    """Give what stands before the states: the input's cells, or the number of the step."""
+    if block.cells is None:
+        return map(int, block.t)
+    return (",".join(map(_quoted, cells)) for cells in block.cells)
+
+
+def _cells(key: Sequence[str]) -> str:
+    """Cells of a key, with a comma after each."""
     return "".join(f"{_quoted(cell)}," for cell in key)
 
 
 def _quoted(cell: str) -> str:
+    """Quote a cell if it must be."""
     if not any(character in cell for character in ',"\r\n'):
         return cell
     doubled = cell.replace('"', '""')

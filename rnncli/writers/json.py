@@ -1,10 +1,10 @@
 """States as one JSON document, or as a line of JSON for every step."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from rnncli.forward import Block
+from rnncli.stream import Block
 from rnncli.writers.digits import array_text, joined
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
@@ -37,7 +37,11 @@ def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     labels = _labels(trajectory)
     for block in trajectory.blocks:
         items = _items(block, labels, style, inputs=not style.last)
+        if block.cells is not None:
+            items = _passed(block, labels, trajectory.header, style)
         out.writelines(f"{item}\n" for item in items)
+        if style.follow:
+            out.flush()
 
 
 def _write_steps(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -66,6 +70,16 @@ def _items(block: Block, labels: Labels, style: Style, *, inputs: bool) -> Itera
     features = joined(block.x, ", ", style.digits)
     for key, t, x, h in zip(keys, block.t.tolist(), features, states, strict=False):
         yield f'{{{key}"t": {t}, "x": [{x}], "h": [{h}]}}'
+
+
+def _passed(block: Block, labels: Labels, header: Sequence[str], style: Style) -> Iterator[str]:
+    """One JSON object for each row, with the input's cells in place of `x`."""
+    states = joined(block.h, ", ", style.digits)
+    keys = labels.of(block.key)
+    rows = zip(keys, block.t.tolist(), block.cells or (), states, strict=False)
+    for key, t, cells, h in rows:
+        row = json.dumps(dict(zip(header, cells, strict=True)))
+        yield f'{{{key}"t": {t}, "row": {row}, "h": [{h}]}}'
 
 
 def _initial(trajectory: Trajectory, style: Style) -> str:

@@ -4,8 +4,8 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.forward import Integers
 from rnncli.network import Floats
+from rnncli.stream import Integers
 from rnncli.writers.trajectory import Style, Trajectory
 
 

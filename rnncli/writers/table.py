@@ -6,7 +6,7 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from rnncli.forward import Block
+from rnncli.stream import Block
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from rnncli.forward import Block, Carried, Integers
+from rnncli.stream import Block, Carried, Integers
 
 Key = tuple[str, ...]
 
@@ -27,6 +27,8 @@ class Trajectory(NamedTuple):
         Names of what tells sequences apart; none for a single sequence.
     keys : sequence of tuples of str
         The key of each sequence, growing as the blocks come.
+    header : sequence of str
+        Names of the input's columns, where its cells are written too.
     """
 
     model: Mapping[str, Any]
@@ -35,6 +37,7 @@ class Trajectory(NamedTuple):
     blocks: Iterable[Block]
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()
+    header: Sequence[str] = ()
 
     @property
     def hidden_size(self) -> int:
@@ -83,12 +86,15 @@ class Style(NamedTuple):
         Whether the blocks are the final state alone.
     all_steps : bool
         Whether a table shows a long sequence whole.
+    follow : bool
+        Whether each block is sent on at once.
     """
 
     digits: int | None = None
     header: bool = True
     last: bool = False
     all_steps: bool = False
+    follow: bool = False
 
 
 def unit_names(hidden_size: int) -> list[str]:
