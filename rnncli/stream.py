@@ -73,7 +73,7 @@ class Carried:
     Parameters
     ----------
     h0 : array, shape (H,)
-        Where every sequence starts.
+        Where every new sequence starts.
     sequences : int
         How many there are so far.
     """
@@ -82,6 +82,19 @@ class Carried:
         self.h0 = h0
         self.t: Integers = np.zeros(sequences, np.intp)
         self.h = np.tile(h0, (sequences, 1))  # (K, H)
+        self.start = self.block()
+
+    def resume(self, t: Integers, h: Floats) -> None:
+        """Let the first sequences stand where an earlier run left them."""
+        self.grow(len(t))
+        self.t[: len(t)], self.h[: len(t)] = t, h
+        self.start = self.block()
+
+    def starts(self) -> Floats:
+        """Where each sequence started, (K, H)."""
+        started = np.tile(self.h0, (len(self.t), 1))
+        started[: len(self.start.h)] = self.start.h
+        return started
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, so that there are as many."""
@@ -93,7 +106,7 @@ class Carried:
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
         key = np.arange(len(self.t))
-        return Block(self.t, np.empty((len(key), 0), self.h.dtype), self.h, key)
+        return Block(self.t.copy(), np.empty((len(key), 0), self.h.dtype), self.h.copy(), key)
 
 
 class NotFiniteError(ValueError):

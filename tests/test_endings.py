@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+
+from rnncli.state import load_state
 
 RNN = (sys.executable, "-m", "rnncli")
 LINES = "".join(f"{i % 7}\n" for i in range(300_000)).encode()
@@ -230,3 +233,26 @@ def test_follow_answers_each_line_at_once(form: str) -> None:
 def test_follow_gives_what_a_whole_run_gives() -> None:
     run = ("run", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
     assert rnn(*run, "--follow", stdin=LINES[:400]).out == rnn(*run, stdin=LINES[:400]).out
+
+
+def test_kills_never_leave_half_a_file(tmp_path: Path) -> None:
+    values, output, state = (tmp_path / name for name in ("x.csv", "h.csv", "s"))
+    values.write_bytes(LINES[:60_000])
+    run = ("run", str(values), "--hidden", "2", "-o", str(output), "--state", str(state))
+    rnn(*run)
+    rows = output.read_text().count("\n")
+    random = np.random.RandomState(0)
+    for _ in range(50):
+        process = start(*run)
+        try:
+            process.wait(timeout=random.uniform(0, 0.4))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        assert output.read_text().count("\n") == rows
+        saved = load_state(str(state))
+        assert saved is not None
+        assert saved.t[0] % (rows - 1) == 0
+        # The output is replaced first, the state then: never the other way round.
+        last = int(output.read_text().splitlines()[-1].split(",")[0])
+        assert last - saved.t[0] in (0, rows - 1)

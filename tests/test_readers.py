@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.readers import Input, Layout, read_file, read_inline, read_state
+from rnncli.readers import Input, Keys, Layout, read_file, read_inline, read_state
 from rnncli.readers.input import BLOCK_STEPS
 
 DOUBLE = np.dtype(np.float64)
@@ -21,7 +21,7 @@ def values(source: Input) -> list[list[float]]:
 
 def read(path: Path, content: str | bytes, **layout: object) -> Input:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_file(str(path), Layout(DOUBLE, **layout))  # type: ignore[arg-type]
+    return read_file(str(path), Layout(DOUBLE, **layout), Keys())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -171,26 +171,28 @@ def test_numbers_are_read_as_python_reads_them(
 )
 def test_npy(tmp_path: Path, array: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", array)
-    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE))
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys())
     assert list(source.columns) == ["x"]
     assert values(source) == array.reshape(-1, 1).tolist()
 
 
 def test_npy_columns(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
-    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE, columns=("3", "1")))
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE, columns=("3", "1")), Keys())
     assert values(source) == [[2, 0], [5, 3]]
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3)])
 def test_npy_without_steps(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", np.ones(shape))
-    assert list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks) == []
+    assert list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys()).blocks) == []
 
 
 def test_npy_blocks(tmp_path: Path) -> None:
     array = np.random.RandomState(0).rand(BLOCK_STEPS + 5, 2)
     np.save(tmp_path / "a.npy", array)
-    blocks = [block.x for block in read_file(str(tmp_path / "a.npy"), Layout(DOUBLE)).blocks]
+    blocks = [
+        block.x for block in read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys()).blocks
+    ]
     assert [len(block) for block in blocks] == [BLOCK_STEPS, 5]
     np.testing.assert_array_equal(np.concatenate(blocks), array)

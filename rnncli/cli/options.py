@@ -174,6 +174,15 @@ h0_option = _option(
     help="Hidden state before the first step: H numbers, separated by commas. Zeros by default.",
 )
 
+state_option = _option(
+    "Network",
+    "--state",
+    type=click.Path(),
+    metavar="FILE",
+    help="Start from the states in this file, where it exists, and leave the final states there. "
+    "Sequences that it does not know start from --h0.",
+)
+
 computation_options = _group(
     _option(
         "Computation",

@@ -12,7 +12,7 @@ import numpy as np
 from rnncli.cli.options import InputOptions, NetworkOptions, OutputOptions
 from rnncli.initializers import seeded
 from rnncli.network import Network, weight_count
-from rnncli.readers import STDIN, Input, Layout, read_file, read_files, read_inline
+from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
 from rnncli.readers.input import BLOCK_STEPS
 from rnncli.replacing import replacing
 from rnncli.writers import EXTENSIONS, Style
@@ -20,7 +20,7 @@ from rnncli.writers import EXTENSIONS, Style
 _GIB = 2**30
 
 
-def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
+def open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
     """Open the input: inline, files, or what is piped in.
 
     Raises
@@ -42,7 +42,9 @@ def open_input(options: InputOptions, dtype: np.dtype[np.floating]) -> Input:
     )
     if options.seq is None:
         paths = options.files or [_piped()]
-        return read_files(paths, layout) if len(paths) > 1 else read_file(paths[0], layout)
+        return (
+            read_files(paths, layout, keys) if len(paths) > 1 else read_file(paths[0], layout, keys)
+        )
     if options.files:
         raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
     if layout != Layout(dtype):

@@ -20,10 +20,12 @@ from rnncli.cli.options import (
     network_options,
     picked,
     result_options,
+    state_option,
 )
 from rnncli.cli.resolve import build_network, choose_format, destination, open_input, style_of
 from rnncli.precision import PRECISIONS
-from rnncli.readers import read_state
+from rnncli.readers import Keys, read_state
+from rnncli.state import State, check_state, identity, load_state, save_state
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.model import describe
@@ -59,6 +61,10 @@ EXAMPLES = (
         "The log with the states beside it; rows without a temperature keep the state.",
     ),
     (
+        "rnn run today.csv --group-by sensor --columns 3 --hidden 8 --state s.npz -o today.out.csv",
+        "Go on from where the last run left each sensor.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),
@@ -69,40 +75,47 @@ EXAMPLES = (
 @input_options
 @network_options
 @h0_option
+@state_option
 @computation_options
 @result_options
-def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
+def run(precision: str, unroll: str, h0: str | None, state: str | None, **given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
     input), what is piped in, or --seq. A row is a step, a column a feature.
     """
-    output = picked(OutputOptions, given)
-    input_ = picked(InputOptions, given)
-    chosen = choose_format(output, follow=input_.follow, passthrough=input_.passthrough)
-    dtype = PRECISIONS[precision].dtype
-    source = open_input(input_, dtype)
+    output, reading = picked(OutputOptions, given), picked(InputOptions, given)
+    form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     options = picked(NetworkOptions, given)
+    dtype = PRECISIONS[precision].dtype
+    before = load_state(state) if state else None
+    source = open_input(reading, dtype, Keys(before.keys if before else ()))
     network = build_network(options, len(source.columns), dtype.itemsize)
-    state = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
-    carried = Carried(state, sequences=len(source.keys) if source.key_columns else 1)
+    start = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
+    carried = Carried(start, sequences=len(source.keys) if source.key_columns else 1)
+    whose = identity(network, precision) if state else ""
+    if state and before:
+        check_state(state, before, whose, source.key_columns)
+        carried.resume(before.t, before.h)
     steps = stream(network, source.blocks, carried, source.keys, precision=precision, unroll=unroll)
-    model = describe(network, {"init": options.init, "seed": options.seed}, __version__)
-    model |= {"precision": precision, "unroll": unroll}
     trajectory = Trajectory(
-        model=model,
+        model=describe(network, {"init": options.init, "seed": options.seed}, __version__)
+        | {"precision": precision, "unroll": unroll},
         columns=source.columns,
         carried=carried,
         blocks=_begun(steps),
         key_columns=source.key_columns,
         keys=source.keys,
-        header=source.header if input_.passthrough else (),
+        header=source.header if reading.passthrough else (),
     )
     if output.last:
         deque(trajectory.blocks, maxlen=0)
         trajectory = trajectory._replace(blocks=[trajectory.final()])
     with destination(output.output) as out:
-        WRITERS[chosen](out, trajectory, style_of(output, follow=input_.follow))
+        WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
+    if state:
+        keys = source.keys if source.key_columns else [()]
+        save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
 
 
 def _begun(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -17,6 +17,7 @@ __all__ = [
     "MISSING",
     "STDIN",
     "Input",
+    "Keys",
     "Layout",
     "read_file",
     "read_files",
@@ -31,7 +32,7 @@ read_inline = inline.read_inline
 read_state = inline.read_state
 
 
-def read_file(path: str, layout: Layout, keys: Keys | None = None) -> Input:
+def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     """Open a file as input; any name but a known one's is read as CSV text.
 
     Parameters
@@ -40,8 +41,8 @@ def read_file(path: str, layout: Layout, keys: Keys | None = None) -> Input:
         A ``.csv``, ``.tsv`` or ``.npy`` file, the text also as ``.gz``, or
         ``-`` for CSV on standard input.
     layout : Layout
-    keys : Keys, optional
-        Those met so far, where the file continues others.
+    keys : Keys
+        Those met so far.
 
     Raises
     ------
@@ -51,13 +52,13 @@ def read_file(path: str, layout: Layout, keys: Keys | None = None) -> Input:
     """
     read = READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
     try:
-        return read(path, layout, keys or Keys())
+        return read(path, layout, keys)
     except OSError as error:
         hint = f" (numbers are given by --seq {path})" if _is_inline(path) else ""
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}{hint}") from error
 
 
-def read_files(paths: Sequence[str], layout: Layout) -> Input:
+def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files: a sequence each, or with ``layout.group_by`` one stream.
 
     Each file is opened when the one before has ended; that all are there is
@@ -73,20 +74,20 @@ def read_files(paths: Sequence[str], layout: Layout) -> Input:
             raise ValueError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
         if path in paths[:n]:
             raise ValueError(f"{path}: is given twice")
-    keys = Keys()
     first = read_file(paths[0], layout, keys)
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
-    blocks = _in_turn(first, paths, opened, by_file=not layout.group_by)
     if layout.group_by:
-        return first._replace(blocks=blocks)
-    return first._replace(blocks=blocks, key_columns=("file",), keys=[(path,) for path in paths])
+        return first._replace(blocks=_in_turn(first, paths, opened, [None] * len(paths)))
+    numbers = keys.number((path,) for path in paths).tolist()
+    blocks = _in_turn(first, paths, opened, numbers)
+    return first._replace(blocks=blocks, key_columns=("file",), keys=keys.names)
 
 
 def _in_turn(
-    first: Input, paths: Sequence[str], inputs: Iterable[Input], *, by_file: bool
+    first: Input, paths: Sequence[str], inputs: Iterable[Input], numbers: Sequence[int | None]
 ) -> Iterator[Rows]:
-    for n, (path, source) in enumerate(zip(paths, inputs, strict=True)):
-        if by_file and source.keys:
+    for number, path, source in zip(numbers, paths, inputs, strict=True):
+        if number is not None and source.key_columns:
             raise ValueError(f"{path}: holds several sequences: give it alone")
         if list(source.columns) != list(first.columns):
             raise ValueError(
@@ -94,7 +95,7 @@ def _in_turn(
                 f"got {', '.join(source.columns)}"
             )
         for rows in source.blocks:
-            yield rows._replace(key=np.full(len(rows.x), n)) if by_file else rows
+            yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))
 
 
 def _is_inline(path: str) -> bool:

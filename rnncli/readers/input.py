@@ -87,11 +87,17 @@ class Input(NamedTuple):
 
 
 class Keys:
-    """The keys met so far, numbered as they come."""
+    """The keys met so far, numbered as they come.
 
-    def __init__(self) -> None:
-        self.names: list[tuple[str, ...]] = []
-        self._numbers: dict[tuple[str, ...], int] = {}
+    Parameters
+    ----------
+    known : sequence of tuples of str
+        Those met in an earlier run.
+    """
+
+    def __init__(self, known: Sequence[tuple[str, ...]] = ()) -> None:
+        self.names = list(known)
+        self._numbers = {key: number for number, key in enumerate(known)}
 
     def number(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.intp]:
         """Give the number of each key, new ones the next."""

@@ -10,7 +10,7 @@ from rnncli.readers.input import BLOCK_STEPS, Input, Keys, Layout, filled, first
 from rnncli.stream import Rows
 
 
-def read_npy(path: str, layout: Layout, _keys: Keys) -> Input:
+def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     """Read an array of shape (T,), (T, I) or (N, T, I), a block at a time.
 
     Several sequences have the key column ``sequence``, counted from 1.
@@ -37,8 +37,8 @@ def read_npy(path: str, layout: Layout, _keys: Keys) -> Input:
     blocks = _blocks(path, array.reshape(N * T, I), columns, layout)
     if N == 1:
         return Input(names, blocks)
-    keys = [(str(n + 1),) for n in range(N)]
-    return Input(names, _numbered(blocks, T), ("sequence",), keys)
+    numbers = keys.number((str(n + 1),) for n in range(N))
+    return Input(names, _numbered(blocks, np.repeat(numbers, T)), ("sequence",), keys.names)
 
 
 def _mapped(path: str) -> NDArray[np.generic]:
@@ -48,7 +48,8 @@ def _mapped(path: str) -> NDArray[np.generic]:
         raise ValueError(f"{path}: not an .npy file; expected one made by numpy.save")
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
+    # A damaged header fails in NumPy, ast or tokenize, each with errors of its own.
+    except Exception as error:
         raise ValueError(f"{path}: not a whole .npy file of numbers: {error}") from error
     return array
 
@@ -81,9 +82,9 @@ def _blocks(
         raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")
 
 
-def _numbered(blocks: Iterator[Rows], T: int) -> Iterator[Rows]:
-    """Tell which sequence of length T each row belongs to."""
+def _numbered(blocks: Iterator[Rows], key: NDArray[np.intp]) -> Iterator[Rows]:
+    """Tell which sequence each row belongs to."""
     start = 0
     for rows in blocks:
-        yield rows._replace(key=np.arange(start, start + len(rows.x)) // T)
+        yield rows._replace(key=key[start : start + len(rows.x)])
         start += len(rows.x)

@@ -39,7 +39,8 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 def _beside(block: Block) -> Iterable[object]:
     """Give what stands before the states: the input's cells, or the number of the step."""
     if block.cells is None:
-        return map(int, block.t)
+        steps: list[int] = block.t.tolist()
+        return steps
     return (",".join(map(_quoted, cells)) for cells in block.cells)
 
 

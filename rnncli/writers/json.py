@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from rnncli.stream import Block
-from rnncli.writers.digits import array_text, joined
+from rnncli.writers.digits import joined
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 
@@ -84,9 +84,9 @@ def _passed(block: Block, labels: Labels, header: Sequence[str], style: Style) -
 
 def _initial(trajectory: Trajectory, style: Style) -> str:
     """One JSON object for each sequence: where it started."""
-    h0 = array_text(trajectory.carried.h0, style.digits)
-    keys = _labels(trajectory).of(trajectory.final().key) if trajectory.key_columns else [""]
-    return ", ".join(f'{{{key}"h": {h0}}}' for key in keys)
+    states = joined(trajectory.carried.starts(), ", ", style.digits)
+    keys = _labels(trajectory).of(trajectory.final().key)
+    return ", ".join(f'{{{key}"h": [{h}]}}' for key, h in zip(keys, states, strict=False))
 
 
 def _labels(trajectory: Trajectory) -> Labels:

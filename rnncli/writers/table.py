@@ -18,7 +18,7 @@ SHOWN_AT_ENDS = 10
 
 
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Draw the steps: of one sequence from the initial state at t = 0 to T.
+    """Draw the steps: of one sequence from its initial state on.
 
     More rows than `LONG` show only the first and last, and the table says
     which are not shown, unless ``style.all_steps``; what is not shown is
@@ -29,8 +29,9 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     units = unit_names(trajectory.hidden_size)
     rows = []
     if not (style.last or trajectory.key_columns):
-        initial = texts(trajectory.carried.h0[None], style.digits)[0]
-        rows = [["0", *("" for _ in inputs), *initial]]
+        start = trajectory.carried.start
+        (initial,) = texts(start.h, style.digits)
+        rows = [[str(start.t[0]), *("" for _ in inputs), *initial]]
     for n, piece in enumerate(pieces):
         rows += [[GAP] * len(rows[0])] if n else []
         rows += _rows(piece, trajectory.keys, style)

@@ -1,0 +1,117 @@
+"""A state file: where the sequences of a run ended, so that another run can go on from there."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.network import Floats, Network
+from rnncli.replacing import replacing
+from rnncli.stream import Integers
+
+_FORMAT = 1
+
+
+class State(NamedTuple):
+    """What a state file holds.
+
+    Parameters
+    ----------
+    network : str
+        The `identity` of the network it is of.
+    key_columns : sequence of str
+        What the keys are values of; none for a single sequence.
+    keys : sequence of tuples of str
+        The key of each sequence; one empty key for a single sequence.
+    t : array of int, shape (K,)
+        How many steps each has had.
+    h : array, shape (K, H)
+        Its hidden state after them.
+    """
+
+    network: str
+    key_columns: Sequence[str]
+    keys: Sequence[tuple[str, ...]]
+    t: Integers
+    h: Floats
+
+
+def identity(network: Network, precision: str) -> str:
+    """Tell a network and precision from any others: a SHA-256 over the weights."""
+    digest = hashlib.sha256(precision.encode())
+    for array in network.weights:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_state(path: str, state: State) -> None:
+    """Write a state file, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there.
+    """
+    about = {
+        "format": _FORMAT,
+        "network": state.network,
+        "key_columns": list(state.key_columns),
+        "keys": [list(key) for key in state.keys],
+    }
+    with replacing(path) as file:
+        np.savez(file.buffer, about=np.array(json.dumps(about)), t=state.t, h=state.h)
+
+
+def load_state(path: str) -> State | None:
+    """Read a state file, or None where there is none yet.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or something else.
+    """
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            about, t, h = (arrays[name] for name in ("about", "t", "h"))
+        return _checked(json.loads(str(about)), t, h)
+    # A damaged archive fails in zipfile, zlib, struct, json or NumPy, each with errors of its own.
+    except Exception as error:
+        raise ValueError(f"{path}: not a state file, or a damaged one: {error}") from error
+
+
+def check_state(path: str, state: State, network: str, key_columns: Sequence[str]) -> None:
+    """Refuse the state of another run.
+
+    Raises
+    ------
+    ValueError
+        It is of another network, precision or key.
+    """
+    if state.network != network:
+        raise ValueError(f"{path}: the state of another network or precision")
+    if list(state.key_columns) != list(key_columns):
+        raise ValueError(
+            f"{path}: the state of sequences by {_listed(state.key_columns)}, "
+            f"this run has {_listed(key_columns)}"
+        )
+
+
+def _checked(about: dict[str, Any], t: Integers, h: Floats) -> State:
+    keys = [tuple(map(str, key)) for key in about["keys"]]
+    if about["format"] != _FORMAT:
+        raise ValueError(f"of format {about['format']}, expected {_FORMAT}")
+    if not (t.shape == (len(keys),) and h.ndim == 2 and len(h) == len(keys)):
+        raise ValueError("its parts do not fit together")
+    if t.dtype.kind != "i" or h.dtype.kind != "f" or not np.isfinite(h).all() or (t < 0).any():
+        raise ValueError("it holds values that no run leaves")
+    return State(str(about["network"]), list(about["key_columns"]), keys, t, h)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no key"
