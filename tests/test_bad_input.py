@@ -399,6 +399,10 @@ USAGE = {
         ("--hidden", "2", "--seq"),
         "Option '--seq' requires an argument (see 'rnn run --help')",
     ),
+    "last of a picture": (
+        ("--seq", "1", "--last", "--format", "heatmap", *NETWORK),
+        "--last is not for pictures, the format is heatmap (see 'rnn run --help')",
+    ),
     "follow a table": (
         ("--follow", *NETWORK),
         "--follow is for CSV and JSONL, the format is table (see 'rnn run --help')",
@@ -410,7 +414,7 @@ USAGE = {
     "unknown extension": (
         ("--seq", "1", "-o", "x.parquet", *NETWORK),
         "-o x.parquet: no format has the extension '.parquet' "
-        "(known: .txt, .json, .jsonl, .csv, .npy): give --format (see 'rnn run --help')",
+        "(known: .txt, .json, .jsonl, .csv, .npy, .svg): give --format (see 'rnn run --help')",
     ),
 }
 

@@ -38,7 +38,7 @@ PURE_LIBRARY = {
 FAMILIES = {
     # Members of a family; its other files are what they share.
     "readers": {"inline", "csv", "npy"},
-    "writers": {"table", "json", "csv", "npy"},
+    "writers": {"table", "json", "csv", "npy", "heatmap"},
     "initializers": {"tensorflow"},
 }
 

@@ -17,7 +17,10 @@ from rnncli.readers.input import BLOCK_STEPS
 from rnncli.replacing import replacing
 from rnncli.writers import EXTENSIONS, Style
 
+_STDOUT = (None, "-", "/dev/stdout")
 _GIB = 2**30
+# Formats that show one sequence over time.
+PICTURES = ("heatmap", "svg")
 
 
 def open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
@@ -100,23 +103,24 @@ def choose_format(
     if options.json and options.format not in (None, "json"):
         raise click.UsageError(f"--json and --format {options.format}: give one")
     chosen = "json" if options.json else options.format or _format_of_file(options.output)
+    _check_goes_with(chosen, options)
     for name, given in (("--follow", follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
             raise click.UsageError(f"{name} is for CSV and JSONL, the format is {chosen}")
         if given and options.last:
             raise click.UsageError(f"{name} and --last: give one")
+    return chosen
+
+
+def _check_goes_with(chosen: str, options: OutputOptions) -> None:
     if options.no_header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
-    if options.digits is not None and chosen == "npy":
-        raise click.UsageError("--digits is for text, the format is npy")
-    if (
-        chosen == "npy"
-        and options.output is None
-        and sys.stdout is not None
-        and sys.stdout.isatty()
-    ):
+    if options.digits is not None and chosen in ("npy", *PICTURES):
+        raise click.UsageError(f"--digits is for text, the format is {chosen}")
+    if options.last and chosen in PICTURES:
+        raise click.UsageError(f"--last is not for pictures, the format is {chosen}")
+    if chosen == "npy" and on_screen(options.output):
         raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
-    return chosen
 
 
 def _format_of_file(path: str | None) -> str:
@@ -136,6 +140,11 @@ def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
     return Style(options.digits, not options.no_header, options.last, options.all_steps, follow)
 
 
+def on_screen(path: str | None) -> bool:
+    """Tell whether results are shown on a terminal as they come."""
+    return path in _STDOUT and sys.stdout is not None and sys.stdout.isatty()
+
+
 @contextmanager
 def destination(path: str | None) -> Iterator[TextIO]:
     """Open what the result is written to: a file, or standard output.
@@ -145,7 +154,7 @@ def destination(path: str | None) -> Iterator[TextIO]:
     OSError
         It cannot be written.
     """
-    if path not in (None, "-", "/dev/stdout"):
+    if path is not None and path not in _STDOUT:
         with replacing(path) as file:
             yield file
         return

@@ -22,7 +22,16 @@ from rnncli.cli.options import (
     result_options,
     state_option,
 )
-from rnncli.cli.resolve import build_network, choose_format, destination, open_input, style_of
+from rnncli.cli.progress import with_progress
+from rnncli.cli.resolve import (
+    PICTURES,
+    build_network,
+    choose_format,
+    destination,
+    on_screen,
+    open_input,
+    style_of,
+)
 from rnncli.precision import PRECISIONS
 from rnncli.readers import Keys, read_state
 from rnncli.state import State, check_state, identity, load_state, save_state
@@ -65,6 +74,10 @@ EXAMPLES = (
         "Go on from where the last run left each sensor.",
     ),
     (
+        "rnn run sunspots.csv --columns 2 --hidden 8 --format heatmap",
+        "The units over time, as a picture in the terminal; -o states.svg as a file.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),
@@ -97,13 +110,18 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     if state and before:
         check_state(state, before, whose, source.key_columns)
         carried.resume(before.t, before.h)
+    if form in PICTURES and source.key_columns:
+        several = ", ".join(source.key_columns)
+        raise click.UsageError(
+            f"a {form} shows one sequence, this input has one for each {several}"
+        )
     steps = stream(network, source.blocks, carried, source.keys, precision=precision, unroll=unroll)
     trajectory = Trajectory(
         model=describe(network, {"init": options.init, "seed": options.seed}, __version__)
         | {"precision": precision, "unroll": unroll},
         columns=source.columns,
         carried=carried,
-        blocks=_begun(steps),
+        blocks=with_progress(_begun(steps), source.share, quiet=on_screen(output.output)),
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header if reading.passthrough else (),

@@ -23,7 +23,7 @@ from rnncli.readers.input import (
     parse_number,
     unnamed,
 )
-from rnncli.readers.text import display_name, read_lines
+from rnncli.readers.text import Position, display_name, read_lines
 from rnncli.stream import Rows
 
 FIRST_ROW = ("auto", "header", "data")
@@ -56,8 +56,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     OSError
         The file cannot be opened.
     """
-    name = display_name(path)
-    first_line, lines = _first_line(read_lines(path), name)
+    name, position = display_name(path), Position(path)
+    first_line, lines = _first_line(read_lines(path, position), name)
     delimiter = layout.delimiter or _delimiter(first_line)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -88,8 +88,9 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     )
     columns = [header[i] for i in chosen] if header else unnamed(len(chosen))
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
+    share = (lambda: None) if path.lower().endswith(".gz") else position.share
     kept = header or [f"column_{i + 1}" for i in range(len(first))]
-    return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept)
+    return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept, share)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What every reader takes and gives."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -77,6 +77,8 @@ class Input(NamedTuple):
         The key of each sequence, one value a key column; it grows as they come.
     header : sequence of str
         Names of the columns of the cells that are kept.
+    share : callable
+        How much of the input has been read, 0 to 1; None where it is not known.
     """
 
     columns: Sequence[str]
@@ -84,6 +86,7 @@ class Input(NamedTuple):
     key_columns: Sequence[str] = ()
     keys: Sequence[tuple[str, ...]] = ()
     header: Sequence[str] = ()
+    share: Callable[[], float | None] = lambda: None
 
 
 class Keys:

@@ -1,7 +1,9 @@
 """Lines of text: from a file, compressed or not, or from standard input."""
 
 import io
+import os
 import sys
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -23,12 +25,38 @@ def display_name(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
-def read_lines(path: str) -> Iterator[str]:
+class Position:
+    """How far a file has been read."""
+
+    def __init__(self, path: str) -> None:
+        self.size = os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
+        # Weak: the reading closes the file, and nothing else is to keep it open.
+        self._file: weakref.ref[io.BufferedReader] | None = None
+
+    def follow(self, file: io.BufferedReader) -> None:
+        """Tell which file is read."""
+        self._file = weakref.ref(file)
+
+    def share(self) -> float | None:
+        """Give the share read, 0 to 1, where the size is known."""
+        if not self.size or self._file is None:
+            return None
+        file = self._file()
+        return 1.0 if file is None or file.closed else min(1.0, file.tell() / self.size)
+
+
+def read_lines(path: str, position: Position) -> Iterator[str]:
     """Lines of a text file, with their ends.
 
     UTF-8, with or without a byte order mark. Bytes that are not UTF-8 are
     carried along as surrogates, so that a name in another encoding does no
     harm beside the numbers.
+
+    Parameters
+    ----------
+    path : str
+    position : Position
+        Follows the reading.
 
     Raises
     ------
@@ -38,6 +66,7 @@ def read_lines(path: str) -> Iterator[str]:
         The file cannot be opened.
     """
     with _opened(path) as file:
+        position.follow(file)
         lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         try:
             _check_is_text(file.peek(8), display_name(path))

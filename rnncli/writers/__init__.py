@@ -1,6 +1,7 @@
 """Writers: blocks of states become text or an array on a stream."""
 
 from rnncli.writers.csv import write_csv
+from rnncli.writers.heatmap import write_heatmap, write_svg
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.npy import write_npy
 from rnncli.writers.table import write_table
@@ -14,6 +15,8 @@ WRITERS = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "npy": write_npy,
+    "heatmap": write_heatmap,
+    "svg": write_svg,
 }
 EXTENSIONS = {
     "": "table",
@@ -22,4 +25,5 @@ EXTENSIONS = {
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".npy": "npy",
+    ".svg": "svg",
 }

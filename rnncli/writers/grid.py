@@ -1,5 +1,6 @@
 """Columns of numbers as Rich tables that fit the screen."""
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -46,13 +47,13 @@ def draw(
     """
     from rich.text import Text
 
-    screen = _console(out)
+    screen = console_on(out)
     labels, columns = ([_aligned(column) for column in group] for group in (labels, columns))
     widths = [_width(column) for column in columns]
     beside = sum(map(_width, labels))
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
-    console = _console(out, width, screen.height)
+    console = console_on(out, width, screen.height)
     parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
     below = [Text(f"\n{note}", style="italic")] if note else []
     for piece in chain([Text(title, style="bold")], *map(_pages, parts), below):
@@ -64,8 +65,14 @@ def draw(
         out.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
-def _console(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
+def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
+    """Open a console that leaves a closed pipe to the caller."""
     from rich.console import Console
+
+    columns = os.environ.get("COLUMNS", "")
+    if width is None and columns.isdecimal() and int(columns):
+        # Rich passes over COLUMNS on a dumb terminal.
+        width, height = int(columns), 25
 
     class PlainConsole(Console):
         def on_broken_pipe(self) -> None:

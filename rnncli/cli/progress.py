@@ -1,0 +1,78 @@
+"""How far a long run has come, on a terminal's standard error."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rnncli.stream import Block
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# Shorter runs show nothing.
+SECONDS = 1.0
+
+
+def with_progress(
+    blocks: Iterator[Block], share: Callable[[], float | None], *, quiet: bool
+) -> Iterator[Block]:
+    """Show rows, rows a second and, where it is known, the share read, as blocks pass.
+
+    Parameters
+    ----------
+    blocks : iterator of Block
+    share : callable
+        How much of the input has been read, 0 to 1, or None.
+    quiet : bool
+        Show nothing: results go to the same screen.
+    """
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        return blocks
+    return _shown(blocks, share)
+
+
+def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterator[Block]:
+    begin, rows = time.monotonic(), 0
+    bar: Progress | None = None
+    try:
+        for block in blocks:
+            rows += len(block.h)
+            elapsed = time.monotonic() - begin
+            if elapsed > SECONDS:
+                bar = bar or _bar()
+                read = share()
+                bar.update(
+                    bar.task_ids[0],
+                    completed=read or 0,
+                    total=None if read is None else 1,
+                    rows=f"{rows:,}",
+                    rate=f"{rows / elapsed:,.0f}",
+                )
+            yield block
+    finally:
+        if bar:
+            bar.stop()
+
+
+def _bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.fields[rows]} rows, {task.fields[rate]} a second"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.add_task("", rows="0", rate="0")
+    bar.start()
+    return bar

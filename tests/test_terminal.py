@@ -1,0 +1,97 @@
+"""On a real pseudo-terminal: colour, width, progress."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rnncli.cli import progress
+from rnncli.stream import Block
+
+RNN = (sys.executable, "-m", "rnncli")
+
+
+def on_terminal(*arguments: str, **variables: str) -> str:
+    """What a terminal of 80 columns shows of a command."""
+    master, slave = pty.openpty()
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "80"} | variables
+    with subprocess.Popen(
+        [*RNN, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
+    ) as process:
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(master, 4096)
+            except OSError:  # how Linux tells that the other side is closed
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(master)
+    assert process.returncode in (0, 2)
+    return shown.decode()
+
+
+TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
+
+
+def test_a_terminal_gets_colour() -> None:
+    assert "\x1b[36m" in on_terminal(*TABLE)
+
+
+def test_no_color_and_dumb_terminals_get_none() -> None:
+    assert "\x1b[36m" not in on_terminal(*TABLE, NO_COLOR="1")
+    assert "\x1b" not in on_terminal(*TABLE, TERM="dumb")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_table_keeps_to_the_width(columns: str) -> None:
+    shown = on_terminal(*TABLE, COLUMNS=columns, TERM="dumb")
+    assert max(map(len, shown.splitlines())) <= int(columns)
+
+
+def test_nothing_to_read_at_a_terminal_is_said_at_once() -> None:
+    assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
+
+
+def test_an_array_is_not_thrown_at_a_terminal() -> None:
+    assert on_terminal(*TABLE, "--format", "npy").startswith("Error: npy is not text")
+
+
+def test_short_runs_show_no_progress() -> None:
+    assert "a second" not in on_terminal(*TABLE, "-o", os.devnull, "--format", "csv")
+
+
+def blocks() -> Iterator[Block]:
+    for t in range(1, 4):
+        yield Block(np.array([t]), np.ones((1, 1)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("share", [0.25, None])
+def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | None) -> None:
+    monkeypatch.setattr(progress, "SECONDS", -1)
+    master, slave = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        passed = list(progress.with_progress(blocks(), lambda: share, quiet=False))
+        assert [int(block.t[0]) for block in passed] == [1, 2, 3]
+        terminal.flush()
+        shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert re.search(r"3 rows, [\d,]+ a second", shown)
+    assert ("25%" in shown) is (share is not None)
+
+
+def test_progress_is_quiet_where_it_is_told_or_not_seen() -> None:
+    given = blocks()
+    assert progress.with_progress(given, lambda: None, quiet=True) is given
+    assert progress.with_progress(given, lambda: None, quiet=False) is given
