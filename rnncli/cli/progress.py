@@ -49,6 +49,7 @@ def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterat
                     rows=f"{rows:,}",
                     rate=f"{rows / elapsed:,.0f}",
                 )
+                bar.start()
             yield block
     finally:
         if bar:
@@ -73,6 +74,5 @@ def _bar() -> "Progress":
         console=Console(stderr=True),
         transient=True,
     )
-    bar.add_task("", rows="0", rate="0")
-    bar.start()
+    bar.add_task("", rows="", rate="")
     return bar

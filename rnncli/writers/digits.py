@@ -15,6 +15,8 @@ _SIGNIFICANT = 9
 _PLACES = 16
 # Sign, digit, point and places; NumPy's text of any float32 is shorter.
 _WIDTH = 3 + _PLACES
+# Values whose intermediate arrays stay in the cache.
+_CACHED = 8192
 # Fewer values are sooner done one by one.
 _FEW = 200
 _GROUPS = np.array([b"%04d" % n for n in range(10_000)]).view(np.uint32)
@@ -55,7 +57,9 @@ def joined(values: Floats, separator: str, digits: int | None = None) -> list[st
     tails = np.array(ends).view(np.uint8).reshape(values.shape[1], -1)
     characters = np.empty((*values.shape, _WIDTH + tails.shape[1]), np.uint8)
     characters[..., _WIDTH:] = tails
-    _together(values.reshape(-1), characters.reshape(values.size, -1)[:, :_WIDTH])
+    flat, cells = values.reshape(-1), characters.reshape(values.size, -1)[:, :_WIDTH]
+    for start in range(0, len(flat), _CACHED):
+        _together(flat[start : start + _CACHED], cells[start : start + _CACHED])
     text: bytes = characters[characters != 0].tobytes()
     return text.decode("ascii").splitlines()
 
@@ -96,7 +100,9 @@ def _shortest(size: NDArray[np.float64]) -> tuple[Integers, Integers]:
     size : array
         Float32 values as float64, each zero or in the range of `_together`.
     """
-    leading = (size[:, None] < (1, 0.1, 0.01, 0.001)).sum(axis=1)
+    leading = (size < 1).astype(np.int64)
+    for bound in (0.1, 0.01, 0.001):
+        leading += size < bound
     places = leading + (_SIGNIFICANT - 1)
     number = np.rint(size * _POWERS[places]).astype(np.int64)
     rest = np.arange(len(size))  # those that one digit less may do for
