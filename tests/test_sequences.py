@@ -157,3 +157,17 @@ def test_passthrough_puts_the_cells_before_the_states(run_rnn: Rnn) -> None:
 def test_passthrough_without_a_header(run_rnn: Rnn) -> None:
     result = run_rnn("run", "--passthrough", *NETWORK, "--format", "csv", stdin="1,2\n")
     assert result.stdout.splitlines()[0] == "column_1,column_2,h_0,h_1,h_2"
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 2), (3, 7, 2), (0, 2)])
+def test_an_array_is_written_as_it_comes(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr("rnncli.readers.npy.BLOCK_STEPS", 4)
+    np.save(tmp_path / "x.npy", np.random.RandomState(1).normal(size=shape))
+    command = ("run", str(tmp_path / "x.npy"), *NETWORK)
+    array = np.load(io.BytesIO(run_rnn(*command, "--format", "npy").stdout_bytes))
+    assert array.shape == (*(shape[:1] if len(shape) < 3 else shape[:2]), 3)
+    lines = rows(run_rnn(*command, "--format", "csv").stdout)
+    listed = [[row["h_0"], row["h_1"], row["h_2"]] for row in lines]
+    np.testing.assert_array_equal(array.reshape(-1, 3), np.array(listed, np.float32).reshape(-1, 3))

@@ -125,10 +125,11 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header if reading.passthrough else (),
+        shape=source.shape,
     )
     if output.last:
         deque(trajectory.blocks, maxlen=0)
-        trajectory = trajectory._replace(blocks=[trajectory.final()])
+        trajectory = trajectory._replace(blocks=[trajectory.final()], shape=())
     with destination(output.output) as out:
         WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
     if state:

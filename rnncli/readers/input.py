@@ -79,6 +79,8 @@ class Input(NamedTuple):
         Names of the columns of the cells that are kept.
     share : callable
         How much of the input has been read, 0 to 1; None where it is not known.
+    shape : tuple of int
+        (T,) or (N, T), where it is known before the rows are read.
     """
 
     columns: Sequence[str]
@@ -87,6 +89,7 @@ class Input(NamedTuple):
     keys: Sequence[tuple[str, ...]] = ()
     header: Sequence[str] = ()
     share: Callable[[], float | None] = lambda: None
+    shape: tuple[int, ...] = ()
 
 
 class Keys:

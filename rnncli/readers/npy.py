@@ -36,9 +36,11 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     names = unnamed(len(columns))
     blocks = _blocks(path, array.reshape(N * T, I), columns, layout)
     if N == 1:
-        return Input(names, blocks)
+        return Input(names, blocks, shape=(T,))
     numbers = keys.number((str(n + 1),) for n in range(N))
-    return Input(names, _numbered(blocks, np.repeat(numbers, T)), ("sequence",), keys.names)
+    return Input(
+        names, _numbered(blocks, np.repeat(numbers, T)), ("sequence",), keys.names, shape=(N, T)
+    )
 
 
 def _mapped(path: str) -> NDArray[np.generic]:

@@ -10,23 +10,38 @@ from rnncli.writers.trajectory import Style, Trajectory
 
 
 def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
-    """Write all states at once: the array's shape stands before its values.
+    """Write the states as they come where their number is known, else all at once.
+
+    The array's shape stands before its values.
 
     Raises
     ------
     ValueError
         Several sequences differ in length.
     """
+    if trajectory.shape:
+        _write_header(out, (*trajectory.shape, trajectory.hidden_size), trajectory.carried.h.dtype)
+        for block in trajectory.blocks:
+            out.buffer.write(block.h.tobytes())
+        return
     blocks = list(trajectory.blocks)
     h = np.concatenate([trajectory.final().h[:0], *(block.h for block in blocks)])
     if trajectory.key_columns:
         numbers = [block.key for block in blocks if block.key is not None]
         key = np.concatenate([np.empty(0, np.intp), *numbers])
         h = _by_sequence(h, key, len(trajectory.carried.t))
-    # Not write_array: its own way to write to a file reports neither a closed pipe nor a full disk.
-    header = np.lib.format.header_data_from_array_1_0(h)
-    np.lib.format.write_array_header_1_0(out.buffer, header)
+    _write_header(out, h.shape, h.dtype)
     out.buffer.write(h.tobytes())
+
+
+def _write_header(out: TextIO, shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> None:
+    """Write what numpy.save writes before the values.
+
+    numpy.save itself tells neither a closed pipe nor a full disk from other errors.
+    """
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out.buffer, header)
 
 
 def _by_sequence(h: Floats, key: Integers, sequences: int) -> Floats:

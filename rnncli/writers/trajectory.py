@@ -29,6 +29,8 @@ class Trajectory(NamedTuple):
         The key of each sequence, growing as the blocks come.
     header : sequence of str
         Names of the input's columns, where its cells are written too.
+    shape : tuple of int
+        (T,) or (N, T), where the blocks are known to make up that.
     """
 
     model: Mapping[str, Any]
@@ -38,6 +40,7 @@ class Trajectory(NamedTuple):
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()
     header: Sequence[str] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def hidden_size(self) -> int:
