@@ -1,6 +1,5 @@
 """A state file: where the sequences of a run ended, so that another run can go on from there."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -41,6 +40,8 @@ class State(NamedTuple):
 
 def identity(network: Network, precision: str) -> str:
     """Tell a network and precision from any others: a SHA-256 over the weights."""
+    import hashlib  # 3 ms that most runs do not need
+
     digest = hashlib.sha256(precision.encode())
     for array in network.weights:
         digest.update(f"{array.dtype}{array.shape}".encode())

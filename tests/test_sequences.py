@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import SAMPLES, Rnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.cli import rnn
 
 NETWORK = ("--hidden", "3", "--seed", "4", "--unroll", "stepwise")
 LOG = (str(SAMPLES / "sensors.csv"), "--columns", "temperature")
@@ -171,3 +176,21 @@ def test_an_array_is_written_as_it_comes(
     lines = rows(run_rnn(*command, "--format", "csv").stdout)
     listed = [[row["h_0"], row["h_1"], row["h_2"]] for row in lines]
     np.testing.assert_array_equal(array.reshape(-1, 3), np.array(listed, np.float32).reshape(-1, 3))
+
+
+@given(
+    ends=st.lists(st.sampled_from(["\n", "\r\n"]), min_size=1, max_size=60),
+    last=st.booleans(),
+    block=st.integers(1, 70),
+)
+def test_blocks_and_line_ends_never_show(ends: list[str], last: bool, block: int) -> None:
+    values = [f"{key},{value / 7:.3f}" for value, key in enumerate("abca" * 15, start=-20)]
+    lines = [line + end for line, end in zip(values, ends, strict=False)]
+    text = "k,v\n" + "".join(lines)
+    command = ["run", "--group-by", "k", *NETWORK, "--format", "csv"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnncli.cli.resolve.BLOCK_STEPS", block)
+        cut = CliRunner().invoke(rnn, command, input=text if last else text.rstrip("\r\n"))
+    plain = "k,v\n" + "".join(f"{line}\n" for line in values[: len(lines)])
+    assert cut.exit_code == 0
+    assert cut.stdout == CliRunner().invoke(rnn, command, input=plain).stdout

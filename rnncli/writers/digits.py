@@ -1,5 +1,7 @@
 """Numbers as text."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,6 @@ _WIDTH = 3 + _PLACES
 _CACHED = 8192
 # Fewer values are sooner done one by one.
 _FEW = 200
-_GROUPS = np.array([b"%04d" % n for n in range(10_000)]).view(np.uint32)
 _POWERS = 10 ** np.arange(_PLACES + 1, dtype=np.int64)
 
 
@@ -84,12 +85,19 @@ def _together(values: Floats, cells: NDArray[np.uint8]) -> None:
     cells[:, 1] = whole + ord("0")
     cells[:, 2] = ord(".")
     fraction *= _POWERS[_PLACES - places]
+    groups = _groups_of_four()
     for end in range(3 + _PLACES, 3, -4):
         fraction, four = np.divmod(fraction, 10_000)
-        cells[:, end - 4 : end] = _GROUPS[four].view(np.uint8).reshape(-1, 4)
+        cells[:, end - 4 : end] = groups[four].view(np.uint8).reshape(-1, 4)
     cells[:, 3:] *= np.arange(_PLACES) < places[:, None]
     if others.any():
         cells[others] = values[others].astype(f"S{_WIDTH}").view(np.uint8).reshape(-1, _WIDTH)
+
+
+@cache
+def _groups_of_four() -> NDArray[np.uint32]:
+    """Characters of 0000 to 9999, four in a word; made when first needed."""
+    return np.array([b"%04d" % n for n in range(10_000)]).view(np.uint32)
 
 
 def _shortest(size: NDArray[np.float64]) -> tuple[Integers, Integers]:
