@@ -235,6 +235,18 @@ def test_follow_gives_what_a_whole_run_gives() -> None:
     assert rnn(*run, "--follow", stdin=LINES[:400]).out == rnn(*run, stdin=LINES[:400]).out
 
 
+def test_a_closed_pipe_leaves_the_state_alone(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_bytes(LINES)
+    run = ("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "csv")
+    process = start(*run, "--state", str(tmp_path / "s"))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.communicate()
+    assert process.returncode == 0
+    assert os.listdir(tmp_path) == ["long.csv"]
+
+
 def test_kills_never_leave_half_a_file(tmp_path: Path) -> None:
     values, output, state = (tmp_path / name for name in ("x.csv", "h.csv", "s"))
     values.write_bytes(LINES[:60_000])
