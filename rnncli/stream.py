@@ -198,8 +198,7 @@ def _batch(forward: Callable[..., States], x: Floats, key: Integers, carried: Ca
     to the end of the shortest all run, then all but those that have ended,
     and so on: nothing is padded.
     """
-    order = np.argsort(key, kind="stable")
-    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
+    order, present, starts, lengths = _grouped(key)
     longest_first = np.argsort(-lengths, kind="stable")
     present, starts, lengths = (a[longest_first] for a in (present, starts, lengths))
     state = carried.h[present]  # (K, H)
@@ -215,10 +214,16 @@ def _batch(forward: Callable[..., States], x: Floats, key: Integers, carried: Ca
     return h
 
 
-def _count(key: Integers, carried: Carried) -> Integers:
-    """Give each row the number of its step in its sequence."""
+def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
+    """Rows in the order of their keys; the keys there are, where each begins, how many rows."""
     order = np.argsort(key, kind="stable")
     present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
+    return order, present, starts, lengths
+
+
+def _count(key: Integers, carried: Carried) -> Integers:
+    """Give each row the number of its step in its sequence."""
+    order, present, starts, lengths = _grouped(key)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(key)) - np.repeat(starts, lengths)
     t: Integers = carried.t[key] + 1 + rank

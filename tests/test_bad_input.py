@@ -295,6 +295,10 @@ FILES = {
         ("a.csv", "w.csv"),
         "w.csv: expected the columns v, as in a.csv, got w",
     ),
+    "other cells to pass through": (
+        ("a.csv", "kv.csv", "--columns", "v", "--passthrough", "--format", "csv"),
+        "kv.csv: expected the columns v, as in a.csv, got k, v",
+    ),
     "fault in the second": (("a.csv", "x.csv"), "x.csv:2: column 'v': not a number: 'x'"),
     "several sequences beside others": (
         ("h.csv", "n.npy"),
@@ -319,6 +323,7 @@ def test_files(
     for name, text in (("a", "v\n1\n"), ("b", "v\n2\n"), ("w", "w\n1\n"), ("x", "v\nx\n")):
         Path(f"{name}.csv").write_text(text)
     Path("h.csv").write_text("1\n")
+    Path("kv.csv").write_text("k,v\na,1\n")
     np.save("n.npy", np.ones((2, 3, 1)))
     assert failure(run_rnn, *arguments) == message
 

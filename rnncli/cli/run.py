@@ -124,7 +124,7 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
         blocks=with_progress(_begun(steps), source.share, quiet=on_screen(output.output)),
         key_columns=source.key_columns,
         keys=source.keys,
-        header=source.header if reading.passthrough else (),
+        header=source.header,
         shape=source.shape,
     )
     if output.last:

@@ -91,11 +91,12 @@ def _in_turn(
     for number, path, source in zip(numbers, paths, inputs, strict=True):
         if number is not None and source.key_columns:
             raise ValueError(f"{path}: holds several sequences: give it alone")
-        if list(source.columns) != list(first.columns):
-            raise ValueError(
-                f"{path}: expected the columns {', '.join(first.columns)}, as in {paths[0]}, "
-                f"got {', '.join(source.columns)}"
-            )
+        for expected, got in ((first.columns, source.columns), (first.header, source.header)):
+            if list(got) != list(expected):
+                raise ValueError(
+                    f"{path}: expected the columns {', '.join(expected)}, as in {paths[0]}, "
+                    f"got {', '.join(got)}"
+                )
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))
 

@@ -89,7 +89,7 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     columns = [header[i] for i in chosen] if header else unnamed(len(chosen))
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
     share = (lambda: None) if path.lower().endswith(".gz") else position.share
-    kept = header or [f"column_{i + 1}" for i in range(len(first))]
+    kept = (header or [f"column_{i + 1}" for i in range(len(first))]) if layout.passthrough else ()
     return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept, share)
 
 
