@@ -9,17 +9,31 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rnncli.activations import activation
     from rnncli.forward import States, run
     from rnncli.initializers import seeded
-    from rnncli.network import Network, Weights
+    from rnncli.network import Cell, Layer, Network, Weights
 
 __version__ = "0.1.0"
-__all__ = ["Network", "States", "Weights", "__version__", "run", "seeded"]
+__all__ = [
+    "Cell",
+    "Layer",
+    "Network",
+    "States",
+    "Weights",
+    "__version__",
+    "activation",
+    "run",
+    "seeded",
+]
 
 _ROOMS = {
+    "Cell": "network",
+    "Layer": "network",
     "Network": "network",
     "Weights": "network",
     "States": "forward",
+    "activation": "activations",
     "run": "forward",
     "seeded": "initializers",
 }

@@ -1,40 +1,68 @@
 """One time step of each kind of cell."""
 
+from collections.abc import Callable
+from math import isinf
+from typing import Any, TypeAlias
+
 import numpy as np
 
-from rnncli.network import Floats, Weights
+from rnncli.arrays import Floats
+from rnncli.network import Cell
 from rnncli.precision import Precision
+
+Step: TypeAlias = Callable[[Floats, Floats], Floats]
 
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
 # it starts others from 9,216 (interface/gemv.c).
 ONE_THREAD = 8192
 
 
-def elman(weights: Weights, x: Floats, h: Floats, precision: Precision) -> Floats:
-    """One step of the recurrent network of Elman (1990).
+def elman(cell: Cell, precision: Precision) -> Step:
+    """One step of the recurrent network of Elman (1990), as a function.
 
-    ``h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
 
     Parameters
     ----------
-    weights : Weights
-        As ``precision.prepare`` gives them.
-    x : array, shape (N, I)
-        Input at this step, rounded as an operand.
-    h : array, shape (N, H)
-        Hidden state of the step before.
+    cell : Cell
+        As ``precision.prepare`` gives it.
     precision : Precision
-        Gives the rounding of `h` as an operand.
+        Gives the rounding of h as an operand.
 
     Returns
     -------
-    array, shape (N, H)
-        Hidden state after this step.
+    callable
+        ``step(x, h)``: x is the input at this step, shape (N, I), rounded
+        as an operand; h the hidden state of the step before, shape (N, H).
+        Gives the hidden state after this step, (N, H).
     """
-    from_input = row_products(x, weights.W_xh)
-    from_state = row_products(precision.operand(h), weights.W_hh)
-    h_t: Floats = np.tanh(from_input + from_state + weights.b_h)
-    return h_t
+    weights, f = cell.weights, activate(cell)
+
+    def step(x: Floats, h: Floats) -> Floats:
+        from_input = row_products(x, weights.W_xh)
+        from_state = row_products(precision.operand(h), weights.W_hh)
+        sums: Floats = from_input + from_state + weights.b_h
+        f(sums, sums)
+        return sums
+
+    return step
+
+
+def activate(cell: Cell) -> Callable[[Floats, Floats], Any]:
+    """Give ``f(a, out)``: a cell's clip and activation, from the sums to the states.
+
+    `out` may be the array of the sums itself.
+    """
+    f, clip = cell.activation.function(), cell.clip
+    if isinf(clip):
+        return f
+
+    def clipped(a: Floats, out: Floats) -> None:
+        np.maximum(a, -clip, out=out)
+        np.minimum(out, clip, out=out)
+        f(out, out)
+
+    return clipped
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:

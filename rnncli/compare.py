@@ -8,30 +8,34 @@ states that the same output gives for the step before.
 import numpy as np
 
 from rnncli import reference
-from rnncli.network import Floats, Weights
+from rnncli.arrays import Floats
+from rnncli.network import Cell
 from rnncli.precision import PRECISIONS
 
 
-def step_errors(
-    weights: Weights, x: Floats, h0: Floats, h: Floats, precision: str = "float32"
-) -> Floats:
+def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
     """Error of every state as a share of what rounding explains.
 
     Row h_t is compared with one float64 step from x_t and the h_{t-1} of the
     same output. The bound is that of a sum of I + H + 1 products in any
     order, each operation off by half a unit of the last place (Higham
     (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1),
-    doubled, and a few units for tanh::
+    doubled, times the steepest slope of the activation where that is over 1,
+    and a few units for the activation itself::
 
-        (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|) + 4 eps
+        slope (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
+            + 4 eps max(1, |h_t|)
+
+    Where an activation jumps, a sum that far off may fall on the other side:
+    the state on either side is right.
 
     Parameters
     ----------
-    weights : Weights
+    cell : Cell
     x : array, shape (T, I)
     h0 : array, shape (H,)
     h : array, shape (T, H)
-        The output to judge.
+        The output to judge, in the order in which the cell went.
     precision : str
         What it was computed in: eps, and the rounding of operands.
 
@@ -40,14 +44,17 @@ def step_errors(
     array of float64, shape (T, H)
         Up to 1 is right; infinite where `h` is not finite.
     """
-    before = np.concatenate([h0[None], h[:-1]])  # (T, H): h_{t-1}
-    expected = reference.step(weights, x, before, precision)
-    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in weights)
+    before = np.concatenate([h0[None], h[:-1]])[: len(h)]  # (T, H): h_{t-1}
+    sums = reference.sums(cell, x, before, precision)
+    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights)
     terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
     eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
-    bound = (len(W_xh) + len(W_hh) + 4) * eps * terms + 4 * eps
+    off = (len(W_xh) + len(W_hh) + 4) * eps * terms
+    sides = [sums - off, sums, sums + off] if cell.activation.jumps else [sums]
     with np.errstate(invalid="ignore"):
-        share = np.abs(h - expected) / bound
+        distance = np.min([np.abs(h - reference.activate(cell, side)) for side in sides], axis=0)
+        bound = max(1, cell.activation.slope) * off + 4 * eps * np.maximum(1, np.abs(h))
+        share = distance / bound
     return np.where(np.isfinite(share), share, np.inf)
 
 
@@ -66,13 +73,14 @@ def difference(a: Floats, b: Floats) -> float:
     return float(np.where(np.isfinite(relative), relative, np.inf).max(initial=0.0))
 
 
-def forgets(weights: Weights) -> bool:
+def forgets(cell: Cell) -> bool:
     """Tell whether whole runs can be compared: each step shrinks what differed before it.
 
-    True where the spectral norm of ``W_hh`` is at most 0.9, tanh having
-    slope 1 at most.
+    True where the spectral norm of ``W_hh`` is at most 0.9 and the slope of
+    the activation at most 1.
     """
-    return bool(np.linalg.norm(weights.W_hh.astype(np.float64), 2) <= 0.9)
+    norm = np.linalg.norm(cell.weights.W_hh.astype(np.float64), 2)
+    return bool(norm <= 0.9) and cell.activation.slope <= 1 and not cell.activation.jumps
 
 
 def run_tolerance(hidden_size: int, precision: str) -> float:

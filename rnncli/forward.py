@@ -1,13 +1,18 @@
-"""The forward pass: a network over whole sequences."""
+"""The forward pass: layers and directions put together."""
 
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from rnncli.network import Floats, Network, choice
-from rnncli.precision import PRECISIONS, in_dtype
-from rnncli.unroll import UNROLLS, fastest
+from rnncli.arrays import Floats, Integers, in_dtype
+from rnncli.choices import choice
+from rnncli.merges import merged
+from rnncli.network import Network, Part
+from rnncli.packing import Packing
+from rnncli.precision import PRECISIONS, Precision
+from rnncli.unroll import UNROLLS, Strategy, fastest
 
 
 class States(NamedTuple):
@@ -16,13 +21,39 @@ class States(NamedTuple):
     Parameters
     ----------
     h : array, shape (T, H) or (N, T, H)
-        Hidden state after every step.
-    h_n : array, shape (H,) or (N, H)
-        Hidden state after the last step; `h0` where T is 0.
+        Hidden state of the top layer at every step; 2 H values where it
+        concatenates two directions. Zeros from the end of a sequence on.
+    h_n : array, shape (S,) or (N, S)
+        Final state of all cells, in the order of ``network.cells``: of a
+        forward cell the state after the last step, of a backward one that
+        after the first; `h0` where a sequence has no steps. One forward
+        layer has S = H.
+    layers : tuple of arrays like `h`
+        The states of every layer, the bottom one first, where asked for.
     """
 
     h: Floats
     h_n: Floats
+    layers: tuple[Floats, ...] = ()
+
+
+class Prepared(NamedTuple):
+    """A network ready to run.
+
+    Parameters
+    ----------
+    network : Network
+    parts : tuple of Part
+        Its cells, in the precision.
+    precision : Precision
+    strategy : callable
+        How a cell is run over the steps.
+    """
+
+    network: Network
+    parts: tuple[Part, ...]
+    precision: Precision
+    strategy: Strategy
 
 
 def run(
@@ -30,12 +61,19 @@ def run(
     x: ArrayLike,
     h0: ArrayLike | None = None,
     *,
+    lengths: ArrayLike | None = None,
     precision: str = "float32",
     unroll: str = "auto",
+    all_layers: bool = False,
 ) -> States:
-    """Run a network over one sequence, or over a batch of equal lengths.
+    """Run a network over one sequence, or over a batch of them.
 
-    ``h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, t = 1 ... T
+    Every cell of every layer takes, from t = 1 to T, or backward from T to 1::
+
+        h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
+
+    where x_t is the input or what the layer below gives at t. A layer of two
+    directions gives what its merge makes of their states at t.
 
     Parameters
     ----------
@@ -43,14 +81,20 @@ def run(
         What to run.
     x : array, shape (T, I) or (N, T, I)
         Input at every step, converted to the float type of `precision`.
-    h0 : array, shape (H,) or (N, H), optional
-        Hidden state before the first step; zeros by default. (H,) with a
-        batch starts every sequence from the same state.
+    h0 : array, shape (S,) or (N, S), optional
+        Hidden state of all cells before their first step, in the order of
+        ``network.cells``; zeros by default. (S,) with a batch starts every
+        sequence from the same state.
+    lengths : array of int, shape (N,), optional
+        Number of steps of each sequence of a batch; T by default. A backward
+        cell starts from there. What `x` holds beyond is not looked at.
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.precision`.
     unroll : {"auto", "stepwise", "fused", "projected"}
         How the steps are computed, see `rnncli.unroll`. ``auto`` takes the
         fastest measured for the sizes.
+    all_layers : bool
+        Whether to give the states of the layers below the top one too.
 
     Returns
     -------
@@ -62,41 +106,165 @@ def run(
     ------
     ValueError
         A shape does not fit the network, a value of `x` or `h0` is not
-        finite in the float type, or a name is unknown.
+        finite in the float type, a length is not from 0 to T, or a name is
+        unknown.
+    """
+    prepared = prepare(network, precision, unroll)
+    dtype = prepared.precision.dtype
+    array = np.asarray(x)
+    _check_input(network, array)
+    if lengths is None:
+        array = in_dtype("x", array, dtype)
+    batch = array if array.ndim == 3 else array[None]  # (N, T, I)
+    N, T, _ = batch.shape
+    ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
+    order = np.argsort(-ends, kind="stable")
+    packing = Packing(ends[order])
+    rows = _packed_rows(packing, order, batch, dtype)
+    start = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
+    states, last = advance(prepared, rows, packing, start[order])
+    h_n = np.empty_like(last)
+    h_n[order] = last
+    outputs = layer_outputs(network, states, all_layers=all_layers)
+    layers = [_unpacked(packing, order, output, T) for output in outputs]  # (N, T, H)
+    if array.ndim == 2:
+        h_n, layers = h_n[0], [layer[0] for layer in layers]
+    return States(layers[-1], h_n, tuple(layers) if all_layers else ())
+
+
+def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:
+    """Make a network ready to run in a precision, by a strategy.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, or a weight too large for the precision.
     """
     how = choice("precision", precision, PRECISIONS)
     strategy = choice("unroll", unroll, UNROLLS | {"auto": fastest})
-    batched = np.ndim(x) == 3
-    x = _sequences(network, x, how.dtype)  # (N, T, I)
-    h0 = _initial_state(network, h0, batch=len(x), dtype=how.dtype)  # (N, H)
-    steps = how.operand(x.swapaxes(0, 1))  # (T, N, I)
+    parts = tuple(part._replace(cell=how.prepare(part.cell)) for part in network.parts())
+    return Prepared(network, parts, how, strategy)
+
+
+def advance(
+    prepared: Prepared, x: Floats, packing: Packing, h0: Floats
+) -> tuple[list[Floats], Floats]:
+    """Run the layers, bottom to top, over packed rows.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    x : array, shape (R, I)
+        Packed rows, finite, in the float type of the precision.
+    packing : Packing
+        Of the N sequences.
+    h0 : array, shape (N, S)
+        State of all cells before their first step.
+
+    Returns
+    -------
+    list of arrays, shape (R, H)
+        States of each cell, packed in the order of the input.
+    array, shape (N, S)
+        State of all cells after their last step.
+    """
+    h_n = h0.copy()
+    states: list[Floats] = []
+    parts = iter(prepared.parts)
+    below, merge = [x], "concat"
     with np.errstate(all="ignore"):
-        h = strategy(how.prepare(network.weights), steps, h0, how)  # (T, N, H)
-    h_n = h[-1] if len(h) else h0
-    return States(h.swapaxes(0, 1), h_n) if batched else States(h[:, 0], h_n[0])
+        for layer in prepared.network.layers:
+            operand = prepared.precision.operand(merged(below, merge))
+            below = [
+                _pass(prepared, part, operand, packing, h_n[:, part.state])
+                for part in islice(parts, len(layer.cells))
+            ]
+            states += below
+            merge = layer.merge
+    return states, h_n
 
 
-def _sequences(network: Network, x: ArrayLike, dtype: np.dtype[np.floating]) -> Floats:
-    array = np.asarray(x)
-    if array.ndim not in (2, 3) or array.shape[-1] != network.input_size:
+def layer_outputs(network: Network, states: list[Floats], *, all_layers: bool) -> list[Floats]:
+    """Make what the layers give of the states of all cells: the top one, or all, bottom first."""
+    each = iter(states)
+    cells = [[next(each) for _ in layer.cells] for layer in network.layers]
+    chosen = slice(None) if all_layers else slice(-1, None)
+    with np.errstate(all="ignore"):
+        return [
+            merged(of_layer, layer.merge)
+            for layer, of_layer in zip(network.layers[chosen], cells[chosen], strict=True)
+        ]
+
+
+def _pass(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats) -> Floats:
+    """Run a cell over packed rows in its direction; `state` becomes the final one."""
+    if part.direction == "forward":
+        return _unroll(prepared, part, x, packing, state)
+    return packing.reversed(_unroll(prepared, part, packing.reversed(x), packing, state))
+
+
+def _unroll(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats) -> Floats:
+    """Run a cell over packed rows, rectangle by rectangle."""
+    h = np.empty((0 if packing.equal else len(x), state.shape[1]), state.dtype)
+    h_t = np.ascontiguousarray(state)
+    for row, T, N in packing.rectangles():
+        rows = slice(row, row + T * N)
+        steps = x[rows].reshape(T, N, x.shape[1])
+        ran = prepared.strategy(part.cell, steps, h_t[:N], prepared.precision)  # (T, N, H)
+        state[:N] = h_t[:N] = ran[-1]
+        if packing.equal:
+            return ran.reshape(T * N, h.shape[1])
+        h[rows] = ran.reshape(T * N, h.shape[1])
+    return h
+
+
+def _check_input(network: Network, x: NDArray[Any]) -> None:
+    if x.ndim not in (2, 3) or x.shape[-1] != network.input_size:
         raise ValueError(
             f"x: expected shape (T, {network.input_size}) or (N, T, {network.input_size}), "
-            f"as W_xh has {network.input_size} rows, got {array.shape}"
+            f"as W_xh has {network.input_size} rows, got {x.shape}"
         )
-    x = in_dtype("x", array, dtype)
-    return x if x.ndim == 3 else x[None]
+
+
+def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
+    array = np.asarray(lengths)
+    if array.shape != (N,) or array.dtype.kind not in "iu":
+        raise ValueError(f"lengths: expected {N} integers, got shape {array.shape}, {array.dtype}")
+    if N and not (array.min() >= 0 and array.max() <= T):
+        raise ValueError(f"lengths: expected 0 to {T}, got {array.min()} to {array.max()}")
+    return array.astype(np.intp)
+
+
+def _packed_rows(
+    packing: Packing, order: Integers, x: NDArray[Any], dtype: np.dtype[np.floating]
+) -> Floats:
+    N, T, I = x.shape
+    if packing.equal and len(order) and packing.lengths[0] == T:
+        return in_dtype("x", x, dtype).swapaxes(0, 1).reshape(T * N, I)
+    beyond = np.arange(T) >= packing.lengths[:, None]  # (N, T)
+    sorted_x = np.where(beyond[..., None], 0, x[order])
+    return in_dtype("x", sorted_x, dtype).reshape(N * T, I)[packing.rows(np.arange(N) * T)]
+
+
+def _unpacked(packing: Packing, order: Integers, rows: Floats, T: int) -> Floats:
+    N = len(order)
+    if packing.equal and N and packing.lengths[0] == T:
+        return rows.reshape(T, N, rows.shape[1]).swapaxes(0, 1)
+    h = np.zeros((N * T, rows.shape[1]), rows.dtype)
+    h[packing.rows(order * T)] = rows
+    return h.reshape(N, T, rows.shape[1])
 
 
 def _initial_state(
     network: Network, h0: ArrayLike | None, *, batch: int, dtype: np.dtype[np.floating]
 ) -> Floats:
-    H = network.hidden_size
+    S = network.state_size
     if h0 is None:
-        return np.zeros((batch, H), dtype)
+        return np.zeros((batch, S), dtype)
     array = np.asarray(h0)
-    if array.shape not in ((H,), (batch, H)):
+    if array.shape not in ((S,), (batch, S)):
         raise ValueError(
-            f"h0: expected shape ({H},) or ({batch}, {H}), as the network has {H} units, "
+            f"h0: expected shape ({S},) or ({batch}, {S}), as the network has {S} units, "
             f"got {array.shape}"
         )
-    return np.ascontiguousarray(np.broadcast_to(in_dtype("h0", array, dtype), (batch, H)))
+    return np.ascontiguousarray(np.broadcast_to(in_dtype("h0", array, dtype), (batch, S)))

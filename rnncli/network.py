@@ -1,25 +1,26 @@
-"""What a network is: its weights and their shapes, checked once, here."""
+"""What a network is: its layers, their weights and shapes, checked once, here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Iterator
+from math import inf
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-Floats: TypeAlias = NDArray[np.floating[Any]]
-
-T = TypeVar("T")
+from rnncli.activations import TANH, Activation
+from rnncli.arrays import Floats, as_floats
+from rnncli.choices import choice
+from rnncli.merges import MERGES, output_size
 
 WEIGHT_NAMES = ("W_xh", "W_hh", "b_h")
+
+# The directions of the cells of a layer, by the layer's own.
+DIRECTIONS = {
+    "forward": ("forward",),
+    "backward": ("backward",),
+    "bidirectional": ("forward", "backward"),
+}
 
 
 class Weights(NamedTuple):
     """The weights of one cell.
-
-    A step is ``h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``: the
-    recurrent network of Elman (1990), ``SimpleRNN`` in Keras, ``RNN`` in
-    PyTorch and ONNX.
 
     Parameters
     ----------
@@ -37,38 +38,162 @@ class Weights(NamedTuple):
     b_h: Floats
 
 
-@dataclass(frozen=True)
-class Network:
-    """A recurrent network of one layer.
+class Cell(NamedTuple):
+    """What takes one step: weights, and the function of their sum.
+
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``: the recurrent network of
+    Elman (1990), ``SimpleRNN`` in Keras, ``RNN`` in PyTorch and ONNX.
 
     Parameters
     ----------
     weights : Weights
-        Three arrays of finite numbers, of matching shapes. They are kept
-        C-contiguous; integers become float64.
+    activation : Activation
+        The function f.
+    clip : float
+        The sum is limited to ±`clip` before f (ONNX); infinite for no limit.
+    """
+
+    weights: Weights
+    activation: Activation = TANH
+    clip: float = inf
+
+
+class Layer:
+    """One or two cells that run over a sequence.
+
+    Parameters
+    ----------
+    *cells : Cell or Weights
+        One, or for both directions two of the same shape, the forward one
+        first. Weights are a cell with tanh. Arrays are kept C-contiguous;
+        integers become float64, halves float32.
+    direction : {"forward", "backward", "bidirectional"}
+        ``backward`` goes from the last step to the first. States stand in
+        the order of the input whichever way.
+    merge : {"concat", "sum", "ave", "mul"}
+        What becomes of the two states at a step (Keras: ``merge_mode``).
 
     Raises
     ------
     ValueError
-        A shape does not fit the others, a size is 0, or a value is not finite.
+        A shape does not fit the others, a size is 0, a value is not finite,
+        or the cells are not as many as the directions.
     """
 
-    weights: Weights
-
-    def __post_init__(self) -> None:
-        weights = Weights(*map(_as_floats, self.weights, WEIGHT_NAMES))
-        _check_shapes(weights)
-        object.__setattr__(self, "weights", weights)
+    def __init__(
+        self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
+    ) -> None:
+        self.direction, self.merge = direction, merge
+        self.directions = choice("direction", direction, DIRECTIONS)
+        choice("merge", merge, MERGES)
+        self.cells = tuple(map(_checked, cells))
+        if len(cells) != len(self.directions):
+            raise ValueError(
+                f"a {direction} layer has {_counted(len(self.directions))}, got {len(cells)}"
+            )
+        first, *others = (cell.weights.W_xh.shape for cell in self.cells)
+        for shape in others:
+            if shape != first:
+                raise ValueError(
+                    f"W_xh: expected shape {first} backward too, as it is forward, got {shape}"
+                )
 
     @property
     def input_size(self) -> int:
         """Number of input features, I."""
-        return len(self.weights.W_xh)
+        return len(self.cells[0].weights.W_xh)
 
     @property
     def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.weights.W_hh)
+        """Number of hidden units of a cell, H."""
+        return len(self.cells[0].weights.W_hh)
+
+    @property
+    def output_size(self) -> int:
+        """Number of values a step: 2 H where two directions are concatenated."""
+        return output_size(self.hidden_size, self.direction, self.merge)
+
+
+class Network:
+    """A recurrent network: layers, each of which takes the states of the one below.
+
+    Parameters
+    ----------
+    *layers : Layer or Weights
+        The bottom one first. Weights are a forward layer with tanh.
+
+    Raises
+    ------
+    ValueError
+        There is none, or a layer's input size is not what the layer below
+        gives.
+    """
+
+    def __init__(self, *layers: Layer | Weights) -> None:
+        self.layers = tuple(layer if isinstance(layer, Layer) else Layer(layer) for layer in layers)
+        if not layers:
+            raise ValueError("a network has at least one layer")
+        for number, (below, layer) in enumerate(
+            zip(self.layers, self.layers[1:], strict=False), start=2
+        ):
+            if layer.input_size != below.output_size:
+                raise ValueError(
+                    f"layer {number}: W_xh: expected {below.output_size} rows, as layer "
+                    f"{number - 1} gives so many values a step, got {layer.input_size}"
+                )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Cells of all layers: the bottom layer first, forward before backward."""
+        return tuple(cell for layer in self.layers for cell in layer.cells)
+
+    @property
+    def input_size(self) -> int:
+        """Number of input features, I."""
+        return self.layers[0].input_size
+
+    @property
+    def output_size(self) -> int:
+        """Number of values that the top layer gives a step."""
+        return self.layers[-1].output_size
+
+    @property
+    def state_size(self) -> int:
+        """Number of hidden units of all cells together, S."""
+        return sum(len(cell.weights.b_h) for cell in self.cells)
+
+    @property
+    def needs_whole_sequences(self) -> bool:
+        """Whether a layer begins at the last step."""
+        return any("backward" in layer.directions for layer in self.layers)
+
+    def parts(self) -> "Iterator[Part]":
+        """Go through the cells, each with its place."""
+        start = 0
+        for number, layer in enumerate(self.layers, start=1):
+            for direction, cell in zip(layer.directions, layer.cells, strict=True):
+                stop = start + layer.hidden_size
+                yield Part(number, direction, cell, slice(start, stop))
+                start = stop
+
+
+class Part(NamedTuple):
+    """A cell and its place in a network.
+
+    Parameters
+    ----------
+    layer : int
+        Counted from 1, the bottom one.
+    direction : {"forward", "backward"}
+    cell : Cell
+    state : slice
+        Its units among the S of the network's state.
+    """
+
+    layer: int
+    direction: str
+    cell: Cell
+    state: slice
 
 
 def weight_shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -79,9 +204,7 @@ def weight_shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...
     ValueError
         A size is under 1.
     """
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+    _check_sizes(input_size, hidden_size)
     return {
         "W_xh": (input_size, hidden_size),
         "W_hh": (hidden_size, hidden_size),
@@ -89,43 +212,30 @@ def weight_shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...
     }
 
 
-def weight_count(input_size: int, hidden_size: int) -> int:
-    """Count the numbers in a cell's weights, ``(I + H + 1) * H``."""
-    return (input_size + hidden_size + 1) * hidden_size
-
-
-def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
-    """Look a name up among the members of a family.
-
-    Raises
-    ------
-    ValueError
-        No member has that name; the message lists those there are.
-    """
-    if chosen not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {chosen!r}")
-    return choices[chosen]
-
-
-def _as_floats(values: ArrayLike, name: str) -> Floats:
-    array = np.asarray(values)
-    if array.dtype.kind in "iu":
-        array = array.astype(np.float64)
-    if array.dtype.kind != "f":
-        raise ValueError(f"{name}: expected numbers, got an array of {array.dtype}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds a value that is not finite")
-    return np.ascontiguousarray(array)
-
-
-def _check_shapes(weights: Weights) -> None:
+def _checked(cell: Cell | Weights) -> Cell:
+    """Check and convert a cell's weights."""
+    if isinstance(cell, Weights):
+        cell = Cell(cell)
+    if not cell.clip > 0:
+        raise ValueError(f"clip: expected a number over 0, got {cell.clip}")
+    weights = Weights(*map(as_floats, WEIGHT_NAMES, cell.weights))
     if weights.W_xh.ndim != 2:
         raise ValueError(f"W_xh: expected shape (I, H), got {weights.W_xh.shape}")
-    input_size, hidden_size = weights.W_xh.shape
-    expected = weight_shapes(input_size, hidden_size)
+    expected = weight_shapes(*weights.W_xh.shape)
     for name, array in zip(WEIGHT_NAMES, weights, strict=True):
         if array.shape != expected[name]:
             raise ValueError(
                 f"{name}: expected shape {expected[name]}, as W_xh is {weights.W_xh.shape}, "
                 f"got {array.shape}"
             )
+    return cell._replace(weights=weights)
+
+
+def _counted(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"
+
+
+def _check_sizes(input_size: int, hidden_size: int) -> None:
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")

@@ -1,12 +1,12 @@
 """The precisions a network runs in: a float type, and how the operands of a product are rounded."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rnncli.network import Floats, Weights
+from rnncli.arrays import Floats, in_dtype
+from rnncli.network import Cell, Weights
 
 
 class Precision(NamedTuple):
@@ -27,8 +27,8 @@ class Precision(NamedTuple):
     operand: Callable[[Floats], Floats]
     rounds: bool
 
-    def prepare(self, weights: Weights) -> Weights:
-        """Weights in this precision, the matrices rounded as operands.
+    def prepare(self, cell: Cell) -> Cell:
+        """Give the cell with its weights in this precision, the matrices rounded as operands.
 
         Raises
         ------
@@ -37,29 +37,9 @@ class Precision(NamedTuple):
         """
         W_xh, W_hh, b_h = (
             array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
-            for name, array in weights._asdict().items()
+            for name, array in cell.weights._asdict().items()
         )
-        return Weights(self.operand(W_xh), self.operand(W_hh), b_h)
-
-
-def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
-    """Convert to a float type.
-
-    Raises
-    ------
-    ValueError
-        A value is not finite there: a NaN, an infinity, or too large. The
-        message gives its place as an index.
-    """
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
-    with np.errstate(over="ignore"):
-        converted: Floats = values.astype(dtype, copy=False)
-    finite = np.isfinite(converted)
-    if not finite.all():
-        place = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"{name}: not finite in {dtype}: {values[place]} at {list(place)}")
-    return converted
+        return cell._replace(weights=Weights(self.operand(W_xh), self.operand(W_hh), b_h))
 
 
 def round_mantissa(values: Floats, bits: int) -> Floats:

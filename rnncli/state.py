@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.network import Floats, Network
+from rnncli.arrays import Floats, Integers
+from rnncli.network import Network
 from rnncli.replacing import replacing
-from rnncli.stream import Integers
 
 _FORMAT = 1
 
@@ -27,8 +27,8 @@ class State(NamedTuple):
         The key of each sequence; one empty key for a single sequence.
     t : array of int, shape (K,)
         How many steps each has had.
-    h : array, shape (K, H)
-        Its hidden state after them.
+    h : array, shape (K, S)
+        The state of all its cells after them.
     """
 
     network: str
@@ -39,13 +39,16 @@ class State(NamedTuple):
 
 
 def identity(network: Network, precision: str) -> str:
-    """Tell a network and precision from any others: a SHA-256 over the weights."""
+    """Tell a network and precision from any others: a SHA-256 over its cells."""
     import hashlib  # 3 ms that most runs do not need
 
     digest = hashlib.sha256(precision.encode())
-    for array in network.weights:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
+    for part in network.parts():
+        cell = part.cell
+        digest.update(f"{part.layer} {part.direction} {cell.activation} {cell.clip}".encode())
+        for array in cell.weights:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -1,17 +1,19 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rnncli.forward import States, run
-from rnncli.network import Floats, Network
+from rnncli.arrays import Floats, Integers, Truths
+from rnncli.forward import Prepared, advance, layer_outputs
+from rnncli.network import Part
+from rnncli.packing import Packing
 
-Integers: TypeAlias = NDArray[np.intp]
-Truths: TypeAlias = NDArray[np.bool_]
+# Steps in a block, whatever a single read returns: where a stream is cut, and
+# so every bit of the output, depends on the data alone.
+BLOCK_STEPS = 65_536
 
 
 class Rows(NamedTuple):
@@ -46,7 +48,8 @@ class Block(NamedTuple):
     x : array, shape (n, I)
         Their inputs.
     h : array, shape (n, H)
-        The hidden states after them.
+        The hidden states after them: of the top layer, or of all layers, the
+        bottom one first.
     key : array of int, shape (n,), optional
         Which sequence each belongs to; None where there is one.
     cells : list of lists of str, optional
@@ -68,11 +71,11 @@ class Block(NamedTuple):
 
 
 class Carried:
-    """Where each sequence of a stream stands: its step count and hidden state.
+    """Where each sequence of a stream stands: its step count and the state of all cells.
 
     Parameters
     ----------
-    h0 : array, shape (H,)
+    h0 : array, shape (S,)
         Where every new sequence starts.
     sequences : int
         How many there are so far.
@@ -81,7 +84,7 @@ class Carried:
     def __init__(self, h0: Floats, sequences: int = 1) -> None:
         self.h0 = h0
         self.t: Integers = np.zeros(sequences, np.intp)
-        self.h = np.tile(h0, (sequences, 1))  # (K, H)
+        self.h = np.tile(h0, (sequences, 1))  # (K, S)
         self.start = self.block()
 
     def resume(self, t: Integers, h: Floats) -> None:
@@ -91,7 +94,7 @@ class Carried:
         self.start = self.block()
 
     def starts(self) -> Floats:
-        """Where each sequence started, (K, H)."""
+        """Where each sequence started, (K, S)."""
         started = np.tile(self.h0, (len(self.t), 1))
         started[: len(self.start.h)] = self.start.h
         return started
@@ -114,104 +117,124 @@ class NotFiniteError(ValueError):
 
     Parameters
     ----------
+    place : str
+        Sequence and layer, where there are several, with a colon after each.
     step, unit : int
-        Where, the step counted from 1, the unit from 0.
+        The step counted from 1, the unit from 0.
     value : float
         What it is.
-    key : tuple of str
-        Which sequence it is, where there are several.
     """
 
-    def __init__(self, step: int, unit: int, value: float, key: tuple[str, ...]) -> None:
-        sequence = f"{' '.join(key)}: " if key else ""
-        super().__init__(f"{sequence}step {step}, unit {unit}: overflow ({value})")
+    def __init__(self, place: str, step: int, unit: int, value: float) -> None:
+        super().__init__(f"{place}step {step}, unit {unit}: overflow ({value})")
 
 
 def stream(
-    network: Network,
+    prepared: Prepared,
     blocks: Iterable[Rows],
     carried: Carried,
     keys: Sequence[tuple[str, ...]] = (),
     *,
-    precision: str = "float32",
-    unroll: str = "auto",
+    all_layers: bool = False,
 ) -> Iterator[Block]:
     """Run a network over sequences that come in blocks of rows, carrying their states.
 
     Each row is a step of its own sequence, contiguous or interleaved with
-    others. Within a block the sequences run as one batch.
+    others. Within a block the sequences run as one batch. A network that
+    needs whole sequences gives its first block when the input has ended.
 
     Parameters
     ----------
-    network : Network
+    prepared : Prepared
+        The network.
     blocks : iterable of Rows
     carried : Carried
         Where the sequences stand; kept up to date with the blocks.
     keys : sequence of tuples of str
         Names of the sequences, for messages.
-    precision, unroll : str
-        As for `run`.
+    all_layers : bool
+        Whether to give the states of all layers.
 
     Raises
     ------
     NotFiniteError
         A state overflowed: after a block with the rows before it.
     """
-    forward = partial(run, network, precision=precision, unroll=unroll)
+    if prepared.network.needs_whole_sequences:
+        blocks = _joined(blocks)
     for rows in blocks:
-        block = _advance(forward, rows, carried)
-        finite = np.isfinite(block.h)
-        sound = len(block.h) if finite.all() else int(np.argmin(finite.all(axis=1)))
-        if sound:
-            yield block.cut(0, sound)
-        if sound < len(block.h):
-            raise _not_finite(block, sound, keys)
+        states = _advance(prepared, rows, carried)
+        outputs = layer_outputs(prepared.network, states, all_layers=all_layers)
+        h = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+        block = Block(_count(_keys(rows), carried), rows.x, h, rows.key, rows.cells)
+        sound = min(map(_finite_rows, [*states, h]))
+        for start in range(0, sound, BLOCK_STEPS):
+            yield block.cut(start, min(sound, start + BLOCK_STEPS))
+        if sound < len(h):
+            raise _not_finite(prepared, states, block, sound, keys)
 
 
-def _advance(forward: Callable[..., States], rows: Rows, carried: Carried) -> Block:
-    """Advance the sequences by a block; held rows count as steps and keep the state."""
-    key = np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
+def _joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    """Make one block of all."""
+    every = list(blocks)
+    if not every:
+        return
+    x = np.concatenate([rows.x for rows in every])
+    keys = [rows.key for rows in every if rows.key is not None]
+    held = [np.zeros(len(rows.x), bool) if rows.held is None else rows.held for rows in every]
+    cells = list(chain.from_iterable(rows.cells or () for rows in every))
+    yield Rows(x, np.concatenate(keys) if keys else None, np.concatenate(held), cells or None)
+
+
+def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Floats]:
+    """Advance the sequences by a block; held rows keep the state.
+
+    Gives the states of each cell, in the order of the rows.
+    """
+    key = _keys(rows)
     carried.grow(int(key.max(initial=-1)) + 1)
     before = carried.h if rows.held is None else carried.h.copy()
-    active = slice(None) if rows.held is None else ~rows.held
-    h = np.empty((len(key), len(carried.h0)), carried.h.dtype)
-    if rows.key is None:
-        h[active] = _one(forward, rows.x[active], carried)
-    else:
-        h[active] = _batch(forward, rows.x[active], key[active], carried)
-    if rows.held is not None:
-        _fill_held(h, rows.held, key, before)
-    return Block(_count(key, carried), rows.x, h, rows.key, rows.cells)
+    active = None if rows.held is None else np.flatnonzero(~rows.held)
+    place, present, packing = _packed(key, active, single=rows.key is None)
+    packed, carried.h[present] = advance(prepared, rows.x[place], packing, carried.h[present])
+    if isinstance(place, slice):
+        return packed
+    states = []
+    for part, of_cell in zip(prepared.parts, packed, strict=True):
+        h = np.empty((len(key), of_cell.shape[1]), of_cell.dtype)
+        h[place] = of_cell
+        if rows.held is not None:
+            turn = slice(None, None, 1 if part.direction == "forward" else -1)
+            _fill_held(h[turn], rows.held[turn], key[turn], before[:, part.state])
+        states.append(h)
+    return states
 
 
-def _one(forward: Callable[..., States], x: Floats, carried: Carried) -> Floats:
-    """Advance the only sequence."""
-    states = forward(x, carried.h[0])
-    carried.h[0] = states.h_n
-    return states.h
+def _keys(rows: Rows) -> Integers:
+    return np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
 
 
-def _batch(forward: Callable[..., States], x: Floats, key: Integers, carried: Carried) -> Floats:
-    """Advance every sequence that has rows in a block, together.
-
-    The sequences are sorted by their number of rows, the longest first. Up
-    to the end of the shortest all run, then all but those that have ended,
-    and so on: nothing is padded.
-    """
-    order, present, starts, lengths = _grouped(key)
+def _packed(
+    key: Integers, active: Integers | None, *, single: bool
+) -> tuple[Integers | slice, Integers, Packing]:
+    """Pack rows: where each stands in the block, which sequences there are, and how they lie."""
+    if single:
+        count = len(key) if active is None else len(active)
+        place = slice(None) if active is None else active
+        return place, np.zeros(1, np.intp), Packing(np.array([count]))
+    taken = key if active is None else key[active]
+    order, present, starts, lengths = _grouped(taken)
     longest_first = np.argsort(-lengths, kind="stable")
     present, starts, lengths = (a[longest_first] for a in (present, starts, lengths))
-    state = carried.h[present]  # (K, H)
-    h = np.empty((len(x), state.shape[1]), state.dtype)
-    begin = 0
-    for end in np.unique(lengths):
-        running = int(np.count_nonzero(lengths >= end))
-        rows = order[starts[:running, None] + np.arange(begin, end)]  # (N, T)
-        states = forward(x[rows], state[:running])
-        h[rows], state[:running] = states.h, states.h_n
-        begin = end
-    carried.h[present] = state
-    return h
+    packing = Packing(lengths)
+    rows = order[packing.rows(starts)]
+    return rows if active is None else active[rows], present, packing
+
+
+def _finite_rows(h: Floats) -> int:
+    """Count the rows before the first that is not finite."""
+    finite = np.isfinite(h)
+    return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
 
 
 def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
@@ -244,7 +267,36 @@ def _fill_held(h: Floats, held: Truths, key: Integers, before: Floats) -> None:
     h[order] = sorted_h
 
 
-def _not_finite(block: Block, row: int, keys: Sequence[tuple[str, ...]]) -> NotFiniteError:
-    unit = int(np.argmin(np.isfinite(block.h[row])))
-    key = () if block.key is None else keys[block.key[row]]
-    return NotFiniteError(int(block.t[row]), unit, float(block.h[row, unit]), key)
+def _not_finite(
+    prepared: Prepared,
+    states: Sequence[Floats],
+    block: Block,
+    row: int,
+    keys: Sequence[tuple[str, ...]],
+) -> NotFiniteError:
+    """Say where what is not finite at a row began: a backward cell comes from later rows."""
+    for part, h in zip(prepared.parts, states, strict=True):
+        if np.isfinite(h[row]).all():
+            continue
+        if part.direction == "backward":
+            same = True if block.key is None else block.key == block.key[row]
+            row = int(np.flatnonzero(~np.isfinite(h).all(axis=1) & same)[-1])
+        return _overflow(block, h, row, keys, _layer_name(prepared, part))
+    return _overflow(block, block.h, row, keys, "")  # two finite states, merged
+
+
+def _overflow(
+    block: Block, h: Floats, row: int, keys: Sequence[tuple[str, ...]], layer: str
+) -> NotFiniteError:
+    unit = int(np.argmin(np.isfinite(h[row])))
+    sequence = "" if block.key is None else f"{' '.join(keys[block.key[row]])}: "
+    return NotFiniteError(f"{sequence}{layer}", int(block.t[row]), unit, float(h[row, unit]))
+
+
+def _layer_name(prepared: Prepared, part: Part) -> str:
+    """Name the cell in a network of several."""
+    layers = prepared.network.layers
+    layer = f"layer {part.layer}" if len(layers) > 1 else ""
+    both = len(layers[part.layer - 1].cells) > 1
+    name = " ".join(filter(None, [layer, part.direction if both else ""]))
+    return f"{name}: " if name else ""

@@ -1,26 +1,39 @@
 """Random networks and inputs for property tests."""
 
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 
-from rnncli.network import Floats, Weights
+from rnncli.activations import ACTIVATIONS, TANH, activation
+from rnncli.arrays import Floats, Integers
+from rnncli.merges import MERGES
+from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights, weight_shapes
 from rnncli.precision import PRECISIONS
+
+# Parameters for activations that have none by default.
+PARAMETERS = {"affine": (0.5, 0.1), "scaled_tanh": (1.7, 0.66)}
+ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIVATIONS]
 
 
 class Case(NamedTuple):
-    """A network, an input in its precision, and a batch of initial states."""
+    """A cell, an input in its precision, and a batch of initial states."""
 
-    weights: Weights
+    cell: Cell
     x: Floats  # (N, T, I)
     h0: Floats  # (N, H)
     precision: str
 
+    @property
+    def network(self) -> Network:
+        """A network of the cell alone."""
+        return Network(Layer(self.cell))
+
 
 @st.composite
 def cases(draw: st.DrawFn, /, **fixed: Any) -> Case:
-    """Networks of any size, gain and precision; `fixed` sets some of them."""
+    """Cells of any size, gain and precision, with tanh; `fixed` sets some of them."""
 
     def pick(name: str, strategy: st.SearchStrategy[Any]) -> Any:
         return fixed[name] if name in fixed else draw(strategy)
@@ -37,4 +50,39 @@ def cases(draw: st.DrawFn, /, **fixed: Any) -> Case:
     weights = Weights(*(array.astype(np.float32) for array in arrays))
     scale = 10.0 ** random.randint(-3, 4)
     x = (scale * random.normal(size=(N, T, I))).astype(dtype)
-    return Case(weights, x, random.uniform(-1, 1, (N, H)).astype(dtype), precision)
+    cell = Cell(weights, fixed.get("activation", TANH), fixed.get("clip", inf))
+    return Case(cell, x, random.uniform(-1, 1, (N, H)).astype(dtype), precision)
+
+
+class NetworkCase(NamedTuple):
+    """A network of one to three layers, an input, lengths and initial states."""
+
+    network: Network
+    x: Floats  # (N, T, I)
+    h0: Floats  # (N, S)
+    lengths: Integers  # (N,)
+
+
+@st.composite
+def network_cases(draw: st.DrawFn) -> NetworkCase:
+    """Layers of any size, direction, merge and activation, in float32."""
+    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+    N, T, I = draw(st.integers(1, 4)), draw(st.integers(0, 12)), draw(st.integers(1, 3))
+    layers: list[Layer] = []
+    for _ in range(draw(st.integers(1, 3))):
+        direction = draw(st.sampled_from(list(DIRECTIONS)))
+        shapes = weight_shapes(layers[-1].output_size if layers else I, draw(st.integers(1, 5)))
+        cells = [
+            Cell(
+                Weights(*(random.normal(0, 0.5, shape).astype("f") for shape in shapes.values())),
+                draw(st.sampled_from(ALL_ACTIVATIONS)),
+                draw(st.sampled_from([inf, 2.0])),
+            )
+            for _ in DIRECTIONS[direction]
+        ]
+        merge = draw(st.sampled_from(list(MERGES)))
+        layers.append(Layer(*cells, direction=direction, merge=merge))
+    network = Network(*layers)
+    x, h0 = random.normal(size=(N, T, I)), random.normal(size=(N, network.state_size))
+    lengths = random.randint(0, T + 1, N)
+    return NetworkCase(network, x.astype("f"), h0.astype("f"), lengths)

@@ -364,7 +364,10 @@ USAGE = {
     "negative seed": (("--seed", "-1"), f"Invalid value for '--seed': '-1' {SEED}"),
     "huge seed": (("--seed", "4294967296"), f"Invalid value for '--seed': '4294967296' {SEED}"),
     "fractional seed": (("--seed", "1.5"), f"Invalid value for '--seed': '1.5' {SEED}"),
-    "no hidden": (("--seq", "1"), "Missing option '--hidden' (see 'rnn run --help')"),
+    "no hidden": (
+        ("--seq", "1"),
+        "no network: give --hidden H or --weights FILE (see 'rnn run --help')",
+    ),
     "seq and file": (
         ("--seq", "1", "a.csv", *NETWORK),
         "two inputs, --seq and a.csv: give one (see 'rnn run --help')",

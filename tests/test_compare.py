@@ -5,17 +5,18 @@ import pytest
 from hypothesis import given
 from strategies import Case, cases
 
-from rnncli import seeded
+from rnncli import Cell, activation, seeded
 from rnncli.compare import difference, forgets, run_tolerance, step_errors
 from rnncli.forward import run
 
 NETWORK = seeded(2, 16, seed=5)
 X = np.random.RandomState(0).normal(size=(200, 2)).astype(np.float32)
+CELL = NETWORK.cells[0]
 H0 = np.zeros(16, np.float32)
 
 
 def share(h: np.ndarray, precision: str = "float32") -> float:
-    return float(step_errors(NETWORK.weights, X, H0, h, precision).max())
+    return float(step_errors(CELL, X, H0, h, precision).max())
 
 
 def test_right_runs_part_and_every_step_is_right() -> None:
@@ -26,7 +27,7 @@ def test_right_runs_part_and_every_step_is_right() -> None:
 
 @pytest.mark.parametrize("name", ["W_xh", "W_hh", "b_h"])
 def test_a_wrong_weight_is_caught(name: str) -> None:
-    wrong = NETWORK.weights._replace(**{name: getattr(NETWORK.weights, name) + np.float32(1e-3)})
+    wrong = CELL.weights._replace(**{name: getattr(CELL.weights, name) + np.float32(1e-3)})
     assert share(run(type(NETWORK)(wrong), X).h) > 10
 
 
@@ -42,7 +43,7 @@ def test_another_precision_is_caught() -> None:
 def test_what_is_not_finite_never_passes(value: float) -> None:
     h = run(NETWORK, X).h
     h[100, 3] = value
-    errors = step_errors(NETWORK.weights, X, H0, h)
+    errors = step_errors(CELL, X, H0, h)
     assert np.isinf(errors[100, 3])
     assert difference(h, h) == np.inf
 
@@ -50,9 +51,9 @@ def test_what_is_not_finite_never_passes(value: float) -> None:
 @given(case=cases(N=1, T=1))
 def test_one_unit_of_the_last_place_more_or_less_is_right(case: Case) -> None:
     x, h0 = case.x[0], case.h0[0]
-    h = run(type(NETWORK)(case.weights), case.x, case.h0, precision=case.precision).h[0]
+    h = run(case.network, case.x, case.h0, precision=case.precision).h[0]
     nudged = np.nextafter(h, np.ones_like(h))
-    assert step_errors(case.weights, x, h0, nudged, case.precision).max() < 0.75
+    assert step_errors(case.cell, x, h0, nudged, case.precision).max() < 0.75
 
 
 def test_difference_is_relative_for_large_values() -> None:
@@ -64,10 +65,15 @@ def test_difference_is_relative_for_large_values() -> None:
 
 
 def test_which_networks_forget() -> None:
-    weights = NETWORK.weights
-    assert not forgets(weights)
-    assert forgets(weights._replace(W_hh=np.eye(16) * 0.9))
-    assert not forgets(weights._replace(W_hh=np.eye(16) * 0.91))
+    assert not forgets(CELL)
+    assert forgets(scaled(0.9))
+    assert not forgets(scaled(0.91))
+    assert not forgets(scaled(0.9)._replace(activation=activation("affine", 1.1, 0)))
+    assert not forgets(scaled(0.9)._replace(activation=activation("thresholded_relu")))
+
+
+def scaled(norm: float) -> Cell:
+    return CELL._replace(weights=CELL.weights._replace(W_hh=np.eye(16) * norm))
 
 
 def test_run_tolerances() -> None:

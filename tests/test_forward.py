@@ -10,9 +10,12 @@ from strategies import Case, cases
 
 import rnncli
 from rnncli.compare import step_errors
-from rnncli.forward import run
+from rnncli.forward import prepare, run
 from rnncli.network import Network, Weights
 from rnncli.stream import Carried, NotFiniteError, Rows, stream
+
+
+Options = dict[str, Any]
 
 
 def test_three_lines_of_python() -> None:
@@ -31,9 +34,9 @@ def test_public_names() -> None:
 
 @given(case=cases())
 def test_a_batch_and_its_sequences_have_the_same_shapes_and_states(case: Case) -> None:
-    network = Network(case.weights)
+    network = case.network
     batch = run(network, case.x, case.h0, precision=case.precision, unroll="stepwise")
-    assert batch.h.shape == (*case.x.shape[:2], network.hidden_size)
+    assert batch.h.shape == (*case.x.shape[:2], network.output_size)
     assert batch.h_n.shape == case.h0.shape
     for n, (x, h0) in enumerate(zip(case.x, case.h0, strict=True)):
         single = run(network, x, h0, precision=case.precision, unroll="stepwise")
@@ -95,20 +98,18 @@ def test_weights_too_large_for_the_precision() -> None:
 
 @pytest.mark.parametrize("option", ["precision", "unroll"])
 def test_unknown_names(option: str) -> None:
+    options: Options = {option: "fast"}
     with pytest.raises(ValueError, match=f"{option}: expected one of .*, got 'fast'"):
-        run(rnncli.seeded(), [[1]], **{option: "fast"})
-
-
-Options = dict[str, Any]
+        run(rnncli.seeded(), [[1]], **options)
 
 
 @given(case=cases(N=1), cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
-    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    network, x, h0 = case.network, case.x[0], case.h0[0]
     options: Options = {"precision": case.precision, "unroll": "stepwise"}
     carried = Carried(h0)
     parts = [Rows(part) for part in np.split(x, sorted(cuts))]
-    blocks = list(stream(network, parts, carried, **options))
+    blocks = list(stream(prepare(network, **options), parts, carried))
     whole = run(network, x, h0, **options)
     joined = np.concatenate([whole.h[:0], *(block.h for block in blocks)])
     assert joined.tobytes() == whole.h.tobytes()
@@ -119,15 +120,15 @@ def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
 
 @given(case=cases(N=1), data=st.data())
 def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) -> None:
-    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    network, x, h0 = case.network, case.x[0], case.h0[0]
     options: Options = {"precision": case.precision, "unroll": "stepwise"}
     drawn = data.draw(st.lists(st.integers(0, 5), min_size=len(x), max_size=len(x)))
     key = np.unique(np.array(drawn, np.intp), return_inverse=True)[1]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=3)))
     parts = map(Rows, np.split(x, cuts), np.split(key, cuts))
     carried = Carried(h0, sequences=0)
-    blocks = list(stream(network, parts, carried, **options))
-    h = np.concatenate([np.empty((0, network.hidden_size), x.dtype), *(b.h for b in blocks)])
+    blocks = list(stream(prepare(network, **options), parts, carried))
+    h = np.concatenate([np.empty((0, network.output_size), x.dtype), *(b.h for b in blocks)])
     t = np.concatenate([np.empty(0, np.intp), *(block.t for block in blocks)])
     for number in range(len(carried.t)):
         alone = run(network, x[key == number], h0, **options)
@@ -139,12 +140,12 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
 
 @given(case=cases(N=1, T=60))
 def test_sequences_run_together_have_right_steps(case: Case) -> None:
-    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    network, x, h0 = case.network, case.x[0], case.h0[0]
     key = np.random.RandomState(0).randint(0, 7, len(x))
-    (block,) = stream(network, [Rows(x, key)], Carried(h0, 0), precision=case.precision)
+    (block,) = stream(prepare(network, case.precision), [Rows(x, key)], Carried(h0, 0))
     for number in range(7):
         rows = key == number
-        errors = step_errors(case.weights, x[rows], h0, block.h[rows], case.precision)
+        errors = step_errors(case.cell, x[rows], h0, block.h[rows], case.precision)
         assert errors.max(initial=0) < 0.5
 
 
@@ -156,13 +157,14 @@ OVERFLOWING = Network(
         np.zeros(2, np.float32),
     )
 )
+STEPWISE = prepare(OVERFLOWING, unroll="stepwise")
 X = np.array([[1], [-1], [1], [-3e38], [1]], np.float32)
 H0 = np.array([1, 0.1], np.float32)
 
 
 @pytest.mark.parametrize("unroll", ["stepwise", "projected"])
 def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
-    blocks = stream(OVERFLOWING, [Rows(X[:2]), Rows(X[2:])], Carried(H0), unroll=unroll)
+    blocks = stream(prepare(OVERFLOWING, unroll=unroll), [Rows(X[:2]), Rows(X[2:])], Carried(H0))
     assert [len(block.h) for block in (next(blocks), next(blocks))] == [2, 1]
     with pytest.raises(NotFiniteError, match=r"^step 4, unit 0: overflow \(nan\)$"):
         next(blocks)
@@ -170,7 +172,7 @@ def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
 
 def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
     carried = Carried(np.ones(2, np.float32))
-    blocks = stream(OVERFLOWING, [Rows(-X[3:4])], carried, unroll="stepwise")
+    blocks = stream(STEPWISE, [Rows(-X[3:4])], carried)
     with pytest.raises(NotFiniteError, match=r"^step 1, unit 0"):
         next(blocks)
 
@@ -178,9 +180,7 @@ def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
 def test_the_sequence_with_a_state_that_is_not_finite_is_named() -> None:
     x, key = np.concatenate([X, X]), np.repeat([1, 0], len(X))
     x[:5] = 1
-    blocks = stream(
-        OVERFLOWING, [Rows(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")], unroll="stepwise"
-    )
+    blocks = stream(STEPWISE, [Rows(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")])
     assert len(next(blocks).h) == 8
     with pytest.raises(NotFiniteError, match=r"^a 1: step 4, unit 0: overflow \(nan\)$"):
         next(blocks)

@@ -1,14 +1,24 @@
-"""Draws against TensorFlow's own, and the generator against its authors' vectors."""
+"""Draws against those that the frameworks made, and the generator against its authors' vectors."""
+
+import random
+import re
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import load
 
-from rnncli import seeded
-from rnncli.initializers.philox import philox4x32
-from rnncli.initializers.tensorflow import _CHUNK, _gaussians, _normal
+from rnncli import Network, seeded
+from rnncli.activations import Activation
+from rnncli.architecture import Architecture
+from rnncli.initializers import INITIALIZERS
+from rnncli.initializers.philox import CHUNK, Stream, normals, philox4x32
+from rnncli.initializers.tensorflow import _stream
 
 TENSORFLOW = load("tensorflow")
+STACK = load("tensorflow_stack")
+KERAS = load("keras_draws")
+TORCH = load("torch_draws")
 
 # Random123 1.14, tests/kat_vectors, philox4x32 with 10 rounds.
 KNOWN_ANSWERS = [
@@ -29,61 +39,213 @@ def test_philox_gives_the_published_words(counter: str, key: str, answer: str) -
     assert philox4x32((first, second), counters).tolist() == [words(answer)]
 
 
-def units_apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distance in units of the last place, for values of one sign and size."""
-    bits = (np.asarray(v, np.float32).reshape(-1).view(np.int32).astype(np.int64) for v in (a, b))
-    return np.abs(np.subtract(*bits))
+def units_apart(drawn: Any, expected: Any) -> np.ndarray:
+    """Distance in units of the last place."""
+    a, b = (np.asarray(values, np.float32).astype(np.float64) for values in (drawn, expected))
+    assert a.shape == b.shape
+    return np.abs(a - b) / np.spacing(np.abs(b).astype(np.float32))
+
+
+def case_id(case: dict[str, Any]) -> str:
+    return f"{case['hidden_size']} {case['direction']} {case.get('merge', '')}".strip()
 
 
 def test_weights_are_tensorflows() -> None:
     drawn = []
     for seed, *_ in TENSORFLOW["draws"]:
-        W_xh, W_hh, b_h = seeded(1, 4, seed).weights
+        W_xh, W_hh, b_h = seeded(1, 4, seed).cells[0].weights
         drawn.append([*W_xh.ravel(), *W_hh.ravel()])
         assert not b_h.any()
-    apart = units_apart(np.array(drawn), np.array([row[1:] for row in TENSORFLOW["draws"]]))
+    apart = units_apart(drawn, [row[1:] for row in TENSORFLOW["draws"]])
     # TensorFlow's own log, sin and cos are approximations in float32.
     assert apart.max() <= 4
     assert np.mean(apart == 0) >= 0.95
 
 
 def test_counts_that_do_not_fill_a_block() -> None:
-    weights = seeded(3, 5, 1).weights
+    weights = seeded(3, 5, 1).cells[0].weights
     for array, expected in zip(weights[:2], TENSORFLOW["odd"], strict=True):
-        assert units_apart(array, np.array(expected)).max() <= 4
+        assert units_apart(array.ravel(), expected).max() <= 4
+
+
+def test_tensorflow_draws_a_stack_layer_by_layer() -> None:
+    network = seeded(2, (3, 2), 1, direction="bidirectional")
+    drawn = [array for cell in network.cells for array in cell.weights[:2]]
+    for array, expected in zip(drawn, STACK["stack"], strict=True):
+        assert units_apart(array, expected).max() <= 4
+
+
+def test_tensorflow_replaces_a_pair_of_zero_seeds() -> None:
+    # tensorflow/python/framework/random_seed.py: (0, 0) would mean "no seed" to a kernel.
+    drawn = normals((4,), _stream(0, 0))
+    assert units_apart(drawn, STACK["zero_seeds"]).max() <= 4
+
+
+def test_no_logarithm_of_a_uniform_draw_of_zero() -> None:
+    drawn = normals((2,), _stream(1, 6018600))
+    assert units_apart(drawn, STACK["smallest_uniform"]).max() <= 4
 
 
 def test_large_draws_go_on_where_a_chunk_ends() -> None:
-    large = _normal((2 * _CHUNK + 10,), 1, 2)
-    assert large[: _CHUNK // 2].tobytes() == _normal((_CHUNK // 2,), 1, 2).tobytes()
-    # A tensor one chunk longer has the same beginning and goes on.
-    assert large[: _CHUNK + 6].tobytes() == _normal((_CHUNK + 6,), 1, 2).tobytes()
-    assert abs(large.mean()) < 4 / np.sqrt(len(large))  # four standard errors
-    assert abs(large.std() - 1) < 4 / np.sqrt(2 * len(large))
+    assert CHUNK < 300 * 300
+    drawn = seeded(300, 300, 1).cells[0].weights.W_hh[-1, -4:]
+    assert units_apart(drawn, STACK["large"]).max() <= 4
+    odd = normals((CHUNK + 6,), Stream((1, 2), (3, 4)))
+    whole = normals((2 * CHUNK,), Stream((1, 2), (3, 4)))
+    assert odd.tobytes() == whole[: CHUNK + 6].tobytes()
 
 
-def test_a_pair_of_zero_seeds_is_replaced() -> None:
-    # tensorflow/python/framework/random_seed.py: (0, 0) would mean "no seed" to a kernel.
-    assert _normal((4,), 0, 0).tobytes() == _gaussians(0, 2**31 - 1, 0, 1).tobytes()
+@pytest.mark.parametrize("case", KERAS["cases"], ids=case_id)
+def test_weights_are_keras(case: dict[str, Any]) -> None:
+    shape = {name: case[name] for name in ("input_size", "hidden_size", "direction", "merge")}
+    network = seeded(seed=case["seed"], init="keras", **shape)
+    drawn = [array for cell in network.cells for array in cell.weights]
+    for number, (array, expected) in enumerate(zip(drawn, case["weights"], strict=True)):
+        # TensorFlow's QR rounds in float32: a few units of 1 for so few rows.
+        atol = 1e-6 if number % 3 == 1 else 0
+        np.testing.assert_allclose(array, np.float32(expected), rtol=0, atol=atol, strict=True)
+
+
+def test_a_large_kernel_is_keras() -> None:
+    large = KERAS["large"]
+    network = seeded(large["input_size"], large["hidden_size"], large["seed"], "keras")
+    kernel, recurrent, _ = network.cells[0].weights
+    np.testing.assert_array_equal(kernel[-1, -4:], np.float32(large["kernel_end"]))
+    # Entries are rounded once, their products summed in float32: a few of its units.
+    np.testing.assert_allclose(recurrent.T @ recurrent, np.eye(300), rtol=0, atol=1e-6)
+
+
+def torch_weights(parameters: dict[str, Any]) -> list[np.ndarray]:
+    """Turn ``named_parameters()`` into each cell's W_xh, W_hh and b_h."""
+    arrays = [np.array(values, np.float32) for values in parameters.values()]
+    cells = [arrays[start : start + 4] for start in range(0, len(arrays), 4)]
+    return [
+        array
+        for weight_ih, weight_hh, bias_ih, bias_hh in cells
+        for array in (weight_ih.T, weight_hh.T, bias_ih + bias_hh)
+    ]
+
+
+@pytest.mark.parametrize("case", TORCH["cases"], ids=case_id)
+def test_weights_are_torchs(case: dict[str, Any]) -> None:
+    shape = {name: case[name] for name in ("input_size", "hidden_size", "direction")}
+    network = seeded(seed=case["seed"], init="torch", **shape)
+    drawn = [array for cell in network.cells for array in cell.weights]
+    for array, expected in zip(drawn, torch_weights(case["parameters"]), strict=True):
+        np.testing.assert_array_equal(array, expected, strict=True)
+
+
+def test_large_weights_are_torchs() -> None:
+    large = TORCH["large"]
+    network = seeded(large["input_size"], large["hidden_size"], large["seed"], "torch")
+    _, W_hh, b_h = network.cells[0].weights
+    np.testing.assert_array_equal(W_hh[-4:, -1], np.float32(large["weight_hh_end"]))
+    expected = np.float32(large["bias_ih_end"]) + np.float32(large["bias_hh_end"])
+    np.testing.assert_array_equal(b_h[-4:], expected)
+
+
+def test_torch_draws_a_backward_layer_as_a_forward_one() -> None:
+    forward, backward = (
+        seeded(2, (3, 3), 5, "torch", direction=direction) for direction in ("forward", "backward")
+    )
+    assert as_bytes(forward) == as_bytes(backward)
+    assert backward.layers[0].direction == "backward"
+
+
+def test_torch_takes_any_merge_in_one_layer() -> None:
+    summed, concatenated = (
+        seeded(2, 3, 5, "torch", direction="bidirectional", merge=merge)
+        for merge in ("sum", "concat")
+    )
+    assert as_bytes(summed) == as_bytes(concatenated)
+
+
+def as_bytes(network: Network) -> list[bytes]:
+    return [array.tobytes() for cell in network.cells for array in cell.weights]
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_every_initializer_gives_weights_a_cell(init: str) -> None:
+    drawn = INITIALIZERS[init](Architecture(3, (4, 4), "bidirectional"), 1)
+    assert [weights.W_xh.shape for weights in drawn] == [(3, 4)] * 2 + [(8, 4)] * 2
+    arrays = [array for weights in drawn for array in weights]
+    assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
+    assert all(array.flags.c_contiguous for array in arrays)
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_only_the_seed_decides(init: str) -> None:
+    drawn = as_bytes(seeded(2, 3, 7, init))
+    np.random.seed(1)
+    random.seed(1)
+    undisturbed = np.random.random(), random.random()
+    np.random.seed(1)
+    random.seed(1)
+    assert as_bytes(seeded(2, 3, 7, init)) == drawn
+    assert (np.random.random(), random.random()) == undisturbed
+    assert as_bytes(seeded(2, 3, 8, init)) != drawn
+
+
+def test_options_reach_every_cell() -> None:
+    network = seeded(
+        1, (2, 3), direction="bidirectional", merge="ave", activation="leaky_relu:0.1", clip=5.0
+    )
+    assert {(layer.direction, layer.merge) for layer in network.layers} == {
+        ("bidirectional", "ave")
+    }
+    assert [cell[1:] for cell in network.cells] == [(Activation("leaky_relu", (0.1,)), 5.0)] * 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, 4, -1), "seed: expected 0 to 4294967295, got -1"),
-        ((1, 4, 2**32), "seed: expected 0 to 4294967295, got 4294967296"),
-        ((0, 4, 1), "input_size: expected at least 1, got 0"),
-        ((1, 0, 1), "hidden_size: expected at least 1, got 0"),
-        ((1, 4, 1, "mine"), "init: expected one of tensorflow, got 'mine'"),
+        ({"seed": -1}, "seed: expected 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "seed: expected 0 to 4294967295, got 4294967296"),
+        ({"input_size": 0}, "input_size: expected at least 1, got 0"),
+        ({"hidden_size": 0}, "hidden_size: expected at least 1, got 0"),
+        ({"hidden_size": (4, 0)}, "hidden_size: expected at least 1, got 0"),
+        ({"hidden_size": ()}, "hidden_size: expected at least one layer, got none"),
+        ({"init": "mine"}, "init: expected one of tensorflow, keras, torch, got 'mine'"),
+        (
+            {"direction": "up"},
+            "direction: expected one of forward, backward, bidirectional, got 'up'",
+        ),
+        ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
+        ({"activation": "elu:x"}, "activation elu: not a number: 'x'"),
+        ({"clip": 0}, "clip: expected a number over 0, got 0"),
+        (
+            {"init": "torch", "hidden_size": (32, 16)},
+            "init torch: nn.RNN has layers of one size, got 32, 16; "
+            "take equal sizes, or another init",
+        ),
+        (
+            {
+                "init": "torch",
+                "hidden_size": (4, 4),
+                "direction": "bidirectional",
+                "merge": "sum",
+            },
+            "init torch: between bidirectional layers nn.RNN has merge concat, got sum; "
+            "take concat, one layer, or another init",
+        ),
     ],
 )
-def test_bad_arguments(arguments: tuple[int, int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        seeded(*arguments)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        seeded(**arguments)
 
 
 def test_integers_of_any_kind_and_nothing_else() -> None:
     drawn = seeded(1, np.int32(4), np.int64(3))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(drawn.weights.W_hh, seeded(1, 4, 3).weights.W_hh)
-    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
-        seeded(1, 4, 1.5)  # type: ignore[arg-type]
+    assert as_bytes(drawn) == as_bytes(seeded(1, 4, 3))
+    assert as_bytes(seeded(1, np.array([4, 2]))) == as_bytes(seeded(1, [4, 2]))
+    for wrong in (
+        {"seed": 1.5},
+        {"hidden_size": 4.0},
+        {"hidden_size": [4.0]},
+        {"hidden_size": "4"},
+    ):
+        with pytest.raises(TypeError, match="object cannot be interpreted as an integer"):
+            seeded(**wrong)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'merg'"):
+        seeded(merg="sum")  # type: ignore[call-arg]

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
 
-from rnncli.forward import run
-from rnncli.network import Network
+from rnncli.forward import prepare, run
 from rnncli.stream import Carried, Rows, stream
 
 NETWORK = ("--hidden", "3", "--unroll", "stepwise", "--format", "csv")
@@ -24,7 +23,7 @@ def states(text: str) -> list[list[str]]:
 
 @given(case=cases(N=1), data=st.data())
 def test_held_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject) -> None:
-    network, x, h0 = Network(case.weights), case.x[0], case.h0[0]
+    network, x, h0 = case.network, case.x[0], case.h0[0]
     n = len(x)
     flags = st.lists(st.booleans(), min_size=n, max_size=n)
     held = np.array(data.draw(flags), bool)
@@ -32,7 +31,7 @@ def test_held_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
     parts = map(Rows, *(np.split(array, cuts) for array in (x, key, held)))
     carried = Carried(h0, 0)
-    blocks = list(stream(network, parts, carried, precision=case.precision, unroll="stepwise"))
+    blocks = list(stream(prepare(network, case.precision, "stepwise"), parts, carried))
     h = np.concatenate([np.empty((0, len(h0)), x.dtype), *(block.h for block in blocks)])
     t = np.concatenate([np.empty(0, np.intp), *(block.t for block in blocks)])
     for number in range(3):

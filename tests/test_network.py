@@ -1,29 +1,32 @@
 """Shapes and values of weights, checked where a network is made."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from rnncli import Network, Weights
-from rnncli.network import weight_count, weight_shapes
+from rnncli import Cell, Layer, Network, Weights, activation
+from rnncli.architecture import Architecture, weight_count
+from rnncli.network import weight_shapes
 
 GOOD = Weights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
 
 
 def test_sizes() -> None:
     network = Network(GOOD)
-    assert (network.input_size, network.hidden_size) == (2, 3)
-    assert sum(array.size for array in GOOD) == weight_count(2, 3)
+    assert (network.input_size, network.output_size, network.state_size) == (2, 3, 3)
+    assert sum(array.size for array in GOOD) == weight_count([(2, 3)])
     assert {name: np.shape(getattr(GOOD, name)) for name in GOOD._fields} == weight_shapes(2, 3)
 
 
 def test_lists_and_integers_become_floats() -> None:
     network = Network(Weights([[1, 2]], [[1, 2], [3, 4]], [0, 0]))  # type: ignore[arg-type]
-    assert [array.dtype for array in network.weights] == [np.float64] * 3
+    assert [array.dtype for array in network.cells[0].weights] == [np.float64] * 3
 
 
 def test_transposed_views_become_contiguous() -> None:
     weights = GOOD._replace(W_xh=np.ones((3, 2)).T)
-    assert Network(weights).weights.W_xh.flags.c_contiguous
+    assert Network(weights).cells[0].weights.W_xh.flags.c_contiguous
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,63 @@ def test_transposed_views_become_contiguous() -> None:
 def test_bad_weights(name: str, value: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Network(GOOD._replace(**{name: value}))
+
+
+def cell(input_size: int, hidden_size: int) -> Weights:
+    return Weights(*map(np.ones, weight_shapes(input_size, hidden_size).values()))
+
+
+NETWORKS = {
+    "no layer": (lambda: Network(), "a network has at least one layer"),
+    "sizes": (
+        lambda: Network(cell(2, 3), cell(4, 3)),
+        "layer 2: W_xh: expected 3 rows, as layer 1 gives so many values a step, got 4",
+    ),
+    "sizes of both directions": (
+        lambda: Network(
+            Layer(cell(2, 3), cell(2, 3), direction="bidirectional"), Layer(cell(3, 3))
+        ),
+        "layer 2: W_xh: expected 6 rows, as layer 1 gives so many values a step, got 3",
+    ),
+    "one cell for both directions": (
+        lambda: Layer(cell(2, 3), direction="bidirectional"),
+        "a bidirectional layer has 2 cells, got 1",
+    ),
+    "directions that differ": (
+        lambda: Layer(cell(2, 3), cell(2, 4), direction="bidirectional"),
+        r"W_xh: expected shape \(2, 3\) backward too, as it is forward, got \(2, 4\)",
+    ),
+    "direction": (
+        lambda: Layer(cell(2, 3), direction="up"),
+        "direction: expected one of forward, backward, bidirectional, got 'up'",
+    ),
+    "merge": (
+        lambda: Layer(cell(2, 3), merge="max"),
+        "merge: expected one of concat, sum, ave, mul, got 'max'",
+    ),
+    "clip": (
+        lambda: Layer(Cell(cell(2, 3), clip=0)),
+        "clip: expected a number over 0, got 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), NETWORKS.values(), ids=NETWORKS)
+def test_bad_networks(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        make()
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_an_architecture_builds_what_it_says(direction: str, merge: str) -> None:
+    architecture = Architecture(2, (3, 4), direction, merge, activation("relu"), 0.5)
+    network = architecture.build(cell(*size) for size in architecture.sizes())
+    assert [layer.hidden_size for layer in network.layers] == [3, 4]
+    assert {layer.direction for layer in network.layers} == {direction}
+    assert {(c.activation, c.clip) for c in network.cells} == {(activation("relu"), 0.5)}
+    numbers = sum(array.size for c in network.cells for array in c.weights)
+    assert numbers == weight_count(architecture.sizes())
+    places = [part.state for part in network.parts()]
+    assert [place.start for place in places] == [0, *(place.stop for place in places[:-1])]
+    assert places[-1].stop == network.state_size

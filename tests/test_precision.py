@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.network import Weights
-from rnncli.precision import PRECISIONS, in_dtype, round_mantissa
+from rnncli.arrays import in_dtype
+from rnncli.network import Cell, Weights
+from rnncli.precision import PRECISIONS, round_mantissa
 
 MAX_TF32 = 3.4011621e38  # (2 - 2**-10) * 2**127
 
@@ -46,8 +47,8 @@ def test_rounding_keeps_the_shape_of_a_view() -> None:
 
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
-    prepared = PRECISIONS["tf32"].prepare(Weights(value, value, value[0]))
-    assert [array.item() for array in prepared] == [1.0, 1.0, 1 + 2**-12]
+    prepared = PRECISIONS["tf32"].prepare(Cell(Weights(value, value, value[0])))
+    assert [array.item() for array in prepared.weights] == [1.0, 1.0, 1 + 2**-12]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])

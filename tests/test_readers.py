@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.readers import Input, Keys, Layout, read_file, read_inline, read_state
-from rnncli.readers.input import BLOCK_STEPS
+from rnncli.stream import BLOCK_STEPS
 
 DOUBLE = np.dtype(np.float64)
 

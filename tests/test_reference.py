@@ -15,9 +15,9 @@ from rnncli.precision import PRECISIONS
 
 @given(case=cases(N=1, T=3, I=3, H=5))
 def test_a_step_is_the_exact_sum_and_tanh(case: Case) -> None:
-    W_xh, W_hh, b_h = case.weights
+    W_xh, W_hh, b_h = case.cell.weights
     before = case.h0[0]
-    computed = reference.run(case.weights, case.x[0], before)
+    computed = reference.unroll(case.cell, case.x[0], before)
     for x_t, h_t in zip(case.x[0], computed, strict=True):
         for j, h in enumerate(h_t):
             terms = [*(x_t[i] * W for i, W in enumerate(W_xh[:, j].astype(float)))]

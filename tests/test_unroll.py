@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from strategies import Case, cases
 from rnncli import reference
 from rnncli.compare import difference, forgets, run_tolerance, step_errors
 from rnncli.forward import run
-from rnncli.network import Network, Weights
+from rnncli.network import Cell, Network, Weights
 from rnncli.precision import PRECISIONS
 from rnncli.unroll import UNROLLS, fastest, fused, projected
 
@@ -20,7 +21,7 @@ STRATEGIES = ["auto", *UNROLLS]
 
 
 def states(case: Case, unroll: str) -> np.ndarray:
-    return run(Network(case.weights), case.x, case.h0, precision=case.precision, unroll=unroll).h
+    return run(case.network, case.x, case.h0, precision=case.precision, unroll=unroll).h
 
 
 @pytest.mark.parametrize("unroll", STRATEGIES)
@@ -28,7 +29,7 @@ def states(case: Case, unroll: str) -> np.ndarray:
 def test_every_step_is_right(unroll: str, case: Case) -> None:
     for x, h0, h in zip(case.x, case.h0, states(case, unroll), strict=True):
         # Right code stays far below the bound, so that half of it is already suspicious.
-        assert step_errors(case.weights, x, h0, h, case.precision).max(initial=0) < 0.5
+        assert step_errors(case.cell, x, h0, h, case.precision).max(initial=0) < 0.5
 
 
 @pytest.mark.parametrize("unroll", STRATEGIES)
@@ -42,9 +43,9 @@ def test_whole_runs_agree_where_the_network_forgets(
     shapes = ((input_size, hidden_size), (hidden_size, hidden_size), (hidden_size,))
     weights = Weights(*(random.uniform(-k, k, shape).astype(np.float32) for shape in shapes))
     weights = weights._replace(W_hh=weights.W_hh * np.float32(0.9 / norm(weights.W_hh) * 0.999))
-    assert forgets(weights)
+    assert forgets(Cell(weights))
     x = random.normal(size=(200, input_size)).astype(PRECISIONS[precision].dtype)
-    expected = reference.run(weights, x, np.zeros(hidden_size))
+    expected = reference.unroll(Cell(weights), x, np.zeros(hidden_size))
     computed = run(Network(weights), x, precision=precision, unroll=unroll).h
     assert difference(computed, expected) <= run_tolerance(hidden_size, precision)
 
@@ -55,11 +56,11 @@ def norm(matrix: np.ndarray) -> float:
 
 @given(case=cases(), cut=st.floats(0, 1))
 def test_stepwise_bits_do_not_depend_on_batch_or_blocks(case: Case, cut: float) -> None:
-    network, T = Network(case.weights), case.x.shape[1]
+    network, T = case.network, case.x.shape[1]
     batch = states(case, "stepwise")
     middle = round(cut * T)
     for x, h0, expected in zip(case.x, case.h0, batch, strict=True):
-        options = {"precision": case.precision, "unroll": "stepwise"}
+        options: dict[str, Any] = {"precision": case.precision, "unroll": "stepwise"}
         first = run(network, x[:middle], h0, **options)
         second = run(network, x[middle:], first.h_n, **options)
         assert np.concatenate([first.h, second.h]).tobytes() == expected.tobytes()
@@ -96,8 +97,8 @@ def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
 )
 def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: object) -> None:
     random = np.random.RandomState(1)
-    weights = Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H))
+    cell = Cell(Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H)))
     x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
     precision = PRECISIONS["float64"]
-    expected = strategy(weights, x, h0, precision)  # type: ignore[operator]
-    assert fastest(weights, x, h0, precision).tobytes() == expected.tobytes()
+    expected = strategy(cell, x, h0, precision)  # type: ignore[operator]
+    assert fastest(cell, x, h0, precision).tobytes() == expected.tobytes()

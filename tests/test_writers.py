@@ -17,9 +17,11 @@ from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import texts
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
+from rnncli.writers.trajectory import Widths
 
 MODEL = {
     "activation": "tanh",
+    "direction": "forward",
     "input_size": 1,
     "hidden_sizes": [3],
     "precision": "float32",
@@ -38,7 +40,8 @@ def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
             carried.h[0] = rows[-1]
             yield Block(np.arange(start, start + len(rows)), rows[:, :1], rows)
 
-    return Trajectory(MODEL, ["x"], carried, blocks())
+    size = h.shape[1]
+    return Trajectory(MODEL, ["x"], carried, Widths([size], [size]), blocks())
 
 
 def written(form: str, h: np.ndarray, style: Style | None = None) -> bytes:
@@ -237,7 +240,7 @@ def test_weights_as_json_read_back(run_rnn: Rnn) -> None:
 
     result = run_rnn("weights", "--hidden", "5", "--inputs", "3", "--seed", "9", "--json")
     (item,) = json.loads(result.stdout)["weights"]
-    for name, array in seeded(3, 5, 9).weights._asdict().items():
+    for name, array in seeded(3, 5, 9).cells[0].weights._asdict().items():
         assert np.array(item[name], np.float32).tobytes() == array.tobytes()
 
 
@@ -250,7 +253,7 @@ def test_weights_as_tables_show_every_digit(
     monkeypatch.setenv("COLUMNS", columns)
     text = run_rnn("weights", "--hidden", "6", "--inputs", "2").stdout
     drawn = sorted(np.float32(number) for number in NUMBER.findall(text))
-    weights = seeded(2, 6).weights
+    weights = seeded(2, 6).cells[0].weights
     assert drawn == sorted(np.concatenate([array.ravel() for array in weights]))
 
 

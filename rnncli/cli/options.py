@@ -5,9 +5,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from rnncli.activations import ACTIVATIONS, Activation
 from rnncli.cli.help import Option
-from rnncli.cli.values import Columns, Delimiter, Whole
+from rnncli.cli.values import ActivationText, Columns, Delimiter, Positive, Sizes, Whole
 from rnncli.initializers import INITIALIZERS, SEED_MAX
+from rnncli.merges import MERGES
+from rnncli.network import DIRECTIONS
 from rnncli.precision import PRECISIONS
 from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.unroll import UNROLLS
@@ -32,11 +35,17 @@ class InputOptions(NamedTuple):
 
 
 class NetworkOptions(NamedTuple):
-    """Which network it is."""
+    """Which network it is; None is what was not given."""
 
-    hidden: int
-    seed: int
-    init: str
+    hidden: tuple[int, ...] | None
+    seed: int | None
+    init: str | None
+    weights: str | None
+    layer: str | None
+    direction: str | None
+    merge: str | None
+    activation: Activation | None
+    clip: float | None
 
 
 class OutputOptions(NamedTuple):
@@ -49,6 +58,7 @@ class OutputOptions(NamedTuple):
     no_header: bool
     last: bool
     all_steps: bool
+    all_layers: bool
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
@@ -132,28 +142,64 @@ network_options = _group(
     _option(
         "Network",
         "--hidden",
-        type=Whole(1),
-        metavar="H",
-        required=True,
-        help="Number of hidden units, from 1.",
+        type=Sizes(),
+        help="Number of hidden units; 32,16 for two layers, the bottom one first.",
     ),
     _option(
         "Network",
         "--seed",
         type=Whole(0, SEED_MAX),
         metavar="N",
-        default=1,
-        show_default=True,
-        help=f"Seed that the weights are drawn from, 0 to {SEED_MAX}.",
+        help=f"Seed that the weights are drawn from, 0 to {SEED_MAX}.  [default: 1]",
     ),
     _option(
         "Network",
         "--init",
         type=click.Choice(list(INITIALIZERS)),
-        default="tensorflow",
-        show_default=True,
-        help="Whose weights. tensorflow: tf.random.normal after tf.random.set_seed(N), "
-        "for W_xh, then W_hh; b_h is zero.",
+        help="Whose weights the seed gives. tensorflow: tf.random.normal after "
+        "tf.random.set_seed(N), for W_xh, then W_hh; b_h is zero. keras: layers made after "
+        "keras.utils.set_random_seed(N). torch: nn.RNN after torch.manual_seed(N).  "
+        "[default: tensorflow]",
+    ),
+    _option(
+        "Network",
+        "--weights",
+        type=click.Path(),
+        metavar="FILE",
+        help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
+        ".safetensors with the names of PyTorch or Keras.",
+    ),
+    _option(
+        "Network",
+        "--layer",
+        metavar="NAME",
+        help="Which of several networks in the file: what their tensors' names begin with.",
+    ),
+    _option(
+        "Network",
+        "--direction",
+        type=click.Choice(list(DIRECTIONS)),
+        help="backward starts at the last step; states stand in the order of the input all the "
+        "same.  [default: forward]",
+    ),
+    _option(
+        "Network",
+        "--merge",
+        type=click.Choice(list(MERGES)),
+        help="What becomes of the two states of a bidirectional layer.  [default: concat]",
+    ),
+    _option(
+        "Network",
+        "--activation",
+        type=ActivationText(),
+        help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
+        "hard_sigmoid:0.2,0.5.  [default: tanh]",
+    ),
+    _option(
+        "Network",
+        "--clip",
+        type=Positive(),
+        help="Limit the sum that the activation takes to ±C.",
     ),
 )
 
@@ -162,16 +208,15 @@ inputs_option = _option(
     "--inputs",
     type=Whole(1),
     metavar="I",
-    default=1,
-    show_default=True,
-    help="Number of input features.",
+    help="Number of input features; those of --weights, or else 1, by default.",
 )
 
 h0_option = _option(
     "Network",
     "--h0",
     metavar="STATE",
-    help="Hidden state before the first step: H numbers, separated by commas. Zeros by default.",
+    help="Hidden state before the first step: a number for each unit, separated by commas, the "
+    "bottom layer first, forward before backward. Zeros by default.",
 )
 
 state_option = _option(
@@ -205,18 +250,27 @@ computation_options = _group(
     ),
 )
 
+output_option = _option(
+    "Output",
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write to a file, which is replaced once all is written. Its extension decides "
+    "the format if no option does.",
+)
+
 json_option = _option("Output", "--json", is_flag=True, help="Write one JSON document.")
 
+naming_option = _option(
+    "Output",
+    "--naming",
+    type=click.Choice(["torch", "keras"]),
+    help="Whose names the tensors of a .safetensors file have.  [default: torch]",
+)
+
 result_options = _group(
-    _option(
-        "Output",
-        "-o",
-        "--output",
-        type=click.Path(),
-        metavar="FILE",
-        help="Write to a file, which is replaced once all is written. Its extension decides "
-        "the format if no option does.",
-    ),
+    output_option,
     _option(
         "Output",
         "--format",
@@ -237,6 +291,12 @@ result_options = _group(
         "--all-steps",
         is_flag=True,
         help="Show every step of a long sequence in the table. Other formats always have all.",
+    ),
+    _option(
+        "Output",
+        "--all-layers",
+        is_flag=True,
+        help="Write the states of every layer, not those of the top one alone.",
     ),
     _option(
         "Output",

@@ -1,4 +1,4 @@
-"""From the values of options to what they name: an input, a network, a format, a destination."""
+"""From the values of options to what they name: an input, a format, a destination."""
 
 import os
 import sys
@@ -9,16 +9,13 @@ from typing import TextIO
 import click
 import numpy as np
 
-from rnncli.cli.options import InputOptions, NetworkOptions, OutputOptions
-from rnncli.initializers import seeded
-from rnncli.network import Network, weight_count
+from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.readers.input import BLOCK_STEPS
 from rnncli.replacing import replacing
+from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
 
 _STDOUT = (None, "-", "/dev/stdout")
-_GIB = 2**30
 # Formats that show one sequence over time.
 PICTURES = ("heatmap", "svg")
 
@@ -62,32 +59,6 @@ def _piped() -> str:
     if sys.stdin is None or sys.stdin.isatty():
         raise click.UsageError("no input: give a FILE or --seq 1,2,3, or pipe CSV text in")
     return STDIN
-
-
-def build_network(options: NetworkOptions, input_size: int, bytes_a_weight: int = 4) -> Network:
-    """Draw the network, if this machine can hold it.
-
-    Raises
-    ------
-    ValueError
-        Its weights would take more than half of the physical memory.
-    """
-    needed = weight_count(input_size, options.hidden) * bytes_a_weight
-    memory = _physical_memory()
-    if memory is not None and needed > memory / 2:
-        raise ValueError(
-            f"--hidden {options.hidden}: the weights would take {needed / _GIB:,.1f} GiB, over "
-            f"half of this machine's {memory / _GIB:,.1f} GiB of memory; take fewer hidden units"
-        )
-    return seeded(input_size, options.hidden, options.seed, options.init)
-
-
-def _physical_memory() -> int | None:
-    """Bytes of memory, where the system tells."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def choose_format(

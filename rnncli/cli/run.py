@@ -1,7 +1,7 @@
 """``rnn run``: the forward pass over a sequence."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.cli.help import Command
+from rnncli.cli.network import build_network, check_input_size, check_network
 from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,
@@ -25,19 +26,21 @@ from rnncli.cli.options import (
 from rnncli.cli.progress import with_progress
 from rnncli.cli.resolve import (
     PICTURES,
-    build_network,
     choose_format,
     destination,
     on_screen,
     open_input,
     style_of,
 )
+from rnncli.forward import prepare
+from rnncli.network import Network
 from rnncli.precision import PRECISIONS
 from rnncli.readers import Keys, read_state
 from rnncli.state import State, check_state, identity, load_state, save_state
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.model import describe
+from rnncli.writers.trajectory import widths_of
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "The notebook: every hidden state, as a table."),
@@ -98,29 +101,35 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     input), what is piped in, or --seq. A row is a step, a column a feature.
     """
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
-    form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     options = picked(NetworkOptions, given)
+    check_network(options)
+    form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     dtype = PRECISIONS[precision].dtype
     before = load_state(state) if state else None
     source = open_input(reading, dtype, Keys(before.keys if before else ()))
-    network = build_network(options, len(source.columns), dtype.itemsize)
-    start = np.zeros(options.hidden, dtype) if h0 is None else read_state(h0, dtype, options.hidden)
+    network, origin = build_network(options, len(source.columns), dtype.itemsize)
+    check_input_size(network, len(source.columns), "; --columns chooses those to read")
+    _check_goes_backward(network, follow=reading.follow, state=state)
+    _check_picture(form, source.key_columns)
+    size = network.state_size
+    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
     carried = Carried(start, sequences=len(source.keys) if source.key_columns else 1)
     whose = identity(network, precision) if state else ""
     if state and before:
         check_state(state, before, whose, source.key_columns)
         carried.resume(before.t, before.h)
-    if form in PICTURES and source.key_columns:
-        several = ", ".join(source.key_columns)
-        raise click.UsageError(
-            f"a {form} shows one sequence, this input has one for each {several}"
-        )
-    steps = stream(network, source.blocks, carried, source.keys, precision=precision, unroll=unroll)
+    steps = stream(
+        prepare(network, precision, unroll),
+        source.blocks,
+        carried,
+        source.keys,
+        all_layers=output.all_layers,
+    )
     trajectory = Trajectory(
-        model=describe(network, {"init": options.init, "seed": options.seed}, __version__)
-        | {"precision": precision, "unroll": unroll},
+        model=describe(network, origin, __version__) | {"precision": precision, "unroll": unroll},
         columns=source.columns,
         carried=carried,
+        widths=widths_of(network, all_layers=output.all_layers),
         blocks=with_progress(_begun(steps), source.share, quiet=on_screen(output.output)),
         key_columns=source.key_columns,
         keys=source.keys,
@@ -135,6 +144,24 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     if state:
         keys = source.keys if source.key_columns else [()]
         save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
+
+
+def _check_goes_backward(network: Network, *, follow: bool, state: str | None) -> None:
+    """Refuse what a network that begins at the last step cannot do."""
+    if network.needs_whole_sequences:
+        for name, given in (("--follow", follow), ("--state", state)):
+            if given:
+                raise click.UsageError(
+                    f"{name}: the network has a layer that begins at the last step; "
+                    "it needs whole sequences"
+                )
+
+
+def _check_picture(form: str, key_columns: Sequence[str]) -> None:
+    if form in PICTURES and key_columns:
+        raise click.UsageError(
+            f"a {form} shows one sequence, this input has one for each {', '.join(key_columns)}"
+        )
 
 
 def _begun(blocks: Iterator[Block]) -> Iterator[Block]:

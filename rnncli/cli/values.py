@@ -1,9 +1,12 @@
 """Kinds of option values that Click does not know."""
 
 import csv
+from math import isfinite
 from typing import Any
 
 import click
+
+from rnncli.activations import Activation, parse
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 
@@ -26,6 +29,55 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
             upper = "up" if self.most is None else f"to {self.most}"
             self.fail(f"{value!r} is not a whole number from {self.least} {upper}", param, ctx)
         return number
+
+
+class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
+    """Whole numbers from 1, separated by commas."""
+
+    name = "H[,H]..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Give the numbers."""
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(Whole(1).convert(part, param, ctx) for part in value.split(","))
+
+
+class Positive(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
+    """A finite number over 0."""
+
+    name = "C"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Give the number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not (number > 0 and isfinite(number)):
+            self.fail(f"{value!r} is not a number over 0", param, ctx)
+        return number
+
+
+class ActivationText(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
+    """The name of an activation, with its parameters."""
+
+    name = "NAME[:a[,b]]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Activation:
+        """Give the activation."""
+        if isinstance(value, Activation):
+            return value
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Delimiter(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks

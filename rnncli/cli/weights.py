@@ -1,31 +1,94 @@
-"""``rnn weights``: the weights that a seed gives."""
+"""``rnn weights``: the weights of a network, to look at or to save."""
 
+import os
 from typing import Any
 
 import click
 
 from rnncli import __version__
 from rnncli.cli.help import Command
-from rnncli.cli.options import NetworkOptions, inputs_option, json_option, network_options, picked
-from rnncli.cli.resolve import build_network, destination
+from rnncli.cli.network import build_network, check_input_size, check_network
+from rnncli.cli.options import (
+    NetworkOptions,
+    inputs_option,
+    json_option,
+    naming_option,
+    network_options,
+    output_option,
+    picked,
+)
+from rnncli.cli.resolve import destination
+from rnncli.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
 EXAMPLES = (
     ("rnn weights --hidden 4", "The notebook's W_xh, W_hh and b_h, from seed 1."),
     ("rnn weights --hidden 8 --inputs 2 --seed 7 --json > weights.json", "As JSON."),
+    (
+        "rnn weights --hidden 32,16 --init keras --activation relu -o w.npz",
+        "A stack of two layers, as Keras draws it, in a file for rnn run --weights.",
+    ),
+    (
+        "rnn weights --weights w.npz --naming keras -o w.safetensors",
+        "The same network with the names that Keras gives its weights.",
+    ),
 )
 
 
 @click.command("weights", cls=Command, examples=EXAMPLES)
 @inputs_option
 @network_options
+@output_option
 @json_option
-def weights(inputs: int, json: bool, **given: Any) -> None:
-    """Write the weights that a seed gives: W_xh, W_hh and b_h."""
+@naming_option
+def weights(
+    inputs: int | None, output: str | None, json: bool, naming: str | None, **given: Any
+) -> None:
+    """Write the weights of a network: W_xh, W_hh and b_h of every layer.
+
+    They are those that a seed gives, or those in a file. With -o FILE they
+    are saved: as .npz, .safetensors or .json.
+    """
+    extension = _extension(output, json=json, naming=naming)
     options = picked(NetworkOptions, given)
-    network = build_network(options, inputs)
-    model = describe(network, {"init": options.init, "seed": options.seed}, __version__)
-    write = write_weights_json if json else write_weights_table
-    with destination(None) as out:
+    check_network(options)
+    network, origin = build_network(options, inputs)
+    if inputs is not None:
+        check_input_size(network, inputs)
+    if extension not in ("", ".json"):
+        _save(network, output, extension, naming)
+        return
+    model = describe(network, origin, __version__)
+    write = write_weights_json if json or extension else write_weights_table
+    with destination(output) as out:
         write(out, network, model)
+
+
+def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
+    """Give the extension that decides the format; none for standard output."""
+    if output == "":
+        raise click.UsageError("-o: an empty file name")
+    extension = "" if output in (None, "-") else os.path.splitext(output or "")[1].lower()
+    if naming and extension != ".safetensors":
+        raise click.UsageError("--naming is for -o FILE.safetensors")
+    if output in (None, "-") or (json and extension == ".json"):
+        return extension
+    from rnncli.formats import FORMATS
+
+    known = [*FORMATS, ".json"]
+    if extension not in known:
+        raise click.UsageError(
+            f"-o {output}: no format of weights has the extension {extension!r} "
+            f"(known: {', '.join(known)})"
+        )
+    if json:
+        raise click.UsageError(f"--json and -o {output}: give one")
+    return extension
+
+
+def _save(network: Network, output: str | None, extension: str, naming: str | None) -> None:
+    from rnncli.formats import NAMINGS, save_network
+
+    with destination(output) as out:
+        save_network(out.buffer, network, extension, naming or NAMINGS[0])

@@ -1,31 +1,41 @@
 """Initializers: a seed becomes the weights that a framework would draw from it."""
 
+from collections.abc import Iterable
+from math import inf
 from operator import index
+from typing import TypedDict, Unpack
 
-from rnncli.initializers import tensorflow
-from rnncli.network import Network, choice, weight_shapes
+from rnncli.activations import parse
+from rnncli.architecture import Architecture
+from rnncli.choices import choice
+from rnncli.initializers import keras, tensorflow, torch
+from rnncli.network import Network
 
-INITIALIZERS = {"tensorflow": tensorflow.draw}
+# Every member has one signature: draw(architecture, seed) gives the weights
+# of each cell, in the order of Network.cells.
+INITIALIZERS = {"tensorflow": tensorflow.draw, "keras": keras.draw, "torch": torch.draw}
 SEED_MAX = 2**32 - 1
 
 
-def seeded(
-    input_size: int = 1, hidden_size: int = 4, seed: int = 1, init: str = "tensorflow"
-) -> Network:
-    """Draw a network from a seed.
+class LayerOptions(TypedDict, total=False):
+    """What `seeded` takes beside sizes and seed, as for `Layer` and `Cell`."""
+
+    direction: str
+    merge: str
+    activation: str
+    clip: float
+
+
+def draw_network(architecture: Architecture, seed: int, init: str) -> Network:
+    """Draw the weights of an architecture.
 
     Parameters
     ----------
-    input_size : int
-        Number of input features, I.
-    hidden_size : int
-        Number of hidden units, H.
+    architecture : Architecture
     seed : int
         0 ... 2**32 - 1.
-    init : {"tensorflow"}
-        Whose draws: ``tensorflow`` gives ``tf.random.normal`` after
-        ``tf.random.set_seed(seed)``, for ``W_xh`` and then ``W_hh``, and a
-        bias of zeros.
+    init : {"tensorflow", "keras", "torch"}
+        Whose draws, as for `seeded`.
 
     Returns
     -------
@@ -35,12 +45,66 @@ def seeded(
     Raises
     ------
     ValueError
-        A size is under 1, the seed out of range, or the name unknown.
-    TypeError
-        A size or the seed is no integer.
+        A size is under 1, the seed out of range, a name unknown, or the
+        framework has no such network.
     """
-    input_size, hidden_size, seed = map(index, (input_size, hidden_size, seed))
     draw = choice("init", init, INITIALIZERS)
     if not 0 <= seed <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
-    return Network(draw(weight_shapes(input_size, hidden_size), seed))
+    return architecture.build(draw(architecture, seed))
+
+
+def seeded(
+    input_size: int = 1,
+    hidden_size: int | Iterable[int] = 4,
+    seed: int = 1,
+    init: str = "tensorflow",
+    **more: Unpack[LayerOptions],
+) -> Network:
+    """Draw a network from a seed.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of input features, I.
+    hidden_size : int or sequence of int
+        Number of hidden units, H; of each layer, the bottom one first.
+    seed : int
+        0 ... 2**32 - 1.
+    init : {"tensorflow", "keras", "torch"}
+        Whose draws. ``tensorflow``: ``tf.random.normal`` after
+        ``tf.random.set_seed(seed)``, for each cell's ``W_xh`` and then
+        ``W_hh``, and a bias of zeros. ``keras``: ``SimpleRNN`` layers after
+        ``keras.utils.set_random_seed(seed)``. ``torch``: ``torch.nn.RNN``
+        after ``torch.manual_seed(seed)``.
+    **more
+        Of every layer: `direction` and `merge` as for `Layer`, `activation`
+        as text such as ``leaky_relu:0.1``, `clip` as for `Cell`.
+
+    Returns
+    -------
+    Network
+        With float32 weights.
+
+    Raises
+    ------
+    ValueError
+        A size is under 1, the seed out of range, a name unknown, or the
+        framework has no such network.
+    TypeError
+        A size or the seed is no integer, or there is no such option.
+    """
+    hidden_sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
+    sizes = tuple(map(index, hidden_sizes))
+    return draw_network(_architecture(index(input_size), sizes, **more), index(seed), init)
+
+
+def _architecture(
+    input_size: int,
+    hidden_sizes: tuple[int, ...],
+    direction: str = "forward",
+    merge: str = "concat",
+    activation: str = "tanh",
+    clip: float = inf,
+) -> Architecture:
+    return Architecture(input_size, hidden_sizes, direction, merge, parse(activation), clip)

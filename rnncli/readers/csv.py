@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.network import Floats
+from rnncli.arrays import Floats
 from rnncli.readers.columns import choose, is_number
 from rnncli.readers.input import (
     Input,

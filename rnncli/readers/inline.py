@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from rnncli.network import Floats
+from rnncli.arrays import Floats
 from rnncli.readers.input import Input, fault_of, unnamed
 from rnncli.stream import Rows
 

@@ -7,12 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.network import Floats
-from rnncli.stream import Rows, Truths
-
-# Steps in a block, whatever a single read returns: where a stream is cut, and
-# so every bit of the output, depends on the data alone.
-BLOCK_STEPS = 65_536
+from rnncli.arrays import Floats, Truths
+from rnncli.stream import BLOCK_STEPS, Rows
 
 MISSING = ("error", "hold", "zero")
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.readers.columns import choose
-from rnncli.readers.input import BLOCK_STEPS, Input, Keys, Layout, filled, first_fault, unnamed
-from rnncli.stream import Rows
+from rnncli.readers.input import Input, Keys, Layout, filled, first_fault, unnamed
+from rnncli.stream import BLOCK_STEPS, Rows
 
 
 def read_npy(path: str, layout: Layout, keys: Keys) -> Input:

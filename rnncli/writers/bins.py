@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnncli.network import Floats
+from rnncli.arrays import Floats
 
 
 class Bins:

@@ -5,7 +5,7 @@ from typing import TextIO
 
 from rnncli.stream import Block
 from rnncli.writers.digits import joined
-from rnncli.writers.trajectory import Labels, Style, Trajectory, unit_names
+from rnncli.writers.trajectory import Labels, Style, Trajectory
 
 
 def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -19,7 +19,7 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     ValueError
         An input column has the name of a unit.
     """
-    units = unit_names(trajectory.hidden_size)
+    units = trajectory.units(final=style.last)
     header = list(trajectory.header)
     for name in set(header).intersection(units):
         raise ValueError(f"--passthrough: the input has a column {name!r} as the states do")

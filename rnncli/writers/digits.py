@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.network import Floats
+from rnncli.arrays import Floats
 
 Integers = NDArray[np.int64]
 

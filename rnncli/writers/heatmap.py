@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rnncli.writers.bins import Bins
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory, unit_names
+from rnncli.writers.trajectory import Style, Trajectory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,9 +60,9 @@ def _draw(console: "Console", trajectory: Trajectory, *, coloured: bool) -> Valu
     """Draw what came; give the failure that ended it, if one did."""
     from rich.text import Text
 
-    names = unit_names(trajectory.hidden_size)
-    label = len(names[-1]) + 1
-    bins = Bins(trajectory.hidden_size, at_most=max(1, console.width - label))
+    names = trajectory.units()
+    label = max(map(len, names)) + 1
+    bins = Bins(len(names), at_most=max(1, console.width - label))
     failure = None
     try:
         for block in trajectory.blocks:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import TextIO
 
+from rnncli.arrays import Floats
 from rnncli.stream import Block
 from rnncli.writers.digits import joined
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
@@ -18,81 +20,91 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     come after the steps, when it is known which there are.
     """
     one = not trajectory.key_columns
+    items = _Items(trajectory, style)
     out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
     if one:
-        out.write(f'"initial": [{_initial(trajectory, style)}],\n')
+        out.write(f'"initial": [{items.initial()}],\n')
     try:
-        _write_steps(out, trajectory, style)
+        if not style.last:
+            _write_steps(out, trajectory, items)
     except ValueError as error:
         out.write(f'"error": {json.dumps(str(error))}}}\n')
         raise
     if not one:
-        out.write(f'"initial": [{_initial(trajectory, style)}],\n')
-    final = ",\n".join(_items(trajectory.final(), _labels(trajectory), style, inputs=False))
+        out.write(f'"initial": [{items.initial()}],\n')
+    final = ",\n".join(items.final(trajectory.final()))
     out.write(f'"final": [{final}]}}\n')
 
 
 def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write the items of ``steps``, or with ``style.last`` of ``final``, one a line."""
-    labels = _labels(trajectory)
+    items = _Items(trajectory, style)
     for block in trajectory.blocks:
-        items = _items(block, labels, style, inputs=not style.last)
-        if block.cells is not None:
-            items = _passed(block, labels, trajectory.header, style)
-        out.writelines(f"{item}\n" for item in items)
+        lines = items.final(block) if style.last else items.steps(block)
+        out.writelines(f"{line}\n" for line in lines)
         if style.follow:
             out.flush()
 
 
-def _write_steps(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    labels = _labels(trajectory)
-    if style.last:
-        return
+def _write_steps(out: TextIO, trajectory: Trajectory, items: "_Items") -> None:
     out.write('"steps": [')
     separator = "\n"
     try:
         for block in trajectory.blocks:
-            for item in _items(block, labels, style, inputs=True):
+            for item in items.steps(block):
                 out.write(f"{separator}{item}")
                 separator = ",\n"
     finally:
         out.write("],\n")
 
 
-def _items(block: Block, labels: Labels, style: Style, *, inputs: bool) -> Iterator[str]:
-    """One JSON object for each row."""
-    states = joined(block.h, ", ", style.digits)
-    keys = labels.of(block.key)
-    if not inputs:
-        for key, t, h in zip(keys, block.t.tolist(), states, strict=False):
-            yield f'{{{key}"t": {t}, "h": [{h}]}}'
-        return
-    features = joined(block.x, ", ", style.digits)
-    for key, t, x, h in zip(keys, block.t.tolist(), features, states, strict=False):
-        yield f'{{{key}"t": {t}, "x": [{x}], "h": [{h}]}}'
+class _Items:
+    """JSON objects, one for each row."""
 
+    def __init__(self, trajectory: Trajectory, style: Style) -> None:
+        self._trajectory, self._style = trajectory, style
+        self._labels = Labels(trajectory.keys, self._label)
 
-def _passed(block: Block, labels: Labels, header: Sequence[str], style: Style) -> Iterator[str]:
-    """One JSON object for each row, with the input's cells in place of `x`."""
-    states = joined(block.h, ", ", style.digits)
-    keys = labels.of(block.key)
-    rows = zip(keys, block.t.tolist(), block.cells or (), states, strict=False)
-    for key, t, cells, h in rows:
-        row = json.dumps(dict(zip(header, cells, strict=True)))
-        yield f'{{{key}"t": {t}, "row": {row}, "h": [{h}]}}'
+    def initial(self) -> str:
+        """Where each sequence started."""
+        states = self._states(self._trajectory.starts(), self._trajectory.widths.states)
+        keys = self._labels.of(self._trajectory.final().key)
+        return ", ".join(f"{{{key}{h}}}" for key, h in zip(keys, states, strict=False))
 
+    def steps(self, block: Block) -> Iterator[str]:
+        """Every step, with its input or, where they are kept, the input's cells."""
+        states = self._states(block.h, self._trajectory.widths.outputs)
+        rows = zip(
+            self._labels.of(block.key), block.t.tolist(), self._inputs(block), states, strict=False
+        )
+        return (f'{{{key}"t": {t}, {x}, {h}}}' for key, t, x, h in rows)
 
-def _initial(trajectory: Trajectory, style: Style) -> str:
-    """One JSON object for each sequence: where it started."""
-    states = joined(trajectory.carried.starts(), ", ", style.digits)
-    keys = _labels(trajectory).of(trajectory.final().key)
-    return ", ".join(f'{{{key}"h": [{h}]}}' for key, h in zip(keys, states, strict=False))
+    def final(self, block: Block) -> Iterator[str]:
+        """Where each sequence ended."""
+        states = self._states(block.h, self._trajectory.widths.states)
+        rows = zip(self._labels.of(block.key), block.t.tolist(), states, strict=False)
+        return (f'{{{key}"t": {t}, {h}}}' for key, t, h in rows)
 
+    def _inputs(self, block: Block) -> Iterator[str]:
+        if block.cells is None:
+            return (f'"x": [{x}]' for x in joined(block.x, ", ", self._style.digits))
+        header = self._trajectory.header
+        return (
+            f'"row": {json.dumps(dict(zip(header, cells, strict=True)))}' for cells in block.cells
+        )
 
-def _labels(trajectory: Trajectory) -> Labels:
-    """Text of a row's key: ``"key": {"column": "value"}, ``."""
+    def _states(self, h: Floats, widths: Sequence[int]) -> Iterator[str]:
+        """Text of the states of each row: ``"h": [...]``, and ``"layers"`` where all are written."""
+        layers = [
+            joined(h[:, start:stop], ", ", self._style.digits)
+            for start, stop in pairwise(accumulate(widths, initial=0))
+        ]
+        if not self._trajectory.widths.all_layers:
+            return (f'"h": [{top}]' for top in layers[-1])
+        rows = zip(*layers, strict=True)
+        return (f'"h": [{row[-1]}], "layers": [[{"], [".join(row)}]]' for row in rows)
 
-    def write(key: Key) -> str:
-        return f'"key": {json.dumps(dict(zip(trajectory.key_columns, key, strict=True)))}, '
-
-    return Labels(trajectory.keys, write)
+    def _label(self, key: Key) -> str:
+        """Text of a row's key: ``"key": {"column": "value"}, ``."""
+        names = self._trajectory.key_columns
+        return f'"key": {json.dumps(dict(zip(names, key, strict=True)))}, '

@@ -1,6 +1,7 @@
 """What is written about the network beside its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from rnncli.network import Network
@@ -8,6 +9,8 @@ from rnncli.network import Network
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Describe a network for the ``model`` of a JSON document.
+
+    What layers or cells differ in is a list, the bottom one first.
 
     Parameters
     ----------
@@ -17,12 +20,17 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     version : str
         Of the program that writes.
     """
+    layers, cells = network.layers, network.cells
+    merges = [layer.merge for layer in layers if len(layer.cells) > 1]
+    clips = [cell.clip if isfinite(cell.clip) else None for cell in cells]
     return {
         "cell": "elman",
-        "activation": "tanh",
-        "direction": "forward",
+        "activation": _one_or_all([str(cell.activation) for cell in cells]),
+        **({} if set(clips) == {None} else {"clip": _one_or_all(clips)}),
+        "direction": _one_or_all([layer.direction for layer in layers]),
+        **({"merge": _one_or_all(merges)} if merges else {}),
         "input_size": network.input_size,
-        "hidden_sizes": [network.hidden_size],
+        "hidden_sizes": [layer.hidden_size for layer in layers],
         "source": dict(source),
         "version": version,
     }
@@ -30,8 +38,22 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 def model_line(model: Mapping[str, Any]) -> str:
     """Say in one line what network it is."""
-    sizes = ", ".join(map(str, model["hidden_sizes"]))
-    precision = [model["precision"]] if "precision" in model else []
-    source = [f"{name} {value}" for name, value in model["source"].items()]
-    parts = [f"I = {model['input_size']}", f"H = {sizes}", model["activation"], *precision, *source]
+    parts = [
+        f"I = {model['input_size']}",
+        f"H = {_listed(model['hidden_sizes'])}",
+        *([] if model["direction"] == "forward" else [_listed(model["direction"])]),
+        *([_listed(model["merge"])] if "merge" in model else []),
+        _listed(model["activation"]),
+        *([f"clip {_listed(model['clip'])}"] if "clip" in model else []),
+        *([model["precision"]] if "precision" in model else []),
+        *(f"{name} {value}" for name, value in model["source"].items() if name != "sha256"),
+    ]
     return f"RNN: {', '.join(parts)}"
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -4,8 +4,7 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.network import Floats
-from rnncli.stream import Integers
+from rnncli.arrays import Floats, Integers
 from rnncli.writers.trajectory import Style, Trajectory
 
 
@@ -20,7 +19,7 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
         Several sequences differ in length.
     """
     if trajectory.shape:
-        _write_header(out, (*trajectory.shape, trajectory.hidden_size), trajectory.carried.h.dtype)
+        _write_header(out, (*trajectory.shape, len(trajectory.units())), trajectory.carried.h.dtype)
         for block in trajectory.blocks:
             out.buffer.write(block.h.tobytes())
         return

@@ -10,7 +10,7 @@ from rnncli.stream import Block
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Key, Style, Trajectory, unit_names
+from rnncli.writers.trajectory import Key, Style, Trajectory
 
 # A sequence of more steps than LONG shows only this many at each end.
 LONG = 30
@@ -18,7 +18,7 @@ SHOWN_AT_ENDS = 10
 
 
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Draw the steps: of one sequence from its initial state on.
+    """Draw the steps: of one sequence that runs forward from its initial state on.
 
     More rows than `LONG` show only the first and last, and the table says
     which are not shown, unless ``style.all_steps``; what is not shown is
@@ -26,12 +26,11 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """
     pieces, gap, failure = _shown(trajectory.blocks, whole=style.all_steps or style.last)
     inputs = [] if style.last else list(trajectory.columns)
-    units = unit_names(trajectory.hidden_size)
+    units = trajectory.units(final=style.last)
     rows = []
-    if not (style.last or trajectory.key_columns):
-        start = trajectory.carried.start
-        (initial,) = texts(start.h, style.digits)
-        rows = [[str(start.t[0]), *("" for _ in inputs), *initial]]
+    if trajectory.widths.forward and not (style.last or trajectory.key_columns):
+        (initial,) = texts(trajectory.starts(), style.digits)
+        rows = [[str(trajectory.carried.start.t[0]), *("" for _ in inputs), *initial]]
     for n, piece in enumerate(pieces):
         rows += [[GAP] * len(rows[0])] if n else []
         rows += _rows(piece, trajectory.keys, style)

@@ -4,9 +4,44 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from rnncli.stream import Block, Carried, Integers
+from rnncli.arrays import Floats, Integers
+from rnncli.network import Network
+from rnncli.stream import Block, Carried
 
 Key = tuple[str, ...]
+
+
+class Widths(NamedTuple):
+    """How many values each layer that is written has, the bottom one first.
+
+    Parameters
+    ----------
+    outputs : sequence of int
+        At a step.
+    states : sequence of int
+        In the initial and the final state: both directions' side by side,
+        whatever their merge.
+    all_layers : bool
+        Whether every layer is written, not the top one alone.
+    forward : bool
+        Whether the initial state is the state before the first step.
+    """
+
+    outputs: Sequence[int]
+    states: Sequence[int]
+    all_layers: bool = False
+    forward: bool = True
+
+
+def widths_of(network: Network, *, all_layers: bool) -> Widths:
+    """Widths of the top layer of a network, or of all."""
+    layers = network.layers if all_layers else network.layers[-1:]
+    return Widths(
+        [layer.output_size for layer in layers],
+        [layer.hidden_size * len(layer.cells) for layer in layers],
+        all_layers,
+        forward=not network.needs_whole_sequences,
+    )
 
 
 class Trajectory(NamedTuple):
@@ -20,6 +55,8 @@ class Trajectory(NamedTuple):
         A name for each of the I features.
     carried : Carried
         Where the sequences started and, after the blocks, where they stand.
+    widths : Widths
+        How the values of a row are layers.
     blocks : iterable of Block
         Can be gone through once. A ValueError ends them when the run fails:
         a writer then ends what it has written, and lets the error through.
@@ -36,21 +73,39 @@ class Trajectory(NamedTuple):
     model: Mapping[str, Any]
     columns: Sequence[str]
     carried: Carried
+    widths: Widths
     blocks: Iterable[Block]
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()
     header: Sequence[str] = ()
     shape: tuple[int, ...] = ()
 
-    @property
-    def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.carried.h0)
+    def units(self, *, final: bool = False) -> list[str]:
+        """Names of the values of a row: ``h_0``, ``h_1``, ... of the top layer.
+
+        Those of the layers below it are ``layer_1_h_0``, ...
+        """
+        *below, top = self.widths.states if final else self.widths.outputs
+        lower = [
+            f"layer_{number}_{name}"
+            for number, width in enumerate(below, start=1)
+            for name in unit_names(width)
+        ]
+        return lower + unit_names(top)
 
     def final(self) -> Block:
         """Give the final state of each sequence, once the blocks have been gone through."""
         block = self.carried.block()
-        return block if self.key_columns else block._replace(key=None)
+        key = block.key if self.key_columns else None
+        return block._replace(h=self._written(block.h), key=key)
+
+    def starts(self) -> Floats:
+        """Give the initial state of each sequence."""
+        return self._written(self.carried.starts())
+
+    def _written(self, state: Floats) -> Floats:
+        """Take the layers that are written, the last ones, of a state of all cells."""
+        return state[:, state.shape[1] - sum(self.widths.states) :]
 
 
 class Labels:

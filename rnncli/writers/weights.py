@@ -6,7 +6,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncli.network import WEIGHT_NAMES, Floats, Network
+from rnncli.arrays import Floats
+from rnncli.network import WEIGHT_NAMES, Network, Part
 from rnncli.writers.digits import array_text, texts
 from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
@@ -18,25 +19,31 @@ SHOWN_AT_ENDS = 8
 
 
 def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
-    """Write one document: the model, and each array as a list of its rows."""
-    W_xh, W_hh, b_h = network.weights
-    out.write(
-        f'{{"model": {json.dumps(model)},\n'
-        f'"weights": [{{"layer": 1, "direction": "forward",\n'
-        f'"W_xh": {_rows(W_xh)},\n"W_hh": {_rows(W_hh)},\n"b_h": {array_text(b_h)}}}]}}\n'
-    )
+    """Write one document: the model, and the arrays of each cell as lists of their rows."""
+    cells = ",\n".join(map(_cell, network.parts()))
+    out.write(f'{{"model": {json.dumps(model)},\n"weights": [{cells}]}}\n')
 
 
 def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
     """Draw each array: a row for every input or unit it comes from."""
-    units = unit_names(network.hidden_size)
-    inputs = [f"x_{i}" for i in range(network.input_size)]
     out.write(f"{model_line(model)}\n")
-    for name, array, labels in zip(
-        WEIGHT_NAMES, network.weights, (inputs, units, [""]), strict=True
-    ):
-        out.write("\n")
-        _draw_array(out, f"{name}  {array.shape}", np.atleast_2d(array), labels, units)
+    several = len(network.cells) > 1
+    for part in network.parts():
+        W_xh = part.cell.weights.W_xh
+        units = unit_names(W_xh.shape[1])
+        labels = ([f"x_{i}" for i in range(len(W_xh))], units, [""])
+        place = f"layer {part.layer}, {part.direction}: " if several else ""
+        for name, array, rows in zip(WEIGHT_NAMES, part.cell.weights, labels, strict=True):
+            out.write("\n")
+            _draw_array(out, f"{place}{name}  {array.shape}", np.atleast_2d(array), rows, units)
+
+
+def _cell(part: Part) -> str:
+    W_xh, W_hh, b_h = part.cell.weights
+    return (
+        f'{{"layer": {part.layer}, "direction": "{part.direction}",\n'
+        f'"W_xh": {_rows(W_xh)},\n"W_hh": {_rows(W_hh)},\n"b_h": {array_text(b_h)}}}'
+    )
 
 
 def _rows(array: Floats) -> str:

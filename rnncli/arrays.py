@@ -1,0 +1,52 @@
+"""Kinds of arrays, and what becomes of others."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Integers: TypeAlias = NDArray[np.intp]
+Truths: TypeAlias = NDArray[np.bool_]
+
+
+def as_floats(name: str, values: ArrayLike) -> Floats:
+    """Take finite numbers in the float type that they have, C-contiguous.
+
+    Integers become float64, halves float32.
+
+    Raises
+    ------
+    ValueError
+        They are no numbers, or not all finite.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name}: expected numbers, got an array of {array.dtype}")
+    if array.dtype.itemsize < 4:
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: holds a value that is not finite")
+    return np.ascontiguousarray(array)
+
+
+def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
+    """Convert to a float type.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite there: a NaN, an infinity, or too large. The
+        message gives its place as an index.
+    """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
+    with np.errstate(over="ignore"):
+        converted: Floats = values.astype(dtype, copy=False)
+    finite = np.isfinite(converted)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"{name}: not finite in {dtype}: {values[place]} at {list(place)}")
+    return converted

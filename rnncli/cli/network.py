@@ -1,0 +1,139 @@
+"""From the values of options to a network: drawn from a seed, or read from a file."""
+
+import os
+import sys
+from contextlib import suppress
+from math import inf
+from typing import Any, NamedTuple
+
+import click
+
+from rnncli.activations import TANH
+from rnncli.architecture import Architecture, weight_count
+from rnncli.cli.options import NetworkOptions
+from rnncli.initializers import draw_network
+from rnncli.network import Network
+
+_GIB = 2**30
+_SEED, _INIT = 1, "tensorflow"
+
+
+class Sourced(NamedTuple):
+    """A network, and where its weights are from: what a JSON document says of it."""
+
+    network: Network
+    source: dict[str, Any]
+
+
+def build_network(
+    options: NetworkOptions, input_size: int | None, bytes_a_weight: int = 4
+) -> Sourced:
+    """Draw the network, or read it.
+
+    Parameters
+    ----------
+    options : NetworkOptions
+    input_size : int, optional
+        Number of input features of a network that is drawn, 1 by default.
+    bytes_a_weight : int
+        In the precision of the run.
+
+    Raises
+    ------
+    ValueError
+        The weights would take more than half of the physical memory, or the
+        file has no network that the options agree with.
+    """
+    if options.weights is not None:
+        return _loaded(options)
+    architecture = Architecture(
+        1 if input_size is None else input_size,
+        options.hidden or (),
+        options.direction or "forward",
+        options.merge or "concat",
+        options.activation or TANH,
+        inf if options.clip is None else options.clip,
+    )
+    _check_memory(architecture, bytes_a_weight)
+    seed = _SEED if options.seed is None else options.seed
+    init = options.init or _INIT
+    return Sourced(draw_network(architecture, seed, init), {"init": init, "seed": seed})
+
+
+def check_network(options: NetworkOptions) -> None:
+    """Check what needs neither a file nor the input.
+
+    Raises
+    ------
+    click.UsageError
+        Options contradict each other, or do not say which network.
+    """
+    drawn = {"--hidden": options.hidden, "--seed": options.seed, "--init": options.init}
+    if options.weights is None:
+        if options.hidden is None:
+            raise click.UsageError("no network: give --hidden H or --weights FILE")
+        if options.layer is not None:
+            raise click.UsageError("--layer is for --weights")
+        if options.merge is not None and options.direction != "bidirectional":
+            raise click.UsageError("--merge is for --direction bidirectional")
+        return
+    for name, value in drawn.items():
+        if value is not None:
+            raise click.UsageError(f"{name} and --weights {options.weights}: give one")
+
+
+def _loaded(options: NetworkOptions) -> Sourced:
+    from rnncli.formats import Given, load_network
+
+    assert options.weights is not None
+    given = Given(options.activation, options.direction, options.merge, options.clip)
+    loaded = load_network(options.weights, options.layer, given)
+    network = loaded.network
+    if options.merge is not None and all(len(layer.cells) == 1 for layer in network.layers):
+        raise click.UsageError(f"--merge: {options.weights} has no bidirectional layer")
+    for sentence in loaded.assumed:
+        _note(sentence)
+    layer = {} if options.layer is None else {"layer": options.layer}
+    return Sourced(network, {"weights": options.weights, **layer, "sha256": loaded.sha256})
+
+
+def check_input_size(network: Network, input_size: int, way_out: str = "") -> None:
+    """Refuse an input of another width than the network's.
+
+    Raises
+    ------
+    ValueError
+        It has more or fewer features than `W_xh` has rows.
+    """
+    if input_size != network.input_size:
+        shape = network.cells[0].weights.W_xh.shape
+        raise ValueError(
+            f"expected I = {network.input_size}, as W_xh has shape {shape}, "
+            f"got I = {input_size}{way_out}"
+        )
+
+
+def _note(sentence: str) -> None:
+    """Say on standard error, if it is open, what was taken for granted."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            click.echo(f"Note: {sentence}", err=True)
+
+
+def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
+    needed = weight_count(architecture.sizes()) * bytes_a_weight
+    memory = _physical_memory()
+    if memory is not None and needed > memory / 2:
+        raise ValueError(
+            f"--hidden {','.join(map(str, architecture.hidden_sizes))}: the weights would take "
+            f"{needed / _GIB:,.1f} GiB, over half of this machine's {memory / _GIB:,.1f} GiB of "
+            "memory; take fewer hidden units"
+        )
+
+
+def _physical_memory() -> int | None:
+    """Bytes of memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,212 @@
+"""Stacks, directions and lengths, against the reference and against simpler runs."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import NetworkCase, network_cases
+
+import rnncli
+from rnncli import reference
+from rnncli.arrays import Floats
+from rnncli.compare import difference, step_errors
+from rnncli.forward import advance, prepare, run
+from rnncli.network import Network, Part
+from rnncli.packing import Packing
+from rnncli.stream import Carried, NotFiniteError, Rows, stream
+
+
+def one(network: Network, x: Floats, h0: Floats) -> tuple[list[Floats], Floats]:
+    """States of each cell for one sequence, and the final state."""
+    prepared = prepare(network, unroll="stepwise")
+    states, h_n = advance(prepared, x, Packing(np.array([len(x)])), h0[None])
+    return states, h_n[0]
+
+
+def input_of(part: Part, x: Floats, layers: tuple[Floats, ...]) -> Floats:
+    return x if part.layer == 1 else layers[part.layer - 2]
+
+
+@given(case=network_cases())
+def test_every_step_of_every_cell_is_right(case: NetworkCase) -> None:
+    x, h0 = case.x[0], case.h0[0]
+    states, h_n = one(case.network, x, h0)
+    layers = run(case.network, x, h0, unroll="stepwise", all_layers=True).layers
+    for part, h in zip(case.network.parts(), states, strict=True):
+        turn = -1 if part.direction == "backward" else 1
+        below = input_of(part, x, layers)
+        start = h0[part.state]
+        errors = step_errors(part.cell, below[::turn], start, h[::turn])
+        assert errors.max(initial=0) < 0.5
+        np.testing.assert_array_equal(h_n[part.state], h[::turn][-1] if len(x) else start)
+
+
+@given(case=network_cases())
+def test_layers_are_the_references(case: NetworkCase) -> None:
+    network = Network(*(damped(layer) for layer in case.network.layers))
+    x, h0 = case.x[0], case.h0[0]
+    layers = run(network, x, h0, precision="float64", all_layers=True).layers
+    for h, expected in zip(layers, reference.run(network, x, h0), strict=True):
+        # Twelve steps of up to three layers whose weights shrink what differs.
+        assert difference(h, expected) < 1e-12
+
+
+def damped(layer: rnncli.Layer) -> rnncli.Layer:
+    """Leave no jump that a rounding could decide, and no growth."""
+    cells = [
+        cell._replace(
+            activation=rnncli.activation("tanh") if cell.activation.jumps else cell.activation,
+            weights=cell.weights._replace(W_hh=cell.weights.W_hh / 8),
+        )
+        for cell in layer.cells
+    ]
+    return rnncli.Layer(*cells, direction=layer.direction, merge=layer.merge)
+
+
+@given(case=network_cases())
+def test_a_batch_of_lengths_is_its_sequences_alone(case: NetworkCase) -> None:
+    options: dict[str, Any] = {"unroll": "stepwise", "all_layers": True}
+    batch = run(case.network, case.x, case.h0, lengths=case.lengths, **options)
+    for n, length in enumerate(case.lengths):
+        alone = run(case.network, case.x[n, :length], case.h0[n], **options)
+        assert alone.h_n.tobytes() == batch.h_n[n].tobytes()
+        for h, expected in zip(batch.layers, alone.layers, strict=True):
+            assert h[n, :length].tobytes() == expected.tobytes()
+            assert not h[n, length:].any()
+    np.testing.assert_array_equal(batch.h, batch.layers[-1])
+
+
+@given(case=network_cases())
+def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> None:
+    x = case.x.copy()
+    for n, length in enumerate(case.lengths):
+        x[n, length:] = np.nan
+    given_nan = run(case.network, x, case.h0, lengths=case.lengths)
+    given_numbers = run(case.network, case.x, case.h0, lengths=case.lengths)
+    assert given_nan.h.tobytes() == given_numbers.h.tobytes()
+    assert given_nan.h_n.tobytes() == given_numbers.h_n.tobytes()
+
+
+@given(case=network_cases())
+def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
+    cell, x = case.network.cells[0], case.x[0]
+    h0 = case.h0[0, : len(cell.weights.b_h)]
+    backward = run(Network(rnncli.Layer(cell, direction="backward")), x, h0)
+    forward = run(Network(rnncli.Layer(cell)), x[::-1], h0)
+    assert backward.h.tobytes() == np.ascontiguousarray(forward.h[::-1]).tobytes()
+    assert backward.h_n.tobytes() == forward.h_n.tobytes()
+
+
+@given(case=network_cases(), data=st.data())
+def test_a_stream_is_each_sequence_alone(case: NetworkCase, data: st.DataObject) -> None:
+    """Interleaved, cut into blocks, with rows at which the state is held."""
+    network, x = case.network, case.x.reshape(-1, case.x.shape[2])
+    n = len(x)
+    key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
+    held = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
+    carried = Carried(case.h0[0], 0)
+    parts = map(Rows, *(np.split(array, cuts) for array in (x, key, held)))
+    blocks = list(stream(prepare(network, unroll="stepwise"), parts, carried, all_layers=True))
+    h = np.concatenate([np.empty((0, sum(widths(network))), "f"), *(b.h for b in blocks)])
+    for number in range(len(carried.t)):
+        rows = key == number
+        active = rows & ~held
+        states, h_n = one(network, x[active], case.h0[0])
+        filled = [
+            fill(of_cell, held[rows], case.h0[0, part.state], part.direction)
+            for part, of_cell in zip(network.parts(), states, strict=True)
+        ]
+        assert h[rows].tobytes() == layers_of(network, filled).tobytes()
+        assert carried.h[number].tobytes() == h_n.tobytes()
+
+
+def widths(network: Network) -> list[int]:
+    return [layer.output_size for layer in network.layers]
+
+
+def fill(h: Floats, held: np.ndarray, start: Floats, direction: str) -> Floats:
+    """Put the state of the row before, in the cell's direction, where a row is held."""
+    turn = -1 if direction == "backward" else 1
+    rows, state = [], start
+    active = iter(h[::turn])
+    for is_held in held[::turn]:
+        state = state if is_held else next(active)
+        rows.append(state)
+    return np.array(rows, "f").reshape(-1, len(start))[::turn]
+
+
+def layers_of(network: Network, states: list[Floats]) -> Floats:
+    each = iter(states)
+    outputs = []
+    for layer in network.layers:
+        first = next(each)
+        for _ in layer.cells[1:]:
+            second = next(each)
+            first = {
+                "concat": np.hstack([first, second]),
+                "sum": first + second,
+                "ave": (first + second) / 2,
+                "mul": first * second,
+            }[layer.merge]
+        outputs.append(first)
+    return np.hstack(outputs)
+
+
+def growing(direction: str) -> Network:
+    weights = rnncli.Weights(np.full((1, 1), 3e38), np.ones((1, 1)), np.zeros(1))
+    lower = rnncli.Cell(weights, rnncli.activation("linear"))
+    both = (lower, lower) if direction == "bidirectional" else (lower,)
+    top = rnncli.Weights(np.ones((len(both), 1)), np.ones((1, 1)), np.zeros(1))
+    return Network(rnncli.Layer(*both, direction=direction), top)
+
+
+@pytest.mark.parametrize(
+    ("direction", "rows", "message"),
+    [
+        ("forward", 2, "layer 1: step 3, unit 0: overflow (inf)"),
+        ("backward", 0, "layer 1: step 2, unit 0: overflow (inf)"),
+        ("bidirectional", 0, "layer 1 backward: step 2, unit 0: overflow (inf)"),
+    ],
+)
+def test_a_lower_layer_that_overflows_is_named(direction: str, rows: int, message: str) -> None:
+    x = np.array([[0], [1], [1]], np.float32)
+    network = growing(direction)
+    blocks = stream(prepare(network), [Rows(x)], Carried(np.zeros(network.state_size, "f")))
+    if rows:
+        assert len(next(blocks).h) == rows
+    with pytest.raises(NotFiniteError, match=f"^{re.escape(message)}$"):
+        next(blocks)
+
+
+def test_two_states_that_overflow_where_they_are_merged() -> None:
+    weights = rnncli.Weights(np.full((1, 1), 3e38), np.zeros((1, 1)), np.zeros(1))
+    cell = rnncli.Cell(weights, rnncli.activation("linear"))
+    network = Network(rnncli.Layer(cell, cell, direction="bidirectional", merge="sum"))
+    rows = Rows(np.array([[0], [1]], np.float32))
+    blocks = stream(prepare(network), [rows], Carried(np.zeros(2, np.float32)))
+    assert len(next(blocks).h) == 1
+    with pytest.raises(NotFiniteError, match=r"^step 2, unit 0: overflow \(inf\)$"):
+        next(blocks)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([1], r"lengths: expected 2 integers, got shape \(1,\)"),
+        ([1.0, 2.0], r"lengths: expected 2 integers, got shape \(2,\), float64"),
+        ([1, 4], "lengths: expected 0 to 3, got 1 to 4"),
+        ([-1, 3], "lengths: expected 0 to 3, got -1 to 3"),
+    ],
+)
+def test_bad_lengths(lengths: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(rnncli.seeded(), np.ones((2, 3, 1)), lengths=lengths)
+
+
+def test_no_sequences() -> None:
+    states = run(rnncli.seeded(), np.ones((0, 3, 1)))
+    assert (states.h.shape, states.h_n.shape) == ((0, 3, 4), (0, 4))
