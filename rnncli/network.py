@@ -228,7 +228,7 @@ def _checked(cell: Cell | Weights) -> Cell:
                 f"{name}: expected shape {expected[name]}, as W_xh is {weights.W_xh.shape}, "
                 f"got {array.shape}"
             )
-    return cell._replace(weights=weights)
+    return cell._replace(weights=weights, clip=float(cell.clip))
 
 
 def _counted(cells: int) -> str:

@@ -1,0 +1,296 @@
+"""The same networks in Keras, PyTorch and ONNX Runtime: states at every step, and final ones.
+
+All of them forget, so that whole runs can be compared: two right programs
+in float32 end within 1e-6 of each other, in float64 within 1e-14.
+"""
+
+import random
+import subprocess
+import sys
+from importlib import metadata
+from math import inf
+
+import numpy as np
+import pytest
+
+import rnncli
+from peers.networks import BY_PEER, SIZES, WAYS, Batch, batch, furthest, network, stack
+from rnncli import peers
+from rnncli.network import Network
+from rnncli.peers import PEERS, PeerStates, Unsupported
+
+TOLERANCES = {"float32": 1e-6, "float64": 1e-14}
+
+
+def check(name: str, network: Network, precision: str = "float32") -> None:
+    """Compare a peer with `rnncli.run`, all layers, for equal and for unequal lengths."""
+    peer = peers.build(name, network, precision=precision, all_layers=True)
+    given = batch(network)
+    for lengths in (None, given.lengths):
+        x = given.x if lengths is not None else given.x[:1]
+        h0 = given.h0[: len(x)]
+        ours = rnncli.run(network, x, h0, lengths=lengths, precision=precision, all_layers=True)
+        theirs = peer(x, h0, lengths)
+        apart = furthest(flat(theirs), [ours.h, ours.h_n, *ours.layers])
+        assert apart <= TOLERANCES[precision]
+
+
+def flat(states: PeerStates) -> list[np.ndarray]:
+    return [states.h, states.h_n, *states.layers]
+
+
+def cases(name: str) -> list[tuple[str, str, str]]:
+    """What a peer knows: itself, direction and merge."""
+    return [(name, *way) for way in WAYS if name != "torch" or way[1] == "concat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "merge"), [case for name in PEERS for case in cases(name)]
+)
+@pytest.mark.parametrize("sizes", SIZES)
+def test_layers_directions_and_merges(
+    name: str, direction: str, merge: str, sizes: tuple[int, ...]
+) -> None:
+    check(name, network(sizes, direction, merge))
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"), [(name, each) for name in PEERS for each in BY_PEER[name]]
+)
+def test_activations(name: str, activation: str) -> None:
+    check(name, network((5, 4), "bidirectional", activations=[activation]))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("keras", [("backward", "", 4), ("bidirectional", "sum", 3), ("forward", "", 5)]),
+        ("torch", [("backward", "", 4), ("bidirectional", "concat", 3), ("forward", "", 5)]),
+        ("onnxruntime", [("backward", "", 4), ("bidirectional", "mul", 3), ("forward", "", 5)]),
+    ],
+)
+def test_layers_that_differ(name: str, layers: list[tuple[str, str, int]]) -> None:
+    named = [(direction, merge or "concat", size) for direction, merge, size in layers]
+    check(name, stack(*named))
+
+
+@pytest.mark.parametrize("name", ["keras", "onnxruntime"])
+def test_each_direction_has_its_own_activation(name: str) -> None:
+    check(
+        name, network((4, 4), "bidirectional", activations=["tanh", "leaky_relu:0.25", "elu:0.5"])
+    )
+
+
+# ONNX Runtime hands out alphas and betas to those that take one: every pair of
+# none, alpha alone, and both has its own lists.
+@pytest.mark.parametrize("first", ["tanh", "elu:0.5", "affine:0.8,0.1"])
+@pytest.mark.parametrize("second", ["relu", "leaky_relu:0.25", "hard_sigmoid:0.3,0.4", "linear"])
+@pytest.mark.parametrize("clip", [inf, 0.4])
+def test_onnx_parameters(first: str, second: str, clip: float) -> None:
+    activations, clips = [first, second], [clip]
+    check("onnxruntime", network((4, 3), "bidirectional", "sum", activations, clips))
+
+
+@pytest.mark.parametrize("activation", BY_PEER["onnxruntime"])
+def test_onnx_clip(activation: str) -> None:
+    clipped = network((4,), "backward", activations=[activation], clips=[0.4])
+    check("onnxruntime", clipped)
+    given = batch(clipped)
+    free = network((4,), "backward", activations=[activation])
+    assert furthest([run(clipped, given).h], [run(free, given).h]) > 1e-2  # it does something
+
+
+def run(network: Network, given: Batch) -> rnncli.States:
+    return rnncli.run(network, given.x, given.h0, lengths=given.lengths)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("torch", each) for each in BY_PEER["torch"]] + [("keras", each) for each in BY_PEER["keras"]],
+)
+def test_float64(name: str, activation: str) -> None:
+    check(name, network((4, 4), "bidirectional", activations=[activation]), "float64")
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("sizes", [(4, 4), (5, 3)])
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_the_top_layer_alone(name: str, sizes: tuple[int, ...], direction: str) -> None:
+    """In PyTorch another module: one of two layers."""
+    net = network(sizes, direction)
+    given = batch(net)
+    top = peers.build(name, net)(*given)
+    assert top.layers == ()
+    assert furthest(flat(top), list(run(net, given)[:2])) <= 1e-6
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_one_build_runs_any_batch(name: str) -> None:
+    net = network((3,), "bidirectional")
+    peer = peers.build(name, net)
+    for T, N in ((5, 1), (50, 4), (1, 2)):
+        given = batch(net, max(T, 8))
+        x, h0 = given.x[:N, :T], given.h0[:N]
+        ours = rnncli.run(net, x, h0)
+        for dtype in (np.float32, np.float64):  # what comes is converted
+            theirs = peer(x.astype(dtype), h0.astype(dtype))
+            assert furthest(flat(theirs), [ours.h, ours.h_n]) <= 1e-6
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_arrays_that_are_read_only_or_turned_around(name: str) -> None:
+    """The weights too, as those of a mapped file are."""
+    net = network((4, 3), "bidirectional")
+    for array in (array for cell in net.cells for array in cell.weights):
+        array.flags.writeable = False
+    x, h0, lengths = batch(net)
+    x, h0 = x[:, ::-1], np.broadcast_to(h0[:1], h0.shape)
+    x.flags.writeable = lengths.flags.writeable = False
+    given = Batch(x, h0, lengths)
+    assert furthest(flat(peers.build(name, net)(*given)), list(run(net, given)[:2])) <= 1e-6
+
+
+HAS = {
+    "keras": "tanh, relu, sigmoid, linear, leaky_relu, thresholded_relu, hard_sigmoid, elu, "
+    "softsign and softplus",
+    "torch": "tanh and relu",
+}
+UNSUPPORTED = [
+    (
+        "torch",
+        {"activations": ["softsign"]},
+        f"PyTorch's nn.RNN has no activation softsign; it has {HAS['torch']}",
+    ),
+    (
+        "keras",
+        {"activations": ["affine:2,0"]},
+        f"Keras has no activation affine:2.0,0.0; it has {HAS['keras']}",
+    ),
+    (
+        "keras",
+        {"activations": ["hard_sigmoid"]},
+        "Keras's hard_sigmoid is x/6 + 0.5, the network's is hard_sigmoid:0.2,0.5",
+    ),
+    (
+        "keras",
+        {"clips": [0.5]},
+        "Keras's SimpleRNN has no clip, and the network has clip 0.5",
+    ),
+    (
+        "torch",
+        {"clips": [0.5]},
+        "PyTorch's nn.RNN has no clip, and the network has clip 0.5",
+    ),
+    (
+        "torch",
+        {"direction": "bidirectional", "merge": "ave"},
+        "PyTorch's nn.RNN has no merge ave; it has concat",
+    ),
+    (
+        "torch",
+        {"direction": "bidirectional", "activations": ["tanh", "relu"]},
+        "PyTorch's nn.RNN has one activation for both directions of a layer, "
+        "and the network has tanh and relu",
+    ),
+    (
+        "onnxruntime",
+        {"direction": "bidirectional", "clips": [0.5, 0.25]},
+        "ONNX Runtime's RNN has one clip for both directions of a layer, "
+        "and the network has 0.5 and 0.25",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), UNSUPPORTED)
+def test_what_a_peer_cannot_express(name: str, options: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        peers.build(name, network(**options))  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "message"),
+    [
+        ("keras", "tf32", "Keras has no precision tf32; it has float32 and float64"),
+        ("torch", "bfloat16", "PyTorch's nn.RNN has no precision bfloat16; it has float32 and"),
+        ("onnxruntime", "float64", "ONNX Runtime's RNN has no precision float64; it has float32"),
+    ],
+)
+def test_precisions_that_a_peer_has_not(name: str, precision: str, message: str) -> None:
+    with pytest.raises(Unsupported, match=message):
+        peers.build(name, network(), precision=precision)
+
+
+def test_keras_keeps_a_slope_in_float32() -> None:
+    with pytest.raises(Unsupported, match="rounds the slope of leaky_relu:0"):
+        peers.build("keras", network(activations=["leaky_relu"]), precision="float64")
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_sequences_without_steps(name: str) -> None:
+    net = network()
+    peer, given = peers.build(name, net), batch(net)
+    with pytest.raises(Unsupported, match=r"runs no sequence without steps$"):
+        peer(given.x[:, :0], given.h0)
+    with pytest.raises(Unsupported, match=r"runs no sequence without steps$"):
+        peer(given.x, given.h0, np.array([3, 0, 1, 2]))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_versions(name: str) -> None:
+    assert peers.version(name) == metadata.version(name)
+    assert peers.requirement(name) == "pip install 'rnncli[peers]'"
+
+
+@pytest.mark.parametrize("function", [peers.version, peers.requirement])
+def test_unknown_peers(function: object) -> None:
+    with pytest.raises(
+        ValueError, match="peer: expected one of keras, torch, onnxruntime, got 'c'"
+    ):
+        function("c")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("name", "module"), [("keras", "keras"), ("torch", "torch")])
+def test_a_library_that_is_not_there(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        ValueError, match=rf"^peer {name}: .*{module}.*: pip install 'rnncli\[peers"
+    ):
+        peers.build(name, network())
+    monkeypatch.setitem(peers.DISTRIBUTIONS, name, ("no-such-distribution",))
+    assert peers.version(name) is None
+
+
+def test_generators_and_settings_stay_as_they_are() -> None:
+    import keras
+    import torch
+
+    torch.manual_seed(1)
+    keras.utils.set_random_seed(1)
+    before = [torch.get_rng_state().tolist(), random.getstate(), keras.config.floatx()]
+    for name in ("keras", "torch"):
+        peers.build(name, network((4, 4), "bidirectional"), precision="float64")
+    assert [torch.get_rng_state().tolist(), random.getstate(), keras.config.floatx()] == before
+
+
+ALONE = """
+import sys
+import numpy as np
+from rnncli import peers
+from rnncli.network import Network, Weights
+libraries = {"keras", "tensorflow", "torch", "onnxruntime", "onnx"}
+assert not libraries & set(sys.modules)
+weights = Weights(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), np.zeros(1))
+states = peers.build(sys.argv[1], Network(weights))(np.ones((1, 2, 1)), np.zeros((1, 1)))
+print(states.h[0, 0, 0])
+"""
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_library_is_loaded_late_and_says_nothing(name: str) -> None:
+    command = [sys.executable, "-c", ALONE, name]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert float(done.stdout) == pytest.approx(np.tanh(1), abs=1e-6)
