@@ -37,5 +37,6 @@ def notebook() -> dict[str, Any]:
 
 
 def load(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text())
+    folder = ROOT / "rnncli" / "recorded" if name == "notebook" else ROOT / "tests" / "data"
+    data: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return data

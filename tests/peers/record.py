@@ -1,0 +1,271 @@
+"""Record what the peers compute: ``python tests/peers/record.py`` writes ``rnncli/recorded``.
+
+Weights are a peer's own draws from a seed, or chosen and of two decimals,
+as inputs and initial states are. States are the shortest text of each
+float32. The same case has the same numbers for every peer.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import product
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rnncli.recorded
+from rnncli import peers
+from rnncli.activations import ACTIVATIONS, parse
+from rnncli.architecture import Architecture
+from rnncli.merges import MERGES
+from rnncli.network import DIRECTIONS, WEIGHT_NAMES, Cell, Layer, Network, Weights
+
+Array = NDArray[np.floating]
+
+LIBRARIES = {"keras": "Keras", "torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+# Parameters, where an activation has some; the hard_sigmoid of Keras has its own.
+PARAMETERS = {
+    "affine": "0.8,0.1",
+    "leaky_relu": "0.25",
+    "thresholded_relu": "0.5",
+    "scaled_tanh": "1.25,0.75",
+    "hard_sigmoid": "0.2,0.5",
+    "elu": "0.5",
+}
+OF_KERAS = {"hard_sigmoid": f"{1 / 6!r},0.5"}
+COUNTED = {1: "a", 2: "two", 3: "three"}
+
+# The numbers of a case come from its name. Where the first ones hide a fault
+# that tests/test_recorded.py tries (an initial state of which relu lets nothing
+# through, say), later ones are taken.
+NUMBERS = {
+    "a forward layer, relu": 1,
+    "a bidirectional layer, sum, relu": 1,
+    "a bidirectional layer, mul, relu": 1,
+    "a backward layer, thresholded_relu:0.5": 1,
+    "a bidirectional layer, sum, thresholded_relu:0.5": 1,
+    "a bidirectional layer, mul, thresholded_relu:0.5": 6,
+    "a bidirectional layer, sum, clip 1": 1,
+    "a bidirectional layer, ave, clip 1": 1,
+}
+
+
+class LayerPlan(NamedTuple):
+    """A layer before it has weights."""
+
+    direction: str
+    merge: str = "concat"
+    activations: tuple[str, ...] = ("tanh", "tanh")  # of its directions
+    size: int = 2
+
+
+class Plan(NamedTuple):
+    """What a peer is to run."""
+
+    name: str
+    layers: tuple[LayerPlan, ...]
+    steps: int
+    features: int = 1
+    lengths: tuple[int, ...] = (0,)  # 0: all steps
+    started: bool = True
+    clip: float = inf
+    seed: int | None = None
+
+
+class Given(NamedTuple):
+    """What a peer runs, as for `peers.build`."""
+
+    network: Network
+    x: Array
+    h0: Array
+    lengths: NDArray[np.intp] | None
+
+
+def plans(peer: str) -> Iterator[Plan]:
+    """Give what is recorded of a peer."""
+    known = MERGES if peer != "torch" else ("concat",)
+    ways = [("forward", "concat"), ("backward", "concat")]
+    ways += [("bidirectional", merge) for merge in known]
+    for seed, (way, depth) in enumerate(product(ways, COUNTED), start=1):
+        yield _stack(LayerPlan(*way), depth, seed if peer in DRAWS else None)
+    for activation, way in product(activations(peer), ways):
+        layer = LayerPlan(*way, (activation, activation))
+        yield Plan(f"{_named(layer)}, {activation}", (layer,), 6)
+    for layer in map(LayerPlan, *zip(*ways, strict=True)) if peer == "onnxruntime" else ():
+        yield Plan(f"{_named(layer)}, clip 1", (layer,), 6, clip=1.0)
+    merge, inner = ("concat", "relu") if peer == "torch" else ("mul", "softsign")
+    middle = LayerPlan("bidirectional", merge, (inner, inner))
+    name = f"a backward, a bidirectional and a forward layer, {merge}, {inner} in the middle"
+    layers = (LayerPlan("backward", size=3), middle, LayerPlan("forward", size=3))
+    yield Plan(f"{name}, lengths 2, 4", layers, 4, features=2, lengths=(2, 4))
+    if peer != "torch":
+        layer = LayerPlan("bidirectional", activations=("elu:0.5", "sigmoid"))
+        yield Plan(f"{_named(layer)}, elu:0.5 forward, sigmoid backward", (layer,), 6)
+
+
+def activations(peer: str) -> list[str]:
+    """Name the activations of a peer beside tanh, with parameters."""
+    members = {"keras": peers.keras, "torch": peers.torch, "onnxruntime": peers.onnxruntime}
+    given = PARAMETERS | (OF_KERAS if peer == "keras" else {})
+    known = [name for name in ACTIVATIONS if name in members[peer].ACTIVATIONS and name != "tanh"]
+    return [f"{name}:{given[name]}" if name in given else name for name in known]
+
+
+def _stack(layer: LayerPlan, depth: int, seed: int | None) -> Plan:
+    """Stack layers that are alike: one plain, two from an initial state, three of other lengths."""
+    plain = Plan(_named(layer, depth), (layer,) * depth, 5, 2, started=False, seed=seed)
+    if depth == 1:
+        return plain
+    if depth == 2:
+        name = f"{plain.name}, from an initial state"
+        return plain._replace(name=name, steps=3, lengths=(0, 0), started=True)
+    return plain._replace(name=f"{plain.name}, lengths 5, 1, 3", lengths=(5, 1, 3))
+
+
+def _named(layer: LayerPlan, depth: int = 1) -> str:
+    merge = f", {layer.merge}" if layer.direction == "bidirectional" else ""
+    return f"{COUNTED[depth]} {layer.direction} layer{'s' if depth > 1 else ''}{merge}"
+
+
+def keras_draws(architecture: Architecture, seed: int) -> list[Weights]:
+    """Let Keras draw weights."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((None, architecture.input_size))]
+    for size in architecture.hidden_sizes:
+        backward = architecture.direction == "backward"
+        layer = keras.layers.SimpleRNN(size, return_sequences=True, go_backwards=backward)
+        if architecture.direction == "bidirectional":
+            layer = keras.layers.Bidirectional(layer, merge_mode=architecture.merge)
+        layers.append(layer)
+    arrays = iter(keras.Sequential(layers).get_weights())
+    return [Weights(*three) for three in zip(arrays, arrays, arrays, strict=True)]
+
+
+def torch_draws(architecture: Architecture, seed: int) -> list[Weights]:
+    """Let PyTorch draw weights."""
+    import torch
+
+    torch.manual_seed(seed)
+    module = torch.nn.RNN(
+        architecture.input_size,
+        architecture.hidden_sizes[0],
+        len(architecture.hidden_sizes),
+        bidirectional=architecture.direction == "bidirectional",
+    )
+    arrays = (parameter.detach().numpy() for parameter in module.parameters())
+    four = zip(arrays, arrays, arrays, arrays, strict=True)
+    return [Weights(W_ih.T, W_hh.T, b_ih + b_hh) for W_ih, W_hh, b_ih, b_hh in four]
+
+
+# ONNX Runtime draws nothing.
+DRAWS = {"keras": keras_draws, "torch": torch_draws}
+
+
+def _drawn(peer: str, plan: Plan, seed: int) -> Network:
+    """Let the peer draw the weights of layers that are alike."""
+    direction, merge, _, size = plan.layers[0]
+    architecture = Architecture(plan.features, (size,) * len(plan.layers), direction, merge)
+    return architecture.build(DRAWS[peer](architecture, seed))
+
+
+def _chosen(plan: Plan, random: np.random.RandomState) -> Network:
+    """Choose weights."""
+    made: list[Layer] = []
+    for direction, merge, names, H in plan.layers:
+        I = made[-1].output_size if made else plan.features
+        cells = []
+        for _, name in zip(DIRECTIONS[direction], names, strict=False):
+            W_xh, b_h = _values(random, (I, H), 0.5, 1), _values(random, (H,), 0.1, 0.3)
+            cells.append(Cell(Weights(W_xh, _forgetful(random, H), b_h), parse(name), plan.clip))
+        made.append(Layer(*cells, direction=direction, merge=merge))
+    return Network(*made)
+
+
+def _forgetful(random: np.random.RandomState, H: int) -> Array:
+    """Choose recurrent weights that shrink what differs between two states, and so rounding."""
+    while np.linalg.norm(W_hh := _values(random, (H, H), 0.1, 0.9), 2) > 0.9:
+        pass
+    return W_hh
+
+
+def _values(
+    random: np.random.RandomState, shape: tuple[int, ...], smallest: float, largest: float
+) -> Array:
+    """Choose numbers of two decimals and of these sizes, with any sign."""
+    sizes = random.uniform(smallest, largest, shape).round(2)
+    values: Array = (sizes * random.choice([-1, 1], shape)).astype(np.float32)
+    return values
+
+
+def given(peer: str, plan: Plan) -> Given:
+    """Make a network and its input."""
+    random = np.random.RandomState(crc32(plan.name.encode()) + NUMBERS.get(plan.name, 0))
+    network = _chosen(plan, random) if plan.seed is None else _drawn(peer, plan, plan.seed)
+    N = len(plan.lengths)
+    x = _values(random, (N, plan.steps, plan.features), 0.1, 2)
+    h0 = _values(random, (N, network.state_size), 0.3, 1) * np.float32(plan.started)
+    return Given(network, x, h0, np.array(plan.lengths) if any(plan.lengths) else None)
+
+
+def record(peer: str) -> dict[str, Any]:
+    """Run all that is recorded of a peer."""
+    version = str(peers.version(peer)).partition("+")[0]
+    cases = [_recorded(peer, plan) for plan in plans(peer)]
+    return {"library": LIBRARIES[peer], "version": version, "cases": cases}
+
+
+def _recorded(peer: str, plan: Plan) -> dict[str, Any]:
+    network, x, h0, lengths = given(peer, plan)
+    states = peers.build(peer, network)(x, h0, lengths)
+    case = {"name": plan.name, "layers": list(map(_layer, network.layers))}
+    arrays = {"x": x, "h0": h0, "h": states.h, "h_n": states.h_n}
+    case |= {name: numbers(array) for name, array in arrays.items()}
+    if lengths is not None:
+        case["lengths"] = lengths.tolist()
+    return case if plan.seed is None else case | {"seed": plan.seed}
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    cells = list(map(_cell, layer.cells))
+    return {"direction": layer.direction, "merge": layer.merge, "cells": cells}
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    arrays = zip(WEIGHT_NAMES, map(numbers, cell.weights), strict=True)
+    clip = {} if cell.clip == inf else {"clip": cell.clip}
+    return {"activation": str(cell.activation), **clip, **dict(arrays)}
+
+
+def numbers(array: Array) -> Any:
+    """Make lists of numbers whose texts are the shortest that read back to the same float32."""
+    if array.ndim:
+        return [numbers(row) for row in array]
+    assert array.dtype == np.float32
+    shortest = float(str(array))
+    assert np.float32(shortest) == array
+    return int(shortest) if shortest.is_integer() else shortest
+
+
+def text(document: dict[str, Any]) -> str:
+    """Write a file: a line for each case."""
+    cases = ",\n".join(json.dumps(case, separators=(",", ":")) for case in document["cases"])
+    head = json.dumps({name: document[name] for name in ("library", "version")})
+    return f'{head[:-1]}, "cases": [\n{cases}\n]}}\n'
+
+
+def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    folder = Path(rnncli.recorded.__file__).parent
+    for peer in rnncli.recorded.PEERS:
+        (folder / f"{peer}.json").write_text(text(record(peer)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
