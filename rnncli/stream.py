@@ -161,7 +161,7 @@ def stream(
         A state overflowed: after a block with the rows before it.
     """
     if prepared.network.needs_whole_sequences:
-        blocks = _joined(blocks)
+        blocks = joined(blocks)
     for rows in blocks:
         states = _advance(prepared, rows, carried)
         outputs = layer_outputs(prepared.network, states, all_layers=all_layers)
@@ -174,8 +174,8 @@ def stream(
             raise _not_finite(prepared, states, block, sound, keys)
 
 
-def _joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Make one block of all."""
+def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    """Make one block of all, if there are any."""
     every = list(blocks)
     if not every:
         return

@@ -14,7 +14,6 @@ from rnncli.forward import prepare, run
 from rnncli.network import Network, Weights
 from rnncli.stream import Carried, NotFiniteError, Rows, stream
 
-
 Options = dict[str, Any]
 
 

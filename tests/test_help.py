@@ -16,8 +16,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
-    for name, child in getattr(command, "commands", {}).items():
-        yield from commands(child, *path, name)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child, name
+            yield from commands(child, *path, name)
 
 
 def examples_of(command: click.Command) -> tuple[tuple[str, str], ...]:
@@ -65,8 +69,8 @@ def parts(line: str) -> list[list[str]]:
 def test_examples_parse(line: str) -> None:
     calls = [part[1:] for part in parts(line) if part[0] == "rnn"]
     assert calls
-    for path, *arguments in calls:
-        rnn.commands[path].make_context(path, arguments)
+    for name, *arguments in calls:
+        dict(COMMANDS)[(name,)].make_context(name, arguments)
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

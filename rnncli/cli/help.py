@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-SECTIONS = ("Input", "Network", "Computation", "Output", "Other")
+SECTIONS = ("Input", "Network", "Computation", "Comparison", "Output", "Other")
 
 
 class Option(click.Option):

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,6 +14,9 @@ from rnncli.architecture import Architecture, weight_count
 from rnncli.cli.options import NetworkOptions
 from rnncli.initializers import draw_network
 from rnncli.network import Network
+
+if TYPE_CHECKING:
+    from rnncli.conventions import Biases
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
@@ -23,6 +27,7 @@ class Sourced(NamedTuple):
 
     network: Network
     source: dict[str, Any]
+    biases: "Sequence[Biases]" = ()
 
 
 def build_network(

@@ -48,6 +48,9 @@ class NetworkOptions(NamedTuple):
     clip: float | None
 
 
+NOTHING_GIVEN = NetworkOptions(*[None] * len(NetworkOptions._fields))
+
+
 class OutputOptions(NamedTuple):
     """Where the result goes, and in which form."""
 
@@ -67,7 +70,9 @@ def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
     return kind(**{field: given[field] for field in fields})
 
 
-def _group(*parameters: Decorator) -> Decorator:
+def group(*parameters: Decorator) -> Decorator:
+    """Make one decorator of several."""
+
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for parameter in reversed(parameters):
             command = parameter(command)
@@ -76,20 +81,21 @@ def _group(*parameters: Decorator) -> Decorator:
     return add
 
 
-def _option(section: str, *names: str, **attributes: Any) -> Decorator:
+def option(section: str, *names: str, **attributes: Any) -> Decorator:
+    """Add an option under a heading of the help."""
     return click.option(*names, cls=Option, section=section, **attributes)
 
 
-input_options = _group(
+input_options = group(
     click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
-    _option(
+    option(
         "Input",
         "--seq",
         metavar="STEPS",
         help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
         "or a JSON array.",
     ),
-    _option(
+    option(
         "Input",
         "--columns",
         type=Columns(),
@@ -97,7 +103,7 @@ input_options = _group(
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas. All by default.",
     ),
-    _option(
+    option(
         "Input",
         "--group-by",
         multiple=True,
@@ -105,14 +111,14 @@ input_options = _group(
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Give it again for several columns.",
     ),
-    _option(
+    option(
         "Input",
         "--delimiter",
         type=Delimiter(),
         help="What separates the cells: one character, or comma, tab, semicolon, space, pipe. "
         "By default comma, tab or semicolon, told from the first line.",
     ),
-    _option(
+    option(
         "Input",
         "--first-row",
         type=click.Choice(FIRST_ROW),
@@ -121,7 +127,7 @@ input_options = _group(
         help="Whether the first row is a header. auto: it is if --columns names a column, or "
         "if a cell to be read in it is a word.",
     ),
-    _option(
+    option(
         "Input",
         "--missing",
         type=click.Choice(MISSING),
@@ -130,29 +136,30 @@ input_options = _group(
         help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
         "where Keras masks. zero: 0 in that cell.",
     ),
-    _option(
-        "Input",
-        "--follow",
-        is_flag=True,
-        help="A line out for every line in, at once. With --format csv or jsonl.",
-    ),
 )
 
-network_options = _group(
-    _option(
+follow_option = option(
+    "Input",
+    "--follow",
+    is_flag=True,
+    help="A line out for every line in, at once. With --format csv or jsonl.",
+)
+
+network_options = group(
+    option(
         "Network",
         "--hidden",
         type=Sizes(),
         help="Number of hidden units; 32,16 for two layers, the bottom one first.",
     ),
-    _option(
+    option(
         "Network",
         "--seed",
         type=Whole(0, SEED_MAX),
         metavar="N",
         help=f"Seed that the weights are drawn from, 0 to {SEED_MAX}.  [default: 1]",
     ),
-    _option(
+    option(
         "Network",
         "--init",
         type=click.Choice(list(INITIALIZERS)),
@@ -161,7 +168,7 @@ network_options = _group(
         "keras.utils.set_random_seed(N). torch: nn.RNN after torch.manual_seed(N).  "
         "[default: tensorflow]",
     ),
-    _option(
+    option(
         "Network",
         "--weights",
         type=click.Path(),
@@ -169,33 +176,33 @@ network_options = _group(
         help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
         ".safetensors with the names of PyTorch or Keras.",
     ),
-    _option(
+    option(
         "Network",
         "--layer",
         metavar="NAME",
         help="Which of several networks in the file: what their tensors' names begin with.",
     ),
-    _option(
+    option(
         "Network",
         "--direction",
         type=click.Choice(list(DIRECTIONS)),
         help="backward starts at the last step; states stand in the order of the input all the "
         "same.  [default: forward]",
     ),
-    _option(
+    option(
         "Network",
         "--merge",
         type=click.Choice(list(MERGES)),
         help="What becomes of the two states of a bidirectional layer.  [default: concat]",
     ),
-    _option(
+    option(
         "Network",
         "--activation",
         type=ActivationText(),
         help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
         "hard_sigmoid:0.2,0.5.  [default: tanh]",
     ),
-    _option(
+    option(
         "Network",
         "--clip",
         type=Positive(),
@@ -203,7 +210,7 @@ network_options = _group(
     ),
 )
 
-inputs_option = _option(
+inputs_option = option(
     "Input",
     "--inputs",
     type=Whole(1),
@@ -211,7 +218,7 @@ inputs_option = _option(
     help="Number of input features; those of --weights, or else 1, by default.",
 )
 
-h0_option = _option(
+h0_option = option(
     "Network",
     "--h0",
     metavar="STATE",
@@ -219,7 +226,7 @@ h0_option = _option(
     "bottom layer first, forward before backward. Zeros by default.",
 )
 
-state_option = _option(
+state_option = option(
     "Network",
     "--state",
     type=click.Path(),
@@ -228,8 +235,8 @@ state_option = _option(
     "Sequences that it does not know start from --h0.",
 )
 
-computation_options = _group(
-    _option(
+computation_options = group(
+    option(
         "Computation",
         "--precision",
         type=click.Choice(list(PRECISIONS)),
@@ -238,7 +245,7 @@ computation_options = _group(
         help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
         "float32, as GPUs and TPUs do.",
     ),
-    _option(
+    option(
         "Computation",
         "--unroll",
         type=click.Choice(["auto", *UNROLLS]),
@@ -250,7 +257,7 @@ computation_options = _group(
     ),
 )
 
-output_option = _option(
+output_option = option(
     "Output",
     "-o",
     "--output",
@@ -260,45 +267,45 @@ output_option = _option(
     "the format if no option does.",
 )
 
-json_option = _option("Output", "--json", is_flag=True, help="Write one JSON document.")
+json_option = option("Output", "--json", is_flag=True, help="Write one JSON document.")
 
-naming_option = _option(
+naming_option = option(
     "Output",
     "--naming",
     type=click.Choice(["torch", "keras"]),
     help="Whose names the tensors of a .safetensors file have.  [default: torch]",
 )
 
-result_options = _group(
+result_options = group(
     output_option,
-    _option(
+    option(
         "Output",
         "--format",
         type=click.Choice(list(WRITERS)),
         help="By default the extension's of -o, else a table.",
     ),
     json_option,
-    _option(
+    option(
         "Output",
         "--passthrough",
         is_flag=True,
         help="Write the input's cells before the states, in place of t and x. With --format csv "
         "or jsonl.",
     ),
-    _option("Output", "--last", is_flag=True, help="Write the final state only."),
-    _option(
+    option("Output", "--last", is_flag=True, help="Write the final state only."),
+    option(
         "Output",
         "--all-steps",
         is_flag=True,
         help="Show every step of a long sequence in the table. Other formats always have all.",
     ),
-    _option(
+    option(
         "Output",
         "--all-layers",
         is_flag=True,
         help="Write the states of every layer, not those of the top one alone.",
     ),
-    _option(
+    option(
         "Output",
         "--digits",
         type=Whole(0, 20),
@@ -306,5 +313,5 @@ result_options = _group(
         help="Round to N digits after the point, 0 to 20. By default numbers have as many "
         "digits as read back to the same float.",
     ),
-    _option("Output", "--no-header", is_flag=True, help="Leave out the first line of CSV."),
+    option("Output", "--no-header", is_flag=True, help="Leave out the first line of CSV."),
 )

@@ -16,6 +16,7 @@ from rnncli.cli.options import (
     NetworkOptions,
     OutputOptions,
     computation_options,
+    follow_option,
     h0_option,
     input_options,
     network_options,
@@ -89,6 +90,7 @@ EXAMPLES = (
 
 @click.command("run", cls=Command, examples=EXAMPLES)
 @input_options
+@follow_option
 @network_options
 @h0_option
 @state_option
@@ -107,7 +109,7 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     dtype = PRECISIONS[precision].dtype
     before = load_state(state) if state else None
     source = open_input(reading, dtype, Keys(before.keys if before else ()))
-    network, origin = build_network(options, len(source.columns), dtype.itemsize)
+    network, origin, _ = build_network(options, len(source.columns), dtype.itemsize)
     check_input_size(network, len(source.columns), "; --columns chooses those to read")
     _check_goes_backward(network, follow=reading.follow, state=state)
     _check_picture(form, source.key_columns)

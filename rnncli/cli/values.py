@@ -46,9 +46,12 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
 
 
 class Positive(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
-    """A finite number over 0."""
+    """A finite number over 0, or from 0 on."""
 
     name = "C"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self.zero = zero
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -57,9 +60,10 @@ class Positive(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
         try:
             number = float(value)
         except ValueError:
-            number = 0.0
-        if not (number > 0 and isfinite(number)):
-            self.fail(f"{value!r} is not a number over 0", param, ctx)
+            number = -1.0
+        if not isfinite(number) or number < 0 or (number == 0 and not self.zero):
+            bound = "from 0 on" if self.zero else "over 0"
+            self.fail(f"{value!r} is not a number {bound}", param, ctx)
         return number
 
 

@@ -53,7 +53,7 @@ def weights(
     extension = _extension(output, json=json, naming=naming)
     options = picked(NetworkOptions, given)
     check_network(options)
-    network, origin = build_network(options, inputs)
+    network, origin, _ = build_network(options, inputs)
     if inputs is not None:
         check_input_size(network, inputs)
     if extension not in ("", ".json"):

@@ -1,4 +1,4 @@
-"""When two results are equal: the error of each step, and the distance of whole runs.
+"""The error of each step: right or wrong, however far whole runs are apart.
 
 Networks that do not forget amplify rounding, so that two right programs
 end far apart. Each single step can still be judged: it is taken from the
@@ -45,55 +45,25 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
         Up to 1 is right; infinite where `h` is not finite.
     """
     before = np.concatenate([h0[None], h[:-1]])[: len(h)]  # (T, H): h_{t-1}
-    sums = reference.sums(cell, x, before, precision)
-    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights)
-    terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
-    eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
-    off = (len(W_xh) + len(W_hh) + 4) * eps * terms
-    sides = [sums - off, sums, sums + off] if cell.activation.jumps else [sums]
-    with np.errstate(invalid="ignore"):
+    return row_errors(cell, x, before, h, precision)
+
+
+def row_errors(cell: Cell, x: Floats, before: Floats, h: Floats, precision: str) -> Floats:
+    """Give the `step_errors` of steps in any order, each with its x_t, h_{t-1} and h_t."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = reference.sums(cell, x, before, precision)
+        off = _rounding(cell, x, before, precision)
+        sides = [sums - off, sums, sums + off] if cell.activation.jumps else [sums]
         distance = np.min([np.abs(h - reference.activate(cell, side)) for side in sides], axis=0)
+        eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
         bound = max(1, cell.activation.slope) * off + 4 * eps * np.maximum(1, np.abs(h))
         share = distance / bound
     return np.where(np.isfinite(share), share, np.inf)
 
 
-def difference(a: Floats, b: Floats) -> float:
-    """Largest distance of two runs, relative to max(1, |b|); infinite if not finite.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ.
-    """
-    if a.shape != b.shape:
-        raise ValueError(f"cannot compare shapes {a.shape} and {b.shape}")
-    with np.errstate(invalid="ignore"):
-        relative = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
-    return float(np.where(np.isfinite(relative), relative, np.inf).max(initial=0.0))
-
-
-def forgets(cell: Cell) -> bool:
-    """Tell whether whole runs can be compared: each step shrinks what differed before it.
-
-    True where the spectral norm of ``W_hh`` is at most 0.9 and the slope of
-    the activation at most 1.
-    """
-    norm = np.linalg.norm(cell.weights.W_hh.astype(np.float64), 2)
-    return bool(norm <= 0.9) and cell.activation.slope <= 1 and not cell.activation.jumps
-
-
-def run_tolerance(hidden_size: int, precision: str) -> float:
-    """Largest `difference` of two right runs of a network that forgets.
-
-    Raises
-    ------
-    ValueError
-        Operands are rounded in this precision: two states a last bit apart
-        may then be rounded apart.
-    """
-    if precision == "float64":
-        return 1e-14
-    if precision == "float32":
-        return 1e-6 if hidden_size < 256 else 2e-6
-    raise ValueError(f"nothing is promised of whole runs in {precision}")
+def _rounding(cell: Cell, x: Floats, before: Floats, precision: str) -> Floats:
+    """How far a sum may be off."""
+    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights)
+    terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
+    eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
+    return np.asarray((len(W_xh) + len(W_hh) + 4) * eps * terms)

@@ -30,7 +30,7 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
         raise ValueError(f"{path}: --passthrough is for CSV text, not for .npy")
     if layout.group_by:
         raise ValueError(f"{path}: --group-by is for CSV text: an array has no column of keys")
-    array = _sequences(path, _mapped(path))  # (N, T, I)
+    array = _sequences(path, map_npy(path))  # (N, T, I)
     N, T, I = array.shape
     columns = choose(path, layout.columns, I, header=None) or list(range(I))
     names = unnamed(len(columns))
@@ -43,7 +43,16 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     )
 
 
-def _mapped(path: str) -> NDArray[np.generic]:
+def map_npy(path: str) -> NDArray[np.generic]:
+    """Map the array in a ``.npy`` file.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or of another kind.
+    OSError
+        It cannot be opened.
+    """
     with open(path, "rb") as file:
         start = file.read(len(np.lib.format.MAGIC_PREFIX))
     if start != np.lib.format.MAGIC_PREFIX:

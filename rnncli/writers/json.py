@@ -94,7 +94,7 @@ class _Items:
         )
 
     def _states(self, h: Floats, widths: Sequence[int]) -> Iterator[str]:
-        """Text of the states of each row: ``"h": [...]``, and ``"layers"`` where all are written."""
+        """Text of each row's states: ``"h": [...]``, and ``"layers"`` where all are written."""
         layers = [
             joined(h[:, start:stop], ", ", self._style.digits)
             for start, stop in pairwise(accumulate(widths, initial=0))

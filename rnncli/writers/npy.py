@@ -8,7 +8,7 @@ from rnncli.arrays import Floats, Integers
 from rnncli.writers.trajectory import Style, Trajectory
 
 
-def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
+def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write the states as they come where their number is known, else all at once.
 
     The array's shape stands before its values.
@@ -18,13 +18,14 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
     ValueError
         Several sequences differ in length.
     """
+    width, dtype = len(trajectory.units(final=style.last)), trajectory.carried.h.dtype
     if trajectory.shape:
-        _write_header(out, (*trajectory.shape, len(trajectory.units())), trajectory.carried.h.dtype)
+        _write_header(out, (*trajectory.shape, width), dtype)
         for block in trajectory.blocks:
             out.buffer.write(block.h.tobytes())
         return
     blocks = list(trajectory.blocks)
-    h = np.concatenate([trajectory.final().h[:0], *(block.h for block in blocks)])
+    h = np.concatenate([np.empty((0, width), dtype), *(block.h for block in blocks)])
     if trajectory.key_columns:
         numbers = [block.key for block in blocks if block.key is not None]
         key = np.concatenate([np.empty(0, np.intp), *numbers])

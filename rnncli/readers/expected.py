@@ -1,0 +1,127 @@
+"""The states that another program computed, to compare with: CSV, ``.npy``, JSON or JSON lines."""
+
+import csv
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from rnncli.arrays import Floats
+from rnncli.readers.columns import choose
+from rnncli.readers.csv import read_csv
+from rnncli.readers.input import Keys, Layout
+from rnncli.readers.npy import map_npy
+from rnncli.readers.text import Position, read_lines
+
+_UNIT = re.compile(r"h_(\d+)")
+
+
+def read_expected(path: str) -> Floats:
+    """Read states: rows in the order in which ``rnn run`` writes them, or an array.
+
+    Parameters
+    ----------
+    path : str
+        ``.npy``: an array of shape (T, H) or (N, T, H). ``.json``: a document
+        as ``rnn run`` writes it, whose ``steps`` are taken, or an array of
+        rows. ``.jsonl``: an object with ``h``, or a row, a line. Any other
+        name is CSV text: the columns ``h_0``, ``h_1``, ... where it has them;
+        otherwise all but ``t``.
+
+    Returns
+    -------
+    array of float64, shape (rows, H) or (N, T, H)
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read, or holds something else.
+    """
+    read = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
+    try:
+        states = read(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if states.ndim == 1:
+        states = states[:, None]
+    if states.ndim not in (2, 3) or not states.size:
+        raise ValueError(f"{path}: expected states, (T, H) or (N, T, H), got shape {states.shape}")
+    return states
+
+
+def _read_npy(path: str) -> Floats:
+    array = map_npy(path)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected numbers, got an array of {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _read_csv(path: str) -> Floats:
+    layout = Layout(np.dtype(np.float64), columns=_state_columns(path))
+    blocks = [rows.x for rows in read_csv(path, layout, Keys()).blocks]
+    return np.concatenate(blocks) if blocks else np.empty((0, 0))
+
+
+def _state_columns(path: str) -> tuple[str, ...]:
+    """Name the columns that hold states; none for all."""
+    first = next(csv.reader(read_lines(path, Position(path))), [])
+    header = [cell.strip() for cell in first]
+    units = sorted(int(match[1]) for match in map(_UNIT.fullmatch, header) if match)
+    if units:
+        wanted = tuple(f"h_{unit}" for unit in units)
+        if units != list(range(len(units))):
+            raise ValueError(
+                f"{path}: expected the columns h_0 to h_{units[-1]}, got {', '.join(wanted)}"
+            )
+        choose(path, wanted, len(header), header)
+        return wanted
+    return tuple(name for name in header if name != "t") if "t" in header else ()
+
+
+def _read_json(path: str) -> Floats:
+    with open(path, "rb") as file:
+        document = _parsed(path, file.read())
+    if isinstance(document, dict):
+        if "steps" not in document:
+            raise ValueError(f"{path}: expected a document with steps; was it written with --last?")
+        document = document["steps"]
+    return _rows(path, document)
+
+
+def _read_jsonl(path: str) -> Floats:
+    with open(path, "rb") as file:
+        items = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
+    return _rows(path, items)
+
+
+def _parsed(place: str, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not JSON: {error}") from error
+
+
+def _rows(path: str, items: Any) -> Floats:
+    """Make an array of rows, or of objects whose ``h`` are rows."""
+    if not isinstance(items, list):
+        raise ValueError(f"{path}: expected an array of rows, or objects with h")
+    rows = [item.get("h") if isinstance(item, dict) else item for item in items]
+    if None in rows:
+        raise ValueError(
+            f"{path}: item {rows.index(None) + 1}: expected a row, or an object with h"
+        )
+    try:
+        array = np.array(rows, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected rows of as many numbers each: {error}") from error
+    return array
+
+
+_READERS = {
+    ".npy": _read_npy,
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+}

@@ -1,0 +1,160 @@
+"""A network's run beside others of it: written out, by every strategy, in peers, from a file."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli import reference
+from rnncli.arrays import Floats, Integers
+from rnncli.compare.verdict import Case, Place, Tolerance, Verdict, judge
+from rnncli.conventions import Biases, Explanation, explain
+from rnncli.unroll import UNROLLS
+
+
+class Result(NamedTuple):
+    """What a run was compared with, and what came of it.
+
+    Parameters
+    ----------
+    name : str
+    version : str
+        Of the library, where it is one.
+    verdict : Verdict or None
+        None where there was nothing to compare; then the note says why.
+    note : str
+    """
+
+    name: str
+    version: str = ""
+    verdict: Verdict | None = None
+    note: str = ""
+
+
+class Comparison(NamedTuple):
+    """A case, our own run of it, and how others are judged by it.
+
+    Parameters
+    ----------
+    case : Case
+    layers : tuple of arrays
+        What every layer gives in our run, the bottom one first.
+    tolerance : Tolerance or None
+        As for `judge`.
+    wrong : Place or None
+        The first step of our own run that is not right, once it is known.
+        Nothing is equal to a wrong run, even if its own steps are right.
+    """
+
+    case: Case
+    layers: tuple[Floats, ...]
+    tolerance: Tolerance | None = None
+    wrong: Place | None = None
+
+    def result(
+        self, name: str, theirs: Floats, layers: Sequence[Floats] = (), version: str = ""
+    ) -> Result:
+        """Judge another run, of which all layers are known or the top one."""
+        try:
+            verdict = judge(self.case, self.layers[-1], theirs, layers, self.tolerance)
+        except ValueError as error:
+            return Result(name, version, note=str(error))
+        if self.wrong:
+            verdict = verdict._replace(equal=False, first=verdict.first or self.wrong)
+        return Result(name, version, verdict)
+
+
+def with_reference(comparison: Comparison) -> Result:
+    """Compare with the written-out float64 loop: the steps judged are our own."""
+    case = comparison.case
+    exact = np.zeros(comparison.layers[-1].shape)
+    for n, length in enumerate(case.lengths):
+        run = reference.run(case.network, case.x[n, :length], case.h0[n], case.precision)
+        exact[n, :length] = run[-1]
+    return comparison.result("float64 loop", exact, comparison.layers)
+
+
+def with_strategies(comparison: Comparison) -> Iterator[Result]:
+    """Compare with every strategy."""
+    for unroll in UNROLLS:
+        layers = comparison.case.states(unroll)
+        yield comparison.result(f"--unroll {unroll}", layers[-1], layers)
+
+
+def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
+    """Compare with peers: those that are wanted, or by default all that are installed.
+
+    Raises
+    ------
+    ValueError
+        One that is wanted is not installed.
+    """
+    from rnncli.peers import PEERS, Unsupported, build, requirement, version
+
+    case = comparison.case
+    for name in wanted or PEERS:
+        installed = version(name)
+        if installed is None:
+            if wanted:
+                raise ValueError(f"peer {name} is not installed: {requirement(name)}")
+            yield Result(name, note=f"not installed: {requirement(name)}")
+            continue
+        try:
+            peer = build(
+                name,
+                case.network,
+                precision=case.precision,
+                all_layers=len(case.network.layers) > 1,
+            )
+            states = peer(case.x, case.h0, case.lengths)
+        except Unsupported as error:
+            yield Result(name, installed, note=str(error))
+            continue
+        yield comparison.result(name, states.h, states.layers, installed)
+
+
+def with_expected(
+    comparison: Comparison, name: str, theirs: Floats, biases: Sequence[Biases] = ()
+) -> tuple[Result, list[Explanation]]:
+    """Compare with what a file holds; where it differs, look for a convention that explains it.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    name : str
+        Of the file.
+    theirs : array, shape (N, T, H)
+        Another shape is an error, unless a convention explains it.
+    biases : sequence of Biases
+        As for `explain`.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, and nothing explains it.
+    """
+    case, ours = comparison.case, comparison.layers[-1]
+    if theirs.shape != ours.shape:
+        explanations = explain(case, theirs, biases, comparison.tolerance)
+        message = f"expected shape {_shape(ours)}, as the input and the network give, "
+        if not explanations:
+            raise ValueError(f"{name}: {message}got {_shape(theirs)}")
+        return Result(name, note=f"{message}got {_shape(theirs)}"), explanations
+    result = comparison.result(name, theirs)
+    if result.verdict is None or result.verdict.equal:
+        return result, []
+    return result, explain(case, theirs, biases, comparison.tolerance)
+
+
+def in_sequences(rows: Floats, key: Integers, lengths: Integers) -> Floats:
+    """Gather rows of several sequences as (N, T, K), zeros beyond the end of each."""
+    order = np.argsort(key, kind="stable")
+    t = np.arange(len(key)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    gathered = np.zeros((len(lengths), lengths.max(initial=0), rows.shape[1]), rows.dtype)
+    gathered[key[order], t] = rows[order]
+    return gathered
+
+
+def _shape(h: Floats) -> tuple[int, ...]:
+    """Give the shape of a result, of one sequence as (T, H)."""
+    return h.shape[1:] if len(h) == 1 else h.shape

@@ -1,0 +1,187 @@
+"""What a run was compared with, as a table for people or as one JSON document."""
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, NamedTuple, TextIO
+
+from rnncli.compare.verdict import Place, Tolerance, Verdict
+from rnncli.conventions import Explanation
+from rnncli.verification import Result
+from rnncli.writers.grid import Column, draw
+from rnncli.writers.model import model_line
+
+
+class Report(NamedTuple):
+    """All that is written.
+
+    Parameters
+    ----------
+    model : mapping
+        What was run; empty for the recorded cases.
+    results : sequence of Result
+    explanations : sequence of Explanation or None
+        Conventions that reproduce a file that differs; None where no file
+        differs.
+    tolerance : Tolerance or None
+        By which whole runs were judged; None where every step was.
+    sequences : bool
+        Whether there are several, and places name them.
+    """
+
+    model: Mapping[str, Any]
+    results: Sequence[Result]
+    explanations: Sequence[Explanation] | None = None
+    tolerance: Tolerance | None = None
+    sequences: bool = False
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing that was compared differs."""
+        verdicts = [result.verdict for result in self.results if result.verdict]
+        return self.explanations is None and all(verdict.equal for verdict in verdicts)
+
+
+def write_report_table(out: TextIO, report: Report) -> None:
+    """Draw a row for each result, then what needs saying in words."""
+    compared = [result for result in report.results if result.verdict]
+    verdicts = [result.verdict for result in compared if result.verdict]
+    names = Column("", [_name(result) for result in compared])
+    columns = [
+        Column("", ["equal" if verdict.equal else "DIFFERENT" for verdict in verdicts]),
+        Column("step error", [_share(verdict) for verdict in verdicts]),
+        Column("difference", [f"{verdict.apart.largest:.2g}" for verdict in verdicts]),
+    ]
+    if report.model:
+        places = [verdict.apart.at for verdict in verdicts]
+        columns += [
+            *(Column(*named) for named in _places(places, several=report.sequences)),
+            Column("rtol", [f"{verdict.apart.rtol:.2g}" for verdict in verdicts]),
+        ]
+    draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
+    out.writelines(f"{line}\n" for line in ("", *_words(report)))
+
+
+def write_report_json(out: TextIO, report: Report) -> None:
+    """Write one document: model, rule, results, explanations."""
+    document: dict[str, Any] = {"equal": report.equal, "model": dict(report.model) or None}
+    document["rule"] = report.tolerance._asdict() if report.tolerance else "step error"
+    document["results"] = [_item(result) for result in report.results]
+    if report.explanations is not None:
+        document["explanations"] = [_finite(each._asdict()) for each in report.explanations]
+    out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _words(report: Report) -> list[str]:
+    """Say the rule, what was not compared, and what explains a difference."""
+    notes = [f"{_name(result)}: {result.note}" for result in report.results if not result.verdict]
+    return [*_rule(report), *notes, *_parted(report), *_wrong(report), *_explained(report)]
+
+
+def _name(result: Result) -> str:
+    return f"{result.name} {result.version}".strip()
+
+
+def _rule(report: Report) -> list[str]:
+    if report.tolerance:
+        atol, rtol = report.tolerance
+        return [f"Equal: |a - b| <= {atol:g} + {rtol:g} |b| in all values of the whole runs."]
+    rule = "Equal: every step is within what rounding explains, a step error of up to 1."
+    if not report.model:
+        return [rule]
+    return [
+        rule,
+        "Whole runs may be driven apart by rounding alone. Their largest difference is",
+        "the smallest --atol that would pass them, rtol the smallest --rtol.",
+    ]
+
+
+def _parted(report: Report) -> list[str]:
+    """Say where whole runs stand for steps, and how far they were compared."""
+    by_run = [
+        result.verdict.apart.steps
+        for result in report.results
+        if result.verdict and result.verdict.step_error is None and not report.tolerance
+    ]
+    if not by_run or not report.model:
+        return []
+    return [
+        "Without a step error, not all states are known, and whole runs were compared: to",
+        f"the end, or as far as rounding does not drive our own apart; here {min(by_run)} steps.",
+    ]
+
+
+def _wrong(report: Report) -> list[str]:
+    return [
+        f"{result.name}: the first wrong value is at "
+        f"{_place(result.verdict.first, several=report.sequences)}."
+        for result in report.results
+        if result.verdict and result.verdict.first
+    ]
+
+
+def _explained(report: Report) -> list[str]:
+    if report.explanations is None:
+        return []
+    if not report.explanations:
+        return ["No convention that rnn knows reproduces it."]
+    return [f"Reproduced {_within(each)} {_how(each.name)}." for each in report.explanations]
+
+
+def _within(explanation: Explanation) -> str:
+    return f"within {explanation.difference:.2g}" if explanation.difference else "to the bit"
+
+
+def _how(name: str) -> str:
+    return f"with {name}" if name.startswith("--") else f"by: {name}"
+
+
+def _places(places: Sequence[Place | None], *, several: bool) -> list[tuple[str, list[str]]]:
+    """Give a column for each part of a place: where the difference is largest."""
+    fields = ("sequence", "step", "unit") if several else ("step", "unit")
+    return [
+        (field, ["" if place is None else str(getattr(place, field)) for place in places])
+        for field in fields
+    ]
+
+
+def _place(place: Place | None, *, several: bool) -> str:
+    if place is None:
+        return ""
+    step = f"step {place.step}, unit {place.unit}"
+    return f"sequence {place.sequence}, {step}" if several else step
+
+
+def _share(verdict: Verdict) -> str:
+    return "" if verdict.step_error is None else f"{verdict.step_error:.2g}"
+
+
+def _item(result: Result) -> dict[str, Any]:
+    item: dict[str, Any] = {"name": result.name}
+    if result.version:
+        item["version"] = result.version
+    if result.note:
+        item["note"] = result.note
+    verdict = result.verdict
+    if verdict is None:
+        return item | {"verdict": "not compared"}
+    return item | _finite(
+        {
+            "verdict": "equal" if verdict.equal else "different",
+            "step_error": verdict.step_error,
+            "difference": verdict.apart.largest,
+            "at": verdict.apart.at._asdict() if verdict.apart.at else None,
+            "first": verdict.first._asdict() if verdict.first else None,
+            "atol": verdict.apart.atol,
+            "rtol": verdict.apart.rtol,
+            "steps": verdict.apart.steps,
+        }
+    )
+
+
+def _finite(item: dict[str, Any]) -> dict[str, Any]:
+    """Put null in place of numbers that JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in item.items()
+    }

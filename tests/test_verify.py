@@ -1,0 +1,383 @@
+"""``rnn verify``: right runs pass, wrong ones are caught, conventions are named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SAMPLES, Rnn
+
+import rnncli
+from rnncli.compare.verdict import Case, Place, Tolerance, judge
+from rnncli.precision import Precision, round_mantissa
+
+SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
+STRATEGIES = ["--unroll stepwise", "--unroll fused", "--unroll projected"]
+
+
+def verified(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+    result = run_rnn("verify", *arguments, "--json")
+    assert result.exit_code == exit_code, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report["equal"] == (exit_code == 0)
+    return report
+
+
+def own(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the results that need no other library, by name."""
+    ours = ["float64 loop", *STRATEGIES]
+    return {item["name"]: item for item in report["results"] if item["name"] in ours}
+
+
+def test_the_recorded_cases_are_equal(run_rnn: Rnn) -> None:
+    report = verified(run_rnn)
+    assert {item["verdict"] for item in report["results"]} == {"equal"}
+    names = " ".join(item["name"] for item in report["results"])
+    for word in ("notebook", "Keras", "PyTorch", "ONNX Runtime", "states", "weights"):
+        assert word in names
+
+
+def test_the_notebook_is_equal(run_rnn: Rnn) -> None:
+    results = own(verified(run_rnn, *SEQ))
+    assert list(results) == ["float64 loop", *STRATEGIES]
+    for item in results.values():
+        assert item["verdict"] == "equal"
+        # The largest of 24 float32 values is 1; a run of six steps is within 3e-7.
+        assert item["difference"] <= 3e-7
+        assert item["step_error"] < 0.5
+
+
+def test_the_table_names_what_was_compared(run_rnn: Rnn) -> None:
+    result = run_rnn("verify", *SEQ)
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in ("float64 loop", *STRATEGIES, "step error"))
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_the_printed_states_are_those_of_tf32(
+    run_rnn: Rnn, tmp_path: Path, notebook: dict[str, Any]
+) -> None:
+    path = tmp_path / "printed.csv"
+    path.write_text("\n".join(",".join(map(str, row)) for row in notebook["cell_6"]))
+    report = verified(run_rnn, *SEQ, "--expected", str(path), exit_code=1)
+    (only,) = report["explanations"]
+    assert only["name"] == "--precision tf32"
+    assert only["difference"] == pytest.approx(1.2e-7, abs=0.05e-7)
+    first = next(item for item in report["results"] if item["name"] == str(path))["first"]
+    assert first == {"sequence": 1, "step": 1, "unit": 0}
+    text = run_rnn("verify", *SEQ, "--expected", str(path)).stdout
+    assert text.endswith("Reproduced within 1.2e-07 with --precision tf32.\n")
+    tf32 = verified(run_rnn, *SEQ, "--precision", "tf32", "--expected", str(path))
+    assert "explanations" not in tf32
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "tf32", "bfloat16"])
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_our_own_output_is_equal(
+    run_rnn: Rnn, tmp_path: Path, precision: str, direction: str
+) -> None:
+    network = ("--hidden", "4,4", "--init", "torch", "--direction", direction)
+    options = (str(SAMPLES / "notebook.csv"), *network, "--precision", precision)
+    for name in ("e.csv", "e.npy", "e.json", "e.jsonl"):
+        path = str(tmp_path / name)
+        assert run_rnn("run", *options, "-o", path).exit_code == 0
+        report = verified(run_rnn, *options, "--expected", path)
+        assert report["results"][0]["name"] == path
+        assert report["results"][0]["difference"] == 0
+
+
+def test_several_sequences_are_compared_row_by_row(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    log = str(SAMPLES / "sensors.csv")
+    columns = ("--columns", "temperature", "--group-by", "sensor")
+    options = (log, *columns, "--hidden", "3", "--init", "keras", "--missing", "hold")
+    assert run_rnn("run", *options, "-o", str(path)).exit_code == 0
+    assert verified(run_rnn, *options, "--expected", str(path))["results"][0]["difference"] == 0
+    lines = path.read_text().splitlines()
+    cells = lines[100].split(",")
+    lines[100] = ",".join([*cells[:-1], "0.123"])
+    path.write_text("\n".join(lines))
+    first = verified(run_rnn, *options, "--expected", str(path), exit_code=1)["results"][0]["first"]
+    sensors = list(dict.fromkeys(line.split(",")[0] for line in lines[1:]))
+    assert first["sequence"] == sensors.index(cells[0]) + 1
+    assert (first["step"], first["unit"]) == (int(cells[1]), 2)
+
+
+def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Precision.prepare
+
+    def wrong(self: Precision, cell: rnncli.Cell) -> rnncli.Cell:
+        prepared = right(self, cell)
+        W_hh = prepared.weights.W_hh.copy()
+        W_hh[0, 1] *= -1
+        return prepared._replace(weights=prepared.weights._replace(W_hh=W_hh))
+
+    monkeypatch.setattr(Precision, "prepare", wrong)
+    results = own(verified(run_rnn, *SEQ, exit_code=1))
+    assert {item["verdict"] for item in results.values()} == {"different"}
+
+
+def test_right_runs_that_part_are_equal(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = str(tmp_path / "x.npy")
+    np.save(path, np.random.RandomState(0).normal(size=(200, 1)))
+    results = own(verified(run_rnn, path, "--hidden", "16"))
+    assert max(item["difference"] for item in results.values()) > 0.1
+    strict = verified(run_rnn, path, "--hidden", "16", "--atol", "1e-3", exit_code=1)
+    assert strict["rule"] == {"atol": 1e-3, "rtol": 0}
+
+
+# Conventions, each made by hand: a loop in float64 that nothing of rnncli is in.
+
+
+def loop(
+    network: rnncli.Network,
+    x: np.ndarray,
+    h: np.ndarray | float = 0.0,
+    f: Callable[[np.ndarray], np.ndarray] = np.tanh,
+    operand: Callable[[np.ndarray], np.ndarray] = lambda a: a,
+) -> np.ndarray:
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.cells[0].weights)
+    state, states = h + np.zeros(len(b_h)), []
+    for x_t in x:
+        state = f(operand(x_t) @ operand(W_xh) + operand(state) @ operand(W_hh) + b_h)
+        states.append(state)
+    return np.array(states)
+
+
+def rounded(bits: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda a: round_mantissa(a.astype(np.float32), bits).astype(np.float64)
+
+
+def changed(network: rnncli.Network, **arrays: np.ndarray) -> rnncli.Network:
+    return rnncli.Network(network.cells[0].weights._replace(**arrays))
+
+
+NETWORK = rnncli.seeded(3, 5, 3, "torch")
+SQUARE = rnncli.seeded(5, 5, 3, "torch")
+W_XH, W_HH, _ = NETWORK.cells[0].weights
+X = np.random.RandomState(1).normal(size=(9, 3)).astype(np.float32)
+X_SQUARE = np.random.RandomState(1).normal(size=(9, 5)).astype(np.float32)
+BATCH = np.random.RandomState(1).normal(size=(4, 9, 3)).astype(np.float32)
+
+
+def each(batch: np.ndarray) -> np.ndarray:
+    return np.array([loop(NETWORK, x) for x in batch])
+
+
+CONVENTIONS = {
+    "--precision tf32": (X, loop(NETWORK, X, operand=rounded(10))),
+    "--precision bfloat16": (X, loop(NETWORK, X, operand=rounded(7))),
+    "W_xh transposed": (X, loop(changed(NETWORK, W_xh=W_XH.reshape(5, 3).T), X)),
+    "W_hh transposed": (X, loop(changed(NETWORK, W_hh=W_HH.T), X)),
+    "W_xh and W_hh transposed": (
+        X_SQUARE,
+        loop(
+            changed(
+                SQUARE,
+                W_xh=SQUARE.cells[0].weights.W_xh.T,
+                W_hh=SQUARE.cells[0].weights.W_hh.T,
+            ),
+            X_SQUARE,
+        ),
+    ),
+    "--activation relu": (X, loop(NETWORK, X, f=lambda a: np.maximum(a, 0))),
+    "--activation hard_sigmoid": (X, loop(NETWORK, X, f=lambda a: np.clip(0.2 * a + 0.5, 0, 1))),
+    "the input reversed in time": (X, loop(NETWORK, X[::-1])),
+    "the rows of the output reversed in time": (X, loop(NETWORK, X)[::-1]),
+    "--h0: only the first step is wrong": (X, loop(NETWORK, X, h=0.4)),
+    "rows one step late: row t holds h_{t-1}": (
+        X,
+        np.concatenate([np.zeros((1, 5)), loop(NETWORK, X)[:-1]]),
+    ),
+    "rows one step early: row t holds h_{t+1}": (
+        X,
+        np.concatenate([loop(NETWORK, X)[1:], np.zeros((1, 5))]),
+    ),
+    "batch and time axes of the output exchanged": (BATCH, each(BATCH).swapaxes(0, 1)),
+    "batch and time axes of the input exchanged": (
+        BATCH,
+        each(BATCH.swapaxes(0, 1)).swapaxes(0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "made"), CONVENTIONS.items(), ids=CONVENTIONS)
+def test_a_convention_is_named_and_no_other(
+    run_rnn: Rnn, tmp_path: Path, name: str, made: tuple[np.ndarray, np.ndarray]
+) -> None:
+    x, expected = made
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "e.npy", expected)
+    options = ("--hidden", "5", "--init", "torch", "--seed", "3")
+    report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
+    assert [found["name"] for found in report["explanations"]] == [name]
+
+
+def explained(run_rnn: Rnn, *arguments: str, tmp_path: Path) -> dict[str, Any]:
+    return verified(run_rnn, *arguments, "--expected", str(tmp_path / "e.npy"), exit_code=1)
+
+
+@pytest.mark.parametrize("direction", ["backward", "bidirectional"])
+@pytest.mark.parametrize("hidden", ["5", "5,5", "5,5,5"])
+def test_backward_states_in_processing_order(
+    run_rnn: Rnn, tmp_path: Path, direction: str, hidden: str
+) -> None:
+    """As ``go_backwards`` leaves them; of both directions, as two such layers do."""
+    np.save(tmp_path / "x.npy", X)
+    sizes = tuple(map(int, hidden.split(",")))
+    network = rnncli.seeded(3, sizes, 3, "torch", direction=direction)
+    if direction == "backward":
+        h = X
+        for layer in network.layers:
+            h = loop(rnncli.Network(rnncli.Layer(*layer.cells)), h[::-1])
+    else:
+        h = rnncli.run(network, X).h
+        h = np.concatenate([h[:, :5], h[::-1, 5:]], axis=1)
+    np.save(tmp_path / "e.npy", h)
+    options = ("--hidden", hidden, "--init", "torch", "--seed", "3", "--direction", direction)
+    report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
+    names = [found["name"] for found in report["explanations"]]
+    assert names == ["backward states in processing order"]
+
+
+def test_what_nothing_explains_is_said(run_rnn: Rnn, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "e.npy", loop(rnncli.seeded(3, 5, 4, "torch"), X))
+    options = (str(tmp_path / "x.npy"), "--hidden", "5", "--init", "torch", "--seed", "3")
+    assert explained(run_rnn, *options, tmp_path=tmp_path)["explanations"] == []
+    text = run_rnn("verify", *options, "--expected", str(tmp_path / "e.npy")).stdout
+    assert text.endswith("No convention that rnn knows reproduces it.\n")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_never_passes(run_rnn: Rnn, tmp_path: Path, value: float) -> None:
+    np.save(tmp_path / "x.npy", X)
+    h = loop(NETWORK, X)
+    h[4, 2] = value
+    np.save(tmp_path / "e.npy", h)
+    options = (str(tmp_path / "x.npy"), "--hidden", "5", "--init", "torch", "--seed", "3")
+    for tolerance in ((), ("--atol", "1e9", "--rtol", "1")):
+        report = explained(run_rnn, *options, *tolerance, tmp_path=tmp_path)
+        assert report["results"][0]["first"] == {"sequence": 1, "step": 5, "unit": 2}
+        assert report["results"][0]["difference"] is None
+
+
+BAD = {
+    "other shape": (
+        (*SEQ, "--expected", "two.csv"),
+        "two.csv: expected shape (6, 4), as the input and the network give, got (2, 4)",
+    ),
+    "no steps": (
+        ("v.csv", "--hidden", "2"),
+        "nothing to compare: the input has no steps",
+    ),
+    "final state": (
+        (*SEQ, "--expected", "last.json"),
+        "last.json: expected a document with steps; was it written with --last?",
+    ),
+    "missing": (
+        (*SEQ, "--expected", "no.csv"),
+        "no.csv: cannot be read: No such file or directory",
+    ),
+    "no network": (
+        ("--seq", "1"),
+        "no network: give --hidden H or --weights FILE (see 'rnn verify --help')",
+    ),
+    "expected of nothing": (
+        ("--expected", "two.csv"),
+        "--expected: give an input and a network to compare (see 'rnn verify --help')",
+    ),
+    "h_1 is missing": (
+        (*SEQ, "--expected", "gap.csv"),
+        "gap.csv: expected the columns h_0 to h_2, got h_0, h_2",
+    ),
+    "words": (
+        (*SEQ, "--expected", "rows.json"),
+        "rows.json: expected rows of as many numbers each: ",
+    ),
+    "not JSON": ((*SEQ, "--expected", "bad.jsonl"), "bad.jsonl:2: not JSON: "),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input(
+    run_rnn: Rnn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.csv").write_text("t,h_0,h_1,h_2,h_3\n1,0,0,0,0\n2,0,0,0,0\n")
+    Path("v.csv").write_text("v\n")
+    Path("last.json").write_text('{"final": [{"t": 6, "h": [0, 0, 0, 0]}]}')
+    Path("gap.csv").write_text("h_0,h_2\n0,0\n")
+    Path("rows.json").write_text("[[1, 2], [3]]")
+    Path("bad.jsonl").write_text('{"h": [1]}\n{"h": [1\n')
+    result = run_rnn("verify", *arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {message}")
+
+
+def test_numbers_in_rows_are_enough(run_rnn: Rnn, tmp_path: Path) -> None:
+    h = rnncli.run(rnncli.seeded(), [[t] for t in range(1, 7)]).h
+    rows = [list(map(str, row)) for row in h]
+    for name, text in {
+        "plain.csv": "\n".join(",".join(row) for row in rows),
+        "t.csv": "t,a,b,c,d\n" + "\n".join(",".join([str(t), *row]) for t, row in enumerate(rows)),
+        "rows.tsv": "\n".join("\t".join(row) for row in rows),
+        "rows.json": json.dumps(h.tolist()),
+        "rows.jsonl": "\n".join(json.dumps(row) for row in h.tolist()),
+    }.items():
+        (tmp_path / name).write_text(text)
+        report = verified(run_rnn, *SEQ, "--expected", str(tmp_path / name))
+        assert report["results"][0]["difference"] == 0
+
+
+def test_an_overflow_of_our_own_is_no_verdict(run_rnn: Rnn) -> None:
+    options = ("--hidden", "2", "--activation", "affine:1e30,0", "--seq", "1e30,1,1")
+    result = run_rnn("verify", *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: step 1, unit 0: overflow (")
+
+
+CASE = Case(NETWORK, X[None], np.zeros((1, 5), np.float32), np.array([9]))
+
+
+def test_the_smallest_tolerances_pass_and_smaller_ones_do_not() -> None:
+    ours = CASE.states()[-1]
+    theirs = ours + np.float32(0.01) * np.arange(9, dtype=np.float32)[:, None]
+    apart = judge(CASE, ours, theirs).apart
+    for tolerance in (Tolerance(atol=apart.atol), Tolerance(rtol=apart.rtol)):
+        assert judge(CASE, ours, theirs, tolerance=tolerance).equal
+        smaller = Tolerance(*(0.999 * value for value in tolerance))
+        assert not judge(CASE, ours, theirs, tolerance=smaller).equal
+
+
+def test_a_step_is_wrong_where_it_is() -> None:
+    ours = CASE.states()[-1]
+    theirs = ours.copy()
+    theirs[0, 3:] = loop(NETWORK, X[3:], h=0.3 * np.ones(5))
+    verdict = judge(CASE, ours, theirs)
+    assert (verdict.equal, verdict.first) == (False, Place(1, 4, 0))
+    assert verdict.step_error is not None
+    assert verdict.step_error > 100
+
+
+@pytest.mark.parametrize("merge", ["sum", "mul"])
+def test_merged_states_are_judged_by_whole_runs_until_they_part(merge: str) -> None:
+    gaussian = rnncli.seeded(1, 16, 1, direction="bidirectional", merge=merge)
+    x = np.random.RandomState(0).normal(size=(1, 200, 1)).astype(np.float32)
+    case = Case(gaussian, x, np.zeros((1, 32), np.float32), np.array([200]))
+    ours = case.states()[-1]
+    with pytest.raises(ValueError, match="nothing to compare: our own run and one of higher"):
+        judge(case, ours, ours)
+    forgetting = rnncli.seeded(1, 16, 1, "torch", direction="bidirectional", merge=merge)
+    case = case._replace(network=forgetting)
+    ours = case.states()[-1]
+    verdict = judge(case, ours, case.states("stepwise")[-1])
+    assert (verdict.equal, verdict.step_error, verdict.apart.steps) == (True, None, 200)
+    assert not judge(case, ours, ours + np.float32(1e-4)).equal
