@@ -1,0 +1,353 @@
+"""Weight files between rnncli, PyTorch and Keras, both ways.
+
+What is read is compared to the bit. States are compared with a float64 loop
+written out here, within 1e-6 relative to max(1, |h|): the networks forget,
+so that float32 ends no further from it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
+
+from peers.networks import Array, furthest, network, stack
+from rnncli.activations import parse
+from rnncli.formats import Given, Loaded, load_network, save_network
+from rnncli.merges import MERGES
+from rnncli.network import Network, Weights
+
+SIZES = ((4,), (4, 4), (4, 4, 4))
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "relu": lambda a: np.maximum(a, 0),
+}
+MERGED: dict[str, Callable[[Array, Array], Array]] = {
+    "concat": lambda a, b: np.concatenate([a, b], axis=-1),
+    "sum": lambda a, b: a + b,
+    "ave": lambda a, b: (a + b) / 2,
+    "mul": lambda a, b: a * b,
+}
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    keras.utils.set_random_seed(0)
+    torch.manual_seed(0)
+
+
+def loop(network: Network, x: Array) -> Array:
+    """States (N, T, H) of the top layer, step by step in float64."""
+    below: Array = x.astype(np.float64)
+    for layer in network.layers:
+        states = []
+        for direction, cell in zip(layer.directions, layer.cells, strict=True):
+            W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights)
+            f = FUNCTIONS[cell.activation.name]
+            order = 1 if direction == "forward" else -1
+            h: Array = np.zeros((len(x), len(b_h)))
+            steps = []
+            for x_t in np.moveaxis(below, 1, 0)[::order]:
+                h = f(x_t @ W_xh + h @ W_hh + b_h)
+                steps.append(h)
+            states.append(np.stack(steps[::order], axis=1))
+        below = MERGED[layer.merge](*states) if len(states) == 2 else states[0]
+    return below
+
+
+def inputs(size: int = 3) -> Array:
+    return np.random.RandomState(1).normal(size=(2, 20, size)).astype(np.float32)
+
+
+def close(states: Any, network: Network, x: Array) -> None:
+    expected = loop(network, x)
+    assert furthest([np.asarray(states).astype(np.float64)], [expected]) <= 1e-6
+
+
+def written(path: Path, network: Network, naming: str) -> dict[str, Array]:
+    with path.open("wb") as file:
+        save_network(file, network, path.suffix, naming)
+    tensors: dict[str, Array] = load_file(str(path))
+    return tensors
+
+
+def load(path: Path, layer: str | None = None, **said: Any) -> Loaded:
+    return load_network(str(path), layer, Given(**said))
+
+
+def bits(weights: Weights) -> list[bytes]:
+    return [array.tobytes() for array in weights]
+
+
+def from_torch(state: Any, stem: str, end: str) -> list[bytes]:
+    """W_xh, W_hh and b_h out of a state dict, the biases summed by PyTorch."""
+    ih, hh = (state[f"{stem}weight_{side}{end}"].numpy().T.copy() for side in ("ih", "hh"))
+    bias = np.zeros(len(hh), hh.dtype)
+    if f"{stem}bias_ih{end}" in state:
+        bias = (state[f"{stem}bias_ih{end}"] + state[f"{stem}bias_hh{end}"]).numpy()
+    return [ih.tobytes(), hh.tobytes(), bias.tobytes()]
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_pytorch_takes_what_we_write(
+    tmp_path: Path, sizes: tuple[int, ...], direction: str, activation: str
+) -> None:
+    ours = network(sizes, direction, activations=(activation,))
+    written(tmp_path / "w.safetensors", ours, "torch")
+    state = load_torch(str(tmp_path / "w.safetensors"))
+    module = torch.nn.RNN(
+        3,
+        sizes[0],
+        len(sizes),
+        nonlinearity=activation,
+        bidirectional=direction == "bidirectional",
+        batch_first=True,
+    )
+    module.load_state_dict(state, strict=True)
+    theirs = module.state_dict()
+    ends = [
+        f"_l{part.layer - 1}{'_reverse' if part.direction == 'backward' else ''}"
+        for part in ours.parts()
+    ]
+    for cell, end in zip(ours.cells, ends, strict=True):
+        assert from_torch(theirs, "", end) == bits(cell.weights)
+    with torch.no_grad():
+        close(module(torch.from_numpy(inputs()))[0].numpy(), ours, inputs())
+
+
+TORCH: dict[str, dict[str, Any]] = {
+    "one layer": {},
+    "both directions": {"bidirectional": True},
+    "no biases": {"bias": False, "num_layers": 2},
+    "twelve layers": {"num_layers": 12},
+    "a stack of both directions": {"num_layers": 3, "bidirectional": True},
+    "relu": {"nonlinearity": "relu"},
+    "double": {"dtype": torch.float64},
+}
+
+
+@pytest.mark.parametrize("options", TORCH.values(), ids=TORCH)
+@pytest.mark.parametrize("stem", ["", "encoder.rnn."])
+def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], stem: str) -> None:
+    module = torch.nn.RNN(3, 5, batch_first=True, **options)
+    state = {f"{stem}{name}": value for name, value in module.state_dict().items()}
+    if stem:
+        state |= {"head.weight": torch.ones(2, 5), "embedding.weight": torch.ones(9, 3)}
+    save_torch(state, str(tmp_path / "w.safetensors"))
+    activation = parse(options.get("nonlinearity", "tanh"))
+    loaded = load(tmp_path / "w.safetensors", activation=activation)
+    assert loaded.assumed == []
+    assert len(loaded.network.layers) == options.get("num_layers", 1)
+    for part in loaded.network.parts():
+        end = f"_l{part.layer - 1}{'_reverse' if part.direction == 'backward' else ''}"
+        assert bits(part.cell.weights) == from_torch(state, stem, end)
+    x = inputs()
+    with torch.no_grad():
+        states = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0]
+    close(states.numpy(), loaded.network, x)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
+    state = torch.nn.RNN(3, 5).to(getattr(torch, dtype)).state_dict()
+    save_torch(state, str(tmp_path / "w.safetensors"))
+    (cell,) = load(tmp_path / "w.safetensors").network.cells
+    wide = {name: value.float() for name, value in state.items()}
+    assert bits(cell.weights) == from_torch(wide, "", "_l0")
+
+
+def test_cells_of_pytorch(tmp_path: Path) -> None:
+    cells = torch.nn.ModuleList([torch.nn.RNNCell(3, 4), torch.nn.RNNCell(4, 5)])
+    save_torch(cells.state_dict(), str(tmp_path / "w.safetensors"))
+    with pytest.raises(ValueError, match="several recurrent modules: 0; 1: pick one with --layer"):
+        load(tmp_path / "w.safetensors")
+    for layer in ("0", "1"):
+        (cell,) = load(tmp_path / "w.safetensors", layer).network.cells
+        assert bits(cell.weights) == from_torch(cells.state_dict(), f"{layer}.", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("LSTM", r"weight_hh_l0 has shape \(20, 5\), as an LSTM's: only simple"),
+        ("GRU", r"weight_hh_l0 has shape \(15, 5\), as a GRU's: only simple"),
+        ("LSTMCell", r"weight_hh has shape \(20, 5\), as an LSTM's: only simple"),
+        ("GRUCell", r"weight_hh has shape \(15, 5\), as a GRU's: only simple"),
+    ],
+)
+def test_other_layers_of_pytorch(tmp_path: Path, module: str, message: str) -> None:
+    save_torch(getattr(torch.nn, module)(3, 5).state_dict(), str(tmp_path / "w.safetensors"))
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "w.safetensors")
+
+
+def test_projections_of_pytorch(tmp_path: Path) -> None:
+    state = torch.nn.LSTM(3, 8, proj_size=2).state_dict()
+    save_torch(state, str(tmp_path / "w.safetensors"))
+    with pytest.raises(ValueError, match=r"weight_hr_l0 is of an LSTM with projections"):
+        load(tmp_path / "w.safetensors")
+
+
+def sequential(*layers: Any) -> Any:
+    """A model as a process that just began would name it."""
+    keras.backend.clear_session()
+    return keras.Sequential([keras.Input((None, 3)), *[layer() for layer in layers]])
+
+
+# The default recurrent weights are orthogonal: such a network need not forget.
+FORGETS = {
+    "recurrent_initializer": keras.initializers.Orthogonal(gain=0.5),
+    "bias_initializer": "random_normal",
+}
+
+
+def simple(units: int, **options: Any) -> Any:
+    return lambda: keras.layers.SimpleRNN(units, return_sequences=True, **FORGETS, **options)
+
+
+def both(units: int, merge: str = "concat", **options: Any) -> Any:
+    inner = simple(units, **options)
+    return lambda: keras.layers.Bidirectional(inner(), merge_mode=merge)
+
+
+def model_of(network: Network) -> Any:
+    """An untrained Keras model of the same layers."""
+    layers = []
+    for layer in network.layers:
+        make = both if layer.direction == "bidirectional" else simple
+        arguments = (layer.merge,) if layer.direction == "bidirectional" else ()
+        activation = layer.cells[0].activation.name
+        layers.append(make(layer.hidden_size, *arguments, activation=activation))
+    return sequential(*layers)
+
+
+OURS = {
+    "one layer": network((4,)),
+    "unequal layers": network((5, 3, 4)),
+    "relu": network((4, 4), activations=("relu",)),
+    **{f"both directions, {merge}": network((4, 3), "bidirectional", merge) for merge in MERGES},
+    "mixed": stack(
+        ("bidirectional", "concat", 4),
+        ("forward", "concat", 3),
+        ("bidirectional", "sum", 4),
+        ("forward", "concat", 2),
+        ("bidirectional", "ave", 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
+def test_keras_takes_what_we_write(tmp_path: Path, ours: Network) -> None:
+    tensors = written(tmp_path / "w.safetensors", ours, "keras")
+    model = model_of(ours)
+    assert sorted(tensors) == sorted(variable.path for variable in model.weights)
+    for variable in model.weights:
+        variable.assign(tensors[variable.path])
+    arrays = [array for cell in ours.cells for array in cell.weights]
+    for variable, array in zip(model.weights, arrays, strict=True):
+        assert variable.numpy().tobytes() == array.tobytes()
+    close(model(inputs()).numpy(), ours, inputs())
+
+
+def nested() -> Any:
+    keras.backend.clear_session()
+    inner = keras.Sequential([simple(4)(), simple(3)()], name="encoder")
+    return keras.Sequential([keras.Input((None, 3)), inner, keras.layers.Dense(2)])
+
+
+def functional() -> Any:
+    keras.backend.clear_session()
+    x = keras.Input((None, 3))
+    h = keras.layers.Bidirectional(simple(4)(), name="lower")(x)
+    return keras.Model(x, simple(5, name="upper")()(keras.layers.Dropout(0.5)(h)))
+
+
+def of_cells() -> Any:
+    keras.backend.clear_session()
+    cell = keras.layers.SimpleRNNCell
+    cells = [cell(units, **FORGETS) for units in (4, 5)]
+    layer = keras.layers.RNN(cells, return_sequences=True)
+    return keras.Sequential([keras.Input((None, 3)), layer])
+
+
+def named_partner() -> Any:
+    keras.backend.clear_session()
+    partner = simple(4, go_backwards=True)
+    layer = keras.layers.Bidirectional(simple(4)(), backward_layer=partner())
+    return keras.Sequential([keras.Input((None, 3)), layer])
+
+
+KERAS: dict[str, tuple[Any, int]] = {
+    # How it is made, and the number of recurrent layers.
+    "one layer": (lambda: sequential(simple(4)), 1),
+    "no bias": (lambda: sequential(simple(4, use_bias=False), simple(3)), 2),
+    "twelve layers": (lambda: sequential(*[simple(4)] * 12), 12),
+    "both directions": (lambda: sequential(both(4)), 1),
+    "mixed": (lambda: sequential(simple(2), both(4), simple(5), both(3), both(4)), 5),
+    "with a head": (lambda: sequential(simple(4), simple(3), lambda: keras.layers.Dense(2)), 2),
+    "nested": (nested, 2),
+    "functional": (functional, 2),
+    "a stack of cells": (of_cells, 2),
+    "a backward layer of another name": (named_partner, 1),
+}
+
+
+@pytest.mark.parametrize(("make", "layers"), KERAS.values(), ids=KERAS)
+@pytest.mark.parametrize("end", ["", ":0"])
+def test_we_take_what_keras_holds(tmp_path: Path, make: Any, layers: int, end: str) -> None:
+    model = make()
+    tensors = {f"{variable.path}{end}": variable.numpy() for variable in model.weights}
+    save_file(tensors, str(tmp_path / "w.safetensors"))
+    loaded = load(tmp_path / "w.safetensors")
+    assert len(loaded.network.layers) == layers
+    x = inputs()
+    recurrent = model
+    if isinstance(model.layers[-1], keras.layers.Dense):
+        recurrent = keras.Model(model.inputs[0], model.layers[-2].output)
+    close(recurrent(x).numpy(), loaded.network, x)
+    ours = [array for cell in loaded.network.cells for array in cell.weights if array.any()]
+    theirs = [v.numpy() for v in model.weights if "dense" not in v.path]
+    assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs]
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_merges_of_keras(tmp_path: Path, merge: str) -> None:
+    model = sequential(both(4, merge), both(3, merge))
+    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
+    if merge == "concat":
+        (sentence,) = load(tmp_path / "w.safetensors").assumed[1:]
+        assert sentence.endswith(
+            "does not say how directions are merged: concat is taken (--merge)"
+        )
+    else:
+        with pytest.raises(ValueError, match="give --merge, one of sum, ave, mul"):
+            load(tmp_path / "w.safetensors")
+    loaded = load(tmp_path / "w.safetensors", merge=merge)
+    close(model(inputs()).numpy(), loaded.network, inputs())
+
+
+def test_a_backward_layer_of_keras(tmp_path: Path) -> None:
+    """Keras gives the states of one in the order of processing, we in the order of the input."""
+    model = sequential(simple(4, go_backwards=True))
+    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
+    loaded = load(tmp_path / "w.safetensors", direction="backward")
+    close(model(inputs()).numpy()[:, ::-1], loaded.network, inputs())
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_other_layers_of_keras(tmp_path: Path, name: str) -> None:
+    layer = getattr(keras.layers, name)
+    model = sequential(simple(4), lambda: layer(5))
+    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
+    with pytest.raises(ValueError, match=f"as an? {name}'s: only simple recurrent layers"):
+        load(tmp_path / "w.safetensors")
+    (cell,) = load(tmp_path / "w.safetensors", "sequential/simple_rnn").network.cells
+    assert bits(cell.weights) == [v.numpy().tobytes() for v in model.weights[:3]]

@@ -1,0 +1,974 @@
+"""Weight files: what is written is read back to the bit, by us and by NumPy and safetensors.
+
+Values are compared as bytes throughout: nothing is computed but the sum of
+two biases, which is NumPy's.
+"""
+
+import hashlib
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from itertools import chain, cycle
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from strategies import ALL_ACTIVATIONS, network_cases
+
+from rnncli.activations import TANH, activation
+from rnncli.arrays import Floats
+from rnncli.formats import FORMATS, NAMINGS, Format, Given, Loaded, load_network, save_network
+from rnncli.formats.npz import MOST_BYTES
+from rnncli.merges import MERGES
+from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights
+
+Tensors = Mapping[str, np.ndarray]
+
+KINDS = [(".npz", ""), (".safetensors", "torch"), (".safetensors", "keras")]
+WAYS = [("forward", "concat"), ("backward", "concat")]
+WAYS += [("bidirectional", merge) for merge in MERGES]
+RELU = activation("relu")
+
+
+def numbers(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Floats:
+    """Finite numbers of any bit pattern: tiny, huge, -0.0."""
+    random = np.random.RandomState(seed + 7 * sum(shape))
+    bits = random.bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    array = np.frombuffer(bits, dtype).reshape(shape).copy()
+    array[~np.isfinite(array)] = -0.0
+    array.flat[0] = -0.0
+    return array
+
+
+def weights(I: int, H: int, dtype: str = "float32", seed: int = 0) -> Weights:
+    return Weights(*(numbers(shape, dtype, seed) for shape in ((I, H), (H, H), (H,))))
+
+
+def network(
+    layers: int, direction: str = "forward", merge: str = "concat", dtype: str = "float32"
+) -> Network:
+    """Layers of unequal sizes, each cell with an activation and a clip of its own."""
+    activations, clips = cycle(ALL_ACTIVATIONS), cycle([inf, 0.1, 3.0])
+    made: list[Layer] = []
+    for number in range(layers):
+        I = made[-1].output_size if made else 2
+        cells = [
+            Cell(weights(I, 4 - number, dtype, seed), next(activations), next(clips))
+            for seed, _ in enumerate(DIRECTIONS[direction])
+        ]
+        made.append(Layer(*cells, direction=direction, merge=merge))
+    return Network(*made)
+
+
+def saved(path: Path, network: Network, naming: str = "") -> list[str]:
+    with path.open("wb") as file:
+        return save_network(file, network, path.suffix, naming)
+
+
+def told(network: Network) -> list[Any]:
+    """All there is to a network, arrays as bytes."""
+    return [
+        (
+            (layer.direction, layer.merge),
+            [(cell.activation, cell.clip) for cell in layer.cells],
+            [(a.dtype, a.shape, a.tobytes()) for cell in layer.cells for a in cell.weights],
+        )
+        for layer in network.layers
+    ]
+
+
+def load(path: Path, tensors: Tensors, layer: str | None = None, **said: Any) -> Loaded:
+    """Write tensors by the libraries' own writers, and read the network in them."""
+    if path.suffix == ".npz":
+        np.savez(path, **dict[str, Any](tensors))
+    else:
+        save_file(dict(tensors), str(path))
+    return load_network(str(path), layer, Given(**said))
+
+
+def refusal(path: Path, layer: str | None = None, **said: Any) -> str:
+    """Give the message, one line that begins with the path, without that."""
+    with pytest.raises(ValueError, match=r"\A.+\Z") as caught:
+        load_network(str(path), layer, Given(**said))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize(("direction", "merge"), WAYS)
+@pytest.mark.parametrize(("extension", "naming"), KINDS)
+def test_round_trips(
+    tmp_path: Path,
+    dtype: str,
+    layers: int,
+    direction: str,
+    merge: str,
+    extension: str,
+    naming: str,
+) -> None:
+    path = tmp_path / f"w{extension}"
+    written = network(layers, direction, merge, dtype)
+    if naming == "torch" and (direction == "backward" or merge != "concat"):
+        with pytest.raises(ValueError, match=r"take --naming keras, or write \.npz"):
+            saved(path, written, naming)
+        assert path.read_bytes() == b""
+        return
+    saved(path, written, naming)
+    loaded = load_network(str(path), None, Given())
+    assert told(loaded.network) == told(written)
+    assert loaded.assumed == []
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@given(case=network_cases(), kind=st.sampled_from([KINDS[0], KINDS[2]]))
+def test_round_trips_of_mixed_layers(
+    tmp_path_factory: pytest.TempPathFactory, case: Any, kind: tuple[str, str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"mixed{kind[0]}"
+    saved(path, case.network, kind[1])
+    assert told(load_network(str(path), None, Given()).network) == told(case.network)
+
+
+@pytest.mark.parametrize(("extension", "naming"), KINDS)
+def test_the_same_network_gives_the_same_bytes(extension: str, naming: str) -> None:
+    files = [io.BytesIO() for _ in range(20)]
+    for file in files:
+        save_network(file, network(2, "bidirectional"), extension, naming)
+    assert len({file.getvalue() for file in files}) == 1
+
+
+def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
+    single, stack = network(1), network(2, "bidirectional")
+    saved(tmp_path / "a.npz", single)
+    saved(tmp_path / "b.npz", stack)
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert sorted(arrays) == ["W_hh", "W_xh", "about", "b_h"]
+        for name, array in single.cells[0].weights._asdict().items():
+            np.testing.assert_array_equal(arrays[name], array, strict=True)
+    with np.load(tmp_path / "b.npz") as arrays:
+        about = json.loads(str(arrays["about"]))
+        backward = stack.layers[1].cells[1].weights
+        np.testing.assert_array_equal(arrays["layer_2.backward.W_hh"], backward.W_hh, strict=True)
+    assert about["format"] == 1
+    assert about["layers"][0] == {
+        "direction": "bidirectional",
+        "merge": "concat",
+        "cells": [
+            {"activation": "tanh", "clip": None},
+            {"activation": "relu", "clip": 0.1},
+        ],
+    }
+
+
+def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
+    path, written = tmp_path / "w.safetensors", network(2, "bidirectional")
+    saved(path, written, "torch")
+    tensors = load_file(str(path))
+    ends = ("_l0", "_l0_reverse", "_l1", "_l1_reverse")
+    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    assert sorted(tensors) == sorted(f"{role}{end}" for role in roles for end in ends)
+    for end, cell in zip(ends, written.cells, strict=True):
+        W_xh, W_hh, b_h = cell.weights
+        assert tensors[f"weight_ih{end}"].tobytes() == W_xh.T.tobytes()
+        assert tensors[f"weight_hh{end}"].tobytes() == W_hh.T.tobytes()
+        total = tensors[f"bias_ih{end}"] + tensors[f"bias_hh{end}"]
+        assert total.tobytes() == b_h.tobytes()
+    with safe_open(str(path), framework="numpy") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+def test_safetensors_reads_keras_names(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    layers = [Layer(weights(2, 3), weights(2, 3, seed=1), direction="bidirectional")]
+    layers += [Layer(weights(6, 1)), Layer(weights(1, 2), weights(1, 2), direction="bidirectional")]
+    saved(path, Network(*layers), "keras")
+    tensors = load_file(str(path))
+    # The paths of a Sequential model of these layers in Keras 3.15.
+    cells = (
+        "bidirectional/forward_simple_rnn",
+        "bidirectional/backward_simple_rnn",
+        "simple_rnn_1",
+        "bidirectional_1/forward_simple_rnn_2",
+        "bidirectional_1/backward_simple_rnn_2",
+    )
+    roles = ("kernel", "recurrent_kernel", "bias")
+    paths = [f"sequential/{cell}/simple_rnn_cell/{role}" for cell in cells for role in roles]
+    assert sorted(tensors) == sorted(paths)
+    arrays = chain.from_iterable(cell.weights for layer in layers for cell in layer.cells)
+    for name, array in zip(paths, arrays, strict=True):
+        assert tensors[name].tobytes() == array.tobytes()
+
+
+UNSAID = {
+    "all that frameworks have by default": (Network(weights(2, 3)), None),
+    "an activation": (Network(Layer(Cell(weights(2, 3), RELU))), "activation relu"),
+    "a clip": (Network(Layer(Cell(weights(2, 3), TANH, 2.0))), "clip 2.0"),
+    "a direction": (Network(Layer(weights(2, 3), direction="backward")), "direction backward"),
+    "a merge": (
+        Network(Layer(weights(2, 3), weights(2, 3), direction="bidirectional", merge="ave")),
+        "merge ave",
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "what"), UNSAID.values(), ids=UNSAID)
+def test_what_names_do_not_tell_is_said(tmp_path: Path, written: Network, what: str | None) -> None:
+    notes = saved(tmp_path / "w.safetensors", written, "keras")
+    assert [f"do not tell {what}: " in note for note in notes] == ([True] if what else [])
+    assert saved(tmp_path / "w.npz", written) == []
+
+
+def own(number: int, direction: str, I: int, H: int) -> dict[str, np.ndarray]:
+    stem = f"layer_{number}.{direction}."
+    return {f"{stem}W_xh": numbers((I, H)), f"{stem}W_hh": numbers((H, H), seed=1)}
+
+
+def torch(
+    stem: str = "", I: int = 2, H: int = 3, end: str = "_l0", gates: int = 1, bias: bool = False
+) -> dict[str, np.ndarray]:
+    tensors = {
+        f"{stem}weight_ih{end}": numbers((gates * H, I)),
+        f"{stem}weight_hh{end}": numbers((gates * H, H), seed=1),
+    }
+    if bias:
+        tensors[f"{stem}bias_ih{end}"] = np.linspace(-1, 1, gates * H, dtype=np.float32)
+        tensors[f"{stem}bias_hh{end}"] = np.full(gates * H, 0.3, np.float32)
+    return tensors
+
+
+def keras(path: str, I: int = 2, H: int = 3, gates: int = 1, end: str = "") -> dict[str, Any]:
+    return {
+        f"{path}/kernel{end}": numbers((I, gates * H)),
+        f"{path}/recurrent_kernel{end}": numbers((H, gates * H), seed=1),
+        f"{path}/bias{end}": numbers((gates * H,), seed=2),
+    }
+
+
+def test_a_file_made_by_hand(tmp_path: Path) -> None:
+    W_xh, W_hh = numbers((2, 3)), numbers((3, 3))
+    loaded = load(tmp_path / "w.npz", {"W_xh": W_xh, "W_hh": np.asfortranarray(W_hh)})
+    bias = np.zeros(3, np.float32)
+    assert told(loaded.network) == told(Network(Weights(W_xh, W_hh, bias)))
+    assert loaded.assumed == [
+        f"{tmp_path / 'w.npz'}: does not name the activation: tanh is taken (--activation)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"), [("<f2", "f4"), (">f4", "f4"), (">f8", "f8"), ("<f8", "f8")]
+)
+def test_float_types(tmp_path: Path, stored: str, kept: str) -> None:
+    values = np.array([[1.5, -0.0], [0.25, -3]])
+    arrays = {"W_xh": values.astype(stored), "W_hh": values.astype(stored)}
+    (cell,) = load(tmp_path / "w.npz", arrays).network.cells
+    assert cell.weights.W_hh.dtype == np.dtype(kept)
+    assert cell.weights.W_hh.tobytes() == values.astype(kept).tobytes()
+
+
+def test_halves_of_safetensors(tmp_path: Path) -> None:
+    """bfloat16 is the upper half of float32: 1 is 3F80, -2.5 is C020, 2**-133 is 0001."""
+    path = tmp_path / "w.safetensors"
+    bits = np.array([0x3F80, 0xC020, 0x0001, 0x8000], "<u2").tobytes()
+    half = np.array([[0.5]], np.float16).tobytes()
+    entries = {
+        "rnn.weight_ih_l0": {"dtype": "BF16", "shape": [4, 1], "data_offsets": [0, 8]},
+        "rnn.weight_hh_l0": {"dtype": "F16", "shape": [4, 4], "data_offsets": [8, 40]},
+    }
+    header = json.dumps(entries).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bits + half * 16)
+    (cell,) = load_network(str(path), None, Given()).network.cells
+    expected = np.array([[1, -2.5, 2.0**-133, -0.0]], np.float32)
+    assert cell.weights.W_xh.tobytes() == expected.tobytes()
+    assert cell.weights.W_hh.tobytes() == np.full((4, 4), 0.5, np.float32).tobytes()
+
+
+def test_pytorch_names(tmp_path: Path) -> None:
+    tensors = torch("a.rnn.", bias=True) | torch("a.rnn.", I=3, end="_l1", bias=True)
+    others = {"a.fc.weight": numbers((1, 3)), "a.fc.bias": np.array([np.nan])}
+    loaded = load(tmp_path / "w.safetensors", tensors | others)
+    for number, cell in enumerate(loaded.network.cells):
+        ih, hh, b_ih, b_hh = (
+            tensors[f"a.rnn.{role}_l{number}"]
+            for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        assert cell.weights.W_xh.tobytes() == ih.T.tobytes()
+        assert cell.weights.W_hh.tobytes() == hh.T.tobytes()
+        assert cell.weights.b_h.tobytes() == (b_ih + b_hh).tobytes()
+
+
+Shape = list[tuple[int, int, str]]
+FOUND: dict[str, tuple[dict[str, Any], str | None, Shape]] = {
+    # Tensors, --layer, and of each layer the input size, hidden size and direction.
+    "a cell": (torch(end=""), None, [(2, 3, "forward")]),
+    "a cell in a list": (
+        torch("cells.0.", end="") | torch("cells.1.", 3, 4, end=""),
+        "cells.1",
+        [(3, 4, "forward")],
+    ),
+    "both directions": (
+        torch() | torch(end="_l0_reverse"),
+        None,
+        [(2, 3, "bidirectional")],
+    ),
+    "twelve layers": (
+        dict(chain.from_iterable(torch(I=3, end=f"_l{k}").items() for k in range(12))),
+        None,
+        [(3, 3, "forward")] * 12,
+    ),
+    "one of two": (torch("enc.") | torch("dec.", 3, 4), "dec", [(3, 4, "forward")]),
+    "one inside": (torch("m.enc.") | torch("dec.", 3, 4), "m", [(2, 3, "forward")]),
+    "the root": (torch() | torch("dec.", 3, 4), "", [(2, 3, "forward")]),
+    "beside an LSTM": (torch("enc.") | torch("lm.", gates=4), "enc", [(2, 3, "forward")]),
+    "Keras": (
+        keras("sequential/simple_rnn/simple_rnn_cell")
+        | {"sequential/dense/kernel": numbers((3, 1)), "sequential/dense/bias": numbers((1,))},
+        None,
+        [(2, 3, "forward")],
+    ),
+    "Keras, ten after two": (
+        dict(
+            chain.from_iterable(
+                keras(f"m/simple_rnn{'_' * (k > 0)}{k or ''}/simple_rnn_cell", k + 1, k + 2).items()
+                for k in range(12)
+            )
+        ),
+        None,
+        [(k + 1, k + 2, "forward") for k in range(12)],
+    ),
+    "Keras, mixed": (
+        keras("m/simple_rnn_4/simple_rnn_cell", 6, 3)
+        | keras("m/bidirectional/forward_simple_rnn_3/simple_rnn_cell")
+        | keras("m/bidirectional/backward_simple_rnn_3/simple_rnn_cell"),
+        None,
+        [(2, 3, "bidirectional"), (6, 3, "forward")],
+    ),
+    "Keras, named wrappers": (
+        dict(
+            chain.from_iterable(
+                keras(f"m/bi_{k}/{way}_cell_of/simple_rnn_cell", I, 3).items()
+                for k, I in ((2, 6), (1, 2))
+                for way in ("forward", "backward")
+            )
+        ),
+        None,
+        [(2, 3, "bidirectional"), (6, 3, "bidirectional")],
+    ),
+    "Keras, a backward layer of another name": (
+        keras("m/bidirectional/forward_simple_rnn/simple_rnn_cell")
+        | keras("m/bidirectional/simple_rnn_1/simple_rnn_cell"),
+        None,
+        [(2, 3, "bidirectional")],
+    ),
+    "Keras, two layers joined by hand": (
+        keras("top/simple_rnn_cell", 6, 1)
+        | keras("forward_x/simple_rnn_cell")
+        | keras("backward_x/simple_rnn_cell"),
+        None,
+        [(2, 3, "bidirectional"), (6, 1, "forward")],
+    ),
+    "Keras, by shape": (
+        keras("enc/simple_rnn_cell", 2, 3) | keras("dec/simple_rnn_cell", 3, 4),
+        None,
+        [(2, 3, "forward"), (3, 4, "forward")],
+    ),
+    "Keras, a stack of cells": (
+        keras("m/rnn/stacked_rnn_cells/simple_rnn_cell", 2, 3)
+        | keras("m/rnn/stacked_rnn_cells/simple_rnn_cell_1", 3, 4),
+        None,
+        [(2, 3, "forward"), (3, 4, "forward")],
+    ),
+    "Keras, one layer": (
+        keras("m/simple_rnn/simple_rnn_cell") | keras("m/simple_rnn_1/simple_rnn_cell", 3, 4),
+        "m/simple_rnn_1",
+        [(3, 4, "forward")],
+    ),
+    "Keras, one wrapper": (
+        keras("m/bidirectional/forward_a/simple_rnn_cell")
+        | keras("m/bidirectional/backward_a/simple_rnn_cell"),
+        "m/bidirectional",
+        [(2, 3, "bidirectional")],
+    ),
+    "Keras 2": (
+        keras("simple_rnn/simple_rnn_cell_5", end=":0"),
+        None,
+        [(2, 3, "forward")],
+    ),
+    "Keras 2, without cells": (
+        keras("simple_rnn", end=":0") | keras("simple_rnn_1", 3, 4, end=":0"),
+        None,
+        [(2, 3, "forward"), (3, 4, "forward")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "layer", "expected"), FOUND.values(), ids=FOUND)
+def test_what_is_found(
+    tmp_path: Path, tensors: Tensors, layer: str | None, expected: Shape
+) -> None:
+    loaded = load(tmp_path / "w.safetensors", tensors, layer)
+    found = [(x.input_size, x.hidden_size, x.direction) for x in loaded.network.layers]
+    assert found == expected
+
+
+def test_an_order_that_only_the_shapes_tell_is_said(tmp_path: Path) -> None:
+    tensors, _, _ = FOUND["Keras, by shape"]
+    first, _ = load(tmp_path / "w.safetensors", tensors).assumed
+    assert first.endswith("w.safetensors: enc, dec are taken as layers in this order, as they fit")
+
+
+BOTH = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
+ONE = {"W_xh": numbers((2, 3)), "W_hh": numbers((3, 3))}
+ACTIVATION = "does not name the activation: tanh is taken (--activation)"
+MERGE = "does not say how directions are merged: concat is taken (--merge)"
+TOP = own(2, "forward", 6, 3)
+SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
+    # Where it is silent: extension, tensors, what is given, and what is assumed.
+    "all": (".npz", BOTH, {}, [ACTIVATION, MERGE]),
+    "activation given": (".npz", BOTH, {"activation": RELU}, [MERGE]),
+    "merge given": (".npz", BOTH, {"merge": "sum"}, [ACTIVATION]),
+    "merge told by the width above": (".npz", BOTH | TOP, {}, [ACTIVATION]),
+    "merge agrees with the width above": (".npz", BOTH | TOP, {"merge": "concat"}, [ACTIVATION]),
+    "merge given for the width above": (
+        ".npz",
+        BOTH | own(2, "forward", 3, 3),
+        {"merge": "mul"},
+        [ACTIVATION],
+    ),
+    "direction given": (".npz", ONE, {"direction": "backward"}, [ACTIVATION]),
+    "direction given, PyTorch": (".safetensors", torch(), {"direction": "backward"}, [ACTIVATION]),
+    "merge of PyTorch": (".safetensors", torch() | torch(end="_l0_reverse"), {}, [ACTIVATION]),
+    "merge of Keras": (
+        ".safetensors",
+        keras("bidirectional/forward_a") | keras("bidirectional/backward_a"),
+        {},
+        [ACTIVATION, MERGE],
+    ),
+    "clip given": (".npz", ONE, {"clip": 2.0}, [ACTIVATION]),
+    "direction agrees": (".npz", BOTH, {"direction": "bidirectional"}, [ACTIVATION, MERGE]),
+}
+
+
+@pytest.mark.parametrize(("extension", "tensors", "said", "assumed"), SILENT.values(), ids=SILENT)
+def test_options_fill_in(
+    tmp_path: Path, extension: str, tensors: Tensors, said: dict[str, Any], assumed: list[str]
+) -> None:
+    path = tmp_path / f"w{extension}"
+    loaded = load(path, tensors, **said)
+    layer = loaded.network.layers[0]
+    cell = layer.cells[0]
+    assert loaded.assumed == [f"{path}: {sentence}" for sentence in assumed]
+    assert cell.activation == said.get("activation", TANH)
+    assert cell.clip == said.get("clip", inf)
+    assert layer.merge == said.get("merge", "concat")
+    assert layer.direction == said.get("direction", layer.direction)
+
+
+CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
+    "activation": (
+        Network(Layer(Cell(weights(2, 3), RELU))),
+        {"activation": TANH},
+        "layer 1: the file says activation relu, --activation tanh was given: leave it out",
+    ),
+    "parameter": (
+        Network(Layer(Cell(weights(2, 3), activation("elu", 0.5)))),
+        {"activation": activation("elu", 1.0)},
+        "layer 1: the file says activation elu:0.5, --activation elu:1.0 was given: leave it out",
+    ),
+    "clip": (
+        Network(Layer(Cell(weights(2, 3), TANH, 2.0))),
+        {"clip": 3.0},
+        "layer 1: the file says clip 2.0, --clip 3.0 was given: leave it out",
+    ),
+    "no clip": (
+        Network(weights(2, 3)),
+        {"clip": 3.0},
+        "layer 1: the file says clip none, --clip 3.0 was given: leave it out",
+    ),
+    "direction": (
+        Network(weights(2, 2), Layer(weights(2, 3), direction="backward")),
+        {"direction": "forward"},
+        "layer 2: the file says direction backward, --direction forward was given: leave it out",
+    ),
+    "directions": (
+        Network(weights(2, 3)),
+        {"direction": "bidirectional"},
+        "layer 1: the file says direction forward, --direction bidirectional was given: "
+        "leave it out",
+    ),
+    "merge": (
+        Network(Layer(weights(2, 3), weights(2, 3), direction="bidirectional", merge="sum")),
+        {"merge": "ave"},
+        "layer 1: the file says merge sum, --merge ave was given: leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("extension", "naming"), [KINDS[0], KINDS[2]])
+@pytest.mark.parametrize(("written", "said", "message"), CONFLICTS.values(), ids=CONFLICTS)
+def test_options_that_do_not_agree(
+    tmp_path: Path,
+    written: Network,
+    said: dict[str, Any],
+    message: str,
+    extension: str,
+    naming: str,
+) -> None:
+    path = tmp_path / f"w{extension}"
+    saved(path, written, naming)
+    assert refusal(path, **said) == message
+
+
+def test_options_that_agree(tmp_path: Path) -> None:
+    written = network(1, "bidirectional", "mul")
+    cell = Cell(written.cells[0].weights, RELU, 2.0)
+    written = Network(Layer(cell, cell, direction="bidirectional", merge="mul"))
+    saved(tmp_path / "w.npz", written)
+    said = Given(RELU, "bidirectional", "mul", 2.0)
+    assert told(load_network(str(tmp_path / "w.npz"), None, said).network) == told(written)
+
+
+NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    # Members, --layer and options, message.
+    "a typo": (
+        ONE | {"bh": numbers((3,))},
+        {},
+        "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
+        "layer_1.backward.W_hh, layer_2.forward.b_h, ..., got bh",
+    ),
+    "several networks": (
+        {f"{stem}{name}": array for stem in ("a.", "b/") for name, array in ONE.items()},
+        {},
+        "got a.W_xh, a.W_hh, b/W_xh, b/W_hh (--layer a, b?)",
+    ),
+    "no such layer": (ONE, {"layer": "a"}, "holds no tensor under --layer a; it holds W_xh, W_hh"),
+    "a missing array": ({"W_xh": ONE["W_xh"]}, {}, "has no W_hh, which goes with W_xh"),
+    "a missing layer": (
+        own(1, "forward", 2, 3) | own(3, "forward", 3, 3),
+        {},
+        "has layer_3, but no layer_2: layers are counted from 1",
+    ),
+    "both ways of naming": (
+        ONE | own(1, "backward", 2, 3),
+        {},
+        "expected one of the two, W_xh or layer_1.backward.W_xh, got both",
+    ),
+    "integers": (
+        ONE | {"W_hh": np.ones((3, 3), np.int32)},
+        {},
+        "W_hh: expected floats (float16, bfloat16, float32, float64), got int32",
+    ),
+    "truth values": (ONE | {"W_hh": np.ones((3, 3), bool)}, {}, "got bool"),
+    "complex numbers": (ONE | {"W_hh": np.ones((3, 3), complex)}, {}, "got complex128"),
+    "words": (ONE | {"W_hh": np.array([["a"]])}, {}, "W_hh: expected floats"),
+    "objects": (ONE | {"W_hh": np.array([[None]])}, {}, "W_hh: expected floats"),
+    "a matrix that is not square": (
+        ONE | {"W_hh": numbers((3, 4))},
+        {},
+        "W_hh: expected shape (H, H), got (3, 4)",
+    ),
+    "a transposed matrix": (
+        ONE | {"W_xh": numbers((3, 2))},
+        {},
+        "W_xh: expected shape (I, 3), as W_hh is (3, 3), got (3, 2) (transposed?)",
+    ),
+    "a vector": (
+        ONE | {"W_xh": numbers((3,))},
+        {},
+        "W_xh: expected shape (I, 3), as W_hh is (3, 3), got (3,)",
+    ),
+    "no inputs": (ONE | {"W_xh": np.ones((0, 3))}, {}, "W_xh: expected shape (I, 3)"),
+    "no units": ({"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))}, {}, "W_hh: expected shape"),
+    "a bias of two axes": (
+        ONE | {"b_h": numbers((1, 3))},
+        {},
+        "b_h: expected shape (3,), as W_hh is (3, 3), got (1, 3)",
+    ),
+    "directions of two sizes": (
+        own(1, "forward", 2, 3) | own(1, "backward", 3, 3),
+        {},
+        "layer_1.backward.W_xh: expected shape (2, 3) backward too, as layer_1.forward.W_xh has "
+        "it forward, got (3, 3)",
+    ),
+    "layers of two sizes": (
+        own(1, "forward", 2, 3) | own(2, "forward", 4, 3),
+        {},
+        "layer_2.forward.W_xh: expected an input size of 3, as the layer below gives so many "
+        "values a step, got 4",
+    ),
+    "a merge that must be given": (
+        BOTH | own(2, "forward", 3, 3),
+        {},
+        "layer 1: the layer above takes 3 values a step, as many as one direction gives, so the "
+        "two are not concatenated: give --merge, one of sum, ave, mul",
+    ),
+    "a merge that the width above contradicts": (
+        BOTH | TOP,
+        {"merge": "sum"},
+        "layer 1: the file says merge concat, --merge sum was given: leave it out",
+    ),
+    "a direction that names contradict": (
+        own(1, "backward", 2, 3),
+        {"direction": "forward"},
+        "layer 1: the file says direction backward, --direction forward was given: leave it out",
+    ),
+    "one direction of two given": (
+        ONE,
+        {"direction": "bidirectional"},
+        "layer 1: the file holds one direction, --direction bidirectional was given: leave it out",
+    ),
+    "not a number": (
+        ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, np.float32)},
+        {},
+        "W_hh: not finite in float32: nan at [0, 1]",
+    ),
+    "infinity": (ONE | {"b_h": np.array([1, 2, -np.inf])}, {}, "b_h: not finite in float64: -inf"),
+    "a text of another's": (ONE | {"about": np.array("me")}, {}, "about: not JSON text: "),
+    "a number as text": (
+        ONE | {"about": np.array(3)},
+        {},
+        "about: expected text, as rnn writes it, got int64 of shape ()",
+    ),
+    "nothing": ({}, {}, "got a zip archive that holds nothing"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "options", "message"), NPZ.values(), ids=NPZ)
+def test_bad_npz(
+    tmp_path: Path, arrays: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "w.npz", **arrays)
+    assert message in refusal(tmp_path / "w.npz", **options)
+
+
+SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no recurrent layer": (
+        {"fc.weight": numbers((1, 3))},
+        {},
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
+        "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight",
+    ),
+    "several": (
+        torch("enc.") | torch("dec.") | torch("lm.", gates=4),
+        {},
+        "holds several recurrent modules: dec; enc; lm (no simple layer): "
+        "pick one with --layer NAME",
+    ),
+    "several of Keras's": (
+        keras("m/a/simple_rnn/simple_rnn_cell") | keras("m/b/simple_rnn_1/simple_rnn_cell"),
+        {},
+        "holds several recurrent modules: m/a/simple_rnn; m/b/simple_rnn_1: pick one with",
+    ),
+    "an LSTM": (
+        torch("rnn.", gates=4),
+        {},
+        "rnn.weight_hh_l0 has shape (12, 3), as an LSTM's: only simple recurrent layers are read",
+    ),
+    "a GRU": (torch(gates=3), {}, "weight_hh_l0 has shape (9, 3), as a GRU's: only simple"),
+    "an LSTM with projections": (
+        torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers((1, 3))},
+        {},
+        "rnn.weight_hr_l0 is of an LSTM with projections (proj_size): only simple",
+    ),
+    "Keras's LSTM": (
+        keras("m/lstm/lstm_cell", gates=4),
+        {},
+        "m/lstm/lstm_cell/recurrent_kernel has shape (3, 12), as an LSTM's: only simple",
+    ),
+    "Keras's GRU": (keras("m/gru/gru_cell", gates=3), {}, "shape (3, 9), as a GRU's: only simple"),
+    "an LSTM in a stack": (
+        keras("m/lstm/lstm_cell", gates=4) | keras("m/simple_rnn/simple_rnn_cell", 3),
+        {},
+        "are read; pick one with --layer NAME: m/lstm, m/simple_rnn",
+    ),
+    "a missing matrix": (
+        {"rnn.weight_ih_l0": numbers((3, 2))},
+        {},
+        "has no rnn.weight_hh_l0, which goes with rnn.weight_ih_l0",
+    ),
+    "a missing layer": (
+        torch() | torch(I=3, end="_l2"),
+        {},
+        "has no weight_ih_l1, which goes with the layers that it has",
+    ),
+    "a missing direction": (
+        torch() | torch(end="_l0_reverse") | torch(I=6, end="_l1"),
+        {},
+        "has no weight_ih_l1_reverse",
+    ),
+    "one bias of two": (
+        torch() | {"bias_ih_l0": numbers((3,))},
+        {},
+        "has no bias_hh_l0, which goes with weight_ih_l0, weight_hh_l0, bias_ih_l0",
+    ),
+    "a layer without a bias": (
+        torch(bias=True) | torch(I=3, end="_l1"),
+        {},
+        "has no bias_ih_l1, which goes with weight_ih_l1, weight_hh_l1",
+    ),
+    "a cell beside a layer": (
+        torch() | torch(end=""),
+        {},
+        "expected one of the two, weight_hh or weight_hh_l0, got both",
+    ),
+    "a missing recurrent kernel": (
+        {"m/simple_rnn/simple_rnn_cell/kernel": numbers((2, 3))},
+        {},
+        "has no m/simple_rnn/simple_rnn_cell/recurrent_kernel, which goes with",
+    ),
+    "a missing kernel": (
+        {"m/simple_rnn/simple_rnn_cell/recurrent_kernel": numbers((3, 3))},
+        {},
+        "has no m/simple_rnn/simple_rnn_cell/kernel, which goes with",
+    ),
+    "one direction of a wrapper": (
+        keras("m/bidirectional/forward_simple_rnn/simple_rnn_cell"),
+        {},
+        "has m/bidirectional/forward_simple_rnn, but no other direction beside it",
+    ),
+    "names of both Keras's": (
+        keras("simple_rnn") | keras("simple_rnn", end=":0"),
+        {},
+        "expected one of the two, simple_rnn/bias or simple_rnn/bias:0, got both",
+    ),
+    "an order that nothing tells": (
+        keras("enc/simple_rnn_cell", 3) | keras("dec/simple_rnn_cell", 3),
+        {},
+        "neither names nor shapes tell the order of dec, enc: pick one with --layer NAME",
+    ),
+    "layers side by side": (
+        keras("simple_rnn/simple_rnn_cell") | keras("simple_rnn_1/simple_rnn_cell"),
+        {},
+        "simple_rnn_1 takes 2 values a step, simple_rnn gives 3: pick one with --layer NAME",
+    ),
+    "a convolution": (
+        {"c/kernel": numbers((3, 3, 2, 4)), "c/recurrent_kernel": numbers((3, 3, 4, 4))},
+        {},
+        "c/recurrent_kernel: expected shape (H, H), got (3, 3, 4, 4)",
+    ),
+    "a transposed matrix": (
+        {"weight_ih_l0": numbers((2, 3)), "weight_hh_l0": numbers((3, 3))},
+        {},
+        "weight_ih_l0: expected shape (3, I), as weight_hh_l0 is (3, 3), got (2, 3) (transposed?)",
+    ),
+    "integers": (
+        {"weight_ih_l0": np.ones((3, 2), np.int8), "weight_hh_l0": numbers((3, 3))},
+        {},
+        "weight_ih_l0: expected floats (float16, bfloat16, float32, float64), got I8",
+    ),
+    "a sum that overflows": (
+        torch() | {f"bias_{side}_l0": np.full(3, 3e38, np.float32) for side in ("ih", "hh")},
+        {},
+        "bias_hh_l0: the sum with bias_ih_l0 is not finite",
+    ),
+    "not a number, under a layer": (
+        torch("a.") | {"a.weight_hh_l0": np.full((3, 3), np.nan, np.float32)},
+        {"layer": "a"},
+        "a.weight_hh_l0: not finite in float32: nan at [0, 0]",
+    ),
+    "a name of two lines": (
+        {"a\nb.weight_ih_l0": numbers((3, 2)), "a\nb.weight_hh_l0": numbers((3, 4))},
+        {},
+        "'a\\nb.weight_hh_l0': expected shape (H, H), got (3, 4)",
+    ),
+    "another merge than PyTorch's": (
+        torch() | torch(end="_l0_reverse"),
+        {"merge": "sum"},
+        "layer 1: the file says merge concat, --merge sum was given: leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "options", "message"), SAFETENSORS.values(), ids=SAFETENSORS)
+def test_bad_safetensors(
+    tmp_path: Path, tensors: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    save_file(tensors, str(tmp_path / "w.safetensors"))
+    assert message in refusal(tmp_path / "w.safetensors", **options)
+
+
+@pytest.mark.parametrize(("extension", "naming"), KINDS)
+def test_a_part_of_our_own_file(tmp_path: Path, extension: str, naming: str) -> None:
+    path = tmp_path / f"w{extension}"
+    saved(path, network(2), naming)
+    names = {"": "layer_1.forward", "torch": "", "keras": "sequential/simple_rnn"}
+    assert refusal(path, names[naming]).endswith("speaks of the whole file: leave --layer out")
+
+
+ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
+    # What is done to the text of a network of one bidirectional layer, and the message.
+    "no object": (lambda _: [], "expected what rnn writes there, got '[]'"),
+    "another format": (lambda about: about | {"format": 2}, "of format 2, expected 1"),
+    "more layers": (
+        lambda about: about | {"layers": about["layers"] * 2},
+        "layers: expected 1, as many as in the file, got 2",
+    ),
+    "one direction": (
+        lambda about: about | {"layers": [about["layers"][0] | {"direction": "backward"}]},
+        "layer 1: backward, the file's tensors are of bidirectional",
+    ),
+    "no such merge": (
+        lambda about: about | {"layers": [about["layers"][0] | {"merge": "max"}]},
+        "layer 1: merge: expected one of concat, sum, ave, mul, got 'max'",
+    ),
+    "one cell": (
+        lambda about: about | {"layers": [about["layers"][0] | {"cells": [{}]}]},
+        "layer 1: cells: expected a list of 2, got [{}]",
+    ),
+    "no such activation": (
+        lambda about: about | {"layers": [_with_cells(about, {"activation": "gelu"})]},
+        "layer 1: activation: expected one of tanh, ",
+    ),
+    "a clip of 0": (
+        lambda about: about | {"layers": [_with_cells(about, {"clip": 0})]},
+        "layer 1: clip: expected null or a number over 0, got 0",
+    ),
+    "a clip beyond floats": (
+        lambda about: about | {"layers": [_with_cells(about, {"clip": 10**400})]},
+        "layer 1: clip: expected null or a number over 0, got 1000",
+    ),
+}
+
+
+def _with_cells(about: Any, said: dict[str, Any]) -> Any:
+    layer = about["layers"][0]
+    return layer | {"cells": [cell | said for cell in layer["cells"]]}
+
+
+@pytest.mark.parametrize("extension", [".npz", ".safetensors"])
+@pytest.mark.parametrize(("change", "message"), ABOUT.values(), ids=ABOUT)
+def test_a_text_that_does_not_fit(
+    tmp_path: Path, change: Callable[[Any], Any], message: str, extension: str
+) -> None:
+    path = tmp_path / f"w{extension}"
+    saved(path, network(1, "bidirectional"), "torch")
+    if extension == ".npz":
+        with np.load(path) as arrays:
+            changed: dict[str, Any] = dict(arrays)
+        text = json.dumps(change(json.loads(str(changed["about"]))))
+        np.savez(path, **(changed | {"about": np.array(text)}))
+    else:
+        with safe_open(str(path), framework="numpy") as file:
+            about = json.loads(file.metadata()["rnncli"])
+        save_file(load_file(str(path)), str(path), {"rnncli": json.dumps(change(about))})
+    assert message in refusal(path)
+
+
+def test_our_own_file_without_a_bias(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, network(1))
+    with np.load(path) as arrays:
+        kept: dict[str, Any] = {name: arrays[name] for name in arrays if name != "b_h"}
+    np.savez(path, **kept)
+    assert refusal(path) == "W_xh: has no bias beside it, which rnn writes always"
+
+
+OTHER_FILES = {
+    "empty": (b"", "an empty file"),
+    "text": (b"t,h_0\n1,2\n", "text"),
+    "npy": (b"\x93NUMPY\x01\x00", "a single .npy array (numpy.savez writes several as .npz)"),
+    "pickle": (b"\x80\x02}q\x00.", "a Python pickle (PyTorch's .pt?)"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5?)"),
+}
+
+
+@pytest.mark.parametrize(("content", "kind"), OTHER_FILES.values(), ids=OTHER_FILES)
+@pytest.mark.parametrize("extension", list(FORMATS))
+def test_files_of_other_kinds(tmp_path: Path, content: bytes, kind: str, extension: str) -> None:
+    (tmp_path / f"w{extension}").write_bytes(content)
+    message = refusal(tmp_path / f"w{extension}")
+    assert message.startswith(f"expected a{'n' if extension == '.npz' else ''} {extension} file")
+    assert message.endswith(f"got {kind}")
+
+
+def test_the_formats_taken_for_each_other(tmp_path: Path) -> None:
+    for extension, renamed in ((".npz", ".safetensors"), (".safetensors", ".npz")):
+        saved(tmp_path / f"w{extension}", network(1), "torch")
+        os.replace(tmp_path / f"w{extension}", tmp_path / f"v{renamed}")
+    assert refusal(tmp_path / "v.safetensors").endswith(
+        "got a zip archive (.npz, .keras or PyTorch's .pt?)"
+    )
+    assert refusal(tmp_path / "v.npz").endswith("got a .safetensors file")
+
+
+ARCHIVES = {
+    "others": ("notes.txt", "got a zip archive of notes.txt"),
+    "PyTorch": ("w/data.pkl", "got a PyTorch checkpoint: write its state_dict with safetensors."),
+    "Keras": ("model.weights.h5", "got a Keras model: write its weights with safetensors.numpy."),
+}
+
+
+@pytest.mark.parametrize(("member", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_archives_of_other_kinds(tmp_path: Path, member: str, message: str) -> None:
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr(member, "x")
+    assert message in refusal(tmp_path / "w.npz")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "d.npz").mkdir()
+    os.mkfifo(tmp_path / "p.npz")
+    reasons = {
+        "none.npz": "cannot be read: No such file or directory",
+        "none.safetensors": "cannot be read: No such file or directory",
+        "d.npz": "cannot be read: not a plain file",
+        "p.npz": "cannot be read: not a plain file",
+        "w.pt": "extension: expected one of .npz, .safetensors, got '.pt'",
+        "w": "extension: expected one of .npz, .safetensors, got ''",
+    }
+    for name, reason in reasons.items():
+        assert refusal(tmp_path / name) == reason
+
+
+def test_an_extension_in_capitals(tmp_path: Path) -> None:
+    saved(tmp_path / "w.npz", network(1))
+    os.replace(tmp_path / "w.npz", tmp_path / "W.NPZ")
+    load_network(str(tmp_path / "W.NPZ"), None, Given())
+
+
+def test_formats_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"output: extension: expected one of .*, got '.onnx'"):
+        save_network(io.BytesIO(), network(1), ".onnx", "")
+    monkeypatch.setitem(FORMATS, ".onnx", Format(FORMATS[".npz"].load))
+    with pytest.raises(ValueError, match=r"\.onnx files are read, not written"):
+        save_network(io.BytesIO(), network(1), ".onnx", "")
+
+
+def test_what_formats_offer() -> None:
+    assert NAMINGS == ("torch", "keras")
+    assert {name: format_.namings for name, format_ in FORMATS.items()} == {
+        ".npz": (),
+        ".safetensors": NAMINGS,
+    }
+
+
+def test_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.safetensors"
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    saved(path, network(1), "torch")  # which takes no library
+    assert refusal(path) == (
+        ".safetensors files are read with the library safetensors: pip install 'rnncli[formats]'"
+    )
+
+
+def test_compressed_weights_of_every_kind(tmp_path: Path) -> None:
+    """Zeros and identities pack the most of what networks hold; up to `MOST_BYTES` all pass."""
+    H = 1500
+    random = np.random.RandomState(0)
+    sparse = random.normal(size=(H, H)) * (random.rand(H, H) < 0.01)
+    for W_hh in (np.eye(H), np.zeros((H, H)), sparse):
+        arrays: dict[str, Any] = {"W_xh": np.ones((1, H), "f"), "W_hh": W_hh.astype("f")}
+        np.savez_compressed(tmp_path / "w.npz", **arrays)
+        assert W_hh.size * 4 < MOST_BYTES
+        (cell,) = load_network(str(tmp_path / "w.npz"), None, Given()).network.cells
+        assert cell.weights.W_hh.tobytes() == arrays["W_hh"].tobytes()
