@@ -48,17 +48,10 @@ class Explanation(NamedTuple):
     difference: float
 
 
-class Biases(NamedTuple):
-    """The two biases of a cell, where a weight file has both."""
-
-    input: Floats
-    recurrent: Floats
-
-
 def explain(
     case: Case,
     theirs: Floats,
-    biases: Sequence[Biases] = (),
+    biases: Sequence[tuple[Floats, ...]] = (),
     tolerance: Tolerance | None = None,
 ) -> list[Explanation]:
     """Find the conventions that reproduce a result, the closest first.
@@ -68,8 +61,9 @@ def explain(
     case : Case
     theirs : array, shape (N, T, H)
         A result that differs. Another shape is one to explain too.
-    biases : sequence of Biases
-        Of each cell, in the order of ``Network.cells``, where they are known.
+    biases : sequence of tuples of arrays
+        Of each cell, in the order of ``Network.cells``: the input bias and
+        the recurrent one, where the cells have two.
     tolerance : Tolerance, optional
         As for `judge`.
     """
@@ -217,11 +211,15 @@ CONVENTIONS = (
 )
 
 
-def _one_bias(case: Case, theirs: Floats, biases: Sequence[Biases]) -> Iterator[Attempt]:
+def _one_bias(
+    case: Case, theirs: Floats, biases: Sequence[tuple[Floats, ...]]
+) -> Iterator[Attempt]:
     """Leave out one of the two biases of PyTorch or ONNX."""
-    for kind in Biases._fields if biases else ():
+    if not biases or any(len(each) != 2 for each in biases):
+        return
+    for number, kind in enumerate(("input", "recurrent")):
         cells = [
-            cell._replace(weights=cell.weights._replace(b_h=getattr(both, kind)))
+            cell._replace(weights=cell.weights._replace(b_h=both[number]))
             for cell, both in zip(case.network.cells, biases, strict=True)
         ]
         network = _with_cells(case.network, cells)

@@ -8,7 +8,7 @@ import numpy as np
 from rnncli import reference
 from rnncli.arrays import Floats, Integers
 from rnncli.compare.verdict import Case, Place, Tolerance, Verdict, judge
-from rnncli.conventions import Biases, Explanation, explain
+from rnncli.conventions import Explanation, explain
 from rnncli.unroll import UNROLLS
 
 
@@ -114,7 +114,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
 
 
 def with_expected(
-    comparison: Comparison, name: str, theirs: Floats, biases: Sequence[Biases] = ()
+    comparison: Comparison, name: str, theirs: Floats, biases: Sequence[tuple[Floats, ...]] = ()
 ) -> tuple[Result, list[Explanation]]:
     """Compare with what a file holds; where it differs, look for a convention that explains it.
 
@@ -125,7 +125,7 @@ def with_expected(
         Of the file.
     theirs : array, shape (N, T, H)
         Another shape is an error, unless a convention explains it.
-    biases : sequence of Biases
+    biases : sequence of tuples of arrays
         As for `explain`.
 
     Raises

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SAMPLES, Rnn
+from safetensors.numpy import save_file
 
 import rnncli
 from rnncli.compare.verdict import Case, Place, Tolerance, judge
@@ -381,3 +382,18 @@ def test_merged_states_are_judged_by_whole_runs_until_they_part(merge: str) -> N
     verdict = judge(case, ours, case.states("stepwise")[-1])
     assert (verdict.equal, verdict.step_error, verdict.apart.steps) == (True, None, 200)
     assert not judge(case, ours, ours + np.float32(1e-4)).equal
+
+
+@pytest.mark.parametrize("kind", ["input", "recurrent"])
+def test_one_of_two_biases_is_left_out(run_rnn: Rnn, tmp_path: Path, kind: str) -> None:
+    W_xh, W_hh, _ = NETWORK.cells[0].weights
+    biases = np.random.RandomState(2).uniform(-1, 1, (2, 5)).astype(np.float32)
+    tensors = {"weight_ih_l0": W_xh.T, "weight_hh_l0": W_hh.T}
+    tensors |= {"bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
+    weights = str(tmp_path / "w.safetensors")
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, weights)
+    kept = biases[["input", "recurrent"].index(kind)]
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "e.npy", loop(changed(NETWORK, b_h=kept), X))
+    report = explained(run_rnn, str(tmp_path / "x.npy"), "--weights", weights, tmp_path=tmp_path)
+    assert [found["name"] for found in report["explanations"]] == [f"{kind} bias only"]

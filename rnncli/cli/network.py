@@ -5,29 +5,30 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from rnncli.activations import TANH
 from rnncli.architecture import Architecture, weight_count
+from rnncli.arrays import Floats
 from rnncli.cli.options import NetworkOptions
 from rnncli.initializers import draw_network
 from rnncli.network import Network
-
-if TYPE_CHECKING:
-    from rnncli.conventions import Biases
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
 
 
 class Sourced(NamedTuple):
-    """A network, and where its weights are from: what a JSON document says of it."""
+    """A network, and where its weights are from: what a JSON document says of it.
+
+    The biases are those of each cell in a weight file, as it has them.
+    """
 
     network: Network
     source: dict[str, Any]
-    biases: "Sequence[Biases]" = ()
+    biases: Sequence[tuple[Floats, ...]] = ()
 
 
 def build_network(
@@ -99,7 +100,8 @@ def _loaded(options: NetworkOptions) -> Sourced:
     for sentence in loaded.assumed:
         _note(sentence)
     layer = {} if options.layer is None else {"layer": options.layer}
-    return Sourced(network, {"weights": options.weights, **layer, "sha256": loaded.sha256})
+    source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
+    return Sourced(network, source, loaded.biases)
 
 
 def check_input_size(network: Network, input_size: int, way_out: str = "") -> None:

@@ -29,7 +29,6 @@ from rnncli.cli.options import (
 from rnncli.cli.resolve import destination, open_input
 from rnncli.cli.values import Positive
 from rnncli.compare.verdict import Case, Tolerance
-from rnncli.conventions import Biases
 from rnncli.forward import prepare
 from rnncli.peers import PEERS
 from rnncli.precision import PRECISIONS
@@ -154,7 +153,7 @@ class Run(NamedTuple):
     rows: int
     active: Integers
     key: Integers
-    biases: Sequence[Biases]
+    biases: Sequence[tuple[Floats, ...]]
 
 
 def _own_run(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
+from rnncli.arrays import Floats
 from rnncli.choices import choice
 from rnncli.formats import npz, safetensors
 from rnncli.formats.naming import NAMINGS as _NAMINGS
@@ -53,11 +54,15 @@ class Loaded(NamedTuple):
     assumed : list of str
         A sentence each for what neither the file nor the command line says
         and was taken for granted.
+    biases : list of tuples of arrays
+        Of each cell, in the order of ``Network.cells``, those that the file
+        has: PyTorch's input bias and recurrent bias, whose sum is `b_h`.
     """
 
     network: Network
     sha256: str
     assumed: list[str]
+    biases: list[tuple[Floats, ...]]
 
 
 def load_network(path: str, layer: str | None, given: Given) -> Loaded:
@@ -85,7 +90,8 @@ def load_network(path: str, layer: str | None, given: Given) -> Loaded:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
     network, assumed = settle(path, said, given)
-    return Loaded(network, digest, assumed)
+    biases = [cell.biases for each in said.layers for cell in each.cells]
+    return Loaded(network, digest, assumed, biases)
 
 
 def save_network(file: BinaryIO, network: Network, extension: str, naming: str) -> list[str]:

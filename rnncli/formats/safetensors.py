@@ -86,7 +86,7 @@ def save_safetensors(file: BinaryIO, network: Network, naming: str) -> None:
     file.write(len(content).to_bytes(8, "little") + content)
     for name in names:
         array = tensors[name]
-        file.write(array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes())
+        file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def _entries(tensors: Mapping[str, Floats], names: list[str]) -> dict[str, Any]:

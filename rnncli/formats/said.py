@@ -5,12 +5,14 @@ from math import inf
 from typing import NamedTuple, TypeVar
 
 from rnncli.activations import TANH, Activation
+from rnncli.arrays import Floats
 from rnncli.formats.tensors import (
     NamedCell,
     NamedLayer,
     NamedNetwork,
     Tensors,
     check_layer,
+    read_biases,
     read_weights,
 )
 from rnncli.merges import MERGES, output_size
@@ -50,6 +52,8 @@ class SaidCell(NamedTuple):
         Of its tensors.
     place : str
         Of its input weights, for messages.
+    biases : tuple of arrays
+        Those that the file has, whose sum is the bias.
     activation : Activation or None
     clip : float or None
     """
@@ -57,6 +61,7 @@ class SaidCell(NamedTuple):
     weights: Weights
     names: NamedCell
     place: str
+    biases: tuple[Floats, ...] = ()
     activation: Activation | None = None
     clip: float | None = None
 
@@ -146,7 +151,12 @@ def settle(path: str, said: Said, given: Given) -> tuple[Network, list[str]]:
 
 def _read_layer(tensors: Tensors, layer: NamedLayer, transposed: bool) -> SaidLayer:
     cells = (
-        SaidCell(read_weights(tensors, cell, transposed), cell, tensors.place(cell.W_xh))
+        SaidCell(
+            read_weights(tensors, cell, transposed),
+            cell,
+            tensors.place(cell.W_xh),
+            read_biases(tensors, cell),
+        )
         for cell in layer.cells
     )
     return SaidLayer(tuple(cells), layer.direction, layer.merge)

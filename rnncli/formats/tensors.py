@@ -239,10 +239,21 @@ def _floats(tensors: Tensors, name: str) -> Floats:
     return in_dtype(tensors.place(name), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
+def read_biases(tensors: Tensors, cell: NamedCell) -> tuple[Floats, ...]:
+    """Read the biases of a cell that has been checked, those that `read_weights` sums.
+
+    Raises
+    ------
+    ValueError
+        As for `read_weights`.
+    """
+    return tuple(_floats(tensors, name) for name in cell.b_h)
+
+
 def _bias(tensors: Tensors, cell: NamedCell, W_hh: Floats) -> Floats:
     if not cell.b_h:
         return np.zeros(len(W_hh), W_hh.dtype)
-    first, *others = (_floats(tensors, name) for name in cell.b_h)
+    first, *others = read_biases(tensors, cell)
     for name, other in zip(cell.b_h[1:], others, strict=True):
         with np.errstate(over="ignore"):
             first = first + other

@@ -82,8 +82,8 @@ def name_tensors(network: Network) -> dict[str, Floats]:
 def _arrays(cell: Cell) -> dict[str, Floats]:
     W_xh, W_hh, b_h = cell.weights
     return {
-        "weight_ih": np.ascontiguousarray(W_xh.T),
-        "weight_hh": np.ascontiguousarray(W_hh.T),
+        "weight_ih": W_xh.T,
+        "weight_hh": W_hh.T,
         "bias_ih": b_h,
         "bias_hh": np.full_like(b_h, -0.0),
     }
