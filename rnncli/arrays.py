@@ -50,3 +50,13 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"{name}: not finite in {dtype}: {values[place]} at {list(place)}")
     return converted
+
+
+def as_items(rows: NDArray[Any]) -> NDArray[Any]:
+    """View (..., K) as (...), a row an item: NumPy moves short rows fastest so.
+
+    The last axis has to be contiguous; otherwise this is a copy.
+    """
+    rows = rows if rows.strides[-1] == rows.itemsize else np.ascontiguousarray(rows)
+    items: NDArray[Any] = rows.view(f"V{rows.itemsize * rows.shape[-1]}")[..., 0]
+    return items

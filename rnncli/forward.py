@@ -10,9 +10,10 @@ from rnncli.arrays import Floats, Integers, in_dtype
 from rnncli.choices import choice
 from rnncli.merges import merged
 from rnncli.network import Network, Part
-from rnncli.packing import Packing
+from rnncli.packing import Packing, Rectangle
 from rnncli.precision import PRECISIONS, Precision
 from rnncli.unroll import UNROLLS, Strategy, fastest
+from rnncli.unroll.lanes import in_lanes, rows_at_once
 
 
 class States(NamedTuple):
@@ -54,6 +55,25 @@ class Prepared(NamedTuple):
     parts: tuple[Part, ...]
     precision: Precision
     strategy: Strategy
+
+    def pack(self, lengths: Integers) -> tuple[Integers | slice, Packing]:
+        """Choose the order of sequences, and which of them run side by side.
+
+        Parameters
+        ----------
+        lengths : array of int, shape (N,)
+
+        Returns
+        -------
+        array of int, shape (N,), or slice
+            The sequences by length, the longest first; all as they are where
+            they have one length.
+        Packing
+        """
+        if (lengths[1:] == lengths[:-1]).all():
+            return slice(None), Packing(lengths)
+        order = np.argsort(-lengths, kind="stable")
+        return order, Packing(lengths[order], min(rows_at_once(part.cell) for part in self.parts))
 
 
 def run(
@@ -118,15 +138,13 @@ def run(
     batch = array if array.ndim == 3 else array[None]  # (N, T, I)
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
-    order = np.argsort(-ends, kind="stable")
-    packing = Packing(ends[order])
-    rows = _packed_rows(packing, order, batch, dtype)
+    order, packing = prepared.pack(ends)
     start = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
-    states, last = advance(prepared, rows, packing, start[order])
+    states, last = advance(prepared, _packed(packing, batch, order, dtype), packing, start[order])
     h_n = np.empty_like(last)
     h_n[order] = last
     outputs = layer_outputs(network, states, all_layers=all_layers)
-    layers = [_unpacked(packing, order, output, T) for output in outputs]  # (N, T, H)
+    layers = [packing.unpack(output, T, order) for output in outputs]  # (N, T, H)
     if array.ndim == 2:
         h_n, layers = h_n[0], [layer[0] for layer in layers]
     return States(layers[-1], h_n, tuple(layers) if all_layers else ())
@@ -204,17 +222,24 @@ def _pass(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Fl
 
 
 def _unroll(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats) -> Floats:
-    """Run a cell over packed rows, rectangle by rectangle."""
-    h = np.empty((0 if packing.equal else len(x), state.shape[1]), state.dtype)
-    h_t = np.ascontiguousarray(state)
-    for row, T, N in packing.rectangles():
-        rows = slice(row, row + T * N)
-        steps = x[rows].reshape(T, N, x.shape[1])
-        ran = prepared.strategy(part.cell, steps, h_t[:N], prepared.precision)  # (T, N, H)
-        state[:N] = h_t[:N] = ran[-1]
-        if packing.equal:
-            return ran.reshape(T * N, h.shape[1])
-        h[rows] = ran.reshape(T * N, h.shape[1])
+    """Run a cell over packed rows; two groups at a time, since NumPy lets threads run."""
+
+    def run_rectangle(place: Rectangle) -> Floats:
+        steps = x[place.rows].reshape(*place.shape, x.shape[1])
+        before = np.ascontiguousarray(state[place.sequences])
+        ran = prepared.strategy(part.cell, steps, before, prepared.precision)  # (T, N, H)
+        state[place.sequences] = ran[-1]
+        return ran.reshape(len(x[place.rows]), state.shape[1])
+
+    if packing.single:
+        return run_rectangle(packing.groups[0][0])
+    h = np.empty((len(x), state.shape[1]), state.dtype)
+
+    def run_group(group: list[Rectangle]) -> None:
+        for place in group:
+            h[place.rows] = run_rectangle(place)
+
+    in_lanes(run_group, packing.groups)
     return h
 
 
@@ -235,24 +260,18 @@ def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     return array.astype(np.intp)
 
 
-def _packed_rows(
-    packing: Packing, order: Integers, x: NDArray[Any], dtype: np.dtype[np.floating]
+def _packed(
+    packing: Packing, x: NDArray[Any], order: Integers | slice, dtype: np.dtype[np.floating]
 ) -> Floats:
-    N, T, I = x.shape
-    if packing.equal and len(order) and packing.lengths[0] == T:
-        return in_dtype("x", x, dtype).swapaxes(0, 1).reshape(T * N, I)
-    beyond = np.arange(T) >= packing.lengths[:, None]  # (N, T)
-    sorted_x = np.where(beyond[..., None], 0, x[order])
-    return in_dtype("x", sorted_x, dtype).reshape(N * T, I)[packing.rows(np.arange(N) * T)]
-
-
-def _unpacked(packing: Packing, order: Integers, rows: Floats, T: int) -> Floats:
-    N = len(order)
-    if packing.equal and N and packing.lengths[0] == T:
-        return rows.reshape(T, N, rows.shape[1]).swapaxes(0, 1)
-    h = np.zeros((N * T, rows.shape[1]), rows.dtype)
-    h[packing.rows(order * T)] = rows
-    return h.reshape(N, T, rows.shape[1])
+    """Pack a batch, and look at nothing beyond the end of a sequence."""
+    rows = packing.pack(x, order)
+    try:
+        return in_dtype("x", rows, dtype)
+    except ValueError:
+        if isinstance(order, slice):
+            raise
+        beyond = np.arange(x.shape[1]) >= packing.lengths[np.argsort(order), None]  # (N, T)
+        return in_dtype("x", np.where(beyond[..., None], 0, x), dtype)  # says where it is
 
 
 def _initial_state(

@@ -195,7 +195,7 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Floats]:
     carried.grow(int(key.max(initial=-1)) + 1)
     before = carried.h if rows.held is None else carried.h.copy()
     active = None if rows.held is None else np.flatnonzero(~rows.held)
-    place, present, packing = _packed(key, active, single=rows.key is None)
+    place, present, packing = _packed(prepared, rows, active)
     packed, carried.h[present] = advance(prepared, rows.x[place], packing, carried.h[present])
     if isinstance(place, slice):
         return packed
@@ -215,20 +215,18 @@ def _keys(rows: Rows) -> Integers:
 
 
 def _packed(
-    key: Integers, active: Integers | None, *, single: bool
+    prepared: Prepared, rows: Rows, active: Integers | None
 ) -> tuple[Integers | slice, Integers, Packing]:
     """Pack rows: where each stands in the block, which sequences there are, and how they lie."""
-    if single:
-        count = len(key) if active is None else len(active)
+    if rows.key is None:
+        count = len(rows.x) if active is None else len(active)
         place = slice(None) if active is None else active
         return place, np.zeros(1, np.intp), Packing(np.array([count]))
-    taken = key if active is None else key[active]
-    order, present, starts, lengths = _grouped(taken)
-    longest_first = np.argsort(-lengths, kind="stable")
-    present, starts, lengths = (a[longest_first] for a in (present, starts, lengths))
-    packing = Packing(lengths)
-    rows = order[packing.rows(starts)]
-    return rows if active is None else active[rows], present, packing
+    taken = rows.key if active is None else rows.key[active]
+    by_key, present, starts, lengths = _grouped(taken)
+    order, packing = prepared.pack(lengths)
+    places = by_key[packing.places(starts[order])]
+    return places if active is None else active[places], present[order], packing
 
 
 def _finite_rows(h: Floats) -> int:

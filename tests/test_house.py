@@ -22,8 +22,8 @@ PURE = (
     "architecture",
     "precision",
     "cells",
-    "unroll",
     "packing",
+    "unroll",
     "forward",
     "stream",
     "initializers",
@@ -32,6 +32,7 @@ PURE = (
 )
 PURE_LIBRARY = {
     "collections",
+    "concurrent",
     "dataclasses",
     "functools",
     "itertools",

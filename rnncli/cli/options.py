@@ -252,8 +252,9 @@ computation_options = group(
         default="auto",
         show_default=True,
         help="How the steps are computed. stepwise: two products a step, the reference. fused: "
-        "one product a step. projected: all inputs in one product first. auto: the fastest "
-        "measured for the size.",
+        "one product a step. projected: the inputs of many steps in one product first. parallel: "
+        "a long sequence in pieces at once, if the network forgets. auto: the fastest measured "
+        "for the size.",
     ),
 )
 

@@ -1,0 +1,329 @@
+"""One sequence, run in parallel over its own steps.
+
+A recurrent network that forgets is a chain that can be cut. Two states fed
+the same inputs come closer with every step, until they differ by rounding
+alone; what came before the last *horizon* of steps no longer shows. So::
+
+    x   |--- segment 0 ---|--- segment 1 ---|--- segment 2 ---| ...
+    1   h0 -> -> -> -> -> 0  -> -> -> -> -> 0  -> -> -> -> ->    all at once
+    2                     e0 -> -> met      e1 -> -> met         all at once
+
+1. *Guess.* T steps are cut into S segments of L. All run at once, as a batch
+   of S rows: the first from the true state, the others from zero.
+2. *Correct.* All but the first run again, from the state e that the segment
+   before ended with, only until the new run has met the old one. From there
+   on the old rows stand.
+3. A segment that ends unmet has changed its end, so its successor is
+   corrected again. As long as every sweep halves the number of these, they go
+   at once; otherwise those that are left are done step by step, in order.
+
+**Why the joins are right.** Every row but one a segment is one step, in one
+batched product, from the row before it. The row after a join was computed
+from the old state o of the step before, while the new state n is what is
+returned. Met means, in every unit i, ``|n_i - o_i| <= ULPS eps s``, where s is
+the size of the largest unit of n or of o, whichever is smaller. So the sum of
+unit j after the join is off by at most ``ULPS eps s sum_i |W_hh[i, j]|`` beyond
+rounding (times the activation's steepest slope in the state): as much as a few
+more roundings of the largest terms. Where the precision rounds
+operands, met means that both states round to the same operand: the step after
+the join is then exactly that of the returned state. What is not finite never
+meets.
+
+**What it costs.** A step of a batch costs ``c + R v``: c for the calls, v a
+row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
+large beside the horizon and S v beside c. The rows are therefore as many as
+stay in a core's cache, no more than leave a segment twice the horizon.
+The horizon is measured first, at a few places of x (`forgetting_horizon`). A
+network that does not forget is seen there, and runs step by step.
+
+Memory beyond x and h is a block of steps for each lane, whatever T.
+
+Source: multiple shooting and its parallel use: Bellen & Zennaro (1989), J.
+Comput. Appl. Math. 25; Gander (2015), "50 years of time parallel time
+integration"; waveform relaxation: Lelarasmee et al. (1982). Of recurrent
+networks: Martin & Cundy (2018), arXiv:1709.04057 (linear ones); DEER, Lim et
+al. (2024), arXiv:2309.12252; ELK, Gonzalez et al. (2024), arXiv:2407.19115;
+ParaRNN, Danieli et al. (2025), arXiv:2510.21450. These solve all T steps as
+one system by Newton's method, with H x H Jacobians or their diagonals. Here
+the cell itself is the only operator, so a step costs H^2, as ever, and an
+answer can be wrong only at a join, where it is checked.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.arrays import Floats, Integers, Truths, as_items
+from rnncli.network import Cell
+from rnncli.precision import Precision
+from rnncli.unroll.lanes import BLOCK, LANES, advance, in_lanes, rows_at_once
+from rnncli.unroll.projected import projected
+
+Chosen: TypeAlias = Integers | slice
+
+# Multiplications in a product that OpenBLAS leaves to one thread
+# (interface/gemm.c). Beyond it two lanes would queue for its threads.
+ONE_THREAD = 262_144
+# Places where the horizon is measured.
+PILOTS = 8
+# Steps after which runs that come no closer are given up.
+PATIENCE = 64
+# Under so many steps the preparation costs more than it saves.
+SHORT = 4096
+# Fewest segments that are faster than steps one by one.
+FEWEST = 4
+# Distance of two states that have met, in units of eps.
+ULPS = 4
+
+
+class Segments(NamedTuple):
+    """A sequence that is cut into S segments of L steps.
+
+    Parameters
+    ----------
+    cell : Cell
+    precision : Precision
+    x : array, shape (S, L, N, I)
+    h : array, shape (S, L, N, H)
+        Where the states go.
+    """
+
+    cell: Cell
+    precision: Precision
+    x: Floats
+    h: Floats
+
+
+def parallel(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """Segments of the sequence at once, as a batch; then again from their true states.
+
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, each step within rounding
+    and the meeting tolerance of the row before it. A short sequence, or a
+    network that does not forget, runs as `projected`.
+    """
+    T, N = x.shape[:2]
+    horizon = forgetting_horizon(cell, x, precision) if T >= SHORT else T
+    S = min(LANES * lane_rows(cell) // N, T // (2 * horizon))
+    if S < FEWEST:
+        return projected(cell, x, h0, precision)
+    L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
+    S = T // L
+    h = np.empty((T, *h0.shape), h0.dtype)
+    segments = Segments(cell, precision, cut(x, S, L), cut(h, S, L))
+    step_by_step(segments, correct_all(segments, guess_all(segments, h0)))
+    rest = slice(S * L, T)
+    h[rest] = projected(cell, x[rest], h[S * L - 1], precision)
+    return h
+
+
+def lane_rows(cell: Cell) -> int:
+    """Count the rows of a lane: as many as fit the cache and one thread's product."""
+    I, H = cell.weights.W_xh.shape
+    return int(min(rows_at_once(cell), ONE_THREAD // (H * max(I, H))))
+
+
+def forgetting_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
+    """Measure the steps until two runs from different states have met, at several places.
+
+    The places are apart by an eighth of T, and as many go at once as make
+    a lane's rows.
+
+    Returns
+    -------
+    int
+        The longest, a multiple of `BLOCK`; T where two do not meet.
+    """
+    T, N = len(x), x.shape[1]
+    places = cut(x, PILOTS, T // PILOTS)
+    together = max(1, lane_rows(cell) // (2 * N))
+    longest = BLOCK
+    for first in range(0, PILOTS, together):
+        horizon = meeting(cell, places[first : first + together], precision, T // 16)
+        if horizon is None:
+            return T
+        longest = max(longest, horizon)
+    return longest
+
+
+def meeting(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None:
+    """Run from two states, zero and one of another time, until they meet.
+
+    They are given up as soon as the rate at which they have come closer
+    would take more steps than `limit`.
+
+    Parameters
+    ----------
+    x : array, shape (places, L, N, I)
+
+    Returns
+    -------
+    int or None
+        Steps until those of all places have met; None where they are given
+        up.
+    """
+    half = x.shape[0] * x.shape[2]
+    states = np.zeros((2 * half, len(cell.weights.b_h)), x.dtype)
+    before = 0.0
+    for steps in blocks(x.shape[1]):
+        inputs = take(x, slice(None), steps)
+        states = ran(cell, np.concatenate([inputs, inputs], axis=1), states, precision)[-1]
+        one, other = states[:half], states[half:]
+        if steps.start == 0:
+            before = float(np.abs(other).max())
+            one[...] = 0
+        elif met(one, other, precision).all():
+            return int(steps.start)
+        elif steps.start >= PATIENCE:
+            distance = float(np.abs(one - other).max())
+            if not expected_meeting(before, distance, steps.start) < limit:
+                break
+    return None
+
+
+def expected_meeting(first: float, distance: float, n: int) -> float:
+    """Predict the steps to a distance of 1e-7 times the first, from the rate of n steps."""
+    with np.errstate(all="ignore"):
+        rate = np.log(distance / first) / n
+    return float(np.log(1e-7) / rate) if rate < 0 else np.inf
+
+
+def guess_all(segments: Segments, h0: Floats) -> Integers:
+    """Run all segments, the first from `h0`, the others from zero.
+
+    Returns
+    -------
+    array of int
+        Those whose first state was a guess.
+    """
+    S = len(segments.x)
+    states = np.zeros((S, *h0.shape), h0.dtype)
+    states[0] = h0
+
+    def guess(lane: Integers) -> None:
+        run = slice(lane[0], lane[-1] + 1)
+        h_t = rows(states[run])
+        for steps in blocks(segments.x.shape[1]):
+            inputs = take(segments.x, run, steps)
+            h = ran(segments.cell, inputs, h_t, segments.precision)
+            put(segments.h, run, steps, h)
+            h_t = h[-1]
+
+    everything = np.arange(S)
+    in_lanes(guess, np.array_split(everything, LANES))
+    return everything[1:]
+
+
+def correct_all(segments: Segments, chosen: Integers) -> Integers:
+    """Run segments again until they meet what is there, and their successors if they do not.
+
+    Returns
+    -------
+    array of int
+        Segments that still start from another state than the one before
+        ends with; empty if all is right.
+    """
+
+    def correct(lane: Integers) -> Integers:
+        return corrected(segments, lane)
+
+    while len(chosen):
+        unmet = np.concatenate(in_lanes(correct, np.array_split(chosen, LANES))) + 1
+        unmet = unmet[unmet < len(segments.x)]
+        if 2 * len(unmet) > len(chosen):
+            return unmet
+        chosen = unmet
+    return chosen
+
+
+def corrected(segments: Segments, chosen: Integers) -> Integers:
+    """Run segments from where those before them ended, each until it meets its old run.
+
+    Returns
+    -------
+    array of int
+        Segments that have not met it before their end.
+    """
+    N, H = segments.h.shape[2:]
+    h_t = segments.h[chosen - 1, -1]
+    for steps in blocks(segments.x.shape[1]):
+        if not len(chosen):
+            break
+        inputs = take(segments.x, chosen, steps)
+        h = ran(segments.cell, inputs, rows(h_t), segments.precision)
+        h_t, old = h[-1].reshape(-1, N, H), segments.h[chosen, steps.stop - 1]
+        put(segments.h, chosen, steps, h)
+        unmet = ~met(h_t, old, segments.precision).all(axis=(1, 2))
+        chosen, h_t = chosen[unmet], h_t[unmet]
+    return chosen
+
+
+def step_by_step(segments: Segments, unmet: Integers) -> None:
+    """Run segments again one after the other, and their successors if their end changes."""
+    cell, precision, x, h = segments
+    wrong = np.isin(np.arange(len(x) + 1), unmet)
+    for s in range(len(x)):
+        if wrong[s]:
+            old = h[s, -1].copy()
+            h[s] = projected(cell, x[s], h[s - 1, -1], precision)
+            wrong[s + 1] |= not met(h[s, -1], old, precision).all()
+
+
+def ran(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    """Run a block of steps from `h0`, (N, H); gives the states, (T, N, H)."""
+    h = np.empty((len(x), *h0.shape), h0.dtype)
+    advance(cell, x, h0, precision, h)
+    return h
+
+
+def met(new: Floats, old: Floats, precision: Precision) -> Truths:
+    """Tell for each unit whether a step from either state is the same within rounding.
+
+    Both are of shape (..., H), a state a row.
+    """
+    if precision.rounds:
+        same: Truths = precision.operand(new) == precision.operand(old)
+        return same & np.isfinite(new)
+    # The smaller of the two sizes, so that infinite and finite do not meet.
+    size = np.minimum(largest_unit(new), largest_unit(old))
+    with np.errstate(invalid="ignore"):
+        near: Truths = np.abs(new - old) <= ULPS * np.finfo(new.dtype).eps * size
+    return near
+
+
+def largest_unit(h: Floats) -> Floats:
+    """Size of the largest unit of each state, (..., 1)."""
+    return np.asarray(np.abs(h).max(axis=-1, keepdims=True))
+
+
+def blocks(L: int) -> Iterator[slice]:
+    """Cut L steps into blocks."""
+    return (slice(start, min(start + BLOCK, L)) for start in range(0, L, BLOCK))
+
+
+def cut(a: Floats, S: int, L: int) -> Floats:
+    """View the first S L steps of (T, N, K) as (S, L, N, K)."""
+    return a[: S * L].reshape(S, L, *a.shape[1:])
+
+
+def rows(h: Floats) -> Floats:
+    """View (S, N, H) as (S N, H)."""
+    return h.reshape(-1, h.shape[-1])
+
+
+def take(a: Floats, chosen: Chosen, steps: slice) -> Floats:
+    """Copy steps of segments of (S, L, N, K), time first: (steps, chosen N, K)."""
+    block = np.ascontiguousarray(whole_steps(a)[chosen, steps].T)
+    return block.view(a.dtype).reshape(len(block), -1, a.shape[-1])
+
+
+def put(a: Floats, chosen: Chosen, steps: slice, block: Floats) -> None:
+    """Copy a block back, as `take` gave it."""
+    per_step = block.reshape(len(block), -1, *a.shape[2:])
+    whole_steps(a)[chosen, steps] = whole_steps(per_step).T
+
+
+def whole_steps(a: Floats) -> NDArray[Any]:
+    """View (S, L, N, K) as (S, L), a step an item."""
+    return as_items(a.reshape(*a.shape[:2], -1))

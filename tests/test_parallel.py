@@ -1,0 +1,206 @@
+"""Sequences run in parallel over their own steps: right at every join, or step by step."""
+
+import tracemalloc
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import ALL_ACTIVATIONS
+
+import rnncli
+from rnncli.activations import Activation, activation
+from rnncli.arrays import Floats
+from rnncli.compare import difference, step_errors
+from rnncli.network import Cell, Weights
+from rnncli.precision import PRECISIONS
+from rnncli.unroll import fastest, parallel, projected
+
+FLOAT32 = PRECISIONS["float32"]
+room: Any = import_module("rnncli.unroll.parallel")  # the package has the function by that name
+
+
+def cell_of(init: str, input_size: int, hidden_size: int, seed: int = 1) -> Cell:
+    return rnncli.seeded(input_size, hidden_size, seed, init).cells[0]
+
+
+def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:
+    return np.random.RandomState(seed).normal(size=(T, N, I)).astype(np.float32)
+
+
+def zeros(cell: Cell, N: int = 1) -> Floats:
+    return np.zeros((N, len(cell.weights.b_h)), np.float32)
+
+
+def worst(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> float:
+    return max(
+        float(step_errors(cell, x[:, n], h0[n], h[:, n], precision).max()) for n in range(len(h0))
+    )
+
+
+class Watch:
+    """Counts the segments that are run one by one, and the calls of `projected`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.one_by_one: list[int] = []
+        self.whole = 0
+        step_by_step, right = room.step_by_step, room.projected
+
+        def counted(segments: Any, unmet: Any) -> None:
+            self.one_by_one.append(len(unmet))
+            step_by_step(segments, unmet)
+
+        def called(*arguments: Any) -> Floats:
+            self.whole += 1
+            return np.asarray(right(*arguments))
+
+        monkeypatch.setattr(room, "step_by_step", counted)
+        monkeypatch.setattr(room, "projected", called)
+
+
+SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
+
+
+@pytest.mark.parametrize(("init", "I", "H"), SIZES)
+@pytest.mark.parametrize("N", [1, 3])
+def test_a_network_that_forgets(
+    monkeypatch: pytest.MonkeyPatch, init: str, I: int, H: int, N: int
+) -> None:
+    cell, x = cell_of(init, I, H), inputs(9_001, I, N)
+    watch = Watch(monkeypatch)
+    h = parallel(cell, x, zeros(cell, N), FLOAT32)
+    assert watch.one_by_one == [0]  # it did run in segments, and all of them met
+    # Right code stays far below the bound; a join may add its meeting tolerance.
+    assert worst(cell, x, zeros(cell, N), h) < 0.5
+    double = PRECISIONS["float64"]
+    wide = cell._replace(weights=Weights(*(a.astype(np.float64) for a in cell.weights)))
+    exact = projected(wide, x.astype(np.float64), zeros(cell, N).astype(np.float64), double)
+    # These networks shrink what differs: whole runs stay together, at a few roundings.
+    assert difference(h, exact) < 4e-6
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=str)
+def test_every_precision_and_activation(precision: str, f: Activation) -> None:
+    how = PRECISIONS[precision]
+    cell = how.prepare(cell_of("torch", 2, 8)._replace(activation=f))
+    x = how.operand(inputs(5_000, 2).astype(how.dtype))
+    h0 = zeros(cell).astype(how.dtype)
+    with np.errstate(all="ignore"):
+        h = parallel(cell, x, h0, how)
+    assert h.dtype == how.dtype
+    assert worst(cell, x, h0, h, precision) < 0.5
+
+
+def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
+    """States that round to one operand make the same next step; none is merely near."""
+    how = PRECISIONS["bfloat16"]
+    cell = how.prepare(cell_of("torch", 1, 4))
+    x = how.operand(inputs(9_000, 1))
+    h, alone = (run(cell, x, zeros(cell), how) for run in (parallel, projected))
+    assert np.mean(h == alone) > 0.99
+
+
+def test_a_network_that_does_not_forget_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, x = cell_of("tensorflow", 1, 16), inputs(20_000, 1)
+    expected = projected(cell, x, zeros(cell), FLOAT32)
+    watch = Watch(monkeypatch)
+    h = parallel(cell, x, zeros(cell), FLOAT32)
+    assert (watch.whole, watch.one_by_one) == (1, [])
+    assert h.tobytes() == expected.tobytes()
+    assert fastest(cell, x, zeros(cell), FLOAT32).tobytes() == expected.tobytes()
+
+
+# A latch: large inputs set it, and with none it stays as it was for ever.
+LATCH = Cell(
+    Weights(
+        np.full((1, 1), 5, np.float32),
+        np.full((1, 1), 2, np.float32),
+        np.zeros(1, np.float32),
+    )
+)
+
+
+def test_segments_that_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It forgets wherever the horizon is measured, and remembers in between."""
+    T = 40_000
+    x = np.random.RandomState(0).choice([-1, 1], size=(T, 1, 1)).astype(np.float32)
+    silent = np.arange(T) % (T // room.PILOTS) > 1_000
+    x[silent] = 0
+    watch = Watch(monkeypatch)
+    h = parallel(LATCH, x, zeros(LATCH), FLOAT32)
+    assert watch.one_by_one[0] > 0
+    assert worst(LATCH, x, zeros(LATCH), h) < 0.5
+    # From zero and without input it would stay at zero: only the true state gives ±0.957.
+    assert np.abs(h[silent]).min() > 0.9
+    np.testing.assert_allclose(h, projected(LATCH, x, zeros(LATCH), FLOAT32), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [0, 1, 4_999, 12_345, 29_999])
+def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
+    cell = cell_of("torch", 1, 4)._replace(activation=activation("relu"))
+    x = inputs(30_000, 1)
+    x[step] = 3e38
+    cell = cell._replace(weights=cell.weights._replace(W_xh=np.full((1, 4), 4, np.float32)))
+    with np.errstate(all="ignore"):
+        runs = [run(cell, x, zeros(cell), FLOAT32) for run in (parallel, projected)]
+    first = [int(np.argmin(np.isfinite(h).all(axis=(1, 2)))) for h in runs]
+    assert first == [step, step]
+    if step:
+        assert worst(cell, x[:step], zeros(cell), runs[0][:step]) < 0.5
+
+
+@given(data=st.data())
+def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
+    """Spectral radii from forgetting at once to growing without end."""
+    random = np.random.RandomState(data.draw(st.integers(0, 2**32 - 1)))
+    I, H, N = (data.draw(st.integers(1, most)) for most in (3, 12, 2))
+    radius = data.draw(st.floats(0.1, 1.5))
+    f = data.draw(st.sampled_from(ALL_ACTIVATIONS))
+    W_hh = random.normal(size=(H, H))
+    W_hh *= radius / np.abs(np.linalg.eigvals(W_hh)).max()
+    scale = 10.0 ** data.draw(st.integers(-4, 1))
+    arrays = (scale * random.normal(size=(I, H)), W_hh, scale * random.normal(size=H))
+    cell = Cell(Weights(*(array.astype(np.float32) for array in arrays)), f)
+    x, h0 = inputs(700, I, N, seed=1), random.normal(size=(N, H)).astype(np.float32)
+    run = data.draw(st.sampled_from([parallel, fastest]))
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(room, "SHORT", 64)
+        patch.setattr("rnncli.unroll.SHORT", 64)
+        h, alone = run(cell, x, h0, FLOAT32), projected(cell, x, h0, FLOAT32)
+    finite = [np.isfinite(states).all(axis=(1, 2)) for states in (h, alone)]
+    rows = [len(h) if each.all() else int(np.argmin(each)) for each in finite]
+    # A growing run may reach the largest float a step sooner by another rounding.
+    assert abs(rows[0] - rows[1]) <= 1
+    sound = min(rows)
+    if sound:
+        assert worst(cell, x[:sound], h0, h[:sound]) < 1
+
+
+@given(T=st.integers(256, 900), N=st.integers(1, 3), seed=st.integers(0, 9))
+def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> None:
+    cell = cell_of("torch", 2, 4, seed)
+    x = inputs(T, 2, N, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "SHORT", 256)
+        h = parallel(cell, x, zeros(cell, N), FLOAT32)
+    assert h.shape == (T, N, 4)
+    assert worst(cell, x, zeros(cell, N), h) < 0.5
+
+
+def test_the_same_run_gives_the_same_bits() -> None:
+    cell, x = cell_of("torch", 8, 64), inputs(20_000, 8)
+    runs = {parallel(cell, x, zeros(cell), FLOAT32).tobytes() for _ in range(3)}
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("init", ["torch", "tensorflow"])
+def test_memory_beside_input_and_output_does_not_grow(init: str) -> None:
+    cell, x = cell_of(init, 1, 16), inputs(400_000, 1)
+    tracemalloc.start()
+    h = parallel(cell, x, zeros(cell), FLOAT32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - h.nbytes < 64e6
