@@ -274,6 +274,13 @@ def test_members_that_lie(tmp_path: Path, member: bytes, message: str) -> None:
     assert message in refused(path, archive_of(path, member))
 
 
+def test_a_header_of_python_2(tmp_path: Path) -> None:
+    """NumPy reads it, and would warn."""
+    path = tmp_path / "w.npz"
+    path.write_bytes(archive_of(path, npy(described("(3L, 3L)"), np.eye(3, dtype="f").tobytes())))
+    assert not outcome(path)
+
+
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_compression_that_numpy_does_not_use(tmp_path: Path, compression: int) -> None:
     """Their decompressors give all at once, however much it is."""

@@ -210,6 +210,20 @@ def test_safetensors_reads_keras_names(tmp_path: Path) -> None:
         assert tensors[name].tobytes() == array.tobytes()
 
 
+def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    W_xh, _, b_h = weights(1, 3)
+    written = Network(Weights(W_xh, numbers((3, 3), "float64"), b_h))
+    saved(path, written, "torch")
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    del header["__metadata__"]
+    for entry in header.values():
+        assert (start + entry["data_offsets"][0]) % {"F32": 4, "F64": 8}[entry["dtype"]] == 0
+    assert told(load_network(str(path), None, Given()).network) == told(written)
+
+
 UNSAID = {
     "all that frameworks have by default": (Network(weights(2, 3)), None),
     "an activation": (Network(Layer(Cell(weights(2, 3), RELU))), "activation relu"),
@@ -612,6 +626,11 @@ NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "layer 1: the layer above takes 3 values a step, as many as one direction gives, so the "
         "two are not concatenated: give --merge, one of sum, ave, mul",
     ),
+    "a merge given that the width above contradicts": (
+        BOTH | own(2, "forward", 3, 3),
+        {"merge": "concat"},
+        "so the two are not concatenated: give --merge, one of sum, ave, mul",
+    ),
     "a merge that the width above contradicts": (
         BOTH | TOP,
         {"merge": "sum"},
@@ -776,6 +795,11 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"layer": "a"},
         "a.weight_hh_l0: not finite in float32: nan at [0, 0]",
     ),
+    "no units": (
+        {"weight_ih_l0": numbers((4, 2))[:0], "weight_hh_l0": np.ones((4, 0), np.float32)},
+        {},
+        "weight_hh_l0: expected shape (H, H), got (4, 0)",
+    ),
     "a name of two lines": (
         {"a\nb.weight_ih_l0": numbers((3, 2)), "a\nb.weight_hh_l0": numbers((3, 4))},
         {},
@@ -862,6 +886,16 @@ def test_a_text_that_does_not_fit(
             about = json.loads(file.metadata()["rnncli"])
         save_file(load_file(str(path)), str(path), {"rnncli": json.dumps(change(about))})
     assert message in refusal(path)
+
+
+def test_a_text_of_more_directions(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, network(1, "bidirectional"))
+    with np.load(path) as arrays:
+        about = arrays["about"]
+    np.savez(path, about=about, **weights(2, 4)._asdict())
+    message = "about: layer 1: bidirectional, the file's tensors are of one direction"
+    assert refusal(path) == message
 
 
 def test_our_own_file_without_a_bias(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ OPTIONAL = {
     "peers": {"keras", "tensorflow", "torch", "onnx", "onnxruntime"},
 }
 FAMILIES = {
+    "unroll": {"stepwise", "fused", "parallel"},
     # Members of a family; its other files are what they share.
     "readers": {"inline", "csv", "npy"},
     "writers": {"table", "json", "csv", "npy", "heatmap"},

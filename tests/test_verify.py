@@ -13,9 +13,10 @@ from safetensors.numpy import save_file
 import rnncli
 from rnncli.compare.verdict import Case, Place, Tolerance, judge
 from rnncli.precision import Precision, round_mantissa
+from rnncli.unroll import UNROLLS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-STRATEGIES = ["--unroll stepwise", "--unroll fused", "--unroll projected"]
+STRATEGIES = [f"--unroll {name}" for name in UNROLLS]
 
 
 def verified(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
