@@ -32,8 +32,8 @@ MOST_BYTES = 16 * 2**20
 
 _ENDING = ".npy"
 _ABOUT = "about"
-# As JSON it may take twenty times as much.
-_ABOUT_MOST = 2**20
+# Enough for 9,999 layers; as JSON the characters may take several times as much.
+_ABOUT_MOST = 4 * 2**20
 # numpy.lib.format reads no longer header than 10,000 characters.
 _HEADER_MOST = 12_000
 _PIECE = 2**20
@@ -212,5 +212,6 @@ def _text(tensors: Tensors) -> str:
     place = tensors.place(_ABOUT)
     if shape or not dtype.startswith("str"):
         raise ValueError(f"{place}: expected text, as rnn writes it, got {dtype} of shape {shape}")
-    with _damage(place):
-        return str(tensors.read(_ABOUT)[()])
+    text = tensors.read(_ABOUT)
+    with _damage(place):  # not every number is a character
+        return str(text[()])
