@@ -80,10 +80,10 @@ class Packing:
         order : array of int, shape (N,), or slice
             Where each sequence stands among them.
         """
-        N, T, K = x.shape
+        N = len(x)
         if N == 1:
             return x[0, : self.lengths[0]]
-        rows = np.empty((int(self.lengths.sum()), K), x.dtype)
+        rows = np.empty((int(self.lengths.sum()), x.shape[2]), x.dtype)
         numbers = np.arange(N)[order]
         for part in self._rectangles():
             steps = as_items(rows[part.rows]).reshape(part.shape)

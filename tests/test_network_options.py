@@ -269,3 +269,12 @@ def test_bad_input(
     assert run_rnn("weights", "--hidden", "2", "-o", "w.npz").exit_code == 0
     result = run_rnn(*arguments)
     assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
+
+
+def test_what_names_do_not_tell_is_said_when_saving(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = str(tmp_path / "w.safetensors")
+    result = run_rnn("weights", "--hidden", "2", "--activation", "relu", "-o", path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith(f"Note: {path}: the names of tensors do not tell activation")
+    plain = run_rnn("weights", "--hidden", "2", "-o", path)
+    assert (plain.exit_code, plain.output) == (0, "")

@@ -98,7 +98,7 @@ def _loaded(options: NetworkOptions) -> Sourced:
     if options.merge is not None and all(len(layer.cells) == 1 for layer in network.layers):
         raise click.UsageError(f"--merge: {options.weights} has no bidirectional layer")
     for sentence in loaded.assumed:
-        _note(sentence)
+        note(sentence)
     layer = {} if options.layer is None else {"layer": options.layer}
     source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
     return Sourced(network, source, loaded.biases)
@@ -120,8 +120,8 @@ def check_input_size(network: Network, input_size: int, way_out: str = "") -> No
         )
 
 
-def _note(sentence: str) -> None:
-    """Say on standard error, if it is open, what was taken for granted."""
+def note(sentence: str) -> None:
+    """Say on standard error, if it is open, what a result does not show."""
     if sys.stderr is not None:
         with suppress(OSError):
             click.echo(f"Note: {sentence}", err=True)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rnncli.stream import Block
@@ -30,6 +31,18 @@ def with_progress(
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         return blocks
     return _shown(blocks, share)
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show what takes long, as long as it does, on a terminal's standard error."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(on):
+        yield
 
 
 def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterator[Block]:

@@ -26,6 +26,7 @@ from rnncli.cli.options import (
     option,
     picked,
 )
+from rnncli.cli.progress import working
 from rnncli.cli.resolve import destination, open_input
 from rnncli.cli.values import Positive
 from rnncli.compare.verdict import Case, Tolerance
@@ -196,7 +197,8 @@ def _compared(run: Run, model: dict[str, Any], own: ComparisonOptions) -> Report
         results.insert(0, result)
         if result.verdict is None or not result.verdict.equal:
             explanations = found
-    results += with_peers(comparison, own.peers)
+    with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
+        results += with_peers(comparison, own.peers)
     several = len(comparison.case.x) > 1
     return Report(model, results, explanations, comparison.tolerance, several)
 

@@ -7,7 +7,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.help import Command
-from rnncli.cli.network import build_network, check_input_size, check_network
+from rnncli.cli.network import build_network, check_input_size, check_network, note
 from rnncli.cli.options import (
     NetworkOptions,
     inputs_option,
@@ -91,4 +91,6 @@ def _save(network: Network, output: str | None, extension: str, naming: str | No
     from rnncli.formats import NAMINGS, save_network
 
     with destination(output) as out:
-        save_network(out.buffer, network, extension, naming or NAMINGS[0])
+        unsaid = save_network(out.buffer, network, extension, naming or NAMINGS[0])
+    for sentence in unsaid:
+        note(f"{output}: {sentence}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.compare.verdict import Place, Tolerance, Verdict
+from rnncli.compare.verdict import PARTED, WITHIN, Place, Tolerance, Verdict
 from rnncli.conventions import Explanation
 from rnncli.verification import Result
 from rnncli.writers.grid import Column, draw
@@ -106,8 +106,9 @@ def _parted(report: Report) -> list[str]:
     if not by_run or not report.model:
         return []
     return [
-        "Without a step error, not all states are known, and whole runs were compared: to",
-        f"the end, or as far as rounding does not drive our own apart; here {min(by_run)} steps.",
+        "Without a step error, not all states are known, and whole runs are compared: within",
+        f"{WITHIN * PARTED[report.model['precision']]:g}, to the end, or as far as rounding does "
+        f"not drive our own apart; here {min(by_run)} steps.",
     ]
 
 
