@@ -110,7 +110,7 @@ def run(
         cell starts from there. What `x` holds beyond is not looked at.
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.precision`.
-    unroll : {"auto", "stepwise", "fused", "projected"}
+    unroll : {"auto", "stepwise", "fused", "projected", "parallel"}
         How the steps are computed, see `rnncli.unroll`. ``auto`` takes the
         fastest measured for the sizes.
     all_layers : bool
@@ -133,8 +133,8 @@ def run(
     dtype = prepared.precision.dtype
     array = np.asarray(x)
     _check_input(network, array)
-    if lengths is None:
-        array = in_dtype("x", array, dtype)
+    # What stands beyond the end of a sequence need not be finite.
+    array = in_dtype("x", array, dtype) if lengths is None else array
     batch = array if array.ndim == 3 else array[None]  # (N, T, I)
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
@@ -249,6 +249,7 @@ def _check_input(network: Network, x: NDArray[Any]) -> None:
             f"x: expected shape (T, {network.input_size}) or (N, T, {network.input_size}), "
             f"as W_xh has {network.input_size} rows, got {x.shape}"
         )
+    in_dtype("x", x[:0], np.dtype(np.float64))  # are they numbers at all?
 
 
 def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
@@ -268,9 +269,9 @@ def _packed(
     try:
         return in_dtype("x", rows, dtype)
     except ValueError:
-        if isinstance(order, slice):
-            raise
-        beyond = np.arange(x.shape[1]) >= packing.lengths[np.argsort(order), None]  # (N, T)
+        ends = np.empty_like(packing.lengths)
+        ends[order] = packing.lengths
+        beyond = np.arange(x.shape[1]) >= ends[:, None]  # (N, T)
         return in_dtype("x", np.where(beyond[..., None], 0, x), dtype)  # says where it is
 
 

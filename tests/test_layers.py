@@ -210,3 +210,18 @@ def test_bad_lengths(lengths: list[Any], message: str) -> None:
 def test_no_sequences() -> None:
     states = run(rnncli.seeded(), np.ones((0, 3, 1)))
     assert (states.h.shape, states.h_n.shape) == ((0, 3, 4), (0, 4))
+
+
+@pytest.mark.parametrize("lengths", [[3, 2], [2, 3], [2, 2]])
+def test_what_is_not_finite_is_named_with_its_place_in_the_batch(lengths: list[int]) -> None:
+    x = np.ones((2, 3, 1))
+    x[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^x: not finite in float32: nan at \[0, 1, 0\]$"):
+        run(rnncli.seeded(), x, lengths=lengths)
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 2]])
+def test_what_is_no_number_is_refused(lengths: list[int] | None) -> None:
+    for dtype in (object, complex):
+        with pytest.raises(ValueError, match="^x: expected numbers, got an array of "):
+            run(rnncli.seeded(), np.ones((2, 3, 1), dtype), lengths=lengths)
