@@ -17,6 +17,9 @@ from rnncli.compare.verdict import Case, Tolerance, judge
 from rnncli.network import Cell, Layer, Network
 from rnncli.precision import PRECISIONS
 
+# Digits after the point that states are looked at for; more are those of float32 itself.
+_MOST_DIGITS = 6
+
 
 class Attempt(NamedTuple):
     """A result, and what it would be the result of by a convention.
@@ -73,6 +76,7 @@ def explain(
         difference = _reproduced(attempt, tolerance)
         if difference is not None:
             found.append(Explanation(attempt.name, difference))
+    found += _fewer_digits(case.states()[-1], theirs)
     return sorted(found, key=lambda explanation: explanation.difference)
 
 
@@ -133,7 +137,7 @@ def time_reversed(case: Case, theirs: Floats) -> Iterator[Attempt]:
     """Read the input from its end, or write the rows from theirs."""
     x = _reversed(case, case.x)
     yield Attempt("the input reversed in time", case._replace(x=x), theirs)
-    if any(layer.direction == "forward" for layer in case.network.layers):
+    if any("forward" in layer.directions for layer in case.network.layers):
         yield Attempt("the rows of the output reversed in time", case, _reversed(case, theirs))
 
 
@@ -188,15 +192,40 @@ def axes_exchanged(case: Case, theirs: Floats) -> Iterator[Attempt]:
         yield Attempt("batch and time axes of the input exchanged", exchanged, turned)
 
 
+def halves_exchanged(case: Case, theirs: Floats) -> Iterator[Attempt]:
+    """Put the backward half of concatenated states first."""
+    top = case.network.layers[-1]
+    if len(top.cells) > 1 and top.merge == "concat":
+        H = top.hidden_size
+        turned = np.concatenate([theirs[..., H:], theirs[..., :H]], axis=-1)
+        yield Attempt("forward and backward halves exchanged", case, turned)
+
+
+def no_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
+    """Leave the bias out."""
+    if any(cell.weights.b_h.any() for cell in case.network.cells):
+        cells = [
+            cell._replace(weights=cell.weights._replace(b_h=np.zeros_like(cell.weights.b_h)))
+            for cell in case.network.cells
+        ]
+        network = _with_cells(case.network, cells)
+        yield Attempt("no bias", case._replace(network=network), theirs)
+
+
 def rows_shifted(case: Case, theirs: Floats) -> Iterator[Attempt]:
-    """Let row t hold the state before step t, or the one after step t + 1."""
-    if theirs.shape[:2] != case.x.shape[:2]:
+    """Let row t hold the state before step t, or the one after step t + 1.
+
+    The row that is then missing is taken from our own run.
+    """
+    if theirs.shape[:2] != case.x.shape[:2] or not (case.lengths > 1).all():
         return
-    fewer = case._replace(x=case.x[:, :-1], lengths=np.maximum(case.lengths - 1, 0))
-    yield Attempt("rows one step late: row t holds h_{t-1}", fewer, theirs[:, 1:])
-    early = np.concatenate([case.states()[-1][:, :1], theirs[:, :-1]], axis=1)
-    if case.x.shape[1] > 1:
-        yield Attempt("rows one step early: row t holds h_{t+1}", case, early)
+    ours = case.states()[-1]
+    late, early = np.zeros_like(theirs), np.zeros_like(theirs)
+    for n, length in enumerate(case.lengths):
+        late[n, : length - 1], late[n, length - 1] = theirs[n, 1:length], ours[n, length - 1]
+        early[n, 1:length], early[n, 0] = theirs[n, : length - 1], ours[n, 0]
+    yield Attempt("rows one step late: row t holds h_{t-1}", case, late)
+    yield Attempt("rows one step early: row t holds h_{t+1}", case, early)
 
 
 CONVENTIONS = (
@@ -208,6 +237,8 @@ CONVENTIONS = (
     another_start,
     axes_exchanged,
     rows_shifted,
+    halves_exchanged,
+    no_bias,
 )
 
 
@@ -224,6 +255,25 @@ def _one_bias(
         ]
         network = _with_cells(case.network, cells)
         yield Attempt(f"{kind} bias only", case._replace(network=network), theirs)
+
+
+def _fewer_digits(ours: Floats, theirs: Floats) -> Iterator[Explanation]:
+    """Tell states that are right but for digits that were left out."""
+    if ours.shape != theirs.shape:
+        return
+    difference = float(np.abs(ours.astype(np.float64) - theirs).max())
+    for digits in range(1, _MOST_DIGITS + 1):
+        # Half a unit of the last digit, and what the float type itself rounds.
+        if difference <= 0.5001 * 10.0**-digits and _has_digits(theirs, digits):
+            yield Explanation(f"rounding to {digits} digits after the point", difference)
+            return
+    if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
+        yield Explanation("rounding to float16", difference)
+
+
+def _has_digits(values: Floats, digits: int) -> bool:
+    rounded = np.round(values.astype(np.float64), digits).astype(values.dtype)
+    return bool((rounded == values).all())
 
 
 def _with_cells(network: Network, cells: Sequence[Cell]) -> Network:

@@ -87,7 +87,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
     Raises
     ------
     ValueError
-        One that is wanted is not installed.
+        One that is wanted is not installed, or cannot run the network.
     """
     from rnncli.peers import PEERS, Unsupported, build, requirement, version
 
@@ -108,6 +108,8 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
             )
             states = peer(case.x, case.h0, case.lengths)
         except Unsupported as error:
+            if wanted:
+                raise ValueError(f"peer {name}: {error}") from error
             yield Result(name, installed, note=str(error))
             continue
         yield comparison.result(name, states.h, states.layers, installed)
@@ -134,16 +136,17 @@ def with_expected(
         The shapes differ, and nothing explains it.
     """
     case, ours = comparison.case, comparison.layers[-1]
-    if theirs.shape != ours.shape:
-        explanations = explain(case, theirs, biases, comparison.tolerance)
-        message = f"expected shape {_shape(ours)}, as the input and the network give, "
-        if not explanations:
-            raise ValueError(f"{name}: {message}got {_shape(theirs)}")
-        return Result(name, note=f"{message}got {_shape(theirs)}"), explanations
-    result = comparison.result(name, theirs)
-    if result.verdict is None or result.verdict.equal:
-        return result, []
-    return result, explain(case, theirs, biases, comparison.tolerance)
+    if theirs.shape == ours.shape:
+        result = comparison.result(name, theirs)
+        if (result.verdict and result.verdict.equal) or not np.isfinite(theirs).all():
+            return result, []
+        return result, explain(case, theirs, biases, comparison.tolerance)
+    message = f"expected shape {_shape(ours)}, as the input and the network give, "
+    same_width = theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all()
+    explanations = explain(case, theirs, biases, comparison.tolerance) if same_width else []
+    if not explanations:
+        raise ValueError(f"{name}: {message}got {_shape(theirs)}")
+    return Result(name, note=f"{message}got {_shape(theirs)}"), explanations
 
 
 def in_sequences(rows: Floats, key: Integers, lengths: Integers) -> Floats:

@@ -957,7 +957,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         "none.safetensors": "cannot be read: No such file or directory",
         "d.npz": "cannot be read: not a plain file",
         "p.npz": "cannot be read: not a plain file",
-        "w.pt": "extension: expected one of .npz, .safetensors, got '.pt'",
+        "w.toml": "extension: expected one of .npz, .safetensors, got '.toml'",
+        "w.pt": ".pt files are not read; save a .safetensors file instead, by "
+        "safetensors.torch.save_file(model.state_dict(), FILE)",
+        "w.h5": ".h5 files are not read; save a .safetensors file instead, by "
+        "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)",
         "w": "extension: expected one of .npz, .safetensors, got ''",
     }
     for name, reason in reasons.items():

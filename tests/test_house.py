@@ -29,6 +29,7 @@ PURE = (
     "initializers",
     "reference",
     "compare",
+    "conventions",
 )
 PURE_LIBRARY = {
     "collections",

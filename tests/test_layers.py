@@ -223,5 +223,5 @@ def test_what_is_not_finite_is_named_with_its_place_in_the_batch(lengths: list[i
 @pytest.mark.parametrize("lengths", [None, [3, 2]])
 def test_what_is_no_number_is_refused(lengths: list[int] | None) -> None:
     for dtype in (object, complex):
-        with pytest.raises(ValueError, match="^x: expected numbers, got an array of "):
+        with pytest.raises(ValueError, match=r"^x: expected numbers, got an array of "):
             run(rnncli.seeded(), np.ones((2, 3, 1), dtype), lengths=lengths)

@@ -241,6 +241,15 @@ BAD_INPUT = {
         ("run", *SEQ, "--weights", "w.npz", "--merge", "sum"),
         "--merge: w.npz has no bidirectional layer (see 'rnn run --help')",
     ),
+    "a file of PyTorch's": (
+        ("run", *SEQ, "--weights", "w.pt"),
+        "w.pt: .pt files are not read; save a .safetensors file instead, by "
+        "safetensors.torch.save_file(model.state_dict(), FILE)",
+    ),
+    "output over weights": (
+        ("run", *SEQ, "--weights", "w.npz", "--format", "csv", "-o", "./w.npz"),
+        "-o ./w.npz: would write over w.npz, which is read (see 'rnn run --help')",
+    ),
     "extension": (
         ("weights", "--hidden", "2", "-o", "w.h5"),
         "-o w.h5: no format of weights has the extension '.h5' (known: .npz, .safetensors, .json) "

@@ -105,6 +105,8 @@ def test_several_sequences_are_compared_row_by_row(run_rnn: Rnn, tmp_path: Path)
     sensors = list(dict.fromkeys(line.split(",")[0] for line in lines[1:]))
     assert first["sequence"] == sensors.index(cells[0]) + 1
     assert (first["step"], first["unit"]) == (int(cells[1]), 2)
+    text = run_rnn("verify", *options, "--expected", str(path)).stdout
+    assert f"sequence {first['sequence']} ({cells[0]}), step {cells[1]}, unit 2." in text
 
 
 def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +190,9 @@ CONVENTIONS = {
     "--activation hard_sigmoid": (X, loop(NETWORK, X, f=lambda a: np.clip(0.2 * a + 0.5, 0, 1))),
     "the input reversed in time": (X, loop(NETWORK, X[::-1])),
     "the rows of the output reversed in time": (X, loop(NETWORK, X)[::-1]),
+    "no bias": (X, loop(changed(NETWORK, b_h=np.zeros(5)), X)),
+    "rounding to 4 digits after the point": (X, np.round(loop(NETWORK, X), 4)),
+    "rounding to float16": (X, loop(NETWORK, X).astype(np.float16)),
     "--h0: only the first step is wrong": (X, loop(NETWORK, X, h=0.4)),
     "rows one step late: row t holds h_{t-1}": (
         X,
@@ -244,6 +249,38 @@ def test_backward_states_in_processing_order(
     assert names == ["backward states in processing order"]
 
 
+def late(h: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros_like(h[:1]), h[:-1]])
+
+
+MISPLACED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "the rows of the output reversed in time": lambda h: h[::-1],
+    "rows one step late: row t holds h_{t-1}": late,
+    "rows one step early: row t holds h_{t+1}": lambda h: late(h[::-1])[::-1],
+    "forward and backward halves exchanged": lambda h: np.hstack([h[:, 5:], h[:, :5]]),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_misplaced_states_of_both_directions(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "x.npy", X)
+    h = rnncli.run(rnncli.seeded(3, 5, 3, "torch", direction="bidirectional"), X).h
+    np.save(tmp_path / "e.npy", MISPLACED[name](h))
+    options = ("--hidden", "5", "--init", "torch", "--seed", "3", "--direction", "bidirectional")
+    report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
+    assert [found["name"] for found in report["explanations"]] == [name]
+
+
+@pytest.mark.parametrize("name", [name for name in MISPLACED if name.startswith("rows one")])
+def test_misplaced_states_of_a_backward_layer(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "x.npy", X)
+    h = rnncli.run(rnncli.seeded(3, 5, 3, "torch", direction="backward"), X).h
+    np.save(tmp_path / "e.npy", MISPLACED[name](h))
+    options = ("--hidden", "5", "--init", "torch", "--seed", "3", "--direction", "backward")
+    report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
+    assert [found["name"] for found in report["explanations"]] == [name]
+
+
 def test_what_nothing_explains_is_said(run_rnn: Rnn, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "e.npy", loop(rnncli.seeded(3, 5, 4, "torch"), X))
@@ -270,6 +307,10 @@ BAD = {
     "other shape": (
         (*SEQ, "--expected", "two.csv"),
         "two.csv: expected shape (6, 4), as the input and the network give, got (2, 4)",
+    ),
+    "other width": (
+        (*SEQ, "--expected", "narrow.csv"),
+        "narrow.csv: expected shape (6, 4), as the input and the network give, got (6, 2)",
     ),
     "no steps": (
         ("v.csv", "--hidden", "2"),
@@ -299,6 +340,10 @@ BAD = {
         (*SEQ, "--expected", "rows.json"),
         "rows.json: expected rows of as many numbers each: ",
     ),
+    "nan": (
+        (*SEQ, "--expected", "nan.csv"),
+        "nan.csv:1: column 2: not a finite number: nan",
+    ),
     "not JSON": ((*SEQ, "--expected", "bad.jsonl"), "bad.jsonl:2: not JSON: "),
 }
 
@@ -313,6 +358,8 @@ def test_bad_input(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("two.csv").write_text("t,h_0,h_1,h_2,h_3\n1,0,0,0,0\n2,0,0,0,0\n")
+    Path("narrow.csv").write_text("0,0\n" * 6)
+    Path("nan.csv").write_text("0,nan,0,0\n" * 6)
     Path("v.csv").write_text("v\n")
     Path("last.json").write_text('{"final": [{"t": 6, "h": [0, 0, 0, 0]}]}')
     Path("gap.csv").write_text("h_0,h_2\n0,0\n")
@@ -331,6 +378,7 @@ def test_numbers_in_rows_are_enough(run_rnn: Rnn, tmp_path: Path) -> None:
         "plain.csv": "\n".join(",".join(row) for row in rows),
         "t.csv": "t,a,b,c,d\n" + "\n".join(",".join([str(t), *row]) for t, row in enumerate(rows)),
         "rows.tsv": "\n".join("\t".join(row) for row in rows),
+        "savetxt.txt": "\n".join(" ".join(row) for row in rows),
         "rows.json": json.dumps(h.tolist()),
         "rows.jsonl": "\n".join(json.dumps(row) for row in h.tolist()),
     }.items():

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -104,6 +104,21 @@ def _format_of_file(path: str | None) -> str:
             f"-o {path}: no format has the extension {extension!r} (known: {known}): give --format"
         )
     return EXTENSIONS[extension]
+
+
+def check_not_overwritten(output: str | None, read: Iterable[str | None]) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    click.UsageError
+        The output is one of them, by whatever name.
+    """
+    if output is None or not os.path.isfile(output):
+        return
+    for path in read:
+        if path and os.path.exists(path) and os.path.samefile(output, path):
+            raise click.UsageError(f"-o {output}: would write over {path}, which is read")
 
 
 def style_of(options: OutputOptions, *, follow: bool = False) -> Style:

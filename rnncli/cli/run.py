@@ -27,6 +27,7 @@ from rnncli.cli.options import (
 from rnncli.cli.progress import with_progress
 from rnncli.cli.resolve import (
     PICTURES,
+    check_not_overwritten,
     choose_format,
     destination,
     on_screen,
@@ -106,6 +107,7 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     options = picked(NetworkOptions, given)
     check_network(options)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
+    check_not_overwritten(output.output, [*reading.files, options.weights, state])
     dtype = PRECISIONS[precision].dtype
     before = load_state(state) if state else None
     source = open_input(reading, dtype, Keys(before.keys if before else ()))

@@ -60,7 +60,7 @@ EXAMPLES = (
     ),
     (
         "rnn verify --seq 1,2,3 --weights model.safetensors --peer torch --json",
-        "PyTorch alone, for a script: exit code 0 if equal, 1 if not.",
+        "Of the libraries PyTorch alone, for a script: exit code 0 if equal, 1 if not.",
     ),
 )
 
@@ -79,8 +79,8 @@ comparison_options = group(
         "peers",
         multiple=True,
         type=click.Choice(list(PEERS)),
-        help="Compare with this library, and no others that are installed. Give it again for "
-        "several.",
+        help="Of the libraries, compare with this one alone; it is an error if it is not there or "
+        "cannot run the network. Give it again for several.",
     ),
     option(
         "Comparison",
@@ -155,6 +155,7 @@ class Run(NamedTuple):
     active: Integers
     key: Integers
     biases: Sequence[tuple[Floats, ...]]
+    names: Sequence[str]
 
 
 def _own_run(
@@ -172,7 +173,7 @@ def _own_run(
         raise ValueError("nothing to compare: the input has no steps")
     active = np.arange(len(rows.x)) if rows.held is None else np.flatnonzero(~rows.held)
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
-    _, key, lengths = np.unique(keys, return_inverse=True, return_counts=True)
+    present, key, lengths = np.unique(keys, return_inverse=True, return_counts=True)
     x = in_sequences(rows.x[active], key, lengths)
     case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision)
     layers = case.states(unroll)
@@ -180,7 +181,8 @@ def _own_run(
         prepared = prepare(network, precision, unroll)
         deque(stream(prepared, [rows], Carried(start, 0), source.keys), maxlen=0)
     model = describe(network, origin, __version__) | {"precision": precision, "unroll": unroll}
-    return Run(Comparison(case, layers), len(rows.x), active, key, biases), model
+    names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
+    return Run(Comparison(case, layers), len(rows.x), active, key, biases, names), model
 
 
 def _compared(run: Run, model: dict[str, Any], own: ComparisonOptions) -> Report:
@@ -199,8 +201,7 @@ def _compared(run: Run, model: dict[str, Any], own: ComparisonOptions) -> Report
             explanations = found
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
-    several = len(comparison.case.x) > 1
-    return Report(model, results, explanations, comparison.tolerance, several)
+    return Report(model, results, explanations, comparison.tolerance, run.names)
 
 
 def _arranged(states: Floats, run: Run) -> Floats:

@@ -124,7 +124,26 @@ def save_network(file: BinaryIO, network: Network, extension: str, naming: str) 
     return unsaid(network) if format_.namings else []
 
 
+# How a network leaves the files of others.
+_EXPORTS = {
+    extension: export
+    for extensions, export in (
+        ((".pt", ".pth", ".bin", ".ckpt"), "safetensors.torch.save_file(model.state_dict(), FILE)"),
+        (
+            (".keras", ".h5", ".hdf5"),
+            "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)",
+        ),
+    )
+    for extension in extensions
+}
+
+
 def _format_of(place: str, extension: str) -> Format:
+    if extension.lower() in _EXPORTS:
+        raise ValueError(
+            f"{place}: {extension} files are not read; save a .safetensors file instead, by "
+            f"{_EXPORTS[extension.lower()]}"
+        )
     return choice(f"{place}: extension", extension.lower(), FORMATS)
 
 

@@ -59,15 +59,22 @@ def _read_npy(path: str) -> Floats:
 
 
 def _read_csv(path: str) -> Floats:
-    layout = Layout(np.dtype(np.float64), columns=_state_columns(path))
-    blocks = [rows.x for rows in read_csv(path, layout, Keys()).blocks]
+    line = next(read_lines(path, Position(path)), "")
+    # numpy.savetxt separates by blanks.
+    blanks = None if any(mark in line for mark in ",;\t") or " " not in line.strip() else " "
+    columns = () if blanks else _state_columns(path, line)
+    layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
+    try:
+        blocks = [rows.x for rows in read_csv(path, layout, Keys()).blocks]
+    except ValueError as error:
+        # The ways out that are told of are options for the input, not for this file.
+        raise ValueError(str(error).partition("; --")[0]) from error
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
-def _state_columns(path: str) -> tuple[str, ...]:
+def _state_columns(path: str, line: str) -> tuple[str, ...]:
     """Name the columns that hold states; none for all."""
-    first = next(csv.reader(read_lines(path, Position(path))), [])
-    header = [cell.strip() for cell in first]
+    header = [cell.strip() for cell in next(csv.reader([line]), [])]
     units = sorted(int(match[1]) for match in map(_UNIT.fullmatch, header) if match)
     if units:
         wanted = tuple(f"h_{unit}" for unit in units)

@@ -1,7 +1,9 @@
 """What a run was compared with, as a table for people or as one JSON document."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
@@ -25,15 +27,15 @@ class Report(NamedTuple):
         differs.
     tolerance : Tolerance or None
         By which whole runs were judged; None where every step was.
-    sequences : bool
-        Whether there are several, and places name them.
+    keys : sequence of str
+        Names of the sequences, where there are several.
     """
 
     model: Mapping[str, Any]
     results: Sequence[Result]
     explanations: Sequence[Explanation] | None = None
     tolerance: Tolerance | None = None
-    sequences: bool = False
+    keys: Sequence[str] = ()
 
     @property
     def equal(self) -> bool:
@@ -46,7 +48,7 @@ def write_report_table(out: TextIO, report: Report) -> None:
     """Draw a row for each result, then what needs saying in words."""
     compared = [result for result in report.results if result.verdict]
     verdicts = [result.verdict for result in compared if result.verdict]
-    names = Column("", [_name(result) for result in compared])
+    names = Column("", [os.path.basename(_name(result)) for result in compared])
     columns = [
         Column("", ["equal" if verdict.equal else "DIFFERENT" for verdict in verdicts]),
         Column("step error", [_share(verdict) for verdict in verdicts]),
@@ -55,7 +57,7 @@ def write_report_table(out: TextIO, report: Report) -> None:
     if report.model:
         places = [verdict.apart.at for verdict in verdicts]
         columns += [
-            *(Column(*named) for named in _places(places, several=report.sequences)),
+            *(Column(*named) for named in _places(places, several=bool(report.keys))),
             Column("rtol", [f"{verdict.apart.rtol:.2g}" for verdict in verdicts]),
         ]
     draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
@@ -74,7 +76,12 @@ def write_report_json(out: TextIO, report: Report) -> None:
 
 def _words(report: Report) -> list[str]:
     """Say the rule, what was not compared, and what explains a difference."""
-    notes = [f"{_name(result)}: {result.note}" for result in report.results if not result.verdict]
+    notes = [
+        f"{', '.join(map(_name, results))}: {note}"
+        for note, results in groupby(
+            (result for result in report.results if not result.verdict), key=lambda each: each.note
+        )
+    ]
     return [*_rule(report), *notes, *_parted(report), *_wrong(report), *_explained(report)]
 
 
@@ -114,8 +121,7 @@ def _parted(report: Report) -> list[str]:
 
 def _wrong(report: Report) -> list[str]:
     return [
-        f"{result.name}: the first wrong value is at "
-        f"{_place(result.verdict.first, several=report.sequences)}."
+        f"{result.name}: the first wrong value is at {_place(result.verdict.first, report.keys)}."
         for result in report.results
         if result.verdict and result.verdict.first
     ]
@@ -146,11 +152,9 @@ def _places(places: Sequence[Place | None], *, several: bool) -> list[tuple[str,
     ]
 
 
-def _place(place: Place | None, *, several: bool) -> str:
-    if place is None:
-        return ""
+def _place(place: Place, keys: Sequence[str]) -> str:
     step = f"step {place.step}, unit {place.unit}"
-    return f"sequence {place.sequence}, {step}" if several else step
+    return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
 
 
 def _share(verdict: Verdict) -> str:
