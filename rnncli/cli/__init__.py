@@ -10,7 +10,7 @@ from rnncli.cli.endings import endings
 from rnncli.cli.help import Group
 
 # A file each, loaded when its command is called: one does not wait for the others.
-COMMANDS = ("run", "weights", "verify")
+COMMANDS = ("run", "weights", "verify", "bench")
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
