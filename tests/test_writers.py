@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from rnncli.stream import Block, Carried
 from rnncli.writers import WRITERS, Style, Trajectory
-from rnncli.writers.digits import texts
+from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
 from rnncli.writers.trajectory import Widths
 
+# .ci/run asks for more.
+CASES = int(os.environ.get("RNN_FUZZ_CASES", "300"))
 MODEL = {
     "activation": "tanh",
     "direction": "forward",
@@ -112,6 +115,61 @@ def test_many_values_have_the_text_that_numpy_gives_each(scale: float) -> None:
     values[0] = [0.0, -0.0]
     values[1] = [np.float32(0.01), np.nextafter(np.float32(1), np.float32(0))]
     assert texts(values) == [[str(value) for value in row] for row in values]
+
+
+def test_text_of_any_bits_is_what_numpy_gives() -> None:
+    random = np.random.RandomState(11)
+    ordinary = random.uniform(-13, 21, size=CASES * 500)  # exponents of 1e-4 to over 1e6
+    anything = np.frombuffer(random.bytes(CASES * 100), np.float32)
+    values: list[np.ndarray] = [
+        (random.choice([-1, 1], ordinary.shape) * 2.0**ordinary).astype(np.float32),
+        anything[np.isfinite(anything)],
+        (np.arange(1, 2048, 2)[:, None] * 2.0 ** np.arange(-23, 10)).astype(np.float32).reshape(-1),
+        _neighbours(10.0 ** np.arange(-6, 9)),
+        _neighbours(2.0 ** np.arange(-20, 26)),
+        np.array([0.0, -0.0, 3.4028235e38, 1e-45], np.float32),
+    ]
+    column: np.ndarray = np.concatenate(values)[:, None]
+    assert joined(column, ",") == column[:, 0].astype("U").tolist()
+
+
+def _neighbours(values: np.ndarray) -> np.ndarray:
+    bits = values.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
+    return bits.view(np.float32).reshape(-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_doubles_and_few_values_have_the_text_that_numpy_gives_each(
+    dtype: type[np.floating],
+) -> None:
+    for seed in range(30):
+        values = floats_of_all_magnitudes(seed, (7, 5), dtype)
+        assert texts(values) == values.astype("U").tolist()
+
+
+PARTS: list[Part] = [
+    "{",
+    np.array([0, 7, 9999, 10_000, 12_345_678, 2**40, 10**8] * 50),
+    "; ",
+    ["", "a", "\x1f", "ü\0", "\n", ",", "x" * 99] * 50,
+    "",
+    floats_of_all_magnitudes(3, (350, 3), np.float32),
+    ["}"] * 350,
+    (np.arange(-175, 175)[:, None] / 100).astype(np.float32),
+    "\n",
+]
+
+
+@pytest.mark.parametrize("separator", [",", ", ", " -- - "])
+@pytest.mark.parametrize("parts", [PARTS, PARTS[1:3], PARTS[5:6], PARTS[3:4], PARTS[3:5]])
+def test_rows_are_the_same_in_pieces_and_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, separator: str, parts: list[Part]
+) -> None:
+    whole = "".join(rows_of_text(parts, separator))
+    monkeypatch.setattr("rnncli.writers.digits._CACHED", 700)
+    assert "".join(rows_of_text(parts, separator)) == whole
+    monkeypatch.setattr("rnncli.writers.digits._FEW", 10**6)
+    assert "".join(rows_of_text(parts, separator)) == whole
 
 
 @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))

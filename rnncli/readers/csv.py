@@ -3,14 +3,23 @@
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats
-from rnncli.readers.columns import choose, is_number
+from rnncli.readers.columns import choose
+from rnncli.readers.heading import (
+    Row,
+    csv_rows,
+    find_delimiter,
+    is_blank,
+    is_header,
+    syntax_error,
+    take_first_row,
+)
 from rnncli.readers.input import (
     Input,
     Keys,
@@ -20,17 +29,14 @@ from rnncli.readers.input import (
     first_fault,
     is_missing,
     mark_between_numbers,
-    parse_number,
     unnamed,
 )
+from rnncli.readers.lines import Lines
+from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import Position, display_name, read_lines
 from rnncli.stream import Rows
 
 FIRST_ROW = ("auto", "header", "data")
-
-_DELIMITERS = ("\t", ";", ",")
-
-Row = list[str]
 
 
 def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
@@ -57,40 +63,56 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
         The file cannot be opened.
     """
     name, position = display_name(path), Position(path)
-    first_line, lines = _first_line(read_lines(path, position), name)
-    delimiter = layout.delimiter or _delimiter(first_line)
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        first = next((row for row in reader if not _is_blank(row)), None)
-    except csv.Error as error:
-        raise _syntax_error(name, reader.line_num, error) from error
-    if first is None:
-        raise _empty(name)
-    header = [cell.strip() for cell in first] if _is_header(first, layout) else None
-    grouping = choose(name, layout.group_by, len(first), header, "--group-by")
-    chosen = choose(name, layout.columns, len(first), header) or [
-        column for column in range(len(first)) if column not in grouping
+    lines = read_lines(path, position)
+    delimiter = layout.delimiter or find_delimiter(lines, name)
+    first = take_first_row(lines, name, delimiter)
+    width = len(first.cells)
+    header = [cell.strip() for cell in first.cells] if is_header(first.cells, layout) else None
+    grouping = choose(name, layout.group_by, width, header, "--group-by")
+    chosen = choose(name, layout.columns, width, header) or [
+        column for column in range(width) if column not in grouping
     ]
     if not chosen:
         raise ValueError(f"{name}: no column is left to read beside those of --group-by")
-    line = reader.line_num + 1 if header else reader.line_num - _line_breaks(first)
+    if not header:
+        lines.put_back("".join(first.lines))
     table = _Table(
         name=name,
-        reader=reader,
-        width=len(first),
-        chosen=chosen,
+        lines=lines,
+        rows=csv_rows(lines, delimiter),
+        shape=Shape(width, chosen, delimiter, gaps=layout.missing != "error" and width > 1),
         header=header,
         layout=layout,
-        line=line,
-        held=[] if header else [first],
+        line=first.number + (len(first.lines) if header else 0),
         grouping=grouping,
         keys=keys,
     )
     columns = [header[i] for i in chosen] if header else unnamed(len(chosen))
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
     share = (lambda: None) if path.lower().endswith(".gz") else position.share
-    kept = (header or [f"column_{i + 1}" for i in range(len(first))]) if layout.passthrough else ()
+    kept = (header or [f"column_{i + 1}" for i in range(width)]) if layout.passthrough else ()
     return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept, share)
+
+
+class _Block(NamedTuple):
+    """Rows taken together.
+
+    Parameters
+    ----------
+    values : array, shape (n, I)
+        NaN where a value is missing.
+    rows : list of lists of str
+        Their cells, where these are needed.
+    whole : bool
+        Whether there are as many as a block has; otherwise they are the last.
+    fault : ValueError, optional
+        What ended them.
+    """
+
+    values: Floats
+    rows: list[Row]
+    whole: bool
+    fault: ValueError | None = None
 
 
 @dataclass
@@ -98,13 +120,12 @@ class _Table:
     """Rows of data, turned into numbers a block at a time."""
 
     name: str
-    reader: Any  # csv.reader's object, whose type has no public name
-    width: int
-    chosen: Sequence[int]
+    lines: Lines
+    rows: Any  # as csv.reader takes them from the lines
+    shape: Shape
     header: Sequence[str] | None
     layout: Layout
     line: int  # where the next row starts
-    held: list[Row]  # rows read already
     grouping: Sequence[int]
     keys: Keys
     blank_lines: list[int] = field(default_factory=list)  # that no row has followed yet
@@ -112,43 +133,68 @@ class _Table:
 
     def blocks(self) -> Iterator[Rows]:
         """Blocks of steps, then the fault that ended them, if one did."""
-        while True:
-            rows, fault = self._take()
-            ended = len(rows) < self.layout.block_steps
-            values = self._convert(rows)
-            if values is None:
-                values, rows, earlier_fault = self._convert_one_by_one(rows)
-                fault = earlier_fault or fault
-            if len(values):
+        whole = True
+        while whole:
+            block = self._plain_rows() or self._any_rows()
+            if len(block.values):
                 self.begun = True
-                values, held = filled(values, self.layout.missing)
-                cells = rows if self.layout.passthrough else None
-                yield Rows(values.astype(self.layout.dtype), self._key(rows), held, cells)
-            if fault:
-                raise fault
-            if ended:
-                return
-            self.line = self.reader.line_num + 1
+                values, held = filled(block.values, self.layout.missing)
+                cells = block.rows if self.layout.passthrough else None
+                yield Rows(values.astype(self.layout.dtype), self._key(block.rows), held, cells)
+            if block.fault:
+                raise block.fault
+            whole = block.whole
+
+    def _plain_rows(self) -> _Block | None:
+        """Take a block of plain rows; none where anything in it is out of the ordinary."""
+        steps = self.layout.block_steps
+        # A single row is not to wait for more than its line.
+        if steps == 1 or self.blank_lines or self.shape.delimiter not in DELIMITERS:
+            return None
+        text = self.lines.take(steps)
+        if not text:
+            return None
+        simple = plain(text, self.shape.delimiter)
+        values = None if simple is None else numbers(simple, self.shape)
+        if simple is None or values is None or self._has_fault(values):
+            self.lines.put_back(text)
+            return None
+        self.line += len(values)
+        kept = self.grouping or self.layout.passthrough
+        rows = rows_of(simple, self.shape.delimiter) if kept else []
+        return _Block(values, rows, whole=len(values) == steps)
+
+    def _any_rows(self) -> _Block:
+        """Take a block of rows of any kind."""
+        start = self.rows.line_num
+        rows, fault = self._take()
+        whole = len(rows) == self.layout.block_steps
+        values = self._convert(rows)
+        if values is None:
+            values, rows, earlier_fault = self._convert_one_by_one(rows)
+            fault = earlier_fault or fault
+        self.line += self.rows.line_num - start
+        return _Block(values, rows, whole, fault)
 
     def _take(self) -> tuple[list[Row], ValueError | None]:
         """Rows of one block, up to the end, damage, or a fault in the quoting."""
-        rows, self.held = self.held, []
+        rows: list[Row] = []
         try:
-            for row in islice(self.reader, self.layout.block_steps - len(rows)):
+            for row in islice(self.rows, self.layout.block_steps):
                 rows.append(row)
         except csv.Error as error:
-            return rows, _syntax_error(self.name, self._line_after(rows), error)
+            return rows, syntax_error(self.name, self._line_after(rows), error)
         except ValueError as damage:
             return rows, damage
         return rows, None
 
     def _convert(self, rows: list[Row]) -> Floats | None:
         """Values of a block, or None if anything in it is out of the ordinary."""
-        if self.blank_lines or set(map(len, rows)) != {self.width}:
+        if self.blank_lines or set(map(len, rows)) != {self.shape.width}:
             return None
-        values = np.empty((len(rows), len(self.chosen)))
+        values = np.empty((len(rows), len(self.shape.chosen)))
         try:
-            for feature, column in enumerate(self.chosen):
+            for feature, column in enumerate(self.shape.chosen):
                 cells = [row[column] for row in rows]
                 if self.layout.missing != "error":
                     cells = [cell or "nan" for cell in cells]
@@ -157,8 +203,12 @@ class _Table:
                 values[:, feature] = np.fromiter(map(float, cells), np.float64, len(cells))
         except ValueError:
             return None
+        return None if self._has_fault(values) else values
+
+    def _has_fault(self, values: Floats) -> bool:
+        """Tell whether a value is not finite, but for what may be missing."""
         checked, _ = filled(values, self.layout.missing)
-        return None if first_fault(checked, self.layout.dtype) else values
+        return first_fault(checked, self.layout.dtype) is not None
 
     def _key(self, rows: list[Row]) -> NDArray[np.intp] | None:
         if not self.grouping:
@@ -173,34 +223,34 @@ class _Table:
         fault = None
         line = self.line
         for row in rows:
-            if _is_blank(row):
+            if is_blank(row):
                 self.blank_lines.append(line)
             else:
                 fault = self._fault(row, line)
                 if fault:
                     break
-                if self.width == 1:
+                if self.shape.width == 1:
                     kept += [[""]] * len(self.blank_lines)
                 self.blank_lines.clear()
                 kept.append(row)
             line += 1 + _line_breaks(row)
-        values = [[_number(row[column]) for column in self.chosen] for row in kept]
-        return np.array(values, np.float64).reshape(-1, len(self.chosen)), kept, fault
+        values = [[_number(row[column]) for column in self.shape.chosen] for row in kept]
+        return np.array(values, np.float64).reshape(-1, len(self.shape.chosen)), kept, fault
 
     def _fault(self, row: Row, line: int) -> ValueError | None:
         """Say what is wrong with a row, if anything is."""
         strict = self.layout.missing == "error"
-        if self.width == 1 and self.blank_lines and strict:
+        if self.shape.width == 1 and self.blank_lines and strict:
             return ValueError(
                 f"{self.name}:{self.blank_lines[-1]}: blank line; expected a number on every "
                 "line, or the line deleted; --missing hold or zero passes it"
             )
-        if len(row) != self.width:
+        if len(row) != self.shape.width:
             return ValueError(
-                f"{self.name}:{line}: expected as many cells as in the first row, {self.width}, "
-                f"got {len(row)}"
+                f"{self.name}:{line}: expected as many cells as in the first row, "
+                f"{self.shape.width}, got {len(row)}"
             )
-        for column in self.chosen:
+        for column in self.shape.chosen:
             what = fault_of(row[column], self.layout.dtype)
             if what and (strict or not is_missing(row[column])):
                 label = repr(self.header[column]) if self.header else column + 1
@@ -212,7 +262,7 @@ class _Table:
 
     def _way_out(self, line: int) -> str:
         """Point to --columns where a column looks like no numbers at all."""
-        reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
+        reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1
         return (
             "; --columns chooses those to read"
             if reads_all and line == self.line and not self.begun
@@ -223,54 +273,8 @@ class _Table:
         return self.line + len(rows) + sum(map(_line_breaks, rows))
 
 
-def _first_line(lines: Iterator[str], name: str) -> tuple[str, Iterator[str]]:
-    """Find the first line that is not blank; give all lines with it."""
-    passed = []
-    for line in lines:
-        passed.append(line)
-        if line.strip():
-            return line, chain(passed, lines)
-    raise _empty(name)
-
-
-def _empty(name: str) -> ValueError:
-    return ValueError(f"{name}: empty; expected rows of numbers")
-
-
-def _delimiter(line: str) -> str:
-    """Tab, semicolon or comma: the first of them that stands outside quotes in a line."""
-    outside = "".join(line.split('"')[::2])
-    return next((delimiter for delimiter in _DELIMITERS if delimiter in outside), ",")
-
-
-def _is_header(first: Row, layout: Layout) -> bool:
-    """Tell whether the first row names columns: it must, or a feature in it is a word."""
-    width = len(first)
-    wanted = [*layout.columns, *layout.group_by]
-    named = [column for column in wanted if not is_number(column, width)]
-    if layout.first_row != "auto":
-        return layout.first_row == "header"
-    if named:
-        return True
-    grouping = [int(column) - 1 for column in layout.group_by]
-    features = [int(column) - 1 for column in layout.columns] or set(range(width)) - set(grouping)
-    return any(_is_word(first[i]) for i in features)
-
-
-def _is_word(cell: str) -> bool:
-    """Tell whether a cell is neither empty nor a number, nor several.
-
-    ``nan`` is a number to Python.
-    """
-    return bool(cell.strip()) and parse_number(cell) is None and not mark_between_numbers(cell)
-
-
 def _number(cell: str) -> float:
     return np.nan if is_missing(cell) else float(cell)
-
-
-def _is_blank(row: Row) -> bool:
-    return len(row) < 2 and not "".join(row).strip()
 
 
 def _line_breaks(row: Row) -> int:
@@ -280,8 +284,3 @@ def _line_breaks(row: Row) -> int:
         for cell in row
         if "\n" in cell or "\r" in cell
     )
-
-
-def _syntax_error(name: str, line: int, error: csv.Error) -> ValueError:
-    hint = "" if "limit" in str(error) else "; is a quote left open or out of place?"
-    return ValueError(f"{name}:{line}: not CSV: {error}{hint}")

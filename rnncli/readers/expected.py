@@ -59,7 +59,7 @@ def _read_npy(path: str) -> Floats:
 
 
 def _read_csv(path: str) -> Floats:
-    line = next(read_lines(path, Position(path)), "")
+    line = next(iter(read_lines(path, Position(path))), "")
     # numpy.savetxt separates by blanks.
     blanks = None if any(mark in line for mark in ",;\t") or " " not in line.strip() else " "
     columns = () if blanks else _state_columns(path, line)

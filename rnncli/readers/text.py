@@ -1,4 +1,4 @@
-"""Lines of text: from a file, compressed or not, or from standard input."""
+"""Text: from a file, compressed or not, or from standard input."""
 
 import io
 import os
@@ -6,11 +6,20 @@ import sys
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rnncli.readers.lines import Lines
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
+
+_File: TypeAlias = "io.BufferedReader | GzipFile"
 
 STDIN = "-"
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PIECE = 1 << 20
 _SIGNATURES = {
     b"\x1f\x8b": "gzip data; decompress it (zcat), or give a file named .gz",
     b"\x93NUMPY": "an .npy array; give a file named .npy",
@@ -31,9 +40,9 @@ class Position:
     def __init__(self, path: str) -> None:
         self.size = os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
         # Weak: the reading closes the file, and nothing else is to keep it open.
-        self._file: weakref.ref[io.BufferedReader] | None = None
+        self._file: weakref.ref[_File] | None = None
 
-    def follow(self, file: io.BufferedReader) -> None:
+    def follow(self, file: _File) -> None:
         """Tell which file is read."""
         self._file = weakref.ref(file)
 
@@ -45,7 +54,7 @@ class Position:
         return 1.0 if file is None or file.closed else min(1.0, file.tell() / self.size)
 
 
-def read_lines(path: str, position: Position) -> Iterator[str]:
+def read_lines(path: str, position: Position) -> Lines:
     """Lines of a text file, with their ends.
 
     UTF-8, with or without a byte order mark. Bytes that are not UTF-8 are
@@ -61,26 +70,41 @@ def read_lines(path: str, position: Position) -> Iterator[str]:
     Raises
     ------
     ValueError
-        What is there is not text, or is damaged.
+        What is there is not text, or is damaged: when the lines before the
+        damage have been given.
     OSError
-        The file cannot be opened.
+        The file cannot be opened: when the first line is asked for.
     """
+    return Lines(_pieces(path, position))
+
+
+def _pieces(path: str, position: Position) -> Iterator[bytes]:
+    """Pieces of a file, each as soon as it is there."""
     with _opened(path) as file:
         position.follow(file)
-        lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         try:
             _check_is_text(file.peek(8), display_name(path))
-            yield from lines
+            if start := _start(file):
+                yield start
+            while piece := file.read1(_PIECE):
+                yield piece
         except (OSError, EOFError, zlib.error) as error:
             message = f"{display_name(path)}: cannot be read: {error}"
             raise ValueError(message) from error
-        finally:
-            # Standard input stays open (unless it is closed already); a file is closed above.
-            with suppress(ValueError):
-                lines.detach()
 
 
-def _opened(path: str) -> AbstractContextManager[io.BufferedReader]:
+def _start(file: _File) -> bytes:
+    """Read the first piece, without a byte order mark."""
+    start = b""
+    while _BYTE_ORDER_MARK.startswith(start) and start != _BYTE_ORDER_MARK:
+        piece = file.read1(_PIECE)
+        if not piece:
+            break
+        start += piece
+    return start.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _opened(path: str) -> AbstractContextManager[_File]:
     if path == STDIN:
         if sys.stdin is None:
             raise ValueError("standard input: closed; give a FILE or --seq")
@@ -88,7 +112,7 @@ def _opened(path: str) -> AbstractContextManager[io.BufferedReader]:
     if path.lower().endswith(".gz"):
         import gzip
 
-        return io.BufferedReader(gzip.open(path))
+        return gzip.open(path)
     return open(path, "rb")
 
 

@@ -1,11 +1,13 @@
 """States as CSV: ``t,h_0,h_1,...``, or the input's own columns and the states."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
-from rnncli.stream import Block
-from rnncli.writers.digits import joined
+from rnncli.writers.digits import Part, rows_of_text
 from rnncli.writers.trajectory import Labels, Style, Trajectory
+
+# No cell that is not quoted has any of them, nor a comma.
+_MARKS = ('"', "\r", "\n")
 
 
 def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -27,31 +29,31 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     if style.header:
         names = [*(trajectory.key_columns if keyed else ()), *(header or ["t"])]
         out.write(",".join([*map(_quoted, names), *units]) + "\n")
-    labels = Labels(trajectory.keys, _cells) if keyed else Labels((), _cells)
+    labels = Labels(trajectory.keys, _cells)
     for block in trajectory.blocks:
-        rows = joined(block.h, ",", style.digits)
-        keys = labels.of(block.key if keyed else None)
-        out.writelines(f"{k}{c},{h}\n" for k, c, h in zip(keys, _beside(block), rows, strict=False))
+        front: list[Part] = [list(labels.of(block.key))] if keyed else []
+        front.append(block.t if block.cells is None else [*map(_joined, block.cells)])
+        out.writelines(rows_of_text([*front, ",", block.h, "\n"], ",", style.digits))
         if style.follow:
             out.flush()
 
 
-def _beside(block: Block) -> Iterable[object]:
-    """Give what stands before the states: the input's cells, or the number of the step."""
-    if block.cells is None:
-        steps: list[int] = block.t.tolist()
-        return steps
-    return (",".join(map(_quoted, cells)) for cells in block.cells)
+def _joined(cells: Sequence[str]) -> str:
+    """Join cells, quoted where they must be."""
+    text = ",".join(cells)
+    if text.count(",") < len(cells) and not any(mark in text for mark in _MARKS):
+        return text
+    return ",".join(map(_quoted, cells))
 
 
 def _cells(key: Sequence[str]) -> str:
     """Cells of a key, with a comma after each."""
-    return "".join(f"{_quoted(cell)}," for cell in key)
+    return f"{_joined(key)},"
 
 
 def _quoted(cell: str) -> str:
     """Quote a cell if it must be."""
-    if not any(character in cell for character in ',"\r\n'):
+    if not any(mark in cell for mark in (",", *_MARKS)):
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'

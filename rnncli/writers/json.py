@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TextIO
 
 from rnncli.arrays import Floats
 from rnncli.stream import Block
-from rnncli.writers.digits import joined
+from rnncli.writers.digits import Part, rows_of_text
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 
@@ -23,7 +23,7 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     items = _Items(trajectory, style)
     out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
     if one:
-        out.write(f'"initial": [{items.initial()}],\n')
+        out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
     try:
         if not style.last:
             _write_steps(out, trajectory, items)
@@ -31,8 +31,8 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         out.write(f'"error": {json.dumps(str(error))}}}\n')
         raise
     if not one:
-        out.write(f'"initial": [{items.initial()}],\n')
-    final = ",\n".join(items.final(trajectory.final()))
+        out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
+    final = items.listed(",\n", items.final(trajectory.final()))
     out.write(f'"final": [{final}]}}\n')
 
 
@@ -40,69 +40,75 @@ def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write the items of ``steps``, or with ``style.last`` of ``final``, one a line."""
     items = _Items(trajectory, style)
     for block in trajectory.blocks:
-        lines = items.final(block) if style.last else items.steps(block)
-        out.writelines(f"{line}\n" for line in lines)
+        item = items.final(block) if style.last else items.step(block)
+        out.writelines(items.text([*item, "\n"]))
         if style.follow:
             out.flush()
 
 
 def _write_steps(out: TextIO, trajectory: Trajectory, items: "_Items") -> None:
     out.write('"steps": [')
-    separator = "\n"
     try:
-        for block in trajectory.blocks:
-            for item in items.steps(block):
-                out.write(f"{separator}{item}")
-                separator = ",\n"
+        pieces = chain.from_iterable(
+            items.text([",\n", *items.step(block)]) for block in trajectory.blocks
+        )
+        out.write(next(pieces, "").removeprefix(","))
+        out.writelines(pieces)
     finally:
         out.write("],\n")
 
 
 class _Items:
-    """JSON objects, one for each row."""
+    """JSON objects, one for each row: the parts that they are made of."""
 
     def __init__(self, trajectory: Trajectory, style: Style) -> None:
         self._trajectory, self._style = trajectory, style
         self._labels = Labels(trajectory.keys, self._label)
 
-    def initial(self) -> str:
+    def text(self, parts: Sequence[Part]) -> Iterator[str]:
+        """Text of rows, in pieces."""
+        return rows_of_text(parts, ", ", self._style.digits)
+
+    def listed(self, separator: str, parts: Sequence[Part]) -> str:
+        """Text of all rows, with a separator between."""
+        return "".join(self.text([separator, *parts])).removeprefix(separator)
+
+    def initial(self) -> list[Part]:
         """Where each sequence started."""
         states = self._states(self._trajectory.starts(), self._trajectory.widths.states)
-        keys = self._labels.of(self._trajectory.final().key)
-        return ", ".join(f"{{{key}{h}}}" for key, h in zip(keys, states, strict=False))
+        return ["{", *self._key(self._trajectory.final()), *states, "}"]
 
-    def steps(self, block: Block) -> Iterator[str]:
+    def step(self, block: Block) -> list[Part]:
         """Every step, with its input or, where they are kept, the input's cells."""
         states = self._states(block.h, self._trajectory.widths.outputs)
-        rows = zip(
-            self._labels.of(block.key), block.t.tolist(), self._inputs(block), states, strict=False
-        )
-        return (f'{{{key}"t": {t}, {x}, {h}}}' for key, t, x, h in rows)
+        return ["{", *self._key(block), '"t": ', block.t, ", ", *self._input(block), *states, "}"]
 
-    def final(self, block: Block) -> Iterator[str]:
+    def final(self, block: Block) -> list[Part]:
         """Where each sequence ended."""
         states = self._states(block.h, self._trajectory.widths.states)
-        rows = zip(self._labels.of(block.key), block.t.tolist(), states, strict=False)
-        return (f'{{{key}"t": {t}, {h}}}' for key, t, h in rows)
+        return ["{", *self._key(block), '"t": ', block.t, ", ", *states, "}"]
 
-    def _inputs(self, block: Block) -> Iterator[str]:
+    def _key(self, block: Block) -> list[Part]:
+        return [] if block.key is None else [list(self._labels.of(block.key))]
+
+    def _input(self, block: Block) -> list[Part]:
         if block.cells is None:
-            return (f'"x": [{x}]' for x in joined(block.x, ", ", self._style.digits))
+            return ['"x": [', block.x, "], "]
         header = self._trajectory.header
-        return (
-            f'"row": {json.dumps(dict(zip(header, cells, strict=True)))}' for cells in block.cells
-        )
+        rows = (dict(zip(header, cells, strict=True)) for cells in block.cells)
+        return [[f'"row": {json.dumps(row)}, ' for row in rows]]
 
-    def _states(self, h: Floats, widths: Sequence[int]) -> Iterator[str]:
-        """Text of each row's states: ``"h": [...]``, and ``"layers"`` where all are written."""
-        layers = [
-            joined(h[:, start:stop], ", ", self._style.digits)
-            for start, stop in pairwise(accumulate(widths, initial=0))
-        ]
-        if not self._trajectory.widths.all_layers:
-            return (f'"h": [{top}]' for top in layers[-1])
-        rows = zip(*layers, strict=True)
-        return (f'"h": [{row[-1]}], "layers": [[{"], [".join(row)}]]' for row in rows)
+    def _states(self, h: Floats, widths: Sequence[int]) -> list[Part]:
+        """Each row's states: ``"h": [...]``, and ``"layers"`` where all are written."""
+        bounds = pairwise(accumulate(widths, initial=0))
+        layers = [h[:, start:stop] for start, stop in bounds]
+        parts: list[Part] = ['"h": [', layers[-1], "]"]
+        if self._trajectory.widths.all_layers:
+            parts.append(', "layers": [')
+            for number, layer in enumerate(layers):
+                parts += [", [" if number else "[", layer, "]"]
+            parts.append("]")
+        return parts
 
     def _label(self, key: Key) -> str:
         """Text of a row's key: ``"key": {"column": "value"}, ``."""

@@ -1,0 +1,113 @@
+"""Numbers as characters, many at once.
+
+A row of text is a row of words, of up to four characters each. Zero bytes
+fill them up, and are taken out in the end.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.arrays import Floats, Integers
+from rnncli.writers.shortest import PLACES, Decimals, Words, shortest
+
+_WORD = 4
+_GROUP = 10**_WORD
+_FRACTION = PLACES // _WORD
+# Words for the sign, the whole part and the point: of one digit, or of up to eight.
+_NARROW, _WIDE = 1, 4
+
+
+def text_of(parts: Sequence[Words]) -> str:
+    """Text of n rows, whose parts of shape (n, w) stand side by side."""
+    rows: bytes = np.concatenate(parts, axis=1).tobytes()
+    return rows.translate(None, b"\0").decode("ascii")
+
+
+def constants(text: str, count: int) -> Words:
+    """Words of an ASCII text that stands in `count` rows."""
+    characters = text.encode("ascii")
+    filled = characters.ljust(_words(len(characters)) * _WORD, b"\0")
+    return np.tile(np.frombuffer(filled, np.uint32), (count, 1))
+
+
+def integers(numbers: Integers | Words) -> Words:
+    """Words of integers, shape (n,), none of them negative."""
+    groups = _groups_of_four()
+    words: list[Words] = []
+    rest = numbers
+    while not words or rest.any():
+        above = rest // _GROUP
+        words.append(groups[rest - above * _GROUP + (above > 0) * _GROUP])
+        rest = above
+    words[0][numbers == 0] = groups[_GROUP] & _shown()[-1][1]
+    return np.stack(words[::-1], axis=1)
+
+
+def floats(values: Floats, separator: str) -> Words:
+    """Words of finite float32s, shape (n, m), with an ASCII text between those of a row."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    decimals = shortest(flat)
+    narrow = decimals.found.all() and decimals.whole.max(initial=0) < 10
+    ahead = _words(len(separator) - 1)
+    words = np.zeros((len(flat), ahead + (_NARROW if narrow else _WIDE) + _FRACTION), np.uint32)
+    characters = words.view(np.uint8)
+    start = ahead * _WORD + 1
+    _fill_fraction(words[:, -_FRACTION:], decimals)
+    if narrow:
+        words[:, ahead] = _heads()[decimals.whole + 10 * np.signbit(flat)]
+    else:
+        characters[:, start] = np.signbit(flat) * ord("-")
+        whole = integers(decimals.whole)
+        words[:, ahead + _WIDE - 1 - whole.shape[1] : ahead + _WIDE - 1] = whole
+        words[:, ahead + _WIDE - 1] = constants(".", 1)
+        _fill_others(characters[:, start:], flat, decimals)
+    rows = characters.reshape(*values.shape, -1)
+    rows[:, 1:, start - len(separator) : start] = np.frombuffer(separator.encode(), np.uint8)
+    return words.reshape(len(values), -1)
+
+
+def _words(characters: int) -> int:
+    """Count the words for so many characters."""
+    return -(-characters // _WORD)
+
+
+def _fill_fraction(words: Words, decimals: Decimals) -> None:
+    """Fill in the last digits of twelve, as many as there are places."""
+    groups, shown = _groups_of_four(), _shown()
+    rest = decimals.fraction
+    for word in reversed(range(_FRACTION)):
+        above = rest // _GROUP
+        words[:, word] = groups[rest - above * _GROUP + _GROUP] & shown[word][decimals.places]
+        rest = above
+
+
+def _fill_others(characters: NDArray[np.uint8], values: Floats, decimals: Decimals) -> None:
+    """Fill in NumPy's text of the values that are no such decimals."""
+    others = np.flatnonzero(~decimals.found)
+    texts = values[others].astype(f"S{characters.shape[1]}")
+    characters[others] = texts.view(np.uint8).reshape(len(others), characters.shape[1])
+
+
+@cache
+def _groups_of_four() -> Words:
+    """Words of 0 to 9999 with no zeros in front, none at all for 0; then with them."""
+    numbers, tens = np.arange(_GROUP)[:, None], np.array([1000, 100, 10, 1])
+    digits = (numbers // tens % 10 + ord("0")).astype(np.uint8)
+    return np.stack([digits * (numbers >= tens), digits]).view(np.uint32).reshape(-1)
+
+
+@cache
+def _heads() -> Words:
+    """Words of a free character, sign, digit and point: 0 to 9, then -0 to -9."""
+    heads = [f"\0{sign}{digit}." for sign in "\0-" for digit in range(10)]
+    return np.frombuffer("".join(heads).encode(), np.uint32)
+
+
+@cache
+def _shown() -> Words:
+    """Masks of the last characters of the words of a fraction, shape (words, places + 1)."""
+    shown = np.arange(PLACES) >= PLACES - np.arange(PLACES + 1)[:, None]
+    return np.ascontiguousarray((shown * np.uint8(255)).view(np.uint32).T)
