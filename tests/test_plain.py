@@ -101,11 +101,11 @@ def outcome(path: Path, block_steps: int, **layout: Any) -> tuple[list[Any], str
             str(path), Layout(np.dtype(np.float32), block_steps=block_steps, **layout), keys
         )
         for block in source.blocks:
-            columns = [
-                [None] * len(block.x) if column is None else list(column)
-                for column in (block.key, block.held, block.cells)
-            ]
-            rows += list(zip(block.x.tolist(), *columns, strict=True))
+            nothing = [None] * len(block.x)
+            columns = [nothing if c is None else list(c) for c in (block.key, block.cells)]
+            # None where no row of a block is held, which says the same.
+            held = nothing if block.held is None else [True if h else None for h in block.held]
+            rows += list(zip(block.x.tolist(), held, *columns, strict=True))
     except ValueError as error:
         return [*rows, *keys.names], str(error)
     return [*rows, *keys.names], ""
