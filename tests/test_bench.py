@@ -140,8 +140,8 @@ def test_sequences_of_a_file(run_rnn: Rnn) -> None:
         (("--peer", "jax", *SEQ), "'jax' is not one of 'keras', 'torch', 'onnxruntime'"),
         (("--seq", "1,2"), "no network: give --hidden H or --weights FILE"),
         (("--seq", "1,2", "--weights", "none.npz"), "none.npz: cannot be read"),
-        (("-", "--hidden", "2"), "nothing to time: the input has no steps"),
-        (("-", "--hidden", "2", "--missing", "hold"), "nothing to time"),
+        (("-", "--hidden", "2"), "the input has no steps"),
+        (("-", "--hidden", "2", "--missing", "hold"), "the input has no steps"),
         (("--follow", *SEQ), "No such option"),
     ],
 )
@@ -240,15 +240,16 @@ def test_what_is_fast_is_repeated() -> None:
 
 
 def test_what_is_slow_is_timed_over_the_first_steps() -> None:
-    took = [10.0]  # the first call compiles
+    took = []
 
     def seconds(steps: int) -> float:
         took.append(steps * 1.7e-4)
-        return sum(took) if len(took) == 2 else took[-1]
+        # The first call compiles, the third is held up by others.
+        return took[-1] + {1: 10, 3: 0.1}.get(len(took), 0)
 
     # Two seconds are 11,764 steps, of which one digit is kept.
     assert pace.warmed(seconds, 1_000_000) == (10_000, 1)
-    assert sum(took[1:]) < 1
+    assert sum(took) < 1
 
 
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 400_000])

@@ -314,7 +314,7 @@ BAD = {
     ),
     "no steps": (
         ("v.csv", "--hidden", "2"),
-        "nothing to compare: the input has no steps",
+        "the input has no steps",
     ),
     "final state": (
         (*SEQ, "--expected", "last.json"),

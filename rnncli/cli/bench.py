@@ -28,14 +28,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
 import click
-import numpy as np
 from click.exceptions import Exit
 
 from rnncli import __version__
-from rnncli.arrays import Floats, Integers
+from rnncli.cli.case import read_case
 from rnncli.cli.endings import RUN_FAILED
 from rnncli.cli.help import Command
-from rnncli.cli.network import build_network, check_input_size, check_network
+from rnncli.cli.network import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
@@ -48,16 +47,13 @@ from rnncli.cli.options import (
     option,
     picked,
 )
-from rnncli.cli.resolve import destination, open_input
+from rnncli.cli.resolve import destination
 from rnncli.cli.values import Whole
 from rnncli.compare.verdict import Case
 from rnncli.network import Network
 from rnncli.peers import PEERS
 from rnncli.precision import PRECISIONS
-from rnncli.readers import Input, Keys, read_state
-from rnncli.stream import joined
 from rnncli.timing import SIZES, Contender, Size, contenders, describe_machine, race
-from rnncli.verification import in_sequences
 from rnncli.writers.benchmark import (
     Outcome,
     write_benchmark_json,
@@ -212,33 +208,14 @@ def _of_size(size: Size, precision: str) -> Course:
 
 def _own(reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None) -> Course:
     """Read the network and the whole input: the same in every round."""
-    dtype = PRECISIONS[precision].dtype
-    source = open_input(reading, dtype, Keys())
-    network, origin, _ = build_network(options, len(source.columns), dtype.itemsize)
-    check_input_size(network, len(source.columns), "; --columns chooses those to read")
-    size = network.state_size
-    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
-    x, lengths = _sequences(source)
-    N, T, _ = x.shape
-    case = Case(network, x, np.tile(start, (N, 1)), lengths, precision)
-    model = describe(network, origin, __version__)
-    shape = Shape(T, N, int(lengths.min()))
-    title = f"{model_line(model | {'precision': precision})}, {shape.words}"
-    about = shape.about(network) | {"precision": precision, "model": model}
+    read = read_case(reading, options, precision, h0)
+    case = read.case
+    N, T, _ = case.x.shape
+    shape = Shape(T, N, int(case.lengths.min()))
+    title = f"{model_line(read.model)}, {shape.words}"
+    model = {name: value for name, value in read.model.items() if name != "precision"}
+    about = shape.about(case.network) | {"precision": precision, "model": model}
     return Course(title, about, lambda _: case)
-
-
-def _sequences(source: Input) -> tuple[Floats, Integers]:
-    """Read all of an input: sequences (N, T, I), and their lengths."""
-    rows = next(joined(source.blocks), None)
-    if rows is None:
-        raise ValueError("nothing to time: the input has no steps")
-    active = np.full(len(rows.x), True) if rows.held is None else ~rows.held
-    if not active.any():
-        raise ValueError("nothing to time: every row is held")
-    keys = np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
-    _, key, lengths = np.unique(keys[active], return_inverse=True, return_counts=True)
-    return in_sequences(rows.x[active], key, lengths), lengths
 
 
 @contextmanager

@@ -1,18 +1,17 @@
 """``rnn verify``: whether these are the right numbers."""
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli import __version__
-from rnncli.arrays import Floats, Integers
+from rnncli.arrays import Floats
+from rnncli.cli.case import ReadCase, read_case
 from rnncli.cli.endings import RUN_FAILED
 from rnncli.cli.help import Command
-from rnncli.cli.network import build_network, check_input_size, check_network
+from rnncli.cli.network import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
@@ -27,16 +26,14 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.progress import working
-from rnncli.cli.resolve import destination, open_input
+from rnncli.cli.resolve import destination
 from rnncli.cli.values import Positive
-from rnncli.compare.verdict import Case, Tolerance
+from rnncli.compare.verdict import Tolerance
 from rnncli.forward import prepare
 from rnncli.peers import PEERS
-from rnncli.precision import PRECISIONS
-from rnncli.readers import Keys, read_state
 from rnncli.readers.expected import read_expected
 from rnncli.recorded.results import with_recorded
-from rnncli.stream import Carried, joined, stream
+from rnncli.stream import Carried, stream
 from rnncli.verification import (
     Comparison,
     in_sequences,
@@ -45,7 +42,6 @@ from rnncli.verification import (
     with_reference,
     with_strategies,
 )
-from rnncli.writers.model import describe
 from rnncli.writers.verification import Report, write_report_json, write_report_table
 
 EXAMPLES = (
@@ -136,8 +132,7 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
         report = Report({}, list(with_recorded()))
     else:
         check_network(options)
-        run, model = _own_run(reading, options, precision, unroll, h0)
-        report = _compared(run, model, own)
+        report = _compared(read_case(reading, options, precision, h0), unroll, own)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report)
@@ -147,72 +142,50 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
         raise Exit(RUN_FAILED)
 
 
-class Run(NamedTuple):
-    """Our own run of a whole input, and which of its rows belong to which sequence."""
+def _states(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
+    """Run the network as ``rnn run`` would; gives what every layer does.
 
-    comparison: Comparison
-    rows: int
-    active: Integers
-    key: Integers
-    biases: Sequence[tuple[Floats, ...]]
-    names: Sequence[str]
-
-
-def _own_run(
-    reading: InputOptions, options: NetworkOptions, precision: str, unroll: str, h0: str | None
-) -> tuple[Run, dict[str, Any]]:
-    """Run the network on the whole input, as ``rnn run`` would."""
-    dtype = PRECISIONS[precision].dtype
-    source = open_input(reading, dtype, Keys())
-    network, origin, biases = build_network(options, len(source.columns), dtype.itemsize)
-    check_input_size(network, len(source.columns), "; --columns chooses those to read")
-    size = network.state_size
-    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
-    rows = next(joined(source.blocks), None)
-    if rows is None:
-        raise ValueError("nothing to compare: the input has no steps")
-    active = np.arange(len(rows.x)) if rows.held is None else np.flatnonzero(~rows.held)
-    keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
-    present, key, lengths = np.unique(keys, return_inverse=True, return_counts=True)
-    x = in_sequences(rows.x[active], key, lengths)
-    case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision)
-    layers = case.states(unroll)
+    Raises
+    ------
+    NotFiniteError
+        A state overflowed.
+    """
+    layers = read.case.states(unroll)
     if not all(np.isfinite(layer).all() for layer in layers):
-        prepared = prepare(network, precision, unroll)
-        deque(stream(prepared, [rows], Carried(start, 0), source.keys), maxlen=0)
-    model = describe(network, origin, __version__) | {"precision": precision, "unroll": unroll}
-    names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    return Run(Comparison(case, layers), len(rows.x), active, key, biases, names), model
+        prepared = prepare(read.case.network, read.case.precision, unroll)
+        carried = Carried(read.case.h0[0], 0)
+        deque(stream(prepared, [read.rows], carried, read.keys), maxlen=0)
+    return layers
 
 
-def _compared(run: Run, model: dict[str, Any], own: ComparisonOptions) -> Report:
+def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is."""
-    comparison = run.comparison._replace(tolerance=own.tolerance())
+    comparison = Comparison(read.case, _states(read, unroll), own.tolerance())
     reference = with_reference(comparison)
     if reference.verdict and not comparison.tolerance:
         comparison = comparison._replace(wrong=reference.verdict.first)
     results = [reference, *with_strategies(comparison)]
     explanations = None
     if own.expected is not None:
-        theirs = _arranged(read_expected(own.expected), run)
-        result, found = with_expected(comparison, own.expected, theirs, run.biases)
+        theirs = _arranged(read_expected(own.expected), read)
+        result, found = with_expected(comparison, own.expected, theirs, read.biases)
         results.insert(0, result)
         if result.verdict is None or not result.verdict.equal:
             explanations = found
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
-    return Report(model, results, explanations, comparison.tolerance, run.names)
+    model = read.model | {"unroll": unroll}
+    return Report(model, results, explanations, comparison.tolerance, read.names)
 
 
-def _arranged(states: Floats, run: Run) -> Floats:
+def _arranged(states: Floats, read: ReadCase) -> Floats:
     """Arrange rows in the order of the input as sequences; an array is one already."""
-    case = run.comparison.case
     with np.errstate(over="ignore"):
-        states = states.astype(case.h0.dtype)
+        states = states.astype(read.case.h0.dtype)
     if states.ndim == 3:
         return states
-    if len(states) == run.rows:
-        return in_sequences(states[run.active], run.key, case.lengths)
+    if len(states) == len(read.rows.x):
+        return in_sequences(states[read.active], read.sequence, read.case.lengths)
     return states[None]
 
 

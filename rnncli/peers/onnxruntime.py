@@ -1,5 +1,6 @@
 """The network in ONNX Runtime: ``RNN`` nodes."""
 
+import os
 from math import isinf
 from typing import Any
 
@@ -59,7 +60,9 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     import onnxruntime
 
     model = _model(network, cells, all_layers=all_layers).SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _usable_cpus()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     shapes = [(len(layer.cells), layer.hidden_size) for layer in network.layers]
     ends = np.cumsum([D * H for D, H in shapes])[:-1]
 
@@ -78,6 +81,15 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         return PeerStates(layers[-1], h_n, layers if all_layers else ())
 
     return run
+
+
+def _usable_cpus() -> int:
+    """Count the processors that this process may use; 0 leaves it to ONNX Runtime.
+
+    Left to itself it counts those of the machine, and runs a thread for each
+    on the few that it has.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
 def _model(network: Network, cells: list[Cell], *, all_layers: bool) -> Any:

@@ -48,7 +48,8 @@ def warmed(seconds: Callable[[int], float], most: int) -> Pace:
     """
     steps = min(most, _FEW_STEPS)
     seconds(steps)  # may compile, which says nothing of the time that steps take
-    while (took := seconds(steps)) < SHORTEST and steps < most:
+    # The lesser of two: a stall in so short a run would count for many steps.
+    while (took := min(seconds(steps), seconds(steps))) < SHORTEST and steps < most:
         steps = min(most, steps * _GROWTH)
     if steps == most:
         return Pace(_within(steps, took, most), ceil(max(1, SHORTEST / max(took, 1e-9))))
