@@ -64,9 +64,10 @@ def test_whole_lines_before_damage_are_given(count: int | None) -> None:
         next(rest)
 
 
-def test_a_line_is_given_before_the_next_is_there() -> None:
+@pytest.mark.parametrize("start", [(b"1\n",), (b"1\r", b"2"), (b"1", b"\r", b"2")])
+def test_a_line_is_given_before_the_next_is_there(start: tuple[bytes, ...]) -> None:
     def pieces() -> Iterator[bytes]:
-        yield b"1\n"
+        yield from start
         raise AssertionError("was waited for")
 
-    assert next(iter(Lines(pieces()))) == "1\n"
+    assert next(iter(Lines(pieces()))) == b"".join(start).removesuffix(b"2").decode()

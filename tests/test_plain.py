@@ -1,7 +1,7 @@
 """Rows that are read many at once are as csv.reader and float read them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import pytest
 from test_fuzz import WHOLE, damaged
 
 from rnncli.readers import Keys, Layout, read_file
+from rnncli.readers.csv import read_csv
 from rnncli.readers.input import parse_number
+from rnncli.readers.lines import Lines
 from rnncli.readers.plain import Shape, numbers
 
 # .ci/run asks for more.
@@ -29,6 +31,7 @@ ODD = (
     "999999999999999999 1000000000000000000 9999999999999999999 18446744073709551616",
     "99999999.99999999 100000000.000000001 123456789012345678.1 179769313486231570000000000000",
     "0.000000000000000000001 0.0000000000000000000001 0.00000000000000000000001",
+    "10000000000000000000000001 0.1000000000000000000000001 00000000000000000000000000000000.5",
     "5e-324 2.5e-324 1.7976931348623157e308 1.7976931348623159e308",
 )
 
@@ -102,10 +105,10 @@ def outcome(path: Path, block_steps: int, **layout: Any) -> tuple[list[Any], str
         )
         for block in source.blocks:
             nothing = [None] * len(block.x)
-            columns = [nothing if c is None else list(c) for c in (block.key, block.cells)]
-            # None where no row of a block is held, which says the same.
-            held = nothing if block.held is None else [True if h else None for h in block.held]
-            rows += list(zip(block.x.tolist(), held, *columns, strict=True))
+            key = nothing if block.key is None else block.key.tolist()
+            held = np.zeros(len(block.x), bool) if block.held is None else block.held
+            columns = (key, held.tolist(), block.cells or nothing)
+            rows += list(zip(block.x.tolist(), *columns, strict=True))
     except ValueError as error:
         return [*rows, *keys.names], str(error)
     return [*rows, *keys.names], ""
@@ -117,21 +120,58 @@ LAYOUTS: tuple[dict[str, Any], ...] = (
     {"columns": ("humidity",), "passthrough": True, "missing": "zero"},
     {"group_by": ("1", "2"), "passthrough": True, "first_row": "header"},
 )
+LINE_ENDS = (b"\r\n", b"\n\n", b"\r", b"\n ", b"\n  ")
+DELIMITERS = (b", ", b",  ", b";", b"\t", b":", b" ,", b"|", b" ")
+SENSORS = (b'"attic"', b'"at, tic"', b'"at\ntic"', b'at"tic', b"  attic", b"\xff", b"\0", b"")
 
 
 @pytest.mark.parametrize("seed", range(CASES))
 def test_how_many_rows_are_read_at_once_does_not_show(tmp_path: Path, seed: int) -> None:
-    """A row at a time is never read as a plain one."""
+    """A single row is never read as a plain one."""
     random = np.random.RandomState(seed)
-    content = WHOLE if seed % 3 == 0 else damaged(seed, WHOLE)
-    for mark, other in (
-        (b"\n", (b"\n", b"\r\n", b"\n\n", b"\r")),
-        (b",", (b",", b", ", b";", b"\t")),
-    ):
-        content = content.replace(mark, other[random.randint(4)])
+    content = damaged(seed, WHOLE) if seed % 2 else WHOLE
+    for mark, others in ((b"attic", SENSORS), (b",", DELIMITERS), (b"\n", LINE_ENDS)):
+        if random.randint(2):
+            pieces = content.split(mark, random.choice([3, -1]))
+            content = others[random.randint(len(others))].join(pieces)
     path = tmp_path / "rows.csv"
     path.write_bytes(content)
     layout = LAYOUTS[seed % 4]
     expected = outcome(path, 1, **layout)
     for block_steps in (2, 7, 1000):
         assert outcome(path, block_steps, **layout) == expected
+
+
+@pytest.mark.parametrize("missing", ["error", "hold", "zero"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\n2\n\n3\n4\n5\n6\n",
+        "v\n\n1\n \n\nnan\n2\n3\n4\n\n\n",
+        "\n\n  1\n 2\n3 \n4",
+        "k,v\n" + "x" * 140_000 + ",1\na,2\n",
+        "k,v\n" + "ü" * 70_000 + ",1\na,2\n",
+        "a,1\nb,-\nc,nan\nd,inf\n",
+        "1_0,1\n2,1e39\n3,2\n",
+        "5\n6\r",
+        "5\n6\r\r",
+    ],
+)
+def test_odd_rows(tmp_path: Path, text: str, missing: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode())
+    layout = {"missing": missing, "columns": ("v",) if "v" in text else ()}
+    expected = outcome(path, 1, **layout)
+    for block_steps in (2, 3, 4, 1000):
+        assert outcome(path, block_steps, **layout) == expected
+
+
+def test_a_single_row_is_given_before_the_next_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"v\n1\n"
+        yield b"2\n3\n"
+        raise AssertionError("was waited for")
+
+    monkeypatch.setattr("rnncli.readers.csv.read_lines", lambda *_: Lines(pieces()))
+    source = read_csv("-", Layout(np.dtype(np.float64), block_steps=1), Keys())
+    assert [next(source.blocks).x.tolist() for _ in range(3)] == [[[1]], [[2]], [[3]]]

@@ -1,7 +1,9 @@
 """What readers give for good input."""
 
 import gzip
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +103,38 @@ def test_byte_order_mark_and_quoted_names(tmp_path: Path) -> None:
     ]
 
 
+class Piecewise(io.RawIOBase):
+    """A stream that gives one piece at a read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = iter(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = next(self.pieces, b"")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"\xef\xbb\xbf", b"v\n1\n"),
+        (b"\xef", b"\xbb\xbfv\n", b"1\n"),
+        (b"v", b"\n1"),
+        (b"v\n1\n",),
+    ],
+)
+def test_pieces_of_a_stream(monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]) -> None:
+    stream = io.TextIOWrapper(io.BufferedReader(Piecewise(*pieces)))
+    monkeypatch.setattr("sys.stdin", stream)
+    source = read_file("-", Layout(DOUBLE), Keys())
+    assert list(source.columns) == ["v"]
+    assert values(source) == [[1]]
+
+
 def test_other_encodings_beside_the_numbers(tmp_path: Path) -> None:
     content = "ort,wert\nZürich,1\n".encode("latin-1")
     assert values(read(tmp_path / "a.csv", content, columns=("wert",))) == [[1]]
@@ -110,6 +144,9 @@ def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
     source = read(tmp_path / "a.csv", "\n\na,b\n\n1,2\n   \n3,4\n\n\n")
     assert values(source) == [[1, 2], [3, 4]]
     assert values(read(tmp_path / "b.csv", "v\n1\n2\n\n\n")) == [[1], [2]]
+    assert values(read(tmp_path / "c.csv", "\n \n1\n2\n", missing="hold")) == [[1], [2]]
+    with pytest.raises(ValueError, match=r"d.csv:4: column 1: not a number: 'x'"):
+        list(read(tmp_path / "d.csv", "\n\n1\nx\n").blocks)
 
 
 @pytest.mark.parametrize("text", ["a,b\n", "a,b", "\ufeffa,b\r\n\r\n"])

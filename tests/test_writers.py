@@ -133,6 +133,25 @@ def test_text_of_any_bits_is_what_numpy_gives() -> None:
     assert joined(column, ",") == column[:, 0].astype("U").tolist()
 
 
+@pytest.mark.parametrize("value", [9.999999, 10.0, 10.5, 999999.94, 1e6, 1e-4, 9.9999e-05, 0.0])
+def test_the_largest_and_the_smallest(value: float) -> None:
+    column = np.full((300, 1), value, np.float32)
+    assert joined(column, ",") == column[:, 0].astype("U").tolist()
+
+
+@pytest.mark.parametrize("cell", ["a,b", 'a"b', "a\nb", "a\rb", '"', "ü", ""])
+@pytest.mark.parametrize("place", [0, 1])
+def test_cells_that_are_passed_on_read_back(run_rnn: Rnn, cell: str, place: int) -> None:
+    text = io.StringIO(newline="")
+    row = ["a", "b", "0.5"]
+    row[place] = cell
+    csv.writer(text).writerow(row)
+    options = ("--columns", "3", "--first-row", "data", "--hidden", "1", "--passthrough")
+    result = run_rnn("run", *options, "--format", "csv", stdin=text.getvalue())
+    (back,) = csv.reader(io.StringIO(result.stdout_bytes.decode().split("\n", 1)[1], newline=""))
+    assert back[:3] == row
+
+
 def _neighbours(values: np.ndarray) -> np.ndarray:
     bits = values.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
     return bits.view(np.float32).reshape(-1)

@@ -148,7 +148,7 @@ class _Table:
     def _plain_rows(self) -> _Block | None:
         """Take a block of plain rows; none where anything in it is out of the ordinary."""
         steps = self.layout.block_steps
-        # A single row is not to wait for more than its line.
+        # A single row is sooner read by itself.
         if steps == 1 or self.blank_lines or self.shape.delimiter not in DELIMITERS:
             return None
         text = self.lines.take(steps)

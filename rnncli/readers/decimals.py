@@ -18,11 +18,10 @@ Words = NDArray[np.uint64]
 _DIGITS, _WORDS = 8, 3
 # Bytes that have to stand before the first cell.
 MARGIN = _DIGITS * _WORDS
-# Powers of ten that a float64 holds.
-_POWERS = 10.0 ** np.arange(23)
-_INTEGER_POWERS = np.array([10**k if k < 20 else 0 for k in range(23)], np.uint64)
-# All integers up to the first are float64s; what is over the second is not read here.
-_EXACT, _MOST = 2**53, 10**18
+# Only what is less, with no more places than these, is read: that makes sure of the rounding.
+_MOST = 10**18
+_POWERS = 10.0 ** np.arange(21)
+_INTEGER_POWERS = np.array([10 ** min(k, 19) for k in range(21)], np.uint64)
 
 
 class Cells(NamedTuple):
@@ -64,9 +63,9 @@ def decimals(cells: Cells) -> tuple[Doubles, Truths]:
     power = _POWERS[after]
     read &= whole * power + fraction < _MOST
     numbers = np.where(read, whole * _INTEGER_POWERS[after] + fraction, 0)
-    values, certain = _quotients(numbers, power)
+    values = _quotients(numbers, power)
     np.negative(values, out=values, where=minus)
-    return values, read & certain
+    return values, read
 
 
 def _integers(text: bytes, stop: Integers, count: Integers) -> tuple[Words, Truths]:
@@ -90,31 +89,33 @@ def _integers(text: bytes, stop: Integers, count: Integers) -> tuple[Words, Trut
     return total, read
 
 
-def _quotients(numbers: Words, divisors: Doubles) -> tuple[Doubles, Truths]:
-    """Divide integers under `_MOST` by powers of ten, rounding once; tell which are certain."""
-    values, certain = numbers.astype(np.float64) / divisors, np.ones(len(numbers), bool)
-    long = np.flatnonzero(numbers > _EXACT)
-    if len(long):
-        values[long], certain[long] = _long_quotients(numbers[long], divisors[long])
-    return values, certain
+def _quotients(numbers: Words, divisors: Doubles) -> Doubles:
+    """Divide integers by powers of ten, rounding once.
 
-
-def _long_quotients(numbers: Words, divisors: Doubles) -> tuple[Doubles, Truths]:
-    """Divide integers that are no float64s: by what remains, the quotient is put right.
+    An integer that is no float64 is taken as a sum of two: the quotient of
+    the first is put right by what remains. Before the last sum is rounded
+    it is within 2**-103 of the quotient, which itself is at least 2**-101
+    away from all numbers halfway between two float64s, or is one.
 
     Source: T. J. Dekker (1971), A floating-point technique for extending
     the available precision.
     """
     high = numbers.astype(np.float64)
-    low = (numbers.view(np.int64) - high.astype(np.int64)).astype(np.float64)
-    quotients = high / divisors
-    product = quotients * divisors
-    (a, b), (c, d) = _halves(quotients), _halves(divisors)
-    error = ((a * c - product) + a * d + b * c) + b * d  # product + error is exact
-    correction = ((high - product) - error + low) / divisors
-    margin = correction * 2.0**-50  # the correction is rounded, by less than this
-    upper, lower = quotients + (correction + margin), quotients + (correction - margin)
-    return upper, upper == lower
+    quotients: Doubles = high / divisors
+    long = np.flatnonzero(numbers > 2**53)
+    if len(long):
+        low = (numbers[long] - high[long].astype(np.uint64)).view(np.int64)
+        quotient, divisor = quotients[long], divisors[long]
+        product, error = _product(quotient, divisor)
+        quotients[long] += ((high[long] - product) - error + low) / divisor
+    return quotients
+
+
+def _product(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
+    """Multiply float64s; the sum of the product and its error is exact."""
+    product = a * b
+    (c, d), (e, f) = _halves(a), _halves(b)
+    return product, ((c * e - product) + c * f + d * e) + d * f
 
 
 def _halves(values: Doubles) -> tuple[Doubles, Doubles]:

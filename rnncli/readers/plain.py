@@ -40,7 +40,8 @@ class Shape(NamedTuple):
 def plain(text: bytes, delimiter: str) -> bytes | None:
     r"""Make every line end in ``\n``, and every cell begin right behind its delimiter.
 
-    None if there are quotes, lone ``\r``, or many spaces there.
+    None if there are quotes, or several spaces there. No ``\r`` is expected
+    but at the end of a line, see `rnncli.readers.lines.Lines.take`.
     """
     if b'"' in text:
         return None
@@ -54,7 +55,7 @@ def plain(text: bytes, delimiter: str) -> bytes | None:
             if start + b" " in text:
                 return None
         text = text.removeprefix(b" ")
-    return None if b"\r" in text or text.startswith(b" ") else text
+    return None if text.startswith(b" ") else text
 
 
 def rows_of(text: bytes, delimiter: str) -> list[list[str]]:
