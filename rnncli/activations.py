@@ -59,8 +59,6 @@ class Kind(NamedTuple):
     ----------
     function : callable
         ``function(a, out, *parameters)``.
-    equation : str
-        Of the state h for the sum a.
     defaults : tuple of float or None
         One a parameter; None where it has to be given.
     slope : callable
@@ -68,7 +66,6 @@ class Kind(NamedTuple):
     """
 
     function: Callable[..., Any]
-    equation: str
     defaults: tuple[float | None, ...] = ()
     slope: Callable[..., float] = lambda: 1.0
 
@@ -118,15 +115,18 @@ def parse(text: str) -> Activation:
 
 
 def _linear(a: Floats, out: Floats) -> None:
+    """Give ``a``."""
     if out is not a:
         out[...] = a
 
 
 def _relu(a: Floats, out: Floats) -> None:
+    """Give ``max(a, 0)``."""
     np.maximum(a, 0, out=out)
 
 
 def _sigmoid(a: Floats, out: Floats) -> None:
+    """Give ``1 / (1 + exp(-a))``."""
     np.negative(a, out)
     np.exp(out, out)
     np.add(out, 1, out)
@@ -134,79 +134,79 @@ def _sigmoid(a: Floats, out: Floats) -> None:
 
 
 def _affine(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``alpha a + beta``."""
     np.multiply(a, alpha, out)
     np.add(out, beta, out)
 
 
 def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= 0 else alpha a``."""
     np.multiply(a, np.where(a >= 0, a.dtype.type(1), a.dtype.type(alpha)), out)
 
 
 def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= alpha else 0``."""
     # Not a product with 0 and 1: what is not a number must stay so.
     np.copyto(out, np.where(a < alpha, a.dtype.type(0), a))
 
 
 def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``alpha tanh(beta a)``."""
     np.multiply(a, beta, out)
     np.tanh(out, out)
     np.multiply(out, alpha, out)
 
 
 def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``min(max(alpha a + beta, 0), 1)``."""
     _affine(a, out, alpha, beta)
     np.clip(out, 0, 1, out)
 
 
 def _elu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= 0 else alpha (exp(a) - 1)``."""
     below = np.expm1(np.minimum(a, 0))
     np.copyto(out, np.where(a < 0, below * a.dtype.type(alpha), a))
 
 
 def _softsign(a: Floats, out: Floats) -> None:
+    """Give ``a / (1 + |a|)``."""
     np.divide(a, 1 + np.abs(a), out)
 
 
 def _softplus(a: Floats, out: Floats) -> None:
+    """Give ``log(1 + exp(a))``."""
     np.logaddexp(a, a.dtype.type(0), out)
 
 
 ACTIVATIONS = {
-    "tanh": Kind(np.tanh, "tanh(a)"),
-    "relu": Kind(_relu, "max(a, 0)"),
-    "sigmoid": Kind(_sigmoid, "1 / (1 + exp(-a))"),
-    "linear": Kind(_linear, "a"),
-    "affine": Kind(
-        _affine, "alpha a + beta", (None, None), slope=lambda alpha, _beta: float(abs(alpha))
-    ),
+    "tanh": Kind(np.tanh),
+    "relu": Kind(_relu),
+    "sigmoid": Kind(_sigmoid),
+    "linear": Kind(_linear),
+    "affine": Kind(_affine, (None, None), slope=lambda alpha, _beta: float(abs(alpha))),
     "leaky_relu": Kind(
         _leaky_relu,
-        "a if a >= 0 else alpha a",
         (0.01,),
         slope=lambda alpha: max(1.0, abs(alpha)),
     ),
-    "thresholded_relu": Kind(
-        _thresholded_relu, "a if a >= alpha else 0", (1.0,), slope=lambda _alpha: 1.0
-    ),
+    "thresholded_relu": Kind(_thresholded_relu, (1.0,), slope=lambda _alpha: 1.0),
     "scaled_tanh": Kind(
         _scaled_tanh,
-        "alpha tanh(beta a)",
         (None, None),
         slope=lambda alpha, beta: float(abs(alpha * beta)),
     ),
     "hard_sigmoid": Kind(
         _hard_sigmoid,
-        "min(max(alpha a + beta, 0), 1)",
         (0.2, 0.5),
         slope=lambda alpha, _beta: float(abs(alpha)),
     ),
     "elu": Kind(
         _elu,
-        "a if a >= 0 else alpha (exp(a) - 1)",
         (1.0,),
         slope=lambda alpha: max(1.0, abs(alpha)),
     ),
-    "softsign": Kind(_softsign, "a / (1 + |a|)"),
-    "softplus": Kind(_softplus, "log(1 + exp(a))"),
+    "softsign": Kind(_softsign),
+    "softplus": Kind(_softplus),
 }
 TANH = Activation("tanh")

@@ -5,17 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli import __version__
 from rnncli.arrays import Floats, Integers
-from rnncli.cli.network import build_network, check_input_size
+from rnncli.cli.opened import open_both
 from rnncli.cli.options import InputOptions, NetworkOptions
-from rnncli.cli.resolve import open_input
 from rnncli.compare.verdict import Case
-from rnncli.precision import PRECISIONS
-from rnncli.readers import Keys, read_state
+from rnncli.readers import Keys
 from rnncli.stream import Rows, joined
 from rnncli.verification import in_sequences
-from rnncli.writers.model import describe
 
 
 class ReadCase(NamedTuple):
@@ -61,12 +57,7 @@ def read_case(
         Either cannot be read, they do not fit each other, or there are no
         steps.
     """
-    dtype = PRECISIONS[precision].dtype
-    source = open_input(reading, dtype, Keys())
-    network, origin, biases = build_network(options, len(source.columns), dtype.itemsize)
-    check_input_size(network, len(source.columns), "; --columns chooses those to read")
-    size = network.state_size
-    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
+    source, network, start, model, biases = open_both(reading, options, precision, h0, Keys())
     rows = next(joined(source.blocks), None)
     if rows is None:
         raise ValueError("the input has no steps")
@@ -78,5 +69,4 @@ def read_case(
     x = in_sequences(rows.x[active], sequence, lengths)
     case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision)
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    model = describe(network, origin, __version__) | {"precision": precision}
     return ReadCase(case, model, biases, rows, source.keys, active, sequence, names)

@@ -6,11 +6,10 @@ from itertools import chain
 from typing import Any
 
 import click
-import numpy as np
 
-from rnncli import __version__
 from rnncli.cli.help import Command
-from rnncli.cli.network import build_network, check_input_size, check_network
+from rnncli.cli.network import check_network
+from rnncli.cli.opened import Opened, open_both
 from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,
@@ -31,17 +30,14 @@ from rnncli.cli.resolve import (
     choose_format,
     destination,
     on_screen,
-    open_input,
     style_of,
 )
-from rnncli.forward import prepare
+from rnncli.forward import Prepared, prepare
 from rnncli.network import Network
-from rnncli.precision import PRECISIONS
-from rnncli.readers import Keys, read_state
+from rnncli.readers import Keys
 from rnncli.state import State, check_state, identity, load_state, save_state
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
-from rnncli.writers.model import describe
 from rnncli.writers.trajectory import widths_of
 
 EXAMPLES = (
@@ -108,46 +104,47 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     check_network(options)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     check_not_overwritten(output.output, [*reading.files, options.weights, state])
-    dtype = PRECISIONS[precision].dtype
     before = load_state(state) if state else None
-    source = open_input(reading, dtype, Keys(before.keys if before else ()))
-    network, origin, _ = build_network(options, len(source.columns), dtype.itemsize)
-    check_input_size(network, len(source.columns), "; --columns chooses those to read")
+    opened = open_both(reading, options, precision, h0, Keys(before.keys if before else ()))
+    source, network = opened.source, opened.network
     _check_goes_backward(network, follow=reading.follow, state=state)
     _check_picture(form, source.key_columns)
-    size = network.state_size
-    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
-    carried = Carried(start, sequences=len(source.keys) if source.key_columns else 1)
+    carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
     whose = identity(network, precision) if state else ""
     if state and before:
         check_state(state, before, whose, source.key_columns)
         carried.resume(before.t, before.h)
-    steps = stream(
-        prepare(network, precision, unroll),
-        source.blocks,
-        carried,
-        source.keys,
-        all_layers=output.all_layers,
-    )
+    prepared = prepare(network, precision, unroll)
+    opened = opened._replace(model=opened.model | {"unroll": unroll})
+    trajectory = _trajectory(opened, prepared, carried, output)
+    with destination(output.output) as out:
+        WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
+    if state:
+        keys = source.keys if source.key_columns else [()]
+        save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
+
+
+def _trajectory(
+    opened: Opened, prepared: Prepared, carried: Carried, output: OutputOptions
+) -> Trajectory:
+    """Run the network: the states as they come, or with --last the final ones."""
+    source, every = opened.source, output.all_layers
+    steps = stream(prepared, source.blocks, carried, source.keys, all_layers=every)
     trajectory = Trajectory(
-        model=describe(network, origin, __version__) | {"precision": precision, "unroll": unroll},
+        model=opened.model,
         columns=source.columns,
         carried=carried,
-        widths=widths_of(network, all_layers=output.all_layers),
+        widths=widths_of(opened.network, all_layers=every),
         blocks=with_progress(_begun(steps), source.share, quiet=on_screen(output.output)),
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
         shape=source.shape,
     )
-    if output.last:
-        deque(trajectory.blocks, maxlen=0)
-        trajectory = trajectory._replace(blocks=[trajectory.final()], shape=())
-    with destination(output.output) as out:
-        WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
-    if state:
-        keys = source.keys if source.key_columns else [()]
-        save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
+    if not output.last:
+        return trajectory
+    deque(trajectory.blocks, maxlen=0)
+    return trajectory._replace(blocks=[trajectory.final()], shape=())
 
 
 def _check_goes_backward(network: Network, *, follow: bool, state: str | None) -> None:

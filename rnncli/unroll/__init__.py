@@ -13,7 +13,7 @@ from rnncli.arrays import Floats
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.unroll.fused import fused
-from rnncli.unroll.parallel import SHORT, parallel
+from rnncli.unroll.parallel import in_segments, parallel
 from rnncli.unroll.projected import projected
 from rnncli.unroll.stepwise import stepwise
 
@@ -25,16 +25,17 @@ Strategy: TypeAlias = Callable[[Cell, Floats, Floats, Precision], Floats]
 def fastest(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
     """Take the strategy that is measured as the fastest for T, N, I and H.
 
-    A long sequence runs `parallel`, which sees for itself whether the
-    network forgets and the batch leaves room. Of short ones, one call a step
-    less makes `fused` the fastest for a single sequence, until so many
-    inputs are worth a product of their own. In a batch `projected` is,
-    unless the inputs are few beside the units.
+    A long sequence runs in segments, as `parallel` does, if the network
+    forgets and the batch leaves room. Otherwise, one call a step less makes
+    `fused` the fastest for a single sequence, until so many inputs are worth
+    a product of their own. In a batch `projected` is, unless the inputs are
+    few beside the units.
     """
-    T, N, I = x.shape
+    N, I = x.shape[1:]
     H = len(cell.weights.b_h)
-    if T >= SHORT:
-        return parallel(cell, x, h0, precision)
+    h = in_segments(cell, x, h0, precision)
+    if h is not None:
+        return h
     strategy = fused if (I <= 64 if N == 1 else 16 * I <= H) else projected
     return strategy(cell, x, h0, precision)
 

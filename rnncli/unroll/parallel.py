@@ -103,11 +103,17 @@ def parallel(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
     and the meeting tolerance of the row before it. A short sequence, or a
     network that does not forget, runs as `projected`.
     """
+    h = in_segments(cell, x, h0, precision)
+    return projected(cell, x, h0, precision) if h is None else h
+
+
+def in_segments(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats | None:
+    """Run as `parallel` does, or give None where steps one by one are sooner done."""
     T, N = x.shape[:2]
     horizon = forgetting_horizon(cell, x, precision) if T >= SHORT else T
     S = min(LANES * lane_rows(cell) // N, T // (2 * horizon))
     if S < FEWEST:
-        return projected(cell, x, h0, precision)
+        return None
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
     S = T // L
     h = np.empty((T, *h0.shape), h0.dtype)
