@@ -52,6 +52,13 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     return converted
 
 
+def contiguous(rows: NDArray[Any]) -> NDArray[Any]:
+    """Make (..., K) C-contiguous, a row moved as one item."""
+    if rows.flags.c_contiguous:
+        return rows
+    return np.ascontiguousarray(as_items(rows)).view(rows.dtype).reshape(rows.shape)
+
+
 def as_items(rows: NDArray[Any]) -> NDArray[Any]:
     """View (..., K) as (...), a row an item: NumPy moves short rows fastest so.
 

@@ -1,6 +1,7 @@
 """The forward pass: layers and directions put together."""
 
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,12 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnncli.arrays import Floats, Integers, in_dtype
 from rnncli.choices import choice
+from rnncli.lanes import in_lanes, parts_for
 from rnncli.merges import merged
-from rnncli.network import Network, Part
-from rnncli.packing import Packing, Rectangle
+from rnncli.network import Layer, Network, Part
+from rnncli.packing import Packing, Sequences, by_length
 from rnncli.precision import PRECISIONS, Precision
 from rnncli.unroll import UNROLLS, Strategy, fastest
-from rnncli.unroll.lanes import in_lanes, rows_at_once
+from rnncli.unroll.products import one_thread
 
 
 class States(NamedTuple):
@@ -56,8 +58,8 @@ class Prepared(NamedTuple):
     precision: Precision
     strategy: Strategy
 
-    def pack(self, lengths: Integers) -> tuple[Integers | slice, Packing]:
-        """Choose the order of sequences, and which of them run side by side.
+    def side_by_side(self, lengths: Integers) -> list[Sequences]:
+        """Choose which sequences of a batch run side by side.
 
         Parameters
         ----------
@@ -65,15 +67,13 @@ class Prepared(NamedTuple):
 
         Returns
         -------
-        array of int, shape (N,), or slice
-            The sequences by length, the longest first; all as they are where
-            they have one length.
-        Packing
+        list of slices or arrays of int
+            Parts of the batch; two of them run at a time.
         """
-        if (lengths[1:] == lengths[:-1]).all():
-            return slice(None), Packing(lengths)
-        order = np.argsort(-lengths, kind="stable")
-        return order, Packing(lengths[order], min(rows_at_once(part.cell) for part in self.parts))
+        cells = [part.cell for part in self.parts]
+        widest = max(len(cell.weights.b_h) for cell in cells)
+        parts = parts_for(len(lengths) * widest) if all(map(one_thread, cells)) else 1
+        return by_length(lengths, parts)
 
 
 def run(
@@ -133,18 +133,27 @@ def run(
     dtype = prepared.precision.dtype
     array = np.asarray(x)
     _check_input(network, array)
-    # What stands beyond the end of a sequence need not be finite.
-    array = in_dtype("x", array, dtype) if lengths is None else array
-    batch = array if array.ndim == 3 else array[None]  # (N, T, I)
-    N, T, _ = batch.shape
+    N, T, _ = _as_batch(array).shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
-    order, packing = prepared.pack(ends)
     start = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
-    states, last = advance(prepared, _packed(packing, batch, order, dtype), packing, start[order])
-    h_n = np.empty_like(last)
-    h_n[order] = last
-    outputs = layer_outputs(network, states, all_layers=all_layers)
-    layers = [packing.unpack(output, T, order) for output in outputs]  # (N, T, H)
+    h_n = np.empty_like(start)
+    wanted = network.layers if all_layers else network.layers[-1:]
+    layers = [_output(layer, ends, T, dtype) for layer in wanted]  # (N, T, H)
+    below: list[Floats | None] = [None] * (len(network.layers) - len(wanted))
+
+    def run_part(sequences: Sequences) -> None:
+        packing = Packing(ends[sequences])
+        x = _packed(packing, array, sequences, ends, dtype)
+        outs = [
+            _place(layer, h, packing, sequences) for layer, h in zip(wanted, layers, strict=True)
+        ]
+        states, h_n[sequences] = advance(prepared, x, packing, start[sequences], below + outs)
+        outputs = layer_outputs(network, states, all_layers=all_layers)
+        for h, out, output in zip(layers, outs, outputs, strict=True):
+            if out is None:
+                packing.unpack(output, h, sequences)
+
+    in_lanes(run_part, prepared.side_by_side(ends))
     if array.ndim == 2:
         h_n, layers = h_n[0], [layer[0] for layer in layers]
     return States(layers[-1], h_n, tuple(layers) if all_layers else ())
@@ -165,23 +174,30 @@ def prepare(network: Network, precision: str = "float32", unroll: str = "auto") 
 
 
 def advance(
-    prepared: Prepared, x: Floats, packing: Packing, h0: Floats
+    prepared: Prepared,
+    x: Floats,
+    packing: Packing,
+    h0: Floats,
+    outs: Iterable[Floats | None] = (),
 ) -> tuple[list[Floats], Floats]:
     """Run the layers, bottom to top, over packed rows.
 
     Parameters
     ----------
     prepared : Prepared
-    x : array, shape (R, I)
+    x : array, shape (R, I) or (T, N, I)
         Packed rows, finite, in the float type of the precision.
     packing : Packing
         Of the N sequences.
     h0 : array, shape (N, S)
         State of all cells before their first step.
+    outs : iterable of arrays or None, optional
+        One a layer, like `x` with H for I: where the states of a forward
+        layer go. By default, and where None, into a new array.
 
     Returns
     -------
-    list of arrays, shape (R, H)
+    list of arrays, shape (R, H) or (T, N, H)
         States of each cell, packed in the order of the input.
     array, shape (N, S)
         State of all cells after their last step.
@@ -191,10 +207,10 @@ def advance(
     parts = iter(prepared.parts)
     below, merge = [x], "concat"
     with np.errstate(all="ignore"):
-        for layer in prepared.network.layers:
+        for layer, out in zip(prepared.network.layers, chain(outs, repeat(None)), strict=False):
             operand = prepared.precision.operand(merged(below, merge))
             below = [
-                _pass(prepared, part, operand, packing, h_n[:, part.state])
+                _pass(prepared, part, operand, packing, h_n[:, part.state], out)
                 for part in islice(parts, len(layer.cells))
             ]
             states += below
@@ -214,33 +230,27 @@ def layer_outputs(network: Network, states: list[Floats], *, all_layers: bool) -
         ]
 
 
-def _pass(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats) -> Floats:
+def _pass(
+    prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats, out: Floats | None
+) -> Floats:
     """Run a cell over packed rows in its direction; `state` becomes the final one."""
+    if out is None:
+        out = np.empty((*x.shape[:-1], state.shape[1]), state.dtype)
     if part.direction == "forward":
-        return _unroll(prepared, part, x, packing, state)
-    return packing.reversed(_unroll(prepared, part, packing.reversed(x), packing, state))
+        _unroll(prepared, part, x, packing, state, out)
+        return out
+    _unroll(prepared, part, packing.reversed(x), packing, state, out)
+    return packing.reversed(out)
 
 
-def _unroll(prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats) -> Floats:
-    """Run a cell over packed rows; two groups at a time, since NumPy lets threads run."""
-
-    def run_rectangle(place: Rectangle) -> Floats:
-        steps = x[place.rows].reshape(*place.shape, x.shape[1])
-        before = np.ascontiguousarray(state[place.sequences])
-        ran = prepared.strategy(part.cell, steps, before, prepared.precision)  # (T, N, H)
-        state[place.sequences] = ran[-1]
-        return ran.reshape(len(x[place.rows]), state.shape[1])
-
-    if packing.single:
-        return run_rectangle(packing.groups[0][0])
-    h = np.empty((len(x), state.shape[1]), state.dtype)
-
-    def run_group(group: list[Rectangle]) -> None:
-        for place in group:
-            h[place.rows] = run_rectangle(place)
-
-    in_lanes(run_group, packing.groups)
-    return h
+def _unroll(
+    prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats, out: Floats
+) -> None:
+    """Run a cell over packed rows, from `state` on, which becomes the final one."""
+    for place, steps, h in zip(packing.rectangles, packing.cut(x), packing.cut(out), strict=True):
+        before = np.ascontiguousarray(state[: place.N])
+        prepared.strategy(part.cell, steps, before, prepared.precision, h)
+        state[: place.N] = h[-1]
 
 
 def _check_input(network: Network, x: NDArray[Any]) -> None:
@@ -250,6 +260,11 @@ def _check_input(network: Network, x: NDArray[Any]) -> None:
             f"as W_xh has {network.input_size} rows, got {x.shape}"
         )
     in_dtype("x", x[:0], np.dtype(np.float64))  # are they numbers at all?
+
+
+def _as_batch(x: NDArray[Any]) -> NDArray[Any]:
+    """View one sequence, (T, I), as a batch of one; (N, T, I) as it is."""
+    return x if x.ndim == 3 else x[None]
 
 
 def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
@@ -262,17 +277,41 @@ def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
 
 
 def _packed(
-    packing: Packing, x: NDArray[Any], order: Integers | slice, dtype: np.dtype[np.floating]
+    packing: Packing,
+    x: NDArray[Any],
+    sequences: Sequences,
+    ends: Integers,
+    dtype: np.dtype[np.floating],
 ) -> Floats:
-    """Pack a batch, and look at nothing beyond the end of a sequence."""
-    rows = packing.pack(x, order)
+    """Pack some sequences of a batch, and look at nothing beyond the end of any."""
+    batch = _as_batch(x)
+    rows = packing.pack(batch, sequences)
     try:
         return in_dtype("x", rows, dtype)
     except ValueError:
-        ends = np.empty_like(packing.lengths)
-        ends[order] = packing.lengths
-        beyond = np.arange(x.shape[1]) >= ends[:, None]  # (N, T)
-        return in_dtype("x", np.where(beyond[..., None], 0, x), dtype)  # says where it is
+        beyond = np.arange(batch.shape[1]) >= ends[:, None]  # (N, T)
+        whole = np.where(beyond[..., None], 0, batch).reshape(x.shape)
+        return in_dtype("x", whole, dtype)  # says where it is
+
+
+def _output(layer: Layer, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:
+    """Make room for what a layer gives, shape (N, T, H), with zeros beyond the ends.
+
+    Of sequences of one length all first states lie together, then all second
+    ones: as they come.
+    """
+    N, H = len(ends), layer.output_size
+    if (ends == T).all():
+        return np.empty((T, N, H), dtype).swapaxes(0, 1)
+    return np.zeros((N, T, H), dtype)
+
+
+def _place(layer: Layer, h: Floats, packing: Packing, sequences: Sequences) -> Floats | None:
+    """View, in a layer's output, where its states can go as they come; None where they cannot."""
+    whole = packing.single and packing.rectangles[0].shape[0] == h.shape[1]
+    if whole and isinstance(sequences, slice) and layer.direction == "forward":
+        return h[sequences].swapaxes(0, 1)
+    return None
 
 
 def _initial_state(

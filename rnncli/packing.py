@@ -1,17 +1,20 @@
 """Sequences of unequal lengths side by side, with nothing between them."""
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats, Integers, as_items
 
+# Some of the sequences of a batch: neighbours, or where each stands.
+Sequences: TypeAlias = slice | Integers
+
 
 class Rectangle(NamedTuple):
-    """Packed rows of some steps of some sequences, all of which have these steps.
+    """Packed rows of some steps of the first few sequences, all of which have these steps.
 
     Parameters
     ----------
@@ -19,27 +22,30 @@ class Rectangle(NamedTuple):
         Where they stand among all packed rows, step by step.
     steps : slice
         Which steps, counted from 0.
-    sequences : slice
+    N : int
+        How many sequences.
     """
 
     rows: slice
     steps: slice
-    sequences: slice
+    N: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Give (T, N)."""
-        T = self.steps.stop - self.steps.start
-        return T, self.sequences.stop - self.sequences.start
+        return self.steps.stop - self.steps.start, self.N
 
 
 class Packing:
     """Where the rows of sequences stand when they are packed.
 
-    The sequences are sorted by length, the longest first, and run in groups
-    of neighbours. The rows of a group go step by step: all first steps, then
-    all second steps of those that have one, and so on. Those that still run
-    are always the first few, and the steps between two ends are a rectangle.
+    The sequences are sorted by length, the longest first. Their rows go step
+    by step: all first steps, then all second steps of those that have one,
+    and so on. Those that still run are always the first few, and the steps
+    between two ends are a rectangle.
+
+    Packed rows are an array of shape (R, K), or (T, N, K) where all N
+    sequences have T steps.
 
     Source: PyTorch's ``PackedSequence``.
 
@@ -47,60 +53,52 @@ class Packing:
     ----------
     lengths : array of int, shape (N,)
         Number of steps of each sequence, falling.
-    side_by_side : int, optional
-        Most sequences in a group; all by default.
     """
 
-    def __init__(self, lengths: Integers, side_by_side: int | None = None) -> None:
+    def __init__(self, lengths: Integers) -> None:
         self.lengths = lengths
-        self._size = side_by_side or max(1, len(lengths))
 
     @cached_property
-    def groups(self) -> list[list[Rectangle]]:
-        """Rectangles of each group that has any, in the order of the rows."""
-        groups, row = [], 0
-        for first in range(0, len(self.lengths), self._size):
-            group = _rectangles(self.lengths[first : first + self._size], first, row)
-            if group:
-                groups.append(group)
-                row = group[-1].rows.stop
-        return groups
+    def rectangles(self) -> list[Rectangle]:
+        """Rectangles, in the order of the rows."""
+        rectangles = []
+        row = begin = 0
+        for end, running in _ends(self.lengths):
+            if end > begin:
+                stop = row + (end - begin) * running
+                rectangles.append(Rectangle(slice(row, stop), slice(begin, end), running))
+                row, begin = stop, end
+        return rectangles
 
     @property
     def single(self) -> bool:
-        """Whether all rows are one rectangle."""
-        return len(self.groups) == 1 and len(self.groups[0]) == 1
+        """Whether all rows are one rectangle, of all sequences."""
+        return len(self.rectangles) == 1 and len(self.lengths) == self.rectangles[0].N
 
-    def pack(self, x: NDArray[Any], order: Integers | slice) -> NDArray[Any]:
-        """Pack the rows of sequences that stand side by side, shape (N, T, K).
+    def cut(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        """View packed rows as rectangles, shape (T, N, K) each."""
+        if self.single:
+            return [rows.reshape(*self.rectangles[0].shape, rows.shape[-1])]
+        return [rows[part.rows].reshape(*part.shape, rows.shape[-1]) for part in self.rectangles]
 
-        Parameters
-        ----------
-        x : array, shape (N, T, K)
-        order : array of int, shape (N,), or slice
-            Where each sequence stands among them.
+    def pack(self, x: NDArray[Any], sequences: Sequences) -> NDArray[Any]:
+        """Pack the rows of some sequences of a batch, shape (N, T, K).
+
+        Neighbours of one length are a view of it.
         """
-        N = len(x)
-        if N == 1:
-            return x[0, : self.lengths[0]]
+        if self.single and isinstance(sequences, slice):
+            return x[sequences, self.rectangles[0].steps].swapaxes(0, 1)
         rows = np.empty((int(self.lengths.sum()), x.shape[2]), x.dtype)
-        numbers = np.arange(N)[order]
-        for part in self._rectangles():
-            steps = as_items(rows[part.rows]).reshape(part.shape)
-            steps[...] = as_items(x)[numbers[part.sequences], part.steps].T
+        batch = as_items(x)
+        for part, steps in zip(self.rectangles, self.cut(rows), strict=True):
+            as_items(steps)[...] = batch[_first(sequences, part.N), part.steps].T
         return rows
 
-    def unpack(self, rows: Floats, T: int, order: Integers | slice) -> Floats:
-        """Undo `pack`: zeros stand beyond the end of each sequence."""
-        N, K = len(self.lengths), rows.shape[1]
-        if self.single and self.groups[0][0].shape == (T, N) and isinstance(order, slice):
-            return rows.reshape(T, N, K).swapaxes(0, 1)
-        x = np.zeros((N, T, K), rows.dtype)
-        numbers = np.arange(N)[order]
-        for part in self._rectangles():
-            steps = as_items(rows[part.rows]).reshape(part.shape)
-            as_items(x)[numbers[part.sequences], part.steps] = steps.T
-        return x
+    def unpack(self, rows: Floats, x: Floats, sequences: Sequences) -> None:
+        """Undo `pack`: put the rows where they stand in a batch, shape (N, T, K)."""
+        batch = as_items(x)
+        for part, steps in zip(self.rectangles, self.cut(rows), strict=True):
+            batch[_first(sequences, part.N), part.steps] = as_items(steps).T
 
     def places(self, starts: Integers) -> Integers:
         """Where each packed row stood, for sequences that stood one after the other.
@@ -116,8 +114,7 @@ class Packing:
     def reversed(self, rows: Floats) -> Floats:
         """Turn every sequence of packed rows around; again, and they are as before."""
         if self.single:
-            steps = rows.reshape(*self.groups[0][0].shape, rows.shape[1])
-            return np.ascontiguousarray(steps[::-1]).reshape(rows.shape)
+            return np.ascontiguousarray(self.cut(rows)[0][::-1]).reshape(rows.shape)
         t, n = self._steps_and_sequences
         starts = self.lengths.cumsum() - self.lengths
         place = np.empty(len(t), np.intp)  # of each step of each sequence, one after the other
@@ -125,32 +122,48 @@ class Packing:
         turned: Floats = rows[place[starts[n] + self.lengths[n] - 1 - t]]
         return turned
 
-    def _rectangles(self) -> Sequence[Rectangle]:
-        return [part for group in self.groups for part in group]
-
     @cached_property
     def _steps_and_sequences(self) -> tuple[Integers, Integers]:
         """Step and sequence of every packed row."""
         t = np.empty(int(self.lengths.sum()), np.intp)
         n = np.empty_like(t)
-        for part in self._rectangles():
-            t[part.rows].reshape(part.shape)[...] = _counted(part.steps)[:, None]
-            n[part.rows].reshape(part.shape)[...] = _counted(part.sequences)
+        for part in self.rectangles:
+            t[part.rows].reshape(part.shape)[...] = np.arange(part.steps.start, part.steps.stop)[
+                :, None
+            ]
+            n[part.rows].reshape(part.shape)[...] = np.arange(part.N)
         return t, n
 
 
-def _rectangles(lengths: Integers, first: int, row: int) -> list[Rectangle]:
-    """Cut a group into rectangles, from sequence `first` and packed row `row` on."""
-    rectangles = []
-    begin = 0
-    for end, running in _ends(lengths):
-        if end > begin:
-            stop = row + (end - begin) * running
-            rectangles.append(
-                Rectangle(slice(row, stop), slice(begin, end), slice(first, first + running))
-            )
-            row, begin = stop, end
-    return rectangles
+def by_length(lengths: Integers, parts: int) -> list[Sequences]:
+    """Cut a batch into parts of as many steps each, sequences of like lengths together.
+
+    Parameters
+    ----------
+    lengths : array of int, shape (N,)
+    parts : int
+        How many; fewer where a part would have no sequence.
+
+    Returns
+    -------
+    list of slices or arrays of int
+        The sequences of each part, the longest first.
+    """
+    equal = (lengths[1:] == lengths[:-1]).all()
+    order = np.arange(len(lengths)) if equal else np.argsort(-lengths, kind="stable")
+    # One more a sequence, so that those of no steps are counted too.
+    done = (lengths[order] + 1).cumsum()
+    shares = done[-1:] * np.arange(1, parts) / parts
+    edges = [0, *np.searchsorted(done, shares).tolist(), len(lengths)]
+    bounds = [(start, stop) for start, stop in pairwise(edges) if start < stop]
+    return [slice(*each) if equal else order[slice(*each)] for each in bounds]
+
+
+def _first(sequences: Sequences, N: int) -> Sequences:
+    """Take the first N of some sequences."""
+    if isinstance(sequences, slice):
+        return slice(sequences.start, sequences.start + N)
+    return sequences[:N]
 
 
 def _ends(lengths: Integers) -> list[tuple[int, int]]:
@@ -161,7 +174,3 @@ def _ends(lengths: Integers) -> list[tuple[int, int]]:
     ends, counts = np.unique(lengths, return_counts=True)
     running = len(lengths) - counts.cumsum() + counts
     return list(zip(ends.tolist(), running.tolist(), strict=True))
-
-
-def _counted(part: slice) -> Integers:
-    return np.arange(part.start, part.stop)

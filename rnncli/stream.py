@@ -8,8 +8,9 @@ import numpy as np
 
 from rnncli.arrays import Floats, Integers, Truths
 from rnncli.forward import Prepared, advance, layer_outputs
+from rnncli.lanes import in_lanes
 from rnncli.network import Part
-from rnncli.packing import Packing
+from rnncli.packing import Packing, Sequences
 
 # Steps in a block, whatever a single read returns: where a stream is cut, and
 # so every bit of the output, depends on the data alone.
@@ -193,40 +194,41 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Floats]:
     """
     key = _keys(rows)
     carried.grow(int(key.max(initial=-1)) + 1)
-    before = carried.h if rows.held is None else carried.h.copy()
-    active = None if rows.held is None else np.flatnonzero(~rows.held)
-    place, present, packing = _packed(prepared, rows, active)
-    packed, carried.h[present] = advance(prepared, rows.x[place], packing, carried.h[present])
-    if isinstance(place, slice):
-        return packed
-    states = []
-    for part, of_cell in zip(prepared.parts, packed, strict=True):
-        h = np.empty((len(key), of_cell.shape[1]), of_cell.dtype)
-        h[place] = of_cell
-        if rows.held is not None:
+    if rows.key is None and rows.held is None:
+        states, carried.h[...] = advance(prepared, rows.x, Packing(np.array([len(key)])), carried.h)
+        return states
+    before = carried.h.copy()
+    active = np.arange(len(key)) if rows.held is None else np.flatnonzero(~rows.held)
+    states = _advance_together(prepared, rows.x, key, active, carried)
+    if rows.held is not None:
+        for part, h in zip(prepared.parts, states, strict=True):
             turn = slice(None, None, 1 if part.direction == "forward" else -1)
             _fill_held(h[turn], rows.held[turn], key[turn], before[:, part.state])
-        states.append(h)
+    return states
+
+
+def _advance_together(
+    prepared: Prepared, x: Floats, key: Integers, active: Integers, carried: Carried
+) -> list[Floats]:
+    """Advance several sequences by their active rows; what the others hold is to be filled."""
+    by_key, present, starts, lengths = _grouped(key[active])
+    widths = [len(part.cell.weights.b_h) for part in prepared.parts]
+    states = [np.empty((len(key), H), carried.h.dtype) for H in widths]
+
+    def advance_some(sequences: Sequences) -> None:
+        packing = Packing(lengths[sequences])
+        place = active[by_key[packing.places(starts[sequences])]]
+        keys = present[sequences]
+        packed, carried.h[keys] = advance(prepared, x[place], packing, carried.h[keys])
+        for h, of_cell in zip(states, packed, strict=True):
+            h[place] = of_cell
+
+    in_lanes(advance_some, prepared.side_by_side(lengths))
     return states
 
 
 def _keys(rows: Rows) -> Integers:
     return np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
-
-
-def _packed(
-    prepared: Prepared, rows: Rows, active: Integers | None
-) -> tuple[Integers | slice, Integers, Packing]:
-    """Pack rows: where each stands in the block, which sequences there are, and how they lie."""
-    if rows.key is None:
-        count = len(rows.x) if active is None else len(active)
-        place = slice(None) if active is None else active
-        return place, np.zeros(1, np.intp), Packing(np.array([count]))
-    taken = rows.key if active is None else rows.key[active]
-    by_key, present, starts, lengths = _grouped(taken)
-    order, packing = prepared.pack(lengths)
-    places = by_key[packing.places(starts[order])]
-    return places if active is None else active[places], present[order], packing
 
 
 def _finite_rows(h: Floats) -> int:

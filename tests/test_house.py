@@ -23,6 +23,7 @@ PURE = (
     "precision",
     "cells",
     "packing",
+    "lanes",
     "unroll",
     "forward",
     "stream",

@@ -11,63 +11,83 @@ from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
 from rnncli.compare import step_errors
-from rnncli.packing import Packing
+from rnncli.packing import Packing, by_length
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
 
 
-@given(lengths=LENGTHS, side_by_side=st.one_of(st.none(), st.integers(1, 9)), K=st.integers(1, 3))
-def test_packing_keeps_every_row_and_no_other(
-    lengths: list[int], side_by_side: int | None, K: int
-) -> None:
+@given(lengths=LENGTHS, parts=st.integers(1, 9), K=st.integers(1, 3))
+def test_packing_keeps_every_row_and_no_other(lengths: list[int], parts: int, K: int) -> None:
     ends = np.array(lengths)
     N, T = len(lengths), 7
     x = np.arange(1, N * T * K + 1, dtype=np.float32).reshape(N, T, K)
     beyond = np.arange(T) >= ends[:, None]
-    order = np.argsort(-ends, kind="stable")
-    packing = Packing(ends[order], side_by_side)
-    rows = packing.pack(x, order)
-    assert len(rows) == ends.sum()
-    np.testing.assert_array_equal(packing.unpack(rows, T, order), np.where(beyond[..., None], 0, x))
-    # The same from sequences that stand one after the other.
-    together = x[~beyond]
-    starts = (ends.cumsum() - ends)[order]
-    np.testing.assert_array_equal(together[packing.places(starts)], rows)
+    together = x[~beyond]  # one sequence after the other
+    starts = ends.cumsum() - ends
+    back = np.zeros_like(x)
+    for sequences in by_length(ends, parts):
+        packing = Packing(ends[sequences])
+        rows = packing.pack(x, sequences)
+        assert rows.reshape(-1, K).shape[0] == ends[sequences].sum()
+        np.testing.assert_array_equal(
+            together[packing.places(starts[sequences])], rows.reshape(-1, K)
+        )
+        packing.unpack(rows, back, sequences)
+    np.testing.assert_array_equal(back, np.where(beyond[..., None], 0, x))
 
 
-@given(lengths=LENGTHS, side_by_side=st.one_of(st.none(), st.integers(1, 9)))
-def test_every_sequence_turns_around_by_itself(
-    lengths: list[int], side_by_side: int | None
-) -> None:
+@given(lengths=LENGTHS)
+def test_every_sequence_turns_around_by_itself(lengths: list[int]) -> None:
     ends = np.sort(lengths)[::-1]
     x = np.arange(len(ends) * 7, dtype=np.float32).reshape(len(ends), 7, 1)
-    packing = Packing(ends, side_by_side)
-    order = np.arange(len(ends))
-    turned = packing.unpack(packing.reversed(packing.pack(x, order)), 7, order)
+    packing = Packing(ends)
+    everything = slice(0, len(ends))
+    turned = np.zeros_like(x)
+    packing.unpack(packing.reversed(packing.pack(x, everything)), turned, everything)
     for sequence, length, expected in zip(turned, ends, x, strict=True):
         np.testing.assert_array_equal(sequence[:length], expected[:length][::-1])
 
 
 @given(lengths=LENGTHS)
 def test_rectangles_follow_each_other(lengths: list[int]) -> None:
-    packing = Packing(np.sort(lengths)[::-1], 3)
-    row = 0
-    for group in packing.groups:
-        step = 0
-        for part in group:
-            assert (part.rows.start, part.steps.start) == (row, step)
-            T, N = part.shape
-            row, step = row + T * N, part.steps.stop
-            assert (packing.lengths[part.sequences] >= step).all()
+    packing = Packing(np.sort(lengths)[::-1])
+    row = step = 0
+    for part in packing.rectangles:
+        assert (part.rows.start, part.steps.start) == (row, step)
+        T, N = part.shape
+        row, step = row + T * N, part.steps.stop
+        assert (packing.lengths[:N] >= step).all()
+        assert (packing.lengths[N:] < step).all()
     assert row == sum(lengths)
+
+
+@given(lengths=LENGTHS, parts=st.integers(1, 12))
+def test_parts_hold_every_sequence_once_the_longest_first(lengths: list[int], parts: int) -> None:
+    ends = np.array(lengths)
+    found = [np.arange(len(ends))[sequences] for sequences in by_length(ends, parts)]
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(ends)))
+    assert 1 <= len(found) <= parts
+    assert all(len(part) for part in found)
+    fallen = ends[np.concatenate(found)]
+    assert (fallen[1:] <= fallen[:-1]).all()
+
+
+def test_parts_have_as_many_steps_each() -> None:
+    ends = np.random.RandomState(0).randint(5, 201, 10_000)
+    steps = [ends[sequences].sum() for sequences in by_length(ends, 4)]
+    assert len(steps) == 4
+    assert max(steps) < 1.05 * min(steps)
 
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[None]:
-    """A lane of a row or two and blocks of two steps: small batches take several."""
+    """Lanes, blocks and pieces of a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.unroll.lanes.VALUES", 4)
-        patch.setattr("rnncli.unroll.lanes.BLOCK", 2)
+        patch.setattr("rnncli.lanes.VALUES", 4)
+        patch.setattr("rnncli.unroll.blocks.VALUES", 4)
+        patch.setattr("rnncli.unroll.blocks.STEPS", 2)
+        patch.setattr("rnncli.unroll.products.ONE_THREAD", 200)
+        patch.setattr("rnncli.unroll.products.FEW", 1)
         yield
 
 

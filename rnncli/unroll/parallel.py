@@ -29,14 +29,14 @@ operands, met means that both states round to the same operand: the step after
 the join is then exactly that of the returned state. What is not finite never
 meets.
 
-**What it costs.** A step of a batch costs ``c + R v``: c for the calls, v a
+**What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
 large beside the horizon and S v beside c. The rows are therefore as many as
-stay in a core's cache, no more than leave a segment twice the horizon.
+stay in the cache, no more than leave a segment twice the horizon.
 The horizon is measured first, at a few places of x (`forgetting_horizon`). A
 network that does not forget is seen there, and runs step by step.
 
-Memory beyond x and h is a block of steps for each lane, whatever T.
+Memory beyond x and h is a block of steps, whatever T.
 
 Source: multiple shooting and its parallel use: Bellen & Zennaro (1989), J.
 Comput. Appl. Math. 25; Gander (2015), "50 years of time parallel time
@@ -49,7 +49,6 @@ the cell itself is the only operator, so a step costs H^2, as ever, and an
 answer can be wrong only at a join, where it is checked.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -58,14 +57,17 @@ from numpy.typing import NDArray
 from rnncli.arrays import Floats, Integers, Truths, as_items
 from rnncli.network import Cell
 from rnncli.precision import Precision
-from rnncli.unroll.lanes import BLOCK, LANES, advance, in_lanes, rows_at_once
+from rnncli.unroll.blocks import advancing, blocks
 from rnncli.unroll.projected import projected
 
 Chosen: TypeAlias = Integers | slice
 
-# Multiplications in a product that OpenBLAS leaves to one thread
-# (interface/gemm.c). Beyond it two lanes would queue for its threads.
-ONE_THREAD = 262_144
+# States of a step that stay in the cache with those of a block.
+VALUES = 8192
+# Rows that a product is fast for, however wide the states.
+ROWS = 64
+# Steps in a block: fewer are more calls.
+BLOCK = 32
 # Places where the horizon is measured.
 PILOTS = 8
 # Steps after which runs that come no closer are given up.
@@ -96,45 +98,44 @@ class Segments(NamedTuple):
     h: Floats
 
 
-def parallel(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
+def parallel(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
     """Segments of the sequence at once, as a batch; then again from their true states.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, each step within rounding
     and the meeting tolerance of the row before it. A short sequence, or a
     network that does not forget, runs as `projected`.
     """
-    h = in_segments(cell, x, h0, precision)
-    return projected(cell, x, h0, precision) if h is None else h
+    if not in_segments(cell, x, h0, precision, out):
+        projected(cell, x, h0, precision, out)
 
 
-def in_segments(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats | None:
-    """Run as `parallel` does, or give None where steps one by one are sooner done."""
+def in_segments(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> bool:
+    """Run as `parallel` does, or tell that steps one by one are sooner done."""
     T, N = x.shape[:2]
-    horizon = forgetting_horizon(cell, x, precision) if T >= SHORT else T
-    S = min(LANES * lane_rows(cell) // N, T // (2 * horizon))
+    most = rows_at_once(cell) // N
+    if T < SHORT or most < FEWEST:
+        return False
+    S = min(most, T // (2 * forgetting_horizon(cell, x, precision)))
     if S < FEWEST:
-        return None
+        return False
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
     S = T // L
-    h = np.empty((T, *h0.shape), h0.dtype)
-    segments = Segments(cell, precision, cut(x, S, L), cut(h, S, L))
+    segments = Segments(cell, precision, cut(x, S, L), cut(out, S, L))
     step_by_step(segments, correct_all(segments, guess_all(segments, h0)))
     rest = slice(S * L, T)
-    h[rest] = projected(cell, x[rest], h[S * L - 1], precision)
-    return h
+    projected(cell, x[rest], out[S * L - 1], precision, out[rest])
+    return True
 
 
-def lane_rows(cell: Cell) -> int:
-    """Count the rows of a lane: as many as fit the cache and one thread's product."""
-    I, H = cell.weights.W_xh.shape
-    return int(min(rows_at_once(cell), ONE_THREAD // (H * max(I, H))))
+def rows_at_once(cell: Cell) -> int:
+    """Count the rows of a batch that is fast."""
+    return max(ROWS, VALUES // len(cell.weights.b_h))
 
 
 def forgetting_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
     """Measure the steps until two runs from different states have met, at several places.
 
-    The places are apart by an eighth of T, and as many go at once as make
-    a lane's rows.
+    The places are apart by an eighth of T, and as many go at once as rows do.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def forgetting_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
     """
     T, N = len(x), x.shape[1]
     places = cut(x, PILOTS, T // PILOTS)
-    together = max(1, lane_rows(cell) // (2 * N))
+    together = max(1, rows_at_once(cell) // (2 * N))
     longest = BLOCK
     for first in range(0, PILOTS, together):
         horizon = meeting(cell, places[first : first + together], precision, T // 16)
@@ -172,7 +173,7 @@ def meeting(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | No
     half = x.shape[0] * x.shape[2]
     states = np.zeros((2 * half, len(cell.weights.b_h)), x.dtype)
     before = 0.0
-    for steps in blocks(x.shape[1]):
+    for steps in blocks(x.shape[1], BLOCK):
         inputs = take(x, slice(None), steps)
         states = ran(cell, np.concatenate([inputs, inputs], axis=1), states, precision)[-1]
         one, other = states[:half], states[half:]
@@ -206,19 +207,15 @@ def guess_all(segments: Segments, h0: Floats) -> Integers:
     S = len(segments.x)
     states = np.zeros((S, *h0.shape), h0.dtype)
     states[0] = h0
-
-    def guess(lane: Integers) -> None:
-        run = slice(lane[0], lane[-1] + 1)
-        h_t = rows(states[run])
-        for steps in blocks(segments.x.shape[1]):
-            inputs = take(segments.x, run, steps)
-            h = ran(segments.cell, inputs, h_t, segments.precision)
-            put(segments.h, run, steps, h)
-            h_t = h[-1]
-
-    everything = np.arange(S)
-    in_lanes(guess, np.array_split(everything, LANES))
-    return everything[1:]
+    h_t = rows(states)
+    advance = advancing(segments.cell, BLOCK, len(h_t), segments.precision)
+    for steps in blocks(segments.x.shape[1], BLOCK):
+        inputs = segments.x[:, steps].swapaxes(0, 1)  # (steps, S, N, I)
+        h = np.empty((len(inputs), *h_t.shape), h_t.dtype)
+        advance(inputs, h_t, h)
+        put(segments.h, slice(None), steps, h)
+        h_t = h[-1]
+    return np.arange(1, S)
 
 
 def correct_all(segments: Segments, chosen: Integers) -> Integers:
@@ -230,12 +227,8 @@ def correct_all(segments: Segments, chosen: Integers) -> Integers:
         Segments that still start from another state than the one before
         ends with; empty if all is right.
     """
-
-    def correct(lane: Integers) -> Integers:
-        return corrected(segments, lane)
-
     while len(chosen):
-        unmet = np.concatenate(in_lanes(correct, np.array_split(chosen, LANES))) + 1
+        unmet = corrected(segments, chosen) + 1
         unmet = unmet[unmet < len(segments.x)]
         if 2 * len(unmet) > len(chosen):
             return unmet
@@ -253,7 +246,7 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
     """
     N, H = segments.h.shape[2:]
     h_t = segments.h[chosen - 1, -1]
-    for steps in blocks(segments.x.shape[1]):
+    for steps in blocks(segments.x.shape[1], BLOCK):
         if not len(chosen):
             break
         inputs = take(segments.x, chosen, steps)
@@ -272,14 +265,14 @@ def step_by_step(segments: Segments, unmet: Integers) -> None:
     for s in range(len(x)):
         if wrong[s]:
             old = h[s, -1].copy()
-            h[s] = projected(cell, x[s], h[s - 1, -1], precision)
+            projected(cell, x[s], h[s - 1, -1], precision, h[s])
             wrong[s + 1] |= not met(h[s, -1], old, precision).all()
 
 
 def ran(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
     """Run a block of steps from `h0`, (N, H); gives the states, (T, N, H)."""
     h = np.empty((len(x), *h0.shape), h0.dtype)
-    advance(cell, x, h0, precision, h)
+    advancing(cell, len(x), len(h0), precision)(x, h0, h)
     return h
 
 
@@ -301,11 +294,6 @@ def met(new: Floats, old: Floats, precision: Precision) -> Truths:
 def largest_unit(h: Floats) -> Floats:
     """Size of the largest unit of each state, (..., 1)."""
     return np.asarray(np.abs(h).max(axis=-1, keepdims=True))
-
-
-def blocks(L: int) -> Iterator[slice]:
-    """Cut L steps into blocks."""
-    return (slice(start, min(start + BLOCK, L)) for start in range(0, L, BLOCK))
 
 
 def cut(a: Floats, S: int, L: int) -> Floats:

@@ -1,14 +1,12 @@
 """Step by step, a row at a time."""
 
-import numpy as np
-
-from rnncli.arrays import Floats
+from rnncli.arrays import Floats, contiguous
 from rnncli.cells import elman
 from rnncli.network import Cell
 from rnncli.precision import Precision
 
 
-def stepwise(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
+def stepwise(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
     """Two products a step, a row at a time: the reference.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -20,8 +18,6 @@ def stepwise(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
     Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
     """
     step = elman(cell, precision)
-    h = np.empty((len(x), *h0.shape), h0.dtype)
     h_t = h0
     for t, x_t in enumerate(x):
-        h_t = h[t] = step(x_t, h_t)
-    return h
+        h_t = out[t] = step(contiguous(x_t), h_t)

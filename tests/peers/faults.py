@@ -11,8 +11,8 @@ from rnncli.unroll import fastest
 def turn_sign(name: str, patch: pytest.MonkeyPatch) -> None:
     """Let every cell take one of its arrays of weights with the wrong sign."""
 
-    def wrong(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
+    def wrong(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
         turned = cell.weights._replace(**{name: -getattr(cell.weights, name)})
-        return fastest(cell._replace(weights=turned), x, h0, precision)
+        fastest(cell._replace(weights=turned), x, h0, precision, out)
 
     patch.setattr("rnncli.forward.fastest", wrong)

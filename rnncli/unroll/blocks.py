@@ -1,0 +1,79 @@
+"""Blocks of steps, whose inputs are multiplied at once."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+from rnncli.arrays import Floats, as_items
+from rnncli.cells import activate
+from rnncli.network import Cell
+from rnncli.precision import Precision
+from rnncli.unroll.products import product
+
+Advance: TypeAlias = Callable[[Floats, Floats, Floats], None]
+
+# Values in a block that stay in the cache.
+VALUES = 65_536
+# Fewest steps in a block: fewer are more calls.
+STEPS = 8
+
+
+def cached_steps(values: int) -> int:
+    """Count the steps of so many values each that stay in the cache."""
+    return max(STEPS, VALUES // values)
+
+
+def blocks(T: int, steps: int) -> Iterator[slice]:
+    """Cut T steps into blocks of so many."""
+    return (slice(start, min(start + steps, T)) for start in range(0, T, steps))
+
+
+def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
+    """Make a function that runs a block, at most so many steps of N rows.
+
+    All input projections are one product, then each step is one:
+    ``a = [x, 1] @ [W_xh; b_h]``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``
+
+    The column of ones adds the biases within the product, and keeps it from
+    having a single input, which NumPy multiplies without BLAS, ten times as
+    slowly.
+
+    Returns
+    -------
+    callable
+        ``advance(x, h0, out)``, whose arrays are as those of a strategy. `x`
+        may have more axes, (T, ..., I), and any strides.
+    """
+    weights, f = cell.weights, activate(cell)
+    I, H = weights.W_xh.shape
+    projection = np.concatenate([weights.W_xh, weights.b_h[None]])  # (I+1, H)
+    inputs = np.ones((steps, N, I + 1), weights.b_h.dtype)
+    from_state = np.empty((N, H), weights.b_h.dtype)
+
+    def advance(x: Floats, h0: Floats, out: Floats) -> None:
+        block = inputs[: len(x)]
+        spread(x, block[..., :I])
+        _project(block, projection, out)
+        before = h0
+        for h_t in out:
+            product(precision.operand(before), weights.W_hh, from_state)
+            np.add(h_t, from_state, out=h_t)
+            f(h_t, h_t)
+            before = h_t
+
+    return advance
+
+
+def spread(x: Floats, out: Floats) -> None:
+    """Copy (T, ..., I), N rows a step, into a part of a wider array, (T, N, I)."""
+    # NumPy is faster at gathering items into one piece and then spreading that.
+    items = np.ascontiguousarray(as_items(x))
+    as_items(out)[...] = items.reshape(out.shape[:2])
+
+
+def _project(inputs: Floats, projection: Floats, out: Floats) -> None:
+    """Multiply the inputs of all steps, in one product where `out` allows."""
+    if out.flags.c_contiguous:
+        inputs, out = (a.reshape(-1, a.shape[-1]) for a in (inputs, out))
+    product(inputs, projection, out)

@@ -1,0 +1,48 @@
+"""Products of many rows by a matrix, on one thread where lanes take the others."""
+
+import numpy as np
+
+from rnncli.arrays import Floats
+from rnncli.network import Cell
+
+# Multiplications in a product that OpenBLAS leaves to one thread
+# (interface/gemm.c). Beyond, two lanes would queue for its threads, and those
+# go on spinning, on the processor that a lane needs, when the product is done.
+ONE_THREAD = 262_144
+# Fewest rows that are worth a product of their own.
+FEW = 16
+
+
+def product(a: Floats, W: Floats, out: Floats) -> None:
+    """Give ``a @ W``, in pieces of as many rows as OpenBLAS leaves to one thread.
+
+    A matrix so large that the pieces would be few rows is left to all its
+    threads.
+
+    Parameters
+    ----------
+    a : array, shape (..., M, K)
+    W : array, shape (K, H)
+    out : array, shape (..., M, H)
+        The product goes there.
+    """
+    rows, M = ONE_THREAD // W.size, a.shape[-2]
+    if rows < FEW or rows >= M:
+        # Of two matrices `dot` is the quicker call.
+        (np.dot if a.ndim == 2 else np.matmul)(a, W, out=out)
+        return
+    whole = M - M % rows
+    np.matmul(_pieces(a, whole, rows), W, out=_pieces(out, whole, rows))
+    if whole < M:
+        np.matmul(a[..., whole:, :], W, out=out[..., whole:, :])
+
+
+def one_thread(cell: Cell) -> bool:
+    """Whether the products of a cell go in pieces, and so leave lanes their processors."""
+    W_xh, W_hh, _ = cell.weights
+    return max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
+
+
+def _pieces(a: Floats, whole: int, rows: int) -> Floats:
+    """View (..., M, K) as (..., M / rows, rows, K)."""
+    return a[..., :whole, :].reshape(*a.shape[:-2], whole // rows, rows, a.shape[-1])
