@@ -57,23 +57,9 @@ class Packing:
 
     def __init__(self, lengths: Integers) -> None:
         self.lengths = lengths
-
-    @cached_property
-    def rectangles(self) -> list[Rectangle]:
-        """Rectangles, in the order of the rows."""
-        rectangles = []
-        row = begin = 0
-        for end, running in _ends(self.lengths):
-            if end > begin:
-                stop = row + (end - begin) * running
-                rectangles.append(Rectangle(slice(row, stop), slice(begin, end), running))
-                row, begin = stop, end
-        return rectangles
-
-    @property
-    def single(self) -> bool:
-        """Whether all rows are one rectangle, of all sequences."""
-        return len(self.rectangles) == 1 and len(self.lengths) == self.rectangles[0].N
+        self.rectangles = _rectangles(lengths)
+        # Whether all rows are one rectangle, of all sequences.
+        self.single = len(self.rectangles) == 1 and len(lengths) == self.rectangles[0].N
 
     def cut(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         """View packed rows as rectangles, shape (T, N, K) each."""
@@ -149,14 +135,16 @@ def by_length(lengths: Integers, parts: int) -> list[Sequences]:
     list of slices or arrays of int
         The sequences of each part, the longest first.
     """
-    equal = (lengths[1:] == lengths[:-1]).all()
-    order = np.arange(len(lengths)) if equal else np.argsort(-lengths, kind="stable")
+    N = len(lengths)
+    if (lengths == lengths[:1]).all():
+        edges = [N * part // parts for part in range(parts + 1)]
+        return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
+    order = np.argsort(-lengths, kind="stable")
     # One more a sequence, so that those of no steps are counted too.
     done = (lengths[order] + 1).cumsum()
-    shares = done[-1:] * np.arange(1, parts) / parts
-    edges = [0, *np.searchsorted(done, shares).tolist(), len(lengths)]
-    bounds = [(start, stop) for start, stop in pairwise(edges) if start < stop]
-    return [slice(*each) if equal else order[slice(*each)] for each in bounds]
+    shares = done[-1] * np.arange(1, parts) / parts
+    edges = [0, *np.searchsorted(done, shares).tolist(), N]
+    return [order[start:stop] for start, stop in pairwise(edges) if start < stop]
 
 
 def _first(sequences: Sequences, N: int) -> Sequences:
@@ -166,11 +154,22 @@ def _first(sequences: Sequences, N: int) -> Sequences:
     return sequences[:N]
 
 
+def _rectangles(lengths: Integers) -> list[Rectangle]:
+    """Cut the packed rows of sequences into rectangles, from end to end."""
+    rectangles = []
+    row = begin = 0
+    for end, running in _ends(lengths):
+        if end > begin:
+            stop = row + (end - begin) * running
+            rectangles.append(Rectangle(slice(row, stop), slice(begin, end), running))
+            row, begin = stop, end
+    return rectangles
+
+
 def _ends(lengths: Integers) -> list[tuple[int, int]]:
     """Lengths there are, the shortest first, and how many sequences are that long."""
     longest, shortest = int(lengths[0]), int(lengths[-1])
     if longest == shortest:
         return [(longest, len(lengths))]
-    ends, counts = np.unique(lengths, return_counts=True)
-    running = len(lengths) - counts.cumsum() + counts
-    return list(zip(ends.tolist(), running.tolist(), strict=True))
+    last = np.append(np.flatnonzero(lengths[1:] != lengths[:-1]), len(lengths) - 1)[::-1]
+    return list(zip(lengths[last].tolist(), (last + 1).tolist(), strict=True))
