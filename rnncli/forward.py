@@ -247,10 +247,13 @@ def _unroll(
     prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats, out: Floats
 ) -> None:
     """Run a cell over packed rows, from `state` on, which becomes the final one."""
-    for place, steps, h in zip(packing.rectangles, packing.cut(x), packing.cut(out), strict=True):
-        before = np.ascontiguousarray(state[: place.N])
+    running = [part.N for part in packing.rectangles]
+    before = np.ascontiguousarray(state[: max(running, default=0)])
+    goes_on = [*running[1:], 0]
+    for steps, h, still in zip(packing.cut(x), packing.cut(out), goes_on, strict=False):
         prepared.strategy(part.cell, steps, before, prepared.precision, h)
-        state[: place.N] = h[-1]
+        state[still : len(before)] = h[-1, still:]
+        before = h[-1, :still]
 
 
 def _check_input(network: Network, x: NDArray[Any]) -> None:
