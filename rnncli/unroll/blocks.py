@@ -58,7 +58,7 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
         before = h0
         for h_t in out:
             product(precision.operand(before), weights.W_hh, from_state)
-            np.add(h_t, from_state, out=h_t)
+            np.add(h_t, from_state, h_t)
             f(h_t, h_t)
             before = h_t
 

@@ -24,7 +24,7 @@ def fused(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) 
     weights, f = cell.weights, activate(cell)
     T, N, I = x.shape
     stacked = np.concatenate([weights.W_xh, weights.b_h[None], weights.W_hh])  # (I+1+H, H)
-    multiply = product if N > 1 else np.dot  # of a single row it is the quicker call
+    multiply = product if N > 1 else np.ndarray.dot  # of a single row it is the quicker call
     total = np.empty_like(h0)
     for steps in blocks(T, cached_steps(N * len(stacked))):
         states = out[steps]
@@ -33,12 +33,14 @@ def fused(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) 
         rows[:, :, I] = 1
         operands = rows[:, :, I + 1 :]  # (steps + 1, N, H): row t holds h_{t-1}
         operands[0] = precision.operand(h0)
-        h = states if precision.rounds else operands[1:]
-        for row, h_t, operand in zip(rows, h, operands[1:], strict=False):
-            multiply(row, stacked, total)
-            f(total, h_t)
-            if precision.rounds:
+        if precision.rounds:
+            for row, h_t, operand in zip(rows, states, operands[1:], strict=False):
+                multiply(row, stacked, total)
+                f(total, h_t)
                 operand[...] = precision.operand(h_t)
-        if not precision.rounds:
-            states[...] = h
+        else:
+            for row, h_t in zip(rows, operands[1:], strict=False):
+                multiply(row, stacked, total)
+                f(total, h_t)
+            states[...] = operands[1:]
         h0 = states[-1]

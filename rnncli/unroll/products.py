@@ -28,8 +28,10 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
     """
     rows, M = ONE_THREAD // W.size, a.shape[-2]
     if rows < FEW or rows >= M:
-        # Of two matrices `dot` is the quicker call.
-        (np.dot if a.ndim == 2 else np.matmul)(a, W, out=out)
+        if a.ndim == 2:
+            a.dot(W, out)  # the quicker call
+        else:
+            np.matmul(a, W, out=out)
         return
     whole = M - M % rows
     np.matmul(_pieces(a, whole, rows), W, out=_pieces(out, whole, rows))
