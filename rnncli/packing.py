@@ -114,9 +114,8 @@ class Packing:
         t = np.empty(int(self.lengths.sum()), np.intp)
         n = np.empty_like(t)
         for part in self.rectangles:
-            t[part.rows].reshape(part.shape)[...] = np.arange(part.steps.start, part.steps.stop)[
-                :, None
-            ]
+            steps = np.arange(part.steps.start, part.steps.stop)
+            t[part.rows].reshape(part.shape)[...] = steps[:, None]
             n[part.rows].reshape(part.shape)[...] = np.arange(part.N)
         return t, n
 

@@ -2,9 +2,9 @@
 
 Every strategy has one signature, ``strategy(cell, x, h0, precision, out)``,
 and time-major arrays, so that a step is one contiguous piece: `x` is
-(T, N, I) and rounded as an operand, `h0` is (N, H), and the states go into
-`out`, (T, N, H), each step of which is C-contiguous. The cell is as
-``precision.prepare`` gives it.
+(T, N, I), of any strides, and rounded as an operand, `h0` is (N, H), and the
+states go into `out`, (T, N, H), each step of which is C-contiguous. The cell
+is as ``precision.prepare`` gives it.
 """
 
 from collections.abc import Callable

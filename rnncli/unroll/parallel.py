@@ -32,7 +32,10 @@ meets.
 **What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
 large beside the horizon and S v beside c. The rows are therefore as many as
-stay in the cache, no more than leave a segment twice the horizon.
+stay in the cache, no more than leave a segment twice the horizon. Two threads
+are no faster: calls on so few rows are so short that the threads wait for
+Python's lock.
+
 The horizon is measured first, at a few places of x (`forgetting_horizon`). A
 network that does not forget is seen there, and runs step by step.
 
@@ -49,10 +52,9 @@ the cell itself is the only operator, so a step costs H^2, as ever, and an
 answer can be wrong only at a join, where it is checked.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.arrays import Floats, Integers, Truths, as_items
 from rnncli.network import Cell
@@ -308,16 +310,12 @@ def rows(h: Floats) -> Floats:
 
 def take(a: Floats, chosen: Chosen, steps: slice) -> Floats:
     """Copy steps of segments of (S, L, N, K), time first: (steps, chosen N, K)."""
-    block = np.ascontiguousarray(whole_steps(a)[chosen, steps].T)
-    return block.view(a.dtype).reshape(len(block), -1, a.shape[-1])
+    items = np.ascontiguousarray(as_items(a)[chosen, steps].swapaxes(0, 1))
+    return items.view(a.dtype).reshape(len(items), -1, a.shape[-1])
 
 
 def put(a: Floats, chosen: Chosen, steps: slice, block: Floats) -> None:
     """Copy a block back, as `take` gave it."""
-    per_step = block.reshape(len(block), -1, *a.shape[2:])
-    whole_steps(a)[chosen, steps] = whole_steps(per_step).T
-
-
-def whole_steps(a: Floats) -> NDArray[Any]:
-    """View (S, L, N, K) as (S, L), a step an item."""
-    return as_items(a.reshape(*a.shape[:2], -1))
+    N, K = a.shape[2:]
+    items = as_items(block.reshape(len(block), -1, N, K))
+    as_items(a)[chosen, steps] = items.swapaxes(0, 1)
