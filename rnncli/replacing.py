@@ -28,6 +28,23 @@ def replacing(path: str) -> Iterator[TextIO]:
         raise OSError(error.errno, error.strerror, path) from error
 
 
+def check_replaceable(path: str) -> None:
+    """See before a long run whether `replacing` could write there.
+
+    Raises
+    ------
+    OSError
+        Not if it stays as it is.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    try:
+        if _is_replaceable(path) and not os.access(folder, os.W_OK | os.X_OK):
+            os.scandir(folder).close()  # tells a folder that is not there, or is a file
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def _is_replaceable(path: str) -> bool:
     """Tell a plain file, or none yet, from a device, a pipe or a directory.
 

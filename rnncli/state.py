@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,10 +83,17 @@ def load_state(path: str) -> State | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             about, t, h = (arrays[name] for name in ("about", "t", "h"))
-        return _checked(json.loads(str(about)), t, h)
-    # A damaged archive fails in zipfile, zlib, struct, json or NumPy, each with errors of its own.
+        about = json.loads(str(about))
+        keys = [tuple(map(str, key)) for key in about["keys"]]
+        state = State(str(about["network"]), list(about["key_columns"]), keys, t, h)
+        fault = _fault(about["format"], state)
+    # A damaged archive fails in zipfile, zlib, struct, json or NumPy, each with errors of its
+    # own that say little of state files.
     except Exception as error:
-        raise ValueError(f"{path}: not a state file, or a damaged one: {error}") from error
+        raise ValueError(f"{path}: not a state file, or a damaged one") from error
+    if fault:
+        raise ValueError(f"{path}: not a state file, or a damaged one: {fault}")
+    return state
 
 
 def check_state(path: str, state: State, network: str, key_columns: Sequence[str]) -> None:
@@ -106,15 +113,16 @@ def check_state(path: str, state: State, network: str, key_columns: Sequence[str
         )
 
 
-def _checked(about: dict[str, Any], t: Integers, h: Floats) -> State:
-    keys = [tuple(map(str, key)) for key in about["keys"]]
-    if about["format"] != _FORMAT:
-        raise ValueError(f"of format {about['format']}, expected {_FORMAT}")
-    if not (t.shape == (len(keys),) and h.ndim == 2 and len(h) == len(keys)):
-        raise ValueError("its parts do not fit together")
+def _fault(form: int, state: State) -> str:
+    """Say what is wrong with what a file holds; nothing, if nothing is."""
+    t, h, K = state.t, state.h, len(state.keys)
+    if form != _FORMAT:
+        return f"of format {form}, expected {_FORMAT}"
+    if not (t.shape == (K,) and h.ndim == 2 and len(h) == K):
+        return "its parts do not fit together"
     if t.dtype.kind != "i" or h.dtype.kind != "f" or not np.isfinite(h).all() or (t < 0).any():
-        raise ValueError("it holds values that no run leaves")
-    return State(str(about["network"]), list(about["key_columns"]), keys, t, h)
+        return "it holds values that no run leaves"
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:

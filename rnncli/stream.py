@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     Parameters
     ----------
     x : array, shape (n, I)
-        Their features.
+        Their features; NaN where a held row has none.
     key : array of int, shape (n,), optional
         Which sequence each row is a step of, counted from 0 as they come;
         None where there is one sequence.
@@ -47,7 +47,7 @@ class Block(NamedTuple):
     t : array of int, shape (n,)
         Number of each row's step in its sequence, counted from 1.
     x : array, shape (n, I)
-        Their inputs.
+        Their inputs; NaN where a held row has none.
     h : array, shape (n, H)
         The hidden states after them: of the top layer, or of all layers, the
         bottom one first.

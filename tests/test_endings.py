@@ -232,6 +232,26 @@ def test_follow_answers_each_line_at_once(form: str) -> None:
     assert (process.returncode, rest, message) == (130, b"", b"")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.Signals) -> None:
+    run = ("run", "-", "--follow", "--hidden", "2", "--format", "jsonl", "--state")
+    process = start(*run, str(tmp_path / "stopped"))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"1\n2\n")
+    process.stdin.flush()
+    lines = [process.stdout.readline() for _ in range(2)]
+    process.send_signal(number)
+    rest, message = process.communicate()
+    assert (process.returncode, rest, message) == (128 + number, b"", b"")
+    whole = rnn(*run, str(tmp_path / "ended"), stdin=b"1\n2\n")
+    assert b"".join(lines).decode() == whole.out
+    stopped, ended = (load_state(str(tmp_path / name)) for name in ("stopped", "ended"))
+    assert stopped is not None
+    assert ended is not None
+    assert (stopped.t.tolist(), stopped.h.tolist()) == (ended.t.tolist(), ended.h.tolist())
+
+
 def test_follow_gives_what_a_whole_run_gives() -> None:
     run = ("run", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
     assert rnn(*run, "--follow", stdin=LINES[:400]).out == rnn(*run, stdin=LINES[:400]).out

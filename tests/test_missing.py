@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_hold_and_zero(run_rnn: Rnn, gap: str) -> None:
     assert held == [without[0], without[0], without[1]]
     zero = run_rnn("run", *NETWORK, "--missing", "zero", stdin=text).stdout
     assert zero == run_rnn("run", *NETWORK, stdin="a,b\n1,2\n3,0\n4,5\n").stdout
+
+
+@pytest.mark.parametrize("rows", [3, 300])
+def test_what_a_held_row_lacks_is_shown_as_lacking(run_rnn: Rnn, rows: int) -> None:
+    options = ("run", "--hidden", "1", "--missing", "hold")
+    text = "a,b\n1,2\n,3\n" + "4,5\n" * (rows - 2)
+    lines = run_rnn(*options, "--format", "jsonl", stdin=text).stdout.splitlines()
+    assert [json.loads(line)["x"] for line in lines[:3]] == [[1, 2], [None, 3], [4, 5]]
+    assert len(lines) == rows
+    table = run_rnn(*options, "--digits", "0", stdin=text).stdout.splitlines()
+    (held,) = (line.split() for line in table if line.split()[:1] == ["2"])
+    assert held[:2] == ["2", "3"]
+    zero = run_rnn("run", *NETWORK[:2], "--missing", "zero", "--format", "jsonl", stdin=text).stdout
+    assert json.loads(zero.splitlines()[1])["x"] == [0, 3]
 
 
 def test_a_blank_line_in_a_column_is_a_missing_step(run_rnn: Rnn) -> None:

@@ -108,7 +108,8 @@ def outcome(path: Path, block_steps: int, **layout: Any) -> tuple[list[Any], str
             key = nothing if block.key is None else block.key.tolist()
             held = np.zeros(len(block.x), bool) if block.held is None else block.held
             columns = (key, held.tolist(), block.cells or nothing)
-            rows += list(zip(block.x.tolist(), *columns, strict=True))
+            x = [list(map(str, row)) for row in block.x.tolist()]  # nan is not nan
+            rows += list(zip(x, *columns, strict=True))
     except ValueError as error:
         return [*rows, *keys.names], str(error)
     return [*rows, *keys.names], ""

@@ -1,15 +1,16 @@
 """How a command ends: its exit code, and one line that says why."""
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from rnncli.stream import NotFiniteError
+from rnncli.stream import NotFiniteError, Rows
 
 RUN_FAILED = 1
 BAD_INPUT = 2
@@ -28,6 +29,61 @@ class Failure(click.ClickException):
         if sys.stderr is not None:
             with suppress(OSError):
                 super().show(file)
+
+
+class Stopping:
+    """Ends an input at a signal, where otherwise the command would end at once.
+
+    While rows are computed and written a signal waits; while the next ones
+    are awaited it ends the input. A second one ends the command.
+    """
+
+    def __init__(self) -> None:
+        self._came: int | None = None
+        self._awaiting = False
+        self._before: dict[int, Callable[..., object]] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals that have a handler in Python."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            before = signal.getsignal(number) if number else None
+            if number and callable(before):
+                self._before[number] = before
+                signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        """Give them back; then let the one that came end the command, if nothing else has."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self._came and failure is None:
+            self._before[self._came](self._came, None)
+
+    def until(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
+        """Give blocks until there are no more, or a signal comes."""
+        while rows := self._next(blocks):
+            yield rows
+
+    def _next(self, blocks: Iterator[Rows]) -> Rows | None:
+        self._awaiting = True
+        try:
+            return None if self._came else next(blocks, None)
+        except _Stopped:
+            return None
+        finally:
+            self._awaiting = False
+
+    def _take(self, number: int, frame: object) -> None:
+        if self._came:
+            self._before[number](number, frame)
+        self._came = number
+        if self._awaiting:
+            raise _Stopped
+
+
+class _Stopped(BaseException):
+    """A signal has come while rows were awaited."""
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
 import click
 
+from rnncli.cli.endings import Stopping
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network
 from rnncli.cli.opened import Opened, open_both
@@ -35,6 +37,7 @@ from rnncli.cli.resolve import (
 from rnncli.forward import Prepared, prepare
 from rnncli.network import Network
 from rnncli.readers import Keys
+from rnncli.replacing import check_replaceable
 from rnncli.state import State, check_state, identity, load_state, save_state
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
@@ -105,6 +108,8 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     check_not_overwritten(output.output, [*reading.files, options.weights, state])
     before = load_state(state) if state else None
+    if state:
+        check_replaceable(state)
     opened = open_both(reading, options, precision, h0, Keys(before.keys if before else ()))
     source, network = opened.source, opened.network
     _check_goes_backward(network, follow=reading.follow, state=state)
@@ -116,12 +121,16 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
         carried.resume(before.t, before.h)
     prepared = prepare(network, precision, unroll)
     opened = opened._replace(model=opened.model | {"unroll": unroll})
-    trajectory = _trajectory(opened, prepared, carried, output)
-    with destination(output.output) as out:
-        WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
-    if state:
-        keys = source.keys if source.key_columns else [()]
-        save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
+    with Stopping() if reading.follow and state else nullcontext() as stopping:
+        if stopping:
+            blocks = stopping.until(source.blocks)
+            opened = opened._replace(source=source._replace(blocks=blocks))
+        trajectory = _trajectory(opened, prepared, carried, output)
+        with destination(output.output) as out:
+            WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
+        if state:
+            keys = source.keys if source.key_columns else [()]
+            save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
 
 
 def _trajectory(

@@ -139,8 +139,9 @@ class _Table:
             if len(block.values):
                 self.begun = True
                 values, held = filled(block.values, self.layout.missing)
+                x = values if held is None else block.values
                 cells = block.rows if self.layout.passthrough else None
-                yield Rows(values.astype(self.layout.dtype), self._key(block.rows), held, cells)
+                yield Rows(x.astype(self.layout.dtype), self._key(block.rows), held, cells)
             if block.fault:
                 raise block.fault
             whole = block.whole

@@ -83,13 +83,14 @@ def _blocks(
     for start in range(0, len(array), BLOCK_STEPS):
         read = array[start : start + BLOCK_STEPS, columns].astype(np.float64)
         values, held = filled(read, layout.missing)
+        x = values if held is None else read
         fault = first_fault(values, layout.dtype)
         if fault is None:
-            yield Rows(values.astype(layout.dtype), held=held)
+            yield Rows(x.astype(layout.dtype), held=held)
             continue
         row, column, what = fault
         sound = None if held is None else held[:row]
-        yield Rows(values[:row].astype(layout.dtype), held=sound)
+        yield Rows(x[:row].astype(layout.dtype), held=sound)
         raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")
 
 

@@ -66,6 +66,15 @@ def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
     return [row.split(",") for row in joined(values, ",", digits)]
 
 
+def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> list[list[str]]:
+    """Text of each value, as `texts`, and `missing` in place of NaN."""
+    absent = np.isnan(values)
+    rows = texts(np.where(absent, 0, values), digits)
+    for row, column in np.argwhere(absent).tolist():
+        rows[row][column] = missing
+    return rows
+
+
 def array_text(values: Floats, digits: int | None = None) -> str:
     """Give a JSON array of the values in an array of shape (m,)."""
     return f"[{joined(values[None], ', ', digits)[0]}]"

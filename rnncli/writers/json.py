@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import TextIO
 
+import numpy as np
+
 from rnncli.arrays import Floats
 from rnncli.stream import Block
-from rnncli.writers.digits import Part, rows_of_text
+from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 
@@ -93,6 +95,9 @@ class _Items:
 
     def _input(self, block: Block) -> list[Part]:
         if block.cells is None:
+            if np.isnan(block.x).any():
+                cells = texts_with_gaps(block.x, "null", self._style.digits)
+                return [[f'"x": [{", ".join(row)}], ' for row in cells]]
             return ['"x": [', block.x, "], "]
         header = self._trajectory.header
         rows = (dict(zip(header, cells, strict=True)) for cells in block.cells)

@@ -7,7 +7,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from rnncli.stream import Block
-from rnncli.writers.digits import texts
+from rnncli.writers.digits import texts, texts_with_gaps
 from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import Key, Style, Trajectory
@@ -81,7 +81,7 @@ def _joined(blocks: list[Block]) -> Block:
 
 def _rows(piece: Block, keys: Sequence[Key], style: Style) -> list[list[str]]:
     states = texts(piece.h, style.digits)
-    inputs = [[] for _ in states] if style.last else texts(piece.x, style.digits)
+    inputs = [[] for _ in states] if style.last else texts_with_gaps(piece.x, "", style.digits)
     labels = repeat(()) if piece.key is None else (keys[number] for number in piece.key)
     steps = zip(labels, piece.t.tolist(), inputs, states, strict=False)
     return [[*key, str(t), *x, *h] for key, t, x, h in steps]
