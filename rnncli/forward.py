@@ -247,13 +247,10 @@ def _unroll(
     prepared: Prepared, part: Part, x: Floats, packing: Packing, state: Floats, out: Floats
 ) -> None:
     """Run a cell over packed rows, from `state` on, which becomes the final one."""
-    running = [part.N for part in packing.rectangles]
-    before = np.ascontiguousarray(state[: max(running, default=0)])
-    goes_on = [*running[1:], 0]
-    for steps, h, still in zip(packing.cut(x), packing.cut(out), goes_on, strict=False):
+    for steps, h in zip(packing.stretches(x), packing.stretches(out), strict=True):
+        before = np.ascontiguousarray(state[: steps.N])
         prepared.strategy(part.cell, steps, before, prepared.precision, h)
-        state[still : len(before)] = h[-1, still:]
-        before = h[-1, :still]
+        state[: steps.N] = h.last()
 
 
 def _check_input(network: Network, x: NDArray[Any]) -> None:

@@ -1,16 +1,21 @@
 """Sequences of unequal lengths side by side, with nothing between them."""
 
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats, Integers, as_items
+from rnncli.steps import Steps
 
 # Some of the sequences of a batch: neighbours, or where each stands.
 Sequences: TypeAlias = slice | Integers
+
+
+# Steps of a rectangle that is worth running by itself.
+LONG = 64
 
 
 class Rectangle(NamedTuple):
@@ -66,6 +71,27 @@ class Packing:
         if self.single:
             return [rows.reshape(*self.rectangles[0].shape, rows.shape[-1])]
         return [rows[part.rows].reshape(*part.shape, rows.shape[-1]) for part in self.rectangles]
+
+    def stretches(self, rows: Floats) -> list[Steps]:
+        """View packed rows as steps to run: long rectangles alone, short ones together."""
+        if self.single:
+            return [Steps(self.cut(rows)[0])]
+        return [
+            Steps(rows[part].reshape(-1, counts[0], rows.shape[1]))
+            if counts[0] == counts[-1]
+            else Steps(rows[part], counts)
+            for part, counts in self._stretches
+        ]
+
+    @cached_property
+    def _stretches(self) -> list[tuple[slice, list[int]]]:
+        """Rows of each stretch, and how many there are of each step."""
+        stretches = []
+        for _, group in groupby(enumerate(self.rectangles), _alone):
+            parts = [part for _, part in group]
+            counts = [part.N for part in parts for _ in range(part.shape[0])]
+            stretches.append((slice(parts[0].rows.start, parts[-1].rows.stop), counts))
+        return stretches
 
     def pack(self, x: NDArray[Any], sequences: Sequences) -> NDArray[Any]:
         """Pack the rows of some sequences of a batch, shape (N, T, K).
@@ -144,6 +170,12 @@ def by_length(lengths: Integers, parts: int) -> list[Sequences]:
     shares = done[-1] * np.arange(1, parts) / parts
     edges = [0, *np.searchsorted(done, shares).tolist(), N]
     return [order[start:stop] for start, stop in pairwise(edges) if start < stop]
+
+
+def _alone(numbered: tuple[int, Rectangle]) -> int:
+    """Tell rectangles apart that are run by themselves; -1 for those that are not."""
+    number, part = numbered
+    return number if part.shape[0] >= LONG else -1
 
 
 def _first(sequences: Sequences, N: int) -> Sequences:

@@ -22,6 +22,7 @@ PURE = (
     "architecture",
     "precision",
     "cells",
+    "steps",
     "packing",
     "lanes",
     "unroll",

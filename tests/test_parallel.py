@@ -16,6 +16,7 @@ from rnncli.arrays import Floats
 from rnncli.compare import difference, step_errors
 from rnncli.network import Cell, Weights
 from rnncli.precision import PRECISIONS, Precision
+from rnncli.steps import Steps
 from rnncli.unroll import Strategy, fastest, fused, parallel, projected
 
 FLOAT32 = PRECISIONS["float32"]
@@ -44,7 +45,7 @@ def states(
     strategy: Strategy, cell: Cell, x: Floats, h0: Floats, precision: Precision = FLOAT32
 ) -> Floats:
     h = np.full((len(x), *h0.shape), np.nan, h0.dtype)
-    strategy(cell, x, h0, precision, h)
+    strategy(cell, Steps(x), h0, precision, Steps(h))
     return h
 
 

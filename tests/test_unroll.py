@@ -15,6 +15,7 @@ from rnncli.compare import difference, forgets, run_tolerance, step_errors
 from rnncli.forward import run
 from rnncli.network import Cell, Network, Weights
 from rnncli.precision import PRECISIONS
+from rnncli.steps import Steps
 from rnncli.unroll import UNROLLS, Strategy, fastest, fused, projected
 
 STRATEGIES = ["auto", *UNROLLS]
@@ -101,6 +102,6 @@ def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: Str
     x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
     precision = PRECISIONS["float64"]
     found, expected = np.full((2, 5, N, H), np.nan)
-    fastest(cell, x, h0, precision, found)
-    strategy(cell, x, h0, precision, expected)
+    fastest(cell, Steps(x), h0, precision, Steps(found))
+    strategy(cell, Steps(x), h0, precision, Steps(expected))
     assert found.tobytes() == expected.tobytes()

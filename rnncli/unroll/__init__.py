@@ -1,10 +1,12 @@
 """Strategies that run one cell over T steps.
 
-Every strategy has one signature, ``strategy(cell, x, h0, precision, out)``,
-and time-major arrays, so that a step is one contiguous piece: `x` is
-(T, N, I), of any strides, and rounded as an operand, `h0` is (N, H), and the
-states go into `out`, (T, N, H), each step of which is C-contiguous. The cell
-is as ``precision.prepare`` gives it.
+Every strategy has one signature, ``strategy(cell, x, h0, precision, out)``.
+Arrays are time-major, so that a step is one contiguous piece: `x` is the
+inputs, T steps of N rows of I, of any strides and rounded as an operand; `h0`
+is (N, H); and the states go into `out`, T steps of N rows of H, each step of
+which is C-contiguous. Of sequences that end before others `x` and `out` have
+ever fewer rows (`rnncli.steps`). The cell is as ``precision.prepare`` gives
+it.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import TypeAlias
 from rnncli.arrays import Floats
 from rnncli.network import Cell
 from rnncli.precision import Precision
+from rnncli.steps import Steps
 from rnncli.unroll.fused import fused
 from rnncli.unroll.parallel import in_segments, parallel
 from rnncli.unroll.projected import projected
@@ -20,10 +23,10 @@ from rnncli.unroll.stepwise import stepwise
 
 __all__ = ["UNROLLS", "Strategy", "fastest", "fused", "parallel", "projected", "stepwise"]
 
-Strategy: TypeAlias = Callable[[Cell, Floats, Floats, Precision, Floats], None]
+Strategy: TypeAlias = Callable[[Cell, Steps, Floats, Precision, Steps], None]
 
 
-def fastest(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
+def fastest(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
     """Take the strategy that is measured as the fastest for T, N, I and H.
 
     A long sequence runs in segments, as `parallel` does, if the network
@@ -33,8 +36,7 @@ def fastest(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats
     """
     if in_segments(cell, x, h0, precision, out):
         return
-    N, I = x.shape[1:]
-    strategy = fused if N == 1 and I <= 128 else projected
+    strategy = fused if x.N == 1 and len(cell.weights.W_xh) <= 128 else projected
     strategy(cell, x, h0, precision, out)
 
 

@@ -6,11 +6,12 @@ from rnncli.arrays import Floats
 from rnncli.cells import activate
 from rnncli.network import Cell
 from rnncli.precision import Precision
+from rnncli.steps import Steps
 from rnncli.unroll.blocks import blocks, cached_steps
 from rnncli.unroll.products import product
 
 
-def fused(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
+def fused(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
     """One product a step, of the concatenations.
 
     ``h_t = f([x_t, 1, h_{t-1}] @ [W_xh; b_h; W_hh])``
@@ -21,9 +22,18 @@ def fused(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) 
 
     Source: cell 7 of the notebook.
     """
-    weights, f = cell.weights, activate(cell)
+    stacked = np.concatenate([cell.weights.W_xh, cell.weights.b_h[None], cell.weights.W_hh])
+    for x_even, out_even in zip(x.even(), out.even(), strict=True):
+        _run(cell, stacked, x_even, h0[: x_even.shape[1]], precision, out_even)
+        h0 = out_even[-1]
+
+
+def _run(
+    cell: Cell, stacked: Floats, x: Floats, h0: Floats, precision: Precision, out: Floats
+) -> None:
+    """Run steps that have all sequences: x is (T, N, I), `stacked` (I+1+H, H)."""
+    f = activate(cell)
     T, N, I = x.shape
-    stacked = np.concatenate([weights.W_xh, weights.b_h[None], weights.W_hh])  # (I+1+H, H)
     multiply = product if N > 1 else np.ndarray.dot  # of a single row it is the quicker call
     total = np.empty_like(h0)
     for steps in blocks(T, cached_steps(N * len(stacked))):

@@ -59,6 +59,7 @@ import numpy as np
 from rnncli.arrays import Floats, Integers, Truths, as_items
 from rnncli.network import Cell
 from rnncli.precision import Precision
+from rnncli.steps import Steps
 from rnncli.unroll.blocks import advancing, blocks
 from rnncli.unroll.projected import projected
 
@@ -100,32 +101,31 @@ class Segments(NamedTuple):
     h: Floats
 
 
-def parallel(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
+def parallel(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
     """Segments of the sequence at once, as a batch; then again from their true states.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, each step within rounding
-    and the meeting tolerance of the row before it. A short sequence, or a
-    network that does not forget, runs as `projected`.
+    and the meeting tolerance of the row before it. Short sequences, or a
+    network that does not forget, run as `projected`.
     """
     if not in_segments(cell, x, h0, precision, out):
         projected(cell, x, h0, precision, out)
 
 
-def in_segments(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> bool:
+def in_segments(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> bool:
     """Run as `parallel` does, or tell that steps one by one are sooner done."""
-    T, N = x.shape[:2]
-    most = rows_at_once(cell) // N
-    if T < SHORT or most < FEWEST:
+    T, most = len(x), rows_at_once(cell) // x.N
+    if x.counts or T < SHORT or most < FEWEST:
         return False
-    S = min(most, T // (2 * forgetting_horizon(cell, x, precision)))
+    S = min(most, T // (2 * forgetting_horizon(cell, x.rows, precision)))
     if S < FEWEST:
         return False
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
     S = T // L
-    segments = Segments(cell, precision, cut(x, S, L), cut(out, S, L))
+    segments = Segments(cell, precision, cut(x.rows, S, L), cut(out.rows, S, L))
     step_by_step(segments, correct_all(segments, guess_all(segments, h0)))
     rest = slice(S * L, T)
-    projected(cell, x[rest], out[S * L - 1], precision, out[rest])
+    projected(cell, x[rest], out.rows[S * L - 1], precision, out[rest])
     return True
 
 
@@ -214,7 +214,7 @@ def guess_all(segments: Segments, h0: Floats) -> Integers:
     for steps in blocks(segments.x.shape[1], BLOCK):
         inputs = segments.x[:, steps].swapaxes(0, 1)  # (steps, S, N, I)
         h = np.empty((len(inputs), *h_t.shape), h_t.dtype)
-        advance(inputs, h_t, h)
+        advance(Steps(inputs), h_t, Steps(h))
         put(segments.h, slice(None), steps, h)
         h_t = h[-1]
     return np.arange(1, S)
@@ -267,14 +267,14 @@ def step_by_step(segments: Segments, unmet: Integers) -> None:
     for s in range(len(x)):
         if wrong[s]:
             old = h[s, -1].copy()
-            projected(cell, x[s], h[s - 1, -1], precision, h[s])
+            projected(cell, Steps(x[s]), h[s - 1, -1], precision, Steps(h[s]))
             wrong[s + 1] |= not met(h[s, -1], old, precision).all()
 
 
 def ran(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
     """Run a block of steps from `h0`, (N, H); gives the states, (T, N, H)."""
     h = np.empty((len(x), *h0.shape), h0.dtype)
-    advancing(cell, len(x), len(h0), precision)(x, h0, h)
+    advancing(cell, len(x), len(h0), precision)(Steps(x), h0, Steps(h))
     return h
 
 

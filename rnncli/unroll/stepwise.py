@@ -4,9 +4,10 @@ from rnncli.arrays import Floats, contiguous
 from rnncli.cells import elman
 from rnncli.network import Cell
 from rnncli.precision import Precision
+from rnncli.steps import Steps
 
 
-def stepwise(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Floats) -> None:
+def stepwise(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
     """Two products a step, a row at a time: the reference.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -19,5 +20,5 @@ def stepwise(cell: Cell, x: Floats, h0: Floats, precision: Precision, out: Float
     """
     step = elman(cell, precision)
     h_t = h0
-    for t, x_t in enumerate(x):
-        h_t = out[t] = step(contiguous(x_t), h_t)
+    for x_t, out_t in zip(x, out, strict=True):
+        h_t = out_t[...] = step(contiguous(x_t), h_t[: len(x_t)])
