@@ -41,8 +41,7 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         A value is not finite there: a NaN, an infinity, or too large. The
         message gives its place as an index.
     """
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
+    check_numbers(name, values)
     with np.errstate(over="ignore"):
         converted: Floats = values.astype(dtype, copy=False)
     finite = np.isfinite(converted)
@@ -50,6 +49,18 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"{name}: not finite in {dtype}: {values[place]} at {list(place)}")
     return converted
+
+
+def check_numbers(name: str, values: NDArray[Any]) -> None:
+    """Refuse an array of anything else than real numbers.
+
+    Raises
+    ------
+    ValueError
+        It is of another kind.
+    """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
 
 
 def contiguous(rows: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnncli.arrays import Floats, Integers, in_dtype
+from rnncli.arrays import Floats, Integers, check_numbers, in_dtype
 from rnncli.choices import choice
 from rnncli.lanes import in_lanes, parts_for
 from rnncli.merges import merged
@@ -259,7 +259,7 @@ def _check_input(network: Network, x: NDArray[Any]) -> None:
             f"x: expected shape (T, {network.input_size}) or (N, T, {network.input_size}), "
             f"as W_xh has {network.input_size} rows, got {x.shape}"
         )
-    in_dtype("x", x[:0], np.dtype(np.float64))  # are they numbers at all?
+    check_numbers("x", x)
 
 
 def _as_batch(x: NDArray[Any]) -> NDArray[Any]:

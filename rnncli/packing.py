@@ -58,12 +58,18 @@ class Packing:
     ----------
     lengths : array of int, shape (N,)
         Number of steps of each sequence, falling.
+
+    Attributes
+    ----------
+    rectangles : list of Rectangle
+        In the order of the rows.
+    single : bool
+        Whether all rows are one rectangle, of all sequences.
     """
 
     def __init__(self, lengths: Integers) -> None:
         self.lengths = lengths
         self.rectangles = _rectangles(lengths)
-        # Whether all rows are one rectangle, of all sequences.
         self.single = len(self.rectangles) == 1 and len(lengths) == self.rectangles[0].N
 
     def cut(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
@@ -76,22 +82,15 @@ class Packing:
         """View packed rows as steps to run: long rectangles alone, short ones together."""
         if self.single:
             return [Steps(self.cut(rows)[0])]
-        return [
-            Steps(rows[part].reshape(-1, counts[0], rows.shape[1]))
-            if counts[0] == counts[-1]
-            else Steps(rows[part], counts)
-            for part, counts in self._stretches
-        ]
+        return [_steps(rows, parts) for parts in self._stretches]
 
     @cached_property
-    def _stretches(self) -> list[tuple[slice, list[int]]]:
-        """Rows of each stretch, and how many there are of each step."""
-        stretches = []
-        for _, group in groupby(enumerate(self.rectangles), _alone):
-            parts = [part for _, part in group]
-            counts = [part.N for part in parts for _ in range(part.shape[0])]
-            stretches.append((slice(parts[0].rows.start, parts[-1].rows.stop), counts))
-        return stretches
+    def _stretches(self) -> list[list[Rectangle]]:
+        """Rectangles of each stretch."""
+        return [
+            [part for _, part in numbered]
+            for _, numbered in groupby(enumerate(self.rectangles), _alone)
+        ]
 
     def pack(self, x: NDArray[Any], sequences: Sequences) -> NDArray[Any]:
         """Pack the rows of some sequences of a batch, shape (N, T, K).
@@ -170,6 +169,15 @@ def by_length(lengths: Integers, parts: int) -> list[Sequences]:
     shares = done[-1] * np.arange(1, parts) / parts
     edges = [0, *np.searchsorted(done, shares).tolist(), N]
     return [order[start:stop] for start, stop in pairwise(edges) if start < stop]
+
+
+def _steps(rows: Floats, parts: list[Rectangle]) -> Steps:
+    """View the packed rows of one rectangle, or of several that follow each other."""
+    first, *more = parts
+    if not more:
+        return Steps(rows[first.rows].reshape(*first.shape, rows.shape[1]))
+    counts = [part.N for part in parts for _ in range(part.shape[0])]
+    return Steps(rows[first.rows.start : parts[-1].rows.stop], counts)
 
 
 def _alone(numbered: tuple[int, Rectangle]) -> int:

@@ -90,6 +90,21 @@ def test_a_network_that_forgets(
     assert difference(h, exact) < 4e-6
 
 
+@pytest.mark.parametrize("unroll", ["auto", "parallel"])
+def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
+    monkeypatch: pytest.MonkeyPatch, unroll: str
+) -> None:
+    network = rnncli.seeded(1, 4, 1, "torch")
+    lengths, x = np.array([30, 9_001, 8_000]), inputs(9_001, 1, 3).swapaxes(0, 1)
+    watch = Watch(monkeypatch)
+    h = rnncli.run(network, x, lengths=lengths, unroll=unroll).h
+    assert watch.one_by_one == [0]  # the steps that two sequences have, and not the third
+    for n, T in enumerate(lengths):
+        errors = step_errors(network.cells[0], x[n, :T], np.zeros(4, "f"), h[n, :T], "float32")
+        assert errors.max() < 0.5
+        assert not h[n, T:].any()
+
+
 @pytest.mark.parametrize("precision", list(PRECISIONS))
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=str)
 def test_every_precision_and_activation(precision: str, f: Activation) -> None:
