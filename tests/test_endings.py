@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from rnncli.cli.endings import Stopping
 from rnncli.state import load_state
+from rnncli.stream import Rows
 
 RNN = (sys.executable, "-m", "rnncli")
 # .ci/run asks for more.
@@ -250,6 +252,43 @@ def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.
     assert stopped is not None
     assert ended is not None
     assert (stopped.t.tolist(), stopped.h.tolist()) == (ended.t.tolist(), ended.h.tolist())
+
+
+def test_a_signal_waits_while_rows_are_computed() -> None:
+    rows = iter([Rows(np.zeros((1, 1))) for _ in range(3)])
+    done = []
+
+    def interrupted_at_its_first_block() -> None:
+        with Stopping() as stopping:
+            for _ in stopping.until(rows):
+                done.append("block")
+                signal.raise_signal(signal.SIGINT)
+            done.append("what follows the end of the input")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at_its_first_block()
+    assert done == ["block", "what follows the end of the input"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    done = []
+
+    def interrupted_twice() -> None:
+        with Stopping():
+            for each in ("first", "second"):
+                signal.raise_signal(signal.SIGINT)
+                done.append(each)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert done == ["first"]
+
+
+def test_no_signal_changes_nothing() -> None:
+    rows = [Rows(np.zeros((1, 1))) for _ in range(3)]
+    with Stopping() as stopping:
+        assert list(stopping.until(iter(rows))) == rows
 
 
 def test_follow_gives_what_a_whole_run_gives() -> None:

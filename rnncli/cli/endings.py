@@ -62,15 +62,14 @@ class Stopping:
 
     def until(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
         """Give blocks until there are no more, or a signal comes."""
-        while rows := self._next(blocks):
-            yield rows
+        with suppress(_Stopped):
+            while rows := self._next(blocks):
+                yield rows
 
     def _next(self, blocks: Iterator[Rows]) -> Rows | None:
         self._awaiting = True
         try:
             return None if self._came else next(blocks, None)
-        except _Stopped:
-            return None
         finally:
             self._awaiting = False
 

@@ -232,7 +232,7 @@ state_option = option(
     type=click.Path(),
     metavar="FILE",
     help="Start from the states in this file, where it exists, and leave the final states there. "
-    "Sequences that it does not know start from --h0.",
+    "Sequences that it does not know start from --h0. With --follow, Ctrl-C leaves them too.",
 )
 
 computation_options = group(
