@@ -1,5 +1,6 @@
 """The command ``rnn``, also as ``python -m rnncli``."""
 
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -12,6 +13,9 @@ def main() -> None:
     interactive = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interactive:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Before NumPy is loaded. Two processes whose OpenBLAS takes all processors
+    # wait for each other at every step; two of ours may run in lanes instead.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from rnncli.cli import rnn
 
     if interactive:

@@ -72,7 +72,7 @@ class Prepared(NamedTuple):
         """
         cells = [part.cell for part in self.parts]
         widest = max(len(cell.weights.b_h) for cell in cells)
-        parts = parts_for(len(lengths) * widest) if all(map(one_thread, cells)) else 1
+        parts = parts_for(len(lengths), widest) if all(map(one_thread, cells)) else 1
         return by_length(lengths, parts)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats, Integers, as_items
+from rnncli.lanes import shares
 from rnncli.steps import Steps
 
 # Some of the sequences of a batch: neighbours, or where each stands.
@@ -161,13 +162,12 @@ def by_length(lengths: Integers, parts: int) -> list[Sequences]:
     """
     N = len(lengths)
     if (lengths == lengths[:1]).all():
-        edges = [N * part // parts for part in range(parts + 1)]
-        return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
+        return list(shares(N, parts))
     order = np.argsort(-lengths, kind="stable")
     # One more a sequence, so that those of no steps are counted too.
     done = (lengths[order] + 1).cumsum()
-    shares = done[-1] * np.arange(1, parts) / parts
-    edges = [0, *np.searchsorted(done, shares).tolist(), N]
+    ends = done[-1] * np.arange(1, parts) / parts
+    edges = [0, *np.searchsorted(done, ends).tolist(), N]
     return [order[start:stop] for start, stop in pairwise(edges) if start < stop]
 
 

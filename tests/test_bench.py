@@ -406,6 +406,22 @@ def test_a_process_is_stopped_once_it_has_answered(tmp_path: Path, cpus: list[in
             assert process.threads == len(cpus)
 
 
+@pytest.mark.parametrize("kind", ["strategy", "peer"])
+def test_strategies_run_as_rnn_run_does_and_peers_with_all_threads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    given: dict[str, str] = {}
+
+    def start(*_: Any, env: dict[str, str], **__: Any) -> None:
+        given.update(env)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    Process(Contender(kind, "auto"), [0, 1, 2], str(tmp_path / "said.txt"))
+    assert given["OMP_NUM_THREADS"] == "3"
+    assert given["OPENBLAS_NUM_THREADS"] == ("1" if kind == "strategy" else "3")
+
+
 def test_a_process_that_ends_by_itself(tmp_path: Path) -> None:
     with process_of(AUTO, processors()[0], tmp_path) as process:
         os.kill(process._process.pid, signal.SIGKILL)

@@ -1,5 +1,9 @@
 """Parts of a work in two threads: all are done, in order, and a failure is told."""
 
+import os
+import subprocess
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 import rnncli
 from rnncli.arrays import Floats
 from rnncli.compare import difference
-from rnncli.lanes import LANES, VALUES, in_lanes, parts_for
+from rnncli.lanes import LANES, VALUES, in_lanes, parts_for, rows_for_lanes, shares
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
@@ -31,11 +35,61 @@ def test_lanes_warn_of_no_overflow() -> None:
     assert np.isinf(found).all()
 
 
-@given(values=st.integers(0, 10**9))
-def test_parts_are_no_larger_than_a_lane_takes(values: int) -> None:
-    parts = parts_for(values)
-    assert values <= parts * VALUES
-    assert (parts == 1) if values < VALUES else (parts % LANES == 0)
+COMMAND = """
+import os, sys
+from rnncli.__main__ import main
+sys.argv[1:] = ["run", "--seq", "1,2", "--hidden", "2"]
+try:
+    main()
+finally:
+    from rnncli.lanes import ONE_BLAS_THREAD
+    print(os.environ["OPENBLAS_NUM_THREADS"], ONE_BLAS_THREAD)
+"""
+
+
+@pytest.mark.parametrize(("set_to", "found"), [("", "1 True"), ("1", "1 True"), ("3", "3 False")])
+def test_the_command_has_one_blas_thread_unless_told_otherwise(set_to: str, found: str) -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": set_to}
+    if not set_to:
+        del environment["OPENBLAS_NUM_THREADS"]
+    command = [sys.executable, "-c", COMMAND]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == found
+
+
+def test_lanes_in_a_lane_are_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.lanes.LANES", 2)
+
+    def inner(_: int) -> int:
+        return threading.get_ident()
+
+    found = in_lanes(lambda _: (threading.get_ident(), in_lanes(inner, range(3))), range(4))
+    assert all(set(inside) == {outside} for outside, inside in found)
+    assert threading.get_ident() not in {outside for outside, _ in found}
+
+
+def test_one_lane_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.lanes.LANES", 1)
+    found = in_lanes(lambda _: threading.get_ident(), range(3))
+    assert found == [threading.get_ident()] * 3
+
+
+@given(N=st.integers(1, 10**6), H=st.integers(1, 4096))
+def test_parts_are_no_larger_than_a_lane_takes(N: int, H: int) -> None:
+    parts = parts_for(N, H)
+    if rows_for_lanes(H) > N:
+        assert parts == 1
+    else:
+        assert parts % LANES == 0
+        assert parts * VALUES >= N * H
+
+
+@given(count=st.integers(0, 50), parts=st.integers(1, 9))
+def test_shares_are_all_and_nearly_equal(count: int, parts: int) -> None:
+    found = [list(range(count))[share] for share in shares(count, parts)]
+    assert [each for share in found for each in share] == list(range(count))
+    assert len(found) == min(count, parts)
+    assert {len(share) for share in found} <= {count // parts, -(-count // parts)}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +104,7 @@ def test_a_batch_of_several_parts_is_its_sequences(
 ) -> None:
     network = rnncli.seeded(2, 16, 1, "torch", direction=direction)
     N, T, _ = batch.shape
-    assert parts_for(N * 16) > 1
+    assert parts_for(N, 16) > 1
     lengths = np.random.RandomState(1).randint(0, T + 1, N) if ragged else np.full(N, T)
     states = rnncli.run(network, batch, lengths=lengths)
     for few in np.array_split(np.arange(N), 100)[::9]:

@@ -14,6 +14,7 @@ import rnncli
 from rnncli.activations import Activation, activation
 from rnncli.arrays import Floats
 from rnncli.compare import difference, step_errors
+from rnncli.lanes import rows_for_lanes
 from rnncli.network import Cell, Weights
 from rnncli.precision import PRECISIONS, Precision
 from rnncli.steps import Steps
@@ -69,11 +70,24 @@ class Watch:
         monkeypatch.setattr(room, "projected", called)
 
 
+def set_lanes(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Let any work be worth the lanes there are."""
+    patch.setattr(room, "LANES", count)
+    patch.setattr("rnncli.lanes.LANES", count)
+    patch.setattr("rnncli.lanes.WORK", 1)
+
+
+@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_lanes(monkeypatch, request.param)
+
+
 SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
 
 
 @pytest.mark.parametrize(("init", "I", "H"), SIZES)
 @pytest.mark.parametrize("N", [1, 3])
+@pytest.mark.usefixtures("lanes")
 def test_a_network_that_forgets(
     monkeypatch: pytest.MonkeyPatch, init: str, I: int, H: int, N: int
 ) -> None:
@@ -148,6 +162,7 @@ LATCH = Cell(
 )
 
 
+@pytest.mark.usefixtures("lanes")
 def test_segments_that_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     """It forgets wherever the horizon is measured, and remembers in between."""
     T = 40_000
@@ -164,6 +179,7 @@ def test_segments_that_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 1, 4_999, 12_345, 29_999])
+@pytest.mark.usefixtures("lanes")
 def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
     cell = cell_of("torch", 1, 4)._replace(activation=activation("relu"))
     x = inputs(30_000, 1)
@@ -193,6 +209,7 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
     run = data.draw(st.sampled_from([parallel, fastest]))
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         patch.setattr(room, "SHORT", 64)
+        set_lanes(patch, data.draw(st.sampled_from([1, 2])))
         h, alone = states(run, cell, x, h0), states(projected, cell, x, h0)
     finite = [np.isfinite(states).all(axis=(1, 2)) for states in (h, alone)]
     rows = [len(h) if each.all() else int(np.argmin(each)) for each in finite]
@@ -214,17 +231,36 @@ def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> Non
     assert worst(cell, x, zeros(cell, N), h) < 0.5
 
 
+@pytest.mark.usefixtures("lanes")
 def test_the_same_run_gives_the_same_bits() -> None:
     cell, x = cell_of("torch", 8, 64), inputs(20_000, 8)
     runs = {states(parallel, cell, x, zeros(cell)).tobytes() for _ in range(3)}
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("init", ["torch", "tensorflow"])
-def test_memory_beside_input_and_output_does_not_grow(init: str) -> None:
-    cell, x = cell_of(init, 1, 16), inputs(400_000, 1)
+@pytest.mark.parametrize(
+    ("init", "I", "H", "T"),
+    [("torch", 1, 16, 400_000), ("tensorflow", 1, 16, 400_000), ("torch", 100, 2, 200_000)],
+)
+@pytest.mark.usefixtures("lanes")
+def test_memory_beside_input_and_output_does_not_grow(init: str, I: int, H: int, T: int) -> None:
+    cell, x = cell_of(init, I, H), np.resize(inputs(1_009, I), (T, 1, I))
     tracemalloc.start()
     h = states(parallel, cell, x, zeros(cell))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - h.nbytes < 64e6
+
+
+def test_segments_are_enough_for_two_lanes_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = cell_of("torch", 8, 64)
+    enough, one = rows_for_lanes(64), room.rows_at_once(cell)
+    monkeypatch.setattr(room, "LANES", 2)
+    assert room.segments_at_once(cell, 1, enough) == enough
+    assert room.segments_at_once(cell, 1, enough - 1) == one < enough
+    assert room.segments_at_once(cell, 3, enough) * 3 >= enough
+    assert room.segments_at_once(cell, 1, 5) == 5
+    monkeypatch.setattr(room, "LANES", 1)
+    assert room.segments_at_once(cell, 1, enough) == one

@@ -24,6 +24,7 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnncli.unroll.products.ONE_THREAD", data.draw(st.integers(1, 25 * 40)))
         patch.setattr("rnncli.unroll.products.FEW", 1)
+        patch.setattr("rnncli.unroll.products.ONE_BLAS_THREAD", data.draw(st.booleans()))
         product(a, W, out)
     exact = a.astype(np.float64) @ W
     bound = (K + 1) * EPS * (np.abs(a).astype(np.float64) @ np.abs(W))
@@ -32,9 +33,13 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
         assert np.isnan(wider[:, [0, -1]]).all()  # nothing beside it is touched
 
 
+@pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize(
-    ("I", "H", "alone"), [(1, 4, True), (128, 128, True), (129, 128, False), (1, 129, False)]
+    ("I", "H", "small"), [(1, 4, True), (90, 90, True), (91, 91, False), (1, 91, False)]
 )
-def test_a_large_matrix_is_left_to_all_threads(I: int, H: int, alone: bool) -> None:
+def test_a_large_matrix_is_left_to_all_threads(
+    monkeypatch: pytest.MonkeyPatch, I: int, H: int, *, small: bool, single: bool
+) -> None:
+    monkeypatch.setattr("rnncli.unroll.products.ONE_BLAS_THREAD", single)
     cell = Cell(Weights(*(np.zeros(shape, np.float32) for shape in ((I, H), (H, H), H))))
-    assert one_thread(cell) is alone
+    assert one_thread(cell) is (small or single)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from rnncli.lanes import usable_processors
 from rnncli.timing.contender import Contender
 
 # Processors are chosen before NumPy or a framework is loaded, for each counts them then.
@@ -30,10 +31,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 
 def processors() -> list[list[int]]:
     """Give the sets of processors to time on: one, and all that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        usable = sorted(os.sched_getaffinity(0))
-    else:
-        usable = list(range(os.cpu_count() or 1))
+    usable = usable_processors()
     # The last: most systems handle interrupts on the first.
     return [usable[-1:], usable] if len(usable) > 1 else [usable]
 
@@ -64,7 +62,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | dict.fromkeys(_THREADS, str(len(cpus))),
+                env=os.environ | _threads(contender, len(cpus)),
                 process_group=0,
             )
 
@@ -103,3 +101,11 @@ class Process:
         with open(self._said, errors="replace") as file:
             lines = file.read().split("\n")
         return next((line for line in reversed(lines) if line.strip()), f"ended with {code}")
+
+
+def _threads(contender: Contender, count: int) -> dict[str, str]:
+    """Give the settings of a process that may take so many; a strategy has its own of OpenBLAS."""
+    threads = dict.fromkeys(_THREADS, str(count))
+    if contender.kind == "strategy":
+        threads["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
+    return threads

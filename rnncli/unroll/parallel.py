@@ -32,9 +32,8 @@ meets.
 **What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
 large beside the horizon and S v beside c. The rows are therefore as many as
-stay in the cache, no more than leave a segment twice the horizon. Two threads
-are no faster: calls on so few rows are so short that the threads wait for
-Python's lock.
+stay in the cache, or as are worth two lanes (`rnncli.lanes`), which take half
+of them each; and no more than leave a segment twice the horizon.
 
 The horizon is measured first, at a few places of x (`forgetting_horizon`). A
 network that does not forget is seen there, and runs step by step.
@@ -52,15 +51,18 @@ the cell itself is the only operator, so a step costs H^2, as ever, and an
 answer can be wrong only at a join, where it is checked.
 """
 
+from math import ceil
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnncli.arrays import Floats, Integers, Truths, as_items
+from rnncli.lanes import LANES, in_lanes, parts_for, rows_for_lanes, shares
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.steps import Steps
 from rnncli.unroll.blocks import advancing, blocks
+from rnncli.unroll.products import one_thread
 from rnncli.unroll.projected import projected
 
 Chosen: TypeAlias = Integers | slice
@@ -71,6 +73,8 @@ VALUES = 8192
 ROWS = 64
 # Steps in a block: fewer are more calls.
 BLOCK = 32
+# Values of all segments in a block: 28 MB of float32.
+MEMORY = 7_000_000
 # Places where the horizon is measured.
 PILOTS = 8
 # Steps after which runs that come no closer are given up.
@@ -100,6 +104,11 @@ class Segments(NamedTuple):
     x: Floats
     h: Floats
 
+    def lanes(self, S: int) -> list[slice]:
+        """Share S segments out among lanes."""
+        N, H = self.h.shape[2:]
+        return shares(S, min(LANES, parts_for(S * N, H)) if one_thread(self.cell) else 1)
+
 
 def parallel(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
     """Segments of the sequence at once, as a batch; then again from their true states.
@@ -114,10 +123,10 @@ def parallel(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps)
 
 def in_segments(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> bool:
     """Run as `parallel` does, or tell that steps one by one are sooner done."""
-    T, most = len(x), rows_at_once(cell) // x.N
-    if x.counts or T < SHORT or most < FEWEST:
+    T = len(x)
+    if x.counts or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
         return False
-    S = min(most, T // (2 * forgetting_horizon(cell, x.rows, precision)))
+    S = segments_at_once(cell, x.N, T // (2 * forgetting_horizon(cell, x.rows, precision)))
     if S < FEWEST:
         return False
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
@@ -130,8 +139,17 @@ def in_segments(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Ste
 
 
 def rows_at_once(cell: Cell) -> int:
-    """Count the rows of a batch that is fast."""
+    """Count the rows of a batch that one lane is fast for."""
     return max(ROWS, VALUES // len(cell.weights.b_h))
+
+
+def segments_at_once(cell: Cell, N: int, room: int) -> int:
+    """Choose the number of segments, at most `room`: enough for two lanes, if there is room."""
+    I, H = cell.weights.W_xh.shape
+    room = min(room, MEMORY // (BLOCK * N * (2 * I + 1 + H)))
+    one, two = rows_at_once(cell) // N, ceil(rows_for_lanes(H) / N)
+    in_two = LANES > 1 and two <= room and one_thread(cell)
+    return min(room, max(one, two) if in_two else one)
 
 
 def forgetting_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
@@ -206,17 +224,21 @@ def guess_all(segments: Segments, h0: Floats) -> Integers:
     array of int
         Those whose first state was a guess.
     """
-    S = len(segments.x)
+    S, L, *_ = segments.x.shape
     states = np.zeros((S, *h0.shape), h0.dtype)
     states[0] = h0
-    h_t = rows(states)
-    advance = advancing(segments.cell, BLOCK, len(h_t), segments.precision)
-    for steps in blocks(segments.x.shape[1], BLOCK):
-        inputs = segments.x[:, steps].swapaxes(0, 1)  # (steps, S, N, I)
-        h = np.empty((len(inputs), *h_t.shape), h_t.dtype)
-        advance(Steps(inputs), h_t, Steps(h))
-        put(segments.h, slice(None), steps, h)
-        h_t = h[-1]
+
+    def guess(part: slice) -> None:
+        h_t = rows(states[part])
+        advance = advancing(segments.cell, BLOCK, len(h_t), segments.precision)
+        for steps in blocks(L, BLOCK):
+            inputs = segments.x[part, steps].swapaxes(0, 1)  # (steps, S, N, I)
+            h = np.empty((len(inputs), *h_t.shape), h_t.dtype)
+            advance(Steps(inputs), h_t, Steps(h))
+            put(segments.h, part, steps, h)
+            h_t = h[-1]
+
+    in_lanes(guess, segments.lanes(S))
     return np.arange(1, S)
 
 
@@ -247,17 +269,22 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
         Segments that have not met it before their end.
     """
     N, H = segments.h.shape[2:]
-    h_t = segments.h[chosen - 1, -1]
-    for steps in blocks(segments.x.shape[1], BLOCK):
-        if not len(chosen):
-            break
-        inputs = take(segments.x, chosen, steps)
-        h = ran(segments.cell, inputs, rows(h_t), segments.precision)
-        h_t, old = h[-1].reshape(-1, N, H), segments.h[chosen, steps.stop - 1]
-        put(segments.h, chosen, steps, h)
-        unmet = ~met(h_t, old, segments.precision).all(axis=(1, 2))
-        chosen, h_t = chosen[unmet], h_t[unmet]
-    return chosen
+    starts = segments.h[chosen - 1, -1]  # of all, before any is corrected
+
+    def correct(part: slice) -> Integers:
+        those, h_t = chosen[part], starts[part]
+        for steps in blocks(segments.x.shape[1], BLOCK):
+            if not len(those):
+                break
+            inputs = take(segments.x, those, steps)
+            h = ran(segments.cell, inputs, rows(h_t), segments.precision)
+            h_t, old = h[-1].reshape(-1, N, H), segments.h[those, steps.stop - 1]
+            put(segments.h, those, steps, h)
+            unmet = ~met(h_t, old, segments.precision).all(axis=(1, 2))
+            those, h_t = those[unmet], h_t[unmet]
+        return those
+
+    return np.concatenate(in_lanes(correct, segments.lanes(len(chosen))))
 
 
 def step_by_step(segments: Segments, unmet: Integers) -> None:

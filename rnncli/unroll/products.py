@@ -3,6 +3,7 @@
 import numpy as np
 
 from rnncli.arrays import Floats
+from rnncli.lanes import ONE_BLAS_THREAD
 from rnncli.network import Cell
 
 # Multiplications in a product that OpenBLAS leaves to one thread
@@ -10,11 +11,11 @@ from rnncli.network import Cell
 # go on spinning, on the processor that a lane needs, when the product is done.
 ONE_THREAD = 262_144
 # Fewest rows that are worth a product of their own.
-FEW = 16
+FEW = 32
 
 
 def product(a: Floats, W: Floats, out: Floats) -> None:
-    """Give ``a @ W``, in pieces of as many rows as OpenBLAS leaves to one thread.
+    """Give ``a @ W``: where OpenBLAS has more, in pieces that it leaves to one thread.
 
     A matrix so large that the pieces would be few rows is left to all its
     threads.
@@ -27,7 +28,7 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
         The product goes there.
     """
     rows, M = ONE_THREAD // W.size, a.shape[-2]
-    if rows < FEW or rows >= M:
+    if ONE_BLAS_THREAD or rows < FEW or rows >= M:
         if a.ndim == 2:
             a.dot(W, out)  # the quicker call
         else:
@@ -40,9 +41,9 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
 
 
 def one_thread(cell: Cell) -> bool:
-    """Whether the products of a cell go in pieces, and so leave lanes their processors."""
+    """Whether the products of a cell are on one thread, and so leave lanes their processors."""
     W_xh, W_hh, _ = cell.weights
-    return max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
+    return ONE_BLAS_THREAD or max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
 
 
 def _pieces(a: Floats, whole: int, rows: int) -> Floats:
