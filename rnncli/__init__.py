@@ -50,7 +50,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'rnncli' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"rnncli.{_ROOMS[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"rnncli.{_ROOMS[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -42,8 +42,10 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         message gives its place as an index.
     """
     check_numbers(name, values)
-    with np.errstate(over="ignore"):
-        converted: Floats = values.astype(dtype, copy=False)
+    converted: Floats = values
+    if values.dtype != dtype:
+        with np.errstate(over="ignore"):
+            converted = values.astype(dtype)
     finite = np.isfinite(converted)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])

@@ -72,8 +72,8 @@ class Prepared(NamedTuple):
         """
         cells = [part.cell for part in self.parts]
         widest = max(len(cell.weights.b_h) for cell in cells)
-        parts = parts_for(len(lengths), widest) if all(map(one_thread, cells)) else 1
-        return by_length(lengths, parts)
+        parts = parts_for(len(lengths), widest)
+        return by_length(lengths, parts if parts == 1 or all(map(one_thread, cells)) else 1)
 
 
 def run(
@@ -223,11 +223,10 @@ def layer_outputs(network: Network, states: list[Floats], *, all_layers: bool) -
     each = iter(states)
     cells = [[next(each) for _ in layer.cells] for layer in network.layers]
     chosen = slice(None) if all_layers else slice(-1, None)
-    with np.errstate(all="ignore"):
-        return [
-            merged(of_layer, layer.merge)
-            for layer, of_layer in zip(network.layers[chosen], cells[chosen], strict=True)
-        ]
+    return [
+        merged(of_layer, layer.merge)
+        for layer, of_layer in zip(network.layers[chosen], cells[chosen], strict=True)
+    ]
 
 
 def _pass(

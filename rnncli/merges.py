@@ -14,7 +14,10 @@ def output_size(hidden_size: int, direction: str, merge: str) -> int:
 
 def merged(states: Sequence[Floats], merge: str) -> Floats:
     """Make one array of the states of a layer's directions, shape (..., H) each."""
-    return states[0] if len(states) == 1 else MERGES[merge](*states)
+    if len(states) == 1:
+        return states[0]
+    with np.errstate(all="ignore"):
+        return MERGES[merge](*states)
 
 
 def _concat(forward: Floats, backward: Floats) -> Floats:

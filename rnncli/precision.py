@@ -37,7 +37,7 @@ class Precision(NamedTuple):
         """
         W_xh, W_hh, b_h = (
             array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
-            for name, array in cell.weights._asdict().items()
+            for name, array in zip(Weights._fields, cell.weights, strict=True)
         )
         return cell._replace(weights=Weights(self.operand(W_xh), self.operand(W_hh), b_h))
 
