@@ -5,6 +5,8 @@ import signal
 import sys
 from typing import NoReturn
 
+from rnncli.processors import leave_processors_to_lanes
+
 
 def main() -> None:
     """Run the command line."""
@@ -13,9 +15,7 @@ def main() -> None:
     interactive = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interactive:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Before NumPy is loaded. Two processes whose OpenBLAS takes all processors
-    # wait for each other at every step; two of ours may run in lanes instead.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    leave_processors_to_lanes(os.environ)
     from rnncli.cli import rnn
 
     if interactive:

@@ -1,6 +1,5 @@
 """Work in lanes: two threads side by side, as NumPy lets threads run beside each other."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -9,19 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from rnncli.processors import usable_processors
+
 Part = TypeVar("Part")
 Found = TypeVar("Found")
 
-
-def usable_processors() -> list[int]:
-    """Give the numbers of the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-# Whether OpenBLAS has one thread only, as `rnn` sets it, and leaves lanes theirs.
-ONE_BLAS_THREAD = os.environ.get("OPENBLAS_NUM_THREADS") == "1"
 # Threads; a third would find Python's lock taken.
 LANES = min(2, len(usable_processors()))
 # Values of the states of a lane at one step: more, and they leave the cache.

@@ -410,7 +410,9 @@ def test_a_process_is_stopped_once_it_has_answered(tmp_path: Path, cpus: list[in
 def test_strategies_run_as_rnn_run_does_and_peers_with_all_threads(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VECLIB_MAXIMUM_THREADS", "2")
     given: dict[str, str] = {}
 
     def start(*_: Any, env: dict[str, str], **__: Any) -> None:
@@ -418,8 +420,11 @@ def test_strategies_run_as_rnn_run_does_and_peers_with_all_threads(
 
     monkeypatch.setattr(subprocess, "Popen", start)
     Process(Contender(kind, "auto"), [0, 1, 2], str(tmp_path / "said.txt"))
-    assert given["OMP_NUM_THREADS"] == "3"
-    assert given["OPENBLAS_NUM_THREADS"] == ("1" if kind == "strategy" else "3")
+    threads = {name: count for name, count in given.items() if name.endswith("_THREADS")}
+    expected = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "2"}
+    if kind == "peer":
+        expected = dict.fromkeys(["OMP_NUM_THREADS", *expected], "3")
+    assert threads == expected
 
 
 def test_a_process_that_ends_by_itself(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ PURE = (
     "precision",
     "cells",
     "steps",
+    "processors",
     "lanes",
     "packing",
     "unroll",
@@ -44,8 +45,8 @@ PURE_LIBRARY = {
     "random",
     "typing",
 }
-# Of threads and of how many there are knows one room.
-THREADS = {"lanes": {"concurrent", "os", "threading"}}
+# Of threads, and of the machine, knows a room each.
+MACHINE = {"lanes": {"concurrent", "threading"}, "processors": {"os"}}
 # What is installed as an extra, by the only room that may import it.
 OPTIONAL = {
     "formats": {"safetensors"},
@@ -100,7 +101,7 @@ def test_imports(path: Path) -> None:
     for name, at_top in imports(path):
         top = name.split(".")[0]
         if room(here) in PURE and top != "rnncli":
-            assert top in PURE_LIBRARY | THREADS.get(room(here), set()), f"{here} imports {name}"
+            assert top in PURE_LIBRARY | MACHINE.get(room(here), set()), f"{here} imports {name}"
         if room(here) in PURE and top == "rnncli" and room(name) != room(here):
             assert room(name) in PURE[: PURE.index(room(here))], f"{here} imports {name}"
         if top == "click":

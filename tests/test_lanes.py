@@ -42,8 +42,8 @@ sys.argv[1:] = ["run", "--seq", "1,2", "--hidden", "2"]
 try:
     main()
 finally:
-    from rnncli.lanes import ONE_BLAS_THREAD
-    print(os.environ["OPENBLAS_NUM_THREADS"], ONE_BLAS_THREAD)
+    from rnncli.unroll.products import ALONE
+    print(os.environ["OPENBLAS_NUM_THREADS"], ALONE)
 """
 
 

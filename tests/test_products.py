@@ -24,7 +24,7 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnncli.unroll.products.ONE_THREAD", data.draw(st.integers(1, 25 * 40)))
         patch.setattr("rnncli.unroll.products.FEW", 1)
-        patch.setattr("rnncli.unroll.products.ONE_BLAS_THREAD", data.draw(st.booleans()))
+        patch.setattr("rnncli.unroll.products.ALONE", data.draw(st.booleans()))
         product(a, W, out)
     exact = a.astype(np.float64) @ W
     bound = (K + 1) * EPS * (np.abs(a).astype(np.float64) @ np.abs(W))
@@ -40,6 +40,6 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
 def test_a_large_matrix_is_left_to_all_threads(
     monkeypatch: pytest.MonkeyPatch, I: int, H: int, *, small: bool, single: bool
 ) -> None:
-    monkeypatch.setattr("rnncli.unroll.products.ONE_BLAS_THREAD", single)
+    monkeypatch.setattr("rnncli.unroll.products.ALONE", single)
     cell = Cell(Weights(*(np.zeros(shape, np.float32) for shape in ((I, H), (H, H), H))))
     assert one_thread(cell) is (small or single)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from rnncli.lanes import usable_processors
+from rnncli.processors import PRODUCT_THREADS, leave_processors_to_lanes, usable_processors
 from rnncli.timing.contender import Contender
 
 # Processors are chosen before NumPy or a framework is loaded, for each counts them then.
@@ -26,7 +26,7 @@ from rnncli.timing.contender import Contender
 serve(Contender(kind, name))
 """
 # For systems where a process cannot choose its processors, and over what the user has set.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", *PRODUCT_THREADS)
 
 
 def processors() -> list[list[int]]:
@@ -62,7 +62,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | _threads(contender, len(cpus)),
+                env=_environment(contender, len(cpus)),
                 process_group=0,
             )
 
@@ -103,9 +103,10 @@ class Process:
         return next((line for line in reversed(lines) if line.strip()), f"ended with {code}")
 
 
-def _threads(contender: Contender, count: int) -> dict[str, str]:
-    """Give the settings of a process that may take so many; a strategy has its own of OpenBLAS."""
-    threads = dict.fromkeys(_THREADS, str(count))
-    if contender.kind == "strategy":
-        threads["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
-    return threads
+def _environment(contender: Contender, threads: int) -> dict[str, str]:
+    """Give the environment of a contender that may take so many threads."""
+    if contender.kind == "peer":
+        return os.environ | dict.fromkeys(_THREADS, str(threads))
+    environment = dict(os.environ)
+    leave_processors_to_lanes(environment)  # as `rnn run` does
+    return environment

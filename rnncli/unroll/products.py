@@ -3,9 +3,11 @@
 import numpy as np
 
 from rnncli.arrays import Floats
-from rnncli.lanes import ONE_BLAS_THREAD
 from rnncli.network import Cell
+from rnncli.processors import products_take_one
 
+# Whether OpenBLAS has no other threads.
+ALONE = products_take_one()
 # Multiplications in a product that OpenBLAS leaves to one thread
 # (interface/gemm.c). Beyond, two lanes would queue for its threads, and those
 # go on spinning, on the processor that a lane needs, when the product is done.
@@ -28,7 +30,7 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
         The product goes there.
     """
     rows, M = ONE_THREAD // W.size, a.shape[-2]
-    if ONE_BLAS_THREAD or rows < FEW or rows >= M:
+    if ALONE or rows < FEW or rows >= M:
         if a.ndim == 2:
             a.dot(W, out)  # the quicker call
         else:
@@ -43,7 +45,7 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
 def one_thread(cell: Cell) -> bool:
     """Whether the products of a cell are on one thread, and so leave lanes their processors."""
     W_xh, W_hh, _ = cell.weights
-    return ONE_BLAS_THREAD or max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
+    return ALONE or max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
 
 
 def _pieces(a: Floats, whole: int, rows: int) -> Floats:
