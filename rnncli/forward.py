@@ -25,7 +25,8 @@ class States(NamedTuple):
     ----------
     h : array, shape (T, H) or (N, T, H)
         Hidden state of the top layer at every step; 2 H values where it
-        concatenates two directions. Zeros from the end of a sequence on.
+        concatenates two directions. Zeros from the end of a sequence on. The
+        h of a batch of equal lengths may be a view of an array (T, N, H).
     h_n : array, shape (S,) or (N, S)
         Final state of all cells, in the order of ``network.cells``: of a
         forward cell the state after the last step, of a backward one that

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -23,22 +24,64 @@ WORK = 3_000_000
 # What a value costs beside its product, in multiplications.
 BESIDE = 32
 
-_thread = threading.local()
+# Seconds that an end waits for lanes to leave.
+PATIENCE = 1.0
+
+_here = threading.local()
+
+
+class _Left(BaseException):
+    """Nobody waits for this lane any more."""
 
 
 def in_lanes(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
-    """Do parts of a work, two at a time; in a lane one after the other."""
-    if min(LANES, len(parts)) < 2 or getattr(_thread, "is_lane", False):
+    """Do parts of a work, two at a time; in a lane one after the other.
+
+    A failure, or Ctrl-C, is raised at once; lanes that still run leave at
+    their next block (`stay_in_lane`).
+    """
+    if min(LANES, len(parts)) < 2 or hasattr(_here, "ended"):
         return list(map(work, parts))
-    from concurrent.futures import ThreadPoolExecutor  # 8 ms that most runs do not need
+    numbers, ended = iter(range(len(parts))), threading.Event()
+    done: SimpleQueue[tuple[int, Found] | BaseException] = SimpleQueue()
 
-    def in_lane(part: Part) -> Found:
-        _thread.is_lane = True
-        with np.errstate(all="ignore"):  # each thread has its own
-            return work(part)
+    def lane() -> None:
+        _here.ended = ended
+        try:
+            with np.errstate(all="ignore"):  # each thread has its own
+                for number in numbers:
+                    done.put((number, work(parts[number])))
+        except BaseException as failure:  # it is raised where the lanes are awaited
+            done.put(failure)
 
-    with ThreadPoolExecutor(LANES) as pool:
-        return list(pool.map(in_lane, parts))
+    # Daemons, so that a lane in a long product holds up no end of the process.
+    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(LANES)]
+    try:
+        for thread in lanes:
+            thread.start()
+        return _collected(done, len(parts))
+    finally:
+        ended.set()
+        for thread in filter(threading.Thread.is_alive, lanes):
+            thread.join(PATIENCE)
+
+
+def stay_in_lane() -> None:
+    """Go on, unless nobody waits for this lane any more: then leave it. No lane is never left."""
+    ended = getattr(_here, "ended", None)
+    if ended and ended.is_set():
+        raise _Left
+
+
+def _collected(done: "SimpleQueue[tuple[int, Found] | BaseException]", count: int) -> list[Found]:
+    """Wait for what is found of each part, or for a failure."""
+    found: dict[int, Found] = {}
+    while len(found) < count:
+        each = done.get()
+        if isinstance(each, BaseException):
+            raise each
+        found[each[0]] = each[1]
+    return [found[number] for number in range(count)]
 
 
 def rows_for_lanes(H: int) -> int:
@@ -54,6 +97,6 @@ def parts_for(N: int, H: int) -> int:
 
 
 def shares(count: int, parts: int) -> list[slice]:
-    """Cut a row of things into as many parts, or fewer, none of them empty."""
+    """Cut a row of things into `parts` parts, or fewer, none of them empty."""
     edges = [count * part // parts for part in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]

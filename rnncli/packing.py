@@ -147,7 +147,7 @@ class Packing:
 
 
 def by_length(lengths: Integers, parts: int) -> list[Sequences]:
-    """Cut a batch into parts of as many steps each, sequences of like lengths together.
+    """Cut a batch into parts of equally many steps, sequences of like lengths together.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ def usable_processors() -> list[int]:
 
 
 def leave_processors_to_lanes(environment: MutableMapping[str, str]) -> None:
-    """Let a product take one thread, unless the user has set how many; before NumPy is loaded.
+    """Let a product take one thread, unless these settings say how many; before NumPy is loaded.
 
     Of two processes whose products take all processors each waits for the
     other at every step. Lanes (`rnncli.lanes`) do not.
@@ -26,5 +26,6 @@ def leave_processors_to_lanes(environment: MutableMapping[str, str]) -> None:
 
 
 def products_take_one() -> bool:
-    """Tell whether a product takes one thread, as the environment has it."""
-    return os.environ.get("OPENBLAS_NUM_THREADS") == "1"
+    """Tell whether a product takes one thread, as OpenBLAS finds it when it is loaded."""
+    number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    return number == "1" or len(usable_processors()) == 1

@@ -34,7 +34,7 @@ def check_replaceable(path: str) -> None:
     Raises
     ------
     OSError
-        Not if it stays as it is.
+        `replacing` could not, if all stays as it is.
     """
     folder = os.path.dirname(os.path.realpath(path))
     try:

@@ -80,6 +80,8 @@ def load_state(path: str) -> State | None:
     """
     if not os.path.exists(path):
         return None
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: not a state file; a state is read from a file and replaces it")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             about, t, h = (arrays[name] for name in ("about", "t", "h"))

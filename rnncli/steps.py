@@ -48,7 +48,7 @@ class Steps:
         return Steps(self.rows[rows], self.counts[steps])
 
     def even(self) -> Iterator[Floats]:
-        """View the stretches of steps that have as many rows each, (T, N, K)."""
+        """View the stretches of steps that have equally many rows, (T, N, K)."""
         if self.counts is None:
             yield self.rows
             return

@@ -101,7 +101,7 @@ class Carried:
         return started
 
     def grow(self, sequences: int) -> None:
-        """Start new sequences, so that there are as many."""
+        """Start new sequences, until there are that many."""
         new = Carried(self.h0, max(0, sequences - len(self.t)))
         if len(new.t):
             self.t = np.concatenate([self.t, new.t])

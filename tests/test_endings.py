@@ -254,6 +254,34 @@ def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.
     assert (stopped.t.tolist(), stopped.h.tolist()) == (ended.t.tolist(), ended.h.tolist())
 
 
+# A signal comes once the third key has its number, before its row is a step.
+THIRD_KEY = """
+import signal
+from rnncli.readers.input import Keys
+number, calls = Keys.number, []
+def interrupted(self, keys):
+    found = number(self, keys)
+    calls.append(keys)
+    if len(calls) == 3:
+        signal.raise_signal(signal.SIGINT)
+    return found
+Keys.number = interrupted
+from rnncli.__main__ import main
+main()
+"""
+
+
+def test_a_state_holds_the_keys_that_have_a_step(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.npz")
+    follow = ("run", "-", "--follow", "--group-by", "k", "--hidden", "2", "--state", path)
+    command = [sys.executable, "-c", THIRD_KEY, *follow, "--format", "jsonl"]
+    done = subprocess.run(command, input=b"k,v\na,1\nb,1\nc,1\n", capture_output=True, check=False)
+    assert (done.returncode, done.stdout.count(b"\n"), done.stderr) == (130, 2, b"")
+    state = load_state(path)
+    assert state
+    assert (list(state.keys), state.t.tolist()) == ([("a",), ("b",)], [1, 1])
+
+
 def test_a_signal_waits_while_rows_are_computed() -> None:
     rows = iter([Rows(np.zeros((1, 1))) for _ in range(3)])
     done = []

@@ -46,7 +46,7 @@ PURE_LIBRARY = {
     "typing",
 }
 # Of threads, and of the machine, knows a room each.
-MACHINE = {"lanes": {"concurrent", "threading"}, "processors": {"os"}}
+MACHINE = {"lanes": {"queue", "threading"}, "processors": {"os"}}
 # What is installed as an extra, by the only room that may import it.
 OPTIONAL = {
     "formats": {"safetensors"},

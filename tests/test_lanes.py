@@ -1,6 +1,7 @@
 """Parts of a work in two threads: all are done, in order, and a failure is told."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import rnncli
 from rnncli.arrays import Floats
 from rnncli.compare import difference
 from rnncli.lanes import LANES, VALUES, in_lanes, parts_for, rows_for_lanes, shares
+from rnncli.unroll.blocks import blocks
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
@@ -66,6 +68,22 @@ def test_lanes_in_a_lane_are_no_more_threads(monkeypatch: pytest.MonkeyPatch) ->
     found = in_lanes(lambda _: (threading.get_ident(), in_lanes(inner, range(3))), range(4))
     assert all(set(inside) == {outside} for outside, inside in found)
     assert threading.get_ident() not in {outside for outside, _ in found}
+
+
+def test_ctrl_c_is_raised_at_once_and_lanes_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.lanes.LANES", 2)
+    main, before, done = threading.main_thread().ident, threading.active_count(), []
+    assert main
+
+    def long_work(part: int) -> None:
+        if part == 0:
+            signal.pthread_kill(main, signal.SIGINT)
+        done.append(sum(1 for _ in blocks(20_000_000, 1)))
+
+    with pytest.raises(KeyboardInterrupt):
+        in_lanes(long_work, range(2))
+    assert done == []
+    assert threading.active_count() == before
 
 
 def test_one_lane_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,15 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize(
-    ("I", "H", "small"), [(1, 4, True), (90, 90, True), (91, 91, False), (1, 91, False)]
+    ("I", "H", "small"),
+    [
+        (1, 4, True),
+        (90, 90, True),
+        (91, 91, False),
+        (1, 91, False),
+        (127, 64, True),
+        (128, 64, False),
+    ],
 )
 def test_a_large_matrix_is_left_to_all_threads(
     monkeypatch: pytest.MonkeyPatch, I: int, H: int, *, small: bool, single: bool

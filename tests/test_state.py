@@ -136,3 +136,16 @@ def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:
         result = run_rnn(*options, stdin="1\n")
         assert result.exit_code in (0, 2), result.exception
         assert len(result.stderr.splitlines()) == (result.exit_code == 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("", "--state: expected the name of a file, got none (see 'rnn run --help')"),
+        ("/dev/null", "/dev/null: not a state file; a state is read from a file and replaces it"),
+        (".", ".: not a state file; a state is read from a file and replaces it"),
+    ],
+)
+def test_what_is_no_file_is_no_state(run_rnn: Rnn, state: str, told: str) -> None:
+    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", "--state", state)
+    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")

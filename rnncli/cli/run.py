@@ -107,6 +107,8 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     check_network(options)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     check_not_overwritten(output.output, [*reading.files, options.weights, state])
+    if state == "":
+        raise click.UsageError("--state: expected the name of a file, got none")
     before = load_state(state) if state else None
     if state:
         check_replaceable(state)
@@ -129,7 +131,8 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
         with destination(output.output) as out:
             WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
         if state:
-            keys = source.keys if source.key_columns else [()]
+            # A signal can come between a new key and its first step.
+            keys = list(source.keys)[: len(carried.t)] if source.key_columns else [()]
             save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnncli.arrays import Floats, as_items
 from rnncli.cells import activate
+from rnncli.lanes import stay_in_lane
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.steps import Steps
@@ -27,7 +28,9 @@ def cached_steps(values: int) -> int:
 
 def blocks(T: int, steps: int) -> Iterator[slice]:
     """Cut T steps into blocks of so many."""
-    return (slice(start, min(start + steps, T)) for start in range(0, T, steps))
+    for start in range(0, T, steps):
+        stay_in_lane()
+        yield slice(start, min(start + steps, T))
 
 
 def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:

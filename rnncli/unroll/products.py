@@ -44,8 +44,8 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
 
 def one_thread(cell: Cell) -> bool:
     """Whether the products of a cell are on one thread, and so leave lanes their processors."""
-    W_xh, W_hh, _ = cell.weights
-    return ALONE or max(W_xh.size, W_hh.size) * FEW <= ONE_THREAD
+    I, H = cell.weights.W_xh.shape
+    return ALONE or max(I + 1, H) * H * FEW <= ONE_THREAD
 
 
 def _pieces(a: Floats, whole: int, rows: int) -> Floats:

@@ -5,6 +5,10 @@ from rnncli.cells import elman
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.steps import Steps
+from rnncli.unroll.blocks import blocks
+
+# Steps in a block: after each a lane may be left.
+BLOCK = 64
 
 
 def stepwise(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
@@ -20,5 +24,6 @@ def stepwise(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps)
     """
     step = elman(cell, precision)
     h_t = h0
-    for x_t, out_t in zip(x, out, strict=True):
-        h_t = out_t[...] = step(contiguous(x_t), h_t[: len(x_t)])
+    for steps in blocks(len(x), BLOCK):
+        for x_t, out_t in zip(x[steps], out[steps], strict=True):
+            h_t = out_t[...] = step(contiguous(x_t), h_t[: len(x_t)])
