@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnncli.arrays import Floats, Integers, check_numbers, in_dtype
 from rnncli.choices import choice
-from rnncli.lanes import in_lanes, parts_for
+from rnncli.lanes import in_lanes
 from rnncli.merges import merged
 from rnncli.network import Layer, Network, Part
 from rnncli.packing import Packing, Sequences, by_length
 from rnncli.precision import PRECISIONS, Precision
 from rnncli.unroll import UNROLLS, Strategy, fastest
-from rnncli.unroll.products import one_thread
+from rnncli.unroll.parts import parts_for
 
 
 class States(NamedTuple):
@@ -71,10 +71,7 @@ class Prepared(NamedTuple):
         list of slices or arrays of int
             Parts of the batch; two of them run at a time.
         """
-        cells = [part.cell for part in self.parts]
-        widest = max(len(cell.weights.b_h) for cell in cells)
-        parts = parts_for(len(lengths), widest)
-        return by_length(lengths, parts if parts == 1 or all(map(one_thread, cells)) else 1)
+        return by_length(lengths, parts_for(len(lengths), [part.cell for part in self.parts]))
 
 
 def run(

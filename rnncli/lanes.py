@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import ceil
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -16,16 +15,8 @@ Found = TypeVar("Found")
 
 # Threads; a third would find Python's lock taken.
 LANES = min(2, len(usable_processors()))
-# Values of the states of a lane at one step: more, and they leave the cache.
-VALUES = 81_920
-# Fewest multiplications at one step that are worth two lanes: of fewer, NumPy's
-# calls are so short that the lanes wait for Python's lock.
-WORK = 3_000_000
-# What a value costs beside its product, in multiplications.
-BESIDE = 32
-
 # Seconds that an end waits for lanes to leave.
-PATIENCE = 1.0
+SECONDS_TO_LEAVE = 1.0
 
 _here = threading.local()
 
@@ -35,14 +26,15 @@ class _Left(BaseException):
 
 
 def in_lanes(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
-    """Do parts of a work, two at a time; in a lane one after the other.
+    """Do the parts of some work, two at a time; in a lane one after the other.
 
     A failure, or Ctrl-C, is raised at once; lanes that still run leave at
     their next block (`stay_in_lane`).
     """
     if min(LANES, len(parts)) < 2 or hasattr(_here, "ended"):
         return list(map(work, parts))
-    numbers, ended = iter(range(len(parts))), threading.Event()
+    numbers = iter(range(len(parts)))  # of both lanes: each takes the next one
+    ended = threading.Event()
     done: SimpleQueue[tuple[int, Found] | BaseException] = SimpleQueue()
 
     def lane() -> None:
@@ -63,11 +55,11 @@ def in_lanes(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found
     finally:
         ended.set()
         for thread in filter(threading.Thread.is_alive, lanes):
-            thread.join(PATIENCE)
+            thread.join(SECONDS_TO_LEAVE)
 
 
 def stay_in_lane() -> None:
-    """Go on, unless nobody waits for this lane any more: then leave it. No lane is never left."""
+    """Leave the lane that this code runs in, if any, once nobody waits for it any more."""
     ended = getattr(_here, "ended", None)
     if ended and ended.is_set():
         raise _Left
@@ -82,18 +74,6 @@ def _collected(done: "SimpleQueue[tuple[int, Found] | BaseException]", count: in
             raise each
         found[each[0]] = each[1]
     return [found[number] for number in range(count)]
-
-
-def rows_for_lanes(H: int) -> int:
-    """Count the fewest states at a step that are worth two lanes."""
-    return ceil(WORK / (H * (H + BESIDE)))
-
-
-def parts_for(N: int, H: int) -> int:
-    """Count the parts that steps of N states are best cut into: one, or some a lane."""
-    if rows_for_lanes(H) > N:
-        return 1
-    return LANES * ceil(N * H / (LANES * VALUES))
 
 
 def shares(count: int, parts: int) -> list[slice]:

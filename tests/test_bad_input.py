@@ -401,7 +401,19 @@ USAGE = {
     ),
     "empty output": (
         ("--seq", "1", "-o", "", *NETWORK),
-        "-o: an empty file name (see 'rnn run --help')",
+        "Invalid value for '-o' / '--output': an empty file name (see 'rnn run --help')",
+    ),
+    "empty state": (
+        ("--seq", "1", "--state", "", *NETWORK),
+        "Invalid value for '--state': an empty file name (see 'rnn run --help')",
+    ),
+    "empty weights": (
+        ("--seq", "1", "--weights", ""),
+        "Invalid value for '--weights': an empty file name (see 'rnn run --help')",
+    ),
+    "empty file": (
+        ("", *NETWORK),
+        "Invalid value for '[FILE]...': an empty file name (see 'rnn run --help')",
     ),
     "option without its value": (
         ("--hidden", "2", "--seq"),

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import rnncli
 from rnncli.arrays import Floats
 from rnncli.compare import difference
-from rnncli.lanes import LANES, VALUES, in_lanes, parts_for, rows_for_lanes, shares
+from rnncli.lanes import LANES, in_lanes, shares
 from rnncli.unroll.blocks import blocks
+from rnncli.unroll.parts import VALUES, parts_for, rows_for_lanes
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
@@ -92,9 +93,20 @@ def test_one_lane_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [threading.get_ident()] * 3
 
 
-@given(N=st.integers(1, 10**6), H=st.integers(1, 4096))
+def cell_of(H: int) -> rnncli.Cell:
+    return rnncli.Cell(rnncli.Weights(np.ones((1, H)), np.ones((H, H)), np.ones(H)))
+
+
+def test_a_matrix_that_takes_all_threads_leaves_no_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.unroll.products.ALONE", False)
+    assert parts_for(10**6, [cell_of(90), cell_of(91)]) == 1
+    monkeypatch.setattr("rnncli.unroll.products.ALONE", True)
+    assert parts_for(10**6, [cell_of(90), cell_of(91)]) > 1
+
+
+@given(N=st.integers(1, 10**6), H=st.integers(1, 90))
 def test_parts_are_no_larger_than_a_lane_takes(N: int, H: int) -> None:
-    parts = parts_for(N, H)
+    parts = parts_for(N, [cell_of(1), cell_of(H)])
     if rows_for_lanes(H) > N:
         assert parts == 1
     else:
@@ -122,7 +134,7 @@ def test_a_batch_of_several_parts_is_its_sequences(
 ) -> None:
     network = rnncli.seeded(2, 16, 1, "torch", direction=direction)
     N, T, _ = batch.shape
-    assert parts_for(N, 16) > 1
+    assert parts_for(N, network.cells) > 1
     lengths = np.random.RandomState(1).randint(0, T + 1, N) if ragged else np.full(N, T)
     states = rnncli.run(network, batch, lengths=lengths)
     for few in np.array_split(np.arange(N), 100)[::9]:

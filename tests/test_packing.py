@@ -83,7 +83,8 @@ def test_parts_have_as_many_steps_each() -> None:
 def narrow() -> Iterator[None]:
     """Lanes, blocks and pieces of a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.lanes.VALUES", 4)
+        patch.setattr("rnncli.unroll.parts.VALUES", 4)
+        patch.setattr("rnncli.unroll.parts.WORK", 1)
         patch.setattr("rnncli.unroll.blocks.VALUES", 4)
         patch.setattr("rnncli.unroll.blocks.STEPS", 2)
         patch.setattr("rnncli.unroll.products.ONE_THREAD", 200)

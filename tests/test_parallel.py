@@ -14,11 +14,11 @@ import rnncli
 from rnncli.activations import Activation, activation
 from rnncli.arrays import Floats
 from rnncli.compare import difference, step_errors
-from rnncli.lanes import rows_for_lanes
 from rnncli.network import Cell, Weights
 from rnncli.precision import PRECISIONS, Precision
 from rnncli.steps import Steps
 from rnncli.unroll import Strategy, fastest, fused, parallel, projected
+from rnncli.unroll.parts import rows_for_lanes
 
 FLOAT32 = PRECISIONS["float32"]
 room: Any = import_module("rnncli.unroll.parallel")  # the package has the function by that name
@@ -74,7 +74,8 @@ def set_lanes(patch: pytest.MonkeyPatch, count: int) -> None:
     """Let any work be worth the lanes there are."""
     patch.setattr(room, "LANES", count)
     patch.setattr("rnncli.lanes.LANES", count)
-    patch.setattr("rnncli.lanes.WORK", 1)
+    patch.setattr("rnncli.unroll.parts.LANES", count)
+    patch.setattr("rnncli.unroll.parts.WORK", 1)
 
 
 @pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])

@@ -141,7 +141,6 @@ def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        ("", "--state: expected the name of a file, got none (see 'rnn run --help')"),
         ("/dev/null", "/dev/null: not a state file; a state is read from a file and replaces it"),
         (".", ".: not a state file; a state is read from a file and replaces it"),
     ],

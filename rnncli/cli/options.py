@@ -7,7 +7,7 @@ import click
 
 from rnncli.activations import ACTIVATIONS, Activation
 from rnncli.cli.help import Option
-from rnncli.cli.values import ActivationText, Columns, Delimiter, Positive, Sizes, Whole
+from rnncli.cli.values import ActivationText, Columns, Delimiter, FileName, Positive, Sizes, Whole
 from rnncli.initializers import INITIALIZERS, SEED_MAX
 from rnncli.merges import MERGES
 from rnncli.network import DIRECTIONS
@@ -87,7 +87,7 @@ def option(section: str, *names: str, **attributes: Any) -> Decorator:
 
 
 input_options = group(
-    click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path()),
+    click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName()),
     option(
         "Input",
         "--seq",
@@ -171,7 +171,7 @@ network_options = group(
     option(
         "Network",
         "--weights",
-        type=click.Path(),
+        type=FileName(),
         metavar="FILE",
         help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
         ".safetensors with the names of PyTorch or Keras.",
@@ -229,7 +229,7 @@ h0_option = option(
 state_option = option(
     "Network",
     "--state",
-    type=click.Path(),
+    type=FileName(),
     metavar="FILE",
     help="Start from the states in this file, where it exists, and leave the final states there. "
     "Sequences that it does not know start from --h0. With --follow, Ctrl-C leaves them too.",
@@ -262,7 +262,7 @@ output_option = option(
     "Output",
     "-o",
     "--output",
-    type=click.Path(),
+    type=FileName(),
     metavar="FILE",
     help="Write to a file, which is replaced once all is written. Its extension decides "
     "the format if no option does.",

@@ -95,8 +95,6 @@ def _check_goes_with(chosen: str, options: OutputOptions) -> None:
 
 
 def _format_of_file(path: str | None) -> str:
-    if path == "":
-        raise click.UsageError("-o: an empty file name")
     extension = os.path.splitext(path or "")[1].lower()
     if extension not in EXTENSIONS:
         known = ", ".join(name for name in EXTENSIONS if name)

@@ -107,8 +107,6 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     check_network(options)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     check_not_overwritten(output.output, [*reading.files, options.weights, state])
-    if state == "":
-        raise click.UsageError("--state: expected the name of a file, got none")
     before = load_state(state) if state else None
     if state:
         check_replaceable(state)

@@ -31,6 +31,16 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
         return number
 
 
+class FileName(click.Path):
+    """The name of a file, ``-`` among them; an unset shell variable is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the name."""
+        if not value:
+            self.fail("an empty file name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
     """Whole numbers from 1, separated by commas."""
 

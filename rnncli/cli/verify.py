@@ -27,7 +27,7 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.progress import working
 from rnncli.cli.resolve import destination
-from rnncli.cli.values import Positive
+from rnncli.cli.values import FileName, Positive
 from rnncli.compare.verdict import Tolerance
 from rnncli.forward import prepare
 from rnncli.peers import PEERS
@@ -64,7 +64,7 @@ comparison_options = group(
     option(
         "Comparison",
         "--expected",
-        type=click.Path(),
+        type=FileName(),
         metavar="FILE",
         help="States that another program computed: .csv, .npy, .json or .jsonl, as rnn run "
         "writes them, or just numbers in rows. Where they differ, the usual causes are tried.",

@@ -32,7 +32,7 @@ meets.
 **What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
 large beside the horizon and S v beside c. The rows are therefore as many as
-stay in the cache, or as are worth two lanes (`rnncli.lanes`), which take half
+stay in the cache, or as are worth two lanes (`rnncli.unroll.parts`), which take half
 of them each; and no more than leave a segment twice the horizon.
 
 The horizon is measured first, at a few places of x (`forgetting_horizon`). A
@@ -57,11 +57,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from rnncli.arrays import Floats, Integers, Truths, as_items
-from rnncli.lanes import LANES, in_lanes, parts_for, rows_for_lanes, shares
+from rnncli.lanes import LANES, in_lanes, shares
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.steps import Steps
 from rnncli.unroll.blocks import advancing, blocks
+from rnncli.unroll.parts import parts_for, rows_for_lanes
 from rnncli.unroll.products import one_thread
 from rnncli.unroll.projected import projected
 
@@ -106,8 +107,8 @@ class Segments(NamedTuple):
 
     def lanes(self, S: int) -> list[slice]:
         """Share S segments out among lanes."""
-        N, H = self.h.shape[2:]
-        return shares(S, min(LANES, parts_for(S * N, H)) if one_thread(self.cell) else 1)
+        N = self.h.shape[2]
+        return shares(S, min(LANES, parts_for(S * N, [self.cell])))
 
 
 def parallel(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps) -> None:
