@@ -11,23 +11,25 @@ alone; what came before the last *horizon* of steps no longer shows. So::
 1. *Guess.* T steps are cut into S segments of L. All run at once, as a batch
    of S rows: the first from the true state, the others from zero.
 2. *Correct.* All but the first run again, from the state e that the segment
-   before ended with, only until the new run has met the old one. From there
-   on the old rows stand.
+   before ended with, only until the new run has met the old one. From that
+   step on the old rows stand.
 3. A segment that ends unmet has changed its end, so its successor is
    corrected again. As long as every sweep halves the number of these, they go
    at once; otherwise those that are left are done step by step, in order.
 
 **Why the joins are right.** Every row but one a segment is one step, in one
-batched product, from the row before it. The row after a join was computed
-from the old state o of the step before, while the new state n is what is
-returned. Met means, in every unit i, ``|n_i - o_i| <= ULPS eps s``, where s is
-the size of the largest unit of n or of o, whichever is smaller. So the sum of
-unit j after the join is off by at most ``ULPS eps s sum_i |W_hh[i, j]|`` beyond
-rounding (times the activation's steepest slope in the state): as much as a few
-more roundings of the largest terms. Where the precision rounds
-operands, met means that both states round to the same operand: the step after
-the join is then exactly that of the returned state. What is not finite never
-meets.
+batched product, from the row before it. That one row, at the join, is the old
+state o_t, while the row before it is the new n_{t-1}. What a step makes of
+n_{t-1} is at hand: it is n_t. Met means, in every unit j::
+
+    |n_t - o_t|_j <= ULPS eps (slope a_j + |n_t|_j),
+    a = |x_t| @ |W_xh| + |n_{t-1}| @ |W_hh| + |b_h|
+
+with the activation's steepest slope (if over 1). The row o_t is thus off from
+its own step by as much more than n_t is, in each unit by its own measure: at
+most half of what `rnncli.compare.step_errors` allows to rounding, ``slope (I + H + 4)
+eps a_j + 4 eps max(1, |h_j|)``, as I and H are at least 1. The row after it is
+the step from o_t, as it was computed. What is not finite never meets.
 
 **What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
@@ -51,6 +53,7 @@ the cell itself is the only operator, so a step costs H^2, as ever, and an
 answer can be wrong only at a join, where it is checked.
 """
 
+from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple, TypeAlias
 
@@ -61,12 +64,14 @@ from rnncli.lanes import LANES, in_lanes, shares
 from rnncli.network import Cell
 from rnncli.precision import Precision
 from rnncli.steps import Steps
-from rnncli.unroll.blocks import advancing, blocks
+from rnncli.unroll.blocks import Advance, advancing, blocks
 from rnncli.unroll.parts import parts_for, rows_for_lanes
-from rnncli.unroll.products import one_thread
+from rnncli.unroll.products import one_thread, product
 from rnncli.unroll.projected import projected
 
 Chosen: TypeAlias = Integers | slice
+# met(x_t, before, new, old): of rows (R, ...), in which units (R, H) the two states have met.
+Met: TypeAlias = Callable[[Floats, Floats, Floats, Floats], Truths]
 
 # States of a step that stay in the cache with those of a block.
 VALUES = 8192
@@ -84,8 +89,8 @@ PATIENCE = 64
 SHORT = 4096
 # Fewest segments that are faster than steps one by one.
 FEWEST = 4
-# Distance of two states that have met, in units of eps.
-ULPS = 4
+# Distance of two states that have met, in units of the eps of their terms.
+ULPS = 2
 
 
 class Segments(NamedTuple):
@@ -115,7 +120,7 @@ def parallel(cell: Cell, x: Steps, h0: Floats, precision: Precision, out: Steps)
     """Segments of the sequence at once, as a batch; then again from their true states.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, each step within rounding
-    and the meeting tolerance of the row before it. Short sequences, or a
+    of the row before it, joins included. Short sequences, or a
     network that does not forget, run as `projected`.
     """
     if not in_segments(cell, x, h0, precision, out):
@@ -193,15 +198,18 @@ def meeting(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | No
     """
     half = x.shape[0] * x.shape[2]
     states = np.zeros((2 * half, len(cell.weights.b_h)), x.dtype)
+    advance, met = advancing(cell, BLOCK, 2 * half, precision), meetings(cell)
     before = 0.0
     for steps in blocks(x.shape[1], BLOCK):
         inputs = take(x, slice(None), steps)
-        states = ran(cell, np.concatenate([inputs, inputs], axis=1), states, precision)[-1]
+        h = ran(advance, np.concatenate([inputs, inputs], axis=1), states)
+        last = h[-2] if len(h) > 1 else states
+        states = h[-1]
         one, other = states[:half], states[half:]
         if steps.start == 0:
             before = float(np.abs(other).max())
             one[...] = 0
-        elif met(one, other, precision).all():
+        elif met(inputs[-1], last[:half], one, other).all():
             return int(steps.start)
         elif steps.start >= PATIENCE:
             distance = float(np.abs(one - other).max())
@@ -233,9 +241,7 @@ def guess_all(segments: Segments, h0: Floats) -> Integers:
         h_t = rows(states[part])
         advance = advancing(segments.cell, BLOCK, len(h_t), segments.precision)
         for steps in blocks(L, BLOCK):
-            inputs = segments.x[part, steps].swapaxes(0, 1)  # (steps, S, N, I)
-            h = np.empty((len(inputs), *h_t.shape), h_t.dtype)
-            advance(Steps(inputs), h_t, Steps(h))
+            h = ran(advance, segments.x[part, steps].swapaxes(0, 1), h_t)  # x: (steps, S, N, I)
             put(segments.h, part, steps, h)
             h_t = h[-1]
 
@@ -271,18 +277,22 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
     """
     N, H = segments.h.shape[2:]
     starts = segments.h[chosen - 1, -1]  # of all, before any is corrected
+    met = meetings(segments.cell)
 
     def correct(part: slice) -> Integers:
-        those, h_t = chosen[part], starts[part]
+        those, h_t = chosen[part], rows(starts[part])
+        advance = advancing(segments.cell, BLOCK, len(h_t), segments.precision)
         for steps in blocks(segments.x.shape[1], BLOCK):
             if not len(those):
                 break
             inputs = take(segments.x, those, steps)
-            h = ran(segments.cell, inputs, rows(h_t), segments.precision)
-            h_t, old = h[-1].reshape(-1, N, H), segments.h[those, steps.stop - 1]
+            h = ran(advance, inputs, h_t)
+            before = h[-2] if len(h) > 1 else h_t
+            new, old = h[-1].reshape(-1, N, H), segments.h[those, steps.stop - 1]
+            unmet = ~met(inputs[-1], before, h[-1], rows(old)).reshape(old.shape).all(axis=(1, 2))
+            new[~unmet] = old[~unmet]
             put(segments.h, those, steps, h)
-            unmet = ~met(h_t, old, segments.precision).all(axis=(1, 2))
-            those, h_t = those[unmet], h_t[unmet]
+            those, h_t = those[unmet], rows(new[unmet])
         return those
 
     return np.concatenate(in_lanes(correct, segments.lanes(len(chosen))))
@@ -290,40 +300,44 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
 
 def step_by_step(segments: Segments, unmet: Integers) -> None:
     """Run segments again one after the other, and their successors if their end changes."""
-    cell, precision, x, h = segments
-    wrong = np.isin(np.arange(len(x) + 1), unmet)
-    for s in range(len(x)):
+    wrong = np.isin(np.arange(len(segments.x) + 1), unmet)
+    for s in range(len(segments.x)):
         if wrong[s]:
-            old = h[s, -1].copy()
-            projected(cell, Steps(x[s]), h[s - 1, -1], precision, Steps(h[s]))
-            wrong[s + 1] |= not met(h[s, -1], old, precision).all()
+            wrong[s + 1] |= len(corrected(segments, np.array([s]))) > 0
 
 
-def ran(cell: Cell, x: Floats, h0: Floats, precision: Precision) -> Floats:
-    """Run a block of steps from `h0`, (N, H); gives the states, (T, N, H)."""
+def ran(advance: Advance, x: Floats, h0: Floats) -> Floats:
+    """Run a block of steps from `h0`, (R, H); gives the states, (T, R, H)."""
     h = np.empty((len(x), *h0.shape), h0.dtype)
-    advancing(cell, len(x), len(h0), precision)(Steps(x), h0, Steps(h))
+    advance(Steps(x), h0, Steps(h))
     return h
 
 
-def met(new: Floats, old: Floats, precision: Precision) -> Truths:
-    """Tell for each unit whether a step from either state is the same within rounding.
+def meetings(cell: Cell) -> Met:
+    """Make a function that tells in which units two runs have met at a step.
 
-    Both are of shape (..., H), a state a row.
+    Returns
+    -------
+    callable
+        ``met(x_t, before, new, old)``: the inputs of the step, (R, I), the
+        state before it and the one after it in one run, and the one after it
+        in the other, (R, H) each; gives (R, H). The step from `before` gives
+        either state, within rounding.
     """
-    if precision.rounds:
-        same: Truths = precision.operand(new) == precision.operand(old)
-        return same & np.isfinite(new)
-    # The smaller of the two sizes, so that infinite and finite do not meet.
-    size = np.minimum(largest_unit(new), largest_unit(old))
-    with np.errstate(invalid="ignore"):
-        near: Truths = np.abs(new - old) <= ULPS * np.finfo(new.dtype).eps * size
-    return near
+    W_xh, W_hh, b_h = (np.abs(array) for array in cell.weights)
+    slope, eps = max(1, cell.activation.slope), np.finfo(b_h.dtype).eps
 
+    def met(x_t: Floats, before: Floats, new: Floats, old: Floats) -> Truths:
+        from_input, from_state = np.empty_like(new), np.empty_like(new)
+        with np.errstate(invalid="ignore", over="ignore"):
+            product(np.abs(x_t), W_xh, from_input)
+            product(np.abs(before), W_hh, from_state)
+            size = slope * (from_input + from_state + b_h) + np.abs(new)
+            near = np.abs(new - old) <= ULPS * eps * size
+        same: Truths = near & np.isfinite(size)
+        return same
 
-def largest_unit(h: Floats) -> Floats:
-    """Size of the largest unit of each state, (..., 1)."""
-    return np.asarray(np.abs(h).max(axis=-1, keepdims=True))
+    return met
 
 
 def cut(a: Floats, S: int, L: int) -> Floats:
