@@ -6,8 +6,8 @@
 (4,)
 """
 
-from typing import TYPE_CHECKING, Any
-
+# As in typing, which takes milliseconds to load: see __getattr__.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rnncli.activations import activation
     from rnncli.forward import States, run
@@ -39,7 +39,7 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for.
 
     NumPy takes most of a short run's start. Loading it here would put it

@@ -1,35 +1,31 @@
 """The command ``rnn``, also as ``python -m rnncli``."""
 
-import os
-import signal
-import sys
-from typing import NoReturn
-
-from rnncli.processors import leave_processors_to_lanes
+# The part of signal that is written in C: to load the rest takes milliseconds,
+# in which Ctrl-C would end in a traceback.
+import _signal  # type: ignore[import-not-found]
 
 
 def main() -> None:
     """Run the command line."""
     # While modules load, Ctrl-C ends the process at once: as an exception it
     # could be lost within the import system.
-    interactive = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if interactive:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    import os
+    import sys
+    import warnings
+
+    from rnncli.processors import leave_processors_to_lanes
+
+    # Python's warnings are for who writes the program: `python -W` asks for them.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     leave_processors_to_lanes(os.environ)
-    from rnncli.cli import rnn
-
-    if interactive:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
+    try:
+        from rnncli.cli import rnn
+    except (ImportError, MemoryError) as error:
+        sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
     rnn()
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    """Leave, and let what is half written be cleaned up."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

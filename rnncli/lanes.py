@@ -29,7 +29,8 @@ def in_lanes(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found
     """Do the parts of some work, two at a time; in a lane one after the other.
 
     A failure, or Ctrl-C, is raised at once; lanes that still run leave at
-    their next block (`stay_in_lane`).
+    their next block (`stay_in_lane`). Where the system has no thread left, or
+    no room for its stack, the parts are done without.
     """
     if min(LANES, len(parts)) < 2 or hasattr(_here, "ended"):
         return list(map(work, parts))
@@ -49,8 +50,8 @@ def in_lanes(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found
     # Daemons, so that a lane in a long product holds up no end of the process.
     lanes = [threading.Thread(target=lane, daemon=True) for _ in range(LANES)]
     try:
-        for thread in lanes:
-            thread.start()
+        if not sum(map(_started, lanes)):
+            return list(map(work, parts))
         return _collected(done, len(parts))
     finally:
         ended.set()
@@ -63,6 +64,15 @@ def stay_in_lane() -> None:
     ended = getattr(_here, "ended", None)
     if ended and ended.is_set():
         raise _Left
+
+
+def _started(thread: threading.Thread) -> bool:
+    """Start a thread, if the system has one."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _collected(done: "SimpleQueue[tuple[int, Found] | BaseException]", count: int) -> list[Found]:

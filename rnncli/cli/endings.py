@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
@@ -29,6 +29,28 @@ class Failure(click.ClickException):
         if sys.stderr is not None:
             with suppress(OSError):
                 super().show(file)
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Let a signal end a command by an exception, so that what is half written is cleaned up.
+
+    Otherwise it ends the process at once. A signal that is ignored stays so.
+    """
+    handlers = {"SIGINT": signal.default_int_handler, "SIGTERM": _end, "SIGHUP": _end}
+    numbers = {getattr(signal, name, None): handler for name, handler in handlers.items()}
+    taken = [each for each in numbers if each and signal.getsignal(each) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, numbers[number])
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 class Stopping:
@@ -95,7 +117,8 @@ def endings(ctx: click.Context | None = None) -> Iterator[None]:
         Of the group, once its own options are parsed.
     """
     try:
-        yield
+        with _unwrapped():
+            yield
     except NoArgsIsHelpError:
         raise
     except (KeyboardInterrupt, click.Abort):
@@ -107,8 +130,19 @@ def endings(ctx: click.Context | None = None) -> Iterator[None]:
         _abandon_stdout()
         place = error.filename or "standard output"
         raise Failure(f"{place}: {error.strerror or error}", RUN_FAILED) from error
-    except (click.UsageError, ValueError, MemoryError) as error:
+    except (click.UsageError, ValueError, MemoryError, ImportError) as error:
         raise _failure(error, ctx) from error
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise what ends a command as it is; Python 3.11 wraps it where it ends a class statement."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None
+        raise
 
 
 def _failure(error: Exception, ctx: click.Context | None) -> Failure:
@@ -116,7 +150,8 @@ def _failure(error: Exception, ctx: click.Context | None) -> Failure:
         return Failure(_usage_message(error, ctx), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
-    return Failure(str(error), RUN_FAILED if isinstance(error, NotFiniteError) else BAD_INPUT)
+    failed = isinstance(error, NotFiniteError | ImportError)
+    return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
 
 
 def _usage_message(error: click.UsageError, group: click.Context | None) -> str:

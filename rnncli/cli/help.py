@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from rnncli.cli.endings import signals_raised
+
 SECTIONS = ("Input", "Network", "Computation", "Comparison", "Output", "Other")
 
 
@@ -21,6 +23,11 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: tuple[tuple[str, str], ...] = (), **attrs: Any):
         super().__init__(*args, **attrs)
         self.examples = examples
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with signals_raised():
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of each section that has any."""

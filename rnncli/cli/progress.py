@@ -11,7 +11,8 @@ from rnncli.stream import Block
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Shorter runs show nothing.
+# Shorter runs show nothing; longer ones ten pictures in that time. No thread
+# draws them: the system may have none left.
 SECONDS = 1.0
 
 
@@ -40,19 +41,22 @@ def working(on: str) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.live import Live
 
-    with Console(stderr=True).status(on):
+    with Live(on, console=Console(stderr=True), auto_refresh=False, transient=True):
         yield
 
 
 def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterator[Block]:
     begin, rows = time.monotonic(), 0
+    due = begin + SECONDS
     bar: Progress | None = None
     try:
         for block in blocks:
             rows += len(block.h)
-            elapsed = time.monotonic() - begin
-            if elapsed > SECONDS:
+            now = time.monotonic()
+            if now > due:
+                due = now + SECONDS / 10
                 bar = bar or _bar()
                 read = share()
                 bar.update(
@@ -60,9 +64,9 @@ def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterat
                     completed=read or 0,
                     total=None if read is None else 1,
                     rows=f"{rows:,}",
-                    rate=f"{rows / elapsed:,.0f}",
+                    rate=f"{rows / (now - begin):,.0f}",
+                    refresh=True,
                 )
-                bar.start()
             yield block
     finally:
         if bar:
@@ -85,7 +89,9 @@ def _bar() -> "Progress":
         TaskProgressColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        auto_refresh=False,
         transient=True,
     )
     bar.add_task("", rows="", rate="")
+    bar.start()
     return bar
