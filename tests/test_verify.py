@@ -446,3 +446,19 @@ def test_one_of_two_biases_is_left_out(run_rnn: Rnn, tmp_path: Path, kind: str) 
     np.save(tmp_path / "e.npy", loop(changed(NETWORK, b_h=kept), X))
     report = explained(run_rnn, str(tmp_path / "x.npy"), "--weights", weights, tmp_path=tmp_path)
     assert [found["name"] for found in report["explanations"]] == [f"{kind} bias only"]
+
+
+def test_numbers_near_the_largest_are_judged(run_rnn: Rnn, tmp_path: Path) -> None:
+    options = ("--seq", "1e308,1.7e308,-1.7e308", "--hidden", "3", "--precision", "float64")
+    assert run_rnn("verify", *options).exit_code == 0
+    path = tmp_path / "e.csv"
+    path.write_text("1e308 -1e308 3e38\n1e308 1 1\n1 1 1\n".replace(" ", ","))
+    result = run_rnn("verify", *options, "--expected", str(path))
+    assert "first wrong value is at step 1, unit 0." in result.stdout
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_tolerance_that_no_float32_holds(run_rnn: Rnn, precision: str) -> None:
+    zeros = ("--seq", "-1,-2", "--hidden", "3", "--activation", "thresholded_relu:9")
+    options = (*zeros, "--precision", precision, "--rtol", "1e39")
+    assert run_rnn("verify", *options).exit_code == 0

@@ -153,7 +153,8 @@ def judge(
         raise ValueError("nothing to compare: there are no steps")
     errors = None if tolerance is not None else step_shares(case, layers or [theirs])
     if tolerance is not None:
-        within = np.abs(_wide(ours) - theirs) <= tolerance.atol + tolerance.rtol * np.abs(theirs)
+        wide = _wide(theirs)  # a float32 may not hold the tolerance
+        within = np.abs(ours - wide) <= tolerance.atol + tolerance.rtol * np.abs(wide)
         wrong = ~(within & np.isfinite(theirs))
     elif errors is not None:
         wrong = errors > 1
