@@ -12,7 +12,7 @@ from rnncli.arrays import Floats
 from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
 from rnncli.readers.input import Keys, Layout
-from rnncli.readers.npy import map_npy
+from rnncli.readers.stored import StoredArray
 from rnncli.readers.text import Position, read_lines
 
 _UNIT = re.compile(r"h_(\d+)")
@@ -52,10 +52,11 @@ def read_expected(path: str) -> Floats:
 
 
 def _read_npy(path: str) -> Floats:
-    array = map_npy(path)
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected numbers, got an array of {array.dtype}")
-    return array.astype(np.float64)
+    stored = StoredArray(path)
+    if stored.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected numbers, got an array of {stored.dtype}")
+    with np.errstate(all="ignore"):
+        return stored.array().astype(np.float64)
 
 
 def _read_csv(path: str) -> Floats:
