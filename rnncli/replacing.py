@@ -1,6 +1,7 @@
 """Files that are replaced whole or not at all."""
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from typing import Literal, TextIO
 def replacing(path: str) -> Iterator[TextIO]:
     """Open a text file that takes the place of `path` when the block ends well.
 
-    It is written beside `path` and renamed, so that a failed or killed run
-    leaves the old file as it was. A link is followed; a device or a pipe is
-    written to as it is. An old file's permissions are kept.
+    It is written beside `path` and renamed once it is on the disk, so that
+    neither a failed or killed run nor a power loss leaves half a file. When
+    the block has ended, its name is on the disk too. A link is followed; a
+    device or a pipe is written to as it is. An old file's permissions are
+    kept.
 
     Raises
     ------
@@ -26,6 +29,22 @@ def replacing(path: str) -> Iterator[TextIO]:
             yield file
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+
+
+def sync(file: TextIO) -> None:
+    """Send on what is buffered, and wait until a file is on its disk.
+
+    A pipe, a terminal or another device has none.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there.
+    """
+    file.flush()
+    with suppress(io.UnsupportedOperation):  # a stream in memory
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            os.fsync(file.fileno())
 
 
 def check_replaceable(path: str) -> None:
@@ -67,13 +86,30 @@ def _whole(target: str) -> Iterator[TextIO]:
     try:
         with _open(beside, "x") as file:
             yield file
+            sync(file)
         if os.path.exists(target):
             os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(beside, target)
+        _sync_folder(os.path.dirname(target))
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Wait until the names in a directory are on its disk."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a directory can allow new files and yet not be read
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that knows no such
+            raise
+    finally:
+        os.close(number)
 
 
 def _open(path: str, mode: Literal["w", "x"]) -> TextIO:

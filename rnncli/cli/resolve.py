@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.replacing import replacing
+from rnncli.replacing import replacing, sync
 from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
 
@@ -133,6 +133,8 @@ def on_screen(path: str | None) -> bool:
 def destination(path: str | None) -> Iterator[TextIO]:
     """Open what the result is written to: a file, or standard output.
 
+    A file is on its disk when the block has ended.
+
     Raises
     ------
     OSError
@@ -149,4 +151,4 @@ def destination(path: str | None) -> Iterator[TextIO]:
     try:
         yield sys.stdout
     finally:
-        sys.stdout.flush()
+        sync(sys.stdout)
