@@ -3,21 +3,29 @@
 import errno
 import io
 import os
+import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal, TextIO
+
+# Where the descriptors of this process have names.
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
+# The system follows no more links than this.
+_LINKS = 40
 
 
 @contextmanager
 def replacing(path: str) -> Iterator[TextIO]:
     """Open a text file that takes the place of `path` when the block ends well.
 
-    It is written beside `path` and renamed once it is on the disk, so that
+    It is written beside `path`, under a name of its own (``.rnn-*.tmp``) and
+    readable by nobody else, and renamed once it is on the disk, so that
     neither a failed or killed run nor a power loss leaves half a file. When
-    the block has ended, its name is on the disk too. A link is followed; a
-    device or a pipe is written to as it is. An old file's permissions are
-    kept.
+    the block has ended, its name is on the disk too. An old file's
+    permissions are kept and, where that is allowed, its owner and group. A
+    link is followed; a device, a pipe or what is open already is written to
+    as it is.
 
     Raises
     ------
@@ -25,10 +33,47 @@ def replacing(path: str) -> Iterator[TextIO]:
         It cannot be written there.
     """
     try:
-        with _whole(os.path.realpath(path)) if _is_replaceable(path) else _open(path, "w") as file:
+        with _whole(os.path.realpath(path)) if _is_plain(path) else _through(path) as file:
             yield file
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        kept = f"; the result is in {error.filename}" if error.filename2 else ""
+        raise OSError(error.errno, f"{error.strerror}{kept}", path) from error
+
+
+def check_replaceable(path: str) -> None:
+    """See before a long run whether `replacing` could write there.
+
+    Raises
+    ------
+    ValueError
+        It could not, if all stays as it is.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    try:
+        if _is_plain(path) and not os.access(folder, os.W_OK | os.X_OK):
+            read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
+    except FileNotFoundError as error:
+        way_out = f"mkdir -p {shlex.quote(folder)}"
+        raise ValueError(f"{path}: {error.strerror}; {way_out}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+
+
+def descriptor(path: str) -> int | None:
+    """Return the number of the descriptor of this process that a path names: ``/dev/fd/3``.
+
+    Links such as ``/dev/stdout`` are followed. What is open already cannot be
+    opened again by its name: a file would be cut, or written from its start.
+    """
+    for _ in range(_LINKS):
+        folder, name = os.path.split(path)
+        if name.isdecimal() and os.path.realpath(folder) in map(os.path.realpath, _DESCRIPTORS):
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
 
 
 def sync(file: TextIO) -> None:
@@ -47,54 +92,82 @@ def sync(file: TextIO) -> None:
             os.fsync(file.fileno())
 
 
-def check_replaceable(path: str) -> None:
-    """See before a long run whether `replacing` could write there.
+def _is_plain(path: str) -> bool:
+    """Tell a plain file, or none yet, from what is written to as it is.
 
     Raises
     ------
     OSError
-        `replacing` could not, if all stays as it is.
+        It cannot be written to.
     """
-    folder = os.path.dirname(os.path.realpath(path))
-    try:
-        if _is_replaceable(path) and not os.access(folder, os.W_OK | os.X_OK):
-            os.scandir(folder).close()  # tells a folder that is not there, or is a file
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-
-
-def _is_replaceable(path: str) -> bool:
-    """Tell a plain file, or none yet, from a device, a pipe or a directory.
-
-    ``/dev/stdout`` and its like can lead to a plain file that others write to.
-    """
-    if path.startswith("/dev/"):
+    number = descriptor(path)
+    if number is not None:
+        os.fstat(number)
         return False
-    if not os.path.exists(path):
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if path.endswith(os.sep):
+            raise _error(errno.EISDIR) from None
         return True
-    if os.path.isfile(path) and not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    return os.path.isfile(path)
+    if stat.S_ISDIR(mode):
+        raise _error(errno.EISDIR)
+    if not os.access(path, os.W_OK):
+        raise _error(errno.EACCES)
+    return stat.S_ISREG(mode)
+
+
+@contextmanager
+def _through(path: str) -> Iterator[TextIO]:
+    number = descriptor(path)
+    with _open(path if number is None else os.dup(number), "w") as file:
+        try:
+            yield file
+        finally:
+            sync(file)
 
 
 @contextmanager
 def _whole(target: str) -> Iterator[TextIO]:
-    beside = f"{target}.{os.getpid()}.tmp"
-    with suppress(FileNotFoundError):  # left by a killed process of the same number
-        os.unlink(beside)
+    folder = os.path.dirname(target)
+    beside = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
     try:
-        with _open(beside, "x") as file:
+        with _open(beside, "x", opener=_private) as file:
             yield file
+            _take_access(file.fileno(), target)
             sync(file)
-        if os.path.exists(target):
-            os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(beside, target)
-        _sync_folder(os.path.dirname(target))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
+        _sync_folder(folder)
+    except BaseException as error:
+        # An error of this name itself: it could not be made, or all is in it but not renamed.
+        if getattr(error, "filename", None) != beside:
+            with suppress(OSError):
+                os.unlink(beside)
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _take_access(number: int, target: str) -> None:
+    """Give an open file the access that the one it replaces has; a new one the usual."""
+    # Some file systems know no owners or no permissions, and refuse.
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        mask = os.umask(0o077)  # it can be read only by setting it
+        os.umask(mask)
+        mode = 0o666 & ~mask
+    else:
+        for owner, group in ((old.st_uid, -1), (-1, old.st_gid)):
+            with suppress(OSError):
+                os.fchown(number, owner, group)
+        mode = old.st_mode & 0o777
+        if os.fstat(number).st_gid != old.st_gid:  # what one group may do is not another's
+            mode &= ~0o070
+    with suppress(OSError):
+        os.fchmod(number, mode)
 
 
 def _sync_folder(folder: str) -> None:
@@ -112,5 +185,11 @@ def _sync_folder(folder: str) -> None:
         os.close(number)
 
 
-def _open(path: str, mode: Literal["w", "x"]) -> TextIO:
-    return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="")
+def _open(
+    path: str | int, mode: Literal["w", "x"], opener: Callable[[str, int], int] | None = None
+) -> TextIO:
+    return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="", opener=opener)
+
+
+def _error(number: int, place: str = "") -> OSError:
+    return OSError(number, f"{os.strerror(number)}{place}")

@@ -157,16 +157,6 @@ def test_closed_standard_streams() -> None:
     assert done.err.startswith("Error: no input: give a FILE or --seq 1,2,3, or pipe")
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"), [("no/such/x.csv", "No such file or directory"), (".", "Is a directory")]
-)
-def test_an_output_that_cannot_be_written(tmp_path: Path, path: str, reason: str) -> None:
-    output = os.path.join(tmp_path, path)
-    done = rnn("run", "--seq", "1", "--hidden", "2", "-o", output, "--format", "csv")
-    assert (done.code, done.err) == (1, f"Error: {output}: {reason}\n")
-    assert os.listdir(tmp_path) == []
-
-
 def test_a_bad_row_leaves_the_old_file(tmp_path: Path) -> None:
     output = tmp_path / "old.csv"
     output.write_text("old\n")

@@ -1,10 +1,15 @@
 """What becomes of the files that are written: durable in the right order, private, never half."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -116,3 +121,275 @@ def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
 def test_pipes_and_devices_are_not_synced(output: str) -> None:
     done = told("run", "--seq", "1,2", *NETWORK, "csv", "-o", output)
     assert (done.code, done.synced) == (0, [])
+
+
+RUN = ("run", "--seq", "1,2", *NETWORK, "csv", "-o")
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_two_runs_of_one_process_number(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two containers that share a directory: each has its own number 7."""
+    output = tmp_path / "out.csv"
+    rename = os.replace
+
+    def replace_after_another_run(source: str, target: str) -> None:
+        monkeypatch.setattr(os, "replace", rename)
+        done = run_rnn("run", "--seq", "3", *NETWORK, "csv", "-o", str(output))
+        assert done.exit_code == 0
+        assert output.read_text().count("\n") == 2
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_after_another_run)
+    assert run_rnn(*RUN, str(output)).exit_code == 0
+    assert output.read_text().count("\n") == 3
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_file_of_the_user_is_left_alone(run_rnn: Rnn, tmp_path: Path) -> None:
+    mine = [tmp_path / f"out.csv{end}" for end in (".tmp", f".{os.getpid()}.tmp", ".bak", "~")]
+    for path in mine:
+        path.write_text("mine\n")
+    assert run_rnn(*RUN, str(tmp_path / "out.csv")).exit_code == 0
+    assert [path.read_text() for path in mine] == ["mine\n"] * 4
+    assert len(os.listdir(tmp_path)) == 5
+
+
+def test_a_result_that_cannot_be_renamed_is_kept(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.csv"
+    rename = os.replace
+
+    def replace_what_cannot_be(source: str, target: str) -> None:
+        output.mkdir()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_what_cannot_be)
+    done = run_rnn(*RUN, str(output))
+    (kept,) = tmp_path.glob(".rnn-*.tmp")
+    told = f"Error: {output}: Is a directory; the result is in {kept}\n"
+    assert (done.exit_code, done.stderr) == (1, told)
+    assert kept.read_text().count("\n") == 3
+
+
+def test_a_killed_run_leaves_a_private_file_of_another_kind(tmp_path: Path) -> None:
+    output = tmp_path / "old.csv"
+    output.write_text("old\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnncli", "run", "--hidden", "2", "-o", str(output)],
+        stdin=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    # Returns when nearly all is read, a pipe holds 64 KiB: the file is begun.
+    process.stdin.write(b"1\n" * 300_000)
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    (left,) = set(os.listdir(tmp_path)) - {"old.csv"}
+    assert left.startswith(".rnn-")
+    assert left.endswith(".tmp")
+    assert stat.S_IMODE((tmp_path / left).stat().st_mode) == 0o600
+    assert output.read_text() == "old\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "mask", "mode"),
+    [
+        (None, 0o022, 0o644),
+        (None, 0o077, 0o600),
+        (None, 0o000, 0o666),
+        (None, 0o027, 0o640),
+        (0o600, 0o022, 0o600),
+        (0o640, 0o077, 0o640),
+        (0o666, 0o022, 0o666),
+        (0o755, 0o022, 0o755),
+    ],
+)
+def test_permissions(run_rnn: Rnn, tmp_path: Path, old: int | None, mask: int, mode: int) -> None:
+    paths = [tmp_path / name for name in ("out.csv", "state.npz")]
+    with umask(mask):
+        for path in paths:
+            if old is not None:
+                path.touch()
+                path.chmod(old)
+        paths[1].unlink(missing_ok=True)
+        assert run_rnn(*RUN, str(paths[0]), "--state", str(paths[1])).exit_code == 0
+        if old is not None:
+            paths[1].chmod(old)
+        assert run_rnn(*RUN, str(paths[0]), "--state", str(paths[1])).exit_code == 0
+        assert os.umask(mask) == mask
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [mode, mode]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@needs_root
+def test_the_owner_stays(run_rnn: Rnn, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    output.touch()
+    os.chown(output, 12345, 23456)
+    output.chmod(0o640)
+    assert run_rnn(*RUN, str(output)).exit_code == 0
+    about = output.stat()
+    assert (about.st_uid, about.st_gid) == (12345, 23456)
+    assert stat.S_IMODE(about.st_mode) == 0o640
+
+
+@needs_root
+def test_another_group_is_not_let_in(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    output = tmp_path / "out.csv"
+    output.touch()
+    os.chown(output, 12345, 23456)
+    output.chmod(0o664)
+    for name in ("chown", "fchown", "lchown"):
+        monkeypatch.setattr(os, name, refused)
+    assert run_rnn(*RUN, str(output)).exit_code == 0
+    assert stat.S_IMODE(output.stat().st_mode) == 0o604
+
+
+@pytest.mark.parametrize("length", [240, 246, 250, 255])
+def test_names_as_long_as_there_are(run_rnn: Rnn, tmp_path: Path, length: int) -> None:
+    output, state = (tmp_path / (letter * (length - 4) + ".csv") for letter in "os")
+    for _ in range(2):
+        assert run_rnn(*RUN, str(output), "--state", str(state)).exit_code == 0
+    assert output.read_text().startswith("t,h_0,h_1\n3,")
+
+
+def test_a_name_that_is_too_long_is_told_before_the_run(run_rnn: Rnn, tmp_path: Path) -> None:
+    output = tmp_path / ("o" * 252 + ".csv")
+    done = run_rnn("run", "--seq", "x", *NETWORK, "csv", "-o", str(output))
+    assert (done.exit_code, done.stderr) == (2, f"Error: {output}: File name too long\n")
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no /dev/shm on this system")
+def test_a_file_in_memory_is_replaced_whole(run_rnn: Rnn) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        output = Path(folder) / "out.csv"
+        output.write_text("old\n")
+        done = run_rnn("run", "--hidden", "2", "-o", str(output), stdin="1\nx\n")
+        assert (done.exit_code, output.read_text()) == (2, "old\n")
+        assert run_rnn(*RUN, str(output)).exit_code == 0
+        assert output.read_text().count("\n") == 3
+        assert os.listdir(folder) == ["out.csv"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc on this system")
+@pytest.mark.parametrize("mode", ["ab", "wb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-",
+        "/dev/stdout",
+        "/dev/fd/1",
+        "/proc/self/fd/1",
+        "/proc/thread-self/fd/1",
+        "link",
+        "number",
+    ],
+)
+def test_an_open_file_is_written_on_from_where_it_is(tmp_path: Path, name: str, mode: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    log = tmp_path / "log.csv"
+    log.write_text("before\n" if mode == "ab" else "")
+    with open(log, mode) as file:
+        number = file.fileno()
+        if mode == "wb":
+            os.write(number, b"before\n")
+        output = {"number": f"/dev/fd/{number}", "link": str(tmp_path / "link")}.get(name, name)
+        to = None if name == "number" else file
+        command = [sys.executable, "-m", "rnncli", *RUN, output]
+        subprocess.run(command, check=True, stdout=to, pass_fds=[number])
+        os.write(number, b"after\n")
+    first, *rows, last = log.read_text().splitlines()
+    assert (first, [row[:2] for row in rows], last) == ("before", ["t,", "1,", "2,"], "after")
+
+
+def test_a_descriptor_that_is_not_open(run_rnn: Rnn) -> None:
+    done = run_rnn(*RUN, "/dev/fd/987654")
+    assert (done.exit_code, done.stderr) == (2, "Error: /dev/fd/987654: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("weights", "-o"),
+        # The bad cell is not reached.
+        ("run", "--seq", "x", "--format", "csv", "-o"),
+        ("run", "--seq", "x", "--format", "csv", "--state"),
+    ],
+)
+def test_a_missing_directory_is_told_before_the_run(
+    run_rnn: Rnn, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "no such" / "folder"
+    path = folder / "x.npz"
+    done = run_rnn(*command, str(path), "--hidden", "2")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {path}: No such file or directory; mkdir -p '{folder}'\n"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_link_leads_to_what_is_replaced(run_rnn: Rnn, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link.csv", tmp_path / "there" / "out.csv"
+    link.symlink_to(target)
+    for _ in range(2):
+        assert run_rnn(*RUN, str(link)).exit_code == 0
+        assert link.is_symlink()
+        assert target.read_text().count("\n") == 3
+    assert os.listdir(tmp_path / "there") == ["out.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("loop.csv", "Too many levels of symbolic links"),
+        ("folder", "Is a directory"),
+        ("new/", "Is a directory"),
+        ("file/x.csv", "Not a directory"),
+    ],
+)
+def test_what_cannot_be_a_file_is_told_before_the_run(
+    run_rnn: Rnn, tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine\n")
+    output = f"{tmp_path}/{name}"
+    done = run_rnn("run", "--seq", "x", *NETWORK, "csv", "-o", output)
+    assert (done.exit_code, done.stderr) == (2, f"Error: {output}: {reason}\n")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "loop.csv"]
+    assert (tmp_path / "loop.csv").is_symlink()
+
+
+def test_signals_leave_nothing(tmp_path: Path) -> None:
+    """Whenever they come; .ci/run asks for more."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    random = Random(0)
+    for _ in range(int(os.environ.get("RNN_KILLS", "12"))):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rnncli", *RUN, str(tmp_path / "out.csv")],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(timeout=random.uniform(0.1, 0.4))
+        except subprocess.TimeoutExpired:
+            process.send_signal(random.choice(numbers))
+        process.wait()
+        assert os.listdir(tmp_path) in ([], ["out.csv"])

@@ -11,11 +11,10 @@ import numpy as np
 
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.replacing import replacing, sync
+from rnncli.replacing import check_replaceable, descriptor, replacing, sync
 from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
 
-_STDOUT = (None, "-", "/dev/stdout")
 # Formats that show one sequence over time.
 PICTURES = ("heatmap", "svg")
 
@@ -119,6 +118,18 @@ def check_not_overwritten(output: str | None, read: Iterable[str | None]) -> Non
             raise click.UsageError(f"-o {output}: would write over {path}, which is read")
 
 
+def check_destination(path: str | None) -> None:
+    """See before a long run whether its result can be written.
+
+    Raises
+    ------
+    ValueError
+        It cannot.
+    """
+    if path is not None and not _is_stdout(path):
+        check_replaceable(path)
+
+
 def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
     """How the writer is to write."""
     return Style(options.digits, not options.no_header, options.last, options.all_steps, follow)
@@ -126,7 +137,11 @@ def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
 
 def on_screen(path: str | None) -> bool:
     """Tell whether results are shown on a terminal as they come."""
-    return path in _STDOUT and sys.stdout is not None and sys.stdout.isatty()
+    return _is_stdout(path) and sys.stdout is not None and sys.stdout.isatty()
+
+
+def _is_stdout(path: str | None) -> bool:
+    return path is None or path == "-" or descriptor(path) == 1
 
 
 @contextmanager
@@ -140,7 +155,7 @@ def destination(path: str | None) -> Iterator[TextIO]:
     OSError
         It cannot be written.
     """
-    if path is not None and path not in _STDOUT:
+    if path is not None and not _is_stdout(path):
         with replacing(path) as file:
             yield file
         return

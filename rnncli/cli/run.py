@@ -28,6 +28,7 @@ from rnncli.cli.options import (
 from rnncli.cli.progress import with_progress
 from rnncli.cli.resolve import (
     PICTURES,
+    check_destination,
     check_not_overwritten,
     choose_format,
     destination,
@@ -107,6 +108,7 @@ def run(precision: str, unroll: str, h0: str | None, state: str | None, **given:
     check_network(options)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
     check_not_overwritten(output.output, [*reading.files, options.weights, state])
+    check_destination(output.output)
     before = load_state(state) if state else None
     if state:
         check_replaceable(state)

@@ -17,7 +17,7 @@ from rnncli.cli.options import (
     output_option,
     picked,
 )
-from rnncli.cli.resolve import destination
+from rnncli.cli.resolve import check_destination, destination
 from rnncli.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -53,6 +53,7 @@ def weights(
     extension = _extension(output, json=json, naming=naming)
     options = picked(NetworkOptions, given)
     check_network(options)
+    check_destination(output)
     network, origin, _ = build_network(options, inputs)
     if inputs is not None:
         check_input_size(network, inputs)
