@@ -80,8 +80,7 @@ def load_state(path: str) -> State | None:
     """
     if not os.path.exists(path):
         return None
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: not a state file; a state is read from a file and replaces it")
+    check_is_file(path)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             about, t, h = (arrays[name] for name in ("about", "t", "h"))
@@ -96,6 +95,18 @@ def load_state(path: str) -> State | None:
     if fault:
         raise ValueError(f"{path}: not a state file, or a damaged one: {fault}")
     return state
+
+
+def check_is_file(path: str) -> None:
+    """Refuse a device, a pipe or a directory.
+
+    Raises
+    ------
+    ValueError
+        It is one.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{path}: not a state file; a state is read from a file and replaces it")
 
 
 def check_state(path: str, state: State, network: str, key_columns: Sequence[str]) -> None:

@@ -321,8 +321,12 @@ def test_a_closed_pipe_leaves_the_state_alone(tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    process.communicate()
+    _, message = process.communicate()
     assert process.returncode == 0
+    assert message.decode() == (
+        f"Note: {tmp_path / 's'}: no state was left: the reader of standard output closed it "
+        "before the end\n"
+    )
     assert os.listdir(tmp_path) == ["long.csv"]
 
 

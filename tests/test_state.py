@@ -139,6 +139,117 @@ def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:
         (".", ".: not a state file; a state is read from a file and replaces it"),
     ],
 )
-def test_what_is_no_file_is_no_state(run_rnn: Rnn, state: str, told: str) -> None:
-    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", "--state", state)
+@pytest.mark.parametrize("option", ["--state", "--state-in", "--state-out"])
+def test_what_is_no_file_is_no_state(run_rnn: Rnn, option: str, state: str, told: str) -> None:
+    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", option, state)
     assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+
+
+@pytest.fixture
+def night(run_rnn: Rnn, tmp_path: Path) -> tuple[Path, bytes]:
+    """A state file, and what is in it."""
+    run_rnn("run", *NETWORK, "csv", "--state", str(tmp_path / "s"), stdin="v\n1\n")
+    return tmp_path / "s", (tmp_path / "s").read_bytes()
+
+
+def test_a_night_can_be_run_again(run_rnn: Rnn, tmp_path: Path, night: tuple[Path, bytes]) -> None:
+    state, content = night
+    halves = ("--state-in", str(state), "--state-out", str(tmp_path / "next"))
+    first, again = (run_rnn("run", *NETWORK, "csv", *halves, stdin="v\n2\n3\n") for _ in range(2))
+    assert (first.exit_code, first.stdout) == (0, again.stdout)
+    assert state.read_bytes() == content
+    both = run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n2\n3\n")
+    assert both.stdout == first.stdout
+    assert state.read_bytes() == (tmp_path / "next").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["next", "s"]
+
+
+def test_a_state_that_is_only_left_starts_anew(run_rnn: Rnn, night: tuple[Path, bytes]) -> None:
+    state, content = night
+    assert run_rnn("run", *NETWORK, "csv", "--state-out", str(state), stdin="v\n1\n").exit_code == 0
+    assert state.read_bytes() == content
+
+
+def test_both_halves_may_be_one_file(run_rnn: Rnn, night: tuple[Path, bytes]) -> None:
+    state, content = night
+    halves = ("--state-in", str(state), "--state-out", str(state))
+    result = run_rnn("run", *NETWORK, "csv", *halves, stdin="v\n2\n")
+    assert [line[:2] for line in result.stdout.splitlines()] == ["t,", "2,"]
+    assert state.read_bytes() != content
+    assert os.listdir(state.parent) == ["s"]
+
+
+def test_a_state_to_start_from_that_is_not_there(run_rnn: Rnn, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    result = run_rnn("run", *NETWORK, "csv", "--state-in", str(state), stdin="v\n1\n")
+    message = f"Error: {state}: cannot be read: No such file or directory\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+@pytest.mark.parametrize("half", ["--state-in", "--state-out"])
+def test_a_state_and_half_of_it(run_rnn: Rnn, night: tuple[Path, bytes], half: str) -> None:
+    state, content = night
+    both = ("--state", str(state), half, str(state))
+    result = run_rnn("run", *NETWORK, "csv", *both, stdin="v\n1\n")
+    assert result.exit_code == 2
+    assert f"--state {state} and {half} {state}: give one" in result.stderr
+    assert state.read_bytes() == content
+
+
+@pytest.mark.parametrize("option", ["--state", "--state-in", "--state-out"])
+def test_a_network_that_begins_at_the_last_step(
+    run_rnn: Rnn, night: tuple[Path, bytes], option: str
+) -> None:
+    backward = ("--seq", "1,2", "--direction", "backward", option, str(night[0]))
+    result = run_rnn("run", *NETWORK, "csv", *backward)
+    assert result.exit_code == 2
+    assert f"{option}: the network has a layer that begins at the last step" in result.stderr
+
+
+ONE_FILE = {
+    # What else is a name of the file: nothing, if it is not there yet.
+    "the same name": "",
+    "another path": "",
+    "a link to nothing": "symlink",
+    "a link": "symlink",
+    "a hard link": "link",
+}
+
+
+@pytest.mark.parametrize("option", ["--state", "--state-out"])
+@pytest.mark.parametrize("case", ONE_FILE)
+def test_an_output_and_a_state_in_one_file(
+    run_rnn: Rnn, tmp_path: Path, night: tuple[Path, bytes], option: str, case: str
+) -> None:
+    state, content = night
+    output = {"the same name": state, "another path": tmp_path / ".." / tmp_path.name / "s"}.get(
+        case, tmp_path / "other"
+    )
+    if case in ("the same name", "another path", "a link to nothing"):
+        state.unlink()
+    if how := ONE_FILE[case]:
+        getattr(os, how)(state, output)
+    files = ("-o", str(output), option, str(state))
+    result = run_rnn("run", *NETWORK, "csv", *files, stdin="v\n1\n")
+    assert result.exit_code == 2
+    assert f"-o {output} and {option} {state}: one file; give two" in result.stderr
+    assert not state.exists() or state.read_bytes() == content
+
+
+@pytest.mark.parametrize("written", ["-o", "--state", "--state-out"])
+def test_nothing_is_written_over_what_is_read(
+    run_rnn: Rnn, tmp_path: Path, night: tuple[Path, bytes], written: str
+) -> None:
+    values, weights, link = (tmp_path / name for name in ("v.csv", "w.npz", "link"))
+    values.write_text("1\n")
+    run_rnn("weights", "--hidden", "2", "-o", str(weights))
+    before = ("--state-in", str(night[0])) if written == "-o" else ()
+    run = ("run", str(values), "--weights", str(weights), "--format", "csv", *before)
+    for read in (values, weights, *before[1:]):
+        content = Path(read).read_bytes()
+        os.link(read, link)
+        result = run_rnn(*run, written, str(link))
+        assert result.exit_code == 2
+        assert f"{written} {link}: would write over {read}, which is read" in result.stderr
+        assert Path(read).read_bytes() == content
+        link.unlink()

@@ -51,6 +51,24 @@ class NetworkOptions(NamedTuple):
 NOTHING_GIVEN = NetworkOptions(*[None] * len(NetworkOptions._fields))
 
 
+class StateOptions(NamedTuple):
+    """Where the states to start from are, and where the final ones go."""
+
+    state: str | None
+    state_in: str | None
+    state_out: str | None
+
+    @property
+    def read(self) -> str | None:
+        """The file that is read, if any."""
+        return self.state or self.state_in
+
+    @property
+    def written(self) -> str | None:
+        """The file that is written, if any."""
+        return self.state or self.state_out
+
+
 class OutputOptions(NamedTuple):
     """Where the result goes, and in which form."""
 
@@ -226,13 +244,30 @@ h0_option = option(
     "bottom layer first, forward before backward. Zeros by default.",
 )
 
-state_option = option(
-    "Network",
-    "--state",
-    type=FileName(),
-    metavar="FILE",
-    help="Start from the states in this file, where it exists, and leave the final states there. "
-    "Sequences that it does not know start from --h0. With --follow, Ctrl-C leaves them too.",
+state_options = group(
+    option(
+        "Network",
+        "--state",
+        type=FileName(),
+        metavar="FILE",
+        help="Start from the states in this file, where it exists, and leave the final states "
+        "there. Sequences that it does not know start from --h0. A second run waits until the "
+        "first has left it. With --follow, a run that is stopped leaves them too.",
+    ),
+    option(
+        "Network",
+        "--state-in",
+        type=FileName(),
+        metavar="FILE",
+        help="Start from the states in this file, and leave it as it is.",
+    ),
+    option(
+        "Network",
+        "--state-out",
+        type=FileName(),
+        metavar="FILE",
+        help="Leave the final states in this file, whatever is in it.",
+    ),
 )
 
 computation_options = group(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -103,19 +103,38 @@ def _format_of_file(path: str | None) -> str:
     return EXTENSIONS[extension]
 
 
-def check_not_overwritten(output: str | None, read: Iterable[str | None]) -> None:
-    """Refuse to write over a file that is read.
+def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
+    """Refuse to write over a file that is read, or twice to one file.
+
+    Parameters
+    ----------
+    written : mapping
+        Of each option, the file that it has written.
+    read : iterable of str
+        Files that are read.
 
     Raises
     ------
     click.UsageError
-        The output is one of them, by whatever name.
+        Two of them are one file, by whatever names.
     """
-    if output is None or not os.path.isfile(output):
-        return
-    for path in read:
-        if path and os.path.exists(path) and os.path.samefile(output, path):
-            raise click.UsageError(f"-o {output}: would write over {path}, which is read")
+    files = [(f"{option} {path}", path) for option, path in written.items() if path]
+    for place, (name, path) in enumerate(files):
+        for other, other_path in files[place + 1 :]:
+            if _is_same_file(path, other_path):
+                raise click.UsageError(f"{name} and {other}: one file; give two")
+        for source in filter(None, read):
+            if _is_same_file(path, source):
+                raise click.UsageError(f"{name}: would write over {source}, which is read")
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Tell whether two names are of one plain file, there or not; ``-`` names none."""
+    if STDIN in (one, other):
+        return False
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.isfile(one) and os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_destination(path: str | None) -> None:

@@ -16,6 +16,7 @@ from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,
     OutputOptions,
+    StateOptions,
     computation_options,
     follow_option,
     h0_option,
@@ -23,23 +24,23 @@ from rnncli.cli.options import (
     network_options,
     picked,
     result_options,
-    state_option,
+    state_options,
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.resolve import (
     PICTURES,
     check_destination,
-    check_not_overwritten,
+    check_files_apart,
     choose_format,
     destination,
     on_screen,
     style_of,
 )
+from rnncli.cli.states import check_state_options, state_files
 from rnncli.forward import Prepared, prepare
 from rnncli.network import Network
 from rnncli.readers import Keys
-from rnncli.replacing import check_replaceable
-from rnncli.state import State, check_state, identity, load_state, save_state
+from rnncli.state import identity
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.trajectory import widths_of
@@ -94,46 +95,43 @@ EXAMPLES = (
 @follow_option
 @network_options
 @h0_option
-@state_option
+@state_options
 @computation_options
 @result_options
-def run(precision: str, unroll: str, h0: str | None, state: str | None, **given: Any) -> None:
+def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
     input), what is piped in, or --seq. A row is a step, a column a feature.
     """
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
-    options = picked(NetworkOptions, given)
+    options, states = picked(NetworkOptions, given), picked(StateOptions, given)
     check_network(options)
+    check_state_options(states)
     form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
-    check_not_overwritten(output.output, [*reading.files, options.weights, state])
+    check_files_apart(
+        {"-o": output.output, "--state": states.state, "--state-out": states.state_out},
+        [*reading.files, options.weights],
+    )
+    check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output)
-    before = load_state(state) if state else None
-    if state:
-        check_replaceable(state)
-    opened = open_both(reading, options, precision, h0, Keys(before.keys if before else ()))
-    source, network = opened.source, opened.network
-    _check_goes_backward(network, follow=reading.follow, state=state)
-    _check_picture(form, source.key_columns)
-    carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
-    whose = identity(network, precision) if state else ""
-    if state and before:
-        check_state(state, before, whose, source.key_columns)
-        carried.resume(before.t, before.h)
-    prepared = prepare(network, precision, unroll)
-    opened = opened._replace(model=opened.model | {"unroll": unroll})
-    with Stopping() if reading.follow and state else nullcontext() as stopping:
-        if stopping:
-            blocks = stopping.until(source.blocks)
-            opened = opened._replace(source=source._replace(blocks=blocks))
-        trajectory = _trajectory(opened, prepared, carried, output)
-        with destination(output.output) as out:
-            WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
-        if state:
-            # A signal can come between a new key and its first step.
-            keys = list(source.keys)[: len(carried.t)] if source.key_columns else [()]
-            save_state(state, State(whose, source.key_columns, keys, carried.t, carried.h))
+    with state_files(states) as files:
+        opened = open_both(reading, options, precision, h0, Keys(files.keys()))
+        source, network = opened.source, opened.network
+        _check_goes_backward(network, reading, states)
+        _check_picture(form, source.key_columns)
+        carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
+        whose = identity(network, precision) if any(states) else ""
+        files.resume(carried, whose, source.key_columns)
+        prepared = prepare(network, precision, unroll)
+        opened = opened._replace(model=opened.model | {"unroll": unroll})
+        with Stopping() if reading.follow and states.written else nullcontext() as stopping:
+            if stopping:
+                blocks = stopping.until(source.blocks)
+                opened = opened._replace(source=source._replace(blocks=blocks))
+            trajectory = _trajectory(opened, prepared, carried, output)
+            with files.leaving(source, carried, whose), destination(output.output) as out:
+                WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
 
 
 def _trajectory(
@@ -159,14 +157,14 @@ def _trajectory(
     return trajectory._replace(blocks=[trajectory.final()], shape=())
 
 
-def _check_goes_backward(network: Network, *, follow: bool, state: str | None) -> None:
+def _check_goes_backward(network: Network, reading: InputOptions, states: StateOptions) -> None:
     """Refuse what a network that begins at the last step cannot do."""
     if network.needs_whole_sequences:
-        for name, given in (("--follow", follow), ("--state", state)):
+        for name, given in {"follow": reading.follow, **states._asdict()}.items():
             if given:
                 raise click.UsageError(
-                    f"{name}: the network has a layer that begins at the last step; "
-                    "it needs whole sequences"
+                    f"--{name.replace('_', '-')}: the network has a layer that begins at the last "
+                    "step; it needs whole sequences"
                 )
 
 

@@ -1,0 +1,119 @@
+"""The state files of a run: what it starts from, and what it leaves."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import click
+
+from rnncli.cli.network import note
+from rnncli.cli.options import StateOptions
+from rnncli.locking import locked
+from rnncli.readers import Input
+from rnncli.replacing import check_replaceable
+from rnncli.state import State, check_is_file, check_state, load_state, save_state
+from rnncli.stream import Carried
+
+
+class StateFiles:
+    """The state files of a run, while it has them.
+
+    Parameters
+    ----------
+    read, written : str or None
+        Their names, where they are given.
+    before : State or None
+        What was in the one that is read.
+    check_unchanged : callable
+        Raises an OSError if another program has changed the one that is written.
+    """
+
+    def __init__(
+        self,
+        read: str | None,
+        written: str | None,
+        before: State | None,
+        check_unchanged: Callable[[], None],
+    ) -> None:
+        self._read, self._written, self._before = read, written, before
+        self._check_unchanged = check_unchanged
+
+    def keys(self) -> Sequence[tuple[str, ...]]:
+        """Give the keys of the sequences that an earlier run has left."""
+        return self._before.keys if self._before else ()
+
+    def resume(self, carried: Carried, network: str, key_columns: Sequence[str]) -> None:
+        """Let sequences go on from where an earlier run has left them.
+
+        Raises
+        ------
+        ValueError
+            That was a run of another network, precision or key.
+        """
+        if self._read and self._before:
+            check_state(self._read, self._before, network, key_columns)
+            carried.resume(self._before.t, self._before.h)
+
+    @contextmanager
+    def leaving(self, source: Input, carried: Carried, network: str) -> Iterator[None]:
+        """Leave the states, once the block has written the output.
+
+        Raises
+        ------
+        OSError
+            They cannot be written, or another program has changed the file.
+        """
+        try:
+            yield
+        except BrokenPipeError:
+            if self._written:
+                note(
+                    f"{self._written}: no state was left: the reader of standard output closed it "
+                    "before the end"
+                )
+            raise
+        if self._written:
+            self._check_unchanged()
+            # A signal can come between a new key and its first step.
+            keys = list(source.keys)[: len(carried.t)] if source.key_columns else [()]
+            state = State(network, source.key_columns, keys, carried.t, carried.h)
+            save_state(self._written, state)
+
+
+def check_state_options(options: StateOptions) -> None:
+    """Refuse options that contradict each other.
+
+    Raises
+    ------
+    click.UsageError
+        ``--state`` and one of its halves.
+    """
+    for name, given in (("--state-in", options.state_in), ("--state-out", options.state_out)):
+        if options.state and given:
+            raise click.UsageError(f"--state {options.state} and {name} {given}: give one")
+
+
+@contextmanager
+def state_files(options: StateOptions) -> Iterator[StateFiles]:
+    """Read what a run starts from; keep other runs from a file that is read and then written.
+
+    Raises
+    ------
+    ValueError
+        What is read is not there, or no state file.
+    OSError
+        What is to be written cannot be, or not be locked.
+    """
+    read, written = options.read, options.written
+    check_unchanged: Callable[[], None] = lambda: None  # noqa: E731
+    if written:
+        check_is_file(written)
+        check_replaceable(written)
+    with ExitStack() as stack:
+        if read and written and os.path.realpath(read) == os.path.realpath(written):
+            waiting = f"{written}: another run has it; waiting until that has ended"
+            check_unchanged = stack.enter_context(locked(written, lambda: note(waiting)))
+        before = load_state(read) if read else None
+        if options.state_in and before is None:
+            raise ValueError(f"{options.state_in}: cannot be read: No such file or directory")
+        yield StateFiles(read, written, before, check_unchanged)
