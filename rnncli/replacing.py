@@ -33,7 +33,7 @@ def replacing(path: str) -> Iterator[TextIO]:
         It cannot be written there.
     """
     try:
-        with _whole(os.path.realpath(path)) if _is_plain(path) else _through(path) as file:
+        with _whole(os.path.realpath(path)) if is_plain(path) else _through(path) as file:
             yield file
     except OSError as error:
         kept = f"; the result is in {error.filename}" if error.filename2 else ""
@@ -50,7 +50,7 @@ def check_replaceable(path: str) -> None:
     """
     folder = os.path.dirname(os.path.realpath(path))
     try:
-        if _is_plain(path) and not os.access(folder, os.W_OK | os.X_OK):
+        if is_plain(path) and not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
     except FileNotFoundError as error:
@@ -92,7 +92,7 @@ def sync(file: TextIO) -> None:
             os.fsync(file.fileno())
 
 
-def _is_plain(path: str) -> bool:
+def is_plain(path: str) -> bool:
     """Tell a plain file, or none yet, from what is written to as it is.
 
     Raises

@@ -58,10 +58,15 @@ class Stopping:
 
     While rows are computed and written a signal waits; while the next ones
     are awaited it ends the input. A second one ends the command.
+
+    Attributes
+    ----------
+    came : int or None
+        The number of the signal that has come.
     """
 
     def __init__(self) -> None:
-        self._came: int | None = None
+        self.came: int | None = None
         self._awaiting = False
         self._before: dict[int, Callable[..., object]] = {}
 
@@ -79,32 +84,32 @@ class Stopping:
         """Give them back; then let the one that came end the command, if nothing else has."""
         for number, before in self._before.items():
             signal.signal(number, before)
-        if self._came and failure is None:
-            self._before[self._came](self._came, None)
+        if self.came and failure is None:
+            self._before[self.came](self.came, None)
 
     def until(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
         """Give blocks until there are no more, or a signal comes."""
-        with suppress(_Stopped):
+        with suppress(Stopped):
             while rows := self._next(blocks):
                 yield rows
 
     def _next(self, blocks: Iterator[Rows]) -> Rows | None:
         self._awaiting = True
         try:
-            return None if self._came else next(blocks, None)
+            return None if self.came else next(blocks, None)
         finally:
             self._awaiting = False
 
     def _take(self, number: int, frame: object) -> None:
-        if self._came:
+        if self.came:
             self._before[number](number, frame)
-        self._came = number
+        self.came = number
         if self._awaiting:
-            raise _Stopped
+            raise Stopped
 
 
-class _Stopped(BaseException):
-    """A signal has come while rows were awaited."""
+class Stopped(BaseException):
+    """A signal has come while rows, or room for them, were awaited."""
 
 
 @contextmanager

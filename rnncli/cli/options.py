@@ -252,7 +252,7 @@ state_options = group(
         metavar="FILE",
         help="Start from the states in this file, where it exists, and leave the final states "
         "there. Sequences that it does not know start from --h0. A second run waits until the "
-        "first has left it. With --follow, a run that is stopped leaves them too.",
+        "first has left it. With --follow, those after the rows delivered, whatever ends the run.",
     ),
     option(
         "Network",

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.replacing import check_replaceable, descriptor, replacing, sync
+from rnncli.replacing import check_replaceable, descriptor, is_plain, replacing, sync
 from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
 
@@ -161,6 +161,11 @@ def on_screen(path: str | None) -> bool:
 
 def _is_stdout(path: str | None) -> bool:
     return path is None or path == "-" or descriptor(path) == 1
+
+
+def is_streamed(path: str | None) -> bool:
+    """Tell whether what is written is out at once: on standard output, a pipe or a device."""
+    return path is None or _is_stdout(path) or not is_plain(path)
 
 
 @contextmanager

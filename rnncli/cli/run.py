@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rnncli.cli.delivery import Delivery
 from rnncli.cli.endings import Stopping
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network
@@ -33,6 +34,7 @@ from rnncli.cli.resolve import (
     check_files_apart,
     choose_format,
     destination,
+    is_streamed,
     on_screen,
     style_of,
 )
@@ -126,12 +128,16 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         prepared = prepare(network, precision, unroll)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         with Stopping() if reading.follow and states.written else nullcontext() as stopping:
-            if stopping:
-                blocks = stopping.until(source.blocks)
-                opened = opened._replace(source=source._replace(blocks=blocks))
+            delivery = Delivery(carried, stopping, at_once=is_streamed(output.output))
+            blocks = delivery.rows(source.blocks)
+            opened = opened._replace(source=source._replace(blocks=blocks))
             trajectory = _trajectory(opened, prepared, carried, output)
-            with files.leaving(source, carried, whose), destination(output.output) as out:
-                WRITERS[form](out, trajectory, style_of(output, follow=reading.follow))
+            with (
+                files.leaving(source, delivery, whose),
+                destination(output.output) as out,
+                delivery.patiently(out) as file,
+            ):
+                WRITERS[form](file, trajectory, style_of(output, follow=reading.follow))
 
 
 def _trajectory(

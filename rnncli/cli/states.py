@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
+from rnncli.cli.delivery import Delivery
+from rnncli.cli.endings import Stopped
 from rnncli.cli.network import note
 from rnncli.cli.options import StateOptions
 from rnncli.locking import locked
@@ -55,8 +57,8 @@ class StateFiles:
             carried.resume(self._before.t, self._before.h)
 
     @contextmanager
-    def leaving(self, source: Input, carried: Carried, network: str) -> Iterator[None]:
-        """Leave the states, once the block has written the output.
+    def leaving(self, source: Input, delivery: Delivery, network: str) -> Iterator[None]:
+        """Leave the states of the rows that the block delivers, also if an error ends it.
 
         Raises
         ------
@@ -65,19 +67,26 @@ class StateFiles:
         """
         try:
             yield
-        except BrokenPipeError:
-            if self._written:
+        except Stopped:
+            pass
+        except Exception as error:
+            if delivery.at_once:
+                self._leave(source, delivery, network)
+            elif self._written and isinstance(error, BrokenPipeError):
                 note(
                     f"{self._written}: no state was left: the reader of standard output closed it "
                     "before the end"
                 )
             raise
+        self._leave(source, delivery, network)
+
+    def _leave(self, source: Input, delivery: Delivery, network: str) -> None:
         if self._written:
             self._check_unchanged()
-            # A signal can come between a new key and its first step.
-            keys = list(source.keys)[: len(carried.t)] if source.key_columns else [()]
-            state = State(network, source.key_columns, keys, carried.t, carried.h)
-            save_state(self._written, state)
+            states = delivery.states()
+            # Of a row that is not out, a new key has its number already.
+            keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
+            save_state(self._written, State(network, source.key_columns, keys, states.t, states.h))
 
 
 def check_state_options(options: StateOptions) -> None:

@@ -1,0 +1,107 @@
+"""What a run with --follow has delivered: the rows that a write has returned for."""
+
+import io
+import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import numpy as np
+
+from rnncli.arrays import Floats, Integers
+from rnncli.cli.endings import Stopped, Stopping
+from rnncli.stream import Block, Carried, Rows
+
+# Milliseconds after which a write that waits for room looks whether a signal has come.
+_LOOK = 200
+
+
+class Delivery:
+    """Rows on their way from the input to the output, and the states of those that are out.
+
+    Parameters
+    ----------
+    carried : Carried
+        Where the sequences stand; it is ahead by the rows under way.
+    stopping : Stopping or None
+        What a signal does; None without --follow.
+    at_once : bool
+        Whether a row is out when it is written, not when all are.
+    """
+
+    def __init__(self, carried: Carried, stopping: Stopping | None, *, at_once: bool) -> None:
+        self._carried, self._stopping = carried, stopping
+        self.at_once = stopping is not None and at_once
+        # Number of sequences, and key, t and h of those that the rows under way belong to.
+        self._before: tuple[int, Integers, Integers, Floats] | None = None
+
+    def rows(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
+        """Let rows pass; the next are asked for once the last are out."""
+        if self._stopping is None:
+            yield from blocks
+            return
+        for rows in self._stopping.until(blocks):
+            carried, key = self._carried, np.zeros(1, np.intp) if rows.key is None else rows.key
+            known = key[key < len(carried.t)]
+            self._before = len(carried.t), known, carried.t[known], carried.h[known]
+            yield rows
+            self._before = None
+
+    def states(self) -> Block:
+        """Give the states after the rows that are out."""
+        states = self._carried.block()
+        if self._before is None:
+            return states
+        sequences, key, states.t[key], states.h[key] = self._before
+        return states.cut(0, sequences)
+
+    @contextmanager
+    def patiently(self, out: TextIO) -> Iterator[TextIO]:
+        """Write to a pipe only when it has room, so that a stalled reader holds up no signal.
+
+        Raises
+        ------
+        Stopped
+            A signal has come, and there is no room for a row.
+        """
+        number = None if self._stopping is None else _number_of(out)
+        if self._stopping is None or number is None:
+            yield out
+            return
+        buffer = io.BufferedWriter(_Pipe(number, self._stopping))
+        file = io.TextIOWrapper(buffer, encoding=out.encoding, errors=out.errors, newline="")
+        yield file
+        file.flush()
+
+
+class _Pipe(io.RawIOBase):
+    """An open file that is written to when it has room; it is not closed."""
+
+    def __init__(self, number: int, stopping: Stopping) -> None:
+        self._number, self._stopping, self._failed = number, stopping, False
+        self._room = select.poll()
+        self._room.register(number, select.POLLOUT)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any, /) -> int:
+        if self._failed:  # the buffers before it are emptied once more when they are closed
+            return len(content)
+        try:
+            while not self._room.poll(_LOOK):
+                if self._stopping.came:
+                    raise Stopped
+            return os.write(self._number, content[: select.PIPE_BUF])
+        except BaseException:
+            self._failed = True
+            raise
+
+
+def _number_of(out: TextIO) -> int | None:
+    """Give the number of an open file; None of a stream in memory, and where there is no poll."""
+    try:
+        return out.fileno() if hasattr(select, "poll") else None
+    except io.UnsupportedOperation:
+        return None

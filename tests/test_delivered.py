@@ -1,0 +1,136 @@
+"""A run with --follow leaves the state of the rows that it has delivered, however it ends."""
+
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Rnn
+from test_endings import RNN, rnn, start
+
+from rnncli.state import load_state
+
+RUN = ("run", "-", "--group-by", "k", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
+# Two inputs: the weights of unit 1 differ in sign, so that the largest float32 overflows.
+WIDE = ("--columns", "v,w", "--precision", "tf32")
+# A hang is a failure.
+LIMIT = 60
+
+
+def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
+    """Steps and state of each sequence in a state file."""
+    state = load_state(str(path))
+    assert state
+    return {
+        tuple(key): (int(t), h.tolist())
+        for key, t, h in zip(state.keys, state.t, state.h, strict=True)
+    }
+
+
+def after(path: Path, text: str, *options: str) -> dict[tuple[str, ...], tuple[int, list[float]]]:
+    """What a whole run leaves."""
+    done = rnn(*RUN, *options, "--state", str(path), stdin=text.encode())
+    assert done.code == 0, done.err
+    return states(path)
+
+
+ENDS = {
+    "a bad line": ("a,x,1\n", 2, "not a number: 'x'"),
+    "a bad line of a new key": ("c,,1\n", 2, "empty; expected a number"),
+    "too few cells": ("a\n", 2, "expected as many cells"),
+    "an overflow": ("a,3.4028e38,3.4028e38\n", 1, "overflow"),
+    "an overflow of a new key": ("c,3.4028e38,3.4028e38\n", 1, "overflow"),
+}
+SOUND = "k,v,w\na,1,1\nb,2,2\na,3,3\n"
+
+
+@pytest.mark.parametrize(("line", "code", "message"), ENDS.values(), ids=ENDS)
+def test_a_failure_leaves_the_state_of_what_came_before(
+    tmp_path: Path, line: str, code: int, message: str
+) -> None:
+    ended = ("--state", str(tmp_path / "ended"))
+    text = SOUND + line + "a,5,5\n"
+    done = rnn(*RUN, *WIDE, "--hidden", "3", "--follow", *ended, stdin=text.encode())
+    assert (done.code, done.out.count("\n")) == (code, 4)
+    assert message in done.err
+    expected = after(tmp_path / "whole", SOUND, *WIDE, "--hidden", "3")
+    assert states(tmp_path / "ended") == expected
+
+
+def test_a_failure_at_the_first_line_leaves_the_state_as_it_was(tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    before = after(state, "k,v\na,1\n")
+    assert rnn(*RUN, "--follow", "--state", str(state), stdin=b"k,v\na,x\n").code == 2
+    assert states(state) == before
+    assert rnn(*RUN, "--follow", "--state", str(tmp_path / "t"), stdin=b"k,v\na,x\n").code == 2
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_an_output_that_is_not_kept_leaves_no_state(tmp_path: Path) -> None:
+    """Without --follow nothing is delivered until all is."""
+    state = tmp_path / "s"
+    before = after(state, "k,v\na,1\n")
+    assert rnn(*RUN, "--state", str(state), stdin=b"k,v\na,1\na,x\n").code == 2
+    assert states(state) == before
+
+
+def test_a_reader_that_goes_leaves_the_state_of_what_it_was_sent(tmp_path: Path) -> None:
+    process = start(*RUN, "--follow", "--state", str(tmp_path / "ended"))
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"k,v\na,1\nb,2\n")
+    process.stdin.flush()
+    for _ in range(3):
+        process.stdout.readline()
+    process.stdout.close()
+    _, message = process.communicate(b"c,3\na,4\n", LIMIT)
+    assert (process.returncode, message) == (0, b"")
+    assert states(tmp_path / "ended") == after(tmp_path / "whole", "k,v\na,1\nb,2\n")
+
+
+def stalled(
+    tmp_path: Path, command: tuple[str, ...], text: bytes
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a run whose reader takes nothing, and wait until the pipe to it is full."""
+    (tmp_path / "input").write_bytes(text)
+    reading, writing = os.pipe()
+    with open(tmp_path / "input", "rb") as file:
+        process = subprocess.Popen(
+            [*RNN, *command], stdin=file, stdout=writing, stderr=subprocess.PIPE
+        )
+    room = select.poll()
+    room.register(writing, select.POLLOUT)
+    while room.poll(0):
+        assert process.poll() is None
+    os.close(writing)
+    return process, reading
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("width", [2, 1000], ids=["short rows", "rows longer than a pipe takes"])
+def test_a_stalled_reader_holds_no_signal_up(
+    tmp_path: Path, number: signal.Signals, width: int
+) -> None:
+    rows = [f"{'abc'[i % 3]},{i % 7}\n" for i in range(20_000)]
+    options = ("--hidden", str(width))
+    follow = (*RUN, *options, "--follow", "--state", str(tmp_path / "ended"))
+    process, reading = stalled(tmp_path, follow, ("k,v\n" + "".join(rows)).encode())
+    process.send_signal(number)
+    try:
+        _, message = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+    with open(reading, "rb") as pipe:
+        delivered = pipe.read().count(b"\n") - 1
+    assert (process.returncode, message) == (128 + number, b"")
+    expected = after(tmp_path / "whole", "k,v\n" + "".join(rows[:delivered]), *options)
+    assert states(tmp_path / "ended") == expected
+
+
+def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -> None:
+    state, text = ("--state", str(tmp_path / "s")), "k,v\na,1\nb,2\na,3\n"
+    failed = rnn(*RUN, "--follow", *state, stdin=b"k,v\na,1\nb,2\nb,x\n")
+    rest = rnn(*RUN, *state, "--no-header", stdin=b"k,v\na,3\n")
+    assert failed.out + rest.out == run_rnn(*RUN, stdin=text).stdout
