@@ -1,17 +1,14 @@
 """A state file: where the sequences of a run ended, so that another run can go on from there."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.arrays import Floats, Integers
+from rnncli.arrays import Floats, Integers, in_dtype
 from rnncli.network import Network
 from rnncli.replacing import replacing
-
-_FORMAT = 1
 
 
 class State(NamedTuple):
@@ -60,14 +57,10 @@ def save_state(path: str, state: State) -> None:
     OSError
         It cannot be written there.
     """
-    about = {
-        "format": _FORMAT,
-        "network": state.network,
-        "key_columns": list(state.key_columns),
-        "keys": [list(key) for key in state.keys],
-    }
+    from rnncli.formats.states import arrays_of
+
     with replacing(path) as file:
-        np.savez(file.buffer, about=np.array(json.dumps(about)), t=state.t, h=state.h)
+        np.savez(file.buffer, **arrays_of(state))
 
 
 def load_state(path: str) -> State | None:
@@ -81,20 +74,15 @@ def load_state(path: str) -> State | None:
     if not os.path.exists(path):
         return None
     check_is_file(path)
+    from rnncli.formats.archive import opened  # 5 ms that most runs do not need
+    from rnncli.formats.states import read_state
+
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            about, t, h = (arrays[name] for name in ("about", "t", "h"))
-        about = json.loads(str(about))
-        keys = [tuple(map(str, key)) for key in about["keys"]]
-        state = State(str(about["network"]), list(about["key_columns"]), keys, t, h)
-        fault = _fault(about["format"], state)
-    # A damaged archive fails in zipfile, zlib, struct, json or NumPy, each with errors of its
-    # own that say little of state files.
-    except Exception as error:
-        raise ValueError(f"{path}: not a state file, or a damaged one") from error
-    if fault:
-        raise ValueError(f"{path}: not a state file, or a damaged one: {fault}")
-    return state
+        with opened(path) as archive:
+            return read_state(archive)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a state file, or a damaged one: {reason}") from error
 
 
 def check_is_file(path: str) -> None:
@@ -126,16 +114,20 @@ def check_state(path: str, state: State, network: str, key_columns: Sequence[str
         )
 
 
-def _fault(form: int, state: State) -> str:
-    """Say what is wrong with what a file holds; nothing, if nothing is."""
-    t, h, K = state.t, state.h, len(state.keys)
-    if form != _FORMAT:
-        return f"of format {form}, expected {_FORMAT}"
-    if not (t.shape == (K,) and h.ndim == 2 and len(h) == K):
-        return "its parts do not fit together"
-    if t.dtype.kind != "i" or h.dtype.kind != "f" or not np.isfinite(h).all() or (t < 0).any():
-        return "it holds values that no run leaves"
-    return ""
+def fitting_states(path: str, state: State, h0: Floats) -> Floats:
+    """Give the states of a file, (K, S), in the float type of `h0`, (S,).
+
+    Raises
+    ------
+    ValueError
+        They are of another size, or one is not finite in that type.
+    """
+    expected = (len(state.keys), len(h0))
+    if state.h.shape != expected:
+        raise ValueError(
+            f"{path}: h: expected shape {expected}, as the network has it, got {state.h.shape}"
+        )
+    return in_dtype(f"{path}: h", state.h, h0.dtype)
 
 
 def _listed(names: Sequence[str]) -> str:

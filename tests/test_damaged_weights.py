@@ -16,7 +16,7 @@ from test_fuzz import damaged
 
 from rnncli.activations import activation
 from rnncli.formats import Given, load_network, save_network
-from rnncli.formats.npz import MOST_BYTES, MOST_TIMES
+from rnncli.formats.archive import MOST_BYTES, MOST_TIMES
 from rnncli.network import Cell, Layer, Network, Weights
 
 # Of each format; .ci/run asks for more.

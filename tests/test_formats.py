@@ -27,7 +27,7 @@ from strategies import ALL_ACTIVATIONS, network_cases
 from rnncli.activations import TANH, activation
 from rnncli.arrays import Floats
 from rnncli.formats import FORMATS, NAMINGS, Format, Given, Loaded, load_network, save_network
-from rnncli.formats.npz import MOST_BYTES
+from rnncli.formats.archive import MOST_BYTES
 from rnncli.merges import MERGES
 from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights
 

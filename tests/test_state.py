@@ -111,7 +111,10 @@ def test_another_file_is_no_state(run_rnn: Rnn, tmp_path: Path) -> None:
     state.write_text("v\n1\n")
     result = run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n1\n")
     assert result.exit_code == 2
-    assert result.stderr == f"Error: {state}: not a state file, or a damaged one\n"
+    assert result.stderr == (
+        f"Error: {state}: not a state file, or a damaged one: expected an .npz file, as "
+        "numpy.savez writes it, got text\n"
+    )
 
 
 def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:

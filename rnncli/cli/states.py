@@ -13,7 +13,7 @@ from rnncli.cli.options import StateOptions
 from rnncli.locking import locked
 from rnncli.readers import Input
 from rnncli.replacing import check_replaceable
-from rnncli.state import State, check_is_file, check_state, load_state, save_state
+from rnncli.state import State, check_is_file, check_state, fitting_states, load_state, save_state
 from rnncli.stream import Carried
 
 
@@ -50,11 +50,12 @@ class StateFiles:
         Raises
         ------
         ValueError
-            That was a run of another network, precision or key.
+            That was a run of another network, precision or key, or the file is damaged.
         """
         if self._read and self._before:
             check_state(self._read, self._before, network, key_columns)
-            carried.resume(self._before.t, self._before.h)
+            h = fitting_states(self._read, self._before, carried.h0)
+            carried.resume(self._before.t, h)
 
     @contextmanager
     def leaving(self, source: Input, delivery: Delivery, network: str) -> Iterator[None]:

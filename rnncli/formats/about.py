@@ -48,11 +48,7 @@ def with_about(place: str, said: Said, text: str) -> Said:
     ValueError
         The text is damaged, of another format, or of another network.
     """
-    about = _parsed(place, text)
-    if not isinstance(about, dict) or "format" not in about:
-        raise ValueError(f"{place}: expected what rnn writes there, got {text[:40]!r}")
-    if about["format"] != _FORMAT:
-        raise ValueError(f"{place}: of format {about['format']!r:.40}, expected {_FORMAT}")
+    about = read_about(place, text, _FORMAT)
     layers = about.get("layers")
     if not isinstance(layers, list) or len(layers) != len(said.layers):
         got = len(layers) if isinstance(layers, list) else "no list"
@@ -68,16 +64,28 @@ def with_about(place: str, said: Said, text: str) -> Said:
     )
 
 
+def read_about(place: str, text: str, form: int) -> dict[str, Any]:
+    """Read an object of JSON text that says of which format it is.
+
+    Raises
+    ------
+    ValueError
+        It is none, or of another format.
+    """
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not JSON text: {one_line(error)}") from error
+    if not isinstance(about, dict) or "format" not in about:
+        raise ValueError(f"{place}: expected what rnn writes there, got {text[:40]!r}")
+    if about["format"] != form:
+        raise ValueError(f"{place}: of format {about['format']!r:.40}, expected {form}")
+    return about
+
+
 def _cell_about(cell: Cell) -> dict[str, Any]:
     clip = cell.clip if isfinite(cell.clip) else None
     return {"activation": str(cell.activation), "clip": clip}
-
-
-def _parsed(place: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not JSON text: {one_line(error)}") from error
 
 
 def _with_layer(place: str, layer: SaidLayer, about: Any) -> SaidLayer:
