@@ -1,5 +1,6 @@
-"""Help pages: options under their headings, then worked examples."""
+"""Options under their headings, given once each; help pages with worked examples."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,11 +11,37 @@ SECTIONS = ("Input", "Network", "Computation", "Comparison", "Output", "Other")
 
 
 class Option(click.Option):
-    """An option that stands under one of the `SECTIONS`."""
+    """An option that stands under one of the `SECTIONS`.
+
+    One with a value that is given twice is an error, unless it is made to be
+    repeated: Click would take the last.
+    """
 
     def __init__(self, *args: Any, section: str = "Other", **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.section = section
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have the parser keep every value."""
+        if self.is_flag or self.multiple:
+            super().add_to_parser(parser, ctx)
+        else:
+            parser.add_option(self, self.opts, self.name, action="append", nargs=self.nargs)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Take the only value.
+
+        Raises
+        ------
+        click.UsageError
+            There are several.
+        """
+        given = None if self.multiple else opts.get(self.name or "")
+        if isinstance(given, list):
+            if len(given) > 1 and not ctx.resilient_parsing:
+                raise click.UsageError(f"{self.opts[-1]}: given {len(given)} times, give it once")
+            opts = {**opts, str(self.name): given[-1]}
+        return super().consume_value(ctx, opts)
 
 
 class Command(click.Command):

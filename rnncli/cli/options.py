@@ -1,13 +1,23 @@
 """The options, in groups that commands share."""
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from rnncli.activations import ACTIVATIONS, Activation
 from rnncli.cli.help import Option
-from rnncli.cli.values import ActivationText, Columns, Delimiter, FileName, Positive, Sizes, Whole
+from rnncli.cli.values import (
+    ActivationText,
+    Columns,
+    Delimiter,
+    FileName,
+    Name,
+    Positive,
+    Sizes,
+    Whole,
+)
 from rnncli.initializers import INITIALIZERS, SEED_MAX
 from rnncli.merges import MERGES
 from rnncli.network import DIRECTIONS
@@ -117,15 +127,16 @@ input_options = group(
         "Input",
         "--columns",
         type=Columns(),
-        default=(),
+        multiple=True,
+        callback=lambda _ctx, _param, lists: tuple(chain.from_iterable(lists)),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
-        "commas. All by default.",
+        "commas, or the option given again. All by default.",
     ),
     option(
         "Input",
         "--group-by",
         multiple=True,
-        metavar="COLUMN",
+        type=Name("COLUMN"),
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Give it again for several columns.",
     ),
@@ -197,7 +208,7 @@ network_options = group(
     option(
         "Network",
         "--layer",
-        metavar="NAME",
+        type=Name("NAME"),
         help="Which of several networks in the file: what their tensors' names begin with.",
     ),
     option(

@@ -41,6 +41,25 @@ class FileName(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
+    """The name of something in a file; an unset shell variable is none.
+
+    Parameters
+    ----------
+    name : str
+        What the help calls it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Give the name."""
+        if not value:
+            self.fail("an empty name", param, ctx)
+        return str(value)
+
+
 class Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer Clicks
     """Whole numbers from 1, separated by commas."""
 
@@ -116,13 +135,11 @@ class Columns(click.ParamType):  # type: ignore[type-arg]  # generic only in new
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         """Give the names and numbers, still as text."""
-        if not isinstance(value, str):
-            return tuple(value)
         try:
             (row,) = csv.reader([value], skipinitialspace=True, strict=True)
         except (csv.Error, ValueError):
             self.fail(f"{value!r} is not a list of columns, such as 1,3 or value", param, ctx)
         columns = tuple(column.strip() for column in row)
-        if "" in columns:
+        if not columns or "" in columns:
             self.fail(f"{value!r} names an empty column", param, ctx)
         return columns
