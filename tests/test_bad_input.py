@@ -249,10 +249,17 @@ INLINE = {
     "nan": ("1,nan", "--seq: step 2: not a finite number: nan"),
     "inf": ("inf", "--seq: step 1: not a finite number: inf"),
     "nothing between commas": ("1,,2", "--seq: step 2: empty; expected a number"),
+    "nothing after the last comma": ("1,", "--seq: step 2: empty; expected a number"),
+    "nothing between line ends": ("1\n\n2", "--seq: step 2: empty; expected a number"),
+    "rows of CSV": (
+        "1,2\n3,4",
+        "--seq: commas and line ends: each ends a step; '1 2, 3 4' are two steps of two features, "
+        "and rows of CSV are piped in",
+    ),
     "ragged": (
         "1 2, 3",
         "--seq: step 2: expected as many features as in step 1, 2, got 1; "
-        "commas separate steps, spaces their features",
+        "commas or line ends separate steps, spaces their features",
     ),
     "empty JSON": ("[]", "--seq: empty; expected numbers such as 1,2,3"),
     "empty JSON step": ("[[]]", "--seq: step 1: empty; expected a number"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.arrays import Floats
-from rnncli.cli.network import build_network, check_input_size
+from rnncli.cli.network import build_network, check_input_size, note
 from rnncli.cli.options import InputOptions, NetworkOptions
 from rnncli.cli.resolve import open_input
 from rnncli.network import Network
@@ -51,7 +51,9 @@ def open_both(
     dtype = PRECISIONS[precision].dtype
     source = open_input(reading, dtype, keys)
     network, origin, biases = build_network(options, len(source.columns), dtype.itemsize)
-    check_input_size(network, len(source.columns), "; --columns chooses those to read")
+    check_input_size(network, len(source.columns), source.way_out)
+    if source.note:
+        note(source.note)
     size = network.state_size
     start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
     model = describe(network, origin, __version__) | {"precision": precision}

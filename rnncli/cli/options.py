@@ -121,7 +121,7 @@ input_options = group(
         "--seq",
         metavar="STEPS",
         help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
-        "or a JSON array.",
+        "or a JSON array. Line ends separate steps as commas do.",
     ),
     option(
         "Input",

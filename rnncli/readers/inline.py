@@ -1,6 +1,7 @@
 """Numbers given on the command line."""
 
 import json
+import re
 
 import numpy as np
 
@@ -8,40 +9,48 @@ from rnncli.arrays import Floats
 from rnncli.readers.input import Input, fault_of, unnamed
 from rnncli.stream import Rows
 
+_END = r"\r\n|\r|\n"
+_WAY_OUT = "; commas or line ends separate steps, spaces their features"
+
 
 def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
-    """Read a sequence: steps separated by commas, their features by spaces, or a JSON array.
+    """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON.
 
     Parameters
     ----------
     text : str
         ``1,2,3`` (three steps), ``"1 0.5, 2 0.1"`` (two steps of two
-        features), ``[1, 2]`` or ``[[1, 0.5], [2, 0.1]]``.
+        features), ``[1, 2]`` or ``[[1, 0.5], [2, 0.1]]``. A comma may
+        stand at the end of a line.
     dtype : numpy.dtype
         Float type the numbers must fit.
 
     Raises
     ------
     ValueError
-        The text is empty, holds something else than finite numbers, or the
-        steps differ in their number of features.
+        The text is empty, holds something else than finite numbers, could be
+        rows of CSV, or the steps differ in their number of features.
     """
-    if _is_json(text):
-        steps = _json_steps(text, "--seq")
-    else:
-        steps = [step.split() for step in text.split(",")] if text.strip() else []
+    steps = _json_steps(text, "--seq") if _is_json(text) else _steps(text)
     if not steps:
         raise ValueError("--seq: empty; expected numbers such as 1,2,3")
     width = len(steps[0])
     for t, cells in enumerate(steps, start=1):
         _check(cells, dtype, f"--seq: step {t}")
         if len(cells) != width:
-            way_out = "" if _is_json(text) else "; commas separate steps, spaces their features"
+            way_out = "" if _is_json(text) else _WAY_OUT
             raise ValueError(
                 f"--seq: step {t}: expected as many features as in step 1, {width}, "
                 f"got {len(cells)}{way_out}"
             )
-    return Input(unnamed(width), iter([Rows(np.array(steps, np.float64).astype(dtype))]))
+    note = ""
+    if len(steps) == 1 < width and not _is_json(text):
+        note = (
+            f"--seq: read as one step of {width} features; "
+            "commas or line ends separate steps: 1,2,3"
+        )
+    rows = Rows(np.array(steps, np.float64).astype(dtype))
+    return Input(unnamed(width), iter([rows]), way_out=_WAY_OUT, note=note)
 
 
 def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int) -> Floats:
@@ -60,6 +69,17 @@ def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int) -> Flo
         )
     _check(cells, dtype, "--h0")
     return np.array(cells, np.float64).astype(dtype)
+
+
+def _steps(text: str) -> list[list[str]]:
+    """Cells of each step."""
+    text = re.sub(r"\s*,\s*", ",", text.strip())
+    if "," in text and re.search(_END, text):
+        raise ValueError(
+            "--seq: commas and line ends: each ends a step; '1 2, 3 4' are two steps of two "
+            "features, and rows of CSV are piped in"
+        )
+    return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
 def _is_json(text: str) -> bool:

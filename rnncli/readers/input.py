@@ -77,6 +77,10 @@ class Input(NamedTuple):
         How much of the input has been read, 0 to 1; None where it is not known.
     shape : tuple of int
         (T,) or (N, T), where it is known before the rows are read.
+    way_out : str
+        What to do where the features are not as many as a network takes.
+    note : str
+        What the user may not have meant.
     """
 
     columns: Sequence[str]
@@ -86,6 +90,8 @@ class Input(NamedTuple):
     header: Sequence[str] = ()
     share: Callable[[], float | None] = lambda: None
     shape: tuple[int, ...] = ()
+    way_out: str = "; --columns chooses those to read"
+    note: str = ""
 
 
 class Keys:
