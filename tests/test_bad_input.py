@@ -108,11 +108,10 @@ def test_csv(run_rnn: Rnn, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("start", "found"),
     [
-        (b"\x7fELF\x02\x01\x01\x00", "binary data"),
         (b"\x1f\x8b\x08", "gzip data; decompress it (zcat), or give a file named .gz"),
         (b"\x93NUMPY\x01\x00", "an .npy array; give a file named .npy"),
         (b"PK\x03\x04", "a zip archive (.xlsx, .npz?); export it as CSV"),
-        ("1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        ("1,2\n".encode("utf-16"), "UTF-16 text; iconv -f utf-16 -t utf-8 makes it UTF-8"),
     ],
 )
 def test_not_text(run_rnn: Rnn, start: bytes, found: str) -> None:

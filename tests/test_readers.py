@@ -140,11 +140,6 @@ def test_pieces_of_a_stream(monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes
     assert values(source) == [[1]]
 
 
-def test_other_encodings_beside_the_numbers(tmp_path: Path) -> None:
-    content = "ort,wert\nZürich,1\n".encode("latin-1")
-    assert values(read(tmp_path / "a.csv", content, columns=("wert",))) == [[1]]
-
-
 def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
     source = read(tmp_path / "a.csv", "\n\na,b\n\n1,2\n   \n3,4\n\n\n")
     assert values(source) == [[1, 2], [3, 4]]

@@ -8,8 +8,8 @@ from itertools import chain
 import numpy as np
 
 from rnncli.readers import csv, inline, npy
+from rnncli.readers.foreign import STDIN
 from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
-from rnncli.readers.text import STDIN
 from rnncli.stream import Rows
 
 __all__ = [

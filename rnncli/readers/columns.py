@@ -38,6 +38,22 @@ def choose(
     return chosen
 
 
+def check_distinct(name: str, header: Sequence[str]) -> None:
+    """Refuse to pass cells through under one name: what reads them by name gets one of them.
+
+    Raises
+    ------
+    ValueError
+        A name stands twice in the header.
+    """
+    for n, column in enumerate(header):
+        if column in header[:n]:
+            raise ValueError(
+                f"{name}: column {column!r} stands twice in the header; "
+                "--passthrough needs a name of its own for each"
+            )
+
+
 def is_number(column: str, width: int) -> bool:
     """Tell whether a wanted column is given by its number, not by its name."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats
-from rnncli.readers.columns import choose
+from rnncli.readers.columns import check_distinct, choose
+from rnncli.readers.foreign import NotTextError, display_name
 from rnncli.readers.heading import (
     Row,
     csv_rows,
-    find_delimiter,
+    delimiter_of,
+    first_line,
     is_blank,
     is_header,
     syntax_error,
@@ -33,7 +35,7 @@ from rnncli.readers.input import (
 )
 from rnncli.readers.lines import Lines
 from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
-from rnncli.readers.text import Position, display_name, read_lines
+from rnncli.readers.text import Position, read_lines
 from rnncli.stream import Rows
 
 FIRST_ROW = ("auto", "header", "data")
@@ -64,7 +66,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     """
     name, position = display_name(path), Position(path)
     lines = read_lines(path, position)
-    delimiter = layout.delimiter or find_delimiter(lines, name)
+    line = first_line(lines, path)
+    delimiter = layout.delimiter or delimiter_of(line)
     first = take_first_row(lines, name, delimiter)
     width = len(first.cells)
     header = [cell.strip() for cell in first.cells] if is_header(first.cells, layout) else None
@@ -74,6 +77,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     ]
     if not chosen:
         raise ValueError(f"{name}: no column is left to read beside those of --group-by")
+    if layout.passthrough and header:
+        check_distinct(name, header)
     if not header:
         lines.put_back("".join(first.lines))
     table = _Table(
@@ -180,11 +185,14 @@ class _Table:
     def _take(self) -> tuple[list[Row], ValueError | None]:
         """Rows of one block, up to the end, damage, or a fault in the quoting."""
         rows: list[Row] = []
+        start = self.rows.line_num
         try:
             for row in islice(self.rows, self.layout.block_steps):
                 rows.append(row)
         except csv.Error as error:
             return rows, syntax_error(self.name, self._line_after(rows), error)
+        except NotTextError as error:
+            return rows, error.at(self.line + self.rows.line_num - start)
         except ValueError as damage:
             return rows, damage
         return rows, None

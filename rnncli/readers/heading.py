@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rnncli.readers.columns import is_number
+from rnncli.readers.foreign import NotTextError, check_not_json, display_name
 from rnncli.readers.input import Layout, mark_between_numbers, parse_number
 from rnncli.readers.lines import Lines
 
@@ -35,22 +36,36 @@ def csv_rows(lines: Iterable[str], delimiter: str) -> Any:
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
 
 
-def find_delimiter(lines: Lines, name: str) -> str:
-    """Tab, semicolon or comma: the first of them outside quotes in a line that is not blank.
+def first_line(lines: Lines, path: str) -> str:
+    """Look at the first line that is not blank.
 
     Raises
     ------
     ValueError
-        There is no such line.
+        There is none, or it is not CSV.
     """
-    passed = []
-    for line in lines:
-        passed.append(line)
-        if line.strip():
-            lines.put_back("".join(passed))
-            outside = "".join(line.split('"')[::2])
-            return next((mark for mark in _DELIMITERS if mark in outside), ",")
-    raise _empty(name)
+    passed: list[str] = []
+    shown: list[str] = []
+    try:
+        for line in lines:
+            passed.append(line)
+            shown += [line] if line.strip() else []
+            # A bracket alone does not tell which kind of JSON begins.
+            if shown and (shown[0].strip() != "[" or len(shown) > 1):
+                break
+    except NotTextError as error:
+        raise error.at(len(passed) + 1) from error
+    if not shown:
+        raise _empty(display_name(path))
+    check_not_json(shown, path)
+    lines.put_back("".join(passed))
+    return shown[0]
+
+
+def delimiter_of(line: str) -> str:
+    """Tab, semicolon or comma: the first of them outside quotes."""
+    outside = "".join(line.split('"')[::2])
+    return next((mark for mark in _DELIMITERS if mark in outside), ",")
 
 
 def take_first_row(lines: Lines, name: str, delimiter: str) -> FirstRow:
@@ -76,6 +91,8 @@ def take_first_row(lines: Lines, name: str, delimiter: str) -> FirstRow:
             taken.clear()
     except csv.Error as error:
         raise syntax_error(name, rows.line_num, error) from error
+    except NotTextError as error:
+        raise error.at(rows.line_num + 1) from error
     raise _empty(name)
 
 

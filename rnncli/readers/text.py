@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rnncli.readers.foreign import STDIN, check_start, display_name, texts_of
 from rnncli.readers.lines import Lines
 
 if TYPE_CHECKING:
@@ -16,22 +17,8 @@ if TYPE_CHECKING:
 
 _File: TypeAlias = "io.BufferedReader | GzipFile"
 
-STDIN = "-"
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PIECE = 1 << 20
-_SIGNATURES = {
-    b"\x1f\x8b": "gzip data; decompress it (zcat), or give a file named .gz",
-    b"\x93NUMPY": "an .npy array; give a file named .npy",
-    b"PK\x03\x04": "a zip archive (.xlsx, .npz?); export it as CSV",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-}
-
-
-def display_name(path: str) -> str:
-    """Name an input for messages."""
-    return "standard input" if path == STDIN else path
 
 
 class Position:
@@ -57,9 +44,7 @@ class Position:
 def read_lines(path: str, position: Position) -> Lines:
     """Lines of a text file, with their ends.
 
-    UTF-8, with or without a byte order mark. Bytes that are not UTF-8 are
-    carried along as surrogates, so that a name in another encoding does no
-    harm beside the numbers.
+    UTF-8, with or without a byte order mark.
 
     Parameters
     ----------
@@ -75,7 +60,7 @@ def read_lines(path: str, position: Position) -> Lines:
     OSError
         The file cannot be opened: when the first line is asked for.
     """
-    return Lines(_pieces(path, position))
+    return Lines(texts_of(_pieces(path, position), path))
 
 
 def _pieces(path: str, position: Position) -> Iterator[bytes]:
@@ -83,7 +68,7 @@ def _pieces(path: str, position: Position) -> Iterator[bytes]:
     with _opened(path) as file:
         position.follow(file)
         try:
-            _check_is_text(file.peek(8), display_name(path))
+            check_start(file.peek(8), path)
             if start := _start(file):
                 yield start
             while piece := file.read1(_PIECE):
@@ -119,11 +104,3 @@ def _opened(path: str) -> AbstractContextManager[_File]:
 def _buffered(file: Any) -> io.BufferedReader:
     """Add a buffer where there is none: a second one would wait until it is full."""
     return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
-
-
-def _check_is_text(start: bytes, name: str) -> None:
-    for signature, found in _SIGNATURES.items():
-        if start.startswith(signature):
-            raise ValueError(f"{name}: expected CSV text, found {found}")
-    if b"\0" in start:
-        raise ValueError(f"{name}: expected CSV text, found binary data")
