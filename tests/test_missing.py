@@ -1,17 +1,21 @@
 """Empty cells and nan: held states, zeros."""
 
 import csv
+import gzip
 import io
 import json
+from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
 
+from rnncli.cli import rnn
 from rnncli.forward import prepare, run
 from rnncli.stream import Carried, Rows, stream
 
@@ -85,10 +89,11 @@ def test_a_missing_first_row_holds_the_initial_state(run_rnn: Rnn) -> None:
 
 
 def test_infinities_and_words_stay_faults(run_rnn: Rnn) -> None:
-    for bad in ("inf", "x", "N/A"):
+    for bad in ("inf", "x", "N/A", "-", "--", "+", "+-nan", "-nan", "+nan", "null"):
         result = run_rnn("run", *NETWORK, "--missing", "hold", stdin=f"v\n1\n{bad}\n")
         assert result.exit_code == 2
         assert ":3: column 'v': not a" in result.stderr
+        assert result.stderr.endswith("; only an empty cell or nan is missing\n")
 
 
 def test_arrays(run_rnn: Rnn, tmp_path: Path) -> None:
@@ -99,3 +104,64 @@ def test_arrays(run_rnn: Rnn, tmp_path: Path) -> None:
         options = (*NETWORK, "--missing", way)
         from_array = run_rnn("run", str(tmp_path / "x.npy"), *options)
         assert from_array.stdout == run_rnn("run", *options, stdin=text).stdout
+
+
+CELLS = ("1", "-2.5", "", " ", "   ", "\t", '""', '" "', "nan", "NaN", ' "nan"', "\tNAN ")
+BAD = ("-", "--", "+", "+-nan", "-nan", "+nan", "NA", "nan.", "-inf", "1_0")
+
+
+def steps(rows: list[list[str]], missing: str) -> list[list[float | None]]:
+    """What is read of rows of cells, up to the first that is neither a number nor missing."""
+    texts = [[cell.strip().strip('"').strip() for cell in row] for row in rows]
+    texts = list(dropwhile(lambda row: row == [""], texts))
+    texts = list(dropwhile(lambda row: row == [""], texts[::-1]))[::-1]
+    read: list[list[float | None]] = []
+    waiting: list[list[float | None]] = []  # blank lines count only where a number follows
+    for row in texts:
+        absent = [cell.lower() in ("", "nan") for cell in row]
+        if any(cell in BAD for cell in row) or (missing == "error" and any(absent)):
+            return read
+        number = 0.0 if missing == "zero" else None
+        values = [number if a else float(cell) for a, cell in zip(absent, row, strict=True)]
+        waiting.append(values)
+        if row != [""]:
+            read += waiting
+            waiting = []
+    return read
+
+
+@given(
+    width=st.integers(1, 2),
+    data=st.data(),
+    missing=st.sampled_from(["error", "hold", "zero"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+)
+def test_however_a_cell_is_read_it_counts_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    width: int,
+    data: st.DataObject,
+    missing: str,
+    end: str,
+    last: bool,
+) -> None:
+    """Many rows at once, one by one, compressed, with a quote somewhere, as they come."""
+    cells = st.sampled_from(CELLS * 3 + BAD if missing != "error" else (*CELLS[:2] * 9, *CELLS))
+    row = st.lists(cells, min_size=width, max_size=width)
+    rows = data.draw(st.lists(row, min_size=1, max_size=8))
+    plain, quoted = ([first, *rows] for first in (["7"] * width, ['"7"'] * width))
+    path = tmp_path_factory.getbasetemp() / "cells.csv"
+    command = ["run", "--hidden", "1", "--missing", missing, "--format", "jsonl"]
+    command += ["--first-row", "data", "--delimiter", ","]
+    outcomes = set()
+    for way in ("plain", "quoted", "compressed", "follow"):
+        lines = [",".join(row) for row in (quoted if way == "quoted" else plain)]
+        content = (end.join(lines) + (end if last else "")).encode()
+        name = f"{path}.gz" if way == "compressed" else str(path)
+        Path(name).write_bytes(gzip.compress(content) if way == "compressed" else content)
+        follow = ["--follow"] if way == "follow" else []
+        result = CliRunner().invoke(rnn, [*command, name, *follow])
+        read = [json.loads(line)["x"] for line in result.stdout.splitlines()]
+        assert read == steps(plain, missing)
+        outcomes.add((result.stdout, result.stderr.replace(name, "")))
+    assert len(outcomes) == 1

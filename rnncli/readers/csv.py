@@ -205,11 +205,14 @@ class _Table:
         try:
             for feature, column in enumerate(self.shape.chosen):
                 cells = [row[column] for row in rows]
-                if self.layout.missing != "error":
+                if self.shape.gaps:
                     cells = [cell or "nan" for cell in cells]
                 if "_" in "".join(cells):  # Python reads 1_000 as a number
                     return None
                 values[:, feature] = np.fromiter(map(float, cells), np.float64, len(cells))
+                absent = np.flatnonzero(np.isnan(values[:, feature])).tolist()
+                if not all(is_missing(cells[i]) for i in absent):
+                    return None
         except ValueError:
             return None
         return None if self._has_fault(values) else values
@@ -263,20 +266,20 @@ class _Table:
             what = fault_of(row[column], self.layout.dtype)
             if what and (strict or not is_missing(row[column])):
                 label = repr(self.header[column]) if self.header else column + 1
-                way_out = mark_between_numbers(row[column]) or self._way_out(line)
-                if is_missing(row[column]):
-                    way_out = "; --missing hold or zero passes it"
+                way_out = self._way_out(row[column], line)
                 return ValueError(f"{self.name}:{line}: column {label}: {what}{way_out}")
         return None
 
-    def _way_out(self, line: int) -> str:
-        """Point to --columns where a column looks like no numbers at all."""
+    def _way_out(self, cell: str, line: int) -> str:
+        """Say what to do about a cell that is no number."""
+        if is_missing(cell):
+            return "; --missing hold or zero passes it"
+        if mark := mark_between_numbers(cell):
+            return mark
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1
-        return (
-            "; --columns chooses those to read"
-            if reads_all and line == self.line and not self.begun
-            else ""
-        )
+        if reads_all and line == self.line and not self.begun:
+            return "; --columns chooses those to read"
+        return "" if self.layout.missing == "error" else "; only an empty cell or nan is missing"
 
     def _line_after(self, rows: list[Row]) -> int:
         return self.line + len(rows) + sum(map(_line_breaks, rows))

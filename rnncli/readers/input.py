@@ -138,8 +138,8 @@ def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
 
 
 def is_missing(cell: str) -> bool:
-    """Tell an empty cell or ``nan``."""
-    return cell.strip().lower().lstrip("+-") in ("", "nan")
+    """Tell an empty cell or ``nan``, without a sign."""
+    return cell.strip().lower() in ("", "nan")
 
 
 def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:

@@ -113,7 +113,10 @@ def _read(cells: Cells, *, gaps: bool) -> Doubles | None:
     if numbers is None:
         return None
     values[others] = numbers
-    return values
+    absent = others[np.isnan(values[others]) & (cells.stop > cells.start)[others]]
+    first = np.frombuffer(cells.text, np.uint8)[cells.start[absent]]
+    # Python reads -nan too, which does not count as missing.
+    return values if np.isin(first, (ord("n"), ord("N"))).all() else None
 
 
 def _numbers_of(cells: list[bytes], *, gaps: bool) -> list[float] | None:
