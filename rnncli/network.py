@@ -1,6 +1,6 @@
 """What a network is: its layers, their weights and shapes, checked once, here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import NamedTuple
 
@@ -166,6 +166,18 @@ class Network:
     def needs_whole_sequences(self) -> bool:
         """Whether a layer begins at the last step."""
         return any("backward" in layer.directions for layer in self.layers)
+
+    def with_cells(self, cells: Iterable[Cell]) -> "Network":
+        """Make a network like this one of other cells, in the order of `cells`."""
+        each = iter(cells)
+        return Network(
+            *(
+                Layer(
+                    *(next(each) for _ in layer.cells), direction=layer.direction, merge=layer.merge
+                )
+                for layer in self.layers
+            )
+        )
 
     def parts(self) -> "Iterator[Part]":
         """Go through the cells, each with its place."""

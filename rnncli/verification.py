@@ -138,7 +138,8 @@ def with_expected(
     case, ours = comparison.case, comparison.layers[-1]
     if theirs.shape == ours.shape:
         result = comparison.result(name, theirs)
-        if (result.verdict and result.verdict.equal) or not np.isfinite(theirs).all():
+        differs = result.verdict is not None and not result.verdict.equal
+        if not differs or not np.isfinite(theirs).all():
             return result, []
         return result, explain(case, theirs, biases, comparison.tolerance)
     message = f"expected shape {_shape(ours)}, as the input and the network give, "

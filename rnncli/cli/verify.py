@@ -166,17 +166,17 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     if reference.verdict and not comparison.tolerance:
         comparison = comparison._replace(wrong=reference.verdict.first)
     results = [reference, *with_strategies(comparison)]
-    explanations = None
+    expected, explanations = None, None
     if own.expected is not None:
         theirs = _arranged(read_expected(own.expected), read)
-        result, found = with_expected(comparison, own.expected, theirs, read.biases)
-        results.insert(0, result)
-        if result.verdict is None or not result.verdict.equal:
+        expected, found = with_expected(comparison, own.expected, theirs, read.biases)
+        results.insert(0, expected)
+        if found or (expected.verdict and not expected.verdict.equal):
             explanations = found
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
     model = read.model | {"unroll": unroll}
-    return Report(model, results, explanations, comparison.tolerance, read.names)
+    return Report(model, results, expected, explanations, comparison.tolerance, read.names)
 
 
 def _arranged(states: Floats, read: ReadCase) -> Floats:

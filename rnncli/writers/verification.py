@@ -7,7 +7,7 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.compare.verdict import PARTED, WITHIN, Place, Tolerance, Verdict
+from rnncli.compare.verdict import Place, Tolerance, Verdict
 from rnncli.conventions import Explanation
 from rnncli.verification import Result
 from rnncli.writers.grid import Column, draw
@@ -22,6 +22,8 @@ class Report(NamedTuple):
     model : mapping
         What was run; empty for the recorded cases.
     results : sequence of Result
+    expected : Result or None
+        That of them which is a file's.
     explanations : sequence of Explanation or None
         Conventions that reproduce a file that differs; None where no file
         differs.
@@ -33,15 +35,17 @@ class Report(NamedTuple):
 
     model: Mapping[str, Any]
     results: Sequence[Result]
+    expected: Result | None = None
     explanations: Sequence[Explanation] | None = None
     tolerance: Tolerance | None = None
     keys: Sequence[str] = ()
 
     @property
     def equal(self) -> bool:
-        """Whether nothing that was compared differs."""
+        """Whether nothing that was compared differs, and the file, if any, was compared."""
         verdicts = [result.verdict for result in self.results if result.verdict]
-        return self.explanations is None and all(verdict.equal for verdict in verdicts)
+        missing = self.expected is not None and self.expected.verdict is None
+        return not missing and all(verdict.equal for verdict in verdicts)
 
 
 def write_report_table(out: TextIO, report: Report) -> None:
@@ -82,7 +86,7 @@ def _words(report: Report) -> list[str]:
             (result for result in report.results if not result.verdict), key=lambda each: each.note
         )
     ]
-    return [*_rule(report), *notes, *_parted(report), *_wrong(report), *_explained(report)]
+    return [*_rule(report), *notes, *_whole_runs(report), *_wrong(report), *_explained(report)]
 
 
 def _name(result: Result) -> str:
@@ -103,20 +107,25 @@ def _rule(report: Report) -> list[str]:
     ]
 
 
-def _parted(report: Report) -> list[str]:
-    """Say where whole runs stand for steps, and how far they were compared."""
-    by_run = [
-        result.verdict.apart.steps
+def _whole_runs(report: Report) -> list[str]:
+    """Say where whole runs stand for steps, and how much of them was judged."""
+    judged = [
+        result.verdict.judged
         for result in report.results
         if result.verdict and result.verdict.step_error is None and not report.tolerance
     ]
-    if not by_run or not report.model:
+    if not judged or not report.model:
         return []
     return [
-        "Without a step error, not all states are known, and whole runs are compared: within",
-        f"{WITHIN * PARTED[report.model['precision']]:g}, to the end, or as far as rounding does "
-        f"not drive our own apart; here {min(by_run)} steps.",
+        "Without a step error, not all states are known, and whole runs are compared:",
+        "each value within what the last bits of the weights make of it in this",
+        f"network, where that is little; here {_percent(min(judged))} of the values.",
     ]
+
+
+def _percent(share: float) -> str:
+    """Give a share as text; 100% is all of it."""
+    return "100%" if share == 1 else f"{min(share, 0.999):.1%}"
 
 
 def _wrong(report: Report) -> list[str]:
@@ -180,6 +189,7 @@ def _item(result: Result) -> dict[str, Any]:
             "atol": verdict.apart.atol,
             "rtol": verdict.apart.rtol,
             "steps": verdict.apart.steps,
+            "judged": verdict.judged,
         }
     )
 

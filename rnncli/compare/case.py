@@ -1,0 +1,46 @@
+"""What a result is a result of."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.arrays import Floats, Integers, Truths
+from rnncli.forward import run
+from rnncli.network import Network
+
+
+class Case(NamedTuple):
+    """A network and an input: what a result is a result of.
+
+    Parameters
+    ----------
+    network : Network
+    x : array, shape (N, T, I)
+    h0 : array, shape (N, S)
+    lengths : array of int, shape (N,)
+        Number of steps of each sequence.
+    precision : str
+        What it is computed in.
+    """
+
+    network: Network
+    x: Floats
+    h0: Floats
+    lengths: Integers
+    precision: str = "float32"
+
+    def running(self) -> Truths:
+        """Tell which sequences have a step t, shape (N, T)."""
+        return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
+
+    def states(self, unroll: str = "auto") -> tuple[Floats, ...]:
+        """Run it: what every layer gives, the bottom one first."""
+        return run(
+            self.network,
+            self.x,
+            self.h0,
+            lengths=self.lengths,
+            precision=self.precision,
+            unroll=unroll,
+            all_layers=True,
+        ).layers
