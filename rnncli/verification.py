@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli import reference
 from rnncli.arrays import Floats, Integers
-from rnncli.compare.verdict import Case, Place, Tolerance, Verdict, judge
+from rnncli.compare.verdict import Case, Place, Tolerance, Verdict, judge, values_at
 from rnncli.conventions import Explanation, explain
 from rnncli.unroll import UNROLLS
 
@@ -59,8 +59,9 @@ class Comparison(NamedTuple):
             verdict = judge(self.case, self.layers[-1], theirs, layers, self.tolerance)
         except ValueError as error:
             return Result(name, version, note=str(error))
-        if self.wrong:
-            verdict = verdict._replace(equal=False, first=verdict.first or self.wrong)
+        if self.wrong and not verdict.first:
+            values = values_at(self.case, self.layers[-1], theirs, self.wrong)
+            verdict = verdict._replace(equal=False, first=self.wrong, values=values)
         return Result(name, version, verdict)
 
 

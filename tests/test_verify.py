@@ -68,8 +68,16 @@ def test_the_printed_states_are_those_of_tf32(
     assert only["name"] == "--precision tf32"
     assert only["difference"] == pytest.approx(1.2e-7, abs=0.05e-7)
     first = next(item for item in report["results"] if item["name"] == str(path))["first"]
-    assert first == {"sequence": 1, "step": 1, "unit": 0}
+    assert first == {
+        "sequence": 1,
+        "step": 1,
+        "unit": 0,
+        "expected": -0.80105966,
+        "actual": -0.80093694,
+    }
     text = run_rnn("verify", *SEQ, "--expected", str(path)).stdout
+    assert f"{path}: the first wrong value is at step 1, unit 0. " in text
+    assert "Expected -0.80105966, rnn computes -0.80093694.\n" in text
     assert text.endswith("Reproduced within 1.2e-07 with --precision tf32.\n")
     tf32 = verified(run_rnn, *SEQ, "--precision", "tf32", "--expected", str(path))
     assert "explanations" not in tf32
@@ -107,6 +115,45 @@ def test_several_sequences_are_compared_row_by_row(run_rnn: Rnn, tmp_path: Path)
     assert (first["step"], first["unit"]) == (int(cells[1]), 2)
     text = run_rnn("verify", *options, "--expected", str(path)).stdout
     assert f"sequence {first['sequence']} ({cells[0]}), step {cells[1]}, unit 2." in text
+
+
+def test_what_fails_says_so_first(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "e.csv"
+    assert run_rnn("run", *SEQ, "-o", str(path)).exit_code == 0
+    right = run_rnn("verify", *SEQ, "--expected", str(path))
+    assert (right.exit_code, "DIFFERENT" in right.stdout) == (0, False)
+    path.write_text(path.read_text().replace("0.91308177", "0.813"))
+    for tolerance in ((), ("--atol", "1e-5")):
+        wrong = run_rnn("verify", *SEQ, "--expected", str(path), *tolerance)
+        first, *others = wrong.stdout.splitlines()
+        assert (wrong.exit_code, first) == (1, f"DIFFERENT: {path}")
+        # No other line reads as a verdict on the whole.
+        assert not [line for line in others if line.lower().startswith("equal")]
+    for columns in ("40", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        rule = run_rnn("verify", *SEQ).stdout.partition("The rule:")[2]
+        assert max(map(len, rule.partition("keras")[0].splitlines())) <= int(columns)
+
+
+def test_a_wrong_step_is_shown_beside_what_its_own_states_make(
+    run_rnn: Rnn, tmp_path: Path
+) -> None:
+    """Of a network that drives right runs apart: our own run tells nothing there."""
+    x = np.random.RandomState(0).normal(size=(200, 1)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    network = rnncli.seeded(1, 16)
+    h = loop(network, x).astype(np.float32)
+    assert abs(h[199, 0] - rnncli.run(network, x).h[199, 0]) > 0.01
+    right = h[199, 0]
+    h[199, 0] += np.float32(0.001)
+    np.save(tmp_path / "e.npy", h)
+    report = explained(run_rnn, str(tmp_path / "x.npy"), "--hidden", "16", tmp_path=tmp_path)
+    first = report["results"][0]["first"]
+    assert (first["step"], first["unit"]) == (200, 0)
+    assert first["expected"] - first["actual"] == pytest.approx(0.001, abs=1e-5)
+    assert first["actual"] == pytest.approx(right, abs=1e-5)
 
 
 def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +346,9 @@ def test_what_is_not_finite_never_passes(run_rnn: Rnn, tmp_path: Path, value: fl
     options = (str(tmp_path / "x.npy"), "--hidden", "5", "--init", "torch", "--seed", "3")
     for tolerance in ((), ("--atol", "1e9", "--rtol", "1")):
         report = explained(run_rnn, *options, *tolerance, tmp_path=tmp_path)
-        assert report["results"][0]["first"] == {"sequence": 1, "step": 5, "unit": 2}
+        first = report["results"][0]["first"]
+        assert (first["step"], first["unit"], first["expected"]) == (5, 2, None)
+        assert first["actual"] == pytest.approx(loop(NETWORK, X)[4, 2], abs=1e-6)
         assert report["results"][0]["difference"] is None
 
 

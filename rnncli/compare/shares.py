@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rnncli import reference
 from rnncli.arrays import Floats
 from rnncli.compare.case import Case
 from rnncli.compare.steps import row_errors
@@ -55,8 +56,37 @@ def _hides_cells(layer: Layer) -> bool:
     return len(layer.cells) > 1 and layer.merge != "concat"
 
 
+def one_step(case: Case, h: Floats, place: tuple[int, int, int]) -> float:
+    """Compute a value of a network of one layer in float64 from the h_{t-1} of a result.
+
+    Parameters
+    ----------
+    case : Case
+    h : array, shape (N, T, H)
+    place : tuple of int
+        The value's sequence, step and unit, from 0.
+    """
+    n, t, column = place
+    cells = zip(case.network.parts(), np.split(h, len(case.network.cells), axis=2), strict=True)
+    which, unit = divmod(column, case.network.layers[0].hidden_size)
+    part, states = list(cells)[which]
+    before = _before(case, part, states)[n, t]
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = reference.sums(part.cell, case.x[n, t][None], before[None], case.precision)
+    return float(reference.activate(part.cell, sums)[0, unit])
+
+
 def _part_shares(case: Case, part: Part, x: Floats, h: Floats) -> Floats:
     """Step errors of a cell over all sequences."""
+    rows = case.running()
+    before = _before(case, part, h)
+    shares = np.zeros(h.shape)
+    shares[rows] = row_errors(part.cell, x[rows], before[rows], h[rows], case.precision)
+    return shares
+
+
+def _before(case: Case, part: Part, h: Floats) -> Floats:
+    """Give the state from which each step of a cell starts, shape (N, T, H)."""
     before = np.empty_like(h)
     n = np.arange(len(h))
     start = case.h0[:, part.state].astype(h.dtype)
@@ -66,7 +96,4 @@ def _part_shares(case: Case, part: Part, x: Floats, h: Floats) -> Floats:
     else:
         before[:, :-1] = h[:, 1:]
         before[n[has_steps], case.lengths[has_steps] - 1] = start[has_steps]
-    rows = case.running()
-    shares = np.zeros(h.shape)
-    shares[rows] = row_errors(part.cell, x[rows], before[rows], h[rows], case.precision)
-    return shares
+    return before

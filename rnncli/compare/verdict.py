@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.arrays import Floats, Truths
 from rnncli.compare.case import Case
-from rnncli.compare.shares import hides_states, step_shares
+from rnncli.compare.shares import hides_states, one_step, step_shares
 from rnncli.compare.whole import whole_run_tolerances
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "hides_states",
     "judge",
     "step_shares",
+    "values_at",
 ]
 
 # Whole runs are equal if so many of their values can be judged, and are.
@@ -78,6 +79,10 @@ class Verdict(NamedTuple):
         How far the whole runs are apart.
     judged : float
         Share of the values that could be judged.
+    values : tuple of float or None
+        Of the first wrong value: what it should be, which is what was
+        compared with, and what the network computes. Where steps are judged
+        each is computed from the h_{t-1} of the same result.
     """
 
     equal: bool
@@ -85,6 +90,7 @@ class Verdict(NamedTuple):
     first: Place | None
     apart: Apart
     judged: float = 1.0
+    values: tuple[float, float] | None = None
 
 
 def judge(
@@ -125,7 +131,8 @@ def judge(
     running = np.broadcast_to(case.running()[..., None], ours.shape)
     if not running.any():
         raise ValueError("nothing to compare: there are no steps")
-    errors = None if tolerance is not None else step_shares(case, layers or [theirs])
+    layers = layers or [theirs]
+    errors = None if tolerance is not None else step_shares(case, layers)
     judged = running
     with np.errstate(invalid="ignore"):
         distance = np.abs(_wide(ours) - theirs)
@@ -145,9 +152,32 @@ def judge(
             f"too little to compare: rounding alone drives right runs apart; {share:.0%} of the "
             "values can be judged, and they are equal"
         )
-    step_error = None if errors is None else float(errors.max())
-    apart = _apart(ours, theirs, judged | wrong)
-    return Verdict(not wrong.any(), step_error, _place(wrong), apart, share)
+    first = _place(wrong)
+    by_step = layers[0] if errors is not None and len(layers) == 1 else None
+    return Verdict(
+        equal=first is None,
+        step_error=None if errors is None else float(errors.max()),
+        first=first,
+        apart=_apart(ours, theirs, judged | wrong),
+        judged=share,
+        values=values_at(case, ours, theirs, first, by_step) if first else None,
+    )
+
+
+def values_at(
+    case: Case, ours: Floats, theirs: Floats, place: Place, by_step: Floats | None = None
+) -> tuple[float, float]:
+    """Give the value of a result at a place, and ours, with the digits of their float type.
+
+    Where the steps of one of them are judged, `by_step`, the other value is
+    what one step makes of the h_{t-1} of the same result.
+    """
+    at = place.sequence - 1, place.step - 1, place.unit
+    expected, actual = theirs[at], ours[at]
+    if by_step is not None:
+        step = ours.dtype.type(one_step(case, by_step, at))
+        expected, actual = (step, actual) if by_step is ours else (expected, step)
+    return float(str(expected)), float(str(actual))
 
 
 def _apart(ours: Floats, theirs: Floats, compared: Truths) -> Apart:

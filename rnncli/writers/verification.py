@@ -5,12 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import isfinite
+from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
 from rnncli.compare.verdict import Place, Tolerance, Verdict
 from rnncli.conventions import Explanation
 from rnncli.verification import Result
-from rnncli.writers.grid import Column, draw
+from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
 
 
@@ -49,7 +50,8 @@ class Report(NamedTuple):
 
 
 def write_report_table(out: TextIO, report: Report) -> None:
-    """Draw a row for each result, then what needs saying in words."""
+    """Say what differs, draw a row for each result, then what needs saying in words."""
+    out.writelines(f"{line}\n" for line in _headline(report))
     compared = [result for result in report.results if result.verdict]
     verdicts = [result.verdict for result in compared if result.verdict]
     names = Column("", [os.path.basename(_name(result)) for result in compared])
@@ -65,7 +67,9 @@ def write_report_table(out: TextIO, report: Report) -> None:
             Column("rtol", [f"{verdict.apart.rtol:.2g}" for verdict in verdicts]),
         ]
     draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
-    out.writelines(f"{line}\n" for line in ("", *_words(report)))
+    width = console_on(out).width
+    legend = [line for text in _legend(report) for line in wrap(text, width)]
+    out.writelines(f"{line}\n" for line in ("", *legend, *_findings(report)))
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
@@ -78,32 +82,46 @@ def write_report_json(out: TextIO, report: Report) -> None:
     out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _words(report: Report) -> list[str]:
-    """Say the rule, what was not compared, and what explains a difference."""
+def _headline(report: Report) -> list[str]:
+    """Say first what fails."""
+    if report.equal:
+        return []
+    differing = [_name(each) for each in report.results if each.verdict and not each.verdict.equal]
+    expected = report.expected
+    if expected and not expected.verdict:
+        if report.explanations is None:
+            return [f"NOT COMPARED: {_name(expected)}", ""]
+        differing.insert(0, _name(expected))
+    return [f"DIFFERENT: {', '.join(differing)}", ""]
+
+
+def _findings(report: Report) -> list[str]:
+    """Say what was not compared, where values are wrong, and what explains a difference."""
     notes = [
         f"{', '.join(map(_name, results))}: {note}"
         for note, results in groupby(
             (result for result in report.results if not result.verdict), key=lambda each: each.note
         )
     ]
-    return [*_rule(report), *notes, *_whole_runs(report), *_wrong(report), *_explained(report)]
+    return [*notes, *_wrong(report), *_explained(report)]
 
 
 def _name(result: Result) -> str:
     return f"{result.name} {result.version}".strip()
 
 
-def _rule(report: Report) -> list[str]:
+def _legend(report: Report) -> list[str]:
+    """Say by what rule the table judges."""
     if report.tolerance:
         atol, rtol = report.tolerance
-        return [f"Equal: |a - b| <= {atol:g} + {rtol:g} |b| in all values of the whole runs."]
-    rule = "Equal: every step is within what rounding explains, a step error of up to 1."
+        return [f"The rule: |a - b| <= {atol:g} + {rtol:g} |b| in all values of the whole runs."]
+    rule = "The rule: a step error of up to 1 is what rounding explains, in every step."
     if not report.model:
         return [rule]
     return [
-        rule,
-        "Whole runs may be driven apart by rounding alone. Their largest difference is",
+        f"{rule} Whole runs may be driven apart by rounding alone. Their largest difference is "
         "the smallest --atol that would pass them, rtol the smallest --rtol.",
+        *_whole_runs(report),
     ]
 
 
@@ -112,14 +130,14 @@ def _whole_runs(report: Report) -> list[str]:
     judged = [
         result.verdict.judged
         for result in report.results
-        if result.verdict and result.verdict.step_error is None and not report.tolerance
+        if result.verdict and result.verdict.step_error is None
     ]
-    if not judged or not report.model:
+    if not judged:
         return []
     return [
-        "Without a step error, not all states are known, and whole runs are compared:",
-        "each value within what the last bits of the weights make of it in this",
-        f"network, where that is little; here {_percent(min(judged))} of the values.",
+        "Without a step error, not all states are known, and whole runs are compared: each value "
+        "within what the last bits of the weights make of it in this network, where that is "
+        f"little; here {_percent(min(judged))} of the values."
     ]
 
 
@@ -130,9 +148,11 @@ def _percent(share: float) -> str:
 
 def _wrong(report: Report) -> list[str]:
     return [
-        f"{result.name}: the first wrong value is at {_place(result.verdict.first, report.keys)}."
+        f"{result.name}: the first wrong value is at {_place(verdict.first, report.keys)}. "
+        f"Expected {expected!r}, rnn computes {actual!r}."
         for result in report.results
-        if result.verdict and result.verdict.first
+        if (verdict := result.verdict) and verdict.first and verdict.values
+        for expected, actual in [verdict.values]
     ]
 
 
@@ -185,13 +205,21 @@ def _item(result: Result) -> dict[str, Any]:
             "step_error": verdict.step_error,
             "difference": verdict.apart.largest,
             "at": verdict.apart.at._asdict() if verdict.apart.at else None,
-            "first": verdict.first._asdict() if verdict.first else None,
+            "first": _first(verdict),
             "atol": verdict.apart.atol,
             "rtol": verdict.apart.rtol,
             "steps": verdict.apart.steps,
             "judged": verdict.judged,
         }
     )
+
+
+def _first(verdict: Verdict) -> dict[str, Any] | None:
+    """Give the place of the first wrong value, and what is expected and computed there."""
+    if verdict.first is None or verdict.values is None:
+        return None
+    expected, actual = verdict.values
+    return _finite(verdict.first._asdict() | {"expected": expected, "actual": actual})
 
 
 def _finite(item: dict[str, Any]) -> dict[str, Any]:
