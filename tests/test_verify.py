@@ -217,11 +217,26 @@ def each(batch: np.ndarray) -> np.ndarray:
     return np.array([loop(NETWORK, x) for x in batch])
 
 
+def carried(batch: np.ndarray) -> np.ndarray:
+    """Run each sequence from the state that the one before it left."""
+    states: list[np.ndarray] = []
+    for x in batch:
+        states.append(loop(NETWORK, x, h=states[-1][-1] if states else 0.0))
+    return np.array(states)
+
+
+RESHAPED = np.ascontiguousarray(W_XH.T).reshape(3, 5)  # stored (H, I), read as (I, H)
+
 CONVENTIONS = {
     "--precision tf32": (X, loop(NETWORK, X, operand=rounded(10))),
     "--precision bfloat16": (X, loop(NETWORK, X, operand=rounded(7))),
     "W_xh transposed": (X, loop(changed(NETWORK, W_xh=W_XH.reshape(5, 3).T), X)),
     "W_hh transposed": (X, loop(changed(NETWORK, W_hh=W_HH.T), X)),
+    "W_xh transposed: (H, I) reshaped to (I, H)": (X, loop(changed(NETWORK, W_xh=RESHAPED), X)),
+    "W_xh and W_hh transposed: (H, I) reshaped to (I, H)": (
+        X,
+        loop(changed(NETWORK, W_xh=RESHAPED, W_hh=W_HH.T), X),
+    ),
     "W_xh and W_hh transposed": (
         X_SQUARE,
         loop(
@@ -249,11 +264,31 @@ CONVENTIONS = {
         X,
         np.concatenate([loop(NETWORK, X)[1:], np.zeros((1, 5))]),
     ),
+    "--h0: only the first step is wrong in several": (
+        BATCH,
+        np.array([loop(NETWORK, x, h=0.4) for x in BATCH]),
+    ),
+    "state carried from sequence to sequence": (BATCH, carried(BATCH)),
+    "rows one step early: row t holds h_{t+1}, the last twice": (
+        X,
+        np.concatenate([loop(NETWORK, X)[1:], loop(NETWORK, X)[-1:]]),
+    ),
+    "rows one step late: row t holds h_{t-1}, h_T first": (X, np.roll(loop(NETWORK, X), 1, axis=0)),
     "batch and time axes of the output exchanged": (BATCH, each(BATCH).swapaxes(0, 1)),
     "batch and time axes of the input exchanged": (
         BATCH,
         each(BATCH.swapaxes(0, 1)).swapaxes(0, 1),
     ),
+}
+
+
+# Where one is met in several ways.
+NAMES = {
+    "--h0: only the first step is wrong in several": "--h0: only the first step is wrong",
+    "rows one step early: row t holds h_{t+1}, the last twice": (
+        "rows one step early: row t holds h_{t+1}"
+    ),
+    "rows one step late: row t holds h_{t-1}, h_T first": "rows one step late: row t holds h_{t-1}",
 }
 
 
@@ -266,7 +301,38 @@ def test_a_convention_is_named_and_no_other(
     np.save(tmp_path / "e.npy", expected)
     options = ("--hidden", "5", "--init", "torch", "--seed", "3")
     report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
-    assert [found["name"] for found in report["explanations"]] == [name]
+    assert [found["name"] for found in report["explanations"]] == [NAMES.get(name, name)]
+
+
+UNEXPLAINED = {
+    "a first step that no state leads to": (
+        X,
+        np.concatenate([np.full((1, 5), 0.99), loop(NETWORK, X[1:], h=0.99)]),
+    ),
+    "states from elsewhere, a sequence each": (
+        BATCH,
+        np.array([loop(NETWORK, x, h=0.2 * n) for n, x in enumerate(BATCH)]),
+    ),
+    "rows late, and the first one wrong": (
+        X,
+        np.concatenate([np.full((1, 5), 0.3), loop(NETWORK, X)[:-1]]),
+    ),
+    "rows early, and the last one wrong": (
+        X,
+        np.concatenate([loop(NETWORK, X)[1:], np.full((1, 5), 0.3)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("made", UNEXPLAINED.values(), ids=UNEXPLAINED)
+def test_what_reproduces_a_part_is_no_explanation(
+    run_rnn: Rnn, tmp_path: Path, made: tuple[np.ndarray, np.ndarray]
+) -> None:
+    np.save(tmp_path / "x.npy", made[0])
+    np.save(tmp_path / "e.npy", made[1])
+    options = ("--hidden", "5", "--init", "torch", "--seed", "3")
+    report = explained(run_rnn, str(tmp_path / "x.npy"), *options, tmp_path=tmp_path)
+    assert report["explanations"] == []
 
 
 def explained(run_rnn: Rnn, *arguments: str, tmp_path: Path) -> dict[str, Any]:

@@ -166,7 +166,19 @@ WRONG: dict[str, tuple[list[str], Wrong]] = {
         ["forward and backward halves exchanged"],
         lambda network, merge: np.roll(loop(network, merge), H, axis=1),
     ),
-    "merge": ([], lambda network, merge: loop(network, other(merge))),
+    "W_xh": (
+        ["W_xh transposed: (H, I) reshaped to (I, H)"],
+        lambda network, merge: loop(
+            with_cells(
+                network,
+                lambda n, array: (
+                    np.ascontiguousarray(array.T).reshape(array.shape) if n == 0 else array
+                ),
+            ),
+            merge,
+        ),
+    ),
+    "merge": (["--merge"], lambda network, merge: loop(network, other(merge))),
 }
 
 
@@ -184,6 +196,7 @@ def test_wrong_outputs_are_different_and_explained(
 ) -> None:
     network = drawn(merge, 2.5)
     names, wrong = WRONG[fault]
+    names = [f"{name} {other(merge)}" if name == "--merge" else name for name in names]
     result, found = Verified(run_rnn, tmp_path, network, merge).result(wrong(network, merge))
     assert (result["verdict"], found) == ("different", names)
 

@@ -1,0 +1,103 @@
+"""Conventions that people trip over when they bring a network elsewhere.
+
+Every convention here has one signature, ``convention(case, theirs)``: for a
+result that is not that of the case it gives attempts, each a case and a
+result as they would be if the convention were the cause. An attempt that
+is judged equal explains the result.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+from rnncli.arrays import Floats
+from rnncli.compare.runs import difference
+from rnncli.compare.verdict import ENOUGH, Case, Tolerance, hides_states, judge
+from rnncli.compare.whole import can_be_equal
+from rnncli.conventions.attempt import Attempt, Explanation
+from rnncli.conventions.digits import fewer_digits
+from rnncli.conventions.order import (
+    axes_exchanged,
+    halves_exchanged,
+    processing_order,
+    rows_shifted,
+    time_reversed,
+)
+from rnncli.conventions.start import another_start, carried_on
+from rnncli.conventions.weights import (
+    another_activation,
+    another_merge,
+    no_bias,
+    one_bias,
+    products_rounded,
+    weights_transposed,
+)
+
+__all__ = ["CONVENTIONS", "Attempt", "Explanation", "explain"]
+
+CONVENTIONS = (
+    products_rounded,
+    weights_transposed,
+    another_activation,
+    another_merge,
+    time_reversed,
+    processing_order,
+    another_start,
+    carried_on,
+    axes_exchanged,
+    rows_shifted,
+    halves_exchanged,
+    no_bias,
+)
+
+
+def explain(
+    case: Case,
+    theirs: Floats,
+    biases: Sequence[tuple[Floats, ...]] = (),
+    tolerance: Tolerance | None = None,
+) -> list[Explanation]:
+    """Find the conventions that reproduce a result, the closest first.
+
+    Parameters
+    ----------
+    case : Case
+    theirs : array, shape (N, T, H)
+        A result that differs. Another shape is one to explain too.
+    biases : sequence of tuples of arrays
+        Of each cell, in the order of ``Network.cells``: the input bias and
+        the recurrent one, where the cells have two.
+    tolerance : Tolerance, optional
+        As for `judge`.
+    """
+    ours = case.states()[-1]
+    before = difference(ours, theirs) if ours.shape == theirs.shape else inf
+    found: dict[str, float] = {}
+    attempts = [attempt for convention in CONVENTIONS for attempt in convention(case, theirs)]
+    for attempt in [*attempts, *one_bias(case, theirs, biases)]:
+        left = _reproduced(attempt, before, tolerance)
+        if left is not None:
+            found[attempt.name] = min(left, found.get(attempt.name, inf))
+    explanations = [Explanation(*each) for each in found.items()]
+    explanations += fewer_digits(ours, theirs)
+    return sorted(explanations, key=lambda explanation: explanation.difference)
+
+
+def _reproduced(attempt: Attempt, before: float, tolerance: Tolerance | None) -> float | None:
+    """Give how far an attempt is from what it explains, or None where it does not.
+
+    Of whole runs it has to explain most of the difference there was before:
+    what rounds operands has wide tolerances. Zeros alone explain nothing.
+    """
+    case, theirs = attempt.case, attempt.theirs
+    ours = case.states()[-1]
+    if ours.shape != theirs.shape or not case.running().any() or not ours.any():
+        return None
+    whole = tolerance is None and hides_states(case.network)
+    if whole and not can_be_equal(case, ours, theirs, ENOUGH):
+        return None
+    try:
+        verdict = judge(case, ours, theirs, tolerance=tolerance)
+    except ValueError:  # too little can be judged
+        return None
+    left = verdict.apart.largest
+    return left if verdict.equal and not (whole and left > before / 4) else None
