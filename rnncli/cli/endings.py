@@ -10,6 +10,7 @@ from typing import IO, Any, NoReturn, Self
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
+from rnncli.screen import on_a_line
 from rnncli.stream import NotFiniteError, Rows
 
 RUN_FAILED = 1
@@ -21,7 +22,7 @@ class Failure(click.ClickException):
     """An error shown as one line on standard error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(on_a_line(message))
         self.exit_code = exit_code  # type: ignore[misc]  # Click types it as the class's
 
     def show(self, file: IO[Any] | None = None) -> None:

@@ -15,6 +15,7 @@ from rnncli.arrays import Floats
 from rnncli.cli.options import NetworkOptions
 from rnncli.initializers import draw_network
 from rnncli.network import Network
+from rnncli.screen import on_a_line
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
@@ -124,7 +125,7 @@ def note(sentence: str) -> None:
     """Say on standard error, if it is open, what a result does not show."""
     if sys.stderr is not None:
         with suppress(OSError):
-            click.echo(f"Note: {sentence}", err=True)
+            click.echo(f"Note: {on_a_line(sentence)}", err=True)
 
 
 def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:

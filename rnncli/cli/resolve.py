@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TextIO, cast
 
 import click
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
 from rnncli.replacing import check_replaceable, descriptor, is_plain, replacing, sync
+from rnncli.screen import Screen
 from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
 
@@ -181,13 +182,18 @@ def destination(path: str | None) -> Iterator[TextIO]:
     """
     if path is not None and not _is_stdout(path):
         with replacing(path) as file:
-            yield file
+            yield _guarded(file)
         return
     if sys.stdout is None:
         raise OSError("closed")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        yield sys.stdout
+        yield _guarded(sys.stdout)
     finally:
         sync(sys.stdout)
+
+
+def _guarded(out: TextIO) -> TextIO:
+    """Keep what could steer a terminal away from it; a file or a pipe gets all as it is."""
+    return cast(TextIO, Screen(out)) if out.isatty() else out

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import Any, NamedTuple, TextIO
 
+from rnncli.screen import printable
 from rnncli.timing import Timing, fastest_peer, times_faster
 from rnncli.writers.grid import Column, draw
 
@@ -54,7 +55,7 @@ def write_outcome_table(out: TextIO, outcome: Outcome) -> None:
     columns.append(Column("step error", [_share(timing.step_error) for timing in timed]))
     out.write("\n")
     draw(out, outcome.title, [Column("", [each.contender.label for each in timed])], columns)
-    out.writelines(f"{line}\n" for line in ("", *_words(outcome, fastest)))
+    out.writelines(f"{printable(line)}\n" for line in ("", *_words(outcome, fastest)))
     out.flush()
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from rnncli.screen import printable
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -55,14 +57,14 @@ def draw(
     width = max(screen.width, beside + max(widths, default=0))
     console = console_on(out, width, screen.height)
     parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
-    below = [Text(f"\n{note}", style="italic")] if note else []
-    for piece in chain([Text(title, style="bold")], *map(_pages, parts), below):
+    below = [Text(f"\n{printable(note)}", style="italic")] if note else []
+    for piece in chain([Text(printable(title), style="bold")], *map(_pages, parts), below):
         if isinstance(piece, str):
             out.write(piece)
             continue
         with console.capture() as drawn:
             console.print(piece)
-        out.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
+        console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
 def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
@@ -79,20 +81,18 @@ def console_on(out: TextIO, width: int | None = None, height: int | None = None)
             """Leave a closed pipe to the caller; Rich would exit with 1."""
             raise  # called while the error is being handled
 
-    return PlainConsole(file=out, width=width, height=height, highlight=False)
+    terminal = getattr(out, "terminal", out)  # which a `Screen` sends no colours
+    return PlainConsole(file=terminal, width=width, height=height, highlight=False)
 
 
 def _aligned(column: Column) -> Column:
-    """Pad the cells so that their points, or else their last digits, stand in line.
-
-    What could steer a terminal is shown, not sent: names come from files.
-    """
-    name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in column.name)
-    points = [_point(cell) for cell in column.cells]
+    """Pad the cells so that their points, or else their last digits, stand in line."""
+    cells = [printable(cell) for cell in column.cells]
+    points = [_point(cell) for cell in cells]
     left = max(points, default=0)
-    cells = [" " * (left - point) + cell for point, cell in zip(points, column.cells, strict=True)]
+    cells = [" " * (left - point) + cell for point, cell in zip(points, cells, strict=True)]
     width = max(map(len, cells), default=0)
-    return column._replace(name=name, cells=[cell.ljust(width) for cell in cells])
+    return column._replace(name=printable(column.name), cells=[cell.ljust(width) for cell in cells])
 
 
 def _point(cell: str) -> int:

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 
 from rnncli.network import Network
+from rnncli.screen import printable
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         *([model["precision"]] if "precision" in model else []),
         *(f"{name} {value}" for name, value in model["source"].items() if name != "sha256"),
     ]
-    return f"RNN: {', '.join(parts)}"
+    return printable(f"RNN: {', '.join(parts)}")
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:

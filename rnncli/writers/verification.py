@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 from rnncli.compare.verdict import Place, Tolerance, Verdict
 from rnncli.conventions import Explanation
+from rnncli.screen import printable
 from rnncli.verification import Result
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
@@ -51,7 +52,7 @@ class Report(NamedTuple):
 
 def write_report_table(out: TextIO, report: Report) -> None:
     """Say what differs, draw a row for each result, then what needs saying in words."""
-    out.writelines(f"{line}\n" for line in _headline(report))
+    out.writelines(f"{printable(line)}\n" for line in _headline(report))
     compared = [result for result in report.results if result.verdict]
     verdicts = [result.verdict for result in compared if result.verdict]
     names = Column("", [os.path.basename(_name(result)) for result in compared])
@@ -69,7 +70,7 @@ def write_report_table(out: TextIO, report: Report) -> None:
     draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
     width = console_on(out).width
     legend = [line for text in _legend(report) for line in wrap(text, width)]
-    out.writelines(f"{line}\n" for line in ("", *legend, *_findings(report)))
+    out.writelines(f"{printable(line)}\n" for line in ("", *legend, *_findings(report)))
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
