@@ -1,7 +1,8 @@
 """What a terminal is sent: text, and nothing that steers it."""
 
 from collections.abc import Iterable
-from typing import Any, TextIO
+from io import UnsupportedOperation
+from typing import Any, NoReturn, TextIO
 
 
 def printable(text: str) -> str:
@@ -34,6 +35,10 @@ class Screen:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.terminal, name)
+
+    def fileno(self) -> NoReturn:
+        """Refuse the number of the open file: who writes there goes round this stream."""
+        raise UnsupportedOperation("fileno")
 
     def write(self, text: str) -> int:
         """Send text, line by line."""

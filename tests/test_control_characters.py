@@ -146,6 +146,8 @@ DATA = {
     "csv: key column": ("run", "columns.csv", "--group-by", HOSTILE, *CSV),
     "csv: cell": ("run", "keys.csv", "--columns", "x", "--passthrough", *CSV),
     "csv: file": ("run", f"{HOSTILE}.csv", "other.csv", *CSV),
+    "csv: followed": ("run", *KEYS, "--follow", "--format", "csv"),
+    "jsonl: followed": ("run", *KEYS, "--follow", "--format", "jsonl"),
     "jsonl: key": ("run", *KEYS, "--format", "jsonl"),
     "json: key": ("run", *KEYS, "--json"),
     "json: weights": ("weights", "--weights", f"{HOSTILE}.npz", "--json"),
