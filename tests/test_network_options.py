@@ -224,7 +224,8 @@ def test_follow_backward(run_rnn: Rnn) -> None:
 BAD_INPUT = {
     "width": (
         ("run", "--seq", "1 2", "--weights", "w.npz"),
-        "expected I = 1, as W_xh has shape (1, 2), got I = 2; --columns chooses those to read",
+        "expected I = 1, as W_xh has shape (1, 2), got I = 2; "
+        "commas or line ends separate steps, spaces their features",
     ),
     "inputs": (
         ("weights", "--inputs", "2", "--weights", "w.npz"),

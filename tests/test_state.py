@@ -82,7 +82,8 @@ def test_the_state_of_another_run(
     run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n1\n")
     content = state.read_bytes()
     text = "k,v\na,1\n" if "--group-by" in options else "v\n1\n"
-    result = run_rnn("run", *NETWORK, "csv", *options, "--state", str(state), stdin=text)
+    network = NETWORK[2:] if "--hidden" in options else NETWORK
+    result = run_rnn("run", *network, "csv", *options, "--state", str(state), stdin=text)
     assert (result.exit_code, result.stderr) == (2, f"Error: {state}: {message}\n")
     assert state.read_bytes() == content
 
