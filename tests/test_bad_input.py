@@ -341,11 +341,56 @@ def test_npy_of_unequal_lengths(run_rnn: Rnn) -> None:
     )
 
 
-def test_passthrough_of_a_column_named_as_a_unit(run_rnn: Rnn) -> None:
-    options = ("--passthrough", "--format", "csv")
-    assert failure(run_rnn, *options, stdin="v,h_0\n1,2\n") == (
-        "--passthrough: the input has a column 'h_0' as the states do"
-    )
+PASSED, GROUPED = ("--passthrough", "--format", "csv"), ("--group-by", "1")
+BESIDE = "the input's column {!r} would stand beside another of that name; rename it"
+APART = ", or take --format jsonl, where it stands apart"
+TAKEN = {
+    "a unit": (PASSED, "v,h_0\n1,2\n", BESIDE.format("h_0") + APART),
+    "a unit of a layer below": (
+        (*PASSED, "--all-layers", "--columns", "v"),
+        "v,layer_1_h_1\n1,2\n",
+        BESIDE.format("layer_1_h_1") + APART,
+    ),
+    "a key named t": ((*GROUPED, "--format", "csv"), "t,v\na,1\n", BESIDE.format("t") + APART),
+    "a key named t in a table": (GROUPED, "t,v\na,1\n", BESIDE.format("t") + APART),
+    "a key named as a unit": (
+        (*GROUPED, "--last", "--format", "csv"),
+        "h_3,v\na,1\n",
+        BESIDE.format("h_3") + APART,
+    ),
+    "two keys of one name": (
+        (*GROUPED, "--group-by", "2", "--json"),
+        "k,k,v\na,b,1\n",
+        BESIDE.format("k"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "text", "message"), TAKEN.values(), ids=TAKEN)
+def test_names_of_columns_that_are_written(
+    run_rnn: Rnn, options: tuple[str, ...], text: str, message: str
+) -> None:
+    hidden = ("--hidden", "2,4") if "--all-layers" in options else NETWORK
+    result = run_rnn("run", *options, *hidden, "--first-row", "header", stdin=text)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {message}\n")
+    if message.endswith(APART):
+        apart = [word for word in options if word not in ("--format", "csv")]
+        command = ("run", *apart, *hidden, "--first-row", "header", "--format", "jsonl")
+        assert run_rnn(*command, stdin=text).exit_code == 0
+
+
+def test_passthrough_beside_the_key_of_several_files(run_rnn: Rnn, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("file,v\nx,1\n")
+    files = (str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--columns", "v")
+    assert failure(run_rnn, *files, *PASSED) == BESIDE.format("file") + APART
+    grouped = run_rnn("run", *files, *PASSED, "--group-by", "file", *NETWORK)
+    assert grouped.stdout.startswith("file,v,h_0")
+
+
+def test_a_column_named_t_is_passed_through_in_place_of_t(run_rnn: Rnn) -> None:
+    result = run_rnn("run", *PASSED, "--columns", "v", *NETWORK, stdin="t,v\na,1\n")
+    assert result.stdout.startswith("t,v,h_0,h_1,h_2,h_3\na,1,")
 
 
 H0 = {

@@ -45,7 +45,7 @@ from rnncli.readers import Keys
 from rnncli.state import identity
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
-from rnncli.writers.trajectory import widths_of
+from rnncli.writers.trajectory import check_names, widths_of
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "The notebook: every hidden state, as a table."),
@@ -122,6 +122,9 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
+        units = widths_of(network, all_layers=output.all_layers).units(final=output.last)
+        grouped = bool(reading.group_by)
+        check_names(form, units, source.key_columns, source.header, grouped=grouped)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         whose = identity(network, precision) if any(states) else ""
         files.resume(carried, whose, source.key_columns)

@@ -15,16 +15,9 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
     Where the input's cells are written too, they stand in place of `t`, and
     key columns among them are not written twice.
-
-    Raises
-    ------
-    ValueError
-        An input column has the name of a unit.
     """
     units = trajectory.units(final=style.last)
     header = list(trajectory.header)
-    for name in set(header).intersection(units):
-        raise ValueError(f"--passthrough: the input has a column {name!r} as the states do")
     keyed = not set(trajectory.key_columns) <= set(header)
     if style.header:
         names = [*(trajectory.key_columns if keyed else ()), *(header or ["t"])]

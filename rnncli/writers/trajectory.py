@@ -32,6 +32,19 @@ class Widths(NamedTuple):
     all_layers: bool = False
     forward: bool = True
 
+    def units(self, *, final: bool = False) -> list[str]:
+        """Names of the values of a row: ``h_0``, ``h_1``, ... of the top layer.
+
+        Those of the layers below it are ``layer_1_h_0``, ...
+        """
+        *below, top = self.states if final else self.outputs
+        lower = [
+            f"layer_{number}_{name}"
+            for number, width in enumerate(below, start=1)
+            for name in unit_names(width)
+        ]
+        return lower + unit_names(top)
+
 
 def widths_of(network: Network, *, all_layers: bool) -> Widths:
     """Widths of the top layer of a network, or of all."""
@@ -81,17 +94,8 @@ class Trajectory(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def units(self, *, final: bool = False) -> list[str]:
-        """Names of the values of a row: ``h_0``, ``h_1``, ... of the top layer.
-
-        Those of the layers below it are ``layer_1_h_0``, ...
-        """
-        *below, top = self.widths.states if final else self.widths.outputs
-        lower = [
-            f"layer_{number}_{name}"
-            for number, width in enumerate(below, start=1)
-            for name in unit_names(width)
-        ]
-        return lower + unit_names(top)
+        """Names of the values of a row, as `Widths.units` gives them."""
+        return self.widths.units(final=final)
 
     def final(self) -> Block:
         """Give the final state of each sequence, once the blocks have been gone through."""
@@ -153,6 +157,48 @@ class Style(NamedTuple):
     last: bool = False
     all_steps: bool = False
     follow: bool = False
+
+
+def check_names(
+    form: str,
+    units: Sequence[str],
+    key_columns: Sequence[str],
+    header: Sequence[str] = (),
+    *,
+    grouped: bool,
+) -> None:
+    """Refuse an input's names that would stand for two things in a result.
+
+    Parameters
+    ----------
+    form : str
+        One of the names of the writers.
+    units : sequence of str
+        Names of the values of a row.
+    key_columns : sequence of str
+        Names of what tells sequences apart.
+    header : sequence of str
+        Names of the input's columns, where its cells are written too.
+    grouped : bool
+        Whether the keys are columns of the input.
+
+    Raises
+    ------
+    ValueError
+        A column of the input has the name of another that is written.
+    """
+    keys = list(key_columns)
+    taken = [name for name in keys if keys.count(name) > 1]
+    way_out = ""
+    if not taken and form in ("csv", "table"):
+        own = {*units, *([] if header else ["t"]), *(keys if header and not grouped else [])}
+        taken = [name for name in header or keys if name in own]
+        way_out = ", or take --format jsonl, where it stands apart"
+    for name in taken:
+        raise ValueError(
+            f"the input's column {name!r} would stand beside another of that name; "
+            f"rename it{way_out}"
+        )
 
 
 def unit_names(hidden_size: int) -> list[str]:
