@@ -33,7 +33,7 @@ def replacing(path: str) -> Iterator[TextIO]:
         It cannot be written there.
     """
     try:
-        with _whole(os.path.realpath(path)) if is_plain(path) else _through(path) as file:
+        with _whole(os.path.realpath(path)) if is_plain(path) else through(path) as file:
             yield file
     except OSError as error:
         kept = f"; the result is in {error.filename}" if error.filename2 else ""
@@ -118,9 +118,10 @@ def is_plain(path: str) -> bool:
 
 
 @contextmanager
-def _through(path: str) -> Iterator[TextIO]:
+def through(path: str) -> Iterator[TextIO]:
+    """Open a device, a pipe or what is open already, to be written to as it is."""
     number = descriptor(path)
-    with _open(path if number is None else os.dup(number), "w") as file:
+    with open_text(path if number is None else os.dup(number), "w") as file:
         try:
             yield file
         finally:
@@ -132,12 +133,12 @@ def _whole(target: str) -> Iterator[TextIO]:
     folder = os.path.dirname(target)
     beside = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
     try:
-        with _open(beside, "x", opener=_private) as file:
+        with open_text(beside, "x", opener=_private) as file:
             yield file
             _take_access(file.fileno(), target)
             sync(file)
         os.replace(beside, target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except BaseException as error:
         # An error of this name itself: it could not be made, or all is in it but not renamed.
         if getattr(error, "filename", None) != beside:
@@ -170,7 +171,7 @@ def _take_access(number: int, target: str) -> None:
         os.fchmod(number, mode)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Wait until the names in a directory are on its disk."""
     try:
         number = os.open(folder, os.O_RDONLY)
@@ -185,9 +186,10 @@ def _sync_folder(folder: str) -> None:
         os.close(number)
 
 
-def _open(
-    path: str | int, mode: Literal["w", "x"], opener: Callable[[str, int], int] | None = None
+def open_text(
+    path: str | int, mode: Literal["w", "x", "a+"], opener: Callable[[str, int], int] | None = None
 ) -> TextIO:
+    """Open a file for text as all of it is written."""
     return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="", opener=opener)
 
 

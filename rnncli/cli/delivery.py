@@ -26,13 +26,11 @@ class Delivery:
         Where the sequences stand; it is ahead by the rows under way.
     stopping : Stopping or None
         What a signal does; None without --follow.
-    at_once : bool
-        Whether a row is out when it is written, not when all are.
     """
 
-    def __init__(self, carried: Carried, stopping: Stopping | None, *, at_once: bool) -> None:
+    def __init__(self, carried: Carried, stopping: Stopping | None) -> None:
         self._carried, self._stopping = carried, stopping
-        self.at_once = stopping is not None and at_once
+        self.at_once = stopping is not None
         # Number of sequences, and key, t and h of those that the rows under way belong to.
         self._before: tuple[int, Integers, Integers, Floats] | None = None
 

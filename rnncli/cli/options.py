@@ -171,7 +171,8 @@ follow_option = option(
     "Input",
     "--follow",
     is_flag=True,
-    help="A line out for every line in, at once. With --format csv or jsonl.",
+    help="A line out for every line in, at once. With --format csv or jsonl; -o FILE is then added "
+    "to, not replaced.",
 )
 
 network_options = group(

@@ -9,9 +9,10 @@ from typing import TextIO, cast
 import click
 import numpy as np
 
+from rnncli.appending import appending, check_appendable
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.replacing import check_replaceable, descriptor, is_plain, replacing, sync
+from rnncli.replacing import check_replaceable, descriptor, replacing, sync
 from rnncli.screen import Screen
 from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
@@ -138,8 +139,8 @@ def _is_same_file(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def check_destination(path: str | None) -> None:
-    """See before a long run whether its result can be written.
+def check_destination(path: str | None, *, append: bool = False) -> None:
+    """See before a long run whether its result can be written, or added, to a file.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def check_destination(path: str | None) -> None:
         It cannot.
     """
     if path is not None and not _is_stdout(path):
-        check_replaceable(path)
+        (check_appendable if append else check_replaceable)(path)
 
 
 def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
@@ -164,14 +165,9 @@ def _is_stdout(path: str | None) -> bool:
     return path is None or path == "-" or descriptor(path) == 1
 
 
-def is_streamed(path: str | None) -> bool:
-    """Tell whether what is written is out at once: on standard output, a pipe or a device."""
-    return path is None or _is_stdout(path) or not is_plain(path)
-
-
 @contextmanager
-def destination(path: str | None) -> Iterator[TextIO]:
-    """Open what the result is written to: a file, or standard output.
+def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
+    """Open what the result is written or added to: a file, or standard output.
 
     A file is on its disk when the block has ended.
 
@@ -181,7 +177,7 @@ def destination(path: str | None) -> Iterator[TextIO]:
         It cannot be written.
     """
     if path is not None and not _is_stdout(path):
-        with replacing(path) as file:
+        with (appending if append else replacing)(path) as file:
             yield _guarded(file)
         return
     if sys.stdout is None:

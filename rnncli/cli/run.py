@@ -1,7 +1,7 @@
 """``rnn run``: the forward pass over a sequence."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from typing import Any
@@ -11,6 +11,7 @@ import click
 from rnncli.cli.delivery import Delivery
 from rnncli.cli.endings import Stopping
 from rnncli.cli.help import Command
+from rnncli.cli.log import going_on
 from rnncli.cli.network import check_network
 from rnncli.cli.opened import Opened, open_both
 from rnncli.cli.options import (
@@ -34,7 +35,6 @@ from rnncli.cli.resolve import (
     check_files_apart,
     choose_format,
     destination,
-    is_streamed,
     on_screen,
     style_of,
 )
@@ -116,7 +116,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         [*reading.files, options.weights],
     )
     check_files_apart({"-o": output.output}, [states.state_in])
-    check_destination(output.output)
+    check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
         opened = open_both(reading, options, precision, h0, Keys(files.keys()))
         source, network = opened.source, opened.network
@@ -131,16 +131,18 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         prepared = prepare(network, precision, unroll)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         with Stopping() if reading.follow and states.written else nullcontext() as stopping:
-            delivery = Delivery(carried, stopping, at_once=is_streamed(output.output))
+            delivery = Delivery(carried, stopping)
             blocks = delivery.rows(source.blocks)
             opened = opened._replace(source=source._replace(blocks=blocks))
             trajectory = _trajectory(opened, prepared, carried, output)
             with (
                 files.leaving(source, delivery, whose),
-                destination(output.output) as out,
-                delivery.patiently(out) as file,
+                destination(output.output, append=reading.follow) as out,
             ):
-                WRITERS[form](file, trajectory, style_of(output, follow=reading.follow))
+                style = going_on(out, form, trajectory, style_of(output, follow=reading.follow))
+                trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
+                with delivery.patiently(out) as file:
+                    WRITERS[form](file, trajectory, style)
 
 
 def _trajectory(
@@ -154,7 +156,7 @@ def _trajectory(
         columns=source.columns,
         carried=carried,
         widths=widths_of(opened.network, all_layers=every),
-        blocks=with_progress(_begun(steps), source.share, quiet=on_screen(output.output)),
+        blocks=with_progress(steps, source.share, quiet=on_screen(output.output)),
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
@@ -184,7 +186,8 @@ def _check_picture(form: str, key_columns: Sequence[str]) -> None:
         )
 
 
-def _begun(blocks: Iterator[Block]) -> Iterator[Block]:
+def _begun(blocks: Iterable[Block]) -> Iterator[Block]:
     """Compute the first block now: a failure before it leaves nothing to write."""
+    blocks = iter(blocks)
     first = next(blocks, None)
     return chain([] if first is None else [first], blocks)

@@ -1,0 +1,88 @@
+"""Logs: files to which lines are added as they come."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rnncli.replacing import check_replaceable, is_plain, open_text, sync, sync_folder, through
+
+_CHUNK = 65_536
+
+
+@contextmanager
+def appending(path: str) -> Iterator[TextIO]:
+    """Open a text file to add to its end and to read what it has; a new one if there is none.
+
+    When the block has ended, well or not, it is on its disk. One run at a
+    time adds to it. A device, a pipe or what is open already is written to
+    as it is, and cannot be read.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there.
+    ValueError
+        Another run is adding to it.
+    """
+    try:
+        with _at_end(path) if is_plain(path) else through(path) as file:
+            yield file
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def check_appendable(path: str) -> None:
+    """See before a long run whether `appending` could write there.
+
+    Raises
+    ------
+    ValueError
+        It could not, if all stays as it is.
+    """
+    if not os.path.exists(path):
+        check_replaceable(path)
+        return
+    try:
+        is_plain(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+
+
+def cut_unfinished_line(file: TextIO) -> str:
+    """Cut off what stands after the last line end, and return it.
+
+    A killed run or a power loss can leave the beginning of a line. With the
+    next one behind it, it could be read as numbers that never were.
+    """
+    data = file.buffer
+    start, place = data.seek(0, os.SEEK_END), -1
+    while start and place < 0:
+        end, start = start, max(0, start - _CHUNK)
+        data.seek(start)
+        place = data.read(end - start).rfind(b"\n")
+    data.seek(start + place + 1)
+    unfinished = data.read().decode("utf-8", "backslashreplace")
+    data.truncate(start + place + 1)
+    return unfinished
+
+
+@contextmanager
+def _at_end(path: str) -> Iterator[TextIO]:
+    with open_text(path, "a+") as file:
+        _lock(file, path)
+        try:
+            yield file
+        finally:
+            sync(file)
+            sync_folder(os.path.dirname(os.path.realpath(path)))
+
+
+def _lock(file: TextIO, path: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"{path}: another run is adding to it") from error
+    except OSError:  # a file system that knows no locks
+        return
