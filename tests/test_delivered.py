@@ -1,6 +1,7 @@
 """A run with --follow leaves the state of the rows that it has delivered, however it ends."""
 
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 from conftest import Rnn
 from test_endings import RNN, rnn, start
+from test_terminal import everything
 
 from rnncli.state import load_state
 
-RUN = ("run", "-", "--group-by", "k", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
+BARE = ("run", "-", "--group-by", "k", "--format", "csv", "--unroll", "stepwise")
+RUN = (*BARE, "--hidden", "2")
 # Two inputs: the weights of unit 1 differ in sign, so that the largest float32 overflows.
-WIDE = ("--columns", "v,w", "--precision", "tf32")
+WIDE = ("--hidden", "3", "--columns", "v,w", "--precision", "tf32")
 # A hang is a failure.
 LIMIT = 60
 
@@ -31,7 +34,8 @@ def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
 
 def after(path: Path, text: str, *options: str) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     """What a whole run leaves."""
-    done = rnn(*RUN, *options, "--state", str(path), stdin=text.encode())
+    hidden = () if "--hidden" in options else ("--hidden", "2")
+    done = rnn(*BARE, *hidden, *options, "--state", str(path), stdin=text.encode())
     assert done.code == 0, done.err
     return states(path)
 
@@ -52,10 +56,10 @@ def test_a_failure_leaves_the_state_of_what_came_before(
 ) -> None:
     ended = ("--state", str(tmp_path / "ended"))
     text = SOUND + line + "a,5,5\n"
-    done = rnn(*RUN, *WIDE, "--hidden", "3", "--follow", *ended, stdin=text.encode())
+    done = rnn(*BARE, *WIDE, "--follow", *ended, stdin=text.encode())
     assert (done.code, done.out.count("\n")) == (code, 4)
     assert message in done.err
-    expected = after(tmp_path / "whole", SOUND, *WIDE, "--hidden", "3")
+    expected = after(tmp_path / "whole", SOUND, *WIDE)
     assert states(tmp_path / "ended") == expected
 
 
@@ -115,7 +119,7 @@ def test_a_stalled_reader_holds_no_signal_up(
 ) -> None:
     rows = [f"{'abc'[i % 3]},{i % 7}\n" for i in range(20_000)]
     options = ("--hidden", str(width))
-    follow = (*RUN, *options, "--follow", "--state", str(tmp_path / "ended"))
+    follow = (*BARE, *options, "--follow", "--state", str(tmp_path / "ended"))
     process, reading = stalled(tmp_path, follow, ("k,v\n" + "".join(rows)).encode())
     process.send_signal(number)
     try:
@@ -134,3 +138,16 @@ def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -
     failed = rnn(*RUN, "--follow", *state, stdin=b"k,v\na,1\nb,2\nb,x\n")
     rest = rnn(*RUN, *state, "--no-header", stdin=b"k,v\na,3\n")
     assert failed.out + rest.out == run_rnn(*RUN, stdin=text).stdout
+
+
+def test_a_terminal_is_not_steered_by_the_keys_of_rows(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    (tmp_path / "input").write_text("k,v\n\x1b[2J,1\n")
+    command = (*RUN[2:], "--follow", "--state", str(tmp_path / "ended"))
+    with open(tmp_path / "input", "rb") as file:
+        done = subprocess.run([*RNN, "run", "-", *command], stdin=file, stdout=slave, check=False)
+    os.close(slave)
+    shown = everything(master)
+    assert done.returncode == 0
+    assert "\\x1b[2J,1," in shown
+    assert "\x1b" not in shown

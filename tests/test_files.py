@@ -38,7 +38,8 @@ class Disk:
         if stat.S_ISREG(about.st_mode):
             self._synced[about.st_ino] = self.content(about.st_ino)
         elif os.path.samestat(about, self.folder.stat()):
-            inodes = {path.name: path.stat().st_ino for path in self.folder.iterdir()}
+            paths = [path for path in self.folder.iterdir() if path.suffix != ".rnn-lock"]
+            inodes = {path.name: path.stat().st_ino for path in paths}
             self.left.append({name: self._synced.get(i, b"") for name, i in inodes.items()})
 
     def replace(self, source: str, target: str) -> None:

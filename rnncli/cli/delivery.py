@@ -5,12 +5,13 @@ import os
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 
 from rnncli.arrays import Floats, Integers
 from rnncli.cli.endings import Stopped, Stopping
+from rnncli.screen import Screen
 from rnncli.stream import Block, Carried, Rows
 
 # Milliseconds after which a write that waits for room looks whether a signal has come.
@@ -30,7 +31,8 @@ class Delivery:
 
     def __init__(self, carried: Carried, stopping: Stopping | None) -> None:
         self._carried, self._stopping = carried, stopping
-        self.at_once = stopping is not None
+        # Whether a row is out, and so the state of an earlier run is passed.
+        self.begun = False
         # Number of sequences, and key, t and h of those that the rows under way belong to.
         self._before: tuple[int, Integers, Integers, Floats] | None = None
 
@@ -44,7 +46,7 @@ class Delivery:
             known = key[key < len(carried.t)]
             self._before = len(carried.t), known, carried.t[known], carried.h[known]
             yield rows
-            self._before = None
+            self._before, self.begun = None, True
 
     def states(self) -> Block:
         """Give the states after the rows that are out."""
@@ -63,13 +65,14 @@ class Delivery:
         Stopped
             A signal has come, and there is no room for a row.
         """
-        number = None if self._stopping is None else _number_of(out)
+        terminal = getattr(out, "terminal", None)
+        number = None if self._stopping is None else _number_of(terminal or out)
         if self._stopping is None or number is None:
             yield out
             return
         buffer = io.BufferedWriter(_Pipe(number, self._stopping))
         file = io.TextIOWrapper(buffer, encoding=out.encoding, errors=out.errors, newline="")
-        yield file
+        yield cast(TextIO, Screen(file)) if terminal else file
         file.flush()
 
 

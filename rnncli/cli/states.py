@@ -71,7 +71,7 @@ class StateFiles:
         except Stopped:
             pass
         except Exception as error:
-            if delivery.at_once:
+            if delivery.begun:
                 self._leave(source, delivery, network)
             elif self._written and isinstance(error, BrokenPipeError):
                 note(
