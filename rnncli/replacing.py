@@ -36,8 +36,10 @@ def replacing(path: str) -> Iterator[TextIO]:
         with _whole(os.path.realpath(path)) if is_plain(path) else through(path) as file:
             yield file
     except OSError as error:
-        kept = f"; the result is in {error.filename}" if error.filename2 else ""
-        raise OSError(error.errno, f"{error.strerror}{kept}", path) from error
+        reason = error.strerror
+        if error.filename2:  # all is written, but could not be renamed
+            reason = f"{reason}; the result is in {error.filename}"
+        raise OSError(error.errno, reason, path) from error
 
 
 def check_replaceable(path: str) -> None:
