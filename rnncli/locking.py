@@ -60,7 +60,8 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
 
         yield check_unchanged
     finally:
-        os.unlink(beside)
+        if _version(beside) == _version(number):  # not one that replaced what a user removed
+            os.unlink(beside)
         os.close(number)
 
 

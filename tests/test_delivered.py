@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Rnn
 from test_endings import RNN, rnn, start
@@ -80,6 +81,17 @@ def test_an_output_that_is_not_kept_leaves_no_state(tmp_path: Path) -> None:
     assert states(state) == before
 
 
+def test_a_state_is_never_ahead_of_a_file(tmp_path: Path) -> None:
+    """Whether a failed run leaves the rows in its output or not, the state is theirs."""
+    state, output = tmp_path / "s", tmp_path / "out.csv"
+    files = ("--follow", "--state", str(state), "-o", str(output))
+    assert rnn(*RUN, *files, stdin=b"k,v\na,1\n").code == 0
+    assert rnn(*RUN, *files, stdin=b"k,v\na,2\na,x\n").code == 2
+    last = output.read_text().splitlines()[-1]
+    ((steps, _),) = states(state).values()
+    assert last.startswith(f"a,{steps},")
+
+
 def test_a_reader_that_goes_leaves_the_state_of_what_it_was_sent(tmp_path: Path) -> None:
     process = start(*RUN, "--follow", "--state", str(tmp_path / "ended"))
     assert process.stdin
@@ -94,22 +106,26 @@ def test_a_reader_that_goes_leaves_the_state_of_what_it_was_sent(tmp_path: Path)
     assert states(tmp_path / "ended") == after(tmp_path / "whole", "k,v\na,1\nb,2\n")
 
 
-def stalled(
-    tmp_path: Path, command: tuple[str, ...], text: bytes
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a run whose reader takes nothing, and wait until the pipe to it is full."""
-    (tmp_path / "input").write_bytes(text)
+def delivered_by(command: tuple[str, ...], stdin: Path, number: signal.Signals) -> int:
+    """Stop a run whose reader takes nothing; give the rows that are in the full pipe to it."""
     reading, writing = os.pipe()
-    with open(tmp_path / "input", "rb") as file:
+    with open(stdin, "rb") as file:
         process = subprocess.Popen(
             [*RNN, *command], stdin=file, stdout=writing, stderr=subprocess.PIPE
         )
-    room = select.poll()
-    room.register(writing, select.POLLOUT)
-    while room.poll(0):
-        assert process.poll() is None
-    os.close(writing)
-    return process, reading
+    try:
+        room = select.poll()
+        room.register(writing, select.POLLOUT)
+        while room.poll(0):
+            assert process.poll() is None
+        os.close(writing)
+        process.send_signal(number)
+        _, message = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+    assert (process.returncode, message) == (128 + number, b"")
+    with open(reading, "rb") as pipe:
+        return pipe.read().count(b"\n") - 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -119,18 +135,22 @@ def test_a_stalled_reader_holds_no_signal_up(
 ) -> None:
     rows = [f"{'abc'[i % 3]},{i % 7}\n" for i in range(20_000)]
     options = ("--hidden", str(width))
+    (tmp_path / "input").write_text("k,v\n" + "".join(rows))
     follow = (*BARE, *options, "--follow", "--state", str(tmp_path / "ended"))
-    process, reading = stalled(tmp_path, follow, ("k,v\n" + "".join(rows)).encode())
-    process.send_signal(number)
-    try:
-        _, message = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
-    with open(reading, "rb") as pipe:
-        delivered = pipe.read().count(b"\n") - 1
-    assert (process.returncode, message) == (128 + number, b"")
+    delivered = delivered_by(follow, tmp_path / "input", number)
     expected = after(tmp_path / "whole", "k,v\n" + "".join(rows[:delivered]), *options)
     assert states(tmp_path / "ended") == expected
+
+
+def test_an_array_is_delivered_row_by_row(tmp_path: Path) -> None:
+    array, run = tmp_path / "x.npy", ("--hidden", "2", "--format", "csv", "--unroll", "stepwise")
+    np.save(array, np.arange(20_000) % 7)
+    follow = ("run", str(array), *run, "--follow", "--state", str(tmp_path / "ended"))
+    delivered = delivered_by(follow, array, signal.SIGTERM)
+    assert 0 < delivered < 20_000
+    np.save(array, np.arange(delivered) % 7)
+    assert rnn("run", str(array), *run, "--state", str(tmp_path / "whole")).code == 0
+    assert states(tmp_path / "ended") == states(tmp_path / "whole")
 
 
 def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_passthrough_without_a_header(run_rnn: Rnn) -> None:
 def test_an_array_is_written_as_it_comes(
     run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr("rnncli.cli.resolve.BLOCK_STEPS", 4)
+    monkeypatch.setattr("rnncli.readers.npy.BLOCK_STEPS", 4)
     np.save(tmp_path / "x.npy", np.random.RandomState(1).normal(size=shape))
     command = ("run", str(tmp_path / "x.npy"), *NETWORK)
     array = np.load(io.BytesIO(run_rnn(*command, "--format", "npy").stdout_bytes))

@@ -41,10 +41,11 @@ class Delivery:
         if self._stopping is None:
             yield from blocks
             return
-        for rows in self._stopping.until(blocks):
-            carried, key = self._carried, np.zeros(1, np.intp) if rows.key is None else rows.key
-            known = key[key < len(carried.t)]
-            self._before = len(carried.t), known, carried.t[known], carried.h[known]
+        carried, only = self._carried, np.zeros(1, np.intp)
+        for rows in self._stopping.until(_one_by_one(blocks)):
+            key, sequences = only if rows.key is None else rows.key, len(carried.t)
+            known = key.compress(key < sequences)
+            self._before = sequences, known, carried.t.take(known), carried.h.take(known, 0)
             yield rows
             self._before, self.begun = None, True
 
@@ -76,6 +77,20 @@ class Delivery:
         file.flush()
 
 
+def _one_by_one(blocks: Iterator[Rows]) -> Iterator[Rows]:
+    """Cut blocks of an array: of several rows under way, it is not known how many are out."""
+    for rows in blocks:
+        if len(rows.x) == 1:
+            yield rows
+            continue
+        for place in range(len(rows.x)):
+            one = slice(place, place + 1)
+            key = None if rows.key is None else rows.key[one]
+            held = None if rows.held is None else rows.held[one]
+            cells = None if rows.cells is None else rows.cells[one]
+            yield Rows(rows.x[one], key, held, cells)
+
+
 class _Pipe(io.RawIOBase):
     """An open file that is written to when it has room; it is not closed."""
 
@@ -94,7 +109,7 @@ class _Pipe(io.RawIOBase):
             while not self._room.poll(_LOOK):
                 if self._stopping.came:
                     raise Stopped
-            return os.write(self._number, content[: select.PIPE_BUF])
+            return os.write(self._number, content[: select.PIPE_BUF])  # so much never waits
         except BaseException:
             self._failed = True
             raise

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rnncli.readers.columns import choose
 from rnncli.readers.input import Input, Keys, Layout, filled, first_fault, unnamed
 from rnncli.readers.stored import StoredArray
-from rnncli.stream import Rows
+from rnncli.stream import BLOCK_STEPS, Rows
 
 
 def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
@@ -58,9 +58,8 @@ def _sequences(path: str, array: StoredArray) -> tuple[int, int, int]:
 def _blocks(
     path: str, array: StoredArray, count: int, columns: list[int], layout: Layout
 ) -> Iterator[Rows]:
-    size = layout.block_steps
-    for start in range(0, count, size):
-        read = array.rows(start, min(count, start + size), columns)
+    for start in range(0, count, BLOCK_STEPS):
+        read = array.rows(start, min(count, start + BLOCK_STEPS), columns)
         values, held = filled(read, layout.missing)
         x = values if held is None else read
         fault = first_fault(values, layout.dtype)
