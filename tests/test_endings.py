@@ -324,7 +324,7 @@ def test_a_closed_pipe_leaves_the_state_alone(tmp_path: Path) -> None:
     _, message = process.communicate()
     assert process.returncode == 0
     assert message.decode() == (
-        f"Note: {tmp_path / 's'}: no state was left: the reader of standard output closed it "
+        f"Note: {tmp_path / 's'}: no state was left: the reader of the output closed it "
         "before the end\n"
     )
     assert os.listdir(tmp_path) == ["long.csv"]

@@ -8,11 +8,14 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Rnn
-from test_endings import rnn, start
+from test_endings import KILLS, rnn, start
 
 RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--state")
+# A hang is a failure.
+LIMIT = 60
 FOLLOW = ("run", "-", "--follow", *RUN[1:])
 
 
@@ -35,23 +38,43 @@ def follow(state: Path, key: str) -> subprocess.Popen[bytes]:
     return process
 
 
+def whole(state: Path, text: str) -> subprocess.Popen[bytes]:
+    """Start a run, and give it all of its input."""
+    process = start(*RUN, str(state))
+    assert process.stdin
+    process.stdin.write(text.encode())
+    process.stdin.close()
+    process.stdin = None  # or it would be flushed once more
+    return process
+
+
 def test_runs_at_once_keep_all_keys(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
-    processes = [start(*RUN, str(state)) for _ in range(4)]
-    for process, key in zip(processes, "abcd", strict=True):
-        assert process.stdin
-        process.stdin.write(f"k,v\n{key},1\n{key},2\n".encode())
-        process.stdin.close()
+    processes = [whole(state, f"k,v\n{key},1\n{key},2\n") for key in "abcd"]
     assert [process.wait() for process in processes] == [0] * 4
     for process in processes:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.read().count(b"\n") == 2
-        assert process.stderr.read() in (b"", waits(state).encode())
-        process.stdout.close()
-        process.stderr.close()
+        out, message = process.communicate()
+        assert out.count(b"\n") == 2
+        assert message in (b"", waits(state).encode())
     assert counts(run_rnn, state) == dict.fromkeys("abcd", 2)
     assert os.listdir(tmp_path) == ["s"]
+
+
+def test_kills_lose_no_key_of_other_runs(run_rnn: Rnn, tmp_path: Path) -> None:
+    state, random, ended = tmp_path / "s", np.random.RandomState(0), []
+    for number in range(KILLS // 4):
+        runs = {f"{number}-{n}": whole(state, f"k,v\n{number}-{n},1\n") for n in range(3)}
+        victim = runs[f"{number}-{random.randint(3)}"]
+        try:
+            victim.wait(timeout=random.uniform(0, 1))
+        except subprocess.TimeoutExpired:
+            victim.kill()
+        for key, process in runs.items():
+            process.communicate()
+            assert process.returncode == 0 or process is victim
+            ended += [key] if process.returncode == 0 else []
+    found = counts(run_rnn, state)  # a run can be killed once its state is left, too
+    assert [found.get(key) for key in ended] == [1] * len(ended)
 
 
 def waits(state: Path) -> str:
@@ -69,11 +92,11 @@ def test_a_second_run_waits_and_says_so(
     if there_before:
         run_rnn(*RUN, str(state), stdin="k,v\nz,1\n")
     first = follow(state, "a")
-    second = start(*RUN, str(name))
+    second = whole(name, "k,v\na,3\nb,1\n")
     assert second.stderr
     assert second.stderr.readline().decode() == waits(name)
-    first.communicate(b"a,2\n")
-    second.communicate(b"k,v\na,3\nb,1\n")
+    first.communicate(b"a,2\n", LIMIT)
+    second.communicate(timeout=LIMIT)
     assert (first.returncode, second.returncode) == (0, 0)
     assert counts(run_rnn, state) == {"a": 3, "b": 1} | ({"z": 1} if there_before else {})
     assert set(os.listdir(tmp_path)) == {"s", name.name}
@@ -82,13 +105,13 @@ def test_a_second_run_waits_and_says_so(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_waits_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
     first = follow(tmp_path / "s", "a")
-    second = start(*RUN, str(tmp_path / "s"))
+    second = whole(tmp_path / "s", "k,v\nb,1\n")
     assert second.stderr
-    second.stderr.readline()
+    assert second.stderr.readline()
     second.send_signal(number)
-    assert second.communicate() == (b"", b"")
+    assert second.communicate(timeout=LIMIT) == (b"", b"")
     assert second.returncode == 128 + number
-    first.communicate()
+    first.communicate(timeout=LIMIT)
     assert first.returncode == 0
     assert os.listdir(tmp_path) == ["s"]
 

@@ -26,8 +26,8 @@ class StateFiles:
         Their names, where they are given.
     before : State or None
         What was in the one that is read.
-    check_unchanged : callable
-        Raises an OSError if another program has changed the one that is written.
+    check_unchanged : callable, optional
+        Raises an OSError if another program has changed a file that is read and written.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class StateFiles:
         read: str | None,
         written: str | None,
         before: State | None,
-        check_unchanged: Callable[[], None],
+        check_unchanged: Callable[[], None] | None,
     ) -> None:
         self._read, self._written, self._before = read, written, before
         self._check_unchanged = check_unchanged
@@ -75,15 +75,16 @@ class StateFiles:
                 self._leave(source, delivery, network)
             elif self._written and isinstance(error, BrokenPipeError):
                 note(
-                    f"{self._written}: no state was left: the reader of standard output closed it "
+                    f"{self._written}: no state was left: the reader of the output closed it "
                     "before the end"
                 )
             raise
         self._leave(source, delivery, network)
 
     def _leave(self, source: Input, delivery: Delivery, network: str) -> None:
-        if self._written:
+        if self._check_unchanged:
             self._check_unchanged()
+        if self._written:
             states = delivery.states()
             # Of a row that is not out, a new key has its number already.
             keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
@@ -115,7 +116,7 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
         What is to be written cannot be, or not be locked.
     """
     read, written = options.read, options.written
-    check_unchanged: Callable[[], None] = lambda: None  # noqa: E731
+    check_unchanged = None
     if written:
         check_is_file(written)
         check_replaceable(written)
