@@ -56,5 +56,6 @@ def open_both(
         note(source.note)
     size = network.state_size
     start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size)
-    model = describe(network, origin, __version__) | {"precision": precision}
+    columns = {"columns": list(source.chosen)} if source.chosen else {}
+    model = describe(network, origin, __version__) | columns | {"precision": precision}
     return Opened(source, network, start, model, biases)

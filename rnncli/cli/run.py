@@ -12,7 +12,7 @@ from rnncli.cli.delivery import Delivery
 from rnncli.cli.endings import Stopping
 from rnncli.cli.help import Command
 from rnncli.cli.log import going_on
-from rnncli.cli.network import check_network
+from rnncli.cli.network import check_network, note
 from rnncli.cli.opened import Opened, open_both
 from rnncli.cli.options import (
     InputOptions,
@@ -42,10 +42,14 @@ from rnncli.cli.states import check_state_options, state_files
 from rnncli.forward import Prepared, prepare
 from rnncli.network import Network
 from rnncli.readers import Keys
+from rnncli.readers.columns import listed
 from rnncli.state import identity
 from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.trajectory import check_names, widths_of
+
+# Formats that do not say what was run.
+_UNTITLED = ("csv", "jsonl", "npy")
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "The notebook: every hidden state, as a table."),
@@ -135,6 +139,8 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
             blocks = delivery.rows(source.blocks)
             opened = opened._replace(source=source._replace(blocks=blocks))
             trajectory = _trajectory(opened, prepared, carried, output)
+            if form in _UNTITLED and not reading.columns and options.weights is None:
+                _note_columns(source.chosen)
             with (
                 files.leaving(source, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
@@ -184,6 +190,15 @@ def _check_picture(form: str, key_columns: Sequence[str]) -> None:
         raise click.UsageError(
             f"a {form} shows one sequence, this input has one for each {', '.join(key_columns)}"
         )
+
+
+def _note_columns(columns: Sequence[str | int]) -> None:
+    """Say which columns were read, where the result does not and nobody chose them.
+
+    A network that is drawn takes as many as there are, a time beside the values too.
+    """
+    if len(columns) > 1 and any(isinstance(column, str) for column in columns):
+        note(f"the features are the columns {listed(columns)}: --columns chooses others")
 
 
 def _begun(blocks: Iterable[Block]) -> Iterator[Block]:

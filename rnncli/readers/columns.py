@@ -1,5 +1,6 @@
 """Which columns of an input are its features."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -38,6 +39,12 @@ def choose(
     return chosen
 
 
+def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
+    """Name columns, given by their positions: a number from 1 where no name is theirs alone."""
+    times = Counter(header)
+    return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]
+
+
 def check_distinct(name: str, header: Sequence[str]) -> None:
     """Refuse to pass cells through under one name: what reads them by name gets one of them.
 
@@ -46,8 +53,8 @@ def check_distinct(name: str, header: Sequence[str]) -> None:
     ValueError
         A name stands twice in the header.
     """
-    for n, column in enumerate(header):
-        if column in header[:n]:
+    for column, times in Counter(header).items():
+        if times > 1:
             raise ValueError(
                 f"{name}: column {column!r} stands twice in the header; "
                 "--passthrough needs a name of its own for each"
@@ -74,11 +81,12 @@ def _position(name: str, column: str, width: int, header: Sequence[str] | None, 
         )
     if column not in header:
         raise ValueError(
-            f"{name}: no column {column!r}; there are {_listed(header)} (or 1 to {width})"
+            f"{name}: no column {column!r}; there are {listed(header)} (or 1 to {width})"
         )
     return list(header).index(column)
 
 
-def _listed(names: Sequence[str], limit: int = 8) -> str:
+def listed(names: Sequence[str | int], limit: int = 8) -> str:
+    """Write names in a message, the first of many."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

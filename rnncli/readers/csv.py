@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.arrays import Floats
-from rnncli.readers.columns import check_distinct, choose
+from rnncli.readers.columns import check_distinct, choose, named
 from rnncli.readers.foreign import NotTextError, display_name
 from rnncli.readers.heading import (
     Row,
@@ -96,7 +96,15 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
     share = (lambda: None) if path.lower().endswith(".gz") else position.share
     kept = (header or [f"column_{i + 1}" for i in range(width)]) if layout.passthrough else ()
-    return Input(columns, table.blocks(), key_columns, keys.names if grouping else (), kept, share)
+    return Input(
+        columns,
+        table.blocks(),
+        key_columns,
+        keys.names if grouping else (),
+        kept,
+        share,
+        chosen=named(chosen, header),
+    )
 
 
 class _Block(NamedTuple):

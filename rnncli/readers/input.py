@@ -77,6 +77,9 @@ class Input(NamedTuple):
         How much of the input has been read, 0 to 1; None where it is not known.
     shape : tuple of int
         (T,) or (N, T), where it is known before the rows are read.
+    chosen : sequence of str or int
+        Which columns of a file the features are: names that stand once in
+        its header, or numbers from 1.
     way_out : str
         What to do where the features are not as many as a network takes.
     note : str
@@ -90,6 +93,7 @@ class Input(NamedTuple):
     header: Sequence[str] = ()
     share: Callable[[], float | None] = lambda: None
     shape: tuple[int, ...] = ()
+    chosen: Sequence[str | int] = ()
     way_out: str = "; --columns chooses those to read"
     note: str = ""
 

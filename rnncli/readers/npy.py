@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.readers.columns import choose
+from rnncli.readers.columns import choose, named
 from rnncli.readers.input import Input, Keys, Layout, filled, first_fault, unnamed
 from rnncli.readers.stored import StoredArray
 from rnncli.stream import BLOCK_STEPS, Rows
@@ -34,13 +34,18 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     array = StoredArray(path)
     N, T, I = _sequences(path, array)
     columns = choose(path, layout.columns, I, header=None) or list(range(I))
-    names = unnamed(len(columns))
+    names, chosen = unnamed(len(columns)), named(columns, header=None)
     blocks = _blocks(path, array, N * T, columns, layout)
     if N == 1:
-        return Input(names, blocks, shape=(T,))
+        return Input(names, blocks, shape=(T,), chosen=chosen)
     numbers = keys.number((str(n + 1),) for n in range(N))
     return Input(
-        names, _numbered(blocks, np.repeat(numbers, T)), ("sequence",), keys.names, shape=(N, T)
+        names,
+        _numbered(blocks, np.repeat(numbers, T)),
+        ("sequence",),
+        keys.names,
+        shape=(N, T),
+        chosen=chosen,
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any
 from rnncli.network import Network
 from rnncli.screen import printable
 
+# A title names no more columns than these.
+_COLUMNS = 8
+
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Describe a network for the ``model`` of a JSON document.
@@ -40,7 +43,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 def model_line(model: Mapping[str, Any]) -> str:
     """Say in one line what network it is."""
     parts = [
-        f"I = {model['input_size']}",
+        f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
         f"H = {_listed(model['hidden_sizes'])}",
         *([] if model["direction"] == "forward" else [_listed(model["direction"])]),
         *([_listed(model["merge"])] if "merge" in model else []),
@@ -50,6 +53,17 @@ def model_line(model: Mapping[str, Any]) -> str:
         *(f"{name} {value}" for name, value in model["source"].items() if name != "sha256"),
     ]
     return printable(f"RNN: {', '.join(parts)}")
+
+
+def _columns(columns: Sequence[str | int]) -> str:
+    """Name the columns that were read, where they are known."""
+    if not columns:
+        return ""
+    names = ", ".join(str(column) for column in columns[:_COLUMNS])
+    more = f" and {len(columns) - _COLUMNS} more" if len(columns) > _COLUMNS else ""
+    numbered = all(isinstance(column, int) for column in columns)
+    label = "" if not numbered else "column " if len(columns) == 1 else "columns "
+    return f" ({label}{names}{more})"
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
