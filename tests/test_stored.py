@@ -27,7 +27,6 @@ def shaped(shape: str, kind: str = "<f4") -> str:
     return f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
 
 
-# Each had Python or NumPy warn on standard error.
 ODD_HEADERS = {
     "a number that runs into a word": (shaped("(0x4or 8,)"), "its header is damaged"),
     "a number that is called": (shaped("(4(2),)"), "its header is damaged"),
@@ -43,6 +42,11 @@ ODD_HEADERS = {
         "float32 takes, got 32",
     ),
     "a negative shape": (shaped("(-8,)"), "shape (-8,)"),
+    "more features than memory holds": (shaped("(0, 10000000000)"), "shape (0, 10000000000)"),
+    "more sequences than memory holds": (
+        shaped("(10000000000, 0, 1)"),
+        "shape (10000000000, 0, 1)",
+    ),
 }
 
 

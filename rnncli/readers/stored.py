@@ -9,7 +9,7 @@ import stat
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from math import prod
 from typing import Any
 
@@ -20,6 +20,8 @@ from rnncli.readers.decimals import Doubles
 
 # Bytes of rows that are read at once where few of their columns are chosen.
 _PIECE = 1 << 22
+# Features or sequences of an array without a step: they take memory, and no room in the file.
+_MOST_WITHOUT_VALUES = 1 << 20
 # numpy.lib.format's readers of headers, by version; version 3 is for structured arrays.
 _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -56,9 +58,10 @@ class StoredArray:
                 raise ValueError(f"{path}: cannot be read: not a plain file")
             self.shape, self._fortran_order, self.dtype = self._header(file)
             self._start = file.tell()
-            self._file = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._file)
-        got = os.fstat(self._file).st_size - self._start
+            number = os.dup(file.fileno())
+        weakref.finalize(self, os.close, number)
+        self._file = FileIO(number, closefd=False)
+        got = os.fstat(number).st_size - self._start
         size = prod(self.shape) * self.dtype.itemsize
         if got < size:
             raise ValueError(
@@ -101,16 +104,15 @@ class StoredArray:
         """Read some values, in the order of the file."""
         values = np.empty(count, self.dtype)
         content = values.view(np.uint8).data
-        start = self._start + place * self.dtype.itemsize
-        read = 0
-        while read < len(content):
-            try:
-                got = os.preadv(self._file, [content[read:]], start + read)
-            except OSError as error:
-                raise ValueError(f"{self._path}: cannot be read: {error.strerror}") from error
-            if not got:
-                raise ValueError(f"{self._path}: was cut while it was read")
-            read += got
+        try:
+            self._file.seek(self._start + place * self.dtype.itemsize)
+            while len(content):
+                read = self._file.readinto(content)
+                if not read:
+                    raise ValueError(f"{self._path}: was cut while it was read")
+                content = content[read:]
+        except OSError as error:
+            raise ValueError(f"{self._path}: cannot be read: {error.strerror}") from error
         return values
 
     def _header(self, file: BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -127,6 +129,7 @@ class StoredArray:
             ) from error
         if dtype.kind not in "fiub":
             raise ValueError(f"{self._path}: expected numbers, got an array of {dtype}")
-        if min(shape, default=0) < 0:
+        without_values = 0 in shape and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
+        if min(shape, default=0) < 0 or without_values:
             raise ValueError(f"{self._path}: not a whole .npy file of numbers: shape {shape}")
         return tuple(map(int, shape)), fortran_order, dtype
