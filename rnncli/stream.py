@@ -15,6 +15,8 @@ from rnncli.packing import Packing, Sequences
 # Steps in a block, whatever a single read returns: where a stream is cut, and
 # so every bit of the output, depends on the data alone.
 BLOCK_STEPS = 65_536
+# Values in a block of fewer steps, where a step has many: 16 MB of float64.
+BLOCK_VALUES = 1 << 21
 
 
 class Rows(NamedTuple):
@@ -37,6 +39,13 @@ class Rows(NamedTuple):
     key: Integers | None = None
     held: Truths | None = None
     cells: Sequence[Sequence[str]] | None = None
+
+    def cut(self, start: int, stop: int | None) -> "Rows":
+        """Take some of the rows."""
+        key = None if self.key is None else self.key[start:stop]
+        held = None if self.held is None else self.held[start:stop]
+        cells = None if self.cells is None else self.cells[start:stop]
+        return Rows(self.x[start:stop], key, held, cells)
 
 
 class Block(NamedTuple):
@@ -178,13 +187,39 @@ def stream(
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
     """Make one block of all, if there are any."""
     every = list(blocks)
-    if not every:
+    if len(every) < 2:
+        yield from every
         return
     x = np.concatenate([rows.x for rows in every])
     keys = [rows.key for rows in every if rows.key is not None]
-    held = [np.zeros(len(rows.x), bool) if rows.held is None else rows.held for rows in every]
     cells = list(chain.from_iterable(rows.cells or () for rows in every))
-    yield Rows(x, np.concatenate(keys) if keys else None, np.concatenate(held), cells or None)
+    yield Rows(x, np.concatenate(keys) if keys else None, _held(every), cells or None)
+
+
+def steps_in_block(values: int, most: int = BLOCK_STEPS) -> int:
+    """Count the steps in a block, where each has so many values."""
+    return max(1, min(most, BLOCK_VALUES // values))
+
+
+def in_blocks(parts: Iterable[Rows], steps: int) -> Iterator[Rows]:
+    """Make blocks of so many steps of rows that come otherwise; the last may have fewer.
+
+    What comes before a ValueError is given before it.
+    """
+    taken: list[Rows] = []
+    missing, fault = steps, None
+    try:
+        for rows in parts:
+            while len(rows.x) >= missing:
+                yield from joined([*taken, rows.cut(0, missing)])
+                rows, taken, missing = rows.cut(missing, None), [], steps
+            taken += [rows] if len(rows.x) else []
+            missing -= len(rows.x)
+    except ValueError as error:
+        fault = error
+    yield from joined(taken)
+    if fault:
+        raise fault
 
 
 def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Floats]:
@@ -225,6 +260,14 @@ def _advance_together(
 
     in_lanes(advance_some, prepared.side_by_side(lengths))
     return states
+
+
+def _held(every: Sequence[Rows]) -> Truths | None:
+    """Tell which rows of several blocks are held; None if none is."""
+    if all(rows.held is None for rows in every):
+        return None
+    held = [np.zeros(len(rows.x), bool) if rows.held is None else rows.held for rows in every]
+    return np.concatenate(held)
 
 
 def _keys(rows: Rows) -> Integers:

@@ -32,11 +32,23 @@ def choose(
     ValueError
         A column is not there, stands twice in the header, or is wanted twice.
     """
-    chosen = [_position(name, column, width, header, option) for column in wanted]
-    for n, position in enumerate(chosen):
-        if position in chosen[:n]:
-            raise ValueError(f"{name}: column {wanted[n]!r} is chosen twice in {option}")
-    return chosen
+    if not wanted:
+        return []
+    places: dict[str, list[int]] = {}
+    for i, column in enumerate(header or ()):
+        places.setdefault(column, []).append(i)
+    chosen: dict[int, None] = {}
+    for column in wanted:
+        if is_number(column, width):
+            position = int(column) - 1
+        elif len(there := places.get(column, [])) == 1:
+            position = there[0]
+        else:
+            raise ValueError(f"{name}: {_not_one(column, len(there), width, header, option)}")
+        if position in chosen:
+            raise ValueError(f"{name}: column {column!r} is chosen twice in {option}")
+        chosen[position] = None
+    return list(chosen)
 
 
 def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
@@ -66,24 +78,18 @@ def is_number(column: str, width: int) -> bool:
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
 
 
-def _position(name: str, column: str, width: int, header: Sequence[str] | None, option: str) -> int:
-    if is_number(column, width):
-        return int(column) - 1
+def _not_one(column: str, count: int, width: int, header: Sequence[str] | None, option: str) -> str:
+    """Say why a name stands for no column: it has none, or two."""
     if header is None:
-        raise ValueError(
-            f"{name}: no column {column!r}: it has no header; "
+        return (
+            f"no column {column!r}: it has no header; "
             f"expected a number from 1 to {width} in {option}"
         )
-    if header.count(column) > 1:
-        raise ValueError(
-            f"{name}: column {column!r} stands twice in the header; "
-            f"choose it by its number, 1 to {width}"
+    if count:
+        return (
+            f"column {column!r} stands twice in the header; choose it by its number, 1 to {width}"
         )
-    if column not in header:
-        raise ValueError(
-            f"{name}: no column {column!r}; there are {listed(header)} (or 1 to {width})"
-        )
-    return list(header).index(column)
+    return f"no column {column!r}; there are {listed(header)} (or 1 to {width})"
 
 
 def listed(names: Sequence[str | int], limit: int = 8) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -33,10 +33,10 @@ from rnncli.readers.input import (
     mark_between_numbers,
     unnamed,
 )
-from rnncli.readers.lines import Lines
+from rnncli.readers.lines import TAKEN, Lines
 from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import Position, read_lines
-from rnncli.stream import Rows
+from rnncli.stream import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 
 FIRST_ROW = ("auto", "header", "data")
 
@@ -66,21 +66,15 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     """
     name, position = display_name(path), Position(path)
     lines = read_lines(path, position)
-    line = first_line(lines, path)
-    delimiter = layout.delimiter or delimiter_of(line)
-    first = take_first_row(lines, name, delimiter)
-    width = len(first.cells)
-    header = [cell.strip() for cell in first.cells] if is_header(first.cells, layout) else None
+    delimiter = layout.delimiter or delimiter_of(first_line(lines, path))
+    width, header, line = _take_header(lines, name, delimiter, layout)
     grouping = choose(name, layout.group_by, width, header, "--group-by")
-    chosen = choose(name, layout.columns, width, header) or [
-        column for column in range(width) if column not in grouping
-    ]
+    others = [i for i in range(width) if i not in grouping] if grouping else range(width)
+    chosen = choose(name, layout.columns, width, header) or others
     if not chosen:
         raise ValueError(f"{name}: no column is left to read beside those of --group-by")
     if layout.passthrough and header:
         check_distinct(name, header)
-    if not header:
-        lines.put_back("".join(first.lines))
     table = _Table(
         name=name,
         lines=lines,
@@ -88,7 +82,7 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
         shape=Shape(width, chosen, delimiter, gaps=layout.missing != "error" and width > 1),
         header=header,
         layout=layout,
-        line=first.number + (len(first.lines) if header else 0),
+        line=line,
         grouping=grouping,
         keys=keys,
     )
@@ -96,15 +90,30 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     key_columns = [header[i] if header else f"column_{i + 1}" for i in grouping]
     share = (lambda: None) if path.lower().endswith(".gz") else position.share
     kept = (header or [f"column_{i + 1}" for i in range(width)]) if layout.passthrough else ()
+    # A cell that is kept takes as much memory as eight values.
+    steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
+    blocks = in_blocks(table.parts(), steps)
     return Input(
         columns,
-        table.blocks(),
+        blocks,
         key_columns,
         keys.names if grouping else (),
         kept,
         share,
         chosen=named(chosen, header),
     )
+
+
+def _take_header(
+    lines: Lines, name: str, delimiter: str, layout: Layout
+) -> tuple[int, list[str] | None, int]:
+    """Take the first row if it is a header: the cells in it, their names, the line behind it."""
+    first = take_first_row(lines, name, delimiter)
+    if is_header(first.cells, layout):
+        header = [cell.strip() for cell in first.cells]
+        return len(header), header, first.number + len(first.lines)
+    lines.put_back("".join(first.lines))
+    return len(first.cells), None, first.number
 
 
 class _Block(NamedTuple):
@@ -116,15 +125,18 @@ class _Block(NamedTuple):
         NaN where a value is missing.
     rows : list of lists of str
         Their cells, where these are needed.
-    whole : bool
-        Whether there are as many as a block has; otherwise they are the last.
+    last : bool
+        Whether no row is left.
+    gaps : int
+        How many missing steps stand before them.
     fault : ValueError, optional
         What ended them.
     """
 
     values: Floats
     rows: list[Row]
-    whole: bool
+    last: bool = False
+    gaps: int = 0
     fault: ValueError | None = None
 
 
@@ -141,23 +153,30 @@ class _Table:
     line: int  # where the next row starts
     grouping: Sequence[int]
     keys: Keys
-    blank_lines: list[int] = field(default_factory=list)  # that no row has followed yet
+    blank_lines: int = 0  # that no row has followed yet
+    blank_line: int = 0  # the last of them
     begun: bool = False  # whether a row has been read as numbers
 
-    def blocks(self) -> Iterator[Rows]:
-        """Blocks of steps, then the fault that ended them, if one did."""
-        whole = True
-        while whole:
+    def parts(self) -> Iterator[Rows]:
+        """Read some steps at a time, then the fault that ended them, if one did."""
+        last = False
+        while not last:
             block = self._plain_rows() or self._any_rows()
+            for start in range(0, block.gaps, BLOCK_STEPS):
+                missing = min(block.gaps - start, BLOCK_STEPS)
+                yield self._steps(np.full((missing, 1), np.nan), [[""]] * missing)
             if len(block.values):
-                self.begun = True
-                values, held = filled(block.values, self.layout.missing)
-                x = values if held is None else block.values
-                cells = block.rows if self.layout.passthrough else None
-                yield Rows(x.astype(self.layout.dtype), self._key(block.rows), held, cells)
+                yield self._steps(block.values, block.rows)
             if block.fault:
                 raise block.fault
-            whole = block.whole
+            last = block.last
+
+    def _steps(self, values: Floats, rows: list[Row]) -> Rows:
+        self.begun = True
+        filled_in, held = filled(values, self.layout.missing)
+        x = filled_in if held is None else values
+        cells = rows if self.layout.passthrough else None
+        return Rows(x.astype(self.layout.dtype), self._key(rows), held, cells)
 
     def _plain_rows(self) -> _Block | None:
         """Take a block of plain rows; none where anything in it is out of the ordinary."""
@@ -176,27 +195,27 @@ class _Table:
         self.line += len(values)
         kept = self.grouping or self.layout.passthrough
         rows = rows_of(simple, self.shape.delimiter) if kept else []
-        return _Block(values, rows, whole=len(values) == steps)
+        return _Block(values, rows)
 
     def _any_rows(self) -> _Block:
         """Take a block of rows of any kind."""
         start = self.rows.line_num
         rows, fault = self._take()
-        whole = len(rows) == self.layout.block_steps
         values = self._convert(rows)
-        if values is None:
-            values, rows, earlier_fault = self._convert_one_by_one(rows)
-            fault = earlier_fault or fault
+        block = _Block(values, rows) if values is not None else self._convert_one_by_one(rows)
         self.line += self.rows.line_num - start
-        return _Block(values, rows, whole, fault)
+        return block._replace(last=not rows, fault=block.fault or fault)
 
     def _take(self) -> tuple[list[Row], ValueError | None]:
         """Rows of one block, up to the end, damage, or a fault in the quoting."""
         rows: list[Row] = []
         start = self.rows.line_num
+        begin = self.lines.place()
         try:
             for row in islice(self.rows, self.layout.block_steps):
                 rows.append(row)
+                if self.lines.place() - begin > TAKEN:
+                    break
         except csv.Error as error:
             return rows, syntax_error(self.name, self._line_after(rows), error)
         except NotTextError as error:
@@ -209,20 +228,18 @@ class _Table:
         """Values of a block, or None if anything in it is out of the ordinary."""
         if self.blank_lines or set(map(len, rows)) != {self.shape.width}:
             return None
-        values = np.empty((len(rows), len(self.shape.chosen)))
+        cells = [row[column] for row in rows for column in self.shape.chosen]
+        if self.shape.gaps:
+            cells = [cell or "nan" for cell in cells]
+        if "_" in "".join(cells):  # Python reads 1_000 as a number
+            return None
         try:
-            for feature, column in enumerate(self.shape.chosen):
-                cells = [row[column] for row in rows]
-                if self.shape.gaps:
-                    cells = [cell or "nan" for cell in cells]
-                if "_" in "".join(cells):  # Python reads 1_000 as a number
-                    return None
-                values[:, feature] = np.fromiter(map(float, cells), np.float64, len(cells))
-                absent = np.flatnonzero(np.isnan(values[:, feature])).tolist()
-                if not all(is_missing(cells[i]) for i in absent):
-                    return None
+            values = np.fromiter(map(float, cells), np.float64, len(cells))
         except ValueError:
             return None
+        if not all(is_missing(cells[i]) for i in np.flatnonzero(np.isnan(values)).tolist()):
+            return None
+        values = values.reshape(len(rows), -1)
         return None if self._has_fault(values) else values
 
     def _has_fault(self, values: Floats) -> bool:
@@ -237,32 +254,34 @@ class _Table:
             zip(*([row[i] for row in rows] for i in self.grouping), strict=True)
         )
 
-    def _convert_one_by_one(self, rows: list[Row]) -> tuple[Floats, list[Row], ValueError | None]:
-        """Values of the rows before the first fault, those rows, and the fault; no blank lines."""
+    def _convert_one_by_one(self, rows: list[Row]) -> _Block:
+        """Take the rows before the first fault, and the fault; no blank lines."""
         kept: list[Row] = []
-        fault = None
+        fault, gaps = None, 0
         line = self.line
         for row in rows:
             if is_blank(row):
-                self.blank_lines.append(line)
+                self.blank_lines, self.blank_line = self.blank_lines + 1, line
             else:
                 fault = self._fault(row, line)
                 if fault:
                     break
                 if self.shape.width == 1:
-                    kept += [[""]] * len(self.blank_lines)
-                self.blank_lines.clear()
+                    gaps = gaps if kept else self.blank_lines
+                    kept += [[""]] * (self.blank_lines if kept else 0)
+                self.blank_lines = 0
                 kept.append(row)
             line += 1 + _line_breaks(row)
-        values = [[_number(row[column]) for column in self.shape.chosen] for row in kept]
-        return np.array(values, np.float64).reshape(-1, len(self.shape.chosen)), kept, fault
+        cells = (row[column] for row in kept for column in self.shape.chosen)
+        values = np.fromiter(map(_number, cells), np.float64).reshape(-1, len(self.shape.chosen))
+        return _Block(values, kept, gaps=gaps, fault=fault)
 
     def _fault(self, row: Row, line: int) -> ValueError | None:
         """Say what is wrong with a row, if anything is."""
         strict = self.layout.missing == "error"
         if self.shape.width == 1 and self.blank_lines and strict:
             return ValueError(
-                f"{self.name}:{self.blank_lines[-1]}: blank line; expected a number on every "
+                f"{self.name}:{self.blank_line}: blank line; expected a number on every "
                 "line, or the line deleted; --missing hold or zero passes it"
             )
         if len(row) != self.shape.width:

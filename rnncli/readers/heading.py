@@ -44,21 +44,23 @@ def first_line(lines: Lines, path: str) -> str:
     ValueError
         There is none, or it is not CSV.
     """
-    passed: list[str] = []
-    shown: list[str] = []
+    blank, passed, shown = 0, list[str](), list[str]()
     try:
         for line in lines:
+            if not (passed or line.strip()):
+                blank += 1
+                continue
             passed.append(line)
             shown += [line] if line.strip() else []
             # A bracket alone does not tell which kind of JSON begins.
-            if shown and (shown[0].strip() != "[" or len(shown) > 1):
+            if shown[0].strip() != "[" or len(shown) > 1:
                 break
     except NotTextError as error:
-        raise error.at(len(passed) + 1) from error
+        raise error.at(blank + len(passed) + 1) from error
     if not shown:
         raise _empty(display_name(path))
     check_not_json(shown, path)
-    lines.put_back("".join(passed))
+    lines.put_back("\n" * blank + "".join(passed))
     return shown[0]
 
 
@@ -105,9 +107,13 @@ def is_header(first: Row, layout: Layout) -> bool:
         return layout.first_row == "header"
     if named:
         return True
-    grouping = [int(column) - 1 for column in layout.group_by]
-    features = [int(column) - 1 for column in layout.columns] or set(range(width)) - set(grouping)
-    return any(_is_word(first[i]) for i in features)
+    grouping = {int(column) - 1 for column in layout.group_by}
+    chosen = {int(column) - 1 for column in layout.columns}
+    return any(
+        _is_word(cell)
+        for i, cell in enumerate(first)
+        if (i in chosen if chosen else i not in grouping)
+    )
 
 
 def is_blank(row: Row) -> bool:

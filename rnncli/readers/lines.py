@@ -11,6 +11,8 @@ import numpy as np
 
 # Bytes that are not UTF-8 become surrogates, and these the same bytes again.
 ENCODING = ("utf-8", "surrogateescape")
+# Characters after which no more lines are taken at once.
+TAKEN = 1 << 20
 
 
 class Lines:
@@ -26,6 +28,7 @@ class Lines:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._lines = io.StringIO()  # the next ones
+        self._passed = 0  # characters of those before
         self._bytes = b""  # what has been read beyond them
         self._damage: ValueError | None = None
 
@@ -34,23 +37,29 @@ class Lines:
         return chain.from_iterable(self._batches())
 
     def take(self, count: int) -> bytes | None:
-        r"""Take `count` lines at once, or all until the end where there are fewer.
+        r"""Take `count` lines at once: fewer where they are long, or the text ends.
 
         None are taken, and None is given, where a line ends in ``\r`` alone
         or the text is damaged.
         """
         parts = [self._untaken()]
-        found = _count(parts[0])
-        while found < count and not _has_lone_return(parts[-1]) and (piece := self._read()):
+        found, size, more = _count(parts[0]), len(parts[0]), True
+        while more and (not found or (found < count and size < TAKEN)):
+            piece = b"" if _has_lone_return(parts[-1]) else self._read()
+            more = bool(piece)
             parts.append(piece)
-            found += _count(piece)
+            found, size = found + _count(piece), size + len(piece)
         text = b"".join(parts)
         if self._damage or _has_lone_return(text):
             self._bytes = text
             return None
-        end = _end_of_line(text, count) if found >= count else len(text)
+        end = _end_of_line(text, min(found, count)) if more else len(text)
         self._bytes = text[end:]
         return text[:end]
+
+    def place(self) -> int:
+        """Count the characters of the lines taken one by one; only differences mean anything."""
+        return self._passed + self._lines.tell()
 
     def put_back(self, text: str | bytes) -> None:
         """Let lines that have been taken be the next ones again."""
@@ -65,7 +74,14 @@ class Lines:
             raise self._damage
 
     def _untaken(self) -> bytes:
-        return self._lines.read().encode(*ENCODING) + self._bytes
+        rest = self._lines.read().encode(*ENCODING)
+        self._begin("")
+        return rest + self._bytes
+
+    def _begin(self, text: str) -> None:
+        """Let the next lines be those of a text; none are left of the one before."""
+        self._passed = self.place()
+        self._lines = io.StringIO(text, newline="")
 
     def _read_on(self) -> bool:
         """Read until there is a whole line, or the last one; tell whether there is."""
@@ -77,7 +93,7 @@ class Lines:
         text = b"".join(parts)
         if not end and not self._damage:
             end = len(text)
-        self._lines = io.StringIO(text[:end].decode(*ENCODING), newline="")
+        self._begin(text[:end].decode(*ENCODING))
         self._bytes = text[end:]
         return end > 0
 
@@ -88,6 +104,12 @@ class Lines:
         except ValueError as damage:
             self._damage = damage
             return b""
+
+
+def count_line_ends(text: bytes) -> int:
+    r"""Count the ends of lines in a piece of text, ``\r`` at its end among them."""
+    alone = text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0
+    return _count(text) + alone
 
 
 def _whole_lines(text: bytes) -> int:

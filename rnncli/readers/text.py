@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rnncli.readers.foreign import STDIN, check_start, display_name, texts_of
-from rnncli.readers.lines import Lines
+from rnncli.readers.lines import Lines, count_line_ends
 
 if TYPE_CHECKING:
     from gzip import GzipFile
@@ -19,6 +19,8 @@ _File: TypeAlias = "io.BufferedReader | GzipFile"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PIECE = 1 << 20
+# Bytes. A row takes some twenty times as much memory while it is read.
+MOST_IN_A_LINE = 1 << 25
 
 
 class Position:
@@ -60,7 +62,8 @@ def read_lines(path: str, position: Position) -> Lines:
     OSError
         The file cannot be opened: when the first line is asked for.
     """
-    return Lines(texts_of(_pieces(path, position), path))
+    pieces = _without_long_lines(_pieces(path, position), display_name(path))
+    return Lines(texts_of(pieces, path))
 
 
 def _pieces(path: str, position: Position) -> Iterator[bytes]:
@@ -76,6 +79,23 @@ def _pieces(path: str, position: Position) -> Iterator[bytes]:
         except (OSError, EOFError, zlib.error) as error:
             message = f"{display_name(path)}: cannot be read: {error}"
             raise ValueError(message) from error
+
+
+def _without_long_lines(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Pass pieces on, until a line is too long."""
+    number, length, return_before = 1, 0, False  # of the line that has not ended
+    for piece in pieces:
+        ends = [end for end in (piece.find(b"\n"), piece.find(b"\r")) if end >= 0]
+        if length + min(ends, default=len(piece)) > MOST_IN_A_LINE:
+            raise ValueError(
+                f"{name}:{number}: a line of more than {MOST_IN_A_LINE >> 20} MiB; expected a step "
+                "a line (tr , '\\n' gives each cell a line of its own)"
+            )
+        number += count_line_ends(piece) - (return_before and piece.startswith(b"\n"))
+        length = 0 if ends else length
+        length += len(piece) - max(piece.rfind(b"\n"), piece.rfind(b"\r")) - 1
+        return_before = piece.endswith(b"\r")
+        yield piece
 
 
 def _start(file: _File) -> bytes:

@@ -1,0 +1,138 @@
+"""What a run costs, in calls and in bytes held at once, grows no faster than what it reads."""
+
+import gzip
+import sys
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Rnn
+
+from rnncli.readers import Keys, Layout, read_file
+
+NETWORK = ("--hidden", "2", "--seed", "4")
+
+
+def calls_in(action: Callable[[], object]) -> int:
+    """Count the calls of functions that an action makes in this thread."""
+    count = 0
+
+    def counted(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def peak_of(action: Callable[[], object]) -> int:
+    """Give the most bytes that an action holds at once."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+class Name(str):
+    """A text that counts with how many others it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize("first", ["0.25", '"0.25"'])
+def test_a_wide_file_takes_no_more_calls_than_a_narrow_one(
+    run_rnn: Rnn, tmp_path: Path, first: str
+) -> None:
+    for columns in (10, 1_000, 50_000):
+        row = first + ",0.25" * (columns - 1) + "\n"
+        (tmp_path / "x.csv").write_text(row * (100_000 // columns))
+        command = ("run", str(tmp_path / "x.csv"), *NETWORK, "--last", "--format", "csv")
+        assert calls_in(partial(run_rnn, *command)) < 1_000_000
+
+
+def test_many_columns_are_found_by_name_in_one_pass(tmp_path: Path) -> None:
+    names = [Name(f"c{i}") for i in range(2_000)]
+    path = tmp_path / "x.csv"
+    path.write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
+    layout = Layout(np.dtype(np.float64), columns=names[::-1])
+    Name.compared = 0
+    columns = read_file(str(path), layout, Keys()).columns
+    assert Name.compared < 20 * len(names)
+    assert list(columns) == names[::-1]
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--group-by", "2"), ("--delimiter", "space"), ("--passthrough",)]
+)
+@pytest.mark.parametrize("first", ["0.25", '"0.25"'])
+def test_memory_does_not_grow_with_the_rows_of_a_wide_file(
+    run_rnn: Rnn, tmp_path: Path, options: tuple[str, ...], first: str
+) -> None:
+    mark = " " if "space" in options else ","
+    peaks = []
+    for rows in (4_000, 16_000):
+        (tmp_path / "x.csv").write_text((first + f"{mark}0" * 499 + "\n") * rows)
+        command = ("run", str(tmp_path / "x.csv"), "--columns", "1", *options, *NETWORK)
+        peaks.append(peak_of(partial(run_rnn, *command, "-o", tmp_path / "o.csv")))
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_memory_does_not_grow_with_the_rows_of_long_cells(run_rnn: Rnn, tmp_path: Path) -> None:
+    peaks = []
+    for rows in (200, 800):
+        (tmp_path / "x.csv").write_text(f'"{"note" * 10_000}",1\n' * rows)
+        command = ("run", str(tmp_path / "x.csv"), "--columns", "2", *NETWORK)
+        peaks.append(peak_of(partial(run_rnn, *command, "-o", tmp_path / "o.csv")))
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_cells_that_are_not_read_do_not_show(run_rnn: Rnn) -> None:
+    """Neither do those of a text that is read in other pieces for their sake."""
+    x = np.random.RandomState(0).normal(size=70_000).tolist()
+    command = ("run", "--init", "torch", "--hidden", "4", "--format", "csv")
+    alone = run_rnn(*command, stdin="".join(f"{value}\n" for value in x)).stdout
+    notes = "".join(f"{value},{'note' * (i % 30)}\n" for i, value in enumerate(x))
+    assert run_rnn(*command, "--columns", "1", stdin=notes).stdout == alone
+
+
+@pytest.mark.parametrize("blank", ["\n", '""\n'])
+def test_memory_does_not_grow_with_blank_lines(run_rnn: Rnn, tmp_path: Path, blank: str) -> None:
+    peaks = []
+    for lines in (70_000, 210_000):
+        (tmp_path / "x.csv").write_text(f"1\n{blank * lines}2\n")
+        command = ("run", str(tmp_path / "x.csv"), "--missing", "hold", *NETWORK, "--last")
+        peaks.append(peak_of(partial(run_rnn, *command, "-o", tmp_path / "o.csv")))
+        assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith(f"{lines + 2},")
+    assert peaks[1] < 2 * peaks[0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+def test_a_line_that_is_too_long_is_refused(
+    run_rnn: Rnn, tmp_path: Path, name: str, end: str
+) -> None:
+    start = f"v{end}1{end}" + f"2{end}" * 300_000
+    for length, fault in ((1 << 25, "field larger than field limit"), ((1 << 25) + 1, "32 MiB")):
+        content = f"{start}{'7' * length}{end}3{end}".encode()
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+        result = run_rnn("run", str(path), *NETWORK, "--last")
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert f"{path}:300003: " in result.stderr
+        assert fault in result.stderr
