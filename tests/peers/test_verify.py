@@ -131,6 +131,31 @@ def test_the_output_of_a_keras_stack_that_goes_backwards(tmp_path: Path) -> None
     assert names == ["backward states in processing order"]
 
 
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> None:
+    """Zeros in Keras, the held state in rnn, and passed over by verify; all others are equal."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    masked = [0, 3, 6]
+    x = np.random.RandomState(0).normal(size=(7, 1)).astype(np.float32)
+    x[masked] = -9
+    rnn_layer = keras.layers.SimpleRNN(2, return_sequences=True)
+    layers = [keras.layers.Masking(-9.0), keras.layers.Bidirectional(rnn_layer, merge_mode=merge)]
+    h = np.array(keras.Sequential(layers)(x[None]))[0]
+    np.save(tmp_path / "e.npy", h)
+    rows = ["nan" if t in masked else str(value) for t, (value,) in enumerate(x)]
+    (tmp_path / "x.csv").write_text("\n".join(["x", *rows, ""]))
+    options = [str(tmp_path / "x.csv"), "--missing", "hold", "--init", "keras", "--seed", "3"]
+    options += ["--hidden", "2", "--direction", "bidirectional", "--merge", merge]
+    report = verified(*options, "--expected", str(tmp_path / "e.npy"))
+    assert report["results"][0]["verdict"] == "equal"
+    run = CliRunner().invoke(rnn, ["run", *options, "--format", "csv", "--no-header"])
+    held = np.array([line.split(",")[1:] for line in run.stdout.splitlines()], float)[masked]
+    assert not h[masked].any()
+    assert held[1].all()
+
+
 @pytest.mark.parametrize("kind", ["input", "recurrent"])
 def test_a_port_that_forgot_a_bias_of_pytorch(tmp_path: Path, kind: str) -> None:
     import torch
