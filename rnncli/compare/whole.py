@@ -18,22 +18,23 @@ from rnncli.precision import PRECISIONS
 # How far the weights are nudged. Where operands are rounded it is 1/512 of
 # their last bit: enough that some fall on the other side, as in other programs.
 NUDGES = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-19, "bfloat16": 2.0**-16}
-# Over 243 runs of Keras, PyTorch and ONNX Runtime (trained stacks, and random
-# ones up to chaos) no value that is judged needs more than 1.8 times the
-# largest distance that eight nudged runs show within eight steps.
-RUNS, STEPS, FACTOR = 8, 8, 4.0
+# Over 381 runs of Keras, PyTorch and ONNX Runtime (trained stacks, and random
+# ones up to chaos) no value that is judged needs more than 2.7 times the
+# largest distance that eight nudged runs show within eight steps, and 99% of
+# the runs need at most 1.3 times.
+RUNS, STEPS, FACTOR = 8, 8, 8.0
 # What an activation and a merge may round, in units of the last place: twice
 # what the error of a step allows.
 UNITS = 8
 # A value is judged while rounding moves it by at most this share of the largest
 # that its unit has: where operands are rounded, by one of them on the other side.
-SMALL = {"float32": 1e-3, "float64": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
+SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
 
 
 def whole_run_tolerances(case: Case, ours: Floats) -> Floats:
     """Give the largest distance of every value in two right runs.
 
-    ``8 eps max(|h|, min(1, max |h|)) + 4 d``, where d is the largest distance
+    ``8 eps max(|h|, min(1, max |h|)) + 8 d``, where d is the largest distance
     between our own run and eight with nudged weights, within eight steps.
 
     Parameters
@@ -45,7 +46,7 @@ def whole_run_tolerances(case: Case, ours: Floats) -> Floats:
     Returns
     -------
     array of float64, shape (N, T, H)
-        Infinite where a value cannot be judged: where ``4 d`` is over a
+        Infinite where a value cannot be judged: where ``8 d`` is over a
         small share of the unit's largest value, and over the first term.
     """
     driven = FACTOR * _within_steps(_spread(case, ours))

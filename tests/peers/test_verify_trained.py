@@ -1,0 +1,133 @@
+"""``rnn verify`` on what the libraries compute with stacks that PyTorch and Keras trained."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import rnncli
+from peers.networks import Array
+from peers.train import FOLDER, STACKS, load, task
+from rnncli.cli import rnn
+from rnncli.peers import PEERS, Unsupported, build
+
+X, _ = task(np.random.RandomState(0), 3, 100)
+
+
+def merge_of(name: str) -> str:
+    library, _, kind = name.partition("-")
+    return kind if library == "keras" else "concat"
+
+
+def loaded(name: str) -> rnncli.Network:
+    return load(FOLDER / f"{name}.npz", merge_of(name))
+
+
+def computed(peer: str, network: rnncli.Network) -> Array:
+    h0 = np.zeros((len(X), network.state_size), np.float32)
+    return build(peer, network)(X, h0, None).h
+
+
+def verdict(folder: Path, name: str, h: Array) -> tuple[str, list[str]]:
+    np.save(folder / "x.npy", X)
+    np.save(folder / "e.npy", h)
+    options = [str(folder / "x.npy"), "--weights", str(FOLDER / f"{name}.npz")]
+    options += ["--expected", str(folder / "e.npy")]
+    if merge_of(name) != "concat":
+        options += ["--merge", merge_of(name)]
+    result = CliRunner().invoke(rnn, ["verify", *options, "--peer", "onnxruntime", "--json"])
+    report = json.loads(result.stdout)
+    assert result.exit_code == (0 if report["equal"] else 1)
+    found = [explanation["name"] for explanation in report.get("explanations", [])]
+    return report["results"][0]["verdict"], found
+
+
+def test_some_carry_rounding_on() -> None:
+    """Else the tests below show less than they are for."""
+    distances = []
+    for name in STACKS:
+        single, double = (
+            rnncli.run(loaded(name), X, precision=precision).h
+            for precision in ("float32", "float64")
+        )
+        distances.append(float(np.abs(single - double).max()))
+    assert sorted(distances)[-2] > 2e-6
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_right_outputs_are_equal(tmp_path: Path, name: str) -> None:
+    network = loaded(name)
+    for peer in PEERS:
+        try:
+            h = computed(peer, network)
+        except Unsupported:
+            assert peer == "torch"
+            continue
+        assert verdict(tmp_path, name, h) == ("equal", []), peer
+
+
+def without_bias(network: rnncli.Network) -> rnncli.Network:
+    return with_weights(network, lambda w: w._replace(b_h=np.zeros_like(w.b_h)))
+
+
+def transposed(network: rnncli.Network) -> rnncli.Network:
+    return with_weights(
+        network,
+        lambda w: w._replace(W_xh=np.ascontiguousarray(w.W_xh.T).reshape(w.W_xh.shape)),
+    )
+
+
+def perturbed(network: rnncli.Network) -> rnncli.Network:
+    changed = [cell.weights._replace(W_hh=cell.weights.W_hh.copy()) for cell in network.cells]
+    changed[0].W_hh[0, 1] += np.float32(0.01)
+    each = iter(changed)
+    return with_weights(network, lambda _: next(each))
+
+
+def with_weights(
+    network: rnncli.Network, change: Callable[[rnncli.Weights], rnncli.Weights]
+) -> rnncli.Network:
+    return rnncli.Network(
+        *(
+            rnncli.Layer(
+                *(cell._replace(weights=change(cell.weights)) for cell in layer.cells),
+                direction=layer.direction,
+                merge=layer.merge,
+            )
+            for layer in network.layers
+        )
+    )
+
+
+FAULTS = {
+    "no bias": (without_bias, ["no bias"]),
+    "a weight": (perturbed, []),
+    "W_xh": (transposed, ["W_xh transposed: (H, I) reshaped to (I, H)"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", STACKS)
+def test_wrong_networks_are_different_and_explained(tmp_path: Path, name: str, fault: str) -> None:
+    network = loaded(name)
+    change, names = FAULTS[fault]
+    if fault == "W_xh" and name != "torch-bidirectional":
+        names = ["W_xh transposed"]  # square in the layers above, one row in the bottom one
+    wrong = computed("onnxruntime", change(network))
+    assert verdict(tmp_path, name, wrong) == ("different", names)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_wrong_outputs_are_different_and_explained(tmp_path: Path, name: str) -> None:
+    network = loaded(name)
+    h = computed("onnxruntime", network)
+    noise = np.random.RandomState(1).normal(0, h.std(), h.shape).astype(np.float32)
+    for wrong in (np.zeros_like(h), noise):
+        assert verdict(tmp_path, name, wrong) == ("different", [])
+    if name == "torch-bidirectional":
+        halves = np.roll(h, h.shape[2] // 2, axis=2)
+        names = ["forward and backward halves exchanged"]
+        assert verdict(tmp_path, name, halves) == ("different", names)
