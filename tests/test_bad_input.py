@@ -507,6 +507,12 @@ def test_a_network_too_large_for_memory(run_rnn: Rnn, command: tuple[str, ...]) 
     )
 
 
+def test_a_number_of_units_that_no_float_holds(run_rnn: Rnn) -> None:
+    result = run_rnn("weights", "--hidden", "9" * 400)
+    assert result.exit_code == 2
+    assert "the weights would take 1,180,591,620,717,411,303,424.0 GiB" in result.stderr
+
+
 def test_nothing_is_written_when_nothing_could_be_computed(run_rnn: Rnn) -> None:
     assert run_rnn("run", *NETWORK, stdin="a,b\nx,1\n").stdout == ""
 

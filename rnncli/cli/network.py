@@ -129,7 +129,8 @@ def note(sentence: str) -> None:
 
 
 def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
-    needed = weight_count(architecture.sizes()) * bytes_a_weight
+    # 2**100 bytes are too many in any case, and no number too large for a message.
+    needed = min(weight_count(architecture.sizes()) * bytes_a_weight, 2**100)
     memory = _physical_memory()
     if memory is not None and needed > memory / 2:
         raise ValueError(
