@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
 from rnncli.writers.trajectory import Widths
+from rnncli.writers.weights import write_weights_table
 
 # .ci/run asks for more.
 CASES = int(os.environ.get("RNN_FUZZ_CASES", "300"))
@@ -47,11 +49,17 @@ def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
     return Trajectory(MODEL, ["x"], carried, Widths([size], [size]), blocks())
 
 
-def written(form: str, h: np.ndarray, style: Style | None = None) -> bytes:
-    out = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
-    WRITERS[form](out, trajectory(h), style or Style())
-    out.flush()
-    return out.buffer.getvalue()
+def written(
+    form: str,
+    h: np.ndarray,
+    style: Style | None = None,
+    out: type[io.TextIOWrapper] = io.TextIOWrapper,
+) -> bytes:
+    content = io.BytesIO()
+    stream = out(content, "utf-8", newline="")
+    WRITERS[form](stream, trajectory(h), style or Style())
+    stream.flush()
+    return content.getvalue()
 
 
 def read_csv(content: bytes) -> list[list[str]]:
@@ -270,25 +278,89 @@ def test_points_stand_in_line() -> None:
     assert len({row.rindex(".") for row in rows[:3]}) == 1
 
 
+class Terminal(io.TextIOWrapper):
+    """What says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown_steps(text: str) -> list[int]:
+    return [int(row.split()[0]) for row in text.splitlines() if re.match(r" *\d", row)]
+
+
 @pytest.mark.parametrize("steps", [LONG, LONG + 1, 500, 1200])
-def test_a_long_table_says_what_it_leaves_out(steps: int) -> None:
+def test_a_long_table_on_a_terminal_says_what_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
     h = np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)
-    text = written("table", h).decode()
-    shown = [int(row.split()[0]) for row in text.splitlines() if re.match(r" *\d", row)]
+    text = written("table", h, out=Terminal).decode()
     if steps <= LONG:
-        assert shown == list(range(steps + 1))
+        assert shown_steps(text) == list(range(steps + 1))
         assert "not shown" not in text
     else:
         first, last = SHOWN_AT_ENDS, steps - SHOWN_AT_ENDS + 1
-        assert shown == [*range(first + 1), *range(last, steps + 1)]
+        assert shown_steps(text) == [*range(first + 1), *range(last, steps + 1)]
         assert (
             f"Rows {first + 1} to {last - 1} are not shown ({last - first - 1} steps): "
             "--all-steps shows them." in text
         )
-    whole = written("table", h, Style(all_steps=True)).decode()
-    rows = [row.split() for row in whole.splitlines() if re.match(r" *\d", row)]
-    assert [row[0] for row in rows] == [str(t) for t in range(steps + 1)]
-    assert all(row[-1] == f"{h[t, 1]}" for t, row in enumerate(rows))
+    all_steps = written("table", h, Style(all_steps=True), out=Terminal).decode()
+    for whole in (all_steps, written("table", h).decode()):
+        assert shown_steps(whole) == list(range(steps + 1))
+        rows = [row.split() for row in whole.splitlines() if re.match(r" *\d", row)]
+        assert all(row[-1] == f"{h[t, 1]}" for t, row in enumerate(rows))
+
+
+LONGER = 100_000
+
+
+@pytest.mark.parametrize("way", ["pipe", "file", "last lines of a pipe"])
+def test_a_table_for_no_terminal_is_whole(run_rnn: Rnn, tmp_path: Path, way: str) -> None:
+    path = tmp_path / "states.txt"
+    text = "".join(f"{t % 7}\n" for t in range(LONGER)) + ("x\n" if "last" in way else "")
+    options = ("--hidden", "2", *(("-o", str(path)) if way == "file" else ()))
+    result = run_rnn("run", *options, stdin=text)
+    assert result.exit_code == (2 if "last" in way else 0)
+    table = path.read_text() if way == "file" else result.stdout
+    assert shown_steps(table) == list(range(LONGER + 1))
+    states = run_rnn("run", "--hidden", "2", "--format", "csv", stdin=text).stdout.splitlines()
+    rows = [row.split() for row in table.splitlines() if re.match(r" *[1-9]", row)]
+    assert [[row[0], *row[2:]] for row in rows] == [line.split(",") for line in states[1:]]
+    assert "not shown" not in table
+
+
+def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
+    """Cut into pages of rows, and each into blocks of columns."""
+    text = "".join(f"a{t % 3},{t % 5}\n" for t in range(2500))
+    options = ("--group-by", "1", "--hidden", "150", "--digits", "2")
+    table = run_rnn("run", *options, stdin=text).stdout
+    lines = run_rnn("run", *options, "--format", "csv", stdin=text).stdout.splitlines()[1:]
+    read: dict[tuple[str, str], list[str]] = {}
+    for row in (line.split() for line in table.splitlines() if re.match(r"a\d", line)):
+        read.setdefault((row[0], row[1]), []).extend(row[2:])
+    assert [[*key, *values[1:]] for key, values in read.items()] == [
+        line.split(",") for line in lines
+    ]
+    assert table.count("Rounded to 2 digits") == 1
+
+
+def test_a_table_comes_as_it_is_computed() -> None:
+    """The rows of a page are written before the blocks of the next are asked for."""
+    out = io.StringIO()
+    h = np.zeros((60_001, 6), np.float32)
+    seen = []
+    whole = trajectory(h, block=10_000)
+
+    def blocks() -> Iterator[Block]:
+        for block in whole.blocks:
+            seen.append(len(out.getvalue()))
+            yield block
+
+    WRITERS["table"](out, whole._replace(blocks=blocks()), Style())
+    assert 0 < seen[-1] < len(out.getvalue())
+    assert shown_steps(out.getvalue()) == list(range(60_001))
 
 
 def test_names_are_not_taken_for_markup(run_rnn: Rnn) -> None:
@@ -334,10 +406,25 @@ def test_weights_as_tables_show_every_digit(
     assert drawn == sorted(np.concatenate([array.ravel() for array in weights]))
 
 
-def test_large_weights_say_what_they_leave_out(run_rnn: Rnn) -> None:
-    text = run_rnn("weights", "--hidden", "70").stdout
+def test_large_weights_on_a_terminal_say_what_they_leave_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rnncli import seeded
+
+    monkeypatch.setenv("TERM", "dumb")
+    content = io.BytesIO()
+    terminal = Terminal(content, "utf-8")
+    write_weights_table(terminal, seeded(1, 70), MODEL)
+    terminal.flush()
+    text = content.getvalue().decode()
     assert text.count("Only the first and last 8 are shown: --json has all.") == 3
     assert len(NUMBER.findall(text)) == 16 + 16 * 16 + 16
+
+
+def test_large_weights_are_whole_where_there_is_no_terminal(run_rnn: Rnn) -> None:
+    text = run_rnn("weights", "--hidden", "70").stdout
+    assert "shown" not in text
+    assert len(NUMBER.findall(text)) == 70 + 70 * 70 + 70
 
 
 def test_samples_run(run_rnn: Rnn) -> None:

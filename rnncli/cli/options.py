@@ -345,7 +345,8 @@ result_options = group(
         "Output",
         "--all-steps",
         is_flag=True,
-        help="Show every step of a long sequence in the table. Other formats always have all.",
+        help="Show every step of a long sequence on a terminal too. Elsewhere a table has all of "
+        "them, as other formats do.",
     ),
     option(
         "Output",

@@ -39,7 +39,8 @@ def draw(
     out : text stream
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
-        A line above.
+        A line above. Without one the rows go on from those drawn before, and
+        are plain text.
     labels : sequence of Column
         Repeated at the left of every part.
     columns : sequence of Column
@@ -57,14 +58,29 @@ def draw(
     width = max(screen.width, beside + max(widths, default=0))
     console = console_on(out, width, screen.height)
     parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
-    below = [Text(f"\n{printable(note)}", style="italic")] if note else []
-    for piece in chain([Text(printable(title), style="bold")], *map(_pages, parts), below):
+    above = [Text(printable(title), style="bold")] if title else []
+    styled = _RICH_ROWS if title else 1
+    for piece in chain(above, *(_pages(part, styled) for part in parts)):
         if isinstance(piece, str):
             out.write(piece)
-            continue
-        with console.capture() as drawn:
-            console.print(piece)
-        console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
+        else:
+            _print(console, piece)
+    write_note(out, note)
+
+
+def write_note(out: TextIO, note: str) -> None:
+    """Write a line below what is drawn, if any."""
+    from rich.text import Text
+
+    if note:
+        _print(console_on(out), Text(f"\n{printable(note)}", style="italic"))
+
+
+def _print(console: "Console", piece: "RenderableType") -> None:
+    """Print without blanks at the ends of lines."""
+    with console.capture() as drawn:
+        console.print(piece)
+    console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
 def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
@@ -120,8 +136,8 @@ def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def _pages(columns: Sequence[Column]) -> "Iterator[RenderableType]":
-    """Draw columns that fit side by side: a table, and what is too long for one as plain lines."""
+def _pages(columns: Sequence[Column], styled: int) -> "Iterator[RenderableType]":
+    """Draw columns that fit side by side: a table of some rows, and the others as plain lines."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -132,10 +148,9 @@ def _pages(columns: Sequence[Column]) -> "Iterator[RenderableType]":
     for column, width in zip(columns, widths, strict=True):
         table.add_column(Text(column.name), style=column.style, no_wrap=True, min_width=width)
     # One tall row: Rich takes four times as long for rows one by one.
-    table.add_row(*(Text("\n".join(column.cells[:_RICH_ROWS])) for column in columns))
+    table.add_row(*(Text("\n".join(column.cells[:styled])) for column in columns))
     yield table
     padded = [
-        [cell.ljust(w) for cell in c.cells[_RICH_ROWS:]]
-        for c, w in zip(columns, widths, strict=True)
+        [cell.ljust(w) for cell in c.cells[styled:]] for c, w in zip(columns, widths, strict=True)
     ]
     yield "".join(f"{(' ' * _BLANKS).join(row).rstrip()}\n" for row in zip(*padded, strict=True))

@@ -1,76 +1,123 @@
 """States as a table for people: a row for every t."""
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
-from typing import NamedTuple, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import TextIO
 
 import numpy as np
 
 from rnncli.stream import Block
 from rnncli.writers.digits import texts, texts_with_gaps
-from rnncli.writers.grid import GAP, Column, draw
+from rnncli.writers.grid import GAP, Column, draw, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import Key, Style, Trajectory
 
-# A sequence of more steps than LONG shows only this many at each end.
+# On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
 SHOWN_AT_ENDS = 10
+# Cells in a page, all of which are held as text.
+_PAGE = 1 << 18
 
 
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Draw the steps: of one sequence that runs forward from its initial state on.
 
-    More rows than `LONG` show only the first and last, and the table says
-    which are not shown, unless ``style.all_steps``; what is not shown is
-    not held.
+    On a terminal more rows than `LONG` show only the first and last, and the
+    table says which are not shown, unless ``style.all_steps``; what is not
+    shown is not held. Anywhere else they are all written, a page of rows at
+    a time under a heading of its own, as the blocks come.
     """
-    pieces, gap, failure = _shown(trajectory.blocks, whole=style.all_steps or style.last)
-    inputs = [] if style.last else list(trajectory.columns)
-    units = trajectory.units(final=style.last)
-    rows = []
-    if trajectory.widths.forward and not (style.last or trajectory.key_columns):
-        (initial,) = texts(trajectory.starts(), style.digits)
-        rows = [[str(trajectory.carried.start.t[0]), *("" for _ in inputs), *initial]]
-    for n, piece in enumerate(pieces):
-        rows += [[GAP] * len(rows[0])] if n else []
-        rows += _rows(piece, trajectory.keys, style)
-    names = [*trajectory.key_columns, "t", *inputs, *units]
+    names = _names(trajectory, style)
+    whole = style.all_steps or style.last or not out.isatty()
+    shown = _Shown(trajectory.blocks, max(LONG, _PAGE // len(names)) if whole else None)
     labels = len(trajectory.key_columns) + 1
-    styles = ["dim"] * labels + ["cyan"] * len(inputs) + [""] * len(units)
-    cells = zip(*rows, strict=True) if rows else repeat(())
-    columns = list(map(Column, names, cells, styles))
-    draw(out, model_line(trajectory.model), columns[:labels], columns[labels:], _note(gap, style))
-    if failure:
-        raise failure
+    inputs = 0 if style.last else len(trajectory.columns)
+    styles = ["dim"] * labels + ["cyan"] * inputs
+    title = model_line(trajectory.model)
+    rows = _initial(trajectory, style)
+    for pieces in shown:
+        for n, piece in enumerate(pieces):
+            rows += [[GAP] * len(names)] if n else []
+            rows += _rows(piece, trajectory.keys, style)
+        cells = zip(*rows, strict=True) if rows else repeat(())
+        columns = [
+            Column(name, column, paint)
+            for name, column, paint in zip(names, cells, chain(styles, repeat("")), strict=False)
+        ]
+        draw(out, title, columns[:labels], columns[labels:])
+        title, rows = "", []
+    write_note(out, _note(shown.gap, style))
+    if shown.failure:
+        raise shown.failure
 
 
-class _Shown(NamedTuple):
-    """Pieces to show, the rows in the gap between two, and what ended the run early."""
-
-    pieces: list[Block]
-    gap: range | None
-    failure: ValueError | None
+def _names(trajectory: Trajectory, style: Style) -> list[str]:
+    inputs = [] if style.last else trajectory.columns
+    return [*trajectory.key_columns, "t", *inputs, *trajectory.units(final=style.last)]
 
 
-def _shown(blocks: Iterable[Block], *, whole: bool) -> _Shown:
-    kept: list[Block] = []
-    end: Block | None = None  # the last rows so far
-    total = 0
-    failure = None
-    try:
-        for block in blocks:
-            if whole or total <= LONG:
-                kept.append(block)
-            total += len(block.h)
-            end = _joined([end, block] if end else [block]).cut(-SHOWN_AT_ENDS, None)
-    except ValueError as error:
-        failure = error
-    if end is None:
-        return _Shown([], None, failure)
-    if whole or total <= LONG:
-        return _Shown([_joined(kept)], None, failure)
-    start = _joined(kept).cut(0, SHOWN_AT_ENDS)
-    return _Shown([start, end], range(SHOWN_AT_ENDS + 1, total - SHOWN_AT_ENDS + 1), failure)
+def _initial(trajectory: Trajectory, style: Style) -> list[list[str]]:
+    """Give the row of the initial state, where there is one."""
+    if not trajectory.widths.forward or style.last or trajectory.key_columns:
+        return []
+    (initial,) = texts(trajectory.starts(), style.digits)
+    t = str(trajectory.carried.start.t[0])
+    return [[t, *("" for _ in trajectory.columns), *initial]]
+
+
+class _Shown:
+    """What is drawn of the blocks: pieces that stand one below the other, once or more.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+    page : int, optional
+        Rows in a page; by default there is one, of both ends.
+    """
+
+    def __init__(self, blocks: Iterable[Block], page: int | None) -> None:
+        self._blocks, self._page = blocks, page
+        self.gap: range | None = None  # rows between two pieces
+        self.failure: ValueError | None = None  # what ended the run early
+
+    def __iter__(self) -> Iterator[list[Block]]:
+        if self._page is None:
+            yield self._ends()
+        else:
+            yield from self._pages(self._page)
+
+    def _pages(self, rows: int) -> Iterator[list[Block]]:
+        """Cut the blocks into pages; there is one even if there are no rows."""
+        held: list[Block] = []
+        count = 0
+        try:
+            for block in self._blocks:
+                held.append(block)
+                count += len(block.h)
+                while count > rows:
+                    joined = _joined(held)
+                    yield [joined.cut(0, rows)]
+                    held, count = [joined.cut(rows, None)], count - rows
+        except ValueError as error:
+            self.failure = error
+        yield [_joined(held)] if held else []
+
+    def _ends(self) -> list[Block]:
+        kept: list[Block] = []
+        end: list[Block] = []  # the last rows so far
+        total = 0
+        try:
+            for block in self._blocks:
+                if total <= LONG:
+                    kept.append(block)
+                total += len(block.h)
+                end = [_joined([*end, block]).cut(-SHOWN_AT_ENDS, None)]
+        except ValueError as error:
+            self.failure = error
+        if total <= LONG:
+            return [_joined(kept)] if kept else []
+        self.gap = range(SHOWN_AT_ENDS + 1, total - SHOWN_AT_ENDS + 1)
+        return [_joined(kept).cut(0, SHOWN_AT_ENDS), *end]
 
 
 def _joined(blocks: list[Block]) -> Block:

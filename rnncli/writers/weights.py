@@ -13,7 +13,7 @@ from rnncli.writers.grid import GAP, Column, draw
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import unit_names
 
-# A larger array shows only its first and last rows and columns.
+# On a terminal a larger array shows only its first and last rows and columns.
 LARGE = 64
 SHOWN_AT_ENDS = 8
 
@@ -53,7 +53,7 @@ def _rows(array: Floats) -> str:
 def _draw_array(
     out: TextIO, heading: str, array: Floats, labels: list[str], units: list[str]
 ) -> None:
-    rows, columns = (_shown(size) for size in array.shape)
+    rows, columns = (_shown(size, whole=not out.isatty()) for size in array.shape)
     cells = texts(array[np.ix_(rows, columns)])
     label = Column("", _with_gap([labels[i] for i in rows], len(labels)), "dim")
     drawn = [
@@ -62,15 +62,15 @@ def _draw_array(
     ]
     if len(columns) < len(units):
         drawn.insert(SHOWN_AT_ENDS, Column(GAP, [GAP] * len(label.cells)))
-    whole = len(rows) == len(labels) and len(columns) == len(units)
-    note = "" if whole else f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all."
+    complete = len(rows) == len(labels) and len(columns) == len(units)
+    note = "" if complete else f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all."
     draw(out, heading, [label], drawn, note)
 
 
-def _shown(size: int) -> list[int]:
+def _shown(size: int, *, whole: bool) -> list[int]:
     """Positions to show along an axis."""
     ends = [*range(SHOWN_AT_ENDS), *range(size - SHOWN_AT_ENDS, size)]
-    return ends if size > LARGE else list(range(size))
+    return list(range(size)) if whole or size <= LARGE else ends
 
 
 def _with_gap(cells: list[str], size: int) -> list[str]:
