@@ -93,9 +93,22 @@ class Carried:
 
     def __init__(self, h0: Floats, sequences: int = 1) -> None:
         self.h0 = h0
-        self.t: Integers = np.zeros(sequences, np.intp)
-        self.h = np.tile(h0, (sequences, 1))  # (K, S)
+        # Some rows may be room for sequences that are yet to come.
+        self._t: Integers = np.empty(0, np.intp)
+        self._h = np.empty((0, len(h0)), h0.dtype)
+        self._count = 0
+        self.grow(sequences)
         self.start = self.block()
+
+    @property
+    def t(self) -> Integers:
+        """How many steps each has had, (K,)."""
+        return self._t[: self._count]
+
+    @property
+    def h(self) -> Floats:
+        """Where each stands, (K, S)."""
+        return self._h[: self._count]
 
     def resume(self, t: Integers, h: Floats) -> None:
         """Let the first sequences stand where an earlier run left them."""
@@ -111,10 +124,16 @@ class Carried:
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are that many."""
-        new = Carried(self.h0, max(0, sequences - len(self.t)))
-        if len(new.t):
-            self.t = np.concatenate([self.t, new.t])
-            self.h = np.concatenate([self.h, new.h])
+        if sequences <= self._count:
+            return
+        if sequences > len(self._t):
+            room = max(sequences, 2 * len(self._t))  # twice: few are moved often
+            t, h = np.empty(room, np.intp), np.empty((room, len(self.h0)), self.h0.dtype)
+            t[: self._count], h[: self._count] = self.t, self.h
+            self._t, self._h = t, h
+        self._t[self._count : sequences] = 0
+        self._h[self._count : sequences] = self.h0
+        self._count = sequences
 
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
@@ -229,16 +248,16 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Floats]:
     """
     key = _keys(rows)
     carried.grow(int(key.max(initial=-1)) + 1)
-    if rows.key is None and rows.held is None:
+    if rows.held is None:
+        if rows.key is not None:
+            return _advance_together(prepared, rows.x, key, np.arange(len(key)), carried)
         states, carried.h[...] = advance(prepared, rows.x, Packing(np.array([len(key)])), carried.h)
         return states
-    before = carried.h.copy()
-    active = np.arange(len(key)) if rows.held is None else np.flatnonzero(~rows.held)
-    states = _advance_together(prepared, rows.x, key, active, carried)
-    if rows.held is not None:
-        for part, h in zip(prepared.parts, states, strict=True):
-            turn = slice(None, None, 1 if part.direction == "forward" else -1)
-            _fill_held(h[turn], rows.held[turn], key[turn], before[:, part.state])
+    before = carried.h[key]
+    states = _advance_together(prepared, rows.x, key, np.flatnonzero(~rows.held), carried)
+    for part, h in zip(prepared.parts, states, strict=True):
+        turn = slice(None, None, 1 if part.direction == "forward" else -1)
+        _fill_held(h[turn], rows.held[turn], key[turn], before[turn, part.state])
     return states
 
 
@@ -298,13 +317,13 @@ def _count(key: Integers, carried: Carried) -> Integers:
 
 
 def _fill_held(h: Floats, held: Truths, key: Integers, before: Floats) -> None:
-    """Give each held row the state of its sequence at the row before."""
+    """Give each held row the state of its sequence at the row before, or `before` the block."""
     order = np.argsort(key, kind="stable")
     sorted_key, sorted_held, sorted_h = key[order], held[order], h[order]
     place = np.arange(len(key))
     last = np.maximum.accumulate(np.where(sorted_held, -1, place))
     known = last >= np.searchsorted(sorted_key, sorted_key)  # a row of this sequence, in this block
-    sorted_h[sorted_held] = before[sorted_key[sorted_held]]
+    sorted_h[sorted_held] = before[order[sorted_held]]
     copied = sorted_held & known
     sorted_h[copied] = sorted_h[last[copied]]
     h[order] = sorted_h

@@ -3,6 +3,7 @@
 import gzip
 import sys
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 from conftest import Rnn
 
+import rnncli
+from rnncli.forward import prepare
 from rnncli.readers import Keys, Layout, read_file
+from rnncli.stream import Carried, Rows, stream
 
 NETWORK = ("--hidden", "2", "--seed", "4")
 
@@ -136,3 +140,27 @@ def test_a_line_that_is_too_long_is_refused(
         assert result.stderr.count("\n") == 1
         assert f"{path}:300003: " in result.stderr
         assert fault in result.stderr
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("new", [False, True])
+def test_a_row_does_not_copy_the_states_of_other_sequences(held: bool, new: bool) -> None:
+    sequences, network = 10_000, rnncli.seeded(1, 64)
+    carried = Carried(np.zeros(64, np.float32), sequences)
+    rows = (
+        Rows(np.ones((1, 1), np.float32), np.array([sequences + n if new else n]), np.array([held]))
+        for n in range(100)
+    )
+    steps = stream(prepare(network), rows, carried)
+    next(steps)
+    assert peak_of(partial(deque, steps, maxlen=0)) < carried.h.nbytes // 10
+    assert len(carried.t) == (sequences + 100 if new else sequences)
+
+
+def test_keys_of_an_earlier_run_are_not_all_written(run_rnn: Rnn, tmp_path: Path) -> None:
+    command = ("run", "--group-by", "k", *NETWORK, "--format", "csv", "--state", tmp_path / "s")
+    calls = []
+    for keys in (10, 2_000):
+        run_rnn(*command, stdin="k,v\n" + "".join(f"{key},1\n" for key in range(keys)))
+        calls.append(calls_in(partial(run_rnn, *command, stdin="k,v\n1,1\n")))
+    assert calls[1] < calls[0] + 8 * 2_000

@@ -115,7 +115,8 @@ class Keys:
         """Give the number of each key, new ones the next."""
         numbers = self._numbers
         given = [numbers.setdefault(key, len(numbers)) for key in keys]
-        self.names += list(islice(numbers, len(self.names), None))
+        new = list(islice(reversed(numbers), len(numbers) - len(self.names)))
+        self.names += reversed(new)
         return np.array(given, np.intp)
 
 

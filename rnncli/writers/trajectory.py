@@ -112,8 +112,8 @@ class Trajectory(NamedTuple):
         return state[:, state.shape[1] - sum(self.widths.states) :]
 
 
-class Labels:
-    """Text for the key of each row, made once a key.
+class Labels(dict[int, str]):
+    """Text for the key of each row, made once a key, when it is first asked for.
 
     Parameters
     ----------
@@ -125,14 +125,17 @@ class Labels:
 
     def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
         self._keys, self._write = keys, write
-        self._texts: list[str] = []
+
+    def __missing__(self, number: int) -> str:
+        """Make the text of a key."""
+        text = self[number] = self._write(self._keys[number])
+        return text
 
     def of(self, numbers: Integers | None) -> Iterable[str]:
         """Text for each of the numbered keys; endless empty text where there are none."""
         if numbers is None:
             return repeat("")
-        self._texts += map(self._write, self._keys[len(self._texts) :])
-        return [self._texts[number] for number in numbers.tolist()]
+        return [self[number] for number in numbers.tolist()]
 
 
 class Style(NamedTuple):
