@@ -139,14 +139,14 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
             blocks = delivery.rows(source.blocks)
             opened = opened._replace(source=source._replace(blocks=blocks))
             trajectory = _trajectory(opened, prepared, carried, output)
-            if form in _UNTITLED and not reading.columns and options.weights is None:
-                _note_columns(source.chosen)
             with (
                 files.leaving(source, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
             ):
                 style = going_on(out, form, trajectory, style_of(output, follow=reading.follow))
                 trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
+                if form in _UNTITLED and not reading.columns and options.weights is None:
+                    _note_columns(source.chosen)
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
 
