@@ -94,8 +94,8 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
 @pytest.mark.parametrize(
     ("old", "options"),
     [
-        (HEADER + "1,0.5,0.5\n", ("--hidden", "3")),
-        (HEADER + "1,0.5,0.5\n", ("--hidden", "1")),
+        ("t,h_0,h_1,h_2\n1,0.5,0.5,0.5\n", ()),
+        ("t,h_0\n1,0.5\n", ()),
         ("k,t,h_0,h_1\na,1,0.5,0.5\n", ()),
         ("1,0.5,0.5\n", ()),
         ("1,0.5\n", ("--no-header",)),

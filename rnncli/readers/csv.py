@@ -66,7 +66,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     """
     name, position = display_name(path), Position(path)
     lines = read_lines(path, position)
-    delimiter = layout.delimiter or delimiter_of(first_line(lines, path))
+    begin = first_line(lines, path)
+    delimiter = layout.delimiter or delimiter_of(begin)
     width, header, line = _take_header(lines, name, delimiter, layout)
     grouping = choose(name, layout.group_by, width, header, "--group-by")
     others = [i for i in range(width) if i not in grouping] if grouping else range(width)
