@@ -69,7 +69,17 @@ def test_beginnings_of_json(run_rnn: Rnn, text: str) -> None:
     assert result.stderr.startswith("Error: standard input: expected CSV text, found JSON; ")
 
 
-@pytest.mark.parametrize("name", ["[bold]a[/bold]", "[1] x", "{a}", "[m/s]", "[1 2]", "[1],[2]"])
+@pytest.mark.parametrize(
+    "text", ["<html><body>404</body></html>", "\n<!DOCTYPE html>", "<?xml?>\n"]
+)
+def test_markup(run_rnn: Rnn, text: str) -> None:
+    message = "expected CSV text, found HTML or XML (a page that tells of an error?)"
+    assert run_rnn("run", *NETWORK, stdin=text).stderr == f"Error: standard input: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["[bold]a[/bold]", "[1] x", "{a}", "[m/s]", "<DATE>", "[1 2]", "[1],[2]"]
+)
 def test_brackets_in_a_header_are_no_json(run_rnn: Rnn, name: str) -> None:
     width = name.count(",") + 1
     text = f"{name}\n{','.join(['1'] * width)}\n"

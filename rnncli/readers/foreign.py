@@ -12,6 +12,7 @@ _SIGNATURES = {
     b"\x93NUMPY": "an .npy array; give a file named .npy",
     b"PK\x03\x04": "a zip archive (.xlsx, .npz?); export it as CSV",
 }
+_MARKUP = ("<!doctype", "<html", "<?xml")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -71,8 +72,8 @@ def texts_of(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
     raise NotTextError(display_name(path), "binary data" if b"\0" in piece else bytes_found)
 
 
-def check_not_json(lines: list[str], path: str) -> None:
-    """Refuse JSON, also a value a line.
+def check_first_lines(lines: list[str], path: str) -> None:
+    """Refuse HTML, XML, and JSON, also a value a line.
 
     Parameters
     ----------
@@ -83,10 +84,15 @@ def check_not_json(lines: list[str], path: str) -> None:
     Raises
     ------
     ValueError
-        The first line is an array or an object, or begins one.
+        The first line is of one of these, or begins it.
     """
-    if _is_json(lines[0].strip()):
-        raise ValueError(f"{display_name(path)}: {_expected(f'JSON; {_out_of_json(lines, path)}')}")
+    line, found = lines[0].strip(), ""
+    if line.lower().startswith(_MARKUP):
+        found = "HTML or XML (a page that tells of an error?)"
+    elif _is_json(line):
+        found = f"JSON; {_out_of_json(lines, path)}"
+    if found:
+        raise ValueError(f"{display_name(path)}: {_expected(found)}")
 
 
 def _expected(found: str) -> str:
@@ -96,7 +102,8 @@ def _expected(found: str) -> str:
 def _end_of_text(decoder: codecs.IncrementalDecoder, piece: bytes) -> int:
     """Count the bytes before the first that is no text."""
     begun = len(decoder.getstate()[0])  # of a character that goes on in this piece
-    end = piece.find(b"\0") % (len(piece) + 1)
+    nul = piece.find(b"\0")
+    end = len(piece) if nul < 0 else nul
     if begun or not piece.isascii():
         try:
             decoder.decode(piece)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rnncli.readers.columns import is_number
-from rnncli.readers.foreign import NotTextError, check_not_json, display_name
+from rnncli.readers.foreign import NotTextError, check_first_lines, display_name
 from rnncli.readers.input import Layout, mark_between_numbers, parse_number
 from rnncli.readers.lines import Lines
 
@@ -59,7 +59,7 @@ def first_line(lines: Lines, path: str) -> str:
         raise error.at(blank + len(passed) + 1) from error
     if not shown:
         raise _empty(display_name(path))
-    check_not_json(shown, path)
+    check_first_lines(shown, path)
     lines.put_back("\n" * blank + "".join(passed))
     return shown[0]
 
