@@ -136,9 +136,9 @@ def _whole_runs(report: Report) -> list[str]:
     if not judged:
         return []
     return [
-        "Without a step error, not all states are known, and whole runs are compared: each value "
-        "within what the last bits of the weights make of it in this network, where that is "
-        f"little; here {_percent(min(judged))} of the values."
+        "Without a step error, not all states are known, and whole runs are compared: a value may "
+        "differ by what rounding makes of it in this network. Where that is too much it is not "
+        f"judged; here {_percent(min(judged))} of the values are."
     ]
 
 
