@@ -158,6 +158,15 @@ def test_far_more_than_there_is(run_rnn: Rnn, state: Path, name: str) -> None:
     assert "unpacks to 20," in message or "expected the arrays" in message
 
 
+def test_text_that_takes_more_memory_than_it_has_characters(run_rnn: Rnn, state: Path) -> None:
+    arrays = arrays_of(state)
+    keys = np.array('{"format": 1, "keys": [' + "[]," * 2_000_000 + "[]]}")
+    with open(state, "wb") as file:
+        np.savez_compressed(file, **arrays | {"about": keys})
+    del keys
+    assert "unpacks to 24," in message_of(run_rnn, state)
+
+
 def test_an_array_twice(run_rnn: Rnn, state: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

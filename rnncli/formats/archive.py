@@ -72,20 +72,21 @@ class Archive(NamedTuple):
     file: zipfile.ZipFile
     members: Mapping[str, Member]
 
-    def check_sizes(self, names: Iterable[str]) -> None:
+    def check_sizes(self, names: Iterable[str], most_times: int = MOST_TIMES) -> None:
         """Refuse arrays that unpack to far more than there is.
 
         Raises
         ------
         ValueError
-            They do.
+            They take more than so many times the archive, and more than `MOST_BYTES`.
         """
         total = sum(self.members[name].info.file_size for name in names)
         size = os.path.getsize(self.path)
-        if total > max(MOST_BYTES, MOST_TIMES * size):
+        if total > max(MOST_BYTES, most_times * size):
+            times = f"{most_times} times " if most_times > 1 else ""
             raise ValueError(
-                f"{self.path}: unpacks to {total:,} bytes, over {MOST_TIMES} times its own "
-                f"{size:,}; if it is sound, write it anew with numpy.savez, which does not compress"
+                f"{self.path}: unpacks to {total:,} bytes, over {times}its own {size:,}; "
+                "if it is sound, write it anew with numpy.savez, which does not compress"
             )
 
     def values(self, name: str) -> NDArray[Any]:
