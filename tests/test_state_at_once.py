@@ -164,6 +164,17 @@ def test_a_state_that_another_program_changed_is_left(
     assert set(os.listdir(tmp_path)) <= {"s", "other"}
 
 
+def test_two_faults_are_both_told(run_rnn: Rnn, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
+    process = follow(state, "a")
+    state.unlink()
+    _, message = process.communicate(b"a,x\n", LIMIT)
+    note, error = message.decode().splitlines()
+    assert note.startswith(f"Note: {state}: changed by another program")
+    assert (process.returncode, "not a number: 'x'" in error) == (2, True)
+
+
 def test_the_output_of_a_run_whose_state_changed_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
     state, output = tmp_path / "s", tmp_path / "out.jsonl"
     run_rnn(*RUN, str(state), stdin="k,v\na,1\n")

@@ -72,7 +72,10 @@ class StateFiles:
             pass
         except Exception as error:
             if delivery.begun:
-                self._leave(source, delivery, network)
+                try:
+                    self._leave(source, delivery, network)
+                except OSError as fault:  # the message at the end is of what came first
+                    note(f"{fault.filename}: {fault.strerror}")
             elif self._written and isinstance(error, BrokenPipeError):
                 note(
                     f"{self._written}: no state was left: the reader of the output closed it "
