@@ -164,3 +164,53 @@ def test_keys_of_an_earlier_run_are_not_all_written(run_rnn: Rnn, tmp_path: Path
         run_rnn(*command, stdin="k,v\n" + "".join(f"{key},1\n" for key in range(keys)))
         calls.append(calls_in(partial(run_rnn, *command, stdin="k,v\n1,1\n")))
     assert calls[1] < calls[0] + 8 * 2_000
+
+
+def order_of(array: np.ndarray, order: str) -> np.ndarray:
+    return np.asfortranarray(array) if order == "F" else np.ascontiguousarray(array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(1,), (4, -1, 1), (4, -1, 4), (-1, 4)])
+def test_memory_does_not_grow_with_an_array(
+    run_rnn: Rnn, tmp_path: Path, shape: tuple[int, ...], order: str
+) -> None:
+    peaks = []
+    for values in (1_000_000, 4_000_000):
+        array = np.zeros(values, np.float32).reshape(shape if len(shape) > 1 else values)
+        np.save(tmp_path / "x.npy", order_of(array, order))
+        command = ("run", str(tmp_path / "x.npy"), *NETWORK, "--last")
+        peaks.append(peak_of(partial(run_rnn, *command, "-o", tmp_path / "o.csv")))
+    assert peaks[1] < peaks[0] + 4_000_000
+
+
+@pytest.mark.parametrize("shape", [(3, 70_000, 2), (4_000, 30, 2), (1, 70_000, 2), (70_000, 2)])
+@pytest.mark.parametrize("options", [(), ("--columns", "2"), ("--missing", "hold")])
+def test_the_order_of_an_array_does_not_show(
+    run_rnn: Rnn, tmp_path: Path, shape: tuple[int, ...], options: tuple[str, ...]
+) -> None:
+    array = np.random.RandomState(0).normal(size=shape)
+    if options:
+        array.reshape(-1, 2)[66_000, 0] = np.nan
+    path, out = tmp_path / "x.npy", {}
+    for order in ("C", "F"):
+        np.save(path, order_of(array, order))
+        command = ("run", str(path), "--hidden", "3", "--init", "torch", "--format", "npy")
+        result = run_rnn(*command, *options)
+        assert result.exit_code == 0
+        out[order] = result.stdout_bytes
+    assert out["F"] == out["C"]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_row_of_a_fault_is_right_in_either_order(
+    run_rnn: Rnn, tmp_path: Path, order: str
+) -> None:
+    for shape, row in (((3, 70_000, 2), 140_001), ((4_000, 30, 2), 66_000)):
+        array = np.zeros(shape)
+        array.reshape(-1, 2)[row, 1] = np.inf
+        np.save(tmp_path / "x.npy", order_of(array, order))
+        result = run_rnn("run", str(tmp_path / "x.npy"), *NETWORK, "--format", "csv")
+        assert result.exit_code == 2
+        assert f"x.npy: row {row + 1}, column 2: not a finite number" in result.stderr
+        assert len(result.stdout.splitlines()) == row + 1

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rnncli.arrays import Floats, Integers
 from rnncli.readers.columns import choose, named
 from rnncli.readers.input import Input, Keys, Layout, filled, first_fault, unnamed
 from rnncli.readers.stored import StoredArray
-from rnncli.stream import BLOCK_STEPS, Rows
+from rnncli.stream import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 
 
 def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
@@ -16,7 +16,8 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
 
     Several sequences have the key column ``sequence``, counted from 1.
 
-    The file is not loaded, so memory does not grow with it.
+    The file is not loaded, in either order of its values, so memory does not
+    grow with it.
 
     Raises
     ------
@@ -35,13 +36,14 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     N, T, I = _sequences(path, array)
     columns = choose(path, layout.columns, I, header=None) or list(range(I))
     names, chosen = unnamed(len(columns)), named(columns, header=None)
-    blocks = _blocks(path, array, N * T, columns, layout)
+    steps = steps_in_block(len(columns), BLOCK_STEPS)
+    blocks = in_blocks(_checked(path, array.parts(columns, steps), columns, layout), steps)
     if N == 1:
         return Input(names, blocks, shape=(T,), chosen=chosen)
     numbers = keys.number((str(n + 1),) for n in range(N))
     return Input(
         names,
-        _numbered(blocks, np.repeat(numbers, T)),
+        _numbered(blocks, numbers, T),
         ("sequence",),
         keys.names,
         shape=(N, T),
@@ -60,16 +62,18 @@ def _sequences(path: str, array: StoredArray) -> tuple[int, int, int]:
     return N, T, I
 
 
-def _blocks(
-    path: str, array: StoredArray, count: int, columns: list[int], layout: Layout
+def _checked(
+    path: str, parts: Iterator[Floats], columns: list[int], layout: Layout
 ) -> Iterator[Rows]:
-    for start in range(0, count, BLOCK_STEPS):
-        read = array.rows(start, min(count, start + BLOCK_STEPS), columns)
+    """Make rows of the values, up to a fault."""
+    start = 0
+    for read in parts:
         values, held = filled(read, layout.missing)
         x = values if held is None else read
         fault = first_fault(values, layout.dtype)
         if fault is None:
             yield Rows(x.astype(layout.dtype), held=held)
+            start += len(x)
             continue
         row, column, what = fault
         sound = None if held is None else held[:row]
@@ -77,9 +81,10 @@ def _blocks(
         raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")
 
 
-def _numbered(blocks: Iterator[Rows], key: NDArray[np.intp]) -> Iterator[Rows]:
-    """Tell which sequence each row belongs to."""
+def _numbered(blocks: Iterator[Rows], numbers: Integers, T: int) -> Iterator[Rows]:
+    """Tell which sequence each row belongs to, where each has T steps."""
     start = 0
     for rows in blocks:
-        yield rows._replace(key=key[start : start + len(rows.x)])
-        start += len(rows.x)
+        stop = start + len(rows.x)
+        yield rows._replace(key=numbers[np.arange(start, stop) // T])
+        start = stop

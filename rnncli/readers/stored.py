@@ -7,8 +7,7 @@ kills the process. What is read and falls short is an error.
 import os
 import stat
 import weakref
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from io import BufferedReader, FileIO
 from math import prod
 from typing import Any
@@ -74,31 +73,60 @@ class StoredArray:
         values = self._read(0, prod(self.shape))
         return values.reshape(self.shape, order="F" if self._fortran_order else "C")
 
-    def rows(self, start: int, stop: int, columns: Sequence[int]) -> Doubles:
-        """Read columns of some rows as float64; the rows of several sequences as one after another.
+    def parts(self, columns: Sequence[int], steps: int) -> Iterator[Doubles]:
+        """Read columns of all rows as float64, some rows at a time.
 
-        What float64 does not hold becomes infinite.
+        The rows of several sequences come one sequence after another. What
+        float64 does not hold becomes infinite.
         """
-        width = self.shape[-1] if len(self.shape) > 1 else 1
+        N, T, _ = self._sizes()
+        if self._fortran_order and N > 1:
+            yield from self._transposed(columns)
+            return
+        for start in range(0, N * T, steps):
+            yield self._rows(start, min(N * T, start + steps), columns)
+
+    def _sizes(self) -> tuple[int, int, int]:
+        """Give the shape as (N, T, I)."""
+        *several, T, I = (*self.shape, 1) if len(self.shape) == 1 else self.shape
+        return prod(several), T, I
+
+    def _rows(self, start: int, stop: int, columns: Sequence[int]) -> Doubles:
+        _, T, I = self._sizes()
         found = np.empty((stop - start, len(columns)))
-        with np.errstate(all="ignore"):
-            if not self._fortran_order:
-                step = max(1, _PIECE // (width * self.dtype.itemsize))
-                for at in range(start, stop, step):
-                    values = self._read(at * width, min(step, stop - at) * width)
-                    found[at - start : at - start + step] = values.reshape(-1, width)[:, columns]
-            elif len(self.shape) < 3:
-                for feature, column in enumerate(columns):
-                    place = column * self.shape[0] + start
-                    found[:, feature] = self._read(place, stop - start)
-            else:
-                found[:] = self._gathered[start:stop, columns]
+        if self._fortran_order:
+            for feature, column in enumerate(columns):
+                found[:, feature] = self._doubles(column * T + start, stop - start)
+            return found
+        step = max(1, _PIECE // (I * self.dtype.itemsize))
+        for at in range(start, stop, step):
+            values = self._doubles(at * I, min(step, stop - at) * I)
+            found[at - start : at - start + step] = values.reshape(-1, I)[:, columns]
         return found
 
-    @cached_property
-    def _gathered(self) -> NDArray[Any]:
-        """Rows of sequences that do not lie together in the file."""
-        return self.array().reshape(-1, self.shape[-1])
+    def _transposed(self, columns: Sequence[int]) -> Iterator[Doubles]:
+        """Read sequences whose values do not lie together: all of the file for every few of them.
+
+        The longer the file, the more sequences at once, so that it is not
+        read more than 64 times below 2^29 values.
+        """
+        N, T, _ = self._sizes()
+        most = max(1, min(max(prod(self.shape) // 64, 1 << 19), 1 << 23) // len(columns))
+        several, steps = max(1, most // max(1, T)), max(1, min(T, most))
+        piece = max(1, _PIECE // (N * self.dtype.itemsize))
+        for n in range(0, N, several):
+            for t in range(0, T, steps):
+                found = np.empty((min(several, N - n), min(steps, T - t), len(columns)))
+                for at in range(0, found.shape[1], piece):
+                    some = min(piece, found.shape[1] - at)
+                    for feature, column in enumerate(columns):
+                        read = self._doubles((column * T + t + at) * N, some * N).reshape(some, N)
+                        found[:, at : at + some, feature] = read[:, n : n + several].T
+                yield found.reshape(-1, len(columns))
+
+    def _doubles(self, place: int, count: int) -> Doubles:
+        with np.errstate(all="ignore"):
+            return self._read(place, count).astype(np.float64)
 
     def _read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
