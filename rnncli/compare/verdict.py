@@ -143,7 +143,7 @@ def judge(
         wrong = errors > 1
     else:
         allowed = whole_run_tolerances(case, ours)
-        judged = running & (np.isfinite(allowed) | (distance == 0))
+        judged = running & (np.isfinite(allowed) | bool((distance == 0).all()))
         wrong = ~(distance <= allowed)
     wrong = running & (wrong | ~np.isfinite(theirs))
     share = float(judged.sum() / running.sum())
