@@ -215,8 +215,8 @@ def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
     yield Rows(x, np.concatenate(keys) if keys else None, _held(every), cells or None)
 
 
-def steps_in_block(values: int, most: int = BLOCK_STEPS) -> int:
-    """Count the steps in a block, where each has so many values."""
+def steps_in_block(values: int, most: int) -> int:
+    """Count the steps in a block: `most`, or fewer where each has many values."""
     return max(1, min(most, BLOCK_VALUES // values))
 
 

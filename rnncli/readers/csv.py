@@ -36,7 +36,7 @@ from rnncli.readers.input import (
 from rnncli.readers.lines import TAKEN, Lines
 from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import Position, read_lines
-from rnncli.stream import BLOCK_STEPS, Rows, in_blocks, steps_in_block
+from rnncli.stream import Rows, in_blocks, steps_in_block
 
 FIRST_ROW = ("auto", "header", "data")
 
@@ -163,8 +163,9 @@ class _Table:
         last = False
         while not last:
             block = self._plain_rows() or self._any_rows()
-            for start in range(0, block.gaps, BLOCK_STEPS):
-                missing = min(block.gaps - start, BLOCK_STEPS)
+            steps = self.layout.block_steps
+            for start in range(0, block.gaps, steps):
+                missing = min(block.gaps - start, steps)
                 yield self._steps(np.full((missing, 1), np.nan), [[""]] * missing)
             if len(block.values):
                 yield self._steps(block.values, block.rows)
