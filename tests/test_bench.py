@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SAMPLES, Rnn
+from test_terminal import everything
 
 import rnncli
 from rnncli.cli import bench
@@ -525,10 +527,13 @@ def racing(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             while b"round 2 of" not in shown:
                 shown += os.read(master, 4096)
             assert b"case 1 of 1, round 1 of 1000000: --unroll auto, 1 thread" in shown
+            # A terminal that nobody reads fills up, and holds a process up that writes to it.
+            reader = threading.Thread(target=everything, args=[master])
+            reader.start()
             yield process
         finally:
             process.kill()
-            os.close(master)
+        reader.join()
 
 
 @LINUX
