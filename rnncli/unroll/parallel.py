@@ -22,14 +22,14 @@ batched product, from the row before it. That one row, at the join, is the old
 state o_t, while the row before it is the new n_{t-1}. What a step makes of
 n_{t-1} is at hand: it is n_t. Met means, in every unit j::
 
-    |n_t - o_t|_j <= ULPS eps (slope a_j + |n_t|_j),
+    |n_t - o_t|_j <= SHARE eps (slope (I + H + 4) a_j + 4 |n_t|_j),
     a = |x_t| @ |W_xh| + |n_{t-1}| @ |W_hh| + |b_h|
 
 with the activation's steepest slope (if over 1). The row o_t is thus off from
-its own step by as much more than n_t is, in each unit by its own measure: at
-most half of what `rnncli.compare.step_errors` allows to rounding, ``slope (I + H + 4)
-eps a_j + 4 eps max(1, |h_j|)``, as I and H are at least 1. The row after it is
-the step from o_t, as it was computed. What is not finite never meets.
+its own step by as much more than n_t is, in each unit by its own measure: by
+`SHARE` of what `rnncli.compare.step_errors` allows to rounding, which itself uses
+a few hundredths of it. The row after it is the step from o_t, as it was
+computed. What is not finite never meets.
 
 **What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
 row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``: least where L is
@@ -89,8 +89,8 @@ PATIENCE = 64
 SHORT = 4096
 # Fewest segments that are faster than steps one by one.
 FEWEST = 4
-# Distance of two states that have met, in units of the eps of their terms.
-ULPS = 2
+# Distance of two states that have met, as a share of what rounding may add up to.
+SHARE = 0.25
 
 
 class Segments(NamedTuple):
@@ -325,16 +325,16 @@ def meetings(cell: Cell) -> Met:
         either state, within rounding.
     """
     W_xh, W_hh, b_h = (np.abs(array) for array in cell.weights)
-    slope, eps = max(1, cell.activation.slope), np.finfo(b_h.dtype).eps
+    eps, terms = np.finfo(b_h.dtype).eps, max(1, cell.activation.slope) * (sum(W_xh.shape) + 4)
 
     def met(x_t: Floats, before: Floats, new: Floats, old: Floats) -> Truths:
         from_input, from_state = np.empty_like(new), np.empty_like(new)
         with np.errstate(invalid="ignore", over="ignore"):
             product(np.abs(x_t), W_xh, from_input)
             product(np.abs(before), W_hh, from_state)
-            size = slope * (from_input + from_state + b_h) + np.abs(new)
-            near = np.abs(new - old) <= ULPS * eps * size
-        same: Truths = near & np.isfinite(size)
+            allowed = SHARE * eps * (terms * (from_input + from_state + b_h) + 4 * np.abs(new))
+            near = np.abs(new - old) <= allowed
+        same: Truths = near & np.isfinite(allowed)
         return same
 
     return met
