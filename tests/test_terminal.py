@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,15 @@ def test_no_color_and_dumb_terminals_get_none() -> None:
 def test_a_table_keeps_to_the_width(columns: str) -> None:
     shown = on_terminal(*TABLE, COLUMNS=columns, TERM="dumb")
     assert max(map(len, shown.splitlines())) <= int(columns)
+
+
+def test_a_terminal_alone_shortens_a_table(tmp_path: Path) -> None:
+    command = ("run", "--seq", ",".join("1" * 50), "--hidden", "1")
+    assert "Rows 11 to 40 are not shown" in on_terminal(*command, TERM="dumb")
+    assert "not shown" not in on_terminal(*command, "--all-steps", TERM="dumb")
+    assert on_terminal(*command, "-o", str(tmp_path / "states.txt")) == ""
+    rows = (tmp_path / "states.txt").read_text().splitlines()[4:]
+    assert [row.split()[0] for row in rows] == [str(t) for t in range(51)]
 
 
 def test_nothing_to_read_at_a_terminal_is_said_at_once() -> None:

@@ -16,6 +16,8 @@ _BLANKS = 2
 GAP = ":"
 # Rich takes 100 microseconds a row, as long as 50 rows of plain text take.
 _RICH_ROWS = 500
+# Cells drawn at once, as all of them are held as text; and rows, at least.
+_PAGE, _PAGE_ROWS = 1 << 18, 64
 
 
 class Column(NamedTuple):
@@ -26,9 +28,12 @@ class Column(NamedTuple):
     style: str = ""
 
 
-def draw(
-    out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column], note: str = ""
-) -> None:
+def page_rows(columns: int) -> int:
+    """Give the number of rows to draw at once, of a table of so many columns."""
+    return max(_PAGE_ROWS, _PAGE // columns)
+
+
+def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column]) -> None:
     """Draw columns side by side, as many as fit, then the others below.
 
     No cell is cut: a column wider than the screen makes the table as wide
@@ -39,14 +44,11 @@ def draw(
     out : text stream
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
-        A line above. Without one the rows go on from those drawn before, and
-        are plain text.
+        A line above. Without one the rows go on from those drawn before.
     labels : sequence of Column
         Repeated at the left of every part.
     columns : sequence of Column
         All with as many cells as the labels.
-    note : str
-        A line below, if any.
     """
     from rich.text import Text
 
@@ -59,13 +61,13 @@ def draw(
     console = console_on(out, width, screen.height)
     parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
     above = [Text(printable(title), style="bold")] if title else []
-    styled = _RICH_ROWS if title else 1
+    # Elsewhere than on a terminal a row with the heading is enough for Rich.
+    styled = _RICH_ROWS if title and console.is_terminal else 1
     for piece in chain(above, *(_pages(part, styled) for part in parts)):
         if isinstance(piece, str):
             out.write(piece)
         else:
             _print(console, piece)
-    write_note(out, note)
 
 
 def write_note(out: TextIO, note: str) -> None:

@@ -8,15 +8,13 @@ import numpy as np
 
 from rnncli.stream import Block
 from rnncli.writers.digits import texts, texts_with_gaps
-from rnncli.writers.grid import GAP, Column, draw, write_note
+from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import Key, Style, Trajectory
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
 SHOWN_AT_ENDS = 10
-# Cells in a page, all of which are held as text.
-_PAGE = 1 << 18
 
 
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -29,7 +27,7 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """
     names = _names(trajectory, style)
     whole = style.all_steps or style.last or not out.isatty()
-    shown = _Shown(trajectory.blocks, max(LONG, _PAGE // len(names)) if whole else None)
+    shown = _Shown(trajectory.blocks, page_rows(len(names)) if whole else None)
     labels = len(trajectory.key_columns) + 1
     inputs = 0 if style.last else len(trajectory.columns)
     styles = ["dim"] * labels + ["cyan"] * inputs

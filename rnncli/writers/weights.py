@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.arrays import Floats
 from rnncli.network import WEIGHT_NAMES, Network, Part
 from rnncli.writers.digits import array_text, texts
-from rnncli.writers.grid import GAP, Column, draw
+from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import unit_names
 
@@ -54,17 +54,21 @@ def _draw_array(
     out: TextIO, heading: str, array: Floats, labels: list[str], units: list[str]
 ) -> None:
     rows, columns = (_shown(size, whole=not out.isatty()) for size in array.shape)
-    cells = texts(array[np.ix_(rows, columns)])
-    label = Column("", _with_gap([labels[i] for i in rows], len(labels)), "dim")
-    drawn = [
-        Column(units[j], _with_gap([row[n] for row in cells], len(labels)))
-        for n, j in enumerate(columns)
-    ]
-    if len(columns) < len(units):
-        drawn.insert(SHOWN_AT_ENDS, Column(GAP, [GAP] * len(label.cells)))
-    complete = len(rows) == len(labels) and len(columns) == len(units)
-    note = "" if complete else f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all."
-    draw(out, heading, [label], drawn, note)
+    names = [units[j] for j in columns]
+    page = page_rows(len(columns))
+    for start in range(0, len(rows), page):
+        shown = rows[start : start + page]
+        cells = zip(*texts(array[np.ix_(shown, columns)]), strict=True)
+        label = Column("", [labels[i] for i in shown], "dim")
+        drawn = [Column(name, column) for name, column in zip(names, cells, strict=True)]
+        if len(rows) < len(labels):
+            label, *drawn = (_with_gap(column) for column in (label, *drawn))
+        if len(columns) < len(units):
+            drawn.insert(SHOWN_AT_ENDS, Column(GAP, [GAP] * len(label.cells)))
+        draw(out, heading, [label], drawn)
+        heading = ""
+    if len(rows) < len(labels) or len(columns) < len(units):
+        write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: --json has all.")
 
 
 def _shown(size: int, *, whole: bool) -> list[int]:
@@ -73,8 +77,7 @@ def _shown(size: int, *, whole: bool) -> list[int]:
     return list(range(size)) if whole or size <= LARGE else ends
 
 
-def _with_gap(cells: list[str], size: int) -> list[str]:
-    """Mark where cells are left out, if there are fewer than `size`."""
-    if len(cells) == size:
-        return cells
-    return [*cells[:SHOWN_AT_ENDS], GAP, *cells[SHOWN_AT_ENDS:]]
+def _with_gap(column: Column) -> Column:
+    """Mark where rows are left out."""
+    cells = column.cells
+    return column._replace(cells=[*cells[:SHOWN_AT_ENDS], GAP, *cells[SHOWN_AT_ENDS:]])
