@@ -8,7 +8,7 @@ from typing import TextIO
 
 from rnncli.replacing import check_replaceable, is_plain, open_text, sync, sync_folder, through
 
-_CHUNK = 65_536
+_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def appending(path: str) -> Iterator[TextIO]:
         with _at_end(path) if is_plain(path) else through(path) as file:
             yield file
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        raise type(error)(error.errno, error.strerror, path) from error
 
 
 def check_appendable(path: str) -> None:
@@ -50,21 +50,39 @@ def check_appendable(path: str) -> None:
         raise ValueError(f"{path}: {error.strerror}") from error
 
 
-def cut_unfinished_line(file: TextIO) -> str:
-    """Cut off what stands after the last line end, and return it.
+def end_of_lines(file: TextIO, *, quoted: bool) -> int:
+    """Find where the last whole line of a file ends, in bytes.
+
+    Parameters
+    ----------
+    file : text stream
+    quoted : bool
+        Whether a line end between two ``"`` is part of a cell, as in CSV.
+    """
+    data = file.buffer
+    place = end = data.seek(0)
+    inside = False
+    while piece := data.read(_CHUNK):
+        for n, text in enumerate(piece.split(b'"') if quoted else [piece]):
+            if n:
+                inside, place = not inside, place + 1
+            last = -1 if inside else text.rfind(b"\n")
+            if last >= 0:
+                end = place + last + 1
+            place += len(text)
+    return end
+
+
+def cut_unfinished_line(file: TextIO, end: int) -> str:
+    """Cut off what stands after the last whole line, and return it.
 
     A killed run or a power loss can leave the beginning of a line. With the
     next one behind it, it could be read as numbers that never were.
     """
     data = file.buffer
-    start, place = data.seek(0, os.SEEK_END), -1
-    while start and place < 0:
-        end, start = start, max(0, start - _CHUNK)
-        data.seek(start)
-        place = data.read(end - start).rfind(b"\n")
-    data.seek(start + place + 1)
+    data.seek(end)
     unfinished = data.read().decode("utf-8", "backslashreplace")
-    data.truncate(start + place + 1)
+    data.truncate(end)
     return unfinished
 
 

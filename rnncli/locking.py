@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 # Bytes that the name of a file may have.
@@ -61,7 +61,8 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
         yield check_unchanged
     finally:
         if _version(beside) == _version(number):  # not one that replaced what a user removed
-            os.unlink(beside)
+            with suppress(PermissionError):  # of another user, in a directory such as /tmp
+                os.unlink(beside)
         os.close(number)
 
 
@@ -76,7 +77,10 @@ def _acquired(beside: str, when_waiting: Callable[[], None]) -> int:
     """Open and lock a file; the process that had it before may have removed it meanwhile."""
     made, tell_once = not os.path.exists(beside), cache(when_waiting)
     while True:
-        number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # of another user: to lock it, reading is enough
+            number = os.open(beside, os.O_RDONLY)
         try:
             _lock(number, tell_once)
             if _version(beside) == _version(number):

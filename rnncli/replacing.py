@@ -78,6 +78,10 @@ def descriptor(path: str) -> int | None:
     return None
 
 
+class NotOnDiskError(OSError):
+    """A file is written, and the system cannot tell that its disk has it."""
+
+
 def sync(file: TextIO) -> None:
     """Send on what is buffered, and wait until a file is on its disk.
 
@@ -87,11 +91,16 @@ def sync(file: TextIO) -> None:
     ------
     OSError
         It cannot be written there.
+    NotOnDiskError
+        It may be lost.
     """
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            os.fsync(file.fileno())
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise NotOnDiskError(error.errno, error.strerror) from error
 
 
 def is_plain(path: str) -> bool:

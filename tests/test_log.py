@@ -1,5 +1,6 @@
 """`--follow -o FILE`: a log, to which rows are added as they come."""
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -106,6 +107,8 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
         ('{"t": 1, "x": [1.0], "h": [0.5, 0.5], "layers": [[0.5, 0.5]]}\n', ()),
         ("my notes, no line end", ()),
         ("\n", ()),
+        ("t,h_1", ()),
+        ('{"x": [1.0], "t": 1, "h": [0.', ()),
         ("\x00\x00", ()),
         ("[" * 100_000, ()),
         ("ö\x1b]0;title\x07\n", ()),
@@ -222,3 +225,48 @@ def test_the_log_is_on_the_disk_before_the_state(
     steps = [step for step in done if step[0] in (str(log), state)]
     assert steps == [(str(log), rows), (state, -1)]
     assert (str(tmp_path), rows) in done[: done.index((state, -1))]
+
+
+def test_a_first_line_that_is_cut_short_is_begun_again(run_rnn: Rnn, log: Path) -> None:
+    expected = whole(run_rnn, log, "1\n")
+    first = expected.splitlines()[0]
+    for end in range(1, len(first) + 1):
+        log.write_text(first[:end])
+        done = follow(log, "1\n")
+        assert (done.exit_code, log.read_text()) == (0, expected)
+        cut = f"ended within a line, which is cut off: {first[:end]!r}"
+        assert done.stderr == f"Note: {log}: {cut}\n"
+
+
+def test_rows_with_line_ends_in_their_cells_are_cut_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    text = 'note,v\n"a, ""b""\n\nc",1\n"d\ne",2\n'
+    options = ("--columns", "v", "--passthrough")
+    assert follow(log, text, *options).exit_code == 0
+    both = log.read_text()
+    first = both[: both.index('"d\n')]
+    for end in range(len(first), len(both)):
+        log.write_text(both[:end])
+        done = follow(log, 'note,v\n"d\ne",2\n', *options)
+        assert done.exit_code == 0
+        assert log.read_text().startswith(first + '"d\ne",2,')
+
+
+def test_an_output_that_may_be_lost_leaves_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, state = tmp_path / "log.csv", tmp_path / "s"
+    fsync = os.fsync
+
+    def full(number: int) -> None:
+        if os.path.samestat(os.fstat(number), os.stat(log)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for text in ("1\n2\n", "1\nx\n"):
+        done = follow(log, text, "--state", str(state))
+        note, error = done.stderr.splitlines()
+        assert note == f"Note: {state}: no state was left: the output may not be on its disk"
+        assert (done.exit_code, error) == (1, f"Error: {log}: No space left on device")
+        assert not state.exists()

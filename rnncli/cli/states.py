@@ -12,7 +12,7 @@ from rnncli.cli.network import note
 from rnncli.cli.options import StateOptions
 from rnncli.locking import locked
 from rnncli.readers import Input
-from rnncli.replacing import check_replaceable
+from rnncli.replacing import NotOnDiskError, check_replaceable
 from rnncli.state import State, check_is_file, check_state, fitting_states, load_state, save_state
 from rnncli.stream import Carried
 
@@ -70,6 +70,10 @@ class StateFiles:
             yield
         except Stopped:
             pass
+        except NotOnDiskError:
+            if self._written:
+                note(f"{self._written}: no state was left: the output may not be on its disk")
+            raise
         except Exception as error:
             if delivery.begun:
                 try:

@@ -14,9 +14,11 @@ from rnncli.writers.trajectory import Style, Trajectory
 
 # So much of a line is shown.
 _SHOWN = 100
+# So many characters begin a row of JSON lines, whatever it holds: `{"t": `.
+_SAME = 6
 
 
-def other_kind(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> str:
+def other_kind(log: TextIO, form: str, trajectory: Trajectory, style: Style, *, whole: bool) -> str:
     """Say how a file begins otherwise than this run would begin it; nothing if it does not.
 
     What counts is the header, or the names and lengths in the first row.
@@ -29,10 +31,18 @@ def other_kind(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> 
     trajectory : Trajectory
         Its blocks are left alone.
     style : Style
+    whole : bool
+        Whether its first line is: of one that is cut short the beginning counts.
     """
     own = StringIO()
     write = write_csv if form == "csv" else write_jsonl
     write(own, _one_row(trajectory), style)
+    line = own.getvalue()
+    if not whole:
+        begin = log.read(len(line))
+        if line.startswith(begin) or (form == "jsonl" and begin.startswith(line[:_SAME])):
+            return ""
+        log.seek(0)
     own.seek(0)
     kind = _kind_of_csv if form == "csv" else _kind_of_jsonl
     try:
