@@ -3,9 +3,9 @@
 import io
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Delivery:
             yield from blocks
             return
         carried, only = self._carried, np.zeros(1, np.intp)
-        for rows in self._stopping.until(_one_by_one(blocks)):
+        for rows in self._stopping.until(blocks):
             key, sequences = only if rows.key is None else rows.key, len(carried.t)
             known = key.compress(key < sequences)
             self._before = sequences, known, carried.t.take(known), carried.h.take(known, 0)
@@ -71,48 +71,36 @@ class Delivery:
         if self._stopping is None or number is None:
             yield out
             return
-        buffer = io.BufferedWriter(_Pipe(number, self._stopping))
-        file = io.TextIOWrapper(buffer, encoding=out.encoding, errors=out.errors, newline="")
+        file = cast(TextIO, _Patient(number, self._stopping, terminal or out))
         yield cast(TextIO, Screen(file)) if terminal else file
         file.flush()
 
 
-def _one_by_one(blocks: Iterator[Rows]) -> Iterator[Rows]:
-    """Cut blocks of an array: of several rows under way, it is not known how many are out."""
-    for rows in blocks:
-        if len(rows.x) == 1:
-            yield rows
-            continue
-        for place in range(len(rows.x)):
-            one = slice(place, place + 1)
-            key = None if rows.key is None else rows.key[one]
-            held = None if rows.held is None else rows.held[one]
-            cells = None if rows.cells is None else rows.cells[one]
-            yield Rows(rows.x[one], key, held, cells)
+class _Patient:
+    """A text stream to an open file, which sends nothing on but when there is room."""
 
-
-class _Pipe(io.RawIOBase):
-    """An open file that is written to when it has room; it is not closed."""
-
-    def __init__(self, number: int, stopping: Stopping) -> None:
-        self._number, self._stopping, self._failed = number, stopping, False
+    def __init__(self, number: int, stopping: Stopping, out: TextIO) -> None:
+        self._number, self._stopping, self._out = number, stopping, out
+        self._text: list[str] = []
         self._room = select.poll()
         self._room.register(number, select.POLLOUT)
 
-    def writable(self) -> bool:
-        return True
+    def write(self, text: str) -> int:
+        self._text.append(text)
+        return len(text)
 
-    def write(self, content: Any, /) -> int:
-        if self._failed:  # the buffers before it are emptied once more when they are closed
-            return len(content)
-        try:
+    def writelines(self, pieces: Iterable[str]) -> None:
+        self._text += pieces
+
+    def flush(self) -> None:
+        text = "".join(self._text)
+        rest = memoryview(text.encode(self._out.encoding, self._out.errors or "strict"))
+        self._text.clear()
+        while len(rest):
             while not self._room.poll(_LOOK):
                 if self._stopping.came:
                     raise Stopped
-            return os.write(self._number, content[: select.PIPE_BUF])  # so much never waits
-        except BaseException:
-            self._failed = True
-            raise
+            rest = rest[os.write(self._number, rest[: select.PIPE_BUF]) :]  # so much never waits
 
 
 def _number_of(out: TextIO) -> int | None:

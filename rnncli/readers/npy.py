@@ -37,7 +37,8 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     columns = choose(path, layout.columns, I, header=None) or list(range(I))
     names, chosen = unnamed(len(columns)), named(columns, header=None)
     steps = steps_in_block(len(columns), BLOCK_STEPS)
-    blocks = in_blocks(_checked(path, array.parts(columns, steps), columns, layout), steps)
+    rows = _checked(path, array.parts(columns, steps), columns, layout)
+    blocks = in_blocks(rows, min(steps, layout.block_steps))
     if N == 1:
         return Input(names, blocks, shape=(T,), chosen=chosen)
     numbers = keys.number((str(n + 1),) for n in range(N))
