@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.arrays import Floats, Truths
 from rnncli.compare.case import Case
 from rnncli.compare.shares import hides_states, one_step, step_shares
-from rnncli.compare.whole import whole_run_tolerances
+from rnncli.compare.whole import whole_run_bounds
 
 __all__ = [
     "ENOUGH",
@@ -105,7 +105,7 @@ def judge(
     By default every step is judged by itself, from the states of the same
     result (`step_errors`). Where those are not known (of the layers below,
     or of two directions that are merged), whole runs are compared, each value
-    as far as rounding cannot move it (`whole_run_tolerances`). With a
+    as far as rounding cannot move it (`whole_run_bounds`). With a
     tolerance all values of whole runs are compared.
 
     Parameters
@@ -142,9 +142,9 @@ def judge(
     elif errors is not None:
         wrong = errors > 1
     else:
-        allowed = whole_run_tolerances(case, ours)
-        judged = running & (np.isfinite(allowed) | bool((distance == 0).all()))
-        wrong = ~(distance <= allowed)
+        bounds = whole_run_bounds(case, ours)
+        judged = running & (bounds.judged | bool((distance == 0).all()))
+        wrong = ~(distance <= bounds.distance)
     wrong = running & (wrong | ~np.isfinite(theirs))
     share = float(judged.sum() / running.sum())
     if share < ENOUGH and not wrong.any():

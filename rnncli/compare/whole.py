@@ -8,9 +8,11 @@ right results apart: by a last bit where it forgets, by anything where it is
 chaotic.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from rnncli.arrays import Floats
+from rnncli.arrays import Floats, Truths
 from rnncli.compare.case import Case
 from rnncli.network import Cell, Network, Weights
 from rnncli.precision import PRECISIONS
@@ -31,27 +33,40 @@ UNITS = 8
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
 
 
-def whole_run_tolerances(case: Case, ours: Floats) -> Floats:
-    """Give the largest distance of every value in two right runs.
+class Bounds(NamedTuple):
+    """How far the values of two right runs may be apart.
+
+    Parameters
+    ----------
+    distance : array of float64, shape (N, T, H)
+    judged : array of bool, shape (N, T, H)
+        Where that is little enough to tell right from wrong.
+    """
+
+    distance: Floats
+    judged: Truths
+
+
+def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
+    """Measure the largest distance of every value in two right runs.
 
     ``8 eps max(|h|, min(1, max |h|)) + 8 d``, where d is the largest distance
-    between our own run and eight with nudged weights, within eight steps.
+    between our own run and eight with nudged weights, within eight steps. A
+    value can be judged unless ``8 d`` is over a small share of the unit's
+    largest value, and over the first term. Where it cannot be, d is that of
+    all steps of the unit: rounding drives it so far, but no further.
 
     Parameters
     ----------
     case : Case
     ours : array, shape (N, T, H)
         Our own run of it: what the top layer gives.
-
-    Returns
-    -------
-    array of float64, shape (N, T, H)
-        Infinite where a value cannot be judged: where ``8 d`` is over a
-        small share of the unit's largest value, and over the first term.
     """
-    driven = FACTOR * _within_steps(_spread(case, ours))
+    spread = _spread(case, ours)
+    driven = FACTOR * _within_steps(spread)
     judged = driven <= _most_driven(ours, case.precision)
-    return np.where(judged, _rounded(ours) + driven, np.inf)
+    anywhere = FACTOR * spread.max(axis=(0, 1))
+    return Bounds(_rounded(ours) + np.where(judged, driven, anywhere), judged)
 
 
 def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
