@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.arrays import Floats, Truths
 from rnncli.compare.case import Case
 from rnncli.compare.shares import hides_states, one_step, step_shares
-from rnncli.compare.whole import whole_run_bounds
+from rnncli.compare.whole import Bounds, whole_run_bounds
 
 __all__ = [
     "ENOUGH",
@@ -99,6 +99,7 @@ def judge(
     theirs: Floats,
     layers: Sequence[Floats] = (),
     tolerance: Tolerance | None = None,
+    bounds: Bounds | None = None,
 ) -> Verdict:
     """Judge a result.
 
@@ -119,6 +120,8 @@ def judge(
         What every layer gives in the result whose steps are judged, the
         bottom one first; `theirs`, of the top layer alone, by default.
     tolerance : Tolerance, optional
+    bounds : Bounds, optional
+        Those of `ours`, where they have been measured.
 
     Raises
     ------
@@ -142,7 +145,7 @@ def judge(
     elif errors is not None:
         wrong = errors > 1
     else:
-        bounds = whole_run_bounds(case, ours)
+        bounds = bounds or whole_run_bounds(case, ours)
         judged = running & (bounds.judged | bool((distance == 0).all()))
         wrong = ~(distance <= bounds.distance)
     wrong = running & (wrong | ~np.isfinite(theirs))

@@ -9,10 +9,11 @@ is judged equal explains the result.
 from collections.abc import Sequence
 from math import inf
 
+import numpy as np
+
 from rnncli.arrays import Floats
-from rnncli.compare.runs import difference
 from rnncli.compare.verdict import ENOUGH, Case, Tolerance, hides_states, judge
-from rnncli.compare.whole import can_be_equal
+from rnncli.compare.whole import Bounds, can_be_equal, whole_run_bounds
 from rnncli.conventions.attempt import Attempt, Explanation
 from rnncli.conventions.digits import fewer_digits
 from rnncli.conventions.order import (
@@ -70,7 +71,7 @@ def explain(
         As for `judge`.
     """
     ours = case.states()[-1]
-    before = difference(ours, theirs) if ours.shape == theirs.shape else inf
+    before = _distance(ours, theirs) if ours.shape == theirs.shape else None
     found: dict[str, float] = {}
     attempts = [attempt for convention in CONVENTIONS for attempt in convention(case, theirs)]
     for attempt in [*attempts, *one_bias(case, theirs, biases)]:
@@ -82,22 +83,44 @@ def explain(
     return sorted(explanations, key=lambda explanation: explanation.difference)
 
 
-def _reproduced(attempt: Attempt, before: float, tolerance: Tolerance | None) -> float | None:
+def _reproduced(
+    attempt: Attempt, before: Floats | None, tolerance: Tolerance | None
+) -> float | None:
     """Give how far an attempt is from what it explains, or None where it does not.
 
-    Of whole runs it has to explain most of the difference there was before:
-    what rounds operands has wide tolerances. Zeros alone explain nothing.
+    Zeros alone explain nothing.
     """
     case, theirs = attempt.case, attempt.theirs
     ours = case.states()[-1]
     if ours.shape != theirs.shape or not case.running().any() or not ours.any():
         return None
-    whole = tolerance is None and hides_states(case.network)
-    if whole and not can_be_equal(case, ours, theirs, ENOUGH):
-        return None
+    bounds = None
+    if tolerance is None and hides_states(case.network):
+        if not can_be_equal(case, ours, theirs, ENOUGH):
+            return None
+        bounds = whole_run_bounds(case, ours)
     try:
-        verdict = judge(case, ours, theirs, tolerance=tolerance)
+        verdict = judge(case, ours, theirs, tolerance=tolerance, bounds=bounds)
     except ValueError:  # too little can be judged
         return None
-    left = verdict.apart.largest
-    return left if verdict.equal and not (whole and left > before / 4) else None
+    if not verdict.equal or (bounds and not _is_nearer(_distance(ours, theirs), before, bounds)):
+        return None
+    return verdict.apart.largest
+
+
+def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
+    """Tell whether most of the difference is gone: what rounds operands has wide bounds.
+
+    Both distances count in shares of the bound of each value, since units may
+    be of unlike size.
+    """
+    if before is None or before.shape != left.shape:
+        return True
+    most_left, most_before = (
+        (distance / bounds.distance)[bounds.judged].max() for distance in (left, before)
+    )
+    return bool(most_left <= most_before / 4)
+
+
+def _distance(ours: Floats, theirs: Floats) -> Floats:
+    return np.abs(ours.astype(np.float64) - theirs)
