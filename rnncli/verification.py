@@ -1,13 +1,24 @@
 """A network's run beside others of it: written out, by every strategy, in peers, from a file."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from rnncli import reference
 from rnncli.arrays import Floats, Integers
-from rnncli.compare.verdict import Case, Place, Tolerance, Verdict, judge, values_at
+from rnncli.compare.verdict import (
+    Case,
+    Place,
+    Tolerance,
+    Verdict,
+    hides_states,
+    judge,
+    values_at,
+)
+from rnncli.compare.whole import Bounds, whole_run_bounds
 from rnncli.conventions import Explanation, explain
 from rnncli.unroll import UNROLLS
 
@@ -31,7 +42,8 @@ class Result(NamedTuple):
     note: str = ""
 
 
-class Comparison(NamedTuple):
+@dataclass
+class Comparison:
     """A case, our own run of it, and how others are judged by it.
 
     Parameters
@@ -51,12 +63,19 @@ class Comparison(NamedTuple):
     tolerance: Tolerance | None = None
     wrong: Place | None = None
 
+    @cached_property
+    def bounds(self) -> Bounds:
+        """How far whole runs may be apart, measured for all results once one of them needs it."""
+        return whole_run_bounds(self.case, self.layers[-1])
+
     def result(
         self, name: str, theirs: Floats, layers: Sequence[Floats] = (), version: str = ""
     ) -> Result:
         """Judge another run, of which all layers are known or the top one."""
+        whole = not self.tolerance and hides_states(self.case.network, len(layers) or 1)
+        bounds = self.bounds if whole else None
         try:
-            verdict = judge(self.case, self.layers[-1], theirs, layers, self.tolerance)
+            verdict = judge(self.case, self.layers[-1], theirs, layers, self.tolerance, bounds)
         except ValueError as error:
             return Result(name, version, note=str(error))
         if self.wrong and not verdict.first:

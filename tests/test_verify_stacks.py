@@ -219,3 +219,20 @@ def test_a_chaotic_network_cannot_be_compared(run_rnn: Rnn, tmp_path: Path, merg
         result = json.loads(report.stdout)["results"][0]
         assert result["verdict"] == "not compared"
         assert "rounding alone drives right runs apart" in result["note"]
+
+
+def test_rounding_is_measured_once(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = drawn("sum", 1.0)
+    h = loop(network, "sum")
+    nudged: list[int] = []
+    random = np.random.RandomState
+
+    def counted(seed: int) -> np.random.RandomState:
+        nudged.append(seed)
+        return random(seed)
+
+    monkeypatch.setattr(np.random, "RandomState", counted)
+    result, _ = Verified(run_rnn, tmp_path, network, "sum").result(h)
+    assert (result["verdict"], len(nudged)) == ("equal", 1)

@@ -164,7 +164,7 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     comparison = Comparison(read.case, _states(read, unroll), own.tolerance())
     reference = with_reference(comparison)
     if reference.verdict and not comparison.tolerance:
-        comparison = comparison._replace(wrong=reference.verdict.first)
+        comparison.wrong = reference.verdict.first
     results = [reference, *with_strategies(comparison)]
     expected, explanations = None, None
     if own.expected is not None:

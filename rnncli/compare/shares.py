@@ -27,7 +27,7 @@ def step_shares(case: Case, layers: Sequence[Floats]) -> Floats | None:
         inputs are not known. An error in a layer below counts for all values.
     """
     network = case.network
-    if len(layers) < len(network.layers) or any(map(_hides_cells, network.layers)):
+    if hides_states(network, len(layers)):
         return None
     inputs = [case.x, *layers[:-1]]
     states = [
@@ -46,9 +46,9 @@ def step_shares(case: Case, layers: Sequence[Floats]) -> Floats | None:
     return shares
 
 
-def hides_states(network: Network) -> bool:
-    """Tell whether what the top layer gives leaves states of cells unknown."""
-    return len(network.layers) > 1 or any(map(_hides_cells, network.layers))
+def hides_states(network: Network, layers: int = 1) -> bool:
+    """Tell whether what so many layers give, the top one or all, leaves states of cells unknown."""
+    return layers < len(network.layers) or any(map(_hides_cells, network.layers))
 
 
 def _hides_cells(layer: Layer) -> bool:
