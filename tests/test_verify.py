@@ -1,6 +1,7 @@
 """``rnn verify``: right runs pass, wrong ones are caught, conventions are named."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -459,6 +460,7 @@ BAD = {
         (*SEQ, "--expected", "nan.csv"),
         "nan.csv:1: column 2: not a finite number: nan",
     ),
+    "nothing": ((*SEQ, "--expected", "-"), "standard input: empty; expected rows of numbers"),
     "not JSON": ((*SEQ, "--expected", "bad.jsonl"), "bad.jsonl:2: not JSON: "),
 }
 
@@ -500,6 +502,41 @@ def test_numbers_in_rows_are_enough(run_rnn: Rnn, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         report = verified(run_rnn, *SEQ, "--expected", str(tmp_path / name))
         assert report["results"][0]["difference"] == 0
+
+
+EXPECTED: dict[str, tuple[str, Callable[[int, list[str]], str]]] = {
+    "as rnn run writes": ("t,h_0,h_1,h_2,h_3", lambda t, row: ",".join([str(t), *row])),
+    "plain": ("", lambda _, row: ",".join(row)),
+    "savetxt": ("", lambda _, row: " ".join(row)),
+}
+
+
+@pytest.mark.parametrize("source", ["-", "pipe"])
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_what_comes_through_a_pipe_is_read_whole(run_rnn: Rnn, source: str, kind: str) -> None:
+    header, line = EXPECTED[kind]
+    h = rnncli.run(rnncli.seeded(), [[t] for t in range(1, 7)]).h
+    rows = [line(t, list(map(str, row))) for t, row in enumerate(h, start=1)]
+    text = "\n".join(filter(None, [header, *rows])).encode()
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe:
+        pipe.write(text)
+        pipe.close()
+        path = "-" if source == "-" else f"/dev/fd/{reading}"
+        result = run_rnn("verify", *SEQ, "--expected", path, "--json", stdin=text)
+    assert result.exit_code == 0, result.output
+    first = json.loads(result.stdout)["results"][0]
+    assert (first["name"], first["difference"]) == (
+        "standard input" if source == "-" else path,
+        0,
+    )
+
+
+@pytest.mark.parametrize("files", [(), ("-",)])
+def test_standard_input_is_not_both(run_rnn: Rnn, files: tuple[str, ...]) -> None:
+    result = run_rnn("verify", *files, "--hidden", "1", "--expected", "-", stdin="1\n2\n")
+    assert result.exit_code == 2
+    assert "--expected -: standard input is the input; name a FILE for one" in result.stderr
 
 
 def test_an_overflow_of_our_own_is_no_verdict(run_rnn: Rnn) -> None:

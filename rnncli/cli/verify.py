@@ -31,7 +31,9 @@ from rnncli.cli.values import FileName, Positive
 from rnncli.compare.verdict import Tolerance
 from rnncli.forward import prepare
 from rnncli.peers import PEERS
+from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
+from rnncli.readers.foreign import display_name
 from rnncli.recorded.results import with_recorded
 from rnncli.stream import Carried, stream
 from rnncli.verification import (
@@ -132,6 +134,8 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
         report = Report({}, list(with_recorded()))
     else:
         check_network(options)
+        if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
+            raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
             report = _compared(read_case(reading, options, precision, h0), unroll, own)
     write = write_report_json if json else write_report_table
@@ -169,7 +173,8 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     expected, explanations = None, None
     if own.expected is not None:
         theirs = _arranged(read_expected(own.expected), read)
-        expected, found = with_expected(comparison, own.expected, theirs, read.biases)
+        name = display_name(own.expected)
+        expected, found = with_expected(comparison, name, theirs, read.biases)
         results.insert(0, expected)
         if found or (expected.verdict and not expected.verdict.equal):
             explanations = found

@@ -41,7 +41,7 @@ from rnncli.stream import Rows, in_blocks, steps_in_block
 FIRST_ROW = ("auto", "header", "data")
 
 
-def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
+def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) -> Input:
     r"""Read CSV text: a row is a step.
 
     Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
@@ -55,6 +55,8 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
     layout : Layout
     keys : Keys
         Those met so far, in files before this one too.
+    lines : Lines, optional
+        Those of the file, where it is open: a pipe is read but once.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def read_csv(path: str, layout: Layout, keys: Keys) -> Input:
         The file cannot be opened.
     """
     name, position = display_name(path), Position(path)
-    lines = read_lines(path, position)
+    lines = lines or read_lines(path, position)
     begin = first_line(lines, path)
     delimiter = layout.delimiter or delimiter_of(begin)
     width, header, line = _take_header(lines, name, delimiter, layout)

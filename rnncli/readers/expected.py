@@ -11,6 +11,8 @@ import numpy as np
 from rnncli.arrays import Floats
 from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
+from rnncli.readers.foreign import display_name
+from rnncli.readers.heading import first_line
 from rnncli.readers.input import Keys, Layout
 from rnncli.readers.stored import StoredArray
 from rnncli.readers.text import Position, read_lines
@@ -27,8 +29,8 @@ def read_expected(path: str) -> Floats:
         ``.npy``: an array of shape (T, H) or (N, T, H). ``.json``: a document
         as ``rnn run`` writes it, whose ``steps`` are taken, or an array of
         rows. ``.jsonl``: an object with ``h``, or a row, a line. Any other
-        name is CSV text: the columns ``h_0``, ``h_1``, ... where it has them;
-        otherwise all but ``t``.
+        name, or ``-`` for standard input, is CSV text: the columns ``h_0``,
+        ``h_1``, ... where it has them; otherwise all but ``t``.
 
     Returns
     -------
@@ -47,7 +49,9 @@ def read_expected(path: str) -> Floats:
     if states.ndim == 1:
         states = states[:, None]
     if states.ndim not in (2, 3) or not states.size:
-        raise ValueError(f"{path}: expected states, (T, H) or (N, T, H), got shape {states.shape}")
+        raise ValueError(
+            f"{display_name(path)}: expected states, (T, H) or (N, T, H), got shape {states.shape}"
+        )
     return states
 
 
@@ -60,13 +64,14 @@ def _read_npy(path: str) -> Floats:
 
 
 def _read_csv(path: str) -> Floats:
-    line = next(iter(read_lines(path, Position(path))), "")
-    # numpy.savetxt separates by blanks.
-    blanks = None if any(mark in line for mark in ",;\t") or " " not in line.strip() else " "
-    columns = () if blanks else _state_columns(path, line)
-    layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
+    lines = read_lines(path, Position(path))
     try:
-        blocks = [rows.x for rows in read_csv(path, layout, Keys()).blocks]
+        line = first_line(lines, path)
+        # numpy.savetxt separates by blanks.
+        blanks = None if any(mark in line for mark in ",;\t") or " " not in line.strip() else " "
+        columns = () if blanks else _state_columns(display_name(path), line)
+        layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
+        blocks = [rows.x for rows in read_csv(path, layout, Keys(), lines).blocks]
     except ValueError as error:
         # The ways out that are told of are options for the input, not for this file.
         raise ValueError(str(error).partition("; --")[0]) from error
