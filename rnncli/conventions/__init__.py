@@ -7,6 +7,7 @@ is judged equal explains the result.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from math import inf
 
 import numpy as np
@@ -73,8 +74,8 @@ def explain(
     ours = case.states()[-1]
     before = _distance(ours, theirs) if ours.shape == theirs.shape else None
     found: dict[str, float] = {}
-    attempts = [attempt for convention in CONVENTIONS for attempt in convention(case, theirs)]
-    for attempt in [*attempts, *one_bias(case, theirs, biases)]:
+    attempts = (attempt for convention in CONVENTIONS for attempt in convention(case, theirs))
+    for attempt in chain(attempts, one_bias(case, theirs, biases)):
         left = _reproduced(attempt, before, tolerance)
         if left is not None:
             found[attempt.name] = min(left, found.get(attempt.name, inf))
