@@ -136,7 +136,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
 
 
 def with_expected(
-    comparison: Comparison, name: str, theirs: Floats, biases: Sequence[tuple[Floats, ...]] = ()
+    comparison: Comparison, name: str, theirs: Floats
 ) -> tuple[Result, list[Explanation]]:
     """Compare with what a file holds; where it differs, look for a convention that explains it.
 
@@ -147,8 +147,6 @@ def with_expected(
         Of the file.
     theirs : array, shape (N, T, H)
         Another shape is an error, unless a convention explains it.
-    biases : sequence of tuples of arrays
-        As for `explain`.
 
     Raises
     ------
@@ -161,10 +159,10 @@ def with_expected(
         differs = result.verdict is not None and not result.verdict.equal
         if not differs or not np.isfinite(theirs).all():
             return result, []
-        return result, explain(case, theirs, biases, comparison.tolerance)
+        return result, explain(case, theirs, comparison.tolerance)
     message = f"expected shape {_shape(ours)}, as the input and the network give, "
     same_width = theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all()
-    explanations = explain(case, theirs, biases, comparison.tolerance) if same_width else []
+    explanations = explain(case, theirs, comparison.tolerance) if same_width else []
     if not explanations:
         raise ValueError(f"{name}: {message}got {_shape(theirs)}")
     return Result(name, note=f"{message}got {_shape(theirs)}"), explanations

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.arrays import Floats, Integers
+from rnncli.arrays import Integers
 from rnncli.cli.opened import open_both
 from rnncli.cli.options import InputOptions, NetworkOptions
 from rnncli.compare.verdict import Case
@@ -22,8 +22,6 @@ class ReadCase(NamedTuple):
     case : Case
     model : mapping
         What a JSON document says of the network.
-    biases : sequence of tuples of arrays
-        Of each cell in a weight file, as it has them.
     rows : Rows
         The whole input.
     keys : sequence of tuples of str
@@ -38,7 +36,6 @@ class ReadCase(NamedTuple):
 
     case: Case
     model: dict[str, Any]
-    biases: Sequence[tuple[Floats, ...]]
     rows: Rows
     keys: Sequence[tuple[str, ...]]
     active: Integers
@@ -67,6 +64,6 @@ def read_case(
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
     present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
     x = in_sequences(rows.x[active], sequence, lengths)
-    case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision)
+    case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision, biases)
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    return ReadCase(case, model, biases, rows, source.keys, active, sequence, names)
+    return ReadCase(case, model, rows, source.keys, active, sequence, names)

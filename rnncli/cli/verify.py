@@ -174,7 +174,7 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     if own.expected is not None:
         theirs = _arranged(read_expected(own.expected), read)
         name = display_name(own.expected)
-        expected, found = with_expected(comparison, name, theirs, read.biases)
+        expected, found = with_expected(comparison, name, theirs)
         results.insert(0, expected)
         if found or (expected.verdict and not expected.verdict.equal):
             explanations = found

@@ -1,5 +1,6 @@
 """What a result is a result of."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ class Case(NamedTuple):
         Number of steps of each sequence.
     precision : str
         What it is computed in.
+    biases : sequence of tuples of arrays
+        Of each cell, in the order of ``Network.cells``, as a weight file has
+        them: the input bias and the recurrent one, where there are two.
     """
 
     network: Network
@@ -28,6 +32,7 @@ class Case(NamedTuple):
     h0: Floats
     lengths: Integers
     precision: str = "float32"
+    biases: Sequence[tuple[Floats, ...]] = ()
 
     def running(self) -> Truths:
         """Tell which sequences have a step t, shape (N, T)."""

@@ -6,8 +6,6 @@ result as they would be if the convention were the cause. An attempt that
 is judged equal explains the result.
 """
 
-from collections.abc import Sequence
-from itertools import chain
 from math import inf
 
 import numpy as np
@@ -49,15 +47,11 @@ CONVENTIONS = (
     rows_shifted,
     halves_exchanged,
     no_bias,
+    one_bias,
 )
 
 
-def explain(
-    case: Case,
-    theirs: Floats,
-    biases: Sequence[tuple[Floats, ...]] = (),
-    tolerance: Tolerance | None = None,
-) -> list[Explanation]:
+def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> list[Explanation]:
     """Find the conventions that reproduce a result, the closest first.
 
     Parameters
@@ -65,9 +59,6 @@ def explain(
     case : Case
     theirs : array, shape (N, T, H)
         A result that differs. Another shape is one to explain too.
-    biases : sequence of tuples of arrays
-        Of each cell, in the order of ``Network.cells``: the input bias and
-        the recurrent one, where the cells have two.
     tolerance : Tolerance, optional
         As for `judge`.
     """
@@ -75,7 +66,7 @@ def explain(
     before = _distance(ours, theirs) if ours.shape == theirs.shape else None
     found: dict[str, float] = {}
     attempts = (attempt for convention in CONVENTIONS for attempt in convention(case, theirs))
-    for attempt in chain(attempts, one_bias(case, theirs, biases)):
+    for attempt in attempts:
         left = _reproduced(attempt, before, tolerance)
         if left is not None:
             found[attempt.name] = min(left, found.get(attempt.name, inf))

@@ -92,14 +92,14 @@ def no_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
         yield Attempt("no bias", case._replace(network=network), theirs)
 
 
-def one_bias(case: Case, theirs: Floats, biases: Sequence[tuple[Floats, ...]]) -> Iterator[Attempt]:
+def one_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
     """Leave out one of the two biases of PyTorch or ONNX."""
-    if not biases or any(len(each) != 2 for each in biases):
+    if not case.biases or any(len(each) != 2 for each in case.biases):
         return
     for number, kind in enumerate(("input", "recurrent")):
         cells = [
             cell._replace(weights=cell.weights._replace(b_h=both[number]))
-            for cell, both in zip(case.network.cells, biases, strict=True)
+            for cell, both in zip(case.network.cells, case.biases, strict=True)
         ]
         network = case.network.with_cells(cells)
         yield Attempt(f"{kind} bias only", case._replace(network=network), theirs)
