@@ -35,11 +35,7 @@ def weights_transposed(case: Case, theirs: Floats) -> Iterator[Attempt]:
             (": (H, I) reshaped to (I, H)", _transposed_as_read),
         ):
             cells = [
-                cell._replace(
-                    weights=cell.weights._replace(
-                        **{name: read(getattr(cell.weights, name)) for name in names}
-                    )
-                )
+                _with_arrays(cell, **{name: read(getattr(cell.weights, name)) for name in names})
                 for cell in case.network.cells
             ]
             numbers = _numbers(cells, names)
@@ -48,9 +44,7 @@ def weights_transposed(case: Case, theirs: Floats) -> Iterator[Attempt]:
             if joined in tried or any(map(bytes.__eq__, numbers, before)):
                 continue
             tried.append(joined)
-            network = case.network.with_cells(cells)
-            name = f"{' and '.join(names)} transposed{how}"
-            yield Attempt(name, case._replace(network=network), theirs)
+            yield _attempt(f"{' and '.join(names)} transposed{how}", case, theirs, cells)
 
 
 def another_activation(case: Case, theirs: Floats) -> Iterator[Attempt]:
@@ -60,8 +54,7 @@ def another_activation(case: Case, theirs: Floats) -> Iterator[Attempt]:
     for other in [*usual, activation("hard_sigmoid", 1 / 6, 0.5)]:
         if given != {other}:
             cells = [cell._replace(activation=other) for cell in case.network.cells]
-            network = case.network.with_cells(cells)
-            yield Attempt(f"--activation {_short(other)}", case._replace(network=network), theirs)
+            yield _attempt(f"--activation {_short(other)}", case, theirs, cells)
 
 
 def another_merge(case: Case, theirs: Floats) -> Iterator[Attempt]:
@@ -83,13 +76,10 @@ def another_merge(case: Case, theirs: Floats) -> Iterator[Attempt]:
 
 def no_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
     """Leave the bias out."""
-    if any(cell.weights.b_h.any() for cell in case.network.cells):
-        cells = [
-            cell._replace(weights=cell.weights._replace(b_h=np.zeros_like(cell.weights.b_h)))
-            for cell in case.network.cells
-        ]
-        network = case.network.with_cells(cells)
-        yield Attempt("no bias", case._replace(network=network), theirs)
+    cells = case.network.cells
+    if any(cell.weights.b_h.any() for cell in cells):
+        without = [_with_arrays(cell, b_h=np.zeros_like(cell.weights.b_h)) for cell in cells]
+        yield _attempt("no bias", case, theirs, without)
 
 
 def one_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
@@ -97,12 +87,18 @@ def one_bias(case: Case, theirs: Floats) -> Iterator[Attempt]:
     if not case.biases or any(len(each) != 2 for each in case.biases):
         return
     for number, kind in enumerate(("input", "recurrent")):
-        cells = [
-            cell._replace(weights=cell.weights._replace(b_h=both[number]))
-            for cell, both in zip(case.network.cells, case.biases, strict=True)
-        ]
-        network = case.network.with_cells(cells)
-        yield Attempt(f"{kind} bias only", case._replace(network=network), theirs)
+        pairs = zip(case.network.cells, case.biases, strict=True)
+        cells = [_with_arrays(cell, b_h=both[number]) for cell, both in pairs]
+        yield _attempt(f"{kind} bias only", case, theirs, cells)
+
+
+def _attempt(name: str, case: Case, theirs: Floats, cells: Sequence[Cell]) -> Attempt:
+    """Try other cells in the same places."""
+    return Attempt(name, case._replace(network=case.network.with_cells(cells)), theirs)
+
+
+def _with_arrays(cell: Cell, **arrays: Floats) -> Cell:
+    return cell._replace(weights=cell.weights._replace(**arrays))
 
 
 def _short(f: Activation) -> str:
