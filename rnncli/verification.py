@@ -9,15 +9,9 @@ import numpy as np
 
 from rnncli import reference
 from rnncli.arrays import Floats, Integers
-from rnncli.compare.verdict import (
-    Case,
-    Place,
-    Tolerance,
-    Verdict,
-    hides_states,
-    judge,
-    values_at,
-)
+from rnncli.compare.case import Case
+from rnncli.compare.shares import hides_states
+from rnncli.compare.verdict import Place, Tolerance, Verdict, judge, values_at
 from rnncli.compare.whole import Bounds, whole_run_bounds
 from rnncli.conventions import Explanation, explain
 from rnncli.unroll import UNROLLS

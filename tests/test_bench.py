@@ -21,8 +21,8 @@ from test_terminal import everything
 
 import rnncli
 from rnncli.cli import bench
-from rnncli.compare import verdict
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
+from rnncli.compare.shares import step_shares
 from rnncli.peers import Unsupported
 from rnncli.timing import Contender, Size, Timing, child, judging, pace, race, times_faster
 from rnncli.timing.files import load_case, save_case
@@ -286,7 +286,7 @@ def test_pieces_are_judged_as_the_whole(
     x, h0 = x.astype(np.float32), h0.astype(np.float32)
     case = Case(network, x, h0, np.array([11, 0, 4, 7, 10]))
     layers = case.states()
-    whole = verdict.step_shares(case, layers)
+    whole = step_shares(case, layers)
     assert whole is not None
     # The same arithmetic, in sums that BLAS may take in another order.
     assert judging.largest_step_error(case, layers) == pytest.approx(whole.max(), rel=1e-9)

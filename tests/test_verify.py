@@ -12,7 +12,8 @@ from conftest import SAMPLES, Rnn
 from safetensors.numpy import save_file
 
 import rnncli
-from rnncli.compare.verdict import Case, Place, Tolerance, judge
+from rnncli.compare.case import Case
+from rnncli.compare.verdict import Place, Tolerance, judge
 from rnncli.precision import Precision, round_mantissa
 from rnncli.unroll import UNROLLS
 

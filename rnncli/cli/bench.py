@@ -49,7 +49,7 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.resolve import destination
 from rnncli.cli.values import Whole
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.network import Network
 from rnncli.peers import PEERS
 from rnncli.precision import PRECISIONS

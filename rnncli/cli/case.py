@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.arrays import Integers
 from rnncli.cli.opened import open_both
 from rnncli.cli.options import InputOptions, NetworkOptions
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.readers import Keys
 from rnncli.stream import Rows, joined
 from rnncli.verification import in_sequences

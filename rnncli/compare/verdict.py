@@ -7,21 +7,8 @@ import numpy as np
 
 from rnncli.arrays import Floats, Truths
 from rnncli.compare.case import Case
-from rnncli.compare.shares import hides_states, one_step, step_shares
+from rnncli.compare.shares import one_step, step_shares
 from rnncli.compare.whole import Bounds, whole_run_bounds
-
-__all__ = [
-    "ENOUGH",
-    "Apart",
-    "Case",
-    "Place",
-    "Tolerance",
-    "Verdict",
-    "hides_states",
-    "judge",
-    "step_shares",
-    "values_at",
-]
 
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9

@@ -11,7 +11,9 @@ from math import inf
 import numpy as np
 
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import ENOUGH, Case, Tolerance, hides_states, judge
+from rnncli.compare.case import Case
+from rnncli.compare.shares import hides_states
+from rnncli.compare.verdict import ENOUGH, Tolerance, judge
 from rnncli.compare.whole import Bounds, can_be_equal, whole_run_bounds
 from rnncli.conventions.attempt import Attempt, Explanation
 from rnncli.conventions.digits import fewer_digits

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 
 
 class Attempt(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.conventions.attempt import Attempt
 from rnncli.network import Layer, Network
 

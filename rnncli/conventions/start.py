@@ -6,7 +6,8 @@ import numpy as np
 
 from rnncli import reference
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import Case, hides_states
+from rnncli.compare.case import Case
+from rnncli.compare.shares import hides_states
 from rnncli.conventions.attempt import Attempt
 from rnncli.forward import run
 from rnncli.network import Cell

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnncli.activations import ACTIVATIONS, Activation, activation
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.conventions.attempt import Attempt
 from rnncli.merges import MERGES
 from rnncli.network import Cell, Layer, Network

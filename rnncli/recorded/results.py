@@ -6,7 +6,8 @@ from itertools import groupby
 import numpy as np
 
 from rnncli.architecture import Architecture
-from rnncli.compare.verdict import Apart, Case, Verdict, judge
+from rnncli.compare.case import Case
+from rnncli.compare.verdict import Apart, Verdict, judge
 from rnncli.initializers import draw_network
 from rnncli.network import Network
 from rnncli.recorded import Notebook, RecordedCase, notebook, recorded_cases

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.forward import States, run
 from rnncli.peers import PEERS, PeerStates, build, requirement, version
 from rnncli.unroll import UNROLLS

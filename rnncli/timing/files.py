@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.formats import Given, load_network, save_network
 
 _NETWORK, _INPUT = "network.npz", "input.npz"

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 
 from rnncli.arrays import Floats
-from rnncli.compare.verdict import Case, step_shares
+from rnncli.compare.case import Case
+from rnncli.compare.shares import step_shares
 
 # Values of a piece: its arrays in float64 stay in the cache.
 _VALUES = 2**17

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 
 # A timing takes at least so many seconds; what is faster is repeated within it.
 SHORTEST = 0.05

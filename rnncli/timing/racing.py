@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.timing.contender import Contender
 from rnncli.timing.files import save_case
 from rnncli.timing.process import Process, processors

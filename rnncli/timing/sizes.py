@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.compare.verdict import Case
+from rnncli.compare.case import Case
 from rnncli.initializers import seeded
 from rnncli.precision import PRECISIONS
 
