@@ -214,3 +214,18 @@ def test_the_row_of_a_fault_is_right_in_either_order(
         assert result.exit_code == 2
         assert f"x.npy: row {row + 1}, column 2: not a finite number" in result.stderr
         assert len(result.stdout.splitlines()) == row + 1
+
+
+def test_a_table_takes_no_calls_for_its_cells(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some for a line, and none for each of its numbers."""
+    monkeypatch.setenv("COLUMNS", "100000")
+    text = "".join(f"{step / 500}\n" for step in range(500))
+
+    def calls(units: int) -> int:
+        options = ("--hidden", str(units), "--seed", "4", "--format", "table")
+        return calls_in(lambda: run_rnn("run", "-", *options, stdin=text))
+
+    calls(2)  # imports Rich
+    assert calls(402) - calls(2) < 500 * 400 / 4

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.arrays import Integers
 from rnncli.screen import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 # Blanks after a column: its own padding, and the box's divider.
 _BLANKS = 2
@@ -18,6 +22,8 @@ GAP = ":"
 _RICH_ROWS = 500
 # Cells drawn at once, as all of them are held as text; and rows, at least.
 _PAGE, _PAGE_ROWS = 1 << 18, 64
+# Cells whose characters are placed at once, in the cache.
+_CACHED = 16_384
 
 
 class Column(NamedTuple):
@@ -28,12 +34,60 @@ class Column(NamedTuple):
     style: str = ""
 
 
+class Heading(NamedTuple):
+    """What stands over a column, and how Rich paints the column."""
+
+    name: str
+    style: str = ""
+
+
+class _Placed(NamedTuple):
+    """A table as characters.
+
+    Parameters
+    ----------
+    characters : array of code points, shape (n, W)
+        A line for each row, without its end.
+    edges : list of int
+        Where in a line each column begins, then W.
+    codec : str
+        Makes text of the characters.
+    """
+
+    characters: NDArray[Any]
+    edges: list[int]
+    codec: str
+
+    def width(self, column: int) -> int:
+        """Give the width of a column, without the blanks behind it."""
+        return self.edges[column + 1] - self.edges[column] - _BLANKS
+
+    def lines(self, columns: Sequence[slice], rows: slice) -> list[str]:
+        """Text of some columns and rows, line by line, with no blanks at the ends."""
+        starts = ((self.edges[part.start], self.edges[part.stop]) for part in columns)
+        pieces = [self.characters[rows, start:stop] for start, stop in starts]
+        end = np.full((len(pieces[0]), 1), ord("\n"), self.characters.dtype)
+        text = np.concatenate([*pieces, end], axis=1).tobytes().decode(self.codec)
+        return [f"{line.rstrip()}\n" for line in text.split("\n")[:-1]]
+
+
 def page_rows(columns: int) -> int:
     """Give the number of rows to draw at once, of a table of so many columns."""
     return max(_PAGE_ROWS, _PAGE // columns)
 
 
 def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column]) -> None:
+    """Draw columns of a few cells; as `draw_cells`."""
+    every = [*labels, *columns]
+    rows = zip(*(column.cells for column in every), strict=True)
+    cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
+    headings = [Heading(column.name, column.style) for column in every]
+    draw_cells(out, title, headings, len(labels), cells)
+
+
+def draw_cells(
+    out: TextIO, title: str, headings: Sequence[Heading], labels: int, cells: str
+) -> None:
     """Draw columns side by side, as many as fit, then the others below.
 
     No cell is cut: a column wider than the screen makes the table as wide
@@ -45,29 +99,36 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
         A line above. Without one the rows go on from those drawn before.
-    labels : sequence of Column
-        Repeated at the left of every part.
-    columns : sequence of Column
-        All with as many cells as the labels.
+    headings : sequence of Heading
+        One a column.
+    labels : int
+        How many of the columns are repeated at the left of every part.
+    cells : str
+        Printable text, each cell with a line end behind it, row after row.
     """
+    from rich.cells import cell_len
     from rich.text import Text
 
     screen = console_on(out)
-    labels, columns = ([_aligned(column) for column in group] for group in (labels, columns))
-    widths = [_width(column) for column in columns]
-    beside = sum(map(_width, labels))
+    headings = [heading._replace(name=printable(heading.name)) for heading in headings]
+    placed = _placed(cells, [cell_len(heading.name) for heading in headings])
+    widths = np.diff(placed.edges[labels:]).tolist()
+    beside = placed.edges[labels]
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
     console = console_on(out, width, screen.height)
-    parts = [[*labels, *columns[part]] for part in _parts(widths, width - beside)]
-    above = [Text(printable(title), style="bold")] if title else []
-    # Elsewhere than on a terminal a row with the heading is enough for Rich.
-    styled = _RICH_ROWS if title and console.is_terminal else 1
-    for piece in chain(above, *(_pages(part, styled) for part in parts)):
-        if isinstance(piece, str):
-            out.write(piece)
+    if title:
+        _print(console, Text(printable(title), style="bold"))
+    rich_rows = (_RICH_ROWS if title else 1) if console.is_terminal else 0
+    for part in _parts(widths, width - beside):
+        shown = [slice(0, labels), slice(labels + part.start, labels + part.stop)]
+        out.write("\n")
+        if rich_rows:
+            _print(console, _table(placed, headings, shown, rich_rows))
         else:
-            _print(console, piece)
+            rule = "-" if console.options.ascii_only else "─"
+            out.write(_heading(placed, headings, shown, rule))
+        out.writelines(placed.lines(shown, slice(rich_rows, None)))
 
 
 def write_note(out: TextIO, note: str) -> None:
@@ -103,28 +164,40 @@ def console_on(out: TextIO, width: int | None = None, height: int | None = None)
     return PlainConsole(file=terminal, width=width, height=height, highlight=False)
 
 
-def _aligned(column: Column) -> Column:
-    """Pad the cells so that their points, or else their last digits, stand in line."""
-    cells = [printable(cell) for cell in column.cells]
-    points = [_point(cell) for cell in cells]
-    left = max(points, default=0)
-    cells = [" " * (left - point) + cell for point, cell in zip(points, cells, strict=True)]
-    width = max(map(len, cells), default=0)
-    return column._replace(name=printable(column.name), cells=[cell.ljust(width) for cell in cells])
+def _placed(cells: str, least: Sequence[int]) -> _Placed:
+    """Place the cells so that in a column points, or else last digits, stand in line.
+
+    Each column is at least so wide, and has blanks behind it.
+    """
+    codec, kind = ("ascii", "u1") if cells.isascii() else ("utf-32-le", "<u4")
+    text = np.frombuffer(cells.encode(codec), kind).copy()
+    ends = np.flatnonzero(text == ord("\n"))
+    starts = np.concatenate([[0], ends + 1])[:-1]
+    points = _points(text, starts, ends).reshape(-1, len(least))
+    shifts = points.max(axis=0, initial=0) - points
+    taken = (shifts + (ends - starts).reshape(shifts.shape)).max(axis=0, initial=0)
+    edges = np.concatenate([[0], np.cumsum(np.maximum(taken, least) + _BLANKS)])
+    lines = np.full((len(points), edges[-1]), ord(" "), kind)
+    moved = (edges[-1] * np.arange(len(lines))[:, None] + edges[:-1] + shifts).reshape(-1) - starts
+    text[ends] = ord(" ")
+    for first in range(0, len(ends), _CACHED):
+        some = slice(first, first + _CACHED)
+        place = np.arange(starts[first], ends[some][-1] + 1)
+        lines.reshape(-1)[place + np.repeat(moved[some], ends[some] + 1 - starts[some])] = text[
+            place
+        ]
+    return _Placed(lines, edges.tolist(), codec)
 
 
-def _point(cell: str) -> int:
-    """Where the point of a number stands; 0 for a word, which starts its column."""
-    if not cell.lstrip("-")[:1].isdigit() and cell != GAP:
-        return 0
-    return cell.find(".") if "." in cell else len(cell)
-
-
-def _width(column: Column) -> int:
-    """Screen width that an aligned column takes."""
-    from rich.cells import cell_len
-
-    return max(map(cell_len, (column.name, *column.cells[:1]))) + _BLANKS
+def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
+    """Where in each cell the point of a number stands; 0 for a word, which starts its column."""
+    first = text[starts]
+    digit = np.where(first == ord("-"), text[np.minimum(starts + 1, ends)], first)
+    number = (digit >= ord("0")) & (digit <= ord("9"))
+    number |= (first == ord(GAP)) & (ends - starts == len(GAP))
+    dots = np.append(np.flatnonzero(text == ord(".")), len(text))
+    points = np.minimum(dots[np.searchsorted(dots, starts)], ends) - starts
+    return np.where(number, points, 0)
 
 
 def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
@@ -138,21 +211,32 @@ def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def _pages(columns: Sequence[Column], styled: int) -> "Iterator[RenderableType]":
-    """Draw columns that fit side by side: a table of some rows, and the others as plain lines."""
+def _heading(
+    placed: _Placed, headings: Sequence[Heading], shown: Sequence[slice], rule: str
+) -> str:
+    """Write the names of columns, and a rule below them."""
+    from rich.cells import cell_len, set_cell_size
+
+    columns = [i for part in shown for i in range(part.start, part.stop)]
+    names = [set_cell_size(headings[i].name, placed.width(i)) for i in columns]
+    line = (" " * _BLANKS).join(names)
+    return f"{line.rstrip()}\n{rule * (cell_len(line) + 1)}\n"
+
+
+def _table(
+    placed: _Placed, headings: Sequence[Heading], shown: Sequence[slice], rows: int
+) -> "Table":
+    """Make a table of the first rows of columns that fit side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    yield Text()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    widths = [_width(column) - _BLANKS for column in columns]
-    for column, width in zip(columns, widths, strict=True):
-        table.add_column(Text(column.name), style=column.style, no_wrap=True, min_width=width)
+    columns = [i for part in shown for i in range(part.start, part.stop)]
+    for i in columns:
+        name, style = headings[i]
+        table.add_column(Text(name), style=style, no_wrap=True, min_width=placed.width(i))
     # One tall row: Rich takes four times as long for rows one by one.
-    table.add_row(*(Text("\n".join(column.cells[:styled])) for column in columns))
-    yield table
-    padded = [
-        [cell.ljust(w) for cell in c.cells[styled:]] for c, w in zip(columns, widths, strict=True)
-    ]
-    yield "".join(f"{(' ' * _BLANKS).join(row).rstrip()}\n" for row in zip(*padded, strict=True))
+    cells = (placed.lines([slice(i, i + 1)], slice(rows)) for i in columns)
+    table.add_row(*(Text("".join(lines).removesuffix("\n")) for lines in cells))
+    return table

@@ -1,16 +1,17 @@
 """States as a table for people: a row for every t."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TextIO
 
 import numpy as np
 
+from rnncli.screen import printable
 from rnncli.stream import Block
-from rnncli.writers.digits import texts, texts_with_gaps
-from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
+from rnncli.writers.digits import Part, joined, rows_of_text, texts_with_gaps
+from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Key, Style, Trajectory
+from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
@@ -26,27 +27,25 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     a time under a heading of its own, as the blocks come.
     """
     names = _names(trajectory, style)
+    rows = page_rows(len(names))
     whole = style.all_steps or style.last or not out.isatty()
-    shown = _Shown(trajectory.blocks, page_rows(len(names)) if whole else None)
+    pages = _pages(trajectory.blocks, rows) if whole else _ends(trajectory.blocks)
     labels = len(trajectory.key_columns) + 1
     inputs = 0 if style.last else len(trajectory.columns)
-    styles = ["dim"] * labels + ["cyan"] * inputs
-    title = model_line(trajectory.model)
-    rows = _initial(trajectory, style)
-    for pieces in shown:
-        for n, piece in enumerate(pieces):
-            rows += [[GAP] * len(names)] if n else []
-            rows += _rows(piece, trajectory.keys, style)
-        cells = zip(*rows, strict=True) if rows else repeat(())
-        columns = [
-            Column(name, column, paint)
-            for name, column, paint in zip(names, cells, chain(styles, repeat("")), strict=False)
-        ]
-        draw(out, title, columns[:labels], columns[labels:])
-        title, rows = "", []
-    write_note(out, _note(shown.gap, style))
-    if shown.failure:
-        raise shown.failure
+    paint = [*repeat("dim", labels), *repeat("cyan", inputs), *repeat("", len(names))]
+    headings = list(map(Heading, names, paint))
+    title, cells = model_line(trajectory.model), _initial(trajectory, style)
+    keys = Labels(trajectory.keys, _key)
+    gap = f"{GAP}\n" * len(names)
+    left_out = 0
+    try:
+        for pieces, rows_between in pages:
+            left_out = rows_between
+            cells += gap.join(_cells(piece, keys, style) for piece in pieces)
+            draw_cells(out, title, headings, labels, cells)
+            title, cells = "", ""
+    finally:
+        write_note(out, _note(left_out, style))
 
 
 def _names(trajectory: Trajectory, style: Style) -> list[str]:
@@ -54,68 +53,50 @@ def _names(trajectory: Trajectory, style: Style) -> list[str]:
     return [*trajectory.key_columns, "t", *inputs, *trajectory.units(final=style.last)]
 
 
-def _initial(trajectory: Trajectory, style: Style) -> list[list[str]]:
-    """Give the row of the initial state, where there is one."""
+def _initial(trajectory: Trajectory, style: Style) -> str:
+    """Give the cells of the row of the initial state, where there is one."""
     if not trajectory.widths.forward or style.last or trajectory.key_columns:
-        return []
-    (initial,) = texts(trajectory.starts(), style.digits)
-    t = str(trajectory.carried.start.t[0])
-    return [[t, *("" for _ in trajectory.columns), *initial]]
+        return ""
+    (initial,) = joined(trajectory.starts(), ",", style.digits)
+    t, inputs = trajectory.carried.start.t[0], len(trajectory.columns)
+    return f"{t}\n" + "\n" * inputs + initial.replace(",", "\n") + "\n"
 
 
-class _Shown:
-    """What is drawn of the blocks: pieces that stand one below the other, once or more.
+def _pages(blocks: Iterable[Block], rows: int) -> Iterator[tuple[list[Block], int]]:
+    """Cut the blocks into pages; there is one even if there are no rows."""
+    begun, fault = False, None
+    try:
+        for block in blocks:
+            for start in range(0, len(block.h), rows):
+                begun = True
+                yield [block.cut(start, start + rows)], 0
+    except ValueError as error:
+        fault = error
+    if not begun:
+        yield [], 0
+    if fault:
+        raise fault
 
-    Parameters
-    ----------
-    blocks : iterable of Block
-    page : int, optional
-        Rows in a page; by default there is one, of both ends.
-    """
 
-    def __init__(self, blocks: Iterable[Block], page: int | None) -> None:
-        self._blocks, self._page = blocks, page
-        self.gap: range | None = None  # rows between two pieces
-        self.failure: ValueError | None = None  # what ended the run early
-
-    def __iter__(self) -> Iterator[list[Block]]:
-        if self._page is None:
-            yield self._ends()
-        else:
-            yield from self._pages(self._page)
-
-    def _pages(self, rows: int) -> Iterator[list[Block]]:
-        """Cut the blocks into pages; there is one even if there are no rows."""
-        held: list[Block] = []
-        count = 0
-        try:
-            for block in self._blocks:
-                held.append(block)
-                count += len(block.h)
-                while count > rows:
-                    joined = _joined(held)
-                    yield [joined.cut(0, rows)]
-                    held, count = [joined.cut(rows, None)], count - rows
-        except ValueError as error:
-            self.failure = error
-        yield [_joined(held)] if held else []
-
-    def _ends(self) -> list[Block]:
-        kept: list[Block] = []
-        end: list[Block] = []  # the last rows so far
-        total = 0
-        try:
-            for block in self._blocks:
-                if total <= LONG:
-                    kept.append(block)
-                total += len(block.h)
-                end = [_joined([*end, block]).cut(-SHOWN_AT_ENDS, None)]
-        except ValueError as error:
-            self.failure = error
-        if total <= LONG:
-            return [_joined(kept)] if kept else []
-        self.gap = range(SHOWN_AT_ENDS + 1, total - SHOWN_AT_ENDS + 1)
-        return [_joined(kept).cut(0, SHOWN_AT_ENDS), *end]
+def _ends(blocks: Iterable[Block]) -> Iterator[tuple[list[Block], int]]:
+    """Give a page of all rows, or of both ends and how many rows are left out between them."""
+    begin: list[Block] = []
+    end: list[Block] = []  # the last rows so far
+    total, fault = 0, None
+    try:
+        for block in blocks:
+            if total <= LONG:
+                begin.append(block.cut(0, LONG))
+            total += len(block.h)
+            end = [_joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
+    except ValueError as error:
+        fault = error
+    if total <= LONG:
+        yield [_joined(begin)] if begin else [], 0
+    else:
+        yield [_joined(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
+    if fault:
+        raise fault
 
 
 def _joined(blocks: list[Block]) -> Block:
@@ -124,21 +105,30 @@ def _joined(blocks: list[Block]) -> Block:
     return Block(t, x, h, np.concatenate(keys) if keys else None)
 
 
-def _rows(piece: Block, keys: Sequence[Key], style: Style) -> list[list[str]]:
-    states = texts(piece.h, style.digits)
-    inputs = [[] for _ in states] if style.last else texts_with_gaps(piece.x, "", style.digits)
-    labels = repeat(()) if piece.key is None else (keys[number] for number in piece.key)
-    steps = zip(labels, piece.t.tolist(), inputs, states, strict=False)
-    return [[*key, str(t), *x, *h] for key, t, x, h in steps]
+def _cells(piece: Block, keys: Labels, style: Style) -> str:
+    """Cells of rows, each with a line end behind it."""
+    parts: list[Part] = [piece.t, "\n"]
+    if piece.key is not None:
+        parts.insert(0, list(keys.of(piece.key)))
+    if np.isnan(piece.x).any():
+        rows = texts_with_gaps(piece.x, "", style.digits)
+        parts.append(["".join(f"{cell}\n" for cell in row) for row in rows])
+    elif piece.x.shape[1] and not style.last:
+        parts += [piece.x, "\n"]
+    return "".join(rows_of_text([*parts, piece.h, "\n"], "\n", style.digits))
 
 
-def _note(gap: range | None, style: Style) -> str:
+def _key(key: Key) -> str:
+    return "".join(f"{printable(cell)}\n" for cell in key)
+
+
+def _note(left_out: int, style: Style) -> str:
     """Say what a table leaves out."""
     notes = []
-    if gap:
+    if left_out:
         notes.append(
-            f"Rows {gap.start} to {gap.stop - 1} are not shown ({len(gap)} steps): "
-            "--all-steps shows them."
+            f"Rows {SHOWN_AT_ENDS + 1} to {SHOWN_AT_ENDS + left_out} are not shown "
+            f"({left_out} steps): --all-steps shows them."
         )
     if style.digits is not None:
         notes.append(f"Rounded to {style.digits} digits after the point (--digits).")
