@@ -1,19 +1,26 @@
 """What a terminal is sent: text, and nothing that steers it."""
 
+import re
 from collections.abc import Iterable
 from io import UnsupportedOperation
 from typing import Any, NoReturn, TextIO
 
+# Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
+# that are not UTF-8.
+_STEERING = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
 
 def printable(text: str) -> str:
-    r"""Show each character that prints nothing of its own as Python writes it: ``\x1b``.
+    r"""Show each character that steers a terminal as Python writes it: ``\x1b``.
 
-    Control characters steer a terminal, others have it write from right to
-    left; bytes that are not UTF-8, as in a file's name, print nothing.
+    Control characters do, and those that have it write from right to left;
+    bytes that are not UTF-8, as in a file's name, print nothing of their own.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def on_a_line(text: str) -> str:

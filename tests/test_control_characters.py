@@ -140,6 +140,16 @@ def test_messages_steer_no_terminal(command: tuple[str, ...]) -> None:
     assert r"\x1b" in done.stderr
 
 
+@pytest.mark.parametrize("form", ["table", "csv"])
+def test_what_steers_nothing_is_shown_as_it_is(form: str) -> None:
+    """Spaces of all kinds, marks that join or part letters, letters yet to be agreed on."""
+    key = "東\u3000京\xa0\u2009é\u0301\u200d\u00ad\U0001f9ff\ue000"
+    Path("keys.csv").write_text(f"k,x\n{key},1\n", encoding="utf-8")
+    command = ("run", *KEYS, "--format", form)
+    for text in (on_terminal(*command), piped(*command).stdout):
+        assert key in text
+
+
 DATA = {
     "csv: header": ("run", "header.csv", "--passthrough", *CSV),
     "csv: key": ("run", *KEYS, "--format", "csv"),
