@@ -1,12 +1,20 @@
 """Logs: files to which lines are added as they come."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rnncli.replacing import check_replaceable, is_plain, open_text, sync, sync_folder, through
+from rnncli.replacing import (
+    NotOnDiskError,
+    check_replaceable,
+    is_plain,
+    lock,
+    open_text,
+    sync,
+    sync_folder,
+    through,
+)
 
 _CHUNK = 1 << 20
 
@@ -89,18 +97,11 @@ def cut_unfinished_line(file: TextIO, end: int) -> str:
 @contextmanager
 def _at_end(path: str) -> Iterator[TextIO]:
     with open_text(path, "a+") as file:
-        _lock(file, path)
+        lock(file, path)
         try:
             yield file
         finally:
             sync(file)
             sync_folder(os.path.dirname(os.path.realpath(path)))
-
-
-def _lock(file: TextIO, path: str) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ValueError(f"{path}: another run is adding to it") from error
-    except OSError:  # a file system that knows no locks
-        return
+            if not os.fstat(file.fileno()).st_nlink:
+                raise NotOnDiskError(None, "was removed or replaced while rows were added to it")

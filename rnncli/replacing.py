@@ -1,13 +1,14 @@
 """Files that are replaced whole or not at all."""
 
 import errno
+import fcntl
 import io
 import os
 import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal, TextIO
+from typing import IO, Any, Literal, TextIO
 
 # Where the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
@@ -52,7 +53,12 @@ def check_replaceable(path: str) -> None:
     """
     folder = os.path.dirname(os.path.realpath(path))
     try:
-        if is_plain(path) and not os.access(folder, os.W_OK | os.X_OK):
+        if not is_plain(path):
+            return
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                lock(file, path)
+        if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
     except FileNotFoundError as error:
@@ -78,8 +84,24 @@ def descriptor(path: str) -> int | None:
     return None
 
 
+def lock(file: IO[Any], path: str) -> None:
+    """Keep other runs from a log while it is open, where the file system knows locks.
+
+    Raises
+    ------
+    ValueError
+        Another run is adding to it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"{path}: another run is adding to it") from error
+    except OSError:
+        return
+
+
 class NotOnDiskError(OSError):
-    """A file is written, and the system cannot tell that its disk has it."""
+    """What was written is lost, or may be."""
 
 
 def sync(file: TextIO) -> None:

@@ -476,7 +476,8 @@ USAGE = {
     ),
     "follow a table": (
         ("--follow", *NETWORK),
-        "--follow is for CSV and JSONL, the format is table (see 'rnn run --help')",
+        "--follow is for CSV and JSONL, the format is table: give --format csv "
+        "(see 'rnn run --help')",
     ),
     "passthrough and last": (
         ("--passthrough", "--last", "--format", "csv", *NETWORK),

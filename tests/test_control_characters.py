@@ -99,6 +99,10 @@ def test_colours_are_sent_all_the_same() -> None:
     text = on_terminal("run", *KEYS, TERM="xterm-256color")
     assert SHOWN in text
     assert "\x1b[36m" in text
+    text = on_terminal("run", *WEIGHTS, "--format", "heatmap", TERM="xterm-256color")
+    assert SHOWN in text
+    assert "\x1b[48;5;" in text
+    assert "\\x1b[48;5;" not in text
 
 
 def test_a_picture_in_a_file_steers_no_terminal() -> None:

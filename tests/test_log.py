@@ -267,6 +267,38 @@ def test_an_output_that_may_be_lost_leaves_no_state(
     for text in ("1\n2\n", "1\nx\n"):
         done = follow(log, text, "--state", str(state))
         note, error = done.stderr.splitlines()
-        assert note == f"Note: {state}: no state was left: the output may not be on its disk"
+        assert note == f"Note: {state}: no state was left: the output may be lost"
         assert (done.exit_code, error) == (1, f"Error: {log}: No space left on device")
         assert not state.exists()
+
+
+@pytest.mark.parametrize("way", ["removed", "replaced", "moved"])
+def test_a_log_that_is_gone_leaves_no_state(tmp_path: Path, log: Path, way: str) -> None:
+    state = tmp_path / "s"
+
+    def take_away(given: int) -> None:
+        if given == 1 and way == "removed":
+            log.unlink()
+        elif given == 1 and way == "replaced":
+            (tmp_path / "other").write_text("other")
+            (tmp_path / "other").replace(log)
+        elif given == 1:
+            log.rename(tmp_path / "moved")
+
+    done = follow(log, Coming("1\n2\n3\n", take_away), "--state", str(state))
+    lost = way != "moved"
+    assert (done.exit_code, state.exists()) == (int(lost), not lost)
+    message = f"Error: {log}: was removed or replaced while rows were added to it\n"
+    assert done.stderr.endswith(message if lost else "")
+
+
+def test_a_result_does_not_take_the_place_of_a_log(run_rnn: Rnn, log: Path) -> None:
+    messages = []
+
+    def write_there(_: int) -> None:
+        if log.exists():
+            done = run_rnn("run", "--seq", "1", "--hidden", "2", "-o", str(log))
+            messages.append((done.exit_code, done.stderr))
+
+    follow(log, Coming("1\n2\n", write_there))
+    assert set(messages) == {(2, f"Error: {log}: another run is adding to it\n")}

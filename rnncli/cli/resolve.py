@@ -78,7 +78,9 @@ def choose_format(
     _check_goes_with(chosen, options)
     for name, given in (("--follow", follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
-            raise click.UsageError(f"{name} is for CSV and JSONL, the format is {chosen}")
+            raise click.UsageError(
+                f"{name} is for CSV and JSONL, the format is {chosen}: give --format csv"
+            )
         if given and options.last:
             raise click.UsageError(f"{name} and --last: give one")
     return chosen

@@ -11,7 +11,7 @@ from rnncli.cli.endings import Stopped
 from rnncli.cli.network import note
 from rnncli.cli.options import StateOptions
 from rnncli.locking import locked
-from rnncli.readers import Input
+from rnncli.readers import STDIN, Input
 from rnncli.replacing import NotOnDiskError, check_replaceable
 from rnncli.state import State, check_is_file, check_state, fitting_states, load_state, save_state
 from rnncli.stream import Carried
@@ -72,7 +72,7 @@ class StateFiles:
             pass
         except NotOnDiskError:
             if self._written:
-                note(f"{self._written}: no state was left: the output may not be on its disk")
+                note(f"{self._written}: no state was left: the output may be lost")
             raise
         except Exception as error:
             if delivery.begun:
@@ -104,8 +104,12 @@ def check_state_options(options: StateOptions) -> None:
     Raises
     ------
     click.UsageError
-        ``--state`` and one of its halves.
+        ``--state`` and one of its halves, or a state on a stream.
     """
+    for name, path in options._asdict().items():
+        if path == STDIN:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} -: a state is in a file, not on a stream")
     for name, given in (("--state-in", options.state_in), ("--state-out", options.state_out)):
         if options.state and given:
             raise click.UsageError(f"--state {options.state} and {name} {given}: give one")

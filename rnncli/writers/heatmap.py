@@ -31,7 +31,7 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
     coloured = console.color_system is not None and not console.no_color
     with console.capture() as drawn:
         failure = _draw(console, trajectory, coloured=coloured)
-    out.write(drawn.get())
+    console.file.write(drawn.get())  # of a terminal the stream that takes colours
     if failure:
         raise failure
 
