@@ -1,5 +1,6 @@
 """States as CSV: ``t,h_0,h_1,...``, or the input's own columns and the states."""
 
+import re
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -7,7 +8,7 @@ from rnncli.writers.digits import Part, rows_of_text
 from rnncli.writers.trajectory import Labels, Style, Trajectory
 
 # No cell that is not quoted has any of them, nor a comma.
-_MARKS = ('"', "\r", "\n")
+_MARKS = re.compile('["\r\n]')
 
 
 def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -34,7 +35,7 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 def _joined(cells: Sequence[str]) -> str:
     """Join cells, quoted where they must be."""
     text = ",".join(cells)
-    if text.count(",") < len(cells) and not any(mark in text for mark in _MARKS):
+    if text.count(",") < len(cells) and not _MARKS.search(text):
         return text
     return ",".join(map(_quoted, cells))
 
@@ -46,7 +47,7 @@ def _cells(key: Sequence[str]) -> str:
 
 def _quoted(cell: str) -> str:
     """Quote a cell if it must be."""
-    if not any(mark in cell for mark in (",", *_MARKS)):
+    if "," not in cell and not _MARKS.search(cell):
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'

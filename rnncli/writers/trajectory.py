@@ -112,7 +112,7 @@ class Trajectory(NamedTuple):
         return state[:, state.shape[1] - sum(self.widths.states) :]
 
 
-class Labels(dict[int, str]):
+class Labels:
     """Text for the key of each row, made once a key, when it is first asked for.
 
     Parameters
@@ -120,22 +120,23 @@ class Labels(dict[int, str]):
     keys : sequence of tuples of str
         May grow.
     write : callable
-        Gives the text of a key.
+        Gives the text of a key, which is not empty.
     """
 
     def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
         self._keys, self._write = keys, write
-
-    def __missing__(self, number: int) -> str:
-        """Make the text of a key."""
-        text = self[number] = self._write(self._keys[number])
-        return text
+        self._texts: list[str] = []  # empty where it has not been asked for
 
     def of(self, numbers: Integers | None) -> Iterable[str]:
         """Text for each of the numbered keys; endless empty text where there are none."""
         if numbers is None:
             return repeat("")
-        return [self[number] for number in numbers.tolist()]
+        texts = self._texts
+        texts += repeat("", len(self._keys) - len(texts))
+        asked = numbers.tolist()
+        for number in asked:
+            texts[number] = texts[number] or self._write(self._keys[number])
+        return [texts[number] for number in asked]
 
 
 class Style(NamedTuple):
