@@ -44,8 +44,10 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
             cells += gap.join(_cells(piece, keys, style) for piece in pieces)
             draw_cells(out, title, headings, labels, cells)
             title, cells = "", ""
-    finally:
+    except ValueError:  # a failure of the run, told below what came before it
         write_note(out, _note(left_out, style))
+        raise
+    write_note(out, _note(left_out, style))
 
 
 def _names(trajectory: Trajectory, style: Style) -> list[str]:
