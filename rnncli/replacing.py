@@ -55,9 +55,8 @@ def check_replaceable(path: str) -> None:
     try:
         if not is_plain(path):
             return
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                lock(file, path)
+        with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
+            lock(file, path)
         if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
