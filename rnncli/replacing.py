@@ -213,7 +213,7 @@ def sync_folder(folder: str) -> None:
         os.fsync(number)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that knows no such
-            raise
+            raise NotOnDiskError(error.errno, error.strerror) from error
     finally:
         os.close(number)
 

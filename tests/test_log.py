@@ -252,14 +252,15 @@ def test_rows_with_line_ends_in_their_cells_are_cut_whole(tmp_path: Path) -> Non
         assert log.read_text().startswith(first + '"d\ne",2,')
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
 def test_an_output_that_may_be_lost_leaves_no_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     log, state = tmp_path / "log.csv", tmp_path / "s"
     fsync = os.fsync
 
     def full(number: int) -> None:
-        if os.path.samestat(os.fstat(number), os.stat(log)):
+        if os.path.samestat(os.fstat(number), os.stat(log if what == "file" else tmp_path)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(number)
 
