@@ -9,15 +9,17 @@
 # As in typing, which takes milliseconds to load: see __getattr__.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rnncli.activations import activation
-    from rnncli.forward import States, run
-    from rnncli.initializers import seeded
-    from rnncli.network import Cell, Layer, Network, Weights
+    from rnncli.engine.run import States, run
+    from rnncli.model.activations import activation
+    from rnncli.model.cells import RNN, Weights
+    from rnncli.model.initializers import seeded
+    from rnncli.model.layers import Recurrent
+    from rnncli.model.network import Network
 
 __version__ = "0.1.0"
 __all__ = [
-    "Cell",
-    "Layer",
+    "RNN",
+    "Recurrent",
     "Network",
     "States",
     "Weights",
@@ -28,14 +30,14 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Cell": "network",
-    "Layer": "network",
-    "Network": "network",
-    "Weights": "network",
-    "States": "forward",
-    "activation": "activations",
-    "run": "forward",
-    "seeded": "initializers",
+    "RNN": "model.cells",
+    "Recurrent": "model.layers",
+    "Network": "model.network",
+    "Weights": "model.cells",
+    "States": "engine.run",
+    "activation": "model.activations",
+    "run": "engine.run",
+    "seeded": "model.initializers",
 }
 
 

@@ -4,6 +4,12 @@
 # in which Ctrl-C would end in a traceback.
 import _signal  # type: ignore[import-not-found]
 
+# Where OpenBLAS, MKL and Accelerate, one of which NumPy has its products from,
+# find their numbers of threads while they are loaded. One each: of two
+# processes whose products take all processors each waits for the other at
+# every step, which two threads (`rnncli.engine.threads`) do not.
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
 
 def main() -> None:
     """Run the command line."""
@@ -15,12 +21,11 @@ def main() -> None:
     import sys
     import warnings
 
-    from rnncli.processors import leave_processors_to_lanes
-
     # Python's warnings are for who writes the program: `python -W` asks for them.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    leave_processors_to_lanes(os.environ)
+    for name in BLAS_THREADS:
+        os.environ.setdefault(name, "1")
     try:
         from rnncli.cli import rnn
     except (ImportError, MemoryError) as error:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from rnncli.activations import ACTIVATIONS, TANH, activation
-from rnncli.arrays import Floats, Integers
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights, weight_shapes
-from rnncli.precision import PRECISIONS
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.activations import ACTIVATIONS, TANH, activation
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import RNN, Weights, weight_shapes
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.network import Network
 
 # Parameters for activations that have none by default.
 PARAMETERS = {"affine": (0.5, 0.1), "scaled_tanh": (1.7, 0.66)}
@@ -20,7 +21,7 @@ ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIV
 class Case(NamedTuple):
     """A cell, an input in its precision, and a batch of initial states."""
 
-    cell: Cell
+    cell: RNN
     x: Floats  # (N, T, I)
     h0: Floats  # (N, H)
     precision: str
@@ -28,7 +29,7 @@ class Case(NamedTuple):
     @property
     def network(self) -> Network:
         """A network of the cell alone."""
-        return Network(Layer(self.cell))
+        return Network(Recurrent(self.cell))
 
 
 @st.composite
@@ -50,7 +51,7 @@ def cases(draw: st.DrawFn, /, **fixed: Any) -> Case:
     weights = Weights(*(array.astype(np.float32) for array in arrays))
     scale = 10.0 ** random.randint(-3, 4)
     x = (scale * random.normal(size=(N, T, I))).astype(dtype)
-    cell = Cell(weights, fixed.get("activation", TANH), fixed.get("clip", inf))
+    cell = RNN(weights, fixed.get("activation", TANH), fixed.get("clip", inf))
     return Case(cell, x, random.uniform(-1, 1, (N, H)).astype(dtype), precision)
 
 
@@ -68,12 +69,12 @@ def network_cases(draw: st.DrawFn) -> NetworkCase:
     """Layers of any size, direction, merge and activation, in float32."""
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     N, T, I = draw(st.integers(1, 4)), draw(st.integers(0, 12)), draw(st.integers(1, 3))
-    layers: list[Layer] = []
+    layers: list[Recurrent] = []
     for _ in range(draw(st.integers(1, 3))):
         direction = draw(st.sampled_from(list(DIRECTIONS)))
         shapes = weight_shapes(layers[-1].output_size if layers else I, draw(st.integers(1, 5)))
         cells = [
-            Cell(
+            RNN(
                 Weights(*(random.normal(0, 0.5, shape).astype("f") for shape in shapes.values())),
                 draw(st.sampled_from(ALL_ACTIVATIONS)),
                 draw(st.sampled_from([inf, 2.0])),
@@ -81,7 +82,7 @@ def network_cases(draw: st.DrawFn) -> NetworkCase:
             for _ in DIRECTIONS[direction]
         ]
         merge = draw(st.sampled_from(list(MERGES)))
-        layers.append(Layer(*cells, direction=direction, merge=merge))
+        layers.append(Recurrent(*cells, direction=direction, merge=merge))
     network = Network(*layers)
     x, h0 = random.normal(size=(N, T, I)), random.normal(size=(N, network.state_size))
     lengths = random.randint(0, T + 1, N)

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ALL_ACTIVATIONS, Case, cases
 
-from rnncli import reference
-from rnncli.activations import ACTIVATIONS, Activation, activation, parse
-from rnncli.arrays import Floats
-from rnncli.compare import step_errors
-from rnncli.forward import run
-from rnncli.network import Cell, Weights
+from rnncli.engine.run import run
+from rnncli.model.activations import ACTIVATIONS, Activation, activation, parse
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import RNN, Weights
+from rnncli.verify import reference
+from rnncli.verify.steps import step_errors
 
 IDS = [each.name for each in ALL_ACTIVATIONS]
 ONE = Weights(np.ones((1, 1)), np.zeros((1, 1)), np.zeros(1))
@@ -69,9 +69,7 @@ def test_values(text: str, value: tuple[float, float]) -> None:
     out = np.empty_like(a)
     parse(text).function()(a, out)
     assert out.item() == pytest.approx(expected, rel=1e-15)
-    assert reference.activate(Cell(ONE, parse(text)), a).item() == pytest.approx(
-        expected, rel=1e-15
-    )
+    assert reference.activate(RNN(ONE, parse(text)), a).item() == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)
@@ -83,7 +81,7 @@ def test_in_place_or_not_and_over_all_floats(f: Activation, dtype: type) -> None
         f.function()(a, beside)
         f.function()(inside, inside)
     assert beside.tobytes() == inside.tobytes()
-    expected = reference.activate(Cell(ONE, f), a.astype(np.float64))
+    expected = reference.activate(RNN(ONE, f), a.astype(np.float64))
     # Each takes a few operations, each a few units of the last place off.
     np.testing.assert_allclose(beside, expected, rtol=8 * float(np.finfo(dtype).eps), atol=1e-7)
 
@@ -99,7 +97,7 @@ def test_what_is_not_a_number_stays_so(f: Activation) -> None:
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)
 def test_no_slope_is_steeper(f: Activation) -> None:
     a = np.linspace(-10, 10, 200_001)
-    steps = np.abs(np.diff(reference.activate(Cell(ONE, f), a))) / np.diff(a)
+    steps = np.abs(np.diff(reference.activate(RNN(ONE, f), a))) / np.diff(a)
     jumps = steps > 100  # a jump within one step of 1e-4
     assert jumps.sum() == f.jumps
     assert steps[~jumps].max() <= f.slope * (1 + 1e-9)

@@ -20,15 +20,15 @@ from conftest import SAMPLES, Rnn
 from test_terminal import everything
 
 import rnncli
+from rnncli.bench import Contender, Size, Timing, child, judging, pace, race, times_faster
+from rnncli.bench.files import load_case, save_case
+from rnncli.bench.process import Process, processors
+from rnncli.bench.report import Outcome, write_benchmark_json, write_outcome_table
 from rnncli.cli import bench
-from rnncli.compare.case import Case
-from rnncli.compare.shares import step_shares
-from rnncli.peers import Unsupported
-from rnncli.timing import Contender, Size, Timing, child, judging, pace, race, times_faster
-from rnncli.timing.files import load_case, save_case
-from rnncli.timing.process import Process, processors
-from rnncli.unroll import UNROLLS
-from rnncli.writers.benchmark import Outcome, write_benchmark_json, write_outcome_table
+from rnncli.engine.unroll import UNROLLS
+from rnncli.verify.case import Case
+from rnncli.verify.peers import Unsupported
+from rnncli.verify.shares import step_shares
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 STRATEGIES = ["auto", *UNROLLS]
@@ -38,7 +38,7 @@ AUTO = Contender("strategy", "auto")
 
 @pytest.fixture
 def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.timing.contender.version", lambda _: None)
+    monkeypatch.setattr("rnncli.bench.contender.version", lambda _: None)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.M
         layer[0, 3, 1] += 0.01
         return states._replace(layers=(layer,))
 
-    monkeypatch.setattr("rnncli.timing.contender.run", wrong)
+    monkeypatch.setattr("rnncli.bench.contender.run", wrong)
     save_case(str(tmp_path), Size(9, 1, 4).case(1, "float32"))
     judged = child.answer(AUTO, {"do": "judge", "folder": str(tmp_path), "steps": 9})
     assert judged["step_error"] > 100
@@ -453,7 +453,7 @@ def test_a_process_that_cannot_start_says_why(
 
 def test_what_libraries_print_is_no_answer() -> None:
     program = (
-        "from rnncli.timing import Contender, child\n"
+        "from rnncli.bench import Contender, child\n"
         "child.answer = lambda *_: print('noise') or {'n': 1}\n"
         "child.serve(Contender('strategy', 'auto'))\n"
     )
@@ -503,7 +503,7 @@ def test_nothing_is_left_after_an_error(
 
 # The command, with no peers wherever it runs, and more rounds than anyone waits for.
 COMMAND = """
-import rnncli.timing.contender as room
+import rnncli.bench.contender as room
 room.version = lambda _: None
 from rnncli.__main__ import main
 main()

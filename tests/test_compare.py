@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from strategies import Case, cases
 
-from rnncli import Cell, activation, seeded
-from rnncli.compare import difference, forgets, run_tolerance, step_errors
-from rnncli.forward import run
+from rnncli import RNN, activation, seeded
+from rnncli.engine.run import run
+from rnncli.verify.runs import difference, forgets, run_tolerance
+from rnncli.verify.steps import step_errors
 
 NETWORK = seeded(2, 16, seed=5)
 X = np.random.RandomState(0).normal(size=(200, 2)).astype(np.float32)
@@ -72,7 +73,7 @@ def test_which_networks_forget() -> None:
     assert not forgets(scaled(0.9)._replace(activation=activation("thresholded_relu")))
 
 
-def scaled(norm: float) -> Cell:
+def scaled(norm: float) -> RNN:
     return CELL._replace(weights=CELL.weights._replace(W_hh=np.eye(16) * norm))
 
 

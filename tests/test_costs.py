@@ -13,9 +13,10 @@ import pytest
 from conftest import Rnn
 
 import rnncli
-from rnncli.forward import prepare
+from rnncli.engine.rows import Rows
+from rnncli.engine.run import prepare
+from rnncli.engine.stream import Carried, stream
 from rnncli.readers import Keys, Layout, read_file
-from rnncli.stream import Carried, Rows, stream
 
 NETWORK = ("--hidden", "2", "--seed", "4")
 

@@ -14,10 +14,12 @@ import pytest
 from safetensors.numpy import save
 from test_fuzz import damaged
 
-from rnncli.activations import activation
-from rnncli.formats import Given, load_network, save_network
-from rnncli.formats.archive import MOST_BYTES, MOST_TIMES
-from rnncli.network import Cell, Layer, Network, Weights
+from rnncli.model.activations import activation
+from rnncli.model.cells import RNN, Weights
+from rnncli.model.formats import Given, load_network, save_network
+from rnncli.model.formats.archive import MOST_BYTES, MOST_TIMES
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
 
 # Of each format; .ci/run asks for more.
 CASES = int(os.environ.get("RNN_WEIGHT_FUZZ_CASES", "100"))
@@ -29,13 +31,13 @@ MEMORY = 4 * 2**20
 def made() -> Network:
     random = np.random.RandomState(0)
 
-    def cell(I: int, name: str, clip: float) -> Cell:
+    def cell(I: int, name: str, clip: float) -> RNN:
         arrays = (random.normal(size=shape).astype("f") for shape in ((I, 3), (3, 3), 3))
-        return Cell(Weights(*arrays), activation(name), clip)
+        return RNN(Weights(*arrays), activation(name), clip)
 
-    bottom = Layer(cell(2, "elu", 2.5), cell(2, "relu", 1.0), direction="bidirectional")
+    bottom = Recurrent(cell(2, "elu", 2.5), cell(2, "relu", 1.0), direction="bidirectional")
     return Network(
-        bottom, Layer(cell(6, "tanh", 3.0), cell(6, "tanh", 4.0), direction="bidirectional")
+        bottom, Recurrent(cell(6, "tanh", 3.0), cell(6, "tanh", 4.0), direction="bidirectional")
     )
 
 

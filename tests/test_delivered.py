@@ -13,7 +13,7 @@ from conftest import Rnn
 from test_endings import RNN, rnn, start
 from test_terminal import everything
 
-from rnncli.state import load_state
+from rnncli.engine.state import load_state
 
 BARE = ("run", "-", "--group-by", "k", "--format", "csv", "--unroll", "stepwise")
 RUN = (*BARE, "--hidden", "2")

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from rnncli.cli.endings import Stopping
-from rnncli.state import load_state
-from rnncli.stream import Rows
+from rnncli.cli.errors import Stopping
+from rnncli.engine.rows import Rows
+from rnncli.engine.state import load_state
 
 RNN = (sys.executable, "-m", "rnncli")
 # .ci/run asks for more.

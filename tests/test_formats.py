@@ -24,12 +24,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from strategies import ALL_ACTIVATIONS, network_cases
 
-from rnncli.activations import TANH, activation
-from rnncli.arrays import Floats
-from rnncli.formats import FORMATS, NAMINGS, Format, Given, Loaded, load_network, save_network
-from rnncli.formats.archive import MOST_BYTES
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights
+from rnncli.model.activations import TANH, activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import RNN, Weights
+from rnncli.model.formats import FORMATS, NAMINGS, Format, Given, Loaded, load_network, save_network
+from rnncli.model.formats.archive import MOST_BYTES
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.network import Network
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -58,14 +59,14 @@ def network(
 ) -> Network:
     """Layers of unequal sizes, each cell with an activation and a clip of its own."""
     activations, clips = cycle(ALL_ACTIVATIONS), cycle([inf, 0.1, 3.0])
-    made: list[Layer] = []
+    made: list[Recurrent] = []
     for number in range(layers):
         I = made[-1].output_size if made else 2
         cells = [
-            Cell(weights(I, 4 - number, dtype, seed), next(activations), next(clips))
+            RNN(weights(I, 4 - number, dtype, seed), next(activations), next(clips))
             for seed, _ in enumerate(DIRECTIONS[direction])
         ]
-        made.append(Layer(*cells, direction=direction, merge=merge))
+        made.append(Recurrent(*cells, direction=direction, merge=merge))
     return Network(*made)
 
 
@@ -190,8 +191,11 @@ def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
 
 def test_safetensors_reads_keras_names(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    layers = [Layer(weights(2, 3), weights(2, 3, seed=1), direction="bidirectional")]
-    layers += [Layer(weights(6, 1)), Layer(weights(1, 2), weights(1, 2), direction="bidirectional")]
+    layers = [Recurrent(weights(2, 3), weights(2, 3, seed=1), direction="bidirectional")]
+    layers += [
+        Recurrent(weights(6, 1)),
+        Recurrent(weights(1, 2), weights(1, 2), direction="bidirectional"),
+    ]
     saved(path, Network(*layers), "keras")
     tensors = load_file(str(path))
     # The paths of a Sequential model of these layers in Keras 3.15.
@@ -226,11 +230,11 @@ def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
 
 UNSAID = {
     "all that frameworks have by default": (Network(weights(2, 3)), None),
-    "an activation": (Network(Layer(Cell(weights(2, 3), RELU))), "activation relu"),
-    "a clip": (Network(Layer(Cell(weights(2, 3), TANH, 2.0))), "clip 2.0"),
-    "a direction": (Network(Layer(weights(2, 3), direction="backward")), "direction backward"),
+    "an activation": (Network(Recurrent(RNN(weights(2, 3), RELU))), "activation relu"),
+    "a clip": (Network(Recurrent(RNN(weights(2, 3), TANH, 2.0))), "clip 2.0"),
+    "a direction": (Network(Recurrent(weights(2, 3), direction="backward")), "direction backward"),
     "a merge": (
-        Network(Layer(weights(2, 3), weights(2, 3), direction="bidirectional", merge="ave")),
+        Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="ave")),
         "merge ave",
     ),
 }
@@ -490,17 +494,17 @@ def test_options_fill_in(
 
 CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
     "activation": (
-        Network(Layer(Cell(weights(2, 3), RELU))),
+        Network(Recurrent(RNN(weights(2, 3), RELU))),
         {"activation": TANH},
         "layer 1: the file says activation relu, --activation tanh was given: leave it out",
     ),
     "parameter": (
-        Network(Layer(Cell(weights(2, 3), activation("elu", 0.5)))),
+        Network(Recurrent(RNN(weights(2, 3), activation("elu", 0.5)))),
         {"activation": activation("elu", 1.0)},
         "layer 1: the file says activation elu:0.5, --activation elu:1.0 was given: leave it out",
     ),
     "clip": (
-        Network(Layer(Cell(weights(2, 3), TANH, 2.0))),
+        Network(Recurrent(RNN(weights(2, 3), TANH, 2.0))),
         {"clip": 3.0},
         "layer 1: the file says clip 2.0, --clip 3.0 was given: leave it out",
     ),
@@ -510,7 +514,7 @@ CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
         "layer 1: the file says clip none, --clip 3.0 was given: leave it out",
     ),
     "direction": (
-        Network(weights(2, 2), Layer(weights(2, 3), direction="backward")),
+        Network(weights(2, 2), Recurrent(weights(2, 3), direction="backward")),
         {"direction": "forward"},
         "layer 2: the file says direction backward, --direction forward was given: leave it out",
     ),
@@ -521,7 +525,7 @@ CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
         "leave it out",
     ),
     "merge": (
-        Network(Layer(weights(2, 3), weights(2, 3), direction="bidirectional", merge="sum")),
+        Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="sum")),
         {"merge": "ave"},
         "layer 1: the file says merge sum, --merge ave was given: leave it out",
     ),
@@ -545,8 +549,8 @@ def test_options_that_do_not_agree(
 
 def test_options_that_agree(tmp_path: Path) -> None:
     written = network(1, "bidirectional", "mul")
-    cell = Cell(written.cells[0].weights, RELU, 2.0)
-    written = Network(Layer(cell, cell, direction="bidirectional", merge="mul"))
+    cell = RNN(written.cells[0].weights, RELU, 2.0)
+    written = Network(Recurrent(cell, cell, direction="bidirectional", merge="mul"))
     saved(tmp_path / "w.npz", written)
     said = Given(RELU, "bidirectional", "mul", 2.0)
     assert told(load_network(str(tmp_path / "w.npz"), None, said).network) == told(written)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from strategies import Case, cases
 
 import rnncli
-from rnncli.compare import step_errors
-from rnncli.forward import prepare, run
-from rnncli.network import Network, Weights
-from rnncli.stream import Carried, NotFiniteError, Rows, stream
+from rnncli.engine.rows import Rows
+from rnncli.engine.run import prepare, run
+from rnncli.engine.stream import Carried, NotFiniteError, stream
+from rnncli.model.cells import Weights
+from rnncli.model.network import Network
+from rnncli.verify.steps import step_errors
 
 Options = dict[str, Any]
 

@@ -9,11 +9,11 @@ import pytest
 from conftest import load
 
 from rnncli import Network, seeded
-from rnncli.activations import Activation
-from rnncli.architecture import Architecture
-from rnncli.initializers import INITIALIZERS
-from rnncli.initializers.philox import CHUNK, Stream, normals, philox4x32
-from rnncli.initializers.tensorflow import _stream
+from rnncli.model.activations import Activation
+from rnncli.model.architecture import Architecture
+from rnncli.model.initializers import INITIALIZERS
+from rnncli.model.initializers.philox import CHUNK, Stream, normals, philox4x32
+from rnncli.model.initializers.tensorflow import _stream
 
 TENSORFLOW = load("tensorflow")
 STACK = load("tensorflow_stack")

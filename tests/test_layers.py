@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rnncli.engine.packing import Packing
 from strategies import NetworkCase, network_cases
 
 import rnncli
-from rnncli import reference
-from rnncli.arrays import Floats
-from rnncli.compare import difference, step_errors
-from rnncli.forward import advance, prepare, run
-from rnncli.network import Network, Part
-from rnncli.packing import Packing
-from rnncli.stream import Carried, NotFiniteError, Rows, stream
+from rnncli.engine.rows import Rows
+from rnncli.engine.run import advance, prepare, run
+from rnncli.engine.stream import Carried, NotFiniteError, stream
+from rnncli.model.arrays import Floats
+from rnncli.model.network import Network, Part
+from rnncli.verify import reference
+from rnncli.verify.runs import difference
+from rnncli.verify.steps import step_errors
 
 
 def one(network: Network, x: Floats, h0: Floats) -> tuple[list[Floats], Floats]:
@@ -54,7 +56,7 @@ def test_layers_are_the_references(case: NetworkCase) -> None:
         assert difference(h, expected) < 1e-12
 
 
-def damped(layer: rnncli.Layer) -> rnncli.Layer:
+def damped(layer: rnncli.Recurrent) -> rnncli.Recurrent:
     """Leave no jump that a rounding could decide, and no growth."""
     cells = [
         cell._replace(
@@ -63,7 +65,7 @@ def damped(layer: rnncli.Layer) -> rnncli.Layer:
         )
         for cell in layer.cells
     ]
-    return rnncli.Layer(*cells, direction=layer.direction, merge=layer.merge)
+    return rnncli.Recurrent(*cells, direction=layer.direction, merge=layer.merge)
 
 
 @given(case=network_cases())
@@ -94,8 +96,8 @@ def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> No
 def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
     cell, x = case.network.cells[0], case.x[0]
     h0 = case.h0[0, : len(cell.weights.b_h)]
-    backward = run(Network(rnncli.Layer(cell, direction="backward")), x, h0)
-    forward = run(Network(rnncli.Layer(cell)), x[::-1], h0)
+    backward = run(Network(rnncli.Recurrent(cell, direction="backward")), x, h0)
+    forward = run(Network(rnncli.Recurrent(cell)), x[::-1], h0)
     assert backward.h.tobytes() == np.ascontiguousarray(forward.h[::-1]).tobytes()
     assert backward.h_n.tobytes() == forward.h_n.tobytes()
 
@@ -158,10 +160,10 @@ def layers_of(network: Network, states: list[Floats]) -> Floats:
 
 def growing(direction: str) -> Network:
     weights = rnncli.Weights(np.full((1, 1), 3e38), np.ones((1, 1)), np.zeros(1))
-    lower = rnncli.Cell(weights, rnncli.activation("linear"))
+    lower = rnncli.RNN(weights, rnncli.activation("linear"))
     both = (lower, lower) if direction == "bidirectional" else (lower,)
     top = rnncli.Weights(np.ones((len(both), 1)), np.ones((1, 1)), np.zeros(1))
-    return Network(rnncli.Layer(*both, direction=direction), top)
+    return Network(rnncli.Recurrent(*both, direction=direction), top)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +186,8 @@ def test_a_lower_layer_that_overflows_is_named(direction: str, rows: int, messag
 
 def test_two_states_that_overflow_where_they_are_merged() -> None:
     weights = rnncli.Weights(np.full((1, 1), 3e38), np.zeros((1, 1)), np.zeros(1))
-    cell = rnncli.Cell(weights, rnncli.activation("linear"))
-    network = Network(rnncli.Layer(cell, cell, direction="bidirectional", merge="sum"))
+    cell = rnncli.RNN(weights, rnncli.activation("linear"))
+    network = Network(rnncli.Recurrent(cell, cell, direction="bidirectional", merge="sum"))
     rows = Rows(np.array([[0], [1]], np.float32))
     blocks = stream(prepare(network), [rows], Carried(np.zeros(2, np.float32)))
     assert len(next(blocks).h) == 1

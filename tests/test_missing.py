@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from strategies import Case, cases
 
 from rnncli.cli import rnn
-from rnncli.forward import prepare, run
-from rnncli.stream import Carried, Rows, stream
+from rnncli.engine.rows import Rows
+from rnncli.engine.run import prepare, run
+from rnncli.engine.stream import Carried, stream
 
 NETWORK = ("--hidden", "3", "--unroll", "stepwise", "--format", "csv")
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rnncli import Cell, Layer, Network, Weights, activation
-from rnncli.architecture import Architecture, weight_count
-from rnncli.network import weight_shapes
+from rnncli import RNN, Network, Recurrent, Weights, activation
+from rnncli.model.architecture import Architecture, weight_count
+from rnncli.model.cells import weight_shapes
 
 GOOD = Weights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
 
@@ -61,28 +61,28 @@ NETWORKS = {
     ),
     "sizes of both directions": (
         lambda: Network(
-            Layer(cell(2, 3), cell(2, 3), direction="bidirectional"), Layer(cell(3, 3))
+            Recurrent(cell(2, 3), cell(2, 3), direction="bidirectional"), Recurrent(cell(3, 3))
         ),
         "layer 2: W_xh: expected 6 rows, as layer 1 gives so many values a step, got 3",
     ),
     "one cell for both directions": (
-        lambda: Layer(cell(2, 3), direction="bidirectional"),
+        lambda: Recurrent(cell(2, 3), direction="bidirectional"),
         "a bidirectional layer has 2 cells, got 1",
     ),
     "directions that differ": (
-        lambda: Layer(cell(2, 3), cell(2, 4), direction="bidirectional"),
+        lambda: Recurrent(cell(2, 3), cell(2, 4), direction="bidirectional"),
         r"W_xh: expected shape \(2, 3\) backward too, as it is forward, got \(2, 4\)",
     ),
     "direction": (
-        lambda: Layer(cell(2, 3), direction="up"),
+        lambda: Recurrent(cell(2, 3), direction="up"),
         "direction: expected one of forward, backward, bidirectional, got 'up'",
     ),
     "merge": (
-        lambda: Layer(cell(2, 3), merge="max"),
+        lambda: Recurrent(cell(2, 3), merge="max"),
         "merge: expected one of concat, sum, ave, mul, got 'max'",
     ),
     "clip": (
-        lambda: Layer(Cell(cell(2, 3), clip=0)),
+        lambda: Recurrent(RNN(cell(2, 3), clip=0)),
         "clip: expected a number over 0, got 0",
     ),
 }

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rnncli.engine.packing import Packing, by_length
 from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
-from rnncli.compare import step_errors
-from rnncli.packing import Packing, by_length
+from rnncli.verify.steps import step_errors
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
 
@@ -83,12 +83,12 @@ def test_parts_have_as_many_steps_each() -> None:
 def narrow() -> Iterator[None]:
     """Lanes, blocks and pieces of a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.unroll.parts.VALUES", 4)
-        patch.setattr("rnncli.unroll.parts.WORK", 1)
-        patch.setattr("rnncli.unroll.blocks.VALUES", 4)
-        patch.setattr("rnncli.unroll.blocks.STEPS", 2)
-        patch.setattr("rnncli.unroll.products.ONE_THREAD", 200)
-        patch.setattr("rnncli.unroll.products.FEW", 1)
+        patch.setattr("rnncli.engine.unroll.parts.VALUES", 4)
+        patch.setattr("rnncli.engine.unroll.parts.WORK", 1)
+        patch.setattr("rnncli.engine.unroll.blocks.VALUES", 4)
+        patch.setattr("rnncli.engine.unroll.blocks.STEPS", 2)
+        patch.setattr("rnncli.engine.unroll.products.ONE_THREAD", 200)
+        patch.setattr("rnncli.engine.unroll.products.FEW", 1)
         yield
 
 

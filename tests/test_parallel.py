@@ -8,23 +8,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rnncli.engine.steps import Steps
+from rnncli.engine.unroll.parts import rows_for_lanes
 from strategies import ALL_ACTIVATIONS
 
 import rnncli
-from rnncli.activations import Activation, activation
-from rnncli.arrays import Floats
-from rnncli.compare import difference, step_errors
-from rnncli.network import Cell, Weights
-from rnncli.precision import PRECISIONS, Precision
-from rnncli.steps import Steps
-from rnncli.unroll import Strategy, fastest, fused, parallel, projected
-from rnncli.unroll.parts import rows_for_lanes
+from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.unroll import Strategy, fastest, fused, parallel, projected
+from rnncli.model.activations import Activation, activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import RNN, Weights
+from rnncli.verify.runs import difference
+from rnncli.verify.steps import step_errors
 
 FLOAT32 = PRECISIONS["float32"]
-room: Any = import_module("rnncli.unroll.parallel")  # the package has the function by that name
+room: Any = import_module(
+    "rnncli.engine.unroll.parallel"
+)  # the package has the function by that name
 
 
-def cell_of(init: str, input_size: int, hidden_size: int, seed: int = 1) -> Cell:
+def cell_of(init: str, input_size: int, hidden_size: int, seed: int = 1) -> RNN:
     return rnncli.seeded(input_size, hidden_size, seed, init).cells[0]
 
 
@@ -32,18 +35,18 @@ def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:
     return np.random.RandomState(seed).normal(size=(T, N, I)).astype(np.float32)
 
 
-def zeros(cell: Cell, N: int = 1) -> Floats:
+def zeros(cell: RNN, N: int = 1) -> Floats:
     return np.zeros((N, len(cell.weights.b_h)), np.float32)
 
 
-def worst(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> float:
+def worst(cell: RNN, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> float:
     return max(
         float(step_errors(cell, x[:, n], h0[n], h[:, n], precision).max()) for n in range(len(h0))
     )
 
 
 def states(
-    strategy: Strategy, cell: Cell, x: Floats, h0: Floats, precision: Precision = FLOAT32
+    strategy: Strategy, cell: RNN, x: Floats, h0: Floats, precision: Precision = FLOAT32
 ) -> Floats:
     h = np.full((len(x), *h0.shape), np.nan, h0.dtype)
     strategy(cell, Steps(x), h0, precision, Steps(h))
@@ -73,9 +76,9 @@ class Watch:
 def set_lanes(patch: pytest.MonkeyPatch, count: int) -> None:
     """Let any work be worth the lanes there are."""
     patch.setattr(room, "LANES", count)
-    patch.setattr("rnncli.lanes.LANES", count)
-    patch.setattr("rnncli.unroll.parts.LANES", count)
-    patch.setattr("rnncli.unroll.parts.WORK", 1)
+    patch.setattr("rnncli.engine.threads.LANES", count)
+    patch.setattr("rnncli.engine.unroll.parts.LANES", count)
+    patch.setattr("rnncli.engine.unroll.parts.WORK", 1)
 
 
 @pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
@@ -154,7 +157,7 @@ def test_a_network_that_does_not_forget_runs_one_by_one(monkeypatch: pytest.Monk
 
 
 # A latch: large inputs set it, and with none it stays as it was for ever.
-LATCH = Cell(
+LATCH = RNN(
     Weights(
         np.full((1, 1), 5, np.float32),
         np.full((1, 1), 2, np.float32),
@@ -205,7 +208,7 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
     W_hh *= radius / np.abs(np.linalg.eigvals(W_hh)).max()
     scale = 10.0 ** data.draw(st.integers(-4, 1))
     arrays = (scale * random.normal(size=(I, H)), W_hh, scale * random.normal(size=H))
-    cell = Cell(Weights(*(array.astype(np.float32) for array in arrays)), f)
+    cell = RNN(Weights(*(array.astype(np.float32) for array in arrays)), f)
     x, h0 = inputs(700, I, N, seed=1), random.normal(size=(N, H)).astype(np.float32)
     run = data.draw(st.sampled_from([parallel, fastest]))
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.arrays import in_dtype
-from rnncli.network import Cell, Weights
-from rnncli.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.model.arrays import in_dtype
+from rnncli.model.cells import RNN, Weights
 
 MAX_TF32 = 3.4011621e38  # (2 - 2**-10) * 2**127
 
@@ -47,7 +47,7 @@ def test_rounding_keeps_the_shape_of_a_view() -> None:
 
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
-    prepared = PRECISIONS["tf32"].prepare(Cell(Weights(value, value, value[0])))
+    prepared = PRECISIONS["tf32"].prepare(RNN(Weights(value, value, value[0])))
     assert [array.item() for array in prepared.weights] == [1.0, 1.0, 1 + 2**-12]
 
 

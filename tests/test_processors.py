@@ -1,9 +1,9 @@
 """Which processors there are, and how many threads a product takes."""
 
 import pytest
+from rnncli.engine.processors import leave_processors_to_lanes, products_take_one
 
-from rnncli import processors
-from rnncli.processors import leave_processors_to_lanes, products_take_one
+from rnncli.engine import processors
 
 
 def test_settings_that_are_there_stay() -> None:

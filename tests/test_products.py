@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.network import Cell, Weights
-from rnncli.unroll.products import one_thread, product
+from rnncli.engine.threads import leaves_processors, product
+from rnncli.model.cells import RNN, Weights
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -22,9 +22,9 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
     wider = np.full((*shape[:-2], M + 2, H), np.nan, np.float32)
     out = wider[..., 1:-1, :] if T else np.empty((M, H), np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.unroll.products.ONE_THREAD", data.draw(st.integers(1, 25 * 40)))
-        patch.setattr("rnncli.unroll.products.FEW", 1)
-        patch.setattr("rnncli.unroll.products.ALONE", data.draw(st.booleans()))
+        patch.setattr("rnncli.engine.threads.ONE_THREAD", data.draw(st.integers(1, 25 * 40)))
+        patch.setattr("rnncli.engine.threads.FEW", 1)
+        patch.setattr("rnncli.engine.threads._blas.alone", data.draw(st.booleans()))
         product(a, W, out)
     exact = a.astype(np.float64) @ W
     bound = (K + 1) * EPS * (np.abs(a).astype(np.float64) @ np.abs(W))
@@ -48,6 +48,6 @@ def test_pieces_give_the_product(data: st.DataObject) -> None:
 def test_a_large_matrix_is_left_to_all_threads(
     monkeypatch: pytest.MonkeyPatch, I: int, H: int, *, small: bool, single: bool
 ) -> None:
-    monkeypatch.setattr("rnncli.unroll.products.ALONE", single)
-    cell = Cell(Weights(*(np.zeros(shape, np.float32) for shape in ((I, H), (H, H), H))))
-    assert one_thread(cell) is (small or single)
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", single)
+    cell = RNN(Weights(*(np.zeros(shape, np.float32) for shape in ((I, H), (H, H), H))))
+    assert leaves_processors(cell) is (small or single)

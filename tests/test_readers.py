@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.readers import Input, Keys, Layout, read_file, read_inline, read_state
-from rnncli.stream import BLOCK_STEPS
 
 DOUBLE = np.dtype(np.float64)
 

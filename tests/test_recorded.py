@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import rnncli
-from rnncli import peers, recorded
-from rnncli.activations import ACTIVATIONS, parse
-from rnncli.compare import difference
-from rnncli.forward import States
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS, Cell, Layer, Network
-from rnncli.recorded import PEERS, RecordedCase, recorded_cases
-from rnncli.unroll import UNROLLS
+from rnncli.engine.run import States
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.activations import ACTIVATIONS, parse
+from rnncli.model.cells import RNN
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.network import Network
+from rnncli.verify import peers, recorded
+from rnncli.verify.recorded import PEERS, RecordedCase, recorded_cases
+from rnncli.verify.runs import difference
 
 CASES = list(recorded_cases())
 BY_PEER = {peer: [case for case in CASES if case.peer == peer] for peer in PEERS}
@@ -138,16 +139,16 @@ def faults(network: Network) -> Iterator[tuple[str, Network]]:
             yield f"layer {number + 1}: {what}", Network(*layers)
 
 
-def wrong_cells(layer: Layer) -> Iterator[tuple[str, Layer]]:
+def wrong_cells(layer: Recurrent) -> Iterator[tuple[str, Recurrent]]:
     for number, cell in enumerate(layer.cells):
         for what, wrong in wrong_cell(cell):
             cells = list(layer.cells)
             cells[number] = wrong
             name = f"{layer.directions[number]}: {what}"
-            yield name, Layer(*cells, direction=layer.direction, merge=layer.merge)
+            yield name, Recurrent(*cells, direction=layer.direction, merge=layer.merge)
 
 
-def wrong_cell(cell: Cell) -> Iterator[tuple[str, Cell]]:
+def wrong_cell(cell: RNN) -> Iterator[tuple[str, RNN]]:
     for name, array in cell.weights._asdict().items():
         if array.any():  # Keras draws no bias
             turned = cell.weights._replace(**{name: -array})
@@ -160,16 +161,16 @@ def wrong_cell(cell: Cell) -> Iterator[tuple[str, Cell]]:
         yield "no clip", cell._replace(clip=inf)
 
 
-def wrong_ways(layer: Layer) -> Iterator[tuple[str, Layer]]:
+def wrong_ways(layer: Recurrent) -> Iterator[tuple[str, Recurrent]]:
     if layer.direction != "bidirectional":
         other = "backward" if layer.direction == "forward" else "forward"
-        yield other, Layer(*layer.cells, direction=other)
+        yield other, Recurrent(*layer.cells, direction=other)
         return
     swapped = layer.cells[::-1]
-    yield "directions swapped", Layer(*swapped, direction=layer.direction, merge=layer.merge)
+    yield "directions swapped", Recurrent(*swapped, direction=layer.direction, merge=layer.merge)
     for merge in ("sum", "ave", "mul") if layer.merge != "concat" else ():
         if merge != layer.merge:
-            yield merge, Layer(*layer.cells, direction=layer.direction, merge=merge)
+            yield merge, Recurrent(*layer.cells, direction=layer.direction, merge=merge)
 
 
 @EACH_PEER

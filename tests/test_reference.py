@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
 
-from rnncli import reference
-from rnncli.precision import PRECISIONS
+from rnncli.engine.precision import PRECISIONS
+from rnncli.verify import reference
 
 
 @given(case=cases(N=1, T=3, I=3, H=5))

@@ -3,8 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
-from rnncli.steps import Steps
+from rnncli.engine.steps import Steps
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=7).map(lambda n: sorted(n)[::-1])
 

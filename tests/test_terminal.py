@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rnncli.cli import progress
-from rnncli.stream import Block
+from rnncli.engine.stream import Block
 
 RNN = (sys.executable, "-m", "rnncli")
 

@@ -13,12 +13,16 @@ import pytest
 from strategies import ALL_ACTIVATIONS
 
 import rnncli
-from rnncli.arrays import Floats
-from rnncli.compare import step_errors
-from rnncli.network import Cell, Layer, Network, Weights
-from rnncli.precision import PRECISIONS
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import RNN, Weights
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+from rnncli.verify.steps import step_errors
 
-room: Any = import_module("rnncli.unroll.parallel")  # the package has the function by that name
+room: Any = import_module(
+    "rnncli.engine.unroll.parallel"
+)  # the package has the function by that name
 # .ci/run asks for more.
 CASES = int(os.environ.get("RNN_UNLIKE_CASES", "200"))
 # Rounding uses a few hundredths of the bound, and at most half of it; a join may add a quarter.
@@ -56,7 +60,7 @@ def case_of(seed: int) -> Case:
     offset = random.choice([0, 0, 1, 1000])
     x = (random.normal(size=(T, I)) + offset) * feature
     precision = list(PRECISIONS)[seed // len(ALL_ACTIVATIONS) % len(PRECISIONS)]
-    return Case(Network(Layer(Cell(weights, f))), x.astype("f"), precision)
+    return Case(Network(Recurrent(RNN(weights, f))), x.astype("f"), precision)
 
 
 def run(case: Case, unroll: str) -> Floats:
@@ -95,7 +99,7 @@ def test_every_step_of_every_unit_is_right(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_slow_unit_beside_a_large_one_that_does_not_touch_it(unroll: str) -> None:
     """Pressure in Pa beside a slow mean: the mean forgets within 1,600 steps, not at once."""
     weights = Weights(*(np.array(rows, "f") for rows in ([[0, 1]], [[0, 0], [0, 0.99]], [1e6, 0])))
-    network = Network(Layer(Cell(weights, rnncli.activation("linear"))))
+    network = Network(Recurrent(RNN(weights, rnncli.activation("linear"))))
     x = np.random.default_rng(0).normal(size=(20_000, 1)).astype("f")
     case = Case(network, x, "float32")
     assert worst(case, run(case, unroll)) < RIGHT

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rnncli.engine.steps import Steps
 from strategies import Case, cases
 
-from rnncli import reference
-from rnncli.compare import difference, forgets, run_tolerance, step_errors
-from rnncli.forward import run
-from rnncli.network import Cell, Network, Weights
-from rnncli.precision import PRECISIONS
-from rnncli.steps import Steps
-from rnncli.unroll import UNROLLS, Strategy, fastest, fused, projected
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.run import run
+from rnncli.engine.unroll import UNROLLS, Strategy, fastest, fused, projected
+from rnncli.model.cells import RNN, Weights
+from rnncli.model.network import Network
+from rnncli.verify import reference
+from rnncli.verify.runs import difference, forgets, run_tolerance
+from rnncli.verify.steps import step_errors
 
 STRATEGIES = ["auto", *UNROLLS]
 
@@ -44,9 +46,9 @@ def test_whole_runs_agree_where_the_network_forgets(
     shapes = ((input_size, hidden_size), (hidden_size, hidden_size), (hidden_size,))
     weights = Weights(*(random.uniform(-k, k, shape).astype(np.float32) for shape in shapes))
     weights = weights._replace(W_hh=weights.W_hh * np.float32(0.9 / norm(weights.W_hh) * 0.999))
-    assert forgets(Cell(weights))
+    assert forgets(RNN(weights))
     x = random.normal(size=(200, input_size)).astype(PRECISIONS[precision].dtype)
-    expected = reference.unroll(Cell(weights), x, np.zeros(hidden_size))
+    expected = reference.unroll(RNN(weights), x, np.zeros(hidden_size))
     computed = run(Network(weights), x, precision=precision, unroll=unroll).h
     assert difference(computed, expected) <= run_tolerance(hidden_size, precision)
 
@@ -70,7 +72,7 @@ def test_stepwise_bits_do_not_depend_on_batch_or_blocks(case: Case, cut: float) 
 PRODUCTS = """
 import hashlib
 import numpy as np
-from rnncli.cells import row_products
+from rnncli.model.cells import row_products
 random = np.random.RandomState(0)
 for dtype in (np.float32, np.float64):
     for K, H in ((101, 101), (100, 700), (700, 700), (1000, 1000), (2, 20000), (20000, 2)):
@@ -98,7 +100,7 @@ def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
 )
 def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: Strategy) -> None:
     random = np.random.RandomState(1)
-    cell = Cell(Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H)))
+    cell = RNN(Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H)))
     x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
     precision = PRECISIONS["float64"]
     found, expected = np.full((2, 5, N, H), np.nan)

@@ -12,10 +12,10 @@ from conftest import SAMPLES, Rnn
 from safetensors.numpy import save_file
 
 import rnncli
-from rnncli.compare.case import Case
-from rnncli.compare.verdict import Place, Tolerance, judge
-from rnncli.precision import Precision, round_mantissa
-from rnncli.unroll import UNROLLS
+from rnncli.engine.precision import Precision, round_mantissa
+from rnncli.engine.unroll import UNROLLS
+from rnncli.verify.case import Case
+from rnncli.verify.verdict import Place, Tolerance, judge
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 STRATEGIES = [f"--unroll {name}" for name in UNROLLS]
@@ -161,7 +161,7 @@ def test_a_wrong_step_is_shown_beside_what_its_own_states_make(
 def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     right = Precision.prepare
 
-    def wrong(self: Precision, cell: rnncli.Cell) -> rnncli.Cell:
+    def wrong(self: Precision, cell: rnncli.RNN) -> rnncli.RNN:
         prepared = right(self, cell)
         W_hh = prepared.weights.W_hh.copy()
         W_hh[0, 1] *= -1
@@ -353,7 +353,7 @@ def test_backward_states_in_processing_order(
     if direction == "backward":
         h = X
         for layer in network.layers:
-            h = loop(rnncli.Network(rnncli.Layer(*layer.cells)), h[::-1])
+            h = loop(rnncli.Network(rnncli.Recurrent(*layer.cells)), h[::-1])
     else:
         h = rnncli.run(network, X).h
         h = np.concatenate([h[:, :5], h[::-1, 5:]], axis=1)

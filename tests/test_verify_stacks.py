@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Rnn
 
-from rnncli.arrays import Floats
+from rnncli.model.arrays import Floats
 
 I, H, T = 2, 12, 60
 MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {

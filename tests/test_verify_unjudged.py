@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Rnn
 
-from rnncli.arrays import Floats
+from rnncli.model.arrays import Floats
 
 T, H, CHAOTIC = 400, 100, 9
 

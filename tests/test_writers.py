@@ -14,7 +14,7 @@ from conftest import SAMPLES, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.stream import Block, Carried
+from rnncli.engine.stream import Block, Carried
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.model import model_line

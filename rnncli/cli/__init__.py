@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.endings import endings
+from rnncli.cli.errors import endings
 from rnncli.cli.help import Group
 
 # A file each, loaded when its command is called: one does not wait for the others.

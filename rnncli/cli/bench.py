@@ -31,8 +31,15 @@ import click
 from click.exceptions import Exit
 
 from rnncli import __version__
+from rnncli.bench import SIZES, Contender, Size, contenders, describe_machine, race
+from rnncli.bench.report import (
+    Outcome,
+    write_benchmark_json,
+    write_machine,
+    write_outcome_table,
+)
 from rnncli.cli.case import read_case
-from rnncli.cli.endings import RUN_FAILED
+from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network
 from rnncli.cli.options import (
@@ -49,17 +56,10 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.resolve import destination
 from rnncli.cli.values import Whole
-from rnncli.compare.case import Case
-from rnncli.network import Network
-from rnncli.peers import PEERS
-from rnncli.precision import PRECISIONS
-from rnncli.timing import SIZES, Contender, Size, contenders, describe_machine, race
-from rnncli.writers.benchmark import (
-    Outcome,
-    write_benchmark_json,
-    write_machine,
-    write_outcome_table,
-)
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.network import Network
+from rnncli.verify.case import Case
+from rnncli.verify.peers import PEERS
 from rnncli.writers.model import describe, model_line
 
 EXAMPLES = (

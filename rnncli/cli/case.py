@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.arrays import Integers
 from rnncli.cli.opened import open_both
 from rnncli.cli.options import InputOptions, NetworkOptions
-from rnncli.compare.case import Case
+from rnncli.engine.rows import Rows, joined
+from rnncli.model.arrays import Integers
 from rnncli.readers import Keys
-from rnncli.stream import Rows, joined
-from rnncli.verification import in_sequences
+from rnncli.verify.case import Case
+from rnncli.verify.comparison import in_sequences
 
 
 class ReadCase(NamedTuple):
@@ -58,7 +58,7 @@ def read_case(
     rows = next(joined(source.blocks), None)
     if rows is None:
         raise ValueError("the input has no steps")
-    active = np.arange(len(rows.x)) if rows.held is None else np.flatnonzero(~rows.held)
+    active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
     if not len(active):
         raise ValueError("the input has no steps: every row is held")
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]

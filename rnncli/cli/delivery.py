@@ -9,10 +9,11 @@ from typing import TextIO, cast
 
 import numpy as np
 
-from rnncli.arrays import Floats, Integers
-from rnncli.cli.endings import Stopped, Stopping
-from rnncli.screen import Screen
-from rnncli.stream import Block, Carried, Rows
+from rnncli.cli.errors import Stopped, Stopping
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import Block, Carried
+from rnncli.model.arrays import Floats, Integers
+from rnncli.writers.screen import Screen
 
 # Milliseconds after which a write that waits for room looks whether a signal has come.
 _LOOK = 200
@@ -45,7 +46,7 @@ class Delivery:
         for rows in self._stopping.until(blocks):
             key, sequences = only if rows.key is None else rows.key, len(carried.t)
             known = key.compress(key < sequences)
-            self._before = sequences, known, carried.t.take(known), carried.h.take(known, 0)
+            self._before = sequences, known, carried.t.take(known), carried.state.take(known, 0)
             yield rows
             self._before, self.begun = None, True
 

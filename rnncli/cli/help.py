@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from rnncli.cli.endings import signals_raised
+from rnncli.cli.errors import signals_raised
 
 SECTIONS = ("Input", "Network", "Computation", "Comparison", "Output", "Other")
 

@@ -3,9 +3,9 @@
 import os
 from typing import TextIO
 
-from rnncli.appending import cut_unfinished_line, end_of_lines
 from rnncli.cli.network import note
 from rnncli.writers import Style, Trajectory, other_kind
+from rnncli.writers.appending import cut_unfinished_line, end_of_lines
 
 
 def going_on(out: TextIO, form: str, trajectory: Trajectory, style: Style) -> Style:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from rnncli.activations import TANH
-from rnncli.architecture import Architecture, weight_count
-from rnncli.arrays import Floats
 from rnncli.cli.options import NetworkOptions
-from rnncli.initializers import draw_network
-from rnncli.network import Network
-from rnncli.screen import on_a_line
+from rnncli.model.activations import TANH
+from rnncli.model.architecture import Architecture, weight_count
+from rnncli.model.arrays import Floats
+from rnncli.model.initializers import draw_network
+from rnncli.model.network import Network
+from rnncli.writers.screen import on_a_line
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
@@ -90,7 +90,7 @@ def check_network(options: NetworkOptions) -> None:
 
 
 def _loaded(options: NetworkOptions) -> Sourced:
-    from rnncli.formats import Given, load_network
+    from rnncli.model.formats import Given, load_network
 
     assert options.weights is not None
     given = Given(options.activation, options.direction, options.merge, options.clip)

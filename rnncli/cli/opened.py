@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli import __version__
-from rnncli.arrays import Floats
 from rnncli.cli.network import build_network, check_input_size, note
 from rnncli.cli.options import InputOptions, NetworkOptions
 from rnncli.cli.resolve import open_input
-from rnncli.network import Network
-from rnncli.precision import PRECISIONS
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.arrays import Floats
+from rnncli.model.network import Network
 from rnncli.readers import Input, Keys, read_state
 from rnncli.writers.model import describe
 

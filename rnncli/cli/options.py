@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from rnncli.activations import ACTIVATIONS, Activation
 from rnncli.cli.help import Option
 from rnncli.cli.values import (
     ActivationText,
@@ -18,12 +17,12 @@ from rnncli.cli.values import (
     Sizes,
     Whole,
 )
-from rnncli.initializers import INITIALIZERS, SEED_MAX
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS
-from rnncli.precision import PRECISIONS
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.activations import ACTIVATIONS, Activation
+from rnncli.model.initializers import INITIALIZERS, SEED_MAX
+from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
-from rnncli.unroll import UNROLLS
 from rnncli.writers import WRITERS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rnncli.stream import Block
+from rnncli.engine.stream import Block
 
 if TYPE_CHECKING:
     from rich.progress import Progress

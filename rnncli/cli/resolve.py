@@ -9,13 +9,13 @@ from typing import TextIO, cast
 import click
 import numpy as np
 
-from rnncli.appending import appending, check_appendable
 from rnncli.cli.options import InputOptions, OutputOptions
+from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.replacing import check_replaceable, descriptor, replacing, sync
-from rnncli.screen import Screen
-from rnncli.stream import BLOCK_STEPS
 from rnncli.writers import EXTENSIONS, Style
+from rnncli.writers.appending import appending, check_appendable
+from rnncli.writers.files import check_replaceable, descriptor, replacing, sync
+from rnncli.writers.screen import Screen
 
 # Formats that show one sequence over time.
 PICTURES = ("heatmap", "svg")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rnncli.cli.delivery import Delivery
-from rnncli.cli.endings import Stopping
+from rnncli.cli.errors import Stopping
 from rnncli.cli.help import Command
 from rnncli.cli.log import going_on
 from rnncli.cli.network import check_network, note
@@ -39,12 +39,11 @@ from rnncli.cli.resolve import (
     style_of,
 )
 from rnncli.cli.states import check_state_options, state_files
-from rnncli.forward import Prepared, prepare
-from rnncli.network import Network
+from rnncli.engine.state import identity
+from rnncli.engine.stream import Block, Carried, stream
+from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
-from rnncli.state import identity
-from rnncli.stream import Block, Carried, stream
 from rnncli.writers import WRITERS, Trajectory
 from rnncli.writers.trajectory import check_names, widths_of
 
@@ -132,13 +131,12 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         whose = identity(network, precision) if any(states) else ""
         files.resume(carried, whose, source.key_columns)
-        prepared = prepare(network, precision, unroll)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         with Stopping() if reading.follow and states.written else nullcontext() as stopping:
             delivery = Delivery(carried, stopping)
             blocks = delivery.rows(source.blocks)
             opened = opened._replace(source=source._replace(blocks=blocks))
-            trajectory = _trajectory(opened, prepared, carried, output)
+            trajectory = _trajectory(opened, (precision, unroll), carried, output)
             with (
                 files.leaving(source, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
@@ -152,11 +150,19 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
 
 
 def _trajectory(
-    opened: Opened, prepared: Prepared, carried: Carried, output: OutputOptions
+    opened: Opened, how: tuple[str, str], carried: Carried, output: OutputOptions
 ) -> Trajectory:
     """Run the network: the states as they come, or with --last the final ones."""
     source, every = opened.source, output.all_layers
-    steps = stream(prepared, source.blocks, carried, source.keys, all_layers=every)
+    steps = stream(
+        opened.network,
+        source.blocks,
+        precision=how[0],
+        unroll=how[1],
+        all_layers=every,
+        carried=carried,
+        keys=source.keys,
+    )
     trajectory = Trajectory(
         model=opened.model,
         columns=source.columns,

@@ -7,14 +7,21 @@ from contextlib import ExitStack, contextmanager
 import click
 
 from rnncli.cli.delivery import Delivery
-from rnncli.cli.endings import Stopped
+from rnncli.cli.errors import Stopped
 from rnncli.cli.network import note
 from rnncli.cli.options import StateOptions
-from rnncli.locking import locked
+from rnncli.engine.lock import locked
+from rnncli.engine.state import (
+    State,
+    check_is_file,
+    check_state,
+    fitting_states,
+    load_state,
+    save_state,
+)
+from rnncli.engine.stream import Carried
 from rnncli.readers import STDIN, Input
-from rnncli.replacing import NotOnDiskError, check_replaceable
-from rnncli.state import State, check_is_file, check_state, fitting_states, load_state, save_state
-from rnncli.stream import Carried
+from rnncli.writers.files import NotOnDiskError, check_replaceable
 
 
 class StateFiles:
@@ -54,7 +61,7 @@ class StateFiles:
         """
         if self._read and self._before:
             check_state(self._read, self._before, network, key_columns)
-            h = fitting_states(self._read, self._before, carried.h0)
+            h = fitting_states(self._read, self._before, carried.initial)
             carried.resume(self._before.t, h)
 
     @contextmanager

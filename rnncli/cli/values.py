@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rnncli.activations import Activation, parse
+from rnncli.model.activations import Activation, parse
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 

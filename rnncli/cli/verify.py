@@ -7,9 +7,8 @@ import click
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.arrays import Floats
 from rnncli.cli.case import ReadCase, read_case
-from rnncli.cli.endings import RUN_FAILED
+from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network
 from rnncli.cli.options import (
@@ -28,15 +27,12 @@ from rnncli.cli.options import (
 from rnncli.cli.progress import working
 from rnncli.cli.resolve import destination
 from rnncli.cli.values import FileName, Positive
-from rnncli.compare.verdict import Tolerance
-from rnncli.forward import prepare
-from rnncli.peers import PEERS
+from rnncli.engine.stream import Carried, stream
+from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.recorded.results import with_recorded
-from rnncli.stream import Carried, stream
-from rnncli.verification import (
+from rnncli.verify.comparison import (
     Comparison,
     in_sequences,
     with_expected,
@@ -44,7 +40,10 @@ from rnncli.verification import (
     with_reference,
     with_strategies,
 )
-from rnncli.writers.verification import Report, write_report_json, write_report_table
+from rnncli.verify.peers import PEERS
+from rnncli.verify.recorded.results import with_recorded
+from rnncli.verify.report import Report, write_report_json, write_report_table
+from rnncli.verify.verdict import Tolerance
 
 EXAMPLES = (
     ("rnn verify", "What Keras, PyTorch and ONNX Runtime once computed: is it what rnn does here?"),
@@ -157,9 +156,15 @@ def _states(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
     """
     layers = read.case.states(unroll)
     if not all(np.isfinite(layer).all() for layer in layers):
-        prepared = prepare(read.case.network, read.case.precision, unroll)
-        carried = Carried(read.case.h0[0], 0)
-        deque(stream(prepared, [read.rows], carried, read.keys), maxlen=0)
+        blocks = stream(
+            read.case.network,
+            [read.rows],
+            precision=read.case.precision,
+            unroll=unroll,
+            carried=Carried(read.case.h0[0], 0),
+            keys=read.keys,
+        )
+        deque(blocks, maxlen=0)
     return layers
 
 

@@ -18,7 +18,7 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.resolve import check_destination, destination
-from rnncli.network import Network
+from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
@@ -73,7 +73,7 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
         raise click.UsageError("--naming is for -o FILE.safetensors")
     if output in (None, "-") or (json and extension == ".json"):
         return extension
-    from rnncli.formats import FORMATS
+    from rnncli.model.formats import FORMATS
 
     known = [*FORMATS, ".json"]
     if extension not in known:
@@ -87,7 +87,7 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
 
 
 def _save(network: Network, output: str | None, extension: str, naming: str | None) -> None:
-    from rnncli.formats import NAMINGS, save_network
+    from rnncli.model.formats import NAMINGS, save_network
 
     with destination(output) as out:
         unsaid = save_network(out.buffer, network, extension, naming or NAMINGS[0])

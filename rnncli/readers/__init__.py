@@ -7,10 +7,10 @@ from itertools import chain
 
 import numpy as np
 
+from rnncli.engine.rows import Rows
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import STDIN
 from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
-from rnncli.stream import Rows
 
 __all__ = [
     "FIRST_ROW",

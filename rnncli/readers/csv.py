@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Floats
+from rnncli.engine.rows import Rows, in_blocks, steps_in_block
+from rnncli.model.arrays import Floats
 from rnncli.readers.columns import check_distinct, choose, named
 from rnncli.readers.foreign import NotTextError, display_name
 from rnncli.readers.heading import (
@@ -36,7 +37,6 @@ from rnncli.readers.input import (
 from rnncli.readers.lines import TAKEN, Lines
 from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import Position, read_lines
-from rnncli.stream import Rows, in_blocks, steps_in_block
 
 FIRST_ROW = ("auto", "header", "data")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Integers, Truths
+from rnncli.model.arrays import Integers, Truths
 
 Doubles = NDArray[np.float64]
 Words = NDArray[np.uint64]

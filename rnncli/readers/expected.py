@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.arrays import Floats
+from rnncli.model.arrays import Floats
 from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
 from rnncli.readers.foreign import display_name

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 
-from rnncli.arrays import Floats
+from rnncli.engine.rows import Rows
+from rnncli.model.arrays import Floats
 from rnncli.readers.input import Input, fault_of, unnamed
-from rnncli.stream import Rows
 
 _END = r"\r\n|\r|\n"
 _WAY_OUT = "; commas or line ends separate steps, spaces their features"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Floats, Truths
-from rnncli.stream import BLOCK_STEPS, Rows
+from rnncli.engine.rows import BLOCK_STEPS, Rows
+from rnncli.model.arrays import Floats, Truths
 
 MISSING = ("error", "hold", "zero")
 

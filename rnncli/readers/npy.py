@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rnncli.arrays import Floats, Integers
+from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
+from rnncli.model.arrays import Floats, Integers
 from rnncli.readers.columns import choose, named
 from rnncli.readers.input import Input, Keys, Layout, filled, first_fault, unnamed
 from rnncli.readers.stored import StoredArray
-from rnncli.stream import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 
 
 def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
@@ -73,12 +73,12 @@ def _checked(
         x = values if held is None else read
         fault = first_fault(values, layout.dtype)
         if fault is None:
-            yield Rows(x.astype(layout.dtype), held=held)
+            yield Rows(x.astype(layout.dtype), masked=held)
             start += len(x)
             continue
         row, column, what = fault
         sound = None if held is None else held[:row]
-        yield Rows(x[:row].astype(layout.dtype), held=sound)
+        yield Rows(x[:row].astype(layout.dtype), masked=sound)
         raise ValueError(f"{path}: row {start + row + 1}, column {columns[column] + 1}: {what}")
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.arrays import Integers
+from rnncli.model.arrays import Integers
 from rnncli.readers.decimals import MARGIN, Cells, Doubles, decimals
 from rnncli.readers.input import is_missing, parse_number
 from rnncli.readers.lines import ENCODING

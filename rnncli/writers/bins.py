@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnncli.arrays import Floats
+from rnncli.model.arrays import Floats
 
 
 class Bins:

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Floats, Integers
+from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.shortest import PLACES, Decimals, Words, shortest
 
 _WORD = 4

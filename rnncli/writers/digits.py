@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Floats
+from rnncli.model.arrays import Floats
 from rnncli.writers import characters
 
 _Fixed: TypeAlias = str | NDArray[Any]

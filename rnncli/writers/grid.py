@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Integers
-from rnncli.screen import printable
+from rnncli.model.arrays import Integers
+from rnncli.writers.screen import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

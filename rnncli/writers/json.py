@@ -7,8 +7,8 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.arrays import Floats
-from rnncli.stream import Block
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Floats
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 

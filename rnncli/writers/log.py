@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncli.stream import Block
+from rnncli.engine.stream import Block
 from rnncli.writers.csv import write_csv
 from rnncli.writers.json import write_jsonl
 from rnncli.writers.trajectory import Style, Trajectory

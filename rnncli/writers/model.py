@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rnncli.network import Network
-from rnncli.screen import printable
+from rnncli.model.network import Network
+from rnncli.writers.screen import printable
 
 # A title names no more columns than these.
 _COLUMNS = 8

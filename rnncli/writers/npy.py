@@ -4,7 +4,7 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.arrays import Floats, Integers
+from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.trajectory import Style, Trajectory
 
 
@@ -18,7 +18,7 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     ValueError
         Several sequences differ in length.
     """
-    width, dtype = len(trajectory.units(final=style.last)), trajectory.carried.h.dtype
+    width, dtype = len(trajectory.units(final=style.last)), trajectory.carried.state.dtype
     if trajectory.shape:
         _write_header(out, (*trajectory.shape, width), dtype)
         for block in trajectory.blocks:

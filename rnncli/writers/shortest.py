@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.arrays import Floats, Integers, Truths
+from rnncli.model.arrays import Floats, Integers, Truths
 
 Words = NDArray[np.uint32]
 

@@ -6,11 +6,11 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.screen import printable
-from rnncli.stream import Block
+from rnncli.engine.stream import Block
 from rnncli.writers.digits import Part, joined, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
+from rnncli.writers.screen import printable
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from rnncli.arrays import Floats, Integers
-from rnncli.network import Network
-from rnncli.stream import Block, Carried
+from rnncli.engine.stream import Block, Carried
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.network import Network
 
 Key = tuple[str, ...]
 

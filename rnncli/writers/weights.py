@@ -6,8 +6,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncli.arrays import Floats
-from rnncli.network import WEIGHT_NAMES, Network, Part
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import WEIGHT_NAMES
+from rnncli.model.network import Network, Part
 from rnncli.writers.digits import array_text, texts
 from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
 from rnncli.writers.model import model_line

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import rnncli
-from rnncli.forward import prepare
-from rnncli.merges import merged
-from rnncli.network import Layer, Network, Weights
-from rnncli.stream import Carried, Rows, stream
+from rnncli.engine.rows import Rows
+from rnncli.engine.run import prepare
+from rnncli.engine.stream import Carried, stream
+from rnncli.model.cells import Weights
+from rnncli.model.layers import Recurrent, merged
+from rnncli.model.network import Network
 
 Array: TypeAlias = NDArray[np.floating]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -46,7 +48,7 @@ class SimpleRNN:
     ) -> Output:
         options = self.options
         direction = "backward" if options.go_backwards else "forward"
-        network = Network(Layer(self.weights(sequence.shape[-1]), direction=direction))
+        network = Network(Recurrent(self.weights(sequence.shape[-1]), direction=direction))
         start = self.state if initial_state is None else initial_state
         h, h_n = run(network, sequence, start, mask)
         if options.stateful:
@@ -83,7 +85,7 @@ class Bidirectional:
 
     def __call__(self, sequence: Array) -> Output | tuple[Output, ...]:
         weights = [layer.weights(sequence.shape[-1]) for layer in self.layers]
-        network = Network(Layer(*weights, direction="bidirectional"))
+        network = Network(Recurrent(*weights, direction="bidirectional"))
         _, h_n = run(network, sequence)
         ends = np.split(h_n, 2, axis=-1)
         if self.merge_mode is None:

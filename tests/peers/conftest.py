@@ -7,7 +7,7 @@ import pytest
 def libraries() -> None:
     """Load the peers' libraries once: on loading they warn of their own parts."""
     from peers.networks import network
-    from rnncli.peers import PEERS, build
+    from rnncli.verify.peers import PEERS, build
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.activations import parse
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS, Cell, Layer, Network, Weights
+from rnncli.model.activations import parse
+from rnncli.model.cells import RNN, Weights
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.network import Network
 
 Array = NDArray[np.floating]
 
@@ -74,21 +75,21 @@ def network(
         for _ in DIRECTIONS[direction]:
             activation = parse(activations[number % len(activations)])
             clip = clips[number % len(clips)]
-            cells.append(Cell(weights(random, width, hidden_size), activation, clip))
+            cells.append(RNN(weights(random, width, hidden_size), activation, clip))
             number += 1
-        layers.append(Layer(*cells, direction=direction, merge=merge))
+        layers.append(Recurrent(*cells, direction=direction, merge=merge))
         width = layers[-1].output_size
     return Network(*layers)
 
 
 def stack(*layers: tuple[str, str, int]) -> Network:
     """Draw a network of 3 inputs whose layers go their own (direction, merge, size)."""
-    made: list[Layer] = []
+    made: list[Recurrent] = []
     for direction, merge, size in layers:
         random = np.random.RandomState(len(made))
         width = made[-1].output_size if made else 3
-        cells = (Cell(weights(random, width, size)) for _ in DIRECTIONS[direction])
-        made.append(Layer(*cells, direction=direction, merge=merge))
+        cells = (RNN(weights(random, width, size)) for _ in DIRECTIONS[direction])
+        made.append(Recurrent(*cells, direction=direction, merge=merge))
     return Network(*made)
 
 

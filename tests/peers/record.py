@@ -17,12 +17,13 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-import rnncli.recorded
-from rnncli import peers
-from rnncli.activations import ACTIVATIONS, parse
-from rnncli.architecture import Architecture
-from rnncli.merges import MERGES
-from rnncli.network import DIRECTIONS, WEIGHT_NAMES, Cell, Layer, Network, Weights
+import rnncli.verify.recorded
+from rnncli.model.activations import ACTIVATIONS, parse
+from rnncli.model.architecture import Architecture
+from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.network import Network
+from rnncli.verify import peers
 
 Array = NDArray[np.floating]
 
@@ -176,14 +177,14 @@ def _drawn(peer: str, plan: Plan, seed: int) -> Network:
 
 def _chosen(plan: Plan, random: np.random.RandomState) -> Network:
     """Choose weights."""
-    made: list[Layer] = []
+    made: list[Recurrent] = []
     for direction, merge, names, H in plan.layers:
         I = made[-1].output_size if made else plan.features
         cells = []
         for _, name in zip(DIRECTIONS[direction], names, strict=False):
             W_xh, b_h = _values(random, (I, H), 0.5, 1), _values(random, (H,), 0.1, 0.3)
-            cells.append(Cell(Weights(W_xh, _forgetful(random, H), b_h), parse(name), plan.clip))
-        made.append(Layer(*cells, direction=direction, merge=merge))
+            cells.append(RNN(Weights(W_xh, _forgetful(random, H), b_h), parse(name), plan.clip))
+        made.append(Recurrent(*cells, direction=direction, merge=merge))
     return Network(*made)
 
 
@@ -231,12 +232,12 @@ def _recorded(peer: str, plan: Plan) -> dict[str, Any]:
     return case if plan.seed is None else case | {"seed": plan.seed}
 
 
-def _layer(layer: Layer) -> dict[str, Any]:
+def _layer(layer: Recurrent) -> dict[str, Any]:
     cells = list(map(_cell, layer.cells))
     return {"direction": layer.direction, "merge": layer.merge, "cells": cells}
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: RNN) -> dict[str, Any]:
     arrays = zip(WEIGHT_NAMES, map(numbers, cell.weights), strict=True)
     clip = {} if cell.clip == inf else {"clip": cell.clip}
     return {"activation": str(cell.activation), **clip, **dict(arrays)}
@@ -262,8 +263,8 @@ def text(document: dict[str, Any]) -> str:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    folder = Path(rnncli.recorded.__file__).parent
-    for peer in rnncli.recorded.PEERS:
+    folder = Path(rnncli.verify.recorded.__file__).parent
+    for peer in rnncli.verify.recorded.PEERS:
         (folder / f"{peer}.json").write_text(text(record(peer)), encoding="utf-8")
 
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import rnncli
+from rnncli.bench.process import processors
 from rnncli.cli import rnn
-from rnncli.peers import build, version
-from rnncli.timing.process import processors
+from rnncli.verify.peers import build, version
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--repeats", "1")
 PEERS = ["keras", "torch", "onnxruntime"]

@@ -18,10 +18,11 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
 from peers.networks import Array, furthest, network, stack
-from rnncli.activations import parse
-from rnncli.formats import Given, Loaded, load_network, save_network
-from rnncli.merges import MERGES
-from rnncli.network import Network, Weights
+from rnncli.model.activations import parse
+from rnncli.model.cells import Weights
+from rnncli.model.formats import Given, Loaded, load_network, save_network
+from rnncli.model.layers import MERGES
+from rnncli.model.network import Network
 
 SIZES = ((4,), (4, 4), (4, 4, 4))
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {

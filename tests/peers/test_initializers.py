@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rnncli import seeded
-from rnncli.initializers.keras import _orthogonal
-from rnncli.initializers.philox import normals
-from rnncli.initializers.tensorflow import _stream
+from rnncli.model.initializers.keras import _orthogonal
+from rnncli.model.initializers.philox import normals
+from rnncli.model.initializers.tensorflow import _stream
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -8,7 +8,7 @@ import pytest
 
 from peers.adapter import Output, adapted
 from peers.faults import turn_sign
-from rnncli.network import WEIGHT_NAMES
+from rnncli.model.cells import WEIGHT_NAMES
 
 # Module, method, how many of its assertions are on layers of ours, and how many are not.
 METHODS = [

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 import rnncli
 from peers.faults import turn_sign
-from rnncli.network import WEIGHT_NAMES, Cell, Layer, Network, Weights
+from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
 
 Array = NDArray[Any]
 
@@ -91,10 +93,10 @@ def _network(case: Case) -> Network:
     B = case.inputs.get("B", np.zeros((D, 2 * H), W.dtype))
     direction = case.attributes.get("direction", b"forward").decode()
     cells = (
-        Cell(Weights(input_weights.T, recurrent.T, bias[:H] + bias[H:]))
+        RNN(Weights(input_weights.T, recurrent.T, bias[:H] + bias[H:]))
         for input_weights, recurrent, bias in zip(W, R, B, strict=True)
     )
-    return Network(Layer(*cells, direction=DIRECTIONS[direction]))
+    return Network(Recurrent(*cells, direction=DIRECTIONS[direction]))
 
 
 def distance(case: Case) -> float:

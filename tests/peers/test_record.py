@@ -8,8 +8,8 @@ import pytest
 
 from peers import record
 from peers.networks import furthest
-from rnncli import peers, recorded
-from rnncli.recorded import PEERS, recorded_cases
+from rnncli.verify import peers, recorded
+from rnncli.verify.recorded import PEERS, recorded_cases
 
 EACH_PEER = pytest.mark.parametrize("peer", PEERS)
 # Keras draws a recurrent kernel by a QR in float32, whose last digits are the processor's.

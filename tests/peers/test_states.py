@@ -15,9 +15,9 @@ import pytest
 
 import rnncli
 from peers.networks import BY_PEER, SIZES, WAYS, Batch, batch, furthest, network, stack
-from rnncli import peers
-from rnncli.network import Network
-from rnncli.peers import PEERS, PeerStates, Unsupported
+from rnncli.model.network import Network
+from rnncli.verify import peers
+from rnncli.verify.peers import PEERS, PeerStates, Unsupported
 
 TOLERANCES = {"float32": 1e-6, "float64": 1e-14}
 
@@ -278,8 +278,9 @@ def test_generators_and_settings_stay_as_they_are() -> None:
 ALONE = """
 import sys
 import numpy as np
-from rnncli import peers
-from rnncli.network import Network, Weights
+from rnncli.verify import peers
+from rnncli.model.cells import Weights
+from rnncli.model.network import Network
 libraries = {"keras", "tensorflow", "torch", "onnxruntime", "onnx"}
 assert not libraries & set(sys.modules)
 weights = Weights(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), np.zeros(1))

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.forward import Prepared, prepare
+from rnncli.engine.run import Prepared, prepare
 
 README = Path(__file__).parents[2] / "README.md"
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
@@ -86,7 +86,7 @@ def test_a_wrong_sign_is_caught_by_each(
         cell = part.cell._replace(weights=part.cell.weights._replace(W_hh=W_hh))
         return prepared._replace(parts=(part._replace(cell=cell),))
 
-    monkeypatch.setattr("rnncli.forward.prepare", wrong)
+    monkeypatch.setattr("rnncli.engine.run.prepare", wrong)
     report = verified(*SEQ, *tolerance, exit_code=1)
     assert [item["verdict"] for item in of_peers(report).values()] == ["different"] * 3
     assert report["results"][0]["name"] == "float64 loop"
@@ -104,7 +104,7 @@ def test_what_a_peer_cannot_express_is_said() -> None:
 
 
 def test_an_absent_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.peers.version", lambda _name: None)
+    monkeypatch.setattr("rnncli.verify.peers.version", lambda _name: None)
     results = of_peers(verified(*SEQ))
     assert {item["note"] for item in results.values()} == {
         "not installed: pip install 'rnncli[peers]'"

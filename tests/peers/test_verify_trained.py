@@ -12,7 +12,7 @@ import rnncli
 from peers.networks import Array
 from peers.train import FOLDER, STACKS, load, task
 from rnncli.cli import rnn
-from rnncli.peers import PEERS, Unsupported, build
+from rnncli.verify.peers import PEERS, Unsupported, build
 
 X, _ = task(np.random.RandomState(0), 3, 100)
 
@@ -92,7 +92,7 @@ def with_weights(
 ) -> rnncli.Network:
     return rnncli.Network(
         *(
-            rnncli.Layer(
+            rnncli.Recurrent(
                 *(cell._replace(weights=change(cell.weights)) for cell in layer.cells),
                 direction=layer.direction,
                 merge=layer.merge,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli import Layer, Network, Weights
+from rnncli import Network, Recurrent, Weights
 
 Array = NDArray[np.float32]
 
@@ -54,7 +54,7 @@ def by_torch(
 
     return Network(
         *(
-            Layer(*(cell() for _ in range(1 + bidirectional)), direction=direction)
+            Recurrent(*(cell() for _ in range(1 + bidirectional)), direction=direction)
             for _ in range(layers)
         )
     )
@@ -77,7 +77,7 @@ def by_keras(seed: int, layers: int, merge: str, rounds: int = 800, rate: float 
     arrays = [[variable.numpy() for variable in layer.weights] for layer in model.layers[:-1]]
     return Network(
         *(
-            Layer(Weights(*a[:3]), Weights(*a[3:]), direction="bidirectional", merge=merge)
+            Recurrent(Weights(*a[:3]), Weights(*a[3:]), direction="bidirectional", merge=merge)
             for a in arrays
         )
     )
@@ -115,7 +115,7 @@ def load(path: Path, merge: str) -> Network:
                 if f"layer_{number}.{way}.W_hh" in names
             ]
             direction = "bidirectional" if len(cells) > 1 else "forward"
-            layers.append(Layer(*cells, direction=direction, merge=merge))
+            layers.append(Recurrent(*cells, direction=direction, merge=merge))
     return Network(*layers)
 
 

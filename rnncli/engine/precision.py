@@ -1,0 +1,92 @@
+"""The precisions a network runs in: a float type, and how the operands of a product are rounded."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.model.arrays import Floats, in_dtype
+from rnncli.model.cells import Cell, Weights
+
+
+class Precision(NamedTuple):
+    """A way to compute.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Float type of products, sums, activations and states.
+    operand : callable
+        Rounds an array to what a product takes of it. Biases are added,
+        not multiplied, and so are never rounded by it.
+    rounds : bool
+        Whether `operand` changes anything.
+    """
+
+    dtype: np.dtype[np.floating]
+    operand: Callable[[Floats], Floats]
+    rounds: bool
+
+    def convert(self, name: str, array: Floats) -> Floats:
+        """Return an array of weights in this precision, a matrix rounded as an operand.
+
+        Raises
+        ------
+        ValueError
+            A weight is too large for the float type.
+        """
+        converted = array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
+        return self.operand(converted) if array.ndim > 1 else converted
+
+    def prepare(self, cell: Cell) -> Cell:
+        """Return the cell with its weights in this precision."""
+        return cell.replaced(Weights(*map(self.convert, Weights._fields, cell.weights)))
+
+
+def round_mantissa(values: Floats, bits: int) -> Floats:
+    """Round float32 values to a shorter mantissa, halves to even.
+
+    The sign and the eight exponent bits stay, as in NVIDIA's TF32 (10
+    explicit mantissa bits) and Google's bfloat16 (7).
+
+    Parameters
+    ----------
+    values : array of float32
+        Any shape; infinities stay as they are.
+    bits : int
+        Explicit mantissa bits to keep, under 23.
+
+    Returns
+    -------
+    array of float32
+        A new array of the same shape; values over the largest that the
+        format holds become infinite.
+    """
+    dropped = 23 - bits
+    pattern = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    # Just under half a unit of the last kept bit, plus that bit itself,
+    # carries into it when the rest is over half, or half and the bit odd.
+    odd = (pattern >> np.uint32(dropped)) & np.uint32(1)
+    carried = pattern + (np.uint32((1 << (dropped - 1)) - 1) + odd)
+    rounded = carried & np.uint32(0xFFFFFFFF ^ ((1 << dropped) - 1))
+    return rounded.view(np.float32).reshape(np.shape(values))
+
+
+def _exact(values: Floats) -> Floats:
+    return values
+
+
+def _tf32(values: Floats) -> Floats:
+    return round_mantissa(values, bits=10)
+
+
+def _bfloat16(values: Floats) -> Floats:
+    return round_mantissa(values, bits=7)
+
+
+PRECISIONS = {
+    "float32": Precision(np.dtype(np.float32), _exact, rounds=False),
+    "float64": Precision(np.dtype(np.float64), _exact, rounds=False),
+    "tf32": Precision(np.dtype(np.float32), _tf32, rounds=True),
+    "bfloat16": Precision(np.dtype(np.float32), _bfloat16, rounds=True),
+}

@@ -1,0 +1,87 @@
+"""Rows of an input: what readers hand over, and blocks of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.model.arrays import Floats, Integers, Truths
+
+# Steps in a block, whatever a single read returns: where a stream is cut, and
+# so every bit of the output, depends on the data alone.
+BLOCK_STEPS = 65_536
+# Values in a block of fewer steps, where a step has many: 16 MB of float64.
+BLOCK_VALUES = 1 << 21
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of an input.
+
+    Parameters
+    ----------
+    x : array, shape (n, I)
+        Their features; NaN where a masked row has none.
+    key : array of int, shape (n,), optional
+        Which sequence each row is a step of, counted from 0 as they come;
+        None where there is one sequence.
+    masked : array of bool, shape (n,), optional
+        Rows at which the state stays as it is, as in Keras.
+    cells : list of lists of str, optional
+        The rows as they stand in the input.
+    """
+
+    x: Floats
+    key: Integers | None = None
+    masked: Truths | None = None
+    cells: Sequence[Sequence[str]] | None = None
+
+    def cut(self, start: int, stop: int | None) -> "Rows":
+        """Take some of the rows."""
+        return Rows(*(None if part is None else part[start:stop] for part in self))
+
+
+def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    """Make one block of all, if there are any."""
+    every = list(blocks)
+    if len(every) < 2:
+        yield from every
+        return
+    x = np.concatenate([rows.x for rows in every])
+    keys = [rows.key for rows in every if rows.key is not None]
+    cells = list(chain.from_iterable(rows.cells or () for rows in every))
+    yield Rows(x, np.concatenate(keys) if keys else None, _masked(every), cells or None)
+
+
+def steps_in_block(values: int, most: int) -> int:
+    """Count the steps in a block: `most`, or fewer where each has many values."""
+    return max(1, min(most, BLOCK_VALUES // values))
+
+
+def in_blocks(parts: Iterable[Rows], steps: int) -> Iterator[Rows]:
+    """Make blocks of so many steps of rows that come otherwise; the last may have fewer.
+
+    What comes before a ValueError is given before it.
+    """
+    taken: list[Rows] = []
+    missing, error = steps, None
+    try:
+        for rows in parts:
+            while len(rows.x) >= missing:
+                yield from joined([*taken, rows.cut(0, missing)])
+                rows, taken, missing = rows.cut(missing, None), [], steps
+            taken += [rows] if len(rows.x) else []
+            missing -= len(rows.x)
+    except ValueError as raised:
+        error = raised
+    yield from joined(taken)
+    if error:
+        raise error
+
+
+def _masked(every: Sequence[Rows]) -> Truths | None:
+    """Return which rows of several blocks are masked; None if none is."""
+    if all(rows.masked is None for rows in every):
+        return None
+    masked = [np.zeros(len(r.x), bool) if r.masked is None else r.masked for r in every]
+    return np.concatenate(masked)

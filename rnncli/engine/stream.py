@@ -1,0 +1,380 @@
+"""Sequences that come in blocks of rows, and the states that are carried between them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncli.engine.batch import Packing, Sequences
+from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
+from rnncli.engine.run import Pass, Prepared, drive, prepare
+from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
+from rnncli.model.cells import State
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+
+
+class Block(NamedTuple):
+    """Consecutive rows of a stream, and what the network gives at them.
+
+    Parameters
+    ----------
+    t : array of int, shape (n,)
+        Number of each row's step in its sequence, counted from 1.
+    x : array, shape (n, I)
+        Their inputs; NaN where a masked row has none.
+    h : array, shape (n, H)
+        What the top layer gives, or what all layers give, the bottom one
+        first.
+    key : array of int, shape (n,), optional
+        Which sequence each belongs to; None where there is one.
+    cells : list of lists of str, optional
+        The rows of input as they stand there.
+    """
+
+    t: Integers
+    x: Floats
+    h: Floats
+    key: Integers | None = None
+    cells: Sequence[Sequence[str]] | None = None
+
+    def cut(self, start: int, stop: int | None) -> "Block":
+        """Take some of the rows."""
+        return Block(*(None if part is None else part[start:stop] for part in self))
+
+
+class Carried:
+    """Where each sequence of a stream stands: its step count and the state of all cells.
+
+    Parameters
+    ----------
+    start : array, shape (S,)
+        The state of every new sequence.
+    sequences : int
+        How many there are so far.
+    """
+
+    def __init__(self, start: Floats, sequences: int = 1) -> None:
+        self.initial = start
+        # Some rows may be room for sequences that are yet to come.
+        self._t: Integers = np.empty(0, np.intp)
+        self._state = np.empty((0, len(start)), start.dtype)
+        self._count = 0
+        self.grow(sequences)
+        self.start = self.block()
+
+    @property
+    def t(self) -> Integers:
+        """How many steps each has had, (K,)."""
+        return self._t[: self._count]
+
+    @property
+    def state(self) -> Floats:
+        """Where each stands, (K, S)."""
+        return self._state[: self._count]
+
+    def resume(self, t: Integers, state: Floats) -> None:
+        """Let the first sequences stand where an earlier run left them."""
+        self.grow(len(t))
+        self.t[: len(t)], self.state[: len(t)] = t, state
+        self.start = self.block()
+
+    def starts(self) -> Floats:
+        """Where each sequence started, (K, S)."""
+        started = np.tile(self.initial, (len(self.t), 1))
+        started[: len(self.start.h)] = self.start.h
+        return started
+
+    def grow(self, sequences: int) -> None:
+        """Start new sequences, until there are that many."""
+        if sequences <= self._count:
+            return
+        if sequences > len(self._t):
+            room = max(sequences, 2 * len(self._t))  # twice: few are moved often
+            t = np.empty(room, np.intp)
+            state = np.empty((room, len(self.initial)), self.initial.dtype)
+            t[: self._count], state[: self._count] = self.t, self.state
+            self._t, self._state = t, state
+        self._t[self._count : sequences] = 0
+        self._state[self._count : sequences] = self.initial
+        self._count = sequences
+
+    def block(self) -> Block:
+        """Where they stand, as rows; the inputs are left out."""
+        key = np.arange(len(self.t))
+        return Block(
+            self.t.copy(), np.empty((len(key), 0), self.state.dtype), self.state.copy(), key
+        )
+
+
+class NotFiniteError(ValueError):
+    """A hidden state overflowed, or is not a number.
+
+    Parameters
+    ----------
+    place : str
+        Sequence and layer, where there are several, with a colon after each.
+    step, unit : int
+        The step counted from 1, the unit from 0.
+    value : float
+        What it is.
+    """
+
+    def __init__(self, place: str, step: int, unit: int, value: float) -> None:
+        super().__init__(f"{place}step {step}, unit {unit}: overflow ({value})")
+
+
+def stream(
+    network: Network,
+    blocks: Iterable[Rows | ArrayLike],
+    h0: ArrayLike | None = None,
+    *,
+    precision: str = "float32",
+    unroll: str = "auto",
+    all_layers: bool = False,
+    carried: Carried | None = None,
+    keys: Sequence[tuple[str, ...]] = (),
+) -> Iterator[Block]:
+    """Run a network over sequences that come in blocks of rows, carrying their states.
+
+    Each row is a step of its own sequence, contiguous or interleaved with
+    others. Within a block the sequences run as one batch. A network that
+    needs whole sequences gives its first block when the input has ended.
+
+    >>> import rnncli
+    >>> network = rnncli.seeded(input_size=1, hidden_size=4)
+    >>> for block in rnncli.stream(network, [[[1], [2]], [[3]]]):
+    ...     print(block.t, block.h.shape)
+    [1 2] (2, 4)
+    [3] (1, 4)
+
+    Parameters
+    ----------
+    network : Network
+    blocks : iterable of arrays, shape (n, I), or of Rows
+        Arrays are rows of one sequence; `Rows` say of which sequence each row
+        is. They have to be in the float type of the precision.
+    h0 : array, shape (S,), optional
+        State of all cells before the first step of every sequence; zeros by
+        default.
+    precision, unroll : str
+        As for `rnncli.run`.
+    all_layers : bool
+        Whether to give what all layers give.
+    carried : Carried, optional
+        Where the sequences stand, in place of `h0`; kept up to date with the
+        blocks.
+    keys : sequence of tuples of str
+        Names of the sequences, for messages.
+
+    Returns
+    -------
+    iterator of Block
+
+    Raises
+    ------
+    NotFiniteError
+        A state overflowed: after a block with the rows before it.
+    ValueError
+        A shape does not fit the network, a value is not finite, or a name is
+        unknown.
+    """
+    prepared = prepare(network, precision, unroll)
+    dtype = prepared.precision.dtype
+    if carried is None:
+        start = np.zeros(network.state_size) if h0 is None else np.asarray(h0)
+        if start.shape != (network.state_size,):
+            raise ValueError(f"h0: expected shape ({network.state_size},), got {start.shape}")
+        carried = Carried(in_dtype("h0", start, dtype))
+    rows = (each if isinstance(each, Rows) else _as_rows(prepared, each) for each in blocks)
+    if network.needs_whole_sequences:
+        rows = joined(rows)
+    return _blocks(prepared, rows, carried, keys, all_layers=all_layers)
+
+
+def _as_rows(prepared: Prepared, block: ArrayLike) -> Rows:
+    """Check an array of rows, and convert it to the type of the precision."""
+    x, I = np.asarray(block), prepared.network.input_size
+    if x.ndim != 2 or x.shape[1] != I:
+        raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
+    return Rows(np.ascontiguousarray(in_dtype("x", x, prepared.precision.dtype)))
+
+
+def _blocks(
+    prepared: Prepared,
+    blocks: Iterable[Rows],
+    carried: Carried,
+    keys: Sequence[tuple[str, ...]],
+    *,
+    all_layers: bool,
+) -> Iterator[Block]:
+    for rows in blocks:
+        passes = _advance(prepared, rows, carried)
+        outputs = [each.output for each in passes][slice(None) if all_layers else slice(-1, None)]
+        h = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+        block = Block(_count(_keys(rows), carried), rows.x, h, rows.key, rows.cells)
+        finite = min(_finite_rows(array) for each in passes for array in _arrays(each))
+        for start in range(0, finite, BLOCK_STEPS):
+            yield block.cut(start, min(finite, start + BLOCK_STEPS))
+        if finite < len(h):
+            raise _not_finite(prepared.network, passes, block, finite, keys)
+
+
+def _arrays(each: Pass) -> Sequence[Floats]:
+    """Return what a layer gives, and the outputs of its cells where they are others."""
+    return [*each.cells, each.output] if len(each.cells) != 1 else each.cells
+
+
+def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Pass]:
+    """Advance the sequences by a block; masked rows keep the state.
+
+    Returns what each layer gives, in the order of the rows.
+    """
+    key = _keys(rows)
+    carried.grow(int(key.max(initial=-1)) + 1)
+    if rows.key is None and rows.masked is None:
+        found: list[Pass] = []
+        drive(
+            prepared,
+            np.array([len(key)]),
+            carried.state,
+            lambda _packing, _sequences: rows.x,
+            lambda _packing, _sequences, passes: found.extend(passes),
+        )
+        return found
+    if rows.masked is None:
+        return _advance_together(prepared, rows.x, key, np.arange(len(key)), carried)
+    before = carried.state[key]
+    passes = _advance_together(prepared, rows.x, key, np.flatnonzero(~rows.masked), carried)
+    return _with_masked(prepared.network, passes, rows.masked, key, before)
+
+
+def _advance_together(
+    prepared: Prepared, x: Floats, key: Integers, active: Integers, carried: Carried
+) -> list[Pass]:
+    """Advance several sequences by their active rows; the others are left to be filled."""
+    by_key, present, starts, lengths = _grouped(key[active])
+    dtype = carried.state.dtype
+    found = []
+    for layer in prepared.network.layers:
+        output = np.empty((len(key), layer.output_size), dtype)
+        sizes = [cell.state_sizes[0] for cell in layer.cells]
+        one = len(sizes) == 1
+        found.append(
+            Pass(output, [output] if one else [np.empty((len(key), H), dtype) for H in sizes])
+        )
+
+    def places(packing: Packing, sequences: Sequences) -> Integers:
+        return np.asarray(active[by_key[packing.places(starts[sequences])]])
+
+    def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
+        place = places(packing, sequences)
+        for whole, part in zip(found, passes, strict=True):
+            whole.output[place] = part.output
+            if len(part.cells) > 1:
+                for h, of_cell in zip(whole.cells, part.cells, strict=True):
+                    h[place] = of_cell
+
+    states = carried.state[present]
+    drive(
+        prepared,
+        lengths,
+        states,
+        lambda packing, sequences: x[places(packing, sequences)],
+        give,
+    )
+    carried.state[present] = states
+    return found
+
+
+def _with_masked(
+    network: Network, passes: Sequence[Pass], masked: Truths, key: Integers, before: Floats
+) -> list[Pass]:
+    """Give each masked row the outputs of the states that are kept there."""
+    filled: list[Pass] = []
+    for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
+        for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
+            turn = slice(None, None, 1 if direction == "forward" else -1)
+            _fill_masked(h[turn], masked[turn], key[turn], before[turn, places[0]])
+        with np.errstate(all="ignore"):
+            if isinstance(layer, Recurrent):
+                output = layer.merged(each.cells)
+            else:
+                output, _ = layer(filled[-1].output, (), _unused)
+        filled.append(Pass(output, each.cells))
+    return filled
+
+
+def _unused(*_: object) -> tuple[Floats, State]:
+    raise AssertionError("a layer without cells has none to unroll")
+
+
+def _keys(rows: Rows) -> Integers:
+    return np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
+
+
+def _finite_rows(h: Floats) -> int:
+    """Count the rows before the first that is not finite."""
+    finite = np.isfinite(h)
+    return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
+
+
+def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
+    """Rows in the order of their keys; the keys there are, where each begins, how many rows."""
+    order = np.argsort(key, kind="stable")
+    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
+    return order, present, starts, lengths
+
+
+def _count(key: Integers, carried: Carried) -> Integers:
+    """Give each row the number of its step in its sequence."""
+    order, present, starts, lengths = _grouped(key)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(key)) - np.repeat(starts, lengths)
+    t: Integers = carried.t[key] + 1 + rank
+    carried.t[present] += lengths
+    return t
+
+
+def _fill_masked(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
+    """Give each masked row the state of its sequence at the row before, or `before` the block."""
+    order = np.argsort(key, kind="stable")
+    sorted_key, sorted_masked, sorted_h = key[order], masked[order], h[order]
+    place = np.arange(len(key))
+    last = np.maximum.accumulate(np.where(sorted_masked, -1, place))
+    known = last >= np.searchsorted(sorted_key, sorted_key)  # a row of this sequence, in this block
+    sorted_h[sorted_masked] = before[order[sorted_masked]]
+    copied = sorted_masked & known
+    sorted_h[copied] = sorted_h[last[copied]]
+    h[order] = sorted_h
+
+
+def _not_finite(
+    network: Network,
+    passes: Sequence[Pass],
+    block: Block,
+    row: int,
+    keys: Sequence[tuple[str, ...]],
+) -> NotFiniteError:
+    """Say where what is not finite at a row began: a backward cell comes from later rows."""
+    for number, (layer, each) in enumerate(zip(network.layers, passes, strict=True), start=1):
+        place = f"layer {number}" if len(network.layers) > 1 else ""
+        for direction, h in zip(layer.directions, each.cells, strict=True):
+            if np.isfinite(h[row]).all():
+                continue
+            if direction == "backward":
+                same = True if block.key is None else block.key == block.key[row]
+                row = int(np.flatnonzero(~np.isfinite(h).all(axis=1) & same)[-1])
+            both = direction if len(layer.cells) > 1 else ""
+            return _overflow(block, h, row, keys, " ".join(filter(None, [place, both])))
+    return _overflow(block, block.h, row, keys, "")  # two finite states, merged
+
+
+def _overflow(
+    block: Block, h: Floats, row: int, keys: Sequence[tuple[str, ...]], place: str
+) -> NotFiniteError:
+    unit = int(np.argmin(np.isfinite(h[row])))
+    sequence = "" if block.key is None else f"{' '.join(keys[block.key[row]])}: "
+    place = f"{sequence}{place}: " if place else sequence
+    return NotFiniteError(place, int(block.t[row]), unit, float(h[row, unit]))

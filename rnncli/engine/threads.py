@@ -1,0 +1,251 @@
+"""Threads: two side by side, and BLAS on one so that they have the processors.
+
+NumPy lets go of Python's lock within a call, so two threads run beside each
+other as long as their calls are long. BLAS's own threads would take the
+processors away from them.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from math import ceil
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
+
+Part = TypeVar("Part")
+Found = TypeVar("Found")
+
+
+def usable_processors() -> list[int]:
+    """Return the numbers of the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+# A third thread would find Python's lock taken.
+THREADS = min(2, len(usable_processors()))
+# Seconds that an end waits for threads to leave.
+SECONDS_TO_LEAVE = 1.0
+
+# Multiplications in a product that OpenBLAS leaves to one thread
+# (interface/gemm.c). Beyond, two threads would queue for BLAS's, and those go
+# on spinning, on the processor that a thread needs, when the product is done.
+ONE_THREAD = 262_144
+# Fewest rows that are worth a product of their own.
+FEW = 32
+# Values of the states of a thread at one step: more, and they leave the cache.
+VALUES = 81_920
+# Fewest multiplications at one step that are worth two threads: of fewer,
+# NumPy's calls are so short that the threads wait for Python's lock.
+WORK = 3_000_000
+# What a value costs beside its product, in multiplications.
+BESIDE = 32
+# Fewest multiplications in a run for which BLAS is set to one thread.
+WORTH_A_LIMIT = 10_000_000
+
+_here = threading.local()
+
+
+class _Left(BaseException):
+    """Nobody waits for this thread any more."""
+
+
+def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
+    """Do the parts of some work, two at a time; within a thread one after the other.
+
+    A failure, or Ctrl-C, is raised at once; threads that still run leave at
+    their next block (`blocks`). Where the system has no thread left, or no
+    room for its stack, the parts are done without.
+    """
+    if min(THREADS, len(parts)) < 2 or hasattr(_here, "ended"):
+        return list(map(work, parts))
+    numbers = iter(range(len(parts)))  # of both threads: each takes the next one
+    ended = threading.Event()
+    done: SimpleQueue[tuple[int, Found] | BaseException] = SimpleQueue()
+
+    def target() -> None:
+        _here.ended = ended
+        try:
+            with np.errstate(all="ignore"):  # each thread has its own
+                for number in numbers:
+                    done.put((number, work(parts[number])))
+        except BaseException as failure:  # it is raised where the results are awaited
+            done.put(failure)
+
+    # Daemons, so that a thread in a long product holds up no end of the process.
+    threads = [threading.Thread(target=target, daemon=True) for _ in range(THREADS)]
+    try:
+        if not sum(map(_started, threads)):
+            return list(map(work, parts))
+        return _collected(done, len(parts))
+    finally:
+        ended.set()
+        for thread in filter(threading.Thread.is_alive, threads):
+            thread.join(SECONDS_TO_LEAVE)
+
+
+def blocks(T: int, steps: int) -> Iterator[slice]:
+    """Cut T steps into blocks; between two of them a thread that nobody waits for ends."""
+    ended = getattr(_here, "ended", None)
+    for start in range(0, T, steps):
+        if ended and ended.is_set():
+            raise _Left
+        yield slice(start, min(start + steps, T))
+
+
+def shares(count: int, parts: int) -> list[slice]:
+    """Cut a row of things into `parts` parts, or fewer, none of them empty."""
+    edges = [count * part // parts for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
+
+
+def parts_for(N: int, cells: Sequence[Cell]) -> int:
+    """Count the parts that N rows of states are best cut into: one, or some a thread.
+
+    Parameters
+    ----------
+    N : int
+    cells : sequence of Cell
+        Those that run over the rows; the widest decides.
+    """
+    H = max((len(cell.weights.W_hh) for cell in cells), default=0)
+    if not H or rows_for_threads(H) > N or not all(map(leaves_processors, cells)):
+        return 1
+    return THREADS * ceil(N * H / (THREADS * VALUES))
+
+
+def rows_for_threads(H: int) -> int:
+    """Count the fewest rows of states that are worth two threads."""
+    return ceil(WORK / (H * (H + BESIDE)))
+
+
+def leaves_processors(cell: Cell) -> bool:
+    """Whether the products of a cell take one thread, and so leave the other processors."""
+    I, width = cell.weights.W_xh.shape
+    return _blas.alone or max(I + 1, len(cell.weights.W_hh)) * width * FEW <= ONE_THREAD
+
+
+def product(a: Floats, W: Floats, out: Floats) -> None:
+    """Compute ``a @ W``: where BLAS has more threads, in pieces that it leaves to one.
+
+    A matrix so large that the pieces would be few rows is left to all its
+    threads.
+
+    Parameters
+    ----------
+    a : array, shape (..., M, K)
+    W : array, shape (K, H)
+    out : array, shape (..., M, H)
+        The product goes there.
+    """
+    rows, M = ONE_THREAD // W.size, a.shape[-2]
+    if _blas.alone or rows < FEW or rows >= M:
+        if a.ndim == 2:
+            a.dot(W, out)  # the quicker call
+        else:
+            np.matmul(a, W, out=out)
+        return
+    whole = M - M % rows
+    np.matmul(_pieces(a, whole, rows), W, out=_pieces(out, whole, rows))
+    if whole < M:
+        np.matmul(a[..., whole:, :], W, out=out[..., whole:, :])
+
+
+def _pieces(a: Floats, whole: int, rows: int) -> Floats:
+    """View (..., M, K) as (..., M / rows, rows, K)."""
+    return a[..., :whole, :].reshape(*a.shape[:-2], whole // rows, rows, a.shape[-1])
+
+
+class _Blas:
+    """How many threads BLAS takes, in this process.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether a product takes one thread.
+    """
+
+    def __init__(self) -> None:
+        # As OpenBLAS reads them when it is loaded.
+        number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+        self.alone = number == "1" or len(usable_processors()) == 1
+        self._lock, self._users = threading.Lock(), 0
+        self._limiter: Any = None
+
+    def limit(self) -> bool:
+        """Set BLAS to one thread, if threadpoolctl is there to do it."""
+        controller = _controller()
+        if controller is None:
+            return False
+        with self._lock:
+            if not self._users:
+                self._limiter = controller.limit(limits=1, user_api="blas")
+                self.alone = True
+            self._users += 1
+        return True
+
+    def restore(self) -> None:
+        """Give BLAS its threads back, when the last who asked for one is done."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self.alone = False
+                self._limiter.restore_original_limits()
+
+
+_blas = _Blas()
+
+
+@contextmanager
+def blas_on_one_thread(multiplications: float) -> Iterator[None]:
+    """Let each product in the block take one thread, if there are so many to be worth it.
+
+    It needs threadpoolctl (``pip install 'rnncli[fast]'``); without it, or
+    where OPENBLAS_NUM_THREADS is 1, nothing is set. The command sets that
+    variable before it loads NumPy.
+    """
+    limited = not _blas.alone and multiplications >= WORTH_A_LIMIT and _blas.limit()
+    try:
+        yield
+    finally:
+        if limited:
+            _blas.restore()
+
+
+@cache
+def _controller() -> Any:
+    """Return what sets the number of BLAS's threads; None without threadpoolctl."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+def _started(thread: threading.Thread) -> bool:
+    """Start a thread, if the system has one."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _collected(done: "SimpleQueue[tuple[int, Found] | BaseException]", count: int) -> list[Found]:
+    """Wait for what is found of each part, or for a failure."""
+    found: dict[int, Found] = {}
+    while len(found) < count:
+        each = done.get()
+        if isinstance(each, BaseException):
+            raise each
+        found[each[0]] = each[1]
+    return [found[number] for number in range(count)]

@@ -1,0 +1,69 @@
+"""Step by step, a row at a time."""
+
+import numpy as np
+
+from rnncli.engine.batch import Finals, Steps
+from rnncli.engine.precision import Precision
+from rnncli.engine.threads import blocks
+from rnncli.model.arrays import Floats, contiguous
+from rnncli.model.cells import Cell, State
+
+# Steps in a block: after each a thread may end.
+BLOCK = 64
+# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
+# it starts others from 9,216 (interface/gemv.c).
+ONE_THREAD = 8192
+
+
+def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+    """Two products a step, a row at a time: the reference.
+
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
+
+    The bits of a sequence depend on its own steps and the weights alone:
+    not on the batch, on where the steps are cut into blocks, or on the
+    number of BLAS threads (on one processor, with one NumPy).
+
+    Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
+    """
+    W_xh, _, b_h = cell.weights
+    step = cell.stepper(lambda h, W: row_products(precision.operand(h), W), b_h)
+    finals = Finals(state)
+    for steps in blocks(len(x), BLOCK):
+        for x_t, h_t in zip(x[steps], out[steps], strict=True):
+            state = finals.running(state, len(x_t))
+            state = step(row_products(contiguous(x_t), W_xh), state, h_t)
+    return finals.all(state)
+
+
+def row_products(rows: Floats, W: Floats) -> Floats:
+    """Multiply each row by a matrix, so that its bits depend on the two alone.
+
+    A product of all rows at once may add in another order than that of a
+    single row, so each is multiplied on its own. OpenBLAS cuts a large
+    matrix among its threads, and what stands at a cut is added in another
+    order too, so the matrix goes in pieces that it leaves to one thread.
+
+    Parameters
+    ----------
+    rows : array, shape (N, K)
+    W : array, shape (K, H)
+        C-contiguous.
+
+    Returns
+    -------
+    array, shape (N, H)
+    """
+    K, H = W.shape
+    if H > ONE_THREAD:
+        halves = (row_products(rows, half) for half in np.array_split(W, 2, axis=1))
+        return np.concatenate(list(halves), axis=1)
+    rows = rows[:, None]  # (N, 1, K): a row product for each of N
+    if K * H <= ONE_THREAD:
+        return (rows @ W)[:, 0]
+    height = ONE_THREAD // H
+    total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
+    for start in range(height, K, height):
+        stop = start + height
+        total += rows[:, :, start:stop] @ W[start:stop]
+    return total[:, 0]

@@ -1,0 +1,212 @@
+"""Activations: what a step makes of the sum of its products.
+
+Every function here has one signature, ``function(a, out, *parameters)``: it
+takes the sums, any shape, and writes the states into `out`, which may be
+the same array. Parameters are ONNX's alpha, or alpha and beta.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.model.choices import choice
+
+
+class Activation(NamedTuple):
+    """An activation function and its parameters, as `activation` gives it.
+
+    Parameters
+    ----------
+    name : str
+        One of `ACTIVATIONS`.
+    parameters : tuple of float
+        Alpha, or alpha and beta, where the function has them.
+    """
+
+    name: str
+    parameters: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Text that `parse` reads: ``leaky_relu:0.01``."""
+        given = ",".join(map(repr, self.parameters))
+        return f"{self.name}:{given}" if given else self.name
+
+    @property
+    def slope(self) -> float:
+        """Steepest slope: how much an error in the sum can grow."""
+        return ACTIVATIONS[self.name].slope(*self.parameters)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether states of sums a rounding apart can be far apart."""
+        return self.name == "thresholded_relu" and self.parameters != (0.0,)
+
+    def function(self) -> Callable[[Floats, Floats], Any]:
+        """Give ``function(a, out)`` for these parameters."""
+        kind = ACTIVATIONS[self.name]
+        if not self.parameters:
+            return kind.function
+        return lambda a, out: kind.function(a, out, *self.parameters)
+
+
+class Kind(NamedTuple):
+    """A kind of activation.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(a, out, *parameters)``.
+    defaults : tuple of float or None
+        One a parameter; None where it has to be given.
+    slope : callable
+        Gives the steepest slope for the parameters, jumps left out.
+    """
+
+    function: Callable[..., Any]
+    defaults: tuple[float | None, ...] = ()
+    slope: Callable[..., float] = lambda: 1.0
+
+
+def activation(name: str, *parameters: float) -> Activation:
+    """Name an activation; parameters that are not given have ONNX's defaults.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or the parameters are too many, too few or not
+        finite.
+    """
+    kind = choice("activation", name, ACTIVATIONS)
+    names = ("alpha", "beta")[: len(kind.defaults)]
+    if len(parameters) > len(names):
+        takes = " and ".join(names) or "no parameter"
+        raise ValueError(f"activation {name}: takes {takes}, got {len(parameters)} numbers")
+    filled = (*parameters, *kind.defaults[len(parameters) :])
+    for parameter, value in zip(names, filled, strict=True):
+        if value is None:
+            raise ValueError(
+                f"activation {name}: {parameter} has no default: "
+                f"give {name}:{','.join(f'{n.upper()}' for n in names)}"
+            )
+        if not isfinite(value):
+            raise ValueError(f"activation {name}: {parameter} is not finite: {value}")
+    return Activation(name, tuple(float(value) for value in filled if value is not None))
+
+
+def parse(text: str) -> Activation:
+    """Read ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``.
+
+    Raises
+    ------
+    ValueError
+        As for `activation`, or a parameter is not a number.
+    """
+    name, colon, given = text.partition(":")
+    parameters = []
+    for number in given.split(",") if colon else ():
+        try:
+            parameters.append(float(number))
+        except ValueError:
+            raise ValueError(f"activation {name}: not a number: {number!r}") from None
+    return activation(name, *parameters)
+
+
+def _linear(a: Floats, out: Floats) -> None:
+    """Give ``a``."""
+    if out is not a:
+        out[...] = a
+
+
+def _relu(a: Floats, out: Floats) -> None:
+    """Give ``max(a, 0)``."""
+    np.maximum(a, 0, out=out)
+
+
+def _sigmoid(a: Floats, out: Floats) -> None:
+    """Give ``1 / (1 + exp(-a))``."""
+    np.negative(a, out)
+    np.exp(out, out)
+    np.add(out, 1, out)
+    np.reciprocal(out, out)
+
+
+def _affine(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``alpha a + beta``."""
+    np.multiply(a, alpha, out)
+    np.add(out, beta, out)
+
+
+def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= 0 else alpha a``."""
+    np.multiply(a, np.where(a >= 0, a.dtype.type(1), a.dtype.type(alpha)), out)
+
+
+def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= alpha else 0``."""
+    # Not a product with 0 and 1: what is not a number must stay so.
+    np.copyto(out, np.where(a < alpha, a.dtype.type(0), a))
+
+
+def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``alpha tanh(beta a)``."""
+    np.multiply(a, beta, out)
+    np.tanh(out, out)
+    np.multiply(out, alpha, out)
+
+
+def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Give ``min(max(alpha a + beta, 0), 1)``."""
+    _affine(a, out, alpha, beta)
+    np.clip(out, 0, 1, out)
+
+
+def _elu(a: Floats, out: Floats, alpha: float) -> None:
+    """Give ``a if a >= 0 else alpha (exp(a) - 1)``."""
+    below = np.expm1(np.minimum(a, 0))
+    np.copyto(out, np.where(a < 0, below * a.dtype.type(alpha), a))
+
+
+def _softsign(a: Floats, out: Floats) -> None:
+    """Give ``a / (1 + |a|)``."""
+    np.divide(a, 1 + np.abs(a), out)
+
+
+def _softplus(a: Floats, out: Floats) -> None:
+    """Give ``log(1 + exp(a))``."""
+    np.logaddexp(a, a.dtype.type(0), out)
+
+
+ACTIVATIONS = {
+    "tanh": Kind(np.tanh),
+    "relu": Kind(_relu),
+    "sigmoid": Kind(_sigmoid),
+    "linear": Kind(_linear),
+    "affine": Kind(_affine, (None, None), slope=lambda alpha, _beta: float(abs(alpha))),
+    "leaky_relu": Kind(
+        _leaky_relu,
+        (0.01,),
+        slope=lambda alpha: max(1.0, abs(alpha)),
+    ),
+    "thresholded_relu": Kind(_thresholded_relu, (1.0,), slope=lambda _alpha: 1.0),
+    "scaled_tanh": Kind(
+        _scaled_tanh,
+        (None, None),
+        slope=lambda alpha, beta: float(abs(alpha * beta)),
+    ),
+    "hard_sigmoid": Kind(
+        _hard_sigmoid,
+        (0.2, 0.5),
+        slope=lambda alpha, _beta: float(abs(alpha)),
+    ),
+    "elu": Kind(
+        _elu,
+        (1.0,),
+        slope=lambda alpha: max(1.0, abs(alpha)),
+    ),
+    "softsign": Kind(_softsign),
+    "softplus": Kind(_softplus),
+}
+TANH = Activation("tanh")

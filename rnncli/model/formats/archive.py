@@ -1,0 +1,206 @@
+"""Archives of arrays, as ``numpy.savez`` writes them.
+
+Read without pickles, and without trust in the sizes that an archive
+declares: a member is read only if its size is what its array's header says,
+and only while the whole does not outgrow the file.
+"""
+
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.formats.signatures import kind_of
+from rnncli.model.formats.tensors import Entry, listed, one_line, shown
+
+# How much an archive may unpack to: so many times its own size, or so many
+# bytes if that is more. Weights of which 99.5% are zeros pack 20 times, an
+# identity of 2,048 units 786 times; deflate itself can reach 1,032.
+MOST_TIMES = 100
+MOST_BYTES = 16 * 2**20
+# Each has a header, which is Python text: a thousand are read in three seconds at worst.
+MOST_MEMBERS = 1_000
+
+_ENDING = ".npy"
+# A header of a matrix takes 128 bytes, and text of 10,000 can take 50 ms.
+_HEADER_MOST = 1_000
+_PIECE = 2**20
+
+# Names of members by which other archives are known.
+_OTHERS = {
+    "data.pkl": "a PyTorch checkpoint: write its state_dict with safetensors.torch.save_file",
+    "model.weights.h5": "a Keras model: write its weights with safetensors.numpy.save_file, "
+    "by their paths",
+}
+
+# numpy.lib.format's own reader of headers, by version; version 3 is for structured arrays.
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class Member(NamedTuple):
+    """A member of an archive, what its header says, and where its values start."""
+
+    info: zipfile.ZipInfo
+    entry: Entry
+    dtype: np.dtype[Any] = np.dtype(np.void)
+    fortran_order: bool = False
+    start: int = 0
+
+
+class Archive(NamedTuple):
+    """An open archive, none of whose arrays has been read yet.
+
+    Parameters
+    ----------
+    path : str
+    file : zipfile.ZipFile
+    members : mapping
+        By the names of the arrays.
+    """
+
+    path: str
+    file: zipfile.ZipFile
+    members: Mapping[str, Member]
+
+    def check_sizes(self, names: Iterable[str], most_times: int = MOST_TIMES) -> None:
+        """Refuse arrays that unpack to far more than there is.
+
+        Raises
+        ------
+        ValueError
+            They take more than so many times the archive, and more than `MOST_BYTES`.
+        """
+        total = sum(self.members[name].info.file_size for name in names)
+        size = os.path.getsize(self.path)
+        if total > max(MOST_BYTES, most_times * size):
+            times = f"{most_times} times " if most_times > 1 else ""
+            raise ValueError(
+                f"{self.path}: unpacks to {total:,} bytes, over {times}its own {size:,}; "
+                "if it is sound, write it anew with numpy.savez, which does not compress"
+            )
+
+    def values(self, name: str) -> NDArray[Any]:
+        """Read an array, if its header tells of as many bytes as the archive.
+
+        Raises
+        ------
+        ValueError
+            It does not, or the archive is damaged.
+        """
+        member, place = self.members[name], self.place(name)
+        shape, dtype, size = member.entry.shape, member.dtype, member.info.file_size - member.start
+        if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != size:
+            raise ValueError(
+                f"{place}: expected {prod(shape) * dtype.itemsize} bytes, as its shape {shape} of "
+                f"{dtype} takes, got {size}"
+            )
+        array = np.empty(prod(shape), dtype)
+        content = array.view(np.uint8)
+        with _damage(place), self.file.open(member.info) as file:
+            file.read(member.start)
+            for start in range(0, size, _PIECE):
+                stop = min(start + _PIECE, size)
+                content[start:stop] = np.frombuffer(file.read(stop - start), np.uint8)
+        return array.reshape(shape, order="F" if member.fortran_order else "C")
+
+    def text(self, name: str) -> str:
+        """Read a single text.
+
+        Raises
+        ------
+        ValueError
+            It is none, or the archive is damaged.
+        """
+        (shape, dtype), place = self.members[name].entry, self.place(name)
+        if shape or not dtype.startswith("str"):
+            raise ValueError(
+                f"{place}: expected text, as rnn writes it, got {dtype} of shape {shape}"
+            )
+        text = self.values(name)
+        with _damage(place):  # not every number is a character
+            return str(text[()])
+
+    def place(self, name: str) -> str:
+        """Name an array in a message."""
+        return f"{self.path}: {shown(name)}"
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Archive]:
+    """Open an archive, and read the headers of its arrays.
+
+    Raises
+    ------
+    ValueError
+        It is something else, it is damaged, or it holds too many.
+    OSError
+        It cannot be opened.
+    """
+    kind = kind_of(path)
+    if not kind.startswith("a zip archive ("):
+        raise ValueError(f"{path}: expected an .npz file, as numpy.savez writes it, got {kind}")
+    with open(path, "rb") as file:
+        with _damage(path):
+            archive = zipfile.ZipFile(file)
+        with archive:
+            yield Archive(path, archive, _members(path, archive))
+
+
+@contextmanager
+def _damage(place: str) -> Iterator[None]:
+    """Say of whatever a damaged archive raises where it is."""
+    try:
+        yield
+    # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError for
+    # a header of many signs; what takes much memory is allocated outside.
+    except Exception as error:
+        raise ValueError(f"{place}: damaged: {one_line(error)}") from error
+
+
+def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
+    """Read the headers of all arrays, by their names."""
+    infos = archive.infolist()
+    if not any(info.filename.endswith(_ENDING) for info in infos):
+        names = [info.filename for info in infos]
+        other = next((what for end, what in _OTHERS.items() for n in names if n.endswith(end)), "")
+        got = other or f"a zip archive of {listed(names)}"
+        raise ValueError(f"{path}: expected an .npz file, as numpy.savez writes it, got {got}")
+    if len(infos) > MOST_MEMBERS:
+        raise ValueError(
+            f"{path}: expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}; "
+            "write those of the recurrent layers alone, or all as .safetensors"
+        )
+    members: dict[str, Member] = {}
+    for info in infos:
+        name = info.filename.removesuffix(_ENDING)
+        if name in members:
+            raise ValueError(f"{path}: {shown(name)}: is in the archive twice")
+        with _damage(f"{path}: {shown(name)}"):
+            members[name] = _member(archive, info)
+    return members
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    if not info.filename.endswith(_ENDING):
+        return Member(info, Entry((), "no array"))
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"compressed in a way (number {info.compress_type}) that NumPy does not")
+    with archive.open(info) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
+        head = io.BytesIO(file.read(_HEADER_MOST))
+        version = np.lib.format.read_magic(head)
+        if version not in _READ_HEADER:
+            raise ValueError(f"an array of .npy version {version}")
+        shape, fortran_order, dtype = _READ_HEADER[version](head)
+    entry = Entry(tuple(map(int, shape)), dtype.name)
+    return Member(info, entry, dtype, fortran_order, head.tell())

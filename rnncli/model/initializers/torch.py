@@ -1,0 +1,89 @@
+"""PyTorch's draws: ``torch.manual_seed``, then ``torch.nn.RNN``."""
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnncli.model.architecture import Architecture
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Weights
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+
+# Draws made at once: their temporaries stay in the cache however large the tensor.
+CHUNK = 2**16
+
+
+def draw(architecture: Architecture, seed: int) -> list[Weights]:
+    """Draw weights and biases from U(-1/sqrt(H), 1/sqrt(H)).
+
+    The same numbers, to the bit, as in PyTorch on a CPU::
+
+        torch.manual_seed(seed)
+        torch.nn.RNN(I, H, num_layers, bidirectional=...)
+
+    with ``W_xh`` and ``W_hh`` the transposed ``weight_ih`` and
+    ``weight_hh``, and ``b_h = bias_ih + bias_hh``, added in float32. A
+    backward layer has the numbers of a forward one.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    seed : int
+        What ``torch.manual_seed`` gets, 0 ... 2**32 - 1.
+
+    Returns
+    -------
+    list of Weights
+        Of each cell, float32.
+
+    Raises
+    ------
+    ValueError
+        No ``torch.nn.RNN`` has this architecture.
+    """
+    sizes = architecture.sizes()
+    _check_one_module(architecture)
+    generator = np.random.RandomState(seed)
+    return [_cell(generator, I, H) for I, H in sizes]
+
+
+def _check_one_module(architecture: Architecture) -> None:
+    """Refuse what a single ``nn.RNN`` cannot be."""
+    hidden_sizes = architecture.hidden_sizes
+    if len(set(hidden_sizes)) > 1:
+        raise ValueError(
+            f"init torch: nn.RNN has layers of one size, got {', '.join(map(str, hidden_sizes))}; "
+            "take equal sizes, or another init"
+        )
+    both = architecture.direction == "bidirectional"
+    if both and len(hidden_sizes) > 1 and architecture.merge != "concat":
+        raise ValueError(
+            "init torch: between bidirectional layers nn.RNN has merge concat, "
+            f"got {architecture.merge}; take concat, one layer, or another init"
+        )
+
+
+def _cell(generator: "RandomState", I: int, H: int) -> Weights:
+    """Draw the four parameters of a cell, in the order of ``named_parameters()``."""
+    shapes = ((H, I), (H, H), (H,), (H,))
+    weight_ih, weight_hh, bias_ih, bias_hh = (_uniform(generator, shape, H) for shape in shapes)
+    W_xh, W_hh = np.ascontiguousarray(weight_ih.T), np.ascontiguousarray(weight_hh.T)
+    return Weights(W_xh, W_hh, bias_ih + bias_hh)
+
+
+def _uniform(generator: "RandomState", shape: tuple[int, ...], H: int) -> Floats:
+    """``tensor.uniform_(-1 / sqrt(H), 1 / sqrt(H))`` on a CPU."""
+    high = np.float32(1 / sqrt(H))
+    low, width = float(-high), float(high - -high)
+    values = np.empty(shape, np.float32)
+    flat = values.reshape(-1)
+    for start in range(0, len(flat), CHUNK):
+        part = flat[start : start + CHUNK]
+        words = generator.randint(0, 2**32, len(part), np.uint32)
+        unit = (words & np.uint32(2**24 - 1)) * 2.0**-24
+        # Exact in float64, rounded once: a fused multiply-add in float32.
+        part[:] = unit * width + low
+    return values

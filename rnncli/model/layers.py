@@ -1,0 +1,168 @@
+"""Layers: what stands above each other in a network."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import RNN, Cell, State, Weights, checked
+from rnncli.model.choices import choice
+
+# The directions of the cells of a layer, by the layer's own.
+DIRECTIONS = {
+    "forward": ("forward",),
+    "backward": ("backward",),
+    "bidirectional": ("forward", "backward"),
+}
+# What becomes of the two outputs that a bidirectional layer has at a step.
+MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "concat": lambda forward, backward: np.concatenate([forward, backward], axis=-1),
+    "sum": lambda forward, backward: forward + backward,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    "mul": lambda forward, backward: forward * backward,
+}
+
+# unroll(cell, x, state, direction): the outputs of a cell at all steps, in the
+# order of the input, and its state after its last step.
+Unroll: TypeAlias = Callable[[Cell, Floats, State, str], tuple[Floats, State]]
+# convert(name, array): an array in the type that a run computes in.
+Convert: TypeAlias = Callable[[str, Floats], Floats]
+
+
+class Layer(Protocol):
+    """What a network asks of a layer.
+
+    Attributes
+    ----------
+    input_size, output_size : int
+        How many values it takes and gives at a step.
+    cells : tuple of Cell
+        Those that carry a state from step to step; none in a layer without
+        state.
+    directions : tuple of str
+        Of each of them, ``forward`` or ``backward``.
+    """
+
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def cells(self) -> tuple[Cell, ...]: ...
+    @property
+    def directions(self) -> tuple[str, ...]: ...
+
+    def __call__(
+        self, x: Floats, states: Sequence[State], unroll: Unroll
+    ) -> tuple[Floats, Sequence[State]]:
+        """Run over all steps.
+
+        Parameters
+        ----------
+        x : array, shape (..., input_size)
+            A row for each step of each sequence.
+        states : sequence of tuples of arrays
+            The state of each cell before its first step.
+        unroll : callable
+            Runs a cell over the steps.
+
+        Returns
+        -------
+        array, shape (..., output_size)
+        sequence of tuples of arrays
+            The state of each cell after its last step.
+        """
+
+    def converted(self, convert: Convert) -> "Layer":
+        """Return the same layer with its arrays converted."""
+
+
+class Recurrent:
+    """One or two cells that run over a sequence.
+
+    Parameters
+    ----------
+    *cells : Cell or Weights
+        One, or for both directions two of the same shape, the forward one
+        first. Weights are a vanilla cell with tanh. Arrays are kept
+        C-contiguous; integers become float64, halves float32.
+    direction : {"forward", "backward", "bidirectional"}
+        ``backward`` goes from the last step to the first. Outputs stand in
+        the order of the input either way.
+    merge : {"concat", "sum", "ave", "mul"}
+        What becomes of the two outputs at a step (Keras: ``merge_mode``).
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit the others, a size is 0, a value is not finite,
+        or the cells are not as many as the directions.
+    """
+
+    def __init__(
+        self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
+    ) -> None:
+        self.direction, self.merge = direction, merge
+        self.directions = choice("direction", direction, DIRECTIONS)
+        choice("merge", merge, MERGES)
+        self.cells = tuple(checked(RNN(c) if isinstance(c, Weights) else c) for c in cells)
+        if len(cells) != len(self.directions):
+            raise ValueError(
+                f"a {direction} layer has {_counted(len(self.directions))}, got {len(cells)}"
+            )
+        first, *others = (cell.weights.W_xh.shape for cell in self.cells)
+        for shape in others:
+            if shape != first:
+                raise ValueError(
+                    f"W_xh: expected shape {first} backward too, as it is forward, got {shape}"
+                )
+
+    @property
+    def input_size(self) -> int:
+        """Number of input features, I."""
+        return len(self.cells[0].weights.W_xh)
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units of a cell, H."""
+        return self.cells[0].state_sizes[0]
+
+    @property
+    def output_size(self) -> int:
+        """Number of values a step: 2 H where two directions are concatenated."""
+        return merged_size(self.hidden_size, self.direction, self.merge)
+
+    def __call__(
+        self, x: Floats, states: Sequence[State], unroll: Unroll
+    ) -> tuple[Floats, Sequence[State]]:
+        """Run the cells over all steps, and merge their outputs; see `Layer.__call__`."""
+        outputs, finals = [], []
+        for cell, state, direction in zip(self.cells, states, self.directions, strict=True):
+            output, final = unroll(cell, x, state, direction)
+            outputs.append(output)
+            finals.append(final)
+        return self.merged(outputs), finals
+
+    def merged(self, outputs: Sequence[Floats]) -> Floats:
+        """Return what the layer gives, of the outputs of its cells."""
+        return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
+
+    def converted(self, convert: Convert) -> "Recurrent":
+        """Return the same layer with its weights converted."""
+        layer = copy(self)
+        layer.cells = tuple(
+            cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))
+            for cell in self.cells
+        )
+        return layer
+
+
+def merged_size(hidden_size: int, direction: str, merge: str) -> int:
+    """Count the values that a recurrent layer gives at a step."""
+    return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
+
+
+def _counted(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"

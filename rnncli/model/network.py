@@ -1,0 +1,124 @@
+"""A network: layers, each of which takes what the one below gives."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from rnncli.model.cells import RNN, Cell, Weights
+from rnncli.model.layers import Convert, Layer, Recurrent
+
+
+class Network:
+    """A stack of layers.
+
+    Parameters
+    ----------
+    *layers : Layer or Weights
+        The bottom one first. Weights are a forward layer of a vanilla cell
+        with tanh.
+
+    Raises
+    ------
+    ValueError
+        There is none, or a layer's input size is not the output size of the
+        layer below.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    state_names : dict of slices
+        By name, where the state arrays of all cells stand among the S values
+        of the network's state: ``h`` first.
+    state_slices : list of lists of lists of slices
+        The same for each array of each cell, by layer and cell.
+    """
+
+    def __init__(self, *layers: Layer | Weights) -> None:
+        self.layers: tuple[Layer, ...] = tuple(
+            Recurrent(layer) if isinstance(layer, Weights) else layer for layer in layers
+        )
+        if not layers:
+            raise ValueError("a network has at least one layer")
+        for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
+            if layer.input_size != below.output_size:
+                raise ValueError(
+                    f"layer {number}: W_xh: expected {below.output_size} rows, as layer "
+                    f"{number - 1} gives so many values a step, got {layer.input_size}"
+                )
+        self.state_names, self.state_slices = _state_slices(self.layers)
+
+    @property
+    def input_size(self) -> int:
+        """Number of input features, I."""
+        return self.layers[0].input_size
+
+    @property
+    def output_size(self) -> int:
+        """Number of values that the top layer gives a step."""
+        return self.layers[-1].output_size
+
+    @property
+    def state_size(self) -> int:
+        """Number of values in the state of all cells together, S."""
+        return max((place.stop for place in self.state_names.values()), default=0)
+
+    @property
+    def needs_whole_sequences(self) -> bool:
+        """Whether a layer begins at the last step."""
+        return any("backward" in layer.directions for layer in self.layers)
+
+    # TEMPORARY: removed once nothing uses it
+    @property
+    def cells(self) -> tuple[RNN, ...]:
+        """Cells of all layers."""
+        return tuple(cell for layer in self.layers for cell in layer.cells)
+
+    def parts(self) -> "Iterator[Part]":
+        """Go through the cells, each with its place."""
+        for number, (layer, slices) in enumerate(zip(self.layers, self.state_slices), start=1):
+            for direction, cell, places in zip(layer.directions, layer.cells, slices):
+                yield Part(number, direction, cell, places[0])
+
+    def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
+        """Return the same network with each cell changed."""
+        return Network(
+            *(
+                Recurrent(*map(change, layer.cells), direction=layer.direction, merge=layer.merge)
+                if isinstance(layer, Recurrent)
+                else layer
+                for layer in self.layers
+            )
+        )
+
+    def converted(self, convert: Convert) -> "Network":
+        """Return the same network with its arrays converted."""
+        return Network(*(layer.converted(convert) for layer in self.layers))
+
+
+def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[list[slice]]]]:
+    """Place the state arrays of all cells side by side: all of one name, then the next."""
+    nested: list[list[list[slice]]] = [[[] for _ in layer.cells] for layer in layers]
+    each = [
+        (cell, places)
+        for layer, slices in zip(layers, nested, strict=True)
+        for cell, places in zip(layer.cells, slices, strict=True)
+    ]
+    named, end = {}, 0
+    for name in dict.fromkeys(name for cell, _ in each for name in cell.state_names):
+        begin = end
+        for cell, places in each:
+            if name in cell.state_names:
+                size = cell.state_sizes[cell.state_names.index(name)]
+                places.append(slice(end, end + size))
+                end += size
+        named[name] = slice(begin, end)
+    return named, nested
+
+
+class Part(NamedTuple):
+    """TEMPORARY."""
+
+    layer: int
+    direction: str
+    cell: RNN
+    state: slice

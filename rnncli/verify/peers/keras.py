@@ -1,0 +1,219 @@
+"""The network in Keras: ``SimpleRNN`` and ``Bidirectional`` layers."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from math import isclose
+from typing import Any, cast
+
+import numpy as np
+
+from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import RNN
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+from rnncli.verify.peers.peer import (
+    Peer,
+    PeerStates,
+    Unsupported,
+    cells_in,
+    lacks,
+    refuse_clip,
+    refuse_no_steps,
+)
+
+LIBRARY = "Keras"
+PRECISIONS = ("float32", "float64")
+STDERR = 2
+
+# Names of Keras's functions, and of their arguments for alpha.
+ACTIVATIONS = {
+    "tanh": ("tanh", ""),
+    "relu": ("relu", ""),
+    "sigmoid": ("sigmoid", ""),
+    "linear": ("linear", ""),
+    "leaky_relu": ("leaky_relu", "negative_slope"),
+    "thresholded_relu": ("threshold", "threshold"),
+    "hard_sigmoid": ("hard_sigmoid", ""),
+    "elu": ("elu", "alpha"),
+    "softsign": ("softsign", ""),
+    "softplus": ("softplus", ""),
+}
+
+
+def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
+    """Make the network of ``keras.layers.SimpleRNN``, on the CPU.
+
+    A bidirectional layer is ``Bidirectional``, a backward one has
+    ``go_backwards=True``, and its states are put in the order of the input.
+    Lengths become a mask. With TensorFlow, all is one ``tf.function`` for
+    batches and sequences of any size.
+
+    Parameters
+    ----------
+    network : Network
+    precision : {"float32", "float64"}
+    all_layers : bool
+        Whether to give the states of all layers.
+
+    Returns
+    -------
+    Peer
+
+    Raises
+    ------
+    Unsupported
+        Keras has no such activation, clip or precision.
+    """
+    refuse_clip("Keras's SimpleRNN", network)
+    cells = cells_in(LIBRARY, network, precision, PRECISIONS)
+    for cell in cells:
+        _check_activation(cell)
+    keras = _quiet_keras()
+    drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
+    forward = _forward(keras, network, cells, all_layers=all_layers)
+    random.setstate(drawn)
+    forward = _compiled(keras, forward, network, precision)
+
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> PeerStates:
+        refuse_no_steps("Keras's SimpleRNN", x, lengths)
+        arrays = [np.asarray(x, precision), np.asarray(h0, precision)]
+        if lengths is not None:
+            arrays.append(np.arange(x.shape[1]) < lengths[:, None])
+        outputs, h_n = forward(*arrays)
+        layers = tuple(map(keras.ops.convert_to_numpy, outputs))
+        h_n = keras.ops.convert_to_numpy(h_n)
+        return PeerStates(layers[-1], h_n, layers if all_layers else ())
+
+    return run
+
+
+def _check_activation(cell: RNN) -> None:
+    activation = cell.activation
+    if activation.name not in ACTIVATIONS:
+        raise lacks(LIBRARY, "activation", activation, ACTIVATIONS)
+    dtype = cell.weights.W_xh.dtype
+    if activation.name == "hard_sigmoid":
+        alpha, beta = activation.parameters
+        if beta != 0.5 or not isclose(alpha, 1 / 6, rel_tol=float(np.finfo(dtype).eps)):
+            raise Unsupported(f"Keras's hard_sigmoid is x/6 + 0.5, the network's is {activation}")
+    if activation.name == "leaky_relu" and dtype == np.float64:
+        (alpha,) = activation.parameters
+        if alpha != float(np.float32(alpha)):
+            raise Unsupported(f"Keras on TensorFlow rounds the slope of {activation} to float32")
+
+
+def _quiet_keras() -> Any:
+    """Import Keras; a backend that is not yet loaded leaves the GPU and the terminal alone."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    with _hushed():
+        import keras
+    return keras
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what TensorFlow says on loading, below Python and at any log level, off the terminal."""
+    try:
+        terminal = os.dup(STDERR)
+    except OSError:
+        terminal = None
+    if terminal is None:  # it is closed
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, STDERR)
+        os.close(terminal)
+
+
+def _forward(
+    keras: Any, network: Network, cells: list[RNN], *, all_layers: bool
+) -> Callable[..., Any]:
+    """Give the function of (x, h0) or (x, h0, mask) that runs the layers."""
+    each = iter(cells)
+    layers = [_layer(keras, layer, [next(each) for _ in layer.cells]) for layer in network.layers]
+    parts = iter(list(network.parts()))
+    slices = [[next(parts).state for _ in layer.cells] for layer in network.layers]
+
+    def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any]:
+        outputs, finals = [], []
+        for kind, layer, states in zip(network.layers, layers, slices, strict=True):
+            x, *h_n = layer(x, initial_state=[h0[:, state] for state in states], mask=mask)
+            if kind.direction == "backward":
+                x = keras.ops.flip(x, axis=1)
+            outputs.append(x)
+            finals += h_n
+        return outputs if all_layers else outputs[-1:], keras.ops.concatenate(finals, axis=-1)
+
+    return forward
+
+
+def _layer(keras: Any, layer: Recurrent, cells: list[RNN]) -> Any:
+    """Make the Keras layer that is this layer."""
+    dtype = cells[0].weights.W_xh.dtype.name
+    made = [
+        keras.layers.SimpleRNN(
+            layer.hidden_size,
+            kernel_initializer="zeros",
+            recurrent_initializer="zeros",
+            return_sequences=True,
+            return_state=True,
+            go_backwards=direction == "backward",
+            zero_output_for_mask=True,
+            trainable=False,
+            dtype=dtype,
+        )
+        for direction in layer.directions
+    ]
+    whole = made[0]
+    if layer.direction == "bidirectional":
+        whole = keras.layers.Bidirectional(
+            made[0], backward_layer=made[1], merge_mode=layer.merge, dtype=dtype
+        )
+        made = [whole.forward_layer, whole.backward_layer]
+    whole.build((None, None, layer.input_size))
+    for rnn, cell in zip(made, cells, strict=True):
+        rnn.set_weights(cell.weights)
+        # Not an argument: Bidirectional copies its layer, and a partial function has no copy.
+        rnn.cell.activation = _activation(keras, cell.activation)
+    return whole
+
+
+def _activation(keras: Any, activation: Activation) -> Callable[[Any], Any]:
+    name, alpha = ACTIVATIONS[activation.name]
+    function: Callable[..., Any] = getattr(keras.activations, name)
+    if not alpha:
+        return function
+    options = {"default_value": 0.0} if name == "threshold" else {}
+    return partial(function, **{alpha: activation.parameters[0]}, **options)
+
+
+def _compiled(
+    keras: Any, forward: Callable[..., Any], network: Network, precision: str
+) -> Callable[..., Any]:
+    """Give the function as graphs, one without and one with a mask, if the backend has graphs."""
+    if keras.backend.backend() != "tensorflow":
+        return forward
+    import tensorflow as tf
+
+    inputs = (
+        tf.TensorSpec((None, None, network.input_size), precision),
+        tf.TensorSpec((None, network.state_size), precision),
+        tf.TensorSpec((None, None), "bool"),
+    )
+
+    @cache
+    def graph(count: int) -> Callable[..., Any]:
+        traced = tf.function(forward, autograph=False)
+        return cast(Callable[..., Any], traced.get_concrete_function(*inputs[:count]))
+
+    graph(2)
+    return lambda *arrays: graph(len(arrays))(*map(tf.convert_to_tensor, arrays))

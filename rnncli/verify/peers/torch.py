@@ -1,0 +1,184 @@
+"""The network in PyTorch: ``torch.nn.RNN``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import RNN
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+from rnncli.verify.peers.peer import (
+    Peer,
+    PeerStates,
+    cells_in,
+    lacks,
+    one_for_both,
+    refuse_clip,
+    refuse_no_steps,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+LIBRARY = "PyTorch's nn.RNN"
+ACTIVATIONS = ("tanh", "relu")
+PRECISIONS = ("float32", "float64")
+
+
+class Module(NamedTuple):
+    """One ``nn.RNN`` of the chain that makes up the network.
+
+    Parameters
+    ----------
+    rnn : torch.nn.RNN
+    backward : bool
+        Whether sequences are turned around before it, and its states after.
+    cells : int
+        Number of its cells, K.
+    """
+
+    rnn: "torch.nn.RNN"
+    backward: bool
+    cells: int
+
+
+def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
+    """Make the network of ``torch.nn.RNN`` modules, on the CPU.
+
+    It is a single module where one can be the whole network: layers of one
+    size and one activation, all forward or all bidirectional. Otherwise, or
+    for the states of all layers, it is a module a layer. PyTorch has no
+    backward layer: a forward one takes each sequence turned around. ``b_h``
+    becomes ``bias_ih``, and ``bias_hh`` is zero.
+
+    Parameters
+    ----------
+    network : Network
+    precision : {"float32", "float64"}
+    all_layers : bool
+        Whether to give the states of all layers.
+
+    Returns
+    -------
+    Peer
+
+    Raises
+    ------
+    Unsupported
+        ``nn.RNN`` has no such activation, merge, clip or precision.
+    """
+    _check(network)
+    cells = cells_in(LIBRARY, network, precision, PRECISIONS)
+    import torch
+
+    groups = [network.layers]
+    if all_layers or not _one_module(network):
+        groups = [(layer,) for layer in network.layers]
+    modules = []
+    for layers in groups:
+        count = sum(len(layer.cells) for layer in layers)
+        modules.append(_module(layers, cells[:count]))
+        del cells[:count]
+    sizes = [module.cells * module.rnn.hidden_size for module in modules]
+
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> PeerStates:
+        refuse_no_steps(LIBRARY, x, lengths)
+        with torch.inference_mode():
+            h, start = _tensor(x, precision), _tensor(h0, precision)
+            steps = None if lengths is None else _tensor(lengths, "int64")
+            layers, finals = [], []
+            for module, state in zip(modules, start.split(sizes, dim=1), strict=True):
+                h, final = _run(module, h, state, steps)
+                layers.append(h.numpy())
+                finals.append(final)
+            h_n = torch.cat(finals, dim=1).numpy()
+        return PeerStates(layers[-1], h_n, tuple(layers) if all_layers else ())
+
+    return run
+
+
+def _check(network: Network) -> None:
+    refuse_clip(LIBRARY, network)
+    for layer in network.layers:
+        if layer.direction == "bidirectional" and layer.merge != "concat":
+            raise lacks(LIBRARY, "merge", layer.merge, ("concat",))
+        for cell in layer.cells:
+            if cell.activation.name not in ACTIVATIONS:
+                raise lacks(LIBRARY, "activation", cell.activation, ACTIVATIONS)
+        activations = dict.fromkeys(cell.activation for cell in layer.cells)
+        if len(activations) > 1:
+            raise one_for_both(LIBRARY, "activation", activations)
+
+
+def _one_module(network: Network) -> bool:
+    """Tell whether one ``nn.RNN`` can be the whole network."""
+    kinds = {
+        (layer.hidden_size, layer.direction, layer.cells[0].activation) for layer in network.layers
+    }
+    return len(kinds) == 1 and network.layers[0].direction != "backward"
+
+
+def _module(layers: Sequence[Recurrent], cells: Sequence[RNN]) -> Module:
+    """Make one ``nn.RNN`` of layers that are alike."""
+    import torch
+
+    bottom = layers[0]
+    # The module draws weights that are not kept.
+    with torch.random.fork_rng(devices=[]):
+        rnn = torch.nn.RNN(
+            bottom.input_size,
+            bottom.hidden_size,
+            num_layers=len(layers),
+            nonlinearity=cells[0].activation.name,
+            batch_first=True,
+            bidirectional=bottom.direction == "bidirectional",
+            dtype=getattr(torch, cells[0].weights.W_xh.dtype.name),
+        )
+    parameters = iter(rnn.parameters())
+    with torch.no_grad():
+        for W_xh, W_hh, b_h in (cell.weights for cell in cells):
+            for array in (W_xh.T, W_hh.T, b_h, np.zeros_like(b_h)):
+                next(parameters).copy_(_tensor(array))
+    return Module(rnn, bottom.direction == "backward", len(cells))
+
+
+def _run(
+    module: Module, x: "torch.Tensor", h0: "torch.Tensor", lengths: "torch.Tensor | None"
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Give the states (N, T, output) and the final ones (N, K H) of a module."""
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    N, T, _ = x.shape
+    start = h0.reshape(N, module.cells, -1).transpose(0, 1).contiguous()  # (K, N, H)
+    if module.backward:
+        x = _turned(x, lengths)
+    if lengths is None:
+        h, h_n = module.rnn(x, start)
+    else:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        packed, h_n = module.rnn(packed, start)
+        h, _ = pad_packed_sequence(packed, batch_first=True, total_length=T)
+    if module.backward:
+        h = _turned(h, lengths)
+    return h, h_n.transpose(0, 1).reshape(N, -1)
+
+
+def _tensor(array: NDArray[Any], dtype: str | None = None) -> "torch.Tensor":
+    """Share an array with PyTorch, or copy it: one that is read-only or has gaps."""
+    import torch
+
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+
+
+def _turned(x: "torch.Tensor", lengths: "torch.Tensor | None") -> "torch.Tensor":
+    """Turn each sequence around; what lies beyond its end stays there."""
+    import torch
+
+    if lengths is None:
+        return x.flip(1)
+    t = torch.arange(x.shape[1]).expand(x.shape[:2])  # (N, T)
+    source = torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
+    return x.gather(1, source[..., None].expand(x.shape))
