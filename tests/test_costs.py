@@ -14,7 +14,6 @@ from conftest import Rnn
 
 import rnncli
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import prepare
 from rnncli.engine.stream import Carried, stream
 from rnncli.readers import Keys, Layout, read_file
 
@@ -152,9 +151,9 @@ def test_a_row_does_not_copy_the_states_of_other_sequences(held: bool, new: bool
         Rows(np.ones((1, 1), np.float32), np.array([sequences + n if new else n]), np.array([held]))
         for n in range(100)
     )
-    steps = stream(prepare(network), rows, carried)
+    steps = stream(network, rows, carried=carried)
     next(steps)
-    assert peak_of(partial(deque, steps, maxlen=0)) < carried.h.nbytes // 10
+    assert peak_of(partial(deque, steps, maxlen=0)) < carried.state.nbytes // 10
     assert len(carried.t) == (sequences + 100 if new else sequences)
 
 

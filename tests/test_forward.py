@@ -10,7 +10,7 @@ from strategies import Case, cases
 
 import rnncli
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import prepare, run
+from rnncli.engine.run import run
 from rnncli.engine.stream import Carried, NotFiniteError, stream
 from rnncli.model.cells import Weights
 from rnncli.model.network import Network
@@ -110,12 +110,12 @@ def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
     options: Options = {"precision": case.precision, "unroll": "stepwise"}
     carried = Carried(h0)
     parts = [Rows(part) for part in np.split(x, sorted(cuts))]
-    blocks = list(stream(prepare(network, **options), parts, carried))
+    blocks = list(stream(network, parts, carried=carried, **options))
     whole = run(network, x, h0, **options)
     joined = np.concatenate([whole.h[:0], *(block.h for block in blocks)])
     assert joined.tobytes() == whole.h.tobytes()
     assert [t for block in blocks for t in block.t] == list(range(1, len(x) + 1))
-    assert carried.h[0].tobytes() == whole.h_n.tobytes()
+    assert carried.state[0].tobytes() == whole.h_n.tobytes()
     assert carried.t[0] == len(x)
 
 
@@ -128,14 +128,14 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=3)))
     parts = map(Rows, np.split(x, cuts), np.split(key, cuts))
     carried = Carried(h0, sequences=0)
-    blocks = list(stream(prepare(network, **options), parts, carried))
+    blocks = list(stream(network, parts, carried=carried, **options))
     h = np.concatenate([np.empty((0, network.output_size), x.dtype), *(b.h for b in blocks)])
     t = np.concatenate([np.empty(0, np.intp), *(block.t for block in blocks)])
     for number in range(len(carried.t)):
         alone = run(network, x[key == number], h0, **options)
         assert h[key == number].tobytes() == alone.h.tobytes()
         assert t[key == number].tolist() == list(range(1, len(alone.h) + 1))
-        assert carried.h[number].tobytes() == alone.h_n.tobytes()
+        assert carried.state[number].tobytes() == alone.h_n.tobytes()
         assert carried.t[number] == len(alone.h)
 
 
@@ -143,7 +143,7 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
 def test_sequences_run_together_have_right_steps(case: Case) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
     key = np.random.RandomState(0).randint(0, 7, len(x))
-    (block,) = stream(prepare(network, case.precision), [Rows(x, key)], Carried(h0, 0))
+    (block,) = stream(network, [Rows(x, key)], precision=case.precision, carried=Carried(h0, 0))
     for number in range(7):
         rows = key == number
         errors = step_errors(case.cell, x[rows], h0, block.h[rows], case.precision)
@@ -158,14 +158,13 @@ OVERFLOWING = Network(
         np.zeros(2, np.float32),
     )
 )
-STEPWISE = prepare(OVERFLOWING, unroll="stepwise")
 X = np.array([[1], [-1], [1], [-3e38], [1]], np.float32)
 H0 = np.array([1, 0.1], np.float32)
 
 
 @pytest.mark.parametrize("unroll", ["stepwise", "projected"])
 def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
-    blocks = stream(prepare(OVERFLOWING, unroll=unroll), [Rows(X[:2]), Rows(X[2:])], Carried(H0))
+    blocks = stream(OVERFLOWING, [Rows(X[:2]), X[2:]], H0, unroll=unroll)
     assert [len(block.h) for block in (next(blocks), next(blocks))] == [2, 1]
     with pytest.raises(NotFiniteError, match=r"^step 4, unit 0: overflow \(nan\)$"):
         next(blocks)
@@ -173,7 +172,7 @@ def test_a_state_that_is_not_finite_ends_a_stream(unroll: str) -> None:
 
 def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
     carried = Carried(np.ones(2, np.float32))
-    blocks = stream(STEPWISE, [Rows(-X[3:4])], carried)
+    blocks = stream(OVERFLOWING, [-X[3:4]], unroll="stepwise", carried=carried)
     with pytest.raises(NotFiniteError, match=r"^step 1, unit 0"):
         next(blocks)
 
@@ -181,7 +180,13 @@ def test_a_state_that_is_not_finite_at_once_gives_no_block() -> None:
 def test_the_sequence_with_a_state_that_is_not_finite_is_named() -> None:
     x, key = np.concatenate([X, X]), np.repeat([1, 0], len(X))
     x[:5] = 1
-    blocks = stream(STEPWISE, [Rows(x, key)], Carried(H0, 0), [("a", "1"), ("b", "2")])
+    blocks = stream(
+        OVERFLOWING,
+        [Rows(x, key)],
+        unroll="stepwise",
+        carried=Carried(H0, 0),
+        keys=[("a", "1"), ("b", "2")],
+    )
     assert len(next(blocks).h) == 8
     with pytest.raises(NotFiniteError, match=r"^a 1: step 4, unit 0: overflow \(nan\)$"):
         next(blocks)

@@ -1,49 +1,49 @@
 """Stacks, directions and lengths, against the reference and against simpler runs."""
 
 import re
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rnncli.engine.packing import Packing
 from strategies import NetworkCase, network_cases
 
 import rnncli
+from rnncli.engine.batch import Packing
 from rnncli.engine.rows import Rows
 from rnncli.engine.run import advance, prepare, run
 from rnncli.engine.stream import Carried, NotFiniteError, stream
 from rnncli.model.arrays import Floats
-from rnncli.model.network import Network, Part
+from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.runs import difference
 from rnncli.verify.steps import step_errors
 
 
-def one(network: Network, x: Floats, h0: Floats) -> tuple[list[Floats], Floats]:
-    """States of each cell for one sequence, and the final state."""
+def one(network: Network, x: Floats, h0: Floats) -> tuple[list[list[Floats]], Floats]:
+    """Outputs of each cell of each layer for one sequence, and the final state."""
     prepared = prepare(network, unroll="stepwise")
-    states, h_n = advance(prepared, x, Packing(np.array([len(x)])), h0[None])
-    return states, h_n[0]
-
-
-def input_of(part: Part, x: Floats, layers: tuple[Floats, ...]) -> Floats:
-    return x if part.layer == 1 else layers[part.layer - 2]
+    passes, h_n = advance(prepared, x, Packing(np.array([len(x)])), h0[None], repeat(None))
+    return [list(each.cells) for each in passes], h_n[0]
 
 
 @given(case=network_cases())
 def test_every_step_of_every_cell_is_right(case: NetworkCase) -> None:
-    x, h0 = case.x[0], case.h0[0]
-    states, h_n = one(case.network, x, h0)
-    layers = run(case.network, x, h0, unroll="stepwise", all_layers=True).layers
-    for part, h in zip(case.network.parts(), states, strict=True):
-        turn = -1 if part.direction == "backward" else 1
-        below = input_of(part, x, layers)
-        start = h0[part.state]
-        errors = step_errors(part.cell, below[::turn], start, h[::turn])
-        assert errors.max(initial=0) < 0.5
-        np.testing.assert_array_equal(h_n[part.state], h[::turn][-1] if len(x) else start)
+    network, x, h0 = case.network, case.x[0], case.h0[0]
+    outputs, h_n = one(network, x, h0)
+    layers = run(network, x, h0, unroll="stepwise", all_layers=True).layers
+    for layer, below, slices, of_layer in zip(
+        network.layers, (x, *layers), network.state_slices, outputs, strict=False
+    ):
+        for cell, direction, (place,), h in zip(
+            layer.cells, layer.directions, slices, of_layer, strict=True
+        ):
+            turn = -1 if direction == "backward" else 1
+            errors = step_errors(cell, below[::turn], h0[place], h[::turn])
+            assert errors.max(initial=0) < 0.5
+            np.testing.assert_array_equal(h_n[place], h[::turn][-1] if len(x) else h0[place])
 
 
 @given(case=network_cases())
@@ -94,7 +94,7 @@ def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> No
 
 @given(case=network_cases())
 def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
-    cell, x = case.network.cells[0], case.x[0]
+    cell, x = case.network.layers[0].cells[0], case.x[0]
     h0 = case.h0[0, : len(cell.weights.b_h)]
     backward = run(Network(rnncli.Recurrent(cell, direction="backward")), x, h0)
     forward = run(Network(rnncli.Recurrent(cell)), x[::-1], h0)
@@ -104,58 +104,59 @@ def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
 
 @given(case=network_cases(), data=st.data())
 def test_a_stream_is_each_sequence_alone(case: NetworkCase, data: st.DataObject) -> None:
-    """Interleaved, cut into blocks, with rows at which the state is held."""
+    """Interleaved, cut into blocks, with rows that are masked."""
     network, x = case.network, case.x.reshape(-1, case.x.shape[2])
     n = len(x)
     key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
-    held = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
     carried = Carried(case.h0[0], 0)
-    parts = map(Rows, *(np.split(array, cuts) for array in (x, key, held)))
-    blocks = list(stream(prepare(network, unroll="stepwise"), parts, carried, all_layers=True))
+    parts = map(Rows, *(np.split(array, cuts) for array in (x, key, masked)))
+    blocks = list(stream(network, parts, unroll="stepwise", carried=carried, all_layers=True))
     h = np.concatenate([np.empty((0, sum(widths(network))), "f"), *(b.h for b in blocks)])
     for number in range(len(carried.t)):
         rows = key == number
-        active = rows & ~held
-        states, h_n = one(network, x[active], case.h0[0])
+        outputs, h_n = one(network, x[rows & ~masked], case.h0[0])
         filled = [
-            fill(of_cell, held[rows], case.h0[0, part.state], part.direction)
-            for part, of_cell in zip(network.parts(), states, strict=True)
+            [
+                fill(h, masked[rows], case.h0[0, place], direction)
+                for h, direction, (place,) in zip(each, layer.directions, slices, strict=True)
+            ]
+            for layer, each, slices in zip(
+                network.layers, outputs, network.state_slices, strict=True
+            )
         ]
         assert h[rows].tobytes() == layers_of(network, filled).tobytes()
-        assert carried.h[number].tobytes() == h_n.tobytes()
+        assert carried.state[number].tobytes() == h_n.tobytes()
 
 
 def widths(network: Network) -> list[int]:
     return [layer.output_size for layer in network.layers]
 
 
-def fill(h: Floats, held: np.ndarray, start: Floats, direction: str) -> Floats:
-    """Put the state of the row before, in the cell's direction, where a row is held."""
+def fill(h: Floats, masked: np.ndarray, start: Floats, direction: str) -> Floats:
+    """Put the state of the row before, in the cell's direction, where a row is masked."""
     turn = -1 if direction == "backward" else 1
     rows, state = [], start
     active = iter(h[::turn])
-    for is_held in held[::turn]:
-        state = state if is_held else next(active)
+    for is_masked in masked[::turn]:
+        state = state if is_masked else next(active)
         rows.append(state)
     return np.array(rows, "f").reshape(-1, len(start))[::turn]
 
 
-def layers_of(network: Network, states: list[Floats]) -> Floats:
-    each = iter(states)
-    outputs = []
-    for layer in network.layers:
-        first = next(each)
-        for _ in layer.cells[1:]:
-            second = next(each)
+def layers_of(network: Network, outputs: list[list[Floats]]) -> Floats:
+    merged = []
+    for layer, (first, *second) in zip(network.layers, outputs, strict=True):
+        for other in second:
             first = {
-                "concat": np.hstack([first, second]),
-                "sum": first + second,
-                "ave": (first + second) / 2,
-                "mul": first * second,
+                "concat": np.hstack([first, other]),
+                "sum": first + other,
+                "ave": (first + other) / 2,
+                "mul": first * other,
             }[layer.merge]
-        outputs.append(first)
-    return np.hstack(outputs)
+        merged.append(first)
+    return np.hstack(merged)
 
 
 def growing(direction: str) -> Network:
@@ -177,7 +178,7 @@ def growing(direction: str) -> Network:
 def test_a_lower_layer_that_overflows_is_named(direction: str, rows: int, message: str) -> None:
     x = np.array([[0], [1], [1]], np.float32)
     network = growing(direction)
-    blocks = stream(prepare(network), [Rows(x)], Carried(np.zeros(network.state_size, "f")))
+    blocks = stream(network, [x])
     if rows:
         assert len(next(blocks).h) == rows
     with pytest.raises(NotFiniteError, match=f"^{re.escape(message)}$"):
@@ -189,7 +190,7 @@ def test_two_states_that_overflow_where_they_are_merged() -> None:
     cell = rnncli.RNN(weights, rnncli.activation("linear"))
     network = Network(rnncli.Recurrent(cell, cell, direction="bidirectional", merge="sum"))
     rows = Rows(np.array([[0], [1]], np.float32))
-    blocks = stream(prepare(network), [rows], Carried(np.zeros(2, np.float32)))
+    blocks = stream(network, [rows])
     assert len(next(blocks).h) == 1
     with pytest.raises(NotFiniteError, match=r"^step 2, unit 0: overflow \(inf\)$"):
         next(blocks)

@@ -17,7 +17,7 @@ from strategies import Case, cases
 
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import prepare, run
+from rnncli.engine.run import run
 from rnncli.engine.stream import Carried, stream
 
 NETWORK = ("--hidden", "3", "--unroll", "stepwise", "--format", "csv")
@@ -37,7 +37,9 @@ def test_held_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
     parts = map(Rows, *(np.split(array, cuts) for array in (x, key, held)))
     carried = Carried(h0, 0)
-    blocks = list(stream(prepare(network, case.precision, "stepwise"), parts, carried))
+    blocks = list(
+        stream(network, parts, precision=case.precision, unroll="stepwise", carried=carried)
+    )
     h = np.concatenate([np.empty((0, len(h0)), x.dtype), *(block.h for block in blocks)])
     t = np.concatenate([np.empty(0, np.intp), *(block.t for block in blocks)])
     for number in range(3):

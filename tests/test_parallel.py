@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rnncli.engine.steps import Steps
-from rnncli.engine.unroll.parts import rows_for_lanes
 from strategies import ALL_ACTIVATIONS
 
 import rnncli
+from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.threads import rows_for_threads
 from rnncli.engine.unroll import Strategy, fastest, fused, parallel, projected
 from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
@@ -22,13 +22,13 @@ from rnncli.verify.runs import difference
 from rnncli.verify.steps import step_errors
 
 FLOAT32 = PRECISIONS["float32"]
-room: Any = import_module(
+module: Any = import_module(
     "rnncli.engine.unroll.parallel"
 )  # the package has the function by that name
 
 
 def cell_of(init: str, input_size: int, hidden_size: int, seed: int = 1) -> RNN:
-    return rnncli.seeded(input_size, hidden_size, seed, init).cells[0]
+    return rnncli.seeded(input_size, hidden_size, seed, init).layers[0].cells[0]
 
 
 def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:
@@ -49,7 +49,8 @@ def states(
     strategy: Strategy, cell: RNN, x: Floats, h0: Floats, precision: Precision = FLOAT32
 ) -> Floats:
     h = np.full((len(x), *h0.shape), np.nan, h0.dtype)
-    strategy(cell, Steps(x), h0, precision, Steps(h))
+    (final,) = strategy(cell, Steps(x), (h0,), precision, Steps(h))
+    np.testing.assert_array_equal(final, h[-1])
     return h
 
 
@@ -59,31 +60,30 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.one_by_one: list[int] = []
         self.whole = 0
-        step_by_step, right = room.step_by_step, room.projected
+        step_by_step, right = module.step_by_step, module.projected
 
-        def counted(segments: Any, unmet: Any) -> None:
-            self.one_by_one.append(len(unmet))
-            step_by_step(segments, unmet)
+        def counted(segments: Any, left: Any) -> None:
+            self.one_by_one.append(len(left))
+            step_by_step(segments, left)
 
-        def called(*arguments: Any) -> None:
+        def called(*arguments: Any) -> Any:
             self.whole += 1
-            right(*arguments)
+            return right(*arguments)
 
-        monkeypatch.setattr(room, "step_by_step", counted)
-        monkeypatch.setattr(room, "projected", called)
-
-
-def set_lanes(patch: pytest.MonkeyPatch, count: int) -> None:
-    """Let any work be worth the lanes there are."""
-    patch.setattr(room, "LANES", count)
-    patch.setattr("rnncli.engine.threads.LANES", count)
-    patch.setattr("rnncli.engine.unroll.parts.LANES", count)
-    patch.setattr("rnncli.engine.unroll.parts.WORK", 1)
+        monkeypatch.setattr(module, "step_by_step", counted)
+        monkeypatch.setattr(module, "projected", called)
 
 
-@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
-def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_lanes(monkeypatch, request.param)
+def set_threads(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Let any work be worth the threads there are."""
+    patch.setattr(module, "THREADS", count)
+    patch.setattr("rnncli.engine.threads.THREADS", count)
+    patch.setattr("rnncli.engine.threads.WORK", 1)
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_threads(monkeypatch, request.param)
 
 
 SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
@@ -91,15 +91,15 @@ SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
 
 @pytest.mark.parametrize(("init", "I", "H"), SIZES)
 @pytest.mark.parametrize("N", [1, 3])
-@pytest.mark.usefixtures("lanes")
-def test_a_network_that_forgets(
+@pytest.mark.usefixtures("threads")
+def test_a_contracting_network(
     monkeypatch: pytest.MonkeyPatch, init: str, I: int, H: int, N: int
 ) -> None:
     cell, x = cell_of(init, I, H), inputs(9_001, I, N)
     watch = Watch(monkeypatch)
     h = states(parallel, cell, x, zeros(cell, N))
-    assert watch.one_by_one == [0]  # it did run in segments, and all of them met
-    # Right code stays far below the bound; a join may add its meeting tolerance.
+    assert watch.one_by_one == [0]  # it did run in segments, and all of them converged
+    # Right code stays far below the bound; a join may add its share of it.
     assert worst(cell, x, zeros(cell, N), h) < 0.5
     double = PRECISIONS["float64"]
     wide = cell._replace(weights=Weights(*(a.astype(np.float64) for a in cell.weights)))
@@ -118,7 +118,9 @@ def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
     h = rnncli.run(network, x, lengths=lengths, unroll=unroll).h
     assert watch.one_by_one == [0]  # the steps that two sequences have, and not the third
     for n, T in enumerate(lengths):
-        errors = step_errors(network.cells[0], x[n, :T], np.zeros(4, "f"), h[n, :T], "float32")
+        errors = step_errors(
+            network.layers[0].cells[0], x[n, :T], np.zeros(4, "f"), h[n, :T], "float32"
+        )
         assert errors.max() < 0.5
         assert not h[n, T:].any()
 
@@ -145,7 +147,7 @@ def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
     assert np.mean(h == alone) > 0.99
 
 
-def test_a_network_that_does_not_forget_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_is_not_contracting_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cell, x = cell_of("tensorflow", 1, 16), inputs(20_000, 1)
     expected = states(projected, cell, x, zeros(cell))
     watch = Watch(monkeypatch)
@@ -166,12 +168,12 @@ LATCH = RNN(
 )
 
 
-@pytest.mark.usefixtures("lanes")
-def test_segments_that_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It forgets wherever the horizon is measured, and remembers in between."""
+@pytest.mark.usefixtures("threads")
+def test_segments_that_never_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is contracting wherever a probe is, and remembers in between."""
     T = 40_000
     x = np.random.RandomState(0).choice([-1, 1], size=(T, 1, 1)).astype(np.float32)
-    silent = np.arange(T) % (T // room.PILOTS) > 1_000
+    silent = np.arange(T) % (T // module.PROBES) > 1_000
     x[silent] = 0
     watch = Watch(monkeypatch)
     h = states(parallel, LATCH, x, zeros(LATCH))
@@ -183,7 +185,7 @@ def test_segments_that_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 1, 4_999, 12_345, 29_999])
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("threads")
 def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
     cell = cell_of("torch", 1, 4)._replace(activation=activation("relu"))
     x = inputs(30_000, 1)
@@ -212,8 +214,8 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
     x, h0 = inputs(700, I, N, seed=1), random.normal(size=(N, H)).astype(np.float32)
     run = data.draw(st.sampled_from([parallel, fastest]))
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(room, "SHORT", 64)
-        set_lanes(patch, data.draw(st.sampled_from([1, 2])))
+        patch.setattr(module, "SHORT", 64)
+        set_threads(patch, data.draw(st.sampled_from([1, 2])))
         h, alone = states(run, cell, x, h0), states(projected, cell, x, h0)
     finite = [np.isfinite(states).all(axis=(1, 2)) for states in (h, alone)]
     rows = [len(h) if each.all() else int(np.argmin(each)) for each in finite]
@@ -229,13 +231,13 @@ def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> Non
     cell = cell_of("torch", 2, 4, seed)
     x = inputs(T, 2, N, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "SHORT", 256)
+        patch.setattr(module, "SHORT", 256)
         h = states(parallel, cell, x, zeros(cell, N))
     assert h.shape == (T, N, 4)
     assert worst(cell, x, zeros(cell, N), h) < 0.5
 
 
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("threads")
 def test_the_same_run_gives_the_same_bits() -> None:
     cell, x = cell_of("torch", 8, 64), inputs(20_000, 8)
     runs = {states(parallel, cell, x, zeros(cell)).tobytes() for _ in range(3)}
@@ -246,7 +248,7 @@ def test_the_same_run_gives_the_same_bits() -> None:
     ("init", "I", "H", "T"),
     [("torch", 1, 16, 400_000), ("tensorflow", 1, 16, 400_000), ("torch", 100, 2, 200_000)],
 )
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("threads")
 def test_memory_beside_input_and_output_does_not_grow(init: str, I: int, H: int, T: int) -> None:
     cell, x = cell_of(init, I, H), np.resize(inputs(1_009, I), (T, 1, I))
     tracemalloc.start()
@@ -256,15 +258,15 @@ def test_memory_beside_input_and_output_does_not_grow(init: str, I: int, H: int,
     assert peak - h.nbytes < 64e6
 
 
-def test_segments_are_enough_for_two_lanes_where_there_is_room(
+def test_segments_are_enough_for_two_threads_where_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = cell_of("torch", 8, 64)
-    enough, one = rows_for_lanes(64), room.rows_at_once(cell)
-    monkeypatch.setattr(room, "LANES", 2)
-    assert room.segments_at_once(cell, 1, enough) == enough
-    assert room.segments_at_once(cell, 1, enough - 1) == one < enough
-    assert room.segments_at_once(cell, 3, enough) * 3 >= enough
-    assert room.segments_at_once(cell, 1, 5) == 5
-    monkeypatch.setattr(room, "LANES", 1)
-    assert room.segments_at_once(cell, 1, enough) == one
+    enough, one = rows_for_threads(64), module.rows_at_once(cell)
+    monkeypatch.setattr(module, "THREADS", 2)
+    assert module.segments_at_once(cell, 1, enough) == enough
+    assert module.segments_at_once(cell, 1, enough - 1) == one < enough
+    assert module.segments_at_once(cell, 3, enough) * 3 >= enough
+    assert module.segments_at_once(cell, 1, 5) == 5
+    monkeypatch.setattr(module, "THREADS", 1)
+    assert module.segments_at_once(cell, 1, enough) == one

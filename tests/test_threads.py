@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rnncli.engine.unroll.blocks import blocks
-from rnncli.engine.unroll.parts import VALUES, parts_for, rows_for_threads
 
 import rnncli
-from rnncli.engine.threads import THREADS, in_threads, shares
+from rnncli.engine.threads import (
+    THREADS,
+    VALUES,
+    blas_on_one_thread,
+    blocks,
+    in_threads,
+    leaves_processors,
+    parts_for,
+    product,
+    rows_for_threads,
+    shares,
+)
 from rnncli.model.arrays import Floats
 from rnncli.verify.runs import difference
 
@@ -71,7 +80,7 @@ def test_threads_in_a_thread_are_no_more_threads(monkeypatch: pytest.MonkeyPatch
     assert threading.get_ident() not in {outside for outside, _ in found}
 
 
-def test_ctrl_c_is_raised_at_once_and_lanes_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_raised_at_once_and_threads_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.engine.threads.THREADS", 2)
     main, before, done = threading.main_thread().ident, threading.active_count(), []
     assert main
@@ -87,7 +96,7 @@ def test_ctrl_c_is_raised_at_once_and_lanes_leave(monkeypatch: pytest.MonkeyPatc
     assert threading.active_count() == before
 
 
-def test_one_lane_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_is_none_beside_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.engine.threads.THREADS", 1)
     found = in_threads(lambda _: threading.get_ident(), range(3))
     assert found == [threading.get_ident()] * 3
@@ -97,15 +106,15 @@ def cell_of(H: int) -> rnncli.RNN:
     return rnncli.RNN(rnncli.Weights(np.ones((1, H)), np.ones((H, H)), np.ones(H)))
 
 
-def test_a_matrix_that_takes_all_threads_leaves_no_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.engine.unroll.products.ALONE", False)
+def test_a_matrix_that_takes_all_threads_leaves_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
     assert parts_for(10**6, [cell_of(90), cell_of(91)]) == 1
-    monkeypatch.setattr("rnncli.engine.unroll.products.ALONE", True)
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", True)
     assert parts_for(10**6, [cell_of(90), cell_of(91)]) > 1
 
 
 @given(N=st.integers(1, 10**6), H=st.integers(1, 90))
-def test_parts_are_no_larger_than_a_lane_takes(N: int, H: int) -> None:
+def test_parts_are_no_larger_than_a_thread_takes(N: int, H: int) -> None:
     parts = parts_for(N, [cell_of(1), cell_of(H)])
     if rows_for_threads(H) > N:
         assert parts == 1
@@ -134,7 +143,7 @@ def test_a_batch_of_several_parts_is_its_sequences(
 ) -> None:
     network = rnncli.seeded(2, 16, 1, "torch", direction=direction)
     N, T, _ = batch.shape
-    assert parts_for(N, network.cells) > 1
+    assert parts_for(N, network.layers[0].cells) > 1
     lengths = np.random.RandomState(1).randint(0, T + 1, N) if ragged else np.full(N, T)
     states = rnncli.run(network, batch, lengths=lengths)
     for few in np.array_split(np.arange(N), 100)[::9]:
@@ -144,3 +153,128 @@ def test_a_batch_of_several_parts_is_its_sequences(
         # Seven steps of float32 beside float64.
         assert difference(states.h[few], alone.h) < 1e-6
         assert difference(states.h_n[few], alone.h_n) < 1e-6
+
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+@given(data=st.data())
+def test_pieces_give_the_product(data: st.DataObject) -> None:
+    """Of two axes or three, into a part of a wider array, a piece of any number of rows."""
+    T = data.draw(st.sampled_from([None, 1, 3]))
+    M, K, H = (data.draw(st.integers(1, most)) for most in (40, 5, 5))
+    random = np.random.RandomState(data.draw(st.integers(0, 99)))
+    shape = (M, K) if T is None else (T, M, K)
+    a, W = (random.normal(size=size).astype(np.float32) for size in (shape, (K, H)))
+    wider = np.full((*shape[:-2], M + 2, H), np.nan, np.float32)
+    out = wider[..., 1:-1, :] if T else np.empty((M, H), np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnncli.engine.threads.ONE_THREAD", data.draw(st.integers(1, 25 * 40)))
+        patch.setattr("rnncli.engine.threads.FEW", 1)
+        patch.setattr("rnncli.engine.threads._blas.alone", data.draw(st.booleans()))
+        product(a, W, out)
+    exact = a.astype(np.float64) @ W
+    bound = (K + 1) * EPS * (np.abs(a).astype(np.float64) @ np.abs(W))
+    assert (np.abs(out - exact) <= bound).all()
+    if T:
+        assert np.isnan(wider[:, [0, -1]]).all()  # nothing beside it is touched
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize(
+    ("I", "H", "small"),
+    [
+        (1, 4, True),
+        (90, 90, True),
+        (91, 91, False),
+        (1, 91, False),
+        (127, 64, True),
+        (128, 64, False),
+    ],
+)
+def test_a_large_matrix_is_left_to_all_threads(
+    monkeypatch: pytest.MonkeyPatch, I: int, H: int, *, small: bool, single: bool
+) -> None:
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", single)
+    cell = rnncli.RNN(
+        rnncli.Weights(*(np.zeros(shape, np.float32) for shape in ((I, H), (H, H), H)))
+    )
+    assert leaves_processors(cell) is (small or single)
+
+
+USABLE = """
+import os, sys
+usable, sys.argv[1:] = int(sys.argv[1]), []
+os.sched_getaffinity = lambda _: set(range(usable))
+from rnncli.engine.threads import _blas
+print(_blas.alone)
+"""
+
+
+@pytest.mark.parametrize(
+    ("openblas", "openmp", "usable", "one"),
+    [
+        ("", "", 2, False),
+        ("1", "", 2, True),
+        ("2", "1", 2, False),
+        ("", "1", 2, True),
+        ("1", "2", 2, True),
+        ("", "2", 2, False),
+        ("", "", 1, True),
+        ("2", "", 1, True),
+    ],
+)
+def test_products_take_what_openblas_finds(
+    *, openblas: str, openmp: str, usable: int, one: bool
+) -> None:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": openblas, "OMP_NUM_THREADS": openmp}
+    command = [sys.executable, "-c", USABLE, str(usable)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == f"{one}\n"
+
+
+LIMITED = """
+import threading
+import numpy as np, rnncli
+from threadpoolctl import threadpool_info
+from rnncli.engine import threads
+before = [each["num_threads"] for each in threadpool_info()]
+seen = []
+right = threads.product
+def watched(*arguments):
+    seen.append([each["num_threads"] for each in threadpool_info()] + [threads._blas.alone])
+    right(*arguments)
+import rnncli.engine.run, sys
+sys.modules["rnncli.engine.unroll.projected"].product = watched
+network = rnncli.seeded(64, 128, init="torch")
+x = np.random.RandomState(0).normal(size=(64, 20, 64)).astype("f")
+runs = [threading.Thread(target=rnncli.run, args=(network, x)) for _ in range(3)]
+for each in runs: each.start()
+for each in runs: each.join()
+assert seen and all(each == [1] * len(before) + [True] for each in seen), seen
+after = [each["num_threads"] for each in threadpool_info()]
+assert (after, threads._blas.alone) == (before, False), (before, after)
+"""
+
+
+def test_blas_has_one_thread_during_a_run_and_its_own_afterwards() -> None:
+    """In a program that has loaded NumPy with two, and runs networks in threads of its own."""
+    pytest.importorskip("threadpoolctl")
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", LIMITED], env=environment, check=True)
+
+
+def test_a_small_run_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
+    monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
+    monkeypatch.setattr("rnncli.engine.threads._controller", lambda: pytest.fail("it was asked"))
+    with blas_on_one_thread(1000):
+        pass
+
+
+def test_without_threadpoolctl_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
+    monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
+    monkeypatch.setattr("rnncli.engine.threads._controller", lambda: None)
+    with blas_on_one_thread(1e12):
+        assert not leaves_processors(cell_of(200))

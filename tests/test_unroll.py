@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rnncli.engine.steps import Steps
 from strategies import Case, cases
 
+from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.engine.unroll import UNROLLS, Strategy, fastest, fused, projected
@@ -38,7 +38,7 @@ def test_every_step_is_right(unroll: str, case: Case) -> None:
 @pytest.mark.parametrize("unroll", STRATEGIES)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(("input_size", "hidden_size"), [(1, 4), (8, 64), (64, 256)])
-def test_whole_runs_agree_where_the_network_forgets(
+def test_whole_runs_agree_where_the_network_is_contracting(
     unroll: str, precision: str, input_size: int, hidden_size: int
 ) -> None:
     random = np.random.RandomState(5)
@@ -72,7 +72,7 @@ def test_stepwise_bits_do_not_depend_on_batch_or_blocks(case: Case, cut: float) 
 PRODUCTS = """
 import hashlib
 import numpy as np
-from rnncli.model.cells import row_products
+from rnncli.engine.unroll.stepwise import row_products
 random = np.random.RandomState(0)
 for dtype in (np.float32, np.float64):
     for K, H in ((101, 101), (100, 700), (700, 700), (1000, 1000), (2, 20000), (20000, 2)):
@@ -104,6 +104,6 @@ def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: Str
     x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
     precision = PRECISIONS["float64"]
     found, expected = np.full((2, 5, N, H), np.nan)
-    fastest(cell, Steps(x), h0, precision, Steps(found))
-    strategy(cell, Steps(x), h0, precision, Steps(expected))
+    fastest(cell, Steps(x), (h0,), precision, Steps(found))
+    strategy(cell, Steps(x), (h0,), precision, Steps(expected))
     assert found.tobytes() == expected.tobytes()

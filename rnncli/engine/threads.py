@@ -177,13 +177,13 @@ class _Blas:
     def __init__(self) -> None:
         # As OpenBLAS reads them when it is loaded.
         number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-        self.alone = number == "1" or len(usable_processors()) == 1
+        self.alone = self._always = number == "1" or len(usable_processors()) == 1
         self._lock, self._users = threading.Lock(), 0
         self._limiter: Any = None
 
     def limit(self) -> bool:
-        """Set BLAS to one thread, if threadpoolctl is there to do it."""
-        controller = _controller()
+        """Set BLAS to one thread, if it has more and threadpoolctl is there to do it."""
+        controller = None if self._always else _controller()
         if controller is None:
             return False
         with self._lock:
@@ -213,7 +213,7 @@ def blas_on_one_thread(multiplications: float) -> Iterator[None]:
     where OPENBLAS_NUM_THREADS is 1, nothing is set. The command sets that
     variable before it loads NumPy.
     """
-    limited = not _blas.alone and multiplications >= WORTH_A_LIMIT and _blas.limit()
+    limited = multiplications >= WORTH_A_LIMIT and _blas.limit()
     try:
         yield
     finally:

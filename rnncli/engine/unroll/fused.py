@@ -51,7 +51,8 @@ def _run(
         if precision.rounds or others:
             for row, h_t, operand in zip(rows, states, operands[1:], strict=False):
                 multiply(row, stacked, total)
-                others = combine(total, h_t, *others)
+                combined = combine(total, h_t, *others)
+                others = list(combined) if others else others
                 operand[...] = precision.operand(h_t)
         else:
             for row, h_t in zip(rows, operands[1:], strict=False):

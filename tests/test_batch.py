@@ -1,19 +1,64 @@
-"""Where packed rows stand: every row once, none from beyond an end."""
+"""Batches of unequal lengths: every row once, none from beyond an end, every final state."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rnncli.engine.packing import Packing, by_length
 from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
+from rnncli.engine.batch import Finals, Packing, Steps, by_length
 from rnncli.verify.steps import step_errors
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
+
+
+FALLING = st.lists(st.integers(1, 6), min_size=1, max_size=7).map(lambda n: sorted(n)[::-1])
+
+
+def packed(lengths: list[int], K: int) -> tuple[Steps, list[list[list[float]]]]:
+    """Steps of sequences, and the rows of each as lists."""
+    batch_sizes = [sum(length > t for length in lengths) for t in range(lengths[0])]
+    rows = np.arange(sum(batch_sizes) * K, dtype=np.float32).reshape(-1, K)
+    parts = np.split(rows, np.cumsum(batch_sizes)[:-1])
+    if batch_sizes[0] == batch_sizes[-1]:
+        return Steps(rows.reshape(len(batch_sizes), -1, K)), [part.tolist() for part in parts]
+    return Steps(rows, batch_sizes), [part.tolist() for part in parts]
+
+
+@given(lengths=FALLING, K=st.integers(1, 3), data=st.data())
+def test_steps_and_parts_of_them(lengths: list[int], K: int, data: st.DataObject) -> None:
+    steps, expected = packed(lengths, K)
+    assert (len(steps), steps.N) == (lengths[0], len(lengths))
+    assert [rows.tolist() for rows in steps] == expected
+    start = data.draw(st.integers(0, lengths[0] - 1))
+    stop = data.draw(st.integers(start + 1, lengths[0] + 2))
+    assert [rows.tolist() for rows in steps[start:stop]] == expected[start:stop]
+    even = list(steps.even())
+    assert [rows.tolist() for part in even for rows in part] == expected
+    assert len(even) == len(set(lengths))
+    for rows in steps:
+        rows[...] = -1
+    assert (steps.rows == -1).all()  # they were views
+
+
+@given(lengths=FALLING)
+def test_the_final_states_are_those_after_each_last_step(lengths: list[int]) -> None:
+    steps, expected = packed(lengths, 2)
+    start = (np.zeros((steps.N, 2)), np.zeros((steps.N, 1)))
+    finals, state = Finals(start), start
+    for t, rows in enumerate(steps, start=1):
+        state = finals.running(state, len(rows))
+        assert len(state[0]) == len(state[1]) == len(rows)
+        state = (rows, np.full((len(rows), 1), t))
+    h, count = finals.all(state)
+    assert h.tolist() == [expected[length - 1][n] for n, length in enumerate(lengths)]
+    assert count[:, 0].tolist() == lengths
+    assert not start[0].any()
 
 
 @given(lengths=LENGTHS, parts=st.integers(1, 9), K=st.integers(1, 3))
@@ -49,10 +94,10 @@ def test_every_sequence_turns_around_by_itself(lengths: list[int]) -> None:
 
 
 @given(lengths=LENGTHS)
-def test_rectangles_follow_each_other(lengths: list[int]) -> None:
+def test_steps_of_equal_batch_sizes_follow_each_other(lengths: list[int]) -> None:
     packing = Packing(np.sort(lengths)[::-1])
     row = step = 0
-    for part in packing.rectangles:
+    for part in packing.equal_steps:
         assert (part.rows.start, part.steps.start) == (row, step)
         T, N = part.shape
         row, step = row + T * N, part.steps.stop
@@ -81,14 +126,16 @@ def test_parts_have_as_many_steps_each() -> None:
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[None]:
-    """Lanes, blocks and pieces of a row or two: small batches take several."""
+    """Threads, blocks and pieces of a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.engine.unroll.parts.VALUES", 4)
-        patch.setattr("rnncli.engine.unroll.parts.WORK", 1)
-        patch.setattr("rnncli.engine.unroll.blocks.VALUES", 4)
-        patch.setattr("rnncli.engine.unroll.blocks.STEPS", 2)
-        patch.setattr("rnncli.engine.unroll.products.ONE_THREAD", 200)
-        patch.setattr("rnncli.engine.unroll.products.FEW", 1)
+        patch.setattr("rnncli.engine.threads.VALUES", 4)
+        patch.setattr("rnncli.engine.threads.WORK", 1)
+        # By import_module: the package has the function by that name.
+        projected = import_module("rnncli.engine.unroll.projected")
+        patch.setattr(projected, "VALUES", 4)
+        patch.setattr(projected, "STEPS", 2)
+        patch.setattr("rnncli.engine.threads.ONE_THREAD", 200)
+        patch.setattr("rnncli.engine.threads.FEW", 1)
         yield
 
 
@@ -105,7 +152,7 @@ def test_groups_in_threads_give_what_each_sequence_does_alone(case: NetworkCase)
 
 @pytest.mark.usefixtures("narrow")
 @given(case=cases())
-def test_every_step_in_lanes_and_blocks_is_right(case: Case) -> None:
+def test_every_step_in_threads_and_blocks_is_right(case: Case) -> None:
     options: dict[str, Any] = {"precision": case.precision, "unroll": "projected"}
     states = rnncli.run(case.network, case.x, case.h0, **options).h
     for x, h0, h in zip(case.x, case.h0, states, strict=True):
