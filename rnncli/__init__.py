@@ -1,44 +1,51 @@
-"""Forward passes of recurrent networks, in NumPy.
+"""Forward passes of recurrent networks, in NumPy: the library beneath the command ``rnn``.
+
+A network comes from a seed or from a file, and runs over arrays:
 
 >>> import rnncli
 >>> network = rnncli.seeded(input_size=1, hidden_size=4, seed=1)
 >>> rnncli.run(network, [[1], [2], [3]]).h_n.shape
 (4,)
+
+`run` takes whole sequences, `stream` takes blocks of rows as they come and
+carries the states between them. `load` and `save` read and write weight
+files. A `Network` is a stack of layers; a `Recurrent` layer has one cell, such
+as `RNN`, or one for each direction.
 """
 
 # As in typing, which takes milliseconds to load: see __getattr__.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rnncli.engine.run import States, run
-    from rnncli.model.activations import activation
-    from rnncli.model.cells import RNN, Weights
-    from rnncli.model.initializers import seeded
-    from rnncli.model.layers import Recurrent
-    from rnncli.model.network import Network
+    from rnncli.engine.rows import Rows as Rows
+    from rnncli.engine.run import States as States
+    from rnncli.engine.run import run as run
+    from rnncli.engine.stream import Block as Block
+    from rnncli.engine.stream import Carried as Carried
+    from rnncli.engine.stream import stream as stream
+    from rnncli.model.activations import activation as activation
+    from rnncli.model.cells import RNN as RNN
+    from rnncli.model.cells import Weights as Weights
+    from rnncli.model.initializers import seeded as seeded
+    from rnncli.model.layers import Recurrent as Recurrent
+    from rnncli.model.network import Network as Network
 
 __version__ = "0.1.0"
-__all__ = [
-    "RNN",
-    "Recurrent",
-    "Network",
-    "States",
-    "Weights",
-    "__version__",
-    "activation",
-    "run",
-    "seeded",
-]
 
-_ROOMS = {
+_MODULES = {
     "RNN": "model.cells",
-    "Recurrent": "model.layers",
+    "Block": "engine.stream",
+    "Carried": "engine.stream",
     "Network": "model.network",
-    "Weights": "model.cells",
+    "Recurrent": "model.layers",
+    "Rows": "engine.rows",
     "States": "engine.run",
+    "Weights": "model.cells",
     "activation": "model.activations",
     "run": "engine.run",
     "seeded": "model.initializers",
+    "stream": "engine.stream",
 }
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:
@@ -48,11 +55,11 @@ def __getattr__(name: str) -> object:
     before the command's own handling of Ctrl-C, which then could end in a
     traceback.
     """
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'rnncli' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"rnncli.{_ROOMS[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"rnncli.{_MODULES[name]}"), name)
     return value
 
 

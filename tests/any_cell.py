@@ -1,0 +1,146 @@
+"""Cells and a layer that rnncli does not know, and the same written out as loops.
+
+What runs them may not assume that the output is the state, that there is one gate,
+that the gates are one sum, or that every layer is recurrent.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Combine, Multiply, State, Step, Weights, summed
+from rnncli.model.layers import Convert, Recurrent, Unroll
+
+
+def sigmoid(a: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-a)))
+
+
+class Leaky:
+    """``i, g = sigmoid, tanh of the sums; c_t = keep c_{t-1} + i g; h_t = tanh(c_t)``."""
+
+    gates = 2
+    state_names = ("h", "c")
+
+    def __init__(self, weights: Weights, keep: float = 0.5) -> None:
+        self.weights, self.keep = weights, keep
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        return (len(self.weights.W_hh),) * 2
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"cell": type(self).__name__, "keep": self.keep}
+
+    def combine(self) -> Combine | None:
+        def combine(sums: Floats, out: Floats, c: Floats) -> State:
+            i, g = np.split(sums, 2, axis=-1)
+            after = self.keep * c + sigmoid(i) * np.tanh(g)
+            np.tanh(after, out)
+            return (after,)
+
+        return combine
+
+    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+        combine = self.combine()
+        assert combine
+        return summed(self.weights.W_hh, combine, multiply, bias)
+
+    def bounds(self, off: Floats, before: State, after: State) -> State:
+        i, g = np.split(off, 2, axis=-1)
+        eps = np.finfo(off.dtype).eps
+        c = i / 4 + g + 8 * eps * (np.abs(before[1]) + np.abs(after[1]))
+        return c + 4 * eps * np.abs(after[0]), c
+
+    def replaced(self, weights: Weights) -> "Leaky":
+        return type(self)(weights, self.keep)
+
+
+class Gated(Leaky):
+    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
+
+    def combine(self) -> None:
+        return None
+
+    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+        H = len(self.weights.W_hh)
+        of_i, of_g = (np.ascontiguousarray(W) for W in np.split(self.weights.W_hh, 2, axis=1))
+        b_i, b_g = (0, 0) if bias is None else (bias[:H], bias[H:])
+
+        def step(a_t: Floats, state: State, out: Floats) -> State:
+            h, c = state
+            i = sigmoid(a_t[:, :H] + multiply(h, of_i) + b_i)
+            g = np.tanh(a_t[:, H:] + multiply(i * h, of_g) + b_g)
+            after = self.keep * c + i * g
+            np.tanh(after, out)
+            return out, after
+
+        return step
+
+
+def loop(cell: Leaky, x: Floats, state: State) -> tuple[Floats, State]:
+    """Run one sequence, (T, I), step by step in float64."""
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights)
+    H = len(W_hh)
+    h, c = (array.astype(np.float64) for array in state)
+    rows = np.empty((len(x), H))
+    for t, x_t in enumerate(x.astype(np.float64)):
+        a = x_t @ W_xh + b_h
+        i = sigmoid(a[:H] + h @ W_hh[:, :H])
+        g = np.tanh(a[H:] + (i * h if isinstance(cell, Gated) else h) @ W_hh[:, H:])
+        c = cell.keep * c + i * g
+        h = rows[t] = np.tanh(c)
+    return rows, (h, c)
+
+
+class Head:
+    """A layer without state: ``y_t = x_t @ W``."""
+
+    cells: tuple[Leaky, ...] = ()
+    directions: tuple[str, ...] = ()
+
+    def __init__(self, W: Floats) -> None:
+        self.W = W
+
+    @property
+    def input_size(self) -> int:
+        return len(self.W)
+
+    @property
+    def output_size(self) -> int:
+        return self.W.shape[1]
+
+    def __call__(
+        self, x: Floats, states: Sequence[State], unroll: Unroll
+    ) -> tuple[Floats, Sequence[State]]:
+        # Row by row: its bits may not depend on how many rows there are.
+        return np.asarray((x[..., None] * self.W).sum(axis=-2)), states
+
+    def converted(self, convert: Convert) -> "Head":
+        return Head(convert("W", self.W))
+
+
+def drawn(kind: type[Leaky], I: int, H: int, seed: int) -> Leaky:
+    random = np.random.RandomState(seed)
+    shapes = ((I, 2 * H), (H, 2 * H), (2 * H,))
+    arrays = (random.uniform(-1, 1, shape) / np.sqrt(2 * H) for shape in shapes)
+    return kind(Weights(*(array.astype(np.float32) for array in arrays)))
+
+
+def layer_loop(layer: Recurrent, x: Floats, states: Sequence[State]) -> tuple[Floats, list[State]]:
+    """Run a layer over one sequence, its cells by `loop`."""
+    outputs, finals = [], []
+    for cell, direction, state in zip(layer.cells, layer.directions, states, strict=True):
+        turn = -1 if direction == "backward" else 1
+        assert isinstance(cell, Leaky)
+        rows, final = loop(cell, x[::turn], state)
+        outputs.append(rows[::turn])
+        finals.append(final)
+    if len(outputs) == 1:
+        return outputs[0], finals
+    first, second = outputs
+    merges = {"concat": np.hstack([first, second]), "sum": first + second}
+    return merges[layer.merge], finals

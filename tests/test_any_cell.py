@@ -1,0 +1,175 @@
+"""Any cell, with any state, runs as its own written-out loop does, wherever cells are run."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from any_cell import Gated, Head, Leaky, drawn, layer_loop, loop
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rnncli
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import Carried
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.arrays import Floats
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+
+KINDS = [Leaky, Gated]
+# The cells are contracting: float32 runs stay this near to float64, at a few roundings.
+NEAR = 4e-6
+
+
+def near(a: Floats, b: Floats) -> bool:
+    return bool((np.abs(a - b) <= NEAR).all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize(("T", "N"), [(40, 1), (40, 3), (9_001, 1), (9_001, 2)])
+def test_every_strategy(kind: type[Leaky], unroll: str, T: int, N: int) -> None:
+    cell = drawn(kind, 3, 5, seed=1)
+    random = np.random.RandomState(2)
+    x = random.normal(size=(N, T, 3)).astype("f")
+    start = random.uniform(-1, 1, (N, 10)).astype("f")  # h, then c
+    states = rnncli.run(Network(Recurrent(cell)), x, start, unroll=unroll)
+    for n in range(N):
+        rows, (h, c) = loop(cell, x[n], (start[n, :5], start[n, 5:]))
+        assert near(states.h[n], rows)
+        assert near(states.h_n[n], np.concatenate([h, c]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_did_run_in_segments(monkeypatch: pytest.MonkeyPatch, kind: type[Leaky]) -> None:
+    import sys
+
+    module: Any = sys.modules["rnncli.engine.unroll.parallel"]
+    right, left = module.step_by_step, []
+
+    def counted(segments: Any, which: Any) -> None:
+        left.append(len(which))
+        right(segments, which)
+
+    monkeypatch.setattr(module, "step_by_step", counted)
+    x = np.random.RandomState(2).normal(size=(9_001, 3))
+    rnncli.run(Network(Recurrent(drawn(kind, 3, 5, seed=1))), x, unroll="parallel")
+    assert left == [0]  # in segments, and all of them converged
+
+
+@pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
+@pytest.mark.parametrize("unroll", UNROLLS)
+def test_every_precision(precision: str, unroll: str) -> None:
+    cell = drawn(Leaky, 3, 5, seed=3)
+    x = np.random.RandomState(4).normal(size=(5_000, 3))
+    h = rnncli.run(Network(Recurrent(cell)), x, precision=precision, unroll=unroll).h
+    rows, _ = loop(cell, x, (np.zeros(5), np.zeros(5)))
+    within = {"float64": 1e-13, "tf32": 5e-3, "bfloat16": 4e-2}[precision]
+    assert np.abs(h - rows).max() < within
+
+
+def stack(seed: int) -> Network:
+    """Both directions merged, a backward layer, a vanilla one, and a head without state."""
+    lower = [drawn(kind, 2, 3, seed + n) for n, kind in enumerate(KINDS)]
+    vanilla = rnncli.seeded(2, 4, seed, "torch").layers[0].cells[0].weights
+    return Network(
+        Recurrent(*lower, direction="bidirectional", merge="sum"),
+        Recurrent(drawn(Leaky, 3, 2, seed + 2), direction="backward"),
+        vanilla,
+        Head(np.random.RandomState(seed).normal(size=(4, 2)).astype("f")),
+    )
+
+
+def vanilla_loop(network: Network, x: Floats, h: Floats) -> tuple[Floats, Floats]:
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[2].cells[0].weights)
+    rows = []
+    for x_t in x:
+        h = np.tanh(x_t @ W_xh + h @ W_hh + b_h)
+        rows.append(h)
+    return np.array(rows).reshape(-1, len(h)), h
+
+
+def stack_loop(network: Network, x: Floats, state: Floats) -> tuple[list[Floats], Floats]:
+    """What every layer of `stack` gives, and the final state: all h, then all c."""
+    h = np.split(state[:12], [3, 6, 8])
+    c = np.split(state[12:], [3, 6])
+    first, second, _, head = network.layers
+    assert isinstance(first, Recurrent)
+    assert isinstance(second, Recurrent)
+    assert isinstance(head, Head)
+    below, finals = layer_loop(first, x, list(zip(h[:2], c[:2], strict=True)))
+    middle, more = layer_loop(second, below, [(h[2], c[2])])
+    top, last = vanilla_loop(network, middle, h[3])
+    states = [*finals, *more]
+    final = np.concatenate([*(each[0] for each in states), last, *(each[1] for each in states)])
+    return [below, middle, top, top @ head.W], final
+
+
+@given(seed=st.integers(0, 99), lengths=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_stacks_directions_lengths_and_a_layer_without_state(seed: int, lengths: list[int]) -> None:
+    network, random = stack(seed), np.random.RandomState(seed)
+    N = len(lengths)
+    x = random.normal(size=(N, 9, 2)).astype("f")
+    start = random.uniform(-1, 1, (N, network.state_size)).astype("f")
+    for unroll in ("auto", "stepwise"):
+        states = rnncli.run(network, x, start, lengths=lengths, unroll=unroll, all_layers=True)
+        assert states.h is states.layers[-1]
+        for n, length in enumerate(lengths):
+            expected, final = stack_loop(network, x[n, :length], start[n])
+            assert near(states.h_n[n], final)
+            for given_, right in zip(states.layers, expected, strict=True):
+                assert near(given_[n, :length], right)
+                assert not given_[n, length:].any()
+
+
+def forward_stack(seed: int) -> Network:
+    head = Head(np.random.RandomState(seed).normal(size=(3, 2)).astype("f"))
+    return Network(
+        *(Recurrent(drawn(kind, I, 3, seed)) for kind, I in ((Leaky, 2), (Gated, 3))), head
+    )
+
+
+@given(data=st.data())
+def test_streams_of_several_sequences_cut_anywhere(data: st.DataObject) -> None:
+    """Interleaved, with masked rows: each sequence as it is alone, to the bit."""
+    seed, n = data.draw(st.integers(0, 99)), data.draw(st.integers(1, 12))
+    network = data.draw(st.sampled_from([forward_stack, stack]))(seed)
+    random = np.random.RandomState(seed)
+    x = random.normal(size=(n, 2)).astype("f")
+    key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
+    masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
+    start = random.uniform(-1, 1, network.state_size).astype("f")
+    carried = Carried(start, 0)
+    parts = map(Rows, *(np.split(array, cuts) for array in (x, key, masked)))
+    blocks = rnncli.stream(network, parts, unroll="stepwise", carried=carried)
+    y = np.concatenate([np.empty((0, 2), "f"), *(block.h for block in blocks)])
+    for number in range(len(carried.t)):
+        active = (key == number) & ~masked
+        alone = rnncli.run(network, x[active], start, unroll="stepwise")
+        assert y[active].tobytes() == alone.h.tobytes()
+        assert carried.state[number].tobytes() == alone.h_n.tobytes()
+
+
+def test_a_layer_without_state_at_masked_rows_is_given_what_stands_below() -> None:
+    network = forward_stack(5)
+    x = np.random.RandomState(6).normal(size=(4, 2)).astype("f")
+    masked = np.array([True, False, True, False])
+    rows = Rows(x, masked=masked)
+    (block,) = rnncli.stream(network, [rows], unroll="stepwise", all_layers=True)
+    head = network.layers[-1]
+    assert isinstance(head, Head)
+    h, y = block.h[:, 3:6], block.h[:, 6:]
+    assert not h[0].any()
+    assert h[2].tobytes() == h[1].tobytes()
+    np.testing.assert_allclose(y, h @ head.W, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_without_any_state() -> None:
+    head = Head(np.ones((2, 3), "f"))
+    states = rnncli.run(Network(head), np.ones((4, 5, 2)), lengths=[5, 5, 0, 5])
+    assert states.h[0].tolist() == [[2, 2, 2]] * 5
+    assert not states.h[2].any()
+    assert states.h_n.shape == (4, 0)
+    (block,) = rnncli.stream(Network(head), [np.ones((3, 2))])
+    assert block.h.tolist() == [[2, 2, 2]] * 3
