@@ -57,6 +57,18 @@ def test_it_did_run_in_segments(monkeypatch: pytest.MonkeyPatch, kind: type[Leak
     assert left == [0]  # in segments, and all of them converged
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[Leaky]) -> None:
+    """c is near 100, where tanh(c) is 1 whatever c is: h alone would join two runs at once."""
+    weights = Weights(*(np.full(shape, 0, "f") for shape in ((1, 2), (1, 2), 2)))
+    weights = weights._replace(b_h=np.array([9, 9], "f"))
+    cell = kind(weights, keep=0.99)
+    x = np.zeros((20_000, 1), "f")
+    _, (_, c) = loop(cell, x, (np.zeros(1), np.zeros(1)))
+    states = rnncli.run(Network(Recurrent(cell)), x, unroll="parallel")
+    assert states.h_n[1] == pytest.approx(c[0], rel=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
 @pytest.mark.parametrize("unroll", UNROLLS)
 def test_every_precision(precision: str, unroll: str) -> None:
