@@ -13,6 +13,7 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
