@@ -67,16 +67,16 @@ class Steps:
             return Steps(rows.reshape(*self.rows.shape[:-1], rows.shape[-1]))
         return Steps(rows, self.batch_sizes)
 
-    def even(self) -> Iterator[Floats]:
+    def even(self) -> list[Floats]:
         """View each run of steps that have equally many rows, (T, N, K)."""
         if self.batch_sizes is None:
-            yield self.rows
-            return
-        start = 0
+            return [self.rows]
+        parts, start = [], 0
         for N, equal in groupby(self.batch_sizes):
             stop = start + sum(1 for _ in equal)
-            yield self[start:stop].rows.reshape(stop - start, N, -1)
+            parts.append(self[start:stop].rows.reshape(stop - start, N, -1))
             start = stop
+        return parts
 
     @cached_property
     def _bounds(self) -> Integers:
@@ -160,6 +160,8 @@ class Packing:
 
     Attributes
     ----------
+    steps : int
+        Number of steps of the longest sequence.
     equal_steps : list of EqualSteps
         In the order of the rows.
     single : bool
@@ -168,13 +170,9 @@ class Packing:
 
     def __init__(self, lengths: Integers) -> None:
         self.lengths = lengths
+        self.steps = int(lengths[0])
         self.equal_steps = _equal_steps(lengths)
         self.single = len(self.equal_steps) == 1 and len(lengths) == self.equal_steps[0].N
-
-    @property
-    def steps(self) -> int:
-        """Number of steps of the longest sequence."""
-        return int(self.lengths[0])
 
     def cut(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         """View packed rows as arrays of one batch size, shape (T, N, K) each."""
@@ -185,7 +183,7 @@ class Packing:
     def pieces(self, rows: Floats) -> list[Steps]:
         """View packed rows as steps to run: many of one batch size alone, few together."""
         if self.single:
-            return [Steps(self.cut(rows)[0])]
+            return [Steps(rows.reshape(self.steps, len(self.lengths), rows.shape[-1]))]
         return [_steps(rows, parts) for parts in self._pieces]
 
     @cached_property

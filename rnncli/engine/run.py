@@ -199,16 +199,14 @@ def drive(
     take, give, places : callables
         Where the input comes from, and where what the layers give goes.
     """
-    cells = [cell for layer in prepared.network.layers for cell in layer.cells]
-
     def part(sequences: Sequences) -> None:
         packing = Packing(lengths[sequences])
         x, outs = take(packing, sequences), places(packing, sequences)
         passes, states[sequences] = advance(prepared, x, packing, states[sequences], outs)
         give(packing, sequences, passes)
 
-    work = float(lengths.sum()) * sum(W.size for cell in cells for W in cell.weights[:2])
-    with blas_on_one_thread(work):
+    cells = [cell for layer in prepared.network.layers for cell in layer.cells]
+    with blas_on_one_thread(int(lengths.sum())):
         in_threads(part, by_length(lengths, parts_for(len(lengths), cells)))
 
 
@@ -247,7 +245,7 @@ def advance(
     with np.errstate(all="ignore"):
         for layer, slices, out in zip(network.layers, network.state_slices, outs, strict=False):
             unroll = _Unroll(prepared, packing, out)
-            states = [tuple(state[:, place] for place in places) for places in slices]
+            states = [tuple([state[:, place] for place in places]) for places in slices]
             x, finals = layer(x, states, unroll)
             for places, final in zip(slices, finals, strict=True):
                 for place, array in zip(places, final, strict=True):
@@ -284,10 +282,9 @@ class _Unroll:
     def _forward(self, cell: Cell, x: Floats, state: State, out: Floats) -> State:
         """Run a cell over packed rows in their order."""
         precision, strategy = self._prepared.precision, self._prepared.strategy
-        final = tuple(array.copy() for array in state)
+        final = tuple([array.copy() for array in state])
         for steps, h in zip(self._packing.pieces(x), self._packing.pieces(out), strict=True):
-            before = tuple(np.ascontiguousarray(array[: steps.N]) for array in final)
-            after = strategy(cell, steps, before, precision, h)
+            after = strategy(cell, steps, tuple([a[: steps.N] for a in final]), precision, h)
             for array, rows in zip(final, after, strict=True):
                 array[: steps.N] = rows
         return final

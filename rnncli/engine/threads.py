@@ -49,8 +49,8 @@ VALUES = 81_920
 WORK = 3_000_000
 # What a value costs beside its product, in multiplications.
 BESIDE = 32
-# Fewest multiplications in a run for which BLAS is set to one thread.
-WORTH_A_LIMIT = 10_000_000
+# Fewest rows in a run for which BLAS is set to one thread: that takes some microseconds.
+WORTH_A_LIMIT = 1_000
 
 _here = threading.local()
 
@@ -117,7 +117,7 @@ def parts_for(N: int, cells: Sequence[Cell]) -> int:
     cells : sequence of Cell
         Those that run over the rows; the widest decides.
     """
-    H = max((len(cell.weights.W_hh) for cell in cells), default=0)
+    H = max([len(cell.weights.W_hh) for cell in cells], default=0)
     if not H or rows_for_threads(H) > N or not all(map(leaves_processors, cells)):
         return 1
     return THREADS * ceil(N * H / (THREADS * VALUES))
@@ -147,17 +147,24 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
     out : array, shape (..., M, H)
         The product goes there.
     """
-    rows, M = ONE_THREAD // W.size, a.shape[-2]
-    if _blas.alone or rows < FEW or rows >= M:
-        if a.ndim == 2:
-            a.dot(W, out)  # the quicker call
-        else:
-            np.matmul(a, W, out=out)
+    M, rows = a.shape[-2], ONE_THREAD // W.size
+    if _is_whole(M, W):
+        np.matmul(a, W, out=out)
         return
     whole = M - M % rows
     np.matmul(_pieces(a, whole, rows), W, out=_pieces(out, whole, rows))
     if whole < M:
         np.matmul(a[..., whole:, :], W, out=out[..., whole:, :])
+
+
+def product_of(rows: int, W: Floats) -> Callable[[Floats, Floats, Floats], Any]:
+    """Return the quickest ``product`` of arrays (M, K) of at most so many rows by a matrix."""
+    return np.ndarray.dot if _is_whole(rows, W) else product
+
+
+def _is_whole(M: int, W: Floats) -> bool:
+    """Whether so many rows are multiplied at once."""
+    return _blas.alone or not FEW <= ONE_THREAD // W.size < M
 
 
 def _pieces(a: Floats, whole: int, rows: int) -> Floats:
@@ -206,14 +213,14 @@ _blas = _Blas()
 
 
 @contextmanager
-def blas_on_one_thread(multiplications: float) -> Iterator[None]:
-    """Let each product in the block take one thread, if there are so many to be worth it.
+def blas_on_one_thread(rows: int) -> Iterator[None]:
+    """Let each product in the block take one thread, if there are so many rows to be worth it.
 
     It needs threadpoolctl (``pip install 'rnncli[fast]'``); without it, or
     where OPENBLAS_NUM_THREADS is 1, nothing is set. The command sets that
     variable before it loads NumPy.
     """
-    limited = multiplications >= WORTH_A_LIMIT and _blas.limit()
+    limited = rows >= WORTH_A_LIMIT and _blas.limit()
     try:
         yield
     finally:

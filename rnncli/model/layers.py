@@ -153,8 +153,10 @@ class Recurrent:
         """Return the same layer with its weights converted."""
         layer = copy(self)
         layer.cells = tuple(
-            cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))
-            for cell in self.cells
+            [
+                cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))
+                for cell in self.cells
+            ]
         )
         return layer
 

@@ -1,6 +1,7 @@
 """A network: layers, each of which takes what the one below gives."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -92,7 +93,9 @@ class Network:
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
-        return Network(*(layer.converted(convert) for layer in self.layers))
+        network = copy(self)
+        network.layers = tuple([layer.converted(convert) for layer in self.layers])
+        return network
 
 
 def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[list[slice]]]]:

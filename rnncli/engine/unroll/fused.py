@@ -4,7 +4,7 @@ import numpy as np
 
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import blocks, product
+from rnncli.engine.threads import blocks, product_of
 from rnncli.engine.unroll.projected import cached_steps, projected
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Combine, State
@@ -38,7 +38,7 @@ def _run(
 ) -> State:
     """Run steps that have all sequences: x is (T, N, I), `stacked` (I+1+H, gates H)."""
     T, N, I = x.shape
-    multiply = product if N > 1 else np.ndarray.dot  # of a single row it is the quicker call
+    multiply = product_of(N, stacked)
     h, *others = state
     total = np.empty((N, stacked.shape[1]), h.dtype)
     for steps in blocks(T, cached_steps(N * max(stacked.shape))):

@@ -383,8 +383,7 @@ def convergence(cell: Cell) -> Converged:
             off = terms * eps * (sums + from_state + b_h)
             near = np.ones(len(x_t), bool)
             for bound, a, b in zip(cell.bounds(off, before, new), new, old, strict=True):
-                near &= (np.abs(a - b) <= SHARE * bound).all(axis=1)
-                near &= np.isfinite(bound).all(axis=1)
+                near &= ((np.abs(a - b) <= SHARE * bound) & np.isfinite(bound)).all(axis=1)
         return near
 
     return converged

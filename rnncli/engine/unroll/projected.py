@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import blocks, product
+from rnncli.engine.threads import blocks, product, product_of
 from rnncli.model.arrays import Floats, as_items
 from rnncli.model.cells import Cell, State
 
@@ -58,16 +58,16 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
     I, width = W_xh.shape
     projection = np.concatenate([W_xh, b_h[None]])  # (I+1, gates H)
     inputs = np.ones((steps * N, I + 1), b_h.dtype)
-    products: dict[int, Floats] = {}
+    products: dict[int, Floats] = {}  # where each product goes, by the matrix
 
     def multiply(h: Floats, W: Floats) -> Floats:
         result = products.get(id(W))
-        if result is None:
-            result = products[id(W)] = np.empty((N, W.shape[1]), b_h.dtype)
-        result = result[: len(h)]
-        product(precision.operand(h), W, result)
+        if result is None or len(result) != len(h):
+            result = products[id(W)] = np.empty((len(h), W.shape[1]), b_h.dtype)
+        compute(precision.operand(h) if rounds else h, W, result)
         return result
 
+    compute, rounds = product_of(N, cell.weights.W_hh), precision.rounds
     step = cell.stepper(multiply)
     # Where there is one gate, the projections stand where h_t is to be.
     sums = None if cell.gates == 1 else np.empty((steps * N, width), b_h.dtype)
@@ -77,11 +77,13 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
         spread(x.rows, block[:, :I])
         a = out if sums is None else out.like(sums[: len(block)])
         _project(block, projection, a.rows)
+        if out.batch_sizes is None:
+            for a_t, h_t in zip(a.rows, out.rows, strict=True):
+                state = step(a_t, state, h_t)
+            return state
         finals = Finals(state)
         for a_t, h_t in zip(a, out, strict=True):
-            if len(h_t) < len(state[0]):
-                state = finals.running(state, len(h_t))
-            state = step(a_t, state, h_t)
+            state = step(a_t, finals.running(state, len(h_t)), h_t)
         return finals.all(state)
 
     return advance
