@@ -1,6 +1,7 @@
-"""The rules of the house: which room may import which."""
+"""The rules of the house: which package may import which, and what."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,54 +13,50 @@ from conftest import ROOT
 PACKAGE = ROOT / "rnncli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Rooms of pure computation, lowest first: each may import those before it.
-PURE = (
-    "choices",
-    "arrays",
-    "activations",
-    "merges",
-    "network",
-    "architecture",
-    "precision",
-    "cells",
-    "steps",
-    "processors",
-    "lanes",
-    "packing",
-    "unroll",
-    "forward",
-    "stream",
-    "initializers",
-    "reference",
-    "compare",
-    "conventions",
-)
+# Each package may import those before it; `__init__` is the library.
+ORDER = ("model", "engine", "readers", "writers", "verify", "bench", "cli")
+# Siblings, or what a package has no business with, and what it may import all the same.
+APART = {"readers": ("engine", {"rnncli.engine.rows"}), "writers": ("readers", set[str]())}
+# Pure computation: NumPy and these, nothing printed, no environment.
+PURE = ("model", "engine")
 PURE_LIBRARY = {
     "collections",
+    "contextlib",
+    "copy",
     "dataclasses",
     "functools",
     "itertools",
     "math",
-    "operator",
     "numpy",
+    "operator",
     "random",
+    "re",
     "typing",
+    "warnings",
 }
-# Of threads, and of the machine, knows a room each.
-MACHINE = {"lanes": {"queue", "threading"}, "processors": {"os"}}
-# What is installed as an extra, by the only room that may import it.
+# What a file of the pure packages may import beside, and why it is not like the others.
+BESIDE = {
+    "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
+    "rnncli.engine.lock": {"os", "fcntl"},
+    "rnncli.engine.state": {"os", "json", "hashlib"},
+    "rnncli.model.formats": {"os", "io", "json", "zipfile", "hashlib"},
+}
+# What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
-    "formats": {"safetensors"},
-    "peers": {"keras", "tensorflow", "torch", "onnx", "onnxruntime"},
+    "rnncli.engine.threads": {"threadpoolctl"},
+    "rnncli.model.formats.safetensors": {"safetensors"},
+    "rnncli.verify.peers.keras": {"keras", "tensorflow"},
+    "rnncli.verify.peers.torch": {"torch"},
+    "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},
 }
-FAMILIES = {
-    "unroll": {"stepwise", "fused", "parallel"},
-    # Members of a family; its other files are what they share.
+# Files that are one of several of a kind, each by itself; others in the folder they may share.
+SIBLINGS = {
+    "engine/unroll": {"stepwise", "fused", "parallel"},
     "readers": {"inline", "csv", "npy"},
     "writers": {"table", "json", "csv", "npy", "heatmap"},
-    "initializers": {"tensorflow", "keras", "torch"},
-    "formats": {"npz", "safetensors"},
-    "peers": {"keras", "torch", "onnxruntime"},
+    "model/initializers": {"tensorflow", "keras", "torch"},
+    "model/formats": {"npz", "safetensors"},
+    "verify/peers": {"keras", "torch", "onnxruntime"},
 }
 
 
@@ -68,7 +65,7 @@ def module(path: Path) -> str:
     return name.removesuffix(".__init__")
 
 
-def room(name: str) -> str:
+def package(name: str) -> str:
     return name.split(".")[1] if "." in name else ""
 
 
@@ -88,55 +85,91 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             assert node.module
-            if node.module == "rnncli":
+            if (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
                 for alias in node.names:
-                    yield f"rnncli.{alias.name}", node in tree.body
+                    yield f"{node.module}.{alias.name}", node in tree.body
             else:
                 yield node.module, node in tree.body
 
 
+def allowed(table: dict[str, set[str]], here: str) -> set[str]:
+    """What a table allows a module, by its own name or that of a package above it."""
+    return {
+        each for name, names in table.items() if f"{here}.".startswith(f"{name}.") for each in names
+    }
+
+
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
-def test_imports(path: Path) -> None:
+def test_packages_import_one_way(path: Path) -> None:
+    here = module(path)
+    if package(here) not in ORDER:
+        return
+    for name, _ in imports(path):
+        there = package(name)
+        if not name.startswith("rnncli.") or there == package(here) or there not in ORDER:
+            continue
+        assert ORDER.index(there) < ORDER.index(package(here)), f"{here} imports {name}"
+        other, but = APART.get(package(here), ("", set()))
+        if there == other:
+            assert any(name.startswith(each) for each in but), f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
+def test_libraries_are_imported_where_they_belong(path: Path) -> None:
     here = module(path)
     for name, at_top in imports(path):
         top = name.split(".")[0]
-        if room(here) in PURE and top != "rnncli":
-            assert top in PURE_LIBRARY | MACHINE.get(room(here), set()), f"{here} imports {name}"
-        if room(here) in PURE and top == "rnncli" and room(name) != room(here):
-            assert room(name) in PURE[: PURE.index(room(here))], f"{here} imports {name}"
+        if package(here) in PURE and top != "rnncli":
+            known = PURE_LIBRARY | allowed(BESIDE, here) | allowed(OPTIONAL, here)
+            assert top in known, f"{here} imports {name}"
         if top == "click":
-            assert room(here) == "cli", f"{here} imports Click"
+            assert package(here) == "cli", f"{here} imports Click"
         if top == "rich":
-            assert room(here) in ("cli", "writers"), f"{here} imports Rich"
+            drawing = package(here) in ("cli", "writers") or here.endswith(".report")
+            assert drawing, f"{here} imports Rich"
             assert not at_top, f"{here} imports Rich before it draws"
-        if room(name) == "cli" and top == "rnncli":
-            assert room(here) in ("cli", "__main__"), f"{here} imports the command line"
-        known = {"rnncli", "numpy", "click", "rich"} | sys.stdlib_module_names
-        if top not in known:
-            assert top in OPTIONAL.get(room(here), ()), f"{here} imports {name}"
+        if top not in {"rnncli", "numpy", "click", "rich"} | sys.stdlib_module_names:
+            assert top in allowed(OPTIONAL, here), f"{here} imports {name}"
             assert not at_top, f"{here} imports {name} before it is used"
 
 
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
-def test_members_of_a_family_do_not_import_each_other(path: Path) -> None:
-    here = module(path)
-    _, family, member = (*here.split("."), "", "")[:3]
-    if member not in FAMILIES.get(family, ()):
+def test_siblings_do_not_import_each_other(path: Path) -> None:
+    folder = path.parent.relative_to(PACKAGE).as_posix()
+    siblings = SIBLINGS.get(folder, set()) - {path.stem}
+    if path.stem not in SIBLINGS.get(folder, ()):
         return
     for name, _ in imports(path):
-        parts = name.split(".")
-        if parts[:2] == ["rnncli", family] and len(parts) > 2:
-            assert parts[2] not in FAMILIES[family] - {member}, f"{here} imports {name}"
+        head = f"rnncli.{folder.replace('/', '.')}."
+        if name.startswith(head):
+            assert name.removeprefix(head).split(".")[0] not in siblings, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
-def test_pure_rooms_print_nothing_and_keep_nothing(path: Path) -> None:
-    if room(module(path)) not in PURE:
+def test_pure_packages_print_nothing_and_keep_nothing(path: Path) -> None:
+    if package(module(path)) not in PURE:
         return
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         assert not isinstance(node, ast.Global | ast.Nonlocal)
-        assert getattr(node, "id", "") not in ("print", "open"), f"{path}:{node}"
+        assert getattr(node, "id", "") != "print", f"{path}:{node}"
+        assert getattr(node, "attr", "") not in ("environ", "getenv") or path.stem == "threads"
+
+
+@pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
+def test_only_the_command_line_names_options(path: Path) -> None:
+    """Elsewhere parameters stand between backticks, and the command line shows options."""
+    if package(module(path)) in ("cli", ""):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.findall(r"(?<![\w|-])--[a-z][a-z-]*", node.value)
+            assert not found, f"{path}:{node.lineno}: {found}"
+
+
+def test_the_packages_are_these() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert found == set(ORDER)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__"}
 
 
 def test_the_top_level_holds_what_it_should() -> None:
@@ -150,7 +183,6 @@ def test_the_top_level_holds_what_it_should() -> None:
     assert {name for name in found if not name.startswith(".")} == allowed
 
 
-def test_the_families_are_as_the_folders_are() -> None:
-    for family, members in FAMILIES.items():
-        files = {path.stem for path in (PACKAGE / family).glob("*.py")}
-        assert members <= files
+def test_the_siblings_are_as_the_folders_are() -> None:
+    for folder, names in SIBLINGS.items():
+        assert names <= {path.stem for path in (PACKAGE / folder).glob("*.py")}
