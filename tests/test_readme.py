@@ -56,19 +56,22 @@ def test_example(command: str, output: str) -> None:
     np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
 
 
-def test_python_example(capsys: pytest.CaptureFixture[str], notebook: dict[str, Any]) -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(source, {})
+def test_python_examples(capsys: pytest.CaptureFixture[str], notebook: dict[str, Any]) -> None:
+    whole, streamed = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(whole, names)
     printed = np.array(NUMBER.findall(capsys.readouterr().out.replace("1. ", "1.0 ")), float)
     # The notebook's states within the rounding of TF32, 10 bits.
     np.testing.assert_allclose(printed.reshape(6, 4), notebook["cell_6"], rtol=0, atol=2**-11)
+    exec(streamed, names)
+    np.testing.assert_allclose(names["block"].h, names["states"].h[2:5], rtol=0, atol=1e-6)
 
 
-def test_every_room_is_in_the_file_guide() -> None:
-    rooms = {
+def test_every_package_is_in_the_guide() -> None:
+    packages = {
         f"rnncli/{path.name}{'/' if path.is_dir() else ''}"
         for path in (ROOT / "rnncli").iterdir()
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     named = set(re.findall(r"^\| `(rnncli/[^`]+)` \|", README, re.MULTILINE))
-    assert named == rooms - {"rnncli/__init__.py", "rnncli/__main__.py"}
+    assert named == packages - {"rnncli/__init__.py", "rnncli/__main__.py"}
