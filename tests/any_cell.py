@@ -111,10 +111,13 @@ class Head:
 
     @property
     def output_size(self) -> int:
-        return self.W.shape[1]
+        return len(self.W.T)
 
     def __call__(
-        self, x: Floats, states: Sequence[State], unroll: Unroll
+        self,
+        x: Floats,
+        states: Sequence[State],
+        unroll: Unroll,  # noqa: ARG002
     ) -> tuple[Floats, Sequence[State]]:
         # Row by row: its bits may not depend on how many rows there are.
         return np.asarray((x[..., None] * self.W).sum(axis=-2)), states

@@ -12,6 +12,7 @@ from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
 from rnncli.engine.batch import Finals, Packing, Steps, by_length
+from rnncli.model.cells import State
 from rnncli.verify.steps import step_errors
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
@@ -49,7 +50,7 @@ def test_steps_and_parts_of_them(lengths: list[int], K: int, data: st.DataObject
 @given(lengths=FALLING)
 def test_the_final_states_are_those_after_each_last_step(lengths: list[int]) -> None:
     steps, expected = packed(lengths, 2)
-    start = (np.zeros((steps.N, 2)), np.zeros((steps.N, 1)))
+    start: State = (np.zeros((steps.N, 2)), np.zeros((steps.N, 1)))
     finals, state = Finals(start), start
     for t, rows in enumerate(steps, start=1):
         state = finals.running(state, len(rows))

@@ -282,7 +282,7 @@ def _steps(rows: Floats, parts: list[EqualSteps]) -> Steps:
 
 
 def _alone(numbered: tuple[int, EqualSteps]) -> int:
-    """Number the steps that are run by themselves; -1 for those that are not."""
+    """Return the number of steps that are run by themselves; -1 for others."""
     number, part = numbered
     return number if part.shape[0] >= LONG else -1
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,12 @@ class Rows(NamedTuple):
 
     def cut(self, start: int, stop: int | None) -> "Rows":
         """Take some of the rows."""
-        return Rows(*(None if part is None else part[start:stop] for part in self))
+        return Rows(*(cut(part, slice(start, stop)) for part in self))
+
+
+def cut(part: Any, rows: slice) -> Any:
+    """Take some rows of an array or a list, if there is one."""
+    return None if part is None else part[rows]
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:

@@ -199,6 +199,7 @@ def drive(
     take, give, places : callables
         Where the input comes from, and where what the layers give goes.
     """
+
     def part(sequences: Sequences) -> None:
         packing = Packing(lengths[sequences])
         x, outs = take(packing, sequences), places(packing, sequences)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
+from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.engine.run import Pass, Prepared, drive, prepare
 from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
 from rnncli.model.cells import State
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     def cut(self, start: int, stop: int | None) -> "Block":
         """Take some of the rows."""
-        return Block(*(None if part is None else part[start:stop] for part in self))
+        return Block(*(cut(part, slice(start, stop)) for part in self))
 
 
 class Carried:
@@ -187,7 +187,9 @@ def stream(
         if start.shape != (network.state_size,):
             raise ValueError(f"h0: expected shape ({network.state_size},), got {start.shape}")
         carried = Carried(in_dtype("h0", start, dtype))
-    rows = (each if isinstance(each, Rows) else _as_rows(prepared, each) for each in blocks)
+    rows: Iterator[Rows] = (
+        each if isinstance(each, Rows) else _as_rows(prepared, each) for each in blocks
+    )
     if network.needs_whole_sequences:
         rows = joined(rows)
     return _blocks(prepared, rows, carried, keys, all_layers=all_layers)

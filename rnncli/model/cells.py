@@ -57,31 +57,27 @@ WEIGHT_NAMES = Weights._fields
 
 
 class Cell(Protocol):
-    """What the engine asks of a cell.
-
-    Attributes
-    ----------
-    weights : Weights
-    gates : int
-        How many blocks of H columns the weights have.
-    state_names : tuple of str
-        Names of the state's arrays, ``h`` first.
-    state_sizes : tuple of int
-        How many values each of them has.
-    settings : mapping
-        What the cell is beside its weights, for files and documents.
-    """
+    """What the engine asks of a cell."""
 
     @property
-    def weights(self) -> Weights: ...
+    def weights(self) -> Weights:
+        """The weights."""
+
     @property
-    def gates(self) -> int: ...
+    def gates(self) -> int:
+        """How many blocks of H columns the weights have."""
+
     @property
-    def state_names(self) -> tuple[str, ...]: ...
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state's arrays, ``h`` first."""
+
     @property
-    def state_sizes(self) -> tuple[int, ...]: ...
+    def state_sizes(self) -> tuple[int, ...]:
+        """How many values each of them has."""
+
     @property
-    def settings(self) -> Mapping[str, Any]: ...
+    def settings(self) -> Mapping[str, Any]:
+        """What the cell is beside its weights."""
 
     def combine(self) -> Combine | None:
         """Return the step from the sums of all gates; None if it needs more than these."""
@@ -132,8 +128,15 @@ class RNN(NamedTuple):
     activation: Activation = TANH
     clip: float = inf
 
-    gates = 1
-    state_names = ("h",)
+    @property
+    def gates(self) -> int:
+        """One: the sum itself."""
+        return 1
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The hidden state alone."""
+        return ("h",)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -32,27 +32,23 @@ Convert: TypeAlias = Callable[[str, Floats], Floats]
 
 
 class Layer(Protocol):
-    """What a network asks of a layer.
-
-    Attributes
-    ----------
-    input_size, output_size : int
-        How many values it takes and gives at a step.
-    cells : tuple of Cell
-        Those that carry a state from step to step; none in a layer without
-        state.
-    directions : tuple of str
-        Of each of them, ``forward`` or ``backward``.
-    """
+    """What a network asks of a layer, with or without state."""
 
     @property
-    def input_size(self) -> int: ...
+    def input_size(self) -> int:
+        """Number of values that it takes at a step."""
+
     @property
-    def output_size(self) -> int: ...
+    def output_size(self) -> int:
+        """Number of values that it gives at a step."""
+
     @property
-    def cells(self) -> tuple[Cell, ...]: ...
+    def cells(self) -> tuple[Cell, ...]:
+        """What carries a state from step to step; nothing in a layer without state."""
+
     @property
-    def directions(self) -> tuple[str, ...]: ...
+    def directions(self) -> tuple[str, ...]:
+        """``forward`` or ``backward`` for each of the cells."""
 
     def __call__(
         self, x: Floats, states: Sequence[State], unroll: Unroll

@@ -174,7 +174,7 @@ def in_segments(
 
 def rows_at_once(cell: Cell) -> int:
     """Count the rows of a batch that one thread is fast for."""
-    return max(ROWS, VALUES // cell.weights.W_hh.shape[1])
+    return max(ROWS, VALUES // len(cell.weights.b_h))
 
 
 def segments_at_once(cell: Cell, N: int, room: int) -> int:
