@@ -24,7 +24,7 @@ class Steps:
     """Rows of T steps of N sequences, of which some may end before others.
 
     As in PyTorch's ``PackedSequence``, the longest sequences stand first and
-    ``batch_sizes`` tells how many have each step.
+    ``batch_sizes`` is how many have each step.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class EqualSteps(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Give (T, N)."""
+        """T and N."""
         return self.steps.stop - self.steps.start, self.N
 
 
@@ -288,7 +288,7 @@ def _alone(numbered: tuple[int, EqualSteps]) -> int:
 
 
 def _first(sequences: Sequences, N: int) -> Sequences:
-    """Take the first N of some sequences."""
+    """Return the first N of some sequences."""
     if isinstance(sequences, slice):
         return slice(sequences.start, sequences.start + N)
     return sequences[:N]

@@ -75,14 +75,14 @@ def _name_beside(target: str) -> str:
 
 def _acquired(beside: str, when_waiting: Callable[[], None]) -> int:
     """Open and lock a file; the process that had it before may have removed it meanwhile."""
-    made, tell_once = not os.path.exists(beside), cache(when_waiting)
+    made, call_once = not os.path.exists(beside), cache(when_waiting)
     while True:
         try:
             number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:  # of another user: to lock it, reading is enough
             number = os.open(beside, os.O_RDONLY)
         try:
-            _lock(number, tell_once)
+            _lock(number, call_once)
             if _version(beside) == _version(number):
                 return number
         except BaseException as error:
@@ -104,7 +104,7 @@ def _lock(number: int, when_waiting: Callable[[], None]) -> None:
 
 
 def _version(path: str | int) -> tuple[int, ...]:
-    """Tell a file from others and from itself as it was before; nothing where there is none."""
+    """Return what differs between files, and between states of one; () where there is none."""
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -37,17 +37,17 @@ class Rows(NamedTuple):
     cells: Sequence[Sequence[str]] | None = None
 
     def cut(self, start: int, stop: int | None) -> "Rows":
-        """Take some of the rows."""
+        """Return some of the rows."""
         return Rows(*(cut(part, slice(start, stop)) for part in self))
 
 
 def cut(part: Any, rows: slice) -> Any:
-    """Take some rows of an array or a list, if there is one."""
+    """Return some rows of an array or a list, if there is one."""
     return None if part is None else part[rows]
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Make one block of all, if there are any."""
+    """Join blocks into one, if there are any."""
     every = list(blocks)
     if len(every) < 2:
         yield from every
@@ -64,9 +64,9 @@ def steps_in_block(values: int, most: int) -> int:
 
 
 def in_blocks(parts: Iterable[Rows], steps: int) -> Iterator[Rows]:
-    """Make blocks of so many steps of rows that come otherwise; the last may have fewer.
+    """Cut rows into blocks of so many steps; the last may have fewer.
 
-    What comes before a ValueError is given before it.
+    What comes before a ValueError is yielded before it.
     """
     taken: list[Rows] = []
     missing, error = steps, None

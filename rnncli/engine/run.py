@@ -166,7 +166,7 @@ def run(
 
 
 def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:
-    """Make a network ready to run in a precision, by a strategy.
+    """Prepare a network to run in a precision, by a strategy.
 
     Raises
     ------
@@ -328,7 +328,7 @@ def _packed(
 
 
 def _output(layer: Layer, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:
-    """Make room for what a layer gives, shape (N, T, H), with zeros beyond the ends.
+    """Allocate what a layer gives, shape (N, T, H), with zeros beyond the ends.
 
     Of sequences of one length all first states lie together, then all second
     ones: as they come.

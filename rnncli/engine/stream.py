@@ -40,7 +40,7 @@ class Block(NamedTuple):
     cells: Sequence[Sequence[str]] | None = None
 
     def cut(self, start: int, stop: int | None) -> "Block":
-        """Take some of the rows."""
+        """Return some of the rows."""
         return Block(*(cut(part, slice(start, stop)) for part in self))
 
 
@@ -75,7 +75,7 @@ class Carried:
         return self._state[: self._count]
 
     def resume(self, t: Integers, state: Floats) -> None:
-        """Let the first sequences stand where an earlier run left them."""
+        """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
         self.t[: len(t)], self.state[: len(t)] = t, state
         self.start = self.block()
@@ -140,7 +140,7 @@ def stream(
 
     Each row is a step of its own sequence, contiguous or interleaved with
     others. Within a block the sequences run as one batch. A network that
-    needs whole sequences gives its first block when the input has ended.
+    needs whole sequences yields its first block when the input has ended.
 
     >>> import rnncli
     >>> network = rnncli.seeded(input_size=1, hidden_size=4)
@@ -153,8 +153,8 @@ def stream(
     ----------
     network : Network
     blocks : iterable of arrays, shape (n, I), or of Rows
-        Arrays are rows of one sequence; `Rows` say of which sequence each row
-        is. They have to be in the float type of the precision.
+        Arrays are rows of one sequence; `Rows` also hold of which sequence each
+        row is. They have to be in the float type of the precision.
     h0 : array, shape (S,), optional
         State of all cells before the first step of every sequence; zeros by
         default.
@@ -293,7 +293,7 @@ def _advance_together(
 def _with_masked(
     network: Network, passes: Sequence[Pass], masked: Truths, key: Integers, before: Floats
 ) -> list[Pass]:
-    """Give each masked row the outputs of the states that are kept there."""
+    """Fill in, at masked rows, the outputs of the states that are kept there."""
     filled: list[Pass] = []
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
@@ -330,7 +330,7 @@ def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
 
 
 def _count(key: Integers, carried: Carried) -> Integers:
-    """Give each row the number of its step in its sequence."""
+    """Return the number of each row's step in its sequence."""
     order, present, starts, lengths = _grouped(key)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(key)) - np.repeat(starts, lengths)
@@ -340,7 +340,7 @@ def _count(key: Integers, carried: Carried) -> Integers:
 
 
 def _fill_masked(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
-    """Give each masked row the state of its sequence at the row before, or `before` the block."""
+    """Fill in, at each masked row, the state at the row before, or `before` the block."""
     order = np.argsort(key, kind="stable")
     sorted_key, sorted_masked, sorted_h = key[order], masked[order], h[order]
     place = np.arange(len(key))
@@ -359,7 +359,7 @@ def _not_finite(
     row: int,
     keys: Sequence[tuple[str, ...]],
 ) -> NotFiniteError:
-    """Say where what is not finite at a row began: a backward cell comes from later rows."""
+    """Find where a value that is not finite began: a backward cell comes from later rows."""
     for number, (layer, each) in enumerate(zip(network.layers, passes, strict=True), start=1):
         place = f"layer {number}" if len(network.layers) > 1 else ""
         for direction, h in zip(layer.directions, each.cells, strict=True):

@@ -201,7 +201,7 @@ class _Blas:
         return True
 
     def restore(self) -> None:
-        """Give BLAS its threads back, when the last who asked for one is done."""
+        """Return its threads to BLAS, when the last who asked for one is done."""
         with self._lock:
             self._users -= 1
             if not self._users:
@@ -214,7 +214,7 @@ _blas = _Blas()
 
 @contextmanager
 def blas_on_one_thread(rows: int) -> Iterator[None]:
-    """Let each product in the block take one thread, if there are so many rows to be worth it.
+    """Set BLAS to one thread in the block, if there are so many rows to be worth it.
 
     It needs threadpoolctl (``pip install 'rnncli[fast]'``); without it, or
     where OPENBLAS_NUM_THREADS is 1, nothing is set. The command sets that

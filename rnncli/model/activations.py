@@ -16,7 +16,7 @@ from rnncli.model.choices import choice
 
 
 class Activation(NamedTuple):
-    """An activation function and its parameters, as `activation` gives it.
+    """An activation function and its parameters, as `activation` returns it.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Activation(NamedTuple):
         return self.name == "thresholded_relu" and self.parameters != (0.0,)
 
     def function(self) -> Callable[[Floats, Floats], Any]:
-        """Give ``function(a, out)`` for these parameters."""
+        """Return ``function(a, out)`` for these parameters."""
         kind = ACTIVATIONS[self.name]
         if not self.parameters:
             return kind.function
@@ -62,7 +62,7 @@ class Kind(NamedTuple):
     defaults : tuple of float or None
         One a parameter; None where it has to be given.
     slope : callable
-        Gives the steepest slope for the parameters, jumps left out.
+        Returns the steepest slope for the parameters, jumps left out.
     """
 
     function: Callable[..., Any]
@@ -71,7 +71,7 @@ class Kind(NamedTuple):
 
 
 def activation(name: str, *parameters: float) -> Activation:
-    """Name an activation; parameters that are not given have ONNX's defaults.
+    """Return an activation by name; parameters that are left out have ONNX's defaults.
 
     Raises
     ------
@@ -115,18 +115,18 @@ def parse(text: str) -> Activation:
 
 
 def _linear(a: Floats, out: Floats) -> None:
-    """Give ``a``."""
+    """Compute ``a``."""
     if out is not a:
         out[...] = a
 
 
 def _relu(a: Floats, out: Floats) -> None:
-    """Give ``max(a, 0)``."""
+    """Compute ``max(a, 0)``."""
     np.maximum(a, 0, out=out)
 
 
 def _sigmoid(a: Floats, out: Floats) -> None:
-    """Give ``1 / (1 + exp(-a))``."""
+    """Compute ``1 / (1 + exp(-a))``."""
     np.negative(a, out)
     np.exp(out, out)
     np.add(out, 1, out)
@@ -134,48 +134,48 @@ def _sigmoid(a: Floats, out: Floats) -> None:
 
 
 def _affine(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Give ``alpha a + beta``."""
+    """Compute ``alpha a + beta``."""
     np.multiply(a, alpha, out)
     np.add(out, beta, out)
 
 
 def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Give ``a if a >= 0 else alpha a``."""
+    """Compute ``a if a >= 0 else alpha a``."""
     np.multiply(a, np.where(a >= 0, a.dtype.type(1), a.dtype.type(alpha)), out)
 
 
 def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Give ``a if a >= alpha else 0``."""
+    """Compute ``a if a >= alpha else 0``."""
     # Not a product with 0 and 1: what is not a number must stay so.
     np.copyto(out, np.where(a < alpha, a.dtype.type(0), a))
 
 
 def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Give ``alpha tanh(beta a)``."""
+    """Compute ``alpha tanh(beta a)``."""
     np.multiply(a, beta, out)
     np.tanh(out, out)
     np.multiply(out, alpha, out)
 
 
 def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Give ``min(max(alpha a + beta, 0), 1)``."""
+    """Compute ``min(max(alpha a + beta, 0), 1)``."""
     _affine(a, out, alpha, beta)
     np.clip(out, 0, 1, out)
 
 
 def _elu(a: Floats, out: Floats, alpha: float) -> None:
-    """Give ``a if a >= 0 else alpha (exp(a) - 1)``."""
+    """Compute ``a if a >= 0 else alpha (exp(a) - 1)``."""
     below = np.expm1(np.minimum(a, 0))
     np.copyto(out, np.where(a < 0, below * a.dtype.type(alpha), a))
 
 
 def _softsign(a: Floats, out: Floats) -> None:
-    """Give ``a / (1 + |a|)``."""
+    """Compute ``a / (1 + |a|)``."""
     np.divide(a, 1 + np.abs(a), out)
 
 
 def _softplus(a: Floats, out: Floats) -> None:
-    """Give ``log(1 + exp(a))``."""
+    """Compute ``log(1 + exp(a))``."""
     np.logaddexp(a, a.dtype.type(0), out)
 
 

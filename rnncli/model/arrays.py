@@ -1,4 +1,4 @@
-"""Kinds of arrays, and what becomes of others."""
+"""Types of arrays, and conversions to them."""
 
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ Truths: TypeAlias = NDArray[np.bool_]
 
 
 def as_floats(name: str, values: ArrayLike) -> Floats:
-    """Take finite numbers in the float type that they have, C-contiguous.
+    """Return finite numbers in the float type that they have, C-contiguous.
 
     Integers become float64, halves float32.
 
@@ -66,7 +66,7 @@ def check_numbers(name: str, values: NDArray[Any]) -> None:
 
 
 def contiguous(rows: NDArray[Any]) -> NDArray[Any]:
-    """Make (..., K) C-contiguous, a row moved as one item."""
+    """Return (..., K) as a C-contiguous array, a row moved as one item."""
     if rows.flags.c_contiguous:
         return rows
     return np.ascontiguousarray(as_items(rows)).view(rows.dtype).reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""Names that stand for the members of a family."""
+"""Names that stand for one of several."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -7,12 +7,12 @@ T = TypeVar("T")
 
 
 def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
-    """Look a name up among the members of a family.
+    """Look a name up.
 
     Raises
     ------
     ValueError
-        No member has that name; the message lists those there are.
+        There is no such name; the message lists those there are.
     """
     if chosen not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {chosen!r}")

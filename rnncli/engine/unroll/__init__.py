@@ -27,7 +27,7 @@ Strategy: TypeAlias = Callable[[Cell, Steps, State, Precision, Steps], State]
 
 
 def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
-    """Take the strategy that is measured as the fastest for T, N, I and H.
+    """Run by the strategy that is measured as the fastest for T, N, I and H.
 
     A long sequence runs in segments, as `parallel` does, if the network is
     contracting and the batch leaves room. Otherwise, one call a step less

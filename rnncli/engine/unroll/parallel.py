@@ -361,7 +361,7 @@ def ran(
 
 
 def convergence(cell: Cell) -> Converged:
-    """Make a function that tells for which rows two runs have converged at a step.
+    """Return a function that finds the rows at which two runs have converged.
 
     Returns
     -------

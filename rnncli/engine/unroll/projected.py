@@ -47,7 +47,7 @@ def cached_steps(values: int) -> int:
 
 
 def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
-    """Make a function that runs a block: at most so many steps, of at most N rows.
+    """Return a function that runs a block: at most so many steps, of at most N rows.
 
     All input projections are one product, ``a = [x, 1] @ [W_xh; b_h]``. The
     column of ones adds the biases within the product, and keeps it from
