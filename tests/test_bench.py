@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from conftest import SAMPLES, Rnn
 from test_terminal import everything
 
 import rnncli
-from rnncli.bench import Contender, Size, Timing, child, judging, pace, race, times_faster
-from rnncli.bench.files import load_case, save_case
-from rnncli.bench.process import Process, processors
-from rnncli.bench.report import Outcome, write_benchmark_json, write_outcome_table
+from rnncli.bench import judging
+from rnncli.bench.candidates import Candidate, warmed
+from rnncli.bench.cases import Size, first_steps, load_case, save_case
+from rnncli.bench.machine import describe_machine
+from rnncli.bench.process import Process, answer, processors
+from rnncli.bench.race import Timing, fastest_peer, race
+from rnncli.bench.report import with_results, write_json, write_table
 from rnncli.cli import bench
 from rnncli.engine.unroll import UNROLLS
 from rnncli.verify.case import Case
@@ -33,19 +37,19 @@ from rnncli.verify.shares import step_shares
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 STRATEGIES = ["auto", *UNROLLS]
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
-AUTO = Contender("strategy", "auto")
+AUTO = Candidate("strategy", "auto")
 
 
 @pytest.fixture
 def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.bench.contender.version", lambda _: None)
+    monkeypatch.setattr("rnncli.bench.candidates.version", lambda _: None)
 
 
 @pytest.fixture
-def two_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as it takes to be in turn: a process each costs a tenth of a second."""
-    two = [AUTO, Contender("strategy", "stepwise")]
-    monkeypatch.setattr(bench, "contenders", lambda _: (two, {}))
+    two = [AUTO, Candidate("strategy", "stepwise")]
+    monkeypatch.setattr(bench, "find_candidates", lambda _: (two, {}))
 
 
 def benched(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def test_the_default_cases_take_a_seed_a_round(
     assert len(set(drawn[3].lengths)) > 1
 
 
-@pytest.mark.usefixtures("two_contenders")
+@pytest.mark.usefixtures("two_candidates")
 def test_sequences_of_a_file(run_rnn: Rnn) -> None:
     log = str(SAMPLES / "sensors.csv")
     columns = ("--columns", "temperature", "--group-by", "sensor", "--missing", "hold")
@@ -154,10 +158,18 @@ def test_bad_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> No
     assert message in result.stderr
 
 
+def test_the_kernel_of_numpys_products_is_named() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    libraries = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    kernels = {each["architecture"] for each in libraries if each["internal_api"] == "openblas"}
+    named = describe_machine()["blas"].partition(", kernel ")[2]
+    assert named in (kernels or {""})
+
+
 # Who cannot be timed.
 
 
-@pytest.mark.usefixtures("two_contenders")
+@pytest.mark.usefixtures("two_candidates")
 def test_what_cannot_be_expressed_is_said(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(_case_of: Any, racing: Any, *_: Any) -> list[Timing]:
         return [
@@ -174,8 +186,8 @@ def test_what_cannot_be_expressed_is_said(run_rnn: Rnn, monkeypatch: pytest.Monk
 def test_a_failure_is_said_and_is_the_exit_code(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = Contender("strategy", "sideways")
-    monkeypatch.setattr(bench, "contenders", lambda _: ([AUTO, broken], {}))
+    broken = Candidate("strategy", "sideways")
+    monkeypatch.setattr(bench, "find_candidates", lambda _: ([AUTO, broken], {}))
     document = benched(run_rnn, *SEQ, "--repeats", "1", exit_code=1)
     sound, failed = document["cases"][0]["results"]
     assert sound["median"] > 0
@@ -183,23 +195,20 @@ def test_a_failure_is_said_and_is_the_exit_code(
 
 
 def test_answers_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = Size(40, 2, 3, 4, shortest=1)
-    save_case(str(tmp_path), size.case(1, "float32"))
     folder = str(tmp_path)
-    assert child.answer(AUTO, {"do": "warm", "folder": folder}) == {}
-    timed = child.answer(AUTO, {"do": "time", "folder": folder, "steps": None})
-    assert timed["steps"] == 40
-    assert timed["microseconds"] > 0
-    assert child.answer(AUTO, {"do": "time", "folder": folder, "steps": 7})["steps"] == 7
-    judged = child.answer(AUTO, {"do": "judge", "folder": folder, "steps": 40})
-    assert 0 < judged["step_error"] < 1
+    save_case(folder, Size(40, 2, 3, 4, shortest=1).case(1, "float32"))
+    microseconds, steps = answer(AUTO, folder, "time", None)["result"]
+    assert microseconds > 0
+    assert steps == 40
+    assert answer(AUTO, folder, "time", 7)["result"][1] == 7
+    assert 0 < answer(AUTO, folder, "judge", 40)["result"] < 1
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise Unsupported("no such thing")
 
-    monkeypatch.setattr(Contender, "runner", refuse)
-    said = {"cannot": "no such thing"}
-    assert child.answer(AUTO, {"do": "warm", "folder": folder}) == said
+    monkeypatch.setattr(Candidate, "runner", refuse)
+    unsupported = {"note": "no such thing", "failed": False}
+    assert answer(AUTO, folder, "time", None) == unsupported
 
 
 def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +220,9 @@ def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.M
         layer[0, 3, 1] += 0.01
         return states._replace(layers=(layer,))
 
-    monkeypatch.setattr("rnncli.bench.contender.run", wrong)
+    monkeypatch.setattr("rnncli.bench.candidates.run", wrong)
     save_case(str(tmp_path), Size(9, 1, 4).case(1, "float32"))
-    judged = child.answer(AUTO, {"do": "judge", "folder": str(tmp_path), "steps": 9})
-    assert judged["step_error"] > 100
+    assert answer(AUTO, str(tmp_path), "judge", 9)["result"] > 100
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
@@ -238,7 +246,7 @@ def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
 
 def test_what_is_fast_is_repeated() -> None:
     # 0.1 ms: five hundred are a timing of 50 ms.
-    assert pace.warmed(lambda _: 0.00010001, 100) == (100, 500)
+    assert warmed(lambda _: 0.00010001, 100) == (100, 500)
 
 
 def test_what_is_slow_is_timed_over_the_first_steps() -> None:
@@ -250,13 +258,13 @@ def test_what_is_slow_is_timed_over_the_first_steps() -> None:
         return took[-1] + {1: 10, 3: 0.1}.get(len(took), 0)
 
     # Two seconds are 11,764 steps, of which one digit is kept.
-    assert pace.warmed(seconds, 1_000_000) == (10_000, 1)
+    assert warmed(seconds, 1_000_000) == (10_000, 1)
     assert sum(took) < 1
 
 
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 400_000])
 def test_what_takes_under_two_seconds_is_run_whole(most: int) -> None:
-    steps, repeats = pace.warmed(lambda steps: steps * 4e-6, most)
+    steps, repeats = warmed(lambda steps: steps * 4e-6, most)
     assert steps == most
     # As often as it takes to reach the shortest timing, and a rounding more at most.
     assert (repeats - 2) * most * 4e-6 < 0.05
@@ -265,10 +273,10 @@ def test_what_takes_under_two_seconds_is_run_whole(most: int) -> None:
 
 def test_first_steps() -> None:
     case = Size(9, 2, 3, 4, shortest=1).case(1, "float32")
-    cut = pace.first_steps(case, 4)
+    cut = first_steps(case, 4)
     np.testing.assert_array_equal(cut.x, case.x[:, :4])
     np.testing.assert_array_equal(cut.lengths, np.minimum(case.lengths, 4))
-    assert pace.first_steps(case, 9) is case
+    assert first_steps(case, 9) is case
 
 
 # The step error of long results.
@@ -304,38 +312,51 @@ def test_states_that_are_hidden_have_no_step_error() -> None:
 # What comes of it, on made-up timings.
 
 
+DEFAULTS: dict[str, Any] = {"steps": {1: 10**6, 2: 10**6}, "step_error": 0.125}
+
+
 def timing(kind: str, name: str, one: list[float], two: list[float], **more: Any) -> Timing:
-    contender = Contender(kind, name)
-    return Timing(contender, {1: one, 2: two}, {1: 10**6, 2: 10**6}, 0.125, **more)
+    candidate = Candidate(kind, name)
+    return Timing(candidate, {1: one, 2: two}, **DEFAULTS | more)
 
 
 TIMINGS = [
     timing("strategy", "parallel", [0.03, 0.02, 0.5], [0.02, 0.021, 0.019]),
-    timing("strategy", "stepwise", [3.0, 3.1, 2.0], [9.0, 8.0, 7.0])._replace(
-        steps={1: 600_000, 2: 10**6}
-    ),
-    timing("peer", "torch", [4.0, 2.0, 3.0], [5.0, 5.0, 5.0])._replace(step_error=np.inf),
+    timing("strategy", "stepwise", [3.0, 3.1, 2.0], [9.0, 8.0, 7.0], steps={1: 600_000, 2: 10**6}),
+    timing("peer", "torch", [4.0, 2.0, 3.0], [5.0, 5.0, 5.0], step_error=np.inf),
     timing("peer", "onnxruntime", [0.4, 0.4, 0.4], [0.1, 0.16, 123.0]),
-    Timing(Contender("peer", "keras"), note="Keras has no clip"),
+    # It was timed at first, then it failed.
+    Timing(Candidate("peer", "keras"), {1: [0.01]}, {1: 10**6}, note="Keras has no clip"),
 ]
-OUTCOME = Outcome("T = 1,000,000", {"T": 10**6}, 10**6, TIMINGS)
+MODEL = {"hidden_sizes": [4], "source": {"init": "torch", "seed": None}}
+CASE = {
+    "T": 10**6,
+    "I": 1,
+    "H": [4],
+    "N": 1,
+    "shortest": 10**6,
+    "precision": "float32",
+    "model": MODEL,
+}
 
 
-def test_medians_and_ratios() -> None:
-    best, stepwise, torch, fastest = TIMINGS[:4]
+def test_medians() -> None:
     assert [each.threads for each in TIMINGS[:4]] == [2, 1, 1, 2]
     assert [each.median for each in TIMINGS[:4]] == [0.02, 3.0, 3.0, 0.16]
-    assert times_faster(best, fastest) == 8
-    assert times_faster(torch, fastest) == 0.16 / 3
-    assert times_faster(fastest, fastest) == 1
-    assert times_faster(torch, stepwise) == 1
+    assert fastest_peer(TIMINGS) is TIMINGS[3]
+    assert fastest_peer(TIMINGS[:2]) is None
+
+
+def table_of(case: dict[str, Any]) -> list[str]:
+    out = StringIO()
+    write_table(out, case, TIMINGS)
+    return out.getvalue().splitlines()
 
 
 def test_the_table_of_made_up_timings() -> None:
-    out = StringIO()
-    write_outcome_table(out, OUTCOME)
-    lines = out.getvalue().splitlines()
+    lines = table_of(CASE)
     assert max(map(len, lines)) <= 80
+    assert lines[1] == "T = 1,000,000, N = 1, I = 1, H = 4, float32, init torch"
     rows = {line.split()[-7]: line.split()[-6:] for line in lines if len(line.split()) >= 7}
     assert rows["parallel"] == ["0.0200", "0.0190", "0.0210", "2", "8.00", "0.12"]
     assert rows["onnxruntime"] == ["0.160", "0.100", "123", "2", "1.00", "0.12"]
@@ -347,9 +368,20 @@ def test_the_table_of_made_up_timings() -> None:
     ]
 
 
+def test_the_title_of_sequences_of_unequal_lengths() -> None:
+    title = table_of(CASE | {"shortest": 5, "N": 10_000})[1]
+    assert title == "T = 5 to 1,000,000, N = 10,000, I = 1, H = 4, float32, init torch"
+
+
+def test_the_title_of_ones_own_network(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "race", lambda *_: TIMINGS[:1])
+    lines = run_rnn("bench", *SEQ, "--precision", "float64").stdout.splitlines()
+    assert "RNN: I = 1, H = 4, tanh, float64, init tensorflow, seed 1, T = 6, N = 1" in lines
+
+
 def test_the_document_of_made_up_timings() -> None:
     out = StringIO()
-    write_benchmark_json(out, {}, 3, [OUTCOME])
+    write_json(out, {}, 3, [with_results(CASE, TIMINGS)])
     (case,) = json.loads(out.getvalue())["cases"]
     assert (case["T"], case["fastest_peer"]) == (10**6, "onnxruntime")
     assert case["results"][0] == {
@@ -366,19 +398,110 @@ def test_the_document_of_made_up_timings() -> None:
     }
     assert case["results"][1]["steps"] == 600_000
     assert case["results"][2]["step_error"] is None
+    assert case["results"][2]["times_faster"] == 0.16 / 3
+    assert case["results"][3]["times_faster"] == 1
     assert case["results"][4] == {"kind": "peer", "name": "keras", "note": "Keras has no clip"}
+
+
+# The order of questions.
+
+
+class FakeProcess:
+    """Returns prepared answers, and records every question."""
+
+    events: ClassVar[list[tuple[str, ...]]] = []
+    answers: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(self, candidate: Candidate, folder: str, cpus: list[int]) -> None:
+        self.name, self.folder, self.threads = candidate.name, folder, len(cpus)
+        self.label = f"{candidate.name} {len(cpus)}"
+        self.question: tuple[str, int | None] | None = None
+
+    def ask(self, method: str, steps: int | None) -> None:
+        assert self.question is None
+        self.question = (method, steps)
+        T = load_case(self.folder).x.shape[1]
+        self.events.append(("ask", self.label, f"{method} {steps} of {T}"))
+
+    def answer(self) -> dict[str, Any]:
+        assert self.question
+        (method, steps), self.question = self.question, None
+        self.events.append(("answer", self.label))
+        if note := self.answers.get(f"{self.label} {method} {steps}"):
+            return note
+        times = {"1": 2.0, "2": 1.0, "3": 3.0}
+        return {"result": 0.25 if method == "judge" else [times[self.label[-1]], steps or 5]}
+
+    def close(self) -> None:
+        self.events.append(("close", self.label))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcess]:
+    monkeypatch.setattr("rnncli.bench.race.Process", FakeProcess)
+    monkeypatch.setattr("rnncli.bench.race.processors", lambda: [[3], [2, 3]])
+    monkeypatch.setattr(FakeProcess, "events", [])
+    monkeypatch.setattr(FakeProcess, "answers", {})
+    return FakeProcess
+
+
+def of_round(round_: int) -> Case:
+    return Size(10 * round_, 1, 2).case(round_, "float32")
+
+
+A, B = Candidate("strategy", "a"), Candidate("peer", "b")
+
+
+def test_rounds_are_interleaved_and_one_is_asked_at_a_time(fake: type[FakeProcess]) -> None:
+    shown: list[str] = []
+    timings = race(of_round, [A, B], 3, shown.append)
+    labels = ["a 1", "a 2", "b 1", "b 2"]
+    loading, rest = fake.events[:8], fake.events[8:]
+    # Loading a library is not timed, and goes on side by side.
+    assert loading == [
+        *(("ask", label, "time 1 of 10") for label in labels),
+        *(("answer", label) for label in labels),
+    ]
+    # As many steps as the first time, of the case of the round.
+    expected: list[tuple[str, ...]] = []
+    for question in ("time None of 10", "time 5 of 20", "time 5 of 30"):
+        for label in labels:
+            expected += [("ask", label, question), ("answer", label)]
+    for label in ("a 2", "b 2"):  # on the better number of threads
+        expected += [("ask", label, "judge 5 of 30"), ("answer", label)]
+    assert rest[: len(expected)] == expected
+    assert sorted(rest[len(expected) :]) == [("close", label) for label in labels]
+    assert shown[0] == "starting"
+    assert shown[1:5] == [f"round 1 of 3: {label}" for label in labels]
+    assert shown[-2:] == ["step error: a 2", "step error: b 2"]
+    assert [each.candidate for each in timings] == [A, B]
+    for each in timings:
+        assert each.rounds == {1: [2.0] * 3, 2: [1.0] * 3}
+        assert (each.steps, each.step_error, each.note) == ({1: 5, 2: 5}, 0.25, "")
+
+
+@pytest.mark.parametrize("failed", [True, False])
+@pytest.mark.parametrize("question", ["time 1", "time None", "time 5", "judge 5"])
+def test_a_candidate_that_cannot_go_on_is_asked_no_more(
+    fake: type[FakeProcess], question: str, failed: bool
+) -> None:
+    fake.answers[f"a 2 {question}"] = {"note": "out of order", "failed": failed}
+    broken, sound = race(of_round, [A, B], 3)
+    assert (broken.note, broken.failed) == ("out of order", failed)
+    assert (sound.note, sound.failed, len(sound.rounds[2])) == ("", False, 3)
+    last = fake.events.index(("close", "a 2"))
+    later = [event for event in fake.events[last:] if event[0] == "ask"]
+    assert later or question == "judge 5"
+    assert {label for _, label, _ in later} <= {"b 1", "b 2"}
 
 
 # Processes.
 
 
 @contextmanager
-def process_of(contender: Contender, cpus: list[int], folder: Path) -> Iterator[Process]:
-    process = Process(contender, cpus, str(folder / "said.txt"))
-    try:
+def process_of(candidate: Candidate, cpus: list[int], folder: Path) -> Iterator[Process]:
+    with closing(Process(candidate, str(folder), cpus)) as process:
         yield process
-    finally:
-        process.end()
 
 
 @pytest.fixture
@@ -396,10 +519,10 @@ def no_longer_than_a_minute() -> Iterator[None]:
 def test_a_process_is_stopped_once_it_has_answered(tmp_path: Path, cpus: list[int]) -> None:
     save_case(str(tmp_path), Size(5, 1, 2).case(1, "float32"))
     with process_of(AUTO, cpus, tmp_path) as process:
-        pid = process._process.pid
+        pid = process._child.pid
         for _ in range(2):
-            process.ask(do="warm", folder=str(tmp_path))
-            assert process.answer() == {}
+            process.ask("time", 5)
+            assert process.answer()["result"][1] == 5
             stopped = os.waitid(os.P_PID, pid, os.WSTOPPED)
             assert stopped
             assert stopped.si_status == signal.SIGSTOP
@@ -421,7 +544,7 @@ def test_strategies_run_as_rnn_run_does_and_peers_with_all_threads(
         given.update(env)
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    Process(Contender(kind, "auto"), [0, 1, 2], str(tmp_path / "said.txt"))
+    Process(Candidate(kind, "auto"), str(tmp_path), [0, 1, 2])
     threads = {name: count for name, count in given.items() if name.endswith("_THREADS")}
     expected = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "2"}
     if kind == "peer":
@@ -430,16 +553,16 @@ def test_strategies_run_as_rnn_run_does_and_peers_with_all_threads(
 
 
 def test_a_process_that_ends_by_itself(tmp_path: Path) -> None:
+    killed = {"note": "ended by signal 9", "failed": True}
     with process_of(AUTO, processors()[0], tmp_path) as process:
-        os.kill(process._process.pid, signal.SIGKILL)
-        process.ask(do="warm", folder=str(tmp_path))
-        assert process.answer() == {"failed": "ended by signal 9"}
-        process.ask(do="warm", folder=str(tmp_path))
-        assert process.answer() == {"failed": "ended by signal 9"}
+        os.kill(process._child.pid, signal.SIGKILL)
+        for _ in range(2):
+            process.ask("time", 1)
+            assert process.answer() == killed
     with process_of(AUTO, processors()[0], tmp_path) as process:
-        process.ask(folder="no action is asked for")
-        assert process.answer() == {"failed": "KeyError: 'do'"}
-    assert process._process.returncode == -signal.SIGKILL
+        process.ask("time", 1)
+        assert process.answer()["note"].startswith("ValueError: ")  # no case is there
+    assert process._child.returncode == -signal.SIGKILL
 
 
 def test_a_process_that_cannot_start_says_why(
@@ -447,18 +570,19 @@ def test_a_process_that_cannot_start_says_why(
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with process_of(AUTO, processors()[0], tmp_path) as process:
-        process.ask(do="warm", folder=str(tmp_path))
-        assert process.answer()["failed"].startswith("ModuleNotFoundError: No module named")
+        process.ask("time", 1)
+        note = process.answer()["note"]
+    assert note.startswith("ModuleNotFoundError: No module named")
 
 
 def test_what_libraries_print_is_no_answer() -> None:
     program = (
-        "from rnncli.bench import Contender, child\n"
-        "child.answer = lambda *_: print('noise') or {'n': 1}\n"
-        "child.serve(Contender('strategy', 'auto'))\n"
+        "from rnncli.bench import process\n"
+        "process.answer = lambda *_: print('noise') or {'n': 1}\n"
+        "process.serve(process.Candidate('strategy', 'auto'), '.')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], input="{}\n{}\n", capture_output=True, text=True
+        [sys.executable, "-c", program], input="[]\n[]\n", capture_output=True, text=True
     )
     assert (done.stdout, done.returncode) == ('{"n": 1}\n{"n": 1}\n', 0)
     assert "noise" in done.stderr
@@ -477,6 +601,35 @@ def descended(folder: Path) -> list[int]:
             if mark in variables:
                 found.append(int(entry))
     return found
+
+
+def state_of(pid: int) -> str:
+    """Letter of a process's state: T where it is stopped."""
+    return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
+
+
+@LINUX
+@pytest.mark.usefixtures("no_longer_than_a_minute")
+def test_all_are_processes_of_their_own_and_stopped_between_timings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    seen: list[list[int]] = []
+
+    def look(line: str) -> None:
+        if line != "starting":
+            pids = descended(tmp_path)
+            seen.append(sorted(len(os.sched_getaffinity(pid)) for pid in pids))
+            while any(state_of(pid) != "T" for pid in pids):
+                time.sleep(0.001)
+
+    case = Size(5, 1, 2).case(1, "float32")
+    candidates = [AUTO, Candidate("strategy", "stepwise")]
+    race(lambda _: case, candidates, 2, look)
+    assert len(seen) == 2 * len(candidates) * len(processors()) + len(candidates)
+    each = sorted(len(cpus) for cpus in processors() for _ in candidates)
+    assert all(found == each for found in seen)
 
 
 @LINUX
@@ -503,8 +656,8 @@ def test_nothing_is_left_after_an_error(
 
 # The command, with no peers wherever it runs, and more rounds than anyone waits for.
 COMMAND = """
-import rnncli.bench.contender as room
-room.version = lambda _: None
+import rnncli.bench.candidates as candidates
+candidates.version = lambda _: None
 from rnncli.__main__ import main
 main()
 """

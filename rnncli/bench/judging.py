@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.verify.case import Case
-from rnncli.verify.shares import step_shares
+from rnncli.verify.shares import hides_states, step_shares
 
 # Values of a piece: its arrays in float64 stay in the cache.
 _VALUES = 2**17
@@ -27,7 +27,7 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     float or None
         None where merged directions hide the states of the cells.
     """
-    if any(len(layer.cells) > 1 and layer.merge != "concat" for layer in case.network.layers):
+    if hides_states(case.network, len(layers)):
         return None
     largest = 0.0
     for n, t in _pieces(case):

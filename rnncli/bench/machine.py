@@ -2,22 +2,20 @@
 
 import ctypes
 import platform
+import sys
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from rnncli import __version__
-from rnncli.bench.process import processors
+from rnncli.engine.threads import usable_processors
 from rnncli.verify.peers import PEERS, version
 
-# Functions that name the kernel OpenBLAS has chosen, by how NumPy was built.
-_CORE_NAMES = (
-    "scipy_openblas_get_corename64_",
-    "scipy_openblas_get_corename",
-    "openblas_get_corename64_",
-    "openblas_get_corename",
-)
+# Names of OpenBLAS's function that returns its kernel, by how NumPy was built.
+_KERNEL_FUNCTIONS = [
+    f"{prefix}openblas_get_corename{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")
+]
 
 
 def describe_machine() -> dict[str, Any]:
@@ -32,7 +30,7 @@ def describe_machine() -> dict[str, Any]:
     """
     return {
         "processor": _processor(),
-        "cpus": len(processors()[-1]),
+        "cpus": len(usable_processors()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -43,33 +41,24 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Give the processor's model, where the system tells."""
+    """Return the processor's model, where the system has it."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
 def _blas() -> str:
-    """Give NumPy's BLAS, its version, and the kernel it has chosen, where known."""
+    """Return NumPy's BLAS, its version, and the kernel it has chosen, where known."""
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
-    named = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    kernel = _openblas_kernel()
-    return f"{named}, kernel {kernel}" if kernel else named
-
-
-def _openblas_kernel() -> str | None:
-    """Ask the OpenBLAS that NumPy has loaded; Linux tells where it is."""
-    with suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        paths = {line.split(maxsplit=5)[-1].strip() for line in file if "openblas" in line}
-        for path in sorted(paths):
-            library = ctypes.CDLL(path)
-            for name in _CORE_NAMES:
-                if hasattr(library, name):
-                    function = getattr(library, name)
-                    function.restype = ctypes.c_char_p
-                    return str(function().decode())
-    return None
+    name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+    # OpenBLAS's functions are found through the module that calls them.
+    module = sys.modules.get("numpy._core._multiarray_umath")
+    products = ctypes.CDLL(getattr(module, "__file__", None))
+    for function in _KERNEL_FUNCTIONS:
+        if hasattr(products, function):
+            kernel = ctypes.CFUNCTYPE(ctypes.c_char_p)((function, products))()
+            return f"{name}, kernel {kernel.decode()}"
+    return name

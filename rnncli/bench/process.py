@@ -1,111 +1,136 @@
-"""A process for one contender, which is stopped while others run."""
+"""A child process for each candidate, which is stopped while others run.
+
+Parent and child exchange lines of JSON. A question is ``[method, steps]``: a
+method of `Candidate`, and how many of the first steps it runs. The answer is
+``{"result"}``, or ``{"note", "failed"}``: why there is no result, and whether
+that is a failure, not a network that the candidate cannot express.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from rnncli.__main__ import BLAS_THREADS
-from rnncli.bench.contender import Contender
+from rnncli.bench.candidates import Candidate
+from rnncli.bench.cases import load_case
 from rnncli.engine.threads import usable_processors
+from rnncli.verify.peers import Unsupported
 
-# Processors are chosen before NumPy or a framework is loaded, for each counts them then.
+# The child chooses its processors before it loads NumPy or a framework, which count them then.
 _PROGRAM = """
 import ctypes, json, os, signal, sys
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-kind, name, cpus, sys.path[:] = json.loads(sys.argv[1])
+kind, name, folder, cpus, sys.path[:] = json.loads(sys.argv[1])
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, cpus)
-from rnncli.bench.child import serve
-from rnncli.bench.contender import Contender
-serve(Contender(kind, name))
+from rnncli.bench.candidates import Candidate
+from rnncli.bench.process import serve
+serve(Candidate(kind, name), folder)
 """
-# For systems where a process cannot choose its processors, and over what the user has set.
-_THREADS = ("OMP_NUM_THREADS", *BLAS_THREADS)
 
 
 def processors() -> list[list[int]]:
-    """Give the sets of processors to time on: one, and all that this process may use."""
+    """Return the sets of processors to time on: one, and all that this process may use."""
     usable = usable_processors()
     # The last: most systems handle interrupts on the first.
     return [usable[-1:], usable] if len(usable) > 1 else [usable]
 
 
 class Process:
-    """A process that runs a contender on some processors.
+    """A process that runs a candidate on some processors.
 
-    It is a process group of its own, which Ctrl-C does not reach. If this
-    process is killed, that one may be stopped and never learn of it: Linux
-    is asked to end it then; other systems wake up such a group to hang up.
+    It is a process group of its own, which Ctrl-C does not reach. A stopped
+    child would not learn that this process was killed: Linux is asked to
+    kill it too; other systems continue such a group to hang it up.
 
     Parameters
     ----------
-    contender : Contender
+    candidate : Candidate
+    folder : str
+        Where the case is, and what libraries print goes.
     cpus : list of int
         Numbers of the processors.
-    said : str
-        File that takes what its libraries say on standard error.
     """
 
-    def __init__(self, contender: Contender, cpus: Sequence[int], said: str) -> None:
-        self.contender, self.threads = contender, len(cpus)
-        self._said = said
-        given = json.dumps([contender.kind, contender.name, list(cpus), sys.path])
-        with open(said, "wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, given],
+    def __init__(self, candidate: Candidate, folder: str, cpus: list[int]) -> None:
+        self.threads = len(cpus)
+        self.label = f"{candidate.label}, {len(cpus)} thread{'s' * (len(cpus) > 1)}"
+        argument = json.dumps([*candidate, folder, cpus, sys.path])
+        self._errors = os.path.join(folder, f"{candidate.name}-{len(cpus)}.txt")
+        with open(self._errors, "wb") as stderr:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM, argument],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
-                env=_environment(contender, len(cpus)),
+                stderr=stderr,
+                env=_environment(candidate, len(cpus)),
                 process_group=0,
             )
 
-    def ask(self, **question: Any) -> None:
-        """Wake it up and ask; one that has ended does not mind."""
-        assert self._process.stdin
-        self._process.send_signal(signal.SIGCONT)
+    def ask(self, method: str, steps: int | None) -> None:
+        """Continue the process and ask it, unless it has ended."""
+        assert self._child.stdin
+        self._child.send_signal(signal.SIGCONT)
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
-            self._process.stdin.flush()
+            self._child.stdin.write(f"{json.dumps([method, steps])}\n".encode())
+            self._child.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for its answer, then stop it: libraries' threads may go on spinning."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
+        """Wait for the answer, then stop the process: a library's threads may go on spinning."""
+        assert self._child.stdout
+        line = self._child.stdout.readline()
         if not line.endswith(b"\n"):
-            return {"failed": self._last_words()}
-        self._process.send_signal(signal.SIGSTOP)
+            return {"note": self._last_words(), "failed": True}
+        self._child.send_signal(signal.SIGSTOP)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def end(self) -> None:
-        """End it at once, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+    def close(self) -> None:
+        """Kill the process."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
             with suppress(OSError):  # a question that was never read
                 if pipe:
                     pipe.close()
 
     def _last_words(self) -> str:
-        """Say how it ended by itself."""
-        code = self._process.wait()
+        code = self._child.wait()
         if code < 0:
             return f"ended by signal {-code}"
-        with open(self._said, errors="replace") as file:
+        with open(self._errors, errors="replace") as file:
             lines = file.read().split("\n")
         return next((line for line in reversed(lines) if line.strip()), f"ended with {code}")
 
 
-def _environment(contender: Contender, threads: int) -> dict[str, str]:
-    """Give the environment of a contender that may take so many threads."""
-    if contender.kind == "peer":
-        return os.environ | dict.fromkeys(_THREADS, str(threads))
-    return dict.fromkeys(BLAS_THREADS, "1") | os.environ  # as `rnn run` has it
+def _environment(candidate: Candidate, threads: int) -> dict[str, str]:
+    if candidate.kind == "strategy":
+        return dict.fromkeys(BLAS_THREADS, "1") | os.environ  # as `rnn run` has it
+    # For systems where a process cannot choose its processors, and over what the user has set.
+    return os.environ | dict.fromkeys(("OMP_NUM_THREADS", *BLAS_THREADS), str(threads))
+
+
+def serve(candidate: Candidate, folder: str) -> None:
+    """Answer questions until standard input ends; this is what a child does."""
+    stdout, stderr = 1, 2
+    with os.fdopen(os.dup(stdout), "w") as out:
+        os.dup2(stderr, stdout)  # what libraries print is no answer
+        for line in sys.stdin:
+            print(json.dumps(answer(candidate, folder, *json.loads(line))), file=out, flush=True)
+
+
+def answer(candidate: Candidate, folder: str, method: str, steps: int | None) -> dict[str, Any]:
+    """Answer one question; nothing is kept for the next."""
+    try:
+        return {"result": getattr(candidate, method)(load_case(folder), steps)}
+    except Unsupported as error:
+        return {"note": str(error), "failed": False}
+    # Whatever a library raises is no reason to lose the timings of the others.
+    except Exception as error:
+        return {"note": f"{type(error).__name__}: {error}", "failed": True}

@@ -3,46 +3,36 @@
 import json
 from collections.abc import Mapping, Sequence
 from math import floor, isfinite, log10
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
-from rnncli.bench import Timing, fastest_peer, times_faster
+from rnncli.bench.race import Timing, fastest_peer
 from rnncli.writers.grid import Column, draw
+from rnncli.writers.model import model_line
 from rnncli.writers.screen import printable
 
 
-class Outcome(NamedTuple):
-    """What was timed, and what came of it.
-
-    Parameters
-    ----------
-    title : str
-        The case in a line.
-    about : mapping
-        The case as it stands in a JSON document.
-    steps : int
-        Steps of the longest sequence.
-    timings : sequence of Timing
-    """
-
-    title: str
-    about: Mapping[str, Any]
-    steps: int
-    timings: Sequence[Timing]
-
-
 def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, str]) -> None:
-    """Write a line or two each for the machine and for the versions, then what is absent."""
+    """Write the machine, the versions, and how to install each peer that is absent."""
     peers = [f"{name} {version}" for name, version in machine["peers"].items() if version]
     out.write(f"{machine['processor']}, {machine['cpus']} usable, {machine['system']}\n")
     out.write(f"rnn {machine['rnn']}, Python {machine['python']}, NumPy {machine['numpy']}\n")
     out.write(f"BLAS: {machine['blas']}\n")
     out.write(f"Peers: {', '.join(peers) or 'none'}\n")
-    out.writelines(f"{name}: not installed: {way_out}\n" for name, way_out in absent.items())
+    out.writelines(f"{name}: not installed: {command}\n" for name, command in absent.items())
+    out.flush()
 
 
-def write_outcome_table(out: TextIO, outcome: Outcome) -> None:
-    """Draw a row for each contender that was timed, then what needs saying in words."""
-    timed = [timing for timing in outcome.timings if timing.rounds]
+def write_table(out: TextIO, case: Mapping[str, Any], timings: Sequence[Timing]) -> None:
+    """Draw a row for each candidate that was timed, then write the notes.
+
+    Parameters
+    ----------
+    out : text stream
+    case : mapping
+        The case as it stands in a JSON document.
+    timings : sequence of Timing
+    """
+    timed = [timing for timing in timings if not timing.note]
     fastest = fastest_peer(timed)
     columns = [
         Column("µs a step", [_digits(timing.median) for timing in timed]),
@@ -50,70 +40,68 @@ def write_outcome_table(out: TextIO, outcome: Outcome) -> None:
         Column("max", [_digits(max(timing.best)) for timing in timed]),
         Column("threads", [str(timing.threads) for timing in timed]),
     ]
+    errors = ["" if each.step_error is None else f"{each.step_error:.2g}" for each in timed]
+    notes = []
     if fastest:
-        columns.append(Column("ratio", [_digits(times_faster(each, fastest)) for each in timed]))
-    columns.append(Column("step error", [_share(timing.step_error) for timing in timed]))
+        columns.append(Column("ratio", [_digits(fastest.median / each.median) for each in timed]))
+        notes.append(f"Ratio: how many times faster than {fastest.candidate.label}.")
+    columns.append(Column("step error", errors))
+    partly: dict[int, list[str]] = {}
+    for timing in timed:
+        if timing.steps[timing.threads] < case["T"]:
+            partly.setdefault(timing.steps[timing.threads], []).append(timing.candidate.label)
+    notes += [f"The first {steps:,} steps: {', '.join(names)}." for steps, names in partly.items()]
+    notes += [f"{each.candidate.label}: {each.note}" for each in timings if each.note]
     out.write("\n")
-    draw(out, outcome.title, [Column("", [each.contender.label for each in timed])], columns)
-    out.writelines(f"{printable(line)}\n" for line in ("", *_words(outcome, fastest)))
+    draw(out, _title(case), [Column("", [each.candidate.label for each in timed])], columns)
+    out.writelines(f"{printable(line)}\n" for line in ("", *notes))
     out.flush()
 
 
-def write_benchmark_json(
-    out: TextIO, machine: Mapping[str, Any], repeats: int, outcomes: Sequence[Outcome]
+def write_json(
+    out: TextIO, machine: Mapping[str, Any], repeats: int, cases: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write one document; `rnncli.cli.bench` tells its schema."""
-    document = {
-        "machine": dict(machine),
-        "repeats": repeats,
-        "cases": [_case(outcome) for outcome in outcomes],
-    }
+    """Write one document of cases with their results; its schema is in `rnncli.cli.bench`."""
+    document = {"machine": machine, "repeats": repeats, "cases": cases}
     out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _words(outcome: Outcome, fastest: Timing | None) -> list[str]:
-    """Say what the ratio is to, what was timed in part, and what was not timed."""
-    lines = []
-    if fastest:
-        lines.append(f"Ratio: how many times faster than {fastest.contender.label}.")
-    partly: dict[int, list[str]] = {}
-    for timing in outcome.timings:
-        if timing.rounds and timing.steps[timing.threads] < outcome.steps:
-            partly.setdefault(timing.steps[timing.threads], []).append(timing.contender.label)
-    lines += [f"The first {steps:,} steps: {', '.join(names)}." for steps, names in partly.items()]
-    return lines + [f"{each.contender.label}: {each.note}" for each in outcome.timings if each.note]
+def with_results(case: Mapping[str, Any], timings: Sequence[Timing]) -> dict[str, Any]:
+    """Add the results to a case, for a JSON document."""
+    fastest = fastest_peer(timings)
+    results = [_result(timing, fastest) for timing in timings]
+    return {**case, "fastest_peer": fastest and fastest.candidate.name, "results": results}
 
 
-def _case(outcome: Outcome) -> dict[str, Any]:
-    fastest = fastest_peer(outcome.timings)
-    return {
-        **outcome.about,
-        "fastest_peer": fastest and fastest.contender.name,
-        "results": [_item(timing, fastest) for timing in outcome.timings],
-    }
-
-
-def _item(timing: Timing, fastest: Timing | None) -> dict[str, Any]:
-    item: dict[str, Any] = {"kind": timing.contender.kind, "name": timing.contender.name}
-    if not timing.rounds:
-        return item | {"note": timing.note}
+def _result(timing: Timing, fastest: Timing | None) -> dict[str, Any]:
+    if timing.note:
+        return {**timing.candidate._asdict(), "note": timing.note}
     error = timing.step_error
-    return item | {
+    return {
+        **timing.candidate._asdict(),
         "threads": timing.threads,
         "median": timing.median,
         "min": min(timing.best),
         "max": max(timing.best),
-        "times_faster": times_faster(timing, fastest) if fastest else None,
+        "times_faster": fastest.median / timing.median if fastest else None,
         "step_error": error if error is not None and isfinite(error) else None,
         "steps": timing.steps[timing.threads],
-        "rounds": {str(threads): list(times) for threads, times in timing.rounds.items()},
+        "rounds": timing.rounds,
     }
 
 
-def _share(step_error: float | None) -> str:
-    return "" if step_error is None else f"{step_error:.2g}"
+def _title(case: Mapping[str, Any]) -> str:
+    T = f"{case['T']:,}"
+    if case["shortest"] < case["T"]:
+        T = f"{case['shortest']:,} to {T}"
+    size, model = f"T = {T}, N = {case['N']:,}", {**case["model"], "precision": case["precision"]}
+    if model["source"].get("seed", 0) is not None:
+        return f"{model_line(model)}, {size}"
+    # A default case, with other weights in every round.
+    width, init = f"I = {case['I']}, H = {case['H'][0]}", model["source"]["init"]
+    return f"{size}, {width}, {case['precision']}, init {init}"
 
 
 def _digits(value: float) -> str:
-    """Give three digits, or all before the point."""
+    """Return three digits, or all before the point."""
     return f"{value:.{max(0, 2 - floor(log10(value)))}f}"

@@ -25,19 +25,18 @@ time over their mean length.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TextIO
+from functools import partial
+from typing import Any
 
 import click
 from click.exceptions import Exit
 
 from rnncli import __version__
-from rnncli.bench import SIZES, Contender, Size, contenders, describe_machine, race
-from rnncli.bench.report import (
-    Outcome,
-    write_benchmark_json,
-    write_machine,
-    write_outcome_table,
-)
+from rnncli.bench.candidates import find_candidates
+from rnncli.bench.cases import SIZES, Size
+from rnncli.bench.machine import describe_machine
+from rnncli.bench.race import race
+from rnncli.bench.report import with_results, write_json, write_machine, write_table
 from rnncli.cli.case import read_case
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.help import Command
@@ -46,7 +45,6 @@ from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
     NetworkOptions,
-    group,
     h0_option,
     input_options,
     json_option,
@@ -57,10 +55,13 @@ from rnncli.cli.options import (
 from rnncli.cli.resolve import destination
 from rnncli.cli.values import Whole
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.network import Network
+from rnncli.model.initializers import seeded
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
-from rnncli.writers.model import describe, model_line
+from rnncli.writers.model import describe
+
+# A case as it stands in a JSON document, and a function that returns the case of a round.
+RoundCases = tuple[dict[str, Any], Callable[[int], Case]]
 
 EXAMPLES = (
     ("rnn bench", "The default cases, long and short, single and in batches: takes minutes."),
@@ -74,7 +75,12 @@ EXAMPLES = (
     ),
 )
 
-precision_option = option(
+
+@click.command("bench", cls=Command, examples=EXAMPLES)
+@input_options
+@network_options
+@h0_option
+@option(
     "Computation",
     "--precision",
     type=click.Choice(list(PRECISIONS)),
@@ -82,76 +88,24 @@ precision_option = option(
     show_default=True,
     help="What is computed in; a peer that does not is left out.",
 )
-race_options = group(
-    option(
-        "Comparison",
-        "--peer",
-        "peers",
-        multiple=True,
-        type=click.Choice(list(PEERS)),
-        help="Time this library, and no others that are installed. Give it again for several.",
-    ),
-    option(
-        "Comparison",
-        "--repeats",
-        type=Whole(1),
-        default=5,
-        show_default=True,
-        metavar="N",
-        help="Rounds in which all are timed in turn. Of the default cases, round N has the "
-        "weights and the input of seed N.",
-    ),
+@option(
+    "Comparison",
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice(list(PEERS)),
+    help="Time this library, and no others that are installed. Give it again for several.",
 )
-
-
-class Course(NamedTuple):
-    """A case in each of several rounds.
-
-    Parameters
-    ----------
-    title : str
-        It in a line.
-    about : mapping
-        It in a JSON document.
-    case_of : callable
-        Gives the case of a round.
-    """
-
-    title: str
-    about: dict[str, Any]
-    case_of: Callable[[int], Case]
-
-
-class Shape(NamedTuple):
-    """Steps of the longest sequence, number of sequences, steps of the shortest."""
-
-    T: int
-    N: int
-    shortest: int
-
-    @property
-    def words(self) -> str:
-        """All three in words."""
-        T = f"{self.T:,}" if self.shortest == self.T else f"{self.shortest:,} to {self.T:,}"
-        return f"T = {T}, N = {self.N:,}"
-
-    def about(self, network: Network) -> dict[str, Any]:
-        """Give what a JSON document says of them and of the network's sizes."""
-        return {
-            "T": self.T,
-            "I": network.input_size,
-            "H": [layer.hidden_size for layer in network.layers],
-            "N": self.N,
-            "shortest": self.shortest,
-        }
-
-
-@click.command("bench", cls=Command, examples=EXAMPLES)
-@input_options
-@network_options
-@h0_option
-@precision_option
-@race_options
+@option(
+    "Comparison",
+    "--repeats",
+    type=Whole(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Rounds in which all are timed in turn. Of the default cases, round N has the "
+    "weights and the input of seed N.",
+)
 @json_option
 def bench(
     precision: str, peers: tuple[str, ...], repeats: int, h0: str | None, json: bool, **given: Any
@@ -164,78 +118,75 @@ def bench(
     """
     options = picked(NetworkOptions, given)
     reading = picked(InputOptions, given | {"follow": False, "passthrough": False})
-    racing, absent = contenders(peers)
-    if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
-        if h0 is not None:
-            raise click.UsageError("--h0: give an input and a network to time")
-        courses = [_of_size(size, precision) for size in SIZES]
-    else:
+    candidates, absent = find_candidates(peers)
+    if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
         check_network(options)
-        courses = [_own(reading, options, precision, h0)]
-    machine = describe_machine()
-    outcomes = []
+        cases = [_own(reading, options, precision, h0)]
+    elif h0 is not None:
+        raise click.UsageError("--h0: give an input and a network to time")
+    else:
+        cases = [_default(size, precision) for size in SIZES]
+    machine, results, failed = describe_machine(), [], False
     with destination(None) as out:
         if not json:
             write_machine(out, machine, absent)
-            out.flush()
-        for outcome in _outcomes(courses, racing, repeats):
-            outcomes.append(outcome)
+        for number, (case, case_of) in enumerate(cases, start=1):
+            with _lines(f"case {number} of {len(cases)}") as show:
+                timings = race(case_of, candidates, repeats, show)
             if not json:
-                write_outcome_table(out, outcome)
+                write_table(out, case, timings)
+            results.append(with_results(case, timings))
+            failed = failed or any(timing.failed for timing in timings)
         if json:
-            write_benchmark_json(out, machine, repeats, outcomes)
-    if any(timing.failed for outcome in outcomes for timing in outcome.timings):
+            write_json(out, machine, repeats, results)
+    if failed:
         raise Exit(RUN_FAILED)
 
 
-def _outcomes(courses: list[Course], racing: list[Contender], repeats: int) -> Iterator[Outcome]:
-    """Run the races, one after the other, and say on a terminal how far they are."""
-    for number, course in enumerate(courses, start=1):
-        with _shown(sys.stderr, f"case {number} of {len(courses)}") as saying:
-            timings = race(course.case_of, racing, repeats, saying)
-        yield Outcome(course.title, course.about, course.about["T"], timings)
+def _default(size: Size, precision: str) -> RoundCases:
+    """Return a default case: other weights and input every round."""
+    network = seeded(size.I, size.H, 1, size.init)
+    model = describe(network, {"init": size.init, "seed": None}, __version__)
+    shortest = size.T if size.shortest is None else size.shortest
+    described = _described(size.T, size.N, shortest, precision, model)
+    return described, partial(size.case, precision=precision)
 
 
-def _of_size(size: Size, precision: str) -> Course:
-    """Take one of the default cases: other weights and input every round."""
-    one = size._replace(T=1, N=1, shortest=None).case(1, precision)
-    model = describe(one.network, {"init": size.init, "seed": None}, __version__)
-    shape = Shape(size.T, size.N, size.T if size.shortest is None else size.shortest)
-    title = f"{shape.words}, I = {size.I}, H = {size.H}, {precision}, init {size.init}"
-    about = shape.about(one.network) | {"precision": precision, "model": model}
-    return Course(title, about, lambda round_: size.case(round_, precision))
-
-
-def _own(reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None) -> Course:
+def _own(
+    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None
+) -> RoundCases:
     """Read the network and the whole input: the same in every round."""
     read = read_case(reading, options, precision, h0)
     case = read.case
     N, T, _ = case.x.shape
-    shape = Shape(T, N, int(case.lengths.min()))
-    title = f"{model_line(read.model)}, {shape.words}"
     model = {name: value for name, value in read.model.items() if name != "precision"}
-    about = shape.about(case.network) | {"precision": precision, "model": model}
-    return Course(title, about, lambda _: case)
+    return _described(T, N, int(case.lengths.min()), precision, model), lambda _: case
+
+
+def _described(
+    T: int, N: int, shortest: int, precision: str, model: dict[str, Any]
+) -> dict[str, Any]:
+    I, H = model["input_size"], model["hidden_sizes"]
+    sizes = {"T": T, "I": I, "H": H, "N": N, "shortest": shortest}
+    return {**sizes, "precision": precision, "model": model}
 
 
 @contextmanager
-def _shown(screen: TextIO | None, what: str) -> Iterator[Callable[[str], None]]:
-    """Give what shows a line on a terminal, in place of the one before.
+def _lines(prefix: str) -> Iterator[Callable[[str], None]]:
+    """Show a line at a time on a terminal's standard error, each over the one before.
 
-    Nothing moves between two lines: what is timed has the machine to itself.
+    Nothing moves between two lines: the candidate has the machine to itself.
     """
-    if screen is None or not screen.isatty():
-        yield lambda _: None
-        return
     shown = 0
 
     def show(line: str) -> None:
         nonlocal shown
-        screen.write(f"\r{line.ljust(shown)}\r{line}")
-        screen.flush()
-        shown = len(line)
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write(f"\r{line.ljust(shown)}\r{line}")
+            sys.stderr.flush()
+            shown = len(line)
 
     try:
-        yield lambda line: show(f"{what}, {line}")
+        yield lambda line: show(f"{prefix}, {line}")
     finally:
         show("")

@@ -19,7 +19,7 @@ PEERS = ["keras", "torch", "onnxruntime"]
 
 
 def benched(*arguments: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Give the document, and of its only case the results of peers."""
+    """Return the document, and the results of peers for its only case."""
     result = CliRunner(env={"COLUMNS": "80"}).invoke(rnn, ["bench", *SEQ, *arguments, "--json"])
     assert result.exit_code == 0, result.output
     document: dict[str, Any] = json.loads(result.stdout)

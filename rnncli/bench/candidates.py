@@ -1,0 +1,135 @@
+"""Who is timed: every strategy, and the same network in other libraries."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil, floor, log10
+from typing import Any, NamedTuple
+
+from rnncli.bench.cases import first_steps
+from rnncli.bench.judging import largest_step_error
+from rnncli.engine.run import run
+from rnncli.engine.unroll import UNROLLS
+from rnncli.verify.case import Case
+from rnncli.verify.peers import PEERS, build, requirement, version
+
+# One timing takes at least the first and about at most the second, in
+# seconds: fast runs are repeated, slow ones timed over their first steps.
+SHORTEST, LONGEST = 0.05, 2.0
+
+
+class Candidate(NamedTuple):
+    """A strategy of ``rnn run``, or a peer.
+
+    Its methods raise `Unsupported` where a peer cannot express a network,
+    and whatever a library raises.
+
+    Parameters
+    ----------
+    kind : {"strategy", "peer"}
+    name : str
+    """
+
+    kind: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """What it is called in results: strategies by their option."""
+        return f"--unroll {self.name}" if self.kind == "strategy" else self.name
+
+    def runner(self, case: Case, *, all_layers: bool = False) -> Callable[[Case], Any]:
+        """Build the network of a case, and return a function that runs cases of it."""
+        options: dict[str, Any] = {"precision": case.precision, "all_layers": all_layers}
+        if self.kind == "peer":
+            forward: Callable[..., Any] = build(self.name, case.network, **options)
+        else:
+            forward = partial(run, case.network, unroll=self.name, **options)
+
+        def run_case(case: Case) -> Any:
+            equal = (case.lengths == case.x.shape[1]).all()
+            return forward(case.x, case.h0, lengths=None if equal else case.lengths)
+
+        return run_case
+
+    def time(self, case: Case, steps: int | None = None) -> tuple[float, int]:
+        """Time the first steps, as many as one timing allows if no number is given.
+
+        Returns
+        -------
+        tuple of float, int
+            Microseconds a step of all sequences together, and the number of
+            steps.
+        """
+        run = self.runner(case)
+
+        def seconds(steps: int, repeats: int = 1) -> float:
+            first = first_steps(case, steps)
+            begin = time.perf_counter()
+            for _ in range(repeats):
+                run(first)
+            return (time.perf_counter() - begin) / repeats
+
+        affordable, repeats = warmed(seconds, steps or case.x.shape[1])
+        steps = steps or affordable
+        # Some sequences may end before others.
+        mean_steps = first_steps(case, steps).lengths.mean()
+        return seconds(steps, repeats) * 1e6 / mean_steps, steps
+
+    def judge(self, case: Case, steps: int) -> float | None:
+        """Return the largest step error of the first steps; None where states are hidden."""
+        case = first_steps(case, steps)
+        return largest_step_error(case, self.runner(case, all_layers=True)(case).layers)
+
+
+def warmed(seconds: Callable[[int], float], most: int) -> tuple[int, int]:
+    """Run more and more steps until a timing is long enough, and set the pace by the last.
+
+    Libraries compile, start threads and take memory when they first run;
+    afterwards the processor is at its speed.
+
+    Parameters
+    ----------
+    seconds : callable
+        Runs so many steps and returns the seconds that they took.
+    most : int
+        Number of steps of the case.
+
+    Returns
+    -------
+    tuple of int
+        Steps of one timing, a round number if not all, and its repeats.
+    """
+    steps = min(most, 16)
+    seconds(steps)  # may compile, which says nothing of the time that steps take
+    # The lesser of two: a stall in so short a run would count for many steps.
+    while (took := min(seconds(steps), seconds(steps))) < SHORTEST and steps < most:
+        steps = min(most, steps * 4)
+    took = max(took, 1e-9)
+    repeats = ceil(max(1, SHORTEST / took))
+    affordable = int(max(1, min(most, steps * LONGEST / took)))
+    digit = 1 if affordable == most else 10 ** floor(log10(affordable))
+    return affordable // digit * digit, repeats
+
+
+def find_candidates(wanted: Sequence[str] = ()) -> tuple[list[Candidate], dict[str, str]]:
+    """Return every strategy, then the wanted peers, or else all that are installed.
+
+    Returns
+    -------
+    list of Candidate
+    dict
+        How to install each peer that is not installed, by its name.
+
+    Raises
+    ------
+    ValueError
+        A wanted peer is not installed.
+    """
+    names = dict.fromkeys(wanted or PEERS)
+    absent = {name: requirement(name) for name in names if version(name) is None}
+    if wanted and absent:
+        name, command = next(iter(absent.items()))
+        raise ValueError(f"peer {name} is not installed: {command}")
+    strategies = [Candidate("strategy", name) for name in ("auto", *UNROLLS)]
+    return strategies + [Candidate("peer", name) for name in names if name not in absent], absent
