@@ -1,9 +1,10 @@
-"""What is written about the network beside its numbers."""
+"""What is written about a network beside its numbers."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.writers.screen import printable
 
@@ -12,25 +13,29 @@ _COLUMNS = 8
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Describe a network for the ``model`` of a JSON document.
+    """Return the ``model`` of a JSON document.
 
-    What layers or cells differ in is a list, the bottom one first.
+    A setting that differs between layers or cells is a list, the bottom one
+    first. Only recurrent layers are described.
 
     Parameters
     ----------
     network : Network
     source : mapping
-        Where its weights are from.
+        Where the weights are from.
     version : str
-        Of the program that writes.
+        Version of the program.
     """
-    layers, cells = network.layers, network.cells
+    layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
+    cells = [cell.settings for layer in layers for cell in layer.cells]
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
-    clips = [cell.clip if isfinite(cell.clip) else None for cell in cells]
+    settings = {
+        name: _one_or_all([_plain(settings.get(name)) for settings in cells])
+        for name in dict.fromkeys(name for settings in cells for name in settings)
+    }
     return {
         "cell": "elman",
-        "activation": _one_or_all([str(cell.activation) for cell in cells]),
-        **({} if set(clips) == {None} else {"clip": _one_or_all(clips)}),
+        **{name: value for name, value in settings.items() if value is not None},
         "direction": _one_or_all([layer.direction for layer in layers]),
         **({"merge": _one_or_all(merges)} if merges else {}),
         "input_size": network.input_size,
@@ -41,7 +46,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 
 def model_line(model: Mapping[str, Any]) -> str:
-    """Say in one line what network it is."""
+    """Return the title of a table: the network in one line."""
     parts = [
         f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
         f"H = {_listed(model['hidden_sizes'])}",
@@ -56,7 +61,7 @@ def model_line(model: Mapping[str, Any]) -> str:
 
 
 def _columns(columns: Sequence[str | int]) -> str:
-    """Name the columns that were read, where they are known."""
+    """Return the names of the columns that were read, if they are known."""
     if not columns:
         return ""
     names = ", ".join(str(column) for column in columns[:_COLUMNS])
@@ -64,6 +69,13 @@ def _columns(columns: Sequence[str | int]) -> str:
     numbered = all(isinstance(column, int) for column in columns)
     label = "" if not numbered else "column " if len(columns) == 1 else "columns "
     return f" ({label}{names}{more})"
+
+
+def _plain(setting: Any) -> Any:
+    """Return a setting as JSON has it: text, a finite number, or None."""
+    if isinstance(setting, int | float):
+        return setting if isfinite(setting) else None
+    return None if setting is None else str(setting)
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
