@@ -10,7 +10,7 @@ from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.writers.bins import Bins
+from rnncli.writers.heatmap import Bins
 
 WAVE = "\n".join(f"{np.sin(t / 3):.3f}" for t in range(400))
 

@@ -14,12 +14,12 @@ from conftest import SAMPLES, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.engine.stream import Block, Carried
+from rnncli.engine.stream import Block
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
-from rnncli.writers.trajectory import Widths
+from rnncli.writers.trajectory import SequenceStates
 from rnncli.writers.weights import write_weights_table
 
 # .ci/run asks for more.
@@ -36,17 +36,15 @@ MODEL = {
 
 def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
     """States from h[0], the initial one, in blocks of a few steps."""
-    carried = Carried(h[0])
+    initial = SequenceStates(np.zeros(1, np.intp), [{"h": h[:1]}])
+    final = SequenceStates(np.full(1, len(h) - 1), [{"h": h[-1:]}])
 
     def blocks() -> Iterator[Block]:
         for start in range(1, len(h), block):
             rows = h[start : start + block]
-            carried.t[0] += len(rows)
-            carried.h[0] = rows[-1]
             yield Block(np.arange(start, start + len(rows)), rows[:, :1], rows)
 
-    size = h.shape[1]
-    return Trajectory(MODEL, ["x"], carried, Widths([size], [size]), blocks())
+    return Trajectory(MODEL, ["x"], [h.shape[1]], blocks(), lambda: initial, lambda: final)
 
 
 def written(
@@ -304,7 +302,7 @@ def test_a_long_table_on_a_terminal_says_what_it_leaves_out(
         assert shown_steps(text) == [*range(first + 1), *range(last, steps + 1)]
         assert (
             f"Rows {first + 1} to {last - 1} are not shown ({last - first - 1} steps): "
-            "--all-steps shows them." in text
+            "`all_steps` shows them." in text
         )
     all_steps = written("table", h, Style(all_steps=True), out=Terminal).decode()
     for whole in (all_steps, written("table", h).decode()):

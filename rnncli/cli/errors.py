@@ -1,9 +1,10 @@
 """How a command ends: its exit code, and one line that says why."""
 
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, Self
 
@@ -11,8 +12,13 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from rnncli.engine.rows import Rows
-from rnncli.engine.stream import NotFiniteError
+from rnncli.engine.stream import Block, NotFiniteError
+from rnncli.model.errors import InputError
 from rnncli.writers.screen import on_a_line
+
+# Options whose names are not those of their parameters.
+_OPTIONS = {"output": "-o"}
+_PARAMETER = re.compile(r"`(\w+)`")
 
 RUN_FAILED = 1
 BAD_INPUT = 2
@@ -157,8 +163,30 @@ def _failure(error: Exception, ctx: click.Context | None) -> Failure:
         return Failure(_usage_message(error, ctx), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
+    if isinstance(error, InputError):
+        error = worded(error)
     failed = isinstance(error, NotFiniteError | ImportError)
     return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
+
+
+def worded(error: InputError) -> InputError:
+    """Return an error whose hint names options in place of parameters."""
+    return InputError(error.place, error.what, as_options(error.hint))
+
+
+def errors_worded(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Pass blocks on; an error that ends them is `worded`, as results show it too."""
+    try:
+        yield from blocks
+    except InputError as error:
+        raise worded(error) from error
+
+
+def as_options(text: str) -> str:
+    """Show the parameters between backticks in a text as options."""
+    return _PARAMETER.sub(
+        lambda found: _OPTIONS.get(found[1], f"--{found[1].replace('_', '-')}"), text
+    )
 
 
 def _usage_message(error: click.UsageError, group: click.Context | None) -> str:

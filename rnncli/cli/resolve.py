@@ -12,9 +12,8 @@ import numpy as np
 from rnncli.cli.options import InputOptions, OutputOptions
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
-from rnncli.writers import EXTENSIONS, Style
-from rnncli.writers.appending import appending, check_appendable
-from rnncli.writers.files import check_replaceable, descriptor, replacing, sync
+from rnncli.writers import EXTENSIONS
+from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
 # Formats that show one sequence over time.
@@ -150,12 +149,7 @@ def check_destination(path: str | None, *, append: bool = False) -> None:
         It cannot.
     """
     if path is not None and not _is_stdout(path):
-        (check_appendable if append else check_replaceable)(path)
-
-
-def style_of(options: OutputOptions, *, follow: bool = False) -> Style:
-    """How the writer is to write."""
-    return Style(options.digits, not options.no_header, options.last, options.all_steps, follow)
+        check_writable(path, append=append)
 
 
 def on_screen(path: str | None) -> bool:
@@ -179,7 +173,7 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
         It cannot be written.
     """
     if path is not None and not _is_stdout(path):
-        with (appending if append else replacing)(path) as file:
+        with writing(path, append=append) as file:
             yield _guarded(file)
         return
     if sys.stdout is None:

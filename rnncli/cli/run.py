@@ -1,17 +1,16 @@
 """``rnn run``: the forward pass over a sequence."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
 import click
+import numpy as np
 
 from rnncli.cli.delivery import Delivery
-from rnncli.cli.errors import Stopping
+from rnncli.cli.errors import Stopping, as_options, errors_worded
 from rnncli.cli.help import Command
-from rnncli.cli.log import going_on
 from rnncli.cli.network import check_network, note
 from rnncli.cli.opened import Opened, open_both
 from rnncli.cli.options import (
@@ -36,16 +35,22 @@ from rnncli.cli.resolve import (
     choose_format,
     destination,
     on_screen,
-    style_of,
 )
 from rnncli.cli.states import check_state_options, state_files
 from rnncli.engine.state import identity
 from rnncli.engine.stream import Block, Carried, stream
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
-from rnncli.writers import WRITERS, Trajectory
-from rnncli.writers.trajectory import check_names, widths_of
+from rnncli.writers import WRITERS, Style, Trajectory, continue_log
+from rnncli.writers.trajectory import (
+    SequenceStates,
+    check_names,
+    states_by_layer,
+    value_names,
+    widths_of,
+)
 
 # Formats that do not say what was run.
 _UNTITLED = ("csv", "jsonl", "npy")
@@ -125,8 +130,9 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
-        units = widths_of(network, all_layers=output.all_layers).units(final=output.last)
+        widths = widths_of(network, all_layers=output.all_layers, last=output.last)
         grouped = bool(reading.group_by)
+        units = value_names(widths)
         check_names(form, units, source.key_columns, source.header, grouped=grouped)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         whose = identity(network, precision) if any(states) else ""
@@ -137,12 +143,18 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
             blocks = delivery.rows(source.blocks)
             opened = opened._replace(source=source._replace(blocks=blocks))
             trajectory = _trajectory(opened, (precision, unroll), carried, output)
+            style = Style(
+                output.digits, not output.no_header, output.all_steps, reading.follow, as_options
+            )
             with (
                 files.leaving(source, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
             ):
-                style = going_on(out, form, trajectory, style_of(output, follow=reading.follow))
-                trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
+                if reading.follow:
+                    style, unfinished = continue_log(out, form, trajectory, style)
+                    if unfinished:
+                        note(f"{out.name}: ended within a line, which is cut off: {unfinished!r}")
+                trajectory = trajectory._replace(blocks=_begun(errors_worded(trajectory.blocks)))
                 if form in _UNTITLED and not reading.columns and options.weights is None:
                     _note_columns(source.chosen)
                 with delivery.patiently(out) as file:
@@ -153,31 +165,41 @@ def _trajectory(
     opened: Opened, how: tuple[str, str], carried: Carried, output: OutputOptions
 ) -> Trajectory:
     """Run the network: the states as they come, or with --last the final ones."""
-    source, every = opened.source, output.all_layers
+    source, network = opened.source, opened.network
     steps = stream(
-        opened.network,
+        network,
         source.blocks,
         precision=how[0],
         unroll=how[1],
-        all_layers=every,
+        all_layers=output.all_layers,
         carried=carried,
         keys=source.keys,
     )
+
+    def states(t: Integers, state: Floats) -> SequenceStates:
+        return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
+
+    def initial() -> SequenceStates:
+        t = np.zeros(len(carried.t), np.intp)
+        t[: len(carried.start.t)] = carried.start.t
+        return states(t, carried.starts())
+
     trajectory = Trajectory(
         model=opened.model,
-        columns=source.columns,
-        carried=carried,
-        widths=widths_of(opened.network, all_layers=every),
+        columns=() if output.last else source.columns,
+        widths=widths_of(network, all_layers=output.all_layers, last=output.last),
         blocks=with_progress(steps, source.share, quiet=on_screen(output.output)),
+        initial=initial,
+        final=lambda: states(carried.t.copy(), carried.state),
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
-        shape=source.shape,
+        shape=() if output.last else source.shape,
+        all_layers=output.all_layers,
+        forward=not network.needs_whole_sequences,
+        last=output.last,
     )
-    if not output.last:
-        return trajectory
-    deque(trajectory.blocks, maxlen=0)
-    return trajectory._replace(blocks=[trajectory.final()], shape=())
+    return trajectory.ended() if output.last else trajectory
 
 
 def _check_goes_backward(network: Network, reading: InputOptions, states: StateOptions) -> None:

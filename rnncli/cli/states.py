@@ -21,7 +21,7 @@ from rnncli.engine.state import (
 )
 from rnncli.engine.stream import Carried
 from rnncli.readers import STDIN, Input
-from rnncli.writers.files import NotOnDiskError, check_replaceable
+from rnncli.writers.files import NotOnDiskError, check_writable
 
 
 class StateFiles:
@@ -137,7 +137,7 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
     check_unchanged = None
     if written:
         check_is_file(written)
-        check_replaceable(written)
+        check_writable(written)
     with ExitStack() as stack:
         if read and written and os.path.realpath(read) == os.path.realpath(written):
             waiting = f"{written}: another run has it; waiting until that has ended"

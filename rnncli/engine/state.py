@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.network import Network
-from rnncli.writers.files import replacing
+from rnncli.writers.files import writing
 
 
 class State(NamedTuple):
@@ -60,7 +60,7 @@ def save_state(path: str, state: State) -> None:
     """
     from rnncli.engine.statefile import arrays_of
 
-    with replacing(path) as file:
+    with writing(path) as file:
         np.savez(file.buffer, **arrays_of(state))
 
 

@@ -8,7 +8,7 @@ class InputError(ValueError):
     ----------
     place : str
         Where: a file with line and column, as far as they are known, or a
-        parameter.
+        parameter; empty if `what` says it.
     what : str
         What is wrong there.
     hint : str
@@ -21,5 +21,6 @@ class InputError(ValueError):
     """
 
     def __init__(self, place: str, what: str, hint: str = "") -> None:
-        super().__init__(f"{place}: {what}; {hint}" if hint else f"{place}: {what}")
+        message = f"{place}: {what}" if place else what
+        super().__init__(f"{message}; {hint}" if hint else message)
         self.place, self.what, self.hint = place, what, hint

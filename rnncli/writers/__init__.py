@@ -1,14 +1,14 @@
-"""Writers: blocks of states become text or an array on a stream."""
+"""Writers: blocks of states as text, pictures or an array on a stream."""
 
 from rnncli.writers.csv import write_csv
 from rnncli.writers.heatmap import write_heatmap, write_svg
 from rnncli.writers.json import write_json, write_jsonl
-from rnncli.writers.log import other_kind
+from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
 from rnncli.writers.table import write_table
 from rnncli.writers.trajectory import Style, Trajectory
 
-__all__ = ["EXTENSIONS", "WRITERS", "Style", "Trajectory", "other_kind"]
+__all__ = ["EXTENSIONS", "WRITERS", "Style", "Trajectory", "continue_log"]
 
 WRITERS = {
     "table": write_table,

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all."""
+"""Writing files without loss: an atomic write, or rows added to a log."""
 
 import errno
 import fcntl
@@ -10,68 +10,91 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Literal, TextIO
 
-# Where the descriptors of this process have names.
+from rnncli.model.errors import InputError
+
+# Directories in which the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
 # The system follows no more links than this.
 _LINKS = 40
 
 
-@contextmanager
-def replacing(path: str) -> Iterator[TextIO]:
-    """Open a text file that takes the place of `path` when the block ends well.
+class NotOnDiskError(OSError):
+    """What was written is lost, or may be."""
 
-    It is written beside `path`, under a name of its own (``.rnn-*.tmp``) and
-    readable by nobody else, and renamed once it is on the disk, so that
-    neither a failed or killed run nor a power loss leaves half a file. When
-    the block has ended, its name is on the disk too. An old file's
-    permissions are kept and, where that is allowed, its owner and group. A
-    link is followed; a device, a pipe or what is open already is written to
-    as it is.
+
+@contextmanager
+def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
+    """Open a text file for writing; it is on the disk when the block ends.
+
+    Without `append` the write is atomic. A temporary file in the same
+    directory (``.rnn-*.tmp``, private to the user) takes all that is
+    written, and is renamed to `path` once it is on the disk. A failed or
+    killed run or a power loss leaves the old file as it was. The new file
+    has the permissions of the old one and, where the system allows it, its
+    owner and group.
+
+    With `append` the file is created or opened at its end, and can also be
+    read. It is locked against other runs. Rows that are written before an
+    error stay.
+
+    A link is followed. A device, a pipe or a file that is open already
+    (``/dev/stdout``) is written to directly either way.
+
+    Parameters
+    ----------
+    path : str
+    append : bool
+        Whether to add to the file.
 
     Raises
     ------
     OSError
-        It cannot be written there.
+        The file cannot be written.
+    InputError
+        Another run is adding to the file.
     """
+    open_plain = _append if append else _replace
     try:
-        with _whole(os.path.realpath(path)) if is_plain(path) else through(path) as file:
+        with open_plain(path) if _is_plain(path) else _open_directly(path) as file:
             yield file
     except OSError as error:
         reason = error.strerror
-        if error.filename2:  # all is written, but could not be renamed
+        if error.filename2:  # the rename failed, and the temporary file was kept
             reason = f"{reason}; the result is in {error.filename}"
-        raise OSError(error.errno, reason, path) from error
+        kind = type(error) if append else OSError
+        raise kind(error.errno, reason, path) from error
 
 
-def check_replaceable(path: str) -> None:
-    """See before a long run whether `replacing` could write there.
+def check_writable(path: str, *, append: bool = False) -> None:
+    """Check before a long run that `writing` can open a file.
 
     Raises
     ------
-    ValueError
-        It could not, if all stays as it is.
+    InputError
+        It cannot, as things are now.
     """
     folder = os.path.dirname(os.path.realpath(path))
     try:
-        if not is_plain(path):
+        if not _is_plain(path) or (append and os.path.exists(path)):
             return
         with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
-            lock(file, path)
+            _lock(file, path)
         if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
     except FileNotFoundError as error:
-        way_out = f"mkdir -p {shlex.quote(folder)}"
-        raise ValueError(f"{path}: {error.strerror}; {way_out}") from error
+        hint = f"mkdir -p {shlex.quote(folder)}"
+        raise InputError(path, str(error.strerror), hint) from error
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
+        raise InputError(path, str(error.strerror)) from error
 
 
 def descriptor(path: str) -> int | None:
-    """Return the number of the descriptor of this process that a path names: ``/dev/fd/3``.
+    """Return the descriptor of this process that a path names, as ``/dev/fd/3``.
 
-    Links such as ``/dev/stdout`` are followed. What is open already cannot be
-    opened again by its name: a file would be cut, or written from its start.
+    Links such as ``/dev/stdout`` are followed. A file that is open already
+    must not be opened again by such a name: it would be truncated, or
+    written from its start.
     """
     for _ in range(_LINKS):
         folder, name = os.path.split(path)
@@ -83,37 +106,15 @@ def descriptor(path: str) -> int | None:
     return None
 
 
-def lock(file: IO[Any], path: str) -> None:
-    """Keep other runs from a log while it is open, where the file system knows locks.
-
-    Raises
-    ------
-    ValueError
-        Another run is adding to it.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ValueError(f"{path}: another run is adding to it") from error
-    except OSError:
-        return
-
-
-class NotOnDiskError(OSError):
-    """What was written is lost, or may be."""
-
-
 def sync(file: TextIO) -> None:
-    """Send on what is buffered, and wait until a file is on its disk.
-
-    A pipe, a terminal or another device has none.
+    """Flush a stream and, if it is a file, wait until it is on the disk.
 
     Raises
     ------
-    OSError
-        It cannot be written there.
     NotOnDiskError
-        It may be lost.
+        The file may be lost.
+    OSError
+        The stream cannot be written to.
     """
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
@@ -124,13 +125,13 @@ def sync(file: TextIO) -> None:
                 raise NotOnDiskError(error.errno, error.strerror) from error
 
 
-def is_plain(path: str) -> bool:
-    """Tell a plain file, or none yet, from what is written to as it is.
+def _is_plain(path: str) -> bool:
+    """Return whether a path names a plain file or nothing yet.
 
     Raises
     ------
     OSError
-        It cannot be written to.
+        The path cannot be written to.
     """
     number = descriptor(path)
     if number is not None:
@@ -150,10 +151,10 @@ def is_plain(path: str) -> bool:
 
 
 @contextmanager
-def through(path: str) -> Iterator[TextIO]:
-    """Open a device, a pipe or what is open already, to be written to as it is."""
+def _open_directly(path: str) -> Iterator[TextIO]:
+    """Open a device, a pipe or a file that is open already."""
     number = descriptor(path)
-    with open_text(path if number is None else os.dup(number), "w") as file:
+    with _open(path if number is None else os.dup(number), "w") as file:
         try:
             yield file
         finally:
@@ -161,21 +162,38 @@ def through(path: str) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _whole(target: str) -> Iterator[TextIO]:
-    folder = os.path.dirname(target)
-    beside = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
-    try:
-        with open_text(beside, "x", opener=_private) as file:
+def _append(path: str) -> Iterator[TextIO]:
+    """Open a file at its end, locked."""
+    with _open(path, "a+") as file:
+        _lock(file, path)
+        try:
             yield file
-            _take_access(file.fileno(), target)
+        finally:
             sync(file)
-        os.replace(beside, target)
-        sync_folder(folder)
+            _sync_folder(os.path.dirname(os.path.realpath(path)))
+            if not os.fstat(file.fileno()).st_nlink:
+                raise NotOnDiskError(None, "was removed or replaced while rows were added to it")
+
+
+@contextmanager
+def _replace(path: str) -> Iterator[TextIO]:
+    """Open a temporary file that replaces `path` if the block ends without an error."""
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
+    try:
+        with _open(temporary, "x", opener=_private) as file:
+            yield file
+            _copy_access(target, file.fileno())
+            sync(file)
+        os.replace(temporary, target)
+        _sync_folder(folder)
     except BaseException as error:
-        # An error of this name itself: it could not be made, or all is in it but not renamed.
-        if getattr(error, "filename", None) != beside:
+        # An error with this name is of the file itself: it could not be created,
+        # or it is complete and could not be renamed.
+        if getattr(error, "filename", None) != temporary:
             with suppress(OSError):
-                os.unlink(beside)
+                os.unlink(temporary)
         raise
 
 
@@ -183,9 +201,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _take_access(number: int, target: str) -> None:
-    """Give an open file the access that the one it replaces has; a new one the usual."""
-    # Some file systems know no owners or no permissions, and refuse.
+def _copy_access(target: str, number: int) -> None:
+    """Set the permissions and owner of an open file to those of the file that it replaces."""
+    # Some file systems have no owners or no permissions, and refuse.
     try:
         old = os.stat(target)
     except FileNotFoundError:
@@ -197,14 +215,24 @@ def _take_access(number: int, target: str) -> None:
             with suppress(OSError):
                 os.fchown(number, owner, group)
         mode = old.st_mode & 0o777
-        if os.fstat(number).st_gid != old.st_gid:  # what one group may do is not another's
+        if os.fstat(number).st_gid != old.st_gid:  # another group must not get its rights
             mode &= ~0o070
     with suppress(OSError):
         os.fchmod(number, mode)
 
 
-def sync_folder(folder: str) -> None:
-    """Wait until the names in a directory are on its disk."""
+def _lock(file: IO[Any], path: str) -> None:
+    """Lock an open file against other runs, where the file system has locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(path, "another run is adding to it") from error
+    except OSError:
+        return
+
+
+def _sync_folder(folder: str) -> None:
+    """Wait until the names in a directory are on the disk."""
     try:
         number = os.open(folder, os.O_RDONLY)
     except PermissionError:  # a directory can allow new files and yet not be read
@@ -212,13 +240,13 @@ def sync_folder(folder: str) -> None:
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that knows no such
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
             raise NotOnDiskError(error.errno, error.strerror) from error
     finally:
         os.close(number)
 
 
-def open_text(
+def _open(
     path: str | int, mode: Literal["w", "x", "a+"], opener: Callable[[str, int], int] | None = None
 ) -> TextIO:
     """Open a file for text as all of it is written."""

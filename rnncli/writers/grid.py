@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Blanks after a column: its own padding, and the box's divider.
 _BLANKS = 2
-# Marks where rows or columns are left out.
+# Shows where rows or columns are left out.
 GAP = ":"
 # Rich takes 100 microseconds a row, as long as 50 rows of plain text take.
 _RICH_ROWS = 500
@@ -27,66 +27,82 @@ _CACHED = 16_384
 
 
 class Column(NamedTuple):
-    """A named column of cells, all of them as text."""
+    """A named column of cells, all of them as text, and how Rich paints it."""
 
     name: str
     cells: Sequence[str]
     style: str = ""
 
 
-class Heading(NamedTuple):
-    """What stands over a column, and how Rich paints the column."""
-
-    name: str
-    style: str = ""
-
-
-class _Placed(NamedTuple):
-    """A table as characters.
+class _Grid:
+    """A table as characters, with the points of a column's numbers below each other.
 
     Parameters
     ----------
-    characters : array of code points, shape (n, W)
-        A line for each row, without its end.
+    cells : str
+        As for `draw_cells`.
+    names : sequence of str
+        One for each column; a column is at least as wide as its name.
+
+    Attributes
+    ----------
     edges : list of int
-        Where in a line each column begins, then W.
-    codec : str
-        Makes text of the characters.
+        Where each column begins in a line, then the width of the line.
     """
 
-    characters: NDArray[Any]
-    edges: list[int]
-    codec: str
+    def __init__(self, cells: str, names: Sequence[str]) -> None:
+        from rich.cells import cell_len
+
+        self.names = names
+        self._codec, kind = ("ascii", "u1") if cells.isascii() else ("utf-32-le", "<u4")
+        text = np.frombuffer(cells.encode(self._codec), kind).copy()
+        ends = np.flatnonzero(text == ord("\n"))
+        starts = np.concatenate([[0], ends + 1])[:-1]
+        points = _points(text, starts, ends).reshape(-1, len(names))
+        shifts = points.max(axis=0, initial=0) - points
+        widths = (shifts + (ends - starts).reshape(shifts.shape)).max(axis=0, initial=0)
+        widths = np.maximum(widths, [cell_len(name) for name in names]) + _BLANKS
+        edges = np.concatenate([[0], np.cumsum(widths)])
+        self.edges: list[int] = edges.tolist()
+        self._lines = np.full((len(points), edges[-1]), ord(" "), kind)
+        text[ends] = ord(" ")
+        # How far each cell moves from its place in the text to that in the lines.
+        rows = edges[-1] * np.arange(len(points))[:, None]
+        moves = (rows + edges[:-1] + shifts).reshape(-1) - starts
+        for first in range(0, len(ends), _CACHED):
+            some = slice(first, first + _CACHED)
+            sources = np.arange(starts[first], ends[some][-1] + 1)
+            targets = sources + np.repeat(moves[some], ends[some] + 1 - starts[some])
+            self._lines.reshape(-1)[targets] = text[sources]
 
     def width(self, column: int) -> int:
-        """Give the width of a column, without the blanks behind it."""
+        """Return the width of a column, without the blanks behind it."""
         return self.edges[column + 1] - self.edges[column] - _BLANKS
 
     def lines(self, columns: Sequence[slice], rows: slice) -> list[str]:
-        """Text of some columns and rows, line by line, with no blanks at the ends."""
-        starts = ((self.edges[part.start], self.edges[part.stop]) for part in columns)
-        pieces = [self.characters[rows, start:stop] for start, stop in starts]
-        end = np.full((len(pieces[0]), 1), ord("\n"), self.characters.dtype)
-        text = np.concatenate([*pieces, end], axis=1).tobytes().decode(self.codec)
+        """Return some columns of some rows, line by line, without blanks at the ends."""
+        places = (slice(self.edges[part.start], self.edges[part.stop]) for part in columns)
+        pieces = [self._lines[rows, place] for place in places]
+        end = np.full((len(pieces[0]), 1), ord("\n"), self._lines.dtype)
+        text = np.concatenate([*pieces, end], axis=1).tobytes().decode(self._codec)
         return [f"{line.rstrip()}\n" for line in text.split("\n")[:-1]]
 
 
 def page_rows(columns: int) -> int:
-    """Give the number of rows to draw at once, of a table of so many columns."""
+    """Return how many rows of so many columns to draw at once."""
     return max(_PAGE_ROWS, _PAGE // columns)
 
 
 def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column]) -> None:
-    """Draw columns of a few cells; as `draw_cells`."""
+    """Draw columns of a few cells; see `draw_cells`."""
     every = [*labels, *columns]
     rows = zip(*(column.cells for column in every), strict=True)
     cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
-    headings = [Heading(column.name, column.style) for column in every]
-    draw_cells(out, title, headings, len(labels), cells)
+    draw_cells(out, title, [(column.name, column.style) for column in every], len(labels), cells)
 
 
 def draw_cells(
-    out: TextIO, title: str, headings: Sequence[Heading], labels: int, cells: str
+    out: TextIO, title: str, headings: Sequence[tuple[str, str]], labels: int, cells: str
 ) -> None:
     """Draw columns side by side, as many as fit, then the others below.
 
@@ -99,21 +115,21 @@ def draw_cells(
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
         A line above. Without one the rows go on from those drawn before.
-    headings : sequence of Heading
-        One a column.
+    headings : sequence of (str, str)
+        Name and Rich style of each column.
     labels : int
         How many of the columns are repeated at the left of every part.
     cells : str
         Printable text, each cell with a line end behind it, row after row.
     """
-    from rich.cells import cell_len
     from rich.text import Text
 
     screen = console_on(out)
-    headings = [heading._replace(name=printable(heading.name)) for heading in headings]
-    placed = _placed(cells, [cell_len(heading.name) for heading in headings])
-    widths = np.diff(placed.edges[labels:]).tolist()
-    beside = placed.edges[labels]
+    names = [printable(name) for name, _ in headings]
+    styles = [style for _, style in headings]
+    grid = _Grid(cells, names)
+    widths = np.diff(grid.edges[labels:]).tolist()
+    beside = grid.edges[labels]
     # Rich takes a width on a dumb terminal only together with a height.
     width = max(screen.width, beside + max(widths, default=0))
     console = console_on(out, width, screen.height)
@@ -124,11 +140,11 @@ def draw_cells(
         shown = [slice(0, labels), slice(labels + part.start, labels + part.stop)]
         out.write("\n")
         if rich_rows:
-            _print(console, _table(placed, headings, shown, rich_rows))
+            _print(console, _table(grid, styles, shown, rich_rows))
         else:
             rule = "-" if console.options.ascii_only else "─"
-            out.write(_heading(placed, headings, shown, rule))
-        out.writelines(placed.lines(shown, slice(rich_rows, None)))
+            out.write(_heading(grid, shown, rule))
+        out.writelines(grid.lines(shown, slice(rich_rows, None)))
 
 
 def write_note(out: TextIO, note: str) -> None:
@@ -147,7 +163,7 @@ def _print(console: "Console", piece: "RenderableType") -> None:
 
 
 def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
-    """Open a console that leaves a closed pipe to the caller."""
+    """Return a console whose caller handles a closed pipe."""
     from rich.console import Console
 
     columns = os.environ.get("COLUMNS", "")
@@ -157,40 +173,15 @@ def console_on(out: TextIO, width: int | None = None, height: int | None = None)
 
     class PlainConsole(Console):
         def on_broken_pipe(self) -> None:
-            """Leave a closed pipe to the caller; Rich would exit with 1."""
-            raise  # called while the error is being handled
+            """Raise the error that is being handled; Rich would exit with 1."""
+            raise
 
-    terminal = getattr(out, "terminal", out)  # which a `Screen` sends no colours
+    terminal = getattr(out, "terminal", out)  # a `Screen` passes no colours on
     return PlainConsole(file=terminal, width=width, height=height, highlight=False)
 
 
-def _placed(cells: str, least: Sequence[int]) -> _Placed:
-    """Place the cells so that in a column points, or else last digits, stand in line.
-
-    Each column is at least so wide, and has blanks behind it.
-    """
-    codec, kind = ("ascii", "u1") if cells.isascii() else ("utf-32-le", "<u4")
-    text = np.frombuffer(cells.encode(codec), kind).copy()
-    ends = np.flatnonzero(text == ord("\n"))
-    starts = np.concatenate([[0], ends + 1])[:-1]
-    points = _points(text, starts, ends).reshape(-1, len(least))
-    shifts = points.max(axis=0, initial=0) - points
-    taken = (shifts + (ends - starts).reshape(shifts.shape)).max(axis=0, initial=0)
-    edges = np.concatenate([[0], np.cumsum(np.maximum(taken, least) + _BLANKS)])
-    lines = np.full((len(points), edges[-1]), ord(" "), kind)
-    moved = (edges[-1] * np.arange(len(lines))[:, None] + edges[:-1] + shifts).reshape(-1) - starts
-    text[ends] = ord(" ")
-    for first in range(0, len(ends), _CACHED):
-        some = slice(first, first + _CACHED)
-        place = np.arange(starts[first], ends[some][-1] + 1)
-        lines.reshape(-1)[place + np.repeat(moved[some], ends[some] + 1 - starts[some])] = text[
-            place
-        ]
-    return _Placed(lines, edges.tolist(), codec)
-
-
 def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
-    """Where in each cell the point of a number stands; 0 for a word, which starts its column."""
+    """Return where the point of a number, or its end, stands in each cell; 0 for a word."""
     first = text[starts]
     digit = np.where(first == ord("-"), text[np.minimum(starts + 1, ends)], first)
     number = (digit >= ord("0")) & (digit <= ord("9"))
@@ -201,7 +192,7 @@ def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
 
 
 def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
-    """Slices of the columns that fit; at least one in each, so that none is lost."""
+    """Return slices of columns that fit side by side; at least one column in each."""
     start, taken = 0, 0
     for n, width in enumerate(widths):
         if n > start and taken + width > available:
@@ -211,22 +202,18 @@ def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def _heading(
-    placed: _Placed, headings: Sequence[Heading], shown: Sequence[slice], rule: str
-) -> str:
-    """Write the names of columns, and a rule below them."""
+def _heading(grid: _Grid, shown: Sequence[slice], rule: str) -> str:
+    """Return the names of columns, and a rule below them."""
     from rich.cells import cell_len, set_cell_size
 
     columns = [i for part in shown for i in range(part.start, part.stop)]
-    names = [set_cell_size(headings[i].name, placed.width(i)) for i in columns]
+    names = [set_cell_size(grid.names[i], grid.width(i)) for i in columns]
     line = (" " * _BLANKS).join(names)
     return f"{line.rstrip()}\n{rule * (cell_len(line) + 1)}\n"
 
 
-def _table(
-    placed: _Placed, headings: Sequence[Heading], shown: Sequence[slice], rows: int
-) -> "Table":
-    """Make a table of the first rows of columns that fit side by side."""
+def _table(grid: _Grid, styles: Sequence[str], shown: Sequence[slice], rows: int) -> "Table":
+    """Return a Rich table of the first rows of columns that fit side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -234,9 +221,9 @@ def _table(
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     columns = [i for part in shown for i in range(part.start, part.stop)]
     for i in columns:
-        name, style = headings[i]
-        table.add_column(Text(name), style=style, no_wrap=True, min_width=placed.width(i))
+        name = Text(grid.names[i])
+        table.add_column(name, style=styles[i], no_wrap=True, min_width=grid.width(i))
     # One tall row: Rich takes four times as long for rows one by one.
-    cells = (placed.lines([slice(i, i + 1)], slice(rows)) for i in columns)
+    cells = (grid.lines([slice(i, i + 1)], slice(rows)) for i in columns)
     table.add_row(*(Text("".join(lines).removesuffix("\n")) for lines in cells))
     return table

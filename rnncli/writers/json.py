@@ -1,25 +1,25 @@
 """States as one JSON document, or as a line of JSON for every step."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import TextIO
 
 import numpy as np
 
 from rnncli.engine.stream import Block
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
-from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
+from rnncli.writers.trajectory import Key, Labels, SequenceStates, Style, Trajectory
 
 
 def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write one document: model, initial states, steps, final states.
+    """Write one document: the model, initial states, steps and final states.
 
-    The steps are written as the blocks come. With ``style.last`` there are
-    none. Where the run fails, the document has the steps before, and
-    ``error`` in place of ``final``. The initial states of several sequences
-    come after the steps, when it is known which there are.
+    The steps are written as the blocks come; with ``trajectory.last`` there
+    are none. If the run fails, the document has the steps before the failure,
+    and ``error`` in place of ``final``. The initial states of several
+    sequences follow the steps, as only then all sequences are known.
     """
     one = not trajectory.key_columns
     items = _Items(trajectory, style)
@@ -27,23 +27,25 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     if one:
         out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
     try:
-        if not style.last:
+        if not trajectory.last:
             _write_steps(out, trajectory, items)
     except ValueError as error:
         out.write(f'"error": {json.dumps(str(error))}}}\n')
         raise
     if not one:
         out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
-    final = items.listed(",\n", items.final(trajectory.final()))
+    final = items.listed(",\n", items.final())
     out.write(f'"final": [{final}]}}\n')
 
 
 def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write the items of ``steps``, or with ``style.last`` of ``final``, one a line."""
+    """Write the items of ``steps``, or with ``trajectory.last`` of ``final``, one a line."""
     items = _Items(trajectory, style)
+    if trajectory.last:
+        out.writelines(items.text([*items.final(), "\n"]))
+        return
     for block in trajectory.blocks:
-        item = items.final(block) if style.last else items.step(block)
-        out.writelines(items.text([*item, "\n"]))
+        out.writelines(items.text([*items.step(block), "\n"]))
         if style.follow:
             out.flush()
 
@@ -61,61 +63,71 @@ def _write_steps(out: TextIO, trajectory: Trajectory, items: "_Items") -> None:
 
 
 class _Items:
-    """JSON objects, one for each row: the parts that they are made of."""
+    """JSON objects, one a row, as the parts of `rows_of_text`."""
 
     def __init__(self, trajectory: Trajectory, style: Style) -> None:
-        self._trajectory, self._style = trajectory, style
+        self._trajectory, self._digits = trajectory, style.digits
         self._labels = Labels(trajectory.keys, self._label)
 
     def text(self, parts: Sequence[Part]) -> Iterator[str]:
-        """Text of rows, in pieces."""
-        return rows_of_text(parts, ", ", self._style.digits)
+        """Return the text of rows, in pieces."""
+        return rows_of_text(parts, ", ", self._digits)
 
     def listed(self, separator: str, parts: Sequence[Part]) -> str:
-        """Text of all rows, with a separator between."""
+        """Return the text of all rows, with a separator between them."""
         return "".join(self.text([separator, *parts])).removeprefix(separator)
 
     def initial(self) -> list[Part]:
         """Where each sequence started."""
-        states = self._states(self._trajectory.starts(), self._trajectory.widths.states)
-        return ["{", *self._key(self._trajectory.final()), *states, "}"]
+        states = self._trajectory.initial()
+        return ["{", *self._key_of_each(states), *self._state(states), "}"]
+
+    def final(self) -> list[Part]:
+        """Where each sequence ended."""
+        states = self._trajectory.final()
+        key = self._key_of_each(states)
+        return ["{", *key, '"t": ', states.t, ", ", *self._state(states), "}"]
 
     def step(self, block: Block) -> list[Part]:
-        """Every step, with its input or, where they are kept, the input's cells."""
-        states = self._states(block.h, self._trajectory.widths.outputs)
-        return ["{", *self._key(block), '"t": ', block.t, ", ", *self._input(block), *states, "}"]
+        """Every step, with its input or, if they are written, the input's cells."""
+        bounds = pairwise(accumulate(self._trajectory.widths, initial=0))
+        layers = [block.h[:, start:stop] for start, stop in bounds]
+        h = self._arrays({"h": layers[-1]}, layers)
+        key = self._key(block.key)
+        return ["{", *key, '"t": ', block.t, ", ", *self._input(block), *h, "}"]
 
-    def final(self, block: Block) -> list[Part]:
-        """Where each sequence ended."""
-        states = self._states(block.h, self._trajectory.widths.states)
-        return ["{", *self._key(block), '"t": ', block.t, ", ", *states, "}"]
+    def _key_of_each(self, states: SequenceStates) -> list[Part]:
+        return self._key(np.arange(len(states.t)) if self._trajectory.key_columns else None)
 
-    def _key(self, block: Block) -> list[Part]:
-        return [] if block.key is None else [list(self._labels.of(block.key))]
+    def _key(self, numbers: Integers | None) -> list[Part]:
+        return [] if numbers is None else [list(self._labels.of(numbers))]
+
+    def _label(self, key: Key) -> str:
+        """Text of a key: ``"key": {"column": "value"}, ``."""
+        names = self._trajectory.key_columns
+        return f'"key": {json.dumps(dict(zip(names, key, strict=True)))}, '
 
     def _input(self, block: Block) -> list[Part]:
-        if block.cells is None:
-            if np.isnan(block.x).any():
-                cells = texts_with_gaps(block.x, "null", self._style.digits)
-                return [[f'"x": [{", ".join(row)}], ' for row in cells]]
-            return ['"x": [', block.x, "], "]
-        header = self._trajectory.header
-        rows = (dict(zip(header, cells, strict=True)) for cells in block.cells)
-        return [[f'"row": {json.dumps(row)}, ' for row in rows]]
+        if block.cells is not None:
+            header = self._trajectory.header
+            rows = (dict(zip(header, cells, strict=True)) for cells in block.cells)
+            return [[f'"row": {json.dumps(row)}, ' for row in rows]]
+        if np.isnan(block.x).any():
+            x = texts_with_gaps(block.x, "null", self._digits)
+            return [[f'"x": [{", ".join(row)}], ' for row in x]]
+        return ['"x": [', block.x, "], "]
 
-    def _states(self, h: Floats, widths: Sequence[int]) -> list[Part]:
-        """Each row's states: ``"h": [...]``, and ``"layers"`` where all are written."""
-        bounds = pairwise(accumulate(widths, initial=0))
-        layers = [h[:, start:stop] for start, stop in bounds]
-        parts: list[Part] = ['"h": [', layers[-1], "]"]
-        if self._trajectory.widths.all_layers:
+    def _state(self, states: SequenceStates) -> list[Part]:
+        return self._arrays(states.layers[-1], [layer["h"] for layer in states.layers])
+
+    def _arrays(self, top: Mapping[str, Floats], layers: Sequence[Floats]) -> list[Part]:
+        """Arrays of the top layer by name, and ``"layers"`` if all layers are written."""
+        parts: list[Part] = []
+        for name, array in top.items():
+            parts += [f', "{name}": [' if parts else f'"{name}": [', array, "]"]
+        if self._trajectory.all_layers:
             parts.append(', "layers": [')
             for number, layer in enumerate(layers):
                 parts += [", [" if number else "[", layer, "]"]
             parts.append("]")
         return parts
-
-    def _label(self, key: Key) -> str:
-        """Text of a row's key: ``"key": {"column": "value"}, ``."""
-        names = self._trajectory.key_columns
-        return f'"key": {json.dumps(dict(zip(names, key, strict=True)))}, '

@@ -1,38 +1,102 @@
-"""Whether the rows of a run can stand below those that a log has."""
+"""Logs: files to which the rows of several runs are added."""
 
 import csv
 import json
+import os
 from io import StringIO
 from typing import Any, TextIO
 
 import numpy as np
 
 from rnncli.engine.stream import Block
+from rnncli.model.errors import InputError
 from rnncli.writers.csv import write_csv
 from rnncli.writers.json import write_jsonl
 from rnncli.writers.trajectory import Style, Trajectory
 
-# So much of a line is shown.
+# Bytes read at once.
+_CHUNK = 1 << 20
+# A message shows so many characters of a line.
 _SHOWN = 100
-# So many characters begin a row of JSON lines, whatever it holds: `{"t": `.
+# Every row of JSON lines starts with so many characters: `{"t": `.
 _SAME = 6
 
 
-def other_kind(log: TextIO, form: str, trajectory: Trajectory, style: Style, *, whole: bool) -> str:
-    """Say how a file begins otherwise than this run would begin it; nothing if it does not.
+def continue_log(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> tuple[Style, str]:
+    """Prepare a log for the rows of another run.
 
-    What counts is the header, or the names and lengths in the first row.
+    An unfinished last line is cut off. A killed run or a power loss can leave
+    it, and with a row behind it, it could be read as numbers that never were.
 
     Parameters
     ----------
     log : text stream
-        At its start.
+        Opened to append; a pipe or a device is left alone.
     form : {"csv", "jsonl"}
     trajectory : Trajectory
-        Its blocks are left alone.
+        The blocks are left alone.
     style : Style
-    whole : bool
-        Whether its first line is: of one that is cut short the beginning counts.
+
+    Returns
+    -------
+    Style
+        Without a header if the log has one.
+    str
+        The line that was cut off, or empty text.
+
+    Raises
+    ------
+    InputError
+        The file holds something else than rows of this kind: it has another
+        header, or in its first row other names or lengths.
+    """
+    if not (log.readable() and log.seek(0, os.SEEK_END)):
+        return style, ""
+    end = _end_of_quoted_lines(log) if form == "csv" else _end_of_lines(log)
+    log.seek(0)
+    _check_first_line(log, form, trajectory, style, whole=end > 0)
+    log.buffer.seek(end)
+    unfinished = log.buffer.read().decode("utf-8", "backslashreplace")
+    log.buffer.truncate(end)
+    return style._replace(header=style.header and not end), unfinished
+
+
+def _end_of_lines(log: TextIO) -> int:
+    """Return where the last whole line of a file ends, in bytes."""
+    data = log.buffer
+    place = data.seek(0, os.SEEK_END)
+    while place:
+        start = max(0, place - _CHUNK)
+        data.seek(start)
+        last = data.read(place - start).rfind(b"\n")
+        if last >= 0:
+            return start + last + 1
+        place = start
+    return 0
+
+
+def _end_of_quoted_lines(log: TextIO) -> int:
+    """Return where the last whole line of CSV ends: not between two ``"``, within a cell."""
+    data = log.buffer
+    place = end = data.seek(0)
+    inside = False
+    while piece := data.read(_CHUNK):
+        for number, text in enumerate(piece.split(b'"')):
+            if number:
+                inside, place = not inside, place + 1
+            last = -1 if inside else text.rfind(b"\n")
+            if last >= 0:
+                end = place + last + 1
+            place += len(text)
+    return end
+
+
+def _check_first_line(
+    log: TextIO, form: str, trajectory: Trajectory, style: Style, *, whole: bool
+) -> None:
+    """Check that a file begins as this run would begin it.
+
+    If its first line is not `whole`, the beginning of that line counts.
     """
     own = StringIO()
     write = write_csv if form == "csv" else write_jsonl
@@ -41,26 +105,30 @@ def other_kind(log: TextIO, form: str, trajectory: Trajectory, style: Style, *, 
     if not whole:
         begin = log.read(len(line))
         if line.startswith(begin) or (form == "jsonl" and begin.startswith(line[:_SAME])):
-            return ""
+            return
         log.seek(0)
     own.seek(0)
     kind = _kind_of_csv if form == "csv" else _kind_of_jsonl
     try:
         if kind(log, style) == kind(own, style):
-            return ""
-    except (ValueError, csv.Error, RecursionError):  # it is of no kind at all
+            return
+    except (ValueError, csv.Error, RecursionError):  # not rows of any kind
         pass
     found, expected = map(_first_line, (log, own))
-    return f"its first line is {found}, this run's would be {expected}"
+    raise InputError(
+        log.name,
+        f"its first line is {found}, this run's would be {expected}",
+        "`follow` adds to a file: give `output` another one",
+    )
 
 
 def _one_row(trajectory: Trajectory) -> Trajectory:
-    """Take zeros for all that a run computes."""
+    """Return a row of this run with zeros for what it computes."""
     header, names = trajectory.header, trajectory.key_columns
     block = Block(
         t=np.ones(1, np.intp),
         x=np.zeros((1, len(trajectory.columns))),
-        h=np.zeros((1, sum(trajectory.widths.outputs))),
+        h=np.zeros((1, sum(trajectory.widths))),
         key=np.zeros(1, np.intp) if names else None,
         cells=[[""] * len(header)] if header else None,
     )
@@ -68,7 +136,7 @@ def _one_row(trajectory: Trajectory) -> Trajectory:
 
 
 def _kind_of_csv(text: TextIO, style: Style) -> list[str] | int:
-    """Cells of the header; without one, how many a row has."""
+    """Return the cells of the header; without a header, the number of cells in a row."""
     row = next(csv.reader(text), [])
     return row if style.header else len(row)
 
@@ -78,7 +146,7 @@ def _kind_of_jsonl(text: TextIO, _style: Style) -> Any:
 
 
 def _outline(value: Any) -> Any:
-    """Names and lengths in a JSON value, without what they hold."""
+    """Return a JSON value with None for all but its names and lengths."""
     if isinstance(value, dict):
         return {name: _outline(part) for name, part in value.items()}
     return [_outline(part) for part in value] if isinstance(value, list) else None

@@ -1,134 +1,121 @@
-"""What every writer takes."""
+"""What a writer takes: the results of a run, and how to write them."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from rnncli.engine.stream import Block, Carried
+import numpy as np
+
+from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 
 Key = tuple[str, ...]
 
 
-class Widths(NamedTuple):
-    """How many values each layer that is written has, the bottom one first.
+class SequenceStates(NamedTuple):
+    """The state of each of K sequences, before its first step or after its last.
 
     Parameters
     ----------
-    outputs : sequence of int
-        At a step.
-    states : sequence of int
-        In the initial and the final state: both directions' side by side,
-        whatever their merge.
-    all_layers : bool
-        Whether every layer is written, not the top one alone.
-    forward : bool
-        Whether the initial state is the state before the first step.
+    t : array of int, shape (K,)
+        Number of steps that each sequence has had.
+    layers : sequence of mappings of str to arrays
+        For each layer that is written, the bottom one first, its state
+        arrays by name, ``h`` first. An array has shape (K, H), or (K, 2 H)
+        with both directions side by side.
     """
 
-    outputs: Sequence[int]
-    states: Sequence[int]
-    all_layers: bool = False
-    forward: bool = True
+    t: Integers
+    layers: Sequence[Mapping[str, Floats]]
 
-    def units(self, *, final: bool = False) -> list[str]:
-        """Names of the values of a row: ``h_0``, ``h_1``, ... of the top layer.
-
-        Those of the layers below it are ``layer_1_h_0``, ...
-        """
-        *below, top = self.states if final else self.outputs
-        lower = [
-            f"layer_{number}_{name}"
-            for number, width in enumerate(below, start=1)
-            for name in unit_names(width)
-        ]
-        return lower + unit_names(top)
-
-
-def widths_of(network: Network, *, all_layers: bool) -> Widths:
-    """Widths of the top layer of a network, or of all."""
-    layers = network.layers if all_layers else network.layers[-1:]
-    return Widths(
-        [layer.output_size for layer in layers],
-        [layer.hidden_size * len(layer.cells) for layer in layers],
-        all_layers,
-        forward=not network.needs_whole_sequences,
-    )
+    @property
+    def h(self) -> Floats:
+        """Hidden states of all layers side by side, shape (K, S)."""
+        return np.concatenate([layer["h"] for layer in self.layers], axis=1)
 
 
 class Trajectory(NamedTuple):
-    """The states of one sequence or several, in blocks that come as they are computed.
+    """The results of a run over one sequence or several, in blocks as they are computed.
 
     Parameters
     ----------
     model : mapping
-        What computed them, for the JSON document and the table's title.
+        Description of the network, for the JSON document and titles.
     columns : sequence of str
-        A name for each of the I features.
-    carried : Carried
-        Where the sequences started and, after the blocks, where they stand.
-    widths : Widths
-        How the values of a row are layers.
+        Names of the features in a row; none with `last`.
+    widths : sequence of int
+        Number of values in a row of each layer that is written, the bottom
+        one first.
     blocks : iterable of Block
-        Can be gone through once. A ValueError ends them when the run fails:
-        a writer then ends what it has written, and lets the error through.
+        The rows, to be iterated over once. A ValueError ends them when the
+        run fails: a writer completes what it has written, and raises it.
+    initial, final : callable
+        Return the `SequenceStates` of all sequences at their start, and after the
+        blocks at their end. Which sequences there are is known after the
+        blocks.
     key_columns : sequence of str
-        Names of what tells sequences apart; none for a single sequence.
+        Names of the parts of a key; none for a single sequence.
     keys : sequence of tuples of str
-        The key of each sequence, growing as the blocks come.
+        The key of each sequence; it grows with the blocks.
     header : sequence of str
-        Names of the input's columns, where its cells are written too.
+        Names of the input's columns, if its cells are written too.
     shape : tuple of int
-        (T,) or (N, T), where the blocks are known to make up that.
+        (T,) or (N, T), if the number of rows is known beforehand.
+    all_layers : bool
+        Whether all layers are written and not only the top one.
+    forward : bool
+        Whether the initial state comes right before the first row.
+    last : bool
+        Whether the rows are the final states and not the steps.
     """
 
     model: Mapping[str, Any]
     columns: Sequence[str]
-    carried: Carried
-    widths: Widths
+    widths: Sequence[int]
     blocks: Iterable[Block]
+    initial: Callable[[], SequenceStates]
+    final: Callable[[], SequenceStates]
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()
     header: Sequence[str] = ()
     shape: tuple[int, ...] = ()
+    all_layers: bool = False
+    forward: bool = True
+    last: bool = False
 
-    def units(self, *, final: bool = False) -> list[str]:
-        """Names of the values of a row, as `Widths.units` gives them."""
-        return self.widths.units(final=final)
+    @property
+    def units(self) -> list[str]:
+        """Names of the values in a row."""
+        return value_names(self.widths)
 
-    def final(self) -> Block:
-        """Give the final state of each sequence, once the blocks have been gone through."""
-        block = self.carried.block()
-        key = block.key if self.key_columns else None
-        return block._replace(h=self._written(block.h), key=key)
-
-    def starts(self) -> Floats:
-        """Give the initial state of each sequence."""
-        return self._written(self.carried.starts())
-
-    def _written(self, state: Floats) -> Floats:
-        """Take the layers that are written, the last ones, of a state of all cells."""
-        return state[:, state.shape[1] - sum(self.widths.states) :]
+    def ended(self) -> "Trajectory":
+        """Run through all steps, and return the final states as the only rows."""
+        deque(self.blocks, maxlen=0)
+        t, h = self.final().t, self.final().h
+        key = np.arange(len(t)) if self.key_columns else None
+        return self._replace(blocks=[Block(t, np.empty((len(t), 0)), h, key)])
 
 
 class Labels:
-    """Text for the key of each row, made once a key, when it is first asked for.
+    """The text of each sequence's key, made when it is first needed.
 
     Parameters
     ----------
     keys : sequence of tuples of str
-        May grow.
+        The key of each sequence; may grow.
     write : callable
-        Gives the text of a key, which is not empty.
+        Returns the text of a key, which is not empty.
     """
 
     def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
         self._keys, self._write = keys, write
-        self._texts: list[str] = []  # empty where it has not been asked for
+        self._texts: list[str] = []  # empty text: not made yet
 
     def of(self, numbers: Integers | None) -> Iterable[str]:
-        """Text for each of the numbered keys; endless empty text where there are none."""
+        """Return the text for each row; without keys, endless empty text."""
         if numbers is None:
             return repeat("")
         texts = self._texts
@@ -145,22 +132,67 @@ class Style(NamedTuple):
     Parameters
     ----------
     digits : int, optional
-        Digits after the point; by default as many as read back the same.
+        Digits after the point; by default the fewest that read back the same.
     header : bool
         Whether CSV starts with the names of its columns.
-    last : bool
-        Whether the blocks are the final state alone.
     all_steps : bool
-        Whether a table shows a long sequence whole.
+        Whether a table on a terminal shows a long sequence whole.
     follow : bool
-        Whether each block is sent on at once.
+        Whether each block is flushed at once.
+    worded : callable
+        Returns a note as the user is to see it. Parameters stand in it
+        between backticks.
     """
 
     digits: int | None = None
     header: bool = True
-    last: bool = False
     all_steps: bool = False
     follow: bool = False
+    worded: Callable[[str], str] = str
+
+
+def widths_of(network: Network, *, all_layers: bool, last: bool) -> list[int]:
+    """Return the widths of a `Trajectory` of a network."""
+    sizes = [layer.output_size for layer in network.layers]
+    if last:
+        cells = [layer.cells for layer in network.layers if layer.cells]
+        sizes = [sum(cell.state_sizes[0] for cell in of_layer) for of_layer in cells]
+    return sizes if all_layers else sizes[-1:]
+
+
+def states_by_layer(
+    network: Network, state: Floats, *, all_layers: bool
+) -> list[dict[str, Floats]]:
+    """Return the layers of `SequenceStates`: copies of parts of the state of all cells, (K, S)."""
+    layers = []
+    for layer, slices in zip(network.layers, network.state_slices, strict=True):
+        arrays: dict[str, list[Floats]] = {}
+        for cell, places in zip(layer.cells, slices, strict=True):
+            for name, place in zip(cell.state_names, places, strict=True):
+                arrays.setdefault(name, []).append(state[:, place])
+        if arrays:
+            layers.append({name: np.concatenate(h, axis=1) for name, h in arrays.items()})
+    return layers if all_layers else layers[-1:]
+
+
+def value_names(widths: Sequence[int]) -> list[str]:
+    """Return the names of the values of layers, the bottom one first.
+
+    Those of the top layer are ``h_0``, ``h_1``, ..., those of the layers
+    below ``layer_1_h_0``, ...
+    """
+    *below, top = widths
+    lower = [
+        f"layer_{number}_{name}"
+        for number, width in enumerate(below, start=1)
+        for name in unit_names(width)
+    ]
+    return lower + unit_names(top)
+
+
+def unit_names(hidden_size: int) -> list[str]:
+    """Return the names of hidden units: ``h_0``, ``h_1``, ..."""
+    return [f"h_{j}" for j in range(hidden_size)]
 
 
 def check_names(
@@ -171,40 +203,30 @@ def check_names(
     *,
     grouped: bool,
 ) -> None:
-    """Refuse an input's names that would stand for two things in a result.
+    """Check that no column of the input has the name of another column of the result.
 
     Parameters
     ----------
     form : str
-        One of the names of the writers.
-    units : sequence of str
-        Names of the values of a row.
-    key_columns : sequence of str
-        Names of what tells sequences apart.
-    header : sequence of str
-        Names of the input's columns, where its cells are written too.
+        Name of the writer.
+    units, key_columns, header : sequences of str
+        As in a `Trajectory`.
     grouped : bool
-        Whether the keys are columns of the input.
+        Whether the keys are cells of the input, not names of files.
 
     Raises
     ------
-    ValueError
-        A column of the input has the name of another that is written.
+    InputError
+        Two columns would have one name.
     """
-    keys = list(key_columns)
-    taken = [name for name in keys if keys.count(name) > 1]
-    way_out = ""
-    if not taken and form in ("csv", "table"):
-        own = {*units, *([] if header else ["t"]), *(keys if header and not grouped else [])}
-        taken = [name for name in header or keys if name in own]
-        way_out = ", or take --format jsonl, where it stands apart"
-    for name in taken:
-        raise ValueError(
-            f"the input's column {name!r} would stand beside another of that name; "
-            f"rename it{way_out}"
-        )
-
-
-def unit_names(hidden_size: int) -> list[str]:
-    """Names of the hidden units, ``h_0``, ``h_1``, ..."""
-    return [f"h_{j}" for j in range(hidden_size)]
+    repeated = [name for name in key_columns if list(key_columns).count(name) > 1]
+    hint = "rename it"
+    if not repeated and form in ("csv", "table"):
+        own = [*units] if header else [*units, "t"]
+        if header and not grouped:
+            own += key_columns
+        repeated = [name for name in header or key_columns if name in own]
+        hint = "rename it, or take `format` jsonl, where it stands apart"
+    if repeated:
+        message = f"the input's column {repeated[0]!r} would stand beside another of that name"
+        raise InputError("", message, hint)
