@@ -1,7 +1,8 @@
-"""Numbers as characters, many at once.
+"""Many numbers as ASCII characters, by array operations.
 
-A row of text is a row of words, of up to four characters each. Zero bytes
-fill them up, and are taken out in the end.
+The characters of a number stand in words of four bytes, so that NumPy moves
+four of them at a time. Zero bytes fill a word up, and are removed from the
+finished text.
 """
 
 from collections.abc import Sequence
@@ -21,20 +22,20 @@ _NARROW, _WIDE = 1, 4
 
 
 def text_of(parts: Sequence[Words]) -> str:
-    """Text of n rows, whose parts of shape (n, w) stand side by side."""
+    """Return the text of n rows, whose parts of shape (n, w) stand side by side."""
     rows: bytes = np.concatenate(parts, axis=1).tobytes()
     return rows.translate(None, b"\0").decode("ascii")
 
 
 def constants(text: str, count: int) -> Words:
-    """Words of an ASCII text that stands in `count` rows."""
+    """Return the words of an ASCII text in each of `count` rows."""
     characters = text.encode("ascii")
-    filled = characters.ljust(_words(len(characters)) * _WORD, b"\0")
+    filled = characters.ljust(_words_for(len(characters)) * _WORD, b"\0")
     return np.tile(np.frombuffer(filled, np.uint32), (count, 1))
 
 
 def integers(numbers: Integers | Words) -> Words:
-    """Words of integers, shape (n,), none of them negative."""
+    """Return the words of integers, shape (n,), none of them negative."""
     groups = _groups_of_four()
     words: list[Words] = []
     rest = numbers
@@ -42,16 +43,16 @@ def integers(numbers: Integers | Words) -> Words:
         above = rest // _GROUP
         words.append(groups[rest - above * _GROUP + (above > 0) * _GROUP])
         rest = above
-    words[0][numbers == 0] = groups[_GROUP] & _shown()[-1][1]
+    words[0][numbers == 0] = groups[_GROUP] & _last_digits()[-1][1]
     return np.stack(words[::-1], axis=1)
 
 
 def floats(values: Floats, separator: str) -> Words:
-    """Words of finite float32s, shape (n, m), with an ASCII text between those of a row."""
+    """Return the words of finite float32s, shape (n, m), with ASCII text between those of a row."""
     flat = np.ascontiguousarray(values).reshape(-1)
     decimals = shortest(flat)
     narrow = decimals.found.all() and decimals.whole.max(initial=0) < 10
-    ahead = _words(len(separator) - 1)
+    ahead = _words_for(len(separator) - 1)
     words = np.zeros((len(flat), ahead + (_NARROW if narrow else _WIDE) + _FRACTION), np.uint32)
     characters = words.view(np.uint8)
     start = ahead * _WORD + 1
@@ -69,14 +70,13 @@ def floats(values: Floats, separator: str) -> Words:
     return words.reshape(len(values), -1)
 
 
-def _words(characters: int) -> int:
-    """Count the words for so many characters."""
+def _words_for(characters: int) -> int:
     return -(-characters // _WORD)
 
 
 def _fill_fraction(words: Words, decimals: Decimals) -> None:
-    """Fill in the last digits of twelve, as many as there are places."""
-    groups, shown = _groups_of_four(), _shown()
+    """Fill in the digits after the point, four a word, from the last one back."""
+    groups, shown = _groups_of_four(), _last_digits()
     rest = decimals.fraction
     for word in reversed(range(_FRACTION)):
         above = rest // _GROUP
@@ -85,7 +85,7 @@ def _fill_fraction(words: Words, decimals: Decimals) -> None:
 
 
 def _fill_others(characters: NDArray[np.uint8], values: Floats, decimals: Decimals) -> None:
-    """Fill in NumPy's text of the values that are no such decimals."""
+    """Fill in NumPy's own text of the values for which there are no decimals."""
     others = np.flatnonzero(~decimals.found)
     texts = values[others].astype(f"S{characters.shape[1]}")
     characters[others] = texts.view(np.uint8).reshape(len(others), characters.shape[1])
@@ -93,7 +93,10 @@ def _fill_others(characters: NDArray[np.uint8], values: Floats, decimals: Decima
 
 @cache
 def _groups_of_four() -> Words:
-    """Words of 0 to 9999 with no zeros in front, none at all for 0; then with them."""
+    """Return words of the digits of 0 to 9999: first without leading zeros, then with them.
+
+    The word of 0 without leading zeros is empty.
+    """
     numbers, tens = np.arange(_GROUP)[:, None], np.array([1000, 100, 10, 1])
     digits = (numbers // tens % 10 + ord("0")).astype(np.uint8)
     return np.stack([digits * (numbers >= tens), digits]).view(np.uint32).reshape(-1)
@@ -101,13 +104,16 @@ def _groups_of_four() -> Words:
 
 @cache
 def _heads() -> Words:
-    """Words of a free character, sign, digit and point: 0 to 9, then -0 to -9."""
+    """Return words of a free byte, sign, digit and point: ``0.`` to ``9.``, ``-0.`` to ``-9.``."""
     heads = [f"\0{sign}{digit}." for sign in "\0-" for digit in range(10)]
     return np.frombuffer("".join(heads).encode(), np.uint32)
 
 
 @cache
-def _shown() -> Words:
-    """Masks of the last characters of the words of a fraction, shape (words, places + 1)."""
+def _last_digits() -> Words:
+    """Return masks of the words of a fraction: [:, p] keeps its last p digits.
+
+    The shape is (words, places + 1).
+    """
     shown = np.arange(PLACES) >= PLACES - np.arange(PLACES + 1)[:, None]
     return np.ascontiguousarray((shown * np.uint8(255)).view(np.uint32).T)

@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Arrays of numbers as text, in rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -11,28 +11,29 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import Floats
 from rnncli.writers import characters
 
+# A part of a row that need not be text already, but for constant text.
 _Fixed: TypeAlias = str | NDArray[Any]
-# What stands side by side in rows of text, see `rows_of_text`.
+# A part of a row, see `rows_of_text`.
 Part: TypeAlias = _Fixed | list[str]
-# Makes text of `count` rows.
+# write(parts, count): the text of `count` rows.
 _Write: TypeAlias = Callable[[Sequence[_Fixed], int], str]
 
-# Values whose intermediate arrays stay in the cache.
+# Values written at once: their intermediate arrays stay in the cache.
 _CACHED = 16_384
-# Fewer values are sooner done one by one.
+# Fewer values are written faster one by one.
 _FEW = 200
-# Stands between rows for a moment, and in no text.
+# Separates rows while they are put together; stands in no text that is written.
 _BETWEEN = "\x1f"
 
 
 def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = None) -> Iterator[str]:
-    """Text of n rows, in pieces of whole rows.
+    """Return the text of n rows, in pieces of whole rows.
 
     Parameters
     ----------
     parts : sequence
-        What stands side by side in a row: ASCII text, the same in all rows;
-        integers of shape (n,), none of them negative; finite floats of
+        The parts of a row from left to right: ASCII text, the same in all
+        rows; integers of shape (n,), none of them negative; finite floats of
         shape (n, m); a list of n texts.
     separator : str
         ASCII text between the floats of a row.
@@ -46,28 +47,28 @@ def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = Non
     single = all(part.dtype == np.float32 for part in values)
     write: _Write = partial(_one_by_one, separator=separator, digits=digits)
     if digits is None and single and count * width >= _FEW:
-        write = partial(_together, separator=separator)
+        write = partial(_all_at_once, separator=separator)
     step = max(1, _CACHED // width)
     for start in range(0, count, step):
         rows = slice(start, min(count, start + step))
         piece = [part if isinstance(part, str) else part[rows] for part in parts]
-        yield _side_by_side(piece, rows.stop - start, write)
+        yield _with_given_texts(piece, rows.stop - start, write)
 
 
 def joined(values: Floats, separator: str, digits: int | None = None) -> list[str]:
-    """Text of each row in an array of shape (n, m), its values joined; as `rows_of_text`."""
+    """Return the text of each row of an array of shape (n, m); see `rows_of_text`."""
     return "".join(rows_of_text([values, "\n"], separator, digits)).splitlines()
 
 
 def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
-    """Text of each value in an array of shape (n, m); as `rows_of_text`."""
+    """Return the text of each value of an array of shape (n, m); see `rows_of_text`."""
     if values.shape[1] == 0:
         return [[] for _ in values]
     return [row.split(",") for row in joined(values, ",", digits)]
 
 
 def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> list[list[str]]:
-    """Text of each value, as `texts`, and `missing` in place of NaN."""
+    """Return the text of each value as `texts` does, with `missing` in place of NaN."""
     absent = np.isnan(values)
     rows = texts(np.where(absent, 0, values), digits)
     for row, column in np.argwhere(absent).tolist():
@@ -76,12 +77,12 @@ def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> 
 
 
 def array_text(values: Floats, digits: int | None = None) -> str:
-    """Give a JSON array of the values in an array of shape (m,)."""
+    """Return an array of shape (m,) as JSON."""
     return f"[{joined(values[None], ', ', digits)[0]}]"
 
 
-def _side_by_side(parts: Sequence[Part], count: int, write: _Write) -> str:
-    """Text of rows: neighbours that can be are written at once, given texts put between them."""
+def _with_given_texts(parts: Sequence[Part], count: int, write: _Write) -> str:
+    """Write the parts between lists of texts, and put the texts of each row between them."""
     columns: list[list[str]] = []
     neighbours: list[_Fixed] = []
     for part in parts:
@@ -100,7 +101,7 @@ def _separate(parts: Sequence[_Fixed], count: int, write: _Write) -> list[str]:
     return write([*parts, _BETWEEN], count).split(_BETWEEN)[:-1]
 
 
-def _together(parts: Sequence[_Fixed], count: int, separator: str) -> str:
+def _all_at_once(parts: Sequence[_Fixed], count: int, separator: str) -> str:
     words = []
     for part in parts:
         if isinstance(part, str):

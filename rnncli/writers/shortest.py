@@ -9,11 +9,11 @@ from rnncli.model.arrays import Floats, Integers, Truths
 
 Words = NDArray[np.uint32]
 
-# Between these, what follows is exact in float64.
+# Between these sizes the float64 arithmetic below is exact.
 LEAST, MOST = 1e-4, 1e6
-# A float32 is told from all others by nine significant digits.
+# Nine significant digits distinguish any two float32s.
 _SIGNIFICANT = 9
-# Most digits after the point: nine behind three zeros.
+# Most digits after the point: three zeros, then nine digits.
 PLACES = 12
 _POWERS = 10.0 ** np.arange(PLACES + 1)
 _TENS = 10.0 ** np.arange(-3, 6)
@@ -21,7 +21,7 @@ _EXPONENT = 0x7F800000
 
 
 class Decimals(NamedTuple):
-    """Decimals ``whole + fraction / 10**places``, n of them, without their signs.
+    """Decimals ``whole + fraction / 10**places`` of n floats, without their signs.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ class Decimals(NamedTuple):
     places : array of int, shape (n,)
         Digits after the point, 1 to `PLACES`.
     found : array of bool, shape (n,)
-        Which hold: those of zeros, and of floats from `LEAST` to `MOST`.
+        Which decimals are valid: those of zeros, and of floats from `LEAST`
+        to `MOST`.
     """
 
     whole: Words
@@ -39,11 +40,11 @@ class Decimals(NamedTuple):
 
 
 def shortest(values: Floats) -> Decimals:
-    """Find the decimals of the fewest digits, and of these the nearest, as NumPy does.
+    """Return the decimals with the fewest digits, and of these the nearest, as NumPy does.
 
-    What reads back as x lies less than half the spacing of the floats away.
-    So does a decimal that ends in n zeros at nine digits, if there is a
-    multiple of ``10**n`` between the two bounds.
+    A decimal reads back as x if it lies within half the spacing of the
+    floats around x. There is one that ends in n zeros of nine digits if a
+    multiple of ``10**n`` lies between the two bounds.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def shortest(values: Floats) -> Decimals:
 
 
 def _places_of_nine_digits(size: NDArray[np.float64]) -> Integers:
-    """Count the places of nine significant digits."""
+    """Return how many places after the point nine significant digits reach."""
     places = np.full(len(size), PLACES)
     for ten in _TENS[: np.searchsorted(_TENS, size.max(), "right")]:
         places -= size >= ten
