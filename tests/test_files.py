@@ -81,16 +81,16 @@ def test_saved_weights_survive_a_power_loss(
 SYNCED = """
 import os, sys
 fsync = os.fsync
-def told(number):
+def recorded(number):
     print(os.readlink(f"/proc/self/fd/{number}"), file=sys.stderr)
     fsync(number)
-os.fsync = told
+os.fsync = recorded
 from rnncli.__main__ import main
 main()
 """
 
 
-class Told(NamedTuple):
+class Ended(NamedTuple):
     """A process that has ended, and the files that it synced."""
 
     code: int
@@ -98,7 +98,7 @@ class Told(NamedTuple):
     synced: list[str]
 
 
-def told(*arguments: str, **options: object) -> Told:
+def ended(*arguments: str, **options: object) -> Ended:
     done = subprocess.run(
         [sys.executable, "-c", SYNCED, *arguments],
         stdout=options.get("stdout", subprocess.PIPE),  # type: ignore[call-overload]
@@ -106,13 +106,13 @@ def told(*arguments: str, **options: object) -> Told:
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    return Told(done.returncode, done.stdout, done.stderr.decode().splitlines())
+    return Ended(done.returncode, done.stdout, done.stderr.decode().splitlines())
 
 
 def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
     run = ("run", "--seq", "1,2", *NETWORK, "csv", "--state", str(tmp_path / "state"))
     with open(tmp_path / "out.csv", "wb") as out:
-        done = told(*run, stdout=out)
+        done = ended(*run, stdout=out)
     assert done.code == 0
     assert done.synced[0] == str(tmp_path / "out.csv")
     assert done.synced[-1] == str(tmp_path)
@@ -120,7 +120,7 @@ def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/null"])
 def test_pipes_and_devices_are_not_synced(output: str) -> None:
-    done = told("run", "--seq", "1,2", *NETWORK, "csv", "-o", output)
+    done = ended("run", "--seq", "1,2", *NETWORK, "csv", "-o", output)
     assert (done.code, done.synced) == (0, [])
 
 
@@ -178,8 +178,8 @@ def test_a_result_that_cannot_be_renamed_is_kept(
     monkeypatch.setattr(os, "replace", replace_what_cannot_be)
     done = run_rnn(*RUN, str(output))
     (kept,) = tmp_path.glob(".rnn-*.tmp")
-    told = f"Error: {output}: Is a directory; the result is in {kept}\n"
-    assert (done.exit_code, done.stderr) == (1, told)
+    error = f"Error: {output}: Is a directory; the result is in {kept}\n"
+    assert (done.exit_code, done.stderr) == (1, error)
     assert kept.read_text().count("\n") == 3
 
 
@@ -232,7 +232,7 @@ def test_permissions(run_rnn: Rnn, tmp_path: Path, old: int | None, mask: int, m
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [mode, mode]
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
 
 
 @needs_root
@@ -272,7 +272,7 @@ def test_names_as_long_as_there_are(run_rnn: Rnn, tmp_path: Path, length: int) -
     assert output.read_text().startswith("t,h_0,h_1\n3,")
 
 
-def test_a_name_that_is_too_long_is_told_before_the_run(run_rnn: Rnn, tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_an_error_before_the_run(run_rnn: Rnn, tmp_path: Path) -> None:
     output = tmp_path / ("o" * 252 + ".csv")
     done = run_rnn("run", "--seq", "x", *NETWORK, "csv", "-o", str(output))
     assert (done.exit_code, done.stderr) == (2, f"Error: {output}: File name too long\n")
@@ -335,7 +335,7 @@ def test_a_descriptor_that_is_not_open(run_rnn: Rnn) -> None:
         ("run", "--seq", "x", "--format", "csv", "--state"),
     ],
 )
-def test_a_missing_directory_is_told_before_the_run(
+def test_a_missing_directory_is_an_error_before_the_run(
     run_rnn: Rnn, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "no such" / "folder"
@@ -366,7 +366,7 @@ def test_a_link_leads_to_what_is_replaced(run_rnn: Rnn, tmp_path: Path) -> None:
         ("file/x.csv", "Not a directory"),
     ],
 )
-def test_what_cannot_be_a_file_is_told_before_the_run(
+def test_what_cannot_be_a_file_is_an_error_before_the_run(
     run_rnn: Rnn, tmp_path: Path, name: str, reason: str
 ) -> None:
     (tmp_path / "loop.csv").symlink_to("loop.csv")

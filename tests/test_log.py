@@ -18,7 +18,7 @@ HEADER = "t,h_0,h_1\n"
 
 
 class Coming(io.RawIOBase):
-    """Standard input, one line at a time; before each something is looked at."""
+    """Standard input, one line at a time; `look` is called before each."""
 
     def __init__(self, lines: str, look: Callable[[int], None]) -> None:
         self.lines = lines.splitlines(keepends=True)
@@ -29,7 +29,7 @@ class Coming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if not len(buffer):  # Click tells by it whether these are bytes
+        if not len(buffer):  # Click finds out so whether these are bytes
             return 0
         self.look(self.given)
         line = "".join(self.lines[self.given : self.given + 1]).encode()
@@ -196,11 +196,11 @@ def test_links_pipes_and_devices(run_rnn: Rnn, tmp_path: Path) -> None:
         assert pipe.read().count("\n") == 3
 
 
-def test_a_directory_that_is_missing_is_told_before_the_run(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_an_error_before_the_run(tmp_path: Path) -> None:
     path = tmp_path / "none" / "log.csv"
     done = follow(path, "x\n")
-    told = f"Error: {path}: No such file or directory; mkdir -p {path.parent}\n"
-    assert (done.exit_code, done.stderr) == (2, told)
+    error = f"Error: {path}: No such file or directory; mkdir -p {path.parent}\n"
+    assert (done.exit_code, done.stderr) == (2, error)
 
 
 def test_the_log_is_on_the_disk_before_the_state(
@@ -209,16 +209,16 @@ def test_the_log_is_on_the_disk_before_the_state(
     done = []
     fsync, replace = os.fsync, os.replace
 
-    def told_fsync(number: int) -> None:
+    def recorded_fsync(number: int) -> None:
         done.append((os.readlink(f"/proc/self/fd/{number}"), log.read_text().count("\n")))
         fsync(number)
 
-    def told_replace(source: str, target: str) -> None:
+    def recorded_replace(source: str, target: str) -> None:
         done.append((target, -1))
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", told_fsync)
-    monkeypatch.setattr(os, "replace", told_replace)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
     state = str(tmp_path / "s")
     assert follow(log, "1\n2\n", "--state", state).exit_code == 0
     rows = log.read_text().count("\n")
@@ -236,6 +236,18 @@ def test_a_first_line_that_is_cut_short_is_begun_again(run_rnn: Rnn, log: Path) 
         assert (done.exit_code, log.read_text()) == (0, expected)
         cut = f"ended within a line, which is cut off: {first[:end]!r}"
         assert done.stderr == f"Note: {log}: {cut}\n"
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 40])
+def test_an_unfinished_line_is_found_in_small_pieces(
+    run_rnn: Rnn, log: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("rnncli.writers.log._CHUNK", chunk)
+    expected = whole(run_rnn, log, "1\n2\n")
+    for unfinished in ("", "{" if log.suffix == ".jsonl" else "3", expected.splitlines()[-1]):
+        log.write_text(expected + unfinished)
+        assert follow(log, "value\n").exit_code == 0
+        assert log.read_text() == expected
 
 
 def test_rows_with_line_ends_in_their_cells_are_cut_whole(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def everything(master: int) -> str:
     try:
         while piece := os.read(master, 4096):
             shown += piece
-    except OSError:  # how Linux tells it
+    except OSError:  # the other side is closed, on Linux
         pass
     os.close(master)
     return shown.decode()
@@ -63,14 +63,15 @@ def test_a_table_keeps_to_the_width(columns: str) -> None:
 
 def test_a_terminal_alone_shortens_a_table(tmp_path: Path) -> None:
     command = ("run", "--seq", ",".join("1" * 50), "--hidden", "1")
-    assert "Rows 11 to 40 are not shown" in on_terminal(*command, TERM="dumb")
+    note = "Rows 11 to 40 are not shown (30 steps): --all-steps shows them."
+    assert note in on_terminal(*command, TERM="dumb")
     assert "not shown" not in on_terminal(*command, "--all-steps", TERM="dumb")
     assert on_terminal(*command, "-o", str(tmp_path / "states.txt")) == ""
     rows = (tmp_path / "states.txt").read_text().splitlines()[4:]
     assert [row.split()[0] for row in rows] == [str(t) for t in range(51)]
 
 
-def test_nothing_to_read_at_a_terminal_is_said_at_once() -> None:
+def test_nothing_to_read_at_a_terminal_is_an_error_at_once() -> None:
     assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
 
 
@@ -102,7 +103,7 @@ def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | N
     assert ("25%" in shown) is (share is not None)
 
 
-def test_progress_is_quiet_where_it_is_told_or_not_seen() -> None:
+def test_progress_is_quiet_when_asked_or_not_seen() -> None:
     given = blocks()
     assert progress.with_progress(given, lambda: None, quiet=True) is given
     assert progress.with_progress(given, lambda: None, quiet=False) is given

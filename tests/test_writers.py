@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.stream import Block
+from rnncli.model.network import Network
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
-from rnncli.writers.model import model_line
+from rnncli.writers.model import describe, model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
-from rnncli.writers.trajectory import SequenceStates
+from rnncli.writers.trajectory import SequenceStates, states_by_layer, widths_of
 from rnncli.writers.weights import write_weights_table
 
 # .ci/run asks for more.
@@ -277,7 +280,7 @@ def test_points_stand_in_line() -> None:
 
 
 class Terminal(io.TextIOWrapper):
-    """What says that it is a terminal."""
+    """A stream that is a terminal, by its own account."""
 
     def isatty(self) -> bool:
         return True
@@ -423,6 +426,77 @@ def test_large_weights_are_whole_where_there_is_no_terminal(run_rnn: Rnn) -> Non
     text = run_rnn("weights", "--hidden", "70").stdout
     assert "shown" not in text
     assert len(NUMBER.findall(text)) == 70 + 70 * 70 + 70
+
+
+class Cell(NamedTuple):
+    """A cell as far as the writers ask for it."""
+
+    state_names: tuple[str, ...]
+    state_sizes: tuple[int, ...]
+    settings: Mapping[str, object] = MappingProxyType({})
+
+
+class Layer(NamedTuple):
+    """A layer as far as the writers ask for it."""
+
+    input_size: int
+    output_size: int
+    cells: tuple[Any, ...] = ()
+    directions: tuple[str, ...] = ()
+
+
+def two_state_arrays() -> Network:
+    """Both directions of a cell with h, one cell with h and c, a layer without state."""
+    pair = (Cell(("h",), (1,)), Cell(("h",), (1,)))
+    layers: list[Any] = [
+        Layer(1, 2, pair, ("forward", "backward")),
+        Layer(2, 2, (Cell(("h", "c"), (2, 2)),), ("forward",)),
+        Layer(2, 3),
+    ]
+    return Network(*layers)
+
+
+@pytest.mark.parametrize("all_layers", [False, True])
+def test_state_arrays_go_to_their_layers_and_names(all_layers: bool) -> None:
+    network = two_state_arrays()
+    state = np.arange(12.0).reshape(2, 6)
+    below = {"h": [[0, 1], [6, 7]]}
+    top = {"h": [[2, 3], [8, 9]], "c": [[4, 5], [10, 11]]}
+    layers = states_by_layer(network, state, all_layers=all_layers)
+    got = [{name: array.tolist() for name, array in layer.items()} for layer in layers]
+    assert got == ([below, top] if all_layers else [top])
+    assert widths_of(network, all_layers=all_layers, last=True) == ([2, 2] if all_layers else [2])
+    steps = widths_of(network, all_layers=all_layers, last=False)
+    assert steps == ([2, 2, 3] if all_layers else [3])
+
+
+def test_another_state_array_stands_beside_h() -> None:
+    states = SequenceStates(
+        np.array([1]),
+        states_by_layer(two_state_arrays(), np.arange(6, dtype=np.float32)[None], all_layers=True),
+    )
+    h = np.zeros((2, 7), np.float32)
+    results = trajectory(h)._replace(
+        widths=[2, 2, 3], initial=lambda: states, final=lambda: states, all_layers=True
+    )
+    out = io.StringIO()
+    WRITERS["json"](out, results, Style())
+    document = json.loads(out.getvalue())
+    state = {"h": [2, 3], "c": [4, 5], "layers": [[0, 1], [2, 3]]}
+    assert document["initial"] == [state]
+    assert document["final"] == [{"t": 1, **state}]
+    assert document["steps"][0]["h"] == [0, 0, 0]
+    assert document["steps"][0]["layers"] == [[0, 0], [0, 0], [0, 0, 0]]
+
+
+def test_a_layer_without_state_is_not_described() -> None:
+    from rnncli import seeded
+
+    (layer,) = seeded(2, 5).layers
+    stateless: Any = Layer(5, 3)
+    described = describe(Network(layer, stateless), {}, "1")
+    assert described == describe(Network(layer), {}, "1")
+    assert (described["input_size"], described["hidden_sizes"]) == (2, [5])
 
 
 def test_samples_run(run_rnn: Rnn) -> None:

@@ -1,4 +1,4 @@
-"""How far a long run has come, on a terminal's standard error."""
+"""The progress of a long run, on a terminal's standard error."""
 
 import sys
 import time
@@ -11,40 +11,45 @@ from rnncli.engine.stream import Block
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Shorter runs show nothing; longer ones ten pictures in that time. No thread
-# draws them: the system may have none left.
+# Shorter runs show nothing; longer ones are drawn ten times in that time. No
+# thread draws: the system may have none left.
 SECONDS = 1.0
 
 
 def with_progress(
     blocks: Iterator[Block], share: Callable[[], float | None], *, quiet: bool
 ) -> Iterator[Block]:
-    """Show rows, rows a second and, where it is known, the share read, as blocks pass.
+    """Pass blocks on, and show their rows, rows a second and the share of the input read.
 
     Parameters
     ----------
     blocks : iterator of Block
     share : callable
-        How much of the input has been read, 0 to 1, or None.
+        Returns the share of the input that has been read, 0 to 1, or None if
+        it is not known.
     quiet : bool
-        Show nothing: results go to the same screen.
+        Whether to show nothing, as results go to the same screen.
     """
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
+    if quiet or not _on_terminal():
         return blocks
     return _shown(blocks, share)
 
 
 @contextmanager
-def working(on: str) -> Iterator[None]:
-    """Show what takes long, as long as it does, on a terminal's standard error."""
-    if sys.stderr is None or not sys.stderr.isatty():
+def working(text: str) -> Iterator[None]:
+    """Show a text on a terminal's standard error while a block of code runs."""
+    if not _on_terminal():
         yield
         return
     from rich.console import Console
     from rich.live import Live
 
-    with Live(on, console=Console(stderr=True), auto_refresh=False, transient=True):
+    with Live(text, console=Console(stderr=True), auto_refresh=False, transient=True):
         yield
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterator[Block]:

@@ -48,7 +48,6 @@ from rnncli.writers.trajectory import (
     SequenceStates,
     check_names,
     states_by_layer,
-    value_names,
     widths_of,
 )
 
@@ -130,19 +129,27 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
-        widths = widths_of(network, all_layers=output.all_layers, last=output.last)
-        grouped = bool(reading.group_by)
-        units = value_names(widths)
-        check_names(form, units, source.key_columns, source.header, grouped=grouped)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
+        opened = opened._replace(model=opened.model | {"unroll": unroll})
+        trajectory = _trajectory(opened, carried, output)
+        check_names(form, trajectory, grouped=bool(reading.group_by))
         whose = identity(network, precision) if any(states) else ""
         files.resume(carried, whose, source.key_columns)
-        opened = opened._replace(model=opened.model | {"unroll": unroll})
         with Stopping() if reading.follow and states.written else nullcontext() as stopping:
             delivery = Delivery(carried, stopping)
-            blocks = delivery.rows(source.blocks)
-            opened = opened._replace(source=source._replace(blocks=blocks))
-            trajectory = _trajectory(opened, (precision, unroll), carried, output)
+            steps = stream(
+                network,
+                delivery.rows(source.blocks),
+                precision=precision,
+                unroll=unroll,
+                all_layers=output.all_layers,
+                carried=carried,
+                keys=source.keys,
+            )
+            blocks = with_progress(steps, source.share, quiet=on_screen(output.output))
+            trajectory = trajectory._replace(blocks=errors_worded(blocks))
+            if output.last:
+                trajectory = trajectory.ended()
             style = Style(
                 output.digits, not output.no_header, output.all_steps, reading.follow, as_options
             )
@@ -154,27 +161,16 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                     style, unfinished = continue_log(out, form, trajectory, style)
                     if unfinished:
                         note(f"{out.name}: ended within a line, which is cut off: {unfinished!r}")
-                trajectory = trajectory._replace(blocks=_begun(errors_worded(trajectory.blocks)))
+                trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
                 if form in _UNTITLED and not reading.columns and options.weights is None:
                     _note_columns(source.chosen)
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
 
 
-def _trajectory(
-    opened: Opened, how: tuple[str, str], carried: Carried, output: OutputOptions
-) -> Trajectory:
-    """Run the network: the states as they come, or with --last the final ones."""
+def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Trajectory:
+    """Return what the writers need of a run, before its blocks are there."""
     source, network = opened.source, opened.network
-    steps = stream(
-        network,
-        source.blocks,
-        precision=how[0],
-        unroll=how[1],
-        all_layers=output.all_layers,
-        carried=carried,
-        keys=source.keys,
-    )
 
     def states(t: Integers, state: Floats) -> SequenceStates:
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
@@ -184,11 +180,11 @@ def _trajectory(
         t[: len(carried.start.t)] = carried.start.t
         return states(t, carried.starts())
 
-    trajectory = Trajectory(
+    return Trajectory(
         model=opened.model,
         columns=() if output.last else source.columns,
         widths=widths_of(network, all_layers=output.all_layers, last=output.last),
-        blocks=with_progress(steps, source.share, quiet=on_screen(output.output)),
+        blocks=(),
         initial=initial,
         final=lambda: states(carried.t.copy(), carried.state),
         key_columns=source.key_columns,
@@ -199,7 +195,6 @@ def _trajectory(
         forward=not network.needs_whole_sequences,
         last=output.last,
     )
-    return trajectory.ended() if output.last else trajectory
 
 
 def _check_goes_backward(network: Network, reading: InputOptions, states: StateOptions) -> None:

@@ -195,22 +195,14 @@ def unit_names(hidden_size: int) -> list[str]:
     return [f"h_{j}" for j in range(hidden_size)]
 
 
-def check_names(
-    form: str,
-    units: Sequence[str],
-    key_columns: Sequence[str],
-    header: Sequence[str] = (),
-    *,
-    grouped: bool,
-) -> None:
+def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     """Check that no column of the input has the name of another column of the result.
 
     Parameters
     ----------
     form : str
         Name of the writer.
-    units, key_columns, header : sequences of str
-        As in a `Trajectory`.
+    trajectory : Trajectory
     grouped : bool
         Whether the keys are cells of the input, not names of files.
 
@@ -219,13 +211,14 @@ def check_names(
     InputError
         Two columns would have one name.
     """
-    repeated = [name for name in key_columns if list(key_columns).count(name) > 1]
+    keys, header = list(trajectory.key_columns), trajectory.header
+    repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"
     if not repeated and form in ("csv", "table"):
-        own = [*units] if header else [*units, "t"]
+        own = {*trajectory.units, *([] if header else ["t"])}
         if header and not grouped:
-            own += key_columns
-        repeated = [name for name in header or key_columns if name in own]
+            own.update(keys)
+        repeated = [name for name in header or keys if name in own]
         hint = "rename it, or take `format` jsonl, where it stands apart"
     if repeated:
         message = f"the input's column {repeated[0]!r} would stand beside another of that name"
