@@ -13,16 +13,17 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Block, NotFiniteError
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, sentence
 from rnncli.writers.screen import on_a_line
-
-# Options whose names are not those of their parameters.
-_OPTIONS = {"output": "-o"}
-_PARAMETER = re.compile(r"`(\w+)`")
 
 RUN_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+# A parameter in a hint, or a backtick of a user's text, which `verbatim` writes twice.
+_PARAMETER = re.compile("``|`([a-z]\\w*)`")
+# Options whose names are not those of their parameters.
+_OPTIONS = {"output": "-o"}
 
 
 class Failure(click.ClickException):
@@ -161,32 +162,30 @@ def _unwrapped() -> Iterator[None]:
 def _failure(error: Exception, ctx: click.Context | None) -> Failure:
     if isinstance(error, click.UsageError):
         return Failure(_usage_message(error, ctx), BAD_INPUT)
+    if isinstance(error, InputError):
+        return Failure(sentence(error.place, error.what, with_options(error.hint)), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
-    if isinstance(error, InputError):
-        error = worded(error)
     failed = isinstance(error, NotFiniteError | ImportError)
     return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
 
 
-def worded(error: InputError) -> InputError:
-    """Return an error whose hint names options in place of parameters."""
-    return InputError(error.place, error.what, as_options(error.hint))
+def with_options(hint: str) -> str:
+    """Show each parameter that a hint names between backticks as its option."""
+    return _PARAMETER.sub(lambda found: _option(found[1]) if found[1] else "`", hint)
 
 
-def errors_worded(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Pass blocks on; an error that ends them is `worded`, as results show it too."""
+def _option(parameter: str) -> str:
+    return _OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")
+
+
+def naming_options(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Pass blocks on; an error that ends them names options, as results show it too."""
     try:
         yield from blocks
     except InputError as error:
-        raise worded(error) from error
-
-
-def as_options(text: str) -> str:
-    """Show the parameters between backticks in a text as options."""
-    return _PARAMETER.sub(
-        lambda found: _OPTIONS.get(found[1], f"--{found[1].replace('_', '-')}"), text
-    )
+        message = sentence(error.place, error.what, with_options(error.hint))
+        raise ValueError(message) from error
 
 
 def _usage_message(error: click.UsageError, group: click.Context | None) -> str:

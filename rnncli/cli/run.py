@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from rnncli.cli.delivery import Delivery
-from rnncli.cli.errors import Stopping, as_options, errors_worded
+from rnncli.cli.errors import Stopping, naming_options, with_options
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network, note
 from rnncli.cli.opened import Opened, open_both
@@ -147,11 +147,15 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                 keys=source.keys,
             )
             blocks = with_progress(steps, source.share, quiet=on_screen(output.output))
-            trajectory = trajectory._replace(blocks=errors_worded(blocks))
+            trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
                 trajectory = trajectory.ended()
             style = Style(
-                output.digits, not output.no_header, output.all_steps, reading.follow, as_options
+                digits=output.digits,
+                header=not output.no_header,
+                all_steps=output.all_steps,
+                follow=reading.follow,
+                worded=with_options,
             )
             with (
                 files.leaving(source, delivery, whose),
@@ -182,7 +186,7 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
 
     return Trajectory(
         model=opened.model,
-        columns=() if output.last else source.columns,
+        columns=source.columns,
         widths=widths_of(network, all_layers=output.all_layers, last=output.last),
         blocks=(),
         initial=initial,
@@ -190,7 +194,7 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
-        shape=() if output.last else source.shape,
+        shape=source.shape,
         all_layers=output.all_layers,
         forward=not network.needs_whole_sequences,
         last=output.last,

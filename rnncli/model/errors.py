@@ -8,19 +8,31 @@ class InputError(ValueError):
     ----------
     place : str
         Where: a file with line and column, as far as they are known, or a
-        parameter; empty if `what` says it.
+        parameter; empty where the message needs none.
     what : str
         What is wrong there.
     hint : str
-        What to do about it, if that can be told.
+        What to do about it, if that can be told. One that begins with a
+        space continues the sentence; any other follows a semicolon.
 
     Notes
     -----
-    Parameters stand between backticks, as in "`missing` hold passes it"; the
-    command line shows them as its options.
+    A hint names parameters between backticks, as in "`missing` hold passes
+    it"; the command line shows them as its options. Text of a user goes into
+    a hint by `verbatim`. A place and what is wrong are shown as they are.
     """
 
     def __init__(self, place: str, what: str, hint: str = "") -> None:
-        message = f"{place}: {what}" if place else what
-        super().__init__(f"{message}; {hint}" if hint else message)
+        super().__init__(sentence(place, what, hint))
         self.place, self.what, self.hint = place, what, hint
+
+
+def sentence(place: str, what: str, hint: str) -> str:
+    """Return the three as one line, as `str` of an error shows them."""
+    mark = "" if not hint or hint.startswith(" ") else "; "
+    return f"{place}: {what}{mark}{hint}" if place else f"{what}{mark}{hint}"
+
+
+def verbatim(text: str) -> str:
+    """Return text of a user for a hint, in which its backticks mean nothing."""
+    return text.replace("`", "``")

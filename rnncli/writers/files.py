@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Literal, TextIO
 
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, verbatim
 
 # Directories in which the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
@@ -83,7 +83,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
     except FileNotFoundError as error:
-        hint = f"mkdir -p {shlex.quote(folder)}"
+        hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
         raise InputError(path, str(error.strerror), hint) from error
     except OSError as error:
         raise InputError(path, str(error.strerror)) from error

@@ -26,8 +26,15 @@ _PAGE, _PAGE_ROWS = 1 << 18, 64
 _CACHED = 16_384
 
 
+class Heading(NamedTuple):
+    """The name of a column, and how Rich paints the column."""
+
+    name: str
+    style: str = ""
+
+
 class Column(NamedTuple):
-    """A named column of cells, all of them as text, and how Rich paints it."""
+    """The name of a column, its cells as text, and how Rich paints the column."""
 
     name: str
     cells: Sequence[str]
@@ -98,11 +105,12 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
     every = [*labels, *columns]
     rows = zip(*(column.cells for column in every), strict=True)
     cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
-    draw_cells(out, title, [(column.name, column.style) for column in every], len(labels), cells)
+    headings = [Heading(column.name, column.style) for column in every]
+    draw_cells(out, title, headings, len(labels), cells)
 
 
 def draw_cells(
-    out: TextIO, title: str, headings: Sequence[tuple[str, str]], labels: int, cells: str
+    out: TextIO, title: str, headings: Sequence[Heading], labels: int, cells: str
 ) -> None:
     """Draw columns side by side, as many as fit, then the others below.
 
@@ -115,8 +123,8 @@ def draw_cells(
         Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
     title : str
         A line above. Without one the rows go on from those drawn before.
-    headings : sequence of (str, str)
-        Name and Rich style of each column.
+    headings : sequence of Heading
+        One for each column.
     labels : int
         How many of the columns are repeated at the left of every part.
     cells : str
@@ -125,8 +133,8 @@ def draw_cells(
     from rich.text import Text
 
     screen = console_on(out)
-    names = [printable(name) for name, _ in headings]
-    styles = [style for _, style in headings]
+    names = [printable(heading.name) for heading in headings]
+    styles = [heading.style for heading in headings]
     grid = _Grid(cells, names)
     widths = np.diff(grid.edges[labels:]).tolist()
     beside = grid.edges[labels]

@@ -1,4 +1,4 @@
-"""What a terminal is sent: text, and nothing that steers it."""
+"""Text for a terminal, without characters that control it."""
 
 import re
 from collections.abc import Iterable
@@ -7,34 +7,34 @@ from typing import Any, NoReturn, TextIO
 
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
 # that are not UTF-8.
-_STEERING = re.compile(
+_CONTROLS = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def printable(text: str) -> str:
-    r"""Show each character that steers a terminal as Python writes it: ``\x1b``.
+    r"""Return text with each character that controls a terminal escaped: ``\x1b``.
 
-    Control characters do, and those that have it write from right to left;
-    bytes that are not UTF-8, as in a file's name, print nothing of their own.
+    Besides control characters these are marks that set the direction of
+    writing, and bytes that are not UTF-8, as a file's name may have them.
     """
     if text.isprintable():
         return text
-    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def on_a_line(text: str) -> str:
-    """Make printable text of several lines one line."""
+    """Return text of several lines as one printable line."""
     return printable(" ".join(line.strip() for line in text.split("\n")))
 
 
 class Screen:
-    """A terminal, as a text stream that sends it lines of printable text alone.
+    """A text stream that passes only printable lines on to a terminal.
 
     Parameters
     ----------
     terminal : text stream
-        For who sends it colours.
+        Takes colours too, if written to directly.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -44,14 +44,14 @@ class Screen:
         return getattr(self.terminal, name)
 
     def fileno(self) -> NoReturn:
-        """Refuse the number of the open file: who writes there goes round this stream."""
+        """Raise an error: writing to the descriptor would bypass this stream."""
         raise UnsupportedOperation("fileno")
 
     def write(self, text: str) -> int:
-        """Send text, line by line."""
+        """Write text, line by line."""
         return self.terminal.write("\n".join(map(printable, text.split("\n"))))
 
     def writelines(self, pieces: Iterable[str]) -> None:
-        """Send pieces of text."""
+        """Write pieces of text."""
         for piece in pieces:
             self.write(piece)

@@ -1,14 +1,13 @@
 """States as a table for people: a row for every t."""
 
 from collections.abc import Iterable, Iterator
-from itertools import repeat
 from typing import TextIO
 
 import numpy as np
 
 from rnncli.engine.stream import Block
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
-from rnncli.writers.grid import GAP, draw_cells, page_rows, write_note
+from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.screen import printable
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
@@ -28,9 +27,9 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """
     labels = [*trajectory.key_columns, "t"]
     headings = [
-        *zip(labels, repeat("dim")),
-        *zip(trajectory.columns, repeat("cyan")),
-        *zip(trajectory.units, repeat("")),
+        *(Heading(name, "dim") for name in labels),
+        *(Heading(name, "cyan") for name in trajectory.columns),
+        *map(Heading, trajectory.units),
     ]
     whole = style.all_steps or trajectory.last or not out.isatty()
     blocks = trajectory.blocks

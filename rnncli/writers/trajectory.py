@@ -45,7 +45,7 @@ class Trajectory(NamedTuple):
     model : mapping
         Description of the network, for the JSON document and titles.
     columns : sequence of str
-        Names of the features in a row; none with `last`.
+        Names of the features in a row.
     widths : sequence of int
         Number of values in a row of each layer that is written, the bottom
         one first.
@@ -53,8 +53,8 @@ class Trajectory(NamedTuple):
         The rows, to be iterated over once. A ValueError ends them when the
         run fails: a writer completes what it has written, and raises it.
     initial, final : callable
-        Return the `SequenceStates` of all sequences at their start, and after the
-        blocks at their end. Which sequences there are is known after the
+        Return the `SequenceStates` of all sequences at their start, and after
+        the blocks at their end. Which sequences there are is known after the
         blocks.
     key_columns : sequence of str
         Names of the parts of a key; none for a single sequence.
@@ -94,9 +94,11 @@ class Trajectory(NamedTuple):
     def ended(self) -> "Trajectory":
         """Run through all steps, and return the final states as the only rows."""
         deque(self.blocks, maxlen=0)
-        t, h = self.final().t, self.final().h
-        key = np.arange(len(t)) if self.key_columns else None
-        return self._replace(blocks=[Block(t, np.empty((len(t), 0)), h, key)])
+        states = self.final()
+        no_input = np.empty((len(states.t), 0))
+        key = np.arange(len(states.t)) if self.key_columns else None
+        rows = Block(states.t, no_input, states.h, key)
+        return self._replace(blocks=[rows], columns=(), shape=())
 
 
 class Labels:
