@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,11 +85,11 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
 
     console = console_on(out)
     coloured = console.color_system is not None and not console.no_color
+    blocks = UntilError(trajectory.blocks)
     with console.capture() as drawn:
-        error = _draw(console, trajectory, coloured=coloured)
+        _draw(console, trajectory._replace(blocks=blocks), coloured=coloured)
     console.file.write(drawn.get())  # a terminal's stream that takes colours
-    if error:
-        raise error
+    blocks.check()
 
 
 def write_svg(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
@@ -106,25 +106,18 @@ def write_svg(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
         no_color=False,
         highlight=False,
     )
-    error = _draw(console, trajectory, coloured=True)
-    if error:
-        raise error
+    _draw(console, trajectory, coloured=True)
     out.write(console.export_svg(title="rnn"))
 
 
-def _draw(console: "Console", trajectory: Trajectory, *, coloured: bool) -> ValueError | None:
-    """Draw the blocks; return the error that ended them, if one did."""
+def _draw(console: "Console", trajectory: Trajectory, *, coloured: bool) -> None:
     from rich.text import Text
 
     names = trajectory.units
     label = max(map(len, names)) + 1
     bins = Bins(len(names), at_most=max(1, console.width - label))
-    failure = None
-    try:
-        for block in trajectory.blocks:
-            bins.add(block.h)
-    except ValueError as error:
-        failure = error
+    for block in trajectory.blocks:
+        bins.add(block.h)
     means = bins.means()
     largest = float(abs(means).max(initial=0.0)) or 1.0
     console.print(Text(model_line(trajectory.model), style="bold"))
@@ -136,7 +129,6 @@ def _draw(console: "Console", trajectory: Trajectory, *, coloured: bool) -> Valu
     scale.append_text(_cells(shades, coloured=coloured)).append(f" {largest:.3g}")
     steps = f"{bins.size} steps" if bins.size > 1 else "one step"
     console.print(scale.append(f"   t = 1 to {bins.total}, {steps} a column"))
-    return failure
 
 
 def _cells(values: list[float], *, coloured: bool) -> "Text":

@@ -1,7 +1,7 @@
 """States as one JSON document, or as a line of JSON for every step."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import TextIO
 
@@ -10,7 +10,14 @@ import numpy as np
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
-from rnncli.writers.trajectory import Key, Labels, SequenceStates, Style, Trajectory
+from rnncli.writers.trajectory import (
+    Key,
+    Labels,
+    SequenceStates,
+    Style,
+    Trajectory,
+    UntilError,
+)
 
 
 def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -26,12 +33,12 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     out.write(f'{{"model": {json.dumps(trajectory.model)},\n')
     if one:
         out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
-    try:
-        if not trajectory.last:
-            _write_steps(out, trajectory, items)
-    except ValueError as error:
-        out.write(f'"error": {json.dumps(str(error))}}}\n')
-        raise
+    blocks = UntilError(trajectory.blocks)
+    if not trajectory.last:
+        _write_steps(out, blocks, items)
+    if blocks.error:
+        out.write(f'"error": {json.dumps(str(blocks.error))}}}\n')
+    blocks.check()
     if not one:
         out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
     final = items.listed(",\n", items.final())
@@ -50,12 +57,10 @@ def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
             out.flush()
 
 
-def _write_steps(out: TextIO, trajectory: Trajectory, items: "_Items") -> None:
+def _write_steps(out: TextIO, blocks: Iterable[Block], items: "_Items") -> None:
     out.write('"steps": [')
     try:
-        pieces = chain.from_iterable(
-            items.text([",\n", *items.step(block)]) for block in trajectory.blocks
-        )
+        pieces = chain.from_iterable(items.text([",\n", *items.step(each)]) for each in blocks)
         out.write(next(pieces, "").removeprefix(","))
         out.writelines(pieces)
     finally:

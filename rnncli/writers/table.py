@@ -10,7 +10,7 @@ from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.screen import printable
-from rnncli.writers.trajectory import Key, Labels, Style, Trajectory
+from rnncli.writers.trajectory import Key, Labels, Style, Trajectory, UntilError
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
@@ -32,22 +32,19 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         *map(Heading, trajectory.units),
     ]
     whole = style.all_steps or trajectory.last or not out.isatty()
-    blocks = trajectory.blocks
+    blocks = UntilError(trajectory.blocks)
     pages = _pages(blocks, page_rows(len(headings))) if whole else _ends(blocks)
     title, cells = model_line(trajectory.model), _initial(trajectory, style)
     keys = Labels(trajectory.keys, _key)
     gap = f"{GAP}\n" * len(headings)
     left_out = 0
-    try:
-        for pieces, rows_between in pages:
-            left_out = rows_between
-            cells += gap.join(_cells(piece, keys, style) for piece in pieces)
-            draw_cells(out, title, headings, len(labels), cells)
-            title, cells = "", ""
-    except ValueError:  # the run failed: the note is of the rows before
-        write_note(out, _note(left_out, style))
-        raise
+    for pieces, between in pages:
+        left_out += between
+        cells += gap.join(_cells(piece, keys, style) for piece in pieces)
+        draw_cells(out, title, headings, len(labels), cells)
+        title, cells = "", ""
     write_note(out, _note(left_out, style))
+    blocks.check()
 
 
 def _initial(trajectory: Trajectory, style: Style) -> str:
@@ -62,39 +59,29 @@ def _initial(trajectory: Trajectory, style: Style) -> str:
 
 def _pages(blocks: Iterable[Block], rows: int) -> Iterator[tuple[list[Block], int]]:
     """Cut the blocks into pages; one page even if there are no rows."""
-    begun, failure = False, None
-    try:
-        for block in blocks:
-            for start in range(0, len(block.h), rows):
-                begun = True
-                yield [block.cut(start, start + rows)], 0
-    except ValueError as error:
-        failure = error
+    begun = False
+    for block in blocks:
+        for start in range(0, len(block.h), rows):
+            begun = True
+            yield [block.cut(start, start + rows)], 0
     if not begun:
         yield [], 0
-    if failure:
-        raise failure
 
 
 def _ends(blocks: Iterable[Block]) -> Iterator[tuple[list[Block], int]]:
     """Return one page: all rows, or both ends and the number of rows left out between."""
     begin: list[Block] = []
     end: list[Block] = []  # the last rows so far
-    total, failure = 0, None
-    try:
-        for block in blocks:
-            if total <= LONG:
-                begin.append(block.cut(0, LONG))
-            total += len(block.h)
-            end = [_joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
-    except ValueError as error:
-        failure = error
+    total = 0
+    for block in blocks:
+        if total <= LONG:
+            begin.append(block.cut(0, LONG))
+        total += len(block.h)
+        end = [_joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
     if total <= LONG:
         yield [_joined(begin)] if begin else [], 0
     else:
         yield [_joined(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
-    if failure:
-        raise failure
 
 
 def _joined(blocks: list[Block]) -> Block:

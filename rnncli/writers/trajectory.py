@@ -1,7 +1,7 @@
 """What a writer takes: the results of a run, and how to write them."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -99,6 +99,31 @@ class Trajectory(NamedTuple):
         key = np.arange(len(states.t)) if self.key_columns else None
         rows = Block(states.t, no_input, states.h, key)
         return self._replace(blocks=[rows], columns=(), shape=())
+
+
+class UntilError:
+    """Blocks up to the ValueError that ends them, if one does.
+
+    Attributes
+    ----------
+    error : ValueError or None
+        Set once the blocks have been iterated over.
+    """
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self._blocks = blocks
+        self.error: ValueError | None = None
+
+    def __iter__(self) -> Iterator[Block]:
+        try:
+            yield from self._blocks
+        except ValueError as error:
+            self.error = error
+
+    def check(self) -> None:
+        """Raise the error, if there was one."""
+        if self.error:
+            raise self.error
 
 
 class Labels:
