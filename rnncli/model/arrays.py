@@ -9,6 +9,12 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Integers: TypeAlias = NDArray[np.intp]
 Truths: TypeAlias = NDArray[np.bool_]
 
+# NumPy's readers of the header of an .npy file, by version; version 3 is for structured arrays.
+READ_NPY_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
 
 def as_floats(name: str, values: ArrayLike) -> Floats:
     """Return finite numbers in the float type that they have, C-contiguous.

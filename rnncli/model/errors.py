@@ -1,4 +1,9 @@
-"""What is raised where something given cannot be used."""
+"""What is raised where something given cannot be used, and how messages name things."""
+
+from collections.abc import Iterable
+
+# Names that a message lists.
+_LISTED = 8
 
 
 class InputError(ValueError):
@@ -36,3 +41,23 @@ def sentence(place: str, what: str, hint: str) -> str:
 def verbatim(text: str) -> str:
     """Return text of a user for a hint, in which its backticks mean nothing."""
     return text.replace("`", "``")
+
+
+def shown(name: str, longest: int = 80) -> str:
+    """Return a name that came from a file as a message can hold it: short, on one line."""
+    half = longest // 2
+    short = name if len(name) <= longest else f"{name[: half - 3]}...{name[-half:]}"
+    return short if short.isprintable() and short else repr(short)
+
+
+def listed(names: Iterable[str]) -> str:
+    """List names for a message: the first few, and how many more there are."""
+    all_names = list(names)
+    more = len(all_names) - _LISTED
+    text = ", ".join(map(shown, all_names[:_LISTED])) or "nothing"
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of another library's error as a message can hold it."""
+    return shown(" ".join(str(error).split()) or type(error).__name__, 200)

@@ -15,17 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.arrays import READ_NPY_HEADER as _READ_HEADER
 from rnncli.readers.decimals import Doubles
 
 # Bytes of rows that are read at once where few of their columns are chosen.
 _PIECE = 1 << 22
 # Features or sequences of an array without a step: they take memory, and no room in the file.
 _MOST_WITHOUT_VALUES = 1 << 20
-# numpy.lib.format's readers of headers, by version; version 3 is for structured arrays.
-_READ_HEADER = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 class StoredArray:
