@@ -1,8 +1,8 @@
 """Layers: what stands above each other in a network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class Layer(Protocol):
     @property
     def directions(self) -> tuple[str, ...]:
         """``forward`` or ``backward`` for each of the cells."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the layer is beside its arrays and cells."""
 
     def __call__(
         self, x: Floats, states: Sequence[State], unroll: Unroll
@@ -129,6 +133,11 @@ class Recurrent:
     def output_size(self) -> int:
         """Number of values a step: 2 H where two directions are concatenated."""
         return merged_size(self.hidden_size, self.direction, self.merge)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Direction and merge."""
+        return {"direction": self.direction, "merge": self.merge}
 
     def __call__(
         self, x: Floats, states: Sequence[State], unroll: Unroll
