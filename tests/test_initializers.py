@@ -11,6 +11,7 @@ from conftest import load
 from rnncli import Network, seeded
 from rnncli.model.activations import Activation
 from rnncli.model.architecture import Architecture
+from rnncli.model.cells import Cell
 from rnncli.model.initializers import INITIALIZERS
 from rnncli.model.initializers.philox import CHUNK, Stream, normals, philox4x32
 from rnncli.model.initializers.tensorflow import _stream
@@ -46,6 +47,10 @@ def units_apart(drawn: Any, expected: Any) -> np.ndarray:
     return np.abs(a - b) / np.spacing(np.abs(b).astype(np.float32))
 
 
+def cells(network: Network) -> list[Cell]:
+    return [cell for layer in network.layers for cell in layer.cells]
+
+
 def case_id(case: dict[str, Any]) -> str:
     return f"{case['hidden_size']} {case['direction']} {case.get('merge', '')}".strip()
 
@@ -53,7 +58,7 @@ def case_id(case: dict[str, Any]) -> str:
 def test_weights_are_tensorflows() -> None:
     drawn = []
     for seed, *_ in TENSORFLOW["draws"]:
-        W_xh, W_hh, b_h = seeded(1, 4, seed).cells[0].weights
+        W_xh, W_hh, b_h = cells(seeded(1, 4, seed))[0].weights
         drawn.append([*W_xh.ravel(), *W_hh.ravel()])
         assert not b_h.any()
     apart = units_apart(drawn, [row[1:] for row in TENSORFLOW["draws"]])
@@ -63,14 +68,14 @@ def test_weights_are_tensorflows() -> None:
 
 
 def test_counts_that_do_not_fill_a_block() -> None:
-    weights = seeded(3, 5, 1).cells[0].weights
+    weights = cells(seeded(3, 5, 1))[0].weights
     for array, expected in zip(weights[:2], TENSORFLOW["odd"], strict=True):
         assert units_apart(array.ravel(), expected).max() <= 4
 
 
 def test_tensorflow_draws_a_stack_layer_by_layer() -> None:
     network = seeded(2, (3, 2), 1, direction="bidirectional")
-    drawn = [array for cell in network.cells for array in cell.weights[:2]]
+    drawn = [array for cell in cells(network) for array in cell.weights[:2]]
     for array, expected in zip(drawn, STACK["stack"], strict=True):
         assert units_apart(array, expected).max() <= 4
 
@@ -88,7 +93,7 @@ def test_no_logarithm_of_a_uniform_draw_of_zero() -> None:
 
 def test_large_draws_go_on_where_a_chunk_ends() -> None:
     assert CHUNK < 300 * 300
-    drawn = seeded(300, 300, 1).cells[0].weights.W_hh[-1, -4:]
+    drawn = cells(seeded(300, 300, 1))[0].weights.W_hh[-1, -4:]
     assert units_apart(drawn, STACK["large"]).max() <= 4
     odd = normals((CHUNK + 6,), Stream((1, 2), (3, 4)))
     whole = normals((2 * CHUNK,), Stream((1, 2), (3, 4)))
@@ -99,7 +104,7 @@ def test_large_draws_go_on_where_a_chunk_ends() -> None:
 def test_weights_are_keras(case: dict[str, Any]) -> None:
     shape = {name: case[name] for name in ("input_size", "hidden_size", "direction", "merge")}
     network = seeded(seed=case["seed"], init="keras", **shape)
-    drawn = [array for cell in network.cells for array in cell.weights]
+    drawn = [array for cell in cells(network) for array in cell.weights]
     for number, (array, expected) in enumerate(zip(drawn, case["weights"], strict=True)):
         # TensorFlow's QR rounds in float32: a few units of 1 for so few rows.
         atol = 1e-6 if number % 3 == 1 else 0
@@ -109,7 +114,7 @@ def test_weights_are_keras(case: dict[str, Any]) -> None:
 def test_a_large_kernel_is_keras() -> None:
     large = KERAS["large"]
     network = seeded(large["input_size"], large["hidden_size"], large["seed"], "keras")
-    kernel, recurrent, _ = network.cells[0].weights
+    kernel, recurrent, _ = cells(network)[0].weights
     np.testing.assert_array_equal(kernel[-1, -4:], np.float32(large["kernel_end"]))
     # Entries are rounded once, their products summed in float32: a few of its units.
     np.testing.assert_allclose(recurrent.T @ recurrent, np.eye(300), rtol=0, atol=1e-6)
@@ -130,7 +135,7 @@ def torch_weights(parameters: dict[str, Any]) -> list[np.ndarray]:
 def test_weights_are_torchs(case: dict[str, Any]) -> None:
     shape = {name: case[name] for name in ("input_size", "hidden_size", "direction")}
     network = seeded(seed=case["seed"], init="torch", **shape)
-    drawn = [array for cell in network.cells for array in cell.weights]
+    drawn = [array for cell in cells(network) for array in cell.weights]
     for array, expected in zip(drawn, torch_weights(case["parameters"]), strict=True):
         np.testing.assert_array_equal(array, expected, strict=True)
 
@@ -138,7 +143,7 @@ def test_weights_are_torchs(case: dict[str, Any]) -> None:
 def test_large_weights_are_torchs() -> None:
     large = TORCH["large"]
     network = seeded(large["input_size"], large["hidden_size"], large["seed"], "torch")
-    _, W_hh, b_h = network.cells[0].weights
+    _, W_hh, b_h = cells(network)[0].weights
     np.testing.assert_array_equal(W_hh[-4:, -1], np.float32(large["weight_hh_end"]))
     expected = np.float32(large["bias_ih_end"]) + np.float32(large["bias_hh_end"])
     np.testing.assert_array_equal(b_h[-4:], expected)
@@ -149,7 +154,7 @@ def test_torch_draws_a_backward_layer_as_a_forward_one() -> None:
         seeded(2, (3, 3), 5, "torch", direction=direction) for direction in ("forward", "backward")
     )
     assert as_bytes(forward) == as_bytes(backward)
-    assert backward.layers[0].direction == "backward"
+    assert backward.layers[0].directions == ("backward",)
 
 
 def test_torch_takes_any_merge_in_one_layer() -> None:
@@ -161,14 +166,15 @@ def test_torch_takes_any_merge_in_one_layer() -> None:
 
 
 def as_bytes(network: Network) -> list[bytes]:
-    return [array.tobytes() for cell in network.cells for array in cell.weights]
+    return [array.tobytes() for cell in cells(network) for array in cell.weights]
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)
 def test_every_initializer_gives_weights_a_cell(init: str) -> None:
     drawn = INITIALIZERS[init](Architecture(3, (4, 4), "bidirectional"), 1)
-    assert [weights.W_xh.shape for weights in drawn] == [(3, 4)] * 2 + [(8, 4)] * 2
-    arrays = [array for weights in drawn for array in weights]
+    shapes = [[weights.W_xh.shape for weights in layer] for layer in drawn]
+    assert shapes == [[(3, 4)] * 2, [(8, 4)] * 2]
+    arrays = [array for layer in drawn for weights in layer for array in weights]
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
     assert all(array.flags.c_contiguous for array in arrays)
 
@@ -190,10 +196,12 @@ def test_options_reach_every_cell() -> None:
     network = seeded(
         1, (2, 3), direction="bidirectional", merge="ave", activation="leaky_relu:0.1", clip=5.0
     )
-    assert {(layer.direction, layer.merge) for layer in network.layers} == {
-        ("bidirectional", "ave")
-    }
-    assert [cell[1:] for cell in network.cells] == [(Activation("leaky_relu", (0.1,)), 5.0)] * 4
+    assert [layer.settings for layer in network.layers] == [
+        {"direction": "bidirectional", "merge": "ave"}
+    ] * 2
+    assert [cell.settings for cell in cells(network)] == [
+        {"activation": Activation("leaky_relu", (0.1,)), "clip": 5.0}
+    ] * 4
 
 
 @pytest.mark.parametrize(

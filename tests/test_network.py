@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rnncli import RNN, Network, Recurrent, Weights, activation
-from rnncli.model.architecture import Architecture, weight_count
+from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
+from rnncli.model.architecture import Architecture
 from rnncli.model.cells import weight_shapes
 
 GOOD = Weights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
@@ -15,18 +15,18 @@ GOOD = Weights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
 def test_sizes() -> None:
     network = Network(GOOD)
     assert (network.input_size, network.output_size, network.state_size) == (2, 3, 3)
-    assert sum(array.size for array in GOOD) == weight_count([(2, 3)])
+    assert sum(array.size for array in GOOD) == Architecture(2, (3,)).weight_count()
     assert {name: np.shape(getattr(GOOD, name)) for name in GOOD._fields} == weight_shapes(2, 3)
 
 
 def test_lists_and_integers_become_floats() -> None:
     network = Network(Weights([[1, 2]], [[1, 2], [3, 4]], [0, 0]))  # type: ignore[arg-type]
-    assert [array.dtype for array in network.cells[0].weights] == [np.float64] * 3
+    assert [array.dtype for array in network.layers[0].cells[0].weights] == [np.float64] * 3
 
 
 def test_transposed_views_become_contiguous() -> None:
     weights = GOOD._replace(W_xh=np.ones((3, 2)).T)
-    assert Network(weights).cells[0].weights.W_xh.flags.c_contiguous
+    assert Network(weights).layers[0].cells[0].weights.W_xh.flags.c_contiguous
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,23 @@ def test_bad_networks(make: Callable[[], object], message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("init", ["tensorflow", "keras", "torch"])
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
 @pytest.mark.parametrize("merge", ["concat", "sum"])
-def test_an_architecture_builds_what_it_says(direction: str, merge: str) -> None:
-    architecture = Architecture(2, (3, 4), direction, merge, activation("relu"), 0.5)
-    network = architecture.build(cell(*size) for size in architecture.sizes())
-    assert [layer.hidden_size for layer in network.layers] == [3, 4]
-    assert {layer.direction for layer in network.layers} == {direction}
-    assert {(c.activation, c.clip) for c in network.cells} == {(activation("relu"), 0.5)}
-    numbers = sum(array.size for c in network.cells for array in c.weights)
-    assert numbers == weight_count(architecture.sizes())
-    places = [part.state for part in network.parts()]
+def test_what_is_drawn_is_the_architecture(init: str, direction: str, merge: str) -> None:
+    sizes = (3,) if init == "torch" else (3, 4)
+    options = {"direction": direction, "merge": merge}
+    network = seeded(2, sizes, init=init, activation="relu", clip=0.5, **options)  # type: ignore[arg-type]
+    architecture = Architecture(2, sizes, direction, merge)
+    cells = [cell for layer in network.layers for cell in layer.cells]
+    drawn = [layer for layer in network.layers if isinstance(layer, Recurrent)]
+    assert [(layer.input_size, layer.hidden_size) for layer in drawn] == architecture.sizes()
+    assert {layer.directions for layer in network.layers} == {architecture.directions}
+    assert [layer.settings for layer in network.layers] == [options] * len(sizes)
+    expected = {"activation": activation("relu"), "clip": 0.5}
+    assert [cell.settings for cell in cells] == [expected] * len(cells)
+    numbers = sum(array.size for cell in cells for array in cell.weights)
+    assert numbers == architecture.weight_count()
+    places = [places[0] for layer in network.state_slices for places in layer]
     assert [place.start for place in places] == [0, *(place.stop for place in places[:-1])]
     assert places[-1].stop == network.state_size

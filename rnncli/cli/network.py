@@ -11,9 +11,9 @@ import click
 
 from rnncli.cli.options import NetworkOptions
 from rnncli.model.activations import TANH
-from rnncli.model.architecture import Architecture, weight_count
+from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
-from rnncli.model.initializers import draw_network
+from rnncli.model.initializers import seeded
 from rnncli.model.network import Network
 from rnncli.writers.screen import on_a_line
 
@@ -58,13 +58,21 @@ def build_network(
         options.hidden or (),
         options.direction or "forward",
         options.merge or "concat",
-        options.activation or TANH,
-        inf if options.clip is None else options.clip,
     )
     _check_memory(architecture, bytes_a_weight)
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
-    return Sourced(draw_network(architecture, seed, init), {"init": init, "seed": seed})
+    network = seeded(
+        architecture.input_size,
+        architecture.hidden_sizes,
+        seed,
+        init,
+        direction=architecture.direction,
+        merge=architecture.merge,
+        activation=options.activation or TANH,
+        clip=inf if options.clip is None else options.clip,
+    )
+    return Sourced(network, {"init": init, "seed": seed})
 
 
 def check_network(options: NetworkOptions) -> None:
@@ -130,7 +138,7 @@ def note(sentence: str) -> None:
 
 def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
     # 2**100 bytes are too many in any case, and no number too large for a message.
-    needed = min(weight_count(architecture.sizes()) * bytes_a_weight, 2**100)
+    needed = min(architecture.weight_count() * bytes_a_weight, 2**100)
     memory = _physical_memory()
     if memory is not None and needed > memory / 2:
         raise ValueError(

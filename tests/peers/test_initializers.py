@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncli import seeded
+from rnncli import Network, seeded
+from rnncli.model.cells import Cell
 from rnncli.model.initializers.keras import _orthogonal
 from rnncli.model.initializers.philox import normals
 from rnncli.model.initializers.tensorflow import _stream
@@ -28,6 +29,10 @@ MERGES = [
 ]
 
 
+def cells(network: Network) -> list[Cell]:
+    return [cell for layer in network.layers for cell in layer.cells]
+
+
 def units_apart(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Distance in units of the last place."""
     assert drawn.shape == expected.shape
@@ -45,7 +50,7 @@ def test_tensorflow_over_a_million_draws() -> None:
             (100, (200, 150), "bidirectional"),
         ):
             tf.random.set_seed(seed)
-            for cell in seeded(I, sizes, seed, direction=direction).cells:
+            for cell in cells(seeded(I, sizes, seed, direction=direction)):
                 for drawn in cell.weights[:2]:
                     apart.append(units_apart(drawn, tf.random.normal(drawn.shape).numpy()))
     units = np.concatenate(apart)
@@ -83,7 +88,7 @@ def test_keras_stacks(direction: str, merge: str) -> None:
     for seed in SEEDS:
         sizes = STACKS[seed % 3]
         network = seeded(3, sizes, seed, "keras", direction=direction, merge=merge)
-        drawn = [array for cell in network.cells for array in cell.weights]
+        drawn = [array for cell in cells(network) for array in cell.weights]
         expected = keras_weights(3, sizes, seed, direction, merge)
         for number, (array, its) in enumerate(zip(drawn, expected, strict=True)):
             # Kernels and biases to the bit; a QR in float32 is off by a few of its units.
@@ -120,7 +125,7 @@ def test_torch_to_the_bit(seed: int, direction: str, layers: int) -> None:
         module = torch.nn.RNN(I, H, layers, bidirectional=direction == "bidirectional")
         parameters = [p.detach() for p in module.parameters()]
         network = seeded(I, [H] * layers, seed, "torch", direction=direction)
-        for cell, start in zip(network.cells, range(0, len(parameters), 4), strict=True):
+        for cell, start in zip(cells(network), range(0, len(parameters), 4), strict=True):
             weight_ih, weight_hh, bias_ih, bias_hh = parameters[start : start + 4]
             expected = weight_ih.T, weight_hh.T, bias_ih + bias_hh
             for array, its in zip(cell.weights, expected, strict=True):

@@ -3,55 +3,19 @@
 from collections.abc import Iterable
 from math import inf
 from operator import index
-from typing import TypedDict, Unpack
 
-from rnncli.model.activations import parse
+from rnncli.model.activations import Activation, parse
 from rnncli.model.architecture import Architecture
+from rnncli.model.cells import RNN
 from rnncli.model.choices import choice
 from rnncli.model.initializers import keras, tensorflow, torch
+from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
-# Every member has one signature: draw(architecture, seed) gives the weights
-# of each cell, in the order of Network.cells.
+# Every member has one signature: draw(architecture, seed) returns the weights
+# of the cells of each layer.
 INITIALIZERS = {"tensorflow": tensorflow.draw, "keras": keras.draw, "torch": torch.draw}
 SEED_MAX = 2**32 - 1
-
-
-class LayerOptions(TypedDict, total=False):
-    """What `seeded` takes beside sizes and seed, as for `Recurrent` and `RNN`."""
-
-    direction: str
-    merge: str
-    activation: str
-    clip: float
-
-
-def draw_network(architecture: Architecture, seed: int, init: str) -> Network:
-    """Draw the weights of an architecture.
-
-    Parameters
-    ----------
-    architecture : Architecture
-    seed : int
-        0 ... 2**32 - 1.
-    init : {"tensorflow", "keras", "torch"}
-        Whose draws, as for `seeded`.
-
-    Returns
-    -------
-    Network
-        With float32 weights.
-
-    Raises
-    ------
-    ValueError
-        A size is under 1, the seed out of range, a name unknown, or the
-        framework has no such network.
-    """
-    draw = choice("init", init, INITIALIZERS)
-    if not 0 <= seed <= SEED_MAX:
-        raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
-    return architecture.build(draw(architecture, seed))
 
 
 def seeded(
@@ -59,7 +23,11 @@ def seeded(
     hidden_size: int | Iterable[int] = 4,
     seed: int = 1,
     init: str = "tensorflow",
-    **more: Unpack[LayerOptions],
+    *,
+    direction: str = "forward",
+    merge: str = "concat",
+    activation: str | Activation = "tanh",
+    clip: float = inf,
 ) -> Network:
     """Draw a network from a seed.
 
@@ -77,9 +45,12 @@ def seeded(
         ``W_hh``, and a bias of zeros. ``keras``: ``SimpleRNN`` layers after
         ``keras.utils.set_random_seed(seed)``. ``torch``: ``torch.nn.RNN``
         after ``torch.manual_seed(seed)``.
-    **more
-        Of every layer: `direction` and `merge` as for `Recurrent`, `activation`
-        as text such as ``leaky_relu:0.1``, `clip` as for `RNN`.
+    direction, merge : str
+        Of every layer, as for `Recurrent`.
+    activation : str or Activation
+        Of every cell, as text such as ``relu`` or ``leaky_relu:0.1``.
+    clip : float
+        Of every cell, as for `RNN`.
 
     Returns
     -------
@@ -92,19 +63,18 @@ def seeded(
         A size is under 1, the seed out of range, a name unknown, or the
         framework has no such network.
     TypeError
-        A size or the seed is no integer, or there is no such option.
+        A size or the seed is no integer.
     """
-    hidden_sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
-    sizes = tuple(map(index, hidden_sizes))
-    return draw_network(_architecture(index(input_size), sizes, **more), index(seed), init)
-
-
-def _architecture(
-    input_size: int,
-    hidden_sizes: tuple[int, ...],
-    direction: str = "forward",
-    merge: str = "concat",
-    activation: str = "tanh",
-    clip: float = inf,
-) -> Architecture:
-    return Architecture(input_size, hidden_sizes, direction, merge, parse(activation), clip)
+    sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
+    architecture = Architecture(index(input_size), tuple(map(index, sizes)), direction, merge)
+    number = index(seed)
+    f = parse(activation) if isinstance(activation, str) else activation
+    draw = choice("init", init, INITIALIZERS)
+    if not 0 <= number <= SEED_MAX:
+        raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {number}")
+    return Network(
+        *(
+            Recurrent(*(RNN(each, f, clip) for each in weights), direction=direction, merge=merge)
+            for weights in draw(architecture, number)
+        )
+    )

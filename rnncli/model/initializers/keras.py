@@ -9,13 +9,12 @@ from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.initializers.philox import Stream, normals, philox4x32, uniforms
-from rnncli.model.layers import DIRECTIONS
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
 
 
-def draw(architecture: Architecture, seed: int) -> list[Weights]:
+def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
     """Draw a uniform kernel, an orthogonal recurrent kernel and a bias of zeros.
 
     The same numbers as, in Keras 3 with TensorFlow on a CPU::
@@ -42,8 +41,8 @@ def draw(architecture: Architecture, seed: int) -> list[Weights]:
 
     Returns
     -------
-    list of Weights
-        Of each cell, float32.
+    list of lists of Weights
+        Of the cells of each layer, float32.
 
     Notes
     -----
@@ -52,27 +51,28 @@ def draw(architecture: Architecture, seed: int) -> list[Weights]:
     the nonlinear dynamics of learning in deep linear neural networks".
     """
     seeds = random.Random(seed)
-    sizes = architecture.sizes()
-    wrapped = len(DIRECTIONS[architecture.direction]) == 2
-    weights = []
-    for number, (I, H) in enumerate(sizes):
-        if wrapped and number % 2 == 0:
+    layers = []
+    for I, H in architecture.sizes():
+        if len(architecture.directions) == 2:
             # Bidirectional copies the layer it is given twice; the layer's own seeds go unused.
             _layer_seeds(seeds)
-        kernel_seed, recurrent_seed = _layer_seeds(seeds)
-        kernel = _glorot_uniform(I, H, kernel_seed)
-        weights.append(Weights(kernel, _orthogonal(H, recurrent_seed), np.zeros(H, np.float32)))
-    return weights
+        layers.append([_cell(I, H, *_layer_seeds(seeds)) for _ in architecture.directions])
+    return layers
+
+
+def _cell(I: int, H: int, kernel_seed: int, recurrent_seed: int) -> Weights:
+    kernel = _glorot_uniform(I, H, kernel_seed)
+    return Weights(kernel, _orthogonal(H, recurrent_seed), np.zeros(H, np.float32))
 
 
 def _layer_seeds(seeds: random.Random) -> tuple[int, int]:
-    """Seeds of the two kernels of a ``SimpleRNN``, which takes three when it is made."""
+    """Return the seeds of the two kernels of a ``SimpleRNN``, which takes three when it is made."""
     _dropout, kernel, recurrent = (seeds.randint(1, 10**9) for _ in range(3))
     return kernel, recurrent
 
 
 def _stream(seed: int) -> Stream:
-    """Which stream TensorFlow's stateless operations draw from, for the seed (seed, 0)."""
+    """Return the stream that TensorFlow's stateless operations draw from for (seed, 0)."""
     counter = np.array([[seed], [0], [0], [0]], np.uint64)
     first, second, third, fourth = philox4x32(_SCRAMBLE, counter)[0].tolist()
     return Stream((first, second), (third, fourth))

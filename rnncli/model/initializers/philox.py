@@ -18,7 +18,7 @@ CHUNK = 2**16
 
 
 class Stream(NamedTuple):
-    """Which of the generator's streams: the counter starts at (0, 0, *upper).
+    """One of the generator's streams: the counter starts at (0, 0, *upper).
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Stream(NamedTuple):
 
 
 def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Philox4x32-10: four random words for every counter.
+    """Compute Philox4x32-10: four random words for every counter.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _drawn(
 
 
 def _words(stream: Stream, first: int, blocks: int) -> NDArray[np.uint32]:
-    """Four words from each of `blocks` counters, from number `first` on."""
+    """Draw four words from each of `blocks` counters, from number `first` on."""
     index = np.arange(first, first + blocks, dtype=np.uint64)
     counter = np.empty((4, blocks), np.uint64)
     counter[0], counter[1] = index & _LOW, index >> _HIGH
@@ -98,13 +98,13 @@ def _words(stream: Stream, first: int, blocks: int) -> NDArray[np.uint32]:
 
 
 def _unit(words: NDArray[np.uint32]) -> Floats:
-    """Float32 in [0, 1) from the low 23 bits of each word."""
+    """Make float32 in [0, 1) of the low 23 bits of each word."""
     one_to_two = (words & np.uint32(0x7FFFFF)) | np.uint32(0x3F800000)
     return one_to_two.view(np.float32) - np.float32(1)
 
 
 def _gaussians(words: NDArray[np.uint32]) -> Floats:
-    """Two normal draws from each pair of words: Box and Muller's transform."""
+    """Make two normal draws of each pair of words by Box and Muller's transform."""
     uniform = _unit(words).reshape(-1, 2)
     u1, u2 = np.maximum(uniform[:, 0], np.float32(1e-7)), uniform[:, 1]
     # The angle is a product in double, rounded.

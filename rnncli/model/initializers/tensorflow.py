@@ -12,16 +12,17 @@ from rnncli.model.initializers.philox import Stream, normals
 _SEED_MODULUS = 2**31 - 1
 
 
-def draw(architecture: Architecture, seed: int) -> list[Weights]:
+def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
     """Draw Gaussian weights and biases of zero, as the notebook does.
 
     The same numbers as, in TensorFlow on a CPU::
 
         tf.random.set_seed(seed)
-        for I, H in architecture.sizes():  # layer by layer, forward first
-            W_xh = tf.random.normal((I, H))
-            W_hh = tf.random.normal((H, H))
-            b_h = tf.zeros((H,))
+        for I, H in architecture.sizes():
+            for direction in architecture.directions:  # forward first
+                W_xh = tf.random.normal((I, H))
+                W_hh = tf.random.normal((H, H))
+                b_h = tf.zeros((H,))
 
     98 of 100 draws are equal to the bit, the others within 4 units of the
     last place (TensorFlow 2.21).
@@ -34,8 +35,8 @@ def draw(architecture: Architecture, seed: int) -> list[Weights]:
 
     Returns
     -------
-    list of Weights
-        Of each cell, float32.
+    list of lists of Weights
+        Of the cells of each layer, float32.
     """
     op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
@@ -43,13 +44,16 @@ def draw(architecture: Architecture, seed: int) -> list[Weights]:
         return normals(shape, _stream(seed, op_seeds.randint(0, 2**31 - 1)))
 
     return [
-        Weights(normal(I, H), normal(H, H), np.zeros(H, np.float32))
+        [
+            Weights(normal(I, H), normal(H, H), np.zeros(H, np.float32))
+            for _ in architecture.directions
+        ]
         for I, H in architecture.sizes()
     ]
 
 
 def _stream(global_seed: int, op_seed: int) -> Stream:
-    """Which stream a tensor is drawn from, for a pair of seeds."""
+    """Return the stream that a tensor is drawn from, for a pair of seeds."""
     global_seed, op_seed = global_seed % _SEED_MODULUS, op_seed % _SEED_MODULUS
     if (global_seed, op_seed) == (0, 0):
         op_seed = _SEED_MODULUS

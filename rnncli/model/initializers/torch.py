@@ -8,6 +8,7 @@ import numpy as np
 from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
+from rnncli.model.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 CHUNK = 2**16
 
 
-def draw(architecture: Architecture, seed: int) -> list[Weights]:
+def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
     """Draw weights and biases from U(-1/sqrt(H), 1/sqrt(H)).
 
     The same numbers, to the bit, as in PyTorch on a CPU::
@@ -36,33 +37,35 @@ def draw(architecture: Architecture, seed: int) -> list[Weights]:
 
     Returns
     -------
-    list of Weights
-        Of each cell, float32.
+    list of lists of Weights
+        Of the cells of each layer, float32.
 
     Raises
     ------
-    ValueError
+    InputError
         No ``torch.nn.RNN`` has this architecture.
     """
     sizes = architecture.sizes()
     _check_one_module(architecture)
     generator = np.random.RandomState(seed)
-    return [_cell(generator, I, H) for I, H in sizes]
+    return [[_cell(generator, I, H) for _ in architecture.directions] for I, H in sizes]
 
 
 def _check_one_module(architecture: Architecture) -> None:
     """Refuse what a single ``nn.RNN`` cannot be."""
     hidden_sizes = architecture.hidden_sizes
     if len(set(hidden_sizes)) > 1:
-        raise ValueError(
-            f"init torch: nn.RNN has layers of one size, got {', '.join(map(str, hidden_sizes))}; "
-            "take equal sizes, or another init"
+        raise InputError(
+            "init torch",
+            f"nn.RNN has layers of one size, got {', '.join(map(str, hidden_sizes))}",
+            "take equal sizes, or another init",
         )
     both = architecture.direction == "bidirectional"
     if both and len(hidden_sizes) > 1 and architecture.merge != "concat":
-        raise ValueError(
-            "init torch: between bidirectional layers nn.RNN has merge concat, "
-            f"got {architecture.merge}; take concat, one layer, or another init"
+        raise InputError(
+            "init torch",
+            f"between bidirectional layers nn.RNN has merge concat, got {architecture.merge}",
+            "take concat, one layer, or another init",
         )
 
 

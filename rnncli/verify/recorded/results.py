@@ -5,8 +5,7 @@ from itertools import groupby
 
 import numpy as np
 
-from rnncli.model.architecture import Architecture
-from rnncli.model.initializers import draw_network
+from rnncli.model.initializers import seeded
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Result
@@ -24,16 +23,16 @@ def with_recorded() -> Iterator[Result]:
     for name, group in groupby(recorded_cases(), key=lambda each: each.name.partition(":")[0]):
         cases = list(group)
         yield _states(f"{name}: states of {len(cases)} networks", cases)
-        seeded = [each for each in cases if each.seed is not None]
-        if seeded:
-            pairs = [(_drawn(each), each.network) for each in seeded]
-            within = DRAWN_WITHIN[seeded[0].peer]
-            yield _weights(f"{name}: weights of {len(seeded)} seeds", pairs, within)
+        drawn = [each for each in cases if each.seed is not None]
+        if drawn:
+            pairs = [(_drawn(each), each.network) for each in drawn]
+            within = DRAWN_WITHIN[drawn[0].peer]
+            yield _weights(f"{name}: weights of {len(drawn)} seeds", pairs, within)
 
 
 def _with_notebook(printed: Notebook) -> Iterator[Result]:
     """Compare with what the notebook printed."""
-    drawn = draw_network(Architecture(1, (4,)), 1, "tensorflow")
+    drawn = seeded(1, 4, 1, "tensorflow")
     pairs = [(drawn, printed.network)]
     yield _weights("the notebook: weights of seed 1", pairs, DRAWN_WITHIN["tensorflow"])
     T = len(printed.x)
@@ -60,8 +59,14 @@ def _drawn(recorded: RecordedCase) -> Network:
     (direction,) = {layer.direction for layer in network.layers}
     (merge,) = {layer.merge for layer in network.layers}
     sizes = [layer.hidden_size for layer in network.layers]
-    architecture = Architecture(network.input_size, sizes, direction, merge)
-    return draw_network(architecture, recorded.seed or 0, recorded.peer)
+    return seeded(
+        network.input_size,
+        sizes,
+        recorded.seed or 0,
+        recorded.peer,
+        direction=direction,
+        merge=merge,
+    )
 
 
 def _weights(name: str, pairs: Iterable[tuple[Network, Network]], within: float) -> Result:
