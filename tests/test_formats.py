@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,10 +25,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from strategies import ALL_ACTIVATIONS, network_cases
 
+from rnncli.model import formats
 from rnncli.model.activations import TANH, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
-from rnncli.model.formats import FORMATS, NAMINGS, Format, Given, Loaded, load_network, save_network
+from rnncli.model.formats import FORMATS, NAMINGS, Format, Loaded, load_network, save_network
 from rnncli.model.formats.archive import MOST_BYTES
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
@@ -75,31 +77,35 @@ def saved(path: Path, network: Network, naming: str = "") -> list[str]:
         return save_network(file, network, path.suffix, naming)
 
 
+def cells(network: Network) -> list[Any]:
+    return [cell for layer in network.layers for cell in layer.cells]
+
+
 def told(network: Network) -> list[Any]:
     """All there is to a network, arrays as bytes."""
     return [
         (
-            (layer.direction, layer.merge),
-            [(cell.activation, cell.clip) for cell in layer.cells],
+            layer.settings,
+            [cell.settings for cell in layer.cells],
             [(a.dtype, a.shape, a.tobytes()) for cell in layer.cells for a in cell.weights],
         )
         for layer in network.layers
     ]
 
 
-def load(path: Path, tensors: Tensors, layer: str | None = None, **said: Any) -> Loaded:
+def load(path: Path, tensors: Tensors, layer: str | None = None, **given: Any) -> Loaded:
     """Write tensors by the libraries' own writers, and read the network in them."""
     if path.suffix == ".npz":
         np.savez(path, **dict[str, Any](tensors))
     else:
         save_file(dict(tensors), str(path))
-    return load_network(str(path), layer, Given(**said))
+    return load_network(path, layer, given)
 
 
-def refusal(path: Path, layer: str | None = None, **said: Any) -> str:
+def refusal(path: Path, layer: str | None = None, **given: Any) -> str:
     """Give the message, one line that begins with the path, without that."""
     with pytest.raises(ValueError, match=r"\A.+\Z") as caught:
-        load_network(str(path), layer, Given(**said))
+        load_network(path, layer, given)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     return message.removeprefix(f"{path}: ")
@@ -121,14 +127,14 @@ def test_round_trips(
     path = tmp_path / f"w{extension}"
     written = network(layers, direction, merge, dtype)
     if naming == "torch" and (direction == "backward" or merge != "concat"):
-        with pytest.raises(ValueError, match=r"take --naming keras, or write \.npz"):
+        with pytest.raises(ValueError, match=r"take `naming` keras, or write \.npz"):
             saved(path, written, naming)
         assert path.read_bytes() == b""
         return
     saved(path, written, naming)
-    loaded = load_network(str(path), None, Given())
+    loaded = load_network(path)
     assert told(loaded.network) == told(written)
-    assert loaded.assumed == []
+    assert loaded.assumptions == []
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -138,7 +144,7 @@ def test_round_trips_of_mixed_layers(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"mixed{kind[0]}"
     saved(path, case.network, kind[1])
-    assert told(load_network(str(path), None, Given()).network) == told(case.network)
+    assert told(load_network(path).network) == told(case.network)
 
 
 @pytest.mark.parametrize(("extension", "naming"), KINDS)
@@ -155,7 +161,7 @@ def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
     saved(tmp_path / "b.npz", stack)
     with np.load(tmp_path / "a.npz") as arrays:
         assert sorted(arrays) == ["W_hh", "W_xh", "about", "b_h"]
-        for name, array in single.cells[0].weights._asdict().items():
+        for name, array in single.layers[0].cells[0].weights._asdict().items():
             np.testing.assert_array_equal(arrays[name], array, strict=True)
     with np.load(tmp_path / "b.npz") as arrays:
         about = json.loads(str(arrays["about"]))
@@ -179,7 +185,7 @@ def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
     ends = ("_l0", "_l0_reverse", "_l1", "_l1_reverse")
     roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     assert sorted(tensors) == sorted(f"{role}{end}" for role in roles for end in ends)
-    for end, cell in zip(ends, written.cells, strict=True):
+    for end, cell in zip(ends, cells(written), strict=True):
         W_xh, W_hh, b_h = cell.weights
         assert tensors[f"weight_ih{end}"].tobytes() == W_xh.T.tobytes()
         assert tensors[f"weight_hh{end}"].tobytes() == W_hh.T.tobytes()
@@ -225,7 +231,7 @@ def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
     del header["__metadata__"]
     for entry in header.values():
         assert (start + entry["data_offsets"][0]) % {"F32": 4, "F64": 8}[entry["dtype"]] == 0
-    assert told(load_network(str(path), None, Given()).network) == told(written)
+    assert told(load_network(path).network) == told(written)
 
 
 UNSAID = {
@@ -278,9 +284,7 @@ def test_a_file_made_by_hand(tmp_path: Path) -> None:
     loaded = load(tmp_path / "w.npz", {"W_xh": W_xh, "W_hh": np.asfortranarray(W_hh)})
     bias = np.zeros(3, np.float32)
     assert told(loaded.network) == told(Network(Weights(W_xh, W_hh, bias)))
-    assert loaded.assumed == [
-        f"{tmp_path / 'w.npz'}: does not name the activation: tanh is taken (--activation)"
-    ]
+    assert loaded.assumptions == [ACTIVATION]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +293,7 @@ def test_a_file_made_by_hand(tmp_path: Path) -> None:
 def test_float_types(tmp_path: Path, stored: str, kept: str) -> None:
     values = np.array([[1.5, -0.0], [0.25, -3]])
     arrays = {"W_xh": values.astype(stored), "W_hh": values.astype(stored)}
-    (cell,) = load(tmp_path / "w.npz", arrays).network.cells
+    (cell,) = cells(load(tmp_path / "w.npz", arrays).network)
     assert cell.weights.W_hh.dtype == np.dtype(kept)
     assert cell.weights.W_hh.tobytes() == values.astype(kept).tobytes()
 
@@ -305,7 +309,7 @@ def test_halves_of_safetensors(tmp_path: Path) -> None:
     }
     header = json.dumps(entries).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bits + half * 16)
-    (cell,) = load_network(str(path), None, Given()).network.cells
+    (cell,) = cells(load_network(path).network)
     expected = np.array([[1, -2.5, 2.0**-133, -0.0]], np.float32)
     assert cell.weights.W_xh.tobytes() == expected.tobytes()
     assert cell.weights.W_hh.tobytes() == np.full((4, 4), 0.5, np.float32).tobytes()
@@ -315,7 +319,7 @@ def test_pytorch_names(tmp_path: Path) -> None:
     tensors = torch("a.rnn.", bias=True) | torch("a.rnn.", I=3, end="_l1", bias=True)
     others = {"a.fc.weight": numbers((1, 3)), "a.fc.bias": np.array([np.nan])}
     loaded = load(tmp_path / "w.safetensors", tensors | others)
-    for number, cell in enumerate(loaded.network.cells):
+    for number, cell in enumerate(cells(loaded.network)):
         ih, hh, b_ih, b_hh = (
             tensors[f"a.rnn.{role}_l{number}"]
             for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -435,20 +439,23 @@ def test_what_is_found(
     tmp_path: Path, tensors: Tensors, layer: str | None, expected: Shape
 ) -> None:
     loaded = load(tmp_path / "w.safetensors", tensors, layer)
-    found = [(x.input_size, x.hidden_size, x.direction) for x in loaded.network.layers]
+    found = [
+        (x.input_size, x.cells[0].state_sizes[0], x.settings["direction"])
+        for x in loaded.network.layers
+    ]
     assert found == expected
 
 
 def test_an_order_that_only_the_shapes_tell_is_said(tmp_path: Path) -> None:
     tensors, _, _ = FOUND["Keras, by shape"]
-    first, _ = load(tmp_path / "w.safetensors", tensors).assumed
-    assert first.endswith("w.safetensors: enc, dec are taken as layers in this order, as they fit")
+    first, _ = load(tmp_path / "w.safetensors", tensors).assumptions
+    assert first == "enc, dec are taken as layers in this order, as they fit"
 
 
 BOTH = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
 ONE = {"W_xh": numbers((2, 3)), "W_hh": numbers((3, 3))}
-ACTIVATION = "does not name the activation: tanh is taken (--activation)"
-MERGE = "does not say how directions are merged: concat is taken (--merge)"
+ACTIVATION = "does not name the activation: tanh is taken (`activation`)"
+MERGE = "does not say how directions are merged: concat is taken (`merge`)"
 TOP = own(2, "forward", 6, 3)
 SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     # Where it is silent: extension, tensors, what is given, and what is assumed.
@@ -477,83 +484,151 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("extension", "tensors", "said", "assumed"), SILENT.values(), ids=SILENT)
+@pytest.mark.parametrize(
+    ("extension", "tensors", "options", "assumed"), SILENT.values(), ids=SILENT
+)
 def test_options_fill_in(
-    tmp_path: Path, extension: str, tensors: Tensors, said: dict[str, Any], assumed: list[str]
+    tmp_path: Path, extension: str, tensors: Tensors, options: dict[str, Any], assumed: list[str]
 ) -> None:
     path = tmp_path / f"w{extension}"
-    loaded = load(path, tensors, **said)
+    loaded = load(path, tensors, **options)
     layer = loaded.network.layers[0]
-    cell = layer.cells[0]
-    assert loaded.assumed == [f"{path}: {sentence}" for sentence in assumed]
-    assert cell.activation == said.get("activation", TANH)
-    assert cell.clip == said.get("clip", inf)
-    assert layer.merge == said.get("merge", "concat")
-    assert layer.direction == said.get("direction", layer.direction)
+    settings = {"activation": TANH, "clip": inf, **layer.settings, "merge": "concat"} | options
+    assert loaded.assumptions == assumed
+    assert {**layer.cells[0].settings, **layer.settings} == settings
 
 
 CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
     "activation": (
         Network(Recurrent(RNN(weights(2, 3), RELU))),
         {"activation": TANH},
-        "layer 1: the file says activation relu, --activation tanh was given: leave it out",
+        "layer 1: the file says activation relu, `activation` tanh was given: leave it out",
     ),
     "parameter": (
         Network(Recurrent(RNN(weights(2, 3), activation("elu", 0.5)))),
         {"activation": activation("elu", 1.0)},
-        "layer 1: the file says activation elu:0.5, --activation elu:1.0 was given: leave it out",
+        "layer 1: the file says activation elu:0.5, `activation` elu:1.0 was given: leave it out",
     ),
     "clip": (
         Network(Recurrent(RNN(weights(2, 3), TANH, 2.0))),
         {"clip": 3.0},
-        "layer 1: the file says clip 2.0, --clip 3.0 was given: leave it out",
+        "layer 1: the file says clip 2.0, `clip` 3.0 was given: leave it out",
     ),
     "no clip": (
         Network(weights(2, 3)),
         {"clip": 3.0},
-        "layer 1: the file says clip none, --clip 3.0 was given: leave it out",
+        "layer 1: the file says clip none, `clip` 3.0 was given: leave it out",
     ),
     "direction": (
         Network(weights(2, 2), Recurrent(weights(2, 3), direction="backward")),
         {"direction": "forward"},
-        "layer 2: the file says direction backward, --direction forward was given: leave it out",
+        "layer 2: the file says direction backward, `direction` forward was given: leave it out",
     ),
     "directions": (
         Network(weights(2, 3)),
         {"direction": "bidirectional"},
-        "layer 1: the file says direction forward, --direction bidirectional was given: "
+        "layer 1: the file says direction forward, `direction` bidirectional was given: "
         "leave it out",
     ),
     "merge": (
         Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="sum")),
         {"merge": "ave"},
-        "layer 1: the file says merge sum, --merge ave was given: leave it out",
+        "layer 1: the file says merge sum, `merge` ave was given: leave it out",
     ),
 }
 
 
 @pytest.mark.parametrize(("extension", "naming"), [KINDS[0], KINDS[2]])
-@pytest.mark.parametrize(("written", "said", "message"), CONFLICTS.values(), ids=CONFLICTS)
+@pytest.mark.parametrize(("written", "options", "message"), CONFLICTS.values(), ids=CONFLICTS)
 def test_options_that_do_not_agree(
     tmp_path: Path,
     written: Network,
-    said: dict[str, Any],
+    options: dict[str, Any],
     message: str,
     extension: str,
     naming: str,
 ) -> None:
     path = tmp_path / f"w{extension}"
     saved(path, written, naming)
-    assert refusal(path, **said) == message
+    assert refusal(path, **options) == message
 
 
 def test_options_that_agree(tmp_path: Path) -> None:
     written = network(1, "bidirectional", "mul")
-    cell = RNN(written.cells[0].weights, RELU, 2.0)
+    cell = RNN(cells(written)[0].weights, RELU, 2.0)
     written = Network(Recurrent(cell, cell, direction="bidirectional", merge="mul"))
     saved(tmp_path / "w.npz", written)
-    said = Given(RELU, "bidirectional", "mul", 2.0)
-    assert told(load_network(str(tmp_path / "w.npz"), None, said).network) == told(written)
+    options = {"activation": RELU, "direction": "bidirectional", "merge": "mul", "clip": 2.0}
+    loaded = load_network(tmp_path / "w.npz", None, options)
+    assert told(loaded.network) == told(written)
+
+
+def test_load_warns_of_what_is_assumed_where_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, **dict[str, Any](BOTH))
+    with pytest.warns(UserWarning, match="is taken") as caught:
+        network = formats.load(path)
+    assert [str(each.message) for each in caught] == [
+        f"{path}: {ACTIVATION}",
+        f"{path}: {MERGE}",
+    ]
+    assert {each.filename for each in caught} == {__file__}
+    assert told(network) == told(load_network(path).network)
+
+
+@pytest.mark.parametrize("f", ["leaky_relu:0.1", activation("leaky_relu", 0.1)])
+def test_load_takes_what_is_given(tmp_path: Path, f: Any) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(torch("enc.") | torch("dec.", 3, 4), str(path))
+    network = formats.load(str(path), layer="dec", activation=f, direction="backward", clip=2.0)
+    (layer,), (cell,) = network.layers, cells(network)
+    assert layer.settings == {"direction": "backward", "merge": "concat"}
+    assert cell.settings == {"activation": activation("leaky_relu", 0.1), "clip": 2.0}
+    assert cell.weights.W_xh.shape == (3, 4)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "activation": ({"activation": "gelu"}, "activation: expected one of tanh, "),
+    "direction": ({"direction": "up"}, "direction: expected one of forward, backward, "),
+    "merge": ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
+    "clip": ({"clip": 0}, "clip: expected a number over 0, got 0"),
+    "merge of one direction": (
+        {"merge": "sum"},
+        "w.npz: has no bidirectional layer; leave `merge` out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG)
+def test_load_refuses(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "w.npz", **dict[str, Any](ONE))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        formats.load(tmp_path / "w.npz", **options)
+
+
+def test_a_setting_that_does_not_agree_is_noticed_before_weights_are_read(tmp_path: Path) -> None:
+    """The sum of the biases would overflow, and is not computed."""
+    huge = {f"bias_{side}_l0": np.full(3, 3e38, np.float32) for side in ("ih", "hh")}
+    save_file(torch() | torch(end="_l0_reverse") | huge, str(tmp_path / "w.safetensors"))
+    assert refusal(tmp_path / "w.safetensors").startswith("has no bias_ih_l0_reverse")
+    both = {f"{name}_reverse": array for name, array in huge.items()}
+    tensors = torch() | torch(end="_l0_reverse") | huge | both
+    save_file(tensors, str(tmp_path / "w.safetensors"))
+    assert "says merge concat, `merge` sum was given" in refusal(
+        tmp_path / "w.safetensors", merge="sum"
+    )
+    assert "is not finite" in refusal(tmp_path / "w.safetensors")
+
+
+def test_only_recurrent_layers_are_written() -> None:
+    class Stateless:
+        input_size = output_size = 3
+        cells = directions = ()
+
+    layers: list[Any] = [weights(2, 3), Stateless()]
+    for extension, naming in KINDS:
+        with pytest.raises(ValueError, match="layer 2: only layers of vanilla cells are written"):
+            save_network(io.BytesIO(), Network(*layers), extension, naming)
 
 
 NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -567,9 +642,9 @@ NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "several networks": (
         {f"{stem}{name}": array for stem in ("a.", "b/") for name, array in ONE.items()},
         {},
-        "got a.W_xh, a.W_hh, b/W_xh, b/W_hh (--layer a, b?)",
+        "got a.W_xh, a.W_hh, b/W_xh, b/W_hh (`layer` a, b?)",
     ),
-    "no such layer": (ONE, {"layer": "a"}, "holds no tensor under --layer a; it holds W_xh, W_hh"),
+    "no such layer": (ONE, {"layer": "a"}, "holds no tensor under `layer` a; it holds W_xh, W_hh"),
     "a missing array": ({"W_xh": ONE["W_xh"]}, {}, "has no W_hh, which goes with W_xh"),
     "a missing layer": (
         own(1, "forward", 2, 3) | own(3, "forward", 3, 3),
@@ -628,27 +703,27 @@ NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         BOTH | own(2, "forward", 3, 3),
         {},
         "layer 1: the layer above takes 3 values a step, as many as one direction gives, so the "
-        "two are not concatenated: give --merge, one of sum, ave, mul",
+        "two are not concatenated; give `merge`, one of sum, ave, mul",
     ),
     "a merge given that the width above contradicts": (
         BOTH | own(2, "forward", 3, 3),
         {"merge": "concat"},
-        "so the two are not concatenated: give --merge, one of sum, ave, mul",
+        "so the two are not concatenated; give `merge`, one of sum, ave, mul",
     ),
     "a merge that the width above contradicts": (
         BOTH | TOP,
         {"merge": "sum"},
-        "layer 1: the file says merge concat, --merge sum was given: leave it out",
+        "layer 1: the file says merge concat, `merge` sum was given: leave it out",
     ),
     "a direction that names contradict": (
         own(1, "backward", 2, 3),
         {"direction": "forward"},
-        "layer 1: the file says direction backward, --direction forward was given: leave it out",
+        "layer 1: the file says direction backward, `direction` forward was given: leave it out",
     ),
     "one direction of two given": (
         ONE,
         {"direction": "bidirectional"},
-        "layer 1: the file holds one direction, --direction bidirectional was given: leave it out",
+        "layer 1: the file holds one direction, `direction` bidirectional was given: leave it out",
     ),
     "not a number": (
         ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, np.float32)},
@@ -684,13 +759,13 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "several": (
         torch("enc.") | torch("dec.") | torch("lm.", gates=4),
         {},
-        "holds several recurrent modules: dec; enc; lm (no simple layer): "
-        "pick one with --layer NAME",
+        "holds several recurrent modules: dec; enc; lm (no simple layer); "
+        "pick one with `layer` NAME",
     ),
     "several of Keras's": (
         keras("m/a/simple_rnn/simple_rnn_cell") | keras("m/b/simple_rnn_1/simple_rnn_cell"),
         {},
-        "holds several recurrent modules: m/a/simple_rnn; m/b/simple_rnn_1: pick one with",
+        "holds several recurrent modules: m/a/simple_rnn; m/b/simple_rnn_1; pick one with",
     ),
     "an LSTM": (
         torch("rnn.", gates=4),
@@ -712,7 +787,7 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an LSTM in a stack": (
         keras("m/lstm/lstm_cell", gates=4) | keras("m/simple_rnn/simple_rnn_cell", 3),
         {},
-        "are read; pick one with --layer NAME: m/lstm, m/simple_rnn",
+        "are read; pick one with `layer` NAME: m/lstm, m/simple_rnn",
     ),
     "a missing matrix": (
         {"rnn.weight_ih_l0": numbers((3, 2))},
@@ -767,12 +842,12 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an order that nothing tells": (
         keras("enc/simple_rnn_cell", 3) | keras("dec/simple_rnn_cell", 3),
         {},
-        "neither names nor shapes tell the order of dec, enc: pick one with --layer NAME",
+        "neither names nor shapes tell the order of dec, enc; pick one with `layer` NAME",
     ),
     "layers side by side": (
         keras("simple_rnn/simple_rnn_cell") | keras("simple_rnn_1/simple_rnn_cell"),
         {},
-        "simple_rnn_1 takes 2 values a step, simple_rnn gives 3: pick one with --layer NAME",
+        "simple_rnn_1 takes 2 values a step, simple_rnn gives 3; pick one with `layer` NAME",
     ),
     "a convolution": (
         {"c/kernel": numbers((3, 3, 2, 4)), "c/recurrent_kernel": numbers((3, 3, 4, 4))},
@@ -809,10 +884,16 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "'a\\nb.weight_hh_l0': expected shape (H, H), got (3, 4)",
     ),
+    "one direction of both": (
+        keras("bidirectional/forward_a") | keras("bidirectional/backward_a"),
+        {"direction": "backward"},
+        "layer 1: the file says direction bidirectional, `direction` backward was given: "
+        "leave it out",
+    ),
     "another merge than PyTorch's": (
         torch() | torch(end="_l0_reverse"),
         {"merge": "sum"},
-        "layer 1: the file says merge concat, --merge sum was given: leave it out",
+        "layer 1: the file says merge concat, `merge` sum was given: leave it out",
     ),
 }
 
@@ -830,7 +911,7 @@ def test_a_part_of_our_own_file(tmp_path: Path, extension: str, naming: str) -> 
     path = tmp_path / f"w{extension}"
     saved(path, network(2), naming)
     names = {"": "layer_1.forward", "torch": "", "keras": "sequential/simple_rnn"}
-    assert refusal(path, names[naming]).endswith("speaks of the whole file: leave --layer out")
+    assert refusal(path, names[naming]).endswith("describes the whole file; leave `layer` out")
 
 
 ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -868,9 +949,9 @@ ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def _with_cells(about: Any, said: dict[str, Any]) -> Any:
+def _with_cells(about: Any, changes: dict[str, Any]) -> Any:
     layer = about["layers"][0]
-    return layer | {"cells": [cell | said for cell in layer["cells"]]}
+    return layer | {"cells": [cell | changes for cell in layer["cells"]]}
 
 
 @pytest.mark.parametrize("extension", [".npz", ".safetensors"])
@@ -975,15 +1056,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_an_extension_in_capitals(tmp_path: Path) -> None:
     saved(tmp_path / "w.npz", network(1))
     os.replace(tmp_path / "w.npz", tmp_path / "W.NPZ")
-    load_network(str(tmp_path / "W.NPZ"), None, Given())
+    load_network(tmp_path / "W.NPZ")
 
 
 def test_formats_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"output: extension: expected one of .*, got '.onnx'"):
         save_network(io.BytesIO(), network(1), ".onnx", "")
-    monkeypatch.setitem(FORMATS, ".onnx", Format(FORMATS[".npz"].load))
+    monkeypatch.setitem(FORMATS, ".onnx", Format(*FORMATS[".npz"][:2]))
     with pytest.raises(ValueError, match=r"\.onnx files are read, not written"):
         save_network(io.BytesIO(), network(1), ".onnx", "")
+
+
+def test_an_unknown_naming() -> None:
+    with pytest.raises(ValueError, match="naming: expected one of torch, keras, got 'mine'"):
+        save_network(io.BytesIO(), network(1), ".safetensors", "mine")
 
 
 def test_what_formats_offer() -> None:
@@ -1012,5 +1098,5 @@ def test_compressed_weights_of_every_kind(tmp_path: Path) -> None:
         arrays: dict[str, Any] = {"W_xh": np.ones((1, H), "f"), "W_hh": W_hh.astype("f")}
         np.savez_compressed(tmp_path / "w.npz", **arrays)
         assert W_hh.size * 4 < MOST_BYTES
-        (cell,) = load_network(str(tmp_path / "w.npz"), None, Given()).network.cells
+        (cell,) = cells(load_network(tmp_path / "w.npz").network)
         assert cell.weights.W_hh.tobytes() == arrays["W_hh"].tobytes()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.formats import Given, load_network, save_network
+from rnncli.model.formats import load_network, save_network
 from rnncli.model.initializers import seeded
 from rnncli.verify.case import Case
 
@@ -75,7 +75,7 @@ def save_case(folder: str, case: Case) -> None:
 
 def load_case(folder: str) -> Case:
     """Read the case in a folder."""
-    network = load_network(os.path.join(folder, "network.npz"), None, Given()).network
+    network = load_network(os.path.join(folder, "network.npz")).network
     with np.load(os.path.join(folder, "input.npz"), allow_pickle=False) as arrays:
         precision = str(arrays["precision"])
         return Case(network, arrays["x"], arrays["h0"], arrays["lengths"], precision)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from rnncli.cli.errors import with_options
 from rnncli.cli.options import NetworkOptions
 from rnncli.model.activations import TANH
 from rnncli.model.architecture import Architecture
@@ -98,19 +99,17 @@ def check_network(options: NetworkOptions) -> None:
 
 
 def _loaded(options: NetworkOptions) -> Sourced:
-    from rnncli.model.formats import Given, load_network
+    from rnncli.model.formats import load_network
 
     assert options.weights is not None
-    given = Given(options.activation, options.direction, options.merge, options.clip)
-    loaded = load_network(options.weights, options.layer, given)
-    network = loaded.network
-    if options.merge is not None and all(len(layer.cells) == 1 for layer in network.layers):
-        raise click.UsageError(f"--merge: {options.weights} has no bidirectional layer")
-    for sentence in loaded.assumed:
-        note(sentence)
+    names = ("activation", "direction", "merge", "clip")
+    overrides = {name: getattr(options, name) for name in names}
+    loaded = load_network(options.weights, options.layer, overrides)
+    for sentence in loaded.assumptions:
+        note(f"{options.weights}: {with_options(sentence)}")
     layer = {} if options.layer is None else {"layer": options.layer}
     source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
-    return Sourced(network, source, loaded.biases)
+    return Sourced(loaded.network, source, loaded.biases)
 
 
 def check_input_size(network: Network, input_size: int, way_out: str = "") -> None:

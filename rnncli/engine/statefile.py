@@ -8,9 +8,9 @@ import numpy as np
 
 from rnncli.engine.state import State
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.formats.about import read_about
+from rnncli.model.errors import listed, shown
 from rnncli.model.formats.archive import Archive
-from rnncli.model.formats.tensors import listed, shown
+from rnncli.model.formats.metadata import read_json
 
 _FORMAT = 1
 # So many steps a float64 counts one by one.
@@ -42,7 +42,7 @@ def read_state(archive: Archive) -> State:
     # It is written uncompressed; text that is JSON takes many times its own memory.
     archive.check_sizes(archive.members, most_times=1)
     place = archive.place("about")
-    about = read_about(place, archive.text("about"), _FORMAT)
+    about = read_json(place, archive.text("about"), _FORMAT)
     network, key_columns, keys = (about.get(name) for name in ("network", "key_columns", "keys"))
     if not isinstance(network, str):
         raise ValueError(f"{place}: network: expected a text, got {network!r:.40}")
@@ -76,7 +76,7 @@ def _steps(archive: Archive, K: int) -> Integers:
         raise ValueError(f"{place}: expected whole numbers, got {dtype}")
     if shape != (K,):
         raise ValueError(f"{place}: expected shape ({K},), a row for each key, got {shape}")
-    t = archive.values("t")
+    t = archive.array("t")
     wrong = t[(t < 0) | (t > _MOST_STEPS)]
     if len(wrong):
         raise ValueError(f"{place}: expected 0 to 2^53, got {wrong[0]}")
@@ -89,4 +89,4 @@ def _states(archive: Archive, K: int) -> Floats:
         raise ValueError(f"{place}: expected floats, got {dtype}")
     if len(shape) != 2 or shape[0] != K:
         raise ValueError(f"{place}: expected shape ({K}, S), a row for each key, got {shape}")
-    return archive.values("h")
+    return archive.array("h")

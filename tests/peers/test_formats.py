@@ -5,7 +5,7 @@ written out here, within 1e-6 relative to max(1, |h|): the networks forget,
 so that float32 ends no further from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from safetensors.torch import save_file as save_torch
 
 from peers.networks import Array, furthest, network, stack
 from rnncli.model.activations import parse
-from rnncli.model.cells import Weights
-from rnncli.model.formats import Given, Loaded, load_network, save_network
+from rnncli.model.cells import Cell, Weights
+from rnncli.model.formats import Loaded, load_network, save_network
 from rnncli.model.layers import MERGES
 from rnncli.model.network import Network
 
@@ -50,7 +50,7 @@ def loop(network: Network, x: Array) -> Array:
         states = []
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights)
-            f = FUNCTIONS[cell.activation.name]
+            f = FUNCTIONS[cell.settings["activation"].name]
             order = 1 if direction == "forward" else -1
             h: Array = np.zeros((len(x), len(b_h)))
             steps = []
@@ -58,7 +58,7 @@ def loop(network: Network, x: Array) -> Array:
                 h = f(x_t @ W_xh + h @ W_hh + b_h)
                 steps.append(h)
             states.append(np.stack(steps[::order], axis=1))
-        below = MERGED[layer.merge](*states) if len(states) == 2 else states[0]
+        below = MERGED[layer.settings["merge"]](*states) if len(states) == 2 else states[0]
     return below
 
 
@@ -78,8 +78,19 @@ def written(path: Path, network: Network, naming: str) -> dict[str, Array]:
     return tensors
 
 
-def load(path: Path, layer: str | None = None, **said: Any) -> Loaded:
-    return load_network(str(path), layer, Given(**said))
+def load(path: Path, layer: str | None = None, **given: Any) -> Loaded:
+    return load_network(path, layer, given)
+
+
+def ended(network: Network) -> Iterator[tuple[str, Cell]]:
+    """Every cell, with the end that PyTorch gives the names of its parameters."""
+    for number, layer in enumerate(network.layers):
+        for direction, cell in zip(layer.directions, layer.cells, strict=True):
+            yield f"_l{number}{'_reverse' if direction == 'backward' else ''}", cell
+
+
+def cells_of(network: Network) -> list[Cell]:
+    return [cell for layer in network.layers for cell in layer.cells]
 
 
 def bits(weights: Weights) -> list[bytes]:
@@ -114,11 +125,7 @@ def test_pytorch_takes_what_we_write(
     )
     module.load_state_dict(state, strict=True)
     theirs = module.state_dict()
-    ends = [
-        f"_l{part.layer - 1}{'_reverse' if part.direction == 'backward' else ''}"
-        for part in ours.parts()
-    ]
-    for cell, end in zip(ours.cells, ends, strict=True):
+    for end, cell in ended(ours):
         assert from_torch(theirs, "", end) == bits(cell.weights)
     with torch.no_grad():
         close(module(torch.from_numpy(inputs()))[0].numpy(), ours, inputs())
@@ -145,11 +152,10 @@ def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], st
     save_torch(state, str(tmp_path / "w.safetensors"))
     activation = parse(options.get("nonlinearity", "tanh"))
     loaded = load(tmp_path / "w.safetensors", activation=activation)
-    assert loaded.assumed == []
+    assert loaded.assumptions == []
     assert len(loaded.network.layers) == options.get("num_layers", 1)
-    for part in loaded.network.parts():
-        end = f"_l{part.layer - 1}{'_reverse' if part.direction == 'backward' else ''}"
-        assert bits(part.cell.weights) == from_torch(state, stem, end)
+    for end, cell in ended(loaded.network):
+        assert bits(cell.weights) == from_torch(state, stem, end)
     x = inputs()
     with torch.no_grad():
         states = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0]
@@ -160,7 +166,7 @@ def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], st
 def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
     state = torch.nn.RNN(3, 5).to(getattr(torch, dtype)).state_dict()
     save_torch(state, str(tmp_path / "w.safetensors"))
-    (cell,) = load(tmp_path / "w.safetensors").network.cells
+    (cell,) = cells_of(load(tmp_path / "w.safetensors").network)
     wide = {name: value.float() for name, value in state.items()}
     assert bits(cell.weights) == from_torch(wide, "", "_l0")
 
@@ -168,10 +174,10 @@ def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
 def test_cells_of_pytorch(tmp_path: Path) -> None:
     cells = torch.nn.ModuleList([torch.nn.RNNCell(3, 4), torch.nn.RNNCell(4, 5)])
     save_torch(cells.state_dict(), str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match="several recurrent modules: 0; 1: pick one with --layer"):
+    with pytest.raises(ValueError, match="several recurrent modules: 0; 1; pick one with `layer`"):
         load(tmp_path / "w.safetensors")
     for layer in ("0", "1"):
-        (cell,) = load(tmp_path / "w.safetensors", layer).network.cells
+        (cell,) = cells_of(load(tmp_path / "w.safetensors", layer).network)
         assert bits(cell.weights) == from_torch(cells.state_dict(), f"{layer}.", "")
 
 
@@ -223,10 +229,10 @@ def model_of(network: Network) -> Any:
     """An untrained Keras model of the same layers."""
     layers = []
     for layer in network.layers:
-        make = both if layer.direction == "bidirectional" else simple
-        arguments = (layer.merge,) if layer.direction == "bidirectional" else ()
-        activation = layer.cells[0].activation.name
-        layers.append(make(layer.hidden_size, *arguments, activation=activation))
+        make = both if len(layer.cells) == 2 else simple
+        arguments = (layer.settings["merge"],) if len(layer.cells) == 2 else ()
+        activation = layer.cells[0].settings["activation"].name
+        layers.append(make(layer.cells[0].state_sizes[0], *arguments, activation=activation))
     return sequential(*layers)
 
 
@@ -252,7 +258,7 @@ def test_keras_takes_what_we_write(tmp_path: Path, ours: Network) -> None:
     assert sorted(tensors) == sorted(variable.path for variable in model.weights)
     for variable in model.weights:
         variable.assign(tensors[variable.path])
-    arrays = [array for cell in ours.cells for array in cell.weights]
+    arrays = [array for cell in cells_of(ours) for array in cell.weights]
     for variable, array in zip(model.weights, arrays, strict=True):
         assert variable.numpy().tobytes() == array.tobytes()
     close(model(inputs()).numpy(), ours, inputs())
@@ -314,7 +320,7 @@ def test_we_take_what_keras_holds(tmp_path: Path, make: Any, layers: int, end: s
     if isinstance(model.layers[-1], keras.layers.Dense):
         recurrent = keras.Model(model.inputs[0], model.layers[-2].output)
     close(recurrent(x).numpy(), loaded.network, x)
-    ours = [array for cell in loaded.network.cells for array in cell.weights if array.any()]
+    ours = [array for cell in cells_of(loaded.network) for array in cell.weights if array.any()]
     theirs = [v.numpy() for v in model.weights if "dense" not in v.path]
     assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs]
 
@@ -324,12 +330,12 @@ def test_merges_of_keras(tmp_path: Path, merge: str) -> None:
     model = sequential(both(4, merge), both(3, merge))
     save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
     if merge == "concat":
-        (sentence,) = load(tmp_path / "w.safetensors").assumed[1:]
+        (sentence,) = load(tmp_path / "w.safetensors").assumptions[1:]
         assert sentence.endswith(
-            "does not say how directions are merged: concat is taken (--merge)"
+            "does not say how directions are merged: concat is taken (`merge`)"
         )
     else:
-        with pytest.raises(ValueError, match="give --merge, one of sum, ave, mul"):
+        with pytest.raises(ValueError, match="give `merge`, one of sum, ave, mul"):
             load(tmp_path / "w.safetensors")
     loaded = load(tmp_path / "w.safetensors", merge=merge)
     close(model(inputs()).numpy(), loaded.network, inputs())
@@ -350,5 +356,5 @@ def test_other_layers_of_keras(tmp_path: Path, name: str) -> None:
     save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
     with pytest.raises(ValueError, match=f"as an? {name}'s: only simple recurrent layers"):
         load(tmp_path / "w.safetensors")
-    (cell,) = load(tmp_path / "w.safetensors", "sequential/simple_rnn").network.cells
+    (cell,) = cells_of(load(tmp_path / "w.safetensors", "sequential/simple_rnn").network)
     assert bits(cell.weights) == [v.numpy().tobytes() for v in model.weights[:3]]

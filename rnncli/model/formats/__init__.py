@@ -1,18 +1,26 @@
 """Formats: a weight file becomes a network, and a network a weight file."""
 
 import os
-from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
+from warnings import warn
 
+from rnncli.model.activations import Activation, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.choices import choice
-from rnncli.model.formats import npz, safetensors
+from rnncli.model.errors import InputError
+from rnncli.model.formats import npz, safetensors, spec
+from rnncli.model.formats.metadata import with_metadata
 from rnncli.model.formats.naming import NAMINGS as _NAMINGS
-from rnncli.model.formats.naming import unsaid
-from rnncli.model.formats.said import Given, Said, settle
+from rnncli.model.formats.naming import find_layers, own, unnamed
+from rnncli.model.formats.naming.stack import Found
+from rnncli.model.formats.tensors import Tensors
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
 
-__all__ = ["FORMATS", "NAMINGS", "Format", "Given", "Loaded", "load_network", "save_network"]
+__all__ = ["FORMATS", "NAMINGS", "Format", "Loaded", "load", "load_network", "save_network"]
 
 NAMINGS = tuple(_NAMINGS)
 
@@ -22,24 +30,30 @@ class Format(NamedTuple):
 
     Parameters
     ----------
-    load : callable
-        ``load(path, layer)`` gives what the file says of the network.
-    save : callable or None
-        ``save(file, network, naming)`` writes one; None where it cannot be
+    open : callable
+        ``open(path)`` opens a file as `Tensors`, none of which it reads yet.
+        It raises InputError where the file is damaged or of another kind.
+    find : callable
+        ``find(tensors)`` finds the layers by the names.
+    save : callable, optional
+        ``save(file, layers, naming)`` writes a file; None where it cannot be
         written.
     namings : tuple of str
         Of `NAMINGS`, those that it can be written in, the default first;
         none where it has names of its own.
     """
 
-    load: Callable[[str, str | None], Said]
-    save: Callable[[BinaryIO, Network, str], None] | None = None
+    open: Callable[[str], AbstractContextManager[Tensors]]
+    find: Callable[[Tensors], Found]
+    save: Callable[[BinaryIO, Sequence[Recurrent], str], None] | None = None
     namings: tuple[str, ...] = ()
 
 
 FORMATS = {
-    ".npz": Format(npz.load_npz, npz.save_npz),
-    ".safetensors": Format(safetensors.load_safetensors, safetensors.save_safetensors, NAMINGS),
+    ".npz": Format(npz.open_npz, own.find_layers, npz.save_npz),
+    ".safetensors": Format(
+        safetensors.open_safetensors, find_layers, safetensors.save_safetensors, NAMINGS
+    ),
 }
 
 
@@ -51,50 +65,127 @@ class Loaded(NamedTuple):
     network : Network
     sha256 : str
         Of the file's bytes.
-    assumed : list of str
-        A sentence each for what neither the file nor the command line says
-        and was taken for granted.
+    assumptions : list of str
+        What the file does or lacks, for each thing that neither it nor the
+        caller says. Parameters stand between backticks, as in `InputError`.
     biases : list of tuples of arrays
-        Of each cell, in the order of ``Network.cells``, those that the file
-        has: PyTorch's input bias and recurrent bias, whose sum is `b_h`.
+        The biases of each cell, layer by layer, as the file has them:
+        PyTorch's input bias and recurrent bias, whose sum is `b_h`.
     """
 
     network: Network
     sha256: str
-    assumed: list[str]
+    assumptions: list[str]
     biases: list[tuple[Floats, ...]]
 
 
-def load_network(path: str, layer: str | None, given: Given) -> Loaded:
-    """Read a network from a weight file; its extension decides the format.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    activation: str | Activation | None = None,
+    direction: str | None = None,
+    merge: str | None = None,
+    clip: float | None = None,
+) -> Network:
+    """Read a network from a weight file.
+
+    What the file says decides; `activation`, `direction`, `merge` and `clip`
+    fill in what it leaves open, and must otherwise agree with it. What then
+    is still open is taken for granted, with a `UserWarning` for each: the
+    activation is tanh, and two directions are concatenated. One direction is
+    forward, and there is no clip, without a warning.
 
     Parameters
     ----------
-    path : str
-    layer : str or None
-        Which part of a file that holds several; None for all of it.
-    given : Given
-        What the command line says. It fills in where the file is silent.
+    path : str or path
+        ``.npz``: arrays named ``W_xh``, ``W_hh`` and, where there is a bias,
+        ``b_h``; those of several layers or directions
+        ``layer_1.forward.W_xh``, ``layer_1.backward.W_xh``, and so on.
+        ``.safetensors``: tensors named as PyTorch's ``nn.RNN`` and
+        ``nn.RNNCell`` or Keras's ``SimpleRNN`` name them, among any others.
+        A file that `save` wrote says all there is to say.
+    layer : str, optional
+        Only tensors whose names begin ``layer.`` or ``layer/`` count: one of
+        several modules in the file.
+    activation : str or Activation, optional
+        Of every cell, as text such as ``relu`` or ``leaky_relu:0.1``.
+    direction, merge : str, optional
+        Of every layer, as for `Recurrent`.
+    clip : float, optional
+        Of every cell, as for `RNN`.
+
+    Returns
+    -------
+    Network
+        In the file's own float types; halves become float32.
+
+    Raises
+    ------
+    InputError
+        A ValueError: the file cannot be read, is damaged or of another kind,
+        does not hold one network of simple recurrent layers, or says
+        otherwise than the caller.
+    ValueError
+        A name is unknown, or a value is not finite.
+
+    Examples
+    --------
+    >>> network = rnncli.load("model.safetensors", layer="encoder.rnn", activation="relu")
+    >>> states = rnncli.run(network, x)
+    """
+    overrides = {"activation": activation, "direction": direction, "merge": merge, "clip": clip}
+    loaded = load_network(path, layer, overrides)
+    for sentence in loaded.assumptions:
+        warn(f"{path}: {sentence}", stacklevel=2)
+    return loaded.network
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    layer: str | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Loaded:
+    """Read a network and all that is known of it.
+
+    Parameters
+    ----------
+    path, layer
+        As for `load`.
+    overrides : mapping
+        The other parameters of `load`, by name; None as if it was left out.
 
     Raises
     ------
     ValueError
-        The file cannot be read, is damaged or of another kind, does not
-        hold one network of simple recurrent layers, or says otherwise than
-        what is given.
+        As for `load`.
     """
-    load = _format_of(path, os.path.splitext(path)[1]).load
+    path = os.fspath(path)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
+        if name in given:
+            choice(name, given[name], choices)
+    if isinstance(given.get("activation"), str):
+        given["activation"] = parse(given["activation"])
+    format_ = _format_of(path, os.path.splitext(path)[1])
     try:
         digest = _sha256(path)
-        said = load(path, layer)
+        with format_.open(path) as file:
+            tensors = file.under(layer)
+            found, notes = format_.find(tensors)
+            sizes = [spec.checked_sizes(tensors, each) for each in found]
+            layers = spec.with_overrides(tensors, with_metadata(tensors, found), sizes, given)
+            network, biases = spec.build(tensors, layers)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
-    network, assumed = settle(path, said, given)
-    biases = [cell.biases for each in said.layers for cell in each.cells]
-    return Loaded(network, digest, assumed, biases)
+        raise InputError(path, f"cannot be read: {error.strerror or error}") from error
+    if "merge" in given and all(len(each.cells) == 1 for each in layers):
+        raise InputError(path, "has no bidirectional layer", "leave `merge` out")
+    return Loaded(network, digest, [*notes, *spec.assumptions(layers)], biases)
 
 
-def save_network(file: BinaryIO, network: Network, extension: str, naming: str) -> list[str]:
+def save_network(
+    file: BinaryIO, network: Network, extension: str, naming: str = NAMINGS[0]
+) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes.
 
     Parameters
@@ -114,52 +205,37 @@ def save_network(file: BinaryIO, network: Network, extension: str, naming: str) 
     Raises
     ------
     ValueError
-        The format is unknown or cannot be written, or the naming cannot
-        tell of such a network.
+        The format is unknown or cannot be written, or has no way to write
+        such a network.
     """
     format_ = _format_of("output", extension)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    format_.save(file, network, naming)
-    return unsaid(network) if format_.namings else []
+    layers = spec.vanilla_layers(network)
+    format_.save(file, layers, naming)
+    return unnamed(layers) if format_.namings else []
 
 
 # How a network leaves the files of others.
-_EXPORTS = {
-    extension: export
-    for extensions, export in (
-        ((".pt", ".pth", ".bin", ".ckpt"), "safetensors.torch.save_file(model.state_dict(), FILE)"),
-        (
-            (".keras", ".h5", ".hdf5"),
-            "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)",
-        ),
-    )
-    for extension in extensions
-}
+_FROM_TORCH = "safetensors.torch.save_file(model.state_dict(), FILE)"
+_FROM_KERAS = "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)"
+_EXPORTS = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _FROM_TORCH) | dict.fromkeys(
+    (".keras", ".h5", ".hdf5"), _FROM_KERAS
+)
 
 
 def _format_of(place: str, extension: str) -> Format:
     if extension.lower() in _EXPORTS:
-        raise ValueError(
-            f"{place}: {extension} files are not read; save a .safetensors file instead, by "
-            f"{_EXPORTS[extension.lower()]}"
-        )
+        export = f"save a .safetensors file instead, by {_EXPORTS[extension.lower()]}"
+        raise InputError(place, f"{extension} files are not read", export)
     return choice(f"{place}: extension", extension.lower(), FORMATS)
 
 
 def _sha256(path: str) -> str:
-    """Digest a file piece by piece.
-
-    Raises
-    ------
-    ValueError
-        It is a directory, a pipe or a device.
-    OSError
-        It cannot be read.
-    """
+    """Return the digest of a plain file."""
     import hashlib  # 3 ms that most runs do not need
 
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path}: cannot be read: not a plain file")
+        raise InputError(path, "cannot be read: not a plain file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,14 +11,16 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from math import prod
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.arrays import READ_NPY_HEADER
+from rnncli.model.errors import InputError, listed, one_line, shown
 from rnncli.model.formats.signatures import kind_of
-from rnncli.model.formats.tensors import Entry, listed, one_line, shown
+from rnncli.model.formats.tensors import Entry
 
 # How much an archive may unpack to: so many times its own size, or so many
 # bytes if that is more. Weights of which 99.5% are zeros pack 20 times, an
@@ -38,12 +40,6 @@ _OTHERS = {
     "data.pkl": "a PyTorch checkpoint: write its state_dict with safetensors.torch.save_file",
     "model.weights.h5": "a Keras model: write its weights with safetensors.numpy.save_file, "
     "by their paths",
-}
-
-# numpy.lib.format's own reader of headers, by version; version 3 is for structured arrays.
-_READ_HEADER = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
 }
 
 
@@ -77,32 +73,31 @@ class Archive(NamedTuple):
 
         Raises
         ------
-        ValueError
+        InputError
             They take more than so many times the archive, and more than `MOST_BYTES`.
         """
         total = sum(self.members[name].info.file_size for name in names)
         size = os.path.getsize(self.path)
         if total > max(MOST_BYTES, most_times * size):
             times = f"{most_times} times " if most_times > 1 else ""
-            raise ValueError(
-                f"{self.path}: unpacks to {total:,} bytes, over {times}its own {size:,}; "
-                "if it is sound, write it anew with numpy.savez, which does not compress"
-            )
+            what = f"unpacks to {total:,} bytes, over {times}its own {size:,}"
+            hint = "if it is sound, write it anew with numpy.savez, which does not compress"
+            raise InputError(self.path, what, hint)
 
-    def values(self, name: str) -> NDArray[Any]:
+    def array(self, name: str) -> NDArray[Any]:
         """Read an array, if its header tells of as many bytes as the archive.
 
         Raises
         ------
-        ValueError
+        InputError
             It does not, or the archive is damaged.
         """
         member, place = self.members[name], self.place(name)
         shape, dtype, size = member.entry.shape, member.dtype, member.info.file_size - member.start
-        if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != size:
-            raise ValueError(
-                f"{place}: expected {prod(shape) * dtype.itemsize} bytes, as its shape {shape} of "
-                f"{dtype} takes, got {size}"
+        needed = prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or needed != size:
+            raise InputError(
+                place, f"expected {needed} bytes, as its shape {shape} of {dtype} takes, got {size}"
             )
         array = np.empty(prod(shape), dtype)
         content = array.view(np.uint8)
@@ -113,25 +108,30 @@ class Archive(NamedTuple):
                 content[start:stop] = np.frombuffer(file.read(stop - start), np.uint8)
         return array.reshape(shape, order="F" if member.fortran_order else "C")
 
-    def text(self, name: str) -> str:
-        """Read a single text.
+    def text(self, name: str, most: float = inf) -> str:
+        """Read a single text, of at most so many bytes.
 
         Raises
         ------
-        ValueError
-            It is none, or the archive is damaged.
+        InputError
+            It is none, it is longer, or the archive is damaged.
         """
-        (shape, dtype), place = self.members[name].entry, self.place(name)
+        member, place = self.members[name], self.place(name)
+        shape, dtype = member.entry
         if shape or not dtype.startswith("str"):
-            raise ValueError(
-                f"{place}: expected text, as rnn writes it, got {dtype} of shape {shape}"
+            raise InputError(
+                place, f"expected text, as rnn writes it, got {dtype} of shape {shape}"
             )
-        text = self.values(name)
+        if member.info.file_size > most:
+            raise InputError(
+                place, f"expected at most {most:,} bytes, got {member.info.file_size:,}"
+            )
+        text = self.array(name)
         with _damage(place):  # not every number is a character
             return str(text[()])
 
     def place(self, name: str) -> str:
-        """Name an array in a message."""
+        """Return where an array stands, for messages."""
         return f"{self.path}: {shown(name)}"
 
 
@@ -141,14 +141,14 @@ def opened(path: str) -> Iterator[Archive]:
 
     Raises
     ------
-    ValueError
+    InputError
         It is something else, it is damaged, or it holds too many.
     OSError
         It cannot be opened.
     """
     kind = kind_of(path)
     if not kind.startswith("a zip archive ("):
-        raise ValueError(f"{path}: expected an .npz file, as numpy.savez writes it, got {kind}")
+        raise InputError(path, f"expected an .npz file, as numpy.savez writes it, got {kind}")
     with open(path, "rb") as file:
         with _damage(path):
             archive = zipfile.ZipFile(file)
@@ -158,13 +158,13 @@ def opened(path: str) -> Iterator[Archive]:
 
 @contextmanager
 def _damage(place: str) -> Iterator[None]:
-    """Say of whatever a damaged archive raises where it is."""
+    """Add the place to whatever a damaged archive raises."""
     try:
         yield
     # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError for
     # a header of many signs; what takes much memory is allocated outside.
     except Exception as error:
-        raise ValueError(f"{place}: damaged: {one_line(error)}") from error
+        raise InputError(place, f"damaged: {one_line(error)}") from error
 
 
 def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
@@ -174,17 +174,16 @@ def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
         names = [info.filename for info in infos]
         other = next((what for end, what in _OTHERS.items() for n in names if n.endswith(end)), "")
         got = other or f"a zip archive of {listed(names)}"
-        raise ValueError(f"{path}: expected an .npz file, as numpy.savez writes it, got {got}")
+        raise InputError(path, f"expected an .npz file, as numpy.savez writes it, got {got}")
     if len(infos) > MOST_MEMBERS:
-        raise ValueError(
-            f"{path}: expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}; "
-            "write those of the recurrent layers alone, or all as .safetensors"
-        )
+        what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
+        hint = "write those of the recurrent layers alone, or all as .safetensors"
+        raise InputError(path, what, hint)
     members: dict[str, Member] = {}
     for info in infos:
         name = info.filename.removesuffix(_ENDING)
         if name in members:
-            raise ValueError(f"{path}: {shown(name)}: is in the archive twice")
+            raise InputError(f"{path}: {shown(name)}", "is in the archive twice")
         with _damage(f"{path}: {shown(name)}"):
             members[name] = _member(archive, info)
     return members
@@ -199,8 +198,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
         head = io.BytesIO(file.read(_HEADER_MOST))
         version = np.lib.format.read_magic(head)
-        if version not in _READ_HEADER:
+        if version not in READ_NPY_HEADER:
             raise ValueError(f"an array of .npy version {version}")
-        shape, fortran_order, dtype = _READ_HEADER[version](head)
+        shape, fortran_order, dtype = READ_NPY_HEADER[version](head)
     entry = Entry(tuple(map(int, shape)), dtype.name)
     return Member(info, entry, dtype, fortran_order, head.tell())

@@ -1,69 +1,63 @@
 """``.safetensors`` files, with tensors named as PyTorch or Keras names them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats
-from rnncli.model.formats.about import about_text, with_about
-from rnncli.model.formats.naming import NAMINGS, find_network
-from rnncli.model.formats.said import Said, read_said
+from rnncli.model.choices import choice
+from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.formats.metadata import metadata_text
+from rnncli.model.formats.naming import NAMINGS
 from rnncli.model.formats.signatures import SAFETENSORS, UNKNOWN, kind_of
-from rnncli.model.formats.tensors import Entry, Tensors, one_line, shown
-from rnncli.model.network import Network
+from rnncli.model.formats.tensors import Entry, Tensors
+from rnncli.model.layers import Recurrent
 
 _METADATA = "__metadata__"
 # Our own text among a file's metadata.
-_ABOUT = "rnncli"
-# Types that become weights; others keep the format's name for them.
-_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_OURS = "rnncli"
+# Types that become weights, and how they lie in the file; others keep the format's name.
+_DTYPES = {
+    "F16": ("float16", "<f2"),
+    "BF16": ("bfloat16", "<u2"),
+    "F32": ("float32", "<f4"),
+    "F64": ("float64", "<f8"),
+}
 _ALIGNMENT = 8
 
 
-def load_safetensors(path: str, layer: str | None) -> Said:
-    """Read a network from the recurrent layers of a ``.safetensors`` file.
+@contextmanager
+def open_safetensors(path: str) -> Iterator[Tensors]:
+    """Open a ``.safetensors`` file; see `Format`."""
+    _check(path)
+    with open(path, "rb") as file:
+        header, start = _header(path, file)
+        texts = header.pop(_METADATA, None) or {}
+        entries = {}
+        for name, entry in header.items():
+            dtype, _ = _DTYPES.get(entry["dtype"], (entry["dtype"], ""))
+            entries[name] = Entry(tuple(entry["shape"]), dtype)
+        metadata = None
+        if _OURS in texts:
+            metadata = f"{path}: {_METADATA} {_OURS}", texts[_OURS]
 
-    Only their tensors are read, whatever else the file holds.
+        def read(name: str) -> NDArray[Any]:
+            (_, code), shape = _DTYPES[header[name]["dtype"]], header[name]["shape"]
+            file.seek(start + header[name]["data_offsets"][0])
+            array = np.fromfile(file, code, prod(shape)).reshape(shape)
+            # bfloat16, which NumPy does not know, is the upper half of float32.
+            return (array.astype(np.uint32) << 16).view(np.float32) if code == "<u2" else array
 
-    Parameters
-    ----------
-    path : str
-    layer : str or None
-        Only tensors whose names begin ``layer.`` or ``layer/`` count.
-
-    Raises
-    ------
-    ValueError
-        It is no such file, it is damaged, its recurrent layers are none or
-        several or no simple ones, or the library is missing.
-    OSError
-        It cannot be opened.
-    """
-    with _opened(path) as file:
-        header = _header(path)
-        metadata = header.pop(_METADATA, None) or {}
-        tensors = Tensors(
-            path,
-            {
-                name: Entry(tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]))
-                for name, entry in header.items()
-            },
-            lambda name: _values(path, file, name, header[name]),
-        ).under(layer)
-        if _ABOUT in metadata and layer is not None:
-            raise ValueError(f"{path}: {_METADATA} speaks of the whole file: leave --layer out")
-        said = read_said(tensors, find_network(tensors))
-    if _ABOUT not in metadata:
-        return said
-    return with_about(f"{path}: {_METADATA} {_ABOUT}", said, metadata[_ABOUT])
+        yield Tensors(path, entries, lambda names: [read(name) for name in names], metadata)
 
 
-def save_safetensors(file: BinaryIO, network: Network, naming: str) -> None:
-    """Write a network as a ``.safetensors`` file, its tensors named as a framework does.
+def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -> None:
+    """Write layers as a ``.safetensors`` file, their tensors named as a framework does.
 
     What the names do not say is in the file's metadata. The library would
     write the metadata in random order; here the same network gives the same
@@ -71,97 +65,56 @@ def save_safetensors(file: BinaryIO, network: Network, naming: str) -> None:
 
     Raises
     ------
-    ValueError
-        The naming cannot tell of such a network.
+    InputError
+        The naming has no names for such layers.
     """
-    tensors = NAMINGS[naming].name_tensors(network)
-    metadata = {_ABOUT: about_text(network)}
+    tensors = choice("naming", naming, NAMINGS).name_tensors(layers)
+    metadata = {_OURS: metadata_text(layers)}
     if naming == "torch":
         metadata["format"] = "pt"  # without which the transformers library refuses a file
     # Wide types first: each tensor is then aligned to its own width.
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    header = json.dumps(_entries(tensors, names) | {_METADATA: metadata}, separators=(",", ":"))
-    content = header.encode("ascii")
+    named = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header: dict[str, Any] = {}
+    stop = 0
+    for name, array in named:
+        start, stop = stop, stop + array.nbytes
+        dtype = f"F{8 * array.itemsize}"
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, stop)}
+    content = json.dumps(header | {_METADATA: metadata}, separators=(",", ":")).encode("ascii")
     content += b" " * (-len(content) % _ALIGNMENT)
     file.write(len(content).to_bytes(8, "little") + content)
-    for name in names:
-        array = tensors[name]
+    for _, array in named:
         file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
-def _entries(tensors: Mapping[str, Floats], names: list[str]) -> dict[str, Any]:
-    start = 0
-    entries: dict[str, Any] = {}
-    for name in names:
-        array = tensors[name]
-        entries[name] = {
-            "dtype": f"F{8 * array.itemsize}",
-            "shape": array.shape,
-            "data_offsets": (start, start + array.nbytes),
-        }
-        start += array.nbytes
-    return entries
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """Map a file by the library, which checks its header, offsets and length.
-
-    Raises
-    ------
-    ValueError
-        It is damaged or of another kind, or the library is missing.
-    """
+def _check(path: str) -> None:
+    """Let the library check header, offsets and length of a file."""
     try:
         from safetensors import safe_open
     except ImportError as error:
-        raise ValueError(
-            f"{path}: .safetensors files are read with the library safetensors: "
-            "pip install 'rnncli[formats]'"
-        ) from error
+        what = ".safetensors files are read with the library safetensors"
+        raise InputError(path, f"{what}: pip install 'rnncli[formats]'") from error
     try:
-        file = safe_open(path, framework="numpy")
+        with safe_open(path, framework="numpy"):
+            return
     # The library's error is no ValueError and has no public name.
     except Exception as error:
         kind = kind_of(path)
         if kind in (SAFETENSORS, UNKNOWN):
-            raise ValueError(f"{path}: damaged, or no .safetensors: {one_line(error)}") from error
-        raise ValueError(f"{path}: expected a .safetensors file, got {kind}") from error
-    with file:
-        yield file
+            what = f"damaged, or no .safetensors: {one_line(error)}"
+            raise InputError(path, what) from error
+        raise InputError(path, f"expected a .safetensors file, got {kind}") from error
 
 
-def _header(path: str) -> dict[str, Any]:
-    """Read the header, which the library has found sound but for names that it holds twice."""
+def _header(path: str, file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Read the header, sound but for names that it may hold twice, and where values start."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in names:
-                raise ValueError(f"{path}: {shown(name)}: is in the header twice")
-            names[name] = value
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+            raise InputError(f"{path}: {shown(name)}", "is in the header twice")
         return names
 
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(size), object_pairs_hook=once)
-    return header
-
-
-def _values(path: str, file: Any, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
-    if entry["dtype"] == "BF16":
-        return _bfloat16(path, entry)
-    try:
-        array: NDArray[Any] = file.get_tensor(name)
-    except Exception as error:
-        raise ValueError(f"{path}: {shown(name)}: damaged: {one_line(error)}") from error
-    return array
-
-
-def _bfloat16(path: str, entry: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Read bfloat16, which NumPy does not know: the upper halves of float32."""
-    start, stop = entry["data_offsets"]
-    with open(path, "rb") as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little") + start)
-        upper = np.frombuffer(file.read(stop - start), "<u2").reshape(entry["shape"])
-    return (upper.astype(np.uint32) << 16).view(np.float32)
+    size = int.from_bytes(file.read(8), "little")
+    return json.loads(file.read(size), object_pairs_hook=once), 8 + size

@@ -4,16 +4,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice, pairwise, permutations
 from typing import NamedTuple
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import WEIGHT_NAMES
-from rnncli.model.formats.naming.stack import PICK, Stack, gated
-from rnncli.model.formats.tensors import Entry, NamedCell, NamedLayer, NamedNetwork, listed, shown
-from rnncli.model.network import Network
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.naming.stack import PICK, Found, Stack, gated
+from rnncli.model.formats.spec import CellSpec, LayerSpec
+from rnncli.model.formats.tensors import Tensors
+from rnncli.model.layers import Recurrent
 
-_ROLES = dict(zip(("kernel", "recurrent_kernel", "bias"), WEIGHT_NAMES, strict=True))
+_ROLES = ("kernel", "recurrent_kernel", "bias")
 # Keras 2 ends the names of variables so.
 _KERAS_2 = ":0"
 _CELL = re.compile(r"(?:.*_)?cell(?:_[0-9]+)?", re.DOTALL)
@@ -25,59 +26,38 @@ _NUMBERED = re.compile(r"(.*?)_?([0-9]{1,9})", re.DOTALL)
 _SOUGHT = 8
 
 
-class _Cell(NamedTuple):
-    """A cell's tensors by our names, and the path of its layer.
-
-    In a stack of cells the path is the cell's own.
-    """
-
-    path: str
-    names: dict[str, str]
-
-
 class _Layer(NamedTuple):
-    """A layer: its path, the name that Keras numbers, and its one or two cells."""
+    """A layer: its path, the name that Keras numbers, and what is known of it."""
 
     path: str
     inner: str
-    cells: tuple[_Cell, ...]
-
-    @property
-    def leaf(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    @property
-    def scope(self) -> str:
-        return self.path.rpartition("/")[0]
+    spec: LayerSpec
 
 
-class _Sizes(NamedTuple):
-    """How many values a layer takes a step, and how many it may give."""
-
-    taken: int
-    given: set[int]
+# How many values a layer takes a step, and how many it may give.
+_Sizes = tuple[int, set[int]]
 
 
-def find_stacks(entries: Mapping[str, Entry]) -> list[Stack]:
+def find_stacks(tensors: Tensors) -> list[Stack]:
     """Find the recurrent layers, those of one model together."""
     scopes: dict[str, list[_Layer]] = {}
-    for layer in _layers(_cells(entries)):
-        scopes.setdefault(layer.scope, []).append(layer)
+    for layer in _paired(tensors, _cells(tensors)):
+        scopes.setdefault(layer.path.rpartition("/")[0], []).append(layer)
     return [
         Stack(
             tuple(layer.path for layer in layers),
-            next(filter(None, (_gated(layer, entries) for layer in layers)), None),
-            partial(_network, layers, entries),
+            gated(tensors, [cell.W_hh for layer in layers for cell in layer.spec.cells]),
+            partial(_layers, tensors, layers),
         )
         for layers in scopes.values()
     ]
 
 
-def name_tensors(network: Network) -> dict[str, Floats]:
-    """Name a network's arrays as Keras does those of the first Sequential model of a process."""
+def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
+    """Name the arrays of layers as Keras does those of the first Sequential model of a process."""
     tensors: dict[str, Floats] = {}
     wrapped = 0
-    for number, layer in enumerate(network.layers):
+    for number, layer in enumerate(layers):
         name = f"simple_rnn{_end(number)}"
         paths = [f"sequential/{name}"]
         if layer.direction == "bidirectional":
@@ -94,29 +74,34 @@ def _end(number: int) -> str:
     return f"_{number}" if number else ""
 
 
-def _cells(entries: Mapping[str, Entry]) -> list[_Cell]:
-    """Gather the tensors of each recurrent cell."""
+def _cells(tensors: Tensors) -> dict[str, CellSpec]:
+    """Find the recurrent cells, by the path of the layer; in a stack of cells by the cell's own."""
     owners: dict[str, dict[str, str]] = {}
-    for name in entries:
+    for name in tensors.entries:
         owner, _, role = name.removesuffix(_KERAS_2).rpartition("/")
         if role in _ROLES:
             names = owners.setdefault(owner, {})
-            if _ROLES[role] in names:
-                raise ValueError(
-                    f"expected one of the two, {shown(names[_ROLES[role]])} or {shown(name)}, "
-                    "got both"
-                )
-            names[_ROLES[role]] = name
+            if role in names:
+                both = f"{shown(names[role])} or {shown(name)}"
+                raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+            names[role] = name
     recurrent = {
         owner: names
         for owner, names in owners.items()
-        if "W_hh" in names or _KNOWN_CELL.fullmatch(owner.rpartition("/")[2])
+        if "recurrent_kernel" in names or _KNOWN_CELL.fullmatch(owner.rpartition("/")[2])
     }
     holders = Counter(map(_holder, recurrent))
-    return [
-        _Cell(owner if holders[_holder(owner)] > 1 else _holder(owner), names)
+    return {
+        owner if holders[_holder(owner)] > 1 else _holder(owner): _cell(owner, names)
         for owner, names in recurrent.items()
-    ]
+    }
+
+
+def _cell(owner: str, names: Mapping[str, str]) -> CellSpec:
+    """Name a cell's tensors, also those that should be there and are not."""
+    stem = f"{owner}/" if owner else ""
+    W_xh, W_hh = (names.get(role, f"{stem}{role}") for role in _ROLES[:2])
+    return CellSpec(W_xh, W_hh, (names["bias"],) if "bias" in names else ())
 
 
 def _holder(owner: str) -> str:
@@ -125,27 +110,30 @@ def _holder(owner: str) -> str:
     return parent if _CELL.fullmatch(leaf) else owner
 
 
-def _layers(cells: Iterable[_Cell]) -> Iterator[_Layer]:
+def _paired(tensors: Tensors, cells: Mapping[str, CellSpec]) -> Iterator[_Layer]:
     """Put the two cells of each bidirectional layer together."""
-    groups: dict[str, dict[str, _Cell]] = {}
-    for cell in cells:
-        parent, _, leaf = cell.path.rpartition("/")
+    groups: dict[str, dict[str, CellSpec]] = {}
+    for path, cell in cells.items():
+        parent, _, leaf = path.rpartition("/")
         groups.setdefault(parent, {})[leaf] = cell
     for parent, group in groups.items():
         wrapped = bool(_BIDIRECTIONAL.fullmatch(parent.rpartition("/")[2]))
+        stem = f"{parent}/" if parent else ""
         alone = len(group) == 2
         pairs = _pairs(group, wrapped and alone)
         for leaf, other in pairs.items():
             inner = leaf.removeprefix(_FORWARD)
-            path = parent if alone and parent else f"{parent}/{inner}".lstrip("/")
-            yield _Layer(path, inner, (group[leaf], group[other]))
+            path = parent if alone and parent else f"{stem}{inner}"
+            spec = LayerSpec((group[leaf], group[other]), {"direction": "bidirectional"})
+            yield _Layer(path, inner, spec)
         for leaf in sorted(set(group) - set(pairs) - set(pairs.values())):
             if wrapped:
-                raise ValueError(f"has {shown(group[leaf].path)}, but no other direction beside it")
-            yield _Layer(group[leaf].path, leaf, (group[leaf],))
+                what = f"has {shown(stem + leaf)}, but no other direction beside it"
+                raise InputError(tensors.path, what)
+            yield _Layer(f"{stem}{leaf}", leaf, LayerSpec((group[leaf],)))
 
 
-def _pairs(group: Mapping[str, _Cell], wrapped: bool) -> dict[str, str]:
+def _pairs(group: Iterable[str], wrapped: bool) -> dict[str, str]:
     """Find the backward cell of each forward one; in a wrapper it may have any name."""
     pairs = {}
     for leaf in group:
@@ -158,78 +146,42 @@ def _pairs(group: Mapping[str, _Cell], wrapped: bool) -> dict[str, str]:
     return pairs
 
 
-def _gated(layer: _Layer, entries: Mapping[str, Entry]) -> str | None:
-    """Say what a layer's tensors show it to be, if it is no simple layer."""
-    for cell in layer.cells:
-        name = cell.names.get("W_hh", "")
-        shape = entries[name].shape if name else ()
-        kind = gated(shape)
-        if kind:
-            return f"{shown(name)} has shape {shape}, as {kind}'s"
-    return None
-
-
-def _network(layers: Sequence[_Layer], entries: Mapping[str, Entry]) -> NamedNetwork:
-    ordered, notes = _ordered(layers, entries)
+def _layers(tensors: Tensors, layers: Sequence[_Layer]) -> Found:
+    """Order layers, and check that each takes what the one below gives."""
+    ordered, notes = _ordered(tensors, layers)
     for below, above in pairwise(ordered):
-        _check_fit(below, above, entries)
-    found = (
-        NamedLayer(
-            tuple(_named(cell) for cell in layer.cells),
-            "bidirectional" if len(layer.cells) == 2 else None,
-        )
-        for layer in ordered
-    )
-    return NamedNetwork(tuple(found), notes=notes)
+        lower, upper = _sizes(tensors, below), _sizes(tensors, above)
+        if lower and upper and upper[0] not in lower[1]:
+            given = " or ".join(map(str, sorted(lower[1])))
+            takes = f"{shown(above.path)} takes {upper[0]} values a step"
+            raise InputError(tensors.path, f"{takes}, {shown(below.path)} gives {given}", PICK)
+    return [layer.spec for layer in ordered], notes
 
 
-def _check_fit(below: _Layer, above: _Layer, entries: Mapping[str, Entry]) -> None:
-    """Refuse layers that their names, but not their shapes, show as a stack."""
-    lower, upper = (_sizes(layer, entries) for layer in (below, above))
-    if lower and upper and upper.taken not in lower.given:
-        given = " or ".join(map(str, sorted(lower.given)))
-        raise ValueError(
-            f"{shown(above.path)} takes {upper.taken} values a step, {shown(below.path)} gives "
-            f"{given}: {PICK}"
-        )
-
-
-def _named(cell: _Cell) -> NamedCell:
-    """Name a cell's tensors, also those that should be there and are not."""
-    some = next(iter(cell.names.values()))
-    owner = some.removesuffix(_KERAS_2).rpartition("/")[0]
-    stem = f"{owner}/" if owner else ""
-    W_xh, W_hh = (
-        cell.names.get(_ROLES[role], f"{stem}{role}") for role in ("kernel", "recurrent_kernel")
-    )
-    bias = cell.names.get("b_h")
-    return NamedCell(W_xh, W_hh, (bias,) if bias else ())
-
-
-def _ordered(
-    layers: Sequence[_Layer], entries: Mapping[str, Entry]
-) -> tuple[Sequence[_Layer], tuple[str, ...]]:
-    """Order layers from the bottom: by their numbers, or else as only their shapes fit.
-
-    Raises
-    ------
-    ValueError
-        Neither tells.
-    """
-    for names in ([layer.inner for layer in layers], [layer.leaf for layer in layers]):
+def _ordered(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[_Layer], Sequence[str]]:
+    """Order layers from the bottom: by their numbers, or else as only their shapes fit."""
+    paths = [layer.path for layer in layers]
+    for names in ([layer.inner for layer in layers], [path.rpartition("/")[2] for path in paths]):
         numbers = [_numbered(name) for name in names]
         if len({stem for stem, _ in numbers}) == 1 and len(set(numbers)) == len(layers):
-            return [layers[i] for i in sorted(range(len(layers)), key=numbers.__getitem__)], ()
-    sizes = [size for size in (_sizes(layer, entries) for layer in layers) if size]
+            return [layers[i] for i in sorted(range(len(layers)), key=numbers.__getitem__)], []
+    sizes = [size for size in (_sizes(tensors, layer) for layer in layers) if size]
     if len(sizes) < len(layers):
-        return layers, ()  # a tensor is missing or misshapen, as is said when it is to be read
-    chains = list(islice(_chains(sizes, ()), 2)) if len(layers) <= _SOUGHT else []
-    paths = [layer.path for layer in layers]
-    if len(chains) != 1:
-        raise ValueError(f"neither names nor shapes tell the order of {listed(paths)}: {PICK}")
-    (chain,) = chains
-    note = f"{listed(paths[i] for i in chain)} are taken as layers in this order, as they fit"
-    return [layers[i] for i in chain], (note,)
+        return layers, []  # a tensor is missing or misshapen, which the check of shapes reports
+    orders = permutations(range(len(layers))) if len(layers) <= _SOUGHT else ()
+    fitting = (
+        order
+        for order in orders
+        if all(sizes[above][0] in sizes[below][1] for below, above in pairwise(order))
+    )
+    found = list(islice(fitting, 2))
+    if len(found) != 1:
+        what = f"neither names nor shapes tell the order of {listed(paths)}"
+        raise InputError(tensors.path, what, PICK)
+    order = found[0]
+    named = verbatim(listed(paths[i] for i in order))
+    note = f"{named} are taken as layers in this order, as they fit"
+    return [layers[i] for i in order], [note]
 
 
 def _numbered(name: str) -> tuple[str, int]:
@@ -237,22 +189,11 @@ def _numbered(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (name, 0)
 
 
-def _sizes(layer: _Layer, entries: Mapping[str, Entry]) -> _Sizes | None:
-    """Tell a layer's sizes, if its tensors are there and have two axes."""
-    names = layer.cells[0].names
-    if not {"W_xh", "W_hh"} <= set(names):
+def _sizes(tensors: Tensors, layer: _Layer) -> _Sizes | None:
+    """Return a layer's sizes, if its tensors are there and have two axes."""
+    cell = layer.spec.cells[0]
+    shapes = [tensors.entries[name].shape for name in cell.names[:2] if name in tensors.entries]
+    if [len(shape) for shape in shapes] != [2, 2]:
         return None
-    kernel, recurrent = entries[names["W_xh"]].shape, entries[names["W_hh"]].shape
-    if len(kernel) != 2 or len(recurrent) != 2:
-        return None
-    H = recurrent[0]
-    return _Sizes(kernel[0], {H, H * len(layer.cells)})
-
-
-def _chains(sizes: Sequence[_Sizes], chain: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Go through the orders in which each layer takes what the one before gives."""
-    if len(chain) == len(sizes):
-        yield chain
-    for i, size in enumerate(sizes):
-        if i not in chain and (not chain or size.taken in sizes[chain[-1]].given):
-            yield from _chains(sizes, (*chain, i))
+    (taken, _), (H, _) = shapes
+    return taken, {H, H * len(layer.spec.cells)}

@@ -1,13 +1,15 @@
 """Our own names: ``W_xh``, ``W_hh``, ``b_h``, or ``layer_1.forward.W_xh`` and so on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES
-from rnncli.model.formats.tensors import Entry, NamedCell, NamedLayer, NamedNetwork, listed
-from rnncli.model.layers import DIRECTIONS
-from rnncli.model.network import Network
+from rnncli.model.errors import InputError, listed, verbatim
+from rnncli.model.formats.naming.stack import Found
+from rnncli.model.formats.spec import CellSpec, LayerSpec
+from rnncli.model.formats.tensors import Tensors
+from rnncli.model.layers import DIRECTIONS, Recurrent
 
 _LONG = re.compile(r"layer_([1-9][0-9]{0,3})\.(forward|backward)\.(W_xh|W_hh|b_h)")
 _EXPECTED = (
@@ -16,58 +18,61 @@ _EXPECTED = (
 )
 
 
-def name_tensors(network: Network) -> dict[str, Floats]:
-    """Name a network's arrays; those of a single cell by the short names."""
-    single = len(network.cells) == 1
+def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
+    """Name the arrays of layers; those of a single cell by the short names."""
+    single = len(layers) == 1 and len(layers[0].cells) == 1
     return {
-        name if single else f"layer_{part.layer}.{part.direction}.{name}": array
-        for part in network.parts()
-        for name, array in zip(WEIGHT_NAMES, part.cell.weights, strict=True)
+        name if single else f"layer_{number}.{direction}.{name}": array
+        for number, layer in enumerate(layers, start=1)
+        for direction, cell in zip(layer.directions, layer.cells, strict=True)
+        for name, array in zip(WEIGHT_NAMES, cell.weights, strict=True)
     }
 
 
-def find_network(entries: Mapping[str, Entry]) -> NamedNetwork:
-    """Find the network that these names tell of.
+def find_layers(tensors: Tensors) -> Found:
+    """Find the layers that these names tell of.
 
     A single cell by the short names leaves its direction open.
 
     Raises
     ------
-    ValueError
+    InputError
         A name is none of ours, or one that must stand beside others is
         missing.
     """
-    short = [name for name in entries if name in WEIGHT_NAMES]
-    matches = {name: _LONG.fullmatch(name) for name in entries}
-    unknown = [name for name, match in matches.items() if not match and name not in short]
-    if unknown or not entries:
-        hint = _layer_hint(unknown)
-        raise ValueError(f"{_EXPECTED}, got {listed(unknown)}{hint}")
-    if short and len(short) < len(entries):
-        other = next(name for name in entries if name not in short)
-        raise ValueError(f"expected one of the two, {short[0]} or {other}, got both")
+    short = [name for name in tensors.entries if name in WEIGHT_NAMES]
+    matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
+    unknown = [name for name, match in matches.items() if not match]
+    if unknown or not tensors.entries:
+        raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", _layer_hint(unknown))
+    if short and matches:
+        both = f"{short[0]} or {next(iter(matches))}"
+        raise InputError(tensors.path, f"expected one of the two, {both}, got both")
     if short:
-        return NamedNetwork((NamedLayer((_cell(entries, ""),)),))
-    places = {(int(m[1]), m[2]) for m in matches.values() if m}
-    top = max(number for number, _ in places)
-    if len({number for number, _ in places}) < top:
-        first = next(n for n in range(1, top + 1) if not {(n, "forward"), (n, "backward")} & places)
-        raise ValueError(f"has layer_{top}, but no layer_{first}: layers are counted from 1")
-    return NamedNetwork(tuple(_layer(entries, places, n) for n in range(1, top + 1)))
+        return [LayerSpec((_cell(tensors, ""),))], []
+    ways: dict[int, set[str]] = {}
+    for match in filter(None, matches.values()):
+        ways.setdefault(int(match[1]), set()).add(match[2])
+    top = max(ways)
+    for number in range(1, top):
+        if number not in ways:
+            what = f"has layer_{top}, but no layer_{number}: layers are counted from 1"
+            raise InputError(tensors.path, what)
+    return [_layer(tensors, number, ways[number]) for number in range(1, top + 1)], []
 
 
-def _layer(entries: Mapping[str, Entry], places: set[tuple[int, str]], number: int) -> NamedLayer:
-    found = tuple(each for each in ("forward", "backward") if (number, each) in places)
-    direction = next(name for name, cells in DIRECTIONS.items() if cells == found)
-    return NamedLayer(tuple(_cell(entries, f"layer_{number}.{each}.") for each in found), direction)
+def _layer(tensors: Tensors, number: int, ways: set[str]) -> LayerSpec:
+    direction, found = next(item for item in DIRECTIONS.items() if set(item[1]) == ways)
+    cells = (_cell(tensors, f"layer_{number}.{each}.") for each in found)
+    return LayerSpec(tuple(cells), {"direction": direction})
 
 
-def _cell(entries: Mapping[str, Entry], stem: str) -> NamedCell:
+def _cell(tensors: Tensors, stem: str) -> CellSpec:
     bias = f"{stem}b_h"
-    return NamedCell(f"{stem}W_xh", f"{stem}W_hh", (bias,) if bias in entries else ())
+    return CellSpec(f"{stem}W_xh", f"{stem}W_hh", (bias,) if bias in tensors.entries else ())
 
 
-def _layer_hint(names: list[str]) -> str:
-    """Point to --layer, where names hold ours under another."""
+def _layer_hint(names: Iterable[str]) -> str:
+    """Return what to pick, where names hold ours under another."""
     stems = {name[:-5] for name in names if re.search(r"[./]W_hh\Z", name)}
-    return f" (--layer {listed(sorted(stems))}?)" if stems else ""
+    return f" (`layer` {verbatim(listed(sorted(stems)))}?)" if stems else ""
