@@ -14,6 +14,11 @@ import pytest
 from conftest import Rnn
 from test_damaged_weights import described, npy
 
+from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
+from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state
+from rnncli.model.arrays import Floats
+from rnncli.model.layers import Convert
+
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state")
 TEXT = "k,v\na,1\nb,2\na,3\n"
 MEMORY = 40 * 2**20
@@ -228,3 +233,107 @@ def test_every_cut_and_flip_is_noticed_or_harmless(run_rnn: Rnn, state: Path) ->
             assert line.startswith(f"Error: {state}: not a state file, or a damaged one: ")
         else:
             assert result.stdout == expected
+
+
+# The arrays of a network whose cells carry c beside h, two cells of 2 and 1 units.
+TWO = {"h": slice(0, 3), "c": slice(3, 6)}
+STATES = np.arange(12, dtype="f").reshape(2, 6)
+
+
+def left(path: Path, **changes: Any) -> State:
+    """Write the state of such a network, and read it."""
+    arrays = {name: STATES[:, place] for name, place in TWO.items()} | changes
+    with path.open("wb") as file:
+        save_state(file, State("n", ["k"], [("a",), ("b",)], np.array([1, 2]), arrays))
+    state = load_state(str(path))
+    assert state
+    return state
+
+
+def test_a_state_of_several_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    state = left(path)
+    with np.load(path) as arrays:
+        assert list(arrays) == ["about", "t", "h", "c"]
+        np.testing.assert_array_equal(arrays["c"], STATES[:, 3:], strict=True)
+    back = fitting_states(str(path), state, "n", ["k"], TWO, STATES.dtype)
+    np.testing.assert_array_equal(back, STATES, strict=True)
+
+
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "too narrow": ({"c": STATES[:, :2]}, "c: expected shape (2, 3), as the network has it, got"),
+    "NaN": ({"c": STATES[:, 3:] * np.nan}, "c: not finite in float32: nan at [0, 0]"),
+    "one too many": (
+        {"m": STATES[:, :3]},
+        "not a state file, or a damaged one: expected the arrays about, t, h and c, "
+        "got about, t, h, c, m",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=OTHERS)
+def test_arrays_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = str(tmp_path / "s")
+    state = left(tmp_path / "s", **changes)
+    with pytest.raises(ValueError, match=r"\A.+\Z") as caught:
+        fitting_states(path, state, "n", ["k"], TWO, STATES.dtype)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_one_array_too_few(tmp_path: Path) -> None:
+    state = left(tmp_path / "s")
+    state = state._replace(arrays={"h": state.arrays["h"]})
+    with pytest.raises(ValueError, match="expected the arrays about, t, h and c, got about, t, h"):
+        fitting_states("s", state, "n", ["k"], TWO, STATES.dtype)
+
+
+def test_a_fingerprint_is_what_it_always_was() -> None:
+    """State files of earlier versions stay those of the same network."""
+    assert fingerprint(seeded(1, 3), "float32") == (
+        "8ba9788d3f83f4e0c2b4843496133e201bc2ba9d3c435bdf7b4726caf76f1093"
+    )
+    arrays = (np.full(shape, 0.5, "f") for shape in ((2, 3), (3, 3), 3))
+    cell = RNN(Weights(*arrays), activation("elu", 0.5), 2.0)
+    assert fingerprint(Network(Recurrent(cell, direction="backward")), "float64") == (
+        "7619eb20e2b00d9043f0168fff37553b3c4712c4da5cd984395aceaa7ba1d975"
+    )
+
+
+class Scaled:
+    """A layer without state."""
+
+    input_size = output_size = 3
+    cells = directions = ()
+
+    def __init__(self, factor: float, name: str = "") -> None:
+        self.factor = np.full(3, factor)
+        self.settings = {"name": name}
+
+    def converted(self, convert: Convert) -> "Scaled":
+        changed = Scaled(0.0, self.settings["name"])
+        changed.factor = convert("factor", self.factor)
+        return changed
+
+
+def test_a_fingerprint_tells_every_network_from_others() -> None:
+    def cell(value: float) -> Weights:
+        arrays: list[Floats] = [np.full(shape, value) for shape in ((3, 3), (3, 3), (3,))]
+        return Weights(*arrays)
+
+    def top(*arguments: Any) -> Network:
+        layers: list[Any] = [cell(1), Scaled(*arguments)]
+        return Network(*layers)
+
+    networks = [
+        Network(cell(1)),
+        Network(cell(2)),
+        Network(cell(1), cell(1)),
+        Network(Recurrent(cell(1), direction="backward")),
+        top(1.0),
+        top(2.0),
+        top(1.0, "other"),
+    ]
+    found = [fingerprint(network, "float32") for network in networks]
+    assert len(set(found)) == len(found)
+    assert found == [fingerprint(network, "float32") for network in networks]
+    assert fingerprint(networks[0], "float64") not in found

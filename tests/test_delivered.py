@@ -29,7 +29,7 @@ def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     assert state
     return {
         tuple(key): (int(t), h.tolist())
-        for key, t, h in zip(state.keys, state.t, state.h, strict=True)
+        for key, t, h in zip(state.keys, state.t, state.arrays["h"], strict=True)
     }
 
 

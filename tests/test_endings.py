@@ -241,7 +241,10 @@ def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.
     stopped, ended = (load_state(str(tmp_path / name)) for name in ("stopped", "ended"))
     assert stopped is not None
     assert ended is not None
-    assert (stopped.t.tolist(), stopped.h.tolist()) == (ended.t.tolist(), ended.h.tolist())
+    assert [stopped.t.tolist(), stopped.arrays["h"].tolist()] == [
+        ended.t.tolist(),
+        ended.arrays["h"].tolist(),
+    ]
 
 
 # A signal comes once the third key has its number, before its row is a step.

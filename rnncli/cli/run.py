@@ -37,7 +37,7 @@ from rnncli.cli.resolve import (
     on_screen,
 )
 from rnncli.cli.states import check_state_options, state_files
-from rnncli.engine.state import identity
+from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
@@ -133,8 +133,8 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output)
         check_names(form, trajectory, grouped=bool(reading.group_by))
-        whose = identity(network, precision) if any(states) else ""
-        files.resume(carried, whose, source.key_columns)
+        whose = fingerprint(network, precision) if any(states) else ""
+        files.resume(carried, network, whose, source.key_columns)
         with Stopping() if reading.follow and states.written else nullcontext() as stopping:
             delivery = Delivery(carried, stopping)
             steps = stream(
@@ -158,7 +158,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                 worded=with_options,
             )
             with (
-                files.leaving(source, delivery, whose),
+                files.leaving(source, delivery, network, whose),
                 destination(output.output, append=reading.follow) as out,
             ):
                 if reading.follow:

@@ -14,14 +14,14 @@ from rnncli.engine.lock import locked
 from rnncli.engine.state import (
     State,
     check_is_file,
-    check_state,
     fitting_states,
     load_state,
     save_state,
 )
 from rnncli.engine.stream import Carried
+from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
-from rnncli.writers.files import NotOnDiskError, check_writable
+from rnncli.writers.files import NotOnDiskError, check_writable, writing
 
 
 class StateFiles:
@@ -51,7 +51,9 @@ class StateFiles:
         """Give the keys of the sequences that an earlier run has left."""
         return self._before.keys if self._before else ()
 
-    def resume(self, carried: Carried, network: str, key_columns: Sequence[str]) -> None:
+    def resume(
+        self, carried: Carried, network: Network, whose: str, key_columns: Sequence[str]
+    ) -> None:
         """Let sequences go on from where an earlier run has left them.
 
         Raises
@@ -60,12 +62,16 @@ class StateFiles:
             That was a run of another network, precision or key, or the file is damaged.
         """
         if self._read and self._before:
-            check_state(self._read, self._before, network, key_columns)
-            h = fitting_states(self._read, self._before, carried.initial)
-            carried.resume(self._before.t, h)
+            dtype = carried.initial.dtype
+            state = fitting_states(
+                self._read, self._before, whose, key_columns, network.state_names, dtype
+            )
+            carried.resume(self._before.t, state)
 
     @contextmanager
-    def leaving(self, source: Input, delivery: Delivery, network: str) -> Iterator[None]:
+    def leaving(
+        self, source: Input, delivery: Delivery, network: Network, whose: str
+    ) -> Iterator[None]:
         """Leave the states of the rows that the block delivers, also if an error ends it.
 
         Raises
@@ -84,7 +90,7 @@ class StateFiles:
         except Exception as error:
             if delivery.begun:
                 try:
-                    self._leave(source, delivery, network)
+                    self._leave(source, delivery, network, whose)
                 except OSError as fault:  # the message at the end is of what came first
                     note(f"{fault.filename}: {fault.strerror}")
             elif self._written and isinstance(error, BrokenPipeError):
@@ -93,16 +99,19 @@ class StateFiles:
                     "before the end"
                 )
             raise
-        self._leave(source, delivery, network)
+        self._leave(source, delivery, network, whose)
 
-    def _leave(self, source: Input, delivery: Delivery, network: str) -> None:
+    def _leave(self, source: Input, delivery: Delivery, network: Network, whose: str) -> None:
         if self._check_unchanged:
             self._check_unchanged()
         if self._written:
             states = delivery.states()
             # Of a row that is not out, a new key has its number already.
             keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
-            save_state(self._written, State(network, source.key_columns, keys, states.t, states.h))
+            arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
+            state = State(whose, source.key_columns, keys, states.t, arrays)
+            with writing(self._written) as file:
+                save_state(file.buffer, state)
 
 
 def check_state_options(options: StateOptions) -> None:

@@ -1,14 +1,29 @@
-"""A state file: where the sequences of a run ended, so that another run can go on from there."""
+"""A state file: where the sequences of a run ended, so that another run can go on from there.
 
+It is an archive of arrays: ``about``, JSON text; ``t``, the steps that each of
+K sequences has had; and the state after them, ``h`` of all cells side by side
+and, where cells carry more, an array for each other name.
+"""
+
+import json
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
+from rnncli.model.cells import WEIGHT_NAMES
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.network import Network
-from rnncli.writers.files import writing
+
+if TYPE_CHECKING:
+    from rnncli.model.formats.archive import Archive
+
+_FORMAT = 1
+# So many steps a float64 counts one by one.
+_MOST_STEPS = 2**53
 
 
 class State(NamedTuple):
@@ -17,51 +32,58 @@ class State(NamedTuple):
     Parameters
     ----------
     network : str
-        The `identity` of the network it is of.
+        The `fingerprint` of the network and precision.
     key_columns : sequence of str
         What the keys are values of; none for a single sequence.
     keys : sequence of tuples of str
         The key of each sequence; one empty key for a single sequence.
     t : array of int, shape (K,)
         How many steps each has had.
-    h : array, shape (K, S)
-        The state of all its cells after them.
+    arrays : mapping of arrays, shape (K, size) each
+        The state of all cells after them, by `Network.state_names`.
     """
 
     network: str
     key_columns: Sequence[str]
     keys: Sequence[tuple[str, ...]]
     t: Integers
-    h: Floats
+    arrays: Mapping[str, Floats]
 
 
-def identity(network: Network, precision: str) -> str:
-    """Tell a network and precision from any others: a SHA-256 over its cells."""
+def fingerprint(network: Network, precision: str) -> str:
+    """Return a SHA-256 that tells a network and precision from any others."""
     import hashlib  # 3 ms that most runs do not need
 
     digest = hashlib.sha256(precision.encode())
+
+    def add(_name: str, array: Floats) -> Floats:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+        return array
+
     for number, layer in enumerate(network.layers, start=1):
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             settings = " ".join(map(str, cell.settings.values()))
             digest.update(f"{number} {direction} {settings}".encode())
-            for array in cell.weights:
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(array.tobytes())
+            for name, array in zip(WEIGHT_NAMES, cell.weights, strict=True):
+                add(name, array)
+        if not layer.cells:
+            settings = " ".join(map(str, layer.settings.values()))
+            digest.update(f"{number} {type(layer).__name__} {settings}".encode())
+            layer.converted(add)
     return digest.hexdigest()
 
 
-def save_state(path: str, state: State) -> None:
-    """Write a state file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        It cannot be written there.
-    """
-    from rnncli.engine.statefile import arrays_of
-
-    with writing(path) as file:
-        np.savez(file.buffer, **arrays_of(state))
+def save_state(file: BinaryIO, state: State) -> None:
+    """Write a state file; the same state gives the same bytes."""
+    about = {
+        "format": _FORMAT,
+        "network": state.network,
+        "key_columns": list(state.key_columns),
+        "keys": [list(key) for key in state.keys],
+    }
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
+    np.savez(file, **arrays)
 
 
 def load_state(path: str) -> State | None:
@@ -69,21 +91,19 @@ def load_state(path: str) -> State | None:
 
     Raises
     ------
-    ValueError
+    InputError
         The file is damaged, or something else.
     """
     if not os.path.exists(path):
         return None
     check_is_file(path)
-    from rnncli.engine.statefile import read_state
     from rnncli.model.formats.archive import opened  # 5 ms that most runs do not need
 
     try:
         with opened(path) as archive:
-            return read_state(archive)
-    except ValueError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: not a state file, or a damaged one: {reason}") from error
+            return _read(archive)
+    except InputError as error:
+        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
 
 
 def check_is_file(path: str) -> None:
@@ -91,45 +111,132 @@ def check_is_file(path: str) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         It is one.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path}: not a state file; a state is read from a file and replaces it")
+        raise InputError(path, "not a state file", "a state is read from a file and replaces it")
 
 
-def check_state(path: str, state: State, network: str, key_columns: Sequence[str]) -> None:
-    """Refuse the state of another run.
+def fitting_states(
+    path: str,
+    state: State,
+    network: str,
+    key_columns: Sequence[str],
+    names: Mapping[str, slice],
+    dtype: np.dtype[np.floating],
+) -> Floats:
+    """Return the states in a file as those of a network.
+
+    Parameters
+    ----------
+    path : str
+        Of the file, for messages.
+    state : State
+    network : str
+        The `fingerprint` of the network and precision that go on.
+    key_columns : sequence of str
+        Of the run that goes on.
+    names : mapping of slices
+        `Network.state_names`.
+    dtype : numpy.dtype
+        Float type of the run.
+
+    Returns
+    -------
+    array, shape (K, S)
 
     Raises
     ------
+    InputError
+        They are of another network, precision, key or size.
     ValueError
-        It is of another network, precision or key.
+        One is not finite in that type.
     """
     if state.network != network:
-        raise ValueError(f"{path}: the state of another network or precision")
+        raise InputError(path, "the state of another network or precision")
     if list(state.key_columns) != list(key_columns):
-        raise ValueError(
-            f"{path}: the state of sequences by {_listed(state.key_columns)}, "
-            f"this run has {_listed(key_columns)}"
+        raise InputError(
+            path,
+            f"the state of sequences by {_named(state.key_columns)}, "
+            f"this run has {_named(key_columns)}",
         )
+    if set(state.arrays) != set(names):
+        raise _damaged(path, _unexpected(names, ["about", "t", *state.arrays]))
+    states = []
+    for name, place in names.items():
+        expected, array = (len(state.keys), place.stop - place.start), state.arrays[name]
+        if array.shape != expected:
+            raise InputError(
+                f"{path}: {name}",
+                f"expected shape {expected}, as the network has it, got {array.shape}",
+            )
+        states.append(in_dtype(f"{path}: {name}", array, dtype))
+    return np.concatenate(states, axis=1)
 
 
-def fitting_states(path: str, state: State, h0: Floats) -> Floats:
-    """Give the states of a file, (K, S), in the float type of `h0`, (S,).
+def _read(archive: "Archive") -> State:
+    from rnncli.model.formats.metadata import read_json
 
-    Raises
-    ------
-    ValueError
-        They are of another size, or one is not finite in that type.
-    """
-    expected = (len(state.keys), len(h0))
-    if state.h.shape != expected:
-        raise ValueError(
-            f"{path}: h: expected shape {expected}, as the network has it, got {state.h.shape}"
-        )
-    return in_dtype(f"{path}: h", state.h, h0.dtype)
+    if not {"about", "t", "h"} <= archive.members.keys():
+        raise InputError(archive.path, _unexpected(["h"], archive.members))
+    # It is written uncompressed; text that is JSON takes many times its own memory.
+    archive.check_sizes(archive.members, most_times=1)
+    place = archive.place("about")
+    about = read_json(place, archive.text("about"), _FORMAT)
+    network, key_columns, keys = (about.get(name) for name in ("network", "key_columns", "keys"))
+    if not isinstance(network, str):
+        raise InputError(place, f"network: expected a text, got {network!r:.40}")
+    if not isinstance(key_columns, list) or not all(isinstance(name, str) for name in key_columns):
+        raise InputError(place, f"key_columns: expected a list of texts, got {key_columns!r:.40}")
+    found = _keys(place, keys, len(key_columns))
+    t = _rows(archive, "t", "iu", (len(found),))
+    wrong = t[(t < 0) | (t > _MOST_STEPS)]
+    if len(wrong):
+        raise InputError(archive.place("t"), f"expected 0 to 2^53, got {wrong[0]}")
+    names = [name for name in archive.members if name not in ("about", "t")]
+    arrays = {name: _rows(archive, name, "f", (len(found), "S")) for name in names}
+    return State(network, key_columns, found, t.astype(np.intp), arrays)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
+    """Check that these are texts, as many in each key as there are columns, and no key twice."""
+    sound = isinstance(keys, list) and all(
+        isinstance(key, list) and len(key) == columns and all(isinstance(t, str) for t in key)
+        for key in keys
+    )
+    if not sound:
+        raise InputError(place, f"keys: expected a list of lists of {columns}, got {keys!r:.40}")
+    found = [*map(tuple, keys)]
+    if len(set(found)) < len(found):
+        (key, _), *_ = Counter(found).most_common(1)
+        raise InputError(place, f"the key {shown(' '.join(key))} twice")
+    return found
+
+
+def _rows(archive: "Archive", name: str, kinds: str, expected: tuple[int | str, ...]) -> Any:
+    """Read an array of floats or of whole numbers, with a row for each key."""
+    place, member = archive.place(name), archive.members[name]
+    shape, dtype = member.entry
+    if member.dtype.kind not in kinds:
+        numbers = "floats" if kinds == "f" else "whole numbers"
+        raise InputError(place, f"expected {numbers}, got {dtype}")
+    if len(shape) != len(expected) or shape[0] != expected[0]:
+        rows = str(expected).replace("'", "")
+        raise InputError(place, f"expected shape {rows}, a row for each key, got {shape}")
+    return archive.array(name)
+
+
+def _unexpected(names: Iterable[str], found: Iterable[str]) -> str:
+    *others, last = names
+    return (
+        f"expected the arrays {', '.join(['about', 't', *others])} and {last}, got {listed(found)}"
+    )
+
+
+def _damaged(path: str, reason: str) -> InputError:
+    return InputError(path, f"not a state file, or a damaged one: {reason}")
+
+
+def _named(names: Sequence[str]) -> str:
     return ", ".join(names) or "no key"
