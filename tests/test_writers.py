@@ -415,7 +415,7 @@ def test_large_weights_on_a_terminal_say_what_they_leave_out(
     monkeypatch.setenv("TERM", "dumb")
     content = io.BytesIO()
     terminal = Terminal(content, "utf-8")
-    write_weights_table(terminal, seeded(1, 70), MODEL)
+    write_weights_table(terminal, seeded(1, 70), MODEL, "--json has all")
     terminal.flush()
     text = content.getvalue().decode()
     assert text.count("Only the first and last 8 are shown: --json has all.") == 3

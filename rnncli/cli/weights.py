@@ -61,9 +61,11 @@ def weights(
         _save(network, output, extension, naming)
         return
     model = describe(network, origin, __version__)
-    write = write_weights_json if json or extension else write_weights_table
     with destination(output) as out:
-        write(out, network, model)
+        if json or extension:
+            write_weights_json(out, network, model)
+        else:
+            write_weights_table(out, network, model, "--json has all")
 
 
 def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
@@ -90,6 +92,6 @@ def _save(network: Network, output: str | None, extension: str, naming: str | No
     from rnncli.model.formats import NAMINGS, save_network
 
     with destination(output) as out:
-        unsaid = save_network(out.buffer, network, extension, naming or NAMINGS[0])
-    for sentence in unsaid:
+        sentences = save_network(out.buffer, network, extension, naming or NAMINGS[0])
+    for sentence in sentences:
         note(f"{output}: {sentence}")
