@@ -12,10 +12,12 @@ from conftest import SAMPLES, Rnn
 from safetensors.numpy import save_file
 
 import rnncli
-from rnncli.engine.precision import Precision, round_mantissa
+from rnncli.engine.precision import round_mantissa
+from rnncli.engine.run import Prepared, prepare
 from rnncli.engine.unroll import UNROLLS
+from rnncli.model.cells import Cell
 from rnncli.verify.case import Case
-from rnncli.verify.verdict import Place, Tolerance, judge
+from rnncli.verify.comparison import Comparison, Tolerance
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 STRATEGIES = [f"--unroll {name}" for name in UNROLLS]
@@ -159,15 +161,16 @@ def test_a_wrong_step_is_shown_beside_what_its_own_states_make(
 
 
 def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Precision.prepare
-
-    def wrong(self: Precision, cell: rnncli.RNN) -> rnncli.RNN:
-        prepared = right(self, cell)
-        W_hh = prepared.weights.W_hh.copy()
+    def turned(cell: Cell) -> Cell:
+        W_hh = cell.weights.W_hh.copy()
         W_hh[0, 1] *= -1
-        return prepared._replace(weights=prepared.weights._replace(W_hh=W_hh))
+        return cell.replaced(cell.weights._replace(W_hh=W_hh))
 
-    monkeypatch.setattr(Precision, "prepare", wrong)
+    def wrong(network: rnncli.Network, *names: str) -> Prepared:
+        prepared = prepare(network, *names)
+        return prepared._replace(network=prepared.network.with_cells(turned))
+
+    monkeypatch.setattr("rnncli.engine.run.prepare", wrong)
     results = own(verified(run_rnn, *SEQ, exit_code=1))
     assert {item["verdict"] for item in results.values()} == {"different"}
 
@@ -191,7 +194,7 @@ def loop(
     f: Callable[[np.ndarray], np.ndarray] = np.tanh,
     operand: Callable[[np.ndarray], np.ndarray] = lambda a: a,
 ) -> np.ndarray:
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.cells[0].weights)
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[0].cells[0].weights)
     state, states = h + np.zeros(len(b_h)), []
     for x_t in x:
         state = f(operand(x_t) @ operand(W_xh) + operand(state) @ operand(W_hh) + b_h)
@@ -204,12 +207,12 @@ def rounded(bits: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def changed(network: rnncli.Network, **arrays: np.ndarray) -> rnncli.Network:
-    return rnncli.Network(network.cells[0].weights._replace(**arrays))
+    return rnncli.Network(network.layers[0].cells[0].weights._replace(**arrays))
 
 
 NETWORK = rnncli.seeded(3, 5, 3, "torch")
 SQUARE = rnncli.seeded(5, 5, 3, "torch")
-W_XH, W_HH, _ = NETWORK.cells[0].weights
+W_XH, W_HH, _ = NETWORK.layers[0].cells[0].weights
 X = np.random.RandomState(1).normal(size=(9, 3)).astype(np.float32)
 X_SQUARE = np.random.RandomState(1).normal(size=(9, 5)).astype(np.float32)
 BATCH = np.random.RandomState(1).normal(size=(4, 9, 3)).astype(np.float32)
@@ -244,8 +247,8 @@ CONVENTIONS = {
         loop(
             changed(
                 SQUARE,
-                W_xh=SQUARE.cells[0].weights.W_xh.T,
-                W_hh=SQUARE.cells[0].weights.W_hh.T,
+                W_xh=SQUARE.layers[0].cells[0].weights.W_xh.T,
+                W_hh=SQUARE.layers[0].cells[0].weights.W_hh.T,
             ),
             X_SQUARE,
         ),
@@ -551,21 +554,22 @@ CASE = Case(NETWORK, X[None], np.zeros((1, 5), np.float32), np.array([9]))
 
 
 def test_the_smallest_tolerances_pass_and_smaller_ones_do_not() -> None:
-    ours = CASE.states()[-1]
-    theirs = ours + np.float32(0.01) * np.arange(9, dtype=np.float32)[:, None]
-    apart = judge(CASE, ours, theirs).apart
-    for tolerance in (Tolerance(atol=apart.atol), Tolerance(rtol=apart.rtol)):
-        assert judge(CASE, ours, theirs, tolerance=tolerance).equal
+    layers = CASE.outputs()
+    theirs = layers[-1] + np.float32(0.01) * np.arange(9, dtype=np.float32)[:, None]
+    verdict = Comparison(CASE, layers).judge(theirs)
+    for tolerance in (Tolerance(atol=verdict.difference), Tolerance(rtol=verdict.rtol)):
+        assert Comparison(CASE, layers, tolerance).judge(theirs).equal
         smaller = Tolerance(*(0.999 * value for value in tolerance))
-        assert not judge(CASE, ours, theirs, tolerance=smaller).equal
+        assert not Comparison(CASE, layers, smaller).judge(theirs).equal
 
 
 def test_a_step_is_wrong_where_it_is() -> None:
-    ours = CASE.states()[-1]
-    theirs = ours.copy()
+    layers = CASE.outputs()
+    theirs = layers[-1].copy()
     theirs[0, 3:] = loop(NETWORK, X[3:], h=0.3 * np.ones(5))
-    verdict = judge(CASE, ours, theirs)
-    assert (verdict.equal, verdict.first) == (False, Place(1, 4, 0))
+    verdict = Comparison(CASE, layers).judge(theirs)
+    assert verdict.first
+    assert (verdict.equal, verdict.first[:3]) == (False, (1, 4, 0))
     assert verdict.step_error is not None
     assert verdict.step_error > 100
 
@@ -575,22 +579,22 @@ def test_merged_states_are_judged_by_whole_runs(merge: str) -> None:
     gaussian = rnncli.seeded(1, 16, 1, direction="bidirectional", merge=merge)
     x = np.random.RandomState(0).normal(size=(1, 200, 1)).astype(np.float32)
     case = Case(gaussian, x, np.zeros((1, 32), np.float32), np.array([200]))
-    ours = case.states()[-1]
+    comparison = Comparison(case, case.outputs())
     with pytest.raises(ValueError, match="too little to compare: rounding alone drives right"):
-        judge(case, ours, case.states("projected")[-1])
-    assert judge(case, ours, ours).equal  # to the bit: nothing is left to judge
-    forgetting = rnncli.seeded(1, 16, 1, "torch", direction="bidirectional", merge=merge)
-    case = case._replace(network=forgetting)
-    ours = case.states()[-1]
-    verdict = judge(case, ours, case.states("stepwise")[-1])
-    assert (verdict.equal, verdict.step_error, verdict.apart.steps) == (True, None, 200)
+        comparison.judge(case.outputs("projected")[-1])
+    assert comparison.judge(comparison.ours).equal  # to the bit: nothing is left to judge
+    contracting = rnncli.seeded(1, 16, 1, "torch", direction="bidirectional", merge=merge)
+    case = case._replace(network=contracting)
+    comparison = Comparison(case, case.outputs())
+    verdict = comparison.judge(case.outputs("stepwise")[-1])
+    assert (verdict.equal, verdict.step_error, verdict.steps) == (True, None, 200)
     assert verdict.judged == 1
-    assert not judge(case, ours, ours + np.float32(1e-4)).equal
+    assert not comparison.judge(comparison.ours + np.float32(1e-4)).equal
 
 
 @pytest.mark.parametrize("kind", ["input", "recurrent"])
 def test_one_of_two_biases_is_left_out(run_rnn: Rnn, tmp_path: Path, kind: str) -> None:
-    W_xh, W_hh, _ = NETWORK.cells[0].weights
+    W_xh, W_hh, _ = NETWORK.layers[0].cells[0].weights
     biases = np.random.RandomState(2).uniform(-1, 1, (2, 5)).astype(np.float32)
     tensors = {"weight_ih_l0": W_xh.T, "weight_hh_l0": W_hh.T}
     tensors |= {"bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}

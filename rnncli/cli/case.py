@@ -8,10 +8,9 @@ import numpy as np
 from rnncli.cli.opened import open_both
 from rnncli.cli.options import InputOptions, NetworkOptions
 from rnncli.engine.rows import Rows, joined
-from rnncli.model.arrays import Integers
+from rnncli.model.arrays import Floats, Integers
 from rnncli.readers import Keys
 from rnncli.verify.case import Case
-from rnncli.verify.comparison import in_sequences
 
 
 class ReadCase(NamedTuple):
@@ -27,9 +26,9 @@ class ReadCase(NamedTuple):
     keys : sequence of tuples of str
         As the rows number them.
     active : array of int
-        Rows at which the state is not held: the steps.
+        The rows that are steps: those that are not masked.
     sequence : array of int
-        Of the case, for each of those.
+        The sequence of each of them in the case.
     names : sequence of str
         Of the sequences, where there are several.
     """
@@ -67,3 +66,12 @@ def read_case(
     case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision, biases)
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
     return ReadCase(case, model, rows, source.keys, active, sequence, names)
+
+
+def in_sequences(rows: Floats, sequence: Integers, lengths: Integers) -> Floats:
+    """Gather rows of several sequences as (N, T, K), zeros beyond the end of each."""
+    order = np.argsort(sequence, kind="stable")
+    t = np.arange(len(sequence)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    gathered = np.zeros((len(lengths), lengths.max(initial=0), rows.shape[1]), rows.dtype)
+    gathered[sequence[order], t] = rows[order]
+    return gathered

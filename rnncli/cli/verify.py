@@ -1,13 +1,15 @@
 """``rnn verify``: whether these are the right numbers."""
 
+import re
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.cli.case import ReadCase, read_case
+from rnncli.cli.case import ReadCase, in_sequences, read_case
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.help import Command
 from rnncli.cli.network import check_network
@@ -27,23 +29,22 @@ from rnncli.cli.options import (
 from rnncli.cli.progress import working
 from rnncli.cli.resolve import destination
 from rnncli.cli.values import FileName, Positive
-from rnncli.engine.stream import Carried, stream
+from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.verify.comparison import (
-    Comparison,
-    in_sequences,
+from rnncli.verify.comparison import Comparison, Tolerance
+from rnncli.verify.peers import PEERS
+from rnncli.verify.recorded import with_recorded
+from rnncli.verify.report import Report, write_report_json, write_report_table
+from rnncli.verify.results import (
+    Result,
     with_expected,
     with_peers,
     with_reference,
     with_strategies,
 )
-from rnncli.verify.peers import PEERS
-from rnncli.verify.recorded.results import with_recorded
-from rnncli.verify.report import Report, write_report_json, write_report_table
-from rnncli.verify.verdict import Tolerance
 
 EXAMPLES = (
     ("rnn verify", "What Keras, PyTorch and ONNX Runtime once computed: is it what rnn does here?"),
@@ -105,7 +106,7 @@ class ComparisonOptions(NamedTuple):
     rtol: float | None
 
     def tolerance(self) -> Tolerance | None:
-        """Give the tolerance of whole runs; None where steps are judged."""
+        """Return the tolerance of whole runs; None where steps are judged."""
         if self.atol is None and self.rtol is None:
             return None
         return Tolerance(self.atol or 0.0, self.rtol or 0.0)
@@ -130,7 +131,7 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
     own = picked(ComparisonOptions, given)
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
         _check_no_options(own, h0)
-        report = Report({}, list(with_recorded()))
+        report = Report({}, _named(with_recorded()))
     else:
         check_network(options)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
@@ -140,28 +141,29 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report)
-    if not any(result.verdict for result in report.results) and not report.explanations:
+    if not any(result.verdict or result.explanations for result in report.results):
         raise ValueError("nothing was compared")
     if not report.equal:
         raise Exit(RUN_FAILED)
 
 
-def _states(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
-    """Run the network as ``rnn run`` would; gives what every layer does.
+def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
+    """Run the network as ``rnn run`` would; return what every layer gives.
 
     Raises
     ------
     NotFiniteError
         A state overflowed.
     """
-    layers = read.case.states(unroll)
+    case = read.case
+    layers = case.outputs(unroll)
     if not all(np.isfinite(layer).all() for layer in layers):
         blocks = stream(
-            read.case.network,
+            case.network,
             [read.rows],
-            precision=read.case.precision,
+            case.h0[0],
+            precision=case.precision,
             unroll=unroll,
-            carried=Carried(read.case.h0[0], 0),
             keys=read.keys,
         )
         deque(blocks, maxlen=0)
@@ -170,23 +172,26 @@ def _states(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is."""
-    comparison = Comparison(read.case, _states(read, unroll), own.tolerance())
-    reference = with_reference(comparison)
-    if reference.verdict and not comparison.tolerance:
-        comparison.wrong = reference.verdict.first
-    results = [reference, *with_strategies(comparison)]
-    expected, explanations = None, None
+    comparison = Comparison(read.case, _outputs(read, unroll), own.tolerance())
+    results = _named([with_reference(comparison), *with_strategies(comparison)])
+    expected = None
     if own.expected is not None:
         theirs = _arranged(read_expected(own.expected), read)
-        name = display_name(own.expected)
-        expected, found = with_expected(comparison, name, theirs)
+        expected = with_expected(comparison, display_name(own.expected), theirs)
         results.insert(0, expected)
-        if found or (expected.verdict and not expected.verdict.equal):
-            explanations = found
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
     model = read.model | {"unroll": unroll}
-    return Report(model, results, expected, explanations, comparison.tolerance, read.names)
+    return Report(model, results, expected, comparison.tolerance, read.names, _with_options)
+
+
+def _named(results: Iterable[Result]) -> list[Result]:
+    return [result._replace(name=_with_options(result.name)) for result in results]
+
+
+def _with_options(text: str) -> str:
+    """Show each parameter between backticks as its option."""
+    return re.sub(r"`(\w+)`", r"--\1", text)
 
 
 def _arranged(states: Floats, read: ReadCase) -> Floats:

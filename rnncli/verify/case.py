@@ -1,4 +1,4 @@
-"""What a result is a result of."""
+"""A case: what a result is a result of."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,20 +11,22 @@ from rnncli.model.network import Network
 
 
 class Case(NamedTuple):
-    """A network and an input: what a result is a result of.
+    """A network and the whole of an input.
 
     Parameters
     ----------
     network : Network
     x : array, shape (N, T, I)
     h0 : array, shape (N, S)
+        The state before the first step: all arrays of all cells, as
+        ``Network.state_slices`` places them.
     lengths : array of int, shape (N,)
-        Number of steps of each sequence.
+        Number of steps of each sequence, 0 to T.
     precision : str
-        What it is computed in.
+        What it is computed in, one of `rnncli.engine.precision.PRECISIONS`.
     biases : sequence of tuples of arrays
-        Of each cell, in the order of ``Network.cells``, as a weight file has
-        them: the input bias and the recurrent one, where there are two.
+        Of each cell, layer by layer, as a weight file has them: the input
+        bias and the recurrent one, where there are two.
     """
 
     network: Network
@@ -35,11 +37,11 @@ class Case(NamedTuple):
     biases: Sequence[tuple[Floats, ...]] = ()
 
     def running(self) -> Truths:
-        """Tell which sequences have a step t, shape (N, T)."""
+        """Return whether each sequence has a step t, shape (N, T)."""
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
-    def states(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Run it: what every layer gives, the bottom one first."""
+    def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
+        """Run it: return what every layer gives, (N, T, O) each, the bottom one first."""
         return run(
             self.network,
             self.x,

@@ -1,176 +1,213 @@
-"""A network's run beside others of it: written out, by every strategy, in peers, from a file."""
+"""Comparisons: whether a result is that of a case, and where it is not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.unroll import UNROLLS
-from rnncli.model.arrays import Floats, Integers
-from rnncli.verify import reference
+from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.diagnosis import Explanation, explain
-from rnncli.verify.shares import hides_states
-from rnncli.verify.verdict import Place, Tolerance, Verdict, judge, values_at
+from rnncli.verify.steps import case_step_errors, one_step
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
+# Whole runs are equal if so many of their values can be judged, and are.
+ENOUGH = 0.9
 
-class Result(NamedTuple):
-    """What a run was compared with, and what came of it.
+
+class Tolerance(NamedTuple):
+    """Two values are equal where ``|a - b| <= atol + rtol |b|``."""
+
+    atol: float = 0.0
+    rtol: float = 0.0
+
+
+class Place(NamedTuple):
+    """A value in a result: sequence and step counted from 1, unit from 0."""
+
+    sequence: int
+    step: int
+    unit: int
+
+
+class Wrong(NamedTuple):
+    """A wrong value: its place, as in `Place`, what it should be, and what the network computes.
+
+    Where steps are judged, each value is computed from the h_{t-1} of the
+    same result.
+    """
+
+    sequence: int
+    step: int
+    unit: int
+    expected: float
+    actual: float
+
+
+class Verdict(NamedTuple):
+    """What comes of a comparison.
 
     Parameters
     ----------
-    name : str
-    version : str
-        Of the library, where it is one.
-    verdict : Verdict or None
-        None where there was nothing to compare; then the note says why.
-    note : str
+    equal : bool
+    difference : float
+        The largest distance of two values of the whole runs, and so the
+        smallest `Tolerance.atol` that would pass them.
+    step_error : float or None
+        Largest error of a step as a share of its bound; None where steps
+        are not judged.
+    first : Wrong or None
+        The first value that is wrong; it should be what was compared with.
+    at : Place or None
+        Where the difference is largest; None where the runs are equal.
+    rtol : float
+        The smallest `Tolerance.rtol` that would pass the whole runs.
+    steps : int
+        Steps of each sequence that are compared, at most.
+    judged : float
+        Share of the values that could be judged.
     """
 
-    name: str
-    version: str = ""
-    verdict: Verdict | None = None
-    note: str = ""
+    equal: bool
+    difference: float
+    step_error: float | None = None
+    first: Wrong | None = None
+    at: Place | None = None
+    rtol: float = 0.0
+    steps: int = 0
+    judged: float = 1.0
 
 
 @dataclass
 class Comparison:
-    """A case, our own run of it, and how others are judged by it.
+    """A case, our own run of it, and how other runs are judged by it.
 
     Parameters
     ----------
     case : Case
-    layers : tuple of arrays
+    layers : tuple of arrays, shape (N, T, O)
         What every layer gives in our run, the bottom one first.
-    tolerance : Tolerance or None
-        As for `judge`.
-    wrong : Place or None
-        The first step of our own run that is not right, once it is known.
+    tolerance : Tolerance, optional
+        By which whole runs are judged; every step is by default.
+    wrong : Wrong, optional
+        The first wrong step of our own run, once it is known.
         Nothing is equal to a wrong run, even if its own steps are right.
     """
 
     case: Case
     layers: tuple[Floats, ...]
     tolerance: Tolerance | None = None
-    wrong: Place | None = None
+    wrong: Wrong | None = None
+
+    @property
+    def ours(self) -> Floats:
+        """What the top layer gives in our run."""
+        return self.layers[-1]
 
     @cached_property
     def bounds(self) -> Bounds:
-        """How far whole runs may be apart, measured for all results once one of them needs it."""
-        return whole_run_bounds(self.case, self.layers[-1])
+        """How far whole runs may be apart, measured once and only where it is needed."""
+        return whole_run_bounds(self.case, self.ours)
 
-    def result(
-        self, name: str, theirs: Floats, layers: Sequence[Floats] = (), version: str = ""
-    ) -> Result:
-        """Judge another run, of which all layers are known or the top one."""
-        whole = not self.tolerance and hides_states(self.case.network, len(layers) or 1)
-        bounds = self.bounds if whole else None
-        try:
-            verdict = judge(self.case, self.layers[-1], theirs, layers, self.tolerance, bounds)
-        except ValueError as error:
-            return Result(name, version, note=str(error))
-        if self.wrong and not verdict.first:
-            values = values_at(self.case, self.layers[-1], theirs, self.wrong)
-            verdict = verdict._replace(equal=False, first=self.wrong, values=values)
-        return Result(name, version, verdict)
+    def judge(self, theirs: Floats, layers: Sequence[Floats] = ()) -> Verdict:
+        """Judge a result.
 
+        By default every step is judged by itself, from the states of the
+        same result (`rnncli.verify.steps`). Where those are not known (of
+        the layers below, or of two directions that are merged), whole runs
+        are compared, each value as far as rounding cannot move it
+        (`rnncli.verify.whole`). With a tolerance all values of whole runs
+        are compared.
 
-def with_reference(comparison: Comparison) -> Result:
-    """Compare with the written-out float64 loop: the steps judged are our own."""
-    case = comparison.case
-    exact = np.zeros(comparison.layers[-1].shape)
-    for n, length in enumerate(case.lengths):
-        run = reference.run(case.network, case.x[n, :length], case.h0[n], case.precision)
-        exact[n, :length] = run[-1]
-    return comparison.result("float64 loop", exact, comparison.layers)
+        Parameters
+        ----------
+        theirs : array, shape (N, T, O)
+            What is judged.
+        layers : sequence of arrays, optional
+            What every layer gives in the result whose steps are judged, the
+            bottom one first; `theirs`, of the top layer alone, by default.
 
-
-def with_strategies(comparison: Comparison) -> Iterator[Result]:
-    """Compare with every strategy."""
-    for unroll in UNROLLS:
-        layers = comparison.case.states(unroll)
-        yield comparison.result(f"--unroll {unroll}", layers[-1], layers)
-
-
-def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
-    """Compare with peers: those that are wanted, or by default all that are installed.
-
-    Raises
-    ------
-    ValueError
-        One that is wanted is not installed, or cannot run the network.
-    """
-    from rnncli.verify.peers import PEERS, Unsupported, build, requirement, version
-
-    case = comparison.case
-    for name in wanted or PEERS:
-        installed = version(name)
-        if installed is None:
-            if wanted:
-                raise ValueError(f"peer {name} is not installed: {requirement(name)}")
-            yield Result(name, note=f"not installed: {requirement(name)}")
-            continue
-        try:
-            peer = build(
-                name,
-                case.network,
-                precision=case.precision,
-                all_layers=len(case.network.layers) > 1,
+        Raises
+        ------
+        ValueError
+            The shapes differ, there are no steps, or rounding moves so many
+            values that those which can be judged, and are equal, are too few.
+        """
+        ours, layers = self.ours, layers or [theirs]
+        if ours.shape != theirs.shape:
+            raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
+        running = np.broadcast_to(self.case.running()[..., None], ours.shape)
+        if not running.any():
+            raise ValueError("nothing to compare: there are no steps")
+        errors = case_step_errors(self.case, layers) if self.tolerance is None else None
+        distance, judged = distances(ours, theirs), running
+        if self.tolerance is not None:
+            # In float64: a float32 may not hold the tolerance.
+            atol, rtol = self.tolerance
+            wrong = ~(distance <= atol + rtol * np.abs(theirs.astype(np.float64)))
+        elif errors is not None:
+            wrong = errors > 1
+        else:
+            wrong = ~(distance <= self.bounds.distance)
+            judged = running & (self.bounds.judged | bool((distance == 0).all()))
+        wrong = running & (wrong | ~np.isfinite(theirs))
+        share = float(judged.sum() / running.sum())
+        if share < ENOUGH and not wrong.any():
+            raise ValueError(
+                f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
+                "the values can be judged, and they are equal"
             )
-            states = peer(case.x, case.h0, case.lengths)
-        except Unsupported as error:
-            if wanted:
-                raise ValueError(f"peer {name}: {error}") from error
-            yield Result(name, installed, note=str(error))
-            continue
-        yield comparison.result(name, states.h, states.layers, installed)
+        first, by_step = _first(wrong), None
+        if first and errors is not None and len(layers) == 1:
+            by_step = layers[0]
+        elif self.wrong and not first:
+            first = Place(*self.wrong[:3])
+        return _measured(theirs, distance, judged | wrong)._replace(
+            equal=first is None,
+            step_error=None if errors is None else float(errors.max()),
+            first=self._wrong_at(first, theirs, by_step) if first else None,
+            judged=share,
+        )
+
+    def _wrong_at(self, place: Place, theirs: Floats, by_step: Floats | None) -> Wrong:
+        """Return the value of a result and ours, with the digits of their float type.
+
+        Where the steps of one of them are judged, `by_step`, the other value
+        is what one step makes of the h_{t-1} of the same result.
+        """
+        at = place.sequence - 1, place.step - 1, place.unit
+        expected, actual = theirs[at], self.ours[at]
+        if by_step is not None:
+            step = self.ours.dtype.type(one_step(self.case, by_step, at))
+            expected, actual = (step, actual) if by_step is self.ours else (expected, step)
+        return Wrong(*place, float(str(expected)), float(str(actual)))
 
 
-def with_expected(
-    comparison: Comparison, name: str, theirs: Floats
-) -> tuple[Result, list[Explanation]]:
-    """Compare with what a file holds; where it differs, look for a convention that explains it.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    name : str
-        Of the file.
-    theirs : array, shape (N, T, H)
-        Another shape is an error, unless a convention explains it.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, and nothing explains it.
-    """
-    case, ours = comparison.case, comparison.layers[-1]
-    if theirs.shape == ours.shape:
-        result = comparison.result(name, theirs)
-        differs = result.verdict is not None and not result.verdict.equal
-        if not differs or not np.isfinite(theirs).all():
-            return result, []
-        return result, explain(case, theirs, comparison.tolerance)
-    message = f"expected shape {_shape(ours)}, as the input and the network give, "
-    same_width = theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all()
-    explanations = explain(case, theirs, comparison.tolerance) if same_width else []
-    if not explanations:
-        raise ValueError(f"{name}: {message}got {_shape(theirs)}")
-    return Result(name, note=f"{message}got {_shape(theirs)}"), explanations
+def distances(ours: Floats, theirs: Floats) -> Floats:
+    """Return the distance of all values in float64."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(ours.astype(np.float64) - theirs)
 
 
-def in_sequences(rows: Floats, key: Integers, lengths: Integers) -> Floats:
-    """Gather rows of several sequences as (N, T, K), zeros beyond the end of each."""
-    order = np.argsort(key, kind="stable")
-    t = np.arange(len(key)) - np.repeat(lengths.cumsum() - lengths, lengths)
-    gathered = np.zeros((len(lengths), lengths.max(initial=0), rows.shape[1]), rows.dtype)
-    gathered[key[order], t] = rows[order]
-    return gathered
+def _measured(theirs: Floats, distance: Floats, compared: Truths) -> Verdict:
+    """Return how far whole runs are apart in the values that are compared."""
+    distance = np.where(compared, distance, 0)
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(distance > 0, distance / np.abs(theirs), 0)
+    largest = float(distance.max())
+    return Verdict(
+        largest == 0,
+        largest,
+        at=_first(distance == largest) if largest else None,
+        rtol=float(np.where(np.isnan(share), np.inf, share).max()),
+        steps=int(compared.any(axis=2).sum(axis=1).max()),
+    )
 
 
-def _shape(h: Floats) -> tuple[int, ...]:
-    """Give the shape of a result, of one sequence as (T, H)."""
-    return h.shape[1:] if len(h) == 1 else h.shape
+def _first(wanted: Truths) -> Place | None:
+    if not wanted.any():
+        return None
+    sequence, step, unit = (int(i) for i in np.argwhere(wanted)[0])
+    return Place(sequence + 1, step + 1, unit)

@@ -2,15 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from math import isfinite
 from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.verify.comparison import Result
-from rnncli.verify.diagnosis import Explanation
-from rnncli.verify.verdict import Place, Tolerance, Verdict
+from rnncli.verify.comparison import Place, Tolerance, Verdict, Wrong
+from rnncli.verify.results import Result
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
 from rnncli.writers.screen import printable
@@ -26,51 +25,54 @@ class Report(NamedTuple):
     results : sequence of Result
     expected : Result or None
         That of them which is a file's.
-    explanations : sequence of Explanation or None
-        Conventions that reproduce a file that differs; None where no file
-        differs.
     tolerance : Tolerance or None
         By which whole runs were judged; None where every step was.
     keys : sequence of str
         Names of the sequences, where there are several.
+    with_options : callable
+        Shows parameters between backticks as the user knows them.
     """
 
     model: Mapping[str, Any]
     results: Sequence[Result]
     expected: Result | None = None
-    explanations: Sequence[Explanation] | None = None
     tolerance: Tolerance | None = None
     keys: Sequence[str] = ()
+    with_options: Callable[[str], str] = str
+
+    @property
+    def explanations(self) -> Mapping[str, float] | None:
+        """What reproduces the file, if it differs."""
+        return self.expected.explanations if self.expected else None
 
     @property
     def equal(self) -> bool:
         """Whether nothing that was compared differs, and the file, if any, was compared."""
-        verdicts = [result.verdict for result in self.results if result.verdict]
         missing = self.expected is not None and self.expected.verdict is None
-        return not missing and all(verdict.equal for verdict in verdicts)
+        return not missing and not any(result.differs for result in self.results)
 
 
 def write_report_table(out: TextIO, report: Report) -> None:
-    """Say what differs, draw a row for each result, then what needs saying in words."""
+    """Write what differs, a row for each result, then what a table cannot show."""
     out.writelines(f"{printable(line)}\n" for line in _headline(report))
-    compared = [result for result in report.results if result.verdict]
-    verdicts = [result.verdict for result in compared if result.verdict]
-    names = Column("", [os.path.basename(_name(result)) for result in compared])
+    compared = [(result, result.verdict) for result in report.results if result.verdict]
+    verdicts = [verdict for _, verdict in compared]
+    names = Column("", [os.path.basename(_name(result)) for result, _ in compared])
     columns = [
         Column("", ["equal" if verdict.equal else "DIFFERENT" for verdict in verdicts]),
         Column("step error", [_share(verdict) for verdict in verdicts]),
-        Column("difference", [f"{verdict.apart.largest:.2g}" for verdict in verdicts]),
+        Column("difference", [f"{verdict.difference:.2g}" for verdict in verdicts]),
     ]
     if report.model:
-        places = [verdict.apart.at for verdict in verdicts]
-        columns += [
-            *(Column(*named) for named in _places(places, several=bool(report.keys))),
-            Column("rtol", [f"{verdict.apart.rtol:.2g}" for verdict in verdicts]),
-        ]
+        for field in Place._fields if report.keys else Place._fields[1:]:
+            cells = [str(getattr(verdict.at, field)) if verdict.at else "" for verdict in verdicts]
+            columns.append(Column(field, cells))
+        columns.append(Column("rtol", [f"{verdict.rtol:.2g}" for verdict in verdicts]))
     draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
     width = console_on(out).width
     legend = [line for text in _legend(report) for line in wrap(text, width)]
-    out.writelines(f"{printable(line)}\n" for line in ("", *legend, *_findings(report)))
+    findings = [*_not_compared(report), *_wrong(report), *_explained(report)]
+    out.writelines(f"{printable(line)}\n" for line in ("", *legend, *findings))
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
@@ -79,32 +81,21 @@ def write_report_json(out: TextIO, report: Report) -> None:
     document["rule"] = report.tolerance._asdict() if report.tolerance else "step error"
     document["results"] = [_item(result) for result in report.results]
     if report.explanations is not None:
-        document["explanations"] = [_finite(each._asdict()) for each in report.explanations]
+        document["explanations"] = [
+            _finite({"name": report.with_options(name), "difference": left})
+            for name, left in report.explanations.items()
+        ]
     out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def _headline(report: Report) -> list[str]:
-    """Say first what fails."""
-    if report.equal:
-        return []
-    differing = [_name(each) for each in report.results if each.verdict and not each.verdict.equal]
+    differing = [_name(result) for result in report.results if result.differs]
     expected = report.expected
     if expected and not expected.verdict:
         if report.explanations is None:
             return [f"NOT COMPARED: {_name(expected)}", ""]
         differing.insert(0, _name(expected))
-    return [f"DIFFERENT: {', '.join(differing)}", ""]
-
-
-def _findings(report: Report) -> list[str]:
-    """Say what was not compared, where values are wrong, and what explains a difference."""
-    notes = [
-        f"{', '.join(map(_name, results))}: {note}"
-        for note, results in groupby(
-            (result for result in report.results if not result.verdict), key=lambda each: each.note
-        )
-    ]
-    return [*notes, *_wrong(report), *_explained(report)]
+    return [f"DIFFERENT: {', '.join(differing)}", ""] if differing else []
 
 
 def _name(result: Result) -> str:
@@ -112,27 +103,24 @@ def _name(result: Result) -> str:
 
 
 def _legend(report: Report) -> list[str]:
-    """Say by what rule the table judges."""
+    """Return the rule by which the table judges."""
     if report.tolerance:
         atol, rtol = report.tolerance
         return [f"The rule: |a - b| <= {atol:g} + {rtol:g} |b| in all values of the whole runs."]
     rule = "The rule: a step error of up to 1 is what rounding explains, in every step."
     if not report.model:
         return [rule]
-    return [
+    text = (
         f"{rule} Whole runs may be driven apart by rounding alone. Their largest difference is "
-        "the smallest --atol that would pass them, rtol the smallest --rtol.",
-        *_whole_runs(report),
-    ]
+        "the smallest `atol` that would pass them, rtol the smallest `rtol`."
+    )
+    return [report.with_options(text), *_whole_runs(report)]
 
 
 def _whole_runs(report: Report) -> list[str]:
-    """Say where whole runs stand for steps, and how much of them was judged."""
-    judged = [
-        result.verdict.judged
-        for result in report.results
-        if result.verdict and result.verdict.step_error is None
-    ]
+    """Return where whole runs stand for steps, and how much of them was judged."""
+    verdicts = [result.verdict for result in report.results if result.verdict]
+    judged = [verdict.judged for verdict in verdicts if verdict.step_error is None]
     if not judged:
         return []
     return [
@@ -143,18 +131,27 @@ def _whole_runs(report: Report) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    """Give a share as text; 100% is all of it."""
+    """Return a share as text; 100% is all of it."""
     return "100%" if share == 1 else f"{min(share, 0.999):.1%}"
+
+
+def _not_compared(report: Report) -> list[str]:
+    notes = groupby((each for each in report.results if not each.verdict), lambda each: each.note)
+    return [f"{', '.join(map(_name, results))}: {note}" for note, results in notes]
 
 
 def _wrong(report: Report) -> list[str]:
     return [
-        f"{result.name}: the first wrong value is at {_place(verdict.first, report.keys)}. "
-        f"Expected {expected!r}, rnn computes {actual!r}."
+        f"{result.name}: the first wrong value is at {_place(first, report.keys)}. "
+        f"Expected {first.expected!r}, rnn computes {first.actual!r}."
         for result in report.results
-        if (verdict := result.verdict) and verdict.first and verdict.values
-        for expected, actual in [verdict.values]
+        if result.verdict and (first := result.verdict.first)
     ]
+
+
+def _place(place: Wrong, keys: Sequence[str]) -> str:
+    step = f"step {place.step}, unit {place.unit}"
+    return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
 
 
 def _explained(report: Report) -> list[str]:
@@ -162,29 +159,12 @@ def _explained(report: Report) -> list[str]:
         return []
     if not report.explanations:
         return ["No convention that rnn knows reproduces it."]
-    return [f"Reproduced {_within(each)} {_how(each.name)}." for each in report.explanations]
-
-
-def _within(explanation: Explanation) -> str:
-    return f"within {explanation.difference:.2g}" if explanation.difference else "to the bit"
-
-
-def _how(name: str) -> str:
-    return f"with {name}" if name.startswith("--") else f"by: {name}"
-
-
-def _places(places: Sequence[Place | None], *, several: bool) -> list[tuple[str, list[str]]]:
-    """Give a column for each part of a place: where the difference is largest."""
-    fields = ("sequence", "step", "unit") if several else ("step", "unit")
-    return [
-        (field, ["" if place is None else str(getattr(place, field)) for place in places])
-        for field in fields
-    ]
-
-
-def _place(place: Place, keys: Sequence[str]) -> str:
-    step = f"step {place.step}, unit {place.unit}"
-    return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
+    lines = []
+    for name, left in report.explanations.items():
+        within = f"within {left:.2g}" if left else "to the bit"
+        how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
+        lines.append(f"Reproduced {within} {how}.")
+    return lines
 
 
 def _share(verdict: Verdict) -> str:
@@ -204,23 +184,15 @@ def _item(result: Result) -> dict[str, Any]:
         {
             "verdict": "equal" if verdict.equal else "different",
             "step_error": verdict.step_error,
-            "difference": verdict.apart.largest,
-            "at": verdict.apart.at._asdict() if verdict.apart.at else None,
-            "first": _first(verdict),
-            "atol": verdict.apart.atol,
-            "rtol": verdict.apart.rtol,
-            "steps": verdict.apart.steps,
+            "difference": verdict.difference,
+            "at": verdict.at._asdict() if verdict.at else None,
+            "first": _finite(verdict.first._asdict()) if verdict.first else None,
+            "atol": verdict.difference,
+            "rtol": verdict.rtol,
+            "steps": verdict.steps,
             "judged": verdict.judged,
         }
     )
-
-
-def _first(verdict: Verdict) -> dict[str, Any] | None:
-    """Give the place of the first wrong value, and what is expected and computed there."""
-    if verdict.first is None or verdict.values is None:
-        return None
-    expected, actual = verdict.values
-    return _finite(verdict.first._asdict() | {"expected": expected, "actual": actual})
 
 
 def _finite(item: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""How far right whole runs may be apart, measured by nudging the weights by a last bit.
+"""Whole runs: how far they are apart, and how much of that rounding explains.
 
-A program whose sums are rounded in another way computes what this one would
-with weights that differ by about a last bit (backward error analysis: Higham
-(2002), "Accuracy and Stability of Numerical Algorithms", section 3.1). So a
-few runs with such weights show, at each place, how far a network drives
-right results apart: by a last bit where it forgets, by anything where it is
-chaotic.
+Runs of a contracting network can be compared within a fixed tolerance
+(`run_tolerance`). For others the tolerance is measured, by nudging the
+weights by a last bit (`whole_run_bounds`): a program whose sums are rounded
+in another way computes what this one would with weights that differ by
+about a last bit (backward error analysis: Higham (2002), "Accuracy and
+Stability of Numerical Algorithms", section 3.1). So a few runs with such
+weights show, at each place, how far a network drives right results apart:
+by a last bit where it is contracting, by anything where it is chaotic.
 """
 
 from typing import NamedTuple
@@ -14,7 +16,7 @@ import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import RNN, Weights
+from rnncli.model.cells import RNN, Cell, Weights
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
@@ -39,13 +41,54 @@ class Bounds(NamedTuple):
 
     Parameters
     ----------
-    distance : array of float64, shape (N, T, H)
-    judged : array of bool, shape (N, T, H)
+    distance : array of float64, shape (N, T, O)
+    judged : array of bool, shape (N, T, O)
         Where that is little enough to tell right from wrong.
     """
 
     distance: Floats
     judged: Truths
+
+
+def difference(a: Floats, b: Floats) -> float:
+    """Return the largest distance of two runs, relative to max(1, |b|); infinite if not finite.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"cannot compare shapes {a.shape} and {b.shape}")
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    return float(np.where(np.isfinite(distance), distance, np.inf).max(initial=0.0))
+
+
+def contracting(cell: RNN) -> bool:
+    """Return whether whole runs can be compared: each step shrinks what differed before it.
+
+    True where the spectral norm of ``W_hh`` is at most 0.9 and the slope of
+    the activation at most 1.
+    """
+    norm = np.linalg.norm(cell.weights.W_hh.astype(np.float64), 2)
+    return bool(norm <= 0.9) and cell.activation.slope <= 1 and not cell.activation.jumps
+
+
+def run_tolerance(hidden_size: int, precision: str) -> float:
+    """Return the largest `difference` of two right runs of a contracting network.
+
+    Raises
+    ------
+    ValueError
+        Operands are rounded in this precision: two states a last bit apart
+        may then be rounded apart.
+    """
+    if precision == "float64":
+        return 1e-14
+    if precision == "float32":
+        return 1e-6 if hidden_size < 256 else 2e-6
+    raise ValueError(f"nothing is promised of whole runs in {precision}")
 
 
 def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
@@ -60,7 +103,7 @@ def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
     Parameters
     ----------
     case : Case
-    ours : array, shape (N, T, H)
+    ours : array, shape (N, T, O)
         Our own run of it: what the top layer gives.
     """
     spread = _spread(case, ours)
@@ -71,7 +114,7 @@ def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
 
 
 def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
-    """Tell, without running anything, whether so many values are within any tolerance."""
+    """Return whether so many values are within any bounds, without a run to measure these."""
     most = _rounded(ours) + _most_driven(ours, case.precision)
     with np.errstate(invalid="ignore"):
         near = np.abs(ours.astype(np.float64) - theirs)[case.running()] <= most[case.running()]
@@ -90,12 +133,12 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
 
 
 def _spread(case: Case, ours: Floats) -> Floats:
-    """Largest distance of the nudged runs from our own."""
+    """Return the largest distance of the nudged runs from our own."""
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     largest: Floats = np.zeros(ours.shape)
     for _ in range(RUNS):
-        nudged = case._replace(network=_nudged(case, size, random)).states()[-1]
+        nudged = case._replace(network=_nudged(case, size, random)).outputs()[-1]
         with np.errstate(invalid="ignore"):
             distance = np.abs(nudged.astype(np.float64) - ours)
         np.maximum(largest, np.where(np.isfinite(distance), distance, np.inf), out=largest)
@@ -103,7 +146,7 @@ def _spread(case: Case, ours: Floats) -> Floats:
 
 
 def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
-    """Change every weight by about a last bit, up or down.
+    """Return the network with every weight changed by about a last bit, up or down.
 
     Matrices that the precision rounds stay as they are, since all programs
     round them alike. The bias moves their sums.
@@ -114,17 +157,17 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
         wide = array.astype(np.float64)
         return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
 
-    def cell(given: RNN) -> RNN:
-        W_xh, W_hh, b_h = given.weights
+    def changed(cell: Cell) -> Cell:
+        W_xh, W_hh, b_h = cell.weights
         if not PRECISIONS[case.precision].rounds:
             W_xh, W_hh = moved(W_xh, np.abs(W_xh)), moved(W_hh, np.abs(W_hh))
-        return given._replace(weights=Weights(W_xh, W_hh, moved(b_h, np.abs(b_h) + size)))
+        return cell.replaced(Weights(W_xh, W_hh, moved(b_h, np.abs(b_h) + size)))
 
-    return case.network.with_cells(cell)
+    return case.network.with_cells(changed)
 
 
 def _within_steps(values: Floats) -> Floats:
-    """Largest of the values of a unit from `STEPS` before a step to `STEPS` after it."""
+    """Return the largest of the values of a unit from `STEPS` before a step to `STEPS` after it."""
     largest = values.copy()
     for shift in range(1, min(STEPS, values.shape[1] - 1) + 1):
         np.maximum(largest[:, shift:], values[:, :-shift], out=largest[:, shift:])

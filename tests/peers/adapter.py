@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 import rnncli
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import prepare
 from rnncli.engine.stream import Carried, stream
 from rnncli.model.cells import Weights
-from rnncli.model.layers import Recurrent, merged
+from rnncli.model.layers import MERGES, Recurrent
 from rnncli.model.network import Network
 
 Array: TypeAlias = NDArray[np.floating]
@@ -90,13 +89,13 @@ class Bidirectional:
         ends = np.split(h_n, 2, axis=-1)
         if self.merge_mode is None:
             return tuple(end.view(Output) for end in ends)
-        return merged(ends, self.merge_mode).view(Output)
+        return MERGES[self.merge_mode](*ends).view(Output)
 
 
 def run(
     network: Network, x: Array, h0: Array | None = None, mask: Mask | None = None
 ) -> tuple[Array, Array]:
-    """States (N, T, H), in the order of the input, and final ones; a state is held where masked."""
+    """States (N, T, H), in the order of the input, and final ones; masked steps keep the state."""
     if mask is None:
         h, h_n, _ = rnncli.run(network, x, h0)
     else:
@@ -105,8 +104,8 @@ def run(
         if h0 is not None:
             carried.resume(np.zeros(N, np.intp), h0)
         rows = Rows(x.reshape(N * T, I), np.repeat(np.arange(N), T), ~mask.ravel())
-        (block,) = stream(prepare(network), [rows], carried)
-        h, h_n = block.h.reshape(N, T, -1), carried.h
+        (block,) = stream(network, [rows], carried=carried)
+        h, h_n = block.h.reshape(N, T, -1), carried.state
     return h, h_n
 
 

@@ -1,4 +1,4 @@
-"""Record what the peers compute: ``python tests/peers/record.py`` writes ``rnncli/recorded``.
+"""Record what the peers compute: ``python tests/peers/record.py`` writes the recorded cases.
 
 Weights are a peer's own draws from a seed, or chosen and of two decimals,
 as inputs and initial states are. States are the shortest text of each
@@ -17,13 +17,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-import rnncli.verify.recorded
 from rnncli.model.activations import ACTIVATIONS, parse
 from rnncli.model.architecture import Architecture
 from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import peers
+from rnncli.verify import peers, recorded
+from rnncli.verify.case import Case
+from rnncli.verify.peers import keras, onnxruntime, torch
 
 Array = NDArray[np.floating]
 
@@ -77,15 +78,6 @@ class Plan(NamedTuple):
     seed: int | None = None
 
 
-class Given(NamedTuple):
-    """What a peer runs, as for `peers.build`."""
-
-    network: Network
-    x: Array
-    h0: Array
-    lengths: NDArray[np.intp] | None
-
-
 def plans(peer: str) -> Iterator[Plan]:
     """Give what is recorded of a peer."""
     known = MERGES if peer != "torch" else ("concat",)
@@ -110,7 +102,7 @@ def plans(peer: str) -> Iterator[Plan]:
 
 def activations(peer: str) -> list[str]:
     """Name the activations of a peer beside tanh, with parameters."""
-    members = {"keras": peers.keras, "torch": peers.torch, "onnxruntime": peers.onnxruntime}
+    members = {"keras": keras, "torch": torch, "onnxruntime": onnxruntime}
     given = PARAMETERS | (OF_KERAS if peer == "keras" else {})
     known = [name for name in ACTIVATIONS if name in members[peer].ACTIVATIONS and name != "tanh"]
     return [f"{name}:{given[name]}" if name in given else name for name in known]
@@ -204,14 +196,14 @@ def _values(
     return values
 
 
-def given(peer: str, plan: Plan) -> Given:
+def case_of(peer: str, plan: Plan) -> Case:
     """Make a network and its input."""
     random = np.random.RandomState(crc32(plan.name.encode()) + NUMBERS.get(plan.name, 0))
     network = _chosen(plan, random) if plan.seed is None else _drawn(peer, plan, plan.seed)
     N = len(plan.lengths)
     x = _values(random, (N, plan.steps, plan.features), 0.1, 2)
     h0 = _values(random, (N, network.state_size), 0.3, 1) * np.float32(plan.started)
-    return Given(network, x, h0, np.array(plan.lengths) if any(plan.lengths) else None)
+    return Case(network, x, h0, np.array([length or plan.steps for length in plan.lengths]))
 
 
 def record(peer: str) -> dict[str, Any]:
@@ -222,18 +214,20 @@ def record(peer: str) -> dict[str, Any]:
 
 
 def _recorded(peer: str, plan: Plan) -> dict[str, Any]:
-    network, x, h0, lengths = given(peer, plan)
-    states = peers.build(peer, network)(x, h0, lengths)
-    case = {"name": plan.name, "layers": list(map(_layer, network.layers))}
-    arrays = {"x": x, "h0": h0, "h": states.h, "h_n": states.h_n}
-    case |= {name: numbers(array) for name, array in arrays.items()}
+    case = case_of(peer, plan)
+    lengths = case.lengths if any(plan.lengths) else None
+    states = peers.build(peer, case.network)(case.x, case.h0, lengths)
+    layers = [_layer(layer) for layer in case.network.layers if isinstance(layer, Recurrent)]
+    arrays = {"x": case.x, "h0": case.h0, "h": states.h, "h_n": states.h_n}
+    document = {"name": plan.name, "layers": layers}
+    document |= {name: numbers(array) for name, array in arrays.items()}
     if lengths is not None:
-        case["lengths"] = lengths.tolist()
-    return case if plan.seed is None else case | {"seed": plan.seed}
+        document["lengths"] = lengths.tolist()
+    return document if plan.seed is None else document | {"seed": plan.seed}
 
 
 def _layer(layer: Recurrent) -> dict[str, Any]:
-    cells = list(map(_cell, layer.cells))
+    cells = [_cell(cell) for cell in layer.cells if isinstance(cell, RNN)]
     return {"direction": layer.direction, "merge": layer.merge, "cells": cells}
 
 
@@ -263,8 +257,8 @@ def text(document: dict[str, Any]) -> str:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    folder = Path(rnncli.verify.recorded.__file__).parent
-    for peer in rnncli.verify.recorded.PEERS:
+    folder = Path(recorded.__file__).parent
+    for peer in peers.PEERS:
         (folder / f"{peer}.json").write_text(text(record(peer)), encoding="utf-8")
 
 

@@ -79,7 +79,7 @@ def run(case: Case) -> dict[str, Array]:
     if h0 is not None:
         h0 = (h0 if layout else h0.swapaxes(0, 1)).reshape(N, -1)  # (N, D H)
     h, h_n, _ = rnncli.run(network, x, h0, lengths=case.inputs.get("sequence_lens"))
-    D = len(network.cells)
+    D = len(network.layers[0].cells)
     Y, Y_h = h.reshape(N, T, D, -1), h_n.reshape(N, D, -1)
     if not layout:
         Y, Y_h = Y.transpose(1, 2, 0, 3), Y_h.swapaxes(0, 1)  # (T, D, N, H), (D, N, H)

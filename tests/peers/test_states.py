@@ -17,7 +17,7 @@ import rnncli
 from peers.networks import BY_PEER, SIZES, WAYS, Batch, batch, furthest, network, stack
 from rnncli.model.network import Network
 from rnncli.verify import peers
-from rnncli.verify.peers import PEERS, PeerStates, Unsupported
+from rnncli.verify.peers import PEERS, Unsupported
 
 TOLERANCES = {"float32": 1e-6, "float64": 1e-14}
 
@@ -35,7 +35,7 @@ def check(name: str, network: Network, precision: str = "float32") -> None:
         assert apart <= TOLERANCES[precision]
 
 
-def flat(states: PeerStates) -> list[np.ndarray]:
+def flat(states: rnncli.States) -> list[np.ndarray]:
     return [states.h, states.h_n, *states.layers]
 
 
@@ -141,8 +141,9 @@ def test_one_build_runs_any_batch(name: str) -> None:
 def test_arrays_that_are_read_only_or_turned_around(name: str) -> None:
     """The weights too, as those of a mapped file are."""
     net = network((4, 3), "bidirectional")
-    for array in (array for cell in net.cells for array in cell.weights):
-        array.flags.writeable = False
+    for cell in (cell for layer in net.layers for cell in layer.cells):
+        for array in cell.weights:
+            array.flags.writeable = False
     x, h0, lengths = batch(net)
     x, h0 = x[:, ::-1], np.broadcast_to(h0[:1], h0.shape)
     x.flags.writeable = lengths.flags.writeable = False
@@ -259,7 +260,7 @@ def test_a_library_that_is_not_there(
         ValueError, match=rf"^peer {name}: .*{module}.*: pip install 'rnncli\[peers"
     ):
         peers.build(name, network())
-    monkeypatch.setitem(peers.DISTRIBUTIONS, name, ("no-such-distribution",))
+    monkeypatch.setitem(peers.PEERS, name, ("no-such-distribution",))
     assert peers.version(name) is None
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.run import Prepared, prepare
+from rnncli.model.cells import Cell
 
 README = Path(__file__).parents[2] / "README.md"
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
@@ -78,13 +79,14 @@ def test_a_wrong_sign_is_caught_by_each(
 ) -> None:
     """In our own run alone: what the peers get is as it should be."""
 
+    def turned(cell: Cell) -> Cell:
+        W_hh = cell.weights.W_hh.copy()
+        W_hh[0, 1] *= -1
+        return cell.replaced(cell.weights._replace(W_hh=W_hh))
+
     def wrong(network: rnncli.Network, *names: str) -> Prepared:
         prepared = prepare(network, *names)
-        (part,) = prepared.parts
-        W_hh = part.cell.weights.W_hh.copy()
-        W_hh[0, 1] *= -1
-        cell = part.cell._replace(weights=part.cell.weights._replace(W_hh=W_hh))
-        return prepared._replace(parts=(part._replace(cell=cell),))
+        return prepared._replace(network=prepared.network.with_cells(turned))
 
     monkeypatch.setattr("rnncli.engine.run.prepare", wrong)
     report = verified(*SEQ, *tolerance, exit_code=1)

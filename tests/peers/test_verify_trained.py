@@ -81,25 +81,20 @@ def transposed(network: rnncli.Network) -> rnncli.Network:
 
 
 def perturbed(network: rnncli.Network) -> rnncli.Network:
-    changed = [cell.weights._replace(W_hh=cell.weights.W_hh.copy()) for cell in network.cells]
-    changed[0].W_hh[0, 1] += np.float32(0.01)
-    each = iter(changed)
-    return with_weights(network, lambda _: next(each))
+    by = iter([0.01, *[0.0] * 10])  # the first cell alone
+
+    def change(weights: rnncli.Weights) -> rnncli.Weights:
+        W_hh = weights.W_hh.copy()
+        W_hh[0, 1] += np.float32(next(by))
+        return weights._replace(W_hh=W_hh)
+
+    return with_weights(network, change)
 
 
 def with_weights(
     network: rnncli.Network, change: Callable[[rnncli.Weights], rnncli.Weights]
 ) -> rnncli.Network:
-    return rnncli.Network(
-        *(
-            rnncli.Recurrent(
-                *(cell._replace(weights=change(cell.weights)) for cell in layer.cells),
-                direction=layer.direction,
-                merge=layer.merge,
-            )
-            for layer in network.layers
-        )
-    )
+    return network.with_cells(lambda cell: cell.replaced(change(cell.weights)))
 
 
 FAULTS = {

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from math import isclose
@@ -10,19 +10,20 @@ from typing import Any, cast
 
 import numpy as np
 
+from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import RNN
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.peers.peer import (
+from rnncli.verify.peers import (
     Peer,
-    PeerStates,
+    RNNLayer,
     Unsupported,
-    cells_in,
     lacks,
     refuse_clip,
     refuse_no_steps,
+    rnn_layers,
 )
 
 LIBRARY = "Keras"
@@ -57,7 +58,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     network : Network
     precision : {"float32", "float64"}
     all_layers : bool
-        Whether to give the states of all layers.
+        Whether to return the outputs of all layers.
 
     Returns
     -------
@@ -68,25 +69,26 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     Unsupported
         Keras has no such activation, clip or precision.
     """
-    refuse_clip("Keras's SimpleRNN", network)
-    cells = cells_in(LIBRARY, network, precision, PRECISIONS)
-    for cell in cells:
-        _check_activation(cell)
+    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
+    refuse_clip("Keras's SimpleRNN", layers)
+    for _, cells in layers:
+        for cell in cells:
+            _check_activation(cell)
     keras = _quiet_keras()
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
-    forward = _forward(keras, network, cells, all_layers=all_layers)
+    forward = _forward(keras, network, layers, all_layers=all_layers)
     random.setstate(drawn)
     forward = _compiled(keras, forward, network, precision)
 
-    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> PeerStates:
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
         refuse_no_steps("Keras's SimpleRNN", x, lengths)
         arrays = [np.asarray(x, precision), np.asarray(h0, precision)]
         if lengths is not None:
             arrays.append(np.arange(x.shape[1]) < lengths[:, None])
         outputs, h_n = forward(*arrays)
-        layers = tuple(map(keras.ops.convert_to_numpy, outputs))
+        given = tuple(map(keras.ops.convert_to_numpy, outputs))
         h_n = keras.ops.convert_to_numpy(h_n)
-        return PeerStates(layers[-1], h_n, layers if all_layers else ())
+        return States(given[-1], h_n, given if all_layers else ())
 
     return run
 
@@ -117,7 +119,7 @@ def _quiet_keras() -> Any:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep what TensorFlow says on loading, below Python and at any log level, off the terminal."""
+    """Keep off the terminal what TensorFlow writes on loading, below Python, at any log level."""
     try:
         terminal = os.dup(STDERR)
     except OSError:
@@ -135,19 +137,16 @@ def _hushed() -> Iterator[None]:
 
 
 def _forward(
-    keras: Any, network: Network, cells: list[RNN], *, all_layers: bool
+    keras: Any, network: Network, layers: Sequence[RNNLayer], *, all_layers: bool
 ) -> Callable[..., Any]:
-    """Give the function of (x, h0) or (x, h0, mask) that runs the layers."""
-    each = iter(cells)
-    layers = [_layer(keras, layer, [next(each) for _ in layer.cells]) for layer in network.layers]
-    parts = iter(list(network.parts()))
-    slices = [[next(parts).state for _ in layer.cells] for layer in network.layers]
+    """Return the function of (x, h0) or (x, h0, mask) that runs the layers."""
+    made = [_layer(keras, layer, cells) for layer, cells in layers]
 
     def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any]:
         outputs, finals = [], []
-        for kind, layer, states in zip(network.layers, layers, slices, strict=True):
-            x, *h_n = layer(x, initial_state=[h0[:, state] for state in states], mask=mask)
-            if kind.direction == "backward":
+        for (layer, _), run, slices in zip(layers, made, network.state_slices, strict=True):
+            x, *h_n = run(x, initial_state=[h0[:, place] for (place,) in slices], mask=mask)
+            if layer.direction == "backward":
                 x = keras.ops.flip(x, axis=1)
             outputs.append(x)
             finals += h_n
@@ -156,7 +155,7 @@ def _forward(
     return forward
 
 
-def _layer(keras: Any, layer: Recurrent, cells: list[RNN]) -> Any:
+def _layer(keras: Any, layer: Recurrent, cells: Sequence[RNN]) -> Any:
     """Make the Keras layer that is this layer."""
     dtype = cells[0].weights.W_xh.dtype.name
     made = [
@@ -199,7 +198,7 @@ def _activation(keras: Any, activation: Activation) -> Callable[[Any], Any]:
 def _compiled(
     keras: Any, forward: Callable[..., Any], network: Network, precision: str
 ) -> Callable[..., Any]:
-    """Give the function as graphs, one without and one with a mask, if the backend has graphs."""
+    """Return the function as graphs, one without and one with a mask, if the backend has graphs."""
     if keras.backend.backend() != "tensorflow":
         return forward
     import tensorflow as tf

@@ -1,17 +1,19 @@
 """The network in ONNX Runtime: ``RNN`` nodes."""
 
 import os
+from collections.abc import Sequence
 from math import isinf
 from typing import Any
 
 import numpy as np
 
+from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import RNN
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.peers.peer import Peer, PeerStates, cells_in, one_for_both, refuse_no_steps
+from rnncli.verify.peers import Peer, RNNLayer, one_for_both, refuse_no_steps, rnn_layers
 
 LIBRARY = "ONNX Runtime's RNN"
 PRECISIONS = ("float32",)
@@ -47,7 +49,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     network : Network
     precision : {"float32"}
     all_layers : bool
-        Whether to give the states of all layers.
+        Whether to return the outputs of all layers.
 
     Returns
     -------
@@ -58,17 +60,17 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     Unsupported
         The precision is not float32, or a layer has two clips.
     """
-    cells = cells_in(LIBRARY, network, precision, PRECISIONS)
+    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
     import onnxruntime
 
-    model = _model(network, cells, all_layers=all_layers).SerializeToString()
+    model = _model(layers, all_layers=all_layers).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _usable_cpus()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    shapes = [(len(layer.cells), layer.hidden_size) for layer in network.layers]
+    shapes = [(len(cells), layer.hidden_size) for layer, cells in layers]
     ends = np.cumsum([D * H for D, H in shapes])[:-1]
 
-    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> PeerStates:
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
         refuse_no_steps(LIBRARY, x, lengths)
         N, T, _ = x.shape
         steps = np.full(N, T, np.int32) if lengths is None else lengths.astype(np.int32)
@@ -79,8 +81,8 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         given = session.run(None, feeds)
         finals, outputs = given[: len(shapes)], given[len(shapes) :]
         h_n = np.concatenate([each.swapaxes(0, 1).reshape(N, -1) for each in finals], axis=1)
-        layers = tuple(output.swapaxes(0, 1) for output in outputs)  # (N, T, H)
-        return PeerStates(layers[-1], h_n, layers if all_layers else ())
+        outputs = tuple(output.swapaxes(0, 1) for output in outputs)  # (N, T, O)
+        return States(outputs[-1], h_n, outputs if all_layers else ())
 
     return run
 
@@ -94,28 +96,26 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
-def _model(network: Network, cells: list[RNN], *, all_layers: bool) -> Any:
-    """Give the ModelProto: from x, lengths and h0_0, h0_1, ... to h_n_0, ... and h_0, ..."""
+def _model(layers: Sequence[RNNLayer], *, all_layers: bool) -> Any:
+    """Return the ModelProto: from x, lengths and h0_0, h0_1, ... to h_n_0, ... and h_0, ..."""
     from onnx import TensorProto, helper, numpy_helper
 
     def value(name: str, *shape: str | int, kind: int = TensorProto.FLOAT) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
 
     nodes, weights = [], []
-    inputs = [value("x", "T", "N", network.input_size)]
+    inputs = [value("x", "T", "N", layers[0][0].input_size)]
     inputs.append(value("lengths", "N", kind=TensorProto.INT32))
     finals, outputs = [], []
-    each = iter(cells)
-    for number, layer in enumerate(network.layers):
-        state_shape = (len(layer.cells), "N", layer.hidden_size)
+    for number, (layer, cells) in enumerate(layers):
+        state_shape = (len(cells), "N", layer.hidden_size)
         inputs.append(value(f"h0_{number}", *state_shape))
         finals.append(value(f"h_n_{number}", *state_shape))
         outputs.append(value(f"h_{number}", "T", "N", layer.output_size))
-        of_layer = [next(each) for _ in layer.cells]
-        nodes += _nodes(layer, of_layer, number)
+        nodes += _nodes(layer, cells, number)
         weights += [
             numpy_helper.from_array(array, f"{name}_{number}")
-            for name, array in zip("WRB", _weights(of_layer), strict=True)
+            for name, array in zip("WRB", _weights(cells), strict=True)
         ]
     given = finals + (outputs if all_layers else outputs[-1:])
     graph = helper.make_graph(nodes, "network", inputs, given, weights)
@@ -123,14 +123,14 @@ def _model(network: Network, cells: list[RNN], *, all_layers: bool) -> Any:
     return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
 
 
-def _weights(cells: list[RNN]) -> tuple[Floats, Floats, Floats]:
+def _weights(cells: Sequence[RNN]) -> tuple[Floats, Floats, Floats]:
     """Stack W (D, H, I), R (D, H, H) and B (D, 2 H), the second half of it zeros."""
     W_xh, W_hh, b_h = zip(*(cell.weights for cell in cells), strict=True)
     B = np.stack([np.concatenate([b, np.zeros_like(b)]) for b in b_h])
     return np.stack([W.T for W in W_xh]), np.stack([W.T for W in W_hh]), B
 
 
-def _nodes(layer: Recurrent, cells: list[RNN], number: int) -> list[Any]:
+def _nodes(layer: Recurrent, cells: Sequence[RNN], number: int) -> list[Any]:
     """Make the nodes of a layer."""
     from onnx import helper
 
@@ -143,7 +143,7 @@ def _nodes(layer: Recurrent, cells: list[RNN], number: int) -> list[Any]:
 
 
 def _joined(layer: Recurrent, states: str, h: str) -> list[Any]:
-    """Make the nodes from an RNN node's states (T, D, N, H) to what the layer gives."""
+    """Make the nodes from an RNN node's states (T, D, N, H) to the output of the layer."""
     from onnx import helper
 
     merge = layer.merge if layer.direction == "bidirectional" else None
@@ -160,8 +160,8 @@ def _joined(layer: Recurrent, states: str, h: str) -> list[Any]:
     return [axis, helper.make_node(MERGES[merge], [states, constant], [h], keepdims=0)]
 
 
-def _attributes(layer: Recurrent, cells: list[RNN]) -> dict[str, Any]:
-    """Give the attributes of a layer's RNN node.
+def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
+    """Return the attributes of a layer's RNN node.
 
     ONNX Runtime hands out alphas, and betas, in turn to those activations
     that have one; to the others it gives none.

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.engine.run import States
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN
-from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.peers.peer import (
+from rnncli.verify.peers import (
     Peer,
-    PeerStates,
-    cells_in,
+    RNNLayer,
     lacks,
     one_for_both,
     refuse_clip,
     refuse_no_steps,
+    rnn_layers,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     network : Network
     precision : {"float32", "float64"}
     all_layers : bool
-        Whether to give the states of all layers.
+        Whether to return the outputs of all layers.
 
     Returns
     -------
@@ -70,62 +69,57 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     Unsupported
         ``nn.RNN`` has no such activation, merge, clip or precision.
     """
-    _check(network)
-    cells = cells_in(LIBRARY, network, precision, PRECISIONS)
+    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
+    _check(layers)
     import torch
 
-    groups = [network.layers]
-    if all_layers or not _one_module(network):
-        groups = [(layer,) for layer in network.layers]
-    modules = []
-    for layers in groups:
-        count = sum(len(layer.cells) for layer in layers)
-        modules.append(_module(layers, cells[:count]))
-        del cells[:count]
+    whole = not all_layers and _is_one_module(layers)
+    modules = [_module(group) for group in ([layers] if whole else [[each] for each in layers])]
     sizes = [module.cells * module.rnn.hidden_size for module in modules]
 
-    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> PeerStates:
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
         refuse_no_steps(LIBRARY, x, lengths)
         with torch.inference_mode():
             h, start = _tensor(x, precision), _tensor(h0, precision)
             steps = None if lengths is None else _tensor(lengths, "int64")
-            layers, finals = [], []
+            outputs, finals = [], []
             for module, state in zip(modules, start.split(sizes, dim=1), strict=True):
                 h, final = _run(module, h, state, steps)
-                layers.append(h.numpy())
+                outputs.append(h.numpy())
                 finals.append(final)
             h_n = torch.cat(finals, dim=1).numpy()
-        return PeerStates(layers[-1], h_n, tuple(layers) if all_layers else ())
+        return States(outputs[-1], h_n, tuple(outputs) if all_layers else ())
 
     return run
 
 
-def _check(network: Network) -> None:
-    refuse_clip(LIBRARY, network)
-    for layer in network.layers:
+def _check(layers: Sequence[RNNLayer]) -> None:
+    refuse_clip(LIBRARY, layers)
+    for layer, cells in layers:
         if layer.direction == "bidirectional" and layer.merge != "concat":
             raise lacks(LIBRARY, "merge", layer.merge, ("concat",))
-        for cell in layer.cells:
+        for cell in cells:
             if cell.activation.name not in ACTIVATIONS:
                 raise lacks(LIBRARY, "activation", cell.activation, ACTIVATIONS)
-        activations = dict.fromkeys(cell.activation for cell in layer.cells)
+        activations = dict.fromkeys(cell.activation for cell in cells)
         if len(activations) > 1:
             raise one_for_both(LIBRARY, "activation", activations)
 
 
-def _one_module(network: Network) -> bool:
-    """Tell whether one ``nn.RNN`` can be the whole network."""
+def _is_one_module(layers: Sequence[RNNLayer]) -> bool:
+    """Return whether one ``nn.RNN`` can be the whole network."""
     kinds = {
-        (layer.hidden_size, layer.direction, layer.cells[0].activation) for layer in network.layers
+        (layer.hidden_size, layer.direction, cells[0].activation.name) for layer, cells in layers
     }
-    return len(kinds) == 1 and network.layers[0].direction != "backward"
+    return len(kinds) == 1 and layers[0][0].direction != "backward"
 
 
-def _module(layers: Sequence[Recurrent], cells: Sequence[RNN]) -> Module:
+def _module(layers: Sequence[RNNLayer]) -> Module:
     """Make one ``nn.RNN`` of layers that are alike."""
     import torch
 
-    bottom = layers[0]
+    bottom = layers[0][0]
+    cells = [cell for _, cells in layers for cell in cells]
     # The module draws weights that are not kept.
     with torch.random.fork_rng(devices=[]):
         rnn = torch.nn.RNN(
@@ -148,7 +142,7 @@ def _module(layers: Sequence[Recurrent], cells: Sequence[RNN]) -> Module:
 def _run(
     module: Module, x: "torch.Tensor", h0: "torch.Tensor", lengths: "torch.Tensor | None"
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Give the states (N, T, output) and the final ones (N, K H) of a module."""
+    """Return the output (N, T, O) and the final states (N, K H) of a module."""
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     N, T, _ = x.shape

@@ -1,7 +1,8 @@
 """Recorded cases: what other libraries computed, to check against where they are not installed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,17 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.activations import parse
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.architecture import Architecture
+from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
+from rnncli.model.initializers import draw_network
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
+from rnncli.verify.case import Case
+from rnncli.verify.comparison import Comparison, Verdict
+from rnncli.verify.peers import PEERS
+from rnncli.verify.results import Result, result_of
 
-# A file each, named so.
-PEERS = ("keras", "torch", "onnxruntime")
+# How far drawn weights may be from those recorded: the notebook's are printed
+# with eight digits, and Keras makes its recurrent kernels orthogonal in float32.
+DRAWN_WITHIN = {"tensorflow": 2e-7, "keras": 2e-5, "torch": 0.0}
 
 
 class RecordedCase(NamedTuple):
-    """A small network, what it ran on, and the states that a peer gave, all in float32.
+    """A small case, and the states that a peer computed, all in float32.
 
     Parameters
     ----------
@@ -28,18 +36,10 @@ class RecordedCase(NamedTuple):
         bidirectional layers, sum, lengths 5, 2``. No two cases share one.
     peer : str
         Which peer computed it, one of `PEERS`.
-    version : str
-        Of the peer's library.
-    network : Network
-    x : array, shape (N, T, I)
-        Input at every step; what stands beyond the end of a sequence does
-        not count.
-    h0 : array, shape (N, S)
-        Initial state of all cells, in the order of ``network.cells``.
-    lengths : array of int, shape (N,), optional
-        Number of steps of each sequence; None where all have T.
-    h : array, shape (N, T, output_size)
-        States of the top layer; zeros beyond the end of a sequence.
+    case : Case
+        What its input holds beyond the end of a sequence does not count.
+    h : array, shape (N, T, O)
+        Output of the top layer; zeros beyond the end of a sequence.
     h_n : array, shape (N, S)
         Final state of all cells; of a backward one that at t = 1.
     seed : int, optional
@@ -49,33 +49,89 @@ class RecordedCase(NamedTuple):
 
     name: str
     peer: str
-    version: str
-    network: Network
-    x: Floats
-    h0: Floats
-    lengths: Integers | None
+    case: Case
     h: Floats
     h_n: Floats
     seed: int | None = None
 
 
 def recorded_cases() -> Iterator[RecordedCase]:
-    """Read the recorded cases, a peer's after the other's."""
+    """Read the recorded cases from a file a peer, one peer after the other."""
     for peer in PEERS:
-        text = Path(__file__).with_name(f"{peer}.json").read_text(encoding="utf-8")
-        document = json.loads(text)
-        source = f"{document['library']} {document['version']}"
-        for case in document["cases"]:
-            lengths = case.get("lengths")
-            yield RecordedCase(
-                name=f"{source}: {case['name']}",
-                peer=peer,
-                version=document["version"],
-                network=Network(*map(_layer, case["layers"])),
-                lengths=None if lengths is None else np.array(lengths, np.intp),
-                seed=case.get("seed"),
-                **{name: np.array(case[name], np.float32) for name in ("x", "h0", "h", "h_n")},
+        document = _read(peer)
+        for recorded in document["cases"]:
+            x, h0, h, h_n = (
+                np.array(recorded[name], np.float32) for name in ("x", "h0", "h", "h_n")
             )
+            N, T, _ = x.shape
+            lengths = np.array(recorded.get("lengths", [T] * N), np.intp)
+            yield RecordedCase(
+                f"{document['library']} {document['version']}: {recorded['name']}",
+                peer,
+                Case(Network(*map(_layer, recorded["layers"])), x, h0, lengths),
+                h,
+                h_n,
+                recorded.get("seed"),
+            )
+
+
+def with_recorded() -> Iterator[Result]:
+    """Run the recorded cases, and draw the weights of those that a seed gave."""
+    yield from _with_notebook()
+    for name, group in groupby(recorded_cases(), key=lambda each: each.name.partition(":")[0]):
+        cases = list(group)
+        verdicts = [Comparison(each.case, each.case.outputs()).judge(each.h) for each in cases]
+        # The one furthest off stands for all.
+        verdict = max(verdicts, key=lambda v: (not v.equal, v.difference))
+        yield Result(f"{name}: states of {len(cases)} networks", verdict=verdict)
+        seeded = [each for each in cases if each.seed is not None]
+        if seeded:
+            pairs = [(_drawn(each), each.case.network) for each in seeded]
+            within = DRAWN_WITHIN[seeded[0].peer]
+            yield _weights(f"{name}: weights of {len(seeded)} seeds", pairs, within)
+
+
+def _with_notebook() -> Iterator[Result]:
+    """Compare with what the notebook printed: weights in cell 5, states in cells 6 and 7."""
+    document = _read("notebook")
+    printed = {name: np.array(document[name], np.float32) for name in document if name != "source"}
+    drawn = draw_network(Architecture(1, (4,)), 1, "tensorflow")
+    network = Network(Weights(*(printed[name] for name in WEIGHT_NAMES)))
+    within = DRAWN_WITHIN["tensorflow"]
+    yield _weights("the notebook: weights of seed 1", [(drawn, network)], within)
+    x = printed["x"][None, :, None]
+    case = Case(drawn, x, np.zeros((1, 4), np.float32), np.array([x.shape[1]]), "tf32")
+    for number in (6, 7):
+        name = f"the notebook: cell {number}, `precision` tf32"
+        yield result_of(Comparison(case, case.outputs()), name, printed[f"cell_{number}"][None])
+
+
+def _drawn(recorded: RecordedCase) -> Network:
+    """Draw what a case's seed gives."""
+    network = recorded.case.network
+    layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
+    (way,) = {(layer.direction, layer.merge) for layer in layers}
+    sizes = [layer.hidden_size for layer in layers]
+    architecture = Architecture(network.input_size, sizes, *way)
+    return draw_network(architecture, recorded.seed or 0, recorded.peer)
+
+
+def _weights(name: str, pairs: Iterable[tuple[Network, Network]], within: float) -> Result:
+    """Judge drawn weights by their distance from those recorded."""
+    largest = max(
+        float(np.abs(ours - theirs).max(initial=0.0))
+        for networks in pairs
+        for ours, theirs in zip(*map(_arrays, networks), strict=True)
+    )
+    return Result(name, verdict=Verdict(largest <= within, largest))
+
+
+def _arrays(network: Network) -> list[Floats]:
+    return [array for layer in network.layers for cell in layer.cells for array in cell.weights]
+
+
+def _read(name: str) -> Any:
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _layer(layer: dict[str, Any]) -> Recurrent:
@@ -86,33 +142,3 @@ def _layer(layer: dict[str, Any]) -> Recurrent:
 def _cell(cell: dict[str, Any]) -> RNN:
     weights = Weights(*(np.array(cell[name], np.float32) for name in WEIGHT_NAMES))
     return RNN(weights, parse(cell["activation"]), cell.get("clip", inf))
-
-
-class Notebook(NamedTuple):
-    """What the notebook printed, see its ``source`` in the file.
-
-    Parameters
-    ----------
-    network : Network
-        The weights of cell 5.
-    x : array, shape (T, 1)
-    states : dict of arrays, shape (T, 4)
-        The states of cells 6 and 7, by the cell's name.
-    """
-
-    network: Network
-    x: Floats
-    states: dict[str, Floats]
-
-
-def notebook() -> Notebook:
-    """Read the notebook's numbers."""
-    text = Path(__file__).with_name("notebook.json").read_text(encoding="utf-8")
-    printed = {
-        name: np.array(values, np.float32)
-        for name, values in json.loads(text).items()
-        if name != "source"
-    }
-    states = {f"cell {number}": printed[f"cell_{number}"] for number in (6, 7)}
-    weights = Weights(*(printed[name] for name in WEIGHT_NAMES))
-    return Notebook(Network(weights), printed["x"][:, None], states)

@@ -1,0 +1,151 @@
+"""Results: a run beside the loop written out, every strategy, other libraries and a file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.arrays import Floats
+from rnncli.verify import reference
+from rnncli.verify.comparison import Comparison, Verdict
+from rnncli.verify.diagnosis import explain
+
+
+class Result(NamedTuple):
+    """What a run was compared with, and what came of it.
+
+    Parameters
+    ----------
+    name : str
+        But for a file's: parameters stand between backticks, see
+        `rnncli.verify.diagnosis`.
+    version : str
+        Of the library, where it is one.
+    verdict : Verdict or None
+        None where there was nothing to compare; then the note says why.
+    note : str
+    explanations : mapping or None
+        Of a file that differs, what reproduces it: see `explain`.
+    """
+
+    name: str
+    version: str = ""
+    verdict: Verdict | None = None
+    note: str = ""
+    explanations: Mapping[str, float] | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether it was compared, and is not equal."""
+        return self.verdict is not None and not self.verdict.equal
+
+
+def result_of(
+    comparison: Comparison,
+    name: str,
+    theirs: Floats,
+    layers: Sequence[Floats] = (),
+    version: str = "",
+) -> Result:
+    """Judge another run, see `Comparison.judge`; the note says why where that cannot be done."""
+    try:
+        return Result(name, version, comparison.judge(theirs, layers))
+    except ValueError as error:
+        return Result(name, version, note=str(error))
+
+
+def with_reference(comparison: Comparison) -> Result:
+    """Compare with the float64 loop: the steps judged are our own.
+
+    Where they are judged, and one is wrong, `comparison` knows it from then
+    on.
+    """
+    case, name = comparison.case, "float64 loop"
+    exact = np.zeros(comparison.ours.shape)
+    try:
+        for n, length in enumerate(case.lengths):
+            run = reference.run(case.network, case.x[n, :length], case.h0[n], case.precision)
+            exact[n, :length] = run[-1]
+    except ValueError as error:  # a cell whose step is not written out
+        return Result(name, note=str(error))
+    result = result_of(comparison, name, exact, comparison.layers)
+    if result.verdict and not comparison.tolerance:
+        comparison.wrong = result.verdict.first
+    return result
+
+
+def with_strategies(comparison: Comparison) -> Iterator[Result]:
+    """Compare with every strategy."""
+    for unroll in UNROLLS:
+        layers = comparison.case.outputs(unroll)
+        yield result_of(comparison, f"`unroll` {unroll}", layers[-1], layers)
+
+
+def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
+    """Compare with the peers that are wanted, by default all that are installed.
+
+    Raises
+    ------
+    ValueError
+        One that is wanted is not installed, or cannot run the network.
+    """
+    from rnncli.verify.peers import PEERS, Unsupported, build, requirement, version
+
+    case = comparison.case
+    for name in wanted or PEERS:
+        installed = version(name)
+        if installed is None:
+            if wanted:
+                raise ValueError(f"peer {name} is not installed: {requirement(name)}")
+            yield Result(name, note=f"not installed: {requirement(name)}")
+            continue
+        try:
+            all_layers = len(case.network.layers) > 1
+            peer = build(name, case.network, precision=case.precision, all_layers=all_layers)
+            states = peer(case.x, case.h0, case.lengths)
+        except Unsupported as error:
+            if wanted:
+                raise ValueError(f"peer {name}: {error}") from error
+            yield Result(name, installed, note=str(error))
+            continue
+        yield result_of(comparison, name, states.h, states.layers, installed)
+
+
+def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
+    """Compare with what a file holds; where it differs, look for what explains it.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    name : str
+        Of the file.
+    theirs : array, shape (N, T, O)
+        Another shape is an error, unless a hypothesis explains it.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, and nothing explains it.
+    """
+    ours = comparison.ours
+    result = Result(
+        name,
+        note=f"expected shape {_shape(ours)}, as the input and the network give, "
+        f"got {_shape(theirs)}",
+    )
+    if theirs.shape == ours.shape:
+        result = result_of(comparison, name, theirs)
+        if not result.differs:
+            return result
+    found = {}
+    if theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all():
+        found = explain(comparison.case, theirs, comparison.tolerance)
+    if not (result.verdict or found):
+        raise ValueError(f"{name}: {result.note}")
+    return result._replace(explanations=found)
+
+
+def _shape(h: Floats) -> tuple[int, ...]:
+    """Return the shape of a result, of one sequence as (T, O)."""
+    return h.shape[1:] if len(h) == 1 else h.shape
