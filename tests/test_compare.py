@@ -14,8 +14,7 @@ from rnncli.verify.whole import contracting, difference, run_tolerance
 
 NETWORK = seeded(2, 16, seed=5)
 X = np.random.RandomState(0).normal(size=(200, 2)).astype(np.float32)
-CELL = NETWORK.layers[0].cells[0]
-assert isinstance(CELL, RNN)
+(CELL,) = (cell for cell in NETWORK.layers[0].cells if isinstance(cell, RNN))
 H0 = np.zeros(16, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""``rnn verify``: right runs pass, wrong ones are caught, conventions are named."""
+"""``rnn verify``: right runs pass, wrong ones are caught, causes are named."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def verified(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any
 
 
 def own(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give the results that need no other library, by name."""
+    """Return the results that need no other library, by name."""
     ours = ["float64 loop", *STRATEGIES]
     return {item["name"]: item for item in report["results"] if item["name"] in ours}
 
@@ -144,7 +144,7 @@ def test_what_fails_says_so_first(
 def test_a_wrong_step_is_shown_beside_what_its_own_states_make(
     run_rnn: Rnn, tmp_path: Path
 ) -> None:
-    """Of a network that drives right runs apart: our own run tells nothing there."""
+    """Of a network that drives right runs apart: our own run shows nothing there."""
     x = np.random.RandomState(0).normal(size=(200, 1)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     network = rnncli.seeded(1, 16)
@@ -184,7 +184,7 @@ def test_right_runs_that_part_are_equal(run_rnn: Rnn, tmp_path: Path) -> None:
     assert strict["rule"] == {"atol": 1e-3, "rtol": 0}
 
 
-# Conventions, each made by hand: a loop in float64 that nothing of rnncli is in.
+# Hypotheses, each made by hand: a loop in float64 that nothing of rnncli is in.
 
 
 def loop(
@@ -232,7 +232,7 @@ def carried(batch: np.ndarray) -> np.ndarray:
 
 RESHAPED = np.ascontiguousarray(W_XH.T).reshape(3, 5)  # stored (H, I), read as (I, H)
 
-CONVENTIONS = {
+HYPOTHESES = {
     "--precision tf32": (X, loop(NETWORK, X, operand=rounded(10))),
     "--precision bfloat16": (X, loop(NETWORK, X, operand=rounded(7))),
     "W_xh transposed": (X, loop(changed(NETWORK, W_xh=W_XH.reshape(5, 3).T), X)),
@@ -297,8 +297,8 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize(("name", "made"), CONVENTIONS.items(), ids=CONVENTIONS)
-def test_a_convention_is_named_and_no_other(
+@pytest.mark.parametrize(("name", "made"), HYPOTHESES.items(), ids=HYPOTHESES)
+def test_a_hypothesis_is_named_and_no_other(
     run_rnn: Rnn, tmp_path: Path, name: str, made: tuple[np.ndarray, np.ndarray]
 ) -> None:
     x, expected = made

@@ -83,7 +83,9 @@ def test_a_cell_is_one_more_entry_of_the_reference(
     kind: type[Leaky], direction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(cell: Leaky, x: Floats, state: State, _precision: str) -> State:
-        steps = [loop(cell, x_t[None], rows)[1] for x_t, *rows in zip(x, *state, strict=True)]
+        steps = [
+            loop(cell, x_t[None], tuple(rows))[1] for x_t, *rows in zip(x, *state, strict=True)
+        ]
         return tuple(np.array(arrays) for arrays in zip(*steps, strict=True))
 
     monkeypatch.setitem(reference.STEPS, kind, step)

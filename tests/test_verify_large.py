@@ -1,4 +1,4 @@
-"""``rnn verify`` finds conventions where states are large, or of unlike size."""
+"""``rnn verify`` finds causes where states are large, or of unlike size."""
 
 import json
 import tracemalloc
@@ -28,7 +28,7 @@ def drawn(scale: list[float]) -> Arrays:
 
 @pytest.mark.parametrize("scale", [[100] * 4, [1e6, 1e6, 1, 1]], ids=["large", "unlike"])
 @pytest.mark.parametrize("name", ["no bias", "--precision tf32"])
-def test_a_convention_is_named_and_no_other(
+def test_a_hypothesis_is_named_and_no_other(
     run_rnn: Rnn, tmp_path: Path, scale: list[float], name: str
 ) -> None:
     network = drawn(scale)

@@ -23,7 +23,7 @@ Cells = list[list[tuple[Floats, Floats, Floats]]]
 
 
 def drawn(merge: str, gain: float, layers: int = 2) -> Cells:
-    """Draw weights: with gain 1 a network forgets, with 3 it is chaotic."""
+    """Draw weights: with gain 1 a network is contracting, with 3 it is chaotic."""
     random, width, network = np.random.RandomState(3), I, []
     for _ in range(layers):
         shapes = (width, H), (H, H), (H,)
@@ -82,7 +82,7 @@ class Verified:
         return str(self.run(h).stdout)
 
     def result(self, h: Floats) -> tuple[dict[str, Any], list[str]]:
-        """Give the result, and the names of what explains it."""
+        """Return the result, and the names of what explains it."""
         result = self.run(h, "--json")
         report = json.loads(result.stdout)
         first: dict[str, Any] = report["results"][0]

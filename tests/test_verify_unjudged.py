@@ -15,7 +15,7 @@ T, H, CHAOTIC = 400, 100, 9
 
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
-    """Give a network of two layers: in the upper one nine of the units are chaotic."""
+    """Return a network of two layers: in the upper one nine of the units are chaotic."""
     random = np.random.default_rng(1)
     W_hh = np.zeros((H, H))
     below, above = random.normal(size=(1, 4)), random.normal(size=(4, 4)) * 0.2
@@ -35,7 +35,7 @@ def options(tmp_path: Path) -> list[str]:
 
 
 def states(run_rnn: Rnn, folder: Path, options: list[str], *others: str) -> Floats:
-    """Compute what the network gives."""
+    """Compute the output of the network."""
     result = run_rnn("run", *options, *others, "-o", str(folder / "h.npy"))
     assert result.exit_code == 0, result.output
     h: Floats = np.load(folder / "h.npy")

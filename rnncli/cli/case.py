@@ -20,7 +20,7 @@ class ReadCase(NamedTuple):
     ----------
     case : Case
     model : mapping
-        What a JSON document says of the network.
+        What a JSON document holds of the network.
     rows : Rows
         The whole input.
     keys : sequence of tuples of str

@@ -148,7 +148,7 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
 
 
 def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
-    """Run the network as ``rnn run`` would; return what every layer gives.
+    """Run the network as ``rnn run`` would, and return the outputs of all layers.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class Case(NamedTuple):
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Run it: return what every layer gives, (N, T, O) each, the bottom one first."""
+        """Run it, and return the output (N, T, O) of every layer, the bottom one first."""
         return run(
             self.network,
             self.x,

@@ -87,7 +87,7 @@ class Comparison:
     ----------
     case : Case
     layers : tuple of arrays, shape (N, T, O)
-        What every layer gives in our run, the bottom one first.
+        The outputs of all layers in our run, the bottom one first.
     tolerance : Tolerance, optional
         By which whole runs are judged; every step is by default.
     wrong : Wrong, optional
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def ours(self) -> Floats:
-        """What the top layer gives in our run."""
+        """The output of the top layer in our run."""
         return self.layers[-1]
 
     @cached_property
@@ -125,8 +125,9 @@ class Comparison:
         theirs : array, shape (N, T, O)
             What is judged.
         layers : sequence of arrays, optional
-            What every layer gives in the result whose steps are judged, the
-            bottom one first; `theirs`, of the top layer alone, by default.
+            The outputs of all layers in the result whose steps are judged,
+            the bottom one first; by default `theirs`, that of the top layer
+            alone.
 
         Raises
         ------

@@ -164,7 +164,7 @@ def another_activation(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def another_merge(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Merge directions in another way that gives as many values."""
+    """Merge directions in another way that leaves as many values."""
     layers = case.network.layers
     merges = {
         layer.merge for layer in layers if isinstance(layer, Recurrent) and len(layer.cells) > 1
@@ -206,7 +206,7 @@ def _with_weights(case: Case, change: Callable[[Weights], Weights]) -> Case:
 
 
 def _with_biases(case: Case, biases: Iterable[Floats]) -> Case:
-    """Give each cell its bias, layer by layer."""
+    """Put another bias into each cell, layer by layer."""
     each = iter(biases)
     return _with_weights(case, lambda weights: weights._replace(b_h=next(each)))
 

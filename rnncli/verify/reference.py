@@ -134,7 +134,7 @@ def unroll(cell: Cell, x: Floats, h0: Floats, precision: str = "float64") -> Flo
 
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
-    """Return what each layer gives for one sequence, the bottom one first.
+    """Return the outputs of all layers for one sequence, the bottom one first.
 
     Parameters
     ----------

@@ -23,8 +23,9 @@ class Result(NamedTuple):
     version : str
         Of the library, where it is one.
     verdict : Verdict or None
-        None where there was nothing to compare; then the note says why.
+        None where there was nothing to compare.
     note : str
+        Why not.
     explanations : mapping or None
         Of a file that differs, what reproduces it: see `explain`.
     """
@@ -48,7 +49,7 @@ def result_of(
     layers: Sequence[Floats] = (),
     version: str = "",
 ) -> Result:
-    """Judge another run, see `Comparison.judge`; the note says why where that cannot be done."""
+    """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done."""
     try:
         return Result(name, version, comparison.judge(theirs, layers))
     except ValueError as error:

@@ -8,8 +8,8 @@ A new cell is one more entry in `ERRORS`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.case import Case
+
+# errors(n, t): those of a cell, (k, H), at k places: the steps t of the sequences n.
+ErrorsAt: TypeAlias = Callable[[Integers, Integers], Floats]
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -68,7 +71,8 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
     ----------
     case : Case
     layers : sequence of arrays, shape (N, T, O)
-        What every layer gives, the bottom one first, or the top one alone.
+        The outputs of all layers, the bottom one first, or of the top one
+        alone.
 
     Returns
     -------
@@ -137,8 +141,8 @@ def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
     """Return whether every step can be judged by itself.
 
-    That needs the states of all cells, of classes that are in `ERRORS`, in
-    what so many layers give, the top one or all.
+    That needs cells of classes that are in `ERRORS`, and the states of all of
+    them in the outputs of so many layers, the top one or all.
     """
     return layers == len(network.layers) and all(map(_shows_states, network.layers))
 
@@ -184,32 +188,24 @@ def _row_errors(cell: Cell, x: Floats, before: Floats, h: Floats, precision: str
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
-def _cells(case: Case, layers: Sequence[Floats]) -> Iterator[list[Callable[..., Floats]]]:
-    """Yield, for each layer, what returns a cell's errors (k, H) at k places n and t."""
+def _cells(case: Case, layers: Sequence[Floats]) -> Iterator[list[ErrorsAt]]:
+    """Yield what returns the errors of each cell, a list a layer."""
     network, x = case.network, case.x
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
-        outputs = cell_outputs(layer, output)
-        yield [
-            partial(_errors_at, case, cell, direction, case.h0[:, place], x, h)
-            for cell, direction, (place, *_), h in zip(
-                layer.cells, layer.directions, slices, outputs, strict=True
-            )
-        ]
+        places = [case.h0[:, place] for place, *_ in slices]
+        cells = zip(layer.cells, layer.directions, places, cell_outputs(layer, output), strict=True)
+        yield [_errors_of(case, cell, direction, h0, x, h) for cell, direction, h0, h in cells]
         x = output
 
 
-def _errors_at(
-    case: Case,
-    cell: Cell,
-    direction: str,
-    h0: Floats,
-    x: Floats,
-    h: Floats,
-    n: Integers,
-    t: Integers,
-) -> Floats:
-    before = _before(case, direction, h0, h, n, t)
-    return _row_errors(cell, x[n, t], before, h[n, t], case.precision)
+def _errors_of(
+    case: Case, cell: Cell, direction: str, h0: Floats, x: Floats, h: Floats
+) -> ErrorsAt:
+    def errors_at(n: Integers, t: Integers) -> Floats:
+        before = _before(case, direction, h0, h, n, t)
+        return _row_errors(cell, x[n, t], before, h[n, t], case.precision)
+
+    return errors_at
 
 
 def _before(case: Case, direction: str, h0: Floats, h: Floats, n: Integers, t: Integers) -> Floats:

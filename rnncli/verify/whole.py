@@ -104,7 +104,7 @@ def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
     ----------
     case : Case
     ours : array, shape (N, T, O)
-        Our own run of it: what the top layer gives.
+        The output of the top layer in our own run.
     """
     spread = _spread(case, ours)
     driven = FACTOR * _within_steps(spread)

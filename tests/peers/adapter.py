@@ -33,7 +33,7 @@ class SimpleRNN:
     """``keras.layers.SimpleRNN``: the last state, or in the order of processing all of them."""
 
     def __init__(self, units: int, *, unroll: bool = False, **options: Any) -> None:
-        del unroll  # says how Keras computes, not what
+        del unroll  # how Keras computes, not what
         self.units = units
         self.initializers: list[Initializer] = [
             options.pop(f"{name}_initializer") for name in ("kernel", "recurrent", "bias")
@@ -68,7 +68,7 @@ class SimpleRNN:
 
 
 class Bidirectional:
-    """``keras.layers.Bidirectional`` around a `SimpleRNN` that gives its last state."""
+    """``keras.layers.Bidirectional`` around a `SimpleRNN` that returns its last state."""
 
     def __init__(
         self,

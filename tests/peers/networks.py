@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
 
 def weights(random: np.random.RandomState, input_size: int, hidden_size: int) -> Weights:
-    """Draw weights as PyTorch does by default; such a network forgets."""
+    """Draw weights as PyTorch does by default; such a network is contracting."""
     shapes = ((input_size, hidden_size), (hidden_size, hidden_size), hidden_size)
     arrays = (random.uniform(-1, 1, shape) / sqrt(hidden_size) for shape in shapes)
     return Weights(*(array.astype(np.float32) for array in arrays))

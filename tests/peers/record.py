@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
 
 def plans(peer: str) -> Iterator[Plan]:
-    """Give what is recorded of a peer."""
+    """Yield what is recorded of a peer."""
     known = MERGES if peer != "torch" else ("concat",)
     ways = [("forward", "concat"), ("backward", "concat")]
     ways += [("bidirectional", merge) for merge in known]
@@ -175,12 +175,12 @@ def _chosen(plan: Plan, random: np.random.RandomState) -> Network:
         cells = []
         for _, name in zip(DIRECTIONS[direction], names, strict=False):
             W_xh, b_h = _values(random, (I, H), 0.5, 1), _values(random, (H,), 0.1, 0.3)
-            cells.append(RNN(Weights(W_xh, _forgetful(random, H), b_h), parse(name), plan.clip))
+            cells.append(RNN(Weights(W_xh, _contracting(random, H), b_h), parse(name), plan.clip))
         made.append(Recurrent(*cells, direction=direction, merge=merge))
     return Network(*made)
 
 
-def _forgetful(random: np.random.RandomState, H: int) -> Array:
+def _contracting(random: np.random.RandomState, H: int) -> Array:
     """Choose recurrent weights that shrink what differs between two states, and so rounding."""
     while np.linalg.norm(W_hh := _values(random, (H, H), 0.1, 0.9), 2) > 0.9:
         pass

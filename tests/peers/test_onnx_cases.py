@@ -63,13 +63,13 @@ def _case(found: Any, inputs: list[Array], outputs: list[Array]) -> Case:
 
 
 def _named(formal: Any, actual: Any, arrays: list[Array]) -> dict[str, Array]:
-    """Give the arrays their places in the standard: a node leaves out what has no name."""
+    """Name the arrays by their places in the standard: a node leaves out what has no name."""
     places = [place.name for place, name in zip(formal, actual, strict=False) if name]
     return dict(zip(places, arrays, strict=True))
 
 
 def run(case: Case) -> dict[str, Array]:
-    """Give all outputs of a case as rnncli computes them."""
+    """Return all outputs of a case as rnncli computes them."""
     assert set(case.attributes) <= KNOWN
     layout = case.attributes.get("layout", 0)
     network = _network(case)
@@ -100,7 +100,7 @@ def _network(case: Case) -> Network:
 
 
 def distance(case: Case) -> float:
-    """Give the largest distance from the outputs of the case, relative to max(1, |output|)."""
+    """Return the largest distance from the outputs of the case, relative to max(1, |output|)."""
     ours, largest = run(case), 0.0
     assert case.outputs
     for name, expected in case.outputs.items():

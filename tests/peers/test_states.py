@@ -1,6 +1,6 @@
 """The same networks in Keras, PyTorch and ONNX Runtime: states at every step, and final ones.
 
-All of them forget, so that whole runs can be compared: two right programs
+All of them are contracting, so that whole runs can be compared: two right programs
 in float32 end within 1e-6 of each other, in float64 within 1e-14.
 """
 

@@ -135,7 +135,7 @@ def test_the_output_of_a_keras_stack_that_goes_backwards(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("merge", ["concat", "sum"])
 def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> None:
-    """Zeros in Keras, the held state in rnn, and passed over by verify; all others are equal."""
+    """Zeros in Keras, the state before in rnn, passed over by verify; all others are equal."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -153,9 +153,9 @@ def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> Non
     report = verified(*options, "--expected", str(tmp_path / "e.npy"))
     assert report["results"][0]["verdict"] == "equal"
     run = CliRunner().invoke(rnn, ["run", *options, "--format", "csv", "--no-header"])
-    held = np.array([line.split(",")[1:] for line in run.stdout.splitlines()], float)[masked]
+    kept = np.array([line.split(",")[1:] for line in run.stdout.splitlines()], float)[masked]
     assert not h[masked].any()
-    assert held[1].all()
+    assert kept[1].all()
 
 
 @pytest.mark.parametrize("kind", ["input", "recurrent"])

@@ -51,23 +51,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     A bidirectional layer is ``Bidirectional``, a backward one has
     ``go_backwards=True``, and its states are put in the order of the input.
     Lengths become a mask. With TensorFlow, all is one ``tf.function`` for
-    batches and sequences of any size.
-
-    Parameters
-    ----------
-    network : Network
-    precision : {"float32", "float64"}
-    all_layers : bool
-        Whether to return the outputs of all layers.
-
-    Returns
-    -------
-    Peer
-
-    Raises
-    ------
-    Unsupported
-        Keras has no such activation, clip or precision.
+    batches and sequences of any size. See `rnncli.verify.peers.build`.
     """
     layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
     refuse_clip("Keras's SimpleRNN", layers)

@@ -43,22 +43,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     """Make an ONNX model of the network and a session that runs it, on the CPU.
 
     A layer is an ``RNN`` node and what brings its two directions together.
-
-    Parameters
-    ----------
-    network : Network
-    precision : {"float32"}
-    all_layers : bool
-        Whether to return the outputs of all layers.
-
-    Returns
-    -------
-    Peer
-
-    Raises
-    ------
-    Unsupported
-        The precision is not float32, or a layer has two clips.
+    See `rnncli.verify.peers.build`.
     """
     layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
     import onnxruntime
@@ -164,7 +149,7 @@ def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
     """Return the attributes of a layer's RNN node.
 
     ONNX Runtime hands out alphas, and betas, in turn to those activations
-    that have one; to the others it gives none.
+    that have one, and none to the others.
     """
     clips = dict.fromkeys(cell.clip for cell in cells)
     if len(clips) > 1:

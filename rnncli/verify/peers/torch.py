@@ -51,23 +51,8 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     size and one activation, all forward or all bidirectional. Otherwise, or
     for the states of all layers, it is a module a layer. PyTorch has no
     backward layer: a forward one takes each sequence turned around. ``b_h``
-    becomes ``bias_ih``, and ``bias_hh`` is zero.
-
-    Parameters
-    ----------
-    network : Network
-    precision : {"float32", "float64"}
-    all_layers : bool
-        Whether to return the outputs of all layers.
-
-    Returns
-    -------
-    Peer
-
-    Raises
-    ------
-    Unsupported
-        ``nn.RNN`` has no such activation, merge, clip or precision.
+    becomes ``bias_ih``, and ``bias_hh`` is zero. See
+    `rnncli.verify.peers.build`.
     """
     layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
     _check(layers)

@@ -107,7 +107,7 @@ def _with_notebook() -> Iterator[Result]:
 
 
 def _drawn(recorded: RecordedCase) -> Network:
-    """Draw what a case's seed gives."""
+    """Draw the network of a case from its seed."""
     network = recorded.case.network
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
     (way,) = {(layer.direction, layer.merge) for layer in layers}
