@@ -52,7 +52,7 @@ def test_a_hypothesis_is_named_and_no_other(
     assert [each["name"] for each in json.loads(result.stdout)["explanations"]] == [name]
 
 
-def test_attempts_are_not_held_together(run_rnn: Rnn, tmp_path: Path) -> None:
+def test_hypotheses_are_not_kept_together(run_rnn: Rnn, tmp_path: Path) -> None:
     T, H = 150, 64
     x, expected = str(tmp_path / "x.npy"), str(tmp_path / "e.npy")
     np.save(x, np.random.RandomState(0).normal(size=(T, 2)).astype("f"))

@@ -4,28 +4,62 @@ Networks that are not contracting amplify rounding, so that two right
 programs end far apart. Each single step can still be judged: it is taken
 from the state that the same output holds for the step before.
 
-A new cell is one more entry in `ERRORS`.
+A new cell is one more entry in `BOUNDED_STEPS`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN, Cell
+from rnncli.model.cells import RNN, Cell, State
 from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.case import Case
 
-# errors(n, t): those of a cell, (k, H), at k places: the steps t of the sequences n.
-ErrorsAt: TypeAlias = Callable[[Integers, Integers], Floats]
+# step_at(n, t): the steps t of the sequences n, k of them, taken in float64 from the
+# states of a result, (alternatives, k, H), the first of which is the step itself; and how
+# far from it rounding may carry a right h, (k, H).
+StepAt: TypeAlias = Callable[[Integers, Integers], tuple[Floats, Floats]]
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
+
+
+class CellRun(NamedTuple):
+    """A cell of a network, and what a result holds of it.
+
+    Parameters
+    ----------
+    case : Case
+    cell : Cell
+    direction : {"forward", "backward"}
+    start : tuple of arrays, shape (N, size) each
+        Its state before the first step.
+    x : array, shape (N, T, I)
+        Its input: what the layer below gives in the same result.
+    h : array, shape (N, T, H)
+        Its output.
+    """
+
+    case: Case
+    cell: Cell
+    direction: str
+    start: State
+    x: Floats
+    h: Floats
+
+    def h_before(self, n: Integers, t: Integers) -> Floats:
+        """Return the h, (k, H), from which the steps t of the sequences n start."""
+        backward = self.direction == "backward"
+        begins = t == (self.case.lengths[n] - 1 if backward else 0)
+        before: Floats = self.h[n, np.where(begins, t, t + 1 if backward else t - 1)]
+        before[begins] = self.start[0][n[begins]]
+        return before
 
 
 def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
@@ -47,7 +81,7 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     Parameters
     ----------
     cell : Cell
-        Of a class that is in `ERRORS`.
+        Of a class that is in `BOUNDED_STEPS`.
     x : array, shape (T, I)
     h0 : array, shape (H,)
     h : array, shape (T, H)
@@ -60,8 +94,11 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     array of float64, shape (T, H)
         Up to 1 is right; infinite where `h` is not finite.
     """
-    before = np.concatenate([h0[None], h[:-1]])[: len(h)]  # (T, H): h_{t-1}
-    return _row_errors(cell, x, before, h, precision)
+    case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
+    run = CellRun(case, cell, "forward", (h0[None],), x[None], h[None])
+    return _errors(
+        run, BOUNDED_STEPS[type(cell)](run), np.zeros(len(x), np.intp), np.arange(len(x))
+    )
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -85,7 +122,8 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
     n, t = np.nonzero(case.running())
     below = np.zeros((len(n), 1))
     for cells in _cells(case, layers):
-        errors = np.maximum(np.concatenate([cell(n, t) for cell in cells], axis=1), below)
+        errors = np.concatenate([_errors(*cell, n, t) for cell in cells], axis=1)
+        errors = np.maximum(errors, below)
         below = errors.max(axis=1, keepdims=True)
     everywhere = np.zeros(layers[-1].shape)
     everywhere[n, t] = errors
@@ -114,7 +152,7 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     for cell in chain.from_iterable(_cells(case, layers)):
         for start in range(0, len(n), piece):
             rows = slice(start, start + piece)
-            largest = max(largest, float(cell(n[rows], t[rows]).max()))
+            largest = max(largest, float(_errors(*cell, n[rows], t[rows]).max()))
     return largest
 
 
@@ -128,20 +166,19 @@ def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
     place : tuple of int
         The value's sequence, step and unit, from 0.
     """
-    (layer,), (slices,) = case.network.layers, case.network.state_slices
-    which, unit = divmod(place[2], layer.cells[0].state_sizes[0])
-    cell, h = layer.cells[which], cell_outputs(layer, output)[which]
+    (cells,) = _cells(case, [output])
+    which, unit = divmod(place[2], output.shape[2] // len(cells))
+    _, step_at = cells[which]
     n, t = np.array([place[0]]), np.array([place[1]])
-    before = _before(case, layer.directions[which], case.h0[:, slices[which][0]], h, n, t)
     with np.errstate(invalid="ignore", over="ignore"):
-        after = reference.step_of(cell)(cell, case.x[n, t], (before,), case.precision)
-    return float(after[0][0, unit])
+        steps, _ = step_at(n, t)
+    return float(steps[0, 0, unit])
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
     """Return whether every step can be judged by itself.
 
-    That needs cells of classes that are in `ERRORS`, and the states of all of
+    That needs cells of classes that are in `BOUNDED_STEPS`, and the states of all of
     them in the outputs of so many layers, the top one or all.
     """
     return layers == len(network.layers) and all(map(_shows_states, network.layers))
@@ -161,57 +198,49 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
 def _shows_states(layer: Layer) -> bool:
     """Return whether a layer's output is the outputs of its cells, and their steps are known."""
     alone = isinstance(layer, Recurrent) and len(layer.cells) == 1
-    return (alone or concatenates(layer)) and all(type(cell) in ERRORS for cell in layer.cells)
+    return (alone or concatenates(layer)) and all(
+        type(cell) in BOUNDED_STEPS for cell in layer.cells
+    )
 
 
-def _rnn_errors(cell: RNN, x: Floats, before: Floats, h: Floats, precision: str) -> Floats:
-    """Return the errors of steps of the vanilla cell, as `step_errors` defines them."""
-    sums = reference.sums(cell, x, before, precision)
+def _rnn_steps(run: CellRun) -> StepAt:
+    """Return the steps of the vanilla cell, and the bound that `step_errors` has."""
+    cell, precision = run.cell, run.case.precision
+    assert isinstance(cell, RNN)
+    f, eps = cell.activation, float(np.finfo(PRECISIONS[precision].dtype).eps)
     W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights)
-    terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
-    eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
-    off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
-    sides = [sums - off, sums, sums + off] if cell.activation.jumps else [sums]
-    distance = np.min([np.abs(h - reference.activate(cell, side)) for side in sides], axis=0)
-    bound = max(1, cell.activation.slope) * off + 4 * eps * np.maximum(1, np.abs(h))
-    return np.asarray(distance / bound)
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        x, before = run.x[n, t], run.h_before(n, t)
+        sums = reference.sums(cell, x, before, precision)
+        terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
+        off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
+        sides = [sums, sums - off, sums + off] if f.jumps else [sums]
+        steps = np.array([reference.activate(cell, side) for side in sides])
+        return steps, max(1, f.slope) * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
+
+    return step_at
 
 
-# errors(cell, x, before, h, precision): those of steps in any order, each with its x_t,
-# (n, I), h_{t-1}, (n, H), and h_t, (n, H), by the class of the cell.
-ERRORS: dict[type, Callable[..., Floats]] = {RNN: _rnn_errors}
+# The steps of a cell in a result, by its class. A cell with more arrays than h carries
+# these forward in float64 first, from the h of the result.
+BOUNDED_STEPS: dict[type, Callable[[CellRun], StepAt]] = {RNN: _rnn_steps}
 
 
-def _row_errors(cell: Cell, x: Floats, before: Floats, h: Floats, precision: str) -> Floats:
-    with np.errstate(invalid="ignore", over="ignore"):
-        errors = ERRORS[type(cell)](cell, x, before, h, precision)
-    return np.where(np.isfinite(errors), errors, np.inf)
-
-
-def _cells(case: Case, layers: Sequence[Floats]) -> Iterator[list[ErrorsAt]]:
-    """Yield what returns the errors of each cell, a list a layer."""
+def _cells(case: Case, layers: Sequence[Floats]) -> Iterator[list[tuple[CellRun, StepAt]]]:
+    """Yield the cells of each layer in a result, each with its steps."""
     network, x = case.network, case.x
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
-        places = [case.h0[:, place] for place, *_ in slices]
-        cells = zip(layer.cells, layer.directions, places, cell_outputs(layer, output), strict=True)
-        yield [_errors_of(case, cell, direction, h0, x, h) for cell, direction, h0, h in cells]
+        starts = [tuple(case.h0[:, place] for place in places) for places in slices]
+        cells = zip(layer.cells, layer.directions, starts, cell_outputs(layer, output), strict=True)
+        runs = [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
+        yield [(run, BOUNDED_STEPS[type(run.cell)](run)) for run in runs]
         x = output
 
 
-def _errors_of(
-    case: Case, cell: Cell, direction: str, h0: Floats, x: Floats, h: Floats
-) -> ErrorsAt:
-    def errors_at(n: Integers, t: Integers) -> Floats:
-        before = _before(case, direction, h0, h, n, t)
-        return _row_errors(cell, x[n, t], before, h[n, t], case.precision)
-
-    return errors_at
-
-
-def _before(case: Case, direction: str, h0: Floats, h: Floats, n: Integers, t: Integers) -> Floats:
-    """Return the h (k, H) from which the steps t of the sequences n start."""
-    backward = direction == "backward"
-    begins = t == (case.lengths[n] - 1 if backward else 0)
-    before: Floats = h[n, np.where(begins, t, t + 1 if backward else t - 1)]
-    before[begins] = h0[n[begins]]
-    return before
+def _errors(run: CellRun, step_at: StepAt, n: Integers, t: Integers) -> Floats:
+    """Return the step errors of a cell, (k, H), at the steps t of the sequences n."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps, bound = step_at(n, t)
+        errors = np.abs(run.h[n, t] - steps).min(axis=0) / bound
+    return np.where(np.isfinite(errors), errors, np.inf)
