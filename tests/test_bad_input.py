@@ -239,7 +239,8 @@ def test_npy_takes_no_csv_options(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "data.npy"
     np.save(path, np.ones(3))
     message = failure(run_rnn, str(path), "--delimiter", ";")
-    assert message == f"{path}: --delimiter and --first-row are for CSV text, not for .npy"
+    hint = "--delimiter and --first-row are for CSV text"
+    assert message == f"{path}: an array has no lines of cells; {hint}"
 
 
 INLINE = {
@@ -312,7 +313,7 @@ FILES = {
     ),
     "groups of an array": (
         ("n.npy", "--group-by", "1"),
-        "n.npy: --group-by is for CSV text: an array has no column of keys",
+        "n.npy: an array has no column of keys; --group-by is for CSV text",
     ),
 }
 
@@ -518,7 +519,7 @@ def test_nothing_is_written_when_nothing_could_be_computed(run_rnn: Rnn) -> None
     assert run_rnn("run", *NETWORK, stdin="a,b\nx,1\n").stdout == ""
 
 
-def test_json_says_what_ended_it(run_rnn: Rnn) -> None:
+def test_json_shows_what_ended_it(run_rnn: Rnn) -> None:
     result = run_rnn("run", *NETWORK, "--json", stdin="1\n2\nx\n3\n")
     document = json.loads(result.stdout)
     assert [step["t"] for step in document["steps"]] == [1, 2]

@@ -21,7 +21,6 @@ from conftest import SAMPLES, Rnn
 from test_terminal import everything
 
 import rnncli
-from rnncli.bench import judging
 from rnncli.bench.candidates import Candidate, warmed
 from rnncli.bench.cases import Size, first_steps, load_case, save_case
 from rnncli.bench.machine import describe_machine
@@ -32,7 +31,6 @@ from rnncli.cli import bench
 from rnncli.engine.unroll import UNROLLS
 from rnncli.verify.case import Case
 from rnncli.verify.peers import Unsupported
-from rnncli.verify.shares import step_shares
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 STRATEGIES = ["auto", *UNROLLS]
@@ -112,8 +110,8 @@ def test_the_default_cases_take_a_seed_a_round(
     assert [(case["T"], case["shortest"]) for case in document["cases"]] == [(7, 7), (9, 2)]
     assert document["cases"][0]["model"]["source"] == {"init": "keras", "seed": None}
     for case, size, seed in zip(drawn, [sizes[0]] * 3 + [sizes[1]] * 3, [1, 2, 3] * 2, strict=True):
-        own = rnncli.seeded(size.I, size.H, seed, size.init).cells[0].weights
-        for ours, theirs in zip(case.network.cells[0].weights, own, strict=True):
+        own = rnncli.seeded(size.I, size.H, seed, size.init).layers[0].cells[0].weights
+        for ours, theirs in zip(case.network.layers[0].cells[0].weights, own, strict=True):
             np.testing.assert_array_equal(ours, theirs)
         shape = (size.N, size.T, size.I)
         x = np.random.RandomState(seed).standard_normal(shape)
@@ -237,8 +235,10 @@ def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
     assert loaded.precision == precision
     for name in ("x", "h0", "lengths"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
-    assert [cell[1:] for cell in loaded.network.cells] == [cell[1:] for cell in network.cells]
-    np.testing.assert_array_equal(loaded.states()[-1], case.states()[-1])
+    assert [[cell[1:] for cell in layer.cells] for layer in loaded.network.layers] == [
+        [cell[1:] for cell in layer.cells] for layer in network.layers
+    ]
+    np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
 
 
 # How much is run for one timing.
@@ -277,36 +277,6 @@ def test_first_steps() -> None:
     np.testing.assert_array_equal(cut.x, case.x[:, :4])
     np.testing.assert_array_equal(cut.lengths, np.minimum(case.lengths, 4))
     assert first_steps(case, 9) is case
-
-
-# The step error of long results.
-
-
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-@pytest.mark.parametrize("values", [1, 12, 40, 10_000])
-def test_pieces_are_judged_as_the_whole(
-    monkeypatch: pytest.MonkeyPatch, direction: str, values: int
-) -> None:
-    monkeypatch.setattr(judging, "_VALUES", values)
-    network = rnncli.seeded(2, (3, 2), 1, "keras", direction=direction)
-    random = np.random.RandomState(0)
-    x, h0 = random.normal(size=(5, 11, 2)), random.normal(size=(5, network.state_size))
-    x, h0 = x.astype(np.float32), h0.astype(np.float32)
-    case = Case(network, x, h0, np.array([11, 0, 4, 7, 10]))
-    layers = case.states()
-    whole = step_shares(case, layers)
-    assert whole is not None
-    # The same arithmetic, in sums that BLAS may take in another order.
-    assert judging.largest_step_error(case, layers) == pytest.approx(whole.max(), rel=1e-9)
-    wrong = [h.copy() for h in layers]
-    wrong[0][3, 6, 1] = np.nan
-    assert judging.largest_step_error(case, wrong) == np.inf
-
-
-def test_states_that_are_hidden_have_no_step_error() -> None:
-    network = rnncli.seeded(1, 3, 1, "torch", direction="bidirectional", merge="sum")
-    case = Case(network, np.ones((1, 4, 1)), np.zeros((1, 6)), np.array([4]))
-    assert judging.largest_step_error(case, case.states()) is None
 
 
 # What comes of it, on made-up timings.

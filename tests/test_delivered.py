@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Rnn
-from test_endings import RNN, rnn, start
+from test_exits import RNN, rnn, start
 from test_terminal import everything
 
 from rnncli.engine.state import load_state

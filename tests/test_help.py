@@ -10,6 +10,7 @@ from conftest import ROOT, Rnn
 
 from rnncli import __version__
 from rnncli.cli import rnn
+from rnncli.cli.help import heading_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -96,3 +97,10 @@ def test_unknown_command(run_rnn: Rnn) -> None:
         2,
         "Error: No such command 'train' (see 'rnn --help')\n",
     )
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
+def test_every_option_stands_under_a_heading(path: tuple[str, ...], command: click.Command) -> None:
+    options = [param.name for param in command.params if isinstance(param, click.Option)]
+    others = {name for name in options if heading_of(name) == "Other"}
+    assert others == (set() if path else {"version"})

@@ -18,8 +18,8 @@ from rnncli.engine.stream import Carried, NotFiniteError, stream
 from rnncli.model.arrays import Floats
 from rnncli.model.network import Network
 from rnncli.verify import reference
-from rnncli.verify.runs import difference
 from rnncli.verify.steps import step_errors
+from rnncli.verify.whole import difference
 
 
 def one(network: Network, x: Floats, h0: Floats) -> tuple[list[list[Floats]], Floats]:

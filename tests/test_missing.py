@@ -1,4 +1,4 @@
-"""Empty cells and nan: held states, zeros."""
+"""Empty cells and nan: masked rows, zeros."""
 
 import csv
 import gzip
@@ -28,7 +28,7 @@ def states(text: str) -> list[list[str]]:
 
 
 @given(case=cases(N=1), data=st.data())
-def test_held_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject) -> None:
+def test_masked_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
     n = len(x)
     flags = st.lists(st.booleans(), min_size=n, max_size=n)
@@ -66,7 +66,7 @@ def test_hold_and_zero(run_rnn: Rnn, gap: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 300])
-def test_what_a_held_row_lacks_is_shown_as_lacking(run_rnn: Rnn, rows: int) -> None:
+def test_what_a_masked_row_lacks_is_shown_as_lacking(run_rnn: Rnn, rows: int) -> None:
     options = ("run", "--hidden", "1", "--missing", "hold")
     text = "a,b\n1,2\n,3\n" + "4,5\n" * (rows - 2)
     lines = run_rnn(*options, "--format", "jsonl", stdin=text).stdout.splitlines()
@@ -86,12 +86,12 @@ def test_a_blank_line_in_a_column_is_a_missing_step(run_rnn: Rnn) -> None:
     assert len(blank.splitlines()) == 5
 
 
-def test_a_missing_first_row_holds_the_initial_state(run_rnn: Rnn) -> None:
+def test_a_missing_first_row_keeps_the_initial_state(run_rnn: Rnn) -> None:
     options = (*NETWORK, "--missing", "hold", "--h0", "0.5,0.25,0.125", "--first-row", "data")
     assert states(run_rnn("run", *options, stdin="nan\n1\n").stdout)[0] == ["0.5", "0.25", "0.125"]
 
 
-def test_infinities_and_words_stay_faults(run_rnn: Rnn) -> None:
+def test_infinities_and_words_stay_errors(run_rnn: Rnn) -> None:
     for bad in ("inf", "x", "N/A", "-", "--", "+", "+-nan", "-nan", "+nan", "null"):
         result = run_rnn("run", *NETWORK, "--missing", "hold", stdin=f"v\n1\n{bad}\n")
         assert result.exit_code == 2

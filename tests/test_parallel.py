@@ -18,8 +18,8 @@ from rnncli.engine.unroll import Strategy, fastest, fused, parallel, projected
 from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
-from rnncli.verify.runs import difference
 from rnncli.verify.steps import step_errors
+from rnncli.verify.whole import difference
 
 FLOAT32 = PRECISIONS["float32"]
 module: Any = import_module(

@@ -24,7 +24,7 @@ COLUMN = Shape(1, (0,), ",", gaps=False)
 ODD = (
     "- + . -. +. 5. .5 -.5 +5 -0 -0.0 00012 1.2.3 1..2 --1 -+1 1-2 1/2 1:2",
     "1e5 1E-5 -1.5e+300 1e400 1e 1_0 _1 nan -nan NaN inf -Infinity 0x10 1.0f",
-    "١٢ 1² ½ 1\0 \0001 1\x0b \x1c1 1\xa0 \u20281 1\udcff",
+    "١٢ 1² ½ 1\0 \0001 1\x0b \x1c1 1\xa0 \u20281 1é",
     "9007199254740992 9007199254740993 9007199254740995 -9007199254740993 9007199254740993.0",
     "4503599627370496.5 4503599627370497.5 4503599627370497.49 4503599627370497.51",
     "0.500000000000000055511151231257827 1.00000000000000011 0.1234567890123456789012345678901",
@@ -40,7 +40,7 @@ ODD = (
     "cell", ["", " 1", "1 ", *(cell for line in ODD for cell in line.split(" "))]
 )
 def test_odd_cells(cell: str) -> None:
-    content = f"{cell}\n".encode("utf-8", "surrogateescape")
+    content = f"{cell}\n".encode()
     read = numbers(content, COLUMN)
     expected = parse_number(cell)
     if expected is None or (np.isnan(expected) and not is_missing(cell)):
@@ -106,7 +106,7 @@ def outcome(path: Path, block_steps: int, **layout: Any) -> tuple[list[Any], str
         for block in source.blocks:
             nothing = [None] * len(block.x)
             key = nothing if block.key is None else block.key.tolist()
-            held = np.zeros(len(block.x), bool) if block.held is None else block.held
+            held = np.zeros(len(block.x), bool) if block.masked is None else block.masked
             columns = (key, held.tolist(), block.cells or nothing)
             x = [list(map(str, row)) for row in block.x.tolist()]  # nan is not nan
             rows += list(zip(x, *columns, strict=True))
@@ -167,7 +167,7 @@ def test_odd_rows(tmp_path: Path, text: str, missing: str) -> None:
         assert outcome(path, block_steps, **layout) == expected
 
 
-def test_a_single_row_is_given_before_the_next_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_row_is_returned_before_the_next_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"v\n1\n"
         yield b"2\n3\n"

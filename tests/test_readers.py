@@ -42,14 +42,14 @@ def read(path: Path, content: str | bytes, **layout: object) -> Input:
     ],
 )
 def test_inline(text: str, expected: list[list[float]]) -> None:
-    source = read_inline(text, DOUBLE)
+    source = read_inline(text, DOUBLE, "the text")
     assert list(source.columns) == (["x"] if len(expected[0]) == 1 else ["x_0", "x_1"])
     assert values(source) == expected
 
 
 @pytest.mark.parametrize("text", ["0.5,-1", "0.5 -1", " 0.5, -1 ", "[0.5, -1]", "[[0.5, -1]]"])
 def test_state(text: str) -> None:
-    assert read_state(text, DOUBLE, 2).tolist() == [0.5, -1]
+    assert read_state(text, DOUBLE, 2, "the text").tolist() == [0.5, -1]
 
 
 HEADERS = [
@@ -174,7 +174,7 @@ def test_blocks_are_cut_by_row_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("row", [0, BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS])
-def test_the_line_of_a_fault_is_right_in_every_block(
+def test_the_line_of_an_error_is_right_in_every_block(
     tmp_path: Path, header: bool, row: int
 ) -> None:
     rows = [str(i) for i in range(2 * BLOCK_STEPS + 1)]

@@ -189,7 +189,7 @@ def test_blocks_and_line_ends_never_show(ends: list[str], last: bool, block: int
     text = "k,v\n" + "".join(lines)
     command = ["run", "--group-by", "k", *NETWORK, "--format", "csv"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnncli.cli.resolve.BLOCK_STEPS", block)
+        patch.setattr("rnncli.cli.inputs.BLOCK_STEPS", block)
         cut = CliRunner().invoke(rnn, command, input=text if last else text.rstrip("\r\n"))
     plain = "k,v\n" + "".join(f"{line}\n" for line in values[: len(lines)])
     assert cut.exit_code == 0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Rnn
-from test_endings import KILLS, rnn, start
+from test_exits import KILLS, rnn, start
 
 RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--state")
 # A hang is a failure.
@@ -165,7 +165,7 @@ def test_a_state_that_another_program_changed_is_left(
     assert set(os.listdir(tmp_path)) <= {"s", "other"}
 
 
-def test_two_faults_are_both_told(run_rnn: Rnn, tmp_path: Path) -> None:
+def test_two_errors_are_both_shown(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
     run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
     process = follow(state, "a")

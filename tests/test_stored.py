@@ -73,7 +73,10 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((600_000, 1), np.float32))
     command = [*RNN, "run", str(path), *CSV]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # Without a buffer, in which rows behind the header would be lost.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the pipe takes no more than part of the first block
         os.truncate(path, 1_000)

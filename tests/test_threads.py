@@ -26,7 +26,7 @@ from rnncli.engine.threads import (
     shares,
 )
 from rnncli.model.arrays import Floats
-from rnncli.verify.runs import difference
+from rnncli.verify.whole import difference
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])

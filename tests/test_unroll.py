@@ -17,8 +17,8 @@ from rnncli.engine.unroll import UNROLLS, Strategy, fastest, fused, projected
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
 from rnncli.verify import reference
-from rnncli.verify.runs import difference, forgets, run_tolerance
 from rnncli.verify.steps import step_errors
+from rnncli.verify.whole import contracting, difference, run_tolerance
 
 STRATEGIES = ["auto", *UNROLLS]
 
@@ -46,7 +46,7 @@ def test_whole_runs_agree_where_the_network_is_contracting(
     shapes = ((input_size, hidden_size), (hidden_size, hidden_size), (hidden_size,))
     weights = Weights(*(random.uniform(-k, k, shape).astype(np.float32) for shape in shapes))
     weights = weights._replace(W_hh=weights.W_hh * np.float32(0.9 / norm(weights.W_hh) * 0.999))
-    assert forgets(RNN(weights))
+    assert contracting(RNN(weights))
     x = random.normal(size=(200, input_size)).astype(PRECISIONS[precision].dtype)
     expected = reference.unroll(RNN(weights), x, np.zeros(hidden_size))
     computed = run(Network(weights), x, precision=precision, unroll=unroll).h

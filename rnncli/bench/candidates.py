@@ -7,11 +7,11 @@ from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 from rnncli.bench.cases import first_steps
-from rnncli.bench.judging import largest_step_error
 from rnncli.engine.run import run
 from rnncli.engine.unroll import UNROLLS
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS, build, requirement, version
+from rnncli.verify.steps import largest_step_error
 
 # One timing takes at least the first and about at most the second, in
 # seconds: fast runs are repeated, slow ones timed over their first steps.

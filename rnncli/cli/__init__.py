@@ -1,4 +1,4 @@
-"""The command line: the only room that knows Click."""
+"""The command line: the only package that knows Click."""
 
 from importlib import import_module
 from typing import Any
@@ -6,24 +6,27 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import endings
-from rnncli.cli.help import Group
+from rnncli.cli.errors import errors_shown
+from rnncli.cli.help import write_examples
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "weights", "verify", "bench")
 
-EXAMPLES = (
-    ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
-    ("rnn weights --hidden 4", "The weights that it ran with."),
-    ("rnn verify --seq 1,2,3,4,5,6 --hidden 4", "Whether Keras, PyTorch and others agree."),
-)
 
+class Rnn(click.Group):
+    """The command ``rnn``, which shows the errors of all that it holds in one way."""
 
-class Rnn(Group):
-    """The command ``rnn``, with one way to end for all that it holds."""
+    examples = (
+        ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
+        ("rnn weights --hidden 4", "The weights that it ran with."),
+        (
+            "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
+            "Whether Keras, PyTorch and others agree.",
+        ),
+    )
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Name the commands."""
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
@@ -35,16 +38,20 @@ class Rnn(Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
-        with endings():
+        with errors_shown():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with endings(ctx):
+        with errors_shown(ctx):
             return super().invoke(ctx)
 
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.examples)
 
-@click.group(cls=Rnn, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Rnn, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="rnn %(version)s")
 def rnn() -> None:
     """Run the forward pass of recurrent networks, exactly, in NumPy."""

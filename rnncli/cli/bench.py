@@ -37,10 +37,9 @@ from rnncli.bench.cases import SIZES, Size
 from rnncli.bench.machine import describe_machine
 from rnncli.bench.race import race
 from rnncli.bench.report import with_results, write_json, write_machine, write_table
-from rnncli.cli.case import read_case
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.help import Command
-from rnncli.cli.network import check_network
+from rnncli.cli.inputs import check_network, read_case
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
@@ -49,11 +48,10 @@ from rnncli.cli.options import (
     input_options,
     json_option,
     network_options,
-    option,
     picked,
 )
-from rnncli.cli.resolve import destination
-from rnncli.cli.values import Whole
+from rnncli.cli.outputs import destination
+from rnncli.cli.values import whole
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.initializers import seeded
 from rnncli.verify.case import Case
@@ -80,26 +78,23 @@ EXAMPLES = (
 @input_options
 @network_options
 @h0_option
-@option(
-    "Computation",
+@click.option(
     "--precision",
     type=click.Choice(list(PRECISIONS)),
     default="float32",
     show_default=True,
     help="What is computed in; a peer that does not is left out.",
 )
-@option(
-    "Comparison",
+@click.option(
     "--peer",
     "peers",
     multiple=True,
     type=click.Choice(list(PEERS)),
     help="Time this library, and no others that are installed. Give it again for several.",
 )
-@option(
-    "Comparison",
+@click.option(
     "--repeats",
-    type=Whole(1),
+    type=whole(1),
     default=5,
     show_default=True,
     metavar="N",

@@ -3,13 +3,14 @@
 import io
 import os
 import select
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TextIO, cast
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Self, TextIO, cast
 
 import numpy as np
 
-from rnncli.cli.errors import Stopped, Stopping
+from rnncli.cli.signals import SIGNALS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Block, Carried
 from rnncli.model.arrays import Floats, Integers
@@ -19,39 +20,91 @@ from rnncli.writers.screen import Screen
 _LOOK = 200
 
 
+class Stopped(BaseException):
+    """A signal has come while rows, or room for them, were awaited."""
+
+
 class Delivery:
     """Rows on their way from the input to the output, and the states of those that are out.
+
+    While rows that are followed are computed and written a signal waits;
+    while the next ones are awaited it ends the input, and the block of this
+    context manager can go on. A second one ends the command.
 
     Parameters
     ----------
     carried : Carried
         Where the sequences stand; it is ahead by the rows under way.
-    stopping : Stopping or None
-        What a signal does; None without --follow.
+    followed : bool
+        Whether the state after the rows that are out is wanted however the
+        run ends. Otherwise rows pass, and a signal ends the command at once.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether a row that is followed is out.
+    came : int or None
+        The number of the signal that has come.
     """
 
-    def __init__(self, carried: Carried, stopping: Stopping | None) -> None:
-        self._carried, self._stopping = carried, stopping
-        # Whether a row is out, and so the state of an earlier run is passed.
+    def __init__(self, carried: Carried, *, followed: bool) -> None:
+        self._carried, self._followed = carried, followed
         self.begun = False
+        self.came: int | None = None
+        self._awaiting = False
+        self._handlers: dict[int, Callable[..., object]] = {}
         # Number of sequences, and key, t and h of those that the rows under way belong to.
         self._before: tuple[int, Integers, Integers, Floats] | None = None
 
+    def __enter__(self) -> Self:
+        """Take the signals that have a handler in Python."""
+        for number in SIGNALS if self._followed else ():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        """Give them back; then let the one that came end the command, if nothing else has."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self.came and error is None:
+            self._handlers[self.came](self.came, None)
+
+    def _take(self, number: int, frame: object) -> None:
+        if self.came:
+            self._handlers[number](number, frame)
+        self.came = number
+        if self._awaiting:
+            raise Stopped
+
     def rows(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
-        """Let rows pass; the next are asked for once the last are out."""
-        if self._stopping is None:
+        """Pass rows on, until there are no more or a signal comes.
+
+        The next are asked for once the last are out.
+        """
+        if not self._followed:
             yield from blocks
             return
         carried, only = self._carried, np.zeros(1, np.intp)
-        for rows in self._stopping.until(blocks):
-            key, sequences = only if rows.key is None else rows.key, len(carried.t)
-            known = key.compress(key < sequences)
-            self._before = sequences, known, carried.t.take(known), carried.state.take(known, 0)
-            yield rows
-            self._before, self.begun = None, True
+        with suppress(Stopped):
+            while rows := self._next(blocks):
+                key, sequences = only if rows.key is None else rows.key, len(carried.t)
+                known = key.compress(key < sequences)
+                self._before = sequences, known, carried.t.take(known), carried.state.take(known, 0)
+                yield rows
+                self._before, self.begun = None, True
+
+    def _next(self, blocks: Iterator[Rows]) -> Rows | None:
+        self._awaiting = True
+        try:
+            return None if self.came else next(blocks, None)
+        finally:
+            self._awaiting = False
 
     def states(self) -> Block:
-        """Give the states after the rows that are out."""
+        """Return the states after the rows that are out."""
         states = self._carried.block()
         if self._before is None:
             return states
@@ -68,11 +121,11 @@ class Delivery:
             A signal has come, and there is no room for a row.
         """
         terminal = getattr(out, "terminal", None)
-        number = None if self._stopping is None else _number_of(terminal or out)
-        if self._stopping is None or number is None:
+        number = _number_of(terminal or out) if self._followed else None
+        if number is None:
             yield out
             return
-        file = cast(TextIO, _Patient(number, self._stopping, terminal or out))
+        file = cast(TextIO, _Patient(number, self, terminal or out))
         yield cast(TextIO, Screen(file)) if terminal else file
         file.flush()
 
@@ -80,8 +133,8 @@ class Delivery:
 class _Patient:
     """A text stream to an open file, which sends nothing on but when there is room."""
 
-    def __init__(self, number: int, stopping: Stopping, out: TextIO) -> None:
-        self._number, self._stopping, self._out = number, stopping, out
+    def __init__(self, number: int, delivery: Delivery, out: TextIO) -> None:
+        self._number, self._delivery, self._out = number, delivery, out
         self._text: list[str] = []
         self._room = select.poll()
         self._room.register(number, select.POLLOUT)
@@ -99,13 +152,13 @@ class _Patient:
         self._text.clear()
         while len(rest):
             while not self._room.poll(_LOOK):
-                if self._stopping.came:
+                if self._delivery.came:
                     raise Stopped
             rest = rest[os.write(self._number, rest[: select.PIPE_BUF]) :]  # so much never waits
 
 
 def _number_of(out: TextIO) -> int | None:
-    """Give the number of an open file; None of a stream in memory, and where there is no poll."""
+    """Return the number of an open file; None of a stream in memory, and where there is no poll."""
     try:
         return out.fileno() if hasattr(select, "poll") else None
     except io.UnsupportedOperation:

@@ -1,55 +1,55 @@
-"""Options under their headings, given once each; help pages with worked examples."""
+"""Commands whose help has headings and worked examples, and whose options are given once."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from rnncli.cli.errors import signals_raised
+from rnncli.cli.signals import signals_raised
 
-SECTIONS = ("Input", "Network", "Computation", "Comparison", "Output", "Other")
+# The headings, and the parameters under each; any other option stands under the last.
+SECTIONS = {
+    "Input": "seq columns group_by delimiter first_row missing follow inputs",
+    "Network": "hidden seed init weights layer direction merge activation clip h0 "
+    "state state_in state_out",
+    "Computation": "precision unroll",
+    "Comparison": "expected peers atol rtol repeats",
+    "Output": "output format json naming passthrough last all_steps all_layers digits no_header",
+    "Other": "",
+}
 
-
-class Option(click.Option):
-    """An option that stands under one of the `SECTIONS`.
-
-    One with a value that is given twice is an error, unless it is made to be
-    repeated: Click would take the last.
-    """
-
-    def __init__(self, *args: Any, section: str = "Other", **attrs: Any) -> None:
-        super().__init__(*args, **attrs)
-        self.section = section
-
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Have the parser keep every value."""
-        if self.is_flag or self.multiple:
-            super().add_to_parser(parser, ctx)
-        else:
-            parser.add_option(self, self.opts, self.name, action="append", nargs=self.nargs)
-
-    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Take the only value.
-
-        Raises
-        ------
-        click.UsageError
-            There are several.
-        """
-        given = None if self.multiple else opts.get(self.name or "")
-        if isinstance(given, list):
-            if len(given) > 1 and not ctx.resilient_parsing:
-                raise click.UsageError(f"{self.opts[-1]}: given {len(given)} times, give it once")
-            opts = {**opts, str(self.name): given[-1]}
-        return super().consume_value(ctx, opts)
+Examples = tuple[tuple[str, str], ...]
 
 
 class Command(click.Command):
     """A command with worked examples, each a line of shell and what it does."""
 
-    def __init__(self, *args: Any, examples: tuple[tuple[str, str], ...] = (), **attrs: Any):
+    def __init__(self, *args: Any, examples: Examples = (), **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line, in which an option with a value stands but once.
+
+        Click would take the last. Flags, and options that are made to be
+        repeated, may stand several times.
+
+        Raises
+        ------
+        click.UsageError
+            An option is given several times.
+        """
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        once = [
+            each
+            for each in given
+            if isinstance(each, click.Option) and not (each.is_flag or each.multiple)
+        ]
+        for option in once:
+            times = once.count(option)
+            if times > 1 and not ctx.resilient_parsing:
+                message = f"{option.opts[-1]}: given {times} times, give it once"
+                raise click.UsageError(message, ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -58,16 +58,14 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of each section that has any."""
-        for section in SECTIONS:
-            records = [
-                record
-                for param in self.get_params(ctx)
-                if not isinstance(param, click.Argument)
-                and getattr(param, "section", "Other") == section
-                and (record := param.get_help_record(ctx))
-            ]
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record and not isinstance(param, click.Argument):
+                sections[heading_of(param.name)].append(record)
+        for heading, records in sections.items():
             if records:
-                with formatter.section(section):
+                with formatter.section(heading):
                     formatter.write_dl(records)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -75,19 +73,13 @@ class Command(click.Command):
         write_examples(formatter, self.examples)
 
 
-class Group(click.Group):
-    """A group of commands with worked examples of its own."""
-
-    def __init__(self, *args: Any, examples: tuple[tuple[str, str], ...] = (), **attrs: Any):
-        super().__init__(*args, **attrs)
-        self.examples = examples
-
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        write_examples(formatter, self.examples)
+def heading_of(parameter: str | None) -> str:
+    """Return the heading under which a parameter stands."""
+    found = (heading for heading, names in SECTIONS.items() if parameter in names.split())
+    return next(found, "Other")
 
 
-def write_examples(formatter: click.HelpFormatter, examples: tuple[tuple[str, str], ...]) -> None:
+def write_examples(formatter: click.HelpFormatter, examples: Examples) -> None:
     """Write each example whole, whatever the width: it is there to be copied."""
     with formatter.section("Examples"):
         for line, meaning in examples:

@@ -6,17 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from rnncli.cli.help import Option
-from rnncli.cli.values import (
-    ActivationText,
-    Columns,
-    Delimiter,
-    FileName,
-    Name,
-    Positive,
-    Sizes,
-    Whole,
-)
+from rnncli.cli import values
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import ACTIVATIONS, Activation
@@ -108,46 +98,39 @@ def group(*parameters: Decorator) -> Decorator:
     return add
 
 
-def option(section: str, *names: str, **attributes: Any) -> Decorator:
-    """Add an option under a heading of the help."""
-    return click.option(*names, cls=Option, section=section, **attributes)
-
-
 input_options = group(
-    click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName()),
-    option(
-        "Input",
+    click.argument("files", nargs=-1, metavar="[FILE]...", type=values.FileName()),
+    click.option(
         "--seq",
         metavar="STEPS",
         help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
         "or a JSON array. Line ends separate steps as commas do.",
     ),
-    option(
-        "Input",
+    click.option(
         "--columns",
-        type=Columns(),
+        metavar="LIST",
+        type=values.columns,
         multiple=True,
         callback=lambda _ctx, _param, lists: tuple(chain.from_iterable(lists)),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas, or the option given again. All by default.",
     ),
-    option(
-        "Input",
+    click.option(
         "--group-by",
         multiple=True,
-        type=Name("COLUMN"),
+        metavar="COLUMN",
+        type=values.name,
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Give it again for several columns.",
     ),
-    option(
-        "Input",
+    click.option(
         "--delimiter",
-        type=Delimiter(),
+        metavar="CHAR",
+        type=values.delimiter,
         help="What separates the cells: one character, or comma, tab, semicolon, space, pipe. "
         "By default comma, tab or semicolon, told from the first line.",
     ),
-    option(
-        "Input",
+    click.option(
         "--first-row",
         type=click.Choice(FIRST_ROW),
         default="auto",
@@ -155,8 +138,7 @@ input_options = group(
         help="Whether the first row is a header. auto: it is if --columns names a column, or "
         "if a cell to be read in it is a word.",
     ),
-    option(
-        "Input",
+    click.option(
         "--missing",
         type=click.Choice(MISSING),
         default="error",
@@ -166,8 +148,7 @@ input_options = group(
     ),
 )
 
-follow_option = option(
-    "Input",
+follow_option = click.option(
     "--follow",
     is_flag=True,
     help="A line out for every line in, at once. With --format csv or jsonl; -o FILE is then added "
@@ -175,21 +156,19 @@ follow_option = option(
 )
 
 network_options = group(
-    option(
-        "Network",
+    click.option(
         "--hidden",
-        type=Sizes(),
+        metavar="H[,H]...",
+        type=values.sizes,
         help="Number of hidden units; 32,16 for two layers, the bottom one first.",
     ),
-    option(
-        "Network",
+    click.option(
         "--seed",
-        type=Whole(0, SEED_MAX),
+        type=values.whole(0, SEED_MAX),
         metavar="N",
         help=f"Seed that the weights are drawn from, 0 to {SEED_MAX}.  [default: 1]",
     ),
-    option(
-        "Network",
+    click.option(
         "--init",
         type=click.Choice(list(INITIALIZERS)),
         help="Whose weights the seed gives. tensorflow: tf.random.normal after "
@@ -197,58 +176,53 @@ network_options = group(
         "keras.utils.set_random_seed(N). torch: nn.RNN after torch.manual_seed(N).  "
         "[default: tensorflow]",
     ),
-    option(
-        "Network",
+    click.option(
         "--weights",
-        type=FileName(),
+        type=values.FileName(),
         metavar="FILE",
         help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
         ".safetensors with the names of PyTorch or Keras.",
     ),
-    option(
-        "Network",
+    click.option(
         "--layer",
-        type=Name("NAME"),
+        metavar="NAME",
+        type=values.name,
         help="Which of several networks in the file: what their tensors' names begin with.",
     ),
-    option(
-        "Network",
+    click.option(
         "--direction",
         type=click.Choice(list(DIRECTIONS)),
         help="backward starts at the last step; states stand in the order of the input all the "
         "same.  [default: forward]",
     ),
-    option(
-        "Network",
+    click.option(
         "--merge",
         type=click.Choice(list(MERGES)),
         help="What becomes of the two states of a bidirectional layer.  [default: concat]",
     ),
-    option(
-        "Network",
+    click.option(
         "--activation",
-        type=ActivationText(),
+        metavar="NAME[:A[,B]]",
+        type=values.activation,
         help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
         "hard_sigmoid:0.2,0.5.  [default: tanh]",
     ),
-    option(
-        "Network",
+    click.option(
         "--clip",
-        type=Positive(),
+        metavar="C",
+        type=values.positive,
         help="Limit the sum that the activation takes to ±C.",
     ),
 )
 
-inputs_option = option(
-    "Input",
+inputs_option = click.option(
     "--inputs",
-    type=Whole(1),
+    type=values.whole(1),
     metavar="I",
     help="Number of input features; those of --weights, or else 1, by default.",
 )
 
-h0_option = option(
-    "Network",
+h0_option = click.option(
     "--h0",
     metavar="STATE",
     help="Hidden state before the first step: a number for each unit, separated by commas, the "
@@ -256,34 +230,30 @@ h0_option = option(
 )
 
 state_options = group(
-    option(
-        "Network",
+    click.option(
         "--state",
-        type=FileName(),
+        type=values.FileName(),
         metavar="FILE",
         help="Start from the states in this file, where it exists, and leave the final states "
         "there. Sequences that it does not know start from --h0. A second run waits until the "
         "first has left it. With --follow, those after the rows delivered, whatever ends the run.",
     ),
-    option(
-        "Network",
+    click.option(
         "--state-in",
-        type=FileName(),
+        type=values.FileName(),
         metavar="FILE",
         help="Start from the states in this file, and leave it as it is.",
     ),
-    option(
-        "Network",
+    click.option(
         "--state-out",
-        type=FileName(),
+        type=values.FileName(),
         metavar="FILE",
         help="Leave the final states in this file, whatever is in it.",
     ),
 )
 
 computation_options = group(
-    option(
-        "Computation",
+    click.option(
         "--precision",
         type=click.Choice(list(PRECISIONS)),
         default="float32",
@@ -291,33 +261,30 @@ computation_options = group(
         help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
         "float32, as GPUs and TPUs do.",
     ),
-    option(
-        "Computation",
+    click.option(
         "--unroll",
         type=click.Choice(["auto", *UNROLLS]),
         default="auto",
         show_default=True,
         help="How the steps are computed. stepwise: two products a step, the reference. fused: "
         "one product a step. projected: the inputs of many steps in one product first. parallel: "
-        "a long sequence in pieces at once, if the network forgets. auto: the fastest measured "
-        "for the size.",
+        "a long sequence in pieces at once, if the network's memory fades. auto: the fastest "
+        "measured for the size.",
     ),
 )
 
-output_option = option(
-    "Output",
+output_option = click.option(
     "-o",
     "--output",
-    type=FileName(),
+    type=values.FileName(),
     metavar="FILE",
     help="Write to a file, which is replaced once all is written. Its extension decides "
     "the format if no option does.",
 )
 
-json_option = option("Output", "--json", is_flag=True, help="Write one JSON document.")
+json_option = click.option("--json", is_flag=True, help="Write one JSON document.")
 
-naming_option = option(
-    "Output",
+naming_option = click.option(
     "--naming",
     type=click.Choice(["torch", "keras"]),
     help="Whose names the tensors of a .safetensors file have.  [default: torch]",
@@ -325,41 +292,36 @@ naming_option = option(
 
 result_options = group(
     output_option,
-    option(
-        "Output",
+    click.option(
         "--format",
         type=click.Choice(list(WRITERS)),
         help="By default the extension's of -o, else a table.",
     ),
     json_option,
-    option(
-        "Output",
+    click.option(
         "--passthrough",
         is_flag=True,
         help="Write the input's cells before the states, in place of t and x. With --format csv "
         "or jsonl.",
     ),
-    option("Output", "--last", is_flag=True, help="Write the final state only."),
-    option(
-        "Output",
+    click.option("--last", is_flag=True, help="Write the final state only."),
+    click.option(
         "--all-steps",
         is_flag=True,
         help="Show every step of a long sequence on a terminal too. Elsewhere a table has all of "
         "them, as other formats do.",
     ),
-    option(
-        "Output",
+    click.option(
         "--all-layers",
         is_flag=True,
         help="Write the states of every layer, not those of the top one alone.",
     ),
-    option(
-        "Output",
+    click.option(
         "--digits",
-        type=Whole(0, 20),
+        type=values.whole(0, 20),
         metavar="N",
         help="Round to N digits after the point, 0 to 20. By default numbers have as many "
         "digits as read back to the same float.",
     ),
-    option("Output", "--no-header", is_flag=True, help="Leave out the first line of CSV."),
+    click.option("--no-header", is_flag=True, help="Leave out the first line of CSV."),
 )

@@ -1,7 +1,6 @@
 """``rnn run``: the forward pass over a sequence."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -9,10 +8,9 @@ import click
 import numpy as np
 
 from rnncli.cli.delivery import Delivery
-from rnncli.cli.errors import Stopping, naming_options, with_options
+from rnncli.cli.errors import naming_options, with_options
 from rnncli.cli.help import Command
-from rnncli.cli.network import check_network, note
-from rnncli.cli.opened import Opened, open_both
+from rnncli.cli.inputs import Opened, check_network, open_both
 from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,
@@ -27,16 +25,17 @@ from rnncli.cli.options import (
     result_options,
     state_options,
 )
-from rnncli.cli.progress import with_progress
-from rnncli.cli.resolve import (
+from rnncli.cli.outputs import (
     PICTURES,
     check_destination,
     check_files_apart,
     choose_format,
     destination,
+    note,
     on_screen,
 )
-from rnncli.cli.states import check_state_options, state_files
+from rnncli.cli.progress import with_progress
+from rnncli.cli.states import check_state_options, leaving, resume, state_files
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.model.arrays import Floats, Integers
@@ -125,7 +124,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
-        opened = open_both(reading, options, precision, h0, Keys(files.keys()))
+        opened = open_both(reading, options, precision, h0, Keys(files.keys))
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
@@ -134,9 +133,8 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         trajectory = _trajectory(opened, carried, output)
         check_names(form, trajectory, grouped=bool(reading.group_by))
         whose = fingerprint(network, precision) if any(states) else ""
-        files.resume(carried, network, whose, source.key_columns)
-        with Stopping() if reading.follow and states.written else nullcontext() as stopping:
-            delivery = Delivery(carried, stopping)
+        resume(files, carried, network, whose, source.key_columns)
+        with Delivery(carried, followed=bool(reading.follow and states.written)) as delivery:
             steps = stream(
                 network,
                 delivery.rows(source.blocks),
@@ -158,7 +156,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                 worded=with_options,
             )
             with (
-                files.leaving(source, delivery, network, whose),
+                leaving(files, source, delivery, network, whose),
                 destination(output.output, append=reading.follow) as out,
             ):
                 if reading.follow:

@@ -1,6 +1,5 @@
 """``rnn verify``: whether these are the right numbers."""
 
-import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,10 +8,9 @@ import click
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.cli.case import ReadCase, in_sequences, read_case
-from rnncli.cli.errors import RUN_FAILED
+from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.help import Command
-from rnncli.cli.network import check_network
+from rnncli.cli.inputs import ReadCase, check_network, in_sequences, read_case
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
@@ -23,12 +21,11 @@ from rnncli.cli.options import (
     input_options,
     json_option,
     network_options,
-    option,
     picked,
 )
+from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
-from rnncli.cli.resolve import destination
-from rnncli.cli.values import FileName, Positive
+from rnncli.cli.values import FileName, not_negative
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
@@ -63,16 +60,14 @@ EXAMPLES = (
 )
 
 comparison_options = group(
-    option(
-        "Comparison",
+    click.option(
         "--expected",
         type=FileName(),
         metavar="FILE",
         help="States that another program computed: .csv, .npy, .json or .jsonl, as rnn run "
         "writes them, or just numbers in rows. Where they differ, the usual causes are tried.",
     ),
-    option(
-        "Comparison",
+    click.option(
         "--peer",
         "peers",
         multiple=True,
@@ -80,17 +75,15 @@ comparison_options = group(
         help="Of the libraries, compare with this one alone; it is an error if it is not there or "
         "cannot run the network. Give it again for several.",
     ),
-    option(
-        "Comparison",
+    click.option(
         "--atol",
-        type=Positive(zero=True),
+        type=not_negative,
         metavar="A",
         help="Judge whole runs instead of every step: equal is |a - b| <= A + R |b|.",
     ),
-    option(
-        "Comparison",
+    click.option(
         "--rtol",
-        type=Positive(zero=True),
+        type=not_negative,
         metavar="R",
         help="The R of that; what of the two is not given is 0.",
     ),
@@ -182,16 +175,11 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
     model = read.model | {"unroll": unroll}
-    return Report(model, results, expected, comparison.tolerance, read.names, _with_options)
+    return Report(model, results, expected, comparison.tolerance, read.names, with_options)
 
 
 def _named(results: Iterable[Result]) -> list[Result]:
-    return [result._replace(name=_with_options(result.name)) for result in results]
-
-
-def _with_options(text: str) -> str:
-    """Show each parameter between backticks as its option."""
-    return re.sub(r"`(\w+)`", r"--\1", text)
+    return [result._replace(name=with_options(result.name)) for result in results]
 
 
 def _arranged(states: Floats, read: ReadCase) -> Floats:

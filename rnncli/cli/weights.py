@@ -7,7 +7,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.help import Command
-from rnncli.cli.network import build_network, check_input_size, check_network, note
+from rnncli.cli.inputs import build_network, check_input_size, check_network
 from rnncli.cli.options import (
     NetworkOptions,
     inputs_option,
@@ -17,7 +17,7 @@ from rnncli.cli.options import (
     output_option,
     picked,
 )
-from rnncli.cli.resolve import check_destination, destination
+from rnncli.cli.outputs import check_destination, destination, note
 from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table

@@ -41,10 +41,7 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
     try:
         number = _acquired(beside, when_waiting)
     except OSError as error:
-        reason = (
-            f"cannot be locked there ({error.strerror}): give --state-in and --state-out, "
-            "which need no lock"
-        )
+        reason = f"cannot be locked there ({error.strerror})"
         raise OSError(error.errno, reason, path) from error
     try:
         before = _version(target)

@@ -1,11 +1,10 @@
 """A network: layers, each of which takes what the one below gives."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import pairwise
-from typing import NamedTuple
 
-from rnncli.model.cells import RNN, Cell, Weights
+from rnncli.model.cells import Cell, Weights
 from rnncli.model.layers import Convert, Layer, Recurrent
 
 
@@ -68,18 +67,6 @@ class Network:
         """Whether a layer begins at the last step."""
         return any("backward" in layer.directions for layer in self.layers)
 
-    # TEMPORARY: removed once nothing uses it
-    @property
-    def cells(self) -> tuple[RNN, ...]:
-        """Cells of all layers."""
-        return tuple(cell for layer in self.layers for cell in layer.cells)
-
-    def parts(self) -> "Iterator[Part]":
-        """Go through the cells, each with its place."""
-        for number, (layer, slices) in enumerate(zip(self.layers, self.state_slices), start=1):
-            for direction, cell, places in zip(layer.directions, layer.cells, slices):
-                yield Part(number, direction, cell, places[0])
-
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
         return Network(
@@ -116,12 +103,3 @@ def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[
                 end += size
         named[name] = slice(begin, end)
     return named, nested
-
-
-class Part(NamedTuple):
-    """TEMPORARY."""
-
-    layer: int
-    direction: str
-    cell: RNN
-    state: slice

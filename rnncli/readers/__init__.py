@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from rnncli.engine.rows import Rows
+from rnncli.model.errors import InputError
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import STDIN
 from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
@@ -42,20 +43,20 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         ``-`` for CSV on standard input.
     layout : Layout
     keys : Keys
-        Those met so far.
+        Those so far.
 
     Raises
     ------
-    ValueError
-        The file cannot be read, or is not of its kind. Rows that are at
-        fault raise only when the iteration over the blocks reaches them.
+    InputError
+        The file cannot be read, or is not of its kind. Errors in rows are
+        raised only when the iteration over the blocks reaches them.
     """
     read = READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
     try:
         return read(path, layout, keys)
     except OSError as error:
-        hint = f" (numbers are given by --seq {path})" if _is_inline(path) else ""
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}{hint}") from error
+        hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
+        raise InputError(path, f"cannot be read: {error.strerror or error}", hint) from error
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
@@ -66,14 +67,14 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
 
     Raises
     ------
-    ValueError
+    InputError
         As for `read_file`, or the files do not go together.
     """
     for n, path in enumerate(paths):
         if path != STDIN and not os.path.exists(path):
-            raise ValueError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
+            raise InputError(path, f"cannot be read: {os.strerror(errno.ENOENT)}")
         if path in paths[:n]:
-            raise ValueError(f"{path}: is given twice")
+            raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
     if layout.group_by:
@@ -90,12 +91,13 @@ def _in_turn(
 ) -> Iterator[Rows]:
     for number, path, source in zip(numbers, paths, inputs, strict=True):
         if number is not None and source.key_columns:
-            raise ValueError(f"{path}: holds several sequences: give it alone")
+            raise InputError(path, "holds several sequences: give it alone")
         for expected, got in ((first.columns, source.columns), (first.header, source.header)):
             if list(got) != list(expected):
-                raise ValueError(
-                    f"{path}: expected the columns {', '.join(expected)}, as in {paths[0]}, "
-                    f"got {', '.join(got)}"
+                raise InputError(
+                    path,
+                    f"expected the columns {', '.join(expected)}, as in {paths[0]}, "
+                    f"got {', '.join(got)}",
                 )
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rnncli.model.errors import InputError
+
 
 def choose(
     name: str,
     wanted: Sequence[str],
     width: int,
     header: Sequence[str] | None,
-    option: str = "--columns",
+    parameter: str = "columns",
 ) -> list[int]:
-    """Positions, from 0, of the wanted columns.
+    """Return the positions, from 0, of the wanted columns.
 
     Parameters
     ----------
@@ -24,12 +26,12 @@ def choose(
         Number of columns there are.
     header : sequence of str, optional
         Names of the columns, where the input has any.
-    option : str
+    parameter : str
         Where the columns are wanted, for messages.
 
     Raises
     ------
-    ValueError
+    InputError
         A column is not there, stands twice in the header, or is wanted twice.
     """
     if not wanted:
@@ -39,60 +41,50 @@ def choose(
         places.setdefault(column, []).append(i)
     chosen: dict[int, None] = {}
     for column in wanted:
-        if is_number(column, width):
-            position = int(column) - 1
-        elif len(there := places.get(column, [])) == 1:
-            position = there[0]
-        else:
-            raise ValueError(f"{name}: {_not_one(column, len(there), width, header, option)}")
-        if position in chosen:
-            raise ValueError(f"{name}: column {column!r} is chosen twice in {option}")
-        chosen[position] = None
+        there = [int(column) - 1] if is_number(column, width) else places.get(column, [])
+        if len(there) > 1:
+            hint = f"choose it by its number, 1 to {width}"
+            raise InputError(name, f"column {column!r} stands twice in the header", hint)
+        if not there and header is None:
+            hint = f"expected a number from 1 to {width} in `{parameter}`"
+            raise InputError(name, f"no column {column!r}: it has no header", hint)
+        if not there:
+            known = f"there are {listed(header or ())} (or 1 to {width})"
+            raise InputError(name, f"no column {column!r}; {known}")
+        if there[0] in chosen:
+            raise InputError(name, f"column {column!r} is chosen twice", f" in `{parameter}`")
+        chosen[there[0]] = None
     return list(chosen)
 
 
 def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
-    """Name columns, given by their positions: a number from 1 where no name is theirs alone."""
+    """Return columns by name; by number from 1 where no name is theirs alone."""
     times = Counter(header)
     return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]
 
 
 def check_distinct(name: str, header: Sequence[str]) -> None:
-    """Refuse to pass cells through under one name: what reads them by name gets one of them.
+    """Check that no two columns that are passed through have one name.
+
+    Who reads them by name would get one of them.
 
     Raises
     ------
-    ValueError
+    InputError
         A name stands twice in the header.
     """
     for column, times in Counter(header).items():
         if times > 1:
-            raise ValueError(
-                f"{name}: column {column!r} stands twice in the header; "
-                "--passthrough needs a name of its own for each"
-            )
+            hint = "`passthrough` needs a name of its own for each"
+            raise InputError(name, f"column {column!r} stands twice in the header", hint)
 
 
 def is_number(column: str, width: int) -> bool:
-    """Tell whether a wanted column is given by its number, not by its name."""
+    """Return whether a wanted column is given by its number, not by its name."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
 
 
-def _not_one(column: str, count: int, width: int, header: Sequence[str] | None, option: str) -> str:
-    """Say why a name stands for no column: it has none, or two."""
-    if header is None:
-        return (
-            f"no column {column!r}: it has no header; "
-            f"expected a number from 1 to {width} in {option}"
-        )
-    if count:
-        return (
-            f"column {column!r} stands twice in the header; choose it by its number, 1 to {width}"
-        )
-    return f"no column {column!r}; there are {listed(header)} (or 1 to {width})"
-
-
 def listed(names: Sequence[str | int], limit: int = 8) -> str:
-    """Write names in a message, the first of many."""
+    """Return names as a message shows them, the first of many."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -71,7 +71,7 @@ def decimals(cells: Cells) -> tuple[Doubles, Truths]:
 def _integers(text: bytes, stop: Integers, count: Integers) -> tuple[Words, Truths]:
     """Read the integers of `count` digits, n of them, that end before `stop`.
 
-    Gives those under `_MOST`, zero for no digits, and which they are.
+    Returns those under `_MOST`, zero for no digits, and which they are.
     """
     words = np.ndarray(len(text) - _DIGITS + 1, "<u8", text, strides=1)
     total, read = np.zeros(len(stop), np.uint64), count <= MARGIN

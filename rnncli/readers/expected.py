@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
 from rnncli.readers.foreign import display_name
 from rnncli.readers.heading import first_line
 from rnncli.readers.input import Keys, Layout
 from rnncli.readers.stored import StoredArray
-from rnncli.readers.text import Position, read_lines
+from rnncli.readers.text import read_lines
 
 _UNIT = re.compile(r"h_(\d+)")
 
@@ -38,33 +39,32 @@ def read_expected(path: str) -> Floats:
 
     Raises
     ------
-    ValueError
+    InputError
         The file cannot be read, or holds something else.
     """
     read = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
     try:
         states = read(path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InputError(path, f"cannot be read: {error.strerror or error}") from error
     if states.ndim == 1:
         states = states[:, None]
     if states.ndim not in (2, 3) or not states.size:
-        raise ValueError(
-            f"{display_name(path)}: expected states, (T, H) or (N, T, H), got shape {states.shape}"
-        )
+        expected = "expected states, (T, H) or (N, T, H)"
+        raise InputError(display_name(path), f"{expected}, got shape {states.shape}")
     return states
 
 
 def _read_npy(path: str) -> Floats:
     stored = StoredArray(path)
     if stored.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected numbers, got an array of {stored.dtype}")
+        raise InputError(path, f"expected numbers, got an array of {stored.dtype}")
     with np.errstate(all="ignore"):
         return stored.array().astype(np.float64)
 
 
 def _read_csv(path: str) -> Floats:
-    lines = read_lines(path, Position(path))
+    lines = read_lines(path)
     try:
         line = first_line(lines, path)
         # numpy.savetxt separates by blanks.
@@ -72,22 +72,22 @@ def _read_csv(path: str) -> Floats:
         columns = () if blanks else _state_columns(display_name(path), line)
         layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
         blocks = [rows.x for rows in read_csv(path, layout, Keys(), lines).blocks]
-    except ValueError as error:
-        # The ways out that are told of are options for the input, not for this file.
-        raise ValueError(str(error).partition("; --")[0]) from error
+    except InputError as error:
+        # Parameters are of the input, not of this file.
+        hint = "" if error.hint.startswith("`") else error.hint
+        raise InputError(error.place, error.what, hint) from error
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
 def _state_columns(path: str, line: str) -> tuple[str, ...]:
-    """Name the columns that hold states; none for all."""
+    """Return the names of the columns that hold states; none for all."""
     header = [cell.strip() for cell in next(csv.reader([line]), [])]
     units = sorted(int(match[1]) for match in map(_UNIT.fullmatch, header) if match)
     if units:
         wanted = tuple(f"h_{unit}" for unit in units)
         if units != list(range(len(units))):
-            raise ValueError(
-                f"{path}: expected the columns h_0 to h_{units[-1]}, got {', '.join(wanted)}"
-            )
+            expected = f"expected the columns h_0 to h_{units[-1]}"
+            raise InputError(path, f"{expected}, got {', '.join(wanted)}")
         choose(path, wanted, len(header), header)
         return wanted
     return tuple(name for name in header if name != "t") if "t" in header else ()
@@ -98,7 +98,8 @@ def _read_json(path: str) -> Floats:
         document = _parsed(path, file.read())
     if isinstance(document, dict):
         if "steps" not in document:
-            raise ValueError(f"{path}: expected a document with steps; was it written with --last?")
+            hint = "was it written with `last`?"
+            raise InputError(path, "expected a document with steps", hint)
         document = document["steps"]
     return _rows(path, document)
 
@@ -113,23 +114,21 @@ def _parsed(place: str, text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not JSON: {error}") from error
+        raise InputError(place, f"not JSON: {error}") from error
 
 
 def _rows(path: str, items: Any) -> Floats:
     """Make an array of rows, or of objects whose ``h`` are rows."""
     if not isinstance(items, list):
-        raise ValueError(f"{path}: expected an array of rows, or objects with h")
+        raise InputError(path, "expected an array of rows, or objects with h")
     rows = [item.get("h") if isinstance(item, dict) else item for item in items]
     if None in rows:
-        raise ValueError(
-            f"{path}: item {rows.index(None) + 1}: expected a row, or an object with h"
-        )
+        number = rows.index(None) + 1
+        raise InputError(path, f"item {number}: expected a row, or an object with h")
     try:
-        array = np.array(rows, np.float64)
+        return np.array(rows, np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected rows of as many numbers each: {error}") from error
-    return array
+        raise InputError(path, f"expected rows of as many numbers each: {error}") from error
 
 
 _READERS = {

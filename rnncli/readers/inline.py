@@ -2,18 +2,22 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
-from rnncli.readers.input import Input, fault_of, unnamed
+from rnncli.model.errors import InputError
+from rnncli.readers.input import Input, error_in, first_unfit, unnamed
 
 _END = r"\r\n|\r|\n"
-_WAY_OUT = "; commas or line ends separate steps, spaces their features"
+_HINT = "commas or line ends separate steps, spaces their features"
+_JSON_KINDS = {list: "an array", dict: "an object", bool: "true or false"}
 
 
-def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
+def read_inline(text: str, dtype: np.dtype[np.floating], name: str) -> Input:
     """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON.
 
     Parameters
@@ -24,62 +28,48 @@ def read_inline(text: str, dtype: np.dtype[np.floating]) -> Input:
         stand at the end of a line.
     dtype : numpy.dtype
         Float type the numbers must fit.
+    name : str
+        Of the text, for messages.
 
     Raises
     ------
-    ValueError
+    InputError
         The text is empty, holds something else than finite numbers, could be
         rows of CSV, or the steps differ in their number of features.
     """
-    steps = _json_steps(text, "--seq") if _is_json(text) else _steps(text)
+    is_json = _is_json(text)
+    steps = _json_steps(text, name) if is_json else _steps(text, name)
     if not steps:
-        raise ValueError("--seq: empty; expected numbers such as 1,2,3")
-    width = len(steps[0])
-    for t, cells in enumerate(steps, start=1):
-        _check(cells, dtype, f"--seq: step {t}")
-        if len(cells) != width:
-            way_out = "" if _is_json(text) else _WAY_OUT
-            raise ValueError(
-                f"--seq: step {t}: expected as many features as in step 1, {width}, "
-                f"got {len(cells)}{way_out}"
-            )
+        raise InputError(name, "empty; expected numbers such as 1,2,3")
+    x = _numbers(steps, dtype)
+    if x is None:
+        raise next(_errors(steps, dtype, name, "" if is_json else _HINT))
     note = ""
-    if len(steps) == 1 < width and not _is_json(text):
+    if len(x) == 1 < x.shape[1] and not is_json:
         note = (
-            f"--seq: read as one step of {width} features; "
+            f"{name}: read as one step of {x.shape[1]} features; "
             "commas or line ends separate steps: 1,2,3"
         )
-    rows = Rows(np.array(steps, np.float64).astype(dtype))
-    return Input(unnamed(width), iter([rows]), way_out=_WAY_OUT, note=note)
+    return Input(unnamed(x.shape[1]), iter([Rows(x)]), hint=_HINT, note=note)
 
 
-def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int) -> Floats:
+def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int, name: str) -> Floats:
     """Read a hidden state, shape (H,): numbers separated by commas or spaces, or JSON.
 
     Raises
     ------
-    ValueError
+    InputError
         Something else is there than H finite numbers.
     """
-    steps = _json_steps(text, "--h0") if _is_json(text) else [text.replace(",", " ").split()]
-    cells = [cell for step in steps for cell in step]
+    steps = _json_steps(text, name) if _is_json(text) else [text.replace(",", " ").split()]
+    cells = list(chain.from_iterable(steps))
     if len(cells) != hidden_size:
-        raise ValueError(
-            f"--h0: expected {hidden_size} numbers, one for each hidden unit, got {len(cells)}"
-        )
-    _check(cells, dtype, "--h0")
-    return np.array(cells, np.float64).astype(dtype)
-
-
-def _steps(text: str) -> list[list[str]]:
-    """Cells of each step."""
-    text = re.sub(r"\s*,\s*", ",", text.strip())
-    if "," in text and re.search(_END, text):
-        raise ValueError(
-            "--seq: commas and line ends: each ends a step; '1 2, 3 4' are two steps of two "
-            "features, and rows of CSV are piped in"
-        )
-    return [step.split() for step in re.split(f",|{_END}", text)] if text else []
+        expected = f"expected {hidden_size} numbers, one for each hidden unit"
+        raise InputError(name, f"{expected}, got {len(cells)}")
+    state = _numbers([cells], dtype)
+    if state is None:
+        raise next(_errors_in(cells, dtype, name))
+    return state.ravel()
 
 
 def _is_json(text: str) -> bool:
@@ -87,25 +77,59 @@ def _is_json(text: str) -> bool:
 
 
 def _json_steps(text: str, name: str) -> list[list[str]]:
-    """Cells of a JSON array as text, so that they are checked as any others."""
+    """Return the cells of a JSON array as text, so that they are checked as any others."""
     try:
         items = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name}: not a JSON array of numbers: {error}") from error
+        raise InputError(name, f"not a JSON array of numbers: {error}") from error
     return [item if isinstance(item, list) else [item] for item in items]
 
 
-def _json_kind(item: object) -> str:
-    kinds = {list: "an array", dict: "an object", bool: "true or false"}
-    return kinds.get(type(item), "null")
+def _steps(text: str, name: str) -> list[list[str]]:
+    """Return the cells of each step."""
+    text = re.sub(r"\s*,\s*", ",", text.strip())
+    if "," in text and re.search(_END, text):
+        raise InputError(
+            name,
+            "commas and line ends: each ends a step; '1 2, 3 4' are two steps of two features, "
+            "and rows of CSV are piped in",
+        )
+    return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _check(cells: list[str], dtype: np.dtype[np.floating], place: str) -> None:
+def _numbers(steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating]) -> Floats | None:
+    """Return the cells as numbers, (T, I); None if anything is wrong with one."""
+    try:
+        if "_" in "".join(chain.from_iterable(steps)):  # Python reads 1_000 as a number
+            return None
+        values = np.array([list(map(float, cells)) for cells in steps])
+    except (TypeError, ValueError):
+        return None
+    if not values.size or first_unfit(values, dtype):
+        return None
+    return values.astype(dtype)
+
+
+def _errors(
+    steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating], name: str, hint: str
+) -> Iterator[InputError]:
+    """Return what is wrong with the steps, the first first."""
+    width = len(steps[0])
+    for t, cells in enumerate(steps, start=1):
+        place = f"{name}: step {t}"
+        yield from _errors_in(cells, dtype, place)
+        if len(cells) != width:
+            expected = f"expected as many features as in step 1, {width}"
+            yield InputError(place, f"{expected}, got {len(cells)}", hint)
+
+
+def _errors_in(
+    cells: Sequence[object], dtype: np.dtype[np.floating], place: str
+) -> Iterator[InputError]:
     if not cells:
-        raise ValueError(f"{place}: empty; expected a number")
+        yield InputError(place, "empty; expected a number")
     for cell in cells:
         if not isinstance(cell, str):  # an object, true or null in JSON
-            raise ValueError(f"{place}: expected a number, got {_json_kind(cell)}")
-        what = fault_of(cell, dtype)
-        if what:
-            raise ValueError(f"{place}: {what}")
+            yield InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
+        elif error := error_in(cell, dtype):
+            yield InputError(place, *error)

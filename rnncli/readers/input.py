@@ -1,4 +1,4 @@
-"""What every reader takes and gives."""
+"""What every reader takes and returns."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -16,10 +16,10 @@ MISSING = ("error", "hold", "zero")
 # What two numbers with such a mark between them most often mean.
 _HINTS = {
     ",": " (a decimal comma? write a point)",
-    ";": " (is it --delimiter ';'?)",
-    "\t": " (is it --delimiter tab?)",
-    "|": " (is it --delimiter pipe?)",
-    " ": " (is it --delimiter space?)",
+    ";": " (is it `delimiter` ';'?)",
+    "\t": " (is it `delimiter` tab?)",
+    "|": " (is it `delimiter` pipe?)",
+    " ": " (is it `delimiter` space?)",
 }
 
 
@@ -39,8 +39,7 @@ class Layout(NamedTuple):
     group_by : sequence of str
         Columns, given as in `columns`, whose values tell sequences apart.
     missing : {"error", "hold", "zero"}
-        What an empty cell or ``nan`` is: a fault, a row at which the state is
-        held, or 0.
+        What an empty cell or ``nan`` is: an error, a mask for its row, or 0.
     passthrough : bool
         Whether the cells of each row are kept.
     block_steps : int
@@ -65,8 +64,8 @@ class Input(NamedTuple):
     columns : sequence of str
         A name for each of the I features.
     blocks : iterator of Rows
-        The rows in order, each block at most `BLOCK_STEPS` of them. What
-        comes before a fault is given before the ValueError.
+        The rows in order, each block at most `BLOCK_STEPS` of them. The rows
+        before an error come first, then the InputError.
     key_columns : sequence of str
         Names of what tells the sequences apart; none for one sequence.
     keys : sequence of tuples of str
@@ -74,13 +73,14 @@ class Input(NamedTuple):
     header : sequence of str
         Names of the columns of the cells that are kept.
     share : callable
-        How much of the input has been read, 0 to 1; None where it is not known.
+        Returns how much of the input has been read, 0 to 1; None where that
+        is not known.
     shape : tuple of int
         (T,) or (N, T), where it is known before the rows are read.
     chosen : sequence of str or int
         Which columns of a file the features are: names that stand once in
         its header, or numbers from 1.
-    way_out : str
+    hint : str
         What to do where the features are not as many as a network takes.
     note : str
         What the user may not have meant.
@@ -94,17 +94,17 @@ class Input(NamedTuple):
     share: Callable[[], float | None] = lambda: None
     shape: tuple[int, ...] = ()
     chosen: Sequence[str | int] = ()
-    way_out: str = "; --columns chooses those to read"
+    hint: str = "`columns` chooses those to read"
     note: str = ""
 
 
 class Keys:
-    """The keys met so far, numbered as they come.
+    """The keys so far, numbered as they come.
 
     Parameters
     ----------
     known : sequence of tuples of str
-        Those met in an earlier run.
+        Those of an earlier run.
     """
 
     def __init__(self, known: Sequence[tuple[str, ...]] = ()) -> None:
@@ -112,16 +112,16 @@ class Keys:
         self._numbers = {key: number for number, key in enumerate(known)}
 
     def number(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.intp]:
-        """Give the number of each key, new ones the next."""
+        """Return the number of each key; a new one gets the next."""
         numbers = self._numbers
-        given = [numbers.setdefault(key, len(numbers)) for key in keys]
+        found = [numbers.setdefault(key, len(numbers)) for key in keys]
         new = list(islice(reversed(numbers), len(numbers) - len(self.names)))
         self.names += reversed(new)
-        return np.array(given, np.intp)
+        return np.array(found, np.intp)
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """Names for features that have none: ``x``, or ``x_0``, ``x_1``, ..."""
+    """Return names for features that have none: ``x``, or ``x_0``, ``x_1``, ..."""
     return ("x",) if count == 1 else tuple(f"x_{i}" for i in range(count))
 
 
@@ -133,45 +133,47 @@ def parse_number(cell: str) -> float | None:
         return None
 
 
-def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
-    """Put 0 in place of NaN, unless it is a fault; tell at which rows the state is held."""
-    absent = np.isnan(values)
-    if missing == "error" or not absent.any():
-        return values, None
-    held = np.asarray(absent.any(axis=1))
-    return np.where(absent, 0, values), held if missing == "hold" else None
-
-
 def is_missing(cell: str) -> bool:
-    """Tell an empty cell or ``nan``, without a sign."""
+    """Return whether a cell is empty or ``nan``, without a sign."""
     return cell.strip().lower() in ("", "nan")
 
 
-def fault_of(cell: str, dtype: np.dtype[np.floating]) -> str | None:
-    """Say what keeps a cell from being a finite number of a float type, if anything does."""
-    if not cell.strip():
-        return "empty; expected a number"
-    value = parse_number(cell)
-    if value is None:
-        return f"not a number: {shortened(cell)}"
-    fault = first_fault(np.array([[value]]), dtype)
-    return fault[2].replace(str(value), cell.strip()) if fault else None
+def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
+    """Put 0 in place of NaN, unless that is an error; return which rows are masked, too."""
+    absent = np.isnan(values)
+    if missing == "error" or not absent.any():
+        return values, None
+    masked = np.asarray(absent.any(axis=1))
+    return np.where(absent, 0, values), masked if missing == "hold" else None
 
 
-def first_fault(values: Floats, dtype: np.dtype[np.floating]) -> tuple[int, int, str] | None:
-    """Row, column and fault of the first value in (n, I) that `dtype` does not hold.
-
-    The values are float64, as numbers are read.
-    """
+def first_unfit(values: Floats, dtype: np.dtype[np.floating]) -> tuple[int, int] | None:
+    """Return row and column of the first value in (n, I) that is not finite in a float type."""
     with np.errstate(over="ignore"):
         finite = np.isfinite(values.astype(dtype, copy=False))
     if finite.all():
         return None
-    row, column = (int(i) for i in np.argwhere(~finite)[0])
-    value = values[row, column]
+    row, column = np.argwhere(~finite)[0].tolist()
+    return row, column
+
+
+def unfit(value: float, dtype: np.dtype[np.floating], written: object) -> tuple[str, str]:
+    """Return what is wrong with a value that is not finite in a float type, and a hint."""
     if np.isfinite(value):
-        return row, column, f"too large for {dtype}: {value} (--precision float64 holds more)"
-    return row, column, f"not a finite number: {value}"
+        return f"too large for {dtype}: {written}", " (`precision` float64 holds more)"
+    return f"not a finite number: {written}", ""
+
+
+def error_in(cell: str, dtype: np.dtype[np.floating]) -> tuple[str, str] | None:
+    """Return why a cell is no finite number of a float type, and a hint; None if it is one."""
+    if not cell.strip():
+        return "empty; expected a number", ""
+    value = parse_number(cell)
+    if value is None:
+        return f"not a number: {shortened(cell)}", ""
+    if first_unfit(np.array([[value]]), dtype) is None:
+        return None
+    return unfit(value, dtype, cell.strip())
 
 
 def shortened(text: str, limit: int = 40) -> str:
@@ -180,7 +182,7 @@ def shortened(text: str, limit: int = 40) -> str:
 
 
 def mark_between_numbers(cell: str) -> str:
-    """Name the usual cause of a cell that holds several numbers; empty for any other."""
+    """Return a hint at the usual cause of a cell that holds several numbers, if it does."""
     for mark, hint in _HINTS.items():
         parts = cell.split(mark)
         if len(parts) > 1 and all(parse_number(part) is not None for part in parts):

@@ -9,8 +9,8 @@ from itertools import chain
 
 import numpy as np
 
-# Bytes that are not UTF-8 become surrogates, and these the same bytes again.
-ENCODING = ("utf-8", "surrogateescape")
+from rnncli.model.errors import InputError
+
 # Characters after which no more lines are taken at once.
 TAKEN = 1 << 20
 
@@ -21,16 +21,22 @@ class Lines:
     Parameters
     ----------
     pieces : iterator of bytes
-        None of them empty. A ValueError ends them where the text is
+        UTF-8; none of them empty. An InputError ends them where the text is
         damaged; it is raised once the whole lines before have been taken.
+
+    Attributes
+    ----------
+    bytes_read : int
+        How long the pieces so far are.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
+        self.bytes_read = 0
         self._lines = io.StringIO()  # the next ones
         self._passed = 0  # characters of those before
         self._bytes = b""  # what has been read beyond them
-        self._damage: ValueError | None = None
+        self._damage: InputError | None = None
 
     def __iter__(self) -> Iterator[str]:
         """Take lines one by one, with their ends, each as soon as it is there."""
@@ -39,8 +45,8 @@ class Lines:
     def take(self, count: int) -> bytes | None:
         r"""Take `count` lines at once: fewer where they are long, or the text ends.
 
-        None are taken, and None is given, where a line ends in ``\r`` alone
-        or the text is damaged.
+        It takes none, and returns None, where a line ends in ``\r`` alone or
+        the text is damaged.
         """
         parts = [self._untaken()]
         found, size, more = _count(parts[0]), len(parts[0]), True
@@ -63,7 +69,7 @@ class Lines:
 
     def put_back(self, text: str | bytes) -> None:
         """Let lines that have been taken be the next ones again."""
-        taken = text if isinstance(text, bytes) else text.encode(*ENCODING)
+        taken = text if isinstance(text, bytes) else text.encode()
         self._bytes = taken + self._untaken()
 
     def _batches(self) -> Iterator[io.StringIO]:
@@ -74,7 +80,7 @@ class Lines:
             raise self._damage
 
     def _untaken(self) -> bytes:
-        rest = self._lines.read().encode(*ENCODING)
+        rest = self._lines.read().encode()
         self._begin("")
         return rest + self._bytes
 
@@ -84,7 +90,7 @@ class Lines:
         self._lines = io.StringIO(text, newline="")
 
     def _read_on(self) -> bool:
-        """Read until there is a whole line, or the last one; tell whether there is."""
+        """Read until there is a whole line, or the last one; return whether there is."""
         parts, end = [self._bytes], _whole_lines(self._bytes)
         while not end and (piece := self._read()):
             parts.append(piece)
@@ -93,17 +99,18 @@ class Lines:
         text = b"".join(parts)
         if not end and not self._damage:
             end = len(text)
-        self._begin(text[:end].decode(*ENCODING))
+        self._begin(text[:end].decode())
         self._bytes = text[end:]
         return end > 0
 
     def _read(self) -> bytes:
-        """Give the next piece, or none at the end or the damage."""
+        """Return the next piece, or nothing at the end or the damage."""
         try:
-            return next(self._pieces, b"")
-        except ValueError as damage:
-            self._damage = damage
-            return b""
+            piece = next(self._pieces, b"")
+        except InputError as damage:
+            self._damage, piece = damage, b""
+        self.bytes_read += len(piece)
+        return piece
 
 
 def count_line_ends(text: bytes) -> int:
@@ -113,12 +120,12 @@ def count_line_ends(text: bytes) -> int:
 
 
 def _whole_lines(text: bytes) -> int:
-    r"""Give the length of the lines that are whole; after ``\r``, ``\n`` may follow."""
+    r"""Return the length of the lines that are whole; after ``\r``, ``\n`` may follow."""
     return 1 + max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1))
 
 
 def _has_lone_return(text: bytes) -> bool:
-    r"""Tell whether ``\r`` stands in a piece of text with no ``\n`` after it."""
+    r"""Return whether ``\r`` stands in a piece of text with no ``\n`` after it."""
     return b"\r" in text and text.count(b"\r", 0, -1) > text.count(b"\r\n")
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from rnncli.model.arrays import Integers
 from rnncli.readers.decimals import MARGIN, Cells, Doubles, decimals
 from rnncli.readers.input import is_missing, parse_number
-from rnncli.readers.lines import ENCODING
 
 # No plain row has any other.
 DELIMITERS = ",;\t|:"
@@ -62,8 +61,8 @@ def plain(text: bytes, delimiter: str) -> bytes | None:
 
 
 def rows_of(text: bytes, delimiter: str) -> list[list[str]]:
-    """Give the cells of plain rows."""
-    lines = text.decode(*ENCODING).split("\n")
+    """Return the cells of plain rows."""
+    lines = text.decode().split("\n")
     return [line.split(delimiter) for line in lines[:-1]]
 
 
@@ -141,7 +140,7 @@ def _numbers_of(cells: list[bytes], *, gaps: bool) -> list[float] | None:
     except ValueError:
         pass
     numbers = []
-    for text in [cell.decode(*ENCODING) for cell in cells]:
+    for text in [cell.decode() for cell in cells]:
         number = np.nan if gaps and is_missing(text) else parse_number(text)
         if number is None:
             return None

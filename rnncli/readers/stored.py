@@ -8,7 +8,7 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator, Sequence
-from io import BufferedReader, FileIO
+from io import FileIO
 from math import prod
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER as _READ_HEADER
+from rnncli.model.errors import InputError
 from rnncli.readers.decimals import Doubles
 
 # Bytes of rows that are read at once where few of their columns are chosen.
@@ -40,7 +41,7 @@ class StoredArray:
 
     Raises
     ------
-    ValueError
+    InputError
         The file is damaged, or of another kind.
     OSError
         It cannot be opened.
@@ -48,21 +49,25 @@ class StoredArray:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path}: cannot be read: not a plain file")
-            self.shape, self._fortran_order, self.dtype = self._header(file)
-            self._start = file.tell()
-            number = os.dup(file.fileno())
-        weakref.finalize(self, os.close, number)
-        self._file = FileIO(number, closefd=False)
-        got = os.fstat(number).st_size - self._start
-        size = prod(self.shape) * self.dtype.itemsize
+        self._file = FileIO(path)
+        weakref.finalize(self, self._file.close)
+        found = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(path, "cannot be read: not a plain file")
+        self.shape, self._fortran_order, self.dtype = self._header()
+        self._start = self._file.tell()
+        size, got = prod(self.shape) * self.dtype.itemsize, found.st_size - self._start
         if got < size:
-            raise ValueError(
-                f"{path}: not a whole .npy file of numbers: expected {size:,} bytes, as its "
-                f"shape {self.shape} of {self.dtype} takes, got {got:,}"
+            raise self._not_whole(
+                f"expected {size:,} bytes, as its shape {self.shape} of {self.dtype} takes, "
+                f"got {got:,}"
             )
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The shape as (N, T, I)."""
+        *several, T, I = (*self.shape, 1) if len(self.shape) == 1 else self.shape
+        return prod(several), T, I
 
     def array(self) -> NDArray[Any]:
         """Read all of it."""
@@ -75,20 +80,15 @@ class StoredArray:
         The rows of several sequences come one sequence after another. What
         float64 does not hold becomes infinite.
         """
-        N, T, _ = self._sizes()
+        N, T, _ = self.sizes
         if self._fortran_order and N > 1:
             yield from self._transposed(columns)
             return
         for start in range(0, N * T, steps):
             yield self._rows(start, min(N * T, start + steps), columns)
 
-    def _sizes(self) -> tuple[int, int, int]:
-        """Give the shape as (N, T, I)."""
-        *several, T, I = (*self.shape, 1) if len(self.shape) == 1 else self.shape
-        return prod(several), T, I
-
     def _rows(self, start: int, stop: int, columns: Sequence[int]) -> Doubles:
-        _, T, I = self._sizes()
+        _, T, I = self.sizes
         found = np.empty((stop - start, len(columns)))
         if self._fortran_order:
             for feature, column in enumerate(columns):
@@ -106,7 +106,7 @@ class StoredArray:
         The longer the file, the more sequences at once, so that it is not
         read more than 64 times below 2^29 values.
         """
-        N, T, _ = self._sizes()
+        N, T, _ = self.sizes
         most = max(1, min(max(prod(self.shape) // 64, 1 << 19), 1 << 23) // len(columns))
         several, steps = max(1, most // max(1, T)), max(1, min(T, most))
         piece = max(1, _PIECE // (N * self.dtype.itemsize))
@@ -133,27 +133,30 @@ class StoredArray:
             while len(content):
                 read = self._file.readinto(content)
                 if not read:
-                    raise ValueError(f"{self._path}: was cut while it was read")
+                    raise InputError(self._path, "was cut while it was read")
                 content = content[read:]
         except OSError as error:
-            raise ValueError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise InputError(self._path, f"cannot be read: {error.strerror}") from error
         return values
 
-    def _header(self, file: BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         """Read shape, order and type of the values that follow."""
         magic = np.lib.format.MAGIC_PREFIX
-        if file.peek(len(magic))[: len(magic)] != magic:
-            raise ValueError(f"{self._path}: not an .npy file; expected one made by numpy.save")
+        if self._file.read(len(magic)) != magic:
+            raise InputError(self._path, "not an .npy file; expected one made by numpy.save")
+        self._file.seek(0)
         try:
-            shape, fortran_order, dtype = _READ_HEADER[np.lib.format.read_magic(file)](file)
+            read_header = _READ_HEADER[np.lib.format.read_magic(self._file)]
+            shape, fortran_order, dtype = read_header(self._file)
         # A damaged header fails in NumPy, ast or tokenize, each with errors of its own.
         except Exception as error:
-            raise ValueError(
-                f"{self._path}: not a whole .npy file of numbers: its header is damaged"
-            ) from error
+            raise self._not_whole("its header is damaged") from error
         if dtype.kind not in "fiub":
-            raise ValueError(f"{self._path}: expected numbers, got an array of {dtype}")
+            raise InputError(self._path, f"expected numbers, got an array of {dtype}")
         without_values = 0 in shape and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
         if min(shape, default=0) < 0 or without_values:
-            raise ValueError(f"{self._path}: not a whole .npy file of numbers: shape {shape}")
+            raise self._not_whole(f"shape {shape}")
         return tuple(map(int, shape)), fortran_order, dtype
+
+    def _not_whole(self, why: str) -> InputError:
+        return InputError(self._path, f"not a whole .npy file of numbers: {why}")

@@ -1,15 +1,16 @@
 """Text: from a file, compressed or not, or from standard input."""
 
+import codecs
 import io
 import os
 import sys
-import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rnncli.readers.foreign import STDIN, check_start, display_name, texts_of
+from rnncli.model.errors import InputError
+from rnncli.readers.foreign import STDIN, check_start, display_name, end_of_text, not_text
 from rnncli.readers.lines import Lines, count_line_ends
 
 if TYPE_CHECKING:
@@ -23,53 +24,39 @@ _PIECE = 1 << 20
 MOST_IN_A_LINE = 1 << 25
 
 
-class Position:
-    """How far a file has been read."""
-
-    def __init__(self, path: str) -> None:
-        self.size = os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
-        # Weak: the reading closes the file, and nothing else is to keep it open.
-        self._file: weakref.ref[_File] | None = None
-
-    def follow(self, file: _File) -> None:
-        """Tell which file is read."""
-        self._file = weakref.ref(file)
-
-    def share(self) -> float | None:
-        """Give the share read, 0 to 1, where the size is known."""
-        if not self.size or self._file is None:
-            return None
-        file = self._file()
-        return 1.0 if file is None or file.closed else min(1.0, file.tell() / self.size)
-
-
-def read_lines(path: str, position: Position) -> Lines:
-    """Lines of a text file, with their ends.
+def read_lines(path: str) -> Lines:
+    """Return the lines of a text file, with their ends.
 
     UTF-8, with or without a byte order mark.
 
     Parameters
     ----------
     path : str
-    position : Position
-        Follows the reading.
 
     Raises
     ------
-    ValueError
-        What is there is not text, or is damaged: when the lines before the
-        damage have been given.
+    InputError
+        What is there is not text, or is damaged: once the lines before the
+        damage have been taken.
     OSError
         The file cannot be opened: when the first line is asked for.
     """
-    pieces = _without_long_lines(_pieces(path, position), display_name(path))
-    return Lines(texts_of(pieces, path))
+    return Lines(_checked(_pieces(path), path))
 
 
-def _pieces(path: str, position: Position) -> Iterator[bytes]:
+def share_read(path: str, lines: Lines) -> Callable[[], float | None]:
+    """Return a function of the share of a file that has been read, 0 to 1.
+
+    It returns None where the size of the text is not known.
+    """
+    known = path != STDIN and os.path.isfile(path) and not path.lower().endswith(".gz")
+    size = os.path.getsize(path) if known else 0
+    return lambda: min(1.0, lines.bytes_read / size) if size else None
+
+
+def _pieces(path: str) -> Iterator[bytes]:
     """Pieces of a file, each as soon as it is there."""
     with _opened(path) as file:
-        position.follow(file)
         try:
             check_start(file.peek(8), path)
             if start := _start(file):
@@ -77,25 +64,33 @@ def _pieces(path: str, position: Position) -> Iterator[bytes]:
             while piece := file.read1(_PIECE):
                 yield piece
         except (OSError, EOFError, zlib.error) as error:
-            message = f"{display_name(path)}: cannot be read: {error}"
-            raise ValueError(message) from error
+            raise InputError(display_name(path), f"cannot be read: {error}") from error
 
 
-def _without_long_lines(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Pass pieces on, until a line is too long."""
-    number, length, return_before = 1, 0, False  # of the line that has not ended
+def _checked(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
+    """Pass pieces on, until a line is too long, or a byte is not UTF-8 or is NUL."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    number, length, after_return = 1, 0, False  # of the line that has not ended
     for piece in pieces:
         ends = [end for end in (piece.find(b"\n"), piece.find(b"\r")) if end >= 0]
         if length + min(ends, default=len(piece)) > MOST_IN_A_LINE:
-            raise ValueError(
-                f"{name}:{number}: a line of more than {MOST_IN_A_LINE >> 20} MiB; expected a step "
-                "a line (tr , '\\n' gives each cell a line of its own)"
-            )
-        number += count_line_ends(piece) - (return_before and piece.startswith(b"\n"))
+            raise _too_long(f"{display_name(path)}:{number}")
+        text = piece[: end_of_text(decoder, piece)]
+        number += count_line_ends(text) - (after_return and text.startswith(b"\n"))
+        if text:
+            yield text
+        if len(text) < len(piece):
+            raise not_text(path, number, piece)
         length = 0 if ends else length
         length += len(piece) - max(piece.rfind(b"\n"), piece.rfind(b"\r")) - 1
-        return_before = piece.endswith(b"\r")
-        yield piece
+        after_return = piece.endswith(b"\r")
+    if decoder.getstate()[0]:
+        raise not_text(path, number, b"")
+
+
+def _too_long(place: str) -> InputError:
+    hint = "expected a step a line (tr , '\\n' gives each cell a line of its own)"
+    return InputError(place, f"a line of more than {MOST_IN_A_LINE >> 20} MiB", hint)
 
 
 def _start(file: _File) -> bytes:
@@ -112,7 +107,7 @@ def _start(file: _File) -> bytes:
 def _opened(path: str) -> AbstractContextManager[_File]:
     if path == STDIN:
         if sys.stdin is None:
-            raise ValueError("standard input: closed; give a FILE or --seq")
+            raise InputError(display_name(path), "closed", "give a FILE or `seq`")
         return nullcontext(_buffered(sys.stdin.buffer))
     if path.lower().endswith(".gz"):
         import gzip

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.activations import parse
-from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
-from rnncli.model.initializers import draw_network
+from rnncli.model.initializers import seeded
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
@@ -95,7 +94,7 @@ def _with_notebook() -> Iterator[Result]:
     """Compare with what the notebook printed: weights in cell 5, states in cells 6 and 7."""
     document = _read("notebook")
     printed = {name: np.array(document[name], np.float32) for name in document if name != "source"}
-    drawn = draw_network(Architecture(1, (4,)), 1, "tensorflow")
+    drawn = seeded(1, 4, 1, "tensorflow")
     network = Network(Weights(*(printed[name] for name in WEIGHT_NAMES)))
     within = DRAWN_WITHIN["tensorflow"]
     yield _weights("the notebook: weights of seed 1", [(drawn, network)], within)
@@ -112,8 +111,9 @@ def _drawn(recorded: RecordedCase) -> Network:
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
     (way,) = {(layer.direction, layer.merge) for layer in layers}
     sizes = [layer.hidden_size for layer in layers]
-    architecture = Architecture(network.input_size, sizes, *way)
-    return draw_network(architecture, recorded.seed or 0, recorded.peer)
+    direction, merge = way
+    seed = recorded.seed or 0
+    return seeded(network.input_size, sizes, seed, recorded.peer, direction=direction, merge=merge)
 
 
 def _weights(name: str, pairs: Iterable[tuple[Network, Network]], within: float) -> Result:

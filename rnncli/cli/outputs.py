@@ -1,70 +1,27 @@
-"""From the values of options to what they name: an input, a format, a destination."""
+"""From the values of options to a format, and to where the result goes."""
 
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
 import click
-import numpy as np
 
-from rnncli.cli.options import InputOptions, OutputOptions
-from rnncli.engine.rows import BLOCK_STEPS
-from rnncli.readers import STDIN, Input, Keys, Layout, read_file, read_files, read_inline
+from rnncli.cli.options import OutputOptions
+from rnncli.readers import STDIN
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.files import check_writable, descriptor, sync, writing
-from rnncli.writers.screen import Screen
+from rnncli.writers.screen import Screen, on_a_line
 
 # Formats that show one sequence over time.
 PICTURES = ("heatmap", "svg")
 
 
-def open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
-    """Open the input: inline, files, or what is piped in.
-
-    Raises
-    ------
-    click.UsageError
-        There is none, or two of a kind.
-    ValueError
-        It cannot be read.
-    """
-    layout = Layout(
-        dtype=dtype,
-        columns=options.columns,
-        delimiter=options.delimiter,
-        first_row=options.first_row,
-        group_by=options.group_by,
-        missing=options.missing,
-        passthrough=options.passthrough,
-        block_steps=1 if options.follow else BLOCK_STEPS,
-    )
-    if options.seq is None:
-        paths = options.files or [_piped()]
-        return (
-            read_files(paths, layout, keys) if len(paths) > 1 else read_file(paths[0], layout, keys)
-        )
-    if options.files:
-        raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
-    if layout != Layout(dtype):
-        raise click.UsageError(
-            "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
-            "--follow are for files, not for --seq"
-        )
-    return read_inline(options.seq, dtype)
-
-
-def _piped() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise click.UsageError("no input: give a FILE or --seq 1,2,3, or pipe CSV text in")
-    return STDIN
-
-
 def choose_format(
     options: OutputOptions, *, follow: bool = False, passthrough: bool = False
 ) -> str:
-    """Name the format: by option, else by the extension of the file, else a table.
+    """Return the format: by option, else by the extension of the file, else a table.
 
     Raises
     ------
@@ -85,6 +42,16 @@ def choose_format(
     return chosen
 
 
+def _format_of_file(path: str | None) -> str:
+    extension = os.path.splitext(path or "")[1].lower()
+    if extension not in EXTENSIONS:
+        known = ", ".join(name for name in EXTENSIONS if name)
+        raise click.UsageError(
+            f"-o {path}: no format has the extension {extension!r} (known: {known}): give --format"
+        )
+    return EXTENSIONS[extension]
+
+
 def _check_goes_with(chosen: str, options: OutputOptions) -> None:
     if options.no_header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
@@ -96,18 +63,8 @@ def _check_goes_with(chosen: str, options: OutputOptions) -> None:
         raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
 
 
-def _format_of_file(path: str | None) -> str:
-    extension = os.path.splitext(path or "")[1].lower()
-    if extension not in EXTENSIONS:
-        known = ", ".join(name for name in EXTENSIONS if name)
-        raise click.UsageError(
-            f"-o {path}: no format has the extension {extension!r} (known: {known}): give --format"
-        )
-    return EXTENSIONS[extension]
-
-
 def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
-    """Refuse to write over a file that is read, or twice to one file.
+    """Check that no file is written that is also read, and none twice.
 
     Parameters
     ----------
@@ -132,7 +89,7 @@ def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | No
 
 
 def _is_same_file(one: str, other: str) -> bool:
-    """Tell whether two names are of one plain file, there or not; ``-`` names none."""
+    """Return whether two names are of one plain file, there or not; ``-`` names none."""
     if STDIN in (one, other):
         return False
     if os.path.exists(one) and os.path.exists(other):
@@ -141,7 +98,7 @@ def _is_same_file(one: str, other: str) -> bool:
 
 
 def check_destination(path: str | None, *, append: bool = False) -> None:
-    """See before a long run whether its result can be written, or added, to a file.
+    """Check before a long run that its result can be written, or added, to a file.
 
     Raises
     ------
@@ -153,7 +110,7 @@ def check_destination(path: str | None, *, append: bool = False) -> None:
 
 
 def on_screen(path: str | None) -> bool:
-    """Tell whether results are shown on a terminal as they come."""
+    """Return whether results are shown on a terminal as they come."""
     return _is_stdout(path) and sys.stdout is not None and sys.stdout.isatty()
 
 
@@ -189,3 +146,10 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
 def _guarded(out: TextIO) -> TextIO:
     """Keep what could steer a terminal away from it; a file or a pipe gets all as it is."""
     return cast(TextIO, Screen(out)) if out.isatty() else out
+
+
+def note(text: str) -> None:
+    """Write on standard error, if it is open, what a result does not show."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            click.echo(f"Note: {on_a_line(text)}", err=True)

@@ -1,0 +1,305 @@
+"""From the values of options to an input and the network that runs on it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import numpy as np
+
+from rnncli import __version__
+from rnncli.cli.errors import with_options
+from rnncli.cli.options import InputOptions, NetworkOptions, picked
+from rnncli.cli.outputs import note
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
+from rnncli.model.activations import TANH
+from rnncli.model.architecture import Architecture
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import InputError
+from rnncli.model.initializers import seeded
+from rnncli.model.network import Network
+from rnncli.readers import (
+    STDIN,
+    Input,
+    Keys,
+    Layout,
+    read_file,
+    read_files,
+    read_inline,
+    read_state,
+)
+from rnncli.writers.model import describe
+
+if TYPE_CHECKING:
+    from rnncli.verify.case import Case
+
+_GIB = 2**30
+_SEED, _INIT = 1, "tensorflow"
+
+
+class Sourced(NamedTuple):
+    """A network, and where its weights are from: what a JSON document says of it.
+
+    The biases are those of each cell in a weight file, as it has them.
+    """
+
+    network: Network
+    source: dict[str, Any]
+    biases: Sequence[tuple[Floats, ...]] = ()
+
+
+class Opened(NamedTuple):
+    """An input and a network that fit each other.
+
+    Parameters
+    ----------
+    source : Input
+    network : Network
+    start : array, shape (S,)
+        Its initial state.
+    model : mapping
+        What a JSON document says of it.
+    biases : sequence of tuples of arrays
+        Of each cell in a weight file, as it has them.
+    """
+
+    source: Input
+    network: Network
+    start: Floats
+    model: dict[str, Any]
+    biases: Sequence[tuple[Floats, ...]]
+
+
+class ReadCase(NamedTuple):
+    """A case, and where its steps stand in the input.
+
+    Parameters
+    ----------
+    case : Case
+    model : mapping
+        What a JSON document says of the network.
+    rows : Rows
+        The whole input.
+    keys : sequence of tuples of str
+        As the rows number them.
+    active : array of int
+        Rows that are not masked: the steps.
+    sequence : array of int
+        Of the case, for each of those.
+    names : sequence of str
+        Of the sequences, where there are several.
+    """
+
+    case: "Case"
+    model: dict[str, Any]
+    rows: Rows
+    keys: Sequence[tuple[str, ...]]
+    active: Integers
+    sequence: Integers
+    names: Sequence[str]
+
+
+def check_network(options: NetworkOptions) -> None:
+    """Check what needs neither a file nor the input.
+
+    Raises
+    ------
+    click.UsageError
+        Options contradict each other, or do not say which network.
+    """
+    drawn = {"--hidden": options.hidden, "--seed": options.seed, "--init": options.init}
+    if options.weights is None:
+        if options.hidden is None:
+            raise click.UsageError("no network: give --hidden H or --weights FILE")
+        if options.layer is not None:
+            raise click.UsageError("--layer is for --weights")
+        if options.merge is not None and options.direction != "bidirectional":
+            raise click.UsageError("--merge is for --direction bidirectional")
+        return
+    for name, value in drawn.items():
+        if value is not None:
+            raise click.UsageError(f"{name} and --weights {options.weights}: give one")
+
+
+def open_both(
+    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None, keys: Keys
+) -> Opened:
+    """Open the input, and draw or read the network.
+
+    Raises
+    ------
+    InputError
+        Either cannot be read, or they do not fit each other.
+    """
+    dtype = PRECISIONS[precision].dtype
+    source = _open_input(reading, dtype, keys)
+    network, origin, biases = build_network(options, len(source.columns), dtype.itemsize)
+    check_input_size(network, len(source.columns), source.hint)
+    if source.note:
+        note(source.note)
+    size = network.state_size
+    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size, "--h0")
+    columns = {"columns": list(source.chosen)} if source.chosen else {}
+    model = describe(network, origin, __version__) | columns | {"precision": precision}
+    return Opened(source, network, start, model, biases)
+
+
+def read_case(
+    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None
+) -> ReadCase:
+    """Read an input to its end, and the network that runs on it.
+
+    Raises
+    ------
+    InputError
+        Either cannot be read, they do not fit each other, or there are no
+        steps.
+    """
+    from rnncli.verify.case import Case
+
+    source, network, start, model, biases = open_both(reading, options, precision, h0, Keys())
+    rows = next(joined(source.blocks), None)
+    if rows is None:
+        raise InputError("", "the input has no steps")
+    active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
+    if not len(active):
+        raise InputError("", "the input has no steps: every row is masked")
+    keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
+    present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
+    x = in_sequences(rows.x[active], sequence, lengths)
+    case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision, biases)
+    names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
+    return ReadCase(case, model, rows, source.keys, active, sequence, names)
+
+
+def in_sequences(rows: Floats, sequence: Integers, lengths: Integers) -> Floats:
+    """Gather rows of several sequences as (N, T, K), zeros beyond the end of each."""
+    order = np.argsort(sequence, kind="stable")
+    t = np.arange(len(sequence)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    gathered = np.zeros((len(lengths), lengths.max(initial=0), rows.shape[1]), rows.dtype)
+    gathered[sequence[order], t] = rows[order]
+    return gathered
+
+
+def _open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
+    """Open the input: inline, files, or what is piped in."""
+    block_steps = 1 if options.follow else BLOCK_STEPS
+    layout = picked(Layout, options._asdict() | {"dtype": dtype, "block_steps": block_steps})
+    if options.seq is None:
+        paths = options.files or [_piped()]
+        return (
+            read_files(paths, layout, keys) if len(paths) > 1 else read_file(paths[0], layout, keys)
+        )
+    if options.files:
+        raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
+    if layout != Layout(dtype):
+        raise click.UsageError(
+            "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
+            "--follow are for files, not for --seq"
+        )
+    return read_inline(options.seq, dtype, "--seq")
+
+
+def _piped() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise click.UsageError("no input: give a FILE or --seq 1,2,3, or pipe CSV text in")
+    return STDIN
+
+
+def build_network(
+    options: NetworkOptions, input_size: int | None, bytes_a_weight: int = 4
+) -> Sourced:
+    """Draw the network, or read it.
+
+    Parameters
+    ----------
+    options : NetworkOptions
+    input_size : int, optional
+        Number of input features of a network that is drawn, 1 by default.
+    bytes_a_weight : int
+        In the precision of the run.
+
+    Raises
+    ------
+    ValueError
+        The weights would take more than half of the physical memory, or the
+        file has no network that the options agree with.
+    """
+    if options.weights is not None:
+        return _loaded(options)
+    architecture = Architecture(
+        1 if input_size is None else input_size,
+        options.hidden or (),
+        options.direction or "forward",
+        options.merge or "concat",
+    )
+    _check_memory(architecture, bytes_a_weight)
+    seed = _SEED if options.seed is None else options.seed
+    init = options.init or _INIT
+    network = seeded(
+        architecture.input_size,
+        architecture.hidden_sizes,
+        seed,
+        init,
+        direction=architecture.direction,
+        merge=architecture.merge,
+        activation=options.activation or TANH,
+        clip=inf if options.clip is None else options.clip,
+    )
+    return Sourced(network, {"init": init, "seed": seed})
+
+
+def _loaded(options: NetworkOptions) -> Sourced:
+    from rnncli.model.formats import load_network
+
+    assert options.weights is not None
+    names = ("activation", "direction", "merge", "clip")
+    overrides = {name: getattr(options, name) for name in names}
+    loaded = load_network(options.weights, options.layer, overrides)
+    for sentence in loaded.assumptions:
+        note(f"{options.weights}: {with_options(sentence)}")
+    layer = {} if options.layer is None else {"layer": options.layer}
+    source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
+    return Sourced(loaded.network, source, loaded.biases)
+
+
+def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
+    """Check that an input is as wide as the network takes.
+
+    Raises
+    ------
+    InputError
+        It has more or fewer features than `W_xh` has rows.
+    """
+    if input_size != network.input_size:
+        first = next(cell for layer in network.layers for cell in layer.cells)
+        raise InputError(
+            "",
+            f"expected I = {network.input_size}, as W_xh has shape {first.weights.W_xh.shape}, "
+            f"got I = {input_size}",
+            hint,
+        )
+
+
+def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
+    # 2**100 bytes are too many in any case, and no number too large for a message.
+    needed = min(architecture.weight_count() * bytes_a_weight, 2**100)
+    memory = _physical_memory()
+    if memory is not None and needed > memory / 2:
+        raise InputError(
+            f"--hidden {','.join(map(str, architecture.hidden_sizes))}",
+            f"the weights would take {needed / _GIB:,.1f} GiB, over half of this machine's "
+            f"{memory / _GIB:,.1f} GiB of memory",
+            "take fewer hidden units",
+        )
+
+
+def _physical_memory() -> int | None:
+    """Return the bytes of memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
