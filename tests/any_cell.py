@@ -122,6 +122,10 @@ class Head:
         # Row by row: its bits may not depend on how many rows there are.
         return np.asarray((x[..., None] * self.W).sum(axis=-2)), states
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
     def converted(self, convert: Convert) -> "Head":
         return Head(convert("W", self.W))
 
