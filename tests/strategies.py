@@ -87,3 +87,9 @@ def network_cases(draw: st.DrawFn) -> NetworkCase:
     x, h0 = random.normal(size=(N, T, I)), random.normal(size=(N, network.state_size))
     lengths = random.randint(0, T + 1, N)
     return NetworkCase(network, x.astype("f"), h0.astype("f"), lengths)
+
+
+def in_precision(cell: RNN, precision: str) -> RNN:
+    """Return a cell with its weights as a run in a precision has them."""
+    convert = PRECISIONS[precision].convert
+    return cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))

@@ -110,7 +110,7 @@ def test_no_slope_is_steeper(f: Activation) -> None:
     unroll=st.sampled_from(["auto", "stepwise", "fused", "projected"]),
 )
 def test_every_step_is_right(f: Activation, case: Case, clip: float, unroll: str) -> None:
-    cell = case.cell._replace(activation=f, clip=clip)
+    cell = case.cell.replaced(activation=f, clip=clip)
     case = case._replace(cell=cell)
     states = run(case.network, case.x, case.h0, precision=case.precision, unroll=unroll).h
     for x, h0, h in zip(case.x, case.h0, states, strict=True):

@@ -235,8 +235,8 @@ def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
     assert loaded.precision == precision
     for name in ("x", "h0", "lengths"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
-    assert [[cell[1:] for cell in layer.cells] for layer in loaded.network.layers] == [
-        [cell[1:] for cell in layer.cells] for layer in network.layers
+    assert [[cell.settings for cell in layer.cells] for layer in loaded.network.layers] == [
+        [cell.settings for cell in layer.cells] for layer in network.layers
     ]
     np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
 

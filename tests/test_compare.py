@@ -71,12 +71,12 @@ def test_which_networks_are_contracting() -> None:
     assert not contracting(CELL)
     assert contracting(scaled(0.9))
     assert not contracting(scaled(0.91))
-    assert not contracting(scaled(0.9)._replace(activation=activation("affine", 1.1, 0)))
-    assert not contracting(scaled(0.9)._replace(activation=activation("thresholded_relu")))
+    assert not contracting(scaled(0.9).replaced(activation=activation("affine", 1.1, 0)))
+    assert not contracting(scaled(0.9).replaced(activation=activation("thresholded_relu")))
 
 
 def scaled(norm: float) -> RNN:
-    return CELL._replace(weights=CELL.weights._replace(W_hh=np.eye(16) * norm))
+    return CELL.replaced(weights=CELL.weights._replace(W_hh=np.eye(16) * norm))
 
 
 def test_run_tolerances() -> None:

@@ -16,6 +16,7 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.run import advance, prepare, run
 from rnncli.engine.stream import Carried, NotFiniteError, stream
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.steps import step_errors
@@ -48,7 +49,7 @@ def test_every_step_of_every_cell_is_right(case: NetworkCase) -> None:
 
 @given(case=network_cases())
 def test_layers_are_the_references(case: NetworkCase) -> None:
-    network = Network(*(damped(layer) for layer in case.network.layers))
+    network = case.network.with_cells(damped)
     x, h0 = case.x[0], case.h0[0]
     layers = run(network, x, h0, precision="float64", all_layers=True).layers
     for h, expected in zip(layers, reference.run(network, x, h0), strict=True):
@@ -56,16 +57,13 @@ def test_layers_are_the_references(case: NetworkCase) -> None:
         assert difference(h, expected) < 1e-12
 
 
-def damped(layer: rnncli.Recurrent) -> rnncli.Recurrent:
+def damped(cell: Cell) -> Cell:
     """Leave no jump that a rounding could decide, and no growth."""
-    cells = [
-        cell._replace(
-            activation=rnncli.activation("tanh") if cell.activation.jumps else cell.activation,
-            weights=cell.weights._replace(W_hh=cell.weights.W_hh / 8),
-        )
-        for cell in layer.cells
-    ]
-    return rnncli.Recurrent(*cells, direction=layer.direction, merge=layer.merge)
+    assert isinstance(cell, rnncli.RNN)
+    return cell.replaced(
+        cell.weights._replace(W_hh=cell.weights.W_hh / 8),
+        activation=rnncli.activation("tanh") if cell.activation.jumps else None,
+    )
 
 
 @given(case=network_cases())
@@ -149,6 +147,7 @@ def layers_of(network: Network, outputs: list[list[Floats]]) -> Floats:
     merged = []
     for layer, (first, *second) in zip(network.layers, outputs, strict=True):
         for other in second:
+            assert isinstance(layer, rnncli.Recurrent)
             first = {
                 "concat": np.hstack([first, other]),
                 "sum": first + other,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ALL_ACTIVATIONS
+from strategies import ALL_ACTIVATIONS, in_precision
 
 import rnncli
 from rnncli.engine.batch import Steps
@@ -28,7 +28,9 @@ module: Any = import_module(
 
 
 def cell_of(init: str, input_size: int, hidden_size: int, seed: int = 1) -> RNN:
-    return rnncli.seeded(input_size, hidden_size, seed, init).layers[0].cells[0]
+    (cell,) = rnncli.seeded(input_size, hidden_size, seed, init).layers[0].cells
+    assert isinstance(cell, RNN)
+    return cell
 
 
 def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:
@@ -102,7 +104,7 @@ def test_a_contracting_network(
     # Right code stays far below the bound; a join may add its share of it.
     assert worst(cell, x, zeros(cell, N), h) < 0.5
     double = PRECISIONS["float64"]
-    wide = cell._replace(weights=Weights(*(a.astype(np.float64) for a in cell.weights)))
+    wide = cell.replaced(weights=Weights(*(a.astype(np.float64) for a in cell.weights)))
     exact = states(projected, wide, x.astype(np.float64), zeros(cell, N).astype(np.float64), double)
     # These networks shrink what differs: whole runs stay together, at a few roundings.
     assert difference(h, exact) < 4e-6
@@ -129,7 +131,7 @@ def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=str)
 def test_every_precision_and_activation(precision: str, f: Activation) -> None:
     how = PRECISIONS[precision]
-    cell = how.prepare(cell_of("torch", 2, 8)._replace(activation=f))
+    cell = in_precision(cell_of("torch", 2, 8).replaced(activation=f), precision)
     x = how.operand(inputs(5_000, 2).astype(how.dtype))
     h0 = zeros(cell).astype(how.dtype)
     with np.errstate(all="ignore"):
@@ -141,7 +143,7 @@ def test_every_precision_and_activation(precision: str, f: Activation) -> None:
 def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
     """States that round to one operand make the same next step; none is merely near."""
     how = PRECISIONS["bfloat16"]
-    cell = how.prepare(cell_of("torch", 1, 4))
+    cell = in_precision(cell_of("torch", 1, 4), "bfloat16")
     x = how.operand(inputs(9_000, 1))
     h, alone = (states(run, cell, x, zeros(cell), how) for run in (parallel, projected))
     assert np.mean(h == alone) > 0.99
@@ -187,10 +189,10 @@ def test_segments_that_never_converge(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("step", [0, 1, 4_999, 12_345, 29_999])
 @pytest.mark.usefixtures("threads")
 def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
-    cell = cell_of("torch", 1, 4)._replace(activation=activation("relu"))
+    cell = cell_of("torch", 1, 4).replaced(activation=activation("relu"))
     x = inputs(30_000, 1)
     x[step] = 3e38
-    cell = cell._replace(weights=cell.weights._replace(W_xh=np.full((1, 4), 4, np.float32)))
+    cell = cell.replaced(weights=cell.weights._replace(W_xh=np.full((1, 4), 4, np.float32)))
     with np.errstate(all="ignore"):
         runs = [states(run, cell, x, zeros(cell)) for run in (parallel, projected)]
     first = [int(np.argmin(np.isfinite(h).all(axis=(1, 2)))) for h in runs]

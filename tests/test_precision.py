@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import in_precision
 
-from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import round_mantissa
 from rnncli.model.arrays import in_dtype
 from rnncli.model.cells import RNN, Weights
 
@@ -47,7 +48,7 @@ def test_rounding_keeps_the_shape_of_a_view() -> None:
 
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
-    prepared = PRECISIONS["tf32"].prepare(RNN(Weights(value, value, value[0])))
+    prepared = in_precision(RNN(Weights(value, value, value[0])), "tf32")
     assert [array.item() for array in prepared.weights] == [1.0, 1.0, 1 + 2**-12]
 
 

@@ -168,13 +168,13 @@ def wrong_cell(cell: RNN) -> Iterator[tuple[str, RNN]]:
     for name, array in cell.weights._asdict().items():
         if array.any():  # Keras draws no bias
             turned = cell.weights._replace(**{name: -array})
-            yield f"the sign of {name}", cell._replace(weights=turned)
+            yield f"the sign of {name}", cell.replaced(weights=turned)
     for name in ACTIVATIONS:
         other = parse(OTHERS.get(name, name))
         if other != cell.activation:
-            yield f"{other} for {cell.activation}", cell._replace(activation=other)
+            yield f"{other} for {cell.activation}", cell.replaced(activation=other)
     if not isinf(cell.clip):
-        yield "no clip", cell._replace(clip=inf)
+        yield "no clip", cell.replaced(clip=inf)
 
 
 def wrong_ways(layer: Recurrent) -> Iterator[tuple[str, Recurrent]]:

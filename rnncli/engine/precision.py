@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.cells import Cell, Weights
 
 
 class Precision(NamedTuple):
@@ -37,10 +36,6 @@ class Precision(NamedTuple):
         """
         converted = array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
         return self.operand(converted) if array.ndim > 1 else converted
-
-    def prepare(self, cell: Cell) -> Cell:
-        """Return the cell with its weights in this precision."""
-        return cell.replaced(Weights(*map(self.convert, Weights._fields, cell.weights)))
 
 
 def round_mantissa(values: Floats, bits: int) -> Floats:

@@ -108,7 +108,7 @@ class Cell(Protocol):
         """Return the same cell with other weights."""
 
 
-class RNN(NamedTuple):
+class RNN:
     """The vanilla cell of Elman (1990): one function of one sum.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -122,21 +122,20 @@ class RNN(NamedTuple):
         The function f.
     clip : float
         The sum is limited to ±`clip` before f (ONNX); infinite for no limit.
+
+    Raises
+    ------
+    ValueError
+        The clip is not over 0.
     """
 
-    weights: Weights
-    activation: Activation = TANH
-    clip: float = inf
+    gates = 1
+    state_names = ("h",)
 
-    @property
-    def gates(self) -> int:
-        """One: the sum itself."""
-        return 1
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """The hidden state alone."""
-        return ("h",)
+    def __init__(self, weights: Weights, activation: Activation = TANH, clip: float = inf) -> None:
+        if not clip > 0:
+            raise ValueError(f"clip: expected a number over 0, got {clip}")
+        self.weights, self.activation, self.clip = weights, activation, float(clip)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -171,17 +170,19 @@ class RNN(NamedTuple):
         eps = np.finfo(h.dtype).eps
         return (max(1, self.activation.slope) * off + 4 * eps * np.abs(h),)
 
-    def replaced(self, weights: Weights) -> "RNN":
-        """Return the same cell with other weights.
-
-        Raises
-        ------
-        ValueError
-            The clip is not over 0.
-        """
-        if not self.clip > 0:
-            raise ValueError(f"clip: expected a number over 0, got {self.clip}")
-        return self._replace(weights=weights, clip=float(self.clip))
+    def replaced(
+        self,
+        weights: Weights | None = None,
+        *,
+        activation: Activation | None = None,
+        clip: float | None = None,
+    ) -> "RNN":
+        """Return the same cell but for what is given."""
+        return RNN(
+            self.weights if weights is None else weights,
+            self.activation if activation is None else activation,
+            self.clip if clip is None else clip,
+        )
 
 
 # Names of the cells in `rnncli.seeded`.

@@ -220,7 +220,7 @@ def _with_matrices(case: Case, names: Sequence[str], read: Callable[[Floats], Fl
 
 def _with_activation(case: Case, other: Activation) -> Case:
     def change(cell: Cell) -> Cell:
-        return cell._replace(activation=other) if isinstance(cell, RNN) else cell
+        return cell.replaced(activation=other) if isinstance(cell, RNN) else cell
 
     return case._replace(network=case.network.with_cells(change))
 

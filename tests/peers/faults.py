@@ -13,6 +13,6 @@ def turn_sign(name: str, patch: pytest.MonkeyPatch) -> None:
 
     def wrong(cell: RNN, x: Steps, state: State, precision: Precision, out: Steps) -> State:
         turned = cell.weights._replace(**{name: -getattr(cell.weights, name)})
-        return fastest(cell._replace(weights=turned), x, state, precision, out)
+        return fastest(cell.replaced(weights=turned), x, state, precision, out)
 
     patch.setattr("rnncli.engine.run.fastest", wrong)

@@ -164,7 +164,9 @@ def _drawn(peer: str, plan: Plan, seed: int) -> Network:
     """Let the peer draw the weights of layers that are alike."""
     direction, merge, _, size = plan.layers[0]
     architecture = Architecture(plan.features, (size,) * len(plan.layers), direction, merge)
-    return architecture.build(DRAWS[peer](architecture, seed))
+    each = iter(DRAWS[peer](architecture, seed))
+    layers = ([next(each) for _ in DIRECTIONS[direction]] for _ in plan.layers)
+    return Network(*(Recurrent(*cells, direction=direction, merge=merge) for cells in layers))
 
 
 def _chosen(plan: Plan, random: np.random.RandomState) -> Network:
