@@ -16,6 +16,8 @@ as `RNN`, or one for each direction.
 # As in typing, which takes milliseconds to load: see __getattr__.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
+
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from rnncli.model.activations import activation as activation
     from rnncli.model.cells import RNN as RNN
     from rnncli.model.cells import Weights as Weights
+    from rnncli.model.errors import InputError as InputError
+    from rnncli.model.formats import load as load
     from rnncli.model.initializers import seeded as seeded
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
@@ -35,17 +39,58 @@ _MODULES = {
     "RNN": "model.cells",
     "Block": "engine.stream",
     "Carried": "engine.stream",
+    "InputError": "model.errors",
     "Network": "model.network",
     "Recurrent": "model.layers",
     "Rows": "engine.rows",
     "States": "engine.run",
     "Weights": "model.cells",
     "activation": "model.activations",
+    "load": "model.formats",
     "run": "engine.run",
     "seeded": "model.initializers",
     "stream": "engine.stream",
 }
-__all__ = ["__version__", *_MODULES]
+__all__ = ["__version__", "save", *_MODULES]
+
+
+def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch") -> None:
+    """Write a network as a weight file, which `load` and ``rnn --weights`` read.
+
+    The file is replaced whole or not at all, and the same network gives the
+    same bytes.
+
+    Parameters
+    ----------
+    network : Network
+    path : str or path
+        ``.npz``, with this library's own names, or ``.safetensors``.
+    naming : {"torch", "keras"}
+        Whose names the tensors of a ``.safetensors`` file have.
+
+    Raises
+    ------
+    ValueError
+        No file of this kind can hold the network.
+    OSError
+        It cannot be written there.
+
+    Warns
+    -----
+    UserWarning
+        The names of tensors leave open what other programs have to be told.
+    """
+    import os
+    import warnings
+
+    from rnncli.model.formats import save_network
+    from rnncli.writers.files import writing
+
+    target = os.fspath(path)
+    with writing(target) as file:
+        sentences = save_network(file.buffer, network, os.path.splitext(target)[1], naming)
+    for sentence in sentences:
+        warnings.warn(f"{target}: {sentence}", stacklevel=2)
 
 
 def __getattr__(name: str) -> object:

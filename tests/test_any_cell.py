@@ -1,5 +1,6 @@
 """Any cell, with any state, runs as its own written-out loop does, wherever cells are run."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import rnncli
 from rnncli.engine.rows import Rows
+from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
@@ -186,3 +188,36 @@ def test_a_network_without_any_state() -> None:
     assert states.h_n.shape == (4, 0)
     (block,) = rnncli.stream(Network(head), [np.ones((3, 2))])
     assert block.h.tolist() == [[2, 2, 2]] * 3
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_state_file_carries_every_array(tmp_path: Path, cut: int) -> None:
+    """h and c by their names; the run goes on from them to the bit."""
+    network = forward_stack(3)
+    x = np.random.RandomState(4).normal(size=(9, 2)).astype("f")
+    whole = rnncli.run(network, x, unroll="stepwise")
+    half = rnncli.run(network, x[:cut], unroll="stepwise")
+    whose, names = fingerprint(network, "float32"), network.state_names
+    assert list(names) == ["h", "c"]
+    arrays = {name: half.h_n[None, place] for name, place in names.items()}
+    path = str(tmp_path / "state.npz")
+    with open(path, "wb") as file:
+        save_state(file, State(whose, (), [()], np.array([cut]), arrays))
+    loaded = load_state(path)
+    assert loaded is not None
+    (state,) = fitting_states(path, loaded, whose, (), names, np.dtype("f"))
+    rest = rnncli.run(network, x[cut:], state, unroll="stepwise")
+    assert np.concatenate([half.h, rest.h]).tobytes() == whole.h.tobytes()
+    assert rest.h_n.tobytes() == whole.h_n.tobytes()
+
+
+def test_networks_with_other_settings_have_other_fingerprints() -> None:
+    weights = drawn(Leaky, 2, 3, 0).weights
+    networks = [
+        Network(Recurrent(Leaky(weights))),
+        Network(Recurrent(Gated(weights))),
+        Network(Recurrent(Leaky(weights, keep=0.4))),
+        Network(Recurrent(Leaky(weights)), Head(np.ones((3, 1), "f"))),
+        Network(Recurrent(Leaky(weights)), Head(np.full((3, 1), 2, "f"))),
+    ]
+    assert len({fingerprint(network, "float32") for network in networks}) == len(networks)

@@ -1,0 +1,101 @@
+"""The library can do what the command can, with the same numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Rnn
+
+import rnncli
+
+
+def test_every_public_name_is_there() -> None:
+    for name in rnncli.__all__:
+        assert getattr(rnncli, name) is not None
+    assert dir(rnncli) == sorted(rnncli.__all__)
+
+
+@pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
+def test_a_saved_network_runs_as_it_did(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    """In Python as from the shell, to the bit."""
+    network = rnncli.seeded(2, (4, 4), seed=3, init="torch", direction="bidirectional")
+    path = tmp_path / name
+    rnncli.save(network, path)
+    x = np.random.RandomState(0).normal(size=(5, 2)).astype("f")
+    h = rnncli.run(rnncli.load(path), x, unroll="stepwise").h
+    assert h.tobytes() == rnncli.run(network, x, unroll="stepwise").h.tobytes()
+    np.save(tmp_path / "x.npy", x)
+    arguments = ("run", str(tmp_path / "x.npy"), "--weights", str(path), "--unroll", "stepwise")
+    result = run_rnn(*arguments, "-o", str(tmp_path / "h.npy"))
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "h.npy").tobytes() == h.tobytes()
+
+
+def test_what_is_saved_by_the_command_is_the_same_file(run_rnn: Rnn, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.npz", tmp_path / "theirs.npz"
+    rnncli.save(rnncli.seeded(1, 4, seed=5), ours)
+    assert run_rnn("weights", "--hidden", "4", "--seed", "5", "-o", str(theirs)).exit_code == 0
+    loaded = [rnncli.load(path).layers[0].cells[0].weights for path in (ours, theirs)]
+    for a, b in zip(*loaded, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_a_file_that_cannot_hold_the_network_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_text("before")
+    network = rnncli.seeded(direction="backward")
+    with pytest.raises(ValueError, match="PyTorch's names are for"):
+        rnncli.save(network, path)
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_what_names_leave_open_is_warned_of_where_it_is_saved(tmp_path: Path) -> None:
+    network = rnncli.seeded(activation="relu")
+    with pytest.warns(UserWarning, match="do not tell activation relu") as warned:
+        rnncli.save(network, tmp_path / "net.safetensors")
+    assert warned[0].filename == __file__
+
+
+def test_errors_name_parameters_not_options(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, one=np.ones(3))
+    with pytest.raises(rnncli.InputError) as raised:
+        rnncli.load(path)
+    assert "--" not in str(raised.value)
+    assert raised.value.place == str(path)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ([1, 2], r"x: expected blocks of shape \(n, 1\), got \(2,\)"),
+        ([[1, 2]], r"x: expected blocks of shape \(n, 1\), got \(1, 2\)"),
+        ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
+        ([["a"]], "x: expected numbers, got an array of <U1"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused(block: list[object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        next(rnncli.stream(rnncli.seeded(), [block]))
+
+
+def test_a_stream_of_several_sequences_is_each_by_itself() -> None:
+    network = rnncli.seeded(1, 4)
+    x = np.random.RandomState(1).normal(size=(6, 1)).astype("f")
+    key = np.array([0, 1, 0, 1, 1, 0])
+    carried = rnncli.Carried(np.zeros(4, "f"), sequences=0)
+    rows = [rnncli.Rows(x[:4], key[:4]), rnncli.Rows(x[4:], key[4:])]
+    h = np.concatenate(
+        [b.h for b in rnncli.stream(network, rows, carried=carried, unroll="stepwise")]
+    )
+    for number in (0, 1):
+        alone = rnncli.run(network, x[key == number], unroll="stepwise")
+        assert h[key == number].tobytes() == alone.h.tobytes()
+        assert carried.state[number].tobytes() == alone.h_n.tobytes()
+    assert carried.t.tolist() == [3, 3]
+
+
+def test_a_stream_starts_from_a_state_of_the_right_size() -> None:
+    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
+        rnncli.stream(rnncli.seeded(1, 4), [], np.zeros(3))
