@@ -333,7 +333,7 @@ def test_the_table_of_made_up_timings() -> None:
     assert rows["torch"][-1] == "inf"
     assert lines[-3:] == [
         "Ratio: how many times faster than onnxruntime.",
-        "The first 600,000 steps: --unroll stepwise.",
+        "The first 600,000 steps: `unroll` stepwise.",
         "keras: Keras has no clip",
     ]
 
@@ -531,7 +531,7 @@ def test_a_process_that_ends_by_itself(tmp_path: Path) -> None:
             assert process.answer() == killed
     with process_of(AUTO, processors()[0], tmp_path) as process:
         process.ask("time", 1)
-        assert process.answer()["note"].startswith("ValueError: ")  # no case is there
+        assert process.answer()["note"].startswith("InputError: ")  # no case is there
     assert process._child.returncode == -signal.SIGKILL
 
 

@@ -31,6 +31,7 @@ PURE_LIBRARY = {
     "operator",
     "random",
     "re",
+    "types",
     "typing",
     "warnings",
 }
@@ -39,7 +40,7 @@ BESIDE = {
     "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
     "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.state": {"os", "json", "hashlib"},
-    "rnncli.model.formats": {"os", "io", "json", "zipfile", "hashlib"},
+    "rnncli.model.formats": {"os", "io", "json", "sys", "zipfile", "hashlib"},
 }
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {

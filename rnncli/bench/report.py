@@ -1,7 +1,7 @@
 """Timings, as a table for each case or as one JSON document."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import Any, TextIO
 
@@ -22,7 +22,12 @@ def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, 
     out.flush()
 
 
-def write_table(out: TextIO, case: Mapping[str, Any], timings: Sequence[Timing]) -> None:
+def write_table(
+    out: TextIO,
+    case: Mapping[str, Any],
+    timings: Sequence[Timing],
+    worded: Callable[[str], str] = str,
+) -> None:
     """Draw a row for each candidate that was timed, then write the notes.
 
     Parameters
@@ -31,6 +36,8 @@ def write_table(out: TextIO, case: Mapping[str, Any], timings: Sequence[Timing])
     case : mapping
         The case as it stands in a JSON document.
     timings : sequence of Timing
+    worded : callable
+        Returns a label as it is shown: parameters stand between backticks.
     """
     timed = [timing for timing in timings if not timing.note]
     fastest = fastest_peer(timed)
@@ -44,16 +51,18 @@ def write_table(out: TextIO, case: Mapping[str, Any], timings: Sequence[Timing])
     notes = []
     if fastest:
         columns.append(Column("ratio", [_digits(fastest.median / each.median) for each in timed]))
-        notes.append(f"Ratio: how many times faster than {fastest.candidate.label}.")
+        notes.append(f"Ratio: how many times faster than {worded(fastest.candidate.label)}.")
     columns.append(Column("step error", errors))
     partly: dict[int, list[str]] = {}
     for timing in timed:
         if timing.steps[timing.threads] < case["T"]:
-            partly.setdefault(timing.steps[timing.threads], []).append(timing.candidate.label)
+            label = worded(timing.candidate.label)
+            partly.setdefault(timing.steps[timing.threads], []).append(label)
     notes += [f"The first {steps:,} steps: {', '.join(names)}." for steps, names in partly.items()]
-    notes += [f"{each.candidate.label}: {each.note}" for each in timings if each.note]
+    notes += [f"{worded(each.candidate.label)}: {each.note}" for each in timings if each.note]
+    labels = Column("", [worded(each.candidate.label) for each in timed])
     out.write("\n")
-    draw(out, _title(case), [Column("", [each.candidate.label for each in timed])], columns)
+    draw(out, _title(case), [labels], columns)
     out.writelines(f"{printable(line)}\n" for line in ("", *notes))
     out.flush()
 

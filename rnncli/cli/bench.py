@@ -37,7 +37,7 @@ from rnncli.bench.cases import SIZES, Size
 from rnncli.bench.machine import describe_machine
 from rnncli.bench.race import race
 from rnncli.bench.report import with_results, write_json, write_machine, write_table
-from rnncli.cli.errors import RUN_FAILED
+from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.help import Command
 from rnncli.cli.inputs import check_network, read_case
 from rnncli.cli.options import (
@@ -129,7 +129,7 @@ def bench(
             with _lines(f"case {number} of {len(cases)}") as show:
                 timings = race(case_of, candidates, repeats, show)
             if not json:
-                write_table(out, case, timings)
+                write_table(out, case, timings, with_options)
             results.append(with_results(case, timings))
             failed = failed or any(timing.failed for timing in timings)
         if json:
@@ -182,6 +182,6 @@ def _lines(prefix: str) -> Iterator[Callable[[str], None]]:
             shown = len(line)
 
     try:
-        yield lambda line: show(f"{prefix}, {line}")
+        yield lambda line: show(f"{prefix}, {with_options(line)}")
     finally:
         show("")

@@ -6,9 +6,9 @@ In a weight file: ``{"format": 1, "layers": [{"direction": "bidirectional",
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from math import inf
-from sys import float_info
 from typing import Any
 
 from rnncli.model.activations import Activation, parse
@@ -131,6 +131,6 @@ def _activation(place: str, found: Any) -> Activation:
 def _clip(place: str, found: Any) -> float:
     if found is None:
         return inf
-    if type(found) not in (int, float) or not 0 < found <= float_info.max:
+    if type(found) not in (int, float) or not 0 < found <= sys.float_info.max:
         raise InputError(place, f"clip: expected null or a number over 0, got {found!r:.40}")
     return float(found)
