@@ -13,7 +13,7 @@ from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for
 from rnncli.engine.unroll import UNROLLS, Strategy, fastest
 from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
 from rnncli.model.cells import Cell, State
-from rnncli.model.choices import choice
+from rnncli.model.errors import choice
 from rnncli.model.layers import Layer
 from rnncli.model.network import Network
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.choices import choice
+from rnncli.model.errors import choice
 
 
 class Activation(NamedTuple):

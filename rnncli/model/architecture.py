@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rnncli.model.cells import weight_shapes
-from rnncli.model.choices import choice
+from rnncli.model.errors import choice
 from rnncli.model.layers import DIRECTIONS, MERGES, merged_size
 
 

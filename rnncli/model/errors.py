@@ -1,6 +1,9 @@
 """What is raised where something given cannot be used, and how messages name things."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # Names that a message lists.
 _LISTED = 8
@@ -36,6 +39,19 @@ def sentence(place: str, what: str, hint: str) -> str:
     """Return the three as one line, as `str` of an error shows them."""
     mark = "" if not hint or hint.startswith(" ") else "; "
     return f"{place}: {what}{mark}{hint}" if place else f"{what}{mark}{hint}"
+
+
+def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
+    """Look a name up.
+
+    Raises
+    ------
+    ValueError
+        There is no such name; the message lists those there are.
+    """
+    if chosen not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {chosen!r}")
+    return choices[chosen]
 
 
 def verbatim(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Cell, State, Weights, checked
-from rnncli.model.choices import choice
+from rnncli.model.errors import choice
 
 # The directions of the cells of a layer, by the layer's own.
 DIRECTIONS = {

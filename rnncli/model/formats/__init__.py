@@ -9,8 +9,7 @@ from warnings import warn
 
 from rnncli.model.activations import Activation, parse
 from rnncli.model.arrays import Floats
-from rnncli.model.choices import choice
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, choice
 from rnncli.model.formats import npz, safetensors, spec
 from rnncli.model.formats.metadata import with_metadata
 from rnncli.model.formats.naming import NAMINGS as _NAMINGS

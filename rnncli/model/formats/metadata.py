@@ -12,8 +12,7 @@ from math import inf
 from typing import Any
 
 from rnncli.model.activations import Activation, parse
-from rnncli.model.choices import choice
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.errors import InputError, choice, one_line
 from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent

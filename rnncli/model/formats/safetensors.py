@@ -10,8 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.choices import choice
-from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.errors import InputError, choice, one_line, shown
 from rnncli.model.formats.metadata import metadata_text
 from rnncli.model.formats.naming import NAMINGS
 from rnncli.model.formats.signatures import SAFETENSORS, UNKNOWN, kind_of

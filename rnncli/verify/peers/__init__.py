@@ -13,7 +13,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import RNN
-from rnncli.model.choices import choice
+from rnncli.model.errors import choice
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
