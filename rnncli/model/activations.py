@@ -6,7 +6,7 @@ the same array. Parameters are ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +36,8 @@ class Activation(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Steepest slope: how much an error in the sum can grow."""
-        return ACTIVATIONS[self.name].slope(*self.parameters)
+        """Steepest slope but for jumps, at least 1: how much an error in the sum can grow."""
+        return max(1.0, abs(prod(self.parameters[: ACTIVATIONS[self.name].factors])))
 
     @property
     def jumps(self) -> bool:
@@ -61,13 +61,13 @@ class Kind(NamedTuple):
         ``function(a, out, *parameters)``.
     defaults : tuple of float or None
         One a parameter; None where it has to be given.
-    slope : callable
-        Returns the steepest slope for the parameters, jumps left out.
+    factors : int
+        How many of the parameters multiply the sum.
     """
 
     function: Callable[..., Any]
     defaults: tuple[float | None, ...] = ()
-    slope: Callable[..., float] = lambda: 1.0
+    factors: int = 0
 
 
 def activation(name: str, *parameters: float) -> Activation:
@@ -184,28 +184,12 @@ ACTIVATIONS = {
     "relu": Kind(_relu),
     "sigmoid": Kind(_sigmoid),
     "linear": Kind(_linear),
-    "affine": Kind(_affine, (None, None), slope=lambda alpha, _beta: float(abs(alpha))),
-    "leaky_relu": Kind(
-        _leaky_relu,
-        (0.01,),
-        slope=lambda alpha: max(1.0, abs(alpha)),
-    ),
-    "thresholded_relu": Kind(_thresholded_relu, (1.0,), slope=lambda _alpha: 1.0),
-    "scaled_tanh": Kind(
-        _scaled_tanh,
-        (None, None),
-        slope=lambda alpha, beta: float(abs(alpha * beta)),
-    ),
-    "hard_sigmoid": Kind(
-        _hard_sigmoid,
-        (0.2, 0.5),
-        slope=lambda alpha, _beta: float(abs(alpha)),
-    ),
-    "elu": Kind(
-        _elu,
-        (1.0,),
-        slope=lambda alpha: max(1.0, abs(alpha)),
-    ),
+    "affine": Kind(_affine, (None, None), factors=1),
+    "leaky_relu": Kind(_leaky_relu, (0.01,), factors=1),
+    "thresholded_relu": Kind(_thresholded_relu, (1.0,)),
+    "scaled_tanh": Kind(_scaled_tanh, (None, None), factors=2),
+    "hard_sigmoid": Kind(_hard_sigmoid, (0.2, 0.5), factors=1),
+    "elu": Kind(_elu, (1.0,), factors=1),
     "softsign": Kind(_softsign),
     "softplus": Kind(_softplus),
 }

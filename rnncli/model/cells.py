@@ -168,7 +168,7 @@ class RNN:
         """Return the error of the sum times the steepest slope, and that of f itself."""
         (h,) = after
         eps = np.finfo(h.dtype).eps
-        return (max(1, self.activation.slope) * off + 4 * eps * np.abs(h),)
+        return (self.activation.slope * off + 4 * eps * np.abs(h),)
 
     def replaced(
         self,

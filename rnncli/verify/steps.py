@@ -217,7 +217,7 @@ def _rnn_steps(run: CellRun) -> StepAt:
         off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
         sides = [sums, sums - off, sums + off] if f.jumps else [sums]
         steps = np.array([reference.activate(cell, side) for side in sides])
-        return steps, max(1, f.slope) * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
+        return steps, f.slope * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
 
     return step_at
 
