@@ -55,7 +55,7 @@ SIBLINGS = {
     "engine/unroll": {"stepwise", "fused", "parallel"},
     "readers": {"inline", "csv", "npy"},
     "writers": {"table", "json", "csv", "npy", "heatmap"},
-    "model/initializers": {"tensorflow", "keras", "torch"},
+    "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow
     "model/formats": {"npz", "safetensors"},
     "verify/peers": {"keras", "torch", "onnxruntime"},
 }

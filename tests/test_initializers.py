@@ -10,11 +10,10 @@ from conftest import load
 
 from rnncli import Network, seeded
 from rnncli.model.activations import Activation
-from rnncli.model.architecture import Architecture
 from rnncli.model.cells import Cell
 from rnncli.model.initializers import INITIALIZERS
-from rnncli.model.initializers.philox import CHUNK, Stream, normals, philox4x32
-from rnncli.model.initializers.tensorflow import _stream
+from rnncli.model.initializers.tensorflow import CHUNK, Stream, _stream, normals, philox4x32
+from rnncli.model.layers import Architecture
 
 TENSORFLOW = load("tensorflow")
 STACK = load("tensorflow_stack")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
-from rnncli.model.architecture import Architecture
 from rnncli.model.cells import weight_shapes
+from rnncli.model.layers import Architecture
 
 GOOD = Weights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
 

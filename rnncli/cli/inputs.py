@@ -16,10 +16,10 @@ from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.activations import TANH
-from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
+from rnncli.model.layers import Architecture
 from rnncli.model.network import Network
 from rnncli.readers import (
     STDIN,

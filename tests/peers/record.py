@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, parse
-from rnncli.model.architecture import Architecture
 from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
-from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.layers import DIRECTIONS, MERGES, Architecture, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import peers, recorded
 from rnncli.verify.case import Case

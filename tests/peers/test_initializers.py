@@ -10,8 +10,7 @@ import pytest
 from rnncli import Network, seeded
 from rnncli.model.cells import Cell
 from rnncli.model.initializers.keras import _orthogonal
-from rnncli.model.initializers.philox import normals
-from rnncli.model.initializers.tensorflow import _stream
+from rnncli.model.initializers.tensorflow import _stream, normals
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -5,11 +5,10 @@ from math import inf
 from operator import index
 
 from rnncli.model.activations import Activation, parse
-from rnncli.model.architecture import Architecture
 from rnncli.model.cells import RNN
 from rnncli.model.errors import choice
 from rnncli.model.initializers import keras, tensorflow, torch
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Architecture, Recurrent
 from rnncli.model.network import Network
 
 # Every member has one signature: draw(architecture, seed) returns the weights

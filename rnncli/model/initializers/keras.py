@@ -5,10 +5,10 @@ from math import sqrt
 
 import numpy as np
 
-from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
-from rnncli.model.initializers.philox import Stream, normals, philox4x32, uniforms
+from rnncli.model.initializers.tensorflow import Stream, normals, philox4x32, uniforms
+from rnncli.model.layers import Architecture
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncli.model.architecture import Architecture
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError
+from rnncli.model.layers import Architecture
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
