@@ -13,8 +13,8 @@ from rnncli.model.errors import InputError, choice
 from rnncli.model.formats import npz, safetensors, spec
 from rnncli.model.formats.metadata import with_metadata
 from rnncli.model.formats.naming import NAMINGS as _NAMINGS
-from rnncli.model.formats.naming import find_layers, own, unnamed
-from rnncli.model.formats.naming.stack import Found
+from rnncli.model.formats.naming import find_layers
+from rnncli.model.formats.spec import Found
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
@@ -35,24 +35,18 @@ class Format(NamedTuple):
     find : callable
         ``find(tensors)`` finds the layers by the names.
     save : callable, optional
-        ``save(file, layers, naming)`` writes a file; None where it cannot be
-        written.
-    namings : tuple of str
-        Of `NAMINGS`, those that it can be written in, the default first;
-        none where it has names of its own.
+        ``save(file, layers, naming)`` writes a file, and returns sentences as
+        `save_network` does; None where it cannot be written.
     """
 
     open: Callable[[str], AbstractContextManager[Tensors]]
     find: Callable[[Tensors], Found]
-    save: Callable[[BinaryIO, Sequence[Recurrent], str], None] | None = None
-    namings: tuple[str, ...] = ()
+    save: Callable[[BinaryIO, Sequence[Recurrent], str], list[str]] | None = None
 
 
 FORMATS = {
-    ".npz": Format(npz.open_npz, own.find_layers, npz.save_npz),
-    ".safetensors": Format(
-        safetensors.open_safetensors, find_layers, safetensors.save_safetensors, NAMINGS
-    ),
+    ".npz": Format(npz.open_npz, npz.find_layers, npz.save_npz),
+    ".safetensors": Format(safetensors.open_safetensors, find_layers, safetensors.save_safetensors),
 }
 
 
@@ -210,9 +204,7 @@ def save_network(
     format_ = _format_of("output", extension)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    layers = spec.vanilla_layers(network)
-    format_.save(file, layers, naming)
-    return unnamed(layers) if format_.namings else []
+    return format_.save(file, spec.vanilla_layers(network), naming)
 
 
 # How a network leaves the files of others.

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, listed, one_line, shown
-from rnncli.model.formats.signatures import kind_of
-from rnncli.model.formats.tensors import Entry
+from rnncli.model.formats.tensors import Entry, kind_of
 
 # How much an archive may unpack to: so many times its own size, or so many
 # bytes if that is more. Weights of which 99.5% are zeros pack 20 times, an

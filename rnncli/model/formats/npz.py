@@ -1,23 +1,34 @@
-"""NumPy's ``.npz``: an archive of arrays."""
+"""NumPy's ``.npz``: an archive of arrays, under names of our own.
 
-from collections.abc import Iterator, Sequence
+They are ``W_xh``, ``W_hh`` and ``b_h``, or ``layer_1.forward.W_xh`` and so on.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.errors import InputError
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import WEIGHT_NAMES
+from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.archive import MOST_MEMBERS, opened
 from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.naming import own
+from rnncli.model.formats.spec import CellSpec, Found, LayerSpec
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import DIRECTIONS, Recurrent
 
 # The array of text that holds our metadata.
 _METADATA = "about"
 # Enough for 9,999 layers; as JSON the characters may take several times as much.
 _METADATA_MOST = 4 * 2**20
+_LONG = re.compile(r"layer_([1-9][0-9]{0,3})\.(forward|backward)\.(W_xh|W_hh|b_h)")
+_EXPECTED = (
+    "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
+    "layer_1.backward.W_hh, layer_2.forward.b_h, ..."
+)
 
 
 @contextmanager
@@ -36,7 +47,39 @@ def open_npz(path: str) -> Iterator[Tensors]:
         yield Tensors(path, entries, read, metadata)
 
 
-def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> None:
+def find_layers(tensors: Tensors) -> Found:
+    """Find the layers that these names tell of.
+
+    A single cell by the short names leaves its direction open.
+
+    Raises
+    ------
+    InputError
+        A name is none of ours, or one that must stand beside others is
+        missing.
+    """
+    short = [name for name in tensors.entries if name in WEIGHT_NAMES]
+    matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
+    unknown = [name for name, match in matches.items() if not match]
+    if unknown or not tensors.entries:
+        raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", _layer_hint(unknown))
+    if short and matches:
+        both = f"{short[0]} or {next(iter(matches))}"
+        raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+    if short:
+        return [LayerSpec((_cell(tensors, ""),))], []
+    ways: dict[int, set[str]] = {}
+    for match in filter(None, matches.values()):
+        ways.setdefault(int(match[1]), set()).add(match[2])
+    top = max(ways)
+    for number in range(1, top):
+        if number not in ways:
+            what = f"has layer_{top}, but no layer_{number}: layers are counted from 1"
+            raise InputError(tensors.path, what)
+    return [_layer(tensors, number, ways[number]) for number in range(1, top + 1)], []
+
+
+def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file, under our own names.
 
     Raises
@@ -45,8 +88,37 @@ def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> None:
         They have more arrays than are read.
     """
     arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(layers))}
-    arrays |= own.name_tensors(layers)
+    arrays |= _name_arrays(layers)
     if len(arrays) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays in an .npz file, got {len(arrays):,}"
         raise InputError("", what, "write .safetensors")
     np.savez(file, **arrays)
+    return []
+
+
+def _name_arrays(layers: Sequence[Recurrent]) -> dict[str, Floats]:
+    """Name the arrays of layers; those of a single cell by the short names."""
+    single = len(layers) == 1 and len(layers[0].cells) == 1
+    return {
+        name if single else f"layer_{number}.{direction}.{name}": array
+        for number, layer in enumerate(layers, start=1)
+        for direction, cell in zip(layer.directions, layer.cells, strict=True)
+        for name, array in zip(WEIGHT_NAMES, cell.weights, strict=True)
+    }
+
+
+def _layer(tensors: Tensors, number: int, ways: set[str]) -> LayerSpec:
+    direction, found = next(item for item in DIRECTIONS.items() if set(item[1]) == ways)
+    cells = (_cell(tensors, f"layer_{number}.{each}.") for each in found)
+    return LayerSpec(tuple(cells), {"direction": direction})
+
+
+def _cell(tensors: Tensors, stem: str) -> CellSpec:
+    bias = f"{stem}b_h"
+    return CellSpec(f"{stem}W_xh", f"{stem}W_hh", (bias,) if bias in tensors.entries else ())
+
+
+def _layer_hint(names: Iterable[str]) -> str:
+    """Return what to pick, where names hold ours under another."""
+    stems = {name[:-5] for name in names if re.search(r"[./]W_hh\Z", name)}
+    return f" (`layer` {verbatim(listed(sorted(stems)))}?)" if stems else ""

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, choice, one_line, shown
 from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.naming import NAMINGS
-from rnncli.model.formats.signatures import SAFETENSORS, UNKNOWN, kind_of
-from rnncli.model.formats.tensors import Entry, Tensors
+from rnncli.model.formats.naming import NAMINGS, unnamed
+from rnncli.model.formats.tensors import SAFETENSORS, UNKNOWN, Entry, Tensors, kind_of
 from rnncli.model.layers import Recurrent
 
 _METADATA = "__metadata__"
@@ -55,19 +54,19 @@ def open_safetensors(path: str) -> Iterator[Tensors]:
         yield Tensors(path, entries, lambda names: [read(name) for name in names], metadata)
 
 
-def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -> None:
+def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -> list[str]:
     """Write layers as a ``.safetensors`` file, their tensors named as a framework does.
 
     What the names do not say is in the file's metadata. The library would
     write the metadata in random order; here the same network gives the same
-    bytes.
+    bytes. Return a sentence for what other programs must be told.
 
     Raises
     ------
     InputError
         The naming has no names for such layers.
     """
-    tensors = choice("naming", naming, NAMINGS).name_tensors(layers)
+    tensors = choice("naming", naming, NAMINGS)(layers)
     metadata = {_OURS: metadata_text(layers)}
     if naming == "torch":
         metadata["format"] = "pt"  # without which the transformers library refuses a file
@@ -84,6 +83,7 @@ def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -
     file.write(len(content).to_bytes(8, "little") + content)
     for _, array in named:
         file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return unnamed(layers)
 
 
 def _check(path: str) -> None:

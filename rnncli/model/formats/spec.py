@@ -5,7 +5,7 @@ completes them, and what the caller says fills in or must agree. The network
 is built of what comes out, and only then are its weights read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from rnncli.model.network import Network
 
 # Merges that give as many values as one direction.
 _NARROW = ", ".join(name for name in MERGES if merged_size(1, "bidirectional", name) == 1)
+# By how many matrices stand side by side in the recurrent weights.
+_GATED = {3: "a GRU", 4: "an LSTM"}
+PICK = "pick one with `layer` NAME"
 
 
 class CellSpec(NamedTuple):
@@ -67,6 +70,39 @@ class LayerSpec(NamedTuple):
     settings: Mapping[str, Any] = {}
     transposed: bool = False
     cell: str = "rnn"
+
+
+# Layers, the bottom one first, and a sentence for each thing taken for granted.
+Found = tuple[Sequence[LayerSpec], Sequence[str]]
+
+
+class Stack(NamedTuple):
+    """Recurrent layers that belong together.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        What picks it, or a part of it.
+    gated : str or None
+        What shows that it is an LSTM or a GRU; None for simple layers.
+    find : callable
+        Returns its layers; raises InputError where they do not go together.
+    """
+
+    labels: tuple[str, ...]
+    gated: str | None
+    find: Callable[[], Found]
+
+
+def gated(tensors: Tensors, names: Iterable[str], *, transposed: bool = False) -> str | None:
+    """Tell an LSTM or a GRU by its recurrent weights, (H, 4 H) or (H, 3 H)."""
+    for name in names:
+        shape = tensors.entries[name].shape if name in tensors.entries else ()
+        H, width = (shape[::-1] if transposed else shape) if len(shape) == 2 else (0, 0)
+        kind = _GATED.get(width // H) if H and width % H == 0 else None
+        if kind:
+            return f"{shown(name)} has shape {shape}, as {kind}'s"
+    return None
 
 
 def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int]:

@@ -1,38 +1,18 @@
 """Namings: names of tensors become layers, and layers names of tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from rnncli.model.activations import TANH
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.naming.stack import PICK, Found, Stack
+from rnncli.model.formats.spec import PICK, Found, Stack
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 
-
-class Naming(NamedTuple):
-    """How a framework names the tensors of recurrent layers.
-
-    Parameters
-    ----------
-    find_stacks : callable
-        Finds the stacks among the tensors of a file.
-    name_tensors : callable
-        Returns the arrays of layers as the framework names and lays them
-        out.
-    """
-
-    find_stacks: Callable[[Tensors], list[Stack]]
-    name_tensors: Callable[[Sequence[Recurrent]], dict[str, Floats]]
-
-
-NAMINGS = {
-    "torch": Naming(torch.find_stacks, torch.name_tensors),
-    "keras": Naming(keras.find_stacks, keras.name_tensors),
-}
+# What returns the arrays of layers as a framework names and lays them out.
+NAMINGS = {"torch": torch.name_tensors, "keras": keras.name_tensors}
 # Settings that the names tell, or that everyone takes for granted.
 _NAMED: dict[str, tuple[Any, ...]] = {
     "direction": ("forward", "bidirectional"),
@@ -52,7 +32,7 @@ def find_layers(tensors: Tensors) -> Found:
     InputError
         There is none, or several, or it is an LSTM or a GRU.
     """
-    stacks = [stack for naming in NAMINGS.values() for stack in naming.find_stacks(tensors)]
+    stacks = [*torch.find_stacks(tensors), *keras.find_stacks(tensors)]
     if not stacks:
         raise InputError(
             tensors.path,

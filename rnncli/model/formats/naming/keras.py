@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.naming.stack import PICK, Found, Stack, gated
-from rnncli.model.formats.spec import CellSpec, LayerSpec
+from rnncli.model.formats.spec import PICK, CellSpec, Found, LayerSpec, Stack, gated
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 

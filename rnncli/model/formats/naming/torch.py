@@ -9,8 +9,7 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.naming.stack import Found, Stack, gated
-from rnncli.model.formats.spec import CellSpec, LayerSpec
+from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, Stack, gated
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 
