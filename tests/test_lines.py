@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.model.errors import InputError
-from rnncli.readers.lines import Lines
+from rnncli.readers.text import Lines
 
 TEXTS = st.lists(st.sampled_from(["a", "1,2", "ü", "\u2028", "\n", "\r\n", "\r"]), max_size=30)
 

@@ -13,8 +13,8 @@ from test_fuzz import WHOLE, damaged
 from rnncli.readers import Keys, Layout, read_file
 from rnncli.readers.csv import read_csv
 from rnncli.readers.input import is_missing, parse_number
-from rnncli.readers.lines import Lines
 from rnncli.readers.plain import Shape, numbers
+from rnncli.readers.text import Lines
 
 # .ci/run asks for more.
 CASES = int(os.environ.get("RNN_FUZZ_CASES", "300"))

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import check_distinct, choose, named
-from rnncli.readers.foreign import display_name
-from rnncli.readers.heading import (
+from rnncli.readers.columns import (
     Row,
+    check_distinct,
+    choose,
     csv_rows,
     delimiter_of,
     first_line,
     is_blank,
+    named,
     syntax_error,
     take_header,
 )
+from rnncli.readers.foreign import display_name
 from rnncli.readers.input import (
     Input,
     Keys,
@@ -30,11 +32,11 @@ from rnncli.readers.input import (
     first_unfit,
     is_missing,
     mark_between_numbers,
+    parse_cells,
     unnamed,
 )
-from rnncli.readers.lines import TAKEN, Lines
 from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
-from rnncli.readers.text import read_lines, share_read
+from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
 
 FIRST_ROW = ("auto", "header", "data")
 
@@ -189,17 +191,10 @@ class _Table:
         if self._blank_lines or set(map(len, rows)) != {self.shape.width}:
             return None
         cells = [row[column] for row in rows for column in self.shape.chosen]
-        if self.shape.gaps:
-            cells = [cell or "nan" for cell in cells]
-        if "_" in "".join(cells):  # Python reads 1_000 as a number
+        parsed = parse_cells(cells, gaps=self.shape.gaps)
+        if parsed is None:
             return None
-        try:
-            values = np.fromiter(map(float, cells), np.float64, len(cells))
-        except ValueError:
-            return None
-        if not all(is_missing(cells[i]) for i in np.flatnonzero(np.isnan(values)).tolist()):
-            return None
-        values = values.reshape(len(rows), -1)
+        values = parsed.reshape(len(rows), -1)
         return None if self._has_error(values) else values
 
     def _has_error(self, values: Floats) -> bool:

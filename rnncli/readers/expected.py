@@ -10,12 +10,11 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose
+from rnncli.readers.columns import choose, first_line
 from rnncli.readers.csv import read_csv
 from rnncli.readers.foreign import display_name
-from rnncli.readers.heading import first_line
 from rnncli.readers.input import Keys, Layout
-from rnncli.readers.stored import StoredArray
+from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
 
 _UNIT = re.compile(r"h_(\d+)")

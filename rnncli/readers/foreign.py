@@ -38,22 +38,6 @@ def check_start(start: bytes, path: str) -> None:
             raise InputError(display_name(path), _found(kind), hint)
 
 
-def end_of_text(decoder: codecs.IncrementalDecoder, piece: bytes) -> int:
-    """Count the bytes of a piece of a file before the first that is not UTF-8, or is NUL.
-
-    The decoder has had the pieces before.
-    """
-    begun = len(decoder.getstate()[0])  # of a character that goes on in this piece
-    nul = piece.find(b"\0")
-    end = len(piece) if nul < 0 else nul
-    if begun or not piece.isascii():
-        try:
-            decoder.decode(piece)
-        except UnicodeDecodeError as error:
-            return min(end, max(0, error.start - begun))
-    return end
-
-
 def not_text(path: str, line: int, piece: bytes) -> InputError:
     """Return the error of a piece of a file with a byte that is no text in some line."""
     place = f"{display_name(path)}:{line}"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths
 
+Doubles = NDArray[np.float64]
+
 MISSING = ("error", "hold", "zero")
-
-
 # What two numbers with such a mark between them most often mean.
 _HINTS = {
     ",": " (a decimal comma? write a point)",
@@ -136,6 +136,23 @@ def parse_number(cell: str) -> float | None:
 def is_missing(cell: str) -> bool:
     """Return whether a cell is empty or ``nan``, without a sign."""
     return cell.strip().lower() in ("", "nan")
+
+
+def parse_cells(cells: Sequence[str], *, gaps: bool) -> Doubles | None:
+    """Read cells as numbers; None if any is none, or is a NaN that does not count as missing.
+
+    With `gaps`, an empty cell is a NaN.
+    """
+    if gaps:
+        cells = [cell or "nan" for cell in cells]
+    if "_" in "".join(cells):  # Python reads 1_000 as a number
+        return None
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return None
+    absent = np.flatnonzero(np.isnan(values)).tolist()
+    return values if all(is_missing(cells[i]) for i in absent) else None
 
 
 def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
