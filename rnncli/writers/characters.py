@@ -1,4 +1,4 @@
-"""Many numbers as ASCII characters, by array operations.
+"""Many numbers as ASCII characters, by array operations: float32s with the fewest digits.
 
 The characters of a number stand in words of four bytes, so that NumPy moves
 four of them at a time. Zero bytes fill a word up, and are removed from the
@@ -7,18 +7,49 @@ finished text.
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats, Integers
-from rnncli.writers.shortest import PLACES, Decimals, Words, shortest
+from rnncli.model.arrays import Floats, Integers, Truths
+
+Words = NDArray[np.uint32]
+
+# Between these sizes the float64 arithmetic below is exact.
+_LEAST, _MOST = 1e-4, 1e6
+# Nine significant digits distinguish any two float32s.
+_SIGNIFICANT = 9
+# Most digits after the point: three zeros, then nine digits.
+_PLACES = 12
+_POWERS = 10.0 ** np.arange(_PLACES + 1)
+_TENS = 10.0 ** np.arange(-3, 6)
+_EXPONENT = 0x7F800000
 
 _WORD = 4
 _GROUP = 10**_WORD
-_FRACTION = PLACES // _WORD
+_FRACTION = _PLACES // _WORD
 # Words for the sign, the whole part and the point: of one digit, or of up to eight.
 _NARROW, _WIDE = 1, 4
+
+
+class _Decimals(NamedTuple):
+    """_Decimals ``whole + fraction / 10**places`` of n floats, without their signs.
+
+    Parameters
+    ----------
+    whole, fraction : arrays of uint32, shape (n,)
+    places : array of int, shape (n,)
+        Digits after the point, 1 to `_PLACES`.
+    found : array of bool, shape (n,)
+        Which decimals are valid: those of zeros, and of floats from `_LEAST`
+        to `_MOST`.
+    """
+
+    whole: Words
+    fraction: Words
+    places: Integers
+    found: Truths
 
 
 def text_of(parts: Sequence[Words]) -> str:
@@ -50,7 +81,7 @@ def integers(numbers: Integers | Words) -> Words:
 def floats(values: Floats, separator: str) -> Words:
     """Return the words of finite float32s, shape (n, m), with ASCII text between those of a row."""
     flat = np.ascontiguousarray(values).reshape(-1)
-    decimals = shortest(flat)
+    decimals = _shortest(flat)
     narrow = decimals.found.all() and decimals.whole.max(initial=0) < 10
     ahead = _words_for(len(separator) - 1)
     words = np.zeros((len(flat), ahead + (_NARROW if narrow else _WIDE) + _FRACTION), np.uint32)
@@ -74,7 +105,7 @@ def _words_for(characters: int) -> int:
     return -(-characters // _WORD)
 
 
-def _fill_fraction(words: Words, decimals: Decimals) -> None:
+def _fill_fraction(words: Words, decimals: _Decimals) -> None:
     """Fill in the digits after the point, four a word, from the last one back."""
     groups, shown = _groups_of_four(), _last_digits()
     rest = decimals.fraction
@@ -84,7 +115,7 @@ def _fill_fraction(words: Words, decimals: Decimals) -> None:
         rest = above
 
 
-def _fill_others(characters: NDArray[np.uint8], values: Floats, decimals: Decimals) -> None:
+def _fill_others(characters: NDArray[np.uint8], values: Floats, decimals: _Decimals) -> None:
     """Fill in NumPy's own text of the values for which there are no decimals."""
     others = np.flatnonzero(~decimals.found)
     texts = values[others].astype(f"S{characters.shape[1]}")
@@ -115,5 +146,46 @@ def _last_digits() -> Words:
 
     The shape is (words, places + 1).
     """
-    shown = np.arange(PLACES) >= PLACES - np.arange(PLACES + 1)[:, None]
+    shown = np.arange(_PLACES) >= _PLACES - np.arange(_PLACES + 1)[:, None]
     return np.ascontiguousarray((shown * np.uint8(255)).view(np.uint32).T)
+
+
+def _shortest(values: Floats) -> _Decimals:
+    """Return the decimals with the fewest digits, and of these the nearest, as NumPy does.
+
+    A decimal reads back as x if it lies within half the spacing of the
+    floats around x. There is one that ends in n zeros of nine digits if a
+    multiple of ``10**n`` lies between the two bounds.
+
+    Parameters
+    ----------
+    values : array of float32, shape (n,)
+    """
+    size = np.abs(values).astype(np.float64)
+    zero = size == 0
+    found = (size >= _LEAST) & (size < _MOST) | zero
+    size[~found | zero] = 1
+    places = _places_of_nine_digits(size)
+    scale = _POWERS[places]
+    binade = (size.astype(np.float32).view(np.uint32) & _EXPONENT).view(np.float32)
+    nine, half = size * scale, binade * scale * 2.0**-24
+    upper, lower = (nine + half).astype(np.uint32), (nine - half).astype(np.uint32)
+    for _ in range(_SIGNIFICANT):
+        upper, lower = upper // 10, lower // 10
+        shorter = upper > lower
+        if not shorter.any():
+            break
+        places -= shorter
+    places = np.maximum(places, 1)
+    whole = np.trunc(size)
+    fraction = np.rint((size - whole) * _POWERS[places])
+    whole[zero] = 0
+    return _Decimals(whole.astype(np.uint32), fraction.astype(np.uint32), places, found)
+
+
+def _places_of_nine_digits(size: NDArray[np.float64]) -> Integers:
+    """Return how many places after the point nine significant digits reach."""
+    places = np.full(len(size), _PLACES)
+    for ten in _TENS[: np.searchsorted(_TENS, size.max(), "right")]:
+        places -= size >= ten
+    return places

@@ -1,7 +1,6 @@
 """Arrays of numbers as text, in rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, TypeAlias
 
@@ -11,18 +10,14 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import Floats
 from rnncli.writers import characters
 
-# A part of a row that need not be text already, but for constant text.
-_Fixed: TypeAlias = str | NDArray[Any]
 # A part of a row, see `rows_of_text`.
-Part: TypeAlias = _Fixed | list[str]
-# write(parts, count): the text of `count` rows.
-_Write: TypeAlias = Callable[[Sequence[_Fixed], int], str]
+Part: TypeAlias = str | list[str] | NDArray[Any]
 
 # Values written at once: their intermediate arrays stay in the cache.
 _CACHED = 16_384
 # Fewer values are written faster one by one.
 _FEW = 200
-# Separates rows while they are put together; stands in no text that is written.
+# Stands for a text that is put in afterwards, and in no part of a row.
 _BETWEEN = "\x1f"
 
 
@@ -45,14 +40,15 @@ def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = Non
     values = [part for part in parts if isinstance(part, np.ndarray) and part.ndim == 2]
     width = sum(part.shape[1] for part in values) or 1
     single = all(part.dtype == np.float32 for part in values)
-    write: _Write = partial(_one_by_one, separator=separator, digits=digits)
-    if digits is None and single and count * width >= _FEW:
-        write = partial(_all_at_once, separator=separator)
+    at_once = digits is None and single and count * width >= _FEW
     step = max(1, _CACHED // width)
     for start in range(0, count, step):
         rows = slice(start, min(count, start + step))
         piece = [part if isinstance(part, str) else part[rows] for part in parts]
-        yield _with_given_texts(piece, rows.stop - start, write)
+        if at_once:
+            yield _all_at_once(piece, rows.stop - start, separator)
+        else:
+            yield _one_by_one(piece, rows.stop - start, separator, digits)
 
 
 def joined(values: Floats, separator: str, digits: int | None = None) -> list[str]:
@@ -81,42 +77,32 @@ def array_text(values: Floats, digits: int | None = None) -> str:
     return f"[{joined(values[None], ', ', digits)[0]}]"
 
 
-def _with_given_texts(parts: Sequence[Part], count: int, write: _Write) -> str:
-    """Write the parts between lists of texts, and put the texts of each row between them."""
-    columns: list[list[str]] = []
-    neighbours: list[_Fixed] = []
-    for part in parts:
-        if isinstance(part, list):
-            columns += [_separate(neighbours, count, write), part]
-            neighbours = []
-        else:
-            neighbours.append(part)
-    if not columns:
-        return write(neighbours, count)
-    columns.append(_separate(neighbours, count, write))
-    return "".join(chain.from_iterable(zip(*columns, strict=True)))
-
-
-def _separate(parts: Sequence[_Fixed], count: int, write: _Write) -> list[str]:
-    return write([*parts, _BETWEEN], count).split(_BETWEEN)[:-1]
-
-
-def _all_at_once(parts: Sequence[_Fixed], count: int, separator: str) -> str:
+def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
     words = []
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, list):
+            words.append(characters.constants(_BETWEEN, count))
+        elif isinstance(part, str):
             words.append(characters.constants(part, count))
         elif part.ndim == 2:
             words.append(characters.floats(part, separator))
         else:
             words.append(characters.integers(part))
-    return characters.text_of(words)
+    text = characters.text_of(words)
+    given = [part for part in parts if isinstance(part, list)]
+    if not given:
+        return text
+    first, *others = text.split(_BETWEEN)
+    in_order = chain.from_iterable(zip(*given, strict=True))
+    return first + "".join(chain.from_iterable(zip(in_order, others, strict=True)))
 
 
-def _one_by_one(parts: Sequence[_Fixed], count: int, separator: str, digits: int | None) -> str:
+def _one_by_one(parts: Sequence[Part], count: int, separator: str, digits: int | None) -> str:
     columns: list[Iterable[str]] = []
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, list):
+            columns.append(part)
+        elif isinstance(part, str):
             columns.append(repeat(part, count))
         elif part.ndim == 2:
             columns.append(map(separator.join, _rows(part, digits)))
