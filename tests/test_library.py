@@ -1,6 +1,7 @@
 """The library can do what the command can, with the same numbers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_errors_name_parameters_not_options(tmp_path: Path) -> None:
         ([["a"]], "x: expected numbers, got an array of <U1"),
     ],
 )
-def test_blocks_that_do_not_fit_are_refused(block: list[object], message: str) -> None:
+def test_blocks_that_do_not_fit_are_refused(block: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         next(rnncli.stream(rnncli.seeded(), [block]))
 

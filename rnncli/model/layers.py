@@ -99,6 +99,14 @@ class Recurrent:
     ValueError
         A shape does not fit the others, a size is 0, a value is not finite,
         or the cells are not as many as the directions.
+
+    Attributes
+    ----------
+    cells : tuple of Cell
+    input_size, hidden_size : int
+        Number of input features, I, and of hidden units of a cell, H.
+    output_size : int
+        Number of values a step: 2 H where two directions are concatenated.
     """
 
     def __init__(
@@ -118,26 +126,9 @@ class Recurrent:
                 raise ValueError(
                     f"W_xh: expected shape {first} backward too, as it is forward, got {shape}"
                 )
-
-    @property
-    def input_size(self) -> int:
-        """Number of input features, I."""
-        return len(self.cells[0].weights.W_xh)
-
-    @property
-    def hidden_size(self) -> int:
-        """Number of hidden units of a cell, H."""
-        return self.cells[0].state_sizes[0]
-
-    @property
-    def output_size(self) -> int:
-        """Number of values a step: 2 H where two directions are concatenated."""
-        return merged_size(self.hidden_size, self.direction, self.merge)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Direction and merge."""
-        return {"direction": self.direction, "merge": self.merge}
+        self.input_size, self.hidden_size = first[0], self.cells[0].state_sizes[0]
+        self.output_size = merged_size(self.hidden_size, direction, merge)
+        self.settings = {"direction": direction, "merge": merge}
 
     def __call__(
         self, x: Floats, states: Sequence[State], unroll: Unroll

@@ -26,6 +26,13 @@ class Network:
     Attributes
     ----------
     layers : tuple of Layer
+    input_size, output_size : int
+        Number of input features, I, and of values that the top layer gives a
+        step.
+    state_size : int
+        Number of values in the state of all cells together, S.
+    needs_whole_sequences : bool
+        Whether a layer begins at the last step.
     state_names : dict of slices
         By name, where the state arrays of all cells stand among the S values
         of the network's state: ``h`` first.
@@ -45,27 +52,10 @@ class Network:
                     f"layer {number}: W_xh: expected {below.output_size} rows, as layer "
                     f"{number - 1} gives so many values a step, got {layer.input_size}"
                 )
+        self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
         self.state_names, self.state_slices = _state_slices(self.layers)
-
-    @property
-    def input_size(self) -> int:
-        """Number of input features, I."""
-        return self.layers[0].input_size
-
-    @property
-    def output_size(self) -> int:
-        """Number of values that the top layer gives a step."""
-        return self.layers[-1].output_size
-
-    @property
-    def state_size(self) -> int:
-        """Number of values in the state of all cells together, S."""
-        return max((place.stop for place in self.state_names.values()), default=0)
-
-    @property
-    def needs_whole_sequences(self) -> bool:
-        """Whether a layer begins at the last step."""
-        return any("backward" in layer.directions for layer in self.layers)
+        self.state_size = max((place.stop for place in self.state_names.values()), default=0)
+        self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
 
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
