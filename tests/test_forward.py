@@ -11,8 +11,9 @@ from strategies import Case, cases
 import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.run import run
-from rnncli.engine.stream import Carried, NotFiniteError, stream
+from rnncli.engine.stream import Carried, stream
 from rnncli.model.cells import Weights
+from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
 from rnncli.verify.steps import step_errors
 

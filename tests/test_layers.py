@@ -14,9 +14,10 @@ import rnncli
 from rnncli.engine.batch import Packing
 from rnncli.engine.rows import Rows
 from rnncli.engine.run import advance, prepare, run
-from rnncli.engine.stream import Carried, NotFiniteError, stream
+from rnncli.engine.stream import Carried, stream
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
+from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.steps import step_errors

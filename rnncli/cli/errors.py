@@ -5,14 +5,15 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from rnncli.engine.stream import Block, NotFiniteError
-from rnncli.model.errors import InputError, sentence
-from rnncli.writers.screen import on_a_line
+from rnncli.model.errors import InputError, NotFiniteError, sentence
+
+if TYPE_CHECKING:
+    from rnncli.engine.stream import Block
 
 RUN_FAILED = 1
 BAD_INPUT = 2
@@ -28,6 +29,8 @@ class Failure(click.ClickException):
     """An error shown as one line on standard error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
+        from rnncli.writers.screen import on_a_line
+
         super().__init__(on_a_line(message))
         self.exit_code = exit_code  # type: ignore[misc]  # Click types it as the class's
 
@@ -94,7 +97,7 @@ def _shown(error: InputError) -> str:
     return sentence(error.place, error.what, with_options(error.hint))
 
 
-def naming_options(blocks: Iterable[Block]) -> Iterator[Block]:
+def naming_options(blocks: "Iterable[Block]") -> "Iterator[Block]":
     """Pass blocks on; an error that ends them names options, as results show it too."""
     try:
         yield from blocks

@@ -11,6 +11,7 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.engine.run import Pass, Prepared, drive, prepare
 from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
 from rnncli.model.cells import State
+from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
@@ -106,23 +107,6 @@ class Carried:
         return Block(
             self.t.copy(), np.empty((len(key), 0), self.state.dtype), self.state.copy(), key
         )
-
-
-class NotFiniteError(ValueError):
-    """A hidden state overflowed, or is not a number.
-
-    Parameters
-    ----------
-    place : str
-        Sequence and layer, where there are several, with a colon after each.
-    step, unit : int
-        The step counted from 1, the unit from 0.
-    value : float
-        What it is.
-    """
-
-    def __init__(self, place: str, step: int, unit: int, value: float) -> None:
-        super().__init__(f"{place}step {step}, unit {unit}: overflow ({value})")
 
 
 def stream(

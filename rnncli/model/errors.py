@@ -35,6 +35,23 @@ class InputError(ValueError):
         self.place, self.what, self.hint = place, what, hint
 
 
+class NotFiniteError(ValueError):
+    """A hidden state overflowed, or is not a number.
+
+    Parameters
+    ----------
+    place : str
+        Sequence and layer, where there are several, with a colon after each.
+    step, unit : int
+        The step counted from 1, the unit from 0.
+    value : float
+        What it is.
+    """
+
+    def __init__(self, place: str, step: int, unit: int, value: float) -> None:
+        super().__init__(f"{place}step {step}, unit {unit}: overflow ({value})")
+
+
 def sentence(place: str, what: str, hint: str) -> str:
     """Return the three as one line, as `str` of an error shows them."""
     mark = "" if not hint or hint.startswith(" ") else "; "
