@@ -103,6 +103,7 @@ def test_no_slope_is_steeper(f: Activation) -> None:
     assert steps[~jumps].max() <= f.slope * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)
 @given(
     case=cases(),

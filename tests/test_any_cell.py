@@ -28,6 +28,7 @@ def near(a: Floats, b: Floats) -> bool:
     return bool((np.abs(a - b) <= NEAR).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
 @pytest.mark.parametrize(("T", "N"), [(40, 1), (40, 3), (9_001, 1), (9_001, 2)])
@@ -60,6 +61,7 @@ def test_it_did_run_in_segments(monkeypatch: pytest.MonkeyPatch, kind: type[Leak
     assert left == [0]  # in segments, and all of them converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[Leaky]) -> None:
     """c is near 100, where tanh(c) is 1 whatever c is: h alone would join two runs at once."""
@@ -72,6 +74,7 @@ def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[
     assert states.h_n[1] == pytest.approx(c[0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
 @pytest.mark.parametrize("unroll", UNROLLS)
 def test_every_precision(precision: str, unroll: str) -> None:
@@ -120,6 +123,7 @@ def stack_loop(network: Network, x: Floats, state: Floats) -> tuple[list[Floats]
     return [below, middle, top, top @ head.W], final
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99), lengths=st.lists(st.integers(0, 9), min_size=1, max_size=5))
 def test_stacks_directions_lengths_and_a_layer_without_state(seed: int, lengths: list[int]) -> None:
     network, random = stack(seed), np.random.RandomState(seed)
@@ -144,6 +148,7 @@ def forward_stack(seed: int) -> Network:
     )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_streams_of_several_sequences_cut_anywhere(data: st.DataObject) -> None:
     """Interleaved, with masked rows: each sequence as it is alone, to the bit."""

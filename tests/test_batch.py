@@ -140,6 +140,7 @@ def narrow() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @given(case=network_cases())
 def test_groups_in_threads_give_what_each_sequence_does_alone(case: NetworkCase) -> None:
@@ -151,6 +152,7 @@ def test_groups_in_threads_give_what_each_sequence_does_alone(case: NetworkCase)
         assert batch.h_n[n].tobytes() == alone.h_n.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @given(case=cases())
 def test_every_step_in_threads_and_blocks_is_right(case: Case) -> None:

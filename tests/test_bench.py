@@ -57,6 +57,7 @@ def benched(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any]
     return document
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_peers")
 def test_every_strategy_is_timed_and_judged(run_rnn: Rnn) -> None:
     document = benched(run_rnn, *SEQ, "--repeats", "2")
@@ -80,6 +81,7 @@ def test_every_strategy_is_timed_and_judged(run_rnn: Rnn) -> None:
         assert 0 < item["step_error"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_peers")
 def test_the_table_names_each_and_fits(run_rnn: Rnn) -> None:
     result = run_rnn("bench", *SEQ, "--repeats", "1")
@@ -122,6 +124,7 @@ def test_the_default_cases_take_a_seed_a_round(
     assert len(set(drawn[3].lengths)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_candidates")
 def test_sequences_of_a_file(run_rnn: Rnn) -> None:
     log = str(SAMPLES / "sensors.csv")
@@ -181,6 +184,7 @@ def test_what_cannot_be_expressed_is_said(run_rnn: Rnn, monkeypatch: pytest.Monk
     assert "--unroll stepwise: it has no clip\n" in run_rnn("bench", *SEQ).stdout
 
 
+@pytest.mark.slow
 def test_a_failure_is_said_and_is_the_exit_code(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -484,6 +488,7 @@ def no_longer_than_a_minute() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_longer_than_a_minute")
 @pytest.mark.parametrize("cpus", processors(), ids=len)
 def test_a_process_is_stopped_once_it_has_answered(tmp_path: Path, cpus: list[int]) -> None:
@@ -578,6 +583,7 @@ def state_of(pid: int) -> str:
     return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.usefixtures("no_longer_than_a_minute")
 def test_all_are_processes_of_their_own_and_stopped_between_timings(
@@ -602,6 +608,7 @@ def test_all_are_processes_of_their_own_and_stopped_between_timings(
     assert all(found == each for found in seen)
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_nothing_is_left_after_an_error(
@@ -659,6 +666,7 @@ def racing(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         reader.join()
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -671,6 +679,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: int, code: int) 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @LINUX
 def test_no_process_is_left_after_a_kill(tmp_path: Path) -> None:
     """Most of them are stopped then, and cannot see that nobody asks any more."""

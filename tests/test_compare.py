@@ -51,6 +51,7 @@ def test_what_is_not_finite_never_passes(value: float) -> None:
     assert difference(h, h) == np.inf
 
 
+@pytest.mark.slow
 @given(case=cases(N=1, T=1))
 def test_one_unit_of_the_last_place_more_or_less_is_right(case: Case) -> None:
     x, h0 = case.x[0], case.h0[0]

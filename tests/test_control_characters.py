@@ -88,6 +88,7 @@ FOR_PEOPLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", FOR_PEOPLE.values(), ids=FOR_PEOPLE)
 def test_what_people_read_steers_no_terminal(command: tuple[str, ...]) -> None:
     for text in (on_terminal(*command), piped(*command).stdout):
@@ -95,6 +96,7 @@ def test_what_people_read_steers_no_terminal(command: tuple[str, ...]) -> None:
         assert steering(text) == set()
 
 
+@pytest.mark.slow
 def test_colours_are_sent_all_the_same() -> None:
     text = on_terminal("run", *KEYS, TERM="xterm-256color")
     assert SHOWN in text
@@ -105,6 +107,7 @@ def test_colours_are_sent_all_the_same() -> None:
     assert "\\x1b[48;5;" not in text
 
 
+@pytest.mark.slow
 def test_a_picture_in_a_file_steers_no_terminal() -> None:
     assert piped("run", *WEIGHTS, "-o", "states.svg").returncode == 0
     text = Path("states.svg").read_text(encoding="utf-8")
@@ -134,6 +137,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ERRORS.values(), ids=ERRORS)
 def test_messages_steer_no_terminal(command: tuple[str, ...]) -> None:
     done = piped(*command)
@@ -144,6 +148,7 @@ def test_messages_steer_no_terminal(command: tuple[str, ...]) -> None:
     assert r"\x1b" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv"])
 def test_what_steers_nothing_is_shown_as_it_is(form: str) -> None:
     """Spaces of all kinds, marks that join or part letters, letters yet to be agreed on."""
@@ -168,6 +173,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("test_id", "command"), DATA.items(), ids=DATA)
 def test_data_steer_no_terminal_and_are_whole_elsewhere(
     test_id: str, command: tuple[str, ...]

@@ -58,6 +58,7 @@ class Name(str):
         return str.__eq__(self, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["0.25", '"0.25"'])
 def test_a_wide_file_takes_no_more_calls_than_a_narrow_one(
     run_rnn: Rnn, tmp_path: Path, first: str
@@ -80,6 +81,7 @@ def test_many_columns_are_found_by_name_in_one_pass(tmp_path: Path) -> None:
     assert list(columns) == names[::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(), ("--group-by", "2"), ("--delimiter", "space"), ("--passthrough",)]
 )
@@ -96,6 +98,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_wide_file(
     assert peaks[1] < 1.5 * peaks[0]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows_of_long_cells(run_rnn: Rnn, tmp_path: Path) -> None:
     peaks = []
     for rows in (200, 800):
@@ -105,6 +108,7 @@ def test_memory_does_not_grow_with_the_rows_of_long_cells(run_rnn: Rnn, tmp_path
     assert peaks[1] < 1.5 * peaks[0]
 
 
+@pytest.mark.slow
 def test_cells_that_are_not_read_do_not_show(run_rnn: Rnn) -> None:
     """Neither do those of a text that is read in other pieces for their sake."""
     x = np.random.RandomState(0).normal(size=70_000).tolist()
@@ -114,6 +118,7 @@ def test_cells_that_are_not_read_do_not_show(run_rnn: Rnn) -> None:
     assert run_rnn(*command, "--columns", "1", stdin=notes).stdout == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blank", ["\n", '""\n'])
 def test_memory_does_not_grow_with_blank_lines(run_rnn: Rnn, tmp_path: Path, blank: str) -> None:
     peaks = []
@@ -125,6 +130,7 @@ def test_memory_does_not_grow_with_blank_lines(run_rnn: Rnn, tmp_path: Path, bla
     assert peaks[1] < 2 * peaks[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 def test_a_line_that_is_too_long_is_refused(
@@ -170,6 +176,7 @@ def order_of(array: np.ndarray, order: str) -> np.ndarray:
     return np.asfortranarray(array) if order == "F" else np.ascontiguousarray(array)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("shape", [(1,), (4, -1, 1), (4, -1, 4), (-1, 4)])
 def test_memory_does_not_grow_with_an_array(

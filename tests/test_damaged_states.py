@@ -206,6 +206,7 @@ def test_weights_of_many_arrays(run_rnn: Rnn, tmp_path: Path, form: str, count: 
     assert expected in result.stderr
 
 
+@pytest.mark.slow
 def test_more_layers_than_are_read_are_not_written(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "w.npz"
     hidden = ",".join(["1"] * 334)

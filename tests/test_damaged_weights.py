@@ -179,6 +179,7 @@ def test_every_cut_is_noticed(tmp_path: Path, kind: str) -> None:
         refused(path, WHOLE[kind][:end])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_an_archive_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Weights stand under a checksum: none is ever read as another."""
     path = tmp_path / "w.npz"
@@ -308,6 +309,7 @@ def zeros(path: Path, members: int, size: int) -> None:
                         member.write(bytes(4 * H))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 8])
 def test_a_zip_bomb(tmp_path: Path, members: int) -> None:
     """An archive that unpacks to a thousand times its size, at once or in many parts."""
@@ -319,6 +321,7 @@ def test_a_zip_bomb(tmp_path: Path, members: int) -> None:
     assert message.endswith("write it anew with numpy.savez, which does not compress")
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_beside_what_is_picked(tmp_path: Path) -> None:
     path = tmp_path / "w.npz"
     zeros(path, 1, 2 * MOST_BYTES)

@@ -51,6 +51,7 @@ ENDS = {
 SOUND = "k,v,w\na,1,1\nb,2,2\na,3,3\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "code", "message"), ENDS.values(), ids=ENDS)
 def test_a_failure_leaves_the_state_of_what_came_before(
     tmp_path: Path, line: str, code: int, message: str
@@ -64,6 +65,7 @@ def test_a_failure_leaves_the_state_of_what_came_before(
     assert states(tmp_path / "ended") == expected
 
 
+@pytest.mark.slow
 def test_a_failure_at_the_first_line_leaves_the_state_as_it_was(tmp_path: Path) -> None:
     state = tmp_path / "s"
     before = after(state, "k,v\na,1\n")
@@ -73,6 +75,7 @@ def test_a_failure_at_the_first_line_leaves_the_state_as_it_was(tmp_path: Path) 
     assert os.listdir(tmp_path) == ["s"]
 
 
+@pytest.mark.slow
 def test_an_output_that_is_not_kept_leaves_no_state(tmp_path: Path) -> None:
     """Without --follow nothing is delivered until all is."""
     state = tmp_path / "s"
@@ -81,6 +84,7 @@ def test_an_output_that_is_not_kept_leaves_no_state(tmp_path: Path) -> None:
     assert states(state) == before
 
 
+@pytest.mark.slow
 def test_a_state_is_never_ahead_of_a_file(tmp_path: Path) -> None:
     """Whether a failed run leaves the rows in its output or not, the state is theirs."""
     state, output = tmp_path / "s", tmp_path / "out.csv"
@@ -92,6 +96,7 @@ def test_a_state_is_never_ahead_of_a_file(tmp_path: Path) -> None:
     assert last.startswith(f"a,{steps},")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_leaves_the_state_of_what_it_was_sent(tmp_path: Path) -> None:
     process = start(*RUN, "--follow", "--state", str(tmp_path / "ended"))
     assert process.stdin
@@ -128,6 +133,7 @@ def delivered_by(command: tuple[str, ...], stdin: Path, number: signal.Signals) 
         return pipe.read().count(b"\n") - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("width", [2, 1000], ids=["short rows", "rows longer than a pipe takes"])
 def test_a_stalled_reader_holds_no_signal_up(
@@ -142,6 +148,7 @@ def test_a_stalled_reader_holds_no_signal_up(
     assert states(tmp_path / "ended") == expected
 
 
+@pytest.mark.slow
 def test_an_array_is_delivered_row_by_row(tmp_path: Path) -> None:
     array, run = tmp_path / "x.npy", ("--hidden", "2", "--format", "csv", "--unroll", "stepwise")
     np.save(array, np.arange(20_000) % 7)
@@ -153,6 +160,7 @@ def test_an_array_is_delivered_row_by_row(tmp_path: Path) -> None:
     assert states(tmp_path / "ended") == states(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -> None:
     state, text = ("--state", str(tmp_path / "s")), "k,v\na,1\nb,2\na,3\n"
     failed = rnn(*RUN, "--follow", *state, stdin=b"k,v\na,1\nb,2\nb,x\n")
@@ -160,6 +168,7 @@ def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -
     assert failed.out + rest.out == run_rnn(*RUN, stdin=text).stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_is_not_steered_by_the_keys_of_rows(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     (tmp_path / "input").write_text("k,v\n\x1b[2J,1\n")

@@ -43,6 +43,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_bytes(LINES)
     process = start("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "csv")
@@ -53,6 +54,7 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert (process.returncode, message) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_large_array_into_a_closed_pipe(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_bytes(LINES)
     process = start("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "npy")
@@ -63,6 +65,7 @@ def test_a_large_array_into_a_closed_pipe(tmp_path: Path) -> None:
     assert (process.returncode, message) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffered", ["", "1"])
 @pytest.mark.parametrize(
     "command",
@@ -83,6 +86,7 @@ def test_a_pipe_closed_before_anything_is_written(command: tuple[str, ...], buff
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_reading(tmp_path: Path) -> None:
     output = tmp_path / "old.csv"
     output.write_text("old\n")
@@ -96,6 +100,7 @@ def test_ctrl_c_while_reading(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["old.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_kill_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     output = tmp_path / "old.csv"
@@ -117,6 +122,7 @@ def test_ctrl_c_while_loading() -> None:
     assert process.returncode in (130, -signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 @pytest.mark.parametrize("form", ["table", "json", "csv", "npy"])
 def test_a_full_disk_on_standard_output(form: str) -> None:
@@ -126,12 +132,14 @@ def test_a_full_disk_on_standard_output(form: str) -> None:
     assert done.code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 def test_a_full_disk_on_a_file() -> None:
     done = rnn("run", "--seq", "1,2", "--hidden", "4", "-o", "/dev/full", "--format", "csv")
     assert (done.code, done.err) == (1, "Error: /dev/full: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path) -> None:
     import resource
 
@@ -147,6 +155,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["old.csv"]
 
 
+@pytest.mark.slow
 def test_closed_standard_streams() -> None:
     run = ("run", "--hidden", "2")
     done = rnn(*run, "--seq", "1", preexec_fn=lambda: os.close(1))
@@ -158,6 +167,7 @@ def test_closed_standard_streams() -> None:
     assert done.err.startswith("Error: no input: give a FILE or --seq 1,2,3, or pipe")
 
 
+@pytest.mark.slow
 def test_a_bad_row_leaves_the_old_file(tmp_path: Path) -> None:
     output = tmp_path / "old.csv"
     output.write_text("old\n")
@@ -170,6 +180,7 @@ def test_a_bad_row_leaves_the_old_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["old.csv"]
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_finite_is_a_failed_run() -> None:
     # The largest float32 is rounded to infinity as a TF32 operand; the weights from the two
     # inputs to unit 1 differ in sign, and inf - inf is no number.
@@ -181,6 +192,7 @@ def test_a_state_that_is_not_finite_is_a_failed_run() -> None:
     assert [line[:2] for line in done.out.splitlines()] == ["t,", "1,", "2,"]
 
 
+@pytest.mark.slow
 def test_an_output_file_is_replaced_whole(tmp_path: Path) -> None:
     output, link = tmp_path / "states.csv", tmp_path / "link.csv"
     output.write_text("old\n" * 1000)
@@ -195,6 +207,7 @@ def test_an_output_file_is_replaced_whole(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["link.csv", "states.csv"]
 
 
+@pytest.mark.slow
 def test_standard_output_by_its_names(tmp_path: Path) -> None:
     run = ("run", "--seq", "1", "--hidden", "1", "--format", "csv")
     expected = rnn(*run).out
@@ -207,6 +220,7 @@ def test_standard_output_by_its_names(tmp_path: Path) -> None:
         assert (tmp_path / "log").read_text() == "before\n" + expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_follow_answers_each_line_at_once(form: str) -> None:
     process = start("run", "-", "--follow", "--hidden", "2", "--format", form)
@@ -225,6 +239,7 @@ def test_follow_answers_each_line_at_once(form: str) -> None:
     assert (process.returncode, rest, message) == (130, b"", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.Signals) -> None:
     run = ("run", "-", "--follow", "--hidden", "2", "--format", "jsonl", "--state")
@@ -265,6 +280,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_state_holds_the_keys_that_have_a_step(tmp_path: Path) -> None:
     path = str(tmp_path / "state.npz")
     follow = ("run", "-", "--follow", "--group-by", "k", "--hidden", "2", "--state", path)
@@ -332,11 +348,13 @@ def test_a_run_that_is_not_followed_ends_at_its_first_signal() -> None:
     assert done == []
 
 
+@pytest.mark.slow
 def test_follow_gives_what_a_whole_run_gives() -> None:
     run = ("run", "--hidden", "2", "--format", "csv", "--unroll", "stepwise")
     assert rnn(*run, "--follow", stdin=LINES[:400]).out == rnn(*run, stdin=LINES[:400]).out
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_leaves_the_state_alone(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_bytes(LINES)
     run = ("run", str(tmp_path / "long.csv"), "--hidden", "4", "--format", "csv")
@@ -353,6 +371,7 @@ def test_a_closed_pipe_leaves_the_state_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["long.csv"]
 
 
+@pytest.mark.slow
 def test_kills_never_leave_half_a_file(tmp_path: Path) -> None:
     values, output, state = (tmp_path / name for name in ("x.csv", "h.csv", "s"))
     values.write_bytes(LINES[:60_000])

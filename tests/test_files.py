@@ -109,6 +109,7 @@ def ended(*arguments: str, **options: object) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr.decode().splitlines())
 
 
+@pytest.mark.slow
 def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
     run = ("run", "--seq", "1,2", *NETWORK, "csv", "--state", str(tmp_path / "state"))
     with open(tmp_path / "out.csv", "wb") as out:
@@ -118,6 +119,7 @@ def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
     assert done.synced[-1] == str(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/null"])
 def test_pipes_and_devices_are_not_synced(output: str) -> None:
     done = ended("run", "--seq", "1,2", *NETWORK, "csv", "-o", output)
@@ -183,6 +185,7 @@ def test_a_result_that_cannot_be_renamed_is_kept(
     assert kept.read_text().count("\n") == 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_private_file_of_another_kind(tmp_path: Path) -> None:
     output = tmp_path / "old.csv"
     output.write_text("old\n")
@@ -290,6 +293,7 @@ def test_a_file_in_memory_is_replaced_whole(run_rnn: Rnn) -> None:
         assert os.listdir(folder) == ["out.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc on this system")
 @pytest.mark.parametrize("mode", ["ab", "wb"])
 @pytest.mark.parametrize(
@@ -379,6 +383,7 @@ def test_what_cannot_be_a_file_is_an_error_before_the_run(
     assert (tmp_path / "loop.csv").is_symlink()
 
 
+@pytest.mark.slow
 def test_signals_leave_nothing(tmp_path: Path) -> None:
     """Whenever they come; .ci/run asks for more."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

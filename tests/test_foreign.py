@@ -48,6 +48,7 @@ JSON = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.json", "x.csv", "the data.json.gz"])
 @pytest.mark.parametrize(("text", "which"), JSON.values(), ids=JSON)
 def test_json(run_rnn: Rnn, tmp_path: Path, name: str, text: str, which: int) -> None:
@@ -89,6 +90,7 @@ def test_brackets_in_a_header_are_no_json(run_rnn: Rnn, name: str) -> None:
 LATIN = "ort,wert\nKöln,1\nBonn,2\n".encode("latin-1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.csv", "the data.csv", "x.csv.gz"])
 def test_latin_1(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -98,6 +100,7 @@ def test_latin_1(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     assert read_by(f"{way_out(message)} | cut -d, -f2") == STEPS
 
 
+@pytest.mark.slow
 def test_utf_16(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes("v\n1\n2\n".encode("utf-16"))
@@ -114,6 +117,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [1, 2, 40_000, 70_000])
 @pytest.mark.parametrize("place", ["a", '"a\nb"', "ö"])
 @pytest.mark.parametrize(("bad", "found"), BAD.values(), ids=BAD)
@@ -148,6 +152,7 @@ def test_bad_bytes_in_a_header(run_rnn: Rnn) -> None:
         assert result.stderr.startswith(f"Error: standard input:{line}: expected CSV text")
 
 
+@pytest.mark.slow
 def test_text_in_utf_8_is_passed_on(run_rnn: Rnn) -> None:
     text = "".join(f"{'öß€😀'[n % 4] * (n % 5)},1\n" for n in range(200_000))
     options = ("--columns", "2", "--first-row", "data", "--passthrough", "--hidden", "1")

@@ -138,6 +138,7 @@ def test_round_trips(
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @given(case=network_cases(), kind=st.sampled_from([KINDS[0], KINDS[2]]))
 def test_round_trips_of_mixed_layers(
     tmp_path_factory: pytest.TempPathFactory, case: Any, kind: tuple[str, str]
@@ -1095,6 +1096,7 @@ def test_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
+@pytest.mark.slow
 def test_compressed_weights_of_every_kind(tmp_path: Path) -> None:
     """Zeros and identities pack the most of what networks hold; up to `MOST_BYTES` all pass."""
     H = 1500

@@ -34,6 +34,7 @@ def test_public_names() -> None:
         rnncli.train  # noqa: B018
 
 
+@pytest.mark.slow
 @given(case=cases())
 def test_a_batch_and_its_sequences_have_the_same_shapes_and_states(case: Case) -> None:
     network = case.network
@@ -105,6 +106,7 @@ def test_unknown_names(option: str) -> None:
         run(rnncli.seeded(), [[1]], **options)
 
 
+@pytest.mark.slow
 @given(case=cases(N=1), cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
@@ -120,6 +122,7 @@ def test_a_stream_cut_anywhere_is_one_run(case: Case, cuts: list[int]) -> None:
     assert carried.t[0] == len(x)
 
 
+@pytest.mark.slow
 @given(case=cases(N=1), data=st.data())
 def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
@@ -140,6 +143,7 @@ def test_interleaved_sequences_are_as_if_alone(case: Case, data: st.DataObject) 
         assert carried.t[number] == len(alone.h)
 
 
+@pytest.mark.slow
 @given(case=cases(N=1, T=60))
 def test_sequences_run_together_have_right_steps(case: Case) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]

@@ -100,6 +100,7 @@ def allowed(table: dict[str, set[str]], here: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
 def test_packages_import_one_way(path: Path) -> None:
     here = module(path)
@@ -134,6 +135,7 @@ def test_libraries_are_imported_where_they_belong(path: Path) -> None:
             assert not at_top, f"{here} imports {name} before it is used"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
 def test_siblings_do_not_import_each_other(path: Path) -> None:
     folder = path.parent.relative_to(PACKAGE).as_posix()

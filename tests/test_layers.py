@@ -31,6 +31,7 @@ def one(network: Network, x: Floats, h0: Floats) -> tuple[list[list[Floats]], Fl
     return [list(each.cells) for each in passes], h_n[0]
 
 
+@pytest.mark.slow
 @given(case=network_cases())
 def test_every_step_of_every_cell_is_right(case: NetworkCase) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
@@ -48,6 +49,7 @@ def test_every_step_of_every_cell_is_right(case: NetworkCase) -> None:
             np.testing.assert_array_equal(h_n[place], h[::turn][-1] if len(x) else h0[place])
 
 
+@pytest.mark.slow
 @given(case=network_cases())
 def test_layers_are_the_references(case: NetworkCase) -> None:
     network = case.network.with_cells(damped)
@@ -67,6 +69,7 @@ def damped(cell: Cell) -> Cell:
     )
 
 
+@pytest.mark.slow
 @given(case=network_cases())
 def test_a_batch_of_lengths_is_its_sequences_alone(case: NetworkCase) -> None:
     options: dict[str, Any] = {"unroll": "stepwise", "all_layers": True}
@@ -80,6 +83,7 @@ def test_a_batch_of_lengths_is_its_sequences_alone(case: NetworkCase) -> None:
     np.testing.assert_array_equal(batch.h, batch.layers[-1])
 
 
+@pytest.mark.slow
 @given(case=network_cases())
 def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> None:
     x = case.x.copy()
@@ -91,6 +95,7 @@ def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> No
     assert given_nan.h_n.tobytes() == given_numbers.h_n.tobytes()
 
 
+@pytest.mark.slow
 @given(case=network_cases())
 def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
     cell, x = case.network.layers[0].cells[0], case.x[0]
@@ -101,6 +106,7 @@ def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
     assert backward.h_n.tobytes() == forward.h_n.tobytes()
 
 
+@pytest.mark.slow
 @given(case=network_cases(), data=st.data())
 def test_a_stream_is_each_sequence_alone(case: NetworkCase, data: st.DataObject) -> None:
     """Interleaved, cut into blocks, with rows that are masked."""

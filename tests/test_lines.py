@@ -19,6 +19,7 @@ def expected(text: bytes) -> list[str]:
     return list(io.TextIOWrapper(io.BytesIO(text), "utf-8", newline=""))
 
 
+@pytest.mark.slow
 @given(
     text=TEXTS.map(lambda parts: "".join(parts).encode()),
     cuts=st.lists(st.integers(0, 60), max_size=8),

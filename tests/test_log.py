@@ -130,6 +130,7 @@ def test_other_files_are_left_alone(
     assert os.listdir(tmp_path) == [log.name]
 
 
+@pytest.mark.slow
 def test_an_unfinished_line_is_cut_off(run_rnn: Rnn, log: Path) -> None:
     first, both = (whole(run_rnn, log, lines) for lines in ("1\n", "1\n1\n"))
     row = both[len(first) :]
@@ -227,6 +228,7 @@ def test_the_log_is_on_the_disk_before_the_state(
     assert (str(tmp_path), rows) in done[: done.index((state, -1))]
 
 
+@pytest.mark.slow
 def test_a_first_line_that_is_cut_short_is_begun_again(run_rnn: Rnn, log: Path) -> None:
     expected = whole(run_rnn, log, "1\n")
     first = expected.splitlines()[0]
@@ -250,6 +252,7 @@ def test_an_unfinished_line_is_found_in_small_pieces(
         assert log.read_text() == expected
 
 
+@pytest.mark.slow
 def test_rows_with_line_ends_in_their_cells_are_cut_whole(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     text = 'note,v\n"a, ""b""\n\nc",1\n"d\ne",2\n'

@@ -27,6 +27,7 @@ def states(text: str) -> list[list[str]]:
     return [row[1:] for row in csv.reader(io.StringIO(text))][1:]
 
 
+@pytest.mark.slow
 @given(case=cases(N=1), data=st.data())
 def test_masked_rows_are_steps_that_change_nothing(case: Case, data: st.DataObject) -> None:
     network, x, h0 = case.network, case.x[0], case.h0[0]
@@ -133,6 +134,7 @@ def steps(rows: list[list[str]], missing: str) -> list[list[float | None]]:
     return read
 
 
+@pytest.mark.slow
 @given(
     width=st.integers(1, 2),
     data=st.data(),

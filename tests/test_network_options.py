@@ -214,6 +214,7 @@ def test_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
     assert result.stderr == f"Error: {message} (see 'rnn run --help')\n"
 
 
+@pytest.mark.slow
 def test_follow_backward(run_rnn: Rnn) -> None:
     options = ("--hidden", "2", "--direction", "bidirectional", "--follow", "--format", "csv")
     result = run_rnn("run", *options, stdin="1\n")

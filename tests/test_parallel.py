@@ -91,6 +91,7 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("init", "I", "H"), SIZES)
 @pytest.mark.parametrize("N", [1, 3])
 @pytest.mark.usefixtures("threads")
@@ -149,6 +150,7 @@ def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
     assert np.mean(h == alone) > 0.99
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_contracting_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cell, x = cell_of("tensorflow", 1, 16), inputs(20_000, 1)
     expected = states(projected, cell, x, zeros(cell))
@@ -170,6 +172,7 @@ LATCH = RNN(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 def test_segments_that_never_converge(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is contracting wherever a probe is, and remembers in between."""
@@ -186,6 +189,7 @@ def test_segments_that_never_converge(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(h, states(projected, LATCH, x, zeros(LATCH)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1, 4_999, 12_345, 29_999])
 @pytest.mark.usefixtures("threads")
 def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
@@ -201,6 +205,7 @@ def test_what_is_not_finite_begins_at_the_same_step(step: int) -> None:
         assert worst(cell, x[:step], zeros(cell), runs[0][:step]) < 0.5
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
     """Spectral radii from forgetting at once to growing without end."""
@@ -228,6 +233,7 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
         assert worst(cell, x[:sound], h0, h[:sound]) < 1
 
 
+@pytest.mark.slow
 @given(T=st.integers(256, 900), N=st.integers(1, 3), seed=st.integers(0, 9))
 def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> None:
     cell = cell_of("torch", 2, 4, seed)
@@ -246,6 +252,7 @@ def test_the_same_run_gives_the_same_bits() -> None:
     assert len(runs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "I", "H", "T"),
     [("torch", 1, 16, 400_000), ("tensorflow", 1, 16, 400_000), ("torch", 100, 2, 200_000)],

@@ -15,6 +15,7 @@ from rnncli.writers.heatmap import Bins
 WAVE = "\n".join(f"{np.sin(t / 3):.3f}" for t in range(400))
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(0, 60), max_size=8),
     at_most=st.integers(1, 20),

@@ -126,6 +126,7 @@ DELIMITERS = (b", ", b",  ", b";", b"\t", b":", b" ,", b"|", b" ")
 SENSORS = (b'"attic"', b'"at, tic"', b'"at\ntic"', b'at"tic', b"  attic", b"\xff", b"\0", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(CASES))
 def test_how_many_rows_are_read_at_once_does_not_show(tmp_path: Path, seed: int) -> None:
     """A single row is never read as a plain one."""

@@ -172,6 +172,7 @@ def test_blocks_are_cut_by_row_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("row", [0, BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS])
 def test_the_line_of_an_error_is_right_in_every_block(
@@ -185,6 +186,7 @@ def test_the_line_of_an_error_is_right_in_every_block(
         list(source.blocks)
 
 
+@pytest.mark.slow
 @given(
     numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30),
     end=st.sampled_from(["\n", "\r\n"]),

@@ -37,6 +37,7 @@ def test_there_are_examples() -> None:
     assert len(re.findall(r"^\$ ", README, re.MULTILINE)) == len(examples())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "output"), examples(), ids=[c for c, _ in examples()])
 def test_example(command: str, output: str) -> None:
     scripts = Path(sys.executable).parent  # where pip put the console script

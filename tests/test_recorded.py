@@ -189,6 +189,7 @@ def wrong_ways(layer: Recurrent) -> Iterator[tuple[str, Recurrent]]:
             yield merge, Recurrent(*layer.cells, direction=layer.direction, merge=merge)
 
 
+@pytest.mark.slow
 @EACH_PEER
 def test_a_case_tells_whatever_is_wrong(peer: str) -> None:
     missed = []

@@ -13,6 +13,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.verify import reference
 
 
+@pytest.mark.slow
 @given(case=cases(N=1, T=3, I=3, H=5))
 def test_a_step_is_the_exact_sum_and_tanh(case: Case) -> None:
     W_xh, W_hh, b_h = case.cell.weights

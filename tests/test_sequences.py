@@ -178,6 +178,7 @@ def test_an_array_is_written_as_it_comes(
     np.testing.assert_array_equal(array.reshape(-1, 3), np.array(listed, np.float32).reshape(-1, 3))
 
 
+@pytest.mark.slow
 @given(
     ends=st.lists(st.sampled_from(["\n", "\r\n"]), min_size=1, max_size=60),
     last=st.booleans(),

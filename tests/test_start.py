@@ -49,6 +49,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codes"), [("SIGINT", "-2 130"), ("SIGTERM", "-15 143")])
 def test_a_signal_while_modules_load_ends_without_a_traceback(name: str, codes: str) -> None:
     done = python(CTRL_C_WHILE_LOADING, *TABLE, name)
@@ -76,6 +77,7 @@ except RuntimeError:
 """
 
 
+@pytest.mark.slow
 def test_a_system_without_threads_computes_the_same(tmp_path: Path) -> None:
     batch = np.random.RandomState(0).normal(size=(6_000, 7, 2)).astype(np.float32)
     np.save(tmp_path / "batch.npy", batch)

@@ -118,6 +118,7 @@ def test_another_file_is_no_state(run_rnn: Rnn, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
     options = ("run", *NETWORK, "csv", "--state", str(state))

@@ -49,6 +49,7 @@ def whole(state: Path, text: str) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.slow
 def test_runs_at_once_keep_all_keys(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
     processes = [whole(state, f"k,v\n{key},1\n{key},2\n") for key in "abcd"]
@@ -61,6 +62,7 @@ def test_runs_at_once_keep_all_keys(run_rnn: Rnn, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["s"]
 
 
+@pytest.mark.slow
 def test_kills_lose_no_key_of_other_runs(run_rnn: Rnn, tmp_path: Path) -> None:
     state, random, ended = tmp_path / "s", np.random.RandomState(0), []
     for number in range(KILLS // 4):
@@ -82,6 +84,7 @@ def waits(state: Path) -> str:
     return f"Note: {state}: another run has it; waiting until that has ended\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there_before", [False, True])
 @pytest.mark.parametrize("by_link", [False, True])
 def test_a_second_run_waits_and_says_so(
@@ -103,6 +106,7 @@ def test_a_second_run_waits_and_says_so(
     assert set(os.listdir(tmp_path)) == {"s", name.name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_waits_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
     first = follow(tmp_path / "s", "a")
@@ -117,6 +121,7 @@ def test_a_run_that_waits_can_be_stopped(tmp_path: Path, number: signal.Signals)
     assert os.listdir(tmp_path) == ["s"]
 
 
+@pytest.mark.slow
 def test_a_lock_goes_with_a_killed_run(run_rnn: Rnn, tmp_path: Path) -> None:
     first = follow(tmp_path / "s", "a")
     first.kill()
@@ -127,6 +132,7 @@ def test_a_lock_goes_with_a_killed_run(run_rnn: Rnn, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["s"]
 
 
+@pytest.mark.slow
 def test_reading_and_writing_alone_do_not_wait(run_rnn: Rnn, tmp_path: Path) -> None:
     """A state is replaced whole, so that whoever only reads it needs no lock."""
     state = tmp_path / "s"
@@ -139,6 +145,7 @@ def test_reading_and_writing_alone_do_not_wait(run_rnn: Rnn, tmp_path: Path) -> 
     first.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["replaced", "written", "removed", "made"])
 def test_a_state_that_another_program_changed_is_left(
     run_rnn: Rnn, tmp_path: Path, change: str
@@ -165,6 +172,7 @@ def test_a_state_that_another_program_changed_is_left(
     assert set(os.listdir(tmp_path)) <= {"s", "other"}
 
 
+@pytest.mark.slow
 def test_two_errors_are_both_shown(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
     run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
@@ -176,6 +184,7 @@ def test_two_errors_are_both_shown(run_rnn: Rnn, tmp_path: Path) -> None:
     assert (process.returncode, "not a number: 'x'" in error) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_output_of_a_run_whose_state_changed_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
     state, output = tmp_path / "s", tmp_path / "out.jsonl"
     run_rnn(*RUN, str(state), stdin="k,v\na,1\n")

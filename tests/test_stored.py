@@ -50,6 +50,7 @@ ODD_HEADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("header", "what"), ODD_HEADERS.values(), ids=ODD_HEADERS)
 @pytest.mark.parametrize("command", [("run",), ("verify", "--seq", "1", "--expected")])
 def test_an_odd_header_is_one_line(
@@ -61,6 +62,7 @@ def test_an_odd_header_is_one_line(
     assert (done.returncode, done.stderr) == (2, message)
 
 
+@pytest.mark.slow
 def test_a_header_of_python_2_is_read_without_a_word(tmp_path: Path) -> None:
     values = np.arange(8, dtype="<f4")
     np.save(tmp_path / "new.npy", values)
@@ -69,6 +71,7 @@ def test_a_header_of_python_2_is_read_without_a_word(tmp_path: Path) -> None:
     assert old.stdout == rnn("run", str(tmp_path / "new.npy"), *CSV).stdout
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((600_000, 1), np.float32))

@@ -46,21 +46,25 @@ def everything(master: int) -> str:
 TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colour() -> None:
     assert "\x1b[36m" in on_terminal(*TABLE)
 
 
+@pytest.mark.slow
 def test_no_color_and_dumb_terminals_get_none() -> None:
     assert "\x1b[36m" not in on_terminal(*TABLE, NO_COLOR="1")
     assert "\x1b" not in on_terminal(*TABLE, TERM="dumb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_a_table_keeps_to_the_width(columns: str) -> None:
     shown = on_terminal(*TABLE, COLUMNS=columns, TERM="dumb")
     assert max(map(len, shown.splitlines())) <= int(columns)
 
 
+@pytest.mark.slow
 def test_a_terminal_alone_shortens_a_table(tmp_path: Path) -> None:
     command = ("run", "--seq", ",".join("1" * 50), "--hidden", "1")
     note = "Rows 11 to 40 are not shown (30 steps): --all-steps shows them."
@@ -71,14 +75,17 @@ def test_a_terminal_alone_shortens_a_table(tmp_path: Path) -> None:
     assert [row.split()[0] for row in rows] == [str(t) for t in range(51)]
 
 
+@pytest.mark.slow
 def test_nothing_to_read_at_a_terminal_is_an_error_at_once() -> None:
     assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
 
 
+@pytest.mark.slow
 def test_an_array_is_not_thrown_at_a_terminal() -> None:
     assert on_terminal(*TABLE, "--format", "npy").startswith("Error: npy is not text")
 
 
+@pytest.mark.slow
 def test_short_runs_show_no_progress() -> None:
     assert "a second" not in on_terminal(*TABLE, "-o", os.devnull, "--format", "csv")
 

@@ -59,6 +59,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("set_to", "found"), [("", "1 True"), ("1", "1 True"), ("3", "3 False")])
 def test_the_command_has_one_blas_thread_unless_told_otherwise(set_to: str, found: str) -> None:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": set_to}
@@ -158,6 +159,7 @@ def test_a_batch_of_several_parts_is_its_sequences(
 EPS = float(np.finfo(np.float32).eps)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_pieces_give_the_product(data: st.DataObject) -> None:
     """Of two axes or three, into a part of a wider array, a piece of any number of rows."""
@@ -211,6 +213,7 @@ print(_blas.alone)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("openblas", "openmp", "usable", "one"),
     [
@@ -257,6 +260,7 @@ assert (after, threads._blas.alone) == (before, False), (before, after)
 """
 
 
+@pytest.mark.slow
 def test_blas_has_one_thread_during_a_run_and_its_own_afterwards() -> None:
     """In a program that has loaded NumPy with two, and runs networks in threads of its own."""
     pytest.importorskip("threadpoolctl")

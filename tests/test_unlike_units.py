@@ -80,6 +80,7 @@ def worst(case: Case, h: Floats) -> float:
     return float(errors.max(initial=0))
 
 
+@pytest.mark.slow
 def test_every_step_of_every_unit_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     in_segments, parallel = module.in_segments, []
 

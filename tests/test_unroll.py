@@ -27,6 +27,7 @@ def states(case: Case, unroll: str) -> np.ndarray:
     return run(case.network, case.x, case.h0, precision=case.precision, unroll=unroll).h
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", STRATEGIES)
 @given(case=cases())
 def test_every_step_is_right(unroll: str, case: Case) -> None:
@@ -35,6 +36,7 @@ def test_every_step_is_right(unroll: str, case: Case) -> None:
         assert step_errors(case.cell, x, h0, h, case.precision).max(initial=0) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", STRATEGIES)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(("input_size", "hidden_size"), [(1, 4), (8, 64), (64, 256)])
@@ -57,6 +59,7 @@ def norm(matrix: np.ndarray) -> float:
     return float(np.linalg.norm(matrix.astype(np.float64), 2))
 
 
+@pytest.mark.slow
 @given(case=cases(), cut=st.floats(0, 1))
 def test_stepwise_bits_do_not_depend_on_batch_or_blocks(case: Case, cut: float) -> None:
     network, T = case.network, case.x.shape[1]
@@ -81,6 +84,7 @@ for dtype in (np.float32, np.float64):
 """
 
 
+@pytest.mark.slow
 def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
     outputs = {
         subprocess.run(

@@ -37,6 +37,7 @@ def own(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in report["results"] if item["name"] in ours}
 
 
+@pytest.mark.slow
 def test_the_recorded_cases_are_equal(run_rnn: Rnn) -> None:
     report = verified(run_rnn)
     assert {item["verdict"] for item in report["results"]} == {"equal"}

@@ -52,6 +52,7 @@ def test_a_hypothesis_is_named_and_no_other(
     assert [each["name"] for each in json.loads(result.stdout)["explanations"]] == [name]
 
 
+@pytest.mark.slow
 def test_hypotheses_are_not_kept_together(run_rnn: Rnn, tmp_path: Path) -> None:
     T, H = 150, 64
     x, expected = str(tmp_path / "x.npy"), str(tmp_path / "e.npy")

@@ -190,6 +190,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "merge"), CASES)
 def test_wrong_outputs_are_different_and_explained(
     run_rnn: Rnn, tmp_path: Path, fault: str, merge: str

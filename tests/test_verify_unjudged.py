@@ -50,6 +50,7 @@ def verdict(run_rnn: Rnn, folder: Path, options: list[str], h: Floats) -> dict[s
     return first
 
 
+@pytest.mark.slow
 def test_a_right_run_is_equal(run_rnn: Rnn, tmp_path: Path, options: list[str]) -> None:
     ours = states(run_rnn, tmp_path, options)
     other = states(run_rnn, tmp_path, options, "--precision", "float64").astype("f")
@@ -59,6 +60,7 @@ def test_a_right_run_is_equal(run_rnn: Rnn, tmp_path: Path, options: list[str]) 
     assert 0.9 < result["judged"] < 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1e30, 100, -20])
 def test_what_nobody_computes_is_different(
     run_rnn: Rnn, tmp_path: Path, options: list[str], value: float

@@ -94,6 +94,7 @@ def read_npy(content: bytes) -> np.ndarray:
 READ_BACK = {"csv": read_csv, "jsonl": read_jsonl, "json": read_json, "npy": read_npy}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", READ_BACK)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("hidden_size", [1, 4, 32, 300])
@@ -116,6 +117,7 @@ def floats_of_all_magnitudes(
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-3, 1, 30])
 def test_many_values_have_the_text_that_numpy_gives_each(scale: float) -> None:
     random = np.random.RandomState(7)
@@ -126,6 +128,7 @@ def test_many_values_have_the_text_that_numpy_gives_each(scale: float) -> None:
     assert texts(values) == [[str(value) for value in row] for row in values]
 
 
+@pytest.mark.slow
 def test_text_of_any_bits_is_what_numpy_gives() -> None:
     random = np.random.RandomState(11)
     ordinary = random.uniform(-13, 21, size=CASES * 500)  # exponents of 1e-4 to over 1e6
@@ -200,6 +203,7 @@ def test_rows_are_the_same_in_pieces_and_one_by_one(
     assert "".join(rows_of_text(parts, separator)) == whole
 
 
+@pytest.mark.slow
 @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_text_is_the_shortest(value: float) -> None:
     single = np.float32(value)
@@ -244,6 +248,7 @@ def test_last_is_the_final_state(run_rnn: Rnn, form: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
 def test_the_final_state_of_no_steps_is_the_initial_one(run_rnn: Rnn, form: str) -> None:
     options = ("run", "--hidden", "2", "--h0", "0.25,0.5", "--format", form)
@@ -290,6 +295,7 @@ def shown_steps(text: str) -> list[int]:
     return [int(row.split()[0]) for row in text.splitlines() if re.match(r" *\d", row)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [LONG, LONG + 1, 500, 1200])
 def test_a_long_table_on_a_terminal_says_what_it_leaves_out(
     monkeypatch: pytest.MonkeyPatch, steps: int
@@ -317,6 +323,7 @@ def test_a_long_table_on_a_terminal_says_what_it_leaves_out(
 LONGER = 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["pipe", "file", "last lines of a pipe"])
 def test_a_table_for_no_terminal_is_whole(run_rnn: Rnn, tmp_path: Path, way: str) -> None:
     path = tmp_path / "states.txt"
@@ -332,6 +339,7 @@ def test_a_table_for_no_terminal_is_whole(run_rnn: Rnn, tmp_path: Path, way: str
     assert "not shown" not in table
 
 
+@pytest.mark.slow
 def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
     """Cut into pages of rows, and each into blocks of columns."""
     text = "".join(f"a{t % 3},{t % 5}\n" for t in range(2500))

@@ -6,9 +6,9 @@ from math import floor, isfinite, log10
 from typing import Any, TextIO
 
 from rnncli.bench.race import Timing, fastest_peer
+from rnncli.model.errors import printable
 from rnncli.writers.grid import Column, draw
 from rnncli.writers.model import model_line
-from rnncli.writers.screen import printable
 
 
 def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from rnncli.model.errors import InputError, NotFiniteError, sentence
+from rnncli.model.errors import InputError, NotFiniteError, on_a_line, sentence
 
 if TYPE_CHECKING:
     from rnncli.engine.stream import Block
@@ -29,8 +29,6 @@ class Failure(click.ClickException):
     """An error shown as one line on standard error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        from rnncli.writers.screen import on_a_line
-
         super().__init__(on_a_line(message))
         self.exit_code = exit_code  # type: ignore[misc]  # Click types it as the class's
 
@@ -80,7 +78,9 @@ def _failure(error: Exception, group: click.Context | None) -> Failure:
         return Failure(_shown(error), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
-    failed = isinstance(error, NotFiniteError | ImportError)
+    if isinstance(error, ImportError):  # its cause is the shorter reason
+        return Failure(str(error.__cause__ or error), RUN_FAILED)
+    failed = isinstance(error, NotFiniteError)
     return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
 
 

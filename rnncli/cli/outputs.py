@@ -9,10 +9,11 @@ from typing import TextIO, cast
 import click
 
 from rnncli.cli.options import OutputOptions
+from rnncli.model.errors import on_a_line
 from rnncli.readers import STDIN
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.files import check_writable, descriptor, sync, writing
-from rnncli.writers.screen import Screen, on_a_line
+from rnncli.writers.screen import Screen
 
 # Formats that show one sequence over time.
 PICTURES = ("heatmap", "svg")

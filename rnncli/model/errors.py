@@ -1,5 +1,6 @@
 """What is raised where something given cannot be used, and how messages name things."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -7,6 +8,11 @@ T = TypeVar("T")
 
 # Names that a message lists.
 _LISTED = 8
+# Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
+# that are not UTF-8.
+_CONTROLS = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class InputError(ValueError):
@@ -94,3 +100,19 @@ def listed(names: Iterable[str]) -> str:
 def one_line(error: Exception) -> str:
     """Return the text of another library's error as a message can hold it."""
     return shown(" ".join(str(error).split()) or type(error).__name__, 200)
+
+
+def printable(text: str) -> str:
+    r"""Return text with each character that controls a terminal escaped: ``\x1b``.
+
+    Besides control characters these are marks that set the direction of
+    writing, and bytes that are not UTF-8, as a file's name may have them.
+    """
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def on_a_line(text: str) -> str:
+    """Return text of several lines as one printable line."""
+    return printable(" ".join(line.strip() for line in text.split("\n")))

@@ -8,11 +8,11 @@ from math import isfinite
 from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
+from rnncli.model.errors import printable
 from rnncli.verify.comparison import Place, Tolerance, Verdict, Wrong
 from rnncli.verify.results import Result
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
-from rnncli.writers.screen import printable
 
 
 class Report(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Integers
-from rnncli.writers.screen import printable
+from rnncli.model.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from rnncli.model.errors import printable
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.writers.screen import printable
 
 # A title names no more columns than these.
 _COLUMNS = 8

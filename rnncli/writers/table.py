@@ -6,10 +6,10 @@ from typing import TextIO
 import numpy as np
 
 from rnncli.engine.stream import Block
+from rnncli.model.errors import printable
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
-from rnncli.writers.screen import printable
 from rnncli.writers.trajectory import Key, Labels, Style, Trajectory, UntilError
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
