@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from strategies import Case, cases
+from whole_runs import contracting, difference, run_tolerance
 
 from rnncli import RNN, activation, seeded
 from rnncli.engine.run import run
 from rnncli.verify import case as verify
 from rnncli.verify import steps
 from rnncli.verify.steps import case_step_errors, largest_step_error, step_errors
-from rnncli.verify.whole import contracting, difference, run_tolerance
 
 NETWORK = seeded(2, 16, seed=5)
 X = np.random.RandomState(0).normal(size=(200, 2)).astype(np.float32)

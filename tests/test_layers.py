@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import NetworkCase, network_cases
+from whole_runs import difference
 
 import rnncli
 from rnncli.engine.batch import Packing
@@ -21,7 +22,6 @@ from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.steps import step_errors
-from rnncli.verify.whole import difference
 
 
 def one(network: Network, x: Floats, h0: Floats) -> tuple[list[list[Floats]], Floats]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ALL_ACTIVATIONS, in_precision
+from whole_runs import difference
 
 import rnncli
 from rnncli.engine.batch import Steps
@@ -19,7 +20,6 @@ from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
 from rnncli.verify.steps import step_errors
-from rnncli.verify.whole import difference
 
 FLOAT32 = PRECISIONS["float32"]
 module: Any = import_module(

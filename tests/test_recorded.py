@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_runs import difference
 
 import rnncli
 from rnncli.engine.run import States
@@ -19,7 +20,6 @@ from rnncli.verify import recorded
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS, keras, onnxruntime, torch
 from rnncli.verify.recorded import RecordedCase, recorded_cases
-from rnncli.verify.whole import difference
 
 CASES = list(recorded_cases())
 BY_PEER = {peer: [case for case in CASES if case.peer == peer] for peer in PEERS}

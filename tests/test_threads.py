@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from whole_runs import difference
 
 import rnncli
 from rnncli.engine.threads import (
@@ -26,7 +27,6 @@ from rnncli.engine.threads import (
     shares,
 )
 from rnncli.model.arrays import Floats
-from rnncli.verify.whole import difference
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])

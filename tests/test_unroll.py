@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
+from whole_runs import contracting, difference, run_tolerance
 
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
@@ -18,7 +19,6 @@ from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.steps import step_errors
-from rnncli.verify.whole import contracting, difference, run_tolerance
 
 STRATEGIES = ["auto", *UNROLLS]
 
