@@ -112,7 +112,7 @@ def bench(
     million steps of one sequence to ten thousand short sequences.
     """
     options = picked(NetworkOptions, given)
-    reading = picked(InputOptions, given | {"follow": False, "passthrough": False})
+    reading = picked(InputOptions, given)
     candidates, absent = find_candidates(peers)
     if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
         check_network(options)

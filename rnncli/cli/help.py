@@ -13,7 +13,7 @@ SECTIONS = {
     "state state_in state_out",
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
-    "Output": "output format json naming passthrough last all_steps all_layers digits no_header",
+    "Output": "output format json naming passthrough last all_steps all_layers digits header",
     "Other": "",
 }
 

@@ -29,8 +29,8 @@ class InputOptions(NamedTuple):
     first_row: str
     group_by: tuple[str, ...]
     missing: str
-    passthrough: bool
-    follow: bool
+    passthrough: bool = False
+    follow: bool = False
 
 
 class NetworkOptions(NamedTuple):
@@ -57,34 +57,21 @@ class StateOptions(NamedTuple):
     state_in: str | None
     state_out: str | None
 
-    @property
-    def read(self) -> str | None:
-        """The file that is read, if any."""
-        return self.state or self.state_in
-
-    @property
-    def written(self) -> str | None:
-        """The file that is written, if any."""
-        return self.state or self.state_out
-
 
 class OutputOptions(NamedTuple):
-    """Where the result goes, and in which form."""
+    """What the result is, where it goes, and in which form."""
 
     output: str | None
     format: str | None
     json: bool
-    digits: int | None
-    no_header: bool
     last: bool
-    all_steps: bool
     all_layers: bool
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
     """Take the values of one group out of all that a command was given."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    return kind(**{field: given[field] for field in fields})
+    return kind(**{field: given[field] for field in fields if field in given})
 
 
 def group(*parameters: Decorator) -> Decorator:
@@ -210,7 +197,7 @@ network_options = group(
     click.option(
         "--clip",
         metavar="C",
-        type=values.positive,
+        type=values.number("over 0", lambda limit: limit > 0),
         help="Limit the sum that the activation takes to ±C.",
     ),
 )
@@ -323,5 +310,11 @@ result_options = group(
         help="Round to N digits after the point, 0 to 20. By default numbers have as many "
         "digits as read back to the same float.",
     ),
-    click.option("--no-header", is_flag=True, help="Leave out the first line of CSV."),
+    click.option(
+        "--no-header",
+        "header",
+        is_flag=True,
+        callback=lambda _ctx, _param, left_out: not left_out,
+        help="Leave out the first line of CSV.",
+    ),
 )

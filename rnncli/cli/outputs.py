@@ -11,7 +11,7 @@ import click
 from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import on_a_line
 from rnncli.readers import STDIN
-from rnncli.writers import EXTENSIONS
+from rnncli.writers import EXTENSIONS, Style
 from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
@@ -19,9 +19,7 @@ from rnncli.writers.screen import Screen
 PICTURES = ("heatmap", "svg")
 
 
-def choose_format(
-    options: OutputOptions, *, follow: bool = False, passthrough: bool = False
-) -> str:
+def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) -> str:
     """Return the format: by option, else by the extension of the file, else a table.
 
     Raises
@@ -32,8 +30,8 @@ def choose_format(
     if options.json and options.format not in (None, "json"):
         raise click.UsageError(f"--json and --format {options.format}: give one")
     chosen = "json" if options.json else options.format or _format_of_file(options.output)
-    _check_goes_with(chosen, options)
-    for name, given in (("--follow", follow), ("--passthrough", passthrough)):
+    _check_goes_with(chosen, options, style)
+    for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
             raise click.UsageError(
                 f"{name} is for CSV and JSONL, the format is {chosen}: give --format csv"
@@ -53,10 +51,10 @@ def _format_of_file(path: str | None) -> str:
     return EXTENSIONS[extension]
 
 
-def _check_goes_with(chosen: str, options: OutputOptions) -> None:
-    if options.no_header and chosen != "csv":
+def _check_goes_with(chosen: str, options: OutputOptions, style: Style) -> None:
+    if not style.header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
-    if options.digits is not None and chosen in ("npy", *PICTURES):
+    if style.digits is not None and chosen in ("npy", *PICTURES):
         raise click.UsageError(f"--digits is for text, the format is {chosen}")
     if options.last and chosen in PICTURES:
         raise click.UsageError(f"--last is not for pictures, the format is {chosen}")

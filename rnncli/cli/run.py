@@ -114,9 +114,10 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     """
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
+    style = picked(Style, given | {"worded": with_options})
     check_network(options)
     check_state_options(states)
-    form = choose_format(output, follow=reading.follow, passthrough=reading.passthrough)
+    form = choose_format(output, style, passthrough=reading.passthrough)
     check_files_apart(
         {"-o": output.output, "--state": states.state, "--state-out": states.state_out},
         [*reading.files, options.weights],
@@ -124,7 +125,9 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
-        opened = open_both(reading, options, precision, h0, Keys(files.keys))
+        opened = open_both(
+            reading, options, precision, h0, Keys(files.before.keys if files.before else ())
+        )
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
@@ -134,7 +137,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         check_names(form, trajectory, grouped=bool(reading.group_by))
         whose = fingerprint(network, precision) if any(states) else ""
         resume(files, carried, network, whose, source.key_columns)
-        with Delivery(carried, followed=bool(reading.follow and states.written)) as delivery:
+        with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
             steps = stream(
                 network,
                 delivery.rows(source.blocks),
@@ -148,13 +151,6 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
             trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
                 trajectory = trajectory.ended()
-            style = Style(
-                digits=output.digits,
-                header=not output.no_header,
-                all_steps=output.all_steps,
-                follow=reading.follow,
-                worded=with_options,
-            )
             with (
                 leaving(files, source, delivery, network, whose),
                 destination(output.output, append=reading.follow) as out,

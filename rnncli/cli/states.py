@@ -43,11 +43,6 @@ class StateFiles(NamedTuple):
     before: State | None
     check_unchanged: Callable[[], None] | None
 
-    @property
-    def keys(self) -> Sequence[tuple[str, ...]]:
-        """The keys of the sequences that an earlier run has left."""
-        return self.before.keys if self.before else ()
-
 
 def check_state_options(options: StateOptions) -> None:
     """Check that the options do not contradict each other.
@@ -77,7 +72,8 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
     OSError
         What is to be written cannot be, or not be locked.
     """
-    read, written = options.read, options.written
+    read = options.state or options.state_in
+    written = options.state or options.state_out
     check_unchanged = None
     if written:
         check_is_file(written)

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import click
@@ -50,29 +50,19 @@ def sizes(value: str) -> tuple[int, ...]:
     return tuple(map(whole(1), value.split(",")))
 
 
-def positive(value: str) -> float:
-    """Read a finite number over 0."""
-    number = _finite(value)
-    if number <= 0:
-        raise click.BadParameter(f"{value!r} is not a number over 0")
-    return number
+def number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return a function that reads a finite number within bounds."""
 
+    def read(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = nan
+        if not (isfinite(found) and fits(found)):
+            raise click.BadParameter(f"{value!r} is not a number {bounds}")
+        return found
 
-def not_negative(value: str) -> float:
-    """Read a finite number from 0 on."""
-    number = _finite(value)
-    if number < 0:
-        raise click.BadParameter(f"{value!r} is not a number from 0 on")
-    return number
-
-
-def _finite(value: str) -> float:
-    """Read a finite number; -1 where there is none."""
-    try:
-        number = float(value)
-    except ValueError:
-        return -1.0
-    return number if isfinite(number) else -1.0
+    return read
 
 
 def activation(value: str) -> Activation:

@@ -25,7 +25,7 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
-from rnncli.cli.values import FileName, not_negative
+from rnncli.cli.values import FileName, number
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
@@ -59,6 +59,8 @@ EXAMPLES = (
     ),
 )
 
+_not_negative = number("from 0 on", lambda tolerance: tolerance >= 0)
+
 comparison_options = group(
     click.option(
         "--expected",
@@ -77,13 +79,13 @@ comparison_options = group(
     ),
     click.option(
         "--atol",
-        type=not_negative,
+        type=_not_negative,
         metavar="A",
         help="Judge whole runs instead of every step: equal is |a - b| <= A + R |b|.",
     ),
     click.option(
         "--rtol",
-        type=not_negative,
+        type=_not_negative,
         metavar="R",
         help="The R of that; what of the two is not given is 0.",
     ),
@@ -120,7 +122,7 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
     a network: recorded cases of all three. Exit code 0: equal, 1: different.
     """
     options = picked(NetworkOptions, given)
-    reading = picked(InputOptions, given | {"follow": False, "passthrough": False})
+    reading = picked(InputOptions, given)
     own = picked(ComparisonOptions, given)
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
         _check_no_options(own, h0)
