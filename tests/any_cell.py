@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Combine, Multiply, State, Step, Weights, summed
+from rnncli.model.cells import Combine, Multiplier, State, Step, Weights, step_of_sums
 from rnncli.model.layers import Convert, Recurrent, Unroll
 
 
@@ -44,10 +44,10 @@ class Leaky:
 
         return combine
 
-    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
         combine = self.combine()
         assert combine
-        return summed(self.weights.W_hh, combine, multiply, bias)
+        return step_of_sums(combine, multiplier(self.weights.W_hh), bias)
 
     def bounds(self, off: Floats, before: State, after: State) -> State:
         i, g = np.split(off, 2, axis=-1)
@@ -65,15 +65,15 @@ class Gated(Leaky):
     def combine(self) -> None:
         return None
 
-    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
         H = len(self.weights.W_hh)
-        of_i, of_g = (np.ascontiguousarray(W) for W in np.split(self.weights.W_hh, 2, axis=1))
+        of_i, of_g = map(multiplier, np.split(self.weights.W_hh, 2, axis=1))
         b_i, b_g = (0, 0) if bias is None else (bias[:H], bias[H:])
 
         def step(a_t: Floats, state: State, out: Floats) -> State:
             h, c = state
-            i = sigmoid(a_t[:, :H] + multiply(h, of_i) + b_i)
-            g = np.tanh(a_t[:, H:] + multiply(i * h, of_g) + b_g)
+            i = sigmoid(a_t[:, :H] + of_i(h) + b_i)
+            g = np.tanh(a_t[:, H:] + of_g(i * h) + b_g)
             after = self.keep * c + i * g
             np.tanh(after, out)
             return out, after

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import rnncli
 from rnncli.engine.rows import Rows
-from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state
+from rnncli.engine.state import State as StateFile
+from rnncli.engine.state import fingerprint, fitting_states, load_state, save_state
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Weights
+from rnncli.model.cells import Multiplier, State, Step, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
@@ -207,7 +208,7 @@ def test_a_state_file_carries_every_array(tmp_path: Path, cut: int) -> None:
     arrays = {name: half.h_n[None, place] for name, place in names.items()}
     path = str(tmp_path / "state.npz")
     with open(path, "wb") as file:
-        save_state(file, State(whose, (), [()], np.array([cut]), arrays))
+        save_state(file, StateFile(whose, (), [()], np.array([cut]), arrays))
     loaded = load_state(path)
     assert loaded is not None
     (state,) = fitting_states(path, loaded, whose, (), names, np.dtype("f"))
@@ -226,3 +227,43 @@ def test_networks_with_other_settings_have_other_fingerprints() -> None:
         Network(Recurrent(Leaky(weights)), Head(np.full((3, 1), 2, "f"))),
     ]
     assert len({fingerprint(network, "float32") for network in networks}) == len(networks)
+
+
+def test_a_layer_without_state_may_stand_below_where_rows_are_masked() -> None:
+    network = Network(Head(np.array([[2]], "f")), rnncli.seeded(1, 3).layers[0])
+    x = np.array([[np.nan], [1], [np.nan], [2]], "f")
+    masked = np.isnan(x[:, 0])
+    (block,) = rnncli.stream(network, [Rows(x, masked=masked)], unroll="stepwise")
+    alone = rnncli.run(network, x[~masked], unroll="stepwise").h
+    assert block.h[[1, 3]].tobytes() == alone.tobytes()
+    assert block.h[[0, 2]].tobytes() == np.stack([np.zeros(3, "f"), alone[0]]).tobytes()
+
+
+def test_two_directions_of_unlike_size_are_refused() -> None:
+    wide = rnncli.seeded(2, 4).layers[0].cells[0]
+    with pytest.raises(ValueError, match=r"^both directions have to have as many hidden units$"):
+        Recurrent(drawn(Leaky, 2, 2, seed=0), wide, direction="bidirectional")
+
+
+class Split(Leaky):
+    """The same once more, in two products a step, of columns that are cut out at every step."""
+
+    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
+        W_hh, combine = self.weights.W_hh, self.combine()
+        H = len(W_hh)
+        assert combine
+
+        def step(a_t: Floats, state: State, out: Floats) -> State:
+            products = [multiplier(W_hh[:, n : n + H])(state[0]) for n in (0, H)]
+            sums = a_t + np.concatenate(products, axis=1) + (0 if bias is None else bias)
+            return (out, *combine(sums, out, *state[1:]))
+
+        return step
+
+
+@pytest.mark.parametrize("unroll", UNROLLS)
+def test_products_of_several_matrices_are_apart(unroll: str) -> None:
+    cell = drawn(Leaky, 3, 5, seed=1)
+    x = np.random.RandomState(2).normal(size=(40, 3)).astype("f")
+    h = rnncli.run(Network(Recurrent(Split(cell.weights))), x, unroll=unroll).h
+    assert near(h, loop(cell, x, (np.zeros(5), np.zeros(5)))[0])

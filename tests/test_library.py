@@ -1,5 +1,7 @@
 """The library can do what the command can, with the same numbers."""
 
+import re
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from conftest import Rnn
 
 import rnncli
+from rnncli.model.errors import NotFiniteError
 
 
 def test_every_public_name_is_there() -> None:
@@ -100,3 +103,88 @@ def test_a_stream_of_several_sequences_is_each_by_itself() -> None:
 def test_a_stream_starts_from_a_state_of_the_right_size() -> None:
     with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
         rnncli.stream(rnncli.seeded(1, 4), [], np.zeros(3))
+
+
+def growing() -> rnncli.Network:
+    weights = rnncli.Weights(np.full((1, 1), 3e38), np.full((1, 1), 3e38), np.zeros(1))
+    return rnncli.Network(rnncli.RNN(weights, "linear"))
+
+
+def test_an_overflow_names_the_number_of_a_sequence_without_a_name() -> None:
+    rows = rnncli.Rows(np.array([[1], [1], [9]]), np.array([0, 1, 1]))
+    blocks = rnncli.stream(growing(), [rows])
+    assert len(next(blocks).h) == 2
+    with pytest.raises(NotFiniteError, match=r"^sequence 1: step 2, unit 0: overflow \(inf\)$"):
+        next(blocks)
+
+
+def test_rows_are_converted_as_arrays_are() -> None:
+    network, x = rnncli.seeded(2, 3), np.random.RandomState(0).normal(size=(4, 2))
+    key = np.array([0, 1, 0, 1])
+    (block,) = rnncli.stream(network, [rnncli.Rows(x, key)], unroll="stepwise")
+    assert block.h.dtype == np.float32
+    for number in (0, 1):
+        alone = rnncli.run(network, x[key == number], unroll="stepwise").h
+        assert block.h[key == number].tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (rnncli.Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
+        (
+            rnncli.Rows(np.ones((3, 1)), np.array([0, -1, 0])),
+            "key: expected numbers from 0, got -1",
+        ),
+        (rnncli.Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values, one a row"),
+        (rnncli.Rows(np.full((1, 1), np.nan), np.zeros(1, int)), "x: not finite in float32"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(rows: rnncli.Rows, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        next(rnncli.stream(rnncli.seeded(), [rows]))
+
+
+def test_what_is_carried_has_to_be_of_the_network() -> None:
+    network = rnncli.seeded(1, 4)
+    carried = rnncli.Carried([0, 0, 0, 0], sequences=0)  # integers become the run's floats
+    rows = rnncli.Rows(np.ones((2, 1)), np.array([0, 1]))
+    deque(rnncli.stream(network, [rows], carried=carried), maxlen=0)
+    assert carried.state.dtype == np.float32
+    with pytest.raises(ValueError, match=r"^carried: expected states of shape \(4,\), got \(3,\)$"):
+        rnncli.stream(network, [], carried=rnncli.Carried(np.zeros(3)))
+    with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
+        rnncli.stream(network, [], np.zeros(4), carried=carried)
+
+
+def test_blocks_with_keys_and_without_are_not_joined() -> None:
+    network = rnncli.seeded(direction="backward")
+    blocks: list[Any] = [np.ones((2, 1)), rnncli.Rows(np.ones((3, 1)), np.zeros(3, int))]
+    with pytest.raises(ValueError, match=r"^key: expected keys in all blocks or in none$"):
+        next(rnncli.stream(network, blocks))
+
+
+def test_a_network_is_made_of_cells_weights_and_layers_and_nothing_else() -> None:
+    weights = rnncli.seeded(1, 2).layers[0].cells[0].weights
+    network = rnncli.Network(rnncli.RNN(weights, "relu"))
+    assert str(network.layers[0].cells[0].settings["activation"]) == "relu"
+    for wrong in ("rnn", (np.ones((1, 2)), np.ones((2, 2)), np.ones(2))):
+        with pytest.raises(TypeError, match=r"^expected a cell, such as RNN, or Weights, got "):
+            rnncli.Network(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected one of tanh, relu"):
+        rnncli.RNN(weights, "sin")
+
+
+@pytest.mark.parametrize(
+    ("name", "naming", "message"),
+    [
+        ("net.pt", "torch", "extension: expected one of .npz, .safetensors, got '.pt'"),
+        ("net.npz", "onnx", "naming: expected one of torch, keras, got 'onnx'"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused(
+    tmp_path: Path, name: str, naming: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        rnncli.save(rnncli.seeded(), tmp_path / name, naming)
+    assert not list(tmp_path.iterdir())

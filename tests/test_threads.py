@@ -271,7 +271,9 @@ def test_blas_has_one_thread_during_a_run_and_its_own_afterwards() -> None:
 def test_a_small_run_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
     monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
-    monkeypatch.setattr("rnncli.engine.threads._controller", lambda: pytest.fail("it was asked"))
+    monkeypatch.setattr(
+        "rnncli.engine.threads._blas_libraries", lambda: pytest.fail("it was asked")
+    )
     with blas_on_one_thread(999):
         pass
 
@@ -279,6 +281,6 @@ def test_a_small_run_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_threadpoolctl_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
     monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
-    monkeypatch.setattr("rnncli.engine.threads._controller", lambda: None)
+    monkeypatch.setattr("rnncli.engine.threads._blas_libraries", list)
     with blas_on_one_thread(10**12):
         assert not leaves_processors(cell_of(200))

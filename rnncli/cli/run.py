@@ -5,7 +5,6 @@ from itertools import chain
 from typing import Any
 
 import click
-import numpy as np
 
 from rnncli.cli.delivery import Delivery
 from rnncli.cli.errors import naming_options, with_options
@@ -174,9 +173,7 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
 
     def initial() -> SequenceStates:
-        t = np.zeros(len(carried.t), np.intp)
-        t[: len(carried.start.t)] = carried.start.t
-        return states(t, carried.starts())
+        return states(*carried.starts())
 
     return Trajectory(
         model=opened.model,

@@ -47,11 +47,19 @@ def cut(part: Any, rows: slice) -> Any:
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Join blocks into one, if there are any."""
+    """Join blocks into one, if there are any.
+
+    Raises
+    ------
+    ValueError
+        Some of them have keys, and others have none.
+    """
     every = list(blocks)
     if len(every) < 2:
         yield from every
         return
+    if len({rows.key is None for rows in every}) > 1:
+        raise ValueError("key: expected keys in all blocks or in none")
     x = np.concatenate([rows.x for rows in every])
     keys = [rows.key for rows in every if rows.key is not None]
     cells = list(chain.from_iterable(rows.cells or () for rows in every))

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.batch import Packing, Sequences
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.engine.run import Pass, Prepared, drive, prepare
-from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
+from rnncli.model.arrays import Floats, Integers, Truths, check_numbers, in_dtype
 from rnncli.model.cells import State
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import Recurrent
@@ -50,20 +50,25 @@ class Carried:
 
     Parameters
     ----------
-    start : array, shape (S,)
+    initial : array, shape (S,)
         The state of every new sequence.
     sequences : int
         How many there are so far.
+
+    Attributes
+    ----------
+    resumed : Block
+        Where the first sequences stood when they went on from an earlier run.
     """
 
-    def __init__(self, start: Floats, sequences: int = 1) -> None:
-        self.initial = start
-        # Some rows may be room for sequences that are yet to come.
+    def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
+        self.initial: Floats = np.asarray(initial)
+        # Some rows may be for sequences that are yet to come.
         self._t: Integers = np.empty(0, np.intp)
-        self._state = np.empty((0, len(start)), start.dtype)
+        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self._count = 0
         self.grow(sequences)
-        self.start = self.block()
+        self.resumed = self.block()
 
     @property
     def t(self) -> Integers:
@@ -79,22 +84,32 @@ class Carried:
         """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
         self.t[: len(t)], self.state[: len(t)] = t, state
-        self.start = self.block()
+        self.resumed = self.block()
 
-    def starts(self) -> Floats:
-        """Where each sequence started, (K, S)."""
-        started = np.tile(self.initial, (len(self.t), 1))
-        started[: len(self.start.h)] = self.start.h
-        return started
+    def starts(self) -> tuple[Integers, Floats]:
+        """Step count, (K,), and state, (K, S), from which each sequence started."""
+        t, state = np.zeros_like(self.t), np.tile(self.initial, (len(self.t), 1))
+        t[: len(self.resumed.t)], state[: len(self.resumed.t)] = self.resumed.t, self.resumed.h
+        return t, state
+
+    def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
+        """Check that the states are those of a network, and convert them to a float type."""
+        expected = (network.state_size,)
+        if self.initial.shape != expected:
+            raise ValueError(
+                f"carried: expected states of shape {expected}, got {self.initial.shape}"
+            )
+        self.initial = in_dtype("carried", self.initial, dtype)
+        self._state = self._state.astype(dtype, copy=False)
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are that many."""
         if sequences <= self._count:
             return
         if sequences > len(self._t):
-            room = max(sequences, 2 * len(self._t))  # twice: few are moved often
-            t = np.empty(room, np.intp)
-            state = np.empty((room, len(self.initial)), self.initial.dtype)
+            capacity = max(sequences, 2 * len(self._t))  # twice: few are moved often
+            t = np.empty(capacity, np.intp)
+            state = np.empty((capacity, len(self.initial)), self.initial.dtype)
             t[: self._count], state[: self._count] = self.t, self.state
             self._t, self._state = t, state
         self._t[self._count : sequences] = 0
@@ -138,7 +153,7 @@ def stream(
     network : Network
     blocks : iterable of arrays, shape (n, I), or of Rows
         Arrays are rows of one sequence; `Rows` also hold of which sequence each
-        row is. They have to be in the float type of the precision.
+        row is.
     h0 : array, shape (S,), optional
         State of all cells before the first step of every sequence; zeros by
         default.
@@ -159,7 +174,8 @@ def stream(
     Raises
     ------
     NotFiniteError
-        A state overflowed: after a block with the rows before it.
+        A state overflowed: after a block with the rows before it. `carried`
+        then holds the states after the whole block, and is of no more use.
     ValueError
         A shape does not fit the network, a value is not finite, or a name is
         unknown.
@@ -171,20 +187,34 @@ def stream(
         if start.shape != (network.state_size,):
             raise ValueError(f"h0: expected shape ({network.state_size},), got {start.shape}")
         carried = Carried(in_dtype("h0", start, dtype))
-    rows: Iterator[Rows] = (
-        each if isinstance(each, Rows) else _as_rows(prepared, each) for each in blocks
-    )
+    elif h0 is not None:
+        raise ValueError("h0 and carried: give one; carried holds the initial state")
+    carried.convert(network, dtype)
+    rows: Iterator[Rows] = (_checked(prepared, each) for each in blocks)
     if network.needs_whole_sequences:
         rows = joined(rows)
     return _blocks(prepared, rows, carried, keys, all_layers=all_layers)
 
 
-def _as_rows(prepared: Prepared, block: ArrayLike) -> Rows:
-    """Check an array of rows, and convert it to the type of the precision."""
-    x, I = np.asarray(block), prepared.network.input_size
+def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:
+    """Check a block of rows, and convert it to the type of the precision."""
+    rows = block if isinstance(block, Rows) else Rows(np.asarray(block))
+    x, I = np.asarray(rows.x), prepared.network.input_size
     if x.ndim != 2 or x.shape[1] != I:
         raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
-    return Rows(np.ascontiguousarray(in_dtype("x", x, prepared.precision.dtype)))
+    key = None if rows.key is None else np.asarray(rows.key)
+    masked = None if rows.masked is None else np.asarray(rows.masked)
+    for name, part, kinds in (("key", key, "iu"), ("masked", masked, "b")):
+        if part is not None and (part.shape != (len(x),) or part.dtype.kind not in kinds):
+            raise ValueError(
+                f"{name}: expected {len(x)} values, one a row, got shape {part.shape}, {part.dtype}"
+            )
+    if key is not None and key.min(initial=0) < 0:
+        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
+    check_numbers("x", x)
+    dtype = prepared.precision.dtype
+    in_dtype("x", x if masked is None else x[~masked], dtype)
+    return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
 
 
 def _blocks(
@@ -199,7 +229,7 @@ def _blocks(
         passes = _advance(prepared, rows, carried)
         outputs = [each.output for each in passes][slice(None) if all_layers else slice(-1, None)]
         h = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
-        block = Block(_count(_keys(rows), carried), rows.x, h, rows.key, rows.cells)
+        block = Block(_count(rows.key, len(h), carried), rows.x, h, rows.key, rows.cells)
         finite = min(_finite_rows(array) for each in passes for array in _arrays(each))
         for start in range(0, finite, BLOCK_STEPS):
             yield block.cut(start, min(finite, start + BLOCK_STEPS))
@@ -233,7 +263,7 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Pass]:
         return _advance_together(prepared, rows.x, key, np.arange(len(key)), carried)
     before = carried.state[key]
     passes = _advance_together(prepared, rows.x, key, np.flatnonzero(~rows.masked), carried)
-    return _with_masked(prepared.network, passes, rows.masked, key, before)
+    return _with_masked(prepared.network, rows.x, passes, rows.masked, key, before)
 
 
 def _advance_together(
@@ -275,10 +305,16 @@ def _advance_together(
 
 
 def _with_masked(
-    network: Network, passes: Sequence[Pass], masked: Truths, key: Integers, before: Floats
+    network: Network,
+    x: Floats,
+    passes: Sequence[Pass],
+    masked: Truths,
+    key: Integers,
+    before: Floats,
 ) -> list[Pass]:
     """Fill in, at masked rows, the outputs of the states that are kept there."""
     filled: list[Pass] = []
+    output = np.where(masked[:, None], 0, x)  # a masked row may have no features
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
             turn = slice(None, None, 1 if direction == "forward" else -1)
@@ -287,7 +323,7 @@ def _with_masked(
             if isinstance(layer, Recurrent):
                 output = layer.merged(each.cells)
             else:
-                output, _ = layer(filled[-1].output, (), _unused)
+                output, _ = layer(output, (), _unused)
         filled.append(Pass(output, each.cells))
     return filled
 
@@ -313,14 +349,18 @@ def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
     return order, present, starts, lengths
 
 
-def _count(key: Integers, carried: Carried) -> Integers:
-    """Return the number of each row's step in its sequence."""
+def _count(key: Integers | None, n: int, carried: Carried) -> Integers:
+    """Return the number of each row's step in its sequence, and count the rows."""
+    if key is None:
+        t = carried.t[0] + np.arange(1, n + 1)
+        carried.t[0] += n
+        return np.asarray(t)
     order, present, starts, lengths = _grouped(key)
     rank = np.empty_like(order)
-    rank[order] = np.arange(len(key)) - np.repeat(starts, lengths)
-    t: Integers = carried.t[key] + 1 + rank
+    rank[order] = np.arange(n) - np.repeat(starts, lengths)
+    t = carried.t[key] + 1 + rank
     carried.t[present] += lengths
-    return t
+    return np.asarray(t)
 
 
 def _fill_masked(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
@@ -361,6 +401,9 @@ def _overflow(
     block: Block, h: Floats, row: int, keys: Sequence[tuple[str, ...]], place: str
 ) -> NotFiniteError:
     unit = int(np.argmin(np.isfinite(h[row])))
-    sequence = "" if block.key is None else f"{' '.join(keys[block.key[row]])}: "
+    number = None if block.key is None else int(block.key[row])
+    sequence = ""
+    if number is not None:
+        sequence = f"{' '.join(keys[number]) if number < len(keys) else f'sequence {number}'}: "
     place = f"{sequence}{place}: " if place else sequence
     return NotFiniteError(place, int(block.t[row]), unit, float(h[row, unit]))

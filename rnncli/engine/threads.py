@@ -55,15 +55,15 @@ WORTH_A_LIMIT = 1_000
 _here = threading.local()
 
 
-class _Left(BaseException):
+class _Abandoned(BaseException):
     """Nobody waits for this thread any more."""
 
 
 def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
     """Do the parts of some work, two at a time; within a thread one after the other.
 
-    A failure, or Ctrl-C, is raised at once; threads that still run leave at
-    their next block (`blocks`). Where the system has no thread left, or no
+    A failure, or Ctrl-C, is raised once the threads have left, at their next
+    block (`blocks`), or after a second. Where the system has no thread left, or no
     room for its stack, the parts are done without.
     """
     if min(THREADS, len(parts)) < 2 or hasattr(_here, "ended"):
@@ -98,12 +98,12 @@ def blocks(T: int, steps: int) -> Iterator[slice]:
     ended = getattr(_here, "ended", None)
     for start in range(0, T, steps):
         if ended and ended.is_set():
-            raise _Left
+            raise _Abandoned
         yield slice(start, min(start + steps, T))
 
 
 def shares(count: int, parts: int) -> list[slice]:
-    """Cut a row of things into `parts` parts, or fewer, none of them empty."""
+    """Cut `count` neighbours into `parts` parts, or fewer, none of them empty."""
     edges = [count * part // parts for part in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
 
@@ -186,17 +186,18 @@ class _Blas:
         number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
         self.alone = self._always = number == "1" or len(usable_processors()) == 1
         self._lock, self._users = threading.Lock(), 0
-        self._limiter: Any = None
+        self._before: list[int] = []
 
     def limit(self) -> bool:
         """Set BLAS to one thread, if it has more and threadpoolctl is there to do it."""
-        controller = None if self._always else _controller()
-        if controller is None:
+        libraries = [] if self._always else _blas_libraries()
+        if not libraries:
             return False
         with self._lock:
             if not self._users:
-                self._limiter = controller.limit(limits=1, user_api="blas")
-                self.alone = True
+                self._before = [library.num_threads for library in libraries]
+                done = [_set_threads(library, 1) for library in libraries]
+                self.alone = all(done)
             self._users += 1
         return True
 
@@ -206,7 +207,8 @@ class _Blas:
             self._users -= 1
             if not self._users:
                 self.alone = False
-                self._limiter.restore_original_limits()
+                for library, number in zip(_blas_libraries(), self._before, strict=True):
+                    _set_threads(library, number)
 
 
 _blas = _Blas()
@@ -229,13 +231,22 @@ def blas_on_one_thread(rows: int) -> Iterator[None]:
 
 
 @cache
-def _controller() -> Any:
-    """Return what sets the number of BLAS's threads; None without threadpoolctl."""
+def _blas_libraries() -> list[Any]:
+    """Return what sets the threads of each BLAS in this process; none without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
-        return None
-    return ThreadpoolController()
+        return []
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _set_threads(library: Any, number: int) -> bool:
+    """Set the number of threads, unless another thread of this process controls them."""
+    library.set_num_threads(number)
+    done = library.num_threads == number
+    # The last run to end returns them, in whichever thread it is.
+    getattr(library, "clear_controlling_thread", lambda: None)()
+    return bool(done)
 
 
 def _started(thread: threading.Thread) -> bool:

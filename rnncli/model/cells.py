@@ -11,21 +11,23 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from rnncli.model.activations import TANH, Activation
+from rnncli.model.activations import TANH, Activation, parse
 from rnncli.model.arrays import Floats, as_floats
 
 # The arrays that a cell carries from step to step, (N, size) each. The first
 # one, h, is also what its layer gives.
 State: TypeAlias = tuple[Floats, ...]
 
-# multiply(h, W): the product h @ W, (N, K), as a strategy computes it. The
-# result may be overwritten by the next product with the same W.
-Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
+# multiplier(W): a function of h, (N, rows of W), that returns h @ W as a strategy
+# computes it. What it returns holds until it is called again.
+Product: TypeAlias = Callable[[Floats], Floats]
+Multiplier: TypeAlias = Callable[[Floats], Product]
 
 # step(a_t, state, out): one step from the projected input a_t = x_t @ W_xh,
-# (N, gates * H). It writes h_t into `out`, (N, H), and returns the state
-# after the step, whose first array is `out`. It may overwrite `a_t`, which may
-# be `out`; the arrays of `state` stay as they are.
+# (N, gates * H), with b_h where `stepper` got no bias. It writes h_t into `out`,
+# (N, H), of any strides, and returns the state after the step, whose first
+# array is `out`. It may overwrite `a_t`, which may be `out`; the arrays of
+# `state` stay as they are.
 Step: TypeAlias = Callable[[Floats, State, Floats], State]
 
 # combine(sums, out, *others): the same from the sums of all gates, (N, gates * H),
@@ -82,13 +84,13 @@ class Cell(Protocol):
     def combine(self) -> Combine | None:
         """Return the step from the sums of all gates; None if it needs more than these."""
 
-    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
         """Return the step, made for a strategy.
 
         Parameters
         ----------
-        multiply : callable
-            Computes the recurrent products.
+        multiplier : callable
+            Makes a recurrent product of a matrix.
         bias : array, shape (gates * H,), optional
             Added last; None where `a_t` has it already.
         """
@@ -118,24 +120,27 @@ class RNN:
     Parameters
     ----------
     weights : Weights
-    activation : Activation
-        The function f.
+    activation : Activation or str
+        The function f; as text such as ``relu`` or ``leaky_relu:0.1``.
     clip : float
         The sum is limited to ±`clip` before f (ONNX); infinite for no limit.
 
     Raises
     ------
     ValueError
-        The clip is not over 0.
+        The clip is not over 0, or there is no such activation.
     """
 
     gates = 1
     state_names = ("h",)
 
-    def __init__(self, weights: Weights, activation: Activation = TANH, clip: float = inf) -> None:
+    def __init__(
+        self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
+    ) -> None:
         if not clip > 0:
             raise ValueError(f"clip: expected a number over 0, got {clip}")
-        self.weights, self.activation, self.clip = weights, activation, float(clip)
+        self.weights, self.clip = weights, float(clip)
+        self.activation = parse(activation) if isinstance(activation, str) else activation
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -160,9 +165,9 @@ class RNN:
 
         return clipped
 
-    def stepper(self, multiply: Multiply, bias: Floats | None = None) -> Step:
+    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
         """Return the step; see `Cell.stepper`."""
-        return summed(self.weights.W_hh, self.combine(), multiply, bias)
+        return step_of_sums(self.combine(), multiplier(self.weights.W_hh), bias)
 
     def bounds(self, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
         """Return the error of the sum times the steepest slope, and that of f itself."""
@@ -174,7 +179,7 @@ class RNN:
         self,
         weights: Weights | None = None,
         *,
-        activation: Activation | None = None,
+        activation: Activation | str | None = None,
         clip: float | None = None,
     ) -> "RNN":
         """Return the same cell but for what is given."""
@@ -185,15 +190,15 @@ class RNN:
         )
 
 
-# Names of the cells in `rnncli.seeded`.
+# Cells by the names that files have for them.
 CELLS = {"rnn": RNN}
 
 
-def summed(W_hh: Floats, combine: Combine, multiply: Multiply, bias: Floats | None = None) -> Step:
+def step_of_sums(combine: Combine, product: Product, bias: Floats | None = None) -> Step:
     """Return the step of a cell whose gates are one sum: ``a_t + h_{t-1} @ W_hh + b_h``."""
 
     def step(a_t: Floats, state: State, out: Floats) -> State:
-        sums = np.add(a_t, multiply(state[0], W_hh), a_t)
+        sums = np.add(a_t, product(state[0]), a_t)
         if bias is not None:
             np.add(sums, bias, sums)
         if len(state) > 1:
@@ -209,10 +214,14 @@ def checked(cell: Cell) -> Cell:
 
     Raises
     ------
+    TypeError
+        It is no cell.
     ValueError
-        A shape does not fit the others, a size is 0, or a value is not
-        finite.
+        A shape does not fit the others, a size is 0, or the values are not
+        finite numbers.
     """
+    if not hasattr(cell, "stepper"):
+        raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
     weights = Weights(*map(as_floats, WEIGHT_NAMES, cell.weights))
     if weights.W_xh.ndim != 2 or weights.W_xh.shape[1] % cell.gates:
         raise ValueError(f"W_xh: expected shape {_wide('I', cell.gates)}, got {weights.W_xh.shape}")

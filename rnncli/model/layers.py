@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Cell, State, Weights, checked, weight_shapes
+from rnncli.model.cells import RNN, WEIGHT_NAMES, Cell, State, Weights, checked, weight_shapes
 from rnncli.model.errors import choice
 
 # The directions of the cells of a layer, by the layer's own.
@@ -126,6 +126,8 @@ class Recurrent:
                 raise ValueError(
                     f"W_xh: expected shape {first} backward too, as it is forward, got {shape}"
                 )
+        if len({cell.state_sizes[0] for cell in self.cells}) > 1:
+            raise ValueError("both directions have to have as many hidden units")
         self.input_size, self.hidden_size = first[0], self.cells[0].state_sizes[0]
         self.output_size = merged_size(self.hidden_size, direction, merge)
         self.settings = {"direction": direction, "merge": merge}
@@ -149,10 +151,7 @@ class Recurrent:
         """Return the same layer with its weights converted."""
         layer = copy(self)
         layer.cells = tuple(
-            [
-                cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))
-                for cell in self.cells
-            ]
+            cell.replaced(Weights(*map(convert, WEIGHT_NAMES, cell.weights))) for cell in self.cells
         )
         return layer
 

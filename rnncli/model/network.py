@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import pairwise
+from typing import cast
 
 from rnncli.model.cells import Cell, Weights
 from rnncli.model.layers import Convert, Layer, Recurrent
@@ -13,9 +14,9 @@ class Network:
 
     Parameters
     ----------
-    *layers : Layer or Weights
-        The bottom one first. Weights are a forward layer of a vanilla cell
-        with tanh.
+    *layers : Layer, Cell or Weights
+        The bottom one first. A cell is a forward layer of it, and weights are
+        a vanilla cell with tanh.
 
     Raises
     ------
@@ -40,10 +41,8 @@ class Network:
         The same for each array of each cell, by layer and cell.
     """
 
-    def __init__(self, *layers: Layer | Weights) -> None:
-        self.layers: tuple[Layer, ...] = tuple(
-            Recurrent(layer) if isinstance(layer, Weights) else layer for layer in layers
-        )
+    def __init__(self, *layers: Layer | Cell | Weights) -> None:
+        self.layers = tuple(map(_layer, layers))
         if not layers:
             raise ValueError("a network has at least one layer")
         for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
@@ -73,6 +72,10 @@ class Network:
         network = copy(self)
         network.layers = tuple([layer.converted(convert) for layer in self.layers])
         return network
+
+
+def _layer(part: Layer | Cell | Weights) -> Layer:
+    return cast(Layer, part) if hasattr(part, "cells") else Recurrent(cast(Cell, part))
 
 
 def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[list[slice]]]]:

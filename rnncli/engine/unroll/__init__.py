@@ -30,7 +30,7 @@ def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
     """Run by the strategy that is measured as the fastest for T, N, I and H.
 
     A long sequence runs in segments, as `parallel` does, if the network is
-    contracting and the batch leaves room. Otherwise, one call a step less
+    contracting and the batch is small enough. Otherwise, one call a step less
     makes `fused` the fastest for a single sequence, until so many inputs are
     worth a product of their own, as they are in a batch.
     """

@@ -29,11 +29,11 @@ def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) 
     finals = Finals(state)
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
         state = finals.running(state, x_even.shape[1])
-        state = _run(combine, stacked, x_even, state, precision, out_even)
+        state = _loop(combine, stacked, x_even, state, precision, out_even)
     return finals.all(state)
 
 
-def _run(
+def _loop(
     combine: Combine, stacked: Floats, x: Floats, state: State, precision: Precision, out: Floats
 ) -> State:
     """Run steps that have all sequences: x is (T, N, I), `stacked` (I+1+H, gates H)."""
@@ -49,13 +49,13 @@ def _run(
         operands = rows[:, :, I + 1 :]  # (steps + 1, N, H): row t holds h_{t-1}
         operands[0] = precision.operand(h)
         if precision.rounds or others:
-            for row, h_t, operand in zip(rows, states, operands[1:], strict=False):
+            for row, h_t, operand in zip(rows[:-1], states, operands[1:], strict=True):
                 multiply(row, stacked, total)
                 combined = combine(total, h_t, *others)
                 others = list(combined) if others else others
                 operand[...] = precision.operand(h_t)
         else:
-            for row, h_t in zip(rows, operands[1:], strict=False):
+            for row, h_t in zip(rows[:-1], operands[1:], strict=True):
                 multiply(row, stacked, total)
                 combine(total, h_t)
             states[...] = operands[1:]

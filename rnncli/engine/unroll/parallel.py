@@ -155,7 +155,7 @@ def parallel(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 def in_segments(
     cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
 ) -> State | None:
-    """Run as `parallel` does, or return None where steps one by one are sooner done."""
+    """Run as `parallel` does, or return None where steps one by one are faster."""
     T = len(x)
     if x.batch_sizes or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
         return None
@@ -177,20 +177,21 @@ def rows_at_once(cell: Cell) -> int:
     return max(ROWS, VALUES // len(cell.weights.b_h))
 
 
-def segments_at_once(cell: Cell, N: int, room: int) -> int:
-    """Choose the number of segments, at most `room`: enough for two threads, if there is room."""
+def segments_at_once(cell: Cell, N: int, most: int) -> int:
+    """Choose the number of segments, at most so many: enough for two threads, if that allows it."""
     I, width = cell.weights.W_xh.shape
-    room = min(room, MEMORY // (BLOCK * N * (2 * I + 1 + width)))
+    most = min(most, MEMORY // (BLOCK * N * (2 * I + 1 + width)))
     H = cell.state_sizes[0]
     one, two = rows_at_once(cell) // N, ceil(rows_for_threads(H) / N)
-    in_two = THREADS > 1 and two <= room and leaves_processors(cell)
-    return min(room, max(one, two) if in_two else one)
+    in_two = THREADS > 1 and two <= most and leaves_processors(cell)
+    return min(most, max(one, two) if in_two else one)
 
 
 def probed_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
     """Measure the steps until two runs from different states have converged.
 
-    The probes are an eighth of T apart, and as many go at once as rows do.
+    The probes are an eighth of T apart. As many run at once as a step has
+    rows for.
 
     Returns
     -------
@@ -211,7 +212,7 @@ def probed_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
 
 
 def probe(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None:
-    """Run from two states, zero and one of another time, until they converge.
+    """Run from two states until they converge: zero, and where a block of steps leads from it.
 
     They are given up as soon as the rate at which they have come closer
     would take more steps than `limit`.
@@ -321,6 +322,7 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
             old = segments.state(those, steps.stop - 1)
             apart = ~converged(inputs[-1], before, now, old).reshape(-1, N).all(axis=1)
             joined = np.repeat(~apart, N)
+            # The first array of `now` is the last row of `h`: the old state goes into both.
             for new_array, old_array in zip(now, old, strict=True):
                 new_array[joined] = old_array[joined]
             segments.put(those, steps, h, now)

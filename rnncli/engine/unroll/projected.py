@@ -9,7 +9,7 @@ from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import blocks, product, product_of
 from rnncli.model.arrays import Floats, as_items
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Cell, Product, State
 
 # advance(x, state, out): as for a strategy, over at most so many steps and rows.
 # The rows of `x` may have more axes, (T, ..., I), and any strides.
@@ -58,17 +58,19 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
     I, width = W_xh.shape
     projection = np.concatenate([W_xh, b_h[None]])  # (I+1, gates H)
     inputs = np.ones((steps * N, I + 1), b_h.dtype)
-    products: dict[int, Floats] = {}  # where each product goes, by the matrix
 
-    def multiply(h: Floats, W: Floats) -> Floats:
-        result = products.get(id(W))
-        if result is None or len(result) != len(h):
-            result = products[id(W)] = np.empty((len(h), W.shape[1]), b_h.dtype)
-        compute(precision.operand(h) if rounds else h, W, result)
-        return result
+    def multiplier(W: Floats) -> Product:
+        compute, rounds = product_of(N, W), precision.rounds
+        result = np.empty((N, W.shape[1]), b_h.dtype)
 
-    compute, rounds = product_of(N, cell.weights.W_hh), precision.rounds
-    step = cell.stepper(multiply)
+        def multiply(h: Floats) -> Floats:
+            into = result if len(h) == N else result[: len(h)]
+            compute(precision.operand(h) if rounds else h, W, into)
+            return into
+
+        return multiply
+
+    step = cell.stepper(multiplier)
     # Where there is one gate, the projections stand where h_t is to be.
     sums = None if cell.gates == 1 else np.empty((steps * N, width), b_h.dtype)
 

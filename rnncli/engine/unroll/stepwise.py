@@ -27,7 +27,7 @@ def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
     """
     W_xh, _, b_h = cell.weights
-    step = cell.stepper(lambda h, W: row_products(precision.operand(h), W), b_h)
+    step = cell.stepper(lambda W: lambda h: row_products(precision.operand(h), W), b_h)
     finals = Finals(state)
     for steps in blocks(len(x), BLOCK):
         for x_t, h_t in zip(x[steps], out[steps], strict=True):
@@ -48,7 +48,6 @@ def row_products(rows: Floats, W: Floats) -> Floats:
     ----------
     rows : array, shape (N, K)
     W : array, shape (K, H)
-        C-contiguous.
 
     Returns
     -------

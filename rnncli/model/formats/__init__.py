@@ -201,9 +201,10 @@ def save_network(
         The format is unknown or cannot be written, or has no way to write
         such a network.
     """
-    format_ = _format_of("output", extension)
+    format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
+    choice("naming", naming, _NAMINGS)
     return format_.save(file, spec.vanilla_layers(network), naming)
 
 
