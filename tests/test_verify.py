@@ -570,7 +570,7 @@ def test_a_step_is_wrong_where_it_is() -> None:
     theirs[0, 3:] = loop(NETWORK, X[3:], h=0.3 * np.ones(5))
     verdict = Comparison(CASE, layers).judge(theirs)
     assert verdict.first
-    assert (verdict.equal, verdict.first[:3]) == (False, (1, 4, 0))
+    assert (verdict.equal, verdict.first.place) == (False, (1, 4, 0))
     assert verdict.step_error is not None
     assert verdict.step_error > 100
 

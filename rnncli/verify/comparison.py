@@ -32,15 +32,13 @@ class Place(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A wrong value: its place, as in `Place`, what it should be, and what the network computes.
+    """A wrong value: its place, what it should be, and what the network computes.
 
     Where steps are judged, each value is computed from the h_{t-1} of the
     same result.
     """
 
-    sequence: int
-    step: int
-    unit: int
+    place: Place
     expected: float
     actual: float
 
@@ -163,7 +161,7 @@ class Comparison:
         if first and errors is not None and len(layers) == 1:
             by_step = layers[0]
         elif self.wrong and not first:
-            first = Place(*self.wrong[:3])
+            first = self.wrong.place
         return _measured(theirs, distance, judged | wrong)._replace(
             equal=first is None,
             step_error=None if errors is None else float(errors.max()),
@@ -182,7 +180,7 @@ class Comparison:
         if by_step is not None:
             step = self.ours.dtype.type(one_step(self.case, by_step, at))
             expected, actual = (step, actual) if by_step is self.ours else (expected, step)
-        return Wrong(*place, float(str(expected)), float(str(actual)))
+        return Wrong(place, float(str(expected)), float(str(actual)))
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:

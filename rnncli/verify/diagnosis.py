@@ -7,7 +7,7 @@ Parameters stand between backticks, as in "`precision` tf32"; the command
 line shows them as its options.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Cell, Weights
+from rnncli.model.cells import RNN, Cell
 from rnncli.model.layers import MERGES, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import reference
@@ -146,7 +146,7 @@ def weights_transposed(case: Case, theirs: Floats) -> Iterator[Tried]:
             ("", _read_as_transposed),
             (": (H, I) reshaped to (I, H)", _transposed_as_read),
         ):
-            changed = _with_matrices(case, names, read)
+            changed = _with_arrays(case, names, read)
             numbers = _numbers(changed, names)
             if numbers not in tried and not any(map(bytes.__eq__, numbers, before)):
                 tried.append(numbers)
@@ -182,9 +182,8 @@ def another_merge(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 def no_bias(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Leave the bias out."""
-    biases = [cell.weights.b_h for cell in _cells(case)]
-    if any(b_h.any() for b_h in biases):
-        yield "no bias", _with_biases(case, map(np.zeros_like, biases)), theirs
+    if any(cell.weights.b_h.any() for cell in _cells(case)):
+        yield "no bias", _with_arrays(case, ["b_h"], np.zeros_like), theirs
 
 
 def one_bias(case: Case, theirs: Floats) -> Iterator[Tried]:
@@ -193,29 +192,23 @@ def one_bias(case: Case, theirs: Floats) -> Iterator[Tried]:
         for kind, biases in zip(
             ("input", "recurrent"), zip(*case.biases, strict=True), strict=True
         ):
-            yield f"{kind} bias only", _with_biases(case, biases), theirs
+            each = iter(biases)
+            tried = _with_arrays(case, ["b_h"], lambda _: next(each))  # noqa: B023 - called at once
+            yield f"{kind} bias only", tried, theirs
 
 
 def _cells(case: Case) -> list[Cell]:
     return [cell for layer in case.network.layers for cell in layer.cells]
 
 
-def _with_weights(case: Case, change: Callable[[Weights], Weights]) -> Case:
-    network = case.network.with_cells(lambda cell: cell.replaced(change(cell.weights)))
-    return case._replace(network=network)
+def _with_arrays(case: Case, names: Sequence[str], change: Callable[[Floats], Floats]) -> Case:
+    """Change the weights of these names in each cell, layer by layer."""
 
+    def changed(cell: Cell) -> Cell:
+        arrays = {name: change(getattr(cell.weights, name)) for name in names}
+        return cell.replaced(cell.weights._replace(**arrays))
 
-def _with_biases(case: Case, biases: Iterable[Floats]) -> Case:
-    """Put another bias into each cell, layer by layer."""
-    each = iter(biases)
-    return _with_weights(case, lambda weights: weights._replace(b_h=next(each)))
-
-
-def _with_matrices(case: Case, names: Sequence[str], read: Callable[[Floats], Floats]) -> Case:
-    def change(weights: Weights) -> Weights:
-        return weights._replace(**{name: read(getattr(weights, name)) for name in names})
-
-    return _with_weights(case, change)
+    return case._replace(network=case.network.with_cells(changed))
 
 
 def _with_activation(case: Case, other: Activation) -> Case:

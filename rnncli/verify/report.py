@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
 from rnncli.model.errors import printable
-from rnncli.verify.comparison import Place, Tolerance, Verdict, Wrong
+from rnncli.verify.comparison import Place, Tolerance
 from rnncli.verify.results import Result
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
@@ -58,9 +58,10 @@ def write_report_table(out: TextIO, report: Report) -> None:
     compared = [(result, result.verdict) for result in report.results if result.verdict]
     verdicts = [verdict for _, verdict in compared]
     names = Column("", [os.path.basename(_name(result)) for result, _ in compared])
+    errors = ["" if each.step_error is None else f"{each.step_error:.2g}" for each in verdicts]
     columns = [
         Column("", ["equal" if verdict.equal else "DIFFERENT" for verdict in verdicts]),
-        Column("step error", [_share(verdict) for verdict in verdicts]),
+        Column("step error", errors),
         Column("difference", [f"{verdict.difference:.2g}" for verdict in verdicts]),
     ]
     if report.model:
@@ -142,14 +143,14 @@ def _not_compared(report: Report) -> list[str]:
 
 def _wrong(report: Report) -> list[str]:
     return [
-        f"{result.name}: the first wrong value is at {_place(first, report.keys)}. "
+        f"{result.name}: the first wrong value is at {_at(first.place, report.keys)}. "
         f"Expected {first.expected!r}, rnn computes {first.actual!r}."
         for result in report.results
         if result.verdict and (first := result.verdict.first)
     ]
 
 
-def _place(place: Wrong, keys: Sequence[str]) -> str:
+def _at(place: Place, keys: Sequence[str]) -> str:
     step = f"step {place.step}, unit {place.unit}"
     return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
 
@@ -167,10 +168,6 @@ def _explained(report: Report) -> list[str]:
     return lines
 
 
-def _share(verdict: Verdict) -> str:
-    return "" if verdict.step_error is None else f"{verdict.step_error:.2g}"
-
-
 def _item(result: Result) -> dict[str, Any]:
     item: dict[str, Any] = {"name": result.name}
     if result.version:
@@ -180,13 +177,15 @@ def _item(result: Result) -> dict[str, Any]:
     verdict = result.verdict
     if verdict is None:
         return item | {"verdict": "not compared"}
+    if first := verdict.first:
+        wrong = first.place._asdict() | {"expected": first.expected, "actual": first.actual}
     return item | _finite(
         {
             "verdict": "equal" if verdict.equal else "different",
             "step_error": verdict.step_error,
             "difference": verdict.difference,
             "at": verdict.at._asdict() if verdict.at else None,
-            "first": _finite(verdict.first._asdict()) if verdict.first else None,
+            "first": _finite(wrong) if first else None,
             "atol": verdict.difference,
             "rtol": verdict.rtol,
             "steps": verdict.steps,

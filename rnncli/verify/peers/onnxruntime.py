@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rnncli.engine.run import States
-from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import RNN
 from rnncli.model.layers import Recurrent
@@ -116,33 +115,26 @@ def _weights(cells: Sequence[RNN]) -> tuple[Floats, Floats, Floats]:
 
 
 def _nodes(layer: Recurrent, cells: Sequence[RNN], number: int) -> list[Any]:
-    """Make the nodes of a layer."""
+    """Make an RNN node and those from its states (T, D, N, H) to the output of the layer."""
     from onnx import helper
 
     below = f"h_{number - 1}" if number else "x"
     inputs = [below, f"W_{number}", f"R_{number}", f"B_{number}", "lengths", f"h0_{number}"]
-    states, h = f"states_{number}", f"h_{number}"
-    attributes = _attributes(layer, cells)
-    rnn = helper.make_node("RNN", inputs, [states, f"h_n_{number}"], **attributes)
-    return [rnn, *_joined(layer, states, h)]
-
-
-def _joined(layer: Recurrent, states: str, h: str) -> list[Any]:
-    """Make the nodes from an RNN node's states (T, D, N, H) to the output of the layer."""
-    from onnx import helper
-
-    merge = layer.merge if layer.direction == "bidirectional" else None
-    constant, turned = f"{h}_constant", f"{h}_turned"
-    if merge == "concat":
+    h, states, turned = f"h_{number}", f"states_{number}", f"h_{number}_turned"
+    constant = f"h_{number}_constant"
+    rnn = helper.make_node("RNN", inputs, [states, f"h_n_{number}"], **_attributes(layer, cells))
+    if layer.direction == "bidirectional" and layer.merge == "concat":
         return [
+            rnn,
             helper.make_node("Constant", [], [constant], value_ints=[0, 0, -1]),
             helper.make_node("Transpose", [states], [turned], perm=[0, 2, 1, 3]),  # (T, N, D, H)
             helper.make_node("Reshape", [turned, constant], [h]),  # (T, N, D H)
         ]
     axis = helper.make_node("Constant", [], [constant], value_ints=[1])
-    if merge is None:
-        return [axis, helper.make_node("Squeeze", [states, constant], [h])]
-    return [axis, helper.make_node(MERGES[merge], [states, constant], [h], keepdims=0)]
+    if layer.direction == "bidirectional":
+        merge = helper.make_node(MERGES[layer.merge], [states, constant], [h], keepdims=0)
+        return [rnn, axis, merge]
+    return [rnn, axis, helper.make_node("Squeeze", [states, constant], [h])]
 
 
 def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
@@ -154,7 +146,10 @@ def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
     clips = dict.fromkeys(cell.clip for cell in cells)
     if len(clips) > 1:
         raise one_for_both(LIBRARY, "clip", clips)
-    parameters = [_parameters(cell.activation) for cell in cells]
+    parameters = [
+        (1.0, 0.0) if cell.activation.name == "linear" else cell.activation.parameters
+        for cell in cells
+    ]
     attributes: dict[str, Any] = {
         "hidden_size": layer.hidden_size,
         "direction": DIRECTIONS[layer.direction],
@@ -165,7 +160,3 @@ def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
     if not isinf(max(clips)):
         attributes["clip"] = max(clips)
     return {name: given for name, given in attributes.items() if given != []}
-
-
-def _parameters(activation: Activation) -> tuple[float, ...]:
-    return (1.0, 0.0) if activation.name == "linear" else activation.parameters

@@ -109,9 +109,8 @@ def _drawn(recorded: RecordedCase) -> Network:
     """Draw the network of a case from its seed."""
     network = recorded.case.network
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
-    (way,) = {(layer.direction, layer.merge) for layer in layers}
+    ((direction, merge),) = {(layer.direction, layer.merge) for layer in layers}
     sizes = [layer.hidden_size for layer in layers]
-    direction, merge = way
     seed = recorded.seed or 0
     return seeded(network.input_size, sizes, seed, recorded.peer, direction=direction, merge=merge)
 
