@@ -117,9 +117,8 @@ class Recurrent:
         choice("merge", merge, MERGES)
         self.cells = tuple(checked(RNN(c) if isinstance(c, Weights) else c) for c in cells)
         if len(cells) != len(self.directions):
-            raise ValueError(
-                f"a {direction} layer has {_counted(len(self.directions))}, got {len(cells)}"
-            )
+            has = "1 cell" if len(self.directions) == 1 else "2 cells"
+            raise ValueError(f"a {direction} layer has {has}, got {len(cells)}")
         first, *others = (cell.weights.W_xh.shape for cell in self.cells)
         for shape in others:
             if shape != first:
@@ -213,7 +212,3 @@ class Architecture(NamedTuple):
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
     """Count the values that a recurrent layer gives at a step."""
     return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
-
-
-def _counted(cells: int) -> str:
-    return "1 cell" if cells == 1 else f"{cells} cells"

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice, pairwise, permutations
 from typing import NamedTuple
@@ -119,30 +119,22 @@ def _paired(tensors: Tensors, cells: Mapping[str, CellSpec]) -> Iterator[_Layer]
         wrapped = bool(_BIDIRECTIONAL.fullmatch(parent.rpartition("/")[2]))
         stem = f"{parent}/" if parent else ""
         alone = len(group) == 2
-        pairs = _pairs(group, wrapped and alone)
-        for leaf, other in pairs.items():
+        paired: set[str] = set()
+        for leaf in group:
             inner = leaf.removeprefix(_FORWARD)
-            path = parent if alone and parent else f"{stem}{inner}"
-            spec = LayerSpec((group[leaf], group[other]), {"direction": "bidirectional"})
-            yield _Layer(path, inner, spec)
-        for leaf in sorted(set(group) - set(pairs) - set(pairs.values())):
+            backward = f"backward_{inner}"
+            if wrapped and alone and backward not in group:  # it may have any name
+                (backward,) = group.keys() - {leaf}
+            if leaf.startswith(_FORWARD) and backward in group:
+                path = parent if alone and parent else f"{stem}{inner}"
+                spec = LayerSpec((group[leaf], group[backward]), {"direction": "bidirectional"})
+                yield _Layer(path, inner, spec)
+                paired |= {leaf, backward}
+        for leaf in sorted(group.keys() - paired):
             if wrapped:
                 what = f"has {shown(stem + leaf)}, but no other direction beside it"
                 raise InputError(tensors.path, what)
             yield _Layer(f"{stem}{leaf}", leaf, LayerSpec((group[leaf],)))
-
-
-def _pairs(group: Iterable[str], wrapped: bool) -> dict[str, str]:
-    """Find the backward cell of each forward one; in a wrapper it may have any name."""
-    pairs = {}
-    for leaf in group:
-        if leaf.startswith(_FORWARD):
-            backward = f"backward_{leaf.removeprefix(_FORWARD)}"
-            if backward not in group and wrapped:
-                (backward,) = set(group) - {leaf}
-            if backward in group:
-                pairs[leaf] = backward
-    return pairs
 
 
 def _layers(tensors: Tensors, layers: Sequence[_Layer]) -> Found:
