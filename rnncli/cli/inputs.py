@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.activations import TANH
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
 from rnncli.model.layers import Architecture
@@ -38,17 +38,8 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
-
-
-class Sourced(NamedTuple):
-    """A network, and where its weights are from: what a JSON document says of it.
-
-    The biases are those of each cell in a weight file, as it has them.
-    """
-
-    network: Network
-    source: dict[str, Any]
-    biases: Sequence[tuple[Floats, ...]] = ()
+# A network, where its weights are from, and the biases of each cell in a weight file.
+Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
 
 class Opened(NamedTuple):
@@ -85,21 +76,19 @@ class ReadCase(NamedTuple):
         The whole input.
     keys : sequence of tuples of str
         As the rows number them.
-    active : array of int
-        Rows that are not masked: the steps.
-    sequence : array of int
-        Of the case, for each of those.
     names : sequence of str
         Of the sequences, where there are several.
+    arranged : callable
+        Takes an array with those rows, and returns the steps among them, those
+        that are not masked, as (N, T, ...): zeros beyond the end of each.
     """
 
     case: "Case"
     model: dict[str, Any]
     rows: Rows
     keys: Sequence[tuple[str, ...]]
-    active: Integers
-    sequence: Integers
     names: Sequence[str]
+    arranged: Callable[[Floats], Floats]
 
 
 def check_network(options: NetworkOptions) -> None:
@@ -169,19 +158,20 @@ def read_case(
         raise InputError("", "the input has no steps: every row is masked")
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
     present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
-    x = in_sequences(rows.x[active], sequence, lengths)
-    case = Case(network, x, np.tile(start, (len(lengths), 1)), lengths, precision, biases)
+    place = active[np.argsort(sequence, kind="stable")]
+    n = np.repeat(np.arange(len(lengths)), lengths)
+    t = np.arange(len(active)) - np.repeat(lengths.cumsum() - lengths, lengths)
+
+    def arranged(values: Floats) -> Floats:
+        steps = np.zeros((len(lengths), lengths.max(), values.shape[1]), values.dtype)
+        steps[n, t] = values[place]
+        return steps
+
+    case = Case(
+        network, arranged(rows.x), np.tile(start, (len(lengths), 1)), lengths, precision, biases
+    )
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    return ReadCase(case, model, rows, source.keys, active, sequence, names)
-
-
-def in_sequences(rows: Floats, sequence: Integers, lengths: Integers) -> Floats:
-    """Gather rows of several sequences as (N, T, K), zeros beyond the end of each."""
-    order = np.argsort(sequence, kind="stable")
-    t = np.arange(len(sequence)) - np.repeat(lengths.cumsum() - lengths, lengths)
-    gathered = np.zeros((len(lengths), lengths.max(initial=0), rows.shape[1]), rows.dtype)
-    gathered[sequence[order], t] = rows[order]
-    return gathered
+    return ReadCase(case, model, rows, source.keys, names, arranged)
 
 
 def _open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
@@ -249,7 +239,7 @@ def build_network(
         activation=options.activation or TANH,
         clip=inf if options.clip is None else options.clip,
     )
-    return Sourced(network, {"init": init, "seed": seed})
+    return network, {"init": init, "seed": seed}, ()
 
 
 def _loaded(options: NetworkOptions) -> Sourced:
@@ -263,7 +253,7 @@ def _loaded(options: NetworkOptions) -> Sourced:
         note(f"{options.weights}: {with_options(sentence)}")
     layer = {} if options.layer is None else {"layer": options.layer}
     source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
-    return Sourced(loaded.network, source, loaded.biases)
+    return loaded.network, source, loaded.biases
 
 
 def check_input_size(network: Network, input_size: int, hint: str = "") -> None:

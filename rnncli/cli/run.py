@@ -124,9 +124,8 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
-        opened = open_both(
-            reading, options, precision, h0, Keys(files.before.keys if files.before else ())
-        )
+        known = files.before.keys if files.before else ()
+        opened = open_both(reading, options, precision, h0, Keys(known))
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)

@@ -10,7 +10,7 @@ from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.help import Command
-from rnncli.cli.inputs import ReadCase, check_network, in_sequences, read_case
+from rnncli.cli.inputs import ReadCase, check_network, read_case
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
@@ -191,7 +191,7 @@ def _arranged(states: Floats, read: ReadCase) -> Floats:
     if states.ndim == 3:
         return states
     if len(states) == len(read.rows.x):
-        return in_sequences(states[read.active], read.sequence, read.case.lengths)
+        return read.arranged(states)
     return states[None]
 
 
