@@ -146,12 +146,13 @@ def draw_cells(
     rich_rows = (_RICH_ROWS if title else 1) if console.is_terminal else 0
     for part in _parts(widths, width - beside):
         shown = [slice(0, labels), slice(labels + part.start, labels + part.stop)]
+        columns = [i for piece in shown for i in range(piece.start, piece.stop)]
         out.write("\n")
         if rich_rows:
-            _print(console, _table(grid, styles, shown, rich_rows))
+            _print(console, _table(grid, styles, columns, rich_rows))
         else:
             rule = "-" if console.options.ascii_only else "─"
-            out.write(_heading(grid, shown, rule))
+            out.write(_heading(grid, columns, rule))
         out.writelines(grid.lines(shown, slice(rich_rows, None)))
 
 
@@ -210,24 +211,22 @@ def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def _heading(grid: _Grid, shown: Sequence[slice], rule: str) -> str:
+def _heading(grid: _Grid, columns: Sequence[int], rule: str) -> str:
     """Return the names of columns, and a rule below them."""
     from rich.cells import cell_len, set_cell_size
 
-    columns = [i for part in shown for i in range(part.start, part.stop)]
     names = [set_cell_size(grid.names[i], grid.width(i)) for i in columns]
     line = (" " * _BLANKS).join(names)
     return f"{line.rstrip()}\n{rule * (cell_len(line) + 1)}\n"
 
 
-def _table(grid: _Grid, styles: Sequence[str], shown: Sequence[slice], rows: int) -> "Table":
+def _table(grid: _Grid, styles: Sequence[str], columns: Sequence[int], rows: int) -> "Table":
     """Return a Rich table of the first rows of columns that fit side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    columns = [i for part in shown for i in range(part.start, part.stop)]
     for i in columns:
         name = Text(grid.names[i])
         table.add_column(name, style=styles[i], no_wrap=True, min_width=grid.width(i))

@@ -88,8 +88,18 @@ class Trajectory(NamedTuple):
 
     @property
     def units(self) -> list[str]:
-        """Names of the values in a row."""
-        return value_names(self.widths)
+        """Names of the values in a row.
+
+        Those of the top layer are ``h_0``, ``h_1``, ..., those of the layers
+        below ``layer_1_h_0``, ...
+        """
+        *below, top = self.widths
+        lower = [
+            f"layer_{number}_{name}"
+            for number, width in enumerate(below, start=1)
+            for name in unit_names(width)
+        ]
+        return lower + unit_names(top)
 
     def ended(self) -> "Trajectory":
         """Run through all steps, and return the final states as the only rows."""
@@ -200,21 +210,6 @@ def states_by_layer(
         if arrays:
             layers.append({name: np.concatenate(h, axis=1) for name, h in arrays.items()})
     return layers if all_layers else layers[-1:]
-
-
-def value_names(widths: Sequence[int]) -> list[str]:
-    """Return the names of the values of layers, the bottom one first.
-
-    Those of the top layer are ``h_0``, ``h_1``, ..., those of the layers
-    below ``layer_1_h_0``, ...
-    """
-    *below, top = widths
-    lower = [
-        f"layer_{number}_{name}"
-        for number, width in enumerate(below, start=1)
-        for name in unit_names(width)
-    ]
-    return lower + unit_names(top)
 
 
 def unit_names(hidden_size: int) -> list[str]:
