@@ -151,8 +151,8 @@ def parse_cells(cells: Sequence[str], *, gaps: bool) -> Doubles | None:
         values = np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return None
-    absent = np.flatnonzero(np.isnan(values)).tolist()
-    return values if all(is_missing(cells[i]) for i in absent) else None
+    absent = {cells[i] for i in np.flatnonzero(np.isnan(values)).tolist()}
+    return values if all(map(is_missing, absent)) else None
 
 
 def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
