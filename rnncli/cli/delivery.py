@@ -66,7 +66,7 @@ class Delivery:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        """Give them back; then let the one that came end the command, if nothing else has."""
+        """Restore them; then the signal that came ends the command, if nothing else has."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if self.came and error is None:

@@ -116,7 +116,7 @@ def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
 
 
 def _abandon_stdout() -> None:
-    """Let Python's own last flush of standard output go nowhere.
+    """Send Python's own last flush of standard output nowhere.
 
     What is still buffered failed to be written once; failing again while
     the interpreter ends would print a second message.

@@ -210,7 +210,7 @@ def _check_picture(form: str, key_columns: Sequence[str]) -> None:
 
 
 def _note_columns(columns: Sequence[str | int]) -> None:
-    """Say which columns were read, where the result does not and nobody chose them.
+    """Note which columns were read, where the result does not and nobody chose them.
 
     A network that is drawn takes as many as there are, a time beside the values too.
     """

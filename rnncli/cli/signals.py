@@ -14,7 +14,7 @@ SIGNALS = [
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Let a signal end a command by an exception, so that what is half written is cleaned up.
+    """Turn signals into exceptions, so that what is half written is cleaned up.
 
     Otherwise it ends the process at once. A signal that is ignored stays so.
     """

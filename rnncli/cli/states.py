@@ -104,7 +104,7 @@ def resume(
     whose: str,
     key_columns: Sequence[str],
 ) -> None:
-    """Let sequences go on from where an earlier run has left them.
+    """Set the sequences to where an earlier run has left them.
 
     Raises
     ------

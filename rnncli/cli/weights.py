@@ -69,7 +69,7 @@ def weights(
 
 
 def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
-    """Give the extension that decides the format; none for standard output."""
+    """Return the extension that decides the format; none for standard output."""
     extension = "" if output in (None, "-") else os.path.splitext(output or "")[1].lower()
     if naming and extension != ".safetensors":
         raise click.UsageError("--naming is for -o FILE.safetensors")

@@ -85,7 +85,7 @@ class Lines:
         return self._passed + self._lines.tell()
 
     def put_back(self, text: str | bytes) -> None:
-        """Let lines that have been taken be the next ones again."""
+        """Return lines that have been taken: they come next again."""
         taken = text if isinstance(text, bytes) else text.encode()
         self._bytes = taken + self._untaken()
 
@@ -102,7 +102,7 @@ class Lines:
         return rest + self._bytes
 
     def _begin(self, text: str) -> None:
-        """Let the next lines be those of a text; none are left of the one before."""
+        """Continue with the lines of a text; none are left of the one before."""
         self._passed = self.place()
         self._lines = io.StringIO(text, newline="")
 

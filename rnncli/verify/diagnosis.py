@@ -268,7 +268,7 @@ def processing_order(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def axes_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Let batch and time change places: in the output, or for the network."""
+    """Exchange batch and time: in the output, or for the network."""
     N, T, _ = case.x.shape
     if (case.lengths != T).any():
         return
@@ -291,7 +291,7 @@ def halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Let row t hold the state before step t, or the one after step t + 1.
+    """Shift the rows: row t holds the state before step t, or the one after step t + 1.
 
     The row left over is the state that is missing (all are turned in a
     ring), or holds nothing: zeros, the initial state, or its neighbour

@@ -93,9 +93,9 @@ def _completed(place: str, layer: LayerSpec, found: Any) -> LayerSpec:
     )
     directions = choice(f"{place}: direction", str(direction), DIRECTIONS)
     choice(f"{place}: merge", str(merge), MERGES)
-    held = layer.settings.get("direction")
-    if held not in (None, direction) or len(directions) != len(layer.cells):
-        got = held or "one direction"
+    in_names = layer.settings.get("direction")
+    if in_names not in (None, direction) or len(directions) != len(layer.cells):
+        got = in_names or "one direction"
         raise InputError(place, f"{direction}, the file's tensors are of {got}")
     if not isinstance(cells, list) or len(cells) != len(layer.cells):
         what = f"cells: expected a list of {len(layer.cells)}, got {cells!r:.40}"

@@ -87,7 +87,7 @@ def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -
 
 
 def _check(path: str) -> None:
-    """Let the library check header, offsets and length of a file."""
+    """Have the library check header, offsets and length of a file."""
     try:
         from safetensors import safe_open
     except ImportError as error:

@@ -95,7 +95,7 @@ class Stack(NamedTuple):
 
 
 def gated(tensors: Tensors, names: Iterable[str], *, transposed: bool = False) -> str | None:
-    """Tell an LSTM or a GRU by its recurrent weights, (H, 4 H) or (H, 3 H)."""
+    """Return whether recurrent weights are an LSTM's, (H, 4 H), or a GRU's, (H, 3 H)."""
     for name in names:
         shape = tensors.entries[name].shape if name in tensors.entries else ()
         H, width = (shape[::-1] if transposed else shape) if len(shape) == 2 else (0, 0)

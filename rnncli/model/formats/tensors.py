@@ -123,7 +123,7 @@ class Tensors(NamedTuple):
 
 
 def kind_of(path: str) -> str:
-    """Say what a file looks like, for a message.
+    """Return what a file looks like, for a message.
 
     Raises
     ------
