@@ -68,7 +68,7 @@ def first_steps(case: Case, steps: int) -> Case:
 def save_case(folder: str, case: Case) -> None:
     """Write a case into a folder, over the one that is there."""
     with open(os.path.join(folder, "network.npz"), "wb") as file:
-        save_network(file, case.network, ".npz", "")
+        save_network(file, case.network, ".npz")
     arrays = {name: getattr(case, name) for name in ("x", "h0", "lengths", "precision")}
     np.savez(os.path.join(folder, "input.npz"), **arrays)
 
