@@ -34,11 +34,10 @@ class Heading(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The name of a column, its cells as text, and how Rich paints the column."""
+    """The name of a column, and its cells as text."""
 
     name: str
     cells: Sequence[str]
-    style: str = ""
 
 
 class _Grid:
@@ -105,7 +104,7 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
     every = [*labels, *columns]
     rows = zip(*(column.cells for column in every), strict=True)
     cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
-    headings = [Heading(column.name, column.style) for column in every]
+    headings = [Heading(column.name) for column in every]
     draw_cells(out, title, headings, len(labels), cells)
 
 
