@@ -45,7 +45,7 @@ def bits(network: Network) -> list[bytes]:
     return [a.tobytes() for layer in network.layers for cell in layer.cells for a in cell.weights]
 
 
-def content(extension: str, naming: str = "") -> bytes:
+def content(extension: str, naming: str = "torch") -> bytes:
     file = io.BytesIO()
     save_network(file, made(), extension, naming)
     return file.getvalue()
