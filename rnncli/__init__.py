@@ -83,9 +83,11 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
     import os
     import warnings
 
-    from rnncli.model.formats import save_network
+    from rnncli.model.errors import choice
+    from rnncli.model.formats import NAMINGS, save_network
     from rnncli.writers.files import writing
 
+    choice("naming", naming, dict.fromkeys(NAMINGS))
     target = os.fspath(path)
     with writing(target) as file:
         sentences = save_network(file.buffer, network, os.path.splitext(target)[1], naming)

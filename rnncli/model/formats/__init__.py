@@ -204,7 +204,6 @@ def save_network(
     format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    choice("naming", naming, _NAMINGS)
     return format_.save(file, spec.vanilla_layers(network), naming)
 
 
