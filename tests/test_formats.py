@@ -1061,7 +1061,9 @@ def test_an_extension_in_capitals(tmp_path: Path) -> None:
 
 
 def test_formats_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"^extension: expected one of .npz, .safetensors, got '.onnx'"):
+    with pytest.raises(
+        ValueError, match=r"^extension: expected one of \.npz, \.safetensors, got '.onnx'"
+    ):
         save_network(io.BytesIO(), network(1), ".onnx")
     monkeypatch.setitem(FORMATS, ".onnx", Format(*FORMATS[".npz"][:2]))
     with pytest.raises(ValueError, match=r"\.onnx files are read, not written"):
