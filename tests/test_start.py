@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import rnncli
+
 COMMAND = "from rnncli.__main__ import main; main()"
 TABLE = ("run", "--seq", "1,2", "--hidden", "2")
 
@@ -85,6 +87,20 @@ def test_a_system_without_threads_computes_the_same(tmp_path: Path) -> None:
     done = python(WITHOUT_THREADS, *run, "--format", "csv")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == python(COMMAND, *run, "--format", "csv").stdout
+
+
+LOADED = """
+import sys
+from rnncli.__main__ import main
+try:
+    main()
+finally:
+    print("numpy" in sys.modules)
+"""
+
+
+def test_the_version_is_told_without_numpy() -> None:
+    assert python(LOADED, "--version").stdout == f"rnn {rnncli.__version__}\nFalse\n"
 
 
 # Megabytes on top of what Python itself takes; NumPy takes some hundred.
