@@ -12,9 +12,9 @@ from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import diagnosis, reference, steps
 from rnncli.verify.case import Case
+from rnncli.verify.compared import with_reference, with_strategies
 from rnncli.verify.comparison import Comparison
 from rnncli.verify.peers import PEERS, Unsupported, rnn_layers
-from rnncli.verify.results import with_reference, with_strategies
 from rnncli.verify.steps import CellRun, StepAt, can_judge_steps, largest_step_error
 
 RANDOM = np.random.RandomState(2)

@@ -1,4 +1,9 @@
-"""How signals such as Ctrl-C end a command."""
+"""How signals such as Ctrl-C end a command.
+
+While modules load, `rnncli.__main__` lets them end the process at once;
+`rnncli.cli.delivery` has them wait for rows that are under way with ``--follow``;
+`rnncli.cli.errors` turns Ctrl-C into exit code 130.
+"""
 
 import signal
 import sys
@@ -16,7 +21,7 @@ SIGNALS = [
 def signals_raised() -> Iterator[None]:
     """Turn signals into exceptions, so that what is half written is cleaned up.
 
-    Otherwise it ends the process at once. A signal that is ignored stays so.
+    Otherwise they end the process at once. A signal that is ignored stays so.
     """
     taken = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
     for number in taken:

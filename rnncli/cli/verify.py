@@ -31,17 +31,17 @@ from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.verify.comparison import Comparison, Tolerance
-from rnncli.verify.peers import PEERS
-from rnncli.verify.recorded import with_recorded
-from rnncli.verify.report import Report, write_report_json, write_report_table
-from rnncli.verify.results import (
+from rnncli.verify.compared import (
     Result,
     with_expected,
     with_peers,
     with_reference,
     with_strategies,
 )
+from rnncli.verify.comparison import Comparison, Tolerance
+from rnncli.verify.peers import PEERS
+from rnncli.verify.recorded import with_recorded
+from rnncli.verify.report import Report, write_report_json, write_report_table
 
 EXAMPLES = (
     ("rnn verify", "What Keras, PyTorch and ONNX Runtime once computed: is it what rnn does here?"),

@@ -9,8 +9,8 @@ from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
 from rnncli.model.errors import printable
+from rnncli.verify.compared import Result
 from rnncli.verify.comparison import Place, Tolerance
-from rnncli.verify.results import Result
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
 

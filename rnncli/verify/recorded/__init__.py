@@ -16,9 +16,9 @@ from rnncli.model.initializers import seeded
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
+from rnncli.verify.compared import Result, result_of
 from rnncli.verify.comparison import Comparison, Verdict
 from rnncli.verify.peers import PEERS
-from rnncli.verify.results import Result, result_of
 
 # How far drawn weights may be from those recorded: the notebook's are printed
 # with eight digits, and Keras makes its recurrent kernels orthogonal in float32.

@@ -1,4 +1,4 @@
-"""Results: a run beside the loop written out, every strategy, other libraries and a file."""
+"""What a run is compared with: the written-out loop, every strategy, other libraries, a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
