@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from whole_runs import difference
 
 import rnncli
+from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine.threads import (
     THREADS,
     VALUES,
@@ -49,24 +50,34 @@ def test_threads_warn_of_no_overflow() -> None:
 
 COMMAND = """
 import os, sys
-from rnncli.__main__ import main
+from rnncli.__main__ import BLAS_THREADS, main
 sys.argv[1:] = ["run", "--seq", "1,2", "--hidden", "2"]
 try:
     main()
 finally:
     from rnncli.engine.threads import _blas
-    print(os.environ["OPENBLAS_NUM_THREADS"], _blas.alone)
+    print(*(os.environ[name] for name in BLAS_THREADS), _blas.alone)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("set_to", "found"), [("", "1 True"), ("1", "1 True"), ("3", "3 False")])
-def test_the_command_has_one_blas_thread_unless_told_otherwise(set_to: str, found: str) -> None:
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": set_to}
-    if not set_to:
-        del environment["OPENBLAS_NUM_THREADS"]
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({}, "1 1 1 True"),
+        ({"OPENBLAS_NUM_THREADS": "1"}, "1 1 1 True"),
+        ({"OPENBLAS_NUM_THREADS": "3"}, "3 1 1 False"),
+        ({"MKL_NUM_THREADS": "3"}, "1 3 1 True"),
+    ],
+)
+def test_the_command_has_one_blas_thread_unless_told_otherwise(
+    settings: dict[str, str], found: str
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in BLAS_THREADS}
     command = [sys.executable, "-c", COMMAND]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=inherited | settings, check=True, capture_output=True, text=True
+    )
     assert done.stdout.splitlines()[-1] == found
 
 
