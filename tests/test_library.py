@@ -188,3 +188,10 @@ def test_what_cannot_be_saved_is_refused(
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         rnncli.save(rnncli.seeded(), tmp_path / name, naming)
     assert not list(tmp_path.iterdir())
+
+
+def test_features_of_a_masked_row_are_not_looked_at() -> None:
+    x, masked = np.array([[1], [1e300], [2]]), np.array([False, True, False])
+    (block,) = rnncli.stream(rnncli.seeded(), [rnncli.Rows(x, masked=masked)], unroll="stepwise")
+    alone = rnncli.run(rnncli.seeded(), [[1], [2]], unroll="stepwise").h
+    assert block.h.tobytes() == alone[[0, 0, 1]].tobytes()

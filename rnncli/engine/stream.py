@@ -214,7 +214,8 @@ def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:
     check_numbers("x", x)
     dtype = prepared.precision.dtype
     in_dtype("x", x if masked is None else x[~masked], dtype)
-    return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
+    with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
+        return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
 
 
 def _blocks(
