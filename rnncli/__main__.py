@@ -28,7 +28,7 @@ def main() -> None:
         os.environ.setdefault(name, "1")
     try:
         from rnncli.cli import rnn
-    except (ImportError, MemoryError) as error:
+    except (ImportError, MemoryError, SystemError) as error:  # the last: Python 3.12, out of memory
         sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
     rnn()
 
