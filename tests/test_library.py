@@ -195,3 +195,10 @@ def test_features_of_a_masked_row_are_not_looked_at() -> None:
     (block,) = rnncli.stream(rnncli.seeded(), [rnncli.Rows(x, masked=masked)], unroll="stepwise")
     alone = rnncli.run(rnncli.seeded(), [[1], [2]], unroll="stepwise").h
     assert block.h.tobytes() == alone[[0, 0, 1]].tobytes()
+
+
+def test_a_block_without_rows_is_no_step_of_a_sequence_that_is_yet_to_come() -> None:
+    network, carried = rnncli.seeded(1, 4), rnncli.Carried(np.zeros(4), sequences=0)
+    blocks = list(rnncli.stream(network, [np.empty((0, 1)), [[1]]], carried=carried))
+    assert [block.t.tolist() for block in blocks] == [[1]]
+    assert carried.t.tolist() == [1]

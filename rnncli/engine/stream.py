@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.batch import Packing, Sequences
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.engine.run import Pass, Prepared, drive, prepare
-from rnncli.model.arrays import Floats, Integers, Truths, check_numbers, in_dtype
+from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
 from rnncli.model.cells import State
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import Recurrent
@@ -211,9 +211,10 @@ def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:
             )
     if key is not None and key.min(initial=0) < 0:
         raise ValueError(f"key: expected numbers from 0, got {key.min()}")
-    check_numbers("x", x)
     dtype = prepared.precision.dtype
-    in_dtype("x", x if masked is None else x[~masked], dtype)
+    if masked is None:
+        return Rows(np.ascontiguousarray(in_dtype("x", x, dtype)), key, None, rows.cells)
+    in_dtype("x", x[~masked], dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
 
@@ -249,7 +250,7 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Pass]:
     Returns what each layer gives, in the order of the rows.
     """
     key = _keys(rows)
-    carried.grow(int(key.max(initial=-1)) + 1)
+    carried.grow(1 if rows.key is None else int(key.max(initial=-1)) + 1)
     if rows.key is None and rows.masked is None:
         found: list[Pass] = []
         drive(
@@ -324,12 +325,12 @@ def _with_masked(
             if isinstance(layer, Recurrent):
                 output = layer.merged(each.cells)
             else:
-                output, _ = layer(output, (), _unused)
+                output, _ = layer(output, (), _no_cell)
         filled.append(Pass(output, each.cells))
     return filled
 
 
-def _unused(*_: object) -> tuple[Floats, State]:
+def _no_cell(*_: object) -> tuple[Floats, State]:
     raise AssertionError("a layer without cells has none to unroll")
 
 
