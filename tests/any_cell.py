@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Combine, Multiplier, State, Step, Weights, step_of_sums
+from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
 from rnncli.model.layers import Convert, Recurrent, Unroll
 
 
@@ -23,9 +23,15 @@ class Leaky:
 
     gates = 2
     state_names = ("h", "c")
+    extra_names: tuple[str, ...] = ()
+    sums_alone = False
 
     def __init__(self, weights: Weights, keep: float = 0.5) -> None:
         self.weights, self.keep = weights, keep
+
+    @property
+    def hidden_size(self) -> int:
+        return len(self.weights.W_hh)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -35,55 +41,56 @@ class Leaky:
     def settings(self) -> Mapping[str, Any]:
         return {"cell": type(self).__name__, "keep": self.keep}
 
-    def combine(self) -> Combine | None:
-        def combine(sums: Floats, out: Floats, c: Floats) -> State:
-            i, g = np.split(sums, 2, axis=-1)
+    def operands(self) -> Operands:
+        return Operands(*self.weights[:3])
+
+    def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
+        def combine(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
+            i, g = sums
             after = self.keep * c + sigmoid(i) * np.tanh(g)
             np.tanh(after, out)
-            return (after,)
+            return out, after
 
         return combine
 
-    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
-        combine = self.combine()
-        assert combine
-        return step_of_sums(combine, multiplier(self.weights.W_hh), bias)
-
-    def bounds(self, off: Floats, before: State, after: State) -> State:
-        i, g = np.split(off, 2, axis=-1)
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
+        i, g = off
         eps = np.finfo(off.dtype).eps
         c = i / 4 + g + 8 * eps * (np.abs(before[1]) + np.abs(after[1]))
         return c + 4 * eps * np.abs(after[0]), c
 
-    def replaced(self, weights: Weights) -> "Leaky":
-        return type(self)(weights, self.keep)
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> "Leaky":
+        weights = self.weights if weights is None else weights
+        return type(self)(weights, **{"keep": self.keep, **settings})
 
 
 class Gated(Leaky):
     """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
 
-    def combine(self) -> None:
-        return None
-
-    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
+    def operands(self) -> Operands:
         H = len(self.weights.W_hh)
-        of_i, of_g = map(multiplier, np.split(self.weights.W_hh, 2, axis=1))
-        b_i, b_g = (0, 0) if bias is None else (bias[:H], bias[H:])
+        turned = (np.concatenate([W[..., H:], W[..., :H]], axis=-1) for W in self.weights[:3])
+        W_xh, W_hh, b_h = turned  # g, then i
+        return Operands(W_xh, np.ascontiguousarray(W_hh[:, H:]), b_h)
 
-        def step(a_t: Floats, state: State, out: Floats) -> State:
-            h, c = state
-            i = sigmoid(a_t[:, :H] + of_i(h) + b_i)
-            g = np.tanh(a_t[:, H:] + of_g(i * h) + b_g)
-            after = self.keep * c + i * g
+    def combine(self, multiplier: Multiplier) -> Combine:
+        of_g = multiplier(np.ascontiguousarray(self.weights.W_hh[:, len(self.weights.W_hh) :]))
+
+        def combine(sums: Floats, out: Floats, h: Floats, c: Floats) -> State:
+            i = sigmoid(sums[1])
+            after = self.keep * c + i * np.tanh(sums[0] + of_g(i * h))
             np.tanh(after, out)
             return out, after
 
-        return step
+        return combine
+
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
+        return super().bounds(sums, off[::-1], before, after)
 
 
 def loop(cell: Leaky, x: Floats, state: State) -> tuple[Floats, State]:
     """Run one sequence, (T, I), step by step in float64."""
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights)
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights[:3])
     H = len(W_hh)
     h, c = (array.astype(np.float64) for array in state)
     rows = np.empty((len(x), H))

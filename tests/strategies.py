@@ -92,4 +92,4 @@ def network_cases(draw: st.DrawFn) -> NetworkCase:
 def in_precision(cell: RNN, precision: str) -> RNN:
     """Return a cell with its weights as a run in a precision has them."""
     convert = PRECISIONS[precision].convert
-    return cell.replaced(Weights(*map(convert, Weights._fields, cell.weights)))
+    return cell.replaced(cell.weights.converted(convert))

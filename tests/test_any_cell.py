@@ -16,7 +16,7 @@ from rnncli.engine.state import fingerprint, fitting_states, load_state, save_st
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Multiplier, State, Step, Weights
+from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
@@ -100,7 +100,7 @@ def stack(seed: int) -> Network:
 
 
 def vanilla_loop(network: Network, x: Floats, h: Floats) -> tuple[Floats, Floats]:
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[2].cells[0].weights)
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[2].cells[0].weights[:3])
     rows = []
     for x_t in x:
         h = np.tanh(x_t @ W_xh + h @ W_hh + b_h)
@@ -246,24 +246,31 @@ def test_two_directions_of_unlike_size_are_refused() -> None:
 
 
 class Split(Leaky):
-    """The same once more, in two products a step, of columns that are cut out at every step."""
+    """The same once more, its products taken within the step, of columns cut out of a matrix."""
 
-    def stepper(self, multiplier: Multiplier, bias: Floats | None = None) -> Step:
-        W_hh, combine = self.weights.W_hh, self.combine()
-        H = len(W_hh)
-        assert combine
+    def operands(self) -> Operands:
+        W_xh, W_hh, b_h = self.weights[:3]
+        return Operands(W_xh, W_hh[:, :0], b_h)
 
-        def step(a_t: Floats, state: State, out: Floats) -> State:
-            products = [multiplier(W_hh[:, n : n + H])(state[0]) for n in (0, H)]
-            sums = a_t + np.concatenate(products, axis=1) + (0 if bias is None else bias)
-            return (out, *combine(sums, out, *state[1:]))
+    def combine(self, multiplier: Multiplier) -> Combine:
+        H = self.hidden_size
+        products = [multiplier(self.weights.W_hh[:, n : n + H]) for n in (0, H)]
+        step = super().combine(multiplier)
 
-        return step
+        def combine(sums: Floats, out: Floats, h: Floats, c: Floats) -> State:
+            for block, product in zip(sums, products, strict=True):
+                block += product(h)
+            after: State = step(sums, out, h, c)
+            return after
+
+        return combine
 
 
 @pytest.mark.parametrize("unroll", UNROLLS)
-def test_products_of_several_matrices_are_apart(unroll: str) -> None:
+@pytest.mark.parametrize("N", [1, 3])
+def test_products_of_several_matrices_are_apart(unroll: str, N: int) -> None:
     cell = drawn(Leaky, 3, 5, seed=1)
-    x = np.random.RandomState(2).normal(size=(40, 3)).astype("f")
+    x = np.random.RandomState(2).normal(size=(N, 40, 3)).astype("f")
     h = rnncli.run(Network(Recurrent(Split(cell.weights))), x, unroll=unroll).h
-    assert near(h, loop(cell, x, (np.zeros(5), np.zeros(5)))[0])
+    for n in range(N):
+        assert near(h[n], loop(cell, x[n], (np.zeros(5), np.zeros(5)))[0])

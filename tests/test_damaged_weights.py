@@ -42,7 +42,12 @@ def made() -> Network:
 
 
 def bits(network: Network) -> list[bytes]:
-    return [a.tobytes() for layer in network.layers for cell in layer.cells for a in cell.weights]
+    return [
+        a.tobytes()
+        for layer in network.layers
+        for cell in layer.cells
+        for a in cell.weights.arrays.values()
+    ]
 
 
 def content(extension: str, naming: str = "torch") -> bytes:

@@ -87,7 +87,11 @@ def told(network: Network) -> list[Any]:
         (
             layer.settings,
             [cell.settings for cell in layer.cells],
-            [(a.dtype, a.shape, a.tobytes()) for cell in layer.cells for a in cell.weights],
+            [
+                (a.dtype, a.shape, a.tobytes())
+                for cell in layer.cells
+                for a in cell.weights.arrays.values()
+            ],
         )
         for layer in network.layers
     ]
@@ -162,7 +166,7 @@ def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
     saved(tmp_path / "b.npz", stack)
     with np.load(tmp_path / "a.npz") as arrays:
         assert sorted(arrays) == ["W_hh", "W_xh", "about", "b_h"]
-        for name, array in single.layers[0].cells[0].weights._asdict().items():
+        for name, array in single.layers[0].cells[0].weights.arrays.items():
             np.testing.assert_array_equal(arrays[name], array, strict=True)
     with np.load(tmp_path / "b.npz") as arrays:
         about = json.loads(str(arrays["about"]))
@@ -187,7 +191,7 @@ def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
     roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     assert sorted(tensors) == sorted(f"{role}{end}" for role in roles for end in ends)
     for end, cell in zip(ends, cells(written), strict=True):
-        W_xh, W_hh, b_h = cell.weights
+        W_xh, W_hh, b_h = cell.weights[:3]
         assert tensors[f"weight_ih{end}"].tobytes() == W_xh.T.tobytes()
         assert tensors[f"weight_hh{end}"].tobytes() == W_hh.T.tobytes()
         total = tensors[f"bias_ih{end}"] + tensors[f"bias_hh{end}"]
@@ -216,14 +220,14 @@ def test_safetensors_reads_keras_names(tmp_path: Path) -> None:
     roles = ("kernel", "recurrent_kernel", "bias")
     paths = [f"sequential/{cell}/simple_rnn_cell/{role}" for cell in cells for role in roles]
     assert sorted(tensors) == sorted(paths)
-    arrays = chain.from_iterable(cell.weights for layer in layers for cell in layer.cells)
+    arrays = chain.from_iterable(cell.weights[:3] for layer in layers for cell in layer.cells)
     for name, array in zip(paths, arrays, strict=True):
         assert tensors[name].tobytes() == array.tobytes()
 
 
 def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    W_xh, _, b_h = weights(1, 3)
+    W_xh, _, b_h = weights(1, 3)[:3]
     written = Network(Weights(W_xh, numbers((3, 3), "float64"), b_h))
     saved(path, written, "torch")
     content = path.read_bytes()
@@ -979,7 +983,7 @@ def test_a_text_of_more_directions(tmp_path: Path) -> None:
     saved(path, network(1, "bidirectional"))
     with np.load(path) as arrays:
         about = arrays["about"]
-    np.savez(path, about=about, **weights(2, 4)._asdict())
+    np.savez(path, about=about, **weights(2, 4).arrays)
     message = "about: layer 1: bidirectional, the file's tensors are of one direction"
     assert refusal(path) == message
 

@@ -57,7 +57,7 @@ def case_id(case: dict[str, Any]) -> str:
 def test_weights_are_tensorflows() -> None:
     drawn = []
     for seed, *_ in TENSORFLOW["draws"]:
-        W_xh, W_hh, b_h = cells(seeded(1, 4, seed))[0].weights
+        W_xh, W_hh, b_h = cells(seeded(1, 4, seed))[0].weights[:3]
         drawn.append([*W_xh.ravel(), *W_hh.ravel()])
         assert not b_h.any()
     apart = units_apart(drawn, [row[1:] for row in TENSORFLOW["draws"]])
@@ -103,7 +103,7 @@ def test_large_draws_go_on_where_a_chunk_ends() -> None:
 def test_weights_are_keras(case: dict[str, Any]) -> None:
     shape = {name: case[name] for name in ("input_size", "hidden_size", "direction", "merge")}
     network = seeded(seed=case["seed"], init="keras", **shape)
-    drawn = [array for cell in cells(network) for array in cell.weights]
+    drawn = [array for cell in cells(network) for array in cell.weights.arrays.values()]
     for number, (array, expected) in enumerate(zip(drawn, case["weights"], strict=True)):
         # TensorFlow's QR rounds in float32: a few units of 1 for so few rows.
         atol = 1e-6 if number % 3 == 1 else 0
@@ -113,7 +113,7 @@ def test_weights_are_keras(case: dict[str, Any]) -> None:
 def test_a_large_kernel_is_keras() -> None:
     large = KERAS["large"]
     network = seeded(large["input_size"], large["hidden_size"], large["seed"], "keras")
-    kernel, recurrent, _ = cells(network)[0].weights
+    kernel, recurrent, _ = cells(network)[0].weights[:3]
     np.testing.assert_array_equal(kernel[-1, -4:], np.float32(large["kernel_end"]))
     # Entries are rounded once, their products summed in float32: a few of its units.
     np.testing.assert_allclose(recurrent.T @ recurrent, np.eye(300), rtol=0, atol=1e-6)
@@ -134,7 +134,7 @@ def torch_weights(parameters: dict[str, Any]) -> list[np.ndarray]:
 def test_weights_are_torchs(case: dict[str, Any]) -> None:
     shape = {name: case[name] for name in ("input_size", "hidden_size", "direction")}
     network = seeded(seed=case["seed"], init="torch", **shape)
-    drawn = [array for cell in cells(network) for array in cell.weights]
+    drawn = [array for cell in cells(network) for array in cell.weights.arrays.values()]
     for array, expected in zip(drawn, torch_weights(case["parameters"]), strict=True):
         np.testing.assert_array_equal(array, expected, strict=True)
 
@@ -142,7 +142,7 @@ def test_weights_are_torchs(case: dict[str, Any]) -> None:
 def test_large_weights_are_torchs() -> None:
     large = TORCH["large"]
     network = seeded(large["input_size"], large["hidden_size"], large["seed"], "torch")
-    _, W_hh, b_h = cells(network)[0].weights
+    _, W_hh, b_h = cells(network)[0].weights[:3]
     np.testing.assert_array_equal(W_hh[-4:, -1], np.float32(large["weight_hh_end"]))
     expected = np.float32(large["bias_ih_end"]) + np.float32(large["bias_hh_end"])
     np.testing.assert_array_equal(b_h[-4:], expected)
@@ -165,7 +165,7 @@ def test_torch_takes_any_merge_in_one_layer() -> None:
 
 
 def as_bytes(network: Network) -> list[bytes]:
-    return [array.tobytes() for cell in cells(network) for array in cell.weights]
+    return [array.tobytes() for cell in cells(network) for array in cell.weights.arrays.values()]
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)
@@ -173,7 +173,7 @@ def test_every_initializer_gives_weights_a_cell(init: str) -> None:
     drawn = INITIALIZERS[init](Architecture(3, (4, 4), "bidirectional"), 1)
     shapes = [[weights.W_xh.shape for weights in layer] for layer in drawn]
     assert shapes == [[(3, 4)] * 2, [(8, 4)] * 2]
-    arrays = [array for layer in drawn for weights in layer for array in weights]
+    arrays = [array for layer in drawn for weights in layer for array in weights.arrays.values()]
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
     assert all(array.flags.c_contiguous for array in arrays)
 

@@ -49,7 +49,7 @@ def test_rounding_keeps_the_shape_of_a_view() -> None:
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
     prepared = in_precision(RNN(Weights(value, value, value[0])), "tf32")
-    assert [array.item() for array in prepared.weights] == [1.0, 1.0, 1 + 2**-12]
+    assert [array.item() for array in prepared.weights[:3]] == [1.0, 1.0, 1 + 2**-12]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])

@@ -128,7 +128,7 @@ def test_a_matrix_that_takes_all_threads_leaves_no_second(monkeypatch: pytest.Mo
 @given(N=st.integers(1, 10**6), H=st.integers(1, 90))
 def test_parts_are_no_larger_than_a_thread_takes(N: int, H: int) -> None:
     parts = parts_for(N, [cell_of(1), cell_of(H)])
-    if rows_for_threads(H) > N:
+    if rows_for_threads(cell_of(H)) > N:
         assert parts == 1
     else:
         assert parts % THREADS == 0

@@ -195,7 +195,7 @@ def loop(
     f: Callable[[np.ndarray], np.ndarray] = np.tanh,
     operand: Callable[[np.ndarray], np.ndarray] = lambda a: a,
 ) -> np.ndarray:
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[0].cells[0].weights)
+    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[0].cells[0].weights[:3])
     state, states = h + np.zeros(len(b_h)), []
     for x_t in x:
         state = f(operand(x_t) @ operand(W_xh) + operand(state) @ operand(W_hh) + b_h)
@@ -213,7 +213,7 @@ def changed(network: rnncli.Network, **arrays: np.ndarray) -> rnncli.Network:
 
 NETWORK = rnncli.seeded(3, 5, 3, "torch")
 SQUARE = rnncli.seeded(5, 5, 3, "torch")
-W_XH, W_HH, _ = NETWORK.layers[0].cells[0].weights
+W_XH, W_HH, _ = NETWORK.layers[0].cells[0].weights[:3]
 X = np.random.RandomState(1).normal(size=(9, 3)).astype(np.float32)
 X_SQUARE = np.random.RandomState(1).normal(size=(9, 5)).astype(np.float32)
 BATCH = np.random.RandomState(1).normal(size=(4, 9, 3)).astype(np.float32)
@@ -595,7 +595,7 @@ def test_merged_states_are_judged_by_whole_runs(merge: str) -> None:
 
 @pytest.mark.parametrize("kind", ["input", "recurrent"])
 def test_one_of_two_biases_is_left_out(run_rnn: Rnn, tmp_path: Path, kind: str) -> None:
-    W_xh, W_hh, _ = NETWORK.layers[0].cells[0].weights
+    W_xh, W_hh, _ = NETWORK.layers[0].cells[0].weights[:3]
     biases = np.random.RandomState(2).uniform(-1, 1, (2, 5)).astype(np.float32)
     tensors = {"weight_ih_l0": W_xh.T, "weight_hh_l0": W_hh.T}
     tensors |= {"bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}

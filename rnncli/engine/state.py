@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.cells import WEIGHT_NAMES
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.network import Network
 
@@ -65,7 +64,7 @@ def fingerprint(network: Network, precision: str) -> str:
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             settings = " ".join(map(str, cell.settings.values()))
             digest.update(f"{number} {direction} {settings}".encode())
-            for name, array in zip(WEIGHT_NAMES, cell.weights, strict=True):
+            for name, array in cell.weights.arrays.items():
                 add(name, array)
         if not layer.cells:
             settings = " ".join(map(str, layer.settings.values()))

@@ -117,15 +117,18 @@ def parts_for(N: int, cells: Sequence[Cell]) -> int:
     cells : sequence of Cell
         Those that run over the rows; the widest decides.
     """
-    H = max([len(cell.weights.W_hh) for cell in cells], default=0)
-    if not H or rows_for_threads(H) > N or not all(map(leaves_processors, cells)):
+    if not cells or not all(map(leaves_processors, cells)):
         return 1
-    return THREADS * ceil(N * H / (THREADS * VALUES))
+    if min(map(rows_for_threads, cells)) > N:
+        return 1
+    widest = max(len(cell.weights.b_h) for cell in cells)
+    return THREADS * ceil(N * widest / (THREADS * VALUES))
 
 
-def rows_for_threads(H: int) -> int:
+def rows_for_threads(cell: Cell) -> int:
     """Count the fewest rows of states that are worth two threads."""
-    return ceil(WORK / (H * (H + BESIDE)))
+    rows, width = cell.weights.W_hh.shape
+    return ceil(WORK / (width * (rows + BESIDE)))
 
 
 def leaves_processors(cell: Cell) -> bool:
@@ -148,7 +151,7 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
         The product goes there.
     """
     M, rows = a.shape[-2], ONE_THREAD // W.size
-    if _is_whole(M, W):
+    if multiplies_whole(M, W):
         np.matmul(a, W, out=out)
         return
     whole = M - M % rows
@@ -159,12 +162,12 @@ def product(a: Floats, W: Floats, out: Floats) -> None:
 
 def product_of(rows: int, W: Floats) -> Callable[[Floats, Floats, Floats], Any]:
     """Return the quickest ``product`` of arrays (M, K) of at most so many rows by a matrix."""
-    return np.ndarray.dot if _is_whole(rows, W) else product
+    return np.ndarray.dot if multiplies_whole(rows, W) else product
 
 
-def _is_whole(M: int, W: Floats) -> bool:
-    """Whether so many rows are multiplied at once."""
-    return _blas.alone or not FEW <= ONE_THREAD // W.size < M
+def multiplies_whole(M: int, W: Floats) -> bool:
+    """Whether so many rows are multiplied by a matrix at once."""
+    return _blas.alone or not (W.size and FEW <= ONE_THREAD // W.size < M)
 
 
 def _pieces(a: Floats, whole: int, rows: int) -> Floats:

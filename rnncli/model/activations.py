@@ -6,7 +6,7 @@ the same array. Parameters are ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable
-from math import isfinite, prod
+from math import isfinite, isinf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,6 +114,38 @@ def parse(text: str) -> Activation:
     return activation(name, *parameters)
 
 
+def as_activation(given: Activation | str) -> Activation:
+    """Return an activation that may be given as text, as for `parse`."""
+    return parse(given) if isinstance(given, str) else given
+
+
+def positive_clip(clip: float) -> float:
+    """Check the limit of sums.
+
+    Raises
+    ------
+    ValueError
+        It is not over 0.
+    """
+    if not clip > 0:
+        raise ValueError(f"clip: expected a number over 0, got {clip}")
+    return float(clip)
+
+
+def clipped(activation: Activation, clip: float) -> Callable[[Floats, Floats], Any]:
+    """Return ``function(a, out)`` of sums that are limited to ±`clip` first."""
+    f = activation.function()
+    if isinf(clip):
+        return f
+
+    def limited(a: Floats, out: Floats) -> None:
+        np.maximum(a, -clip, out=out)
+        np.minimum(out, clip, out=out)
+        f(out, out)
+
+    return limited
+
+
 def _linear(a: Floats, out: Floats) -> None:
     """Compute ``a``."""
     if out is not a:
@@ -194,3 +226,4 @@ ACTIVATIONS = {
     "softplus": Kind(_softplus),
 }
 TANH = Activation("tanh")
+SIGMOID = Activation("sigmoid")

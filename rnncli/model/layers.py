@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, WEIGHT_NAMES, Cell, State, Weights, checked, weight_shapes
+from rnncli.model.cells import RNN, Cell, State, Weights, checked, weight_shapes
 from rnncli.model.errors import choice
 
 # The directions of the cells of a layer, by the layer's own.
@@ -127,8 +127,8 @@ class Recurrent:
                 )
         if len({cell.state_sizes[0] for cell in self.cells}) > 1:
             raise ValueError("both directions have to have as many hidden units")
-        self.input_size, self.hidden_size = first[0], self.cells[0].state_sizes[0]
-        self.output_size = merged_size(self.hidden_size, direction, merge)
+        self.input_size, self.hidden_size = first[0], self.cells[0].hidden_size
+        self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.settings = {"direction": direction, "merge": merge}
 
     def __call__(
@@ -149,9 +149,7 @@ class Recurrent:
     def converted(self, convert: Convert) -> "Recurrent":
         """Return the same layer with its weights converted."""
         layer = copy(self)
-        layer.cells = tuple(
-            cell.replaced(Weights(*map(convert, WEIGHT_NAMES, cell.weights))) for cell in self.cells
-        )
+        layer.cells = tuple(cell.replaced(cell.weights.converted(convert)) for cell in self.cells)
         return layer
 
 

@@ -61,7 +61,7 @@ def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats
     array of float64, shape (n, gates * H)
     """
     bits = MANTISSA_BITS.get(precision)
-    W_xh, W_hh, b_h = cell.weights
+    W_xh, W_hh, b_h = cell.weights[:3]
     W_xh, W_hh, x, h = (_rounded(array, bits) for array in (W_xh, W_hh, x, h))
     total = np.zeros((len(x), len(b_h))) + b_h
     for i, row in enumerate(W_xh):

@@ -208,7 +208,7 @@ def _rnn_steps(run: CellRun) -> StepAt:
     cell, precision = run.cell, run.case.precision
     assert isinstance(cell, RNN)
     f, eps = cell.activation, float(np.finfo(PRECISIONS[precision].dtype).eps)
-    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights)
+    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights[:3])
 
     def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
         x, before = run.x[n, t], run.h_before(n, t)

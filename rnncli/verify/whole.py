@@ -116,7 +116,7 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
         return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
 
     def changed(cell: Cell) -> Cell:
-        W_xh, W_hh, b_h = cell.weights
+        W_xh, W_hh, b_h = cell.weights[:3]
         if not PRECISIONS[case.precision].rounds:
             W_xh, W_hh = moved(W_xh, np.abs(W_xh)), moved(W_hh, np.abs(W_hh))
         return cell.replaced(Weights(W_xh, W_hh, moved(b_h, np.abs(b_h) + size)))

@@ -46,10 +46,10 @@ def write_weights_table(
     out.write(f"{model_line(model)}\n")
     cells = list(_cells(network))
     for layer, direction, cell in cells:
-        W_xh, W_hh, _ = cell.weights
+        W_xh, W_hh, _ = cell.weights[:3]
         labels = ([f"x_{i}" for i in range(len(W_xh))], unit_names(len(W_hh)), [""])
         place = f"layer {layer}, {direction}: " if len(cells) > 1 else ""
-        for name, array, rows in zip(WEIGHT_NAMES, cell.weights, labels, strict=True):
+        for name, array, rows in zip(WEIGHT_NAMES, cell.weights[:3], labels, strict=True):
             out.write("\n")
             title = f"{place}{name}  {array.shape}"
             if _draw_array(out, title, np.atleast_2d(array), rows):
@@ -64,7 +64,7 @@ def _cells(network: Network) -> Iterator[tuple[int, str, Cell]]:
 
 
 def _arrays(cell: Cell) -> str:
-    W_xh, W_hh, b_h = cell.weights
+    W_xh, W_hh, b_h = cell.weights[:3]
     return f'"W_xh": {_rows(W_xh)},\n"W_hh": {_rows(W_hh)},\n"b_h": {array_text(b_h)}'
 
 

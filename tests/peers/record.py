@@ -233,7 +233,7 @@ def _layer(layer: Recurrent) -> dict[str, Any]:
 
 
 def _cell(cell: RNN) -> dict[str, Any]:
-    arrays = zip(WEIGHT_NAMES, map(numbers, cell.weights), strict=True)
+    arrays = zip(WEIGHT_NAMES, map(numbers, cell.weights[:3]), strict=True)
     clip = {} if cell.clip == inf else {"clip": cell.clip}
     return {"activation": str(cell.activation), **clip, **dict(arrays)}
 

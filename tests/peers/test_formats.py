@@ -49,7 +49,7 @@ def loop(network: Network, x: Array) -> Array:
     for layer in network.layers:
         states = []
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
-            W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights)
+            W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights[:3])
             f = FUNCTIONS[cell.settings["activation"].name]
             order = 1 if direction == "forward" else -1
             h: Array = np.zeros((len(x), len(b_h)))
@@ -126,7 +126,7 @@ def test_pytorch_takes_what_we_write(
     module.load_state_dict(state, strict=True)
     theirs = module.state_dict()
     for end, cell in ended(ours):
-        assert from_torch(theirs, "", end) == bits(cell.weights)
+        assert from_torch(theirs, "", end) == bits(cell.weights[:3])
     with torch.no_grad():
         close(module(torch.from_numpy(inputs()))[0].numpy(), ours, inputs())
 
@@ -155,7 +155,7 @@ def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], st
     assert loaded.assumptions == []
     assert len(loaded.network.layers) == options.get("num_layers", 1)
     for end, cell in ended(loaded.network):
-        assert bits(cell.weights) == from_torch(state, stem, end)
+        assert bits(cell.weights[:3]) == from_torch(state, stem, end)
     x = inputs()
     with torch.no_grad():
         states = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0]
@@ -168,7 +168,7 @@ def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
     save_torch(state, str(tmp_path / "w.safetensors"))
     (cell,) = cells_of(load(tmp_path / "w.safetensors").network)
     wide = {name: value.float() for name, value in state.items()}
-    assert bits(cell.weights) == from_torch(wide, "", "_l0")
+    assert bits(cell.weights[:3]) == from_torch(wide, "", "_l0")
 
 
 def test_cells_of_pytorch(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_cells_of_pytorch(tmp_path: Path) -> None:
         load(tmp_path / "w.safetensors")
     for layer in ("0", "1"):
         (cell,) = cells_of(load(tmp_path / "w.safetensors", layer).network)
-        assert bits(cell.weights) == from_torch(cells.state_dict(), f"{layer}.", "")
+        assert bits(cell.weights[:3]) == from_torch(cells.state_dict(), f"{layer}.", "")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_keras_takes_what_we_write(tmp_path: Path, ours: Network) -> None:
     assert sorted(tensors) == sorted(variable.path for variable in model.weights)
     for variable in model.weights:
         variable.assign(tensors[variable.path])
-    arrays = [array for cell in cells_of(ours) for array in cell.weights]
+    arrays = [array for cell in cells_of(ours) for array in cell.weights.arrays.values()]
     for variable, array in zip(model.weights, arrays, strict=True):
         assert variable.numpy().tobytes() == array.tobytes()
     close(model(inputs()).numpy(), ours, inputs())
@@ -320,7 +320,7 @@ def test_we_take_what_keras_holds(tmp_path: Path, make: Any, layers: int, end: s
     if isinstance(model.layers[-1], keras.layers.Dense):
         recurrent = keras.Model(model.inputs[0], model.layers[-2].output)
     close(recurrent(x).numpy(), loaded.network, x)
-    ours = [array for cell in cells_of(loaded.network) for array in cell.weights if array.any()]
+    ours = [array for cell in cells_of(loaded.network) for array in cell.weights[:3] if array.any()]
     theirs = [v.numpy() for v in model.weights if "dense" not in v.path]
     assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs]
 
@@ -357,4 +357,4 @@ def test_other_layers_of_keras(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"as an? {name}'s: only simple recurrent layers"):
         load(tmp_path / "w.safetensors")
     (cell,) = cells_of(load(tmp_path / "w.safetensors", "sequential/simple_rnn").network)
-    assert bits(cell.weights) == [v.numpy().tobytes() for v in model.weights[:3]]
+    assert bits(cell.weights[:3]) == [v.numpy().tobytes() for v in model.weights[:3]]

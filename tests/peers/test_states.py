@@ -142,7 +142,7 @@ def test_arrays_that_are_read_only_or_turned_around(name: str) -> None:
     """The weights too, as those of a mapped file are."""
     net = network((4, 3), "bidirectional")
     for cell in (cell for layer in net.layers for cell in layer.cells):
-        for array in cell.weights:
+        for array in cell.weights.arrays.values():
             array.flags.writeable = False
     x, h0, lengths = batch(net)
     x, h0 = x[:, ::-1], np.broadcast_to(h0[:1], h0.shape)

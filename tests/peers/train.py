@@ -98,7 +98,7 @@ def save(network: Network, path: Path) -> None:
         f"layer_{number}.{direction}.{name}": array
         for number, layer in enumerate(network.layers, start=1)
         for direction, cell in zip(("forward", "backward"), layer.cells, strict=False)
-        for name, array in cell.weights._asdict().items()
+        for name, array in cell.weights.arrays.items()
     }
     np.savez(path, **arrays)
 

@@ -5,9 +5,10 @@ import numpy as np
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import blocks, product_of
-from rnncli.engine.unroll.projected import cached_steps, projected
+from rnncli.engine.unroll.projected import cached_steps
+from rnncli.engine.unroll.sums import blocks_first, combined, empty_sums, multiplication
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Combine, State
+from rnncli.model.cells import Cell, State
 
 
 def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -17,47 +18,75 @@ def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) 
 
     All rows ``[x_t, 1, h_{t-1}]`` of a block lie in one array. A step writes
     its state into the next row, so nothing is copied to concatenate, and the
-    column of ones adds the bias within the product. A cell whose gates are
-    not one sum runs as `projected`.
+    column of ones adds the bias within the product. Sums without the state's
+    product are projected for all steps of the block.
 
     Source: cell 7 of the notebook.
     """
-    combine = cell.combine()
-    if combine is None:
-        return projected(cell, x, state, precision, out)
-    stacked = np.concatenate([cell.weights.W_xh, cell.weights.b_h[None], cell.weights.W_hh])
     finals = Finals(state)
+    run = _run_one_sum if cell.sums_alone else _run_blocks
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
         state = finals.running(state, x_even.shape[1])
-        state = _loop(combine, stacked, x_even, state, precision, out_even)
+        state = run(cell, x_even, state, precision, out_even)
     return finals.all(state)
 
 
-def _loop(
-    combine: Combine, stacked: Floats, x: Floats, state: State, precision: Precision, out: Floats
-) -> State:
-    """Run steps that have all sequences: x is (T, N, I), `stacked` (I+1+H, gates H)."""
+def _rows(x: Floats, stacked: Floats, h: Floats) -> Floats:
+    """Return rows [x_t, 1, h_{t-1}] of T steps and one more, the first of which has its h."""
     T, N, I = x.shape
-    multiply = product_of(N, stacked)
-    h, *others = state
+    rows = np.empty((T + 1, N, len(stacked)), h.dtype)
+    rows[:-1, :, :I] = x
+    rows[:, :, I] = 1
+    rows[0, :, I + 1 :] = h
+    return rows
+
+
+def _run_one_sum(cell: Cell, x: Floats, state: State, precision: Precision, out: Floats) -> State:
+    """Run steps (T, N, I) of a cell that is a function of its one sum."""
+    T, N, I = x.shape
+    stacked = np.concatenate(
+        [cell.operands().W_xh, cell.operands().b_h[None], cell.operands().W_hh]
+    )
+    multiply, combine = product_of(N, stacked), combined(cell, N, precision)
+    (h,) = state
     total = np.empty((N, stacked.shape[1]), h.dtype)
     for steps in blocks(T, cached_steps(N * max(stacked.shape))):
         states = out[steps]
-        rows = np.empty((len(states) + 1, N, len(stacked)), h.dtype)
-        rows[:-1, :, :I] = x[steps]
-        rows[:, :, I] = 1
-        operands = rows[:, :, I + 1 :]  # (steps + 1, N, H): row t holds h_{t-1}
-        operands[0] = precision.operand(h)
-        if precision.rounds or others:
-            for row, h_t, operand in zip(rows[:-1], states, operands[1:], strict=True):
-                multiply(row, stacked, total)
-                combined = combine(total, h_t, *others)
-                others = list(combined) if others else others
-                operand[...] = precision.operand(h_t)
-        else:
-            for row, h_t in zip(rows[:-1], operands[1:], strict=True):
+        rows = _rows(x[steps], stacked, precision.operand(h))
+        operands = rows[1:, :, I + 1 :]  # (steps, N, H): h_t of each
+        if precision.rounds:
+            for row, h_t, operand in zip(rows[:-1], states, operands, strict=True):
                 multiply(row, stacked, total)
                 combine(total, h_t)
-            states[...] = operands[1:]
+                operand[...] = precision.operand(h_t)
+        else:
+            for row, h_t in zip(rows[:-1], operands, strict=True):
+                multiply(row, stacked, total)
+                combine(total, h_t)
+            states[...] = operands
         h = states[-1]
-    return (h, *others)
+    return (h,)
+
+
+def _run_blocks(cell: Cell, x: Floats, state: State, precision: Precision, out: Floats) -> State:
+    """Run steps (T, N, I) of a cell with several sums."""
+    T, N, I = x.shape
+    W_xh, W_hh, b_h = cell.operands()
+    width = len(b_h) - W_hh.shape[1]  # of the sums without the state's product
+    stacked = np.concatenate([W_xh[:, width:], b_h[None, width:], W_hh])
+    projection = np.concatenate([W_xh[:, :width], b_h[None, :width]])
+    sums, combine = empty_sums(cell, N), combined(cell, N, precision)
+    before = width // cell.hidden_size
+    multiply = multiplication(stacked, sums[before:])
+    for steps in blocks(T, cached_steps(N * max(stacked.shape))):
+        states = out[steps]
+        rows = _rows(x[steps], stacked, precision.operand(state[0]))
+        operands = rows[1:, :, I + 1 :]
+        projected = blocks_first(rows[:-1, :, : I + 1] @ projection, cell.hidden_size)
+        for row, a_t, h_t, operand in zip(rows[:-1], projected, states, operands, strict=True):
+            multiply(row)
+            if before:
+                sums[:before] = a_t
+            state = combine(sums, h_t, *state)
+            operand[...] = precision.operand(h_t)
+    return state

@@ -75,8 +75,9 @@ from rnncli.engine.threads import (
     shares,
 )
 from rnncli.engine.unroll.projected import Advance, advancing, projected
+from rnncli.engine.unroll.sums import blocks_first
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Cell, Operands, State
 
 Chosen: TypeAlias = Integers | slice
 # converged(x_t, before, new, old): of rows (R, ...), for which two states have converged.
@@ -181,8 +182,7 @@ def segments_at_once(cell: Cell, N: int, most: int) -> int:
     """Choose the number of segments, at most so many: enough for two threads, if that allows it."""
     I, width = cell.weights.W_xh.shape
     most = min(most, MEMORY // (BLOCK * N * (2 * I + 1 + width)))
-    H = cell.state_sizes[0]
-    one, two = rows_at_once(cell) // N, ceil(rows_for_threads(H) / N)
+    one, two = rows_at_once(cell) // N, ceil(rows_for_threads(cell) / N)
     in_two = THREADS > 1 and two <= most and leaves_processors(cell)
     return min(most, max(one, two) if in_two else one)
 
@@ -356,10 +356,11 @@ def ran(
     T = len(x)
     h = np.empty((T, *state[0].shape), state[0].dtype)
     if T == 1 or whole or len(state) == 1:
-        before = state if T == 1 else (h[-2],)
+        before = tuple(array.copy() for array in state) if T == 1 else (h[-2],)
         return h, before, advance(Steps(x), state, Steps(h))
-    before = advance(Steps(x[:-1]), state, Steps(h[:-1]))
-    return h, before, advance(Steps(x[-1:]), before, Steps(h[-1:]))
+    state = advance(Steps(x[:-1]), state, Steps(h[:-1]))
+    before = tuple(array.copy() for array in state)  # the next step may overwrite it
+    return h, before, advance(Steps(x[-1:]), state, Steps(h[-1:]))
 
 
 def convergence(cell: Cell) -> Converged:
@@ -373,22 +374,34 @@ def convergence(cell: Cell) -> Converged:
         after it in the other; returns (R,). The step from `before` gives
         either state, within rounding, in all units.
     """
-    W_xh, W_hh, b_h = (np.abs(array) for array in cell.weights)
-    eps, terms = np.finfo(b_h.dtype).eps, len(W_xh) + len(W_hh) + 4
+    operands = cell.operands()
+    sizes = Operands(*map(np.abs, operands))
+    rounding = (len(operands.W_xh) + len(operands.W_hh) + 4) * np.finfo(operands.b_h.dtype).eps
 
     def converged(x_t: Floats, before: State, new: State, old: State) -> Truths:
-        sums = np.empty((len(x_t), len(b_h)), b_h.dtype)
-        from_state = np.empty_like(sums)
+        near = np.ones(len(x_t), bool)
         with np.errstate(invalid="ignore", over="ignore"):
-            product(np.abs(x_t), W_xh, sums)
-            product(np.abs(before[0]), W_hh, from_state)
-            off = terms * eps * (sums + from_state + b_h)
-            near = np.ones(len(x_t), bool)
-            for bound, a, b in zip(cell.bounds(off, before, new), new, old, strict=True):
+            off = rounding * _sums(sizes, np.abs(x_t), np.abs(before[0]))
+            sums = off
+            if not cell.sums_alone:
+                off = blocks_first(off, cell.hidden_size)
+                sums = blocks_first(_sums(operands, x_t, before[0]), cell.hidden_size)
+            for bound, a, b in zip(cell.bounds(sums, off, before, new), new, old, strict=True):
                 near &= ((np.abs(a - b) <= SHARE * bound) & np.isfinite(bound)).all(axis=1)
         return near
 
     return converged
+
+
+def _sums(operands: Operands, x_t: Floats, h: Floats) -> Floats:
+    """Return the sums of a step side by side, (R, blocks * H)."""
+    W_xh, W_hh, b_h = operands
+    sums = np.empty((len(x_t), len(b_h)), b_h.dtype)
+    from_state = np.empty((len(x_t), W_hh.shape[1]), b_h.dtype)
+    product(x_t, W_xh, sums)
+    product(h, W_hh, from_state)
+    sums[:, -W_hh.shape[1] :] += from_state
+    return sums + b_h
 
 
 def cut(a: Floats, S: int, L: int) -> Floats:

@@ -1,6 +1,7 @@
 """Step by step, after the inputs of many steps have been multiplied at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -8,12 +9,17 @@ import numpy as np
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import blocks, product, product_of
+from rnncli.engine.unroll.sums import blocks_first, combined, empty_sums, multiplication
 from rnncli.model.arrays import Floats, as_items
-from rnncli.model.cells import Cell, Product, State
+from rnncli.model.cells import Cell, State
 
 # advance(x, state, out): as for a strategy, over at most so many steps and rows.
 # The rows of `x` may have more axes, (T, ..., I), and any strides.
 Advance: TypeAlias = Callable[[Steps, State, Steps], State]
+# step(a_t, state, out): one step from the projected input, which it may overwrite.
+Step: TypeAlias = Callable[[Floats, State, Floats], State]
+# project(inputs, out): the projected inputs of each step of `out`, of rows [x, 1].
+Project: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
 
 # Values in a block that stay in the cache.
 VALUES = 65_536
@@ -54,33 +60,22 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
     having a single input, which NumPy multiplies without BLAS, ten times as
     slowly.
     """
-    W_xh, _, b_h = cell.weights
-    I, width = W_xh.shape
-    projection = np.concatenate([W_xh, b_h[None]])  # (I+1, gates H)
+    W_xh, _, b_h = cell.operands()
+    I = len(W_xh)
+    projection = np.concatenate([W_xh, b_h[None]])  # (I+1, blocks H)
     inputs = np.ones((steps * N, I + 1), b_h.dtype)
-
-    def multiplier(W: Floats) -> Product:
-        compute, rounds = product_of(N, W), precision.rounds
-        result = np.empty((N, W.shape[1]), b_h.dtype)
-
-        def multiply(h: Floats) -> Floats:
-            into = result if len(h) == N else result[: len(h)]
-            compute(precision.operand(h) if rounds else h, W, into)
-            return into
-
-        return multiply
-
-    step = cell.stepper(multiplier)
-    # Where there is one gate, the projections stand where h_t is to be.
-    sums = None if cell.gates == 1 else np.empty((steps * N, width), b_h.dtype)
+    if cell.sums_alone:
+        project, step = _in_place(projection), _step_of_one_sum(cell, N, precision)
+    else:
+        project = _block_by_block(projection, empty_sums(cell, steps * N), N)
+        step = _step_of_blocks(cell, N, precision)
 
     def advance(x: Steps, state: State, out: Steps) -> State:
         block = inputs[: out.rows.size // out.rows.shape[-1]]
         spread(x.rows, block[:, :I])
-        a = out if sums is None else out.like(sums[: len(block)])
-        _project(block, projection, a.rows)
+        a = project(block, out)
         if out.batch_sizes is None:
-            for a_t, h_t in zip(a.rows, out.rows, strict=True):
+            for a_t, h_t in zip(a, out.rows, strict=True):
                 state = step(a_t, state, h_t)
             return state
         finals = Finals(state)
@@ -97,9 +92,67 @@ def spread(x: Floats, out: Floats) -> None:
     as_items(out)[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
 
 
-def _project(inputs: Floats, projection: Floats, out: Floats) -> None:
-    """Multiply the inputs of all steps, in one product where `out` allows."""
-    if out.flags.c_contiguous:
-        product(inputs, projection, out.reshape(-1, out.shape[-1]))
-    else:
-        product(inputs.reshape(*out.shape[:-1], -1), projection, out)
+def _in_place(projection: Floats) -> Project:
+    """Project one block of sums to where h_t is to be."""
+
+    def project(inputs: Floats, out: Steps) -> Iterable[Floats]:
+        if out.rows.flags.c_contiguous:
+            product(inputs, projection, out.rows.reshape(-1, out.rows.shape[-1]))
+        else:
+            product(inputs.reshape(*out.rows.shape[:-1], -1), projection, out.rows)
+        return out.rows if out.batch_sizes is None else out
+
+    return project
+
+
+def _block_by_block(projection: Floats, sums: Floats, N: int) -> Project:
+    """Project into `sums`, (blocks, R, H)."""
+    blocks, R, H = sums.shape
+    multiply = multiplication(projection, sums)
+
+    def project(inputs: Floats, out: Steps) -> Iterable[Floats]:
+        if N == 1:
+            side_by_side = sums.reshape(R, 1, blocks * H)[: len(inputs)]
+            product(inputs, projection, side_by_side[:, 0])
+            return blocks_first(side_by_side, H)
+        a = multiply(inputs)
+        if out.batch_sizes is None:
+            return a.reshape(blocks, len(out), -1, H).swapaxes(0, 1)
+        ends = np.cumsum([0, *out.batch_sizes]).tolist()
+        return (a[:, start:stop] for start, stop in pairwise(ends))
+
+    return project
+
+
+def _step_of_one_sum(cell: Cell, N: int, precision: Precision) -> Step:
+    """Return the step of a cell that is a function of its one sum."""
+    _, W_hh, b_h = cell.operands()
+    multiply, rounds = product_of(N, W_hh), precision.rounds
+    recurrent = np.empty((N, len(b_h)), b_h.dtype)
+    combine = combined(cell, N, precision)
+
+    def step(a_t: Floats, state: State, out: Floats) -> State:
+        (h,) = state
+        u = recurrent if len(h) == N else recurrent[: len(h)]
+        multiply(precision.operand(h) if rounds else h, W_hh, u)
+        combine(np.add(a_t, u, a_t), out)
+        return (out,)
+
+    return step
+
+
+def _step_of_blocks(cell: Cell, N: int, precision: Precision) -> Step:
+    """Return the step of a cell with several sums, (blocks, n, H)."""
+    _, W_hh, b_h = cell.operands()
+    before = (len(b_h) - W_hh.shape[1]) // cell.hidden_size  # blocks without the state's product
+    multiply = multiplication(W_hh, empty_sums(cell, N)[before:])
+    combine, rounds = combined(cell, N, precision), precision.rounds
+
+    def step(a_t: Floats, state: State, out: Floats) -> State:
+        h = state[0]
+        with_state = a_t[before:] if before else a_t
+        np.add(with_state, multiply(precision.operand(h) if rounds else h), with_state)
+        after: State = combine(a_t, out, *state)
+        return after
+
+    return step

@@ -5,6 +5,7 @@ import numpy as np
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import blocks
+from rnncli.engine.unroll.sums import blocks_first
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
@@ -26,13 +27,21 @@ def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
     """
-    W_xh, _, b_h = cell.weights
-    step = cell.stepper(lambda W: lambda h: row_products(precision.operand(h), W), b_h)
+    W_xh, W_hh, b_h = cell.operands()
+    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
+    combine = cell.combine(lambda W: lambda h: row_products(precision.operand(h), W))
     finals = Finals(state)
     for steps in blocks(len(x), BLOCK):
         for x_t, h_t in zip(x[steps], out[steps], strict=True):
             state = finals.running(state, len(x_t))
-            state = step(row_products(contiguous(x_t), W_xh), state, h_t)
+            sums = row_products(contiguous(x_t), W_xh)
+            sums[:, before:] += row_products(precision.operand(state[0]), W_hh)
+            sums += b_h
+            if cell.sums_alone:
+                combine(sums, h_t)
+                state = (h_t,)
+            else:
+                state = combine(blocks_first(sums, cell.hidden_size), h_t, *state)
     return finals.all(state)
 
 

@@ -103,7 +103,7 @@ def _name_arrays(layers: Sequence[Recurrent]) -> dict[str, Floats]:
         name if single else f"layer_{number}.{direction}.{name}": array
         for number, layer in enumerate(layers, start=1)
         for direction, cell in zip(layer.directions, layer.cells, strict=True)
-        for name, array in zip(WEIGHT_NAMES, cell.weights, strict=True)
+        for name, array in cell.weights.arrays.items()
     }
 
 

@@ -164,7 +164,7 @@ def _layer(keras: Any, layer: Recurrent, cells: Sequence[RNN]) -> Any:
         made = [whole.forward_layer, whole.backward_layer]
     whole.build((None, None, layer.input_size))
     for rnn, cell in zip(made, cells, strict=True):
-        rnn.set_weights(cell.weights)
+        rnn.set_weights(cell.weights[:3])
         # Not an argument: Bidirectional copies its layer, and a partial function has no copy.
         rnn.cell.activation = _activation(keras, cell.activation)
     return whole

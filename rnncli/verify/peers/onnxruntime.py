@@ -109,7 +109,7 @@ def _model(layers: Sequence[RNNLayer], *, all_layers: bool) -> Any:
 
 def _weights(cells: Sequence[RNN]) -> tuple[Floats, Floats, Floats]:
     """Stack W (D, H, I), R (D, H, H) and B (D, 2 H), the second half of it zeros."""
-    W_xh, W_hh, b_h = zip(*(cell.weights for cell in cells), strict=True)
+    W_xh, W_hh, b_h = zip(*(cell.weights[:3] for cell in cells), strict=True)
     B = np.stack([np.concatenate([b, np.zeros_like(b)]) for b in b_h])
     return np.stack([W.T for W in W_xh]), np.stack([W.T for W in W_hh]), B
 

@@ -118,7 +118,7 @@ def _module(layers: Sequence[RNNLayer]) -> Module:
         )
     parameters = iter(rnn.parameters())
     with torch.no_grad():
-        for W_xh, W_hh, b_h in (cell.weights for cell in cells):
+        for W_xh, W_hh, b_h in (cell.weights[:3] for cell in cells):
             for array in (W_xh.T, W_hh.T, b_h, np.zeros_like(b_h)):
                 next(parameters).copy_(_tensor(array))
     return Module(rnn, bottom.direction == "backward", len(cells))

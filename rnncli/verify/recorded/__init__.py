@@ -126,7 +126,12 @@ def _weights(name: str, pairs: Iterable[tuple[Network, Network]], within: float)
 
 
 def _arrays(network: Network) -> list[Floats]:
-    return [array for layer in network.layers for cell in layer.cells for array in cell.weights]
+    return [
+        array
+        for layer in network.layers
+        for cell in layer.cells
+        for array in cell.weights.arrays.values()
+    ]
 
 
 def _read(name: str) -> Any:

@@ -64,7 +64,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
             paths = [f"{stem}/forward_{name}", f"{stem}/backward_{name}"]
             wrapped += 1
         for path, cell in zip(paths, layer.cells, strict=True):
-            for role, array in zip(_ROLES, cell.weights, strict=True):
+            for role, array in zip(_ROLES, cell.weights.arrays.values(), strict=True):
                 tensors[f"{path}/simple_rnn_cell/{role}"] = array
     return tensors
 

@@ -68,7 +68,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
 
 
 def _arrays(cell: Cell) -> dict[str, Floats]:
-    W_xh, W_hh, b_h = cell.weights
+    W_xh, W_hh, b_h = cell.weights[:3]
     return {
         "weight_ih": W_xh.T,
         "weight_hh": W_hh.T,

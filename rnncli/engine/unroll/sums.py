@@ -1,0 +1,70 @@
+"""The sums of a step, block by block: where they lie, and the products that make them.
+
+A cell with several gates has several blocks of H sums, which it takes as
+(blocks, N, H). The blocks of a single row come from one product. Those of
+several rows come from a product each: so every block is contiguous, and the
+functions of the gates are up to three times as fast as on columns of
+(N, blocks * H).
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from rnncli.engine.precision import Precision
+from rnncli.engine.threads import multiplies_whole, product, product_of
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell, Combine, Product
+
+# multiply(rows): at most N rows, (n, K), times a matrix; returns (blocks, n, H),
+# which holds until it is called again.
+Multiply: TypeAlias = Callable[[Floats], Floats]
+
+
+def blocks_first(sums: Floats, hidden_size: int) -> Floats:
+    """View sums side by side, (..., N, blocks * H), as (..., blocks, N, H)."""
+    shape = (*sums.shape[:-1], sums.shape[-1] // hidden_size, hidden_size)
+    return sums.reshape(shape).swapaxes(-2, -3)
+
+
+def empty_sums(cell: Cell, N: int) -> Floats:
+    """Allocate the sums of all blocks, (blocks, N, H)."""
+    b_h = cell.operands().b_h
+    return np.empty((len(b_h) // cell.hidden_size, N, cell.hidden_size), b_h.dtype)
+
+
+def multiplication(W: Floats, out: Floats) -> Multiply:
+    """Return the quickest product with a matrix (K, blocks * H), into `out`, (blocks, N, H)."""
+    blocks, N, H = out.shape
+    if N == 1:
+        compute, row = product_of(N, W), out.reshape(1, blocks * H)
+
+        def of_one(rows: Floats) -> Floats:
+            compute(rows, W, row)
+            return out
+
+        return of_one
+    each = np.ascontiguousarray(blocks_first(W, H))  # (blocks, K, H)
+    whole = multiplies_whole(N, W[:, :H])
+
+    def of_several(rows: Floats) -> Floats:
+        into = out[:, : len(rows)]
+        if whole:
+            np.matmul(rows, each, out=into)
+        else:
+            for block, place in zip(each, into, strict=True):
+                product(rows, block, place)
+        return into
+
+    return of_several
+
+
+def combined(cell: Cell, N: int, precision: Precision) -> Combine:
+    """Return `cell.combine` for at most N rows."""
+
+    def multiplier(W: Floats) -> Product:
+        multiply = multiplication(W, np.empty((1, N, W.shape[1]), W.dtype))
+        return lambda h: multiply(precision.operand(h))[0]
+
+    return cell.combine(multiplier)

@@ -1,0 +1,215 @@
+"""What the engine asks of a cell, and the arrays that cells are made of."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from rnncli.model.arrays import Floats, as_floats
+
+AnyCell = TypeVar("AnyCell", bound="Cell")
+
+# The arrays that a cell carries from step to step, (N, size) each. The first
+# one, h, is also what its layer gives.
+State: TypeAlias = tuple[Floats, ...]
+
+# multiplier(W): a function of an array (N, rows of W) that returns its product
+# with W, of one block of columns, as a strategy computes it. What it returns
+# holds until it is called again.
+Product: TypeAlias = Callable[[Floats], Floats]
+Multiplier: TypeAlias = Callable[[Floats], Product]
+
+# combine(sums, out, *state): one step from the sums of all blocks, (blocks, N, H),
+# or (N, H) where there is one, and the state before it. It writes h_t into `out`,
+# (N, size), of any strides, and returns the state after the step, whose first array
+# is `out`. It may overwrite `sums`, and the arrays of the state beside h.
+Combine: TypeAlias = Callable[..., Any]
+Bounds: TypeAlias = tuple[Floats, ...]
+
+
+class Weights(NamedTuple):
+    """The weights of one cell, those of its gates side by side.
+
+    The gates stand as i f g o in an LSTM, as z r n in a GRU.
+
+    Parameters
+    ----------
+    W_xh : array, shape (I, gates * H)
+        Input weights (Keras: ``kernel``; PyTorch: ``weight_ih``, transposed).
+    W_hh : array, shape (H, gates * H)
+        Recurrent weights (Keras: ``recurrent_kernel``; PyTorch:
+        ``weight_hh``, transposed); (P, gates * H) with a projection.
+    b_h : array, shape (gates * H,)
+        Bias (PyTorch: ``bias_ih + bias_hh``).
+    b_n : array, shape (H,), optional
+        Of a GRU that resets after the product: the recurrent bias of its
+        candidate (PyTorch: ``bias_hh_n``), which r multiplies; zeros if left
+        out. That of the other gates is in `b_h`.
+    w_ch : array, shape (3 * H,), optional
+        Of an LSTM: the peepholes of i, f and o (ONNX: ``P``).
+    W_hr : array, shape (H, P), optional
+        Of an LSTM: the projection of its output (PyTorch: ``weight_hr``,
+        transposed).
+    """
+
+    W_xh: Floats
+    W_hh: Floats
+    b_h: Floats
+    b_n: Floats | None = None
+    w_ch: Floats | None = None
+    W_hr: Floats | None = None
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """Those that there are, by name."""
+        return {name: array for name, array in self._asdict().items() if array is not None}
+
+    def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
+        """Return the same weights, each array by ``convert(name, array)``."""
+        return Weights(**{name: convert(name, array) for name, array in self.arrays.items()})
+
+
+# The arrays that every cell has.
+WEIGHT_NAMES = Weights._fields[:3]
+
+
+class Operands(NamedTuple):
+    """The weights of a step as they are multiplied: a block of H columns for each sum.
+
+    ``sums = x_t @ W_xh + b_h``, and the product of the state is added to the
+    last C of its B blocks: ``sums[last C] += h_{t-1} @ W_hh``
+
+    Parameters
+    ----------
+    W_xh : array, shape (I, B * H)
+    W_hh : array, shape (rows, C * H)
+    b_h : array, shape (B * H,)
+    """
+
+    W_xh: Floats
+    W_hh: Floats
+    b_h: Floats
+
+
+class Cell(Protocol):
+    """What the engine asks of a cell."""
+
+    @property
+    def weights(self) -> Weights:
+        """The weights."""
+
+    @property
+    def gates(self) -> int:
+        """How many blocks of H columns the weights have."""
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Which arrays the weights may have beside the three of every cell."""
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state's arrays, ``h`` first."""
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """How many values each of them has."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H: the columns of a gate."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the cell is beside its weights."""
+
+    @property
+    def sums_alone(self) -> bool:
+        """Whether a step is a function of its one sum alone.
+
+        Then ``combine(sums, out)`` is called, without the state, and what it
+        returns is not looked at.
+        """
+
+    def operands(self) -> Operands:
+        """Return what a strategy multiplies the input and h by."""
+
+    def combine(self, multiplier: Multiplier) -> Combine:
+        """Return what makes the next state of the sums, made for a strategy.
+
+        Parameters
+        ----------
+        multiplier : callable
+            Makes the products that are taken within a step.
+        """
+
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+        """Return how far rounding may move each array of a state in one step.
+
+        Parameters
+        ----------
+        sums : array, shape (blocks, N, H), or (N, H) where there is one
+            Of the step.
+        off : array like `sums`
+            How far rounding may move them.
+        before, after : tuples of arrays
+            The state before and after the step.
+        """
+
+    def replaced(self: AnyCell, weights: Weights | None = None, **settings: Any) -> AnyCell:
+        """Return the same cell but for what is given."""
+
+
+def checked(cell: AnyCell) -> AnyCell:
+    """Return the cell with C-contiguous floats for weights.
+
+    Raises
+    ------
+    TypeError
+        It is no cell.
+    ValueError
+        A shape does not fit the others, a size is 0, an array is not of this
+        cell, or the values are not finite numbers.
+    """
+    if not hasattr(cell, "combine"):
+        raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
+    kind = type(cell).__name__
+    for name in cell.weights.arrays:
+        if name not in (*WEIGHT_NAMES, *cell.extra_names):
+            raise ValueError(f"{name}: {kind} has none")
+    weights = cell.weights.converted(as_floats)
+    if weights.W_xh.ndim != 2 or weights.W_xh.shape[1] % cell.gates:
+        raise ValueError(f"W_xh: expected shape {_wide('I', cell.gates)}, got {weights.W_xh.shape}")
+    I, width = weights.W_xh.shape
+    H = width // cell.gates
+    P = H if weights.W_hr is None else weights.W_hr.shape[-1]
+    expected = weight_shapes(I, H, cell.gates, P) | {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    for name, array in weights.arrays.items():
+        if array.shape != expected[name]:
+            raise ValueError(
+                f"{name}: expected shape {expected[name]}, as W_xh is {weights.W_xh.shape}, "
+                f"got {array.shape}"
+            )
+    return cell.replaced(weights)
+
+
+def weight_shapes(
+    input_size: int, hidden_size: int, gates: int = 1, projected_size: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that every cell has, by name.
+
+    Raises
+    ------
+    ValueError
+        A size is under 1.
+    """
+    sizes = {"input_size": input_size, "hidden_size": hidden_size}
+    if projected_size is not None:
+        sizes["projected_size"] = projected_size
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
+    width = gates * hidden_size
+    rows = hidden_size if projected_size is None else projected_size
+    return {"W_xh": (input_size, width), "W_hh": (rows, width), "b_h": (width,)}
+
+
+def _wide(rows: str, gates: int) -> str:
+    return f"({rows}, H)" if gates == 1 else f"({rows}, {gates} H)"

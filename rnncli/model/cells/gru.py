@@ -1,0 +1,197 @@
+"""The GRU cell."""
+
+from collections.abc import Mapping
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+
+from rnncli.model.activations import (
+    SIGMOID,
+    TANH,
+    Activation,
+    as_activation,
+    clipped,
+    positive_clip,
+)
+from rnncli.model.arrays import Floats
+from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.errors import choice
+
+RESETS = ("after", "before")
+
+
+class GRU:
+    """The gated recurrent unit of Cho et al. (2014), arXiv:1406.1078.
+
+    ::
+
+        z, r = sigmoid(x_t @ W_xh[z, r] + h_{t-1} @ W_hh[z, r] + b_h[z, r])
+        n = tanh(x_t @ W_xh[n] + b_h[n] + r (h_{t-1} @ W_hh[n] + b_n))   reset after
+        n = tanh(x_t @ W_xh[n] + b_h[n] + (r h_{t-1}) @ W_hh[n])         reset before
+        h_t = z h_{t-1} + (1 - z) n
+
+    ``GRU`` in Keras, PyTorch and ONNX. Resetting after the product is
+    PyTorch's and Keras's (``reset_after``); resetting before it ONNX's
+    default (``linear_before_reset=0``).
+
+    Parameters
+    ----------
+    weights : Weights
+    activation : Activation or str
+        Of n, the candidate.
+    recurrent_activation : Activation or str
+        Of the gates z and r.
+    clip : float
+        The sums of all gates are limited to ±`clip` (ONNX); infinite for no
+        limit.
+    reset : {"after", "before"}
+        Whether r multiplies the product of the candidate, or h before it.
+
+    Raises
+    ------
+    ValueError
+        The clip is not over 0, there is no such activation or reset, or
+        weights that reset before the product have a `b_n`.
+    """
+
+    gates = 3
+    state_names = ("h",)
+    extra_names = ("b_n",)
+    sums_alone = False
+
+    def __init__(
+        self,
+        weights: Weights,
+        activation: Activation | str = TANH,
+        recurrent_activation: Activation | str = SIGMOID,
+        clip: float = inf,
+        reset: str = "after",
+    ) -> None:
+        self.weights, self.clip = weights, positive_clip(clip)
+        self.activation = as_activation(activation)
+        self.recurrent_activation = as_activation(recurrent_activation)
+        self.reset = choice("reset", reset, dict.fromkeys(RESETS, reset))
+        if reset == "before" and weights.b_n is not None:
+            raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H."""
+        return len(self.weights.W_hh)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """H values of h."""
+        return (len(self.weights.W_hh),)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Activations, clip, and where r is multiplied."""
+        return {
+            "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
+            "clip": self.clip,
+            "reset": self.reset,
+        }
+
+    @property
+    def _halved(self) -> bool:
+        """Whether the gates are sigmoids of unlimited sums, by the tanh of half of them."""
+        return self.recurrent_activation == SIGMOID and isinf(self.clip)
+
+    def operands(self) -> Operands:
+        """Return the weights of the candidate's input, then those of z and r.
+
+        If r multiplies the product, ``m = h_{t-1} @ W_hh[n] + b_n`` is a sum
+        of its own. Where the gates are sigmoids, z and r are halved:
+        ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``, which changes no bit of a sum.
+        """
+        half = 0.5 if self._halved else 1.0
+        blocks = []
+        for W in self.weights[:3]:
+            z, r, n = np.split(W, 3, axis=-1)
+            blocks.append([n, half * z, half * r])
+        W_xh, W_hh, b_h = blocks
+        candidate, *recurrent = W_hh
+        if self.reset == "after":
+            b_n = self.weights.b_n
+            recurrent.append(candidate)
+            W_xh.append(np.zeros_like(W_xh[0]))
+            b_h.append(np.zeros_like(b_h[0]) if b_n is None else b_n)
+        dtype = self.weights.W_hh.dtype
+        return Operands(
+            *(np.concatenate(each, axis=-1, dtype=dtype) for each in (W_xh, recurrent, b_h))
+        )
+
+    def combine(self, multiplier: Multiplier) -> Combine:
+        """Return the step from the sums of n, z and r, and of m if r multiplies it."""
+        f_gates, f_candidate = self._gates(), clipped(self.activation, self.clip)
+        after = self.reset == "after"
+        product = None if after else multiplier(np.ascontiguousarray(self._candidate()))
+        multiply, add = np.multiply, np.add
+
+        def step(sums: Floats, out: Floats, h: Floats) -> State:
+            f_gates(sums[1:3])
+            if product is None:
+                n, z, r, m = sums
+                multiply(r, m, m)
+            else:
+                n, z, r = sums
+                multiply(r, h, r)
+                m = product(r)
+            add(n, m, n)
+            f_candidate(n, n)
+            np.subtract(h, n, r)
+            multiply(z, r, r)
+            add(n, r, out)
+            return (out,)
+
+        return step
+
+    def _gates(self) -> Any:
+        """Return the function of z and r, in place."""
+        if not self._halved:
+            f = clipped(self.recurrent_activation, self.clip)
+            return lambda gates: f(gates, gates)
+
+        def halved(gates: Floats) -> None:
+            np.tanh(gates, gates)
+            np.multiply(gates, 0.5, gates)
+            np.add(gates, 0.5, gates)
+
+        return halved
+
+    def _candidate(self) -> Floats:
+        """Recurrent weights of the candidate, (H, H)."""
+        return self.weights.W_hh[:, 2 * self.hidden_size :]
+
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+        """Return the errors of the gates, carried to h.
+
+        ``dn = da_n + |m| dr + |r| dm``, ``dh = |h_{t-1} - n| dz + |1 - z| dn``,
+        each gate's by its own slope, and a few roundings of every product.
+        """
+        eps = np.finfo(off.dtype).eps
+        (h,), (h_after,) = before, after
+        if not self._halved or self.activation != TANH:
+            # Nothing is known of the size of the gates: what rounding alone does to the state.
+            return (4 * eps * np.abs(h_after),)
+        tanh = np.tanh(sums[1:3])
+        z, r = 0.5 + 0.5 * tanh
+        d_z, d_r = ((1 - tanh * tanh) * off[1:3] + 2 * eps) / 2
+        if self.reset == "after":
+            m, d_m = sums[3], off[3]
+            d_sum = off[0] + np.abs(m) * d_r + r * d_m
+            n = np.tanh(sums[0] + r * m)
+        else:
+            W = self._candidate()
+            size = np.abs(r * h) @ np.abs(W)
+            d_sum = off[0] + (len(W) + 4) * eps * size + (np.abs(h) * d_r) @ np.abs(W)
+            n = np.tanh(sums[0] + (r * h) @ W)
+        d_n = (1 - n * n) * d_sum + 2 * eps * np.abs(n)
+        return (np.abs(h - n) * d_z + (1 - z) * d_n + 4 * eps * np.abs(h_after),)
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> "GRU":
+        """Return the same cell but for what is given."""
+        return GRU(self.weights if weights is None else weights, **{**self.settings, **settings})

@@ -1,0 +1,217 @@
+"""The LSTM cell."""
+
+from collections.abc import Mapping
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+
+from rnncli.model.activations import (
+    SIGMOID,
+    TANH,
+    Activation,
+    as_activation,
+    clipped,
+    positive_clip,
+)
+from rnncli.model.arrays import Floats
+from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+
+
+class LSTM:
+    """Long short-term memory: Hochreiter & Schmidhuber (1997), with the forget gate of Gers (2000).
+
+    ::
+
+        i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
+        c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
+        h_t = sigmoid(o) tanh(c_t)
+
+    ``LSTM`` in Keras, PyTorch and ONNX. With peepholes (Gers & Schmidhuber,
+    2000), ``w_ch c_{t-1}`` is added to i and f, and ``w_ch c_t`` to o. With a
+    projection (Sak et al., 2014), ``h_t = (sigmoid(o) tanh(c_t)) @ W_hr``.
+
+    Parameters
+    ----------
+    weights : Weights
+    activation : Activation or str
+        Of g, the candidate.
+    recurrent_activation : Activation or str
+        Of the gates i, f and o.
+    output_activation : Activation or str, optional
+        Of c_t in h_t; that of g by default, as in Keras.
+    clip : float
+        The sums of all gates are limited to ±`clip` (ONNX); infinite for no
+        limit.
+    input_forget : bool
+        Whether the forget gate is ``1 - i`` (ONNX). What stands for f in the
+        weights is not looked at.
+
+    Raises
+    ------
+    ValueError
+        The clip is not over 0, or there is no such activation.
+    """
+
+    gates = 4
+    state_names = ("h", "c")
+    extra_names = ("w_ch", "W_hr")
+    sums_alone = False
+
+    def __init__(
+        self,
+        weights: Weights,
+        activation: Activation | str = TANH,
+        recurrent_activation: Activation | str = SIGMOID,
+        output_activation: Activation | str | None = None,
+        clip: float = inf,
+        *,
+        input_forget: bool = False,
+    ) -> None:
+        self.weights, self.clip = weights, positive_clip(clip)
+        self.activation = as_activation(activation)
+        self.recurrent_activation = as_activation(recurrent_activation)
+        self.output_activation = as_activation(output_activation or activation)
+        self.input_forget = input_forget
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H."""
+        return len(self.weights.b_h) // 4
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """H values of c; as many of h, or those of the projection."""
+        return len(self.weights.W_hh), self.hidden_size
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Activations, clip, and whether the forget gate is 1 - i."""
+        return {
+            "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
+            "output_activation": self.output_activation,
+            "clip": self.clip,
+            "input_forget": self.input_forget,
+        }
+
+    @property
+    def _usual(self) -> bool:
+        """Whether one tanh serves all gates."""
+        return (
+            self.recurrent_activation == SIGMOID
+            and self.activation == TANH
+            and self.weights.w_ch is None
+            and isinf(self.clip)
+        )
+
+    def operands(self) -> Operands:
+        """Return the weights in the order i f o g.
+
+        Where the gates are sigmoids, i, f and o are halved, since
+        ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``: one tanh then serves all.
+        Halving changes no bit of a sum.
+        """
+        half = 0.5 if self._usual else 1.0
+
+        def ordered(W: Floats) -> Floats:
+            i, f, g, o = np.split(W, 4, axis=-1)
+            return np.concatenate([half * i, half * f, half * o, g], axis=-1, dtype=W.dtype)
+
+        return Operands(*map(ordered, self.weights[:3]))
+
+    def combine(self, multiplier: Multiplier) -> Combine:
+        """Return the step from the sums of i, f, o and g."""
+        combine = self._usual_step() if self._usual else self._any_step()
+        if self.weights.W_hr is None:
+            return combine
+        project = multiplier(self.weights.W_hr)
+
+        def projected(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
+            whole = np.empty_like(c)
+            _, c = combine(sums, whole, _h, c)
+            out[...] = project(whole)
+            return out, c
+
+        return projected
+
+    def _usual_step(self) -> Combine:
+        f_out, tanh, coupled = self.output_activation.function(), np.tanh, self.input_forget
+        multiply, add = np.multiply, np.add
+
+        def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
+            tanh(sums, sums)
+            gates = sums[:3]
+            multiply(gates, 0.5, gates)
+            add(gates, 0.5, gates)
+            i, f, o, g = sums
+            if coupled:
+                np.subtract(1, i, f)
+            multiply(f, c, c)
+            multiply(i, g, g)
+            add(c, g, c)
+            f_out(c, g)
+            multiply(o, g, out)
+            return out, c
+
+        return step
+
+    def _any_step(self) -> Combine:
+        f_gate = clipped(self.recurrent_activation, self.clip)
+        f_candidate = clipped(self.activation, self.clip)
+        f_out, coupled = self.output_activation.function(), self.input_forget
+        peepholes = None if self.weights.w_ch is None else np.split(self.weights.w_ch, 3)
+
+        def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
+            i, f, o, g = sums
+            if peepholes:
+                i += peepholes[0] * c
+                f += peepholes[1] * c
+            f_gate(i, i)
+            if coupled:
+                np.subtract(1, i, f)
+            else:
+                f_gate(f, f)
+            f_candidate(g, g)
+            np.multiply(f, c, c)
+            np.multiply(i, g, g)
+            np.add(c, g, c)
+            if peepholes:
+                o += peepholes[2] * c
+            f_gate(o, o)
+            f_out(c, g)
+            np.multiply(o, g, out)
+            return out, c
+
+        return step
+
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+        """Return the errors of the gates, carried to c and h.
+
+        ``dc = |c_{t-1}| df + |g| di + |i| dg``, ``dh = |tanh c| do + |o| dc``,
+        each gate's by its own slope, and a few roundings of every product.
+        """
+        eps = np.finfo(off.dtype).eps
+        c_before, c = np.abs(before[1]), np.abs(after[1])
+        if self.weights.W_hr is not None or not self._usual:
+            # Nothing is known of the size of the gates: what rounding alone does to the state.
+            return tuple(4 * eps * np.abs(array) for array in after)
+        tanh = np.tanh(sums)
+        i, f, o = 0.5 + 0.5 * tanh[:3]
+        g, out = tanh[3], np.empty_like(c)
+        self.output_activation.function()(after[1], out)
+        # The halved sums of the gates are as far off as half a whole one.
+        d_i, d_f, d_o, d_g = (1 - tanh * tanh) * off + 2 * eps
+        d_i, d_f, d_o = d_i / 2, d_f / 2, d_o / 2
+        if self.input_forget:
+            f, d_f = 1 - i, d_i
+        d_c = c_before * d_f + np.abs(g) * d_i + i * d_g + 2 * eps * (f * c_before + c)
+        slope = self.output_activation.slope
+        if self.output_activation == TANH:
+            slope = 1 - out * out
+        d_h = np.abs(out) * d_o + o * (slope * d_c + 2 * eps * np.abs(out))
+        return d_h + 2 * eps * np.abs(after[0]), d_c
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> "LSTM":
+        """Return the same cell but for what is given."""
+        return LSTM(self.weights if weights is None else weights, **{**self.settings, **settings})

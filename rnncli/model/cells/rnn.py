@@ -1,0 +1,77 @@
+"""The vanilla cell."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
+from rnncli.model.arrays import Floats
+from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+
+
+class RNN:
+    """The vanilla cell of Elman (1990): one function of one sum.
+
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
+
+    ``SimpleRNN`` in Keras, ``RNN`` in PyTorch and ONNX.
+
+    Parameters
+    ----------
+    weights : Weights
+    activation : Activation or str
+        The function f; as text such as ``relu`` or ``leaky_relu:0.1``.
+    clip : float
+        The sum is limited to ±`clip` before f (ONNX); infinite for no limit.
+
+    Raises
+    ------
+    ValueError
+        The clip is not over 0, or there is no such activation.
+    """
+
+    gates = 1
+    state_names = ("h",)
+    extra_names: tuple[str, ...] = ()
+    sums_alone = True
+
+    def __init__(
+        self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
+    ) -> None:
+        self.weights, self.clip = weights, positive_clip(clip)
+        self.activation = as_activation(activation)
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H."""
+        return len(self.weights.W_hh)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """H values of h."""
+        return (len(self.weights.W_hh),)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Activation and clip."""
+        return {"activation": self.activation, "clip": self.clip}
+
+    def operands(self) -> Operands:
+        """Return the weights as they are."""
+        return Operands(*self.weights[:3])
+
+    def combine(self, multiplier: Multiplier | None = None) -> Combine:  # noqa: ARG002
+        """Return the clip and the activation: ``h_t = f(sums)``."""
+        return clipped(self.activation, self.clip)
+
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:  # noqa: ARG002
+        """Return the error of the sum times the steepest slope, and that of f itself."""
+        (h,) = after
+        eps = np.finfo(h.dtype).eps
+        return (self.activation.slope * off + 4 * eps * np.abs(h),)
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> "RNN":
+        """Return the same cell but for what is given."""
+        return RNN(self.weights if weights is None else weights, **{**self.settings, **settings})
