@@ -983,7 +983,8 @@ def test_a_text_of_more_directions(tmp_path: Path) -> None:
     saved(path, network(1, "bidirectional"))
     with np.load(path) as arrays:
         about = arrays["about"]
-    np.savez(path, about=about, **weights(2, 4).arrays)
+    arrays_of: dict[str, Any] = weights(2, 4).arrays
+    np.savez(path, about=about, **arrays_of)
     message = "about: layer 1: bidirectional, the file's tensors are of one direction"
     assert refusal(path) == message
 

@@ -94,7 +94,7 @@ STACKS: dict[str, Callable[[], Network]] = {
 
 def save(network: Network, path: Path) -> None:
     """Write the arrays under the names that ``rnn`` has for them."""
-    arrays = {
+    arrays: dict[str, Any] = {
         f"layer_{number}.{direction}.{name}": array
         for number, layer in enumerate(network.layers, start=1)
         for direction, cell in zip(("forward", "backward"), layer.cells, strict=False)

@@ -44,9 +44,8 @@ def _rows(x: Floats, stacked: Floats, h: Floats) -> Floats:
 def _run_one_sum(cell: Cell, x: Floats, state: State, precision: Precision, out: Floats) -> State:
     """Run steps (T, N, I) of a cell that is a function of its one sum."""
     T, N, I = x.shape
-    stacked = np.concatenate(
-        [cell.operands().W_xh, cell.operands().b_h[None], cell.operands().W_hh]
-    )
+    W_xh, W_hh, b_h = cell.operands()
+    stacked = np.concatenate([W_xh, b_h[None], W_hh])
     multiply, combine = product_of(N, stacked), combined(cell, N, precision)
     (h,) = state
     total = np.empty((N, stacked.shape[1]), h.dtype)

@@ -381,11 +381,11 @@ def convergence(cell: Cell) -> Converged:
     def converged(x_t: Floats, before: State, new: State, old: State) -> Truths:
         near = np.ones(len(x_t), bool)
         with np.errstate(invalid="ignore", over="ignore"):
-            off = rounding * _sums(sizes, np.abs(x_t), np.abs(before[0]))
-            sums = off
+            off = _sums(sizes, np.abs(x_t), np.abs(before[0]))
+            off *= rounding
+            sums = off if cell.sums_alone else _sums(operands, x_t, before[0])
             if not cell.sums_alone:
-                off = blocks_first(off, cell.hidden_size)
-                sums = blocks_first(_sums(operands, x_t, before[0]), cell.hidden_size)
+                off, sums = (blocks_first(each, cell.hidden_size) for each in (off, sums))
             for bound, a, b in zip(cell.bounds(sums, off, before, new), new, old, strict=True):
                 near &= ((np.abs(a - b) <= SHARE * bound) & np.isfinite(bound)).all(axis=1)
         return near

@@ -1,11 +1,9 @@
 """What the engine asks of a cell, and the arrays that cells are made of."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from rnncli.model.arrays import Floats, as_floats
-
-AnyCell = TypeVar("AnyCell", bound="Cell")
 
 # The arrays that a cell carries from step to step, (N, size) each. The first
 # one, h, is also what its layer gives.
@@ -153,11 +151,11 @@ class Cell(Protocol):
             The state before and after the step.
         """
 
-    def replaced(self: AnyCell, weights: Weights | None = None, **settings: Any) -> AnyCell:
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> "Cell":
         """Return the same cell but for what is given."""
 
 
-def checked(cell: AnyCell) -> AnyCell:
+def checked(cell: Cell) -> Cell:
     """Return the cell with C-contiguous floats for weights.
 
     Raises

@@ -206,9 +206,8 @@ class LSTM:
         if self.input_forget:
             f, d_f = 1 - i, d_i
         d_c = c_before * d_f + np.abs(g) * d_i + i * d_g + 2 * eps * (f * c_before + c)
-        slope = self.output_activation.slope
-        if self.output_activation == TANH:
-            slope = 1 - out * out
+        steepest = self.output_activation.slope
+        slope = 1 - out * out if self.output_activation == TANH else steepest
         d_h = np.abs(out) * d_o + o * (slope * d_c + 2 * eps * np.abs(out))
         return d_h + 2 * eps * np.abs(after[0]), d_c
 
