@@ -121,14 +121,15 @@ def parts_for(N: int, cells: Sequence[Cell]) -> int:
         return 1
     if min(map(rows_for_threads, cells)) > N:
         return 1
-    widest = max(len(cell.weights.b_h) for cell in cells)
+    widest: int = max(cell.weights.W_xh.shape[1] for cell in cells)
     return THREADS * ceil(N * widest / (THREADS * VALUES))
 
 
 def rows_for_threads(cell: Cell) -> int:
     """Count the fewest rows of states that are worth two threads."""
     rows, width = cell.weights.W_hh.shape
-    return ceil(WORK / (width * (rows + BESIDE)))
+    work: int = width * (rows + BESIDE)
+    return ceil(WORK / work)
 
 
 def leaves_processors(cell: Cell) -> bool:

@@ -37,7 +37,8 @@ def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
     final = in_segments(cell, x, state, precision, out)
     if final is not None:
         return final
-    strategy = fused if x.N == 1 and len(cell.weights.W_xh) <= 128 else projected
+    few_inputs = len(cell.weights.W_xh) <= 128
+    strategy = fused if (few_inputs if x.N == 1 else not cell.sums_alone) else projected
     return strategy(cell, x, state, precision, out)
 
 

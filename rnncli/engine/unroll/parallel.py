@@ -74,12 +74,15 @@ from rnncli.engine.threads import (
     rows_for_threads,
     shares,
 )
-from rnncli.engine.unroll.projected import Advance, advancing, projected
+from rnncli.engine.unroll.fused import fusing
+from rnncli.engine.unroll.projected import advancing, projected
 from rnncli.engine.unroll.sums import blocks_first
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import Cell, Operands, State
 
 Chosen: TypeAlias = Integers | slice
+# advance(x, state, out): as for a strategy, over (T, R, I) and (T, R, H).
+Advance: TypeAlias = Callable[[Floats, State, Floats], State]
 # converged(x_t, before, new, old): of rows (R, ...), for which two states have converged.
 Converged: TypeAlias = Callable[[Floats, State, State, State], Truths]
 
@@ -229,7 +232,7 @@ def probe(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None
     """
     half = x.shape[0] * x.shape[2]
     state = tuple(np.zeros((2 * half, size), x.dtype) for size in cell.state_sizes)
-    advance, converged = advancing(cell, BLOCK, 2 * half, precision), convergence(cell)
+    advance, converged = of_blocks(cell, 2 * half, precision), convergence(cell)
     apart = 0.0
     for steps in blocks(x.shape[1], BLOCK):
         inputs = take(x, slice(None), steps)
@@ -270,7 +273,7 @@ def guess_all(segments: Segments, state: State) -> Integers:
 
     def guess(part: slice) -> None:
         now = tuple(rows(array[part]) for array in starts)
-        advance = advancing(segments.cell, BLOCK, len(now[0]), segments.precision)
+        advance = of_blocks(segments.cell, len(now[0]), segments.precision)
         for steps in blocks(L, BLOCK):
             # x: (steps, S, N, I)
             h, _, now = ran(advance, segments.x[part, steps].swapaxes(0, 1), now, whole=True)
@@ -313,7 +316,7 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
     def correct(part: slice) -> Integers:
         those = chosen[part]
         now = tuple(rows(array.reshape(len(chosen), N, -1)[part]) for array in starts)
-        advance = advancing(segments.cell, BLOCK, len(now[0]), segments.precision)
+        advance = of_blocks(segments.cell, len(now[0]), segments.precision)
         for steps in blocks(L, BLOCK):
             if not len(those):
                 break
@@ -340,6 +343,14 @@ def step_by_step(segments: Segments, left: Integers) -> None:
             wrong[s + 1] |= len(corrected(segments, np.array([s]))) > 0
 
 
+def of_blocks(cell: Cell, rows: int, precision: Precision) -> Advance:
+    """Return what runs a block of steps of at most so many rows."""
+    if not cell.sums_alone:
+        return fusing(cell, BLOCK, rows, precision)
+    advance = advancing(cell, BLOCK, rows, precision)
+    return lambda x, state, out: advance(Steps(x), state, Steps(out))
+
+
 def ran(
     advance: Advance, x: Floats, state: State, *, whole: bool = False
 ) -> tuple[Floats, State, State]:
@@ -357,10 +368,10 @@ def ran(
     h = np.empty((T, *state[0].shape), state[0].dtype)
     if T == 1 or whole or len(state) == 1:
         before = tuple(array.copy() for array in state) if T == 1 else (h[-2],)
-        return h, before, advance(Steps(x), state, Steps(h))
-    state = advance(Steps(x[:-1]), state, Steps(h[:-1]))
+        return h, before, advance(x, state, h)
+    state = advance(x[:-1], state, h[:-1])
     before = tuple(array.copy() for array in state)  # the next step may overwrite it
-    return h, before, advance(Steps(x[-1:]), state, Steps(h[-1:]))
+    return h, before, advance(x[-1:], state, h[-1:])
 
 
 def convergence(cell: Cell) -> Converged:

@@ -87,9 +87,10 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
 
 
 def spread(x: Floats, out: Floats) -> None:
-    """Copy the rows of an array into a part of a wider one, (R, I)."""
+    """Copy the rows of an array, (..., I), into a part of a wider one."""
     # NumPy is faster at gathering items into one piece and then spreading that.
-    as_items(out)[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
+    items = as_items(out)
+    items[...] = np.ascontiguousarray(as_items(x)).reshape(items.shape)
 
 
 def _in_place(projection: Floats) -> Project:

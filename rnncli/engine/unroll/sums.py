@@ -21,6 +21,12 @@ from rnncli.model.cells import Cell, Combine, Product
 # which holds until it is called again.
 Multiply: TypeAlias = Callable[[Floats], Floats]
 
+# Multiplications in a product that OpenBLAS does without copying its operands first
+# (interface/gemm.c, small matrices), where the processor has AVX-512; and how many columns
+# of a wide matrix are multiplied at once to stay below.
+SMALL_PRODUCT = 1_000_000
+NARROW = (128, 64, 32)
+
 
 def blocks_first(sums: Floats, hidden_size: int) -> Floats:
     """View sums side by side, (..., N, blocks * H), as (..., blocks, N, H)."""
@@ -45,16 +51,28 @@ def multiplication(W: Floats, out: Floats) -> Multiply:
             return out
 
         return of_one
-    each = np.ascontiguousarray(blocks_first(W, H))  # (blocks, K, H)
-    whole = multiplies_whole(N, W[:, :H])
+    K = len(W)
+    fitting = (w for w in (H, *NARROW) if H % w == 0 and N * K * w <= SMALL_PRODUCT)
+    columns = next(fitting, H)
+    # (blocks, H / columns, K, columns)
+    matrices = np.ascontiguousarray(
+        W.reshape(K, blocks, H // columns, columns).transpose(1, 2, 0, 3)
+    )
+    whole = not W.size or multiplies_whole(N, matrices[0, 0])
+
+    def pieces(sums: Floats) -> Floats:
+        return sums.reshape(blocks, sums.shape[1], H // columns, columns).swapaxes(1, 2)
+
+    places = pieces(out)
 
     def of_several(rows: Floats) -> Floats:
-        into = out[:, : len(rows)]
+        all_rows = len(rows) == N
+        into = out if all_rows else out[:, : len(rows)]
         if whole:
-            np.matmul(rows, each, out=into)
+            np.matmul(rows, matrices, out=places if all_rows else pieces(into))
         else:
-            for block, place in zip(each, into, strict=True):
-                product(rows, block, place)
+            for index in np.ndindex(matrices.shape[:2]):
+                product(rows, matrices[index], pieces(into)[index])
         return into
 
     return of_several

@@ -127,22 +127,28 @@ class GRU:
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return the step from the sums of n, z and r, and of m if r multiplies it."""
         f_gates, f_candidate = self._gates(), clipped(self.activation, self.clip)
-        after = self.reset == "after"
-        product = None if after else multiplier(np.ascontiguousarray(self._candidate()))
-        multiply, add = np.multiply, np.add
+        product = None
+        if self.reset == "before":
+            product = multiplier(np.ascontiguousarray(self._candidate()))
+        multiply, add, subtract = np.multiply, np.add, np.subtract
+        split: Floats | None = None  # views of the last sums: most strategies give the same array
+        gates = n = z = r = m = self.weights.b_h
 
         def step(sums: Floats, out: Floats, h: Floats) -> State:
-            f_gates(sums[1:3])
-            if product is None:
-                n, z, r, m = sums
-                multiply(r, m, m)
-            else:
-                n, z, r = sums
+            nonlocal split, gates, n, z, r, m
+            if sums is not split:
+                split, gates = sums, sums[1:3]
+                n, z, r, *others = sums
+                m = others[0] if others else m
+            f_gates(gates)
+            if product:
                 multiply(r, h, r)
                 m = product(r)
+            else:
+                multiply(r, m, m)
             add(n, m, n)
             f_candidate(n, n)
-            np.subtract(h, n, r)
+            subtract(h, n, r)
             multiply(z, r, r)
             add(n, r, out)
             return (out,)
@@ -155,10 +161,13 @@ class GRU:
             f = clipped(self.recurrent_activation, self.clip)
             return lambda gates: f(gates, gates)
 
+        tanh, multiply, add = np.tanh, np.multiply, np.add
+        half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
+
         def halved(gates: Floats) -> None:
-            np.tanh(gates, gates)
-            np.multiply(gates, 0.5, gates)
-            np.add(gates, 0.5, gates)
+            tanh(gates, gates)
+            multiply(gates, half, gates)
+            add(gates, half, gates)
 
         return halved
 

@@ -136,15 +136,20 @@ class LSTM:
         return projected
 
     def _usual_step(self) -> Combine:
-        f_out, tanh, coupled = self.output_activation.function(), np.tanh, self.input_forget
-        multiply, add = np.multiply, np.add
+        f_out, coupled = self.output_activation.function(), self.input_forget
+        tanh, multiply, add = np.tanh, np.multiply, np.add
+        half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
+        split: Floats | None = None  # views of the last sums: most strategies give the same array
+        gates = i = f = o = g = half
 
         def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
+            nonlocal split, gates, i, f, o, g
+            if sums is not split:
+                split, gates = sums, sums[:3]
+                i, f, o, g = sums
             tanh(sums, sums)
-            gates = sums[:3]
-            multiply(gates, 0.5, gates)
-            add(gates, 0.5, gates)
-            i, f, o, g = sums
+            multiply(gates, half, gates)
+            add(gates, half, gates)
             if coupled:
                 np.subtract(1, i, f)
             multiply(f, c, c)
