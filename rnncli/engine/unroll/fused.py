@@ -52,7 +52,10 @@ def fusing(cell: Cell, steps: int, N: int, precision: Precision) -> Callable[...
     def advance(x: Floats, state: State, out: Floats) -> State:
         T, n = out.shape[:2]
         block = rows[: T + 1, :n]
-        spread(x, block[:-1, :, :I])
+        if N == 1:
+            block[:-1, :, :I] = x.reshape(T, n, I)
+        else:
+            spread(x, block[:-1, :, :I])
         block[:, :, I] = 1
         operands = block[:, :, I + 1 :]  # (T + 1, n, H): row t holds h_{t-1}
         operands[0] = precision.operand(state[0])

@@ -62,7 +62,12 @@ class Weights(NamedTuple):
 
     def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
         """Return the same weights, each array by ``convert(name, array)``."""
-        return Weights(**{name: convert(name, array) for name, array in self.arrays.items()})
+        return Weights(
+            *[
+                None if array is None else convert(name, array)
+                for name, array in zip(self._fields, self, strict=True)
+            ]  # type: ignore[arg-type]
+        )
 
 
 # The arrays that every cell has.
