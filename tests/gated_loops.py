@@ -1,0 +1,121 @@
+"""LSTM and GRU written out as float64 loops, gate by gate, and cells to run them against."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, Cell, Weights
+
+Function = Callable[[Floats], Floats]
+
+FUNCTIONS: dict[str, Function] = {
+    "tanh": np.tanh,
+    "sigmoid": lambda a: np.asarray(1 / (1 + np.exp(-a))),
+    "relu": lambda a: np.asarray(np.where(a > 0, a, 0)),
+    "hard_sigmoid:0.2,0.5": lambda a: np.asarray(np.clip(0.2 * a + 0.5, 0, 1)),
+    "softsign": lambda a: np.asarray(a / (1 + np.abs(a))),
+}
+
+
+def _limited(name: str, clip: float) -> Function:
+    return lambda a: FUNCTIONS[name](np.clip(a, -clip, clip))
+
+
+def lstm_loop(cell: LSTM, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+    """Run sequences (N, T, I); return h of all steps, (N, T, size), and the final h and c."""
+    weights = {name: array.astype(np.float64) for name, array in cell.weights.arrays.items()}
+    H = len(weights["b_h"]) // 4
+    peepholes = weights.get("w_ch", np.zeros(3 * H)).reshape(3, H)
+    f_gate = _limited(str(cell.recurrent_activation), cell.clip)
+    f_new = _limited(str(cell.activation), cell.clip)
+    h, c = (array.astype(np.float64) for array in state)
+    rows = []
+    for x_t in x.astype(np.float64).swapaxes(0, 1):
+        a = x_t @ weights["W_xh"] + h @ weights["W_hh"] + weights["b_h"]
+        i = f_gate(a[:, :H] + peepholes[0] * c)
+        f = 1 - i if cell.input_forget else f_gate(a[:, H : 2 * H] + peepholes[1] * c)
+        c = f * c + i * f_new(a[:, 2 * H : 3 * H])
+        o = f_gate(a[:, 3 * H :] + peepholes[2] * c)
+        h = o * FUNCTIONS[str(cell.output_activation)](c)
+        if "W_hr" in weights:
+            h = h @ weights["W_hr"]
+        rows.append(h)
+    return np.array(rows).swapaxes(0, 1), [h, c]
+
+
+def gru_loop(cell: GRU, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+    """Run sequences (N, T, I); return h of all steps, (N, T, H), and the final h."""
+    weights = {name: array.astype(np.float64) for name, array in cell.weights.arrays.items()}
+    W, R, b = (weights[name] for name in ("W_xh", "W_hh", "b_h"))
+    H = len(R)
+    b_n = weights.get("b_n", np.zeros(H))
+    f_gate = _limited(str(cell.recurrent_activation), cell.clip)
+    f_new = _limited(str(cell.activation), cell.clip)
+    (h,) = (array.astype(np.float64) for array in state)
+    rows = []
+    for x_t in x.astype(np.float64).swapaxes(0, 1):
+        z = f_gate(x_t @ W[:, :H] + h @ R[:, :H] + b[:H])
+        r = f_gate(x_t @ W[:, H : 2 * H] + h @ R[:, H : 2 * H] + b[H : 2 * H])
+        into_n = r * (h @ R[:, 2 * H :] + b_n) if cell.reset == "after" else (r * h) @ R[:, 2 * H :]
+        n = f_new(x_t @ W[:, 2 * H :] + b[2 * H :] + into_n)
+        h = z * h + (1 - z) * n
+        rows.append(h)
+    return np.array(rows).swapaxes(0, 1), [h]
+
+
+def gated_loop(cell: Cell, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+    if isinstance(cell, LSTM):
+        return lstm_loop(cell, x, state)
+    assert isinstance(cell, GRU)
+    return gru_loop(cell, x, state)
+
+
+def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int = 0) -> Weights:
+    """Draw weights as small as PyTorch's, and the arrays that are named too."""
+    random = np.random.RandomState(seed)
+    shapes = {
+        "W_xh": (I, gates * H),
+        "W_hh": (P or H, gates * H),
+        "b_h": (gates * H,),
+        "b_n": (H,),
+        "w_ch": (3 * H,),
+        "W_hr": (H, P),
+    }
+    named = ["W_xh", "W_hh", "b_h", *extra.split()]
+    high = 1 / np.sqrt(H)
+    return Weights(**{n: random.uniform(-high, high, shapes[n]).astype("f") for n in named})
+
+
+def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
+    """Make one of the `VARIANTS`."""
+    if variant.startswith("lstm"):
+        P = max(1, H // 2) if "projection" in variant else 0
+        extra = "w_ch " * ("peepholes" in variant) + "W_hr" * ("projection" in variant)
+        weights = drawn_weights(I, H, 4, seed, extra, P)
+        if "others" in variant:
+            return LSTM(weights, "relu", "hard_sigmoid", "softsign", 2.0)
+        clip = 0.3 if "clip" in variant else np.inf
+        return LSTM(weights, clip=clip, input_forget="coupled" in variant)
+    weights = drawn_weights(I, H, 3, seed, "" if "before" in variant else "b_n")
+    reset = "before" if "before" in variant else "after"
+    if "others" in variant:
+        return GRU(weights, "softsign", "hard_sigmoid", 2.0, reset)
+    return GRU(weights, clip=0.3 if "clip" in variant else np.inf, reset=reset)
+
+
+VARIANTS = [
+    "lstm",
+    "lstm peepholes",
+    "lstm clip",
+    "lstm coupled",
+    "lstm peepholes clip coupled",
+    "lstm projection",
+    "lstm peepholes projection",
+    "lstm others",
+    "gru after",
+    "gru before",
+    "gru after clip",
+    "gru before clip",
+    "gru after others",
+]
