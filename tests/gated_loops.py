@@ -22,9 +22,21 @@ def _limited(name: str, clip: float) -> Function:
     return lambda a: FUNCTIONS[name](np.clip(a, -clip, clip))
 
 
-def lstm_loop(cell: LSTM, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
-    """Run sequences (N, T, I); return h of all steps, (N, T, size), and the final h and c."""
+def exact(values: Floats) -> Floats:
+    return values
+
+
+def operands_of(cell: Cell, operand: Function) -> dict[str, Floats]:
+    """Return the weights in float64, the matrices rounded as operands."""
     weights = {name: array.astype(np.float64) for name, array in cell.weights.arrays.items()}
+    return {n: operand(array) if array.ndim == 2 else array for n, array in weights.items()}
+
+
+def lstm_loop(
+    cell: LSTM, x: Floats, state: tuple[Floats, ...], operand: Function = exact
+) -> tuple[Floats, list[Floats]]:
+    """Run sequences (N, T, I); return h of all steps, (N, T, size), and the final h and c."""
+    weights = operands_of(cell, operand)
     H = len(weights["b_h"]) // 4
     peepholes = weights.get("w_ch", np.zeros(3 * H)).reshape(3, H)
     f_gate = _limited(str(cell.recurrent_activation), cell.clip)
@@ -32,21 +44,23 @@ def lstm_loop(cell: LSTM, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats,
     h, c = (array.astype(np.float64) for array in state)
     rows = []
     for x_t in x.astype(np.float64).swapaxes(0, 1):
-        a = x_t @ weights["W_xh"] + h @ weights["W_hh"] + weights["b_h"]
+        a = operand(x_t) @ weights["W_xh"] + operand(h) @ weights["W_hh"] + weights["b_h"]
         i = f_gate(a[:, :H] + peepholes[0] * c)
         f = 1 - i if cell.input_forget else f_gate(a[:, H : 2 * H] + peepholes[1] * c)
         c = f * c + i * f_new(a[:, 2 * H : 3 * H])
         o = f_gate(a[:, 3 * H :] + peepholes[2] * c)
         h = o * FUNCTIONS[str(cell.output_activation)](c)
         if "W_hr" in weights:
-            h = h @ weights["W_hr"]
+            h = operand(h) @ weights["W_hr"]
         rows.append(h)
     return np.array(rows).swapaxes(0, 1), [h, c]
 
 
-def gru_loop(cell: GRU, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+def gru_loop(
+    cell: GRU, x: Floats, state: tuple[Floats, ...], operand: Function = exact
+) -> tuple[Floats, list[Floats]]:
     """Run sequences (N, T, I); return h of all steps, (N, T, H), and the final h."""
-    weights = {name: array.astype(np.float64) for name, array in cell.weights.arrays.items()}
+    weights = operands_of(cell, operand)
     W, R, b = (weights[name] for name in ("W_xh", "W_hh", "b_h"))
     H = len(R)
     b_n = weights.get("b_n", np.zeros(H))
@@ -55,20 +69,23 @@ def gru_loop(cell: GRU, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, l
     (h,) = (array.astype(np.float64) for array in state)
     rows = []
     for x_t in x.astype(np.float64).swapaxes(0, 1):
-        z = f_gate(x_t @ W[:, :H] + h @ R[:, :H] + b[:H])
-        r = f_gate(x_t @ W[:, H : 2 * H] + h @ R[:, H : 2 * H] + b[H : 2 * H])
-        into_n = r * (h @ R[:, 2 * H :] + b_n) if cell.reset == "after" else (r * h) @ R[:, 2 * H :]
-        n = f_new(x_t @ W[:, 2 * H :] + b[2 * H :] + into_n)
+        a, u = operand(x_t) @ W + b, operand(h) @ R
+        z = f_gate(a[:, :H] + u[:, :H])
+        r = f_gate(a[:, H : 2 * H] + u[:, H : 2 * H])
+        after, before = r * (u[:, 2 * H :] + b_n), operand(r * h) @ R[:, 2 * H :]
+        n = f_new(a[:, 2 * H :] + (after if cell.reset == "after" else before))
         h = z * h + (1 - z) * n
         rows.append(h)
     return np.array(rows).swapaxes(0, 1), [h]
 
 
-def gated_loop(cell: Cell, x: Floats, state: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+def gated_loop(
+    cell: Cell, x: Floats, state: tuple[Floats, ...], operand: Function = exact
+) -> tuple[Floats, list[Floats]]:
     if isinstance(cell, LSTM):
-        return lstm_loop(cell, x, state)
+        return lstm_loop(cell, x, state, operand)
     assert isinstance(cell, GRU)
-    return gru_loop(cell, x, state)
+    return gru_loop(cell, x, state, operand)
 
 
 def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int = 0) -> Weights:

@@ -82,19 +82,30 @@ def test_every_precision(precision: str, variant: str, unroll: str) -> None:
         check(gated_cell(variant, 3, 5), 60, N, unroll, within, precision=precision)
 
 
-@pytest.mark.parametrize("variant", ["lstm", "gru after", "gru before"])
-def test_rounded_operands_are_rounded_in_every_product(variant: str) -> None:
-    """What tf32 leaves out of an operand changes the sum that it is in, and no other strategy's."""
+def to_bits(bits: int) -> Any:
+    def rounded(values: Any) -> Any:
+        mantissa, exponent = np.frexp(values)
+        return np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
+
+    return rounded
+
+
+@pytest.mark.parametrize("variant", ["lstm", "lstm projection", "gru after", "gru before"])
+@pytest.mark.parametrize(("precision", "bits"), [("tf32", 10), ("bfloat16", 7)])
+@pytest.mark.parametrize("N", [1, 3])
+def test_the_operands_of_every_product_are_rounded(
+    variant: str, precision: str, bits: int, N: int
+) -> None:
+    """A few steps: later, a value falls on the other side of a rounding."""
     cell = gated_cell(variant, 3, 5)
-    x = np.random.RandomState(2).normal(size=(2, 30, 3)).astype("f")
-    runs = [
-        rnncli.run(Network(Recurrent(cell)), x, unroll=unroll, precision="tf32").h
-        for unroll in UNROLLS
-    ]
-    for run in runs:
-        assert np.abs(run - runs[0]).max() < 2e-4  # a rounding that falls on the other side
-    exact = rnncli.run(Network(Recurrent(cell)), x, precision="float32").h
-    assert np.abs(runs[0] - exact).max() > 2e-5
+    x = np.random.RandomState(2).normal(size=(N, 3, 3)).astype("f")
+    start = start_of(cell, N)
+    rows, _ = gated_loop(cell, x, parts(cell, start), to_bits(bits))
+    exact, _ = gated_loop(cell, x, parts(cell, start))
+    assert np.abs(rows - exact).max() > 1e-4
+    for unroll in UNROLLS:
+        h = rnncli.run(Network(Recurrent(cell)), x, start, unroll=unroll, precision=precision).h
+        assert np.abs(h - rows).max() < 5e-7
 
 
 @pytest.mark.slow
