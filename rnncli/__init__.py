@@ -10,7 +10,8 @@ A network comes from a seed or from a file, and runs over arrays:
 `run` takes whole sequences, `stream` takes blocks of rows as they come and
 carries the states between them. `load` and `save` read and write weight
 files. A `Network` is a stack of layers; a `Recurrent` layer has one cell, such
-as `RNN`, or one for each direction.
+as `RNN`, or one for each direction. `Dense`, `Embedding`, `Masking`,
+`Normalization` and `Pointwise` are layers without state, below and above it.
 """
 
 # As in typing, which takes milliseconds to load: see __getattr__.
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from rnncli.model.errors import InputError as InputError
     from rnncli.model.formats import load as load
     from rnncli.model.initializers import seeded as seeded
+    from rnncli.model.layers import Dense as Dense
+    from rnncli.model.layers import Embedding as Embedding
+    from rnncli.model.layers import Masking as Masking
+    from rnncli.model.layers import Normalization as Normalization
+    from rnncli.model.layers import Pointwise as Pointwise
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
 
@@ -39,8 +45,13 @@ _MODULES = {
     "RNN": "model.cells",
     "Block": "engine.stream",
     "Carried": "engine.stream",
+    "Dense": "model.layers",
+    "Embedding": "model.layers",
     "InputError": "model.errors",
+    "Masking": "model.layers",
     "Network": "model.network",
+    "Normalization": "model.layers",
+    "Pointwise": "model.layers",
     "Recurrent": "model.layers",
     "Rows": "engine.rows",
     "States": "engine.run",

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
-from rnncli.model.layers import Convert, Recurrent, Unroll
+from rnncli.model.layers import Convert, Multiply, Recurrent, Unroll
 
 
 def sigmoid(a: Floats) -> Floats:
@@ -108,6 +108,7 @@ class Head:
 
     cells: tuple[Leaky, ...] = ()
     directions: tuple[str, ...] = ()
+    masks = False
 
     def __init__(self, W: Floats) -> None:
         self.W = W
@@ -125,9 +126,13 @@ class Head:
         x: Floats,
         states: Sequence[State],
         unroll: Unroll,  # noqa: ARG002
+        multiply: Multiply = np.matmul,
     ) -> tuple[Floats, Sequence[State]]:
-        # Row by row: its bits may not depend on how many rows there are.
-        return np.asarray((x[..., None] * self.W).sum(axis=-2)), states
+        return multiply(x, self.W), states
+
+    @property
+    def arrays(self) -> Mapping[str, Floats]:
+        return {"W": self.W}
 
     @property
     def settings(self) -> Mapping[str, Any]:

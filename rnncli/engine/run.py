@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnncli.engine.batch import Packing, Sequences, by_length
 from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for
+from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
 from rnncli.engine.unroll import UNROLLS, Strategy, fastest
-from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
+from rnncli.engine.unroll.stepwise import row_products
+from rnncli.model.arrays import Floats, Integers, check_numbers, contiguous, in_dtype
 from rnncli.model.cells import Cell, State
 from rnncli.model.errors import choice
-from rnncli.model.layers import Layer
+from rnncli.model.layers import Layer, Multiply
 from rnncli.model.network import Network
 
 # take(packing, sequences): the packed input of some sequences of a batch.
@@ -74,11 +75,15 @@ class Prepared(NamedTuple):
     precision : Precision
     strategy : callable
         How a cell is run over the steps.
+    multiply : callable
+        How a layer without state multiplies rows, as
+        `rnncli.model.layers.Multiply`.
     """
 
     network: Network
     precision: Precision
     strategy: Strategy
+    multiply: Multiply
 
 
 def run(
@@ -175,7 +180,13 @@ def prepare(network: Network, precision: str = "float32", unroll: str = "auto") 
     """
     how = choice("precision", precision, PRECISIONS)
     strategy = choice("unroll", unroll, UNROLLS | {"auto": fastest})
-    return Prepared(network.converted(how.convert), how, strategy)
+    compute = row_products if unroll == "stepwise" else _product
+
+    def multiply(x: Floats, W: Floats) -> Floats:
+        rows = contiguous(how.operand(x)).reshape(-1, len(W))
+        return compute(rows, W).reshape(*x.shape[:-1], W.shape[1])
+
+    return Prepared(network.converted(how.convert), how, strategy, multiply)
 
 
 def drive(
@@ -247,7 +258,7 @@ def advance(
         for layer, slices, out in zip(network.layers, network.state_slices, outs, strict=False):
             unroll = _Unroll(prepared, packing, out)
             states = [tuple([state[:, place] for place in places]) for places in slices]
-            x, finals = layer(x, states, unroll)
+            x, finals = layer(x, states, unroll, prepared.multiply)
             for places, final in zip(slices, finals, strict=True):
                 for place, array in zip(places, final, strict=True):
                     after[:, place] = array
@@ -289,6 +300,12 @@ class _Unroll:
             for array, rows in zip(final, after, strict=True):
                 array[: steps.N] = rows
         return final
+
+
+def _product(rows: Floats, W: Floats) -> Floats:
+    out = np.empty((len(rows), W.shape[1]), W.dtype)
+    product(rows, W, out)
+    return out
 
 
 def _check_input(network: Network, x: NDArray[Any]) -> None:

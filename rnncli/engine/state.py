@@ -55,21 +55,20 @@ def fingerprint(network: Network, precision: str) -> str:
 
     digest = hashlib.sha256(precision.encode())
 
-    def add(_name: str, array: Floats) -> Floats:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-        return array
+    def add(arrays: Mapping[str, Floats]) -> None:
+        for array in arrays.values():
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
 
     for number, layer in enumerate(network.layers, start=1):
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             settings = " ".join(map(str, cell.settings.values()))
             digest.update(f"{number} {direction} {settings}".encode())
-            for name, array in cell.weights.arrays.items():
-                add(name, array)
+            add(cell.weights.arrays)
         if not layer.cells:
-            settings = " ".join(map(str, layer.settings.values()))
+            settings = " ".join(map(str, [*layer.arrays, *layer.settings.values()]))
             digest.update(f"{number} {type(layer).__name__} {settings}".encode())
-            layer.converted(add)
+            add(layer.arrays)
     return digest.hexdigest()
 
 

@@ -265,7 +265,7 @@ def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Pass]:
         return _advance_together(prepared, rows.x, key, np.arange(len(key)), carried)
     before = carried.state[key]
     passes = _advance_together(prepared, rows.x, key, np.flatnonzero(~rows.masked), carried)
-    return _with_masked(prepared.network, rows.x, passes, rows.masked, key, before)
+    return _with_masked(prepared, rows.x, passes, rows.masked, key, before)
 
 
 def _advance_together(
@@ -307,7 +307,7 @@ def _advance_together(
 
 
 def _with_masked(
-    network: Network,
+    prepared: Prepared,
     x: Floats,
     passes: Sequence[Pass],
     masked: Truths,
@@ -317,6 +317,7 @@ def _with_masked(
     """Fill in, at masked rows, the outputs of the states that are kept there."""
     filled: list[Pass] = []
     output = np.where(masked[:, None], 0, x)  # a masked row may have no features
+    network = prepared.network
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
             turn = slice(None, None, 1 if direction == "forward" else -1)
@@ -325,7 +326,7 @@ def _with_masked(
             if isinstance(layer, Recurrent):
                 output = layer.merged(each.cells)
             else:
-                output, _ = layer(output, (), _no_cell)
+                output, _ = layer(output, (), _no_cell, prepared.multiply)
         filled.append(Pass(output, each.cells))
     return filled
 

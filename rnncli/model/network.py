@@ -30,6 +30,8 @@ class Network:
     input_size, output_size : int
         Number of input features, I, and of values that the top layer gives a
         step.
+    head : int
+        Number of layers above the top recurrent one; 0 where there is none.
     state_size : int
         Number of values in the state of all cells together, S.
     needs_whole_sequences : bool
@@ -47,11 +49,14 @@ class Network:
             raise ValueError("a network has at least one layer")
         for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
             if layer.input_size != below.output_size:
+                name, unit = taken_by(layer)
                 raise ValueError(
-                    f"layer {number}: W_xh: expected {below.output_size} rows, as layer "
+                    f"layer {number}: {name}: expected {below.output_size}{unit}, as layer "
                     f"{number - 1} gives so many values a step, got {layer.input_size}"
                 )
         self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
+        recurrent = [number for number, layer in enumerate(self.layers) if layer.cells]
+        self.head = len(layers) - 1 - recurrent[-1] if recurrent else 0
         self.state_names, self.state_slices = _state_slices(self.layers)
         self.state_size = max((place.stop for place in self.state_names.values()), default=0)
         self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
@@ -72,6 +77,16 @@ class Network:
         network = copy(self)
         network.layers = tuple([layer.converted(convert) for layer in self.layers])
         return network
+
+
+def taken_by(layer: Layer) -> tuple[str, str]:
+    """Return what sets the input size of a layer, and what there are so many of."""
+    if layer.cells:
+        return "W_xh", " rows"
+    name, array = next(iter(layer.arrays.items()), ("size", None))
+    if array is None:
+        return name, ""
+    return name, " rows" if array.ndim > 1 else " values"
 
 
 def _layer(part: Layer | Cell | Weights) -> Layer:

@@ -1,14 +1,15 @@
-"""Layers: what stands above each other in a network."""
+"""The layer with state: one or two cells that run over a sequence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Cell, State, Weights, checked, weight_shapes
 from rnncli.model.errors import choice
+from rnncli.model.layers.layer import Convert, Multiply, Unroll
 
 # The directions of the cells of a layer, by the layer's own.
 DIRECTIONS = {
@@ -23,60 +24,6 @@ MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "ave": lambda forward, backward: (forward + backward) / 2,
     "mul": lambda forward, backward: forward * backward,
 }
-
-# unroll(cell, x, state, direction): the outputs of a cell at all steps, in the
-# order of the input, and its state after its last step.
-Unroll: TypeAlias = Callable[[Cell, Floats, State, str], tuple[Floats, State]]
-# convert(name, array): an array in the type that a run computes in.
-Convert: TypeAlias = Callable[[str, Floats], Floats]
-
-
-class Layer(Protocol):
-    """What a network asks of a layer, with or without state."""
-
-    @property
-    def input_size(self) -> int:
-        """Number of values that it takes at a step."""
-
-    @property
-    def output_size(self) -> int:
-        """Number of values that it gives at a step."""
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """What carries a state from step to step; nothing in a layer without state."""
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """``forward`` or ``backward`` for each of the cells."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the layer is beside its arrays and cells."""
-
-    def __call__(
-        self, x: Floats, states: Sequence[State], unroll: Unroll
-    ) -> tuple[Floats, Sequence[State]]:
-        """Run over all steps.
-
-        Parameters
-        ----------
-        x : array, shape (..., input_size)
-            A row for each step of each sequence.
-        states : sequence of tuples of arrays
-            The state of each cell before its first step.
-        unroll : callable
-            Runs a cell over the steps.
-
-        Returns
-        -------
-        array, shape (..., output_size)
-        sequence of tuples of arrays
-            The state of each cell after its last step.
-        """
-
-    def converted(self, convert: Convert) -> "Layer":
-        """Return the same layer with its arrays converted."""
 
 
 class Recurrent:
@@ -109,6 +56,9 @@ class Recurrent:
         Number of values a step: 2 H where two directions are concatenated.
     """
 
+    arrays: Mapping[str, Floats] = {}
+    masks = False
+
     def __init__(
         self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
     ) -> None:
@@ -132,7 +82,11 @@ class Recurrent:
         self.settings = {"direction": direction, "merge": merge}
 
     def __call__(
-        self, x: Floats, states: Sequence[State], unroll: Unroll
+        self,
+        x: Floats,
+        states: Sequence[State],
+        unroll: Unroll,
+        multiply: Multiply = np.matmul,  # noqa: ARG002
     ) -> tuple[Floats, Sequence[State]]:
         """Run the cells over all steps, and merge their outputs; see `Layer.__call__`."""
         outputs, finals = [], []

@@ -1,0 +1,45 @@
+"""Layers: what stands above each other in a network.
+
+`Recurrent` has cells, which carry a state from step to step. The others are
+functions of a row, see `rnncli.model.layers.stateless`.
+"""
+
+from rnncli.model.layers.layer import Convert, Layer, Masks, Multiply, Unroll
+from rnncli.model.layers.recurrent import DIRECTIONS, MERGES, Architecture, Recurrent, merged_size
+from rnncli.model.layers.stateless import (
+    Dense,
+    Embedding,
+    Masking,
+    Normalization,
+    Pointwise,
+    Stateless,
+)
+
+__all__ = [
+    "DIRECTIONS",
+    "LAYERS",
+    "MERGES",
+    "Architecture",
+    "Convert",
+    "Dense",
+    "Embedding",
+    "Layer",
+    "Masking",
+    "Masks",
+    "Multiply",
+    "Normalization",
+    "Pointwise",
+    "Recurrent",
+    "Stateless",
+    "Unroll",
+    "merged_size",
+]
+
+# Layers without state by the names that files have for them.
+LAYERS: dict[str, type[Stateless]] = {
+    "dense": Dense,
+    "embedding": Embedding,
+    "normalization": Normalization,
+    "activation": Pointwise,
+    "masking": Masking,
+}

@@ -1,0 +1,315 @@
+"""Layers without state: what they give at a step is a function of that row alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from math import isfinite
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
+from rnncli.model.arrays import Floats, Truths, as_floats
+from rnncli.model.cells import Cell, State
+from rnncli.model.errors import choice
+from rnncli.model.layers.layer import Convert, Multiply, Unroll
+
+# An activation of single values, or one of the whole row.
+RowActivation: TypeAlias = Activation | Literal["softmax"]
+
+
+class Stateless:
+    """What layers without state have in common."""
+
+    cells: tuple[Cell, ...] = ()
+    directions: tuple[str, ...] = ()
+    array_names: ClassVar[tuple[str, ...]] = ()
+    settings: Mapping[str, Any] = {}
+    masks = False
+    input_size: int
+    output_size: int
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """Those that there are, by name."""
+        named = {name: getattr(self, name) for name in self.array_names}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def __call__(
+        self,
+        x: Floats,
+        states: Sequence[State],
+        unroll: Unroll,  # noqa: ARG002
+        multiply: Multiply = np.matmul,
+    ) -> tuple[Floats, Sequence[State]]:
+        """Run over all rows; see `Layer.__call__`."""
+        return self.rows(np.ascontiguousarray(x), multiply), states
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:
+        """Return what the layer gives at rows, (..., input_size)."""
+        raise NotImplementedError
+
+    def converted(self, convert: Convert) -> Any:
+        """Return the same layer with its arrays converted."""
+        layer = copy(self)
+        for name, array in self.arrays.items():
+            setattr(layer, name, convert(name, array))
+        return layer
+
+
+class Dense(Stateless):
+    """A product, a bias and an activation: ``y = f(x @ W + b)``.
+
+    ``Dense`` in Keras, ``Linear`` in PyTorch, ``Gemm`` in ONNX.
+
+    Parameters
+    ----------
+    W : array, shape (I, O)
+        Weights (Keras: ``kernel``; PyTorch: ``weight``, transposed).
+    b : array, shape (O,), optional
+        Bias; zeros if left out.
+    activation : Activation or str
+        The function f, or ``softmax``: ``exp(a) / sum(exp(a))`` over the row.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit the other, a size is 0, a value is not finite,
+        or there is no such activation.
+    """
+
+    array_names = ("W", "b")
+
+    def __init__(
+        self,
+        W: ArrayLike,
+        b: ArrayLike | None = None,
+        activation: Activation | str = "linear",
+    ) -> None:
+        self.W = _array("W", W, "I", "O")
+        self.input_size, self.output_size = self.W.shape
+        zeros = np.zeros(self.output_size, self.W.dtype)
+        self.b = zeros if b is None else _vector("b", b, self.output_size, "W", self.W)
+        self.activation = row_activation(activation)
+        self.settings = {"activation": self.activation}
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:
+        """Compute ``f(x @ W + b)``."""
+        y = multiply(x, self.W)
+        y += self.b
+        _function(self.activation)(y, y)
+        return y
+
+
+class Embedding(Stateless):
+    """A row of a table for each whole number: ``y = W[x]``.
+
+    ``Embedding`` in Keras and PyTorch.
+
+    Parameters
+    ----------
+    W : array, shape (V, E)
+        A row for each of the numbers 0 to V - 1.
+    mask_zero : bool
+        Whether 0 is no step: the recurrent layers above keep their state.
+
+    Raises
+    ------
+    ValueError
+        `W` has another shape, a size is 0, or a value is not finite.
+    """
+
+    array_names = ("W",)
+    input_size = 1
+
+    def __init__(self, W: ArrayLike, *, mask_zero: bool = False) -> None:
+        self.W = _array("W", W, "V", "E")
+        self.output_size = self.W.shape[1]
+        self.mask_zero = self.masks = mask_zero
+        self.settings = {"mask_zero": mask_zero}
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+        """Look the rows up."""
+        return np.asarray(self.W[x[..., 0].astype(np.intp)])
+
+    def masked(self, x: Floats) -> Truths:
+        """Return where the number is 0."""
+        return np.asarray(x[..., 0] == 0)
+
+    def converted(self, convert: Convert) -> "Embedding":
+        """Return the same layer with its table converted, not as an operand of a product."""
+        layer = copy(self)
+        layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)
+        return layer
+
+
+class Normalization(Stateless):
+    """Each feature by its own statistics: ``y = factor * (x - center) / scale + shift``.
+
+    ``Normalization`` in Keras: `center` is the mean, `scale` the root of the
+    variance, at least epsilon. ``BatchNormalization`` in Keras and
+    ``BatchNorm1d`` in PyTorch at inference: `center` is the moving mean,
+    `scale` ``sqrt(variance + epsilon)``, `factor` gamma, `shift` beta.
+
+    Parameters
+    ----------
+    center, scale : array, shape (I,)
+        In the unit of the feature.
+    shift : array, shape (I,), optional
+        0 if left out.
+    factor : array, shape (I,), optional
+        1 if left out.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit the others, a size or a scale is 0, or a value is
+        not finite.
+    """
+
+    array_names = ("center", "scale", "shift", "factor")
+
+    def __init__(
+        self,
+        center: ArrayLike,
+        scale: ArrayLike,
+        shift: ArrayLike | None = None,
+        factor: ArrayLike | None = None,
+    ) -> None:
+        self.center = _array("center", center, "I")
+        self.input_size = self.output_size = len(self.center)
+
+        def like_center(name: str, values: ArrayLike) -> Floats:
+            return _vector(name, values, self.input_size, "center", self.center)
+
+        self.scale = like_center("scale", scale)
+        if not self.scale.all():
+            raise ValueError(f"scale: expected no 0, got one at {int(np.argmin(self.scale != 0))}")
+        self.shift = None if shift is None else like_center("shift", shift)
+        self.factor = None if factor is None else like_center("factor", factor)
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+        """Compute ``factor * (x - center) / scale + shift``."""
+        y = np.asarray((x - self.center) / self.scale)
+        if self.factor is not None:
+            y *= self.factor
+        if self.shift is not None:
+            y += self.shift
+        return y
+
+
+class Pointwise(Stateless):
+    """An activation alone: ``y = f(x)``.
+
+    ``Activation`` in Keras; ``Tanh``, ``Softmax`` and others in PyTorch and
+    ONNX.
+
+    Parameters
+    ----------
+    activation : Activation or str
+        The function f, or ``softmax``: ``exp(x) / sum(exp(x))`` over the row.
+    size : int
+        Number of features, I.
+
+    Raises
+    ------
+    ValueError
+        The size is under 1, or there is no such activation.
+    """
+
+    def __init__(self, activation: Activation | str, size: int) -> None:
+        self.activation = row_activation(activation)
+        self.input_size = self.output_size = _size(size)
+        self.settings = {"activation": self.activation, "size": size}
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+        """Compute ``f(x)``."""
+        y = np.empty_like(x)
+        _function(self.activation)(x, y)
+        return y
+
+
+class Masking(Stateless):
+    """Rows that are no steps: those whose features are all one value.
+
+    The recurrent layers above keep their state there, and give their output
+    once more. ``Masking`` in Keras.
+
+    Parameters
+    ----------
+    value : float
+        What stands for no value, compared in the precision of the run.
+    size : int
+        Number of features, I.
+
+    Raises
+    ------
+    ValueError
+        The value is not finite, or the size under 1.
+    """
+
+    masks = True
+
+    def __init__(self, value: float, size: int) -> None:
+        if not isfinite(value):
+            raise ValueError(f"value: expected a finite number, got {value}")
+        self.value = float(value)
+        self.input_size = self.output_size = _size(size)
+        self.settings = {"value": self.value, "size": size}
+
+    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+        """Return the rows, with zeros for those that are masked."""
+        return np.where(self.masked(x)[..., None], x.dtype.type(0), x)
+
+    def masked(self, x: Floats) -> Truths:
+        """Return where all features are the value."""
+        return np.asarray((x == x.dtype.type(self.value)).all(axis=-1))
+
+
+def row_activation(given: Activation | str) -> RowActivation:
+    """Return an activation that may be given as text, or ``softmax``.
+
+    Raises
+    ------
+    ValueError
+        There is no such activation, or its parameters are wrong.
+    """
+    if given == "softmax":
+        return "softmax"
+    if isinstance(given, str):
+        choice("activation", given.partition(":")[0], {**ACTIVATIONS, "softmax": None})
+    return as_activation(given)
+
+
+def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
+    return _softmax if activation == "softmax" else activation.function()
+
+
+def _softmax(a: Floats, out: Floats) -> None:
+    """Compute ``exp(a) / sum(exp(a))`` of each row; less its largest, so that none overflows."""
+    np.subtract(a, a.max(axis=-1, keepdims=True), out)
+    np.exp(out, out)
+    np.divide(out, out.sum(axis=-1, keepdims=True), out)
+
+
+def _array(name: str, values: ArrayLike, *axes: str) -> Floats:
+    array = as_floats(name, values)
+    if array.ndim != len(axes) or not array.size:
+        shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array
+
+
+def _vector(name: str, values: ArrayLike, size: int, other: str, like: Floats) -> Floats:
+    array = as_floats(name, values)
+    if array.shape != (size,):
+        raise ValueError(
+            f"{name}: expected shape ({size},), as {other} is {like.shape}, got {array.shape}"
+        )
+    return array
+
+
+def _size(size: int) -> int:
+    if size < 1:
+        raise ValueError(f"size: expected at least 1, got {size}")
+    return size

@@ -1,0 +1,207 @@
+"""Layers without state give what a loop in float64 gives, and refuse what does not fit."""
+
+from collections.abc import Callable
+from math import exp, expm1, log1p, tanh
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncli import Dense, Embedding, Masking, Network, Normalization, Pointwise, seeded
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.state import fingerprint
+from rnncli.model.arrays import Floats
+from rnncli.model.layers import LAYERS, Layer
+
+RANDOM = np.random.RandomState(7)
+ROWS = RANDOM.normal(0, 3, (6, 4))
+W, B = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3)
+# Sums of few terms in float64, in another order.
+NEAR = 1e-14
+
+# Each function as a formula of a single number.
+FORMULAS: dict[str, Callable[[float], float]] = {
+    "linear": lambda a: a,
+    "tanh": tanh,
+    "sigmoid": lambda a: 1 / (1 + exp(-a)),
+    "relu": lambda a: max(a, 0),
+    "leaky_relu:0.2": lambda a: a if a > 0 else 0.2 * a,
+    "elu": lambda a: a if a > 0 else expm1(a),
+    "softplus": lambda a: log1p(exp(a)),
+    "softsign": lambda a: a / (1 + abs(a)),
+    "hard_sigmoid:0.2,0.5": lambda a: min(max(0.2 * a + 0.5, 0), 1),
+}
+
+
+def given(layer: Layer, x: Floats) -> Floats:
+    """What a layer gives, without a network around it."""
+    y, states = layer(x, (), None)  # type: ignore[arg-type]
+    assert not len(states)
+    assert y.shape == (*x.shape[:-1], layer.output_size)
+    return y
+
+
+def dense_loop(x: Floats, f: Callable[[float], float]) -> list[list[float]]:
+    sums = [
+        [sum(row[i] * W[i, o] for i in range(4)) + B[o] for o in range(3)] for row in x.tolist()
+    ]
+    return [[f(a) for a in row] for row in sums]
+
+
+def softmax_loop(rows: list[list[float]]) -> list[list[float]]:
+    return [[exp(a) / sum(map(exp, row)) for a in row] for row in rows]
+
+
+@pytest.mark.parametrize("activation", FORMULAS)
+def test_dense(activation: str) -> None:
+    y = given(Dense(W, B, activation), ROWS)
+    np.testing.assert_allclose(y, dense_loop(ROWS, FORMULAS[activation]), rtol=NEAR, atol=NEAR)
+
+
+def test_dense_softmax() -> None:
+    y = given(Dense(W, B, "softmax"), ROWS)
+    np.testing.assert_allclose(y, softmax_loop(dense_loop(ROWS, float)), rtol=NEAR)
+
+
+def test_dense_without_bias_has_zeros() -> None:
+    assert Dense(W).arrays["b"].tolist() == [0, 0, 0]
+    assert given(Dense(W), ROWS).tobytes() == given(Dense(W, np.zeros(3)), ROWS).tobytes()
+
+
+@pytest.mark.parametrize("activation", FORMULAS)
+def test_an_activation_alone(activation: str) -> None:
+    y = given(Pointwise(activation, 4), ROWS)
+    expected = [[FORMULAS[activation](a) for a in row] for row in ROWS.tolist()]
+    np.testing.assert_allclose(y, expected, rtol=NEAR, atol=NEAR)
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_softmax_of_large_sums_does_not_overflow(dtype: str) -> None:
+    y = given(Pointwise("softmax", 3), np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype))
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, [[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-7)
+
+
+@pytest.mark.parametrize("names", [(), ("shift",), ("factor",), ("shift", "factor")])
+def test_normalization(names: tuple[str, ...]) -> None:
+    center, scale, shift, factor = RANDOM.uniform(0.5, 2, (4, 4))
+    more = {name: {"shift": shift, "factor": factor}[name] for name in names}
+    y = given(Normalization(center, scale, **more), ROWS)
+    for row, normal in zip(ROWS, y, strict=True):
+        for i, value in enumerate(row.tolist()):
+            expected = (value - center[i]) / scale[i]
+            expected *= factor[i] if "factor" in names else 1
+            expected += shift[i] if "shift" in names else 0
+            assert normal[i] == pytest.approx(expected, abs=NEAR)
+
+
+def test_embedding() -> None:
+    x = np.array([[2.0], [0], [3], [2]])
+    assert given(Embedding(W), x).tolist() == [W[i].tolist() for i in (2, 0, 3, 2)]
+    assert Embedding(W, mask_zero=True).masked(x).tolist() == [False, True, False, False]
+    assert (Embedding(W).masks, Embedding(W, mask_zero=True).masks) == (False, True)
+
+
+def test_masking() -> None:
+    x = np.array([[-1.0, -1], [-1, 2], [0, 0]])
+    assert Masking(-1, 2).masked(x).tolist() == [True, False, False]
+    assert given(Masking(-1, 2), x).tolist() == [[0, 0], [-1, 2], [0, 0]]
+    # In float32 the rows hold 0.1 rounded, and so does the layer.
+    assert Masking(0.1, 1).masked(np.array([[0.1]], "f")).all()
+
+
+EVERY: dict[str, Layer] = {
+    "dense": Dense(W, B, "leaky_relu:0.3"),
+    "embedding": Embedding(W, mask_zero=True),
+    "normalization": Normalization(B, B, factor=B),
+    "activation": Pointwise("softmax", 4),
+    "masking": Masking(-1, 4),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_arrays_and_settings_are_all_of_a_layer(name: str) -> None:
+    layer = EVERY[name]
+    again: Any = LAYERS[name]
+    again = again(**layer.arrays, **layer.settings)
+    x = np.ones((2, layer.input_size))
+    assert given(layer, x).tobytes() == given(again, x).tobytes()
+    assert again.settings == layer.settings
+    assert fingerprint(Network(again), "float32") == fingerprint(Network(layer), "float32")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_runs_in_the_type_of_its_rows(name: str) -> None:
+    layer = EVERY[name].converted(PRECISIONS["float32"].convert)
+    assert given(layer, np.ones((2, layer.input_size), "f")).dtype == np.float32
+    assert all(array.dtype == np.float32 for array in layer.arrays.values())
+
+
+def test_only_operands_of_products_are_rounded() -> None:
+    """1.001 has no bfloat16; the nearest is 1."""
+    fine = np.full((2, 2), 1.001, "f")
+    convert = PRECISIONS["bfloat16"].convert
+    assert (Dense(fine).converted(convert).arrays["W"] == 1).all()
+    assert (Dense(fine, fine[0]).converted(convert).arrays["b"] == fine[0]).all()
+    assert (Embedding(fine).converted(convert).arrays["W"] == fine).all()
+    normal = Normalization(fine[0], fine[0]).converted(convert)
+    assert all((array == fine[0]).all() for array in normal.arrays.values())
+
+
+def test_networks_with_other_layers_have_other_fingerprints() -> None:
+    layers = [
+        *EVERY.values(),
+        Dense(W, B, "softmax"),
+        Dense(W, 2 * B, "leaky_relu:0.3"),
+        Embedding(W),
+        Normalization(B, B, shift=B),
+        Pointwise("tanh", 4),
+        Masking(-2, 4),
+    ]
+    assert len({fingerprint(Network(layer), "float32") for layer in layers}) == len(layers)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dense(B), r"W: expected shape \(I, O\), got \(3,\)"),
+        (lambda: Dense(np.ones((0, 3))), r"W: expected shape \(I, O\), got \(0, 3\)"),
+        (lambda: Dense(W, B[:2]), r"b: expected shape \(3,\), as W is \(4, 3\), got \(2,\)"),
+        (lambda: Dense(W * np.nan), "W: holds a value that is not finite"),
+        (lambda: Dense(W, activation="softmac"), "activation: expected one of .*softmax, got"),
+        (lambda: Dense(W, activation="softmax:1"), "activation: expected one of"),
+        (lambda: Embedding(B), r"W: expected shape \(V, E\), got \(3,\)"),
+        (lambda: Normalization(W, W), r"center: expected shape \(I,\), got \(4, 3\)"),
+        (
+            lambda: Normalization(B, B[:2]),
+            r"scale: expected shape \(3,\), as center is \(3,\), got \(2,\)",
+        ),
+        (lambda: Normalization(B, [1, 0, 1]), "scale: expected no 0, got one at 1"),
+        (lambda: Pointwise("tanh", 0), "size: expected at least 1, got 0"),
+        (lambda: Masking(float("nan"), 1), "value: expected a finite number, got nan"),
+    ],
+)
+def test_bad_layers(make: Callable[[], Layer], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (Dense(W), "W: expected 3 rows, as layer 1 gives so many values a step, got 4"),
+        (Normalization([1] * 4, [1] * 4), "center: expected 3 values, as layer 1 gives .*, got 4"),
+        (Pointwise("tanh", 4), "size: expected 3, as layer 1 gives .*, got 4"),
+        (Masking(0, 4), "size: expected 3, as layer 1 gives .*, got 4"),
+    ],
+)
+def test_widths_that_do_not_fit(layer: Layer, what: str) -> None:
+    with pytest.raises(ValueError, match=f"^layer 2: {what}$"):
+        Network(Dense(np.ones((2, 3))), layer)
+
+
+def test_the_head_is_what_stands_above_the_top_recurrent_layer() -> None:
+    recurrent = seeded(3, 4).layers[0]
+    assert Network(recurrent).head == 0
+    assert Network(Normalization(B, B), recurrent, Dense(W), Pointwise("softmax", 3)).head == 2
+    assert Network(Dense(W)).head == 0
