@@ -133,7 +133,8 @@ def test_stacks_directions_lengths_and_a_layer_without_state(seed: int, lengths:
     start = random.uniform(-1, 1, (N, network.state_size)).astype("f")
     for unroll in ("auto", "stepwise"):
         states = rnncli.run(network, x, start, lengths=lengths, unroll=unroll, all_layers=True)
-        assert states.h is states.layers[-1]
+        assert states.h is states.layers[-2]
+        assert states.y is states.layers[-1]
         for n, length in enumerate(lengths):
             expected, final = stack_loop(network, x[n, :length], start[n])
             assert near(states.h_n[n], final)
@@ -164,11 +165,14 @@ def test_streams_of_several_sequences_cut_anywhere(data: st.DataObject) -> None:
     carried = Carried(start, 0)
     parts = map(Rows, *(np.split(array, cuts) for array in (x, key, masked)))
     blocks = rnncli.stream(network, parts, unroll="stepwise", carried=carried)
-    y = np.concatenate([np.empty((0, 2), "f"), *(block.h for block in blocks)])
+    found = list(blocks)
+    h, y = (np.concatenate([getattr(block, name) for block in found]) for name in "hy")
     for number in range(len(carried.t)):
         active = (key == number) & ~masked
         alone = rnncli.run(network, x[active], start, unroll="stepwise")
-        assert y[active].tobytes() == alone.h.tobytes()
+        assert alone.y is not None
+        assert h[active].tobytes() == alone.h.tobytes()
+        assert y[active].tobytes() == alone.y.tobytes()
         assert carried.state[number].tobytes() == alone.h_n.tobytes()
 
 
@@ -180,7 +184,8 @@ def test_a_layer_without_state_at_masked_rows_is_given_what_stands_below() -> No
     (block,) = rnncli.stream(network, [rows], unroll="stepwise", all_layers=True)
     head = network.layers[-1]
     assert isinstance(head, Head)
-    h, y = block.h[:, 3:6], block.h[:, 6:]
+    h, y = block.h[:, 3:], block.y
+    assert y is not None
     assert not h[0].any()
     assert h[2].tobytes() == h[1].tobytes()
     np.testing.assert_allclose(y, h @ head.W, rtol=1e-5, atol=1e-6)

@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncli import Dense, Embedding, Masking, Network, Normalization, Pointwise, seeded
+from rnncli import (
+    Dense,
+    Embedding,
+    Masking,
+    Network,
+    Normalization,
+    Pointwise,
+    run,
+    seeded,
+    stream,
+)
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state import fingerprint
 from rnncli.model.arrays import Floats
+from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import LAYERS, Layer
 
 RANDOM = np.random.RandomState(7)
@@ -205,3 +216,39 @@ def test_the_head_is_what_stands_above_the_top_recurrent_layer() -> None:
     assert Network(recurrent).head == 0
     assert Network(Normalization(B, B), recurrent, Dense(W), Pointwise("softmax", 3)).head == 2
     assert Network(Dense(W)).head == 0
+
+
+def test_a_head_gives_y_beside_the_top_recurrent_layers_h() -> None:
+    below, top = seeded(4, 2, 1).layers[0], seeded(2, 3, 2).layers[0]
+    network = Network(Normalization(B[[0, 0, 0, 0]], W[:, 0]), below, top, Dense(W[:3]))
+    headless = Network(*network.layers[:-1])
+    states = run(network, ROWS, precision="float64", all_layers=True)
+    assert states.y is not None
+    assert states.h.tobytes() == run(headless, ROWS, precision="float64").h.tobytes()
+    np.testing.assert_allclose(states.y, states.h @ W[:3], rtol=NEAR)
+    assert [rows.shape[1] for rows in states.layers] == [4, 2, 3, 3]
+    (block,) = stream(network, [ROWS], precision="float64")
+    (whole,) = stream(network, [ROWS], precision="float64", all_layers=True)
+    assert block.h.tobytes() == states.h.tobytes()
+    assert whole.h.tobytes() == np.hstack(states.layers[:3]).tobytes()
+    for each in (block, whole, block.cut(0, 6)):
+        assert each.y is not None
+        np.testing.assert_allclose(each.y, states.y, rtol=NEAR)
+    (plain,) = stream(headless, [ROWS])
+    assert run(headless, ROWS).y is None
+    assert plain.y is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "place"),
+    [
+        ([Dense([[3e38]]), seeded(1, 1).layers[0]], "layer 1: "),
+        ([seeded(1, 1).layers[0], Dense([[-1]]), Normalization([0], [1e-40])], "layer 3: "),
+        ([Pointwise("affine:3e38,0", 1)], ""),
+    ],
+)
+def test_what_is_not_finite_is_named_with_its_layer(layers: list[Layer], place: str) -> None:
+    blocks = stream(Network(*layers), [[[0], [2], [2]]])
+    assert len(next(blocks).t) == 1
+    with pytest.raises(NotFiniteError, match=rf"^{place}step 2, unit 0: overflow \(inf\)$"):
+        next(blocks)

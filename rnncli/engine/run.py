@@ -32,9 +32,10 @@ class States(NamedTuple):
     Parameters
     ----------
     h : array, shape (T, H) or (N, T, H)
-        Hidden state of the top layer at every step; 2 H values where it
-        concatenates two directions. Zeros from the end of a sequence on. The
-        h of a batch of equal lengths may be a view of an array (T, N, H).
+        Hidden state of the top recurrent layer at every step; 2 H values
+        where it concatenates two directions. Zeros from the end of a sequence
+        on. The h of a batch of equal lengths may be a view of an array
+        (T, N, H).
     h_n : array, shape (S,) or (N, S)
         Final state of all cells, the bottom layer first, forward before
         backward: of a forward cell the state after the last step, of a
@@ -42,12 +43,15 @@ class States(NamedTuple):
         One forward layer of a vanilla cell has S = H. Where cells carry more
         than h, h of all cells comes first (`Network.state_slices`).
     layers : tuple of arrays like `h`
-        The states of every layer, the bottom one first, where asked for.
+        What every layer gives, the bottom one first, where asked for.
+    y : array, shape (T, O) or (N, T, O), optional
+        Output of the network's head at every step; None if it has none.
     """
 
     h: Floats
     h_n: Floats
     layers: tuple[Floats, ...] = ()
+    y: Floats | None = None
 
 
 class Pass(NamedTuple):
@@ -124,7 +128,7 @@ def run(
         How the steps are computed, see `rnncli.engine.unroll`. ``auto`` takes the
         fastest measured for the sizes.
     all_layers : bool
-        Whether to give the states of the layers below the top one too.
+        Whether to give what every layer gives, and not `h` and `y` alone.
 
     Returns
     -------
@@ -147,27 +151,31 @@ def run(
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
     h_n = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
-    wanted = network.layers if all_layers else network.layers[-1:]
-    layers = [_output(layer, ends, T, dtype) for layer in wanted]  # (N, T, H)
-    below: list[Floats | None] = [None] * (len(network.layers) - len(wanted))
+    last = len(network.layers) - 1
+    top = last - network.head
+    asked = range(last + 1) if all_layers else sorted({top, last})
+    outputs = {n: _output(network.layers[n], ends, T, dtype) for n in asked}  # (N, T, O)
 
     def places(packing: Packing, sequences: Sequences) -> list[Floats | None]:
-        return below + [
-            _place(layer, h, packing, sequences) for layer, h in zip(wanted, layers, strict=True)
+        return [
+            _place(layer, outputs[n], packing, sequences) if n in outputs else None
+            for n, layer in enumerate(network.layers)
         ]
 
     def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        for h, each in zip(layers, passes[len(below) :], strict=True):
-            if not np.may_share_memory(each.output, h):
-                packing.unpack(each.output, h, sequences)
+        for n, output in outputs.items():
+            rows = passes[n].output
+            if not np.may_share_memory(rows, output):
+                packing.unpack(rows, output, sequences)
 
     def take(packing: Packing, sequences: Sequences) -> Floats:
         return _packed(packing, array, sequences, ends, dtype)
 
     drive(prepared, ends, h_n, take, give, places)
     if array.ndim == 2:
-        h_n, layers = h_n[0], [layer[0] for layer in layers]
-    return States(layers[-1], h_n, tuple(layers) if all_layers else ())
+        h_n, outputs = h_n[0], {n: output[0] for n, output in outputs.items()}
+    layers = tuple(outputs.values()) if all_layers else ()
+    return States(outputs[top], h_n, layers, outputs[last] if network.head else None)
 
 
 def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:

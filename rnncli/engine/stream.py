@@ -26,12 +26,14 @@ class Block(NamedTuple):
     x : array, shape (n, I)
         Their inputs; NaN where a masked row has none.
     h : array, shape (n, H)
-        What the top layer gives, or what all layers give, the bottom one
-        first.
+        What the top recurrent layer gives, or what it and all below give, the
+        bottom one first.
     key : array of int, shape (n,), optional
         Which sequence each belongs to; None where there is one.
     cells : list of lists of str, optional
         The rows of input as they stand there.
+    y : array, shape (n, O), optional
+        What the network's head gives; None if it has none.
     """
 
     t: Integers
@@ -39,6 +41,7 @@ class Block(NamedTuple):
     h: Floats
     key: Integers | None = None
     cells: Sequence[Sequence[str]] | None = None
+    y: Floats | None = None
 
     def cut(self, start: int, stop: int | None) -> "Block":
         """Return some of the rows."""
@@ -160,7 +163,8 @@ def stream(
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether to give what all layers give.
+        Whether `Block.h` holds what the layers below the top recurrent one
+        give too.
     carried : Carried, optional
         Where the sequences stand, in place of `h0`; kept up to date with the
         blocks.
@@ -227,11 +231,14 @@ def _blocks(
     *,
     all_layers: bool,
 ) -> Iterator[Block]:
+    head = prepared.network.head
     for rows in blocks:
         passes = _advance(prepared, rows, carried)
-        outputs = [each.output for each in passes][slice(None) if all_layers else slice(-1, None)]
+        outputs = [each.output for each in passes]
+        y = outputs[-1] if head else None
+        outputs = outputs[0 if all_layers else -1 - head : len(outputs) - head]
         h = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
-        block = Block(_count(rows.key, len(h), carried), rows.x, h, rows.key, rows.cells)
+        block = Block(_count(rows.key, len(h), carried), rows.x, h, rows.key, rows.cells, y)
         finite = min(_finite_rows(array) for each in passes for array in _arrays(each))
         for start in range(0, finite, BLOCK_STEPS):
             yield block.cut(start, min(finite, start + BLOCK_STEPS))
@@ -397,7 +404,9 @@ def _not_finite(
                 row = int(np.flatnonzero(~np.isfinite(h).all(axis=1) & same)[-1])
             both = direction if len(layer.cells) > 1 else ""
             return _overflow(block, h, row, keys, " ".join(filter(None, [place, both])))
-    return _overflow(block, block.h, row, keys, "")  # two finite states, merged
+        if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
+            return _overflow(block, each.output, row, keys, place)
+    raise AssertionError("every value is finite")
 
 
 def _overflow(
