@@ -9,8 +9,8 @@ import pytest
 from conftest import load
 
 from rnncli import Network, seeded
-from rnncli.model.activations import Activation
-from rnncli.model.cells import Cell
+from rnncli.model.activations import Activation, parse
+from rnncli.model.cells import CELLS, Cell
 from rnncli.model.initializers import INITIALIZERS
 from rnncli.model.initializers.tensorflow import CHUNK, Stream, _stream, normals, philox4x32
 from rnncli.model.layers import Architecture
@@ -168,12 +168,27 @@ def as_bytes(network: Network) -> list[bytes]:
     return [array.tobytes() for cell in cells(network) for array in cell.weights.arrays.values()]
 
 
+SHAPES = {
+    "rnn": ({"b_h": (4,)}, 1),
+    "lstm": ({"b_h": (16,)}, 4),
+    "gru": ({"b_h": (12,), "b_n": (4,)}, 3),
+}
+
+
+@pytest.mark.parametrize("cell", SHAPES)
 @pytest.mark.parametrize("init", INITIALIZERS)
-def test_every_initializer_gives_weights_a_cell(init: str) -> None:
-    drawn = INITIALIZERS[init](Architecture(3, (4, 4), "bidirectional"), 1)
-    shapes = [[weights.W_xh.shape for weights in layer] for layer in drawn]
-    assert shapes == [[(3, 4)] * 2, [(8, 4)] * 2]
+def test_every_initializer_gives_weights_a_cell(init: str, cell: str) -> None:
+    architecture = Architecture(3, (4, 4), "bidirectional", cell=cell)
+    biases, gates = SHAPES[cell]
+    drawn = INITIALIZERS[init](architecture, 1)
+    shapes = [
+        [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
+        for layer in drawn
+    ]
+    expected = [{"W_xh": (I, 4 * gates), "W_hh": (4, 4 * gates)} | biases for I in (3, 8)]
+    assert shapes == [[each, each] for each in expected]
     arrays = [array for layer in drawn for weights in layer for array in weights.arrays.values()]
+    assert architecture.weight_count() == sum(array.size for array in arrays)
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
     assert all(array.flags.c_contiguous for array in arrays)
 
@@ -204,6 +219,38 @@ def test_options_reach_every_cell() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["relu"], ["relu"] * 4),
+        (["relu", "elu:0.5"], ["relu", "relu", "elu:0.5", "elu:0.5"]),
+        (["tanh", "relu", "elu:0.5", "sigmoid"], ["tanh", "relu", "elu:0.5", "sigmoid"]),
+    ],
+    ids=["all cells", "a layer", "a cell"],
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_setting_for_each_layer_or_cell(cell: str, given: list[str], expected: list[str]) -> None:
+    network = seeded(1, (2, 3), direction="bidirectional", cell=cell, activation=given)
+    assert [str(each.settings["activation"]) for each in cells(network)] == expected
+    parsed = [parse(text) for text in given]
+    again = seeded(1, (2, 3), direction="bidirectional", cell=cell, activation=tuple(parsed))
+    assert [str(each.settings["activation"]) for each in cells(again)] == expected
+
+
+def test_a_reset_for_each_layer_decides_where_its_bias_is() -> None:
+    after, mixed = (
+        cells(seeded(1, (2, 2), 3, "torch", cell="gru", reset=reset))
+        for reset in ("after", ("after", "before"))
+    )
+    assert [cell.settings["reset"] for cell in mixed] == ["after", "before"]
+    assert mixed[0].weights.b_n is not None
+    assert mixed[1].weights.b_n is None
+    whole = after[1].weights.b_h.copy()
+    assert after[1].weights.b_n is not None
+    whole[4:] += after[1].weights.b_n
+    np.testing.assert_array_equal(mixed[1].weights.b_h, whole)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"seed": -1}, "seed: expected 0 to 4294967295, got -1"),
@@ -220,6 +267,30 @@ def test_options_reach_every_cell() -> None:
         ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
         ({"activation": "elu:x"}, "activation elu: not a number: 'x'"),
         ({"clip": 0}, "clip: expected a number over 0, got 0"),
+        ({"cell": "elman"}, "cell: expected one of rnn, lstm, gru, got 'elman'"),
+        ({"merg": "sum"}, "merg: RNN has none"),
+        ({"reset": "after"}, "reset: RNN has none"),
+        ({"cell": "lstm", "reset": "after"}, "reset: LSTM has none"),
+        ({"cell": "gru", "weights": None}, "weights: GRU has none"),
+        ({"cell": "gru", "reset": "never"}, "reset: expected one of after, before, got 'never'"),
+        ({"clip": (1, 2)}, "clip: expected 1 value, got 2"),
+        (
+            {"hidden_size": (2, 2, 2), "clip": (1, 2)},
+            "clip: expected 1 value or 3 (one a layer), got 2",
+        ),
+        (
+            {"direction": "bidirectional", "activation": ()},
+            "activation: expected 1 value or 2 (one a cell), got 0",
+        ),
+        (
+            {
+                "hidden_size": (2, 2),
+                "direction": "bidirectional",
+                "cell": "gru",
+                "reset": ["after"] * 3,
+            },
+            "reset: expected 1 value, 2 (one a layer) or 4 (one a cell), got 3",
+        ),
         (
             {"init": "torch", "hidden_size": (32, 16)},
             "init torch: nn.RNN has layers of one size, got 32, 16; "
@@ -234,6 +305,11 @@ def test_options_reach_every_cell() -> None:
             },
             "init torch: between bidirectional layers nn.RNN has merge concat, got sum; "
             "take concat, one layer, or another init",
+        ),
+        (
+            {"init": "torch", "hidden_size": (3, 2), "cell": "lstm"},
+            "init torch: nn.LSTM has layers of one size, got 3, 2; "
+            "take equal sizes, or another init",
         ),
     ],
 )
@@ -254,5 +330,3 @@ def test_integers_of_any_kind_and_nothing_else() -> None:
     ):
         with pytest.raises(TypeError, match="object cannot be interpreted as an integer"):
             seeded(**wrong)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'merg'"):
-        seeded(merg="sum")  # type: ignore[call-arg]

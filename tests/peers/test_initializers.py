@@ -104,7 +104,9 @@ def test_keras_recurrent_kernels(H: int) -> None:
         # is what they leave. Measured over 25,600 kernels: 1.5 units * H at most.
         shortest = np.abs(np.diag(r.numpy()))[:-1].min(initial=1)
         atol = 4 * H * np.finfo(np.float32).eps / shortest
-        np.testing.assert_allclose(_orthogonal(H, seed), expected, rtol=0, atol=atol, strict=True)
+        np.testing.assert_allclose(
+            _orthogonal(H, H, seed), expected, rtol=0, atol=atol, strict=True
+        )
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

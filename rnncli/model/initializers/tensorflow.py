@@ -46,9 +46,12 @@ def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
         tf.random.set_seed(seed)
         for I, H in architecture.sizes():
             for direction in architecture.directions:  # forward first
-                W_xh = tf.random.normal((I, H))
-                W_hh = tf.random.normal((H, H))
-                b_h = tf.zeros((H,))
+                W_xh = tf.random.normal((I, G * H))
+                W_hh = tf.random.normal((H, G * H))
+                b_h = tf.zeros((G * H,))
+
+    with G gates, in the order of `Weights`: a tensor for all gates of a
+    cell. A `b_n` is zeros too.
 
     98 of 100 draws are equal to the bit, the others within 4 units of the
     last place (TensorFlow 2.21).
@@ -64,6 +67,7 @@ def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
     list of lists of Weights
         Of the cells of each layer, float32.
     """
+    sizes, G = architecture.sizes(), architecture.gates
     op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
     def normal(*shape: int) -> Floats:
@@ -71,10 +75,15 @@ def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
 
     return [
         [
-            Weights(normal(I, H), normal(H, H), np.zeros(H, np.float32))
-            for _ in architecture.directions
+            Weights(
+                normal(I, G * H),
+                normal(H, G * H),
+                np.zeros(G * H, np.float32),
+                np.zeros(H, np.float32) if b_n else None,
+            )
+            for b_n in layer
         ]
-        for I, H in architecture.sizes()
+        for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
     ]
 
 

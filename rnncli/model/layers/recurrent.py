@@ -1,13 +1,14 @@
 """The layer with state: one or two cells that run over a sequence."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Cell, State, Weights, checked, weight_shapes
+from rnncli.model.cells import CELLS, RNN, Cell, State, Weights, checked, weight_shapes
 from rnncli.model.errors import choice
 from rnncli.model.layers.layer import Convert, Multiply, Unroll
 
@@ -118,12 +119,21 @@ class Architecture(NamedTuple):
         Number of hidden units of each layer, the bottom one first.
     direction, merge : str
         As for `Recurrent`, in every layer.
+    cell : {"rnn", "lstm", "gru"}
+    bias : bool
+        Whether the framework's layers have biases; the arrays are zeros
+        where they have none.
+    reset : str or sequence of str
+        As for `GRU`: of every cell, or as `per_cell` takes it.
     """
 
     input_size: int
     hidden_sizes: Sequence[int]
     direction: str = "forward"
     merge: str = "concat"
+    cell: str = "rnn"
+    bias: bool = True
+    reset: str | Sequence[str] = "after"
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -135,6 +145,17 @@ class Architecture(NamedTuple):
             The name is unknown.
         """
         return choice("direction", self.direction, DIRECTIONS)
+
+    @property
+    def gates(self) -> int:
+        """How many blocks of H columns the weights of a cell have.
+
+        Raises
+        ------
+        ValueError
+            There is no such cell.
+        """
+        return choice("cell", self.cell, CELLS).gates
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return (I, H) of the cells of each layer.
@@ -151,14 +172,48 @@ class Architecture(NamedTuple):
         sizes = []
         width = self.input_size
         for hidden_size in self.hidden_sizes:
-            weight_shapes(width, hidden_size)
+            weight_shapes(width, hidden_size, self.gates)
             sizes.append((width, hidden_size))
             width = merged_size(hidden_size, self.direction, self.merge)
         return sizes
 
+    def candidate_biases(self) -> list[list[bool]]:
+        """Return whether each cell of each layer has a `b_n`: a GRU that resets after."""
+        after = self.per_cell("reset", self.reset)
+        return [[self.cell == "gru" and reset == "after" for reset in layer] for layer in after]
+
+    def per_cell(self, name: str, given: Any) -> list[list[Any]]:
+        """Return the value of a setting for each cell of each layer.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        given : value or iterable of values
+            One for all cells, one a layer, or one a cell; of the bottom
+            layer first, and forward before backward.
+
+        Raises
+        ------
+        ValueError
+            There is another number of them.
+        """
+        layers, ways = len(self.hidden_sizes), len(self.directions)
+        several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
+        values = list(given) if several else [given]
+        if len(values) not in (1, layers, layers * ways):
+            counts = ["1 value"]
+            counts += [f"{layers} (one a layer)"] * (layers > 1)
+            counts += [f"{layers * ways} (one a cell)"] * (ways > 1)
+            expected = " or ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
+            raise ValueError(f"{name}: expected {expected}, got {len(values)}")
+        each = [value for value in values for _ in range(layers * ways // len(values))]
+        return [each[start : start + ways] for start in range(0, len(each), ways)]
+
     def weight_count(self) -> int:
-        """Count the numbers in the weights, ``(I + H + 1) * H`` a cell."""
-        return len(self.directions) * sum((I + H + 1) * H for I, H in self.sizes())
+        """Count the numbers in the weights, ``(I + H + 1) * gates * H`` a cell and H a `b_n`."""
+        cells = zip(self.sizes(), self.candidate_biases(), strict=True)
+        return sum(((I + H + 1) * self.gates + b_n) * H for (I, H), layer in cells for b_n in layer)
 
 
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
