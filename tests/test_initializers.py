@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import load
+from drawn import check, keras_arrays, torch_arrays
 
 from rnncli import Network, seeded
 from rnncli.model.activations import Activation, parse
@@ -51,7 +52,15 @@ def cells(network: Network) -> list[Cell]:
 
 
 def case_id(case: dict[str, Any]) -> str:
-    return f"{case['hidden_size']} {case['direction']} {case.get('merge', '')}".strip()
+    given = ("cell", "merge", "bias", "reset", "embedding", "head")
+    shape = f"{case['hidden_size']} {case['direction']}"
+    return " ".join([shape, *(f"{name} {case[name]}" for name in given if name in case)])
+
+
+def network_of(case: dict[str, Any], init: str) -> Network:
+    return seeded(
+        init=init, **{name: case[name] for name in case if name not in ("weights", "parameters")}
+    )
 
 
 def test_weights_are_tensorflows() -> None:
@@ -79,6 +88,17 @@ def test_tensorflow_draws_a_stack_layer_by_layer() -> None:
         assert units_apart(array, expected).max() <= 4
 
 
+def test_tensorflow_draws_all_gates_at_once() -> None:
+    network = seeded(1, 3, 1, cell="lstm", embedding=(3, 2), head=2)
+    embedding, recurrent, dense = network.layers
+    weights = recurrent.cells[0].weights
+    arrays = [embedding.arrays["W"], weights.W_xh, weights.W_hh, dense.arrays["W"]]
+    for array, expected in zip(arrays, STACK["gated"], strict=True):
+        assert units_apart(array, expected).max() <= 4
+    assert not weights.b_h.any()
+    assert not dense.arrays["b"].any()
+
+
 def test_tensorflow_replaces_a_pair_of_zero_seeds() -> None:
     # tensorflow/python/framework/random_seed.py: (0, 0) would mean "no seed" to a kernel.
     drawn = normals((4,), _stream(0, 0))
@@ -101,13 +121,10 @@ def test_large_draws_go_on_where_a_chunk_ends() -> None:
 
 @pytest.mark.parametrize("case", KERAS["cases"], ids=case_id)
 def test_weights_are_keras(case: dict[str, Any]) -> None:
-    shape = {name: case[name] for name in ("input_size", "hidden_size", "direction", "merge")}
-    network = seeded(seed=case["seed"], init="keras", **shape)
-    drawn = [array for cell in cells(network) for array in cell.weights.arrays.values()]
-    for number, (array, expected) in enumerate(zip(drawn, case["weights"], strict=True)):
-        # TensorFlow's QR rounds in float32: a few units of 1 for so few rows.
-        atol = 1e-6 if number % 3 == 1 else 0
-        np.testing.assert_allclose(array, np.float32(expected), rtol=0, atol=atol, strict=True)
+    given = {name: case[name] for name in ("bias", "reset", "embedding", "head") if name in case}
+    expected = keras_arrays(case["weights"], case.get("cell", "rnn"), **given)
+    # TensorFlow's QR rounds in float32: a few units of 1 for so few rows.
+    check(network_of(case, "keras"), expected, W_hh=1e-6)
 
 
 def test_a_large_kernel_is_keras() -> None:
@@ -119,24 +136,11 @@ def test_a_large_kernel_is_keras() -> None:
     np.testing.assert_allclose(recurrent.T @ recurrent, np.eye(300), rtol=0, atol=1e-6)
 
 
-def torch_weights(parameters: dict[str, Any]) -> list[np.ndarray]:
-    """Turn ``named_parameters()`` into each cell's W_xh, W_hh and b_h."""
-    arrays = [np.array(values, np.float32) for values in parameters.values()]
-    cells = [arrays[start : start + 4] for start in range(0, len(arrays), 4)]
-    return [
-        array
-        for weight_ih, weight_hh, bias_ih, bias_hh in cells
-        for array in (weight_ih.T, weight_hh.T, bias_ih + bias_hh)
-    ]
-
-
 @pytest.mark.parametrize("case", TORCH["cases"], ids=case_id)
 def test_weights_are_torchs(case: dict[str, Any]) -> None:
-    shape = {name: case[name] for name in ("input_size", "hidden_size", "direction")}
-    network = seeded(seed=case["seed"], init="torch", **shape)
-    drawn = [array for cell in cells(network) for array in cell.weights.arrays.values()]
-    for array, expected in zip(drawn, torch_weights(case["parameters"]), strict=True):
-        np.testing.assert_array_equal(array, expected, strict=True)
+    # PyTorch takes the logarithms and waves of a table in float32: a unit of the largest number.
+    expected = torch_arrays(case["parameters"], case.get("cell", "rnn"))
+    check(network_of(case, "torch"), expected, table=5e-7)
 
 
 def test_large_weights_are_torchs() -> None:
@@ -180,7 +184,7 @@ SHAPES = {
 def test_every_initializer_gives_weights_a_cell(init: str, cell: str) -> None:
     architecture = Architecture(3, (4, 4), "bidirectional", cell=cell)
     biases, gates = SHAPES[cell]
-    drawn = INITIALIZERS[init](architecture, 1)
+    drawn = INITIALIZERS[init](1).recurrent(architecture)
     shapes = [
         [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
         for layer in drawn
@@ -267,6 +271,13 @@ def test_a_reset_for_each_layer_decides_where_its_bias_is() -> None:
         ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
         ({"activation": "elu:x"}, "activation elu: not a number: 'x'"),
         ({"clip": 0}, "clip: expected a number over 0, got 0"),
+        ({"embedding": (0, 3)}, "embedding: expected at least 1, got 0"),
+        ({"embedding": (2, 0)}, "embedding: expected at least 1, got 0"),
+        ({"head": 0}, "head: expected at least 1, got 0"),
+        (
+            {"embedding": (2, 3), "input_size": 2},
+            "input_size: expected 1, as an embedding takes, got 2",
+        ),
         ({"cell": "elman"}, "cell: expected one of rnn, lstm, gru, got 'elman'"),
         ({"merg": "sum"}, "merg: RNN has none"),
         ({"reset": "after"}, "reset: RNN has none"),

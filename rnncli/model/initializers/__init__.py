@@ -4,15 +4,20 @@ from collections.abc import Iterable
 from operator import index
 from typing import Any
 
-from rnncli.model.cells import CELLS
+from rnncli.model.activations import Activation
+from rnncli.model.cells import CELLS, Weights
 from rnncli.model.errors import choice
 from rnncli.model.initializers import keras, tensorflow, torch
-from rnncli.model.layers import Architecture, Recurrent
+from rnncli.model.layers import Architecture, Layer, Recurrent
 from rnncli.model.network import Network
 
-# Every member has one signature: draw(architecture, seed) returns the weights
-# of the cells of each layer.
-INITIALIZERS = {"tensorflow": tensorflow.draw, "keras": keras.draw, "torch": torch.draw}
+# Every member draws for one part of a network after the other, from the bottom:
+# embedding(V, E), recurrent(architecture), dense(I, O, activation).
+INITIALIZERS: dict[str, type[tensorflow.Draws] | type[keras.Draws] | type[torch.Draws]] = {
+    "tensorflow": tensorflow.Draws,
+    "keras": keras.Draws,
+    "torch": torch.Draws,
+}
 SEED_MAX = 2**32 - 1
 
 
@@ -26,6 +31,9 @@ def seeded(
     merge: str = "concat",
     cell: str = "rnn",
     bias: bool = True,
+    embedding: tuple[int, int] | None = None,
+    head: int | None = None,
+    head_activation: str | Activation = "linear",
     **settings: Any,
 ) -> Network:
     """Draw a network from a seed.
@@ -33,7 +41,7 @@ def seeded(
     Parameters
     ----------
     input_size : int
-        Number of input features, I.
+        Number of input features, I; 1 with an embedding.
     hidden_size : int or sequence of int
         Number of hidden units, H; of each layer, the bottom one first.
     seed : int
@@ -51,6 +59,14 @@ def seeded(
     bias : bool
         Whether the framework's layers have biases (``use_bias`` in Keras).
         Where they have none, the arrays are zeros.
+    embedding : tuple of two ints, optional
+        Sizes V and E of an `Embedding` below the recurrent layers, drawn
+        before them.
+    head : int, optional
+        Number of outputs, O, of a `Dense` layer with a bias above them, drawn
+        after them (``torch.nn.Linear``).
+    head_activation : str or Activation
+        Its activation, as for `Dense`.
     **settings
         Those of `RNN`, `LSTM` or `GRU`, such as ``activation="relu"`` or
         ``reset="before"``: each one value for all cells, or a sequence of
@@ -72,29 +88,41 @@ def seeded(
         A size or the seed is no integer.
     """
     sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
-    architecture = Architecture(
-        index(input_size),
-        tuple(map(index, sizes)),
-        direction,
-        merge,
-        cell,
-        bias,
-        settings.get("reset", "after"),
-    )
+    table = () if embedding is None else tuple(map(index, embedding))
+    for name, size in (*(("embedding", each) for each in table), ("head", head)):
+        if size is not None and index(size) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
+    if table and index(input_size) != 1:
+        raise ValueError(f"input_size: expected 1, as an embedding takes, got {input_size}")
+    reset = settings.get("reset", "after")
+    I, hidden_sizes = table[1] if table else index(input_size), tuple(map(index, sizes))
+    architecture = Architecture(I, hidden_sizes, direction, merge, cell, bias, reset)
     number = index(seed)
-    kind, draw = choice("cell", cell, CELLS), choice("init", init, INITIALIZERS)
+    initializer = choice("init", init, INITIALIZERS)
     if not 0 <= number <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {number}")
-    each = {name: architecture.per_cell(name, given) for name, given in settings.items()}
-    drawn = draw(architecture, number)
-    for name in each:
+    draws = initializer(number)
+    layers: list[Layer] = [draws.embedding(*table)] if table else []
+    layers += _recurrent(architecture, draws.recurrent(architecture), settings)
+    if head is not None:
+        layers.append(draws.dense(layers[-1].output_size, index(head), head_activation))
+    return Network(*layers)
+
+
+def _recurrent(
+    architecture: Architecture, drawn: list[list[Weights]], settings: dict[str, Any]
+) -> list[Recurrent]:
+    """Make layers of weights."""
+    kind = CELLS[architecture.cell]
+    for name in settings:
         if name not in kind(drawn[0][0]).settings:
             raise ValueError(f"{name}: {kind.__name__} has none")
+    each = {name: architecture.per_cell(name, given) for name, given in settings.items()}
     layers = []
     for layer, weights in enumerate(drawn):
         cells = (
             kind(its, **{name: each[name][layer][way] for name in each})
             for way, its in enumerate(weights)
         )
-        layers.append(Recurrent(*cells, direction=direction, merge=merge))
-    return Network(*layers)
+        layers.append(Recurrent(*cells, direction=architecture.direction, merge=architecture.merge))
+    return layers

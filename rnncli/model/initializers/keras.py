@@ -1,49 +1,31 @@
-"""Keras's draws on TensorFlow: ``keras.utils.set_random_seed``, then recurrent layers."""
+"""Keras's draws on TensorFlow: ``keras.utils.set_random_seed``, then layers one after the other."""
 
 import random
 from math import sqrt
 
 import numpy as np
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.initializers.tensorflow import Stream, normals, philox4x32, uniforms
-from rnncli.model.layers import Architecture
+from rnncli.model.layers import Architecture, Dense, Embedding
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
 
 
-def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
-    """Draw a uniform kernel, an orthogonal recurrent kernel and biases of zeros.
+class Draws:
+    """What Keras 3 with TensorFlow on a CPU draws for one layer after the other.
 
-    The same numbers as, in Keras 3 with TensorFlow on a CPU::
-
-        keras.utils.set_random_seed(seed)
-        layers = [keras.layers.SimpleRNN(H) for H in hidden_sizes]
-
-    or ``LSTM`` or ``GRU``, with ``go_backwards=True`` for backward layers,
-    or each in ``keras.layers.Bidirectional``. Every layer's seeds are taken
-    when it is made, so nothing random may come between, and the layers are
-    made in the order of the stack. An ``LSTM`` with a bias has ones in
-    that of its forget gate.
-
-    Kernels are equal to the bit. A recurrent kernel is the Q of a QR
-    factorization, rounded in float32 by TensorFlow and in float64 here:
-    over 25,600 of them, H from 1 to 64, the largest difference was 4e-7 in
-    the median and 3e-5 at worst, over 2e-5 in four (Keras 3.15, TensorFlow
-    2.21). Those of gated cells, which are not square, are within 1e-6.
+    A layer's seeds are taken when it is made, so the layers are made in the
+    order of the stack, and nothing random may come between, such as a
+    ``Dropout``.
 
     Parameters
     ----------
-    architecture : Architecture
     seed : int
-        What ``set_random_seed`` gets, 0 ... 2**32 - 1.
-
-    Returns
-    -------
-    list of lists of Weights
-        Of the cells of each layer, float32.
+        What ``keras.utils.set_random_seed`` gets, 0 ... 2**32 - 1.
 
     Notes
     -----
@@ -51,38 +33,78 @@ def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
     feedforward neural networks"; Saxe et al. (2014), "Exact solutions to
     the nonlinear dynamics of learning in deep linear neural networks".
     """
-    seeds = random.Random(seed)
-    layers = []
-    for (I, H), layer in zip(architecture.sizes(), architecture.candidate_biases(), strict=True):
-        if len(layer) == 2:
-            # Bidirectional copies the layer it is given twice; the layer's own seeds go unused.
-            _layer_seeds(seeds, architecture.cell)
-        layers.append([_cell(architecture, I, H, b_n, seeds) for b_n in layer])
-    return layers
 
+    def __init__(self, seed: int) -> None:
+        self._seeds = random.Random(seed)
 
-def _cell(architecture: Architecture, I: int, H: int, b_n: bool, seeds: random.Random) -> Weights:
-    kernel_seed, recurrent_seed = _layer_seeds(seeds, architecture.cell)
-    width = architecture.gates * H
-    bias = np.zeros(width, np.float32)
-    if architecture.cell == "lstm" and architecture.bias:
-        bias[H : 2 * H] = 1  # unit_forget_bias
-    return Weights(
-        _glorot_uniform(I, width, kernel_seed),
-        _orthogonal(H, width, recurrent_seed),
-        bias,
-        np.zeros(H, np.float32) if b_n else None,
-    )
+    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+        """Draw a uniform kernel, an orthogonal recurrent kernel and biases of zeros.
 
+        The same numbers as::
 
-def _layer_seeds(seeds: random.Random, cell: str) -> tuple[int, int]:
-    """Return the seeds of the two kernels of a layer, which takes three when it is made.
+            [keras.layers.SimpleRNN(H, use_bias=...) for H in hidden_sizes]
 
-    The third is that of its dropout: a ``SimpleRNN`` takes it first, ``LSTM``
-    and ``GRU`` last.
-    """
-    first, second, third = (seeds.randint(1, 10**9) for _ in range(3))
-    return (second, third) if cell == "rnn" else (first, second)
+        or ``LSTM`` or ``GRU``, with ``go_backwards=True`` for backward
+        layers, or each in ``keras.layers.Bidirectional``. An ``LSTM`` with a
+        bias has ones in that of its forget gate.
+
+        Kernels are equal to the bit. A recurrent kernel is the Q of a QR
+        factorization, rounded in float32 by TensorFlow and in float64 here:
+        over 25,600 of them, H from 1 to 64, the largest difference was 4e-7
+        in the median and 3e-5 at worst, over 2e-5 in four (Keras 3.15,
+        TensorFlow 2.21). Those of gated cells, which are not square, are
+        within 1e-6.
+
+        Parameters
+        ----------
+        architecture : Architecture
+
+        Returns
+        -------
+        list of lists of Weights
+            Of the cells of each layer, float32.
+        """
+        layers = []
+        biases = architecture.candidate_biases()
+        for (I, H), layer in zip(architecture.sizes(), biases, strict=True):
+            if len(layer) == 2:
+                # Bidirectional copies the layer it is given twice; its own seeds go unused.
+                self._layer_seeds(architecture.cell)
+            layers.append([self._cell(architecture, I, H, b_n) for b_n in layer])
+        return layers
+
+    def embedding(self, V: int, E: int) -> Embedding:
+        """Draw a table from U(-0.05, 0.05), as ``Embedding(V, E)``, to the bit."""
+        return Embedding(_uniform(V, E, np.float32(0.05), self._next()))
+
+    def dense(self, I: int, O: int, activation: str | Activation = "linear") -> Dense:
+        """Draw a uniform kernel, and a bias of zeros, as ``Dense(O)``, to the bit."""
+        return Dense(_glorot_uniform(I, O, self._next()), activation=activation)
+
+    def _cell(self, architecture: Architecture, I: int, H: int, b_n: bool) -> Weights:
+        kernel_seed, recurrent_seed = self._layer_seeds(architecture.cell)
+        width = architecture.gates * H
+        bias = np.zeros(width, np.float32)
+        if architecture.cell == "lstm" and architecture.bias:
+            bias[H : 2 * H] = 1  # unit_forget_bias
+        return Weights(
+            _glorot_uniform(I, width, kernel_seed),
+            _orthogonal(H, width, recurrent_seed),
+            bias,
+            np.zeros(H, np.float32) if b_n else None,
+        )
+
+    def _layer_seeds(self, cell: str) -> tuple[int, int]:
+        """Return the seeds of the two kernels of a layer, which takes three when it is made.
+
+        The third is that of its dropout: a ``SimpleRNN`` takes it first,
+        ``LSTM`` and ``GRU`` last.
+        """
+        first, second, third = (self._next() for _ in range(3))
+        return (second, third) if cell == "rnn" else (first, second)
+
+    def _next(self) -> int:
+        return self._seeds.randint(1, 10**9)
 
 
 def _stream(seed: int) -> Stream:
@@ -95,6 +117,10 @@ def _stream(seed: int) -> Stream:
 def _glorot_uniform(rows: int, columns: int, seed: int) -> Floats:
     # The limit in Keras's own order of operations, for the last bit.
     limit = np.float32(sqrt(3 * (1 / max(1, (rows + columns) / 2))))
+    return _uniform(rows, columns, limit, seed)
+
+
+def _uniform(rows: int, columns: int, limit: np.float32, seed: int) -> Floats:
     values = uniforms((rows, columns), _stream(seed))
     values *= limit - -limit
     values -= limit

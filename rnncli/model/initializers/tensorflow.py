@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
-from rnncli.model.layers import Architecture
+from rnncli.model.layers import Architecture, Dense, Embedding
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -38,53 +39,68 @@ class Stream(NamedTuple):
     upper: tuple[int, int]
 
 
-def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
-    """Draw Gaussian weights and biases of zero, as the notebook does.
-
-    The same numbers as, in TensorFlow on a CPU::
-
-        tf.random.set_seed(seed)
-        for I, H in architecture.sizes():
-            for direction in architecture.directions:  # forward first
-                W_xh = tf.random.normal((I, G * H))
-                W_hh = tf.random.normal((H, G * H))
-                b_h = tf.zeros((G * H,))
-
-    with G gates, in the order of `Weights`: a tensor for all gates of a
-    cell. A `b_n` is zeros too.
+class Draws:
+    """Gaussian weights and biases of zero, as the notebook draws them in TensorFlow on a CPU.
 
     98 of 100 draws are equal to the bit, the others within 4 units of the
     last place (TensorFlow 2.21).
 
     Parameters
     ----------
-    architecture : Architecture
     seed : int
         What ``tf.random.set_seed`` gets, 0 ... 2**32 - 1.
-
-    Returns
-    -------
-    list of lists of Weights
-        Of the cells of each layer, float32.
     """
-    sizes, G = architecture.sizes(), architecture.gates
-    op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
-    def normal(*shape: int) -> Floats:
-        return normals(shape, _stream(seed, op_seeds.randint(0, 2**31 - 1)))
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
-    return [
-        [
-            Weights(
-                normal(I, G * H),
-                normal(H, G * H),
-                np.zeros(G * H, np.float32),
-                np.zeros(H, np.float32) if b_n else None,
-            )
-            for b_n in layer
+    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+        """Draw a tensor for all gates of a cell, with G gates in the order of `Weights`.
+
+        The same numbers as::
+
+            for I, H in architecture.sizes():
+                for direction in architecture.directions:  # forward first
+                    W_xh = tf.random.normal((I, G * H))
+                    W_hh = tf.random.normal((H, G * H))
+                    b_h = tf.zeros((G * H,))
+
+        A `b_n` is zeros too.
+
+        Parameters
+        ----------
+        architecture : Architecture
+
+        Returns
+        -------
+        list of lists of Weights
+            Of the cells of each layer, float32.
+        """
+        sizes, G = architecture.sizes(), architecture.gates
+        return [
+            [
+                Weights(
+                    self._normal(I, G * H),
+                    self._normal(H, G * H),
+                    np.zeros(G * H, np.float32),
+                    np.zeros(H, np.float32) if b_n else None,
+                )
+                for b_n in layer
+            ]
+            for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
         ]
-        for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
-    ]
+
+    def embedding(self, V: int, E: int) -> Embedding:
+        """Draw ``tf.random.normal((V, E))``."""
+        return Embedding(self._normal(V, E))
+
+    def dense(self, I: int, O: int, activation: str | Activation = "linear") -> Dense:
+        """Draw ``tf.random.normal((I, O))``, with a bias of zeros."""
+        return Dense(self._normal(I, O), activation=activation)
+
+    def _normal(self, *shape: int) -> Floats:
+        return normals(shape, _stream(self._seed, self._op_seeds.randint(0, 2**31 - 1)))
 
 
 def _stream(global_seed: int, op_seed: int) -> Stream:

@@ -1,60 +1,151 @@
-"""PyTorch's draws: ``torch.manual_seed``, then ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``."""
+"""PyTorch's draws: ``torch.manual_seed``, then modules one after the other."""
 
-from math import sqrt
-from typing import TYPE_CHECKING
+from math import pi, sqrt
 
 import numpy as np
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError
-from rnncli.model.layers import Architecture
-
-if TYPE_CHECKING:
-    from numpy.random import RandomState
+from rnncli.model.layers import Architecture, Dense, Embedding
 
 # Draws made at once: their temporaries stay in the cache however large the tensor.
 CHUNK = 2**16
 
 
-def draw(architecture: Architecture, seed: int) -> list[list[Weights]]:
-    """Draw weights and biases from U(-1/sqrt(H), 1/sqrt(H)).
-
-    The same numbers, to the bit, as in PyTorch on a CPU::
-
-        torch.manual_seed(seed)
-        torch.nn.RNN(I, H, num_layers, bias=..., bidirectional=...)
-
-    or ``LSTM`` or ``GRU``, with ``W_xh`` and ``W_hh`` the transposed
-    ``weight_ih`` and ``weight_hh``, and ``b_h = bias_ih + bias_hh``, added
-    in float32, or zeros without biases. The gates r z n of a ``GRU`` stand
-    as z r n; where it resets after the product, as PyTorch's does, ``b_n``
-    is the part of ``bias_hh`` for n, which `b_h` then lacks. A backward
-    layer has the numbers of a forward one.
+class Draws:
+    """What PyTorch on a CPU draws for one module after the other.
 
     Parameters
     ----------
-    architecture : Architecture
     seed : int
         What ``torch.manual_seed`` gets, 0 ... 2**32 - 1.
-
-    Returns
-    -------
-    list of lists of Weights
-        Of the cells of each layer, float32.
-
-    Raises
-    ------
-    InputError
-        No single module has this architecture.
     """
-    sizes = architecture.sizes()
-    _check_one_module(architecture)
-    generator = np.random.RandomState(seed)
-    return [
-        [_cell(architecture, I, H, b_n, generator) for b_n in layer]
-        for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
-    ]
+
+    def __init__(self, seed: int) -> None:
+        self._generator = np.random.RandomState(seed)
+
+    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+        """Draw weights and biases from U(-1/sqrt(H), 1/sqrt(H)).
+
+        The same numbers, to the bit, as::
+
+            torch.nn.RNN(I, H, num_layers, bias=..., bidirectional=...)
+
+        or ``LSTM`` or ``GRU``, with ``W_xh`` and ``W_hh`` the transposed
+        ``weight_ih`` and ``weight_hh``, and ``b_h = bias_ih + bias_hh``,
+        added in float32, or zeros without biases. The gates r z n of a
+        ``GRU`` stand as z r n; where it resets after the product, as
+        PyTorch's does, ``b_n`` is the part of ``bias_hh`` for n, which
+        `b_h` then lacks. A backward layer has the numbers of a forward one.
+
+        Parameters
+        ----------
+        architecture : Architecture
+
+        Returns
+        -------
+        list of lists of Weights
+            Of the cells of each layer, float32.
+
+        Raises
+        ------
+        InputError
+            No single module has this architecture.
+        """
+        sizes = architecture.sizes()
+        _check_one_module(architecture)
+        return [
+            [self._cell(architecture, I, H, b_n) for b_n in layer]
+            for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
+        ]
+
+    def embedding(self, V: int, E: int) -> Embedding:
+        """Draw a table from N(0, 1), as ``torch.nn.Embedding(V, E)``.
+
+        5 of 6 numbers are equal to the bit, the others within 5e-7
+        (PyTorch 2.13); what is drawn next is to the bit.
+        """
+        return Embedding(self._normals(V * E).reshape(V, E))
+
+    def dense(self, I: int, O: int, activation: str | Activation = "linear") -> Dense:
+        """Draw weights and a bias from U(-1/sqrt(I), 1/sqrt(I)), as ``torch.nn.Linear(I, O)``.
+
+        To the bit, with ``W`` the transposed ``weight``.
+        """
+        # The bound of the weights in PyTorch's own order of operations, for the last bit.
+        deviation = sqrt(2 / (1 + sqrt(5) ** 2)) / sqrt(I)
+        W = self._uniform((O, I), sqrt(3) * deviation).T
+        return Dense(np.ascontiguousarray(W), self._uniform((O,), 1 / sqrt(I)), activation)
+
+    def _cell(self, architecture: Architecture, I: int, H: int, b_n: bool) -> Weights:
+        """Draw the parameters of a cell, in the order of ``named_parameters()``."""
+
+        def drawn(*shape: int) -> Floats:
+            values = self._uniform(shape, 1 / sqrt(H))
+            if architecture.cell != "gru":
+                return values
+            r, z, n = np.split(values, 3)
+            return np.concatenate([z, r, n])
+
+        width = architecture.gates * H
+        W_xh, W_hh = (np.ascontiguousarray(drawn(width, size).T) for size in (I, H))
+        bias_ih, bias_hh = (
+            drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
+        )
+        if not b_n:
+            return Weights(W_xh, W_hh, bias_ih + bias_hh)
+        added, candidate = np.split(bias_hh, [2 * H])
+        bias_ih[: 2 * H] += added
+        return Weights(W_xh, W_hh, bias_ih, candidate)
+
+    def _uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
+        """``tensor.uniform_(-bound, bound)``."""
+        high = np.float32(bound)
+        low, width = float(-high), float(high - -high)
+        values = np.empty(shape, np.float32)
+        flat = values.reshape(-1)
+        for start in range(0, len(flat), CHUNK):
+            part = flat[start : start + CHUNK]
+            # Exact in float64, rounded once: a fused multiply-add in float32.
+            part[:] = self._units(len(part)) * width + low
+        return values
+
+    def _normals(self, count: int) -> Floats:
+        """``tensor.normal_()``: by sixteens, the last sixteen anew where they do not fill one."""
+        if count < 16:
+            return self._few_normals(count)
+        values = np.empty(count, np.float32)
+        for start in range(0, count - count % 16, CHUNK):
+            part = values[start : min(start + CHUNK, count - count % 16)]
+            part[:] = self._sixteens(len(part))
+        if count % 16:
+            self._units(count % 16)
+            values[-16:] = self._sixteens(16)
+        return values
+
+    def _sixteens(self, count: int) -> Floats:
+        """Make eight cosines and eight sines of sixteen draws, by Box and Muller's transform."""
+        u1, u2 = self._units(count).astype(np.float32).reshape(-1, 2, 8).swapaxes(0, 1)
+        radius = np.sqrt(-2 * np.log((1 - u1).astype(np.float64)).astype(np.float32))
+        angle = (np.float32(2 * pi) * u2).astype(np.float64)
+        waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+        return (waves * radius[:, None]).reshape(-1)
+
+    def _few_normals(self, count: int) -> Floats:
+        """Make a cosine and a sine of two draws of 53 bits."""
+        words = self._generator.randint(0, 2**32, (-(-count // 2), 2, 2), np.uint32)
+        high, low = words.astype(np.uint64).transpose(2, 1, 0)
+        u1, u2 = (high << np.uint64(32) | low) % 2**53 * 2.0**-53
+        radius, angle = np.sqrt(-2 * np.log1p(-u2)), 2 * pi * u1
+        waves = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        return waves.astype(np.float32).reshape(-1)[:count]
+
+    def _units(self, count: int) -> Floats:
+        """Draw from [0, 1), 24 bits each, in float64."""
+        words = self._generator.randint(0, 2**32, count, np.uint32)
+        return (words & np.uint32(2**24 - 1)) * 2.0**-24
 
 
 def _check_one_module(architecture: Architecture) -> None:
@@ -73,42 +164,3 @@ def _check_one_module(architecture: Architecture) -> None:
             f"between bidirectional layers {module} has merge concat, got {architecture.merge}",
             "take concat, one layer, or another init",
         )
-
-
-def _cell(
-    architecture: Architecture, I: int, H: int, b_n: bool, generator: "RandomState"
-) -> Weights:
-    """Draw the parameters of a cell, in the order of ``named_parameters()``."""
-
-    def drawn(*shape: int) -> Floats:
-        values = _uniform(generator, shape, H)
-        if architecture.cell != "gru":
-            return values
-        r, z, n = np.split(values, 3)
-        return np.concatenate([z, r, n])
-
-    width = architecture.gates * H
-    W_xh, W_hh = (np.ascontiguousarray(drawn(width, size).T) for size in (I, H))
-    bias_ih, bias_hh = (
-        drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
-    )
-    if not b_n:
-        return Weights(W_xh, W_hh, bias_ih + bias_hh)
-    added, candidate = np.split(bias_hh, [2 * H])
-    bias_ih[: 2 * H] += added
-    return Weights(W_xh, W_hh, bias_ih, candidate)
-
-
-def _uniform(generator: "RandomState", shape: tuple[int, ...], H: int) -> Floats:
-    """``tensor.uniform_(-1 / sqrt(H), 1 / sqrt(H))`` on a CPU."""
-    high = np.float32(1 / sqrt(H))
-    low, width = float(-high), float(high - -high)
-    values = np.empty(shape, np.float32)
-    flat = values.reshape(-1)
-    for start in range(0, len(flat), CHUNK):
-        part = flat[start : start + CHUNK]
-        words = generator.randint(0, 2**32, len(part), np.uint32)
-        unit = (words & np.uint32(2**24 - 1)) * 2.0**-24
-        # Exact in float64, rounded once: a fused multiply-add in float32.
-        part[:] = unit * width + low
-    return values
