@@ -9,11 +9,13 @@ A new cell is one more entry in `STEPS`.
 """
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Cell, State
+from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
@@ -60,22 +62,28 @@ def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats
     -------
     array of float64, shape (n, gates * H)
     """
-    bits = MANTISSA_BITS.get(precision)
     W_xh, W_hh, b_h = cell.weights[:3]
-    W_xh, W_hh, x, h = (_rounded(array, bits) for array in (W_xh, W_hh, x, h))
-    total = np.zeros((len(x), len(b_h))) + b_h
-    for i, row in enumerate(W_xh):
-        total += x[:, i, None] * row
-    for k, row in enumerate(W_hh):
-        total += h[:, k, None] * row
+    return product(h, W_hh, product(x, W_xh, b_h, precision), precision)
+
+
+def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") -> Floats:
+    """Return ``start + rows @ W`` in float64, the operands rounded as for `sums`."""
+    rows, W = rounded(rows, precision), rounded(W, precision)
+    total = np.zeros((len(rows), W.shape[1])) + start
+    for k, row in enumerate(W):
+        total += rows[:, k, None] * row
     return total
+
+
+def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
+    """Return ``f(min(max(a, -clip), clip))``."""
+    with np.errstate(all="ignore"):
+        return _ACTIVATIONS[f.name](np.minimum(np.maximum(a, -clip), clip), *f.parameters)
 
 
 def activate(cell: RNN, a: Floats) -> Floats:
     """Return the states of sums: ``h = f(min(max(a, -clip), clip))``."""
-    name, parameters = cell.activation
-    with np.errstate(all="ignore"):
-        return _ACTIVATIONS[name](np.minimum(np.maximum(a, -cell.clip), cell.clip), *parameters)
+    return activated(cell.activation, a, cell.clip)
 
 
 def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
@@ -83,9 +91,69 @@ def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
     return (activate(cell, sums(cell, x, state[0], precision)),)
 
 
+def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
+    """Take a step of an LSTM.
+
+    ::
+
+        i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
+        i = sigmoid(i + p_i c_{t-1})
+        f = sigmoid(f + p_f c_{t-1})    or 1 - i if the gates are coupled
+        c_t = f c_{t-1} + i tanh(g)
+        o = sigmoid(o + p_o c_t)
+        h_t = (o tanh(c_t)) @ W_hr
+
+    The peepholes p are 0, and W_hr the identity, where there are none; the
+    clip limits the sums of the gates, and not c_t.
+    """
+    h, c = state
+    i, f, g, o = np.split(sums(cell, x, h, precision), 4, axis=1)
+    _, _, _, _, w_ch, W_hr = cell.weights
+    p_i, p_f, p_o = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
+
+    def gate(a: Floats) -> Floats:
+        return activated(cell.recurrent_activation, a, cell.clip)
+
+    i = gate(i + p_i * c)
+    f = 1 - i if cell.input_forget else gate(f + p_f * c)
+    c = f * c + i * activated(cell.activation, g, cell.clip)
+    h = gate(o + p_o * c) * activated(cell.output_activation, c)
+    return h if W_hr is None else product(h, W_hr, np.zeros(1), precision), c
+
+
+def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
+    """Take a step of a GRU.
+
+    ::
+
+        z, r, n = x_t @ W_xh + b_h
+        z = sigmoid(z + h_{t-1} @ W_hh[z])
+        r = sigmoid(r + h_{t-1} @ W_hh[r])
+        n = tanh(n + r (h_{t-1} @ W_hh[n] + b_n))    reset after
+        n = tanh(n + (r h_{t-1}) @ W_hh[n])          reset before
+        h_t = z h_{t-1} + (1 - z) n
+
+    b_n is 0 where there is none.
+    """
+    (h,) = state
+    W_xh, W_hh, b_h, b_n, _, _ = cell.weights
+    z, r, n = np.split(product(x, W_xh, b_h, precision), 3, axis=1)
+    W_z, W_r, W_n = np.split(W_hh, 3, axis=1)
+
+    def gate(a: Floats) -> Floats:
+        return activated(cell.recurrent_activation, a, cell.clip)
+
+    z, r = gate(product(h, W_z, z, precision)), gate(product(h, W_r, r, precision))
+    if cell.reset == "after":
+        n = n + r * product(h, W_n, np.zeros(1) if b_n is None else b_n, precision)
+    else:
+        n = product(r * h, W_n, n, precision)
+    return (z * h + (1 - z) * activated(cell.activation, n, cell.clip),)
+
+
 # step(cell, x, state, precision): one float64 step from each of n inputs, (n, I),
 # and states, (n, size) each, by the class of the cell.
-STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step}
+STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
 
 
 def step_of(cell: Cell) -> Callable[..., State]:
@@ -173,10 +241,11 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
     return outputs
 
 
-def _rounded(values: Floats, bits: int | None) -> Floats:
-    """Return float64 values with at most `bits` explicit mantissa bits, halves to even."""
+def rounded(values: Floats, precision: str) -> Floats:
+    """Return float64 values as a product in a precision takes them, halves rounded to even."""
+    bits = MANTISSA_BITS.get(precision)
     if bits is None:
         return np.asarray(values, np.float64)
     mantissa, exponent = np.frexp(np.asarray(values, np.float64))
-    rounded: Floats = np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
-    return rounded
+    shorter: Floats = np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
+    return shorter
