@@ -159,7 +159,8 @@ def _relu(a: Floats, out: Floats) -> None:
 
 def _sigmoid(a: Floats, out: Floats) -> None:
     """Compute ``1 / (1 + exp(-a))``."""
-    np.negative(a, out)
+    # Not np.negative: NumPy 2.4.6 gets it wrong in place where values do not lie side by side.
+    np.subtract(0, a, out)
     np.exp(out, out)
     np.add(out, 1, out)
     np.reciprocal(out, out)
