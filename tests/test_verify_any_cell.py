@@ -11,11 +11,12 @@ from rnncli.model.cells import Cell, State, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import diagnosis, reference, steps
+from rnncli.verify.bounded import CellRun, StepAt
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference, with_strategies
 from rnncli.verify.comparison import Comparison
 from rnncli.verify.peers import PEERS, Unsupported, rnn_layers
-from rnncli.verify.steps import CellRun, StepAt, can_judge_steps, largest_step_error
+from rnncli.verify.steps import can_judge_steps, largest_step_error
 
 RANDOM = np.random.RandomState(2)
 X = RANDOM.normal(size=(3, 20, 2)).astype(np.float32)

@@ -2,64 +2,24 @@
 
 Networks that are not contracting amplify rounding, so that two right
 programs end far apart. Each single step can still be judged: it is taken
-from the state that the same output holds for the step before.
-
-A new cell is one more entry in `BOUNDED_STEPS`.
+from the state that the same output holds for the step before. What a step is,
+and how far from it a right one may be, is in `rnncli.verify.bounded`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN, Cell, State
+from rnncli.model.cells import Cell
 from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import reference
+from rnncli.verify.bounded import BOUNDED_STEPS, CellRun
 from rnncli.verify.case import Case
-
-# step_at(n, t): the steps t of the sequences n, k of them, taken in float64 from the
-# states of a result, (alternatives, k, H), the first of which is the step itself; and how
-# far from it rounding may carry a right h, (k, H).
-StepAt: TypeAlias = Callable[[Integers, Integers], tuple[Floats, Floats]]
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
-
-
-class CellRun(NamedTuple):
-    """A cell of a network, and what a result holds of it.
-
-    Parameters
-    ----------
-    case : Case
-    cell : Cell
-    direction : {"forward", "backward"}
-    start : tuple of arrays, shape (N, size) each
-        Its state before the first step.
-    x : array, shape (N, T, I)
-        Its input: what the layer below gives in the same result.
-    h : array, shape (N, T, H)
-        Its output.
-    """
-
-    case: Case
-    cell: Cell
-    direction: str
-    start: State
-    x: Floats
-    h: Floats
-
-    def h_before(self, n: Integers, t: Integers) -> Floats:
-        """Return the h, (k, H), from which the steps t of the sequences n start."""
-        backward = self.direction == "backward"
-        begins = t == (self.case.lengths[n] - 1 if backward else 0)
-        before: Floats = self.h[n, np.where(begins, t, t + 1 if backward else t - 1)]
-        before[begins] = self.start[0][n[begins]]
-        return before
 
 
 def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
@@ -70,20 +30,22 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     order, each operation off by half a unit of the last place (Higham
     (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1),
     doubled, times the steepest slope of the activation where that is over 1,
-    and a few units for the activation itself::
+    and a few units for the activation itself. For the vanilla cell::
 
         slope (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
             + 4 eps max(1, |h_t|)
 
     Where an activation jumps, a sum that far off may fall on the other side:
-    the state on either side is right.
+    the state on either side is right. In a gated cell the errors of the sums
+    go through its gates, see `rnncli.verify.bounded`.
 
     Parameters
     ----------
     cell : Cell
         Of a class that is in `BOUNDED_STEPS`.
     x : array, shape (T, I)
-    h0 : array, shape (H,)
+    h0 : array, shape (sum of ``cell.state_sizes``,)
+        The arrays of the state before the first step, side by side.
     h : array, shape (T, H)
         The output to judge, in the order in which the cell went.
     precision : str
@@ -95,10 +57,8 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
         Up to 1 is right; infinite where `h` is not finite.
     """
     case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
-    run = CellRun(case, cell, "forward", (h0[None],), x[None], h[None])
-    return _errors(
-        run, BOUNDED_STEPS[type(cell)](run), np.zeros(len(x), np.intp), np.arange(len(x))
-    )
+    (errors,) = _judged(case, [h[None]])
+    return np.asarray(errors[0])
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -119,15 +79,8 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
     """
     if not can_judge_steps(case.network, len(layers)):
         return None
-    n, t = np.nonzero(case.running())
-    below = np.zeros((len(n), 1))
-    for cells in _cells(case, layers):
-        errors = np.concatenate([_errors(*cell, n, t) for cell in cells], axis=1)
-        errors = np.maximum(errors, below)
-        below = errors.max(axis=1, keepdims=True)
-    everywhere = np.zeros(layers[-1].shape)
-    everywhere[n, t] = errors
-    return everywhere
+    *_, top = _judged(case, layers)
+    return top
 
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
@@ -146,14 +99,8 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     """
     if not can_judge_steps(case.network, len(layers)):
         return None
-    t, n = np.nonzero(case.running().T)  # as the rows of a run lie
-    piece = max(1, PIECE // max(layer.output_size for layer in case.network.layers))
-    largest = 0.0
-    for cell in chain.from_iterable(_cells(case, layers)):
-        for start in range(0, len(n), piece):
-            rows = slice(start, start + piece)
-            largest = max(largest, float(_errors(*cell, n[rows], t[rows]).max()))
-    return largest
+    each = chain.from_iterable(map(_errors, chain.from_iterable(_runs(case, layers))))
+    return max((float(errors.max()) for _, _, errors in each), default=0.0)
 
 
 def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
@@ -166,13 +113,13 @@ def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
     place : tuple of int
         The value's sequence, step and unit, from 0.
     """
-    (cells,) = _cells(case, [output])
-    which, unit = divmod(place[2], output.shape[2] // len(cells))
-    _, step_at = cells[which]
-    n, t = np.array([place[0]]), np.array([place[1]])
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps, _ = step_at(n, t)
-    return float(steps[0, 0, unit])
+    sequence, step, unit = place
+    only = [sequence]
+    alone = case._replace(x=case.x[only], h0=case.h0[only], lengths=case.lengths[only])
+    (runs,) = _runs(alone, [output[only]])
+    which, unit = divmod(unit, output.shape[2] // len(runs))
+    before = (steps[0, t == step, unit] for _, t, steps, _ in _steps(runs[which]) if step in t)
+    return float(next(before).item())
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
@@ -203,44 +150,49 @@ def _shows_states(layer: Layer) -> bool:
     )
 
 
-def _rnn_steps(run: CellRun) -> StepAt:
-    """Return the steps of the vanilla cell, and the bound that `step_errors` has."""
-    cell, precision = run.cell, run.case.precision
-    assert isinstance(cell, RNN)
-    f, eps = cell.activation, float(np.finfo(PRECISIONS[precision].dtype).eps)
-    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights[:3])
-
-    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
-        x, before = run.x[n, t], run.h_before(n, t)
-        sums = reference.sums(cell, x, before, precision)
-        terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
-        off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
-        sides = [sums, sums - off, sums + off] if f.jumps else [sums]
-        steps = np.array([reference.activate(cell, side) for side in sides])
-        return steps, f.slope * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
-
-    return step_at
+def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
+    """Yield the step errors of each layer in a result, or those of the layers below."""
+    below: Floats = np.zeros((*case.running().shape, 1))
+    for layer, runs, output in zip(case.network.layers, _runs(case, layers), layers, strict=True):
+        errors: Floats = np.zeros(output.shape)
+        for run, of_cell in zip(runs, cell_outputs(layer, errors), strict=True):
+            for n, t, each in _errors(run):
+                of_cell[n, t] = each
+        np.maximum(errors, below, out=errors)
+        below = errors.max(axis=2, keepdims=True)
+        yield errors
 
 
-# The steps of a cell in a result, by its class. A cell with more arrays than h carries
-# these forward in float64 first, from the h of the result.
-BOUNDED_STEPS: dict[type, Callable[[CellRun], StepAt]] = {RNN: _rnn_steps}
-
-
-def _cells(case: Case, layers: Sequence[Floats]) -> Iterator[list[tuple[CellRun, StepAt]]]:
-    """Yield the cells of each layer in a result, each with its steps."""
+def _runs(case: Case, layers: Sequence[Floats]) -> Iterator[list[CellRun]]:
+    """Yield the cells of each layer in a result."""
     network, x = case.network, case.x
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
         starts = [tuple(case.h0[:, place] for place in places) for places in slices]
         cells = zip(layer.cells, layer.directions, starts, cell_outputs(layer, output), strict=True)
-        runs = [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
-        yield [(run, BOUNDED_STEPS[type(run.cell)](run)) for run in runs]
+        yield [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
         x = output
 
 
-def _errors(run: CellRun, step_at: StepAt, n: Integers, t: Integers) -> Floats:
-    """Return the step errors of a cell, (k, H), at the steps t of the sequences n."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps, bound = step_at(n, t)
-        errors = np.abs(run.h[n, t] - steps).min(axis=0) / bound
-    return np.where(np.isfinite(errors), errors, np.inf)
+def _steps(run: CellRun) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
+    """Yield n, t, the steps t of the sequences n, and the bounds, piece by piece as the cell goes.
+
+    The result may be long.
+    """
+    step_at = BOUNDED_STEPS[type(run.cell)](run)
+    t, n = np.nonzero(run.case.running().T)
+    if run.direction == "backward":
+        t, n = t[::-1], n[::-1]
+    piece = max(1, PIECE // run.h.shape[2])
+    for start in range(0, len(n), piece):
+        rows = slice(start, start + piece)
+        with np.errstate(invalid="ignore", over="ignore"):
+            steps, bound = step_at(n[rows], t[rows])
+        yield n[rows], t[rows], steps, bound
+
+
+def _errors(run: CellRun) -> Iterator[tuple[Integers, Integers, Floats]]:
+    """Yield n, t, and the step errors of a cell, (k, H), piece by piece."""
+    for n, t, steps, bound in _steps(run):
+        with np.errstate(invalid="ignore", over="ignore"):
+            errors = np.abs(run.h[n, t] - steps).min(axis=0) / bound
+        yield n, t, np.where(np.isfinite(errors), errors, np.inf)

@@ -1,0 +1,223 @@
+"""One step of each cell from what a result holds, and how far rounding may carry it.
+
+A new cell is one more entry in `BOUNDED_STEPS`.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
+from rnncli.verify import reference
+from rnncli.verify.case import Case
+from rnncli.verify.near import Near, exactly
+
+# step_at(n, t): the steps t of the sequences n, k of them, taken in float64 from the
+# states of a result, (alternatives, k, H), the first of which is the step itself; and how
+# far from it rounding may carry a right h, (k, H). It is called with the steps of a
+# sequence in the order in which the cell goes, from the first one on, each once; those of
+# several sequences stand step by step.
+StepAt: TypeAlias = Callable[[Integers, Integers], tuple[Floats, Floats]]
+
+
+class CellRun(NamedTuple):
+    """A cell of a network, and what a result holds of it.
+
+    Parameters
+    ----------
+    case : Case
+    cell : Cell
+    direction : {"forward", "backward"}
+    start : tuple of arrays, shape (N, size) each
+        Its state before the first step.
+    x : array, shape (N, T, I)
+        Its input: what the layer below gives in the same result.
+    h : array, shape (N, T, H)
+        Its output.
+    """
+
+    case: Case
+    cell: Cell
+    direction: str
+    start: State
+    x: Floats
+    h: Floats
+
+    def h_before(self, n: Integers, t: Integers) -> Floats:
+        """Return the h, (k, H), from which the steps t of the sequences n start."""
+        backward = self.direction == "backward"
+        begins = t == (self.case.lengths[n] - 1 if backward else 0)
+        before: Floats = self.h[n, np.where(begins, t, t + 1 if backward else t - 1)]
+        before[begins] = self.start[0][n[begins]]
+        return before
+
+
+def _rnn_steps(run: CellRun) -> StepAt:
+    """Return the steps of the vanilla cell, and the bound that `step_errors` has."""
+    cell, precision = run.cell, run.case.precision
+    assert isinstance(cell, RNN)
+    f, eps = cell.activation, float(np.finfo(PRECISIONS[precision].dtype).eps)
+    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights[:3])
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        x, before = run.x[n, t], run.h_before(n, t)
+        sums = reference.sums(cell, x, before, precision)
+        terms = np.abs(x.astype(np.float64)) @ W_xh + np.abs(before.astype(np.float64)) @ W_hh + b_h
+        off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
+        sides = [sums, sums - off, sums + off] if f.jumps else [sums]
+        steps = np.array([reference.activate(cell, side) for side in sides])
+        return steps, f.slope * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
+
+    return step_at
+
+
+def _lstm_steps(run: CellRun) -> StepAt:
+    """Return the steps of an LSTM, with c carried forward from the h of the result.
+
+    A result shows no c, but every h, from which all sums follow, each off by::
+
+        (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
+
+    So c goes forward in float64 by the gates of those sums, and with it, by
+    the rules of `Near`, how far c may be in a right program::
+
+        dc_t = |f| dc_{t-1} + |c_{t-1}| df + |g| di + |i| dg
+        dh_t = |out(c_t)| do + |o| dout
+
+    and a few roundings of each product. A gate is a sum with an error of its
+    own, ``di = max |sigmoid(a +- da) - sigmoid(a)| + 4 eps``: many programs
+    have ``0.5 + 0.5 tanh(a / 2)`` for the sigmoid, which is exact to some
+    units of 1, not of a small gate. ``dout`` is ``dc_t`` by the slope of the
+    activation at c_t. A projection multiplies ``dh_t`` by ``|W_hr|``.
+
+    Where a unit forgets, the bound of c settles. Where f is 1 it grows with
+    the steps, as rounding may: a fault of one step alone that moves c by less
+    than t roundings is not seen after t steps. A wrong weight is not hidden
+    so: it errs from the first step on, where the bound is small, and in c as
+    steadily as the bound grows.
+    """
+    cell, precision = run.cell, run.case.precision
+    assert isinstance(cell, LSTM)
+    w_ch, W_hr = cell.weights.w_ch, cell.weights.W_hr
+    peepholes = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
+    p_i, p_f, p_o = (exactly(p, precision) for p in peepholes)
+    start = exactly(run.start[1], precision)
+    # As many digits of c as the program takes.
+    carried = Near(start.value, start.eps * np.abs(start.value), precision)
+
+    def gate(a: Near) -> Near:
+        return a.activated(cell.recurrent_activation, cell.clip)
+
+    def steps_at(n: Integers, t: Integers) -> Near:
+        i, f, g, o = _sum(run, n, t).split(4)
+        if w_ch is not None:
+            c = Near(carried.value[n], carried.off[n], precision)
+            i, f = i + p_i * c, f + p_f * c
+        i = gate(i)
+        f = i.complement() if cell.input_forget else gate(f)
+        c = _carried(carried, n, t, f, i * g.activated(cell.activation, cell.clip))
+        if w_ch is not None:
+            o = o + p_o * c
+        h = gate(o) * c.activated(cell.output_activation)
+        return h if W_hr is None else h.product(W_hr, np.zeros(1), len(W_hr))
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        # Peepholes need the c of the step before for all sums.
+        pieces = [slice(None)] if w_ch is None else _each_step(t)
+        steps = [steps_at(n[rows], t[rows]) for rows in pieces]
+        value, off = zip(*((h.value, h.off) for h in steps), strict=True)
+        return _judged(Near(np.concatenate(value), np.concatenate(off), precision))
+
+    return step_at
+
+
+def _carried(state: Near, n: Integers, t: Integers, f: Near, added: Near) -> Near:
+    """Return ``c_t = f c_{t-1} + added`` of all steps, and leave the last ones in `state`."""
+    each = _each_step(t)
+    before, c = _recurrence(state.value, n, each, f.value, added.value)
+    new = np.abs(before) * f.off + added.off + f.eps * (np.abs(f.value * before) + np.abs(c))
+    _, off = _recurrence(state.off, n, each, np.abs(f.value) + f.off, new)
+    return Near(c, off, state.precision)
+
+
+def _recurrence(
+    state: Floats, n: Integers, each: Sequence[slice], factor: Floats, added: Floats
+) -> tuple[Floats, Floats]:
+    """Return ``s_{t-1}`` and ``s_t = factor s_{t-1} + added``, and leave the last in `state`."""
+    before, after = np.empty(added.shape), np.empty(added.shape)
+    for rows in each:
+        before[rows] = state[n[rows]]
+        after[rows] = state[n[rows]] = factor[rows] * before[rows] + added[rows]
+    return before, after
+
+
+def _each_step(t: Integers) -> list[slice]:
+    """Return the rows of each step: rows of equal t that follow each other."""
+    ends = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+def _gru_steps(run: CellRun) -> StepAt:
+    """Return the steps of a GRU, and how far they may be off by the rules of `Near`.
+
+    With m for ``h_{t-1} @ W_hh[n] + b_n``, or ``(r h_{t-1}) @ W_hh[n]`` where
+    the reset is before the product::
+
+        dn   = slope (da_n + |m| dr + |r| dm), or slope (da_n + (|h| dr) @ |W_hh[n]| + ...)
+        dh_t = |h_{t-1} - n| dz + |1 - z| dn
+
+    and a few roundings of each product. The sums and gates are as far off as
+    those of an LSTM. The state before is that of the result, so nothing is
+    carried from step to step.
+    """
+    cell, precision = run.cell, run.case.precision
+    assert isinstance(cell, GRU)
+    H = cell.hidden_size
+    W_xh, W_hh, b_h, b_n, _, _ = cell.weights
+    terms = len(W_xh) + H
+
+    def gate(a: Near) -> Near:
+        return a.activated(cell.recurrent_activation, cell.clip)
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        h = exactly(run.h_before(n, t), precision)
+        z, r, candidate = exactly(run.x[n, t], precision).product(W_xh, b_h, terms).split(3)
+        W_z, W_r, W_n = np.split(W_hh, 3, axis=1)
+        nothing = np.zeros(H)
+        z = gate(z + h.product(W_z, nothing, terms))
+        r = gate(r + h.product(W_r, nothing, terms))
+        if cell.reset == "after":
+            candidate += r * h.product(W_n, nothing if b_n is None else b_n, terms)
+        else:
+            candidate += (r * h).product(W_n, nothing, terms)
+        after = h.between(candidate.activated(cell.activation, cell.clip), share=z)
+        return _judged(after)
+
+    return step_at
+
+
+def _sum(run: CellRun, n: Integers, t: Integers) -> Near:
+    """Return ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``."""
+    W_xh, W_hh, b_h = run.cell.weights[:3]
+    terms = len(W_xh) + len(W_hh)
+    h = exactly(run.h_before(n, t), run.case.precision)
+    projected = exactly(run.x[n, t], run.case.precision).product(W_xh, b_h, terms)
+    return projected + h.product(W_hh, np.zeros(len(b_h)), terms)
+
+
+def _judged(h: Near) -> tuple[Floats, Floats]:
+    """Return a step and its bound: numbers under the smallest normal one may lose all digits."""
+    return h.value[None], h.off + np.finfo(PRECISIONS[h.precision].dtype).tiny
+
+
+# The steps of a cell in a result, by its class. A cell with more arrays than h carries
+# these forward in float64, from the h of the result.
+BOUNDED_STEPS: dict[type, Callable[[CellRun], StepAt]] = {
+    RNN: _rnn_steps,
+    LSTM: _lstm_steps,
+    GRU: _gru_steps,
+}

@@ -1,0 +1,313 @@
+"""The step error of LSTM and GRU: right runs are far below their bound, wrong ones far above."""
+
+from collections.abc import Callable, Mapping
+from math import inf
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, Cell, Weights
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+from rnncli.verify import reference, steps
+from rnncli.verify.case import Case
+from rnncli.verify.steps import case_step_errors, largest_step_error, one_step, step_errors
+
+# Right code stays far below the bound; half of it is an operand on the other side of the
+# middle between two, where a precision rounds these.
+RIGHT = {"float32": 0.25, "float64": 0.25, "tf32": 0.6, "bfloat16": 0.6}
+
+
+class Kind(NamedTuple):
+    """A kind of cell: its class, settings, and weights beside those of every cell."""
+
+    cell: type[LSTM] | type[GRU]
+    settings: Mapping[str, object] = MappingProxyType({})
+    extra: tuple[str, ...] = ()
+
+
+KINDS = {
+    "lstm": Kind(LSTM),
+    "lstm with peepholes": Kind(LSTM, {"clip": 3.0}, ("w_ch",)),
+    "lstm with a projection": Kind(LSTM, {}, ("W_hr",)),
+    "lstm with coupled gates": Kind(LSTM, {"input_forget": True}, ("w_ch",)),
+    "lstm with other activations": Kind(
+        LSTM,
+        {
+            "activation": "relu",
+            "recurrent_activation": "hard_sigmoid",
+            "output_activation": "softsign",
+        },
+    ),
+    "gru, after": Kind(GRU, {}, ("b_n",)),
+    "gru, before": Kind(GRU, {"reset": "before"}),
+    "gru with other activations": Kind(
+        GRU, {"activation": "softsign", "recurrent_activation": "hard_sigmoid", "clip": 2.0}
+    ),
+}
+
+
+def drawn(kind: Kind, I: int, H: int, seed: int = 0, scale: float = 1.0) -> Cell:
+    """Draw a cell as PyTorch does, its weights `scale` times as large."""
+    random = np.random.RandomState(seed)
+    G, P = kind.cell.gates, max(1, H // 2) if "W_hr" in kind.extra else H
+    shapes = {"W_xh": (I, G * H), "W_hh": (P, G * H), "b_h": (G * H,)}
+    others = {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    shapes |= {name: others[name] for name in kind.extra}
+    k = scale / np.sqrt(H)
+    arrays = {name: random.uniform(-k, k, shape).astype("f") for name, shape in shapes.items()}
+    return kind.cell(Weights(**arrays), **kind.settings)  # type: ignore[arg-type]
+
+
+def case_of(network: Network, precision: str = "float32", T: int = 24, scale: float = 1.0) -> Case:
+    random = np.random.RandomState(1)
+    dtype = PRECISIONS[precision].dtype
+    x = scale * random.normal(size=(3, T, network.input_size))
+    h0 = random.uniform(-1, 1, (3, network.state_size))
+    return Case(network, x.astype(dtype), h0.astype(dtype), np.array([T, T // 3, T - 1]), precision)
+
+
+def worst(case: Case, unroll: str = "auto") -> float:
+    """Return the largest step error of our own run."""
+    error = largest_step_error(case, case.outputs(unroll))
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", KINDS)
+def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> None:
+    for I, H in ((1, 1), (3, 8)):
+        case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision)
+        assert all(worst(case, unroll) < RIGHT[precision] for unroll in UNROLLS)
+
+
+@pytest.mark.parametrize("direction", ["backward", "bidirectional"])
+@pytest.mark.parametrize("name", KINDS)
+def test_stacks_in_both_directions_are_judged(name: str, direction: str) -> None:
+    count = 2 if direction == "bidirectional" else 1
+
+    def layer(I: int, H: int) -> Recurrent:
+        cells = [drawn(KINDS[name], I, H, seed) for seed in range(count)]
+        return Recurrent(*cells, direction=direction)
+
+    below = layer(2, 6)
+    case = case_of(Network(below, layer(below.output_size, 4)))
+    layers = case.outputs()
+    errors = case_step_errors(case, layers)
+    assert errors is not None
+    assert 0 < errors.max() < RIGHT["float32"]
+    assert largest_step_error(case, layers) == pytest.approx(errors.max(), rel=1e-9)
+    layers[0][1, 5, -1] += np.float32(1e-3)
+    wrong = case_step_errors(case, layers)
+    assert wrong is not None
+    assert wrong[1, 5].min() > 10
+    assert not wrong[1, case.lengths[1] :].any()
+
+
+@pytest.mark.parametrize("values", [1, 12, 10_000])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", ["lstm", "lstm with peepholes", "gru, before"])
+def test_pieces_are_judged_as_each_sequence_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, direction: str, values: int
+) -> None:
+    monkeypatch.setattr(steps, "PIECE", values)
+    cell = drawn(KINDS[name], 2, 4)
+    case = case_of(Network(Recurrent(cell, direction=direction)), T=9)
+    (h,) = case.outputs()
+    errors = case_step_errors(case, [h])
+    assert errors is not None
+    turn = -1 if direction == "backward" else 1
+    for n, length in enumerate(case.lengths):
+        x, rows = case.x[n, :length][::turn], h[n, :length][::turn]
+        alone = step_errors(cell, x, case.h0[n], rows)[::turn]
+        np.testing.assert_allclose(errors[n, :length], alone, rtol=1e-6)
+
+
+def test_one_step_is_taken_from_the_h_of_the_result() -> None:
+    cell = drawn(KINDS["lstm"], 2, 4)
+    case = case_of(Network(Recurrent(cell)), "float64", T=9)
+    (h,) = case.outputs()
+    exact = reference.unroll(cell, case.x[2, :8], case.h0[2])
+    assert one_step(case, h, (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
+    h[2, 7, 3] = 0.5  # its own value is not looked at
+    assert one_step(case, h, (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
+
+
+def negative(name: str) -> Callable[[Cell], Cell]:
+    """Return what turns the sign of an array."""
+    return lambda cell: changed(cell, **{name: -cell.weights.arrays[name]})
+
+
+def zero(name: str, gate: int | None = None) -> Callable[[Cell], Cell]:
+    """Return what leaves an array out, or that of a gate."""
+
+    def change(cell: Cell) -> Cell:
+        array = cell.weights.arrays[name].copy()
+        gates = array.reshape(*array.shape[:-1], -1, cell.hidden_size)
+        gates[..., slice(None) if gate is None else gate, :] = 0
+        return changed(cell, **{name: array})
+
+    return change
+
+
+def in_order(*order: int) -> Callable[[Cell], Cell]:
+    """Return what has the gates in another order."""
+
+    def change(cell: Cell) -> Cell:
+        def moved(array: Floats) -> Floats:
+            blocks = np.split(array, len(order), axis=-1)
+            return np.concatenate([blocks[k] for k in order], axis=-1)
+
+        names = ("W_xh", "W_hh", "b_h")
+        return changed(cell, **{name: moved(cell.weights.arrays[name]) for name in names})
+
+    return change
+
+
+def changed(cell: Cell, **arrays: Floats) -> Cell:
+    return cell.replaced(cell.weights._replace(**arrays))
+
+
+def other_reset(cell: Cell) -> Cell:
+    """Exchange before and after; b_n goes where it belongs before."""
+    assert isinstance(cell, GRU)
+    reset = "after" if cell.reset == "before" else "before"
+    W, H = cell.weights, cell.hidden_size
+    if W.b_n is None:
+        return cell.replaced(reset=reset)
+    b_h = W.b_h + np.concatenate([np.zeros(2 * H, W.b_h.dtype), W.b_n])
+    return GRU(W._replace(b_h=b_h, b_n=None), reset=reset)
+
+
+ALL = ("W_xh", "W_hh", "b_h")
+COMMON = {
+    **{f"-{name}": negative(name) for name in ALL},
+    **{f"no {name}": zero(name) for name in ALL},
+}
+LSTM_FAULTS = {
+    **COMMON,
+    **{f"no b_h of {gate}": zero("b_h", k) for k, gate in enumerate("ifgo")},
+    "i f o g": in_order(0, 1, 3, 2),
+    "i o f g": in_order(0, 3, 1, 2),
+    "f i g o": in_order(1, 0, 2, 3),
+    "another gate activation": lambda cell: cell.replaced(recurrent_activation="hard_sigmoid"),
+    "another output activation": lambda cell: cell.replaced(output_activation="softsign"),
+    "coupled": lambda cell: cell.replaced(input_forget=True),
+}
+GRU_FAULTS = {
+    **COMMON,
+    **{f"no b_h of {gate}": zero("b_h", k) for k, gate in enumerate("zrn")},
+    "r z n": in_order(1, 0, 2),
+    "z n r": in_order(0, 2, 1),
+    "-z": lambda cell: changed(cell, **{name: signed(cell, name) for name in ALL}),
+    "another gate activation": lambda cell: cell.replaced(recurrent_activation="hard_sigmoid"),
+    "the other reset": other_reset,
+}
+FAULTS: list[tuple[str, str, Callable[[Cell], Cell]]] = [
+    *(("lstm", fault, change) for fault, change in LSTM_FAULTS.items()),
+    *(("gru, after", fault, change) for fault, change in GRU_FAULTS.items()),
+    *(("gru, before", fault, change) for fault, change in GRU_FAULTS.items()),
+    ("gru, after", "no b_n", zero("b_n")),
+    ("gru, after", "-b_n", negative("b_n")),
+    ("lstm with peepholes", "-w_ch", negative("w_ch")),
+    ("lstm with peepholes", "no peephole of o", zero("w_ch", 2)),
+    ("lstm with a projection", "-W_hr", negative("W_hr")),
+]
+
+
+def signed(cell: Cell, name: str) -> Floats:
+    """Turn the sign of z, which exchanges z and 1 - z."""
+    array = cell.weights.arrays[name].copy()
+    array[..., : cell.hidden_size] *= -1
+    return array
+
+
+@pytest.mark.parametrize("hidden_size", [2, 16, pytest.param(256, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "change"), [pytest.param(*each[::2], id=": ".join(each[:2])) for each in FAULTS]
+)
+def test_a_wrong_port_is_far_above_the_bound(
+    name: str, change: Callable[[Cell], Cell], hidden_size: int
+) -> None:
+    cell = drawn(KINDS[name], 3, hidden_size)
+    case = case_of(Network(Recurrent(cell)), T=20)
+    theirs = case._replace(network=Network(Recurrent(change(cell)))).outputs()
+    error = largest_step_error(case, theirs)
+    assert error is not None
+    assert error > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
+    cell = drawn(KINDS[name], 3, 6, scale=3.0)
+    sizes = np.array([1, 1e-3, 1e-7, 0, 1, 30])
+
+    def sized(array: Floats) -> Floats:
+        gates = array.reshape(*array.shape[:-1], -1, 6)
+        return np.asarray(gates * sizes, "f").reshape(array.shape)
+
+    cell = changed(cell, **{each: sized(cell.weights.arrays[each]) for each in ALL})
+    for scale in (0, 1e-20, 1, 100):
+        case = case_of(Network(Recurrent(cell)), T=30, scale=scale)
+        assert all(worst(case, unroll) < RIGHT["float32"] for unroll in UNROLLS)
+    nothing = Network(Recurrent(cell)).with_cells(
+        lambda each: each.replaced(each.weights.converted(lambda _, array: array * 0))
+    )
+    assert all(worst(case_of(nothing), unroll) < RIGHT["float32"] for unroll in UNROLLS)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in KINDS if "lstm" in name])
+def test_cells_of_hundreds_are_right(name: str, precision: str) -> None:
+    """As real networks with peepholes have them: c of 290."""
+    case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 8))), precision)
+    case.h0[:, case.network.state_names["c"]] *= 290
+    assert all(worst(case, unroll) < RIGHT[precision] for unroll in UNROLLS)
+
+
+def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
+    """The bound of c grows with the steps, and so does the fault."""
+    H = 4
+    cell = drawn(KINDS["lstm"], 1, H)
+    b_h = cell.weights.b_h.copy()
+    b_h[H : 2 * H] = 12.0  # f of 1 - 6e-6
+    cell = changed(cell, b_h=b_h)
+    case = case_of(Network(Recurrent(cell)), T=2_000, scale=0.05)
+    assert worst(case) < RIGHT["float32"]
+    for by in (-1.0, 1.0):
+        other = b_h.copy()
+        other[H : 2 * H] += by
+        wrong = case._replace(network=Network(Recurrent(changed(cell, b_h=other)))).outputs()
+        errors = case_step_errors(case, wrong)
+        assert errors is not None
+        assert errors[:, :20].max() > 1
+        assert errors[0, -1].max() > 1
+
+
+def test_a_gate_that_jumps_is_right_on_either_side() -> None:
+    W_xh = np.array([[1, 1, 1, 1]], "f")
+    weights = Weights(W_xh, np.zeros((1, 4), "f"), np.zeros(4, "f"))
+    cell = LSTM(weights, recurrent_activation="thresholded_relu:1")
+    x, start = np.ones((1, 1), "f"), np.zeros(2, "f")
+    for i in (0.0, 1.0):
+        h = np.array([[i * np.tanh(i * np.tanh(1))]], "f")
+        assert step_errors(cell, x, start, h).max() <= 1
+    assert step_errors(cell, x * 1.01, start, np.zeros((1, 1), "f")).max() > 100
+
+
+@pytest.mark.parametrize("value", [np.nan, inf])
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_not_finite_never_passes(name: str, value: float) -> None:
+    case = case_of(Network(Recurrent(drawn(KINDS[name], 2, 4))))
+    (h,) = case.outputs()
+    h[2, 20, 0] = value
+    errors = case_step_errors(case, [h])
+    assert errors is not None
+    assert errors[2, 20, 0] == inf
