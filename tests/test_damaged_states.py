@@ -310,6 +310,10 @@ class Scaled:
         self.factor = np.full(3, factor)
         self.settings = {"name": name}
 
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        return {"factor": self.factor}
+
     def converted(self, convert: Convert) -> "Scaled":
         changed = Scaled(0.0, self.settings["name"])
         changed.factor = convert("factor", self.factor)

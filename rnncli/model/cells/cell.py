@@ -1,6 +1,6 @@
 """What the engine asks of a cell, and the arrays that cells are made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from rnncli.model.arrays import Floats, as_floats
@@ -90,6 +90,29 @@ class Operands(NamedTuple):
     W_xh: Floats
     W_hh: Floats
     b_h: Floats
+
+
+class Views:
+    """Views of the sums of a step, made anew for another array only.
+
+    Most strategies give the same array at every step.
+
+    Parameters
+    ----------
+    split : callable
+        Returns the views of sums.
+    """
+
+    def __init__(self, split: Callable[[Floats], Sequence[Floats]]) -> None:
+        self._split = split
+        self._sums: Floats | None = None
+        self._views: Sequence[Floats] = ()
+
+    def __call__(self, sums: Floats) -> Sequence[Floats]:
+        """Return the views of these sums."""
+        if sums is not self._sums:
+            self._sums, self._views = sums, self._split(sums)
+        return self._views
 
 
 class Cell(Protocol):

@@ -15,7 +15,7 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Views, Weights
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -131,20 +131,16 @@ class GRU:
         if self.reset == "before":
             product = multiplier(np.ascontiguousarray(self._candidate()))
         multiply, add, subtract = np.multiply, np.add, np.subtract
-        split: Floats | None = None  # views of the last sums: most strategies give the same array
-        gates = n = z = r = m = self.weights.b_h
+        views = Views(lambda sums: (sums[1:3], *sums))
 
         def step(sums: Floats, out: Floats, h: Floats) -> State:
-            nonlocal split, gates, n, z, r, m
-            if sums is not split:
-                split, gates = sums, sums[1:3]
-                n, z, r, *others = sums
-                m = others[0] if others else m
+            gates, n, z, r, *of_state = views(sums)
             f_gates(gates)
             if product:
                 multiply(r, h, r)
                 m = product(r)
             else:
+                (m,) = of_state
                 multiply(r, m, m)
             add(n, m, n)
             f_candidate(n, n)

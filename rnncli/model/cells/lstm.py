@@ -15,7 +15,7 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Views, Weights
 
 
 class LSTM:
@@ -139,14 +139,10 @@ class LSTM:
         f_out, coupled = self.output_activation.function(), self.input_forget
         tanh, multiply, add = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
-        split: Floats | None = None  # views of the last sums: most strategies give the same array
-        gates = i = f = o = g = half
+        views = Views(lambda sums: (sums[:3], *sums))
 
         def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
-            nonlocal split, gates, i, f, o, g
-            if sums is not split:
-                split, gates = sums, sums[:3]
-                i, f, o, g = sums
+            gates, i, f, o, g = views(sums)
             tanh(sums, sums)
             multiply(gates, half, gates)
             add(gates, half, gates)
