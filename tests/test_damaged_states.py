@@ -17,7 +17,6 @@ from test_damaged_weights import described, npy
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state
 from rnncli.model.arrays import Floats
-from rnncli.model.layers import Convert
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state")
 TEXT = "k,v\na,1\nb,2\na,3\n"
@@ -305,19 +304,11 @@ class Scaled:
 
     input_size = output_size = 3
     cells = directions = ()
+    masks = False
 
     def __init__(self, factor: float, name: str = "") -> None:
-        self.factor = np.full(3, factor)
+        self.arrays = {"factor": np.full(3, factor)}
         self.settings = {"name": name}
-
-    @property
-    def arrays(self) -> dict[str, Floats]:
-        return {"factor": self.factor}
-
-    def converted(self, convert: Convert) -> "Scaled":
-        changed = Scaled(0.0, self.settings["name"])
-        changed.factor = convert("factor", self.factor)
-        return changed
 
 
 def test_a_fingerprint_tells_every_network_from_others() -> None:

@@ -629,6 +629,7 @@ def test_only_recurrent_layers_are_written() -> None:
     class Stateless:
         input_size = output_size = 3
         cells = directions = ()
+        masks = False
 
     layers: list[Any] = [weights(2, 3), Stateless()]
     for extension, naming in KINDS:

@@ -13,8 +13,9 @@ from whole_runs import difference
 
 import rnncli
 from rnncli.engine.batch import Packing
+from rnncli.engine.passes import advance, prepare
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import advance, prepare, run
+from rnncli.engine.run import run
 from rnncli.engine.stream import Carried, stream
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell

@@ -12,8 +12,8 @@ from conftest import SAMPLES, Rnn
 from safetensors.numpy import save_file
 
 import rnncli
+from rnncli.engine.passes import Prepared, prepare
 from rnncli.engine.precision import round_mantissa
-from rnncli.engine.run import Prepared, prepare
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.cells import Cell
 from rnncli.verify.case import Case

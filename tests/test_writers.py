@@ -451,6 +451,7 @@ class Layer(NamedTuple):
     output_size: int
     cells: tuple[Any, ...] = ()
     directions: tuple[str, ...] = ()
+    masks: bool = False
 
 
 def two_state_arrays() -> Network:

@@ -1,29 +1,21 @@
-"""The forward pass of a network over arrays, and what it shares with streams."""
+"""The forward pass of a network over arrays."""
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnncli.engine.batch import Packing, Sequences, by_length
-from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
-from rnncli.engine.unroll import UNROLLS, Strategy, fastest
-from rnncli.engine.unroll.stepwise import row_products
-from rnncli.model.arrays import Floats, Integers, check_numbers, contiguous, in_dtype
-from rnncli.model.cells import Cell, State
-from rnncli.model.errors import choice
-from rnncli.model.layers import Layer, Multiply
-from rnncli.model.network import Network
+from rnncli.engine.batch import Packing, Sequences
+from rnncli.engine.interleaved import advance_rows
+from rnncli.engine.passes import Pass, Prepared, drive, prepare
+from rnncli.engine.rows import Rows
+from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
+from rnncli.model.layers import Layer
+from rnncli.model.network import Network, taken_by
 
-# take(packing, sequences): the packed input of some sequences of a batch.
-Take: TypeAlias = Callable[[Packing, Sequences], Floats]
-# places(packing, sequences): where what each layer gives is to go; None for a new array.
-Places: TypeAlias = Callable[[Packing, Sequences], Iterable[Floats | None]]
-# give(packing, sequences, passes): takes what the layers have given.
-Give: TypeAlias = Callable[[Packing, Sequences, "Sequence[Pass]"], None]
+# What layers give, (N, T, O), by their place in the network.
+Outputs: TypeAlias = dict[int, Floats]
 
 
 class States(NamedTuple):
@@ -52,42 +44,6 @@ class States(NamedTuple):
     h_n: Floats
     layers: tuple[Floats, ...] = ()
     y: Floats | None = None
-
-
-class Pass(NamedTuple):
-    """What one layer has given.
-
-    Parameters
-    ----------
-    output : array, shape (R, O) or (T, N, O)
-        Packed, in the order of the input.
-    cells : sequence of arrays
-        The outputs of each of its cells; none of a layer without state.
-    """
-
-    output: Floats
-    cells: Sequence[Floats]
-
-
-class Prepared(NamedTuple):
-    """A network ready to run.
-
-    Parameters
-    ----------
-    network : Network
-        With its weights in the precision.
-    precision : Precision
-    strategy : callable
-        How a cell is run over the steps.
-    multiply : callable
-        How a layer without state multiplies rows, as
-        `rnncli.model.layers.Multiply`.
-    """
-
-    network: Network
-    precision: Precision
-    strategy: Strategy
-    multiply: Multiply
 
 
 def run(
@@ -147,14 +103,30 @@ def run(
     dtype = prepared.precision.dtype
     array = np.asarray(x)
     _check_input(network, array)
-    batch = array if array.ndim == 3 else array[None]
-    N, T, _ = batch.shape
+    N, T, _ = _batch(array).shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
     h_n = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
     last = len(network.layers) - 1
     top = last - network.head
     asked = range(last + 1) if all_layers else sorted({top, last})
     outputs = {n: _output(network.layers[n], ends, T, dtype) for n in asked}  # (N, T, O)
+
+    fill = _fill_rows if network.masking else _fill_batch
+    fill(prepared, array, ends, h_n, outputs)
+    if array.ndim == 2:
+        h_n, outputs = h_n[0], {n: output[0] for n, output in outputs.items()}
+    layers = tuple(outputs.values()) if all_layers else ()
+    return States(outputs[top], h_n, layers, outputs[last] if network.head else None)
+
+
+def _fill_batch(
+    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, outputs: Outputs
+) -> None:
+    """Run sequences side by side, from `states` to those after their last steps."""
+    network, batch = prepared.network, _batch(x)
+
+    def take(packing: Packing, sequences: Sequences) -> Floats:
+        return _checked(prepared, packing.pack(batch, sequences), x, ends)
 
     def places(packing: Packing, sequences: Sequences) -> list[Floats | None]:
         return [
@@ -168,159 +140,30 @@ def run(
             if not np.may_share_memory(rows, output):
                 packing.unpack(rows, output, sequences)
 
-    def take(packing: Packing, sequences: Sequences) -> Floats:
-        return _packed(packing, array, sequences, ends, dtype)
-
-    drive(prepared, ends, h_n, take, give, places)
-    if array.ndim == 2:
-        h_n, outputs = h_n[0], {n: output[0] for n, output in outputs.items()}
-    layers = tuple(outputs.values()) if all_layers else ()
-    return States(outputs[top], h_n, layers, outputs[last] if network.head else None)
+    drive(prepared, ends, states, take, give, places)
 
 
-def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:
-    """Prepare a network to run in a precision, by a strategy.
-
-    Raises
-    ------
-    ValueError
-        A name is unknown, or a weight too large for the precision.
-    """
-    how = choice("precision", precision, PRECISIONS)
-    strategy = choice("unroll", unroll, UNROLLS | {"auto": fastest})
-    compute = row_products if unroll == "stepwise" else _product
-
-    def multiply(x: Floats, W: Floats) -> Floats:
-        rows = contiguous(how.operand(x)).reshape(-1, len(W))
-        return compute(rows, W).reshape(*x.shape[:-1], W.shape[1])
-
-    return Prepared(network.converted(how.convert), how, strategy, multiply)
-
-
-def drive(
-    prepared: Prepared,
-    lengths: Integers,
-    states: Floats,
-    take: Take,
-    give: Give,
-    places: Places = lambda _packing, _sequences: repeat(None),
+def _fill_rows(
+    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, outputs: Outputs
 ) -> None:
-    """Run a batch of sequences, those of like lengths side by side, two parts at a time.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    lengths : array of int, shape (N,)
-        Number of steps of each sequence.
-    states : array, shape (N, S)
-        The state of all cells before the first step, which becomes that after
-        the last one.
-    take, give, places : callables
-        Where the input comes from, and where what the layers give goes.
-    """
-
-    def part(sequences: Sequences) -> None:
-        packing = Packing(lengths[sequences])
-        x, outs = take(packing, sequences), places(packing, sequences)
-        passes, states[sequences] = advance(prepared, x, packing, states[sequences], outs)
-        give(packing, sequences, passes)
-
-    cells = [cell for layer in prepared.network.layers for cell in layer.cells]
-    with blas_on_one_thread(int(lengths.sum())):
-        in_threads(part, by_length(lengths, parts_for(len(lengths), cells)))
+    """Do the same where a layer masks rows."""
+    batch = _batch(x)
+    steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
+    rows = _checked(prepared, batch[steps], x, ends)
+    passes = advance_rows(prepared, Rows(rows, np.nonzero(steps)[0]), states)
+    for n, output in outputs.items():
+        output[steps] = passes[n].output
 
 
-def advance(
-    prepared: Prepared,
-    x: Floats,
-    packing: Packing,
-    state: Floats,
-    outs: Iterable[Floats | None],
-) -> tuple[list[Pass], Floats]:
-    """Run the layers, bottom to top, over packed rows.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    x : array, shape (R, I) or (T, N, I)
-        Packed rows, finite, in the float type of the precision.
-    packing : Packing
-        Of the N sequences.
-    state : array, shape (N, S)
-        State of all cells before their first step.
-    outs : iterable of arrays or None
-        One a layer, like `x` with H for I: where the outputs of a forward
-        layer go.
-
-    Returns
-    -------
-    list of Pass
-        What each layer has given.
-    array, shape (N, S)
-        State of all cells after their last step.
-    """
-    after = np.empty_like(state)
-    passes = []
-    network = prepared.network
-    with np.errstate(all="ignore"):
-        for layer, slices, out in zip(network.layers, network.state_slices, outs, strict=False):
-            unroll = _Unroll(prepared, packing, out)
-            states = [tuple([state[:, place] for place in places]) for places in slices]
-            x, finals = layer(x, states, unroll, prepared.multiply)
-            for places, final in zip(slices, finals, strict=True):
-                for place, array in zip(places, final, strict=True):
-                    after[:, place] = array
-            passes.append(Pass(x, unroll.outputs))
-    return passes, after
-
-
-class _Unroll:
-    """Runs the cells of one layer over packed rows, as `rnncli.model.layers.Unroll`.
-
-    Attributes
-    ----------
-    outputs : list of arrays
-        Those of each cell that has run.
-    """
-
-    def __init__(self, prepared: Prepared, packing: Packing, out: Floats | None) -> None:
-        self._prepared, self._packing, self._out = prepared, packing, out
-        self.outputs: list[Floats] = []
-
-    def __call__(self, cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
-        """Run a cell in its direction."""
-        x = self._prepared.precision.operand(x)
-        backward = direction == "backward"
-        if backward:
-            x = self._packing.reversed(x)
-        out = None if backward else self._out
-        h = np.empty((*x.shape[:-1], cell.state_sizes[0]), x.dtype) if out is None else out
-        final = self._forward(cell, x, state, h)
-        self.outputs.append(self._packing.reversed(h) if backward else h)
-        return self.outputs[-1], final
-
-    def _forward(self, cell: Cell, x: Floats, state: State, out: Floats) -> State:
-        """Run a cell over packed rows in their order."""
-        precision, strategy = self._prepared.precision, self._prepared.strategy
-        final = tuple([array.copy() for array in state])
-        for steps, h in zip(self._packing.pieces(x), self._packing.pieces(out), strict=True):
-            after = strategy(cell, steps, tuple([a[: steps.N] for a in final]), precision, h)
-            for array, rows in zip(final, after, strict=True):
-                array[: steps.N] = rows
-        return final
-
-
-def _product(rows: Floats, W: Floats) -> Floats:
-    out = np.empty((len(rows), W.shape[1]), W.dtype)
-    product(rows, W, out)
-    return out
+def _batch(x: NDArray[Any]) -> NDArray[Any]:
+    return x if x.ndim == 3 else x[None]
 
 
 def _check_input(network: Network, x: NDArray[Any]) -> None:
     if x.ndim not in (2, 3) or x.shape[-1] != network.input_size:
+        I, (name, unit) = network.input_size, taken_by(network.layers[0])
         raise ValueError(
-            f"x: expected shape (T, {network.input_size}) or (N, T, {network.input_size}), "
-            f"as W_xh has {network.input_size} rows, got {x.shape}"
+            f"x: expected shape (T, {I}) or (N, T, {I}), as {name} has {I}{unit}, got {x.shape}"
         )
     check_numbers("x", x)
 
@@ -334,22 +177,15 @@ def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     return array.astype(np.intp)
 
 
-def _packed(
-    packing: Packing,
-    x: NDArray[Any],
-    sequences: Sequences,
-    ends: Integers,
-    dtype: np.dtype[np.floating],
-) -> Floats:
-    """Pack some sequences of a batch, and look at nothing beyond the end of any."""
-    batch = x if x.ndim == 3 else x[None]
-    rows = packing.pack(batch, sequences)
+def _checked(prepared: Prepared, rows: NDArray[Any], x: NDArray[Any], ends: Integers) -> Floats:
+    """Convert rows of a batch, and look at nothing beyond the end of any sequence."""
+    checked, dtype = prepared.network.checked_input, prepared.precision.dtype
     try:
-        return in_dtype("x", rows, dtype)
+        return checked(rows, dtype)
     except ValueError:
+        batch = _batch(x)
         beyond = np.arange(batch.shape[1]) >= ends[:, None]  # (N, T)
-        whole = np.where(beyond[..., None], 0, batch).reshape(x.shape)
-        return in_dtype("x", whole, dtype)  # says where it is
+        return checked(np.where(beyond[..., None], 0, batch).reshape(x.shape), dtype)
 
 
 def _output(layer: Layer, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:

@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.batch import Packing, Sequences
+from rnncli.engine.interleaved import advance_rows, grouped
+from rnncli.engine.passes import Pass, Prepared, prepare
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
-from rnncli.engine.run import Pass, Prepared, drive, prepare
-from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
-from rnncli.model.cells import State
+from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
-from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
 
@@ -217,8 +215,9 @@ def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:
         raise ValueError(f"key: expected numbers from 0, got {key.min()}")
     dtype = prepared.precision.dtype
     if masked is None:
-        return Rows(np.ascontiguousarray(in_dtype("x", x, dtype)), key, None, rows.cells)
-    in_dtype("x", x[~masked], dtype)
+        x = prepared.network.checked_input(x, dtype)
+        return Rows(np.ascontiguousarray(x), key, None, rows.cells)
+    prepared.network.checked_input(x[~masked], dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
 
@@ -233,7 +232,8 @@ def _blocks(
 ) -> Iterator[Block]:
     head = prepared.network.head
     for rows in blocks:
-        passes = _advance(prepared, rows, carried)
+        carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
+        passes = advance_rows(prepared, rows, carried.state)
         outputs = [each.output for each in passes]
         y = outputs[-1] if head else None
         outputs = outputs[0 if all_layers else -1 - head : len(outputs) - head]
@@ -251,112 +251,10 @@ def _arrays(each: Pass) -> Sequence[Floats]:
     return [*each.cells, each.output] if len(each.cells) != 1 else each.cells
 
 
-def _advance(prepared: Prepared, rows: Rows, carried: Carried) -> list[Pass]:
-    """Advance the sequences by a block; masked rows keep the state.
-
-    Returns what each layer gives, in the order of the rows.
-    """
-    key = _keys(rows)
-    carried.grow(1 if rows.key is None else int(key.max(initial=-1)) + 1)
-    if rows.key is None and rows.masked is None:
-        found: list[Pass] = []
-        drive(
-            prepared,
-            np.array([len(key)]),
-            carried.state,
-            lambda _packing, _sequences: rows.x,
-            lambda _packing, _sequences, passes: found.extend(passes),
-        )
-        return found
-    if rows.masked is None:
-        return _advance_together(prepared, rows.x, key, np.arange(len(key)), carried)
-    before = carried.state[key]
-    passes = _advance_together(prepared, rows.x, key, np.flatnonzero(~rows.masked), carried)
-    return _with_masked(prepared, rows.x, passes, rows.masked, key, before)
-
-
-def _advance_together(
-    prepared: Prepared, x: Floats, key: Integers, active: Integers, carried: Carried
-) -> list[Pass]:
-    """Advance several sequences by their active rows; the others are left to be filled."""
-    by_key, present, starts, lengths = _grouped(key[active])
-    dtype = carried.state.dtype
-    found = []
-    for layer in prepared.network.layers:
-        output = np.empty((len(key), layer.output_size), dtype)
-        sizes = [cell.state_sizes[0] for cell in layer.cells]
-        one = len(sizes) == 1
-        found.append(
-            Pass(output, [output] if one else [np.empty((len(key), H), dtype) for H in sizes])
-        )
-
-    def places(packing: Packing, sequences: Sequences) -> Integers:
-        return np.asarray(active[by_key[packing.places(starts[sequences])]])
-
-    def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        place = places(packing, sequences)
-        for whole, part in zip(found, passes, strict=True):
-            whole.output[place] = part.output
-            if len(part.cells) > 1:
-                for h, of_cell in zip(whole.cells, part.cells, strict=True):
-                    h[place] = of_cell
-
-    states = carried.state[present]
-    drive(
-        prepared,
-        lengths,
-        states,
-        lambda packing, sequences: x[places(packing, sequences)],
-        give,
-    )
-    carried.state[present] = states
-    return found
-
-
-def _with_masked(
-    prepared: Prepared,
-    x: Floats,
-    passes: Sequence[Pass],
-    masked: Truths,
-    key: Integers,
-    before: Floats,
-) -> list[Pass]:
-    """Fill in, at masked rows, the outputs of the states that are kept there."""
-    filled: list[Pass] = []
-    output = np.where(masked[:, None], 0, x)  # a masked row may have no features
-    network = prepared.network
-    for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
-        for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
-            turn = slice(None, None, 1 if direction == "forward" else -1)
-            _fill_masked(h[turn], masked[turn], key[turn], before[turn, places[0]])
-        with np.errstate(all="ignore"):
-            if isinstance(layer, Recurrent):
-                output = layer.merged(each.cells)
-            else:
-                output, _ = layer(output, (), _no_cell, prepared.multiply)
-        filled.append(Pass(output, each.cells))
-    return filled
-
-
-def _no_cell(*_: object) -> tuple[Floats, State]:
-    raise AssertionError("a layer without cells has none to unroll")
-
-
-def _keys(rows: Rows) -> Integers:
-    return np.zeros(len(rows.x), np.intp) if rows.key is None else rows.key
-
-
 def _finite_rows(h: Floats) -> int:
     """Count the rows before the first that is not finite."""
     finite = np.isfinite(h)
     return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
-
-
-def _grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
-    """Rows in the order of their keys; the keys there are, where each begins, how many rows."""
-    order = np.argsort(key, kind="stable")
-    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
-    return order, present, starts, lengths
 
 
 def _count(key: Integers | None, n: int, carried: Carried) -> Integers:
@@ -365,25 +263,12 @@ def _count(key: Integers | None, n: int, carried: Carried) -> Integers:
         t = carried.t[0] + np.arange(1, n + 1)
         carried.t[0] += n
         return np.asarray(t)
-    order, present, starts, lengths = _grouped(key)
+    order, present, starts, lengths = grouped(key)
     rank = np.empty_like(order)
     rank[order] = np.arange(n) - np.repeat(starts, lengths)
     t = carried.t[key] + 1 + rank
     carried.t[present] += lengths
     return np.asarray(t)
-
-
-def _fill_masked(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
-    """Fill in, at each masked row, the state at the row before, or `before` the block."""
-    order = np.argsort(key, kind="stable")
-    sorted_key, sorted_masked, sorted_h = key[order], masked[order], h[order]
-    place = np.arange(len(key))
-    last = np.maximum.accumulate(np.where(sorted_masked, -1, place))
-    known = last >= np.searchsorted(sorted_key, sorted_key)  # a row of this sequence, in this block
-    sorted_h[sorted_masked] = before[order[sorted_masked]]
-    copied = sorted_masked & known
-    sorted_h[copied] = sorted_h[last[copied]]
-    h[order] = sorted_h
 
 
 def _not_finite(

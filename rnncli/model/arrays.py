@@ -59,6 +59,16 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     return converted
 
 
+def not_indices(values: Floats, count: int) -> Truths:
+    """Return which values are no whole numbers from 0 to `count` - 1."""
+    return np.asarray(~((values >= 0) & (values < count) & (values == np.floor(values))))
+
+
+def no_index(written: object, count: int) -> str:
+    """Return what is wrong with a value that is none of these numbers."""
+    return f"{written} is outside the embedding (whole numbers 0 to {count - 1})"
+
+
 def check_numbers(name: str, values: NDArray[Any]) -> None:
     """Refuse an array of anything else than real numbers.
 

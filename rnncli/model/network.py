@@ -3,10 +3,14 @@
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.layers import Convert, Layer, Recurrent
+from rnncli.model.layers import Convert, Embedding, Layer, Recurrent
 
 
 class Network:
@@ -32,6 +36,11 @@ class Network:
         step.
     head : int
         Number of layers above the top recurrent one; 0 where there is none.
+    indices : int or None
+        If the input is an index into an embedding: how many rows that has.
+    masking : int
+        Number of layers at the bottom that say which rows are masked; 0 if none
+        does.
     state_size : int
         Number of values in the state of all cells together, S.
     needs_whole_sequences : bool
@@ -48,6 +57,10 @@ class Network:
         if not layers:
             raise ValueError("a network has at least one layer")
         for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
+            if isinstance(layer, Embedding):
+                raise ValueError(
+                    f"layer {number}: an embedding takes whole numbers: it is the bottom layer"
+                )
             if layer.input_size != below.output_size:
                 name, unit = taken_by(layer)
                 raise ValueError(
@@ -57,9 +70,36 @@ class Network:
         self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
         recurrent = [number for number, layer in enumerate(self.layers) if layer.cells]
         self.head = len(layers) - 1 - recurrent[-1] if recurrent else 0
+        masking = [number for number, layer in enumerate(self.layers, start=1) if layer.masks]
+        self.masking = max(masking, default=0)
+        if recurrent and self.masking > recurrent[0]:
+            raise ValueError(
+                f"layer {self.masking}: a layer that masks rows stands below all recurrent ones, "
+                f"layer {recurrent[0] + 1} is one"
+            )
+        bottom = self.layers[0]
+        self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
         self.state_names, self.state_slices = _state_slices(self.layers)
         self.state_size = max((place.stop for place in self.state_names.values()), default=0)
         self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
+
+    def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
+        """Convert rows of input, (..., I), to a float type.
+
+        Raises
+        ------
+        ValueError
+            A value is not finite there, or not one that an `Embedding` has a
+            row for. The message gives its place as an index.
+        """
+        rows = in_dtype("x", x, dtype)
+        if self.indices is not None:
+            wrong = not_indices(rows, self.indices)
+            if wrong.any():
+                place = tuple(int(i) for i in np.argwhere(wrong)[0])
+                what = no_index(x[place], self.indices)
+                raise ValueError(f"x: {what} at {list(place)}")
+        return rows
 
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
@@ -81,6 +121,8 @@ class Network:
 
 def taken_by(layer: Layer) -> tuple[str, str]:
     """Return what sets the input size of a layer, and what there are so many of."""
+    if isinstance(layer, Embedding):
+        return "an embedding", " feature"
     if layer.cells:
         return "W_xh", " rows"
     name, array = next(iter(layer.arrays.items()), ("size", None))

@@ -15,4 +15,4 @@ def turn_sign(name: str, patch: pytest.MonkeyPatch) -> None:
         turned = cell.weights._replace(**{name: -getattr(cell.weights, name)})
         return fastest(cell.replaced(weights=turned), x, state, precision, out)
 
-    patch.setattr("rnncli.engine.run.fastest", wrong)
+    patch.setattr("rnncli.engine.passes.fastest", wrong)

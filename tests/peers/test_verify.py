@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.engine.run import Prepared, prepare
+from rnncli.engine.passes import Prepared, prepare
 from rnncli.model.cells import Cell
 
 README = Path(__file__).parents[2] / "README.md"

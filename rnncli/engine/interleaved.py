@@ -1,0 +1,165 @@
+"""Sequences whose rows come in any order, and rows at which they keep their state.
+
+A row is masked where the input says so (`Rows.masked`), or a layer of the
+network (`rnncli.model.layers.Masks`). Without its masked rows a sequence is
+like any other, so the others run alone, and what the layers give at a masked
+row is filled in: a cell gives h of the state that it keeps, and a layer
+without state what it makes of the row below. In a layer of two directions the
+cells give 0 where a layer masks, as Keras has it.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from rnncli.engine.batch import Packing, Sequences
+from rnncli.engine.passes import Pass, Prepared, drive
+from rnncli.engine.rows import Rows
+from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.cells import State
+from rnncli.model.layers import Layer, Masks, Recurrent
+
+
+def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
+    """Run the layers over the rows of several sequences.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    rows : Rows
+        In the float type of the precision; finite but for masked ones.
+    states : array, shape (K, S)
+        The state of each sequence, which becomes that after its rows.
+
+    Returns
+    -------
+    list of Pass
+        What each layer gives, in the order of the rows.
+    """
+    held = rows.masked
+    x = rows.x if held is None else np.where(held[:, None], 0, rows.x)  # its features may be NaN
+    made = _masked_by_layers(prepared, x)
+    masked = made if held is None else held if made is None else held | made
+    if rows.key is None and masked is None:
+        found: list[Pass] = []
+        drive(
+            prepared,
+            np.array([len(x)]),
+            states,
+            lambda _packing, _sequences: x,
+            lambda _packing, _sequences, passes: found.extend(passes),
+        )
+        return found
+    key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
+    if masked is None:
+        return _advance_together(prepared, x, key, np.arange(len(x)), states)
+    before = states[key]
+    passes = _advance_together(prepared, x, key, np.flatnonzero(~masked), states)
+    _fill(prepared, x, passes, masked, made, key, before)
+    return passes
+
+
+def grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
+    """Return rows in the order of their keys; which keys, where each begins, how many rows."""
+    order = np.argsort(key, kind="stable")
+    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
+    return order, present, starts, lengths
+
+
+def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths | None:
+    """Return which rows the layers of the network mask; None if none is."""
+    masked = np.zeros(len(x), bool)
+    layers = prepared.network.layers[: prepared.network.masking]
+    for number, layer in enumerate(layers):
+        if number:
+            x = _without_state(prepared, layers[number - 1], x)
+        if layer.masks:
+            masked |= cast(Masks, layer).masked(x)
+    return masked if masked.any() else None
+
+
+def _without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
+    """Return what a layer without state gives at rows."""
+
+    def no_cell(*_: object) -> tuple[Floats, State]:
+        raise AssertionError("a layer without cells has none to unroll")
+
+    with np.errstate(all="ignore"):
+        return layer(x, (), no_cell, prepared.multiply)[0]
+
+
+def _advance_together(
+    prepared: Prepared, x: Floats, key: Integers, active: Integers, states: Floats
+) -> list[Pass]:
+    """Advance several sequences by their active rows; the others are left to be filled."""
+    by_key, present, starts, lengths = grouped(key[active])
+    found = []
+    for layer in prepared.network.layers:
+        output = np.empty((len(key), layer.output_size), x.dtype)
+        sizes = [cell.state_sizes[0] for cell in layer.cells]
+        one = len(sizes) == 1
+        found.append(
+            Pass(output, [output] if one else [np.empty((len(key), H), x.dtype) for H in sizes])
+        )
+
+    def places(packing: Packing, sequences: Sequences) -> Integers:
+        return np.asarray(active[by_key[packing.places(starts[sequences])]])
+
+    def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
+        place = places(packing, sequences)
+        for whole, part in zip(found, passes, strict=True):
+            whole.output[place] = part.output
+            if len(part.cells) > 1:
+                for h, of_cell in zip(whole.cells, part.cells, strict=True):
+                    h[place] = of_cell
+
+    of_present = states[present]
+    drive(
+        prepared,
+        lengths,
+        of_present,
+        lambda packing, sequences: x[places(packing, sequences)],
+        give,
+    )
+    states[present] = of_present
+    return found
+
+
+def _fill(
+    prepared: Prepared,
+    x: Floats,
+    passes: Sequence[Pass],
+    masked: Truths,
+    made: Truths | None,
+    key: Integers,
+    before: Floats,
+) -> None:
+    """Fill in what the layers give at masked rows, where states are kept."""
+    network, place = prepared.network, np.flatnonzero(masked)
+    output = x[place]
+    for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
+        for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
+            turn = slice(None, None, 1 if direction == "forward" else -1)
+            _fill_kept(h[turn], masked[turn], key[turn], before[turn, places[0]])
+            if made is not None and len(each.cells) > 1:
+                h[made] = 0
+        if isinstance(layer, Recurrent):
+            with np.errstate(all="ignore"):
+                output = layer.merged([h[place] for h in each.cells])
+        else:
+            output = _without_state(prepared, layer, output)
+        each.output[place] = output
+
+
+def _fill_kept(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
+    """Fill in, at each masked row, the state at the row before, or `before` the block."""
+    order = np.argsort(key, kind="stable")
+    sorted_key, sorted_masked, sorted_h = key[order], masked[order], h[order]
+    place = np.arange(len(key))
+    last = np.maximum.accumulate(np.where(sorted_masked, -1, place))
+    known = last >= np.searchsorted(sorted_key, sorted_key)  # a row of this sequence, in this block
+    sorted_h[sorted_masked] = before[order[sorted_masked]]
+    copied = sorted_masked & known
+    sorted_h[copied] = sorted_h[last[copied]]
+    h[order] = sorted_h

@@ -1,0 +1,199 @@
+"""A pass of a network over packed rows: its layers, bottom to top."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from rnncli.engine.batch import Packing, Sequences, by_length
+from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
+from rnncli.engine.unroll import UNROLLS, Strategy, fastest
+from rnncli.engine.unroll.stepwise import row_products
+from rnncli.model.arrays import Floats, Integers, contiguous
+from rnncli.model.cells import Cell, State
+from rnncli.model.errors import choice
+from rnncli.model.layers import Multiply
+from rnncli.model.network import Network
+
+# take(packing, sequences): the packed input of some sequences of a batch.
+Take: TypeAlias = Callable[[Packing, Sequences], Floats]
+# places(packing, sequences): where what each layer gives is to go; None for a new array.
+Places: TypeAlias = Callable[[Packing, Sequences], Iterable[Floats | None]]
+# give(packing, sequences, passes): takes what the layers have given.
+Give: TypeAlias = Callable[[Packing, Sequences, "Sequence[Pass]"], None]
+
+
+class Pass(NamedTuple):
+    """What one layer has given.
+
+    Parameters
+    ----------
+    output : array, shape (R, O) or (T, N, O)
+        Packed, in the order of the input.
+    cells : sequence of arrays
+        The outputs of each of its cells; none of a layer without state.
+    """
+
+    output: Floats
+    cells: Sequence[Floats]
+
+
+class Prepared(NamedTuple):
+    """A network ready to run.
+
+    Parameters
+    ----------
+    network : Network
+        With its weights in the precision.
+    precision : Precision
+    strategy : callable
+        How a cell is run over the steps.
+    multiply : callable
+        How a layer without state multiplies rows, as
+        `rnncli.model.layers.Multiply`.
+    """
+
+    network: Network
+    precision: Precision
+    strategy: Strategy
+    multiply: Multiply
+
+
+def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:
+    """Prepare a network to run in a precision, by a strategy.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, or a weight too large for the precision.
+    """
+    how = choice("precision", precision, PRECISIONS)
+    strategy = choice("unroll", unroll, UNROLLS | {"auto": fastest})
+    compute = row_products if unroll == "stepwise" else _product
+
+    def multiply(x: Floats, W: Floats) -> Floats:
+        rows = contiguous(how.operand(x)).reshape(-1, len(W))
+        return compute(rows, W).reshape(*x.shape[:-1], W.shape[1])
+
+    return Prepared(network.converted(how.convert), how, strategy, multiply)
+
+
+def drive(
+    prepared: Prepared,
+    lengths: Integers,
+    states: Floats,
+    take: Take,
+    give: Give,
+    places: Places = lambda _packing, _sequences: repeat(None),
+) -> None:
+    """Run a batch of sequences, those of like lengths side by side, two parts at a time.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    lengths : array of int, shape (N,)
+        Number of steps of each sequence.
+    states : array, shape (N, S)
+        The state of all cells before the first step, which becomes that after
+        the last one.
+    take, give, places : callables
+        Where the input comes from, and where what the layers give goes.
+    """
+
+    def part(sequences: Sequences) -> None:
+        packing = Packing(lengths[sequences])
+        x, outs = take(packing, sequences), places(packing, sequences)
+        passes, states[sequences] = advance(prepared, x, packing, states[sequences], outs)
+        give(packing, sequences, passes)
+
+    cells = [cell for layer in prepared.network.layers for cell in layer.cells]
+    with blas_on_one_thread(int(lengths.sum())):
+        in_threads(part, by_length(lengths, parts_for(len(lengths), cells)))
+
+
+def advance(
+    prepared: Prepared,
+    x: Floats,
+    packing: Packing,
+    state: Floats,
+    outs: Iterable[Floats | None],
+) -> tuple[list[Pass], Floats]:
+    """Run the layers, bottom to top, over packed rows.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    x : array, shape (R, I) or (T, N, I)
+        Packed rows, finite, in the float type of the precision.
+    packing : Packing
+        Of the N sequences.
+    state : array, shape (N, S)
+        State of all cells before their first step.
+    outs : iterable of arrays or None
+        One a layer, like `x` with H for I: where the outputs of a forward
+        layer go.
+
+    Returns
+    -------
+    list of Pass
+        What each layer has given.
+    array, shape (N, S)
+        State of all cells after their last step.
+    """
+    after = np.empty_like(state)
+    passes = []
+    network = prepared.network
+    with np.errstate(all="ignore"):
+        for layer, slices, out in zip(network.layers, network.state_slices, outs, strict=False):
+            unroll = _Unroll(prepared, packing, out)
+            states = [tuple([state[:, place] for place in places]) for places in slices]
+            x, finals = layer(x, states, unroll, prepared.multiply)
+            for places, final in zip(slices, finals, strict=True):
+                for place, array in zip(places, final, strict=True):
+                    after[:, place] = array
+            passes.append(Pass(x, unroll.outputs))
+    return passes, after
+
+
+class _Unroll:
+    """Runs the cells of one layer over packed rows, as `rnncli.model.layers.Unroll`.
+
+    Attributes
+    ----------
+    outputs : list of arrays
+        Those of each cell that has run.
+    """
+
+    def __init__(self, prepared: Prepared, packing: Packing, out: Floats | None) -> None:
+        self._prepared, self._packing, self._out = prepared, packing, out
+        self.outputs: list[Floats] = []
+
+    def __call__(self, cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
+        """Run a cell in its direction."""
+        x = self._prepared.precision.operand(x)
+        backward = direction == "backward"
+        if backward:
+            x = self._packing.reversed(x)
+        out = None if backward else self._out
+        h = np.empty((*x.shape[:-1], cell.state_sizes[0]), x.dtype) if out is None else out
+        final = self._forward(cell, x, state, h)
+        self.outputs.append(self._packing.reversed(h) if backward else h)
+        return self.outputs[-1], final
+
+    def _forward(self, cell: Cell, x: Floats, state: State, out: Floats) -> State:
+        """Run a cell over packed rows in their order."""
+        precision, strategy = self._prepared.precision, self._prepared.strategy
+        final = tuple([array.copy() for array in state])
+        for steps, h in zip(self._packing.pieces(x), self._packing.pieces(out), strict=True):
+            after = strategy(cell, steps, tuple([a[: steps.N] for a in final]), precision, h)
+            for array, rows in zip(final, after, strict=True):
+                array[: steps.N] = rows
+        return final
+
+
+def _product(rows: Floats, W: Floats) -> Floats:
+    out = np.empty((len(rows), W.shape[1]), W.dtype)
+    product(rows, W, out)
+    return out
