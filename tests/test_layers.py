@@ -29,7 +29,7 @@ def one(network: Network, x: Floats, h0: Floats) -> tuple[list[list[Floats]], Fl
     """Outputs of each cell of each layer for one sequence, and the final state."""
     prepared = prepare(network, unroll="stepwise")
     passes, h_n = advance(prepared, x, Packing(np.array([len(x)])), h0[None], repeat(None))
-    return [list(each.cells) for each in passes], h_n[0]
+    return [[h for (h,) in each.cells] for each in passes], h_n[0]
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def damped(cell: Cell) -> Cell:
     assert isinstance(cell, rnncli.RNN)
     return cell.replaced(
         cell.weights._replace(W_hh=cell.weights.W_hh / 8),
-        activation=rnncli.activation("tanh") if cell.activation.jumps else None,
+        activation="tanh" if cell.activation.jumps else cell.activation,
     )
 
 

@@ -94,14 +94,7 @@ def _advance_together(
 ) -> list[Pass]:
     """Advance several sequences by their active rows; the others are left to be filled."""
     by_key, present, starts, lengths = grouped(key[active])
-    found = []
-    for layer in prepared.network.layers:
-        output = np.empty((len(key), layer.output_size), x.dtype)
-        sizes = [cell.state_sizes[0] for cell in layer.cells]
-        one = len(sizes) == 1
-        found.append(
-            Pass(output, [output] if one else [np.empty((len(key), H), x.dtype) for H in sizes])
-        )
+    found = [_empty_pass(prepared, layer, len(key)) for layer in prepared.network.layers]
 
     def places(packing: Packing, sequences: Sequences) -> Integers:
         return np.asarray(active[by_key[packing.places(starts[sequences])]])
@@ -109,10 +102,8 @@ def _advance_together(
     def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
         place = places(packing, sequences)
         for whole, part in zip(found, passes, strict=True):
-            whole.output[place] = part.output
-            if len(part.cells) > 1:
-                for h, of_cell in zip(whole.cells, part.cells, strict=True):
-                    h[place] = of_cell
+            for array, of_part in zip(whole.arrays, part.arrays, strict=True):
+                array[place] = of_part
 
     of_present = states[present]
     drive(
@@ -124,6 +115,16 @@ def _advance_together(
     )
     states[present] = of_present
     return found
+
+
+def _empty_pass(prepared: Prepared, layer: Layer, rows: int) -> Pass:
+    """Allocate what a layer gives at so many rows."""
+    dtype, cells = prepared.precision.dtype, []
+    for cell in layer.cells:
+        sizes = cell.state_sizes if prepared.all_states else cell.state_sizes[:1]
+        cells.append(tuple(np.empty((rows, size), dtype) for size in sizes))
+    one = len(cells) == 1  # what a layer of one cell gives is its h
+    return Pass(cells[0][0] if one else np.empty((rows, layer.output_size), dtype), cells)
 
 
 def _fill(
@@ -139,14 +140,15 @@ def _fill(
     network, place = prepared.network, np.flatnonzero(masked)
     output = x[place]
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
-        for h, direction, places in zip(each.cells, layer.directions, slices, strict=True):
+        for state, direction, places in zip(each.cells, layer.directions, slices, strict=True):
             turn = slice(None, None, 1 if direction == "forward" else -1)
-            _fill_kept(h[turn], masked[turn], key[turn], before[turn, places[0]])
+            for array, kept in zip(state, places, strict=False):  # h alone, or all
+                _fill_kept(array[turn], masked[turn], key[turn], before[turn, kept])
             if made is not None and len(each.cells) > 1:
-                h[made] = 0
+                state[0][made] = 0
         if isinstance(layer, Recurrent):
             with np.errstate(all="ignore"):
-                output = layer.merged([h[place] for h in each.cells])
+                output = layer.merged([state[0][place] for state in each.cells])
         else:
             output = _without_state(prepared, layer, output)
         each.output[place] = output

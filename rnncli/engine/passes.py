@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences, by_length
 from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
-from rnncli.engine.unroll import UNROLLS, Strategy, fastest
+from rnncli.engine.unroll import IN_ORDER, UNROLLS, Strategy, fastest
 from rnncli.engine.unroll.stepwise import row_products
+from rnncli.engine.watched import Watched
 from rnncli.model.arrays import Floats, Integers, contiguous
 from rnncli.model.cells import Cell, State
 from rnncli.model.errors import choice
@@ -32,12 +33,25 @@ class Pass(NamedTuple):
     ----------
     output : array, shape (R, O) or (T, N, O)
         Packed, in the order of the input.
-    cells : sequence of arrays
-        The outputs of each of its cells; none of a layer without state.
+    cells : sequence of tuples of arrays
+        The state of each of its cells after every step: h, and what else it
+        holds where asked for. None of a layer without state.
     """
 
     output: Floats
-    cells: Sequence[Floats]
+    cells: Sequence[State]
+
+    @property
+    def arrays(self) -> Sequence[Floats]:
+        """The states of its cells, and the output where that is something else."""
+        states = [array for state in self.cells for array in state]
+        return states if len(self.cells) == 1 else [*states, self.output]
+
+    @property
+    def c(self) -> Floats:
+        """What the states of its cells hold beside h, side by side, (..., C)."""
+        arrays = [array for state in self.cells for array in state[1:]]
+        return np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
 class Prepared(NamedTuple):
@@ -53,16 +67,25 @@ class Prepared(NamedTuple):
     multiply : callable
         How a layer without state multiplies rows, as
         `rnncli.model.layers.Multiply`.
+    all_states : bool
+        Whether to keep the whole state after every step, and not h alone.
     """
 
     network: Network
     precision: Precision
     strategy: Strategy
     multiply: Multiply
+    all_states: bool = False
 
 
-def prepare(network: Network, precision: str = "float32", unroll: str = "auto") -> Prepared:
-    """Prepare a network to run in a precision, by a strategy.
+def prepare(
+    network: Network,
+    precision: str = "float32",
+    unroll: str = "auto",
+    *,
+    all_states: bool = False,
+) -> Prepared:
+    """Prepare a network to run in a precision, by a strategy, see `Prepared`.
 
     Raises
     ------
@@ -70,14 +93,14 @@ def prepare(network: Network, precision: str = "float32", unroll: str = "auto") 
         A name is unknown, or a weight too large for the precision.
     """
     how = choice("precision", precision, PRECISIONS)
-    strategy = choice("unroll", unroll, UNROLLS | {"auto": fastest})
+    strategy = choice("unroll", unroll, IN_ORDER if all_states else UNROLLS | {"auto": fastest})
     compute = row_products if unroll == "stepwise" else _product
 
     def multiply(x: Floats, W: Floats) -> Floats:
         rows = contiguous(how.operand(x)).reshape(-1, len(W))
         return compute(rows, W).reshape(*x.shape[:-1], W.shape[1])
 
-    return Prepared(network.converted(how.convert), how, strategy, multiply)
+    return Prepared(network.converted(how.convert), how, strategy, multiply, all_states)
 
 
 def drive(
@@ -153,7 +176,7 @@ def advance(
             for places, final in zip(slices, finals, strict=True):
                 for place, array in zip(places, final, strict=True):
                     after[:, place] = array
-            passes.append(Pass(x, unroll.outputs))
+            passes.append(Pass(x, unroll.states))
     return passes, after
 
 
@@ -162,13 +185,13 @@ class _Unroll:
 
     Attributes
     ----------
-    outputs : list of arrays
-        Those of each cell that has run.
+    states : list of tuples of arrays
+        The state of each cell that has run, after every step, see `Pass`.
     """
 
     def __init__(self, prepared: Prepared, packing: Packing, out: Floats | None) -> None:
         self._prepared, self._packing, self._out = prepared, packing, out
-        self.outputs: list[Floats] = []
+        self.states: list[State] = []
 
     def __call__(self, cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
         """Run a cell in its direction."""
@@ -178,9 +201,15 @@ class _Unroll:
             x = self._packing.reversed(x)
         out = None if backward else self._out
         h = np.empty((*x.shape[:-1], cell.state_sizes[0]), x.dtype) if out is None else out
-        final = self._forward(cell, x, state, h)
-        self.outputs.append(self._packing.reversed(h) if backward else h)
-        return self.outputs[-1], final
+        rows: State = (h,)
+        if self._prepared.all_states:
+            watched = Watched(cell, x.shape[:-1], x.dtype)
+            final = self._forward(cast(Cell, watched), x, state, h)
+            rows = (h, *watched.kept)
+        else:
+            final = self._forward(cell, x, state, h)
+        self.states.append(tuple(map(self._packing.reversed, rows)) if backward else rows)
+        return self.states[-1][0], final
 
     def _forward(self, cell: Cell, x: Floats, state: State, out: Floats) -> State:
         """Run a cell over packed rows in their order."""

@@ -38,12 +38,21 @@ class States(NamedTuple):
         What every layer gives, the bottom one first, where asked for.
     y : array, shape (T, O) or (N, T, O), optional
         Output of the network's head at every step; None if it has none.
+    c : array, shape (T, C) or (N, T, C), optional
+        What the state of the top recurrent layer holds beside h at every
+        step, where asked for: the H values of c of an LSTM, those of both
+        directions side by side, whatever the merge. C is 0 where it holds
+        nothing else.
+    layers_c : tuple of arrays like `c`
+        That of every layer, where asked for.
     """
 
     h: Floats
     h_n: Floats
     layers: tuple[Floats, ...] = ()
     y: Floats | None = None
+    c: Floats | None = None
+    layers_c: tuple[Floats, ...] = ()
 
 
 def run(
@@ -55,6 +64,7 @@ def run(
     precision: str = "float32",
     unroll: str = "auto",
     all_layers: bool = False,
+    all_states: bool = False,
 ) -> States:
     """Run a network over one sequence, or over a batch of them.
 
@@ -85,6 +95,9 @@ def run(
         fastest measured for the sizes.
     all_layers : bool
         Whether to give what every layer gives, and not `h` and `y` alone.
+    all_states : bool
+        Whether to give c too, see `States`. Steps then go one after the
+        other: ``parallel`` is ``projected``.
 
     Returns
     -------
@@ -99,7 +112,7 @@ def run(
         finite in the float type, a length is not from 0 to T, or a name is
         unknown.
     """
-    prepared = prepare(network, precision, unroll)
+    prepared = prepare(network, precision, unroll, all_states=all_states)
     dtype = prepared.precision.dtype
     array = np.asarray(x)
     _check_input(network, array)
@@ -109,18 +122,37 @@ def run(
     last = len(network.layers) - 1
     top = last - network.head
     asked = range(last + 1) if all_layers else sorted({top, last})
-    outputs = {n: _output(network.layers[n], ends, T, dtype) for n in asked}  # (N, T, O)
+    outputs = {n: _empty(network.layers[n].output_size, ends, T, dtype) for n in asked}
+    with_c = () if not all_states else asked if all_layers else [top]
+    c_of = {n: _empty(c_size(network.layers[n]), ends, T, dtype) for n in with_c}
 
     fill = _fill_rows if network.masking else _fill_batch
-    fill(prepared, array, ends, h_n, outputs)
+    fill(prepared, array, ends, h_n, outputs, c_of)
     if array.ndim == 2:
-        h_n, outputs = h_n[0], {n: output[0] for n, output in outputs.items()}
-    layers = tuple(outputs.values()) if all_layers else ()
-    return States(outputs[top], h_n, layers, outputs[last] if network.head else None)
+        h_n = h_n[0]
+        outputs, c_of = ({n: each[0] for n, each in of.items()} for of in (outputs, c_of))
+    return States(
+        outputs[top],
+        h_n,
+        tuple(outputs.values()) if all_layers else (),
+        outputs[last] if network.head else None,
+        c_of.get(top),
+        tuple(c_of.values()) if all_layers else (),
+    )
+
+
+def c_size(layer: Layer) -> int:
+    """Count the values that the states of a layer's cells hold beside h, C."""
+    return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
 
 
 def _fill_batch(
-    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, outputs: Outputs
+    prepared: Prepared,
+    x: NDArray[Any],
+    ends: Integers,
+    states: Floats,
+    outputs: Outputs,
+    c_of: Outputs,
 ) -> None:
     """Run sequences side by side, from `states` to those after their last steps."""
     network, batch = prepared.network, _batch(x)
@@ -135,24 +167,37 @@ def _fill_batch(
         ]
 
     def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        for n, output in outputs.items():
-            rows = passes[n].output
-            if not np.may_share_memory(rows, output):
-                packing.unpack(rows, output, sequences)
+        for n, whole in outputs.items():
+            _unpack(packing, passes[n].output, whole, sequences)
+        for n, whole in c_of.items():
+            _unpack(packing, passes[n].c, whole, sequences)
 
     drive(prepared, ends, states, take, give, places)
 
 
 def _fill_rows(
-    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, outputs: Outputs
+    prepared: Prepared,
+    x: NDArray[Any],
+    ends: Integers,
+    states: Floats,
+    outputs: Outputs,
+    c_of: Outputs,
 ) -> None:
     """Do the same where a layer masks rows."""
     batch = _batch(x)
     steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
     rows = _checked(prepared, batch[steps], x, ends)
     passes = advance_rows(prepared, Rows(rows, np.nonzero(steps)[0]), states)
-    for n, output in outputs.items():
-        output[steps] = passes[n].output
+    for n, whole in outputs.items():
+        whole[steps] = passes[n].output
+    for n, whole in c_of.items():
+        whole[steps] = passes[n].c
+
+
+def _unpack(packing: Packing, rows: Floats, whole: Floats, sequences: Sequences) -> None:
+    """Put packed rows where they stand in a batch, if they are not there."""
+    if whole.size and not np.may_share_memory(rows, whole):
+        packing.unpack(rows, whole, sequences)
 
 
 def _batch(x: NDArray[Any]) -> NDArray[Any]:
@@ -188,13 +233,13 @@ def _checked(prepared: Prepared, rows: NDArray[Any], x: NDArray[Any], ends: Inte
         return checked(np.where(beyond[..., None], 0, batch).reshape(x.shape), dtype)
 
 
-def _output(layer: Layer, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:
-    """Allocate what a layer gives, shape (N, T, H), with zeros beyond the ends.
+def _empty(H: int, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:
+    """Allocate an array of rows, shape (N, T, H), with zeros beyond the ends.
 
     Of sequences of one length all first states lie together, then all second
     ones: as they come.
     """
-    N, H = len(ends), layer.output_size
+    N = len(ends)
     if (ends == T).all():
         return np.empty((T, N, H), dtype).swapaxes(0, 1)
     return np.zeros((N, T, H), dtype)

@@ -31,7 +31,11 @@ class Block(NamedTuple):
     cells : list of lists of str, optional
         The rows of input as they stand there.
     y : array, shape (n, O), optional
-        What the network's head gives; None if it has none.
+        What the network's head gives, or what each of its layers gives, the
+        bottom one first; None if it has none.
+    c : array, shape (n, C), optional
+        What the state of the top recurrent layer holds beside h, or those of
+        it and all below; see `rnncli.States`.
     """
 
     t: Integers
@@ -40,6 +44,7 @@ class Block(NamedTuple):
     key: Integers | None = None
     cells: Sequence[Sequence[str]] | None = None
     y: Floats | None = None
+    c: Floats | None = None
 
     def cut(self, start: int, stop: int | None) -> "Block":
         """Return some of the rows."""
@@ -133,6 +138,7 @@ def stream(
     precision: str = "float32",
     unroll: str = "auto",
     all_layers: bool = False,
+    all_states: bool = False,
     carried: Carried | None = None,
     keys: Sequence[tuple[str, ...]] = (),
 ) -> Iterator[Block]:
@@ -161,8 +167,10 @@ def stream(
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether `Block.h` holds what the layers below the top recurrent one
-        give too.
+        Whether `Block.h` and `Block.y` hold what the layers below the top
+        recurrent one, and below the top of the head, give too.
+    all_states : bool
+        Whether to give c too, as `rnncli.run` does.
     carried : Carried, optional
         Where the sequences stand, in place of `h0`; kept up to date with the
         blocks.
@@ -182,7 +190,7 @@ def stream(
         A shape does not fit the network, a value is not finite, or a name is
         unknown.
     """
-    prepared = prepare(network, precision, unroll)
+    prepared = prepare(network, precision, unroll, all_states=all_states)
     dtype = prepared.precision.dtype
     if carried is None:
         start = np.zeros(network.state_size) if h0 is None else np.asarray(h0)
@@ -230,25 +238,31 @@ def _blocks(
     *,
     all_layers: bool,
 ) -> Iterator[Block]:
-    head = prepared.network.head
+    head = len(prepared.network.layers) - prepared.network.head
+    first = 0 if all_layers else head - 1
     for rows in blocks:
         carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         passes = advance_rows(prepared, rows, carried.state)
-        outputs = [each.output for each in passes]
-        y = outputs[-1] if head else None
-        outputs = outputs[0 if all_layers else -1 - head : len(outputs) - head]
-        h = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
-        block = Block(_count(rows.key, len(h), carried), rows.x, h, rows.key, rows.cells, y)
-        finite = min(_finite_rows(array) for each in passes for array in _arrays(each))
+        above = passes[head if all_layers else -1 :] if prepared.network.head else []
+        block = Block(
+            _count(rows.key, len(rows.x), carried),
+            rows.x,
+            _beside([each.output for each in passes[first:head]]),
+            rows.key,
+            rows.cells,
+            _beside([each.output for each in above]) if above else None,
+            _beside([each.c for each in passes[first:head]]) if prepared.all_states else None,
+        )
+        finite = min(_finite_rows(array) for each in passes for array in each.arrays)
         for start in range(0, finite, BLOCK_STEPS):
             yield block.cut(start, min(finite, start + BLOCK_STEPS))
-        if finite < len(h):
+        if finite < len(rows.x):
             raise _not_finite(prepared.network, passes, block, finite, keys)
+        _check_final(prepared.network, block, carried, keys)
 
 
-def _arrays(each: Pass) -> Sequence[Floats]:
-    """Return what a layer gives, and the outputs of its cells where they are others."""
-    return [*each.cells, each.output] if len(each.cells) != 1 else each.cells
+def _beside(arrays: Sequence[Floats]) -> Floats:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
 
 def _finite_rows(h: Floats) -> int:
@@ -279,28 +293,55 @@ def _not_finite(
     keys: Sequence[tuple[str, ...]],
 ) -> NotFiniteError:
     """Find where a value that is not finite began: a backward cell comes from later rows."""
-    for number, (layer, each) in enumerate(zip(network.layers, passes, strict=True), start=1):
-        place = f"layer {number}" if len(network.layers) > 1 else ""
-        for direction, h in zip(layer.directions, each.cells, strict=True):
-            if np.isfinite(h[row]).all():
-                continue
-            if direction == "backward":
-                same = True if block.key is None else block.key == block.key[row]
-                row = int(np.flatnonzero(~np.isfinite(h).all(axis=1) & same)[-1])
-            both = direction if len(layer.cells) > 1 else ""
-            return _overflow(block, h, row, keys, " ".join(filter(None, [place, both])))
+    for number, (layer, each) in enumerate(zip(network.layers, passes, strict=True)):
+        for direction, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
+            for name, array in zip(cell.state_names, state, strict=False):
+                if np.isfinite(array[row]).all():
+                    continue
+                if direction == "backward":
+                    same = True if block.key is None else block.key == block.key[row]
+                    row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
+                place = _place(network, number, direction)
+                return _overflow(block, row, array[row], keys, place, name)
         if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
-            return _overflow(block, each.output, row, keys, place)
-    raise AssertionError("every value is finite")
+            name = "h" if each.cells else "y"
+            return _overflow(block, row, each.output[row], keys, _place(network, number), name)
+    raise AssertionError("every value of the row is finite")
+
+
+def _check_final(
+    network: Network, block: Block, carried: Carried, keys: Sequence[tuple[str, ...]]
+) -> None:
+    """Check what the states hold beside h, which may overflow where h does not.
+
+    Raises
+    ------
+    NotFiniteError
+        It has, at the last row of its sequence in the block or before.
+    """
+    for name, place in list(network.state_names.items())[1:]:
+        present = np.unique(0 if block.key is None else block.key)
+        finite = np.isfinite(carried.state[present, place]).all(axis=1)
+        if not finite.all():
+            key = present[np.argmin(finite)]
+            row = -1 if block.key is None else int(np.flatnonzero(block.key == key)[-1])
+            raise _overflow(block, row, carried.state[key, place], keys, "", name)
+
+
+def _place(network: Network, number: int, direction: str = "") -> str:
+    """Name a layer, and a direction, where there are several."""
+    both = direction if len(network.layers[number].cells) > 1 else ""
+    layer = f"layer {number + 1}" if len(network.layers) > 1 else ""
+    return " ".join(filter(None, [layer, both]))
 
 
 def _overflow(
-    block: Block, h: Floats, row: int, keys: Sequence[tuple[str, ...]], place: str
+    block: Block, row: int, values: Floats, keys: Sequence[tuple[str, ...]], place: str, name: str
 ) -> NotFiniteError:
-    unit = int(np.argmin(np.isfinite(h[row])))
+    unit = int(np.argmin(np.isfinite(values)))
     number = None if block.key is None else int(block.key[row])
     sequence = ""
     if number is not None:
         sequence = f"{' '.join(keys[number]) if number < len(keys) else f'sequence {number}'}: "
     place = f"{sequence}{place}: " if place else sequence
-    return NotFiniteError(place, int(block.t[row]), unit, float(h[row, unit]))
+    return NotFiniteError(place, int(block.t[row]), unit, float(values[unit]), name)

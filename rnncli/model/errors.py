@@ -42,7 +42,7 @@ class InputError(ValueError):
 
 
 class NotFiniteError(ValueError):
-    """A hidden state overflowed, or is not a number.
+    """A state or an output overflowed, or is not a number.
 
     Parameters
     ----------
@@ -52,10 +52,13 @@ class NotFiniteError(ValueError):
         The step counted from 1, the unit from 0.
     value : float
         What it is.
+    array : str
+        Which of the values of a step it is one of: ``h``, ``c`` or ``y``.
     """
 
-    def __init__(self, place: str, step: int, unit: int, value: float) -> None:
-        super().__init__(f"{place}step {step}, unit {unit}: overflow ({value})")
+    def __init__(self, place: str, step: int, unit: int, value: float, array: str = "h") -> None:
+        of = "" if array == "h" else f" of {array}"
+        super().__init__(f"{place}step {step}, unit {unit}{of}: overflow ({value})")
 
 
 def sentence(place: str, what: str, hint: str) -> str:

@@ -21,7 +21,16 @@ from rnncli.engine.unroll.projected import projected
 from rnncli.engine.unroll.stepwise import stepwise
 from rnncli.model.cells import Cell, State
 
-__all__ = ["UNROLLS", "Strategy", "fastest", "fused", "parallel", "projected", "stepwise"]
+__all__ = [
+    "IN_ORDER",
+    "UNROLLS",
+    "Strategy",
+    "fastest",
+    "fused",
+    "parallel",
+    "projected",
+    "stepwise",
+]
 
 Strategy: TypeAlias = Callable[[Cell, Steps, State, Precision, Steps], State]
 
@@ -35,8 +44,12 @@ def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
     worth a product of their own, as they are in a batch.
     """
     final = in_segments(cell, x, state, precision, out)
-    if final is not None:
-        return final
+    return _fastest_in_order(cell, x, state, precision, out) if final is None else final
+
+
+def _fastest_in_order(
+    cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
+) -> State:
     few_inputs = len(cell.weights.W_xh) <= 128
     strategy = fused if (few_inputs if x.N == 1 else not cell.sums_alone) else projected
     return strategy(cell, x, state, precision, out)
@@ -48,3 +61,5 @@ UNROLLS = {
     "projected": projected,
     "parallel": parallel,
 }
+# By the same names, strategies that take every step once and one after the other.
+IN_ORDER = UNROLLS | {"auto": _fastest_in_order, "parallel": projected}
