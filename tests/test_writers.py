@@ -22,7 +22,7 @@ from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.model import describe, model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
-from rnncli.writers.trajectory import SequenceStates, states_by_layer, widths_of
+from rnncli.writers.trajectory import Columns, SequenceStates, columns_of, states_by_layer
 from rnncli.writers.weights import write_weights_table
 
 # .ci/run asks for more.
@@ -47,7 +47,8 @@ def trajectory(h: np.ndarray, block: int = 7) -> Trajectory:
             rows = h[start : start + block]
             yield Block(np.arange(start, start + len(rows)), rows[:, :1], rows)
 
-    return Trajectory(MODEL, ["x"], [h.shape[1]], blocks(), lambda: initial, lambda: final)
+    columns = [Columns("h", "h", h.shape[1])]
+    return Trajectory(MODEL, ["x"], columns, blocks(), lambda: initial, lambda: final)
 
 
 def written(
@@ -474,9 +475,25 @@ def test_state_arrays_go_to_their_layers_and_names(all_layers: bool) -> None:
     layers = states_by_layer(network, state, all_layers=all_layers)
     got = [{name: array.tolist() for name, array in layer.items()} for layer in layers]
     assert got == ([below, top] if all_layers else [top])
-    assert widths_of(network, all_layers=all_layers, last=True) == ([2, 2] if all_layers else [2])
-    steps = widths_of(network, all_layers=all_layers, last=False)
-    assert steps == ([2, 2, 3] if all_layers else [3])
+
+
+@pytest.mark.parametrize("all_states", [False, True])
+@pytest.mark.parametrize("all_layers", [False, True])
+def test_columns_have_the_names_of_their_layers_and_arrays(
+    all_layers: bool, all_states: bool
+) -> None:
+    named = {
+        last: [
+            f"{columns.name} {columns.width}"
+            for columns in columns_of(
+                two_state_arrays(), all_layers=all_layers, all_states=all_states, last=last
+            )
+        ]
+        for last in (False, True)
+    }
+    h = ["layer_1_h 2", "h 2"] if all_layers else ["h 2"]
+    c = ["layer_1_c 0", "c 2"] if all_layers else ["c 2"]
+    assert named[True] == named[False] == [*h, *(c if all_states else []), "y 3"]
 
 
 def test_another_state_array_stands_beside_h() -> None:
@@ -484,9 +501,15 @@ def test_another_state_array_stands_beside_h() -> None:
         np.array([1]),
         states_by_layer(two_state_arrays(), np.arange(6, dtype=np.float32)[None], all_layers=True),
     )
-    h = np.zeros((2, 7), np.float32)
-    results = trajectory(h)._replace(
-        widths=[2, 2, 3], initial=lambda: states, final=lambda: states, all_layers=True
+    columns = columns_of(two_state_arrays(), all_layers=True, all_states=False, last=False)
+    rows = trajectory(np.zeros((2, 4), np.float32))
+    blocks = [block._replace(y=np.ones((1, 3), np.float32)) for block in rows.blocks]
+    results = rows._replace(
+        values=columns,
+        blocks=blocks,
+        initial=lambda: states,
+        final=lambda: states,
+        all_layers=True,
     )
     out = io.StringIO()
     WRITERS["json"](out, results, Style())
@@ -494,8 +517,8 @@ def test_another_state_array_stands_beside_h() -> None:
     state = {"h": [2, 3], "c": [4, 5], "layers": [[0, 1], [2, 3]]}
     assert document["initial"] == [state]
     assert document["final"] == [{"t": 1, **state}]
-    assert document["steps"][0]["h"] == [0, 0, 0]
-    assert document["steps"][0]["layers"] == [[0, 0], [0, 0], [0, 0, 0]]
+    layers = [[0, 0], [0, 0], [1, 1, 1]]
+    assert document["steps"] == [{"t": 1, "x": [0], "h": [0, 0], "y": [1, 1, 1], "layers": layers}]
 
 
 def test_a_layer_without_state_is_not_described() -> None:

@@ -66,6 +66,7 @@ class OutputOptions(NamedTuple):
     json: bool
     last: bool
     all_layers: bool
+    states: bool
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
@@ -302,6 +303,12 @@ result_options = group(
         "--all-layers",
         is_flag=True,
         help="Write the states of every layer, not those of the top one alone.",
+    ),
+    click.option(
+        "--states",
+        is_flag=True,
+        help="Write all that the top recurrent layer carries from step to step: h, and c of an "
+        "LSTM, also where a layer stands above it.",
     ),
     click.option(
         "--digits",

@@ -45,8 +45,8 @@ from rnncli.writers import WRITERS, Style, Trajectory, continue_log
 from rnncli.writers.trajectory import (
     SequenceStates,
     check_names,
+    columns_of,
     states_by_layer,
-    widths_of,
 )
 
 # Formats that do not say what was run.
@@ -142,6 +142,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                 precision=precision,
                 unroll=unroll,
                 all_layers=output.all_layers,
+                all_states=output.states,
                 carried=carried,
                 keys=source.keys,
             )
@@ -177,7 +178,12 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
     return Trajectory(
         model=opened.model,
         columns=source.columns,
-        widths=widths_of(network, all_layers=output.all_layers, last=output.last),
+        values=columns_of(
+            network,
+            all_layers=output.all_layers,
+            all_states=output.states,
+            last=output.last,
+        ),
         blocks=(),
         initial=initial,
         final=lambda: states(carried.t.copy(), carried.state),
@@ -188,7 +194,15 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
         all_layers=output.all_layers,
         forward=not network.needs_whole_sequences,
         last=output.last,
+        shown=_shown(network, output),
     )
+
+
+def _shown(network: Network, output: OutputOptions) -> list[str]:
+    """Choose what stands in columns: what the head gives, or the states, or both."""
+    states = output.states or output.all_layers or not network.head
+    each = {"h": states, "c": output.states, "y": network.head}
+    return [name for name, asked in each.items() if asked]
 
 
 def _check_goes_backward(network: Network, reading: InputOptions, states: StateOptions) -> None:

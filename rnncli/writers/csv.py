@@ -26,7 +26,8 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     for block in trajectory.blocks:
         front: list[Part] = [list(labels.of(block.key))] if keyed else []
         front.append(block.t if block.cells is None else [*map(_joined, block.cells)])
-        out.writelines(rows_of_text([*front, ",", block.h, "\n"], ",", style.digits))
+        row = [*front, ",", trajectory.rows(block), "\n"]
+        out.writelines(rows_of_text(row, ",", style.digits))
         if style.follow:
             out.flush()
 

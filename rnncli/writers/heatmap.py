@@ -117,7 +117,7 @@ def _draw(console: "Console", trajectory: Trajectory, *, coloured: bool) -> None
     label = max(map(len, names)) + 1
     bins = Bins(len(names), at_most=max(1, console.width - label))
     for block in trajectory.blocks:
-        bins.add(block.h)
+        bins.add(trajectory.rows(block))
     means = bins.means()
     largest = float(abs(means).max(initial=0.0)) or 1.0
     console.print(Text(model_line(trajectory.model), style="bold"))

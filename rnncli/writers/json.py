@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from typing import TextIO
 
 import numpy as np
@@ -95,9 +95,12 @@ class _Items:
 
     def step(self, block: Block) -> list[Part]:
         """Every step, with its input or, if they are written, the input's cells."""
-        bounds = pairwise(accumulate(self._trajectory.widths, initial=0))
-        layers = [block.h[:, start:stop] for start, stop in bounds]
-        h = self._arrays({"h": layers[-1]}, layers)
+        parts = self._trajectory.by_layer(block)
+        top = {columns.name: array for columns, array in parts if columns.name == columns.array}
+        if not top.get("c", block.h).size:
+            del top["c"]
+        c = [array for columns, array in parts if columns.array == "c"]
+        h = self._arrays(top, [array for columns, array in parts if columns.array != "c"], c)
         key = self._key(block.key)
         return ["{", *key, '"t": ', block.t, ", ", *self._input(block), *h, "}"]
 
@@ -123,16 +126,26 @@ class _Items:
         return ['"x": [', block.x, "], "]
 
     def _state(self, states: SequenceStates) -> list[Part]:
-        return self._arrays(states.layers[-1], [layer["h"] for layer in states.layers])
+        top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
+        return self._arrays(top, [layer["h"] for layer in states.layers], states.c)
 
-    def _arrays(self, top: Mapping[str, Floats], layers: Sequence[Floats]) -> list[Part]:
-        """Arrays of the top layer by name, and ``"layers"`` if all layers are written."""
+    def _arrays(
+        self, top: Mapping[str, Floats], layers: Sequence[Floats], c: Sequence[Floats]
+    ) -> list[Part]:
+        """Arrays of the top layer by name, and lists of those of all layers if they are written."""
         parts: list[Part] = []
         for name, array in top.items():
             parts += [f', "{name}": [' if parts else f'"{name}": [', array, "]"]
         if self._trajectory.all_layers:
-            parts.append(', "layers": [')
-            for number, layer in enumerate(layers):
-                parts += [", [" if number else "[", layer, "]"]
-            parts.append("]")
+            parts += [', "layers": [', *_nested(layers), "]"]
+            if "c" in self._trajectory.shown and any(array.size for array in c):
+                parts += [', "layers_c": [', *_nested(c), "]"]
         return parts
+
+
+def _nested(arrays: Sequence[Floats]) -> Iterator[Part]:
+    """Rows of several arrays, each a list."""
+    for number, array in enumerate(arrays):
+        yield ", [" if number else "["
+        yield array if array.size else ""
+        yield "]"

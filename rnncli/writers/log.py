@@ -125,12 +125,18 @@ def _check_first_line(
 def _one_row(trajectory: Trajectory) -> Trajectory:
     """Return a row of this run with zeros for what it computes."""
     header, names = trajectory.header, trajectory.key_columns
+    h, c, y = (
+        np.zeros((1, sum(part.width for part in trajectory.values if part.array == name)))
+        for name in ("h", "c", "y")
+    )
     block = Block(
         t=np.ones(1, np.intp),
         x=np.zeros((1, len(trajectory.columns))),
-        h=np.zeros((1, sum(trajectory.widths))),
+        h=h,
         key=np.zeros(1, np.intp) if names else None,
         cells=[[""] * len(header)] if header else None,
+        c=c,
+        y=y,
     )
     return trajectory._replace(blocks=[block], keys=[("",) * len(names)])
 

@@ -19,14 +19,14 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
     ValueError
         Several sequences differ in length.
     """
-    width, dtype = sum(trajectory.widths), trajectory.initial().h.dtype
+    width, dtype = len(trajectory.units), trajectory.initial().rows().h.dtype
     if trajectory.shape:
         _write_header(out, (*trajectory.shape, width), dtype)
         for block in trajectory.blocks:
-            out.buffer.write(block.h.tobytes())
+            out.buffer.write(trajectory.rows(block).tobytes())
         return
     blocks = list(trajectory.blocks)
-    h = np.concatenate([np.empty((0, width), dtype), *(block.h for block in blocks)])
+    h = np.concatenate([np.empty((0, width), dtype), *map(trajectory.rows, blocks)])
     if trajectory.key_columns:
         numbers = [block.key for block in blocks if block.key is not None]
         key = np.concatenate([np.empty(0, np.intp), *numbers])

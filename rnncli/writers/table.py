@@ -1,11 +1,12 @@
 """States as a table for people: a row for every t."""
 
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from rnncli.engine.stream import Block
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
@@ -40,7 +41,7 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     left_out = 0
     for pieces, between in pages:
         left_out += between
-        cells += gap.join(_cells(piece, keys, style) for piece in pieces)
+        cells += gap.join(_cells(piece, trajectory.rows(piece), keys, style) for piece in pieces)
         draw_cells(out, title, headings, len(labels), cells)
         title, cells = "", ""
     write_note(out, _note(left_out, style))
@@ -49,11 +50,16 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
 def _initial(trajectory: Trajectory, style: Style) -> str:
     """Return the cells of the initial state; empty text if it has no row."""
-    if not trajectory.forward or trajectory.last or trajectory.key_columns:
+    many = trajectory.last or trajectory.key_columns
+    if many or not trajectory.forward or "h" not in trajectory.shown:
         return ""
     initial = trajectory.initial()
-    no_input = "\n" * len(trajectory.columns)
-    parts: list[Part] = [initial.t, "\n", no_input, initial.h, "\n"]
+    h, c = (layer["h"] for layer in initial.layers), (array for array in initial.c if array.size)
+    parts: list[Part] = [initial.t, "\n", "\n" * len(trajectory.columns)]
+    for part in trajectory.values:
+        if part.array in trajectory.shown and part.width:
+            of = c if part.array == "c" else h if part.name.endswith("h") else None
+            parts += ["\n" * part.width] if of is None else [next(of), "\n"]
     return "".join(rows_of_text(parts, "\n", style.digits))
 
 
@@ -86,12 +92,12 @@ def _ends(blocks: Iterable[Block]) -> Iterator[tuple[list[Block], int]]:
 
 def _joined(blocks: list[Block]) -> Block:
     """Return the rows of several blocks as one, without the input's cells."""
-    t, x, h = (np.concatenate(part) for part in list(zip(*blocks, strict=True))[:3])
-    keys = [block.key for block in blocks if block.key is not None]
-    return Block(t, x, h, np.concatenate(keys) if keys else None)
+    parts = zip(*(block._replace(cells=None) for block in blocks), strict=True)
+    joined: list[Any] = [None if part[0] is None else np.concatenate(part) for part in parts]
+    return Block(*joined)
 
 
-def _cells(piece: Block, keys: Labels, style: Style) -> str:
+def _cells(piece: Block, values: Floats, keys: Labels, style: Style) -> str:
     """Return the cells of rows, each with a line end behind it."""
     parts: list[Part] = [piece.t, "\n"]
     if piece.key is not None:
@@ -101,7 +107,7 @@ def _cells(piece: Block, keys: Labels, style: Style) -> str:
         parts.append(["".join(f"{cell}\n" for cell in row) for row in rows])
     elif piece.x.shape[1]:
         parts += [piece.x, "\n"]
-    return "".join(rows_of_text([*parts, piece.h, "\n"], "\n", style.digits))
+    return "".join(rows_of_text([*parts, values, "\n"], "\n", style.digits))
 
 
 def _key(key: Key) -> str:

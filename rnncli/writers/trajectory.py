@@ -2,17 +2,36 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import accumulate, groupby, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.engine.run import c_size
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 
 Key = tuple[str, ...]
+
+
+class Columns(NamedTuple):
+    """Values of a row that come from one layer.
+
+    Parameters
+    ----------
+    array : {"h", "c", "y"}
+        Which array of a `Block` they are columns of.
+    name : str
+        What they are called but for the number of each: ``h``, or
+        ``layer_1_h`` below the top.
+    width : int
+    """
+
+    array: str
+    name: str
+    width: int
 
 
 class SequenceStates(NamedTuple):
@@ -26,15 +45,33 @@ class SequenceStates(NamedTuple):
         For each layer that is written, the bottom one first, its state
         arrays by name, ``h`` first. An array has shape (K, H), or (K, 2 H)
         with both directions side by side.
+    y : array, shape (K, O), optional
+        What the head gives after the last step.
     """
 
     t: Integers
     layers: Sequence[Mapping[str, Floats]]
+    y: Floats | None = None
 
     @property
-    def h(self) -> Floats:
-        """Hidden states of all layers side by side, shape (K, S)."""
-        return np.concatenate([layer["h"] for layer in self.layers], axis=1)
+    def c(self) -> list[Floats]:
+        """What the state of each layer holds beside h, (K, C)."""
+        return [
+            np.concatenate([h[:, :0], *others], axis=1)
+            for h, *others in (layer.values() for layer in self.layers)
+        ]
+
+    def rows(self) -> Block:
+        """Return the states of all layers side by side, as rows without inputs."""
+        h = [layer["h"] for layer in self.layers]
+        no_input = np.empty((len(self.t), 0))
+        return Block(
+            self.t,
+            no_input,
+            np.concatenate(h, axis=1),
+            c=np.concatenate(self.c, axis=1),
+            y=self.y,
+        )
 
 
 class Trajectory(NamedTuple):
@@ -46,9 +83,9 @@ class Trajectory(NamedTuple):
         Description of the network, for the JSON document and titles.
     columns : sequence of str
         Names of the features in a row.
-    widths : sequence of int
-        Number of values in a row of each layer that is written, the bottom
-        one first.
+    values : sequence of Columns
+        What a row holds: all columns of h, those of c, those of y, each from
+        the bottom layer to the top.
     blocks : iterable of Block
         The rows, to be iterated over once. A ValueError ends them when the
         run fails: a writer completes what it has written, and raises it.
@@ -70,11 +107,14 @@ class Trajectory(NamedTuple):
         Whether the initial state comes right before the first row.
     last : bool
         Whether the rows are the final states and not the steps.
+    shown : sequence of str
+        Which arrays are written as columns: where values have no names of
+        their own, one cannot be told from another.
     """
 
     model: Mapping[str, Any]
     columns: Sequence[str]
-    widths: Sequence[int]
+    values: Sequence[Columns]
     blocks: Iterable[Block]
     initial: Callable[[], SequenceStates]
     final: Callable[[], SequenceStates]
@@ -85,30 +125,38 @@ class Trajectory(NamedTuple):
     all_layers: bool = False
     forward: bool = True
     last: bool = False
+    shown: Sequence[str] = ("h",)
 
     @property
     def units(self) -> list[str]:
-        """Names of the values in a row.
-
-        Those of the top layer are ``h_0``, ``h_1``, ..., those of the layers
-        below ``layer_1_h_0``, ...
-        """
-        *below, top = self.widths
-        lower = [
-            f"layer_{number}_{name}"
-            for number, width in enumerate(below, start=1)
-            for name in unit_names(width)
+        """Names of the columns: ``h_0``, ``h_1``, ..., of lower layers ``layer_1_h_0``, ..."""
+        return [
+            f"{part.name}_{j}"
+            for part in self.values
+            if part.array in self.shown
+            for j in range(part.width)
         ]
-        return lower + unit_names(top)
+
+    def rows(self, block: Block) -> Floats:
+        """Return the columns of a block."""
+        arrays = [getattr(block, name) for name in self.shown]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+
+    def by_layer(self, block: Block) -> list[tuple[Columns, Floats]]:
+        """Return all that a block holds, layer by layer."""
+        found: list[tuple[Columns, Floats]] = []
+        for name, group in groupby(self.values, lambda part: part.array):
+            parts = list(group)
+            ends = [*accumulate(part.width for part in parts)][:-1]
+            found += zip(parts, np.split(getattr(block, name), ends, axis=1), strict=True)
+        return found
 
     def ended(self) -> "Trajectory":
         """Run through all steps, and return the final states as the only rows."""
         deque(self.blocks, maxlen=0)
-        states = self.final()
-        no_input = np.empty((len(states.t), 0))
-        key = np.arange(len(states.t)) if self.key_columns else None
-        rows = Block(states.t, no_input, states.h, key)
-        return self._replace(blocks=[rows], columns=(), shape=())
+        rows = self.final().rows()
+        key = np.arange(len(rows.t)) if self.key_columns else None
+        return self._replace(blocks=[rows._replace(key=key)], columns=(), shape=())
 
 
 class UntilError:
@@ -188,13 +236,36 @@ class Style(NamedTuple):
     worded: Callable[[str], str] = str
 
 
-def widths_of(network: Network, *, all_layers: bool, last: bool) -> list[int]:
-    """Return the widths of a `Trajectory` of a network."""
-    sizes = [layer.output_size for layer in network.layers]
-    if last:
-        cells = [layer.cells for layer in network.layers if layer.cells]
-        sizes = [sum(cell.state_sizes[0] for cell in of_layer) for of_layer in cells]
-    return sizes if all_layers else sizes[-1:]
+def columns_of(
+    network: Network, *, all_layers: bool, all_states: bool, last: bool
+) -> list[Columns]:
+    """Return the values of a `Trajectory` of a network.
+
+    Parameters
+    ----------
+    network : Network
+    all_layers, all_states : bool
+        As for `rnncli.stream`.
+    last : bool
+        Whether rows are states of the cells, side by side, and not what
+        their layers give.
+    """
+    below = len(network.layers) - network.head
+    h, c, y = [], [], []
+    for number, layer in enumerate(network.layers, start=1):
+        at_top = number in (below, len(network.layers))
+        prefix = "" if at_top else f"layer_{number}_"
+        kind = f"{prefix}{'h' if layer.cells else 'y'}"
+        if not (all_layers or at_top) or (last and not (layer.cells or number > below)):
+            continue
+        if number > below:
+            y.append(Columns("y", kind, layer.output_size))
+            continue
+        size = sum(cell.state_sizes[0] for cell in layer.cells) if last else layer.output_size
+        h.append(Columns("h", kind, size))
+        if all_states:
+            c.append(Columns("c", f"{prefix}c", c_size(layer)))
+    return [*h, *c, *(y[-1:] if last else y)]
 
 
 def states_by_layer(
