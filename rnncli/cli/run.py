@@ -35,6 +35,7 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
+from rnncli.engine.run import of_head, prepare
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.model.arrays import Floats, Integers
@@ -131,7 +132,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
         _check_picture(form, source.key_columns)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
-        trajectory = _trajectory(opened, carried, output)
+        trajectory = _trajectory(opened, carried, output, precision, unroll)
         check_names(form, trajectory, grouped=bool(reading.group_by))
         whose = fingerprint(network, precision) if any(states) else ""
         resume(files, carried, network, whose, source.key_columns)
@@ -165,15 +166,18 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
                     WRITERS[form](file, trajectory, style)
 
 
-def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Trajectory:
+def _trajectory(
+    opened: Opened, carried: Carried, output: OutputOptions, precision: str, unroll: str
+) -> Trajectory:
     """Return what the writers need of a run, before its blocks are there."""
     source, network = opened.source, opened.network
 
     def states(t: Integers, state: Floats) -> SequenceStates:
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
 
-    def initial() -> SequenceStates:
-        return states(*carried.starts())
+    def final() -> SequenceStates:
+        y = of_head(prepare(network, precision, unroll), carried.state) if network.head else None
+        return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(
         model=opened.model,
@@ -185,8 +189,8 @@ def _trajectory(opened: Opened, carried: Carried, output: OutputOptions) -> Traj
             last=output.last,
         ),
         blocks=(),
-        initial=initial,
-        final=lambda: states(carried.t.copy(), carried.state),
+        initial=lambda: states(*carried.starts()),
+        final=final,
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,

@@ -73,13 +73,13 @@ def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths | None:
     layers = prepared.network.layers[: prepared.network.masking]
     for number, layer in enumerate(layers):
         if number:
-            x = _without_state(prepared, layers[number - 1], x)
+            x = without_state(prepared, layers[number - 1], x)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
     return masked if masked.any() else None
 
 
-def _without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
+def without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
     """Return what a layer without state gives at rows."""
 
     def no_cell(*_: object) -> tuple[Floats, State]:
@@ -150,7 +150,7 @@ def _fill(
             with np.errstate(all="ignore"):
                 output = layer.merged([state[0][place] for state in each.cells])
         else:
-            output = _without_state(prepared, layer, output)
+            output = without_state(prepared, layer, output)
         each.output[place] = output
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.interleaved import advance_rows
+from rnncli.engine.interleaved import advance_rows, without_state
 from rnncli.engine.passes import Pass, Prepared, drive, prepare
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
-from rnncli.model.layers import Layer
+from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network, taken_by
 
 # What layers give, (N, T, O), by their place in the network.
@@ -139,6 +139,24 @@ def run(
         c_of.get(top),
         tuple(c_of.values()) if all_layers else (),
     )
+
+
+def of_head(prepared: Prepared, state: Floats) -> Floats | None:
+    """Return what the head makes of states, (K, S), of all cells; None if there is none.
+
+    The final state of a backward cell is that at t = 1, so with two
+    directions this is not what the head gives at the last step. It is what
+    it gives in Keras where the layer below returns no sequences.
+    """
+    network = prepared.network
+    top = len(network.layers) - 1 - network.head
+    layer = network.layers[top]
+    if not (network.head and isinstance(layer, Recurrent)):
+        return None
+    y = layer.merged([state[:, places[0]] for places in network.state_slices[top]])
+    for above in network.layers[top + 1 :]:
+        y = without_state(prepared, above, y)
+    return y
 
 
 def c_size(layer: Layer) -> int:

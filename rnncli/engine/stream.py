@@ -45,7 +45,6 @@ class Block(NamedTuple):
     cells: Sequence[Sequence[str]] | None = None
     y: Floats | None = None
     c: Floats | None = None
-    y: Floats | None = None
 
     def cut(self, start: int, stop: int | None) -> "Block":
         """Return some of the rows."""
