@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import State as StateFile
-from rnncli.engine.state import fingerprint, fitting_states, load_state, save_state
+from rnncli.engine.state import cells_of, fingerprint, fitting_states, load_state, save_state
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
@@ -213,10 +213,10 @@ def test_a_state_file_carries_every_array(tmp_path: Path, cut: int) -> None:
     arrays = {name: half.h_n[None, place] for name, place in names.items()}
     path = str(tmp_path / "state.npz")
     with open(path, "wb") as file:
-        save_state(file, StateFile(whose, (), [()], np.array([cut]), arrays))
+        save_state(file, StateFile(whose, (), [()], np.array([cut]), arrays, cells_of(network)))
     loaded = load_state(path)
     assert loaded is not None
-    (state,) = fitting_states(path, loaded, whose, (), names, np.dtype("f"))
+    (state,) = fitting_states(path, loaded, network, whose, (), np.dtype("f"))
     rest = rnncli.run(network, x[cut:], state, unroll="stepwise")
     assert np.concatenate([half.h, rest.h]).tobytes() == whole.h.tobytes()
     assert rest.h_n.tobytes() == whole.h_n.tobytes()

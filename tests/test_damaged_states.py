@@ -17,6 +17,8 @@ from test_damaged_weights import described, npy
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, Cell
+from rnncli.model.errors import InputError
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state")
 TEXT = "k,v\na,1\nb,2\na,3\n"
@@ -103,6 +105,9 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "keys that are none": (changed(keys=3), "about: keys: expected"),
     "no keys": (changed(keys=None), "about: keys: expected"),
     "columns of numbers": (changed(key_columns=[1]), "about: key_columns: expected"),
+    "cells that are a text": (changed(cells="lstm"), "about: cells: expected a list of texts, got"),
+    "cells of numbers": (changed(cells=[1]), "about: cells: expected a list of texts, got [1]"),
+    "a cell that nobody knows": (changed(cells=["a\x1b[31m"]), "the state of 'a\\x1b[31m', this"),
     "no network": (changed(network=None), "about: network: expected"),
     "another format": (changed(format=2), "about: of format 2, expected 1"),
     "no format": (changed(format=None), "about: expected what rnn writes there"),
@@ -235,16 +240,21 @@ def test_every_cut_and_flip_is_noticed_or_harmless(run_rnn: Rnn, state: Path) ->
             assert result.stdout == expected
 
 
-# The arrays of a network whose cells carry c beside h, two cells of 2 and 1 units.
-TWO = {"h": slice(0, 3), "c": slice(3, 6)}
+def zero_cell(kind: type[LSTM] | type[GRU] | type[RNN], I: int, H: int) -> Cell:
+    width = kind.gates * H
+    return kind(Weights(*(np.zeros(shape, "f") for shape in ((I, width), (H, width), width))))
+
+
+# A network whose cells carry c beside h, two cells of 2 and 1 units.
+TWO = Network(zero_cell(LSTM, 1, 2), zero_cell(LSTM, 2, 1))
 STATES = np.arange(12, dtype="f").reshape(2, 6)
 
 
 def left(path: Path, **changes: Any) -> State:
     """Write the state of such a network, and read it."""
-    arrays = {name: STATES[:, place] for name, place in TWO.items()} | changes
+    arrays = {name: STATES[:, place] for name, place in TWO.state_names.items()} | changes
     with path.open("wb") as file:
-        save_state(file, State("n", ["k"], [("a",), ("b",)], np.array([1, 2]), arrays))
+        save_state(file, State("n", ["k"], [("a",), ("b",)], np.array([1, 2]), arrays, ("lstm",)))
     state = load_state(str(path))
     assert state
     return state
@@ -256,7 +266,7 @@ def test_a_state_of_several_arrays(tmp_path: Path) -> None:
     with np.load(path) as arrays:
         assert list(arrays) == ["about", "t", "h", "c"]
         np.testing.assert_array_equal(arrays["c"], STATES[:, 3:], strict=True)
-    back = fitting_states(str(path), state, "n", ["k"], TWO, STATES.dtype)
+    back = fitting_states(str(path), state, TWO, "n", ["k"], STATES.dtype)
     np.testing.assert_array_equal(back, STATES, strict=True)
 
 
@@ -276,7 +286,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], message
     path = str(tmp_path / "s")
     state = left(tmp_path / "s", **changes)
     with pytest.raises(ValueError, match=r"\A.+\Z") as caught:
-        fitting_states(path, state, "n", ["k"], TWO, STATES.dtype)
+        fitting_states(path, state, TWO, "n", ["k"], STATES.dtype)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
@@ -284,7 +294,36 @@ def test_one_array_too_few(tmp_path: Path) -> None:
     state = left(tmp_path / "s")
     state = state._replace(arrays={"h": state.arrays["h"]})
     with pytest.raises(ValueError, match="expected the arrays about, t, h and c, got about, t, h"):
-        fitting_states("s", state, "n", ["k"], TWO, STATES.dtype)
+        fitting_states("s", state, TWO, "n", ["k"], STATES.dtype)
+
+
+OTHER_CELLS = {
+    "an LSTM": (zero_cell(GRU, 1, 3), "the state of an LSTM, this network is a GRU"),
+    "two kinds": (
+        Network(zero_cell(LSTM, 1, 2), zero_cell(GRU, 2, 1)),
+        "the state of an LSTM, this network is an LSTM and a GRU",
+    ),
+    "vanilla": (zero_cell(RNN, 1, 3), "the state of an LSTM, this network is a vanilla RNN"),
+}
+
+
+@pytest.mark.parametrize(("other", "message"), OTHER_CELLS.values(), ids=OTHER_CELLS)
+def test_the_state_of_other_cells(tmp_path: Path, other: Cell | Network, message: str) -> None:
+    path = str(tmp_path / "s")
+    state = left(tmp_path / "s")
+    network = other if isinstance(other, Network) else Network(other)
+    with pytest.raises(InputError) as caught:
+        fitting_states(path, state, network, "n", ["k"], STATES.dtype)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_state_file_that_names_no_cells_is_of_vanilla_ones(state: Path) -> None:
+    assert "cells" not in json.loads(str(arrays_of(state)["about"]))
+    loaded = load_state(str(state))
+    assert loaded
+    assert loaded.cells == ("rnn",)
+    with pytest.raises(InputError, match=r"the state of a vanilla RNN, this network is a GRU$"):
+        fitting_states("s", loaded, Network(zero_cell(GRU, 1, 3)), "n", ["k"], STATES.dtype)
 
 
 def test_a_fingerprint_is_what_it_always_was() -> None:

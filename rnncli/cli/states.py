@@ -13,6 +13,7 @@ from rnncli.cli.outputs import note
 from rnncli.engine.lock import locked
 from rnncli.engine.state import (
     State,
+    cells_of,
     check_is_file,
     fitting_states,
     load_state,
@@ -113,9 +114,7 @@ def resume(
     """
     if files.read and files.before:
         dtype = carried.initial.dtype
-        state = fitting_states(
-            files.read, files.before, whose, key_columns, network.state_names, dtype
-        )
+        state = fitting_states(files.read, files.before, network, whose, key_columns, dtype)
         carried.resume(files.before.t, state)
 
 
@@ -163,6 +162,6 @@ def _leave(
         # Of a row that is not out, a new key has its number already.
         keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
-        state = State(whose, source.key_columns, keys, states.t, arrays)
+        state = State(whose, source.key_columns, keys, states.t, arrays, cells_of(network))
         with writing(files.written) as file:
             save_state(file.buffer, state)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
+from rnncli.model.cells import CELLS, kind_of
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.network import Network
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _FORMAT = 1
 # So many steps a float64 counts one by one.
 _MOST_STEPS = 2**53
+# What cells are called in messages.
+_NETWORKS = {"rnn": "a vanilla RNN", "lstm": "an LSTM", "gru": "a GRU"}
+# The cells of a network whose state file does not name them.
+_VANILLA = ("rnn",)
 
 
 class State(NamedTuple):
@@ -40,6 +45,8 @@ class State(NamedTuple):
         How many steps each has had.
     arrays : mapping of arrays, shape (K, size) each
         The state of all cells after them, by `Network.state_names`.
+    cells : tuple of str
+        The kinds of cells, as `cells_of` returns them.
     """
 
     network: str
@@ -47,6 +54,7 @@ class State(NamedTuple):
     keys: Sequence[tuple[str, ...]]
     t: Integers
     arrays: Mapping[str, Floats]
+    cells: tuple[str, ...] = _VANILLA
 
 
 def fingerprint(network: Network, precision: str) -> str:
@@ -72,10 +80,17 @@ def fingerprint(network: Network, precision: str) -> str:
     return digest.hexdigest()
 
 
+def cells_of(network: Network) -> tuple[str, ...]:
+    """Return the kinds of cells of a network, by their names in `CELLS`, the lowest first."""
+    names = (kind_of(cell, CELLS) for layer in network.layers for cell in layer.cells)
+    return tuple(dict.fromkeys(names))
+
+
 def save_state(file: BinaryIO, state: State) -> None:
     """Write a state file; the same state gives the same bytes."""
     about = {
         "format": _FORMAT,
+        **({} if state.cells == _VANILLA else {"cells": list(state.cells)}),
         "network": state.network,
         "key_columns": list(state.key_columns),
         "keys": [list(key) for key in state.keys],
@@ -119,9 +134,9 @@ def check_is_file(path: str) -> None:
 def fitting_states(
     path: str,
     state: State,
-    network: str,
+    network: Network,
+    whose: str,
     key_columns: Sequence[str],
-    names: Mapping[str, slice],
     dtype: np.dtype[np.floating],
 ) -> Floats:
     """Return the states in a file as those of a network.
@@ -131,12 +146,12 @@ def fitting_states(
     path : str
         Of the file, for messages.
     state : State
-    network : str
-        The `fingerprint` of the network and precision that go on.
+    network : Network
+        That goes on.
+    whose : str
+        The `fingerprint` of it and its precision.
     key_columns : sequence of str
         Of the run that goes on.
-    names : mapping of slices
-        `Network.state_names`.
     dtype : numpy.dtype
         Float type of the run.
 
@@ -147,11 +162,15 @@ def fitting_states(
     Raises
     ------
     InputError
-        They are of another network, precision, key or size.
+        They are of other cells, another network, precision, key or size.
     ValueError
         One is not finite in that type.
     """
-    if state.network != network:
+    cells, names = cells_of(network), network.state_names
+    if state.cells != cells:
+        what = f"the state of {_kinds(state.cells)}, this network is {_kinds(cells)}"
+        raise InputError(path, what)
+    if state.network != whose:
         raise InputError(path, "the state of another network or precision")
     if list(state.key_columns) != list(key_columns):
         raise InputError(
@@ -183,6 +202,9 @@ def _read(archive: "Archive") -> State:
     place = archive.place("about")
     about = read_json(place, archive.text("about"), _FORMAT)
     network, key_columns, keys = (about.get(name) for name in ("network", "key_columns", "keys"))
+    cells = about.get("cells", list(_VANILLA))
+    if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+        raise InputError(place, f"cells: expected a list of texts, got {cells!r:.40}")
     if not isinstance(network, str):
         raise InputError(place, f"network: expected a text, got {network!r:.40}")
     if not isinstance(key_columns, list) or not all(isinstance(name, str) for name in key_columns):
@@ -194,7 +216,7 @@ def _read(archive: "Archive") -> State:
         raise InputError(archive.place("t"), f"expected 0 to 2^53, got {wrong[0]}")
     names = [name for name in archive.members if name not in ("about", "t")]
     arrays = {name: _rows(archive, name, "f", (len(found), "S")) for name in names}
-    return State(network, key_columns, found, t.astype(np.intp), arrays)
+    return State(network, key_columns, found, t.astype(np.intp), arrays, tuple(cells))
 
 
 def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
@@ -234,6 +256,10 @@ def _unexpected(names: Iterable[str], found: Iterable[str]) -> str:
 
 def _damaged(path: str, reason: str) -> InputError:
     return InputError(path, f"not a state file, or a damaged one: {reason}")
+
+
+def _kinds(cells: Iterable[str]) -> str:
+    return shown(" and ".join(_NETWORKS.get(cell, cell) for cell in cells))
 
 
 def _named(names: Sequence[str]) -> str:
