@@ -20,7 +20,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.network import Network
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
-from rnncli.writers.model import describe, model_line
+from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
 from rnncli.writers.trajectory import Columns, SequenceStates, columns_of, states_by_layer
 from rnncli.writers.weights import write_weights_table
@@ -519,16 +519,6 @@ def test_another_state_array_stands_beside_h() -> None:
     assert document["final"] == [{"t": 1, **state}]
     layers = [[0, 0], [0, 0], [1, 1, 1]]
     assert document["steps"] == [{"t": 1, "x": [0], "h": [0, 0], "y": [1, 1, 1], "layers": layers}]
-
-
-def test_a_layer_without_state_is_not_described() -> None:
-    from rnncli import seeded
-
-    (layer,) = seeded(2, 5).layers
-    stateless: Any = Layer(5, 3)
-    described = describe(Network(layer, stateless), {}, "1")
-    assert described == describe(Network(layer), {}, "1")
-    assert (described["input_size"], described["hidden_sizes"]) == (2, [5])
 
 
 def test_samples_run(run_rnn: Rnn) -> None:

@@ -4,19 +4,34 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from rnncli.model.cells import CELLS, Cell, kind_of
 from rnncli.model.errors import printable
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import LAYERS, Layer, Recurrent
 from rnncli.model.network import Network
 
 # A title names no more columns than these.
 _COLUMNS = 8
+# What a document calls the vanilla cell.
+_VANILLA = "elman"
+# The settings of cells that a title tells: the words before a value, and one it leaves out.
+_TOLD = {
+    "activation": ("", None),
+    "recurrent_activation": ("gates", "sigmoid"),
+    "output_activation": ("output", None),
+    "input_forget": ("coupled gates", None),
+    "peepholes": ("peepholes", None),
+    "clip": ("clip", None),
+    "reset": ("reset", "after"),
+}
+# The settings of layers without state.
+_OF_LAYERS = ("activation", "value", "mask_zero")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Return the ``model`` of a JSON document.
 
     A setting that differs between layers or cells is a list, the bottom one
-    first. Only recurrent layers are described.
+    first. The layers are listed where one of them has no state.
 
     Parameters
     ----------
@@ -27,19 +42,24 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
         Version of the program.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
-    cells = [cell.settings for layer in layers for cell in layer.cells]
-    merges = [layer.merge for layer in layers if len(layer.cells) > 1]
+    cells = [cell for layer in layers for cell in layer.cells]
+    told = [_settings(cell) for cell in cells]
     settings = {
-        name: _one_or_all([_plain(settings.get(name)) for settings in cells])
-        for name in dict.fromkeys(name for settings in cells for name in settings)
+        name: _one_or_all([settings.get(name) for settings in told])
+        for name in dict.fromkeys(name for settings in told for name in settings)
     }
+    merges = [layer.merge for layer in layers if len(layer.cells) > 1]
+    hidden = [layer.hidden_size for layer in layers]
+    projected = [layer.cells[0].state_sizes[0] for layer in layers]
     return {
-        "cell": "elman",
+        "cell": _one_or_all(list(map(_cell_name, cells))),
         **{name: value for name, value in settings.items() if value is not None},
         "direction": _one_or_all([layer.direction for layer in layers]),
         **({"merge": _one_or_all(merges)} if merges else {}),
         "input_size": network.input_size,
-        "hidden_sizes": [layer.hidden_size for layer in layers],
+        "hidden_sizes": hidden,
+        **({} if projected == hidden else {"projected_sizes": projected}),
+        **({} if len(layers) == len(network.layers) else {"layers": _layers(network.layers)}),
         "source": dict(source),
         "version": version,
     }
@@ -47,17 +67,77 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
+    layers = model.get("layers", [])
+    below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
+    hidden, projected = model["hidden_sizes"], model.get("projected_sizes")
+    settings = (_setting(name, model[name]) for name in _TOLD if name in model)
     parts = [
         f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
-        f"H = {_listed(model['hidden_sizes'])}",
-        *([] if model["direction"] == "forward" else [_listed(model["direction"])]),
+        *filter(None, map(_layer, layers[:below])),
+        *([f"H = {_listed(hidden)}"] if hidden else []),
+        *([f"P = {_listed(projected)}"] if projected else []),
+        *([] if model["direction"] in ("forward", []) else [_listed(model["direction"])]),
         *([_listed(model["merge"])] if "merge" in model else []),
-        _listed(model["activation"]),
-        *([f"clip {_listed(model['clip'])}"] if "clip" in model else []),
+        *filter(None, settings),
+        *filter(None, map(_layer, layers[below:])),
         *([model["precision"]] if "precision" in model else []),
         *(f"{name} {value}" for name, value in model["source"].items() if name != "sha256"),
     ]
-    return printable(f"RNN: {', '.join(parts)}")
+    return printable(f"{_kinds(model.get('cell', _VANILLA))}: {', '.join(parts)}")
+
+
+def _cell_name(cell: Cell) -> str:
+    name = kind_of(cell, CELLS)
+    return _VANILLA if name == "rnn" else name
+
+
+def _kinds(names: Any) -> str:
+    """Return how a title begins."""
+    each = dict.fromkeys([names] if isinstance(names, str) else names)
+    return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
+
+
+def _settings(cell: Cell) -> dict[str, Any]:
+    """Return the settings of a cell as JSON has them: None where there is nothing to tell."""
+    settings = {name: _plain(value) for name, value in cell.settings.items()}
+    if settings.get("output_activation") == settings.get("activation"):
+        settings.pop("output_activation", None)
+    return settings | ({} if cell.weights.w_ch is None else {"peepholes": True})
+
+
+def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """Return what a document says of each layer, the bottom one first."""
+    described: list[dict[str, Any]] = []
+    for layer in layers:
+        settings = {name: _plain(value) for name, value in layer.settings.items()}
+        described.append(
+            {
+                "layer": kind_of(layer, LAYERS) or "recurrent",
+                "input_size": layer.input_size,
+                "output_size": layer.output_size,
+                **{name: settings[name] for name in _OF_LAYERS if settings.get(name) is not None},
+            }
+        )
+    return described
+
+
+def _layer(layer: Mapping[str, Any]) -> str:
+    """Return a layer without state in words; nothing for a recurrent one."""
+    kind = layer["layer"]
+    if kind == "recurrent":
+        return ""
+    size = [layer["output_size"]] if kind in ("dense", "embedding") else []
+    told = {name: layer[name] for name in _OF_LAYERS if layer.get(name) not in (None, "linear")}
+    words = [name if value is True else value for name, value in told.items()]
+    return " ".join(map(str, [kind.capitalize(), *size, *words]))
+
+
+def _setting(name: str, value: Any) -> str:
+    """Return a setting of the cells in words, empty if there is nothing to tell."""
+    word, usual = _TOLD[name]
+    if value == usual:
+        return ""
+    return word if value is True else f"{word} {_listed(value)}".lstrip()
 
 
 def _columns(columns: Sequence[str | int]) -> str:
@@ -72,7 +152,9 @@ def _columns(columns: Sequence[str | int]) -> str:
 
 
 def _plain(setting: Any) -> Any:
-    """Return a setting as JSON has it: text, a finite number, or None."""
+    """Return a setting as JSON has it: text, a finite number, true, or None."""
+    if isinstance(setting, bool):
+        return setting or None
     if isinstance(setting, int | float):
         return setting if isfinite(setting) else None
     return None if setting is None else str(setting)
