@@ -22,6 +22,7 @@ class Leaky:
     """``i, g = sigmoid, tanh of the sums; c_t = keep c_{t-1} + i g; h_t = tanh(c_t)``."""
 
     gates = 2
+    gate_names = ("i", "g")
     state_names = ("h", "c")
     extra_names: tuple[str, ...] = ()
     sums_alone = False

@@ -127,6 +127,10 @@ class Cell(Protocol):
         """How many blocks of H columns the weights have."""
 
     @property
+    def gate_names(self) -> tuple[str, ...]:
+        """What each of these blocks is called; ``h`` where there is one."""
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """Which arrays the weights may have beside the three of every cell."""
 

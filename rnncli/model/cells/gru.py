@@ -56,6 +56,7 @@ class GRU:
     """
 
     gates = 3
+    gate_names = ("z", "r", "n")
     state_names = ("h",)
     extra_names = ("b_n",)
     sums_alone = False

@@ -54,6 +54,7 @@ class LSTM:
     """
 
     gates = 4
+    gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
     extra_names = ("w_ch", "W_hr")
     sums_alone = False

@@ -33,6 +33,7 @@ class RNN:
     """
 
     gates = 1
+    gate_names: tuple[str, ...] = ("h",)
     state_names = ("h",)
     extra_names: tuple[str, ...] = ()
     sums_alone = True
