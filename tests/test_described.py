@@ -1,6 +1,8 @@
 """What titles and documents say of a network, and its weights: any cells, any layers."""
 
+import io
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from rnncli.model.cells import GRU, LSTM, Weights, weight_shapes
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise
 from rnncli.model.network import Network
 from rnncli.writers.model import describe, model_line
+from rnncli.writers.weights import write_weights_json, write_weights_table
 
 
 def zeros(kind: type[LSTM] | type[GRU], I: int, H: int, P: int | None = None) -> Weights:
@@ -78,3 +81,98 @@ def test_what_is_told_of_a_network(layers: list[Any], line: str, told: dict[str,
 def test_what_is_as_usual_is_not_told() -> None:
     described = describe(Network(LSTM(zeros(LSTM, 1, 4))), {}, "1")
     assert not {"clip", "output_activation", "input_forget", "peepholes"} & described.keys()
+
+
+def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:
+    """Arrays of numbers each of which is another."""
+    shapes = weight_shapes(I, H, kind.gates) | others
+    arrays, start = {}, 1
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        arrays[name] = np.arange(start, start + size, dtype="f").reshape(shape)
+        start += size
+    return Weights(**arrays)
+
+
+def many() -> Network:
+    """One of each array."""
+    return Network(
+        Embedding(np.full((3, 2), 0.5)),
+        LSTM(drawn(LSTM, 2, 3, w_ch=(9,))),
+        GRU(drawn(GRU, 3, 2, b_n=(2,))),
+        Dense(np.full((2, 1), 0.25), [0.75]),
+    )
+
+
+def table(network: Network, out: Any) -> list[str]:
+    write_weights_table(out, network, describe(network, {}, "1"), "elsewhere")
+    lines: list[str] = out.getvalue().splitlines()
+    return lines
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_every_array_of_any_cell_is_drawn(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    network = many()
+    lines = table(network, io.StringIO())
+    titles = [line for line in lines if line.endswith(")")]
+    assert titles == [
+        "layer 1: W  (3, 2)",
+        "layer 2, forward: W_xh  (2, 12)",
+        "layer 2, forward: W_hh  (3, 12)",
+        "layer 2, forward: b_h  (12,)",
+        "layer 2, forward: w_ch  (9,)",
+        "layer 3, forward: W_xh  (3, 6)",
+        "layer 3, forward: W_hh  (2, 6)",
+        "layer 3, forward: b_h  (6,)",
+        "layer 3, forward: b_n  (2,)",
+        "layer 4: W  (2, 1)",
+        "layer 4: b  (1,)",
+    ]
+    assert max(map(len, lines[1:])) <= int(columns)
+    numbers = re.findall(r"(?<=\s)\d+\.\d+", "\n".join(lines))
+    arrays = [a for layer in network.layers for a in layer.arrays.values()]
+    arrays += [a for n in (1, 2) for a in network.layers[n].cells[0].weights.arrays.values()]
+    assert sorted(map(float, numbers)) == sorted(np.concatenate([a.ravel() for a in arrays]))
+
+
+def test_columns_stand_under_their_gate() -> None:
+    lines = table(Network(LSTM(drawn(LSTM, 1, 1, w_ch=(3,), W_hr=(1, 1)))), io.StringIO())
+    rows = [line.split() for line in lines if line.strip() and "─" not in line]
+    assert rows[2:4] == [["i_0", "f_0", "g_0", "o_0"], ["x_0", "1.0", "2.0", "3.0", "4.0"]]
+    assert rows[11:13] == [["i_0", "f_0", "o_0"], ["13.0", "14.0", "15.0"]]
+    assert rows[14:] == [["h_0"], ["c_0", "16.0"]]
+
+
+def test_a_document_has_every_array_and_the_order_of_the_gates() -> None:
+    network, out = many(), io.StringIO()
+    write_weights_json(out, network, describe(network, {}, "1"))
+    embedding, lstm, gru, dense = json.loads(out.getvalue())["weights"]
+    assert (lstm["gates"], gru["gates"]) == (["i", "f", "g", "o"], ["z", "r", "n"])
+    assert (embedding["layer"], dense["layer"], gru["direction"]) == (1, 4, "forward")
+    assert "gates" not in dense
+    for n, part in enumerate((embedding, lstm, gru, dense)):
+        layer = network.layers[n]
+        arrays = layer.cells[0].weights.arrays if layer.cells else layer.arrays
+        assert {"layer", "direction", "gates"} >= part.keys() - arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(part[name], array)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("H", [16, 17, 100])
+def test_a_terminal_shows_both_ends_of_every_gate(monkeypatch: pytest.MonkeyPatch, H: int) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    network = Network(LSTM(zeros(LSTM, 1, H)))
+    write_weights_table(out, network, describe(network, {}, "1"), "elsewhere")
+    text = out.getvalue()
+    first = text[text.index("W_xh") : text.index("W_hh")]
+    names = re.findall(r"\b([ifgo])_(\d+)\b", first)
+    ends = [*range(8), *range(H - 8, H)]
+    assert names == [(gate, str(j)) for gate in "ifgo" for j in ends]
+    assert ("Only the first and last 8 are shown: elsewhere." in first) == (len(ends) < H)
