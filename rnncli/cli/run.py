@@ -35,7 +35,8 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
-from rnncli.engine.run import of_head, prepare
+from rnncli.engine.passes import prepare
+from rnncli.engine.run import of_head
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.model.arrays import Floats, Integers
