@@ -18,6 +18,7 @@ from rnncli.model.cells.cell import (
     State,
     Weights,
     checked,
+    extra_shapes,
     weight_shapes,
 )
 from rnncli.model.cells.gru import GRU
@@ -39,6 +40,7 @@ __all__ = [
     "State",
     "Weights",
     "checked",
+    "extra_shapes",
     "kind_of",
     "weight_shapes",
 ]

@@ -210,7 +210,7 @@ def checked(cell: Cell) -> Cell:
     I, width = weights.W_xh.shape
     H = width // cell.gates
     P = H if weights.W_hr is None else weights.W_hr.shape[-1]
-    expected = weight_shapes(I, H, cell.gates, P) | {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    expected = weight_shapes(I, H, cell.gates, P) | extra_shapes(H, P)
     for name, array in weights.arrays.items():
         if array.shape != expected[name]:
             raise ValueError(
@@ -239,6 +239,12 @@ def weight_shapes(
     width = gates * hidden_size
     rows = hidden_size if projected_size is None else projected_size
     return {"W_xh": (input_size, width), "W_hh": (rows, width), "b_h": (width,)}
+
+
+def extra_shapes(hidden_size: int, projected_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that only some cells have, by name."""
+    H, P = hidden_size, projected_size
+    return {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
 
 
 def _wide(rows: str, gates: int) -> str:
