@@ -1,5 +1,6 @@
 """Random networks and inputs for property tests."""
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import ACTIVATIONS, TANH, activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN, Weights, weight_shapes
+from rnncli.model.cells import CELLS, RNN, Cell, Weights, extra_shapes, weight_shapes
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
 
@@ -65,24 +66,53 @@ class NetworkCase(NamedTuple):
 
 
 @st.composite
-def network_cases(draw: st.DrawFn) -> NetworkCase:
-    """Layers of any size, direction, merge and activation, in float32."""
+def gated_cells(
+    draw: st.DrawFn, kind: str, I: int, H: int, P: int, random: np.random.RandomState
+) -> Cell:
+    """An LSTM or a GRU of such sizes with any settings, and any arrays that only it may have."""
+    settings: dict[str, Any] = {
+        name: draw(st.sampled_from(ALL_ACTIVATIONS))
+        for name in ("activation", "recurrent_activation")
+    }
+    settings["clip"] = draw(st.sampled_from([inf, 2.0]))
+    arrays = draw(st.sets(st.sampled_from(CELLS[kind].extra_names))) - {"W_hr"}
+    if kind == "lstm":
+        settings["output_activation"] = draw(st.sampled_from(ALL_ACTIVATIONS))
+        settings["input_forget"] = draw(st.booleans())
+        arrays |= {"W_hr"} if P < H else set()
+    else:
+        settings["reset"] = "after" if arrays else draw(st.sampled_from(["after", "before"]))
+    shapes = weight_shapes(I, H, CELLS[kind].gates, P) | {
+        name: shape for name, shape in extra_shapes(H, P).items() if name in arrays
+    }
+    weights = {name: random.normal(0, 0.5, shape).astype("f") for name, shape in shapes.items()}
+    return CELLS[kind](Weights(**weights), **settings)
+
+
+@st.composite
+def network_cases(draw: st.DrawFn, cells: Sequence[str] = ("rnn",)) -> NetworkCase:
+    """Layers of any size, direction, merge, settings, and any of these cells, in float32."""
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     N, T, I = draw(st.integers(1, 4)), draw(st.integers(0, 12)), draw(st.integers(1, 3))
     layers: list[Recurrent] = []
     for _ in range(draw(st.integers(1, 3))):
         direction = draw(st.sampled_from(list(DIRECTIONS)))
-        shapes = weight_shapes(layers[-1].output_size if layers else I, draw(st.integers(1, 5)))
-        cells = [
+        width, H = layers[-1].output_size if layers else I, draw(st.integers(1, 5))
+        kind = draw(st.sampled_from(cells))
+        P = draw(st.integers(1, H)) if kind == "lstm" else H
+        shapes = weight_shapes(width, H)
+        made: list[Cell] = [
             RNN(
                 Weights(*(random.normal(0, 0.5, shape).astype("f") for shape in shapes.values())),
                 draw(st.sampled_from(ALL_ACTIVATIONS)),
                 draw(st.sampled_from([inf, 2.0])),
             )
+            if kind == "rnn"
+            else draw(gated_cells(kind, width, H, P, random))
             for _ in DIRECTIONS[direction]
         ]
         merge = draw(st.sampled_from(list(MERGES)))
-        layers.append(Recurrent(*cells, direction=direction, merge=merge))
+        layers.append(Recurrent(*made, direction=direction, merge=merge))
     network = Network(*layers)
     x, h0 = random.normal(size=(N, T, I)), random.normal(size=(N, network.state_size))
     lengths = random.randint(0, T + 1, N)

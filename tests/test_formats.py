@@ -26,9 +26,9 @@ from safetensors.numpy import load_file, save_file
 from strategies import ALL_ACTIVATIONS, network_cases
 
 from rnncli.model import formats
-from rnncli.model.activations import TANH, activation
+from rnncli.model.activations import SIGMOID, TANH, activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Weights
+from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, weight_shapes
 from rnncli.model.formats import FORMATS, NAMINGS, Format, Loaded, load_network, save_network
 from rnncli.model.formats.archive import MOST_BYTES
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
@@ -52,8 +52,9 @@ def numbers(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Fl
     return array
 
 
-def weights(I: int, H: int, dtype: str = "float32", seed: int = 0) -> Weights:
-    return Weights(*(numbers(shape, dtype, seed) for shape in ((I, H), (H, H), (H,))))
+def weights(I: int, H: int, dtype: str = "float32", seed: int = 0, gates: int = 1) -> Weights:
+    shapes = weight_shapes(I, H, gates).values()
+    return Weights(*(numbers(shape, dtype, seed) for shape in shapes))
 
 
 def network(
@@ -152,12 +153,94 @@ def test_round_trips_of_mixed_layers(
     assert told(load_network(path).network) == told(case.network)
 
 
+@pytest.mark.slow
+@given(case=network_cases(list(CELLS)))
+def test_round_trips_of_mixed_cells(tmp_path_factory: pytest.TempPathFactory, case: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "cells.npz"
+    saved(path, case.network)
+    loaded = load_network(path)
+    assert told(loaded.network) == told(case.network)
+    assert loaded.assumptions == []
+
+
+def with_b_n(cell: Cell) -> Cell:
+    """Frameworks always have it: -0.0 changes no bit of a sum."""
+    weights = cell.weights
+    if cell.settings.get("reset") != "after" or weights.b_n is not None:
+        return cell
+    return cell.replaced(weights._replace(b_n=np.full(cell.hidden_size, -0.0, weights.b_h.dtype)))
+
+
+def all_named(network: Network, naming: str) -> bool:
+    """Whether a framework has names for all there is."""
+    parts = cells(network)
+    arrays = {"torch": {"b_n", "W_hr"}, "keras": {"b_n"}}[naming]
+    known = all(set(cell.weights.arrays) - {"W_xh", "W_hh", "b_h"} <= arrays for cell in parts)
+    alike = len({(type(cell), cell.weights.W_hr is None) for cell in parts}) == 1
+    return (
+        known
+        and alike
+        and not (
+            naming == "torch"
+            and (
+                {layer.settings["direction"] for layer in network.layers}
+                not in ({"forward"}, {"bidirectional"})
+                or any(
+                    layer.settings["merge"] != "concat" and len(layer.cells) == 2
+                    for layer in network.layers
+                )
+                or any(cell.settings.get("reset") == "before" for cell in parts)
+            )
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("kind", CELLS)
+@given(data=st.data())
+def test_round_trips_by_the_names_of_others(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, naming: str, data: st.DataObject
+) -> None:
+    written = data.draw(network_cases([kind])).network
+    path = tmp_path_factory.getbasetemp() / "named.safetensors"
+    if not all_named(written, naming):
+        with pytest.raises(ValueError, match=r"write \.npz\Z"):
+            saved(path, written, naming)
+        return
+    saved(path, written, naming)
+    loaded = load_network(path)
+    assert told(loaded.network) == told(written.with_cells(with_b_n))
+    assert loaded.assumptions == []
+
+
 @pytest.mark.parametrize(("extension", "naming"), KINDS)
 def test_the_same_network_gives_the_same_bytes(extension: str, naming: str) -> None:
     files = [io.BytesIO() for _ in range(20)]
     for file in files:
         save_network(file, network(2, "bidirectional"), extension, naming)
     assert len({file.getvalue() for file in files}) == 1
+
+
+# The first 16 digits of SHA-256, of 1, 2 and 3 layers, the second file bidirectional.
+VANILLA = {
+    (".npz", ""): ("a1a9c7603fdb2539", "e6e8d7a2db768d6f", "282b4aa565510f96"),
+    (".safetensors", "torch"): ("36cb509cbc10aada", "660d96a053cb63d1", "ff44ee62b4c1c425"),
+    (".safetensors", "keras"): ("40450dff025d757e", "f1ea964999529e66", "7a3ad2273eeda4e3"),
+}
+
+
+@pytest.mark.parametrize(("kind", "digests"), VANILLA.items(), ids=str)
+def test_files_of_vanilla_networks_stay_as_they_were(
+    kind: tuple[str, str], digests: tuple[str, ...]
+) -> None:
+    """What 0.1 wrote and reads."""
+    found = []
+    for written in (network(1), network(2, "bidirectional"), network(3)):
+        file = io.BytesIO()
+        save_network(file, written, *kind)
+        found.append(hashlib.sha256(file.getvalue()).hexdigest()[:16])
+    assert tuple(found) == digests
 
 
 def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
@@ -239,6 +322,7 @@ def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
     assert told(load_network(path).network) == told(written)
 
 
+LSTM_WEIGHTS = weights(2, 3, gates=4)
 UNSAID = {
     "all that frameworks have by default": (Network(weights(2, 3)), None),
     "an activation": (Network(Recurrent(RNN(weights(2, 3), RELU))), "activation relu"),
@@ -248,6 +332,12 @@ UNSAID = {
         Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="ave")),
         "merge ave",
     ),
+    "an LSTM": (Network(LSTM(LSTM_WEIGHTS)), None),
+    "an LSTM's settings": (
+        Network(LSTM(LSTM_WEIGHTS, "tanh", "relu", "elu", input_forget=True)),
+        "recurrent_activation relu, output_activation elu:1.0, input_forget True",
+    ),
+    "a reset": (Network(GRU(weights(2, 3, gates=3), reset="before")), None),
 }
 
 
@@ -461,7 +551,17 @@ BOTH = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
 ONE = {"W_xh": numbers((2, 3)), "W_hh": numbers((3, 3))}
 ACTIVATION = "does not name the activation: tanh is taken (`activation`)"
 MERGE = "does not say how directions are merged: concat is taken (`merge`)"
+GATES = "does not name the activation of the gates: sigmoid is taken (`recurrent_activation`)"
+RESET = "does not say whether r multiplies after or before the product: after is taken (`reset`)"
 TOP = own(2, "forward", 6, 3)
+
+
+def gated(gates: int, **extra: int) -> dict[str, np.ndarray]:
+    """Our arrays of a gated cell of 2 inputs and 3 units, and others of such sizes."""
+    arrays = {"W_xh": numbers((2, 3 * gates)), "W_hh": numbers((3, 3 * gates))}
+    return arrays | {name: numbers((size,)) for name, size in extra.items()}
+
+
 SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     # Where it is silent: extension, tensors, what is given, and what is assumed.
     "all": (".npz", BOTH, {}, [ACTIVATION, MERGE]),
@@ -486,6 +586,29 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     ),
     "clip given": (".npz", ONE, {"clip": 2.0}, [ACTIVATION]),
     "direction agrees": (".npz", BOTH, {"direction": "bidirectional"}, [ACTIVATION, MERGE]),
+    "an LSTM": (".npz", gated(4), {}, [ACTIVATION, GATES]),
+    "an LSTM with peepholes": (".npz", gated(4, w_ch=9), {}, [ACTIVATION, GATES]),
+    "gates given": (".npz", gated(4), {"recurrent_activation": RELU}, [ACTIVATION]),
+    "a GRU": (".npz", gated(3), {}, [ACTIVATION, GATES, RESET]),
+    "a GRU with b_n": (".npz", gated(3, b_n=3), {}, [ACTIVATION, GATES]),
+    "reset given": (".npz", gated(3), {"reset": "before"}, [ACTIVATION, GATES]),
+    "reset agrees": (".npz", gated(3, b_n=3), {"reset": "after"}, [ACTIVATION, GATES]),
+    "PyTorch's LSTM": (".safetensors", torch(gates=4), {}, []),
+    "PyTorch's GRU": (".safetensors", torch(gates=3), {"reset": "after"}, []),
+    "PyTorch's GRU with a clip": (".safetensors", torch(gates=3), {"clip": 2.0}, []),
+    "Keras's LSTM": (".safetensors", keras("lstm", gates=4), {}, [ACTIVATION, GATES]),
+    "Keras's GRU": (
+        ".safetensors",
+        keras("gru", gates=3),
+        {"reset": "before"},
+        [ACTIVATION, GATES],
+    ),
+    "Keras's GRU without a bias": (
+        ".safetensors",
+        {name: array for name, array in keras("gru", gates=3).items() if name != "gru/bias"},
+        {},
+        [ACTIVATION, GATES, RESET],
+    ),
 }
 
 
@@ -499,6 +622,13 @@ def test_options_fill_in(
     loaded = load(path, tensors, **options)
     layer = loaded.network.layers[0]
     settings = {"activation": TANH, "clip": inf, **layer.settings, "merge": "concat"} | options
+    if (gates := len(layer.cells[0].weights.b_h) // 3) > 1:
+        settings = {"recurrent_activation": SIGMOID, **settings}
+        settings |= (
+            {"output_activation": settings["activation"], "input_forget": False}
+            if gates == 4
+            else {"reset": options.get("reset", "after")}
+        )
     assert loaded.assumptions == assumed
     assert {**layer.cells[0].settings, **layer.settings} == settings
 
@@ -592,11 +722,60 @@ def test_load_takes_what_is_given(tmp_path: Path, f: Any) -> None:
     assert cell.weights.W_xh.shape == (3, 4)
 
 
+def test_settings_of_each_layer_and_cell(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, **dict[str, Any](BOTH | own(2, "forward", 6, 3)))
+    f = ["relu", "elu:0.5", "linear"]
+    network = load_network(path, None, {"activation": f, "clip": (1.0, 2.0)}).network
+    assert [str(cell.settings["activation"]) for cell in cells(network)] == f
+    assert [cell.settings["clip"] for cell in cells(network)] == [1.0, 1.0, 2.0]
+    network = load_network(path, None, {"activation": [RELU]}).network
+    assert {str(cell.settings["activation"]) for cell in cells(network)} == {"relu"}
+
+
+def test_a_setting_of_some_cells(tmp_path: Path) -> None:
+    """It is given to those that have it."""
+    arrays = {f"layer_1.forward.{name}": array for name, array in gated(4).items()}
+    arrays |= own(2, "forward", 3, 3)
+    loaded = load(tmp_path / "w.npz", arrays, recurrent_activation="hard_sigmoid")
+    lstm, rnn = cells(loaded.network)
+    assert str(lstm.settings["recurrent_activation"]) == "hard_sigmoid:0.2,0.5"
+    assert "recurrent_activation" not in rnn.settings
+    assert loaded.assumptions == [ACTIVATION]
+
+
+@pytest.mark.parametrize("gates", [3, 4])
+def test_pytorch_names_of_gates(tmp_path: Path, gates: int) -> None:
+    """Gates of PyTorch's GRU are r z n; n has a bias that stays apart."""
+    tensors = torch(gates=gates, bias=True)
+    loaded = load(tmp_path / "w.safetensors", tensors)
+    order = [1, 0, 2] if gates == 3 else [0, 1, 2, 3]
+    blocks = {
+        name: np.stack([array[3 * gate : 3 * gate + 3] for gate in order])
+        for name, array in tensors.items()
+    }
+    (cell,) = cells(loaded.network)
+    for number in range(gates):
+        gate = slice(3 * number, 3 * number + 3)
+        W_xh, W_hh, b_h = (array[..., gate] for array in cell.weights[:3])
+        assert W_xh.tobytes() == blocks["weight_ih_l0"][number].T.tobytes()
+        assert W_hh.tobytes() == blocks["weight_hh_l0"][number].T.tobytes()
+        b_x, b_r = blocks["bias_ih_l0"][number], blocks["bias_hh_l0"][number]
+        apart = gates == 3 and number == 2
+        assert b_h.tobytes() == (b_x if apart else b_x + b_r).tobytes()
+        assert [bias[gate].tobytes() for bias in loaded.biases[0]] == [b_x.tobytes(), b_r.tobytes()]
+    if gates == 3:
+        assert cell.weights.arrays["b_n"].tobytes() == blocks["bias_hh_l0"][2].tobytes()
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "activation": ({"activation": "gelu"}, "activation: expected one of tanh, "),
     "direction": ({"direction": "up"}, "direction: expected one of forward, backward, "),
     "merge": ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
     "clip": ({"clip": 0}, "clip: expected a number over 0, got 0"),
+    "one clip of two": ({"clip": [2.0, 0]}, "clip: expected a number over 0, got 0"),
+    "reset": ({"reset": "never"}, "reset: expected one of after, before, got 'never'"),
+    "gates": ({"recurrent_activation": "gelu"}, "activation: expected one of tanh, "),
     "merge of one direction": (
         {"merge": "sum"},
         "w.npz: has no bidirectional layer; leave `merge` out",
@@ -629,11 +808,10 @@ def test_only_recurrent_layers_are_written() -> None:
     class Stateless:
         input_size = output_size = 3
         cells = directions = ()
-        masks = False
 
     layers: list[Any] = [weights(2, 3), Stateless()]
     for extension, naming in KINDS:
-        with pytest.raises(ValueError, match="layer 2: only layers of vanilla cells are written"):
+        with pytest.raises(ValueError, match="layer 2: only layers of rnn, lstm, gru are written"):
             save_network(io.BytesIO(), Network(*layers), extension, naming)
 
 
@@ -674,7 +852,7 @@ NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a matrix that is not square": (
         ONE | {"W_hh": numbers((3, 4))},
         {},
-        "W_hh: expected shape (H, H), got (3, 4)",
+        "W_hh: expected shape (H, H) or (H, 4 H) or (H, 3 H), got (3, 4)",
     ),
     "a transposed matrix": (
         ONE | {"W_xh": numbers((3, 2))},
@@ -765,35 +943,90 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "several": (
         torch("enc.") | torch("dec.") | torch("lm.", gates=4),
         {},
-        "holds several recurrent modules: dec; enc; lm (no simple layer); "
-        "pick one with `layer` NAME",
+        "holds several recurrent modules: dec; enc; lm; pick one with `layer` NAME",
     ),
     "several of Keras's": (
         keras("m/a/simple_rnn/simple_rnn_cell") | keras("m/b/simple_rnn_1/simple_rnn_cell"),
         {},
         "holds several recurrent modules: m/a/simple_rnn; m/b/simple_rnn_1; pick one with",
     ),
-    "an LSTM": (
-        torch("rnn.", gates=4),
-        {},
-        "rnn.weight_hh_l0 has shape (12, 3), as an LSTM's: only simple recurrent layers are read",
-    ),
-    "a GRU": (torch(gates=3), {}, "weight_hh_l0 has shape (9, 3), as a GRU's: only simple"),
-    "an LSTM with projections": (
+    "a matrix that goes past": (
         torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers((1, 3))},
         {},
-        "rnn.weight_hr_l0 is of an LSTM with projections (proj_size): only simple",
+        "rnn.weight_hr_l0: expected shape (3, 3), as rnn.weight_hh_l0 is (12, 3), got (1, 3)",
     ),
-    "Keras's LSTM": (
-        keras("m/lstm/lstm_cell", gates=4),
+    "a projection of one layer": (
+        torch(gates=4) | {"weight_hr_l0": numbers((3, 3))} | torch(I=3, end="_l1", gates=4),
         {},
-        "m/lstm/lstm_cell/recurrent_kernel has shape (3, 12), as an LSTM's: only simple",
+        "has no weight_hr_l1, which goes with weight_ih_l1, weight_hh_l1",
     ),
-    "Keras's GRU": (keras("m/gru/gru_cell", gates=3), {}, "shape (3, 9), as a GRU's: only simple"),
-    "an LSTM in a stack": (
-        keras("m/lstm/lstm_cell", gates=4) | keras("m/simple_rnn/simple_rnn_cell", 3),
+    "a projection of no LSTM": (
+        torch() | {"weight_hr_l0": numbers((3, 3))},
         {},
-        "are read; pick one with `layer` NAME: m/lstm, m/simple_rnn",
+        "weight_hh_l0: expected shape (4 H, P), got (3, 3)",
+    ),
+    "two projections of a layer": (
+        {f"weight_ih_l0{end}": numbers((12, 2)) for end in ("", "_reverse")}
+        | {"weight_hh_l0": numbers((12, 2)), "weight_hr_l0": numbers((2, 3))}
+        | {"weight_hh_l0_reverse": numbers((12, 1)), "weight_hr_l0_reverse": numbers((1, 3))},
+        {},
+        "weight_hh_l0_reverse: expected 2 values a step backward too, as forward, got 1",
+    ),
+    "layers of two cells in a module": (
+        torch(gates=4) | torch(I=3, end="_l1"),
+        {},
+        "weight_hh_l1: expected shape (4 H, H), got (3, 3)",
+    ),
+    "an LSTM's input weights of one gate": (
+        torch(gates=4) | {"weight_ih_l0": numbers((3, 2))},
+        {},
+        "weight_ih_l0: expected shape (12, I), as weight_hh_l0 is (12, 3), got (3, 2)",
+    ),
+    "a GRU's bias of an LSTM": (
+        torch(gates=3) | {f"bias_{side}_l0": numbers((12,)) for side in ("ih", "hh")},
+        {},
+        "bias_ih_l0: expected shape (9,), as weight_hh_l0 is (9, 3), got (12,)",
+    ),
+    "three biases of Keras's GRU": (
+        keras("gru", gates=3) | {"gru/bias": numbers((3, 9))},
+        {},
+        "gru/bias: expected shape (2, 9), as gru/recurrent_kernel is (3, 9), got (3, 9)",
+    ),
+    "two biases of Keras's LSTM": (
+        keras("lstm", gates=4) | {"lstm/bias": numbers((2, 12))},
+        {},
+        "lstm/bias: expected shape (12,), as lstm/recurrent_kernel is (3, 12), got (2, 12)",
+    ),
+    "a sum of Keras's that overflows": (
+        keras("gru", gates=3) | {"gru/bias": np.full((2, 9), 3e38, np.float32)},
+        {},
+        "gru/bias: the sum of its rows is not finite",
+    ),
+    "PyTorch's LSTM with relu": (
+        torch(gates=4),
+        {"activation": RELU},
+        "layer 1: the file says activation tanh, `activation` relu was given: leave it out",
+    ),
+    "PyTorch's GRU with reset before": (
+        torch(gates=3),
+        {"reset": "before"},
+        "layer 1: the file says reset after, `reset` before was given: leave it out",
+    ),
+    "Keras's GRU with another reset": (
+        keras("gru", gates=3),
+        {"reset": "after"},
+        "layer 1: the file says reset before, `reset` after was given: leave it out",
+    ),
+    "a reset of an LSTM": (torch(gates=4), {"reset": "after"}, "has no GRU; leave `reset` out"),
+    "gates of a vanilla layer": (
+        torch(),
+        {"recurrent_activation": RELU},
+        "has no LSTM or GRU; leave `recurrent_activation` out",
+    ),
+    "clips of other layers": (
+        torch() | torch(end="_l0_reverse"),
+        {"clip": [1.0, 2.0, 3.0]},
+        "`clip`: expected 1, 1 (one a layer) or 2 (one a cell), got 3",
     ),
     "a missing matrix": (
         {"rnn.weight_ih_l0": numbers((3, 2))},
@@ -858,7 +1091,7 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a convolution": (
         {"c/kernel": numbers((3, 3, 2, 4)), "c/recurrent_kernel": numbers((3, 3, 4, 4))},
         {},
-        "c/recurrent_kernel: expected shape (H, H), got (3, 3, 4, 4)",
+        "c/recurrent_kernel: expected shape (H, H) or (H, 4 H) or (H, 3 H), got (3, 3, 4, 4)",
     ),
     "a transposed matrix": (
         {"weight_ih_l0": numbers((2, 3)), "weight_hh_l0": numbers((3, 3))},
@@ -883,12 +1116,12 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no units": (
         {"weight_ih_l0": numbers((4, 2))[:0], "weight_hh_l0": np.ones((4, 0), np.float32)},
         {},
-        "weight_hh_l0: expected shape (H, H), got (4, 0)",
+        "weight_hh_l0: expected shape (H, H) or (4 H, H) or (3 H, H), got (4, 0)",
     ),
     "a name of two lines": (
         {"a\nb.weight_ih_l0": numbers((3, 2)), "a\nb.weight_hh_l0": numbers((3, 4))},
         {},
-        "'a\\nb.weight_hh_l0': expected shape (H, H), got (3, 4)",
+        "'a\\nb.weight_hh_l0': expected shape (H, H) or (4 H, H) or (3 H, H), got (3, 4)",
     ),
     "one direction of both": (
         keras("bidirectional/forward_a") | keras("bidirectional/backward_a"),
@@ -955,6 +1188,140 @@ ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
+def lstm(**settings: Any) -> LSTM:
+    shapes = {"W_xh": (2, 12), "W_hh": (2, 12), "b_h": (12,), "w_ch": (9,), "W_hr": (3, 2)}
+    return LSTM(Weights(**{name: numbers(shape) for name, shape in shapes.items()}), **settings)
+
+
+def gru(reset: str) -> GRU:
+    shapes = {"W_xh": (2, 9), "W_hh": (3, 9), "b_h": (9,)}
+    shapes |= {"b_n": (3,)} if reset == "after" else {}
+    weights = Weights(**{name: numbers(shape) for name, shape in shapes.items()})
+    return GRU(weights, reset=reset)
+
+
+GATED: dict[str, tuple[Cell, dict[str, Any], str]] = {
+    # A cell, what is changed in the text or the arrays (None: left out), and the message.
+    "another cell": (
+        lstm(),
+        {"cell": "gru"},
+        "about: layer 1: cell gru, the file's tensors are of",
+    ),
+    "no cell": (lstm(), {"cell": "elman"}, "about: layer 1: cell: expected one of rnn, lstm, gru"),
+    "an unknown setting": (lstm(), {"peephole": 1}, "about: layer 1: peephole: no setting of lstm"),
+    "a setting of another cell": (
+        gru("after"),
+        {"input_forget": True},
+        "about: layer 1: input_forget: no setting of gru",
+    ),
+    "a truth of a number": (
+        lstm(),
+        {"input_forget": 1},
+        "about: layer 1: input_forget: expected true or false, got 1",
+    ),
+    "gates by no name": (
+        lstm(),
+        {"recurrent_activation": "gelu"},
+        "about: layer 1: recurrent_activation: expected one of tanh, ",
+    ),
+    "no reset": (
+        gru("after"),
+        {"reset": None},
+        "about: layer 1: reset: expected one of after, before, got 'None'",
+    ),
+    "another reset": (
+        gru("after"),
+        {"reset": "before"},
+        "about: layer 1: reset before, the file's tensors are of reset after",
+    ),
+    "no peepholes": (lstm(), {"w_ch": None}, "has no w_ch, which rnn wrote into it"),
+    "no projection": (lstm(), {"W_hr": None}, "has no W_hr, which rnn wrote into it"),
+    "no b_n": (gru("after"), {"b_n": None}, "has no b_n, which rnn wrote into it"),
+    "no bias": (gru("before"), {"b_h": None}, "has no b_h, which rnn wrote into it"),
+    "peepholes of two gates": (
+        lstm(),
+        {"w_ch": numbers((6,))},
+        "w_ch: expected shape (9,), as W_hh is (2, 12), got (6,)",
+    ),
+    "a projection to more": (
+        lstm(),
+        {"W_hr": numbers((3, 4))},
+        "W_hr: expected shape (3, 2), as W_hh is (2, 12), got (3, 4)",
+    ),
+    "a b_n of two gates": (
+        gru("after"),
+        {"b_n": numbers((6,))},
+        "b_n: expected shape (3,), as W_hh is (3, 9), got (6,)",
+    ),
+    "peepholes of a GRU": (
+        gru("before"),
+        {"w_ch": numbers((9,))},
+        "about: layer 1: cell gru, the file's tensors are of lstm",
+    ),
+    "arrays by number": (gru("after"), {"arrays": 3}, "about: arrays: expected a list of names"),
+    "names of arrays that are lists": (
+        gru("after"),
+        {"arrays": [["W_xh"]]},
+        "about: arrays: expected a list of names",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "changes", "message"), GATED.values(), ids=GATED)
+def test_own_files_that_do_not_fit(
+    tmp_path: Path, cell: Cell, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, Network(cell))
+    with np.load(path) as arrays:
+        kept: dict[str, Any] = dict(arrays)
+    about = json.loads(str(kept["about"]))
+    assert load_network(path).assumptions == []
+    for name, value in changes.items():
+        if name in Weights._fields:
+            kept |= {name: value}
+        elif name == "arrays":
+            about |= {name: value}
+        else:
+            about["layers"][0]["cells"][0] |= {name: value}
+    kept = {name: array for name, array in kept.items() if array is not None}
+    np.savez(path, **kept | {"about": np.array(json.dumps(about))})
+    assert refusal(path).startswith(message)
+
+
+UNNAMED: dict[str, tuple[Network, str, str]] = {
+    # What a naming has no name for, and the message.
+    "peepholes": (
+        Network(LSTM(lstm().weights._replace(W_hr=None, W_hh=numbers((3, 12))))),
+        "torch",
+        "the naming torch has no name for w_ch",
+    ),
+    "a projection": (
+        Network(LSTM(lstm().weights._replace(w_ch=None))),
+        "keras",
+        "the naming keras has no name for W_hr",
+    ),
+    "two cells": (
+        Network(gru("before"), Weights(numbers((3, 3)), numbers((3, 3)), numbers((3,)))),
+        "keras",
+        "the naming keras is for layers of one kind, got gru, rnn",
+    ),
+    "reset before": (
+        Network(gru("before")),
+        "torch",
+        "PyTorch's GRU resets after the product, got reset before; take `naming` keras, or",
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "naming", "message"), UNNAMED.values(), ids=UNNAMED)
+def test_what_has_no_name(written: Network, naming: str, message: str) -> None:
+    file = io.BytesIO()
+    with pytest.raises(ValueError, match=re.escape(message) + r".* write \.npz\Z"):
+        save_network(file, written, ".safetensors", naming)
+    assert file.getvalue() == b""
+
+
 def _with_cells(about: Any, changes: dict[str, Any]) -> Any:
     layer = about["layers"][0]
     return layer | {"cells": [cell | changes for cell in layer["cells"]]}
@@ -984,8 +1351,7 @@ def test_a_text_of_more_directions(tmp_path: Path) -> None:
     saved(path, network(1, "bidirectional"))
     with np.load(path) as arrays:
         about = arrays["about"]
-    arrays_of: dict[str, Any] = weights(2, 4).arrays
-    np.savez(path, about=about, **arrays_of)
+    np.savez(path, **dict[str, Any](weights(2, 4).arrays | {"about": about}))
     message = "about: layer 1: bidirectional, the file's tensors are of one direction"
     assert refusal(path) == message
 

@@ -5,7 +5,7 @@ written out here, within 1e-6 relative to max(1, |h|): the networks forget,
 so that float32 ends no further from it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import save_file as save_torch
 
 from peers.networks import Array, furthest, network, stack
 from rnncli.model.activations import parse
-from rnncli.model.cells import Cell, Weights
+from rnncli.model.cells import LSTM, RNN, Cell
 from rnncli.model.formats import Loaded, load_network, save_network
 from rnncli.model.layers import MERGES
 from rnncli.model.network import Network
@@ -43,22 +43,45 @@ def seeds() -> None:
     torch.manual_seed(0)
 
 
+def sigmoid(a: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-a)))
+
+
+def step(cell: Cell, x: Array, state: list[Array]) -> list[Array]:
+    """One step of a cell in float64; h first in the state."""
+    arrays = {name: array.astype(np.float64) for name, array in cell.weights.arrays.items()}
+    W_hh, h = arrays["W_hh"], state[0]
+    a = x @ arrays["W_xh"] + arrays["b_h"]
+    if isinstance(cell, RNN):
+        return [FUNCTIONS[cell.activation.name](a + h @ W_hh)]
+    if isinstance(cell, LSTM):
+        i, f, g, o = np.split(a + h @ W_hh, 4, axis=-1)
+        c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        return [h @ arrays["W_hr"] if "W_hr" in arrays else h, c]
+    H = W_hh.shape[0]
+    z, r = np.split(sigmoid(a[:, : 2 * H] + h @ W_hh[:, : 2 * H]), 2, axis=-1)
+    if cell.settings["reset"] == "after":
+        recurrent = r * (h @ W_hh[:, 2 * H :] + arrays.get("b_n", 0))
+    else:
+        recurrent = (r * h) @ W_hh[:, 2 * H :]
+    return [z * h + (1 - z) * np.tanh(a[:, 2 * H :] + recurrent)]
+
+
 def loop(network: Network, x: Array) -> Array:
     """States (N, T, H) of the top layer, step by step in float64."""
     below: Array = x.astype(np.float64)
     for layer in network.layers:
-        states = []
+        outputs = []
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
-            W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights[:3])
-            f = FUNCTIONS[cell.settings["activation"].name]
             order = 1 if direction == "forward" else -1
-            h: Array = np.zeros((len(x), len(b_h)))
+            state: list[Array] = [np.zeros((len(x), size)) for size in cell.state_sizes]
             steps = []
             for x_t in np.moveaxis(below, 1, 0)[::order]:
-                h = f(x_t @ W_xh + h @ W_hh + b_h)
-                steps.append(h)
-            states.append(np.stack(steps[::order], axis=1))
-        below = MERGED[layer.settings["merge"]](*states) if len(states) == 2 else states[0]
+                state = step(cell, x_t, state)
+                steps.append(state[0])
+            outputs.append(np.stack(steps[::order], axis=1))
+        below = MERGED[layer.settings["merge"]](*outputs) if len(outputs) == 2 else outputs[0]
     return below
 
 
@@ -93,8 +116,8 @@ def cells_of(network: Network) -> list[Cell]:
     return [cell for layer in network.layers for cell in layer.cells]
 
 
-def bits(weights: Weights) -> list[bytes]:
-    return [array.tobytes() for array in weights.arrays.values()]
+def bits(weights: Sequence[Array]) -> list[bytes]:
+    return [array.tobytes() for array in weights]
 
 
 def from_torch(state: Any, stem: str, end: str) -> list[bytes]:
@@ -126,7 +149,7 @@ def test_pytorch_takes_what_we_write(
     module.load_state_dict(state, strict=True)
     theirs = module.state_dict()
     for end, cell in ended(ours):
-        assert from_torch(theirs, "", end) == bits(cell.weights)
+        assert from_torch(theirs, "", end) == bits(cell.weights[:3])
     with torch.no_grad():
         close(module(torch.from_numpy(inputs()))[0].numpy(), ours, inputs())
 
@@ -155,7 +178,7 @@ def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], st
     assert loaded.assumptions == []
     assert len(loaded.network.layers) == options.get("num_layers", 1)
     for end, cell in ended(loaded.network):
-        assert bits(cell.weights) == from_torch(state, stem, end)
+        assert bits(cell.weights[:3]) == from_torch(state, stem, end)
     x = inputs()
     with torch.no_grad():
         states = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0]
@@ -168,7 +191,7 @@ def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
     save_torch(state, str(tmp_path / "w.safetensors"))
     (cell,) = cells_of(load(tmp_path / "w.safetensors").network)
     wide = {name: value.float() for name, value in state.items()}
-    assert bits(cell.weights) == from_torch(wide, "", "_l0")
+    assert bits(cell.weights[:3]) == from_torch(wide, "", "_l0")
 
 
 def test_cells_of_pytorch(tmp_path: Path) -> None:
@@ -178,29 +201,87 @@ def test_cells_of_pytorch(tmp_path: Path) -> None:
         load(tmp_path / "w.safetensors")
     for layer in ("0", "1"):
         (cell,) = cells_of(load(tmp_path / "w.safetensors", layer).network)
-        assert bits(cell.weights) == from_torch(cells.state_dict(), f"{layer}.", "")
+        assert bits(cell.weights[:3]) == from_torch(cells.state_dict(), f"{layer}.", "")
 
 
-@pytest.mark.parametrize(
-    ("module", "message"),
-    [
-        ("LSTM", r"weight_hh_l0 has shape \(20, 5\), as an LSTM's: only simple"),
-        ("GRU", r"weight_hh_l0 has shape \(15, 5\), as a GRU's: only simple"),
-        ("LSTMCell", r"weight_hh has shape \(20, 5\), as an LSTM's: only simple"),
-        ("GRUCell", r"weight_hh has shape \(15, 5\), as a GRU's: only simple"),
-    ],
-)
-def test_other_layers_of_pytorch(tmp_path: Path, module: str, message: str) -> None:
-    save_torch(getattr(torch.nn, module)(3, 5).state_dict(), str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path / "w.safetensors")
+GATED: dict[str, dict[str, Any]] = {
+    "one layer": {},
+    "two layers": {"num_layers": 2},
+    "three layers, both directions": {"num_layers": 3, "bidirectional": True},
+    "no biases": {"num_layers": 2, "bias": False},
+    "double": {"dtype": torch.float64},
+}
+MODULES = {
+    **{f"{name}, {case}": (name, GATED[case]) for name in ("LSTM", "GRU") for case in GATED},
+    "LSTM, a projection": ("LSTM", {"proj_size": 2}),
+    "LSTM, projections": ("LSTM", {"proj_size": 3, "num_layers": 3, "bidirectional": True}),
+}
+ORDERS = {"RNN": [0], "LSTM": [0, 1, 2, 3], "GRU": [1, 0, 2]}
 
 
-def test_projections_of_pytorch(tmp_path: Path) -> None:
-    state = torch.nn.LSTM(3, 8, proj_size=2).state_dict()
-    save_torch(state, str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match=r"weight_hr_l0 is of an LSTM with projections"):
-        load(tmp_path / "w.safetensors")
+def gated_from_torch(kind: str, state: Any, end: str, H: int) -> dict[str, bytes]:
+    """What `Weights` should hold, of a state dict; gates picked apart by their rows."""
+    rows = [slice(gate * H, gate * H + H) for gate in ORDERS[kind]]
+    ih, hh = (state[f"weight_{side}{end}"] for side in ("ih", "hh"))
+    arrays = {
+        "W_xh": torch.cat([ih[row].T for row in rows], dim=1),
+        "W_hh": torch.cat([hh[row].T for row in rows], dim=1),
+        "b_h": torch.zeros(len(ih), dtype=ih.dtype),
+    }
+    if f"weight_hr{end}" in state:
+        arrays["W_hr"] = state[f"weight_hr{end}"].T
+    if f"bias_ih{end}" in state:
+        b_x, b_r = (state[f"bias_{side}{end}"] for side in ("ih", "hh"))
+        sums = [b_x[row] + b_r[row] for row in rows]
+        if kind == "GRU":
+            sums[2], arrays["b_n"] = b_x[rows[2]], b_r[rows[2]]
+        arrays["b_h"] = torch.cat(sums)
+    return {name: array.contiguous().numpy().tobytes() for name, array in arrays.items()}
+
+
+def all_bits(cell: Cell) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in cell.weights.arrays.items()}
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # of PyTorch's speed
+@pytest.mark.parametrize(("kind", "options"), MODULES.values(), ids=MODULES)
+def test_gated_modules_of_pytorch(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    """What it writes we take, and it takes what we write of that."""
+    module = getattr(torch.nn, kind)(3, 5, batch_first=True, **options)
+    save_torch(module.state_dict(), str(tmp_path / "w.safetensors"))
+    loaded = load(tmp_path / "w.safetensors")
+    assert loaded.assumptions == []
+    assert len(loaded.network.layers) == options.get("num_layers", 1)
+    for end, cell in ended(loaded.network):
+        assert all_bits(cell) == gated_from_torch(kind, module.state_dict(), end, 5)
+    x = inputs()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0].numpy()
+    close(expected, loaded.network, x)
+    written(tmp_path / "ours.safetensors", loaded.network, "torch")
+    state = load_torch(str(tmp_path / "ours.safetensors"))
+    biased = getattr(torch.nn, kind)(3, 5, batch_first=True, **options | {"bias": True})
+    biased.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        again = biased(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0].numpy()
+    close(again, loaded.network, x)
+    reloaded = load(tmp_path / "ours.safetensors").network
+    for before, after in zip(cells_of(loaded.network), cells_of(reloaded), strict=True):
+        zeros = {"b_n": all_bits(after)["b_n"]} if kind == "GRU" else {}  # -0.0, without biases
+        assert all_bits(after) == zeros | all_bits(before)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gated_cells_of_pytorch(tmp_path: Path, kind: str) -> None:
+    module = getattr(torch.nn, f"{kind}Cell")(3, 5)
+    save_torch(module.state_dict(), str(tmp_path / "w.safetensors"))
+    loaded = load(tmp_path / "w.safetensors")
+    (cell,) = cells_of(loaded.network)
+    assert all_bits(cell) == gated_from_torch(kind, module.state_dict(), "", 5)
+    biases = [module.bias_ih.detach().numpy(), module.bias_hh.detach().numpy()]
+    for given, expected in zip(loaded.biases[0], biases, strict=True):
+        gates = [expected[5 * gate : 5 * gate + 5] for gate in ORDERS[kind]]
+        assert given.tobytes() == np.concatenate(gates).tobytes()
 
 
 def sequential(*layers: Any) -> Any:
@@ -349,12 +430,64 @@ def test_a_backward_layer_of_keras(tmp_path: Path) -> None:
     close(model(inputs()).numpy()[:, ::-1], loaded.network, inputs())
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU"])
-def test_other_layers_of_keras(tmp_path: Path, name: str) -> None:
+def gated(name: str, units: int, **options: Any) -> Any:
+    bias = {"bias_initializer": "random_normal"} if options.get("use_bias", True) else {}
     layer = getattr(keras.layers, name)
-    model = sequential(simple(4), lambda: layer(5))
+    return lambda: layer(units, return_sequences=True, **bias, **options)
+
+
+def gated_pair(name: str, units: int, merge: str = "concat", **options: Any) -> Any:
+    inner = gated(name, units, **options)
+    return lambda: keras.layers.Bidirectional(inner(), merge_mode=merge)
+
+
+GATED_KERAS: dict[str, tuple[Any, dict[str, Any]]] = {
+    # How it is made, and what must be given.
+    "LSTM": (lambda: sequential(gated("LSTM", 4)), {}),
+    "LSTM, three layers": (lambda: sequential(*[gated("LSTM", n) for n in (4, 5, 3)]), {}),
+    "LSTM, no bias": (lambda: sequential(gated("LSTM", 4, use_bias=False)), {}),
+    "LSTM, both directions": (lambda: sequential(gated_pair("LSTM", 4), gated("LSTM", 2)), {}),
+    "LSTM, merged": (lambda: sequential(gated_pair("LSTM", 4, "ave")), {"merge": "ave"}),
+    "GRU": (lambda: sequential(gated("GRU", 4)), {}),
+    "GRU, three layers": (lambda: sequential(*[gated("GRU", n) for n in (4, 5, 3)]), {}),
+    "GRU, no bias": (lambda: sequential(gated("GRU", 4, use_bias=False)), {}),
+    "GRU, both directions": (lambda: sequential(gated("GRU", 4), gated_pair("GRU", 2)), {}),
+    "GRU, reset before": (lambda: sequential(gated("GRU", 4, reset_after=False)), {}),
+    "GRU, reset before, no bias": (
+        lambda: sequential(gated("GRU", 4, reset_after=False, use_bias=False)),
+        {"reset": "before"},
+    ),
+    "GRU above SimpleRNN": (lambda: sequential(simple(2), gated("GRU", 4)), {}),
+    "with a head": (lambda: sequential(gated("LSTM", 4), lambda: keras.layers.Dense(2)), {}),
+}
+
+
+@pytest.mark.parametrize(("make", "given"), GATED_KERAS.values(), ids=GATED_KERAS)
+def test_gated_layers_of_keras(tmp_path: Path, make: Any, given: dict[str, Any]) -> None:
+    """What it holds we take, and it takes what we write of that."""
+    model = make()
     save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match=f"as an? {name}'s: only simple recurrent layers"):
-        load(tmp_path / "w.safetensors")
-    (cell,) = cells_of(load(tmp_path / "w.safetensors", "sequential/simple_rnn").network)
-    assert bits(cell.weights) == [v.numpy().tobytes() for v in model.weights[:3]]
+    loaded = load(tmp_path / "w.safetensors", **given)
+    open_ = any("reset" in sentence for sentence in loaded.assumptions)
+    theirs = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dense)]
+    assert open_ == (theirs[0].name == "gru" and not theirs[0].use_bias and not given)
+    recurrent = keras.Model(model.inputs[0], theirs[-1].output)
+    close(recurrent(inputs()).numpy(), loaded.network, inputs())
+    weights = iter(recurrent.weights)
+    for cell in cells_of(loaded.network):
+        kernel, W_hh = next(weights).numpy(), next(weights).numpy()
+        assert cell.weights.W_xh.tobytes() == kernel.tobytes()
+        assert cell.weights.W_hh.tobytes() == W_hh.tobytes()
+        if loaded.biases[0]:
+            bias = next(weights).numpy()
+            if bias.ndim == 2:
+                H = len(W_hh)
+                assert cell.weights.arrays["b_n"].tobytes() == bias[1, 2 * H :].tobytes()
+                bias = np.append(bias[0, : 2 * H] + bias[1, : 2 * H], bias[0, 2 * H :])
+            assert cell.weights.b_h.tobytes() == bias.tobytes()
+    if len({type(cell) for cell in cells_of(loaded.network)}) == 1 and loaded.biases[0]:
+        tensors = written(tmp_path / "ours.safetensors", loaded.network, "keras")
+        assert sorted(tensors) == sorted(variable.path for variable in recurrent.weights)
+        for variable in recurrent.weights:
+            variable.assign(tensors[variable.path])
+        close(recurrent(inputs()).numpy(), loaded.network, inputs())

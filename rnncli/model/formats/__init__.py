@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 from warnings import warn
 
-from rnncli.model.activations import Activation, parse
+from rnncli.model.activations import Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
+from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats import npz, safetensors, spec
 from rnncli.model.formats.metadata import with_metadata
@@ -63,7 +64,8 @@ class Loaded(NamedTuple):
         caller says. Parameters stand between backticks, as in `InputError`.
     biases : list of tuples of arrays
         The biases of each cell, layer by layer, as the file has them:
-        PyTorch's input bias and recurrent bias, whose sum is `b_h`.
+        PyTorch's input bias and recurrent bias, whose sum is `b_h`, with the
+        gates in our order.
     """
 
     network: Network
@@ -76,37 +78,46 @@ def load(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
-    activation: str | Activation | None = None,
+    activation: str | Activation | Sequence[str | Activation] | None = None,
+    recurrent_activation: str | Activation | Sequence[str | Activation] | None = None,
+    reset: str | Sequence[str] | None = None,
     direction: str | None = None,
     merge: str | None = None,
-    clip: float | None = None,
+    clip: float | Sequence[float] | None = None,
 ) -> Network:
     """Read a network from a weight file.
 
-    What the file says decides; `activation`, `direction`, `merge` and `clip`
-    fill in what it leaves open, and must otherwise agree with it. What then
-    is still open is taken for granted, with a `UserWarning` for each: the
-    activation is tanh, and two directions are concatenated. One direction is
-    forward, and there is no clip, without a warning.
+    What the file says decides; the parameters after `layer` fill in what it
+    leaves open, and must otherwise agree with it. What then is still open is
+    taken for granted, with a `UserWarning` for each: the activation is tanh,
+    that of gates sigmoid, a GRU resets after the product, and two directions
+    are concatenated. One direction is forward, and there is no clip, without
+    a warning.
 
     Parameters
     ----------
     path : str or path
-        ``.npz``: arrays named ``W_xh``, ``W_hh`` and, where there is a bias,
-        ``b_h``; those of several layers or directions
-        ``layer_1.forward.W_xh``, ``layer_1.backward.W_xh``, and so on.
-        ``.safetensors``: tensors named as PyTorch's ``nn.RNN`` and
-        ``nn.RNNCell`` or Keras's ``SimpleRNN`` name them, among any others.
+        ``.npz``: arrays named ``W_xh``, ``W_hh`` and, where there are such,
+        ``b_h``, ``b_n``, ``w_ch`` and ``W_hr``, as in `Weights`; those of
+        several layers or directions ``layer_1.forward.W_xh``,
+        ``layer_1.backward.W_xh``, and so on. ``.safetensors``: tensors named
+        as PyTorch's ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells or
+        Keras's ``SimpleRNN``, ``LSTM`` and ``GRU`` name them, among any
+        others. The shapes tell an LSTM or a GRU from a vanilla cell.
         A file that `save` wrote says all there is to say.
     layer : str, optional
         Only tensors whose names begin ``layer.`` or ``layer/`` count: one of
         several modules in the file.
-    activation : str or Activation, optional
-        Of every cell, as text such as ``relu`` or ``leaky_relu:0.1``.
+    activation, recurrent_activation : str or Activation, optional
+        As text such as ``relu`` or ``leaky_relu:0.1``. One value is that of
+        every cell that has such a setting; a sequence has one value a layer,
+        or one a cell, the bottom layer first and forward before backward.
+    reset : {"after", "before"}, optional
+        As for `GRU`; one value or a sequence.
     direction, merge : str, optional
         Of every layer, as for `Recurrent`.
     clip : float, optional
-        Of every cell, as for `RNN`.
+        As for `RNN`; one value or a sequence.
 
     Returns
     -------
@@ -117,8 +128,8 @@ def load(
     ------
     InputError
         A ValueError: the file cannot be read, is damaged or of another kind,
-        does not hold one network of simple recurrent layers, or says
-        otherwise than the caller.
+        does not hold one network of recurrent layers, or says otherwise than
+        the caller.
     ValueError
         A name is unknown, or a value is not finite.
 
@@ -127,7 +138,14 @@ def load(
     >>> network = rnncli.load("model.safetensors", layer="encoder.rnn", activation="relu")
     >>> states = rnncli.run(network, x)
     """
-    overrides = {"activation": activation, "direction": direction, "merge": merge, "clip": clip}
+    overrides = {
+        "activation": activation,
+        "recurrent_activation": recurrent_activation,
+        "reset": reset,
+        "direction": direction,
+        "merge": merge,
+        "clip": clip,
+    }
     loaded = load_network(path, layer, overrides)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
@@ -158,16 +176,19 @@ def load_network(
     for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
         if name in given:
             choice(name, given[name], choices)
-    if isinstance(given.get("activation"), str):
-        given["activation"] = parse(given["activation"])
+    for name in given.keys() - {"direction", "merge"}:
+        value = given[name]
+        one = isinstance(value, (str, Activation)) or not isinstance(value, Sequence)
+        given[name] = [_OVERRIDES[name](each) for each in ([value] if one else value)]
     format_ = _format_of(path, os.path.splitext(path)[1])
     try:
         digest = _sha256(path)
         with format_.open(path) as file:
             tensors = file.under(layer)
             found, notes = format_.find(tensors)
-            sizes = [spec.checked_sizes(tensors, each) for each in found]
-            layers = spec.with_overrides(tensors, with_metadata(tensors, found), sizes, given)
+            layers = with_metadata(tensors, found)
+            sizes = [spec.checked_sizes(tensors, each) for each in layers]
+            layers = spec.with_overrides(tensors, layers, sizes, given)
             network, biases = spec.build(tensors, layers)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
@@ -204,9 +225,16 @@ def save_network(
     format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    return format_.save(file, spec.vanilla_layers(network), naming)
+    return format_.save(file, spec.named_layers(network), naming)
 
 
+# What checks a setting of a cell.
+_OVERRIDES: dict[str, Callable[[Any], Any]] = {
+    "activation": as_activation,
+    "recurrent_activation": as_activation,
+    "reset": lambda reset: choice("reset", reset, dict.fromkeys(RESETS, reset)),
+    "clip": positive_clip,
+}
 # How a network leaves the files of others.
 _FROM_TORCH = "safetensors.torch.save_file(model.state_dict(), FILE)"
 _FROM_KERAS = "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)"

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import WEIGHT_NAMES
+from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.archive import MOST_MEMBERS, opened
 from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.spec import CellSpec, Found, LayerSpec
+from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, Recurrent
 
@@ -24,7 +24,7 @@ from rnncli.model.layers import DIRECTIONS, Recurrent
 _METADATA = "about"
 # Enough for 9,999 layers; as JSON the characters may take several times as much.
 _METADATA_MOST = 4 * 2**20
-_LONG = re.compile(r"layer_([1-9][0-9]{0,3})\.(forward|backward)\.(W_xh|W_hh|b_h)")
+_LONG = re.compile(rf"layer_([1-9][0-9]{{0,3}})\.(forward|backward)\.({'|'.join(Weights._fields)})")
 _EXPECTED = (
     "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
     "layer_1.backward.W_hh, layer_2.forward.b_h, ..."
@@ -58,7 +58,7 @@ def find_layers(tensors: Tensors) -> Found:
         A name is none of ours, or one that must stand beside others is
         missing.
     """
-    short = [name for name in tensors.entries if name in WEIGHT_NAMES]
+    short = [name for name in tensors.entries if name in Weights._fields]
     matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
     unknown = [name for name, match in matches.items() if not match]
     if unknown or not tensors.entries:
@@ -87,8 +87,8 @@ def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> list[
     InputError
         They have more arrays than are read.
     """
-    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(layers))}
-    arrays |= _name_arrays(layers)
+    named = _name_arrays(layers)
+    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(layers, named)), **named}
     if len(arrays) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays in an .npz file, got {len(arrays):,}"
         raise InputError("", what, "write .safetensors")
@@ -114,8 +114,12 @@ def _layer(tensors: Tensors, number: int, ways: set[str]) -> LayerSpec:
 
 
 def _cell(tensors: Tensors, stem: str) -> CellSpec:
-    bias = f"{stem}b_h"
-    return CellSpec(f"{stem}W_xh", f"{stem}W_hh", (bias,) if bias in tensors.entries else ())
+    """Name a cell's arrays, also those that should be there and are not."""
+    optional = [role for role in Weights._fields[2:] if f"{stem}{role}" in tensors.entries]
+    names = {role: f"{stem}{role}" for role in ("W_xh", "W_hh", *optional)}
+    # Only a GRU that resets after the product keeps this bias apart.
+    settings = {"reset": "after"} if "b_n" in names else {}
+    return CellSpec(names, cell_of(tensors, names), settings)
 
 
 def _layer_hint(names: Iterable[str]) -> str:

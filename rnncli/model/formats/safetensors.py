@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.errors import InputError, choice, one_line, shown
+from rnncli.model.errors import InputError, one_line, shown
 from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.naming import NAMINGS, unnamed
+from rnncli.model.formats.naming import name_tensors, unnamed
 from rnncli.model.formats.tensors import SAFETENSORS, UNKNOWN, Entry, Tensors, kind_of
 from rnncli.model.layers import Recurrent
 
@@ -66,8 +66,8 @@ def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -
     InputError
         The naming has no names for such layers.
     """
-    tensors = choice("naming", naming, NAMINGS)(layers)
-    metadata = {_OURS: metadata_text(layers)}
+    tensors = name_tensors(layers, naming)
+    metadata = {_OURS: metadata_text(layers, tensors)}
     if naming == "torch":
         metadata["format"] = "pt"  # without which the transformers library refuses a file
     # Wide types first: each tensor is then aligned to its own width.

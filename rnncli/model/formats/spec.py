@@ -5,15 +5,15 @@ completes them, and what the caller says fills in or must agree. The network
 is built of what comes out, and only then are its weights read.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.model.activations import TANH
+from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, RNN, Cell, Weights, weight_shapes
+from rnncli.model.cells import CELLS, Cell, Weights, extra_shapes, weight_shapes
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.tensors import FLOATS, Tensors
 from rnncli.model.layers import MERGES, Recurrent, merged_size
@@ -21,9 +21,49 @@ from rnncli.model.network import Network
 
 # Merges that give as many values as one direction.
 _NARROW = ", ".join(name for name in MERGES if merged_size(1, "bidirectional", name) == 1)
-# By how many matrices stand side by side in the recurrent weights.
-_GATED = {3: "a GRU", 4: "an LSTM"}
+# What is taken for settings that frameworks leave out of their files.
+_ASSUMED = {
+    "activation": f"does not name the activation: {TANH} is taken",
+    "recurrent_activation": f"does not name the activation of the gates: {SIGMOID} is taken",
+    "reset": "does not say whether r multiplies after or before the product: after is taken",
+}
 PICK = "pick one with `layer` NAME"
+
+
+class Layout(NamedTuple):
+    """How the arrays of a cell stand in a file.
+
+    Parameters
+    ----------
+    transposed : bool
+        Whether matrices have a row for each unit that they lead to.
+    orders : mapping
+        By cell, the place that each of our gates has in the file; gates stand
+        as ours where it is left out.
+    """
+
+    transposed: bool = False
+    orders: Mapping[str, Sequence[int]] = {}
+
+    def turned(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the shape here of a shape there, and the other way round."""
+        return shape[::-1] if self.transposed else shape
+
+    def ours(self, array: Floats, cell: str) -> Floats:
+        """Return an array of a file as the cell has it."""
+        return _ordered(array.T if self.transposed else array, self.orders.get(cell, ()))
+
+    def theirs(self, array: Floats, cell: str) -> Floats:
+        """Return an array of a cell as the file has it."""
+        array = _ordered(array, np.argsort(self.orders.get(cell, ())).tolist())
+        return array.T if self.transposed else array
+
+
+OURS = Layout()
+
+
+# The tensors that one bias may be.
+BIASES = ("b_h", "b_x", "b_r")
 
 
 class CellSpec(NamedTuple):
@@ -31,23 +71,22 @@ class CellSpec(NamedTuple):
 
     Parameters
     ----------
-    W_xh, W_hh : str
-        Names of its tensors.
-    b_h : tuple of str
-        Names of its biases: several are summed; none are zeros.
+    tensors : mapping
+        Names of its tensors, by the names that `Weights` has for arrays. A
+        bias may also be two: ``b_x`` is added to the input's product and
+        ``b_r`` to the state's (PyTorch), ``b_xr`` is both, (2, G H) (Keras).
+        Without a bias it is zeros.
+    cell : str
+        Of `CELLS`; empty where the shapes are of none.
     settings : mapping
         Those of `Cell.settings` that are known.
+    layout : Layout
     """
 
-    W_xh: str
-    W_hh: str
-    b_h: tuple[str, ...] = ()
+    tensors: Mapping[str, str]
+    cell: str
     settings: Mapping[str, Any] = {}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all its tensors."""
-        return (self.W_xh, self.W_hh, *self.b_h)
+    layout: Layout = OURS
 
 
 class LayerSpec(NamedTuple):
@@ -60,16 +99,10 @@ class LayerSpec(NamedTuple):
         their direction among the settings.
     settings : mapping
         Those of `Layer.settings` that are known.
-    transposed : bool
-        Whether matrices stand with a row for each unit that they lead to.
-    cell : str
-        Of `CELLS`.
     """
 
     cells: tuple[CellSpec, ...]
     settings: Mapping[str, Any] = {}
-    transposed: bool = False
-    cell: str = "rnn"
 
 
 # Layers, the bottom one first, and a sentence for each thing taken for granted.
@@ -83,38 +116,50 @@ class Stack(NamedTuple):
     ----------
     labels : tuple of str
         What picks it, or a part of it.
-    gated : str or None
-        What shows that it is an LSTM or a GRU; None for simple layers.
     find : callable
         Returns its layers; raises InputError where they do not go together.
     """
 
     labels: tuple[str, ...]
-    gated: str | None
     find: Callable[[], Found]
 
 
-def gated(tensors: Tensors, names: Iterable[str], *, transposed: bool = False) -> str | None:
-    """Return whether recurrent weights are an LSTM's, (H, 4 H), or a GRU's, (H, 3 H)."""
-    for name in names:
-        shape = tensors.entries[name].shape if name in tensors.entries else ()
-        H, width = (shape[::-1] if transposed else shape) if len(shape) == 2 else (0, 0)
-        kind = _GATED.get(width // H) if H and width % H == 0 else None
-        if kind:
-            return f"{shown(name)} has shape {shape}, as {kind}'s"
-    return None
+def cell_of(tensors: Tensors, names: Mapping[str, str], layout: Layout = OURS) -> str:
+    """Tell which cell has such arrays: by one that no other has, or by the shape of ``W_hh``.
+
+    It is (H, H) in an RNN, (H, 3 H) in a GRU and (H, 4 H) in an LSTM.
+    """
+    for kind, cell in CELLS.items():
+        if names.keys() & set(cell.extra_names):
+            return kind
+    entry = tensors.entries.get(names["W_hh"])
+    H, *widths = layout.turned(entry.shape) if entry and entry.shape else (0,)
+    return next((kind for kind, cell in CELLS.items() if widths == [cell.gates * H]), "")
+
+
+def default_settings(cell: str) -> Mapping[str, Any]:
+    """Return the settings that a cell has if nothing is said."""
+    none = np.empty(0)
+    return CELLS[cell](Weights(none, none, none)).settings
 
 
 def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int]:
-    """Check types and shapes of a layer's tensors before any is read, and return (I, H)."""
-    sizes = [_checked_cell(tensors, cell, layer) for cell in layer.cells]
-    forward, backward = layer.cells[0].W_xh, layer.cells[-1].W_xh
+    """Check types and shapes of a layer's tensors before any is read.
+
+    Return how many values it takes and one direction gives at a step.
+    """
+    sizes = [_checked_cell(tensors, cell) for cell in layer.cells]
+    forward, backward = (cell.tensors["W_xh"] for cell in (layer.cells[0], layer.cells[-1]))
     expected, got = tensors.entries[forward].shape, tensors.entries[backward].shape
     if got != expected:
         because = f"as {shown(forward)} has it forward"
         raise InputError(
             tensors.place(backward), f"expected shape {expected} backward too, {because}, got {got}"
         )
+    if sizes[0] != sizes[-1]:
+        place = tensors.place(layer.cells[-1].tensors["W_hh"])
+        what = f"expected {sizes[0][1]} values a step backward too, as forward, got {sizes[-1][1]}"
+        raise InputError(place, what)
     return sizes[0]
 
 
@@ -132,29 +177,32 @@ def with_overrides(
     layers : sequence of LayerSpec
         The bottom one first.
     sizes : sequence of pairs of int
-        (I, H) of each layer.
+        Of each layer, as `checked_sizes` returns them.
     overrides : mapping
-        Settings of every layer and every cell.
+        ``direction`` and ``merge`` of every layer; lists of settings of
+        cells: one for all, one a layer, or one a cell.
 
     Raises
     ------
     InputError
-        The two differ, or the layers do not fit each other.
+        The two differ, no cell has such a setting, or the layers do not fit
+        each other.
     """
-    of_cells = {name: overrides[name] for name in overrides if name not in ("direction", "merge")}
+    given = _given(tensors.path, layers, overrides)
     done = []
     for number, (layer, (_, H)) in enumerate(zip(layers, sizes, strict=True), start=1):
         place = f"{tensors.path}: layer {number}"
         taken = sizes[number][0] if number < len(layers) else None
         settings = _layer_settings(place, layer, H, taken, overrides)
         cells = tuple(
-            cell._replace(settings=_agreed(place, cell.settings, of_cells)) for cell in layer.cells
+            cell._replace(settings=_agreed(place, cell.settings, next(given)))
+            for cell in layer.cells
         )
-        given = merged_size(H, settings["direction"], settings.get("merge", "concat"))
-        if taken not in (None, given):
+        width = merged_size(H, settings["direction"], settings.get("merge", "concat"))
+        if taken not in (None, width):
             raise InputError(
-                tensors.place(layers[number].cells[0].W_xh),
-                f"expected an input size of {given}, as the layer below gives so many values a "
+                tensors.place(layers[number].cells[0].tensors["W_xh"]),
+                f"expected an input size of {width}, as the layer below gives so many values a "
                 f"step, got {taken}",
             )
         done.append(layer._replace(cells=cells, settings=settings))
@@ -163,9 +211,13 @@ def with_overrides(
 
 def assumptions(layers: Sequence[LayerSpec]) -> list[str]:
     """Return a sentence for each thing that nothing tells of complete layers."""
-    found = []
-    if any("activation" not in cell.settings for layer in layers for cell in layer.cells):
-        found.append(f"does not name the activation: {TANH} is taken (`activation`)")
+    silent = {
+        name
+        for layer in layers
+        for cell in layer.cells
+        for name in default_settings(cell.cell).keys() - cell.settings.keys()
+    }
+    found = [f"{sentence} (`{name}`)" for name, sentence in _ASSUMED.items() if name in silent]
     if any(len(layer.cells) == 2 and "merge" not in layer.settings for layer in layers):
         found.append("does not say how directions are merged: concat is taken (`merge`)")
     return found
@@ -181,23 +233,37 @@ def build(
     ValueError
         A value is not finite, or the file is damaged.
     """
-    arrays = tensors.floats([n for layer in layers for cell in layer.cells for n in cell.names])
+    cells = [cell for layer in layers for cell in layer.cells]
+    arrays = tensors.floats([name for cell in cells for name in cell.tensors.values()])
     made, biases = [], []
     for layer in layers:
-        cells: list[Cell] = []
+        built: list[Cell] = []
         for cell in layer.cells:
-            W_xh, W_hh, *parts = (arrays[name] for name in cell.names)
-            if layer.transposed:
-                W_xh, W_hh = W_xh.T, W_hh.T
-            bias = _summed(tensors, cell, parts) if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
-            cells.append(CELLS[layer.cell](Weights(W_xh, W_hh, bias), **cell.settings))
-            biases.append(tuple(parts))
-        made.append(Recurrent(*cells, **layer.settings))
+            weights, parts = _weights(tensors, cell, arrays)
+            built.append(CELLS[cell.cell](weights, **cell.settings))
+            biases.append(parts)
+        made.append(Recurrent(*built, **layer.settings))
     return Network(*made), biases
 
 
-def vanilla_layers(network: Network) -> list[Recurrent]:
-    """Return the layers of a network that a file can hold.
+def both_biases(weights: Weights) -> tuple[Floats, Floats]:
+    """Split the bias of a cell into two: all but `b_n` is the input's.
+
+    The state's is -0.0 elsewhere, which changes no bit of the sum.
+    """
+    b_h, b_n = weights.b_h, weights.b_n
+    if b_n is None:
+        return b_h, np.full_like(b_h, -0.0)
+    return b_h, np.concatenate([np.full(len(b_h) - len(b_n), -0.0, b_n.dtype), b_n])
+
+
+def kind_of(part: object, kinds: Mapping[str, type]) -> str:
+    """Return the name that files have for a cell or a layer; empty if there is none."""
+    return next((name for name, kind in kinds.items() if type(part) is kind), "")
+
+
+def named_layers(network: Network) -> list[Recurrent]:
+    """Return the layers of a network, for all of which files have names.
 
     Raises
     ------
@@ -206,47 +272,85 @@ def vanilla_layers(network: Network) -> list[Recurrent]:
     """
     layers = []
     for number, layer in enumerate(network.layers, start=1):
-        if not isinstance(layer, Recurrent) or not all(isinstance(c, RNN) for c in layer.cells):
-            raise ValueError(f"layer {number}: only layers of vanilla cells are written")
+        if not isinstance(layer, Recurrent) or not all(kind_of(c, CELLS) for c in layer.cells):
+            raise ValueError(f"layer {number}: only layers of {', '.join(CELLS)} are written")
         layers.append(layer)
     return layers
 
 
-def _checked_cell(tensors: Tensors, cell: CellSpec, layer: LayerSpec) -> tuple[int, int]:
-    for name in cell.names:
+def _ordered(array: Floats, order: Sequence[int]) -> Floats:
+    if not order:
+        return array
+    gates = np.split(array, len(order), axis=-1)
+    return np.concatenate([gates[place] for place in order], axis=-1)
+
+
+def _checked_cell(tensors: Tensors, cell: CellSpec) -> tuple[int, int]:
+    for name in cell.tensors.values():
         _check_entry(tensors, name, cell)
-    W_xh, W_hh, *biases = (tensors.entries[name].shape for name in cell.names)
-    gates = CELLS[layer.cell].gates
-    rows, columns = (1, 0) if layer.transposed else (0, 1)
-    H = W_hh[rows] if len(W_hh) == 2 else 0
-    if H < 1 or W_hh[columns] != gates * H:
-        wide = "H" if gates == 1 else f"{gates} H"
-        square = f"({wide}, H)" if layer.transposed else f"(H, {wide})"
-        raise InputError(tensors.place(cell.W_hh), f"expected shape {square}, got {W_hh}")
-    because = f"as {shown(cell.W_hh)} is {W_hh}"
-    (_, width), _, bias = weight_shapes(1, H, gates).values()
-    if len(W_xh) != 2 or W_xh[columns] != width or W_xh[rows] < 1:
-        shape = f"({width}, I)" if layer.transposed else f"(I, {width})"
-        turned = " (transposed?)" if len(W_xh) == 2 and W_xh[rows] == width else ""
-        raise InputError(
-            tensors.place(cell.W_xh), f"expected shape {shape}, {because}, got {W_xh}{turned}"
+    shapes = {role: tensors.entries[name].shape for role, name in cell.tensors.items()}
+    turned = cell.layout.turned
+    gates = [each.gates for kind, each in CELLS.items() if cell.cell in (kind, "")]
+    P, width = turned(shapes["W_hh"]) if len(shapes["W_hh"]) == 2 else (0, 0)
+    H = width // gates[0]
+    if not cell.cell or P < 1 or H < 1 or width != gates[0] * (H if "W_hr" in shapes else P):
+        rows = "P" if "W_hr" in shapes else "H"
+        fitting = " or ".join(
+            "({}, {})".format(*turned((rows, "H" if G == 1 else f"{G} H"))) for G in gates
         )
-    for name, got in zip(cell.b_h, biases, strict=True):
-        if got != bias:
-            raise InputError(tensors.place(name), f"expected shape {bias}, {because}, got {got}")
-    return W_xh[rows], H
+        place = tensors.place(cell.tensors["W_hh"])
+        raise InputError(place, f"expected shape {fitting}, got {shapes['W_hh']}")
+    because = f"as {shown(cell.tensors['W_hh'])} is {shapes['W_hh']}"
+    I, columns = turned(shapes["W_xh"]) if len(shapes["W_xh"]) == 2 else (0, 0)
+    if I < 1 or columns != width:
+        shape = "({}, {})".format(*turned(("I", width)))
+        hint = " (transposed?)" if width == I else ""
+        raise InputError(
+            tensors.place(cell.tensors["W_xh"]),
+            f"expected shape {shape}, {because}, got {shapes['W_xh']}{hint}",
+        )
+    expected = weight_shapes(I, H, gates[0], P) | extra_shapes(H, P)
+    expected |= {"b_x": (width,), "b_r": (width,), "b_xr": (2, width)}
+    for role, got in shapes.items():
+        if turned(got) != expected[role]:
+            what = f"expected shape {turned(expected[role])}, {because}, got {got}"
+            raise InputError(tensors.place(cell.tensors[role]), what)
+    return I, P
 
 
 def _check_entry(tensors: Tensors, name: str, cell: CellSpec) -> None:
     """Check that one of a cell's tensors is there, and of floats."""
     if name not in tensors.entries:
-        beside = [shown(tensors.prefix + other) for other in cell.names if other in tensors.entries]
-        with_what = ", ".join(beside) or "the layers that it has"
+        beside = [other for other in cell.tensors.values() if other in tensors.entries]
+        with_what = ", ".join(shown(tensors.prefix + other) for other in beside)
         missing = shown(tensors.prefix + name)
-        raise InputError(tensors.path, f"has no {missing}, which goes with {with_what}")
+        what = f"has no {missing}, which goes with {with_what or 'the layers that it has'}"
+        raise InputError(tensors.path, what)
     dtype = tensors.entries[name].dtype
     if dtype not in FLOATS:
         raise InputError(tensors.place(name), f"expected floats ({', '.join(FLOATS)}), got {dtype}")
+
+
+def _given(
+    path: str, layers: Sequence[LayerSpec], overrides: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Return what the caller says of each cell, layer by layer."""
+    cells = [(number, cell) for number, layer in enumerate(layers) for cell in layer.cells]
+    given: list[dict[str, Any]] = [{} for _ in cells]
+    for name in overrides.keys() - {"direction", "merge"}:
+        having = [kind for kind in CELLS if name in default_settings(kind)]
+        if not any(cell.cell in having for _, cell in cells):
+            kinds = " or ".join(CELLS[kind].__name__ for kind in having)
+            raise InputError(path, f"has no {kinds}", f"leave `{name}` out")
+        values = overrides[name]
+        if len(values) not in (1, len(layers), len(cells)):
+            expected = f"expected 1, {len(layers)} (one a layer) or {len(cells)} (one a cell)"
+            raise InputError(path, f"`{name}`: {expected}, got {len(values)}")
+        for place, (number, cell) in enumerate(cells):
+            if cell.cell in having:
+                which = {1: 0, len(layers): number, len(cells): place}[len(values)]
+                given[place][name] = values[which]
+    return iter(given)
 
 
 def _layer_settings(
@@ -283,12 +387,26 @@ def _agreed(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> d
     return {**given, **known}
 
 
-def _summed(tensors: Tensors, cell: CellSpec, biases: Sequence[Floats]) -> Floats:
-    total, *others = biases
-    for name, other in zip(cell.b_h[1:], others, strict=True):
+def _weights(
+    tensors: Tensors, cell: CellSpec, arrays: Mapping[str, Floats]
+) -> tuple[Weights, tuple[Floats, ...]]:
+    """Make the weights of a cell of a file's arrays; return its biases beside them."""
+    ours = {role: cell.layout.ours(arrays[name], cell.cell) for role, name in cell.tensors.items()}
+    parts = [*ours.pop("b_xr", ()), *(ours.pop(role) for role in BIASES if role in ours)]
+    W_hh = ours["W_hh"]
+    H = W_hh.shape[1] // CELLS[cell.cell].gates
+    if not parts:
+        return Weights(**ours, b_h=np.zeros(W_hh.shape[1], W_hh.dtype)), ()
+    total, *others = parts
+    for other in others:
+        if cell.cell == "gru" and cell.settings.get("reset") != "before":
+            # r multiplies this part; in the sum, -0.0 changes no bit.
+            ours["b_n"] = other[-H:]
+            other = np.concatenate([other[:-H], np.full(H, -0.0, other.dtype)])
         with np.errstate(over="ignore"):
             total = total + other
         if not np.isfinite(total).all():
-            what = f"the sum with {shown(cell.b_h[0])} is not finite"
-            raise InputError(tensors.place(name), what)
-    return total
+            first = cell.tensors.get("b_x")
+            what = f"the sum {f'with {shown(first)}' if first else 'of its rows'} is not finite"
+            raise InputError(tensors.place(cell.tensors["b_r" if first else "b_xr"]), what)
+    return Weights(**ours, b_h=total), tuple(parts)

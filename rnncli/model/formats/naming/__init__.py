@@ -4,33 +4,45 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from rnncli.model.activations import TANH
-from rnncli.model.errors import InputError, listed, verbatim
+from rnncli.model.activations import SIGMOID, TANH
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import CELLS, WEIGHT_NAMES
+from rnncli.model.cells.gru import RESETS
+from rnncli.model.errors import InputError, choice, listed
 from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.spec import PICK, Found, Stack
+from rnncli.model.formats.spec import PICK, Found, Stack, kind_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 
-# What returns the arrays of layers as a framework names and lays them out.
-NAMINGS = {"torch": torch.name_tensors, "keras": keras.name_tensors}
+# What returns the arrays of layers as a framework names and lays them out, and which arrays it
+# has names for beside those that every cell has.
+NAMINGS = {
+    "torch": (torch.name_tensors, ("b_n", "W_hr")),
+    "keras": (keras.name_tensors, ("b_n",)),
+}
 # Settings that the names tell, or that everyone takes for granted.
 _NAMED: dict[str, tuple[Any, ...]] = {
     "direction": ("forward", "bidirectional"),
     "merge": ("concat",),
     "activation": (TANH,),
+    "recurrent_activation": (SIGMOID,),
+    "output_activation": (TANH,),
     "clip": (inf,),
+    "reset": RESETS,
+    "input_forget": (False,),
 }
+_HINT = "write .npz"
 # Modules that a message lists.
 _LISTED = 8
 
 
 def find_layers(tensors: Tensors) -> Found:
-    """Find the one stack of simple recurrent layers in a file, in whichever naming.
+    """Find the one stack of recurrent layers in a file, in whichever naming.
 
     Raises
     ------
     InputError
-        There is none, or several, or it is an LSTM or a GRU.
+        There is none, or several.
     """
     stacks = [*torch.find_stacks(tensors), *keras.find_stacks(tensors)]
     if not stacks:
@@ -45,12 +57,29 @@ def find_layers(tensors: Tensors) -> Found:
         more = f" and {len(stacks) - _LISTED} more" if len(stacks) > _LISTED else ""
         raise InputError(tensors.path, f"holds several recurrent modules: {several}{more}", PICK)
     (stack,) = stacks
-    if stack.gated:
-        labels = _labels(tensors, stack._replace(gated=None))
-        others = f"{PICK}: {verbatim(labels)}" if len(stack.labels) > 1 else ""
-        what = f"{stack.gated}: only simple recurrent layers are read"
-        raise InputError(tensors.path, what, others)
     return stack.find()
+
+
+def name_tensors(layers: Sequence[Recurrent], naming: str) -> dict[str, Floats]:
+    """Return the arrays of layers as a framework names and lays them out.
+
+    Raises
+    ------
+    InputError
+        The naming has no names for such layers.
+    """
+    name, named = choice("naming", naming, NAMINGS)
+    cells = [cell for layer in layers for cell in layer.cells]
+    for role in dict.fromkeys(role for cell in cells for role in cell.weights.arrays):
+        if role not in (*WEIGHT_NAMES, *named):
+            raise InputError("", f"the naming {naming} has no name for {role}", _HINT)
+    kinds = dict.fromkeys(
+        kind_of(cell, CELLS) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
+    )
+    if len(kinds) > 1:
+        what = f"the naming {naming} is for layers of one kind, got {', '.join(kinds)}"
+        raise InputError("", what, _HINT)
+    return name(layers)
 
 
 def unnamed(layers: Sequence[Recurrent]) -> list[str]:
@@ -72,5 +101,4 @@ def unnamed(layers: Sequence[Recurrent]) -> list[str]:
 
 def _labels(tensors: Tensors, stack: Stack) -> str:
     """List what `layer` can name."""
-    labels = listed(f"{tensors.prefix}{label}" for label in stack.labels)
-    return f"{labels} (no simple layer)" if stack.gated else labels
+    return listed(f"{tensors.prefix}{label}" for label in stack.labels)

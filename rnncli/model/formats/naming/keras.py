@@ -7,13 +7,27 @@ from functools import partial
 from itertools import islice, pairwise, permutations
 from typing import NamedTuple
 
+import numpy as np
+
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.spec import PICK, CellSpec, Found, LayerSpec, Stack, gated
+from rnncli.model.formats.spec import (
+    PICK,
+    CellSpec,
+    Found,
+    LayerSpec,
+    Stack,
+    both_biases,
+    cell_of,
+    kind_of,
+)
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 
 _ROLES = ("kernel", "recurrent_kernel", "bias")
+# What Keras calls layers of each cell.
+_CLASSES = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
 # Keras 2 ends the names of variables so.
 _KERAS_2 = ":0"
 _CELL = re.compile(r"(?:.*_)?cell(?:_[0-9]+)?", re.DOTALL)
@@ -45,7 +59,6 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
     return [
         Stack(
             tuple(layer.path for layer in layers),
-            gated(tensors, [cell.W_hh for layer in layers for cell in layer.spec.cells]),
             partial(_layers, tensors, layers),
         )
         for layers in scopes.values()
@@ -57,15 +70,19 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
     tensors: dict[str, Floats] = {}
     wrapped = 0
     for number, layer in enumerate(layers):
-        name = f"simple_rnn{_end(number)}"
+        class_ = _CLASSES[kind_of(layer.cells[0], CELLS)]
+        name = f"{class_}{_end(number)}"
         paths = [f"sequential/{name}"]
         if layer.direction == "bidirectional":
             stem = f"sequential/bidirectional{_end(wrapped)}"
             paths = [f"{stem}/forward_{name}", f"{stem}/backward_{name}"]
             wrapped += 1
         for path, cell in zip(paths, layer.cells, strict=True):
-            for role, array in zip(_ROLES, cell.weights.arrays.values(), strict=True):
-                tensors[f"{path}/simple_rnn_cell/{role}"] = array
+            W_xh, W_hh, bias = cell.weights[:3]
+            if cell.settings.get("reset") == "after":
+                bias = np.stack(both_biases(cell.weights))
+            for role, array in zip(_ROLES, (W_xh, W_hh, bias), strict=True):
+                tensors[f"{path}/{class_}_cell/{role}"] = array
     return tensors
 
 
@@ -91,16 +108,27 @@ def _cells(tensors: Tensors) -> dict[str, CellSpec]:
     }
     holders = Counter(map(_holder, recurrent))
     return {
-        owner if holders[_holder(owner)] > 1 else _holder(owner): _cell(owner, names)
+        owner if holders[_holder(owner)] > 1 else _holder(owner): _cell(tensors, owner, names)
         for owner, names in recurrent.items()
     }
 
 
-def _cell(owner: str, names: Mapping[str, str]) -> CellSpec:
-    """Name a cell's tensors, also those that should be there and are not."""
+def _cell(tensors: Tensors, owner: str, names: Mapping[str, str]) -> CellSpec:
+    """Name a cell's tensors, also those that should be there and are not.
+
+    The bias of a GRU that resets after the product is two, (2, 3 H).
+    """
     stem = f"{owner}/" if owner else ""
     W_xh, W_hh = (names.get(role, f"{stem}{role}") for role in _ROLES[:2])
-    return CellSpec(W_xh, W_hh, (names["bias"],) if "bias" in names else ())
+    found = {"W_xh": W_xh, "W_hh": W_hh}
+    kind = cell_of(tensors, found)
+    settings = {}
+    if "bias" in names:
+        two = kind == "gru" and len(tensors.entries[names["bias"]].shape) == 2
+        found["b_xr" if two else "b_h"] = names["bias"]
+        if kind == "gru":
+            settings["reset"] = "after" if two else "before"
+    return CellSpec(found, kind, settings)
 
 
 def _holder(owner: str) -> str:
@@ -183,7 +211,8 @@ def _numbered(name: str) -> tuple[str, int]:
 def _sizes(tensors: Tensors, layer: _Layer) -> _Sizes | None:
     """Return a layer's sizes, if its tensors are there and have two axes."""
     cell = layer.spec.cells[0]
-    shapes = [tensors.entries[name].shape for name in cell.names[:2] if name in tensors.entries]
+    names = (cell.tensors["W_xh"], cell.tensors["W_hh"])
+    shapes = [tensors.entries[name].shape for name in names if name in tensors.entries]
     if [len(shape) for shape in shapes] != [2, 2]:
         return None
     (taken, _), (H, _) = shapes

@@ -1,15 +1,24 @@
-"""PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.RNN`; `nn.RNNCell`'s."""
+"""PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.LSTM`; `nn.LSTMCell`'s."""
 
 import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-import numpy as np
-
+from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell
+from rnncli.model.cells import CELLS, Cell
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, Stack, gated
+from rnncli.model.formats.spec import (
+    CellSpec,
+    Found,
+    LayerSpec,
+    Layout,
+    Stack,
+    both_biases,
+    cell_of,
+    kind_of,
+)
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
 
@@ -18,6 +27,20 @@ _NAME = re.compile(
     r"(?P<end>(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?)",
     re.DOTALL,
 )
+_ROLES = {
+    "weight_ih": "W_xh",
+    "weight_hh": "W_hh",
+    "weight_hr": "W_hr",
+    "bias_ih": "b_x",
+    "bias_hh": "b_r",
+}
+# The gates of a GRU are r z n.
+_LAYOUT = Layout(transposed=True, orders={"gru": (1, 0, 2)})
+# What its modules always do; the activation of `nn.RNN` may be tanh or relu.
+_FIXED: dict[str, dict[str, Any]] = {
+    "lstm": {"activation": TANH, "recurrent_activation": SIGMOID},
+    "gru": {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"},
+}
 _ENDS = {"forward": "", "backward": "_reverse"}
 
 # The matches of a module's names, by where a tensor belongs (the end of its name) and its role.
@@ -31,23 +54,23 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
         names = modules.setdefault(match["module"] or "", {})
         names.setdefault(match["end"], {})[match["role"]] = match
     return [
-        Stack((module,), _gated(tensors, names), partial(_layers, tensors, module, names))
+        Stack((module,), partial(_layers, tensors, module, names))
         for module, names in modules.items()
     ]
 
 
 def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
-    """Name the arrays of layers as the state of an `nn.RNN`.
+    """Name the arrays of layers as the state of an `nn.RNN`, `nn.LSTM` or `nn.GRU`.
 
     The bias is written as ``bias_ih``; ``bias_hh`` is -0.0, which changes
-    no bit of the sum.
+    no bit of the sum, but for the `b_n` of a GRU.
 
     Raises
     ------
     InputError
         The names would tell of other layers: there is none for one
-        direction backward, for another merge than concat, or for layers of
-        different directions.
+        direction backward, for another merge than concat, for layers of
+        different directions, or for a GRU that resets before the product.
     """
     directions = [layer.direction for layer in layers]
     hint = "take `naming` keras, or write .npz"
@@ -59,6 +82,8 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
         if layer.direction == "bidirectional" and layer.merge != "concat":
             what = f"PyTorch concatenates the directions of a layer, got merge {layer.merge}"
             raise InputError("", what, hint)
+        if any(cell.settings.get("reset") == "before" for cell in layer.cells):
+            raise InputError("", "PyTorch's GRU resets after the product, got reset before", hint)
     return {
         f"{role}_l{number}{_ENDS[direction]}": array
         for number, layer in enumerate(layers)
@@ -68,22 +93,13 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
 
 
 def _arrays(cell: Cell) -> dict[str, Floats]:
-    W_xh, W_hh, b_h = cell.weights[:3]
+    b_x, b_r = both_biases(cell.weights)
+    arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
     return {
-        "weight_ih": W_xh.T,
-        "weight_hh": W_hh.T,
-        "bias_ih": b_h,
-        "bias_hh": np.full_like(b_h, -0.0),
+        name: _LAYOUT.theirs(arrays[role], kind_of(cell, CELLS))
+        for name, role in _ROLES.items()
+        if role in arrays
     }
-
-
-def _gated(tensors: Tensors, names: _Names) -> str | None:
-    """Return what the module's tensors show it to be, if it is no simple layer."""
-    for roles in names.values():
-        if "weight_hr" in roles:
-            return f"{shown(roles['weight_hr'][0])} is of an LSTM with projections (proj_size)"
-    found = [roles["weight_hh"][0] for roles in names.values() if "weight_hh" in roles]
-    return gated(tensors, found, transposed=True)
 
 
 def _layers(tensors: Tensors, module: str, names: _Names) -> Found:
@@ -94,18 +110,26 @@ def _layers(tensors: Tensors, module: str, names: _Names) -> Found:
         first, second, *_ = (shown(next(iter(roles.values()))[0]) for roles in names.values())
         raise InputError(tensors.path, f"expected one of the two, {first} or {second}, got both")
     stem = f"{module}." if module else ""
-    roles = ["weight_ih", "weight_hh"]
-    if any("bias" in match["role"] for match in matches):
-        roles += ["bias_ih", "bias_hh"]
+    present = {"weight_ih", "weight_hh"} | {match["role"] for match in matches}
+    if "bias_ih" in present or "bias_hh" in present:
+        present |= {"bias_ih", "bias_hh"}
+    roles = {name: role for name, role in _ROLES.items() if name in present}
     two = any(match["reverse"] for match in matches)
     settings = {"direction": "bidirectional", "merge": "concat"} if two else {}
     top = max((int(number) for number in numbers if number is not None), default=None)
     ends = [""] if top is None else [f"_l{number}" for number in range(top + 1)]
-    found = []
-    for end in ends:
-        cells = []
-        for reverse in _ENDS.values() if two else ("",):
-            W_xh, W_hh, *biases = (f"{stem}{role}{end}{reverse}" for role in roles)
-            cells.append(CellSpec(W_xh, W_hh, tuple(biases)))
-        found.append(LayerSpec(tuple(cells), settings, transposed=True))
-    return found, []
+    found = [
+        [
+            {role: f"{stem}{name}{end}{reverse}" for name, role in roles.items()}
+            for reverse in (_ENDS.values() if two else ("",))
+        ]
+        for end in ends
+    ]
+    # All layers of a module are of one kind.
+    kinds = (cell_of(tensors, names, _LAYOUT) for layer in found for names in layer)
+    kind = next(filter(None, kinds), "")
+    fixed = _FIXED.get(kind, {})
+    return [
+        LayerSpec(tuple(CellSpec(names, kind, fixed, _LAYOUT) for names in layer), settings)
+        for layer in found
+    ], []
