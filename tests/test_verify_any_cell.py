@@ -1,5 +1,7 @@
 """What verify makes of a layer without state, and of a cell that it does not know."""
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 from any_cell import Gated, Head, Leaky, drawn, loop
@@ -15,7 +17,7 @@ from rnncli.verify.bounded import CellRun, StepAt
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference, with_strategies
 from rnncli.verify.comparison import Comparison
-from rnncli.verify.peers import PEERS, Unsupported, rnn_layers
+from rnncli.verify.peers import Unsupported, keras, onnxruntime, torch
 from rnncli.verify.steps import can_judge_steps, largest_step_error
 
 RANDOM = np.random.RandomState(2)
@@ -153,8 +155,8 @@ def test_what_reproduces_a_result_is_found_for_any_cell(name: str, change: str) 
     assert list(diagnosis.explain(case, theirs)) == [name]
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_peers_refuse_what_they_do_not_know(name: str) -> None:
-    for case, what in ((topped(), "Head"), (unknown(Leaky), "Leaky")):
-        with pytest.raises(Unsupported, match=f"runs vanilla cells alone in {name}, not {what}"):
-            rnn_layers(name, case.network, "float32", ("float32",))
+@pytest.mark.parametrize("peer", [keras, torch, onnxruntime])
+def test_peers_refuse_what_they_do_not_know(peer: ModuleType) -> None:
+    for case, what in ((topped(), "layer Head; it"), (unknown(Leaky), "cell Leaky; it has RNN")):
+        with pytest.raises(Unsupported, match=f"^{peer.LIBRARY.name} has no {what}"):
+            peer.build(case.network)

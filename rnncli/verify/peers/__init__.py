@@ -4,15 +4,18 @@ A peer is a module here with a function ``build``, as `build` calls it, that
 imports its library only then; and an entry in `PEERS`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from math import isinf
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+
+import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN
+from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.errors import choice
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
@@ -24,8 +27,10 @@ PEERS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
 }
 
-# A layer, and its cells.
-RNNLayer: TypeAlias = tuple[Recurrent, Sequence[RNN]]
+# The cells that peers have, and a layer with its own.
+PeerCell: TypeAlias = RNN | LSTM | GRU
+PeerLayer: TypeAlias = tuple[Recurrent, Sequence[PeerCell]]
+Value = TypeVar("Value")
 
 
 class Unsupported(ValueError):  # noqa: N818 - no mistake of the caller's: the peer lacks something
@@ -112,29 +117,124 @@ def requirement(name: str) -> str:
 # What the peers share
 
 
-def rnn_layers(
-    library: str, network: Network, precision: str, precisions: Collection[str]
-) -> list[RNNLayer]:
-    """Return the layers of a network of vanilla cells, the weights in a precision.
+class Kind(NamedTuple):
+    """What a library has for a kind of cell.
+
+    Parameters
+    ----------
+    name : str
+        Its class, or its operator.
+    gates : sequence of int
+        Which of our gates stands at each place of its own.
+    lacks : collection of str
+        What it has not, of the names that `particulars` has.
+    """
+
+    name: str
+    gates: Sequence[int]
+    lacks: Collection[str] = ()
+
+    def ordered(self, array: Floats) -> Floats:
+        """Return an array (..., gates * H) with the gates in the order of the library."""
+        blocks = np.split(array, len(self.gates), axis=-1)
+        return np.concatenate([blocks[gate] for gate in self.gates], axis=-1)
+
+
+class Library(NamedTuple):
+    """What a peer is built with.
+
+    Parameters
+    ----------
+    name : str
+    titles : str
+        What an error calls a kind of cell, with braces for its name.
+    kinds : mapping
+        The kinds of cells that it has, by our own classes.
+    """
+
+    name: str
+    titles: str
+    kinds: Mapping[type, Kind]
+
+    def title(self, *cells: Cell) -> str:
+        """Return what an error calls the kind of the first cell that it has."""
+        kinds = (self.kinds[type(cell)] for cell in cells if type(cell) in self.kinds)
+        first = next(kinds, None)
+        return self.titles.format(first.name) if first else self.name
+
+    def title_of(self, network: Network) -> str:
+        """Return `title` for all cells of a network."""
+        return self.title(*(cell for layer in network.layers for cell in layer.cells))
+
+    def layers(self, network: Network) -> list[PeerLayer]:
+        """Return the layers of a network, each with its cells.
+
+        Raises
+        ------
+        Unsupported
+            The library lacks a cell or a layer, or something that a cell has.
+        """
+        layers: list[PeerLayer] = []
+        for layer in network.layers:
+            if not isinstance(layer, Recurrent):
+                raise lacks(self.name, "layer", type(layer).__name__, (Recurrent.__name__,))
+            cells = [cell for cell in layer.cells if isinstance(cell, PeerCell)]
+            if len(cells) < len(layer.cells):
+                names = ", ".join(type(cell).__name__ for cell in layer.cells)
+                known = [kind.__name__ for kind in self.kinds]
+                raise lacks(self.name, "cell", names, known)
+            layers.append((layer, cells))
+        for cell in (cell for _, cells in layers for cell in cells):
+            for what, has in particulars(cell).items():
+                if what in self.kinds[type(cell)].lacks:
+                    raise Unsupported(
+                        f"{self.title(cell)} has no {what}, and the network has {has}"
+                    )
+        return layers
+
+
+def particulars(cell: PeerCell) -> dict[str, str]:
+    """Return what a cell has that not every library knows, and what it is called here."""
+    weights, has = cell.weights, {}
+    if not isinf(cell.clip):
+        has["clip"] = f"clip {cell.clip:g}"
+    if cell.settings.get("input_forget"):
+        has["coupled gates"] = "input_forget"
+    if weights.w_ch is not None:
+        has["peepholes"] = "w_ch"
+    if weights.W_hr is not None:
+        has["projection"] = "W_hr"
+    return has
+
+
+def activations(cell: PeerCell) -> list[Activation]:
+    """Return the functions of a cell: of its gates, of the candidate, of the output."""
+    names = ("recurrent_activation", "activation", "output_activation")
+    return [cell.settings[name] for name in names if name in cell.settings]
+
+
+def biases(cell: PeerCell) -> tuple[Floats, Floats]:
+    """Return the biases of the input and of the state, for a library that has both."""
+    b_h, b_n = cell.weights.b_h, cell.weights.b_n
+    recurrent = np.zeros_like(b_h)
+    if b_n is not None:
+        recurrent[-len(b_n) :] = b_n
+    return b_h, recurrent
+
+
+def converted(title: str, network: Network, precision: str, precisions: Collection[str]) -> Network:
+    """Return the network with its arrays in a precision.
 
     Raises
     ------
     Unsupported
-        The library does not compute in the precision, or there is another
-        cell or layer.
+        The library does not compute in it.
     ValueError
         A weight is too large for its float type.
     """
     if precision not in precisions:
-        raise lacks(library, "precision", precision, precisions)
-    layers: list[RNNLayer] = []
-    for layer in network.converted(PRECISIONS[precision].convert).layers:
-        cells = [cell for cell in layer.cells if isinstance(cell, RNN)]
-        if not isinstance(layer, Recurrent) or len(cells) < len(layer.cells):
-            names = ", ".join(type(part).__name__ for part in layer.cells or (layer,))
-            raise Unsupported(f"rnn runs vanilla cells alone in {library}, not {names}")
-        layers.append((layer, cells))
-    return layers
+        raise lacks(title, "precision", precision, precisions)
+    return network.converted(PRECISIONS[precision].convert)
 
 
 def lacks(library: str, kind: str, wanted: object, has: Collection[str]) -> Unsupported:
@@ -144,21 +244,21 @@ def lacks(library: str, kind: str, wanted: object, has: Collection[str]) -> Unsu
     return Unsupported(f"{library} has no {kind} {wanted}; it has {listed}")
 
 
-def one_for_both(library: str, kind: str, wanted: Collection[object]) -> Unsupported:
-    """Return the error that a library has one of a kind for both directions of a layer."""
-    first, second = wanted
-    return Unsupported(
-        f"{library} has one {kind} for both directions of a layer, "
-        f"and the network has {first} and {second}"
-    )
+def one_for_both(library: str, kind: str, wanted: Sequence[Value]) -> Value:
+    """Return what the cells of a layer have, for a library that has one for both directions.
 
-
-def refuse_clip(library: str, layers: Sequence[RNNLayer]) -> None:
-    """Raise `Unsupported` if a cell limits its sums, for a library that cannot."""
-    for _, cells in layers:
-        for cell in cells:
-            if not isinf(cell.clip):
-                raise Unsupported(f"{library} has no clip, and the network has clip {cell.clip:g}")
+    Raises
+    ------
+    Unsupported
+        They have two.
+    """
+    one, *others = dict.fromkeys(wanted)
+    if others:
+        raise Unsupported(
+            f"{library} has one {kind} for both directions of a layer, "
+            f"and the network has {one} and {others[0]}"
+        )
+    return one
 
 
 def refuse_no_steps(library: str, x: Floats, lengths: Integers | None) -> None:

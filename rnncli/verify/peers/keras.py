@@ -1,10 +1,11 @@
-"""The network in Keras: ``SimpleRNN`` and ``Bidirectional`` layers."""
+"""The network in Keras: ``SimpleRNN``, ``LSTM``, ``GRU`` and ``Bidirectional`` layers."""
 
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import chain
 from math import isclose
 from typing import Any, cast
 
@@ -13,20 +14,33 @@ import numpy as np
 from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
+    Kind,
+    Library,
     Peer,
-    RNNLayer,
+    PeerCell,
+    PeerLayer,
     Unsupported,
+    activations,
+    biases,
+    converted,
     lacks,
-    refuse_clip,
     refuse_no_steps,
-    rnn_layers,
 )
 
-LIBRARY = "Keras"
+# Its gates are in our order.
+LIBRARY = Library(
+    "Keras",
+    "Keras's {}",
+    {
+        RNN: Kind("SimpleRNN", (0,), ("clip",)),
+        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "coupled gates", "peepholes", "projection")),
+        GRU: Kind("GRU", (0, 1, 2), ("clip",)),
+    },
+)
 PRECISIONS = ("float32", "float64")
 STDERR = 2
 
@@ -46,18 +60,18 @@ ACTIVATIONS = {
 
 
 def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
-    """Make the network of ``keras.layers.SimpleRNN``, on the CPU.
+    """Make the network of ``keras.layers``, on the CPU.
 
     A bidirectional layer is ``Bidirectional``, a backward one has
     ``go_backwards=True``, and its states are put in the order of the input.
     Lengths become a mask. With TensorFlow, all is one ``tf.function`` for
     batches and sequences of any size. See `rnncli.verify.peers.build`.
     """
-    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
-    refuse_clip("Keras's SimpleRNN", layers)
-    for _, cells in layers:
-        for cell in cells:
-            _check_activation(cell)
+    network = converted(LIBRARY.name, network, precision, PRECISIONS)
+    layers = LIBRARY.layers(network)
+    for cell in (cell for _, cells in layers for cell in cells):
+        _check(cell)
+    title = LIBRARY.title_of(network)
     keras = _quiet_keras()
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
     forward = _forward(keras, network, layers, all_layers=all_layers)
@@ -65,7 +79,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     forward = _compiled(keras, forward, network, precision)
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        refuse_no_steps("Keras's SimpleRNN", x, lengths)
+        refuse_no_steps(title, x, lengths)
         arrays = [np.asarray(x, precision), np.asarray(h0, precision)]
         if lengths is not None:
             arrays.append(np.arange(x.shape[1]) < lengths[:, None])
@@ -77,11 +91,20 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     return run
 
 
-def _check_activation(cell: RNN) -> None:
-    activation = cell.activation
-    if activation.name not in ACTIVATIONS:
-        raise lacks(LIBRARY, "activation", activation, ACTIVATIONS)
+def _check(cell: PeerCell) -> None:
     dtype = cell.weights.W_xh.dtype
+    for activation in activations(cell):
+        _check_activation(activation, dtype)
+    if isinstance(cell, LSTM) and cell.output_activation != cell.activation:
+        raise Unsupported(
+            f"{LIBRARY.title(cell)} has one activation for the candidate and the output, "
+            f"and the network has {cell.activation} and {cell.output_activation}"
+        )
+
+
+def _check_activation(activation: Activation, dtype: np.dtype[Any]) -> None:
+    if activation.name not in ACTIVATIONS:
+        raise lacks(LIBRARY.name, "activation", activation, ACTIVATIONS)
     if activation.name == "hard_sigmoid":
         alpha, beta = activation.parameters
         if beta != 0.5 or not isclose(alpha, 1 / 6, rel_tol=float(np.finfo(dtype).eps)):
@@ -121,29 +144,32 @@ def _hushed() -> Iterator[None]:
 
 
 def _forward(
-    keras: Any, network: Network, layers: Sequence[RNNLayer], *, all_layers: bool
+    keras: Any, network: Network, layers: Sequence[PeerLayer], *, all_layers: bool
 ) -> Callable[..., Any]:
     """Return the function of (x, h0) or (x, h0, mask) that runs the layers."""
     made = [_layer(keras, layer, cells) for layer, cells in layers]
 
     def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any]:
-        outputs, finals = [], []
+        outputs: list[Any] = []
+        finals: dict[int, Any] = {}
         for (layer, _), run, slices in zip(layers, made, network.state_slices, strict=True):
-            x, *h_n = run(x, initial_state=[h0[:, place] for (place,) in slices], mask=mask)
+            places = list(chain.from_iterable(slices))
+            x, *final = run(x, initial_state=[h0[:, place] for place in places], mask=mask)
             if layer.direction == "backward":
                 x = keras.ops.flip(x, axis=1)
             outputs.append(x)
-            finals += h_n
-        return outputs if all_layers else outputs[-1:], keras.ops.concatenate(finals, axis=-1)
+            finals |= {place.start: array for place, array in zip(places, final, strict=True)}
+        h_n = keras.ops.concatenate([finals[start] for start in sorted(finals)], axis=-1)
+        return outputs if all_layers else outputs[-1:], h_n
 
     return forward
 
 
-def _layer(keras: Any, layer: Recurrent, cells: Sequence[RNN]) -> Any:
+def _layer(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
     """Make the Keras layer that is this layer."""
     dtype = cells[0].weights.W_xh.dtype.name
     made = [
-        keras.layers.SimpleRNN(
+        getattr(keras.layers, LIBRARY.kinds[type(cell)].name)(
             layer.hidden_size,
             kernel_initializer="zeros",
             recurrent_initializer="zeros",
@@ -153,8 +179,9 @@ def _layer(keras: Any, layer: Recurrent, cells: Sequence[RNN]) -> Any:
             zero_output_for_mask=True,
             trainable=False,
             dtype=dtype,
+            **({"reset_after": cell.reset == "after"} if isinstance(cell, GRU) else {}),
         )
-        for direction in layer.directions
+        for cell, direction in zip(cells, layer.directions, strict=True)
     ]
     whole = made[0]
     if layer.direction == "bidirectional":
@@ -164,9 +191,13 @@ def _layer(keras: Any, layer: Recurrent, cells: Sequence[RNN]) -> Any:
         made = [whole.forward_layer, whole.backward_layer]
     whole.build((None, None, layer.input_size))
     for rnn, cell in zip(made, cells, strict=True):
-        rnn.set_weights(cell.weights[:3])
-        # Not an argument: Bidirectional copies its layer, and a partial function has no copy.
+        W_xh, W_hh, b_h = cell.weights[:3]
+        after = isinstance(cell, GRU) and cell.reset == "after"
+        rnn.set_weights([W_xh, W_hh, np.stack(biases(cell)) if after else b_h])
+        # Not arguments: Bidirectional copies its layer, and a partial function has no copy.
         rnn.cell.activation = _activation(keras, cell.activation)
+        if not isinstance(cell, RNN):
+            rnn.cell.recurrent_activation = _activation(keras, cell.recurrent_activation)
     return whole
 
 

@@ -1,4 +1,4 @@
-"""The network in ONNX Runtime: ``RNN`` nodes."""
+"""The network in ONNX Runtime: ``RNN``, ``LSTM`` and ``GRU`` nodes."""
 
 import os
 from collections.abc import Sequence
@@ -9,12 +9,32 @@ import numpy as np
 
 from rnncli.engine.run import States
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.peers import Peer, RNNLayer, one_for_both, refuse_no_steps, rnn_layers
+from rnncli.verify.peers import (
+    Kind,
+    Library,
+    Peer,
+    PeerCell,
+    PeerLayer,
+    activations,
+    biases,
+    converted,
+    one_for_both,
+    refuse_no_steps,
+)
 
-LIBRARY = "ONNX Runtime's RNN"
+LIBRARY = Library(
+    "ONNX Runtime",
+    "ONNX Runtime's {}",
+    {
+        RNN: Kind("RNN", (0,)),
+        LSTM: Kind("LSTM", (0, 3, 1, 2), ("projection",)),
+        GRU: Kind("GRU", (0, 1, 2)),
+    },
+)
+PEEPHOLES = Kind("P", (0, 2, 1))  # i o f, and ours are i f o
 PRECISIONS = ("float32",)
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13: the reductions take their axes as RNN's neighbours do
 
@@ -41,31 +61,40 @@ MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
 def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
     """Make an ONNX model of the network and a session that runs it, on the CPU.
 
-    A layer is an ``RNN`` node and what brings its two directions together.
-    See `rnncli.verify.peers.build`.
+    A layer is an ``RNN``, ``LSTM`` or ``GRU`` node and what brings its two
+    directions together. See `rnncli.verify.peers.build`.
     """
-    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
+    title = LIBRARY.title_of(network)
+    layers = LIBRARY.layers(converted(title, network, precision, PRECISIONS))
     import onnxruntime
 
     model = _model(layers, all_layers=all_layers).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _usable_cpus()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    shapes = [(len(cells), layer.hidden_size) for layer, cells in layers]
-    ends = np.cumsum([D * H for D, H in shapes])[:-1]
+    # Of each array of the state of a layer: its name, and where those of its cells stand.
+    places = {
+        f"{name}_{number}": where
+        for number, ((_, cells), slices) in enumerate(
+            zip(layers, network.state_slices, strict=True)
+        )
+        for name, where in zip(cells[0].state_names, zip(*slices, strict=True), strict=True)
+    }
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        refuse_no_steps(LIBRARY, x, lengths)
+        refuse_no_steps(title, x, lengths)
         N, T, _ = x.shape
         steps = np.full(N, T, np.int32) if lengths is None else lengths.astype(np.int32)
         feeds = {"lengths": steps, "x": np.ascontiguousarray(x.swapaxes(0, 1), np.float32)}
-        for number, (states, (D, H)) in enumerate(zip(np.split(h0, ends, 1), shapes, strict=True)):
-            start = states.reshape(N, D, H).swapaxes(0, 1)  # (D, N, H)
-            feeds[f"h0_{number}"] = np.ascontiguousarray(start, np.float32)
+        for name, where in places.items():
+            start = np.stack([h0[:, place] for place in where])  # (D, N, size)
+            feeds[f"start_{name}"] = start.astype(np.float32)
         given = session.run(None, feeds)
-        finals, outputs = given[: len(shapes)], given[len(shapes) :]
-        h_n = np.concatenate([each.swapaxes(0, 1).reshape(N, -1) for each in finals], axis=1)
-        outputs = tuple(output.swapaxes(0, 1) for output in outputs)  # (N, T, O)
+        h_n = np.empty(h0.shape, np.float32)
+        for where, final in zip(places.values(), given, strict=False):
+            for place, array in zip(where, final, strict=True):
+                h_n[:, place] = array
+        outputs = tuple(output.swapaxes(0, 1) for output in given[len(places) :])  # (N, T, O)
         return States(outputs[-1], h_n, outputs if all_layers else ())
 
     return run
@@ -80,8 +109,8 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
-def _model(layers: Sequence[RNNLayer], *, all_layers: bool) -> Any:
-    """Return the ModelProto: from x, lengths and h0_0, h0_1, ... to h_n_0, ... and h_0, ..."""
+def _model(layers: Sequence[PeerLayer], *, all_layers: bool) -> Any:
+    """Return the ModelProto: from x, lengths, start_h_0, start_c_0, ... to end_h_0, ..., out_0."""
     from onnx import TensorProto, helper, numpy_helper
 
     def value(name: str, *shape: str | int, kind: int = TensorProto.FLOAT) -> Any:
@@ -92,14 +121,15 @@ def _model(layers: Sequence[RNNLayer], *, all_layers: bool) -> Any:
     inputs.append(value("lengths", "N", kind=TensorProto.INT32))
     finals, outputs = [], []
     for number, (layer, cells) in enumerate(layers):
-        state_shape = (len(cells), "N", layer.hidden_size)
-        inputs.append(value(f"h0_{number}", *state_shape))
-        finals.append(value(f"h_n_{number}", *state_shape))
-        outputs.append(value(f"h_{number}", "T", "N", layer.output_size))
-        nodes += _nodes(layer, cells, number)
+        for name, size in zip(cells[0].state_names, cells[0].state_sizes, strict=True):
+            shape = (len(cells), "N", size)
+            inputs.append(value(f"start_{name}_{number}", *shape))
+            finals.append(value(f"end_{name}_{number}", *shape))
+        outputs.append(value(f"out_{number}", "T", "N", layer.output_size))
+        arrays = _weights(cells)
+        nodes += _nodes(layer, cells, number, peepholes="P" in arrays)
         weights += [
-            numpy_helper.from_array(array, f"{name}_{number}")
-            for name, array in zip("WRB", _weights(cells), strict=True)
+            numpy_helper.from_array(array, f"{name}_{number}") for name, array in arrays.items()
         ]
     given = finals + (outputs if all_layers else outputs[-1:])
     graph = helper.make_graph(nodes, "network", inputs, given, weights)
@@ -107,22 +137,36 @@ def _model(layers: Sequence[RNNLayer], *, all_layers: bool) -> Any:
     return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
 
 
-def _weights(cells: Sequence[RNN]) -> tuple[Floats, Floats, Floats]:
-    """Stack W (D, H, I), R (D, H, H) and B (D, 2 H), the second half of it zeros."""
-    W_xh, W_hh, b_h = zip(*(cell.weights[:3] for cell in cells), strict=True)
-    B = np.stack([np.concatenate([b, np.zeros_like(b)]) for b in b_h])
-    return np.stack([W.T for W in W_xh]), np.stack([W.T for W in W_hh]), B
+def _weights(cells: Sequence[PeerCell]) -> dict[str, Floats]:
+    """Stack W (D, G H, I), R (D, G H, H), B (D, 2 G H), and P (D, 3 H) if there are peepholes."""
+    arrays: dict[str, list[Floats]] = {"W": [], "R": [], "B": []}
+    for cell in cells:
+        kind, (W_xh, W_hh) = LIBRARY.kinds[type(cell)], cell.weights[:2]
+        arrays["W"].append(kind.ordered(W_xh).T)
+        arrays["R"].append(kind.ordered(W_hh).T)
+        arrays["B"].append(np.concatenate([kind.ordered(bias) for bias in biases(cell)]))
+    peepholes = [cell.weights.w_ch for cell in cells]
+    if any(w_ch is not None for w_ch in peepholes):
+        none = np.zeros(3 * cells[0].hidden_size, cells[0].weights.b_h.dtype)
+        arrays["P"] = [PEEPHOLES.ordered(none if w_ch is None else w_ch) for w_ch in peepholes]
+    return {name: np.stack(each) for name, each in arrays.items()}
 
 
-def _nodes(layer: Recurrent, cells: Sequence[RNN], number: int) -> list[Any]:
-    """Make an RNN node and those from its states (T, D, N, H) to the output of the layer."""
+def _nodes(
+    layer: Recurrent, cells: Sequence[PeerCell], number: int, *, peepholes: bool
+) -> list[Any]:
+    """Make the node of the cells and those from its states (T, D, N, H) to the layer's output."""
     from onnx import helper
 
-    below = f"h_{number - 1}" if number else "x"
-    inputs = [below, f"W_{number}", f"R_{number}", f"B_{number}", "lengths", f"h0_{number}"]
-    h, states, turned = f"h_{number}", f"states_{number}", f"h_{number}_turned"
-    constant = f"h_{number}_constant"
-    rnn = helper.make_node("RNN", inputs, [states, f"h_n_{number}"], **_attributes(layer, cells))
+    below = f"out_{number - 1}" if number else "x"
+    names = [f"{name}_{number}" for name in cells[0].state_names]
+    inputs = [below, f"W_{number}", f"R_{number}", f"B_{number}", "lengths"]
+    inputs += [f"start_{name}" for name in names] + [f"P_{number}"] * peepholes
+    h, states, turned = f"out_{number}", f"states_{number}", f"turned_{number}"
+    constant = f"constant_{number}"
+    ends = [f"end_{name}" for name in names]
+    operator = LIBRARY.kinds[type(cells[0])].name
+    rnn = helper.make_node(operator, inputs, [states, *ends], **_attributes(layer, cells))
     if layer.direction == "bidirectional" and layer.merge == "concat":
         return [
             rnn,
@@ -137,26 +181,35 @@ def _nodes(layer: Recurrent, cells: Sequence[RNN], number: int) -> list[Any]:
     return [rnn, axis, helper.make_node("Squeeze", [states, constant], [h])]
 
 
-def _attributes(layer: Recurrent, cells: Sequence[RNN]) -> dict[str, Any]:
-    """Return the attributes of a layer's RNN node.
+def _attributes(layer: Recurrent, cells: Sequence[PeerCell]) -> dict[str, Any]:
+    """Return the attributes of a layer's node.
 
     ONNX Runtime hands out alphas, and betas, in turn to those activations
     that have one, and none to the others.
     """
-    clips = dict.fromkeys(cell.clip for cell in cells)
-    if len(clips) > 1:
-        raise one_for_both(LIBRARY, "clip", clips)
+    title = LIBRARY.title(*cells)
+    one_for_both(title, "cell", [type(cell).__name__ for cell in cells])
+    functions = [activation for cell in cells for activation in activations(cell)]
     parameters = [
-        (1.0, 0.0) if cell.activation.name == "linear" else cell.activation.parameters
-        for cell in cells
+        (1.0, 0.0) if function.name == "linear" else function.parameters for function in functions
     ]
     attributes: dict[str, Any] = {
         "hidden_size": layer.hidden_size,
         "direction": DIRECTIONS[layer.direction],
-        "activations": [ACTIVATIONS[cell.activation.name] for cell in cells],
+        "activations": [ACTIVATIONS[function.name] for function in functions],
         "activation_alpha": [given[0] for given in parameters if given],
         "activation_beta": [given[1] for given in parameters if len(given) > 1],
     }
-    if not isinf(max(clips)):
-        attributes["clip"] = max(clips)
+    clip = one_for_both(title, "clip", [cell.clip for cell in cells])
+    if not isinf(clip):
+        attributes["clip"] = clip
+    settings = {
+        name: one_for_both(title, name, [cell.settings[name] for cell in cells])
+        for name in ("reset", "input_forget")
+        if name in cells[0].settings
+    }
+    if settings.get("reset") == "after":
+        attributes["linear_before_reset"] = 1
+    if settings.get("input_forget"):
+        attributes["input_forget"] = 1
     return {name: given for name, given in attributes.items() if given != []}

@@ -1,148 +1,195 @@
-"""The network in PyTorch: ``torch.nn.RNN``."""
+"""The network in PyTorch: ``torch.nn.RNN``, ``LSTM`` and ``GRU``."""
 
+import warnings
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.run import States
+from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
+    Kind,
+    Library,
     Peer,
-    RNNLayer,
+    PeerCell,
+    PeerLayer,
+    Unsupported,
+    activations,
+    biases,
+    converted,
     lacks,
     one_for_both,
-    refuse_clip,
     refuse_no_steps,
-    rnn_layers,
 )
 
 if TYPE_CHECKING:
     import torch
 
-LIBRARY = "PyTorch's nn.RNN"
-ACTIVATIONS = ("tanh", "relu")
+LIBRARY = Library(
+    "PyTorch",
+    "PyTorch's nn.{}",
+    {
+        RNN: Kind("RNN", (0,), ("clip",)),
+        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "coupled gates", "peepholes")),
+        GRU: Kind("GRU", (1, 0, 2), ("clip",)),
+    },
+)
+ACTIVATIONS = ("tanh", "relu")  # of nn.RNN; those of the others are fixed
 PRECISIONS = ("float32", "float64")
 
 
 class Module(NamedTuple):
-    """One ``nn.RNN`` of the chain that makes up the network.
+    """One module of the chain that makes up the network.
 
     Parameters
     ----------
-    rnn : torch.nn.RNN
+    rnn : torch.nn.RNNBase
     backward : bool
         Whether sequences are turned around before it, and its states after.
-    cells : int
-        Number of its cells, K.
+    places : sequence of sequences of slices
+        Where each array of the state of each of its cells stands among those
+        of the network: by array, then by cell.
     """
 
-    rnn: "torch.nn.RNN"
+    rnn: "torch.nn.RNNBase"
     backward: bool
-    cells: int
+    places: Sequence[Sequence[slice]]
 
 
 def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
-    """Make the network of ``torch.nn.RNN`` modules, on the CPU.
+    """Make the network of ``torch.nn.RNN``, ``LSTM`` and ``GRU``, on the CPU.
 
     It is a single module where one can be the whole network: layers of one
-    size and one activation, all forward or all bidirectional. Otherwise, or
-    for the states of all layers, it is a module a layer. PyTorch has no
-    backward layer: a forward one takes each sequence turned around. ``b_h``
-    becomes ``bias_ih``, and ``bias_hh`` is zero. See
-    `rnncli.verify.peers.build`.
+    cell, one size and one activation, all forward or all bidirectional.
+    Otherwise, or for the states of all layers, it is a module a layer.
+    PyTorch has no backward layer: a forward one takes each sequence turned
+    around. ``b_h`` becomes ``bias_ih``, and ``bias_hh`` is zero but for the
+    ``b_n`` of a GRU. See `rnncli.verify.peers.build`.
     """
-    layers = rnn_layers(LIBRARY, network, precision, PRECISIONS)
-    _check(layers)
+    title = LIBRARY.title_of(network)
+    layers = LIBRARY.layers(converted(title, network, precision, PRECISIONS))
+    for layer, cells in layers:
+        if layer.direction == "bidirectional" and layer.merge != "concat":
+            raise lacks(LIBRARY.title(*cells), "merge", layer.merge, ("concat",))
+        _check(cells)
     import torch
 
-    whole = not all_layers and _is_one_module(layers)
-    modules = [_module(group) for group in ([layers] if whole else [[each] for each in layers])]
-    sizes = [module.cells * module.rnn.hidden_size for module in modules]
+    each = list(zip(layers, network.state_slices, strict=True))
+    groups = [each] if not all_layers and _is_one_module(layers) else [[one] for one in each]
+    modules = [_module(*zip(*group, strict=True)) for group in groups]
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        refuse_no_steps(LIBRARY, x, lengths)
-        with torch.inference_mode():
-            h, start = _tensor(x, precision), _tensor(h0, precision)
+        refuse_no_steps(title, x, lengths)
+        h_n = np.empty(h0.shape, precision)
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+            h = _tensor(x, precision)
             steps = None if lengths is None else _tensor(lengths, "int64")
-            outputs, finals = [], []
-            for module, state in zip(modules, start.split(sizes, dim=1), strict=True):
-                h, final = _run(module, h, state, steps)
+            outputs = []
+            for module in modules:
+                start = [np.stack([h0[:, place] for place in places]) for places in module.places]
+                h, finals = _run(module, h, [_tensor(state, precision) for state in start], steps)
                 outputs.append(h.numpy())
-                finals.append(final)
-            h_n = torch.cat(finals, dim=1).numpy()
+                for places, final in zip(module.places, finals, strict=True):
+                    for place, array in zip(places, final.numpy(), strict=True):
+                        h_n[:, place] = array
         return States(outputs[-1], h_n, tuple(outputs) if all_layers else ())
 
     return run
 
 
-def _check(layers: Sequence[RNNLayer]) -> None:
-    refuse_clip(LIBRARY, layers)
-    for layer, cells in layers:
-        if layer.direction == "bidirectional" and layer.merge != "concat":
-            raise lacks(LIBRARY, "merge", layer.merge, ("concat",))
-        for cell in cells:
+def _check(cells: Sequence[PeerCell]) -> None:
+    """Raise `Unsupported` if a module lacks what the cells of a layer have."""
+    title = LIBRARY.title(*cells)
+    one_for_both(title, "cell", [type(cell).__name__ for cell in cells])
+    for cell in cells:
+        if isinstance(cell, RNN):
             if cell.activation.name not in ACTIVATIONS:
-                raise lacks(LIBRARY, "activation", cell.activation, ACTIVATIONS)
-        activations = dict.fromkeys(cell.activation for cell in cells)
-        if len(activations) > 1:
-            raise one_for_both(LIBRARY, "activation", activations)
+                raise lacks(title, "activation", cell.activation, ACTIVATIONS)
+            continue
+        for activation, fixed in zip(activations(cell), (SIGMOID, TANH, TANH), strict=False):
+            if activation != fixed:
+                kind = "recurrent activation" if fixed == SIGMOID else "activation"
+                raise lacks(title, kind, activation, (fixed.name,))
+        if isinstance(cell, GRU) and cell.reset != "after":
+            raise lacks(title, "reset", cell.reset, ("after",))
+        if cell.weights.W_hr is not None and len(cell.weights.W_hr.T) >= cell.hidden_size:
+            H, P = cell.weights.W_hr.shape
+            raise Unsupported(f"{title} projects {H} values to fewer, and the network to {P}")
+    one_for_both(title, "activation", [cell.activation for cell in cells])
 
 
-def _is_one_module(layers: Sequence[RNNLayer]) -> bool:
-    """Return whether one ``nn.RNN`` can be the whole network."""
+def _is_one_module(layers: Sequence[PeerLayer]) -> bool:
+    """Return whether one module can be the whole network."""
     kinds = {
-        (layer.hidden_size, layer.direction, cells[0].activation.name) for layer, cells in layers
+        (type(cell), cell.state_sizes, cell.activation, layer.direction)
+        for layer, (cell, *_) in layers
     }
     return len(kinds) == 1 and layers[0][0].direction != "backward"
 
 
-def _module(layers: Sequence[RNNLayer]) -> Module:
-    """Make one ``nn.RNN`` of layers that are alike."""
+def _module(layers: Sequence[PeerLayer], slices: Sequence[list[list[slice]]]) -> Module:
+    """Make one module of layers that are alike, and have these places in the state."""
     import torch
 
-    bottom = layers[0][0]
-    cells = [cell for _, cells in layers for cell in cells]
+    bottom, (first, *_) = layers[0]
+    kind = LIBRARY.kinds[type(first)]
+    options: dict[str, Any] = {}
+    if isinstance(first, RNN):
+        options["nonlinearity"] = first.activation.name
+    elif first.weights.W_hr is not None:
+        options["proj_size"] = first.state_sizes[0]
     # The module draws weights that are not kept.
     with torch.random.fork_rng(devices=[]):
-        rnn = torch.nn.RNN(
+        rnn = getattr(torch.nn, kind.name)(
             bottom.input_size,
             bottom.hidden_size,
             num_layers=len(layers),
-            nonlinearity=cells[0].activation.name,
             batch_first=True,
             bidirectional=bottom.direction == "bidirectional",
-            dtype=getattr(torch, cells[0].weights.W_xh.dtype.name),
+            dtype=getattr(torch, first.weights.W_xh.dtype.name),
+            **options,
         )
     parameters = iter(rnn.parameters())
     with torch.no_grad():
-        for W_xh, W_hh, b_h in (cell.weights[:3] for cell in cells):
-            for array in (W_xh.T, W_hh.T, b_h, np.zeros_like(b_h)):
+        for cell in (cell for _, cells in layers for cell in cells):
+            W_xh, W_hh = cell.weights[:2]
+            arrays = [kind.ordered(array).T for array in (W_xh, W_hh, *biases(cell))]
+            if cell.weights.W_hr is not None:
+                arrays.append(cell.weights.W_hr.T)
+            for array in arrays:
                 next(parameters).copy_(_tensor(array))
-    return Module(rnn, bottom.direction == "backward", len(cells))
+    places = zip(*chain.from_iterable(slices), strict=True)
+    return Module(rnn, bottom.direction == "backward", list(places))
 
 
 def _run(
-    module: Module, x: "torch.Tensor", h0: "torch.Tensor", lengths: "torch.Tensor | None"
-) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Return the output (N, T, O) and the final states (N, K H) of a module."""
+    module: Module,
+    x: "torch.Tensor",
+    start: "Sequence[torch.Tensor]",
+    lengths: "torch.Tensor | None",
+) -> "tuple[torch.Tensor, Sequence[torch.Tensor]]":
+    """Return the output (N, T, O) of a module, and the arrays (K, N, size) of its final state."""
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    N, T, _ = x.shape
-    start = h0.reshape(N, module.cells, -1).transpose(0, 1).contiguous()  # (K, N, H)
+    state = start[0] if len(start) == 1 else tuple(start)
     if module.backward:
         x = _turned(x, lengths)
     if lengths is None:
-        h, h_n = module.rnn(x, start)
+        h, final = module.rnn(x, state)
     else:
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        packed, h_n = module.rnn(packed, start)
-        h, _ = pad_packed_sequence(packed, batch_first=True, total_length=T)
+        packed, final = module.rnn(packed, state)
+        h, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
     if module.backward:
         h = _turned(h, lengths)
-    return h, h_n.transpose(0, 1).reshape(N, -1)
+    return h, [final] if len(start) == 1 else final
 
 
 def _tensor(array: NDArray[Any], dtype: str | None = None) -> "torch.Tensor":
