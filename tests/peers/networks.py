@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from math import inf, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import parse
-from rnncli.model.cells import RNN, Weights
+import rnncli
+from rnncli.model.cells import CELLS, Weights, weight_shapes
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
+from rnncli.verify import peers
 
 Array = NDArray[np.floating]
 
@@ -45,6 +46,10 @@ BY_PEER = {
 }
 
 
+# Of whole runs of networks that are contracting.
+TOLERANCES = {"float32": 1e-6, "float64": 1e-14}
+
+
 class Batch(NamedTuple):
     """Sequences of unequal lengths, and a state that each begins in."""
 
@@ -53,11 +58,25 @@ class Batch(NamedTuple):
     lengths: NDArray[np.intp]  # (N,)
 
 
-def weights(random: np.random.RandomState, input_size: int, hidden_size: int) -> Weights:
-    """Draw weights as PyTorch does by default; such a network is contracting."""
-    shapes = ((input_size, hidden_size), (hidden_size, hidden_size), hidden_size)
-    arrays = (random.uniform(-1, 1, shape) / sqrt(hidden_size) for shape in shapes)
-    return Weights(*(array.astype(np.float32) for array in arrays))
+def weights(
+    random: np.random.RandomState,
+    input_size: int,
+    hidden_size: int,
+    cell: str = "rnn",
+    extra: Sequence[str] = (),
+) -> Weights:
+    """Draw weights as PyTorch does by default; such a network is contracting.
+
+    `extra` names the arrays beside the three of every cell. A projection is
+    to one value less.
+    """
+    H, gates = hidden_size, CELLS[cell].gates
+    P = H - 1 if "W_hr" in extra else H
+    shapes: dict[str, Any] = weight_shapes(input_size, H, gates, P)
+    others = {"b_n": H, "w_ch": 3 * H, "W_hr": (H, P)}
+    shapes |= {name: others[name] for name in extra}
+    arrays = {name: random.uniform(-1, 1, shape) / sqrt(H) for name, shape in shapes.items()}
+    return Weights(**{name: array.astype(np.float32) for name, array in arrays.items()})
 
 
 def network(
@@ -66,30 +85,38 @@ def network(
     merge: str = "concat",
     activations: Sequence[str] = ("tanh",),
     clips: Sequence[float] = (inf,),
+    cell: str = "rnn",
+    extra: Sequence[str] = (),
+    **settings: Sequence[Any],
 ) -> Network:
-    """Draw a network of 3 inputs; its cells take the activations and the clips in turn."""
+    """Draw a network of 3 inputs; its cells take the values of each setting in turn."""
     random = np.random.RandomState(len(hidden_sizes))
+    settings |= {"activation": activations, "clip": clips}
     width, layers, number = 3, [], 0
     for hidden_size in hidden_sizes:
         cells = []
         for _ in DIRECTIONS[direction]:
-            activation = parse(activations[number % len(activations)])
-            clip = clips[number % len(clips)]
-            cells.append(RNN(weights(random, width, hidden_size), activation, clip))
+            own = {name: values[number % len(values)] for name, values in settings.items()}
+            drawn = weights(random, width, hidden_size, cell, extra)
+            cells.append(CELLS[cell](drawn, **own))
             number += 1
         layers.append(Recurrent(*cells, direction=direction, merge=merge))
         width = layers[-1].output_size
     return Network(*layers)
 
 
-def stack(*layers: tuple[str, str, int]) -> Network:
-    """Draw a network of 3 inputs whose layers go their own (direction, merge, size)."""
+def stack(*layers: tuple[str, str, int], cells: Sequence[str] = ("rnn",)) -> Network:
+    """Draw a network of 3 inputs whose layers go their own (direction, merge, size).
+
+    They take the kinds of cells in turn.
+    """
     made: list[Recurrent] = []
     for direction, merge, size in layers:
         random = np.random.RandomState(len(made))
         width = made[-1].output_size if made else 3
-        cells = (RNN(weights(random, width, size)) for _ in DIRECTIONS[direction])
-        made.append(Recurrent(*cells, direction=direction, merge=merge))
+        kind = cells[len(made) % len(cells)]
+        both = (CELLS[kind](weights(random, width, size, kind)) for _ in DIRECTIONS[direction])
+        made.append(Recurrent(*both, direction=direction, merge=merge))
     return Network(*made)
 
 
@@ -114,3 +141,27 @@ def furthest(given: Sequence[Array], expected: Sequence[Array]) -> float:
         assert not np.isnan(distance).any()
         largest = max(largest, float(distance.max()))
     return largest
+
+
+def check(
+    name: str,
+    network: Network,
+    precision: str = "float32",
+    tolerance: float | None = None,
+    T: int = 30,
+) -> None:
+    """Compare a peer with `rnncli.run`, all layers, for equal and for unequal lengths."""
+    peer = peers.build(name, network, precision=precision, all_layers=True)
+    given = batch(network, T)
+    for lengths in (None, given.lengths):
+        x = given.x if lengths is not None else given.x[:1]
+        h0 = given.h0[: len(x)]
+        ours = rnncli.run(network, x, h0, lengths=lengths, precision=precision, all_layers=True)
+        theirs = peer(x, h0, lengths)
+        apart = furthest(flat(theirs), flat(ours))
+        assert apart <= (tolerance or TOLERANCES[precision])
+
+
+def flat(states: rnncli.States) -> list[Array]:
+    """List the outputs of the top layer, the final states, and the outputs of all layers."""
+    return [states.h, states.h_n, *states.layers]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from peers.adapter import Output, adapted
-from peers.faults import turn_sign
+from peers.faults import plant, turned
 from rnncli.model.cells import WEIGHT_NAMES
 
 # Module, method, how many of its assertions are on layers of ours, and how many are not.
@@ -66,7 +66,7 @@ def test_keras_finds_no_fault(
 def test_keras_finds_a_wrong_sign(
     module: str, method: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn_sign(name, monkeypatch)
+    plant(turned(name), monkeypatch)
     ran = run(module, method, monkeypatch)
     assert len(ran.failures) == 1
     assert "Not equal to tolerance" in ran.failures[0]

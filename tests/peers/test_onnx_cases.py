@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import rnncli
-from peers.faults import turn_sign
+from peers.faults import plant, turned
 from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
@@ -129,7 +129,7 @@ def test_all_cases_are_found() -> None:
 
 @pytest.mark.parametrize("name", WEIGHT_NAMES)
 def test_a_wrong_sign_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn_sign(name, monkeypatch)
+    plant(turned(name), monkeypatch)
     found = [distance(case) > 1e-2 for case in cases().values()]
     # Some have one step from a state of zeros, and most have no bias.
     assert any(found)

@@ -14,29 +14,21 @@ import numpy as np
 import pytest
 
 import rnncli
-from peers.networks import BY_PEER, SIZES, WAYS, Batch, batch, furthest, network, stack
+from peers.networks import (
+    BY_PEER,
+    SIZES,
+    WAYS,
+    Batch,
+    batch,
+    check,
+    flat,
+    furthest,
+    network,
+    stack,
+)
 from rnncli.model.network import Network
 from rnncli.verify import peers
 from rnncli.verify.peers import PEERS, Unsupported
-
-TOLERANCES = {"float32": 1e-6, "float64": 1e-14}
-
-
-def check(name: str, network: Network, precision: str = "float32") -> None:
-    """Compare a peer with `rnncli.run`, all layers, for equal and for unequal lengths."""
-    peer = peers.build(name, network, precision=precision, all_layers=True)
-    given = batch(network)
-    for lengths in (None, given.lengths):
-        x = given.x if lengths is not None else given.x[:1]
-        h0 = given.h0[: len(x)]
-        ours = rnncli.run(network, x, h0, lengths=lengths, precision=precision, all_layers=True)
-        theirs = peer(x, h0, lengths)
-        apart = furthest(flat(theirs), [ours.h, ours.h_n, *ours.layers])
-        assert apart <= TOLERANCES[precision]
-
-
-def flat(states: rnncli.States) -> list[np.ndarray]:
-    return [states.h, states.h_n, *states.layers]
 
 
 def cases(name: str) -> list[tuple[str, str, str]]:
