@@ -15,10 +15,10 @@ from safetensors.numpy import save
 from test_fuzz import damaged
 
 from rnncli.model.activations import activation
-from rnncli.model.cells import RNN, Weights
+from rnncli.model.cells import CELLS, LSTM, RNN, Cell, Weights, weight_shapes
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.formats.archive import MOST_BYTES, MOST_TIMES
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 
 # Of each format; .ci/run asks for more.
@@ -41,6 +41,39 @@ def made() -> Network:
     )
 
 
+def gated(kind: str) -> Network:
+    """Layers of an LSTM or a GRU with the arrays that files have names for."""
+    random = np.random.RandomState(1)
+
+    def cell(I: int) -> Cell:
+        P = 2 if kind == "lstm" else 3
+        extra: dict[str, Any] = {"W_hr": (3, 2)} if kind == "lstm" else {"b_n": (3,)}
+        shapes = weight_shapes(I, 3, CELLS[kind].gates, P) | extra
+        weights = {name: np.array(random.normal(size=shape), "f") for name, shape in shapes.items()}
+        return CELLS[kind](Weights(**weights))
+
+    bottom = Recurrent(cell(2), cell(2), direction="bidirectional")
+    I = bottom.output_size
+    return Network(bottom, Recurrent(cell(I), cell(I), direction="bidirectional"))
+
+
+def of_all_kinds() -> Network:
+    """Layers without state below and above an LSTM with peepholes."""
+    random = np.random.RandomState(2)
+    shapes = weight_shapes(2, 3, 4) | {"w_ch": (9,)}
+    weights = {name: random.normal(size=shape).astype("f") for name, shape in shapes.items()}
+    table, W = random.normal(size=(5, 2)), random.normal(size=(3, 2))
+    ones = np.ones(2)
+    return Network(
+        Embedding(table, mask_zero=True),
+        Normalization(ones, ones, ones, ones),
+        Masking(0.5, 2),
+        LSTM(Weights(**weights)),
+        Dense(W, activation="softmax"),
+        Pointwise("relu", 2),
+    )
+
+
 def bits(network: Network) -> list[bytes]:
     return [
         a.tobytes()
@@ -50,9 +83,9 @@ def bits(network: Network) -> list[bytes]:
     ]
 
 
-def content(extension: str, naming: str = "torch") -> bytes:
+def content(extension: str, naming: str = "torch", network: Network | None = None) -> bytes:
     file = io.BytesIO()
-    save_network(file, made(), extension, naming)
+    save_network(file, network or made(), extension, naming)
     return file.getvalue()
 
 
@@ -69,6 +102,9 @@ WHOLE = {
     "npz, compressed": by_hand(**SMALL),
     "torch": content(".safetensors", "torch"),
     "keras": content(".safetensors", "keras"),
+    "npz, all kinds": content(".npz", network=of_all_kinds()),
+    "torch, LSTM": content(".safetensors", "torch", gated("lstm")),
+    "keras, GRU": content(".safetensors", "keras", gated("gru")),
 }
 
 
@@ -97,10 +133,10 @@ def refused(path: Path, content: bytes) -> str:
     return message
 
 
-def struck_member(seed: int) -> bytes:
+def struck_member(kind: str, seed: int) -> bytes:
     """Damage a member of a sound archive, to get further than to its checksums."""
     random, file = np.random.RandomState(seed), io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(WHOLE["npz"])) as whole, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(io.BytesIO(WHOLE[kind])) as whole, zipfile.ZipFile(file, "w") as archive:
         struck = random.choice(whole.namelist())
         for name in whole.namelist():
             member = whole.read(name)
@@ -119,6 +155,25 @@ def struck_header(kind: str, seed: int) -> bytes:
     header, values = parts(kind)
     header = damaged(seed, header)
     return len(header).to_bytes(8, "little") + header + values
+
+
+def other_text(seed: int) -> bytes:
+    """Put something else for one value of sound metadata."""
+    random, file = np.random.RandomState(seed), io.BytesIO()
+    with np.load(io.BytesIO(WHOLE["npz, all kinds"])) as arrays:
+        kept: dict[str, Any] = dict(arrays)
+    about = json.loads(str(kept["about"]))
+    place: Any = about
+    parts: list[Any] = [about]
+    while parts:  # any object or list in it
+        place = parts[random.randint(len(parts))]
+        inner = place.values() if isinstance(place, dict) else place
+        parts = [each for each in inner if isinstance(each, dict | list) and random.rand() < 0.8]
+    key = random.choice(list(place)) if isinstance(place, dict) else random.randint(len(place))
+    others: list[Any] = [0, -1, 2**64, 1e300, None, True, "gru", "dense", "tanh", [], {}, "\x1b"]
+    place[key] = others[random.randint(len(others))]
+    np.savez(file, **kept | {"about": np.array(json.dumps(about))})
+    return file.getvalue()
 
 
 def other_value(seed: int) -> bytes:
@@ -157,13 +212,17 @@ DAMAGE: dict[str, list[Callable[[int], bytes]]] = {
     ".npz": [
         lambda seed: damaged(seed, WHOLE["npz"]),
         lambda seed: damaged(seed, WHOLE["npz, compressed"]),
-        struck_member,
+        lambda seed: struck_member("npz", seed),
+        lambda seed: struck_member("npz, all kinds", seed),
+        other_text,
     ],
     ".safetensors": [
         lambda seed: damaged(seed, WHOLE["torch"]),
         lambda seed: damaged(seed, WHOLE["keras"]),
         lambda seed: struck_header("torch", seed),
         lambda seed: struck_header("keras", seed),
+        lambda seed: struck_header("torch, LSTM", seed),
+        lambda seed: struck_header("keras, GRU", seed),
         other_value,
     ],
 }

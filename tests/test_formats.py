@@ -31,7 +31,16 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, weight_shapes
 from rnncli.model.formats import FORMATS, NAMINGS, Format, Loaded, load_network, save_network
 from rnncli.model.formats.archive import MOST_BYTES
-from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.layers import (
+    DIRECTIONS,
+    MERGES,
+    Dense,
+    Embedding,
+    Masking,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
 from rnncli.model.network import Network
 
 Tensors = Mapping[str, np.ndarray]
@@ -89,9 +98,9 @@ def told(network: Network) -> list[Any]:
             layer.settings,
             [cell.settings for cell in layer.cells],
             [
-                (a.dtype, a.shape, a.tobytes())
-                for cell in layer.cells
-                for a in cell.weights.arrays.values()
+                (name, a.dtype, a.shape, a.tobytes())
+                for arrays in (layer.arrays, *(cell.weights.arrays for cell in layer.cells))
+                for name, a in arrays.items()
             ],
         )
         for layer in network.layers
@@ -804,14 +813,14 @@ def test_a_setting_that_does_not_agree_is_noticed_before_weights_are_read(tmp_pa
     assert "is not finite" in refusal(tmp_path / "w.safetensors")
 
 
-def test_only_recurrent_layers_are_written() -> None:
+def test_layers_without_a_name_are_not_written() -> None:
     class Stateless:
         input_size = output_size = 3
         cells = directions = ()
 
     layers: list[Any] = [weights(2, 3), Stateless()]
     for extension, naming in KINDS:
-        with pytest.raises(ValueError, match="layer 2: only layers of rnn, lstm, gru are written"):
+        with pytest.raises(ValueError, match="layer 2: files have no name for Stateless"):
             save_network(io.BytesIO(), Network(*layers), extension, naming)
 
 
@@ -1267,26 +1276,216 @@ GATED: dict[str, tuple[Cell, dict[str, Any], str]] = {
 }
 
 
+Change = Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+def change(path: Path, done: Change) -> None:
+    """Change metadata and arrays of an .npz file of our own."""
+    with np.load(path) as arrays:
+        kept: dict[str, Any] = dict(arrays)
+    about = json.loads(str(kept.pop("about")))
+    done(about, kept)
+    np.savez(path, **kept | {"about": np.array(json.dumps(about))})
+
+
 @pytest.mark.parametrize(("cell", "changes", "message"), GATED.values(), ids=GATED)
 def test_own_files_that_do_not_fit(
     tmp_path: Path, cell: Cell, changes: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "w.npz"
     saved(path, Network(cell))
-    with np.load(path) as arrays:
-        kept: dict[str, Any] = dict(arrays)
-    about = json.loads(str(kept["about"]))
     assert load_network(path).assumptions == []
-    for name, value in changes.items():
-        if name in Weights._fields:
-            kept |= {name: value}
-        elif name == "arrays":
-            about |= {name: value}
-        else:
-            about["layers"][0]["cells"][0] |= {name: value}
-    kept = {name: array for name, array in kept.items() if array is not None}
-    np.savez(path, **kept | {"about": np.array(json.dumps(about))})
+
+    def done(about: dict[str, Any], arrays: dict[str, Any]) -> None:
+        for name, value in changes.items():
+            if name not in Weights._fields:
+                (about if name == "arrays" else about["layers"][0]["cells"][0])[name] = value
+            elif value is None:
+                del arrays[name]
+            else:
+                arrays[name] = value
+
+    change(path, done)
     assert refusal(path).startswith(message)
+
+
+def normalization(*names: str) -> Normalization:
+    center = np.array([1.5, -0.0], np.float32)
+    return Normalization(center, center + 1, **dict.fromkeys(names, -center))
+
+
+HEADS = {
+    "a head": Network(weights(2, 3), Dense(numbers((3, 2)), numbers((2,)), "softmax")),
+    "a head of any function": Network(
+        lstm(), Dense(numbers((2, 4)), activation="leaky_relu:0.25"), Pointwise("softmax", 4)
+    ),
+    "words": Network(
+        Embedding(numbers((5, 2)), mask_zero=True),
+        Recurrent(gru("after"), gru("before"), direction="bidirectional", merge="ave"),
+        Dense(numbers((3, 1), "float64"), activation="sigmoid"),
+    ),
+    "a table": Network(Embedding(numbers((5, 2))), Pointwise("elu:0.5", 2)),
+    "statistics": Network(normalization(), weights(2, 3)),
+    "a batch's statistics": Network(normalization("shift", "factor"), weights(2, 3)),
+    "a factor": Network(normalization("factor"), gru("before")),
+    "masking": Network(Masking(-1, 2), weights(2, 3)),
+    "no arrays": Network(Masking(0.5, 2), Pointwise("tanh", 2)),
+    "between": Network(weights(2, 3), Dense(numbers((3, 2))), Pointwise("relu", 2), weights(2, 4)),
+}
+
+
+@pytest.mark.parametrize("written", HEADS.values(), ids=HEADS)
+def test_layers_without_state(tmp_path: Path, written: Network) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, written)
+    loaded = load_network(path)
+    assert told(loaded.network) == told(written)
+    assert [type(layer) for layer in loaded.network.layers] == [
+        type(layer) for layer in written.layers
+    ]
+    assert loaded.assumptions == []
+    for naming in NAMINGS:
+        with pytest.raises(ValueError, match=r"has no names for layers without state; write \.npz"):
+            saved(tmp_path / "w.safetensors", written, naming)
+
+
+BAD_HEADS: dict[str, tuple[str, Change, str]] = {
+    # A network, what is done to its metadata and its arrays, and the message.
+    "no such layer": (
+        "a head",
+        lambda about, _: about["layers"][1].update(layer="conv"),
+        "about: layer 2: layer: expected one of dense, embedding, normalization, activation, ",
+    ),
+    "a list for a layer": (
+        "a head",
+        lambda about, _: about["layers"][1].update(layer=["dense"]),
+        "about: layer 2: layer: expected one of dense",
+    ),
+    "another layer": (
+        "a head",
+        lambda about, _: about["layers"][1].update(layer="embedding"),
+        "about: layer 2: embedding has no b, the file does",
+    ),
+    "a recurrent layer without state": (
+        "a head",
+        lambda about, _: about["layers"].reverse(),
+        "about: layer 1: dense, the file's tensors are of a recurrent layer",
+    ),
+    "a layer with a state": (
+        "a table",
+        lambda about, _: about["layers"].__setitem__(1, {"direction": "forward", "merge": "sum"}),
+        "about: layers: expected 1, as many as in the file, got 2",
+    ),
+    "a recurrent layer of a table": (
+        "a table",
+        lambda about, _: about["layers"].__setitem__(0, {"direction": "forward", "merge": "sum"}),
+        "about: layer 1: a recurrent layer has no W, the file does",
+    ),
+    "a recurrent layer of nothing": (
+        "between",
+        lambda about, _: about["layers"].__setitem__(2, {"direction": "forward", "merge": "sum"}),
+        "about: layer 3: forward, the file's tensors are of no cell",
+    ),
+    "layers fewer": (
+        "between",
+        lambda about, _: about["layers"].pop(),
+        "about: layers: expected 4, as many as in the file, got 3",
+    ),
+    "no weights": (
+        "a head",
+        lambda _, arrays: arrays.pop("layer_2.W"),
+        "has no layer_2.W, which rnn wrote into it",
+    ),
+    "no weights that were there": (
+        "a head",
+        lambda about, arrays: (about.pop("arrays"), arrays.pop("layer_2.W")),
+        "about: layer 2: dense, the file has no W of it",
+    ),
+    "another size": (
+        "a head",
+        lambda _, arrays: arrays.update({"layer_2.W": numbers((4, 2))}),
+        "layer 2: W: expected 3 rows, as layer 1 gives so many values a step, got 4",
+    ),
+    "a bias of another size": (
+        "a head",
+        lambda _, arrays: arrays.update({"layer_2.b": numbers((3,))}),
+        "layer 2: b: expected shape (2,), as W is (3, 2), got (3,)",
+    ),
+    "a vector of weights": (
+        "a head",
+        lambda _, arrays: arrays.update({"layer_2.W": numbers((3,))}),
+        "layer 2: W: expected shape (I, O), got (3,)",
+    ),
+    "integers": (
+        "words",
+        lambda _, arrays: arrays.update({"layer_1.W": np.ones((5, 2), int)}),
+        "layer_1.W: expected floats (float16, bfloat16, float32, float64), got int64",
+    ),
+    "not a number": (
+        "a head",
+        lambda _, arrays: arrays.update({"layer_2.b": np.array([1, np.nan])}),
+        "layer_2.b: not finite in float64: nan at [1]",
+    ),
+    "a scale of 0": (
+        "statistics",
+        lambda _, arrays: arrays.update({"layer_1.scale": np.zeros(2, np.float32)}),
+        "layer 1: scale: expected no 0, got one at 0",
+    ),
+    "no such activation": (
+        "a head",
+        lambda about, _: about["layers"][1].update(activation="gelu"),
+        "about: layer 2: activation: expected one of tanh, ",
+    ),
+    "softmax of a cell": (
+        "a head",
+        lambda about, _: about["layers"][0]["cells"][0].update(activation="softmax"),
+        "about: layer 1: activation: expected one of tanh, ",
+    ),
+    "an unknown setting": (
+        "masking",
+        lambda about, _: about["layers"][0].update(mask_zero=True),
+        "about: layer 1: mask_zero: no setting of masking",
+    ),
+    "no truth": (
+        "words",
+        lambda about, _: about["layers"][0].update(mask_zero="yes"),
+        "about: layer 1: mask_zero: expected true or false, got 'yes'",
+    ),
+    "no value": (
+        "masking",
+        lambda about, _: about["layers"][0].pop("value"),
+        "about: layer 1: value: expected a finite number, got None",
+    ),
+    "half a feature": (
+        "masking",
+        lambda about, _: about["layers"][0].update(size=0.5),
+        "about: layer 1: size: expected a whole number over 0, got 0.5",
+    ),
+    "arrays of two layers": (
+        "a head",
+        lambda _, arrays: arrays.update({"layer_2.forward.b_h": numbers((3,))}),
+        "about: layer 2: dense, the file's tensors are of a recurrent layer",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "done", "message"), BAD_HEADS.values(), ids=BAD_HEADS)
+def test_layers_without_state_that_do_not_fit(
+    tmp_path: Path, name: str, done: Change, message: str
+) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, HEADS[name])
+    change(path, done)
+    assert refusal(path).startswith(message)
+
+
+def test_layers_without_state_need_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    saved(path, HEADS["a head"])
+    with np.load(path) as arrays:
+        kept: dict[str, Any] = {name: arrays[name] for name in arrays if name != "about"}
+    np.savez(path, **kept)
+    assert refusal(path).endswith("got layer_2.W, layer_2.b")
 
 
 UNNAMED: dict[str, tuple[Network, str, str]] = {

@@ -17,7 +17,7 @@ from rnncli.model.formats.naming import NAMINGS as _NAMINGS
 from rnncli.model.formats.naming import find_layers
 from rnncli.model.formats.spec import Found
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
+from rnncli.model.layers import DIRECTIONS, MERGES, Layer
 from rnncli.model.network import Network
 
 __all__ = ["FORMATS", "NAMINGS", "Format", "Loaded", "load", "load_network", "save_network"]
@@ -42,7 +42,7 @@ class Format(NamedTuple):
 
     open: Callable[[str], AbstractContextManager[Tensors]]
     find: Callable[[Tensors], Found]
-    save: Callable[[BinaryIO, Sequence[Recurrent], str], list[str]] | None = None
+    save: Callable[[BinaryIO, Sequence[Layer], str], list[str]] | None = None
 
 
 FORMATS = {
@@ -192,7 +192,7 @@ def load_network(
             network, biases = spec.build(tensors, layers)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
-    if "merge" in given and all(len(each.cells) == 1 for each in layers):
+    if "merge" in given and all(len(each.cells) < 2 for each in layers):
         raise InputError(path, "has no bidirectional layer", "leave `merge` out")
     return Loaded(network, digest, [*notes, *spec.assumptions(layers)], biases)
 
@@ -225,7 +225,8 @@ def save_network(
     format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    return format_.save(file, spec.named_layers(network), naming)
+    spec.check_named(network)
+    return format_.save(file, network.layers, naming)
 
 
 # What checks a setting of a cell.

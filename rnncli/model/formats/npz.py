@@ -1,6 +1,7 @@
 """NumPy's ``.npz``: an archive of arrays, under names of our own.
 
-They are ``W_xh``, ``W_hh`` and ``b_h``, or ``layer_1.forward.W_xh`` and so on.
+They are ``W_xh``, ``W_hh`` and ``b_h``, or ``layer_1.forward.W_xh`` and so on;
+those of a layer without state ``layer_2.W``.
 """
 
 import re
@@ -18,13 +19,17 @@ from rnncli.model.formats.archive import MOST_MEMBERS, opened
 from rnncli.model.formats.metadata import metadata_text
 from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, Recurrent
+from rnncli.model.layers import DIRECTIONS, LAYERS, Layer
 
 # The array of text that holds our metadata.
 _METADATA = "about"
 # Enough for 9,999 layers; as JSON the characters may take several times as much.
 _METADATA_MOST = 4 * 2**20
-_LONG = re.compile(rf"layer_([1-9][0-9]{{0,3}})\.(forward|backward)\.({'|'.join(Weights._fields)})")
+_STATELESS = dict.fromkeys(name for layer in LAYERS.values() for name in layer.array_names)
+_LONG = re.compile(
+    r"layer_([1-9][0-9]{0,3})\."
+    rf"(?:(forward|backward)\.(?:{'|'.join(Weights._fields)})|({'|'.join(_STATELESS)}))"
+)
 _EXPECTED = (
     "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
     "layer_1.backward.W_hh, layer_2.forward.b_h, ..."
@@ -50,7 +55,8 @@ def open_npz(path: str) -> Iterator[Tensors]:
 def find_layers(tensors: Tensors) -> Found:
     """Find the layers that these names tell of.
 
-    A single cell by the short names leaves its direction open.
+    A single cell by the short names leaves its direction open. Only with
+    metadata, there may be layers without state.
 
     Raises
     ------
@@ -58,28 +64,29 @@ def find_layers(tensors: Tensors) -> Found:
         A name is none of ours, or one that must stand beside others is
         missing.
     """
+    ours = tensors.metadata is not None
     short = [name for name in tensors.entries if name in Weights._fields]
     matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
-    unknown = [name for name, match in matches.items() if not match]
-    if unknown or not tensors.entries:
+    unknown = [name for name, match in matches.items() if not match or not (match[2] or ours)]
+    if unknown or not (tensors.entries or ours):
         raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", _layer_hint(unknown))
     if short and matches:
         both = f"{short[0]} or {next(iter(matches))}"
         raise InputError(tensors.path, f"expected one of the two, {both}, got both")
     if short:
         return [LayerSpec((_cell(tensors, ""),))], []
-    ways: dict[int, set[str]] = {}
+    layers: dict[int, list[re.Match[str]]] = {}
     for match in filter(None, matches.values()):
-        ways.setdefault(int(match[1]), set()).add(match[2])
-    top = max(ways)
+        layers.setdefault(int(match[1]), []).append(match)
+    top = max(layers, default=0)
     for number in range(1, top):
-        if number not in ways:
+        if number not in layers and not ours:
             what = f"has layer_{top}, but no layer_{number}: layers are counted from 1"
             raise InputError(tensors.path, what)
-    return [_layer(tensors, number, ways[number]) for number in range(1, top + 1)], []
+    return [_layer(tensors, number, layers.get(number, [])) for number in range(1, top + 1)], []
 
 
-def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> list[str]:
+def save_npz(file: BinaryIO, layers: Sequence[Layer], _naming: str) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file, under our own names.
 
     Raises
@@ -96,21 +103,25 @@ def save_npz(file: BinaryIO, layers: Sequence[Recurrent], _naming: str) -> list[
     return []
 
 
-def _name_arrays(layers: Sequence[Recurrent]) -> dict[str, Floats]:
+def _name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     """Name the arrays of layers; those of a single cell by the short names."""
-    single = len(layers) == 1 and len(layers[0].cells) == 1
-    return {
-        name if single else f"layer_{number}.{direction}.{name}": array
-        for number, layer in enumerate(layers, start=1)
-        for direction, cell in zip(layer.directions, layer.cells, strict=True)
-        for name, array in cell.weights.arrays.items()
-    }
+    named: dict[str, Floats] = {}
+    for number, layer in enumerate(layers, start=1):
+        named |= {f"layer_{number}.{name}": array for name, array in layer.arrays.items()}
+        for direction, cell in zip(layer.directions, layer.cells, strict=True):
+            stem = f"layer_{number}.{direction}." if len(layers) + len(layer.cells) > 2 else ""
+            named |= {f"{stem}{name}": array for name, array in cell.weights.arrays.items()}
+    return named
 
 
-def _layer(tensors: Tensors, number: int, ways: set[str]) -> LayerSpec:
+def _layer(tensors: Tensors, number: int, matches: Sequence[re.Match[str]]) -> LayerSpec:
+    own = {match[3]: match[0] for match in matches if match[3]}
+    ways = {match[2] for match in matches if match[2]}
+    if not ways:
+        return LayerSpec(tensors=own)
     direction, found = next(item for item in DIRECTIONS.items() if set(item[1]) == ways)
     cells = (_cell(tensors, f"layer_{number}.{each}.") for each in found)
-    return LayerSpec(tuple(cells), {"direction": direction})
+    return LayerSpec(tuple(cells), {"direction": direction}, tensors=own)
 
 
 def _cell(tensors: Tensors, stem: str) -> CellSpec:

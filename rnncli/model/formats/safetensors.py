@@ -14,7 +14,7 @@ from rnncli.model.errors import InputError, one_line, shown
 from rnncli.model.formats.metadata import metadata_text
 from rnncli.model.formats.naming import name_tensors, unnamed
 from rnncli.model.formats.tensors import SAFETENSORS, UNKNOWN, Entry, Tensors, kind_of
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Layer
 
 _METADATA = "__metadata__"
 # Our own text among a file's metadata.
@@ -54,7 +54,7 @@ def open_safetensors(path: str) -> Iterator[Tensors]:
         yield Tensors(path, entries, lambda names: [read(name) for name in names], metadata)
 
 
-def save_safetensors(file: BinaryIO, layers: Sequence[Recurrent], naming: str) -> list[str]:
+def save_safetensors(file: BinaryIO, layers: Sequence[Layer], naming: str) -> list[str]:
     """Write layers as a ``.safetensors`` file, their tensors named as a framework does.
 
     What the names do not say is in the file's metadata. The library would

@@ -16,7 +16,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights, extra_shapes, weight_shapes
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.tensors import FLOATS, Tensors
-from rnncli.model.layers import MERGES, Recurrent, merged_size
+from rnncli.model.layers import LAYERS, MERGES, Layer, Recurrent, merged_size
 from rnncli.model.network import Network
 
 # Merges that give as many values as one direction.
@@ -96,13 +96,19 @@ class LayerSpec(NamedTuple):
     ----------
     cells : tuple of CellSpec
         One, or two for both directions, the forward one first; two have
-        their direction among the settings.
+        their direction among the settings. None in a layer without state.
     settings : mapping
         Those of `Layer.settings` that are known.
+    kind : str
+        Of `LAYERS`, for a layer without state; empty where nothing tells.
+    tensors : mapping
+        Names of its tensors, by the names that such a layer has for arrays.
     """
 
-    cells: tuple[CellSpec, ...]
+    cells: tuple[CellSpec, ...] = ()
     settings: Mapping[str, Any] = {}
+    kind: str = ""
+    tensors: Mapping[str, str] = {}
 
 
 # Layers, the bottom one first, and a sentence for each thing taken for granted.
@@ -143,11 +149,16 @@ def default_settings(cell: str) -> Mapping[str, Any]:
     return CELLS[cell](Weights(none, none, none)).settings
 
 
-def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int]:
+def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int] | None:
     """Check types and shapes of a layer's tensors before any is read.
 
-    Return how many values it takes and one direction gives at a step.
+    Return how many values a recurrent layer takes and one direction gives at
+    a step; a layer without state checks shapes itself.
     """
+    for name in layer.tensors.values():
+        _check_entry(tensors, name, layer.tensors)
+    if not layer.cells:
+        return None
     sizes = [_checked_cell(tensors, cell) for cell in layer.cells]
     forward, backward = (cell.tensors["W_xh"] for cell in (layer.cells[0], layer.cells[-1]))
     expected, got = tensors.entries[forward].shape, tensors.entries[backward].shape
@@ -166,7 +177,7 @@ def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int]:
 def with_overrides(
     tensors: Tensors,
     layers: Sequence[LayerSpec],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[tuple[int, int] | None],
     overrides: Mapping[str, Any],
 ) -> list[LayerSpec]:
     """Fill in what the caller says where the file is silent.
@@ -176,7 +187,7 @@ def with_overrides(
     tensors : Tensors
     layers : sequence of LayerSpec
         The bottom one first.
-    sizes : sequence of pairs of int
+    sizes : sequence of pairs of int or None
         Of each layer, as `checked_sizes` returns them.
     overrides : mapping
         ``direction`` and ``merge`` of every layer; lists of settings of
@@ -190,9 +201,13 @@ def with_overrides(
     """
     given = _given(tensors.path, layers, overrides)
     done = []
-    for number, (layer, (_, H)) in enumerate(zip(layers, sizes, strict=True), start=1):
-        place = f"{tensors.path}: layer {number}"
-        taken = sizes[number][0] if number < len(layers) else None
+    for number, (layer, size, above) in enumerate(
+        zip(layers, sizes, [*sizes[1:], None], strict=True), start=1
+    ):
+        if size is None:
+            done.append(layer)
+            continue
+        place, H, taken = f"{tensors.path}: layer {number}", size[1], above[0] if above else None
         settings = _layer_settings(place, layer, H, taken, overrides)
         cells = tuple(
             cell._replace(settings=_agreed(place, cell.settings, next(given)))
@@ -234,16 +249,28 @@ def build(
         A value is not finite, or the file is damaged.
     """
     cells = [cell for layer in layers for cell in layer.cells]
-    arrays = tensors.floats([name for cell in cells for name in cell.tensors.values()])
-    made, biases = [], []
-    for layer in layers:
+    named = [*(layer.tensors for layer in layers), *(cell.tensors for cell in cells)]
+    arrays = tensors.floats([name for names in named for name in names.values()])
+    made: list[Layer] = []
+    biases = []
+    for number, layer in enumerate(layers, start=1):
         built: list[Cell] = []
         for cell in layer.cells:
-            weights, parts = _weights(tensors, cell, arrays)
+            weights, both = _weights(tensors, cell, arrays)
             built.append(CELLS[cell.cell](weights, **cell.settings))
-            biases.append(parts)
-        made.append(Recurrent(*built, **layer.settings))
-    return Network(*made), biases
+            biases.append(both)
+        if built:
+            made.append(Recurrent(*built, **layer.settings))
+            continue
+        own = {role: arrays[name] for role, name in layer.tensors.items()}
+        try:
+            made.append(LAYERS[layer.kind](**own, **layer.settings))
+        except ValueError as error:
+            raise InputError(f"{tensors.path}: layer {number}", str(error)) from error
+    try:
+        return Network(*made), biases
+    except ValueError as error:  # where one of the layers has no state
+        raise InputError(tensors.path, str(error)) from error
 
 
 def both_biases(weights: Weights) -> tuple[Floats, Floats]:
@@ -257,25 +284,25 @@ def both_biases(weights: Weights) -> tuple[Floats, Floats]:
     return b_h, np.concatenate([np.full(len(b_h) - len(b_n), -0.0, b_n.dtype), b_n])
 
 
-def kind_of(part: object, kinds: Mapping[str, type]) -> str:
-    """Return the name that files have for a cell or a layer; empty if there is none."""
-    return next((name for name, kind in kinds.items() if type(part) is kind), "")
+def name_of(part: Cell | Layer) -> str:
+    """Return the name that files have for a cell or a layer without state; empty without one."""
+    named: dict[str, type] = {**CELLS, **LAYERS}
+    return next((name for name, kind in named.items() if type(part) is kind), "")
 
 
-def named_layers(network: Network) -> list[Recurrent]:
-    """Return the layers of a network, for all of which files have names.
+def check_named(network: Network) -> None:
+    """Check that files have a name for each of a network's layers and cells.
 
     Raises
     ------
     ValueError
-        A layer is of another kind.
+        They have none for one of them.
     """
-    layers = []
     for number, layer in enumerate(network.layers, start=1):
-        if not isinstance(layer, Recurrent) or not all(kind_of(c, CELLS) for c in layer.cells):
-            raise ValueError(f"layer {number}: only layers of {', '.join(CELLS)} are written")
-        layers.append(layer)
-    return layers
+        for part in layer.cells or [layer]:
+            if not name_of(part):
+                what = f"files have no name for {type(part).__name__}"
+                raise ValueError(f"layer {number}: {what}")
 
 
 def _ordered(array: Floats, order: Sequence[int]) -> Floats:
@@ -287,7 +314,7 @@ def _ordered(array: Floats, order: Sequence[int]) -> Floats:
 
 def _checked_cell(tensors: Tensors, cell: CellSpec) -> tuple[int, int]:
     for name in cell.tensors.values():
-        _check_entry(tensors, name, cell)
+        _check_entry(tensors, name, cell.tensors)
     shapes = {role: tensors.entries[name].shape for role, name in cell.tensors.items()}
     turned = cell.layout.turned
     gates = [each.gates for kind, each in CELLS.items() if cell.cell in (kind, "")]
@@ -318,10 +345,10 @@ def _checked_cell(tensors: Tensors, cell: CellSpec) -> tuple[int, int]:
     return I, P
 
 
-def _check_entry(tensors: Tensors, name: str, cell: CellSpec) -> None:
-    """Check that one of a cell's tensors is there, and of floats."""
+def _check_entry(tensors: Tensors, name: str, others: Mapping[str, str]) -> None:
+    """Check that a tensor is there, and of floats."""
     if name not in tensors.entries:
-        beside = [other for other in cell.tensors.values() if other in tensors.entries]
+        beside = [other for other in others.values() if other in tensors.entries]
         with_what = ", ".join(shown(tensors.prefix + other) for other in beside)
         missing = shown(tensors.prefix + name)
         what = f"has no {missing}, which goes with {with_what or 'the layers that it has'}"
@@ -335,6 +362,7 @@ def _given(
     path: str, layers: Sequence[LayerSpec], overrides: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Return what the caller says of each cell, layer by layer."""
+    layers = [layer for layer in layers if layer.cells]
     cells = [(number, cell) for number, layer in enumerate(layers) for cell in layer.cells]
     given: list[dict[str, Any]] = [{} for _ in cells]
     for name in overrides.keys() - {"direction", "merge"}:

@@ -6,13 +6,13 @@ from typing import Any
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, WEIGHT_NAMES
+from rnncli.model.cells import WEIGHT_NAMES
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed
 from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.spec import PICK, Found, Stack, kind_of
+from rnncli.model.formats.spec import PICK, Found, Stack, name_of
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Layer, Recurrent
 
 # What returns the arrays of layers as a framework names and lays them out, and which arrays it
 # has names for beside those that every cell has.
@@ -60,7 +60,7 @@ def find_layers(tensors: Tensors) -> Found:
     return stack.find()
 
 
-def name_tensors(layers: Sequence[Recurrent], naming: str) -> dict[str, Floats]:
+def name_tensors(layers: Sequence[Layer], naming: str) -> dict[str, Floats]:
     """Return the arrays of layers as a framework names and lays them out.
 
     Raises
@@ -69,20 +69,23 @@ def name_tensors(layers: Sequence[Recurrent], naming: str) -> dict[str, Floats]:
         The naming has no names for such layers.
     """
     name, named = choice("naming", naming, NAMINGS)
+    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    if len(recurrent) < len(layers):
+        raise InputError("", f"the naming {naming} has no names for layers without state", _HINT)
     cells = [cell for layer in layers for cell in layer.cells]
     for role in dict.fromkeys(role for cell in cells for role in cell.weights.arrays):
         if role not in (*WEIGHT_NAMES, *named):
             raise InputError("", f"the naming {naming} has no name for {role}", _HINT)
     kinds = dict.fromkeys(
-        kind_of(cell, CELLS) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
+        name_of(cell) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
     )
     if len(kinds) > 1:
         what = f"the naming {naming} is for layers of one kind, got {', '.join(kinds)}"
         raise InputError("", what, _HINT)
-    return name(layers)
+    return name(recurrent)
 
 
-def unnamed(layers: Sequence[Recurrent]) -> list[str]:
+def unnamed(layers: Sequence[Layer]) -> list[str]:
     """Return a sentence for what no naming tells of layers, so that other programs must be told."""
     settings = [
         f"{name} {value}"

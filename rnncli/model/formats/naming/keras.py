@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.spec import (
     PICK,
@@ -20,7 +19,7 @@ from rnncli.model.formats.spec import (
     Stack,
     both_biases,
     cell_of,
-    kind_of,
+    name_of,
 )
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
@@ -70,7 +69,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
     tensors: dict[str, Floats] = {}
     wrapped = 0
     for number, layer in enumerate(layers):
-        class_ = _CLASSES[kind_of(layer.cells[0], CELLS)]
+        class_ = _CLASSES[name_of(layer.cells[0])]
         name = f"{class_}{_end(number)}"
         paths = [f"sequential/{name}"]
         if layer.direction == "bidirectional":

@@ -7,7 +7,7 @@ from typing import Any
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, Cell
+from rnncli.model.cells import Cell
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.spec import (
     CellSpec,
@@ -17,7 +17,7 @@ from rnncli.model.formats.spec import (
     Stack,
     both_biases,
     cell_of,
-    kind_of,
+    name_of,
 )
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent
@@ -96,7 +96,7 @@ def _arrays(cell: Cell) -> dict[str, Floats]:
     b_x, b_r = both_biases(cell.weights)
     arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
     return {
-        name: _LAYOUT.theirs(arrays[role], kind_of(cell, CELLS))
+        name: _LAYOUT.theirs(arrays[role], name_of(cell))
         for name, role in _ROLES.items()
         if role in arrays
     }
