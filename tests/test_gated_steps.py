@@ -16,6 +16,7 @@ from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import reference, steps
 from rnncli.verify.case import Case
+from rnncli.verify.comparison import Comparison
 from rnncli.verify.steps import case_step_errors, largest_step_error, one_step, step_errors
 
 # Right code stays far below the bound; half of it is an operand on the other side of the
@@ -311,3 +312,18 @@ def test_what_is_not_finite_never_passes(name: str, value: float) -> None:
     errors = case_step_errors(case, [h])
     assert errors is not None
     assert errors[2, 20, 0] == inf
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", KINDS)
+def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str) -> None:
+    cells = [drawn(KINDS[name], 2, 6, seed) for seed in range(2)]
+    layer = Recurrent(*cells, direction="bidirectional", merge="sum")
+    case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision)
+    comparison = Comparison(case, case.outputs())
+    for unroll in UNROLLS:
+        verdict = comparison.judge(case.outputs(unroll)[-1])
+        assert (verdict.equal, verdict.step_error) == (True, None)
+    for array in cells[0].weights.arrays:
+        wrong = case._replace(network=case.network.with_cells(negative(array)))
+        assert not comparison.judge(wrong.outputs()[-1]).equal

@@ -15,7 +15,6 @@ import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Cell, Weights
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
@@ -30,6 +29,8 @@ RUNS, STEPS, FACTOR = 8, 8, 8.0
 # What an activation and a merge may round, in units of the last place: twice
 # what the error of a step allows.
 UNITS = 8
+# What is added to a sum, and so is off as far as the sum is.
+BIASES = ("b_h", "b_n")
 # A value is judged while rounding moves it by at most this share of the largest
 # that its unit has: where operands are rounded, by one of them on the other side.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
@@ -107,21 +108,18 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
     """Return the network with every weight changed by about a last bit, up or down.
 
     Matrices that the precision rounds stay as they are, since all programs
-    round them alike. The bias moves their sums.
+    round them alike. The biases move their sums.
     """
     nudge = NUDGES[case.precision]
 
-    def moved(array: Floats, by: Floats) -> Floats:
+    def moved(name: str, array: Floats) -> Floats:
+        if array.ndim > 1 and PRECISIONS[case.precision].rounds:
+            return array
+        by = np.abs(array) + (size if name in BIASES else 0)
         wide = array.astype(np.float64)
         return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
 
-    def changed(cell: Cell) -> Cell:
-        W_xh, W_hh, b_h = cell.weights[:3]
-        if not PRECISIONS[case.precision].rounds:
-            W_xh, W_hh = moved(W_xh, np.abs(W_xh)), moved(W_hh, np.abs(W_hh))
-        return cell.replaced(Weights(W_xh, W_hh, moved(b_h, np.abs(b_h) + size)))
-
-    return case.network.with_cells(changed)
+    return case.network.with_cells(lambda cell: cell.replaced(cell.weights.converted(moved)))
 
 
 def _within_steps(values: Floats) -> Floats:
