@@ -200,7 +200,7 @@ class _Table:
     def _has_error(self, values: Floats) -> bool:
         """Return whether a value is not finite, but for what may be missing."""
         checked, _ = filled(values, self._layout.missing)
-        return first_unfit(checked, self._layout.dtype) is not None
+        return first_unfit(checked, self._layout.dtype, self._layout.indices) is not None
 
     def _one_by_one(self, rows: list[Row]) -> Iterator[Rows]:
         """Read rows, blank ones among them, up to the first error."""
@@ -246,7 +246,7 @@ class _Table:
             expected = f"expected as many cells as in the first row, {self.shape.width}"
             return InputError(place, f"{expected}, got {len(row)}")
         for column in self.shape.chosen:
-            error = error_in(row[column], self._layout.dtype)
+            error = error_in(row[column], self._layout.dtype, self._layout.indices)
             if error and (strict or not is_missing(row[column])):
                 label = repr(self.header[column]) if self.header else column + 1
                 what, hint = error

@@ -17,7 +17,9 @@ _HINT = "commas or line ends separate steps, spaces their features"
 _JSON_KINDS = {list: "an array", dict: "an object", bool: "true or false"}
 
 
-def read_inline(text: str, dtype: np.dtype[np.floating], name: str) -> Input:
+def read_inline(
+    text: str, dtype: np.dtype[np.floating], name: str, indices: int | None = None
+) -> Input:
     """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON.
 
     Parameters
@@ -30,6 +32,8 @@ def read_inline(text: str, dtype: np.dtype[np.floating], name: str) -> Input:
         Float type the numbers must fit.
     name : str
         Of the text, for messages.
+    indices : int, optional
+        If the numbers are indices into an embedding: how many rows that has.
 
     Raises
     ------
@@ -41,9 +45,9 @@ def read_inline(text: str, dtype: np.dtype[np.floating], name: str) -> Input:
     steps = _json_steps(text, name) if is_json else _steps(text, name)
     if not steps:
         raise InputError(name, "empty; expected numbers such as 1,2,3")
-    x = _numbers(steps, dtype)
+    x = _numbers(steps, dtype, indices)
     if x is None:
-        raise next(_errors(steps, dtype, name, "" if is_json else _HINT))
+        raise next(_errors(steps, dtype, name, "" if is_json else _HINT, indices))
     note = ""
     if len(x) == 1 < x.shape[1] and not is_json:
         note = (
@@ -97,7 +101,9 @@ def _steps(text: str, name: str) -> list[list[str]]:
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _numbers(steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating]) -> Floats | None:
+def _numbers(
+    steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating], indices: int | None = None
+) -> Floats | None:
     """Return the cells as numbers, (T, I); None if anything is wrong with one."""
     try:
         if "_" in "".join(chain.from_iterable(steps)):  # Python reads 1_000 as a number
@@ -105,31 +111,35 @@ def _numbers(steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating]) -> Fl
         values = np.array([list(map(float, cells)) for cells in steps])
     except (TypeError, ValueError):
         return None
-    if not values.size or first_unfit(values, dtype):
+    if not values.size or first_unfit(values, dtype, indices):
         return None
     return values.astype(dtype)
 
 
 def _errors(
-    steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating], name: str, hint: str
+    steps: Sequence[Sequence[str]],
+    dtype: np.dtype[np.floating],
+    name: str,
+    hint: str,
+    indices: int | None,
 ) -> Iterator[InputError]:
     """Return what is wrong with the steps, the first first."""
     width = len(steps[0])
     for t, cells in enumerate(steps, start=1):
         place = f"{name}: step {t}"
-        yield from _errors_in(cells, dtype, place)
+        yield from _errors_in(cells, dtype, place, indices)
         if len(cells) != width:
             expected = f"expected as many features as in step 1, {width}"
             yield InputError(place, f"{expected}, got {len(cells)}", hint)
 
 
 def _errors_in(
-    cells: Sequence[object], dtype: np.dtype[np.floating], place: str
+    cells: Sequence[object], dtype: np.dtype[np.floating], place: str, indices: int | None = None
 ) -> Iterator[InputError]:
     if not cells:
         yield InputError(place, "empty; expected a number")
     for cell in cells:
         if not isinstance(cell, str):  # an object, true or null in JSON
             yield InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
-        elif error := error_in(cell, dtype):
+        elif error := error_in(cell, dtype, indices):
             yield InputError(place, *error)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
-from rnncli.model.arrays import Floats, Truths
+from rnncli.model.arrays import Floats, Truths, no_index, not_indices
 
 Doubles = NDArray[np.float64]
 
@@ -44,6 +44,8 @@ class Layout(NamedTuple):
         Whether the cells of each row are kept.
     block_steps : int
         Rows in a block.
+    indices : int, optional
+        If the numbers are indices into an embedding: how many rows that has.
     """
 
     dtype: np.dtype[np.floating]
@@ -54,6 +56,7 @@ class Layout(NamedTuple):
     missing: str = "error"
     passthrough: bool = False
     block_steps: int = BLOCK_STEPS
+    indices: int | None = None
 
 
 class Input(NamedTuple):
@@ -164,33 +167,46 @@ def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
     return np.where(absent, 0, values), masked if missing == "hold" else None
 
 
-def first_unfit(values: Floats, dtype: np.dtype[np.floating]) -> tuple[int, int] | None:
-    """Return row and column of the first value in (n, I) that is not finite in a float type."""
+def first_unfit(
+    values: Floats, dtype: np.dtype[np.floating], indices: int | None = None
+) -> tuple[int, int] | None:
+    """Return row and column of the first value in (n, I) that is not finite in a float type.
+
+    With `indices`, of the first that is no whole number under it.
+    """
     with np.errstate(over="ignore"):
-        finite = np.isfinite(values.astype(dtype, copy=False))
-    if finite.all():
+        wrong = ~np.isfinite(values.astype(dtype, copy=False))
+    if indices is not None:
+        wrong |= not_indices(values, indices)
+    if not wrong.any():
         return None
-    row, column = np.argwhere(~finite)[0].tolist()
+    row, column = np.argwhere(wrong)[0].tolist()
     return row, column
 
 
-def unfit(value: float, dtype: np.dtype[np.floating], written: object) -> tuple[str, str]:
-    """Return what is wrong with a value that is not finite in a float type, and a hint."""
-    if np.isfinite(value):
-        return f"too large for {dtype}: {written}", " (`precision` float64 holds more)"
-    return f"not a finite number: {written}", ""
+def unfit(
+    value: float, dtype: np.dtype[np.floating], written: object, indices: int | None = None
+) -> tuple[str, str]:
+    """Return what is wrong with the value that `first_unfit` finds, and a hint."""
+    if not np.isfinite(value):
+        return f"not a finite number: {written}", ""
+    if indices is not None:
+        return no_index(written, indices), ""
+    return f"too large for {dtype}: {written}", " (`precision` float64 holds more)"
 
 
-def error_in(cell: str, dtype: np.dtype[np.floating]) -> tuple[str, str] | None:
-    """Return why a cell is no finite number of a float type, and a hint; None if it is one."""
+def error_in(
+    cell: str, dtype: np.dtype[np.floating], indices: int | None = None
+) -> tuple[str, str] | None:
+    """Return why a cell is no number as `first_unfit` wants it, and a hint; None if it is one."""
     if not cell.strip():
         return "empty; expected a number", ""
     value = parse_number(cell)
     if value is None:
         return f"not a number: {shortened(cell)}", ""
-    if first_unfit(np.array([[value]]), dtype) is None:
+    if first_unfit(np.array([[value]]), dtype, indices) is None:
         return None
-    return unfit(value, dtype, cell.strip())
+    return unfit(value, dtype, cell.strip(), indices)
 
 
 def shortened(text: str, limit: int = 40) -> str:

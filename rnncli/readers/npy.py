@@ -78,13 +78,14 @@ def _checked(
     start = 0
     for read in parts:
         values, masked = filled(read, layout.missing)
-        wrong = first_unfit(values, layout.dtype)
+        wrong = first_unfit(values, layout.dtype, layout.indices)
         rows = Rows(values if masked is None else read, masked=masked)
         whole = rows.cut(0, wrong[0] if wrong else None)
         yield whole._replace(x=whole.x.astype(layout.dtype))
         if wrong:
             place = f"{path}: row {start + wrong[0] + 1}, column {columns[wrong[1]] + 1}"
-            raise InputError(place, *unfit(values[wrong], layout.dtype, values[wrong]))
+            value = values[wrong]
+            raise InputError(place, *unfit(value, layout.dtype, value, layout.indices))
         start += len(values)
 
 
