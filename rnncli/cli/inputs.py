@@ -20,7 +20,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
 from rnncli.model.layers import Architecture
-from rnncli.model.network import Network
+from rnncli.model.network import Network, taken_by
 from rnncli.readers import (
     STDIN,
     Input,
@@ -124,8 +124,9 @@ def open_both(
         Either cannot be read, or they do not fit each other.
     """
     dtype = PRECISIONS[precision].dtype
-    source = _open_input(reading, dtype, keys)
-    network, origin, biases = build_network(options, len(source.columns), dtype.itemsize)
+    loaded = None if options.weights is None else build_network(options, None)
+    source = _open_input(reading, dtype, keys, loaded[0].indices if loaded else None)
+    network, origin, biases = loaded or build_network(options, len(source.columns), dtype.itemsize)
     check_input_size(network, len(source.columns), source.hint)
     if source.note:
         note(source.note)
@@ -174,10 +175,13 @@ def read_case(
     return ReadCase(case, model, rows, source.keys, names, arranged)
 
 
-def _open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys) -> Input:
+def _open_input(
+    options: InputOptions, dtype: np.dtype[np.floating], keys: Keys, indices: int | None
+) -> Input:
     """Open the input: inline, files, or what is piped in."""
     block_steps = 1 if options.follow else BLOCK_STEPS
-    layout = picked(Layout, options._asdict() | {"dtype": dtype, "block_steps": block_steps})
+    given = {"dtype": dtype, "block_steps": block_steps, "indices": indices}
+    layout = picked(Layout, options._asdict() | given)
     if options.seq is None:
         paths = options.files or [_piped()]
         return (
@@ -185,12 +189,12 @@ def _open_input(options: InputOptions, dtype: np.dtype[np.floating], keys: Keys)
         )
     if options.files:
         raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
-    if layout != Layout(dtype):
+    if layout != Layout(dtype, indices=indices):
         raise click.UsageError(
             "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
             "--follow are for files, not for --seq"
         )
-    return read_inline(options.seq, dtype, "--seq")
+    return read_inline(options.seq, dtype, "--seq", indices)
 
 
 def _piped() -> str:
@@ -262,16 +266,15 @@ def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
     Raises
     ------
     InputError
-        It has more or fewer features than `W_xh` has rows.
+        It has more or fewer features.
     """
-    if input_size != network.input_size:
-        first = next(cell for layer in network.layers for cell in layer.cells)
-        raise InputError(
-            "",
-            f"expected I = {network.input_size}, as W_xh has shape {first.weights.W_xh.shape}, "
-            f"got I = {input_size}",
-            hint,
-        )
+    I, bottom = network.input_size, network.layers[0]
+    if input_size != I:
+        name, unit = taken_by(bottom)
+        what = f"{name} has {I}{unit}"
+        if bottom.cells:
+            what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"
+        raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
 
 
 def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
