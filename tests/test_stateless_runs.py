@@ -228,6 +228,17 @@ def test_an_embedding_masks_zeros() -> None:
     np.testing.assert_allclose(plain.h, run(Network(top), table[x[:, 0]]).h, rtol=1e-6, atol=1e-6)
 
 
+def test_several_layers_mask() -> None:
+    """The first, and one above others: 3 becomes 2 between them."""
+    between, cell = Normalization([1, 1], [1, 1]), recurrent("rnn", 2, 3, 1)
+    network = Network(Masking(VALUE, 2), between, Masking(2, 2), cell)
+    x = np.array([[0, 1], [VALUE, VALUE], [3, 3], [3, 1]])
+    masked = np.array([False, True, True, False])
+    alone = run(Network(between, cell), x[~masked], unroll="stepwise")
+    right = filled(alone.h, masked, np.zeros(3, "f"))
+    assert run(network, x, unroll="stepwise").h.tobytes() == right.tobytes()
+
+
 def test_no_row_at_all() -> None:
     network, _ = masking("lstm")
     states = run(network, np.ones((2, 3, 2)), lengths=[0, 0])
