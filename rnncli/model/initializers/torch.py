@@ -74,10 +74,8 @@ class Draws:
 
         To the bit, with ``W`` the transposed ``weight``.
         """
-        # The bound of the weights in PyTorch's own order of operations, for the last bit.
-        deviation = sqrt(2 / (1 + sqrt(5) ** 2)) / sqrt(I)
-        W = self._uniform((O, I), sqrt(3) * deviation).T
-        return Dense(np.ascontiguousarray(W), self._uniform((O,), 1 / sqrt(I)), activation)
+        weight, bias = (self._uniform(shape, 1 / sqrt(I)) for shape in ((O, I), (O,)))
+        return Dense(np.ascontiguousarray(weight.T), bias, activation)
 
     def _cell(self, architecture: Architecture, I: int, H: int, b_n: bool) -> Weights:
         """Draw the parameters of a cell, in the order of ``named_parameters()``."""
