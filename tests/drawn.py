@@ -51,6 +51,8 @@ def torch_arrays(parameters: Mapping[str, ArrayLike], cell: str) -> Arrays:
             zeros = np.zeros(len(array), np.float32)
             both = [named.get(name.replace("weight_ih", bias), zeros) for bias in BIASES]
             listed += _torch_cell(cell, array, named[name.replace("_ih", "_hh")], *both)
+        elif name.startswith("weight_hr"):
+            listed.append(array.T)
     return listed
 
 

@@ -52,7 +52,7 @@ def cells(network: Network) -> list[Cell]:
 
 
 def case_id(case: dict[str, Any]) -> str:
-    given = ("cell", "merge", "bias", "reset", "embedding", "head")
+    given = ("cell", "merge", "bias", "reset", "projected_size", "embedding", "head")
     shape = f"{case['hidden_size']} {case['direction']}"
     return " ".join([shape, *(f"{name} {case[name]}" for name in given if name in case)])
 
@@ -172,6 +172,20 @@ def as_bytes(network: Network) -> list[bytes]:
     return [array.tobytes() for cell in cells(network) for array in cell.weights.arrays.values()]
 
 
+@pytest.mark.parametrize("init", ["tensorflow", "torch"])
+def test_a_projection_narrows_what_layers_give(init: str) -> None:
+    architecture = Architecture(3, (4, 4), "bidirectional", cell="lstm", projected_size=2)
+    layers = INITIALIZERS[init](1).recurrent(architecture)
+    shapes = [
+        [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
+        for layer in layers
+    ]
+    others = {"W_hh": (2, 16), "b_h": (16,), "W_hr": (4, 2)}
+    assert shapes == [[{"W_xh": (I, 16)} | others] * 2 for I in (3, 4)]
+    arrays = [array for layer in layers for weights in layer for array in weights.arrays.values()]
+    assert architecture.weight_count() == sum(array.size for array in arrays)
+
+
 SHAPES = {
     "rnn": ({"b_h": (4,)}, 1),
     "lstm": ({"b_h": (16,)}, 4),
@@ -271,6 +285,20 @@ def test_a_reset_for_each_layer_decides_where_its_bias_is() -> None:
         ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
         ({"activation": "elu:x"}, "activation elu: not a number: 'x'"),
         ({"clip": 0}, "clip: expected a number over 0, got 0"),
+        ({"projected_size": 2}, "projected_size: RNN has none"),
+        (
+            {"cell": "lstm", "projected_size": 0},
+            "projected_size: expected at least 1, got 0",
+        ),
+        (
+            {"cell": "lstm", "projected_size": 2, "init": "keras"},
+            "init keras: LSTM has no projection; take another init",
+        ),
+        (
+            {"cell": "lstm", "projected_size": 4, "init": "torch"},
+            "init torch: nn.LSTM has a projection under hidden_size, 4, got 4; "
+            "take a smaller one, or another init",
+        ),
         ({"embedding": (0, 3)}, "embedding: expected at least 1, got 0"),
         ({"embedding": (2, 0)}, "embedding: expected at least 1, got 0"),
         ({"head": 0}, "head: expected at least 1, got 0"),

@@ -169,6 +169,20 @@ def test_torch_to_the_bit(cell: str, layers: int, direction: str, bias: bool) ->
         check(network, torch_arrays(numpy(module), cell))
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_torch_projections(layers: int, direction: str) -> None:
+    for seed, (H, P) in product(SEEDS, ((4, 1), (5, 4), (40, 7))):
+        torch.manual_seed(seed)
+        module = torch.nn.LSTM(
+            3, H, layers, bidirectional=direction == "bidirectional", proj_size=P
+        )
+        network = seeded(
+            3, [H] * layers, seed, "torch", direction=direction, cell="lstm", projected_size=P
+        )
+        check(network, torch_arrays(numpy(module), "lstm"))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_torch_embeddings_and_heads(cell: str) -> None:
     tables = []

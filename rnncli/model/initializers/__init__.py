@@ -31,6 +31,7 @@ def seeded(
     merge: str = "concat",
     cell: str = "rnn",
     bias: bool = True,
+    projected_size: int | None = None,
     embedding: tuple[int, int] | None = None,
     head: int | None = None,
     head_activation: str | Activation = "linear",
@@ -59,6 +60,8 @@ def seeded(
     bias : bool
         Whether the framework's layers have biases (``use_bias`` in Keras).
         Where they have none, the arrays are zeros.
+    projected_size : int, optional
+        Size of the projection of an LSTM, P (``proj_size`` in PyTorch).
     embedding : tuple of two ints, optional
         Sizes V and E of an `Embedding` below the recurrent layers, drawn
         before them.
@@ -94,9 +97,16 @@ def seeded(
             raise ValueError(f"{name}: expected at least 1, got {size}")
     if table and index(input_size) != 1:
         raise ValueError(f"input_size: expected 1, as an embedding takes, got {input_size}")
-    reset = settings.get("reset", "after")
-    I, hidden_sizes = table[1] if table else index(input_size), tuple(map(index, sizes))
-    architecture = Architecture(I, hidden_sizes, direction, merge, cell, bias, reset)
+    architecture = Architecture(
+        table[1] if table else index(input_size),
+        tuple(map(index, sizes)),
+        direction,
+        merge,
+        cell,
+        bias,
+        settings.get("reset", "after"),
+        None if projected_size is None else index(projected_size),
+    )
     number = index(seed)
     initializer = choice("init", init, INITIALIZERS)
     if not 0 <= number <= SEED_MAX:

@@ -8,6 +8,7 @@ import numpy as np
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
+from rnncli.model.errors import InputError
 from rnncli.model.initializers.tensorflow import Stream, normals, philox4x32, uniforms
 from rnncli.model.layers import Architecture, Dense, Embedding
 
@@ -63,10 +64,17 @@ class Draws:
         -------
         list of lists of Weights
             Of the cells of each layer, float32.
+
+        Raises
+        ------
+        InputError
+            There is a projection.
         """
         layers = []
-        biases = architecture.candidate_biases()
-        for (I, H), layer in zip(architecture.sizes(), biases, strict=True):
+        sizes, biases = architecture.sizes(), architecture.candidate_biases()
+        if architecture.projected_size is not None:
+            raise InputError("init keras", "LSTM has no projection", "take another init")
+        for (I, H), layer in zip(sizes, biases, strict=True):
             if len(layer) == 2:
                 # Bidirectional copies the layer it is given twice; its own seeds go unused.
                 self._layer_seeds(architecture.cell)

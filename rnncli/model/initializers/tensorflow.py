@@ -66,7 +66,8 @@ class Draws:
                     W_hh = tf.random.normal((H, G * H))
                     b_h = tf.zeros((G * H,))
 
-        A `b_n` is zeros too.
+        A `b_n` is zeros too. With a projection `W_hh` has shape (P, G * H), and
+        ``W_hr = tf.random.normal((H, P))`` comes after it.
 
         Parameters
         ----------
@@ -77,14 +78,15 @@ class Draws:
         list of lists of Weights
             Of the cells of each layer, float32.
         """
-        sizes, G = architecture.sizes(), architecture.gates
+        sizes, G, P = architecture.sizes(), architecture.gates, architecture.projected_size
         return [
             [
                 Weights(
                     self._normal(I, G * H),
-                    self._normal(H, G * H),
+                    self._normal(P or H, G * H),
                     np.zeros(G * H, np.float32),
                     np.zeros(H, np.float32) if b_n else None,
+                    W_hr=None if P is None else self._normal(H, P),
                 )
                 for b_n in layer
             ]

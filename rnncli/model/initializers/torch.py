@@ -38,7 +38,8 @@ class Draws:
         added in float32, or zeros without biases. The gates r z n of a
         ``GRU`` stand as z r n; where it resets after the product, as
         PyTorch's does, ``b_n`` is the part of ``bias_hh`` for n, which
-        `b_h` then lacks. A backward layer has the numbers of a forward one.
+        `b_h` then lacks. ``W_hr`` is the transposed ``weight_hr`` of an
+        ``LSTM`` with ``proj_size``. A backward layer has the numbers of a forward one.
 
         Parameters
         ----------
@@ -87,13 +88,14 @@ class Draws:
             r, z, n = np.split(values, 3)
             return np.concatenate([z, r, n])
 
-        width = architecture.gates * H
-        W_xh, W_hh = (np.ascontiguousarray(drawn(width, size).T) for size in (I, H))
+        width, P = architecture.gates * H, architecture.projected_size
+        W_xh, W_hh = (np.ascontiguousarray(drawn(width, size).T) for size in (I, P or H))
         bias_ih, bias_hh = (
             drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
         )
         if not b_n:
-            return Weights(W_xh, W_hh, bias_ih + bias_hh)
+            W_hr = None if P is None else np.ascontiguousarray(drawn(P, H).T)
+            return Weights(W_xh, W_hh, bias_ih + bias_hh, W_hr=W_hr)
         added, candidate = np.split(bias_hh, [2 * H])
         bias_ih[: 2 * H] += added
         return Weights(W_xh, W_hh, bias_ih, candidate)
@@ -154,6 +156,13 @@ def _check_one_module(architecture: Architecture) -> None:
             "init torch",
             f"{module} has layers of one size, got {', '.join(map(str, hidden_sizes))}",
             "take equal sizes, or another init",
+        )
+    projected = architecture.projected_size
+    if projected is not None and projected >= hidden_sizes[0]:
+        raise InputError(
+            "init torch",
+            f"{module} has a projection under hidden_size, {hidden_sizes[0]}, got {projected}",
+            "take a smaller one, or another init",
         )
     both = architecture.direction == "bidirectional"
     if both and len(hidden_sizes) > 1 and architecture.merge != "concat":

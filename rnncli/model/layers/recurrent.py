@@ -125,6 +125,8 @@ class Architecture(NamedTuple):
         where they have none.
     reset : str or sequence of str
         As for `GRU`: of every cell, or as `per_cell` takes it.
+    projected_size : int, optional
+        Columns of the `W_hr` of an LSTM, P.
     """
 
     input_size: int
@@ -134,6 +136,7 @@ class Architecture(NamedTuple):
     cell: str = "rnn"
     bias: bool = True
     reset: str | Sequence[str] = "after"
+    projected_size: int | None = None
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -163,18 +166,23 @@ class Architecture(NamedTuple):
         Raises
         ------
         ValueError
-            A size is under 1, there are no layers, or a name is unknown.
+            A size is under 1, there are no layers, a name is unknown, or the
+            cell has no projection.
         """
         choice("direction", self.direction, DIRECTIONS)
         choice("merge", self.merge, MERGES)
         if not self.hidden_sizes:
             raise ValueError("hidden_size: expected at least one layer, got none")
+        if self.projected_size is not None and self.cell != "lstm":
+            raise ValueError(
+                f"projected_size: {choice('cell', self.cell, CELLS).__name__} has none"
+            )
         sizes = []
         width = self.input_size
         for hidden_size in self.hidden_sizes:
-            weight_shapes(width, hidden_size, self.gates)
+            weight_shapes(width, hidden_size, self.gates, self.projected_size)
             sizes.append((width, hidden_size))
-            width = merged_size(hidden_size, self.direction, self.merge)
+            width = merged_size(self.projected_size or hidden_size, self.direction, self.merge)
         return sizes
 
     def candidate_biases(self) -> list[list[bool]]:
@@ -211,9 +219,17 @@ class Architecture(NamedTuple):
         return [each[start : start + ways] for start in range(0, len(each), ways)]
 
     def weight_count(self) -> int:
-        """Count the numbers in the weights, ``(I + H + 1) * gates * H`` a cell and H a `b_n`."""
+        """Count the numbers in the weights, ``(I + H + 1) * gates * H`` a cell and H a `b_n`.
+
+        With a projection it is ``(I + P + 1) * gates * H``, and ``H * P`` of `W_hr`.
+        """
         cells = zip(self.sizes(), self.candidate_biases(), strict=True)
-        return sum(((I + H + 1) * self.gates + b_n) * H for (I, H), layer in cells for b_n in layer)
+        P = self.projected_size
+        return sum(
+            ((I + (P or H) + 1) * self.gates + b_n + (P or 0)) * H
+            for (I, H), layer in cells
+            for b_n in layer
+        )
 
 
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
