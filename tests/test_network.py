@@ -104,7 +104,9 @@ def test_what_is_drawn_is_the_architecture(init: str, direction: str, merge: str
     architecture = Architecture(2, sizes, direction, merge)
     cells = [cell for layer in network.layers for cell in layer.cells]
     drawn = [layer for layer in network.layers if isinstance(layer, Recurrent)]
-    assert [(layer.input_size, layer.hidden_size) for layer in drawn] == architecture.sizes()
+    assert architecture.sizes() == [
+        [(layer.input_size, layer.hidden_size, False)] * len(layer.cells) for layer in drawn
+    ]
     assert {layer.directions for layer in network.layers} == {architecture.directions}
     assert [layer.settings for layer in network.layers] == [options] * len(sizes)
     expected = {"activation": activation("relu"), "clip": 0.5}

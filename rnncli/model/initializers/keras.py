@@ -71,14 +71,14 @@ class Draws:
             There is a projection.
         """
         layers = []
-        sizes, biases = architecture.sizes(), architecture.candidate_biases()
+        sizes = architecture.sizes()
         if architecture.projected_size is not None:
             raise InputError("init keras", "LSTM has no projection", "take another init")
-        for (I, H), layer in zip(sizes, biases, strict=True):
+        for layer in sizes:
             if len(layer) == 2:
                 # Bidirectional copies the layer it is given twice; its own seeds go unused.
                 self._layer_seeds(architecture.cell)
-            layers.append([self._cell(architecture, I, H, b_n) for b_n in layer])
+            layers.append([self._cell(architecture, I, H, b_n) for I, H, b_n in layer])
         return layers
 
     def embedding(self, V: int, E: int) -> Embedding:

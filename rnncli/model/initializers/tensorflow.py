@@ -60,8 +60,8 @@ class Draws:
 
         The same numbers as::
 
-            for I, H in architecture.sizes():
-                for direction in architecture.directions:  # forward first
+            for layer in architecture.sizes():  # the bottom one first
+                for I, H, _ in layer:  # forward first
                     W_xh = tf.random.normal((I, G * H))
                     W_hh = tf.random.normal((H, G * H))
                     b_h = tf.zeros((G * H,))
@@ -88,9 +88,9 @@ class Draws:
                     np.zeros(H, np.float32) if b_n else None,
                     W_hr=None if P is None else self._normal(H, P),
                 )
-                for b_n in layer
+                for I, H, b_n in layer
             ]
-            for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
+            for layer in sizes
         ]
 
     def embedding(self, V: int, E: int) -> Embedding:

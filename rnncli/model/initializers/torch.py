@@ -57,10 +57,7 @@ class Draws:
         """
         sizes = architecture.sizes()
         _check_one_module(architecture)
-        return [
-            [self._cell(architecture, I, H, b_n) for b_n in layer]
-            for (I, H), layer in zip(sizes, architecture.candidate_biases(), strict=True)
-        ]
+        return [[self._cell(architecture, I, H, b_n) for I, H, b_n in layer] for layer in sizes]
 
     def embedding(self, V: int, E: int) -> Embedding:
         """Draw a table from N(0, 1), as ``torch.nn.Embedding(V, E)``.

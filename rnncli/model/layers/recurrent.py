@@ -160,8 +160,10 @@ class Architecture(NamedTuple):
         """
         return choice("cell", self.cell, CELLS).gates
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """Return (I, H) of the cells of each layer.
+    def sizes(self) -> list[list[tuple[int, int, bool]]]:
+        """Return I and H of each cell of each layer, and whether it has a `b_n`.
+
+        A GRU that resets after the product has one.
 
         Raises
         ------
@@ -169,26 +171,23 @@ class Architecture(NamedTuple):
             A size is under 1, there are no layers, a name is unknown, or the
             cell has no projection.
         """
+        kind = choice("cell", self.cell, CELLS)
         choice("direction", self.direction, DIRECTIONS)
         choice("merge", self.merge, MERGES)
         if not self.hidden_sizes:
             raise ValueError("hidden_size: expected at least one layer, got none")
         if self.projected_size is not None and self.cell != "lstm":
-            raise ValueError(
-                f"projected_size: {choice('cell', self.cell, CELLS).__name__} has none"
-            )
-        sizes = []
+            raise ValueError(f"projected_size: {kind.__name__} has none")
+        layers = []
         width = self.input_size
-        for hidden_size in self.hidden_sizes:
-            weight_shapes(width, hidden_size, self.gates, self.projected_size)
-            sizes.append((width, hidden_size))
+        resets = self.per_cell("reset", self.reset)
+        for hidden_size, layer in zip(self.hidden_sizes, resets, strict=True):
+            weight_shapes(width, hidden_size, kind.gates, self.projected_size)
+            layers.append(
+                [(width, hidden_size, self.cell == "gru" and reset == "after") for reset in layer]
+            )
             width = merged_size(self.projected_size or hidden_size, self.direction, self.merge)
-        return sizes
-
-    def candidate_biases(self) -> list[list[bool]]:
-        """Return whether each cell of each layer has a `b_n`: a GRU that resets after."""
-        after = self.per_cell("reset", self.reset)
-        return [[self.cell == "gru" and reset == "after" for reset in layer] for layer in after]
+        return layers
 
     def per_cell(self, name: str, given: Any) -> list[list[Any]]:
         """Return the value of a setting for each cell of each layer.
@@ -223,12 +222,11 @@ class Architecture(NamedTuple):
 
         With a projection it is ``(I + P + 1) * gates * H``, and ``H * P`` of `W_hr`.
         """
-        cells = zip(self.sizes(), self.candidate_biases(), strict=True)
         P = self.projected_size
         return sum(
             ((I + (P or H) + 1) * self.gates + b_n + (P or 0)) * H
-            for (I, H), layer in cells
-            for b_n in layer
+            for layer in self.sizes()
+            for I, H, b_n in layer
         )
 
 
