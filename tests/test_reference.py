@@ -13,6 +13,16 @@ from strategies import Case, cases
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Weights
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    Masking,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
+from rnncli.model.network import Network
 from rnncli.verify import reference
 
 
@@ -86,6 +96,67 @@ def test_a_gated_step_is_its_equation(name: str, precision: str) -> None:
     computed = reference.unroll(cell, x, start, precision)
     # A dozen float64 operations on values around 1, carried over eight steps.
     np.testing.assert_allclose(computed, expected, rtol=0, atol=2e-14)
+
+
+X = np.array([[0.5, -1.25], [2.5, 0.1], [0.1, 0.1], [-0.3, 0.1]], "f")
+W, B = np.array([[0.3, -0.7, 1.1], [-0.9, 0.2, 0.6]], "f"), np.array([0.1, -0.2, 0.3], "f")
+SUMS = [
+    [sum(float(v) * float(w) for v, w in zip(row, column, strict=True)) for column in W.T]
+    for row in X
+]
+A = [[a + float(b) for a, b in zip(row, B, strict=True)] for row in SUMS]
+LAYERS: dict[str, tuple[Layer, Sequence[Sequence[float]]]] = {
+    "dense": (Dense(W, B, "tanh"), [[math.tanh(a) for a in row] for row in A]),
+    "softmax": (
+        Dense(W, B, "softmax"),
+        [[math.exp(a) / sum(map(math.exp, row)) for a in row] for row in A],
+    ),
+    "pointwise": (Pointwise("softsign", 2), [[v / (1 + abs(v)) for v in r] for r in X.tolist()]),
+    "normalization": (
+        Normalization([0.5, -1], [2, 0.25], [1, 3], [1.5, -2]),
+        [[1.5 * (a - 0.5) / 2 + 1, -2 * (b + 1) / 0.25 + 3] for a, b in X.tolist()],
+    ),
+    "masking": (Masking(0.1, 2), [*X[:2].tolist(), [0, 0], X[3].tolist()]),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_without_state_is_its_equation(name: str) -> None:
+    layer, expected = LAYERS[name]
+    (computed,) = reference.run(Network(layer), X, np.zeros(0))
+    assert computed.dtype == np.float64
+    # A few float64 operations on values around 1.
+    np.testing.assert_allclose(computed, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_an_embedding_is_looked_up() -> None:
+    layer = Embedding(np.arange(8.0).reshape(4, 2))
+    (computed,) = reference.run(Network(layer), np.array([[3.0], [0.0]]), np.zeros(0))
+    assert computed.tolist() == [[6, 7], [0, 1]]
+
+
+def test_a_softmax_of_large_sums_is_known() -> None:
+    e = math.e
+    rows = reference.softmax(np.array([[1000.0, 1001.0], [-1000.0, 0.0]]))
+    expected = np.array([[1 / (1 + e), e / (1 + e)], [0, 1]])
+    np.testing.assert_allclose(rows, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru, before"])
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_a_masked_row_is_no_step(name: str, direction: str) -> None:
+    cells = [CELLS[name]] * (2 if direction == "bidirectional" else 1)
+    recurrent = Recurrent(*cells, direction=direction)
+    network, alone = Network(Masking(0.1, 2), recurrent), Network(recurrent)
+    x = np.vstack([X[2], X[0], X[2], X[1], X[3], X[2]])
+    h0 = np.random.RandomState(0).normal(size=network.state_size)
+    _, h = reference.run(network, x, h0)
+    steps = [1, 3, 4]
+    (without,) = reference.run(alone, x[steps], h0)
+    assert h[steps].tolist() == without.tolist()
+    before = {"forward": [h0[:3], h[1], h[4]], "backward": [h[1], h[3], h0[:3]]}
+    kept = before.get(direction, [np.zeros(6)] * 3)  # Keras has 0 there
+    assert h[[0, 2, 5]].tolist() == [row.tolist() for row in kept]
 
 
 class Loop:

@@ -2,21 +2,30 @@
 
 It shares no arithmetic with `rnncli.engine` and `rnncli.model`: sums are
 taken term by term, without BLAS, operands are rounded by arithmetic, not by
-bits, and every sequence runs by itself. A layer that is not recurrent is
-called as it is, in float64.
+bits, and every sequence runs by itself. A layer without state that is not
+written out here is called as it is, in float64.
 
-A new cell is one more entry in `STEPS`.
+A new cell is one more entry in `STEPS`, a new layer one in `ROWS`.
 """
 
 from collections.abc import Callable
 from math import inf
+from typing import cast
 
 import numpy as np
 
 from rnncli.model.activations import Activation
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Masking,
+    Masks,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
 from rnncli.model.network import Network
 
 # Explicit mantissa bits of a product's operands, where a precision rounds them.
@@ -156,6 +165,40 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
 STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
 
 
+def softmax(a: Floats) -> Floats:
+    """Return ``exp(a - log(sum(exp(a))))`` of each row."""
+    return np.asarray(np.exp(a - np.logaddexp.reduce(a, axis=1, keepdims=True)))
+
+
+def dense_rows(layer: Dense, x: Floats, precision: str) -> Floats:
+    """Return ``f(x @ W + b)``."""
+    return activated_rows(layer, product(x, layer.W, layer.b, precision))
+
+
+def activated_rows(layer: Dense | Pointwise, a: Floats) -> Floats:
+    """Return ``f(a)``, where f may be the softmax of the row."""
+    f, a = layer.activation, np.asarray(a, np.float64)
+    return softmax(a) if f == "softmax" else activated(f, a)
+
+
+def normalized_rows(layer: Normalization, x: Floats) -> Floats:
+    """Return ``factor * (x - center) / scale + shift``."""
+    factor = 1.0 if layer.factor is None else layer.factor
+    shift = 0.0 if layer.shift is None else layer.shift
+    return factor * (x - layer.center.astype(np.float64)) / layer.scale + shift
+
+
+# rows(layer, x, precision): what a layer without state gives at rows, (n, I), of the float
+# type of the input, by its class.
+ROWS: dict[type, Callable[..., Floats]] = {
+    Dense: dense_rows,
+    Embedding: lambda layer, x, _precision: layer.W.take(x[:, 0].astype(int), axis=0),
+    Normalization: lambda layer, x, _precision: normalized_rows(layer, x),
+    Pointwise: lambda layer, x, _precision: activated_rows(layer, x),
+    Masking: lambda layer, x, _precision: np.where(layer.masked(x)[:, None], 0, x),
+}
+
+
 def step_of(cell: Cell) -> Callable[..., State]:
     """Return the float64 step of a cell, see `STEPS`.
 
@@ -169,7 +212,13 @@ def step_of(cell: Cell) -> Callable[..., State]:
     return STEPS[type(cell)]
 
 
-def unroll(cell: Cell, x: Floats, h0: Floats, precision: str = "float64") -> Floats:
+def unroll(
+    cell: Cell,
+    x: Floats,
+    h0: Floats,
+    precision: str = "float64",
+    masked: Truths | None = None,
+) -> Floats:
     """Run one sequence step by step in float64.
 
     Parameters
@@ -180,6 +229,8 @@ def unroll(cell: Cell, x: Floats, h0: Floats, precision: str = "float64") -> Flo
         The arrays of the state before the first step, side by side.
     precision : str
         As for `sums`.
+    masked : array of bool, shape (T,), optional
+        Rows at which the state is kept.
 
     Returns
     -------
@@ -196,7 +247,8 @@ def unroll(cell: Cell, x: Floats, h0: Floats, precision: str = "float64") -> Flo
     state: State = tuple(np.split(np.asarray(h0, np.float64)[None], ends, axis=1))
     h = np.empty((len(x), cell.state_sizes[0]))
     for t, x_t in enumerate(x):
-        state = step(cell, x_t[None], state, precision)
+        if masked is None or not masked[t]:
+            state = step(cell, x_t[None], state, precision)
         h[t] = state[0]
     return h
 
@@ -222,19 +274,27 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
     ValueError
         As for `step_of`.
     """
+    masked = np.zeros(len(x), bool)
 
     def in_direction(cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
         turn = -1 if direction == "backward" else 1
-        h = unroll(cell, x[::turn], np.concatenate(state), precision)[::turn]
+        h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])[::turn]
         return h, ()  # final states are not asked for
 
     outputs = []
     for layer, slices in zip(network.layers, network.state_slices, strict=True):
         states = [tuple(h0[place] for place in places) for places in slices]
+        if layer.masks:
+            masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
             cells = zip(layer.cells, states, layer.directions, strict=True)
             each = [in_direction(cell, x, state, direction)[0] for cell, state, direction in cells]
-            x = each[0] if len(each) == 1 else _MERGES[layer.merge](*each)
+            if len(each) == 1:
+                (x,) = each
+            else:  # a masked row is 0 in either direction, as in Keras
+                x = _MERGES[layer.merge](*(np.where(masked[:, None], 0, h) for h in each))
+        elif type(layer) in ROWS:
+            x = np.asarray(ROWS[type(layer)](layer, x, precision), np.float64)
         else:
             x, _ = layer(np.asarray(x, np.float64), states, in_direction)
         outputs.append(x)
