@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli import Network, Recurrent, Weights
+from rnncli.model.cells import WEIGHT_NAMES
 
 Array = NDArray[np.float32]
 
@@ -110,7 +111,7 @@ def load(path: Path, merge: str) -> Network:
         names = list(arrays)
         for number in range(1, 1 + len({name.split(".")[0] for name in names})):
             cells = [
-                Weights(*(arrays[f"layer_{number}.{way}.{n}"] for n in Weights._fields))
+                Weights(*(arrays[f"layer_{number}.{way}.{n}"] for n in WEIGHT_NAMES))
                 for way in ("forward", "backward")
                 if f"layer_{number}.{way}.W_hh" in names
             ]
