@@ -105,7 +105,7 @@ class Network:
         """Return the same network with each cell changed."""
         return Network(
             *(
-                Recurrent(*map(change, layer.cells), direction=layer.direction, merge=layer.merge)
+                type(layer)(*map(change, layer.cells), direction=layer.direction, merge=layer.merge)
                 if isinstance(layer, Recurrent)
                 else layer
                 for layer in self.layers
