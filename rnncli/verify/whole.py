@@ -50,7 +50,7 @@ class Bounds(NamedTuple):
     judged: Truths
 
 
-def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
+def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     """Measure the largest distance of every value in two right runs.
 
     ``8 eps max(|h|, min(1, max |h|)) + 8 d``, where d is the largest distance
@@ -64,8 +64,10 @@ def whole_run_bounds(case: Case, ours: Floats) -> Bounds:
     case : Case
     ours : array, shape (N, T, O)
         The output of the top layer in our own run.
+    runs : int
+        How many nudged runs: eight, or fewer to see what is far off.
     """
-    spread = _spread(case, ours)
+    spread = _spread(case, ours, runs)
     driven = FACTOR * _within_steps(spread)
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
@@ -91,12 +93,12 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
     return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 
 
-def _spread(case: Case, ours: Floats) -> Floats:
+def _spread(case: Case, ours: Floats, runs: int) -> Floats:
     """Return the largest distance of the nudged runs from our own."""
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     largest: Floats = np.zeros(ours.shape)
-    for _ in range(RUNS):
+    for _ in range(runs):
         nudged = case._replace(network=_nudged(case, size, random)).outputs()[-1]
         with np.errstate(invalid="ignore"):
             distance = np.abs(nudged.astype(np.float64) - ours)
