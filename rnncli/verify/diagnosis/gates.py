@@ -1,0 +1,162 @@
+"""Mistakes in the gates of an LSTM or a GRU."""
+
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from rnncli.model.activations import activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, Cell
+
+# In the order of the columns of their weights; the peepholes of an LSTM are those of i, f and o.
+GATES: dict[type[LSTM] | type[GRU], str] = {LSTM: "ifgo", GRU: "zrn"}
+PEEPHOLES = "ifo"
+LINEAR = activation("linear")
+
+
+def _ordered(array: Floats, order: str, mine: str) -> Floats:
+    """Take the blocks that stand in the order `mine` for blocks in another order."""
+    blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
+    return np.concatenate([blocks[gate] for gate in mine], axis=-1)
+
+
+def _gates_as(kind: type[LSTM] | type[GRU], order: str) -> Callable[[Cell], Cell]:
+    """Read the weights as if their gates stood in another order."""
+
+    def change(cell: Cell) -> Cell:
+        if not isinstance(cell, kind):
+            return cell
+        read = [_ordered(array, order, GATES[kind]) for array in cell.weights[:3]]
+        return cell.replaced(cell.weights._replace(W_xh=read[0], W_hh=read[1], b_h=read[2]))
+
+    return change
+
+
+def orders() -> dict[str, Callable[[Cell], Cell]]:
+    """Read the gates, or the peepholes, in each other order."""
+    changes = {
+        f"gates in the order {' '.join(order)}": _gates_as(kind, "".join(order))
+        for kind, mine in GATES.items()
+        for order in permutations(mine)
+        if "".join(order) != mine
+    }
+    for order in permutations(PEEPHOLES):
+        if "".join(order) != PEEPHOLES:
+            name = f"peepholes in the order {' '.join(order)}"
+            changes[name] = _peepholes_as("".join(order))
+    return changes
+
+
+def _peepholes_as(order: str) -> Callable[[Cell], Cell]:
+    def change(cell: Cell) -> Cell:
+        w_ch = cell.weights.w_ch
+        if w_ch is None:
+            return cell
+        return cell.replaced(cell.weights._replace(w_ch=_ordered(w_ch, order, PEEPHOLES)))
+
+    return change
+
+
+# LSTM
+
+
+def _no_peepholes(cell: Cell) -> Cell:
+    weights = cell.weights
+    return cell if weights.w_ch is None else cell.replaced(weights._replace(w_ch=None))
+
+
+def _forget_bias(by: float) -> Callable[[Cell], Cell]:
+    """Return what adds to the bias of the forget gate."""
+
+    def change(cell: Cell) -> Cell:
+        if not isinstance(cell, LSTM):
+            return cell
+        H, b_h = cell.hidden_size, cell.weights.b_h.copy()
+        b_h[H : 2 * H] += by
+        return cell.replaced(cell.weights._replace(b_h=b_h))
+
+    return change
+
+
+def _coupled(coupled: bool) -> Callable[[Cell], Cell]:
+    def change(cell: Cell) -> Cell:
+        if not isinstance(cell, LSTM) or cell.input_forget == coupled:
+            return cell
+        return cell.replaced(input_forget=coupled)
+
+    return change
+
+
+def _linear(name: str) -> Callable[[Cell], Cell]:
+    """Return what leaves out the activation of the candidate, or of c."""
+
+    def change(cell: Cell) -> Cell:
+        if not isinstance(cell, LSTM) or cell.settings[name] == LINEAR:
+            return cell
+        settings: dict[str, Any] = {name: LINEAR}
+        return cell.replaced(**settings)
+
+    return change
+
+
+# GRU
+
+
+def _reset(reset: str) -> Callable[[Cell], Cell]:
+    """Reset elsewhere; before the product there is one bias of the candidate alone."""
+
+    def change(cell: Cell) -> Cell:
+        if not isinstance(cell, GRU) or cell.reset == reset:
+            return cell
+        weights = cell.weights if reset == "after" else _outside(cell).weights
+        return cell.replaced(weights, reset=reset)
+
+    return change
+
+
+def _outside(cell: Cell) -> Cell:
+    """Add the candidate's recurrent bias outside of what r multiplies."""
+    b_n = cell.weights.b_n
+    if b_n is None:
+        return cell
+    b_h = cell.weights.b_h.copy()
+    b_h[-len(b_n) :] += b_n
+    return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
+
+
+def _times_b_n(times: int) -> Callable[[Cell], Cell]:
+    def change(cell: Cell) -> Cell:
+        b_n = cell.weights.b_n
+        return cell if b_n is None else cell.replaced(cell.weights._replace(b_n=times * b_n))
+
+    return change
+
+
+def _update_exchanged(cell: Cell) -> Cell:
+    """Turn z into 1 - z, which is the gate of the negative sum."""
+    if not isinstance(cell, GRU):
+        return cell
+    H = cell.hidden_size
+    signs = np.repeat([-1.0, 1.0, 1.0], H)
+    W_xh, W_hh, b_h = ((signs * array).astype(array.dtype) for array in cell.weights[:3])
+    return cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
+
+
+GATE_CHANGES: dict[str, Callable[[Cell], Cell]] = {
+    **orders(),
+    "1 added to the forget bias": _forget_bias(1),
+    "1 left out of the forget bias": _forget_bias(-1),
+    "activation of c left out": _linear("output_activation"),
+    "activation of g left out": _linear("activation"),
+    "input and forget gates coupled": _coupled(True),
+    "input and forget gates not coupled": _coupled(False),
+    "no peepholes": _no_peepholes,
+    "`reset` before": _reset("before"),
+    "`reset` after": _reset("after"),
+    "no recurrent bias of the candidate": _times_b_n(0),
+    "recurrent bias of the candidate added twice": _times_b_n(2),
+    "recurrent bias of the candidate outside r": _outside,
+    "z and 1 - z exchanged": _update_exchanged,
+}

@@ -1,0 +1,212 @@
+"""The search: every hypothesis is tried, and what reproduces the whole result is kept."""
+
+from math import isclose
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.verify.case import Case
+from rnncli.verify.comparison import ENOUGH, Comparison, Tolerance, distances
+from rnncli.verify.diagnosis.cells import all_cells_changed, products_rounded, some_cells_changed
+from rnncli.verify.diagnosis.hypothesis import Hypothesis
+from rnncli.verify.diagnosis.layers import (
+    another_layer,
+    another_merge,
+    begun_in_the_padding,
+    directions_exchanged,
+    not_reversed,
+)
+from rnncli.verify.diagnosis.rows import (
+    axes_exchanged,
+    features_permuted,
+    halves_exchanged,
+    inputs_shifted,
+    processing_order,
+    rows_shifted,
+    time_reversed,
+    units_permuted,
+)
+from rnncli.verify.diagnosis.states import (
+    another_start,
+    begun_anew,
+    carried_on,
+    cell_state,
+    final_rows,
+    start_changed,
+)
+from rnncli.verify.steps import can_judge_steps, case_step_errors
+from rnncli.verify.whole import Bounds, can_be_equal, whole_run_bounds
+
+# Digits after the point that states are looked at for; more are those of float32 itself.
+MOST_DIGITS = 6
+# A hypothesis is judged at all if it reproduces so many of the values in the first rows of
+# a few sequences. Where a direction begins at the end, these rows are those of a longer piece.
+SCREENED, ROWS, PIECE, SEQUENCES = 0.5, 32, 128, 4
+# So few nudged runs are enough to see whether half of the values are near.
+NUDGED = 2
+# Two hypotheses that leave so little reproduce a result equally well, in units of the last place.
+UNITS = 32
+# What leaves more than so many times what the closest leaves does not explain the result.
+LOOSE = 4
+
+# From simple to involved: of those that leave as much the first is named.
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    products_rounded,
+    all_cells_changed,
+    another_merge,
+    directions_exchanged,
+    time_reversed,
+    processing_order,
+    not_reversed,
+    start_changed,
+    another_start,
+    carried_on,
+    begun_anew,
+    begun_in_the_padding,
+    axes_exchanged,
+    rows_shifted,
+    inputs_shifted,
+    halves_exchanged,
+    another_layer,
+    cell_state,
+    final_rows,
+    units_permuted,
+    features_permuted,
+    some_cells_changed,
+)
+
+
+def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> dict[str, float]:
+    """Find what reproduces a result.
+
+    Parameters
+    ----------
+    case : Case
+    theirs : array, shape (N, T, O)
+        A result that differs. Another shape is one to explain too.
+    tolerance : Tolerance, optional
+        As for `Comparison`.
+
+    Returns
+    -------
+    dict
+        By the name of each hypothesis that holds, the largest distance that
+        is left; the closest first. Of those that cannot be told apart here it
+        is the simplest alone.
+    """
+    ours = case.outputs()[-1]
+    before = distances(ours, theirs) if ours.shape == theirs.shape else None
+    found: dict[str, float] = {}
+    for hypothesis in HYPOTHESES:
+        for name, tried, result in hypothesis(case, theirs):
+            if _may_be_equal(tried, result, tolerance):
+                left = _distance_left(tried, result, before, tolerance)
+                if left is not None:
+                    found.setdefault(name, left)
+    size = max(1.0, float(np.abs(theirs).max(initial=0.0)))
+    found = _simplest(found, UNITS * float(np.finfo(ours.dtype).eps) * size)
+    found |= fewer_digits(ours, theirs)
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _simplest(found: dict[str, float], least: float) -> dict[str, float]:
+    """Keep the closest, and of those that leave as much the one that was tried first."""
+    enough = {name: max(left, least) for name, left in found.items()}
+    closest = min(enough.values(), default=least)
+    kept: dict[str, float] = {}
+    for name, left in enough.items():
+        new = not any(isclose(left, enough[other], rel_tol=0.1) for other in kept)
+        if left <= LOOSE * closest and new:
+            kept[name] = found[name]
+    return kept
+
+
+def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
+    """Return whether the first rows of a few sequences are near enough to judge the rest.
+
+    Rows of a network that goes forward do not depend on what follows. Where a
+    direction begins at the end it begins at that of the piece, which it forgets
+    before the first rows, or whole runs could not be compared.
+    """
+    network = case.network
+    if theirs.shape != (*case.x.shape[:2], network.output_size):
+        return False
+    piece = PIECE if network.needs_whole_sequences else ROWS
+    some = np.flatnonzero(case.lengths)[:SEQUENCES]
+    cut = case._replace(
+        x=case.x[some, :piece],
+        h0=case.h0[some],
+        lengths=np.minimum(case.lengths[some], piece),
+    )
+    running = cut.running()[:, :ROWS]
+    theirs = theirs[some, :piece]
+    if not running.any():
+        return False
+    if tolerance is None and can_judge_steps(network):
+        errors = case_step_errors(cut, [theirs])
+        assert errors is not None
+        return bool((errors[:, :ROWS][running] <= 1).mean() >= SCREENED)
+    ours = cut.outputs()[-1]
+    distance = distances(ours, theirs)
+    if tolerance is not None:
+        near = distance <= tolerance.atol + tolerance.rtol * np.abs(theirs)
+    elif can_be_equal(cut._replace(lengths=np.minimum(cut.lengths, ROWS)), ours, theirs, SCREENED):
+        bounds = whole_run_bounds(cut, ours, NUDGED)
+        near = (distance <= bounds.distance) | ~bounds.judged
+    else:
+        return False
+    return bool(near[:, :ROWS][running].mean() >= SCREENED)
+
+
+def _distance_left(
+    case: Case, theirs: Floats, before: Floats | None, tolerance: Tolerance | None
+) -> float | None:
+    """Return how far a case is from what it explains; None where it does not.
+
+    Zeros alone explain nothing.
+    """
+    layers = case.outputs()
+    ours = layers[-1]
+    if ours.shape != theirs.shape or not case.running().any() or not ours.any():
+        return None
+    comparison = Comparison(case, layers, tolerance)
+    whole = tolerance is None and not can_judge_steps(case.network)
+    if whole and not can_be_equal(case, ours, theirs, ENOUGH):
+        return None
+    try:
+        verdict = comparison.judge(theirs)
+    except ValueError:  # too little can be judged
+        return None
+    left = distances(ours, theirs)
+    if not verdict.equal or (whole and not _is_nearer(left, before, comparison.bounds)):
+        return None
+    return verdict.difference
+
+
+def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
+    """Return whether most of the difference is gone: what rounds operands has wide bounds.
+
+    Both distances count in shares of the bound of each value, since units may
+    be of unlike size.
+    """
+    if before is None or before.shape != left.shape:
+        return True
+    most_left, most_before = (
+        (distance / bounds.distance)[bounds.judged].max() for distance in (left, before)
+    )
+    return bool(most_left <= most_before / 4)
+
+
+def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
+    """Return the rounding of a result that is right but for digits that were left out."""
+    if ours.shape != theirs.shape:
+        return {}
+    difference = float(distances(ours, theirs).max())
+    for digits in range(1, MOST_DIGITS + 1):
+        rounded = np.round(theirs.astype(np.float64), digits).astype(theirs.dtype)
+        # Half a unit of the last digit, and what the float type itself rounds.
+        if difference <= 0.5001 * 10.0**-digits and (rounded == theirs).all():
+            return {f"rounding to {digits} digits after the point": difference}
+    if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
+        return {"rounding to float16": difference}
+    return {}
