@@ -11,7 +11,9 @@ VALUES = {
     "--delimiter": "comma",
     "--hidden": "2",
     "--h0": "0,0",
+    "--c0": "0,0",
     "--activation": "relu",
+    "--recurrent-activation": "relu",
     "--layer": "rnn",
 }
 NUMBERS = ("--seed", "--clip", "--inputs", "--digits", "--repeats", "--atol", "--rtol")

@@ -44,11 +44,12 @@ from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
     NetworkOptions,
-    h0_option,
+    StartOptions,
     input_options,
     json_option,
     network_options,
     picked,
+    start_options,
 )
 from rnncli.cli.outputs import destination
 from rnncli.cli.values import whole
@@ -77,7 +78,7 @@ EXAMPLES = (
 @click.command("bench", cls=Command, examples=EXAMPLES)
 @input_options
 @network_options
-@h0_option
+@start_options
 @click.option(
     "--precision",
     type=click.Choice(list(PRECISIONS)),
@@ -102,9 +103,7 @@ EXAMPLES = (
     "weights and the input of seed N.",
 )
 @json_option
-def bench(
-    precision: str, peers: tuple[str, ...], repeats: int, h0: str | None, json: bool, **given: Any
-) -> None:
+def bench(precision: str, peers: tuple[str, ...], repeats: int, json: bool, **given: Any) -> None:
     """Time every way to unroll beside Keras, PyTorch and ONNX Runtime.
 
     Each runs in a process of its own, in turn, on one thread and on all, of
@@ -113,12 +112,14 @@ def bench(
     """
     options = picked(NetworkOptions, given)
     reading = picked(InputOptions, given)
+    starting = picked(StartOptions, given)
     candidates, absent = find_candidates(peers)
     if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
         check_network(options)
-        cases = [_own(reading, options, precision, h0)]
-    elif h0 is not None:
-        raise click.UsageError("--h0: give an input and a network to time")
+        cases = [_own(reading, options, precision, starting)]
+    elif any(starting):
+        name = "--h0" if starting.h0 else "--c0"
+        raise click.UsageError(f"{name}: give an input and a network to time")
     else:
         cases = [_default(size, precision) for size in SIZES]
     machine, results, failed = describe_machine(), [], False
@@ -148,10 +149,10 @@ def _default(size: Size, precision: str) -> RoundCases:
 
 
 def _own(
-    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None
+    reading: InputOptions, options: NetworkOptions, precision: str, starting: StartOptions
 ) -> RoundCases:
     """Read the network and the whole input: the same in every round."""
-    read = read_case(reading, options, precision, h0)
+    read = read_case(reading, options, precision, starting)
     case = read.case
     N, T, _ = case.x.shape
     model = {name: value for name, value in read.model.items() if name != "precision"}

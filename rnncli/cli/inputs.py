@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -11,11 +10,10 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.cli.errors import with_options
-from rnncli.cli.options import InputOptions, NetworkOptions, picked
+from rnncli.cli.options import InputOptions, NetworkOptions, StartOptions, picked
 from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
-from rnncli.model.activations import TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
+# What starts from a hidden state, and from a cell state.
+_STARTS = {"h0": "a recurrent network", "c0": "an LSTM"}
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
@@ -99,7 +99,13 @@ def check_network(options: NetworkOptions) -> None:
     click.UsageError
         Options contradict each other, or do not say which network.
     """
-    drawn = {"--hidden": options.hidden, "--seed": options.seed, "--init": options.init}
+    drawn = {
+        "--hidden": options.hidden,
+        "--cell": options.cell,
+        "--no-bias": options.bias,
+        "--seed": options.seed,
+        "--init": options.init,
+    }
     if options.weights is None:
         if options.hidden is None:
             raise click.UsageError("no network: give --hidden H or --weights FILE")
@@ -107,14 +113,33 @@ def check_network(options: NetworkOptions) -> None:
             raise click.UsageError("--layer is for --weights")
         if options.merge is not None and options.direction != "bidirectional":
             raise click.UsageError("--merge is for --direction bidirectional")
+        _check_cell(options)
         return
     for name, value in drawn.items():
         if value is not None:
             raise click.UsageError(f"{name} and --weights {options.weights}: give one")
 
 
+def _check_cell(options: NetworkOptions) -> None:
+    """Check settings of cells that are drawn: that the cells have them, and how many they are."""
+    if options.reset is not None and options.cell != "gru":
+        raise click.UsageError("--reset is for --cell gru")
+    if options.recurrent_activation is not None and options.cell in (None, "rnn"):
+        raise click.UsageError("--recurrent-activation is for --cell lstm and --cell gru")
+    architecture = _architecture(options, 1)
+    for name, given in _settings(options).items():
+        try:
+            architecture.per_cell(f"--{name.replace('_', '-')}", given)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+
 def open_both(
-    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None, keys: Keys
+    reading: InputOptions,
+    options: NetworkOptions,
+    precision: str,
+    starting: StartOptions,
+    keys: Keys,
 ) -> Opened:
     """Open the input, and draw or read the network.
 
@@ -130,15 +155,37 @@ def open_both(
     check_input_size(network, len(source.columns), source.hint)
     if source.note:
         note(source.note)
-    size = network.state_size
-    start = np.zeros(size, dtype) if h0 is None else read_state(h0, dtype, size, "--h0")
+    start = _start(network, starting, dtype)
     columns = {"columns": list(source.chosen)} if source.chosen else {}
     model = describe(network, origin, __version__) | columns | {"precision": precision}
     return Opened(source, network, start, model, biases)
 
 
+def _start(network: Network, options: StartOptions, dtype: np.dtype[np.floating]) -> Floats:
+    """Read the state before the first step, of all cells: zeros by default."""
+    start = np.zeros(network.state_size, dtype)
+    for option, text in options._asdict().items():
+        name = option[0]
+        if text is None:
+            continue
+        if name not in network.state_names:
+            raise click.UsageError(
+                f"--{option} is for {_STARTS[option]}: this network has no {name}"
+            )
+        place = network.state_names[name]
+        each = "hidden unit" if name == "h" else f"unit of c ({_sizes(network)})"
+        start[place] = read_state(text, dtype, place.stop - place.start, f"--{option}", each)
+    return start
+
+
+def _sizes(network: Network) -> str:
+    """Return the hidden units of each cell that has a c."""
+    cells = (cell for layer in network.layers for cell in layer.cells)
+    return f"H = {', '.join(str(cell.hidden_size) for cell in cells if 'c' in cell.state_names)}"
+
+
 def read_case(
-    reading: InputOptions, options: NetworkOptions, precision: str, h0: str | None
+    reading: InputOptions, options: NetworkOptions, precision: str, starting: StartOptions
 ) -> ReadCase:
     """Read an input to its end, and the network that runs on it.
 
@@ -150,7 +197,7 @@ def read_case(
     """
     from rnncli.verify.case import Case
 
-    source, network, start, model, biases = open_both(reading, options, precision, h0, Keys())
+    source, network, start, model, biases = open_both(reading, options, precision, starting, Keys())
     rows = next(joined(source.blocks), None)
     if rows is None:
         raise InputError("", "the input has no steps")
@@ -224,12 +271,7 @@ def build_network(
     """
     if options.weights is not None:
         return _loaded(options)
-    architecture = Architecture(
-        1 if input_size is None else input_size,
-        options.hidden or (),
-        options.direction or "forward",
-        options.merge or "concat",
-    )
+    architecture = _architecture(options, 1 if input_size is None else input_size)
     _check_memory(architecture, bytes_a_weight)
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
@@ -240,18 +282,38 @@ def build_network(
         init,
         direction=architecture.direction,
         merge=architecture.merge,
-        activation=options.activation or TANH,
-        clip=inf if options.clip is None else options.clip,
+        cell=architecture.cell,
+        bias=architecture.bias,
+        **_settings(options),
     )
-    return network, {"init": init, "seed": seed}, ()
+    bias = {} if architecture.bias else {"bias": False}
+    return network, {"init": init, "seed": seed, **bias}, ()
+
+
+def _architecture(options: NetworkOptions, input_size: int) -> Architecture:
+    return Architecture(
+        input_size,
+        options.hidden or (),
+        options.direction or "forward",
+        options.merge or "concat",
+        options.cell or "rnn",
+        options.bias is None,
+        options.reset or "after",
+    )
+
+
+def _settings(options: NetworkOptions) -> dict[str, Any]:
+    """Return the settings of cells that are given."""
+    names = ("activation", "recurrent_activation", "clip", "reset")
+    given = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _loaded(options: NetworkOptions) -> Sourced:
     from rnncli.model.formats import load_network
 
     assert options.weights is not None
-    names = ("activation", "direction", "merge", "clip")
-    overrides = {name: getattr(options, name) for name in names}
+    overrides = _settings(options) | {"direction": options.direction, "merge": options.merge}
     loaded = load_network(options.weights, options.layer, overrides)
     for sentence in loaded.assumptions:
         note(f"{options.weights}: {with_options(sentence)}")

@@ -10,6 +10,8 @@ from rnncli.cli import values
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import ACTIVATIONS, Activation
+from rnncli.model.cells import CELLS
+from rnncli.model.cells.gru import RESETS
 from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
@@ -37,17 +39,28 @@ class NetworkOptions(NamedTuple):
     """Which network it is; None is what was not given."""
 
     hidden: tuple[int, ...] | None
+    cell: str | None
+    bias: bool | None
     seed: int | None
     init: str | None
     weights: str | None
     layer: str | None
     direction: str | None
     merge: str | None
-    activation: Activation | None
-    clip: float | None
+    activation: tuple[Activation, ...] | None
+    recurrent_activation: tuple[Activation, ...] | None
+    clip: tuple[float, ...] | None
+    reset: str | None
 
 
 NOTHING_GIVEN = NetworkOptions(*[None] * len(NetworkOptions._fields))
+
+
+class StartOptions(NamedTuple):
+    """The state before the first step."""
+
+    h0: str | None
+    c0: str | None
 
 
 class StateOptions(NamedTuple):
@@ -84,6 +97,11 @@ def group(*parameters: Decorator) -> Decorator:
         return command
 
     return add
+
+
+def _any_given(_ctx: click.Context, _param: click.Parameter, found: tuple[Any, ...]) -> Any:
+    """Return the values of an option that may be repeated, or None."""
+    return found or None
 
 
 input_options = group(
@@ -151,6 +169,18 @@ network_options = group(
         help="Number of hidden units; 32,16 for two layers, the bottom one first.",
     ),
     click.option(
+        "--cell",
+        type=click.Choice(list(CELLS)),
+        help="What the layers are made of: vanilla cells, LSTMs or GRUs.  [default: rnn]",
+    ),
+    click.option(
+        "--no-bias",
+        "bias",
+        is_flag=True,
+        callback=lambda _ctx, _param, left_out: False if left_out else None,
+        help="Draw layers that have no bias: it is zero.",
+    ),
+    click.option(
         "--seed",
         type=values.whole(0, SEED_MAX),
         metavar="N",
@@ -161,7 +191,8 @@ network_options = group(
         type=click.Choice(list(INITIALIZERS)),
         help="Whose weights the seed gives. tensorflow: tf.random.normal after "
         "tf.random.set_seed(N), for W_xh, then W_hh; b_h is zero. keras: layers made after "
-        "keras.utils.set_random_seed(N). torch: nn.RNN after torch.manual_seed(N).  "
+        "keras.utils.set_random_seed(N). torch: nn.RNN, nn.LSTM or nn.GRU after "
+        "torch.manual_seed(N).  "
         "[default: tensorflow]",
     ),
     click.option(
@@ -192,14 +223,33 @@ network_options = group(
         "--activation",
         metavar="NAME[:A[,B]]",
         type=values.activation,
+        multiple=True,
+        callback=_any_given,
         help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
-        "hard_sigmoid:0.2,0.5.  [default: tanh]",
+        "hard_sigmoid:0.2,0.5. Give it again for one of each layer, the bottom one first, or of "
+        "each cell, forward before backward.  [default: tanh]",
+    ),
+    click.option(
+        "--recurrent-activation",
+        metavar="NAME[:A[,B]]",
+        type=values.activation,
+        multiple=True,
+        callback=_any_given,
+        help="That of the gates of an LSTM or a GRU; as --activation.  [default: sigmoid]",
     ),
     click.option(
         "--clip",
         metavar="C",
         type=values.number("over 0", lambda limit: limit > 0),
-        help="Limit the sum that the activation takes to ±C.",
+        multiple=True,
+        callback=_any_given,
+        help="Limit the sums that the activations take to ±C. Give it again as --activation.",
+    ),
+    click.option(
+        "--reset",
+        type=click.Choice(RESETS),
+        help="Where a GRU multiplies by its reset gate. after: the product of h and its weights, "
+        "as PyTorch and Keras do. before: h itself, as ONNX does by default.  [default: after]",
     ),
 )
 
@@ -210,11 +260,18 @@ inputs_option = click.option(
     help="Number of input features; those of --weights, or else 1, by default.",
 )
 
-h0_option = click.option(
-    "--h0",
-    metavar="STATE",
-    help="Hidden state before the first step: a number for each unit, separated by commas, the "
-    "bottom layer first, forward before backward. Zeros by default.",
+start_options = group(
+    click.option(
+        "--h0",
+        metavar="STATE",
+        help="Hidden state before the first step: a number for each unit, separated by commas, "
+        "the bottom layer first, forward before backward. Zeros by default.",
+    ),
+    click.option(
+        "--c0",
+        metavar="STATE",
+        help="The same for the cell state c of an LSTM.",
+    ),
 )
 
 state_options = group(

@@ -14,14 +14,15 @@ from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,
     OutputOptions,
+    StartOptions,
     StateOptions,
     computation_options,
     follow_option,
-    h0_option,
     input_options,
     network_options,
     picked,
     result_options,
+    start_options,
     state_options,
 )
 from rnncli.cli.outputs import (
@@ -103,11 +104,11 @@ EXAMPLES = (
 @input_options
 @follow_option
 @network_options
-@h0_option
+@start_options
 @state_options
 @computation_options
 @result_options
-def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
+def run(precision: str, unroll: str, **given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
@@ -115,6 +116,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     """
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
+    starting = picked(StartOptions, given)
     style = picked(Style, given | {"worded": with_options})
     check_network(options)
     check_state_options(states)
@@ -127,7 +129,7 @@ def run(precision: str, unroll: str, h0: str | None, **given: Any) -> None:
     check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
         known = files.before.keys if files.before else ()
-        opened = open_both(reading, options, precision, h0, Keys(known))
+        opened = open_both(reading, options, precision, starting, Keys(known))
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)

@@ -15,13 +15,14 @@ from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,
     NetworkOptions,
+    StartOptions,
     computation_options,
     group,
-    h0_option,
     input_options,
     json_option,
     network_options,
     picked,
+    start_options,
 )
 from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
@@ -110,11 +111,11 @@ class ComparisonOptions(NamedTuple):
 @click.command("verify", cls=Command, examples=EXAMPLES)
 @input_options
 @network_options
-@h0_option
+@start_options
 @computation_options
 @comparison_options
 @json_option
-def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any) -> None:
+def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
     It is compared with every way to unroll, with each of Keras, PyTorch and
@@ -123,16 +124,17 @@ def verify(precision: str, unroll: str, h0: str | None, json: bool, **given: Any
     """
     options = picked(NetworkOptions, given)
     reading = picked(InputOptions, given)
+    starting = picked(StartOptions, given)
     own = picked(ComparisonOptions, given)
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
-        _check_no_options(own, h0)
+        _check_no_options(own, starting)
         report = Report({}, _named(with_recorded()))
     else:
         check_network(options)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
             raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            report = _compared(read_case(reading, options, precision, h0), unroll, own)
+            report = _compared(read_case(reading, options, precision, starting), unroll, own)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report)
@@ -195,13 +197,13 @@ def _arranged(states: Floats, read: ReadCase) -> Floats:
     return states[None]
 
 
-def _check_no_options(own: ComparisonOptions, h0: str | None) -> None:
+def _check_no_options(own: ComparisonOptions, starting: StartOptions) -> None:
     """Refuse options that are for an input, where there is none."""
     for name, given in (
         ("--expected", own.expected is not None),
         ("--peer", bool(own.peers)),
         ("--atol and --rtol", own.tolerance() is not None),
-        ("--h0", h0 is not None),
+        *((f"--{name}", text is not None) for name, text in starting._asdict().items()),
     ):
         if given:
             raise click.UsageError(f"{name}: give an input and a network to compare")

@@ -57,18 +57,32 @@ def read_inline(
     return Input(unnamed(x.shape[1]), iter([Rows(x)]), hint=_HINT, note=note)
 
 
-def read_state(text: str, dtype: np.dtype[np.floating], hidden_size: int, name: str) -> Floats:
-    """Read a hidden state, shape (H,): numbers separated by commas or spaces, or JSON.
+def read_state(
+    text: str, dtype: np.dtype[np.floating], size: int, name: str, each: str = "hidden unit"
+) -> Floats:
+    """Read a state, shape (S,): numbers separated by commas or spaces, or JSON.
+
+    Parameters
+    ----------
+    text : str
+    dtype : numpy.dtype
+        Float type the numbers must fit.
+    size : int
+        How many there are, S.
+    name : str
+        Of the text, for messages.
+    each : str
+        What each number is of, for messages.
 
     Raises
     ------
     InputError
-        Something else is there than H finite numbers.
+        Something else is there than S finite numbers.
     """
     steps = _json_steps(text, name) if _is_json(text) else [text.replace(",", " ").split()]
     cells = list(chain.from_iterable(steps))
-    if len(cells) != hidden_size:
-        expected = f"expected {hidden_size} numbers, one for each hidden unit"
+    if len(cells) != size:
+        expected = f"expected {size} numbers, one for each {each}"
         raise InputError(name, f"{expected}, got {len(cells)}")
     state = _numbers([cells], dtype)
     if state is None:

@@ -81,7 +81,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         *filter(None, settings),
         *filter(None, map(_layer, layers[below:])),
         *([model["precision"]] if "precision" in model else []),
-        *(f"{name} {value}" for name, value in model["source"].items() if name != "sha256"),
+        *(_source(name, value) for name, value in model["source"].items() if name != "sha256"),
     ]
     return printable(f"{_kinds(model.get('cell', _VANILLA))}: {', '.join(parts)}")
 
@@ -138,6 +138,10 @@ def _setting(name: str, value: Any) -> str:
     if value == usual:
         return ""
     return word if value is True else f"{word} {_listed(value)}".lstrip()
+
+
+def _source(name: str, value: Any) -> str:
+    return f"no {name}" if value is False else f"{name} {value}"
 
 
 def _columns(columns: Sequence[str | int]) -> str:
