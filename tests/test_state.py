@@ -12,18 +12,37 @@ NETWORK = ("--hidden", "3", "--unroll", "stepwise", "--format")
 VALUES = [f"{value:.3f}" for value in np.random.RandomState(2).normal(size=40)]
 KEYS = [f"k{number}" for number in np.random.RandomState(3).randint(0, 5, 40)]
 GROUPED = [f"{key},{value}" for key, value in zip(KEYS, VALUES, strict=True)]
+HELD = [f"{KEYS[n]}," if n % 6 == 5 else line for n, line in enumerate(GROUPED)]
+CELLS = {
+    "vanilla": (),
+    "LSTM": ("--cell", "lstm", "--states", "--c0", "0.1,-0.2,0.3"),
+    "GRU": ("--cell", "gru", "--init", "torch", "--h0", "0.1,-0.2,0.3"),
+    "stack": ("--cell", "lstm", "--hidden", "3,2", "--all-layers", "--states"),
+}
 
 
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize("cut", [0, 1, 17, 39, 40])
 @pytest.mark.parametrize(
     ("lines", "header", "group"),
-    [(VALUES, "v", ()), (GROUPED, "k,v", ("--group-by", "k"))],
-    ids=["one sequence", "groups"],
+    [
+        (VALUES, "v", ()),
+        (GROUPED, "k,v", ("--group-by", "k")),
+        (HELD, "k,v", ("--group-by", "k", "--missing", "hold")),
+    ],
+    ids=["one sequence", "groups", "masked rows"],
 )
 def test_two_runs_are_one(
-    run_rnn: Rnn, tmp_path: Path, cut: int, lines: list[str], header: str, group: tuple[str, ...]
+    run_rnn: Rnn,
+    tmp_path: Path,
+    cell: tuple[str, ...],
+    cut: int,
+    lines: list[str],
+    header: str,
+    group: tuple[str, ...],
 ) -> None:
-    options = ("run", *NETWORK, "csv", *group)
+    network = NETWORK[2:] if "--hidden" in cell else NETWORK
+    options = ("run", *network, "csv", *cell, *group)
     state = ("--state", str(tmp_path / "s"))
     text = [
         header + "\n" + "".join(f"{line}\n" for line in part)
@@ -67,6 +86,7 @@ def test_a_table_goes_on_counting(run_rnn: Rnn, tmp_path: Path) -> None:
 
 
 REFUSED = {
+    "another cell": (("--cell", "gru"), "the state of a vanilla RNN, this network is a GRU"),
     "another seed": (("--seed", "2"), "the state of another network or precision"),
     "another size": (("--hidden", "4"), "the state of another network or precision"),
     "another precision": (("--precision", "tf32"), "the state of another network or precision"),
