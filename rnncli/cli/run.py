@@ -36,7 +36,6 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
-from rnncli.engine.passes import prepare
 from rnncli.engine.run import of_head
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
@@ -179,7 +178,7 @@ def _trajectory(
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
 
     def final() -> SequenceStates:
-        y = of_head(prepare(network, precision, unroll), carried.state) if network.head else None
+        y = of_head(network, carried.state, precision, unroll)
         return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(

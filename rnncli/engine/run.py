@@ -141,20 +141,20 @@ def run(
     )
 
 
-def of_head(prepared: Prepared, state: Floats) -> Floats | None:
-    """Return what the head makes of states, (K, S), of all cells; None if there is none.
+def of_head(network: Network, states: Floats, precision: str, unroll: str) -> Floats | None:
+    """Return what the head makes of the states of all cells, (K, S); None if there is none.
 
     The final state of a backward cell is that at t = 1, so with two
     directions this is not what the head gives at the last step. It is what
     it gives in Keras where the layer below returns no sequences.
     """
-    network = prepared.network
+    prepared = prepare(network, precision, unroll)
     top = len(network.layers) - 1 - network.head
     layer = network.layers[top]
     if not (network.head and isinstance(layer, Recurrent)):
         return None
-    y = layer.merged([state[:, places[0]] for places in network.state_slices[top]])
-    for above in network.layers[top + 1 :]:
+    y = layer.merged([states[:, places[0]] for places in network.state_slices[top]])
+    for above in prepared.network.layers[top + 1 :]:
         y = without_state(prepared, above, y)
     return y
 
