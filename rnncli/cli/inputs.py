@@ -17,7 +17,7 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
-from rnncli.model.layers import Architecture
+from rnncli.model.layers import Architecture, Normalization
 from rnncli.model.network import Network, taken_by
 from rnncli.readers import (
     STDIN,
@@ -29,6 +29,7 @@ from rnncli.readers import (
     read_inline,
     read_state,
 )
+from rnncli.readers.columns import listed
 from rnncli.writers.model import describe
 
 if TYPE_CHECKING:
@@ -153,10 +154,12 @@ def open_both(
     source = _open_input(reading, dtype, keys, loaded[0].indices if loaded else None)
     network, origin, biases = loaded or build_network(options, len(source.columns), dtype.itemsize)
     check_input_size(network, len(source.columns), source.hint)
+    network = _scaled(network, reading, source.columns)
     if source.note:
         note(source.note)
     start = _start(network, starting, dtype)
-    columns = {"columns": list(source.chosen)} if source.chosen else {}
+    read = {"columns": source.chosen, "center": reading.center, "scale": reading.scale}
+    columns = {name: list(each) for name, each in read.items() if each}
     model = describe(network, origin, __version__) | columns | {"precision": precision}
     return Opened(source, network, start, model, biases)
 
@@ -220,6 +223,27 @@ def read_case(
     )
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
     return ReadCase(case, model, rows, source.keys, names, arranged)
+
+
+def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> Network:
+    """Put what centers and scales the columns below a network.
+
+    Raises
+    ------
+    click.UsageError
+        There are not as many numbers as columns.
+    """
+    for name in ("center", "scale"):
+        numbers = getattr(options, name)
+        if numbers is not None and len(numbers) != len(columns):
+            raise click.UsageError(
+                f"--{name}: expected {len(columns)}, a number for each of {listed(columns)}, "
+                f"got {len(numbers)}"
+            )
+    if options.center is None and options.scale is None:
+        return network
+    center, scale = options.center or [0.0] * len(columns), options.scale or [1.0] * len(columns)
+    return Network(Normalization(center, scale), *network.layers)
 
 
 def _open_input(

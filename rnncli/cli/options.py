@@ -31,6 +31,8 @@ class InputOptions(NamedTuple):
     first_row: str
     group_by: tuple[str, ...]
     missing: str
+    center: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
     passthrough: bool = False
     follow: bool = False
 
@@ -151,6 +153,19 @@ input_options = group(
         show_default=True,
         help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
         "where Keras masks. zero: 0 in that cell.",
+    ),
+    click.option(
+        "--center",
+        metavar="LIST",
+        type=values.numbers("", lambda _: True),
+        help="What is taken from each column before the network, a number for each, separated by "
+        "commas.",
+    ),
+    click.option(
+        "--scale",
+        metavar="LIST",
+        type=values.numbers("other than 0", lambda scale: scale != 0),
+        help="What each column is then divided by, a number for each.",
     ),
 )
 

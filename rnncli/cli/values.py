@@ -59,10 +59,16 @@ def number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]
         except ValueError:
             found = nan
         if not (isfinite(found) and fits(found)):
-            raise click.BadParameter(f"{value!r} is not a number {bounds}")
+            raise click.BadParameter(f"{value!r} is not a number {bounds}".rstrip())
         return found
 
     return read
+
+
+def numbers(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], tuple[float, ...]]:
+    """Return a function that reads finite numbers within bounds, separated by commas."""
+    read = number(bounds, fits)
+    return lambda value: tuple(map(read, value.split(",")))
 
 
 def activation(value: str) -> Activation:
