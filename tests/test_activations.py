@@ -94,7 +94,7 @@ def test_values_that_do_not_lie_side_by_side_change_in_place(f: Activation, dtyp
     f.function()(a.copy(), whole)
     f.function()(column, column)
     # Strides may take another loop, whose last digit is its own.
-    np.testing.assert_allclose(column, whole[:, 1:2], rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(column, whole[:, 1:2], rtol=4 * float(np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)

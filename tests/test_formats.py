@@ -817,6 +817,7 @@ def test_layers_without_a_name_are_not_written() -> None:
     class Stateless:
         input_size = output_size = 3
         cells = directions = ()
+        masks = False
 
     layers: list[Any] = [weights(2, 3), Stateless()]
     for extension, naming in KINDS:

@@ -250,5 +250,5 @@ def test_a_head_gives_y_beside_the_top_recurrent_layers_h() -> None:
 def test_what_is_not_finite_is_named_with_its_layer(layers: list[Layer], place: str) -> None:
     blocks = stream(Network(*layers), [[[0], [2], [2]]])
     assert len(next(blocks).t) == 1
-    with pytest.raises(NotFiniteError, match=rf"^{place}step 2, unit 0: overflow \(inf\)$"):
+    with pytest.raises(NotFiniteError, match=rf"^{place}step 2, unit 0 of y: overflow \(inf\)$"):
         next(blocks)

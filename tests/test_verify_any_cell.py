@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import diagnosis, reference, steps
+from rnncli.verify import bounded, diagnosis, reference
 from rnncli.verify.bounded import CellRun, StepAt
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference, with_strategies
@@ -124,7 +124,7 @@ def leaky_steps(run: CellRun) -> StepAt:
 def test_a_cell_with_two_state_arrays_is_one_more_entry_of_the_step_error(
     direction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(steps.BOUNDED_STEPS, Leaky, leaky_steps)
+    monkeypatch.setitem(bounded.BOUNDED_STEPS, Leaky, leaky_steps)
     case = unknown(Leaky, direction)
     assert can_judge_steps(case.network)
     for unroll in UNROLLS:

@@ -201,7 +201,7 @@ def run(
     for place, array in zip(places, start or (), strict=bool(start)):
         h0[:, place] = array
     if mask is None:
-        h, h_n, _ = rnncli.run(network, x, h0)
+        h, h_n, *_ = rnncli.run(network, x, h0)
     else:
         carried = Carried(np.zeros(network.state_size, x.dtype), N)
         carried.resume(np.zeros(N, np.intp), h0)

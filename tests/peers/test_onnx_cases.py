@@ -85,7 +85,7 @@ def run(case: Case) -> dict[str, Array]:
     for name, place in network.state_names.items():
         if (start := case.inputs.get(f"initial_{name}")) is not None:
             h0[:, place] = (start if layout else start.swapaxes(0, 1)).reshape(N, -1)
-    h, h_n, _ = rnncli.run(network, x, h0, lengths=case.inputs.get("sequence_lens"))
+    h, h_n, *_ = rnncli.run(network, x, h0, lengths=case.inputs.get("sequence_lens"))
     D = len(network.layers[0].cells)
     Y = h.reshape(N, T, D, -1)
     given: dict[str, Array] = {"Y": Y if layout else Y.transpose(1, 2, 0, 3)}  # (T, D, N, H)

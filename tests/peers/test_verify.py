@@ -84,8 +84,8 @@ def test_a_wrong_sign_is_caught_by_each(
         W_hh[0, 1] *= -1
         return cell.replaced(cell.weights._replace(W_hh=W_hh))
 
-    def wrong(network: rnncli.Network, *names: str) -> Prepared:
-        prepared = prepare(network, *names)
+    def wrong(network: rnncli.Network, *names: str, **options: bool) -> Prepared:
+        prepared = prepare(network, *names, **options)
         return prepared._replace(network=prepared.network.with_cells(turned))
 
     monkeypatch.setattr("rnncli.engine.run.prepare", wrong)
