@@ -112,7 +112,12 @@ def test_the_default_cases_take_a_seed_a_round(
     assert [(case["T"], case["shortest"]) for case in document["cases"]] == [(7, 7), (9, 2)]
     assert document["cases"][0]["model"]["source"] == {"init": "keras", "seed": None}
     for case, size, seed in zip(drawn, [sizes[0]] * 3 + [sizes[1]] * 3, [1, 2, 3] * 2, strict=True):
-        own = rnncli.seeded(size.I, size.H, seed, size.init).layers[0].cells[0].weights
+        own = (
+            rnncli.seeded(size.I, size.H, seed, size.init, cell=size.cell)
+            .layers[0]
+            .cells[0]
+            .weights
+        )
         for ours, theirs in zip(case.network.layers[0].cells[0].weights, own, strict=True):
             np.testing.assert_array_equal(ours, theirs)
         shape = (size.N, size.T, size.I)

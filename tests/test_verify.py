@@ -167,7 +167,7 @@ def test_a_wrong_sign_is_caught(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -
         W_hh[0, 1] *= -1
         return cell.replaced(cell.weights._replace(W_hh=W_hh))
 
-    def wrong(network: rnncli.Network, *names: str, **options: bool) -> Prepared:
+    def wrong(network: rnncli.Network, *names: Any, **options: Any) -> Prepared:
         prepared = prepare(network, *names, **options)
         return prepared._replace(network=prepared.network.with_cells(turned))
 

@@ -8,6 +8,7 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.initializers import seeded
+from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
 
@@ -18,8 +19,8 @@ class Size(NamedTuple):
     ----------
     T, I, H, N : int
         Steps, input features, hidden units, sequences.
-    init : str
-        Whose weights, as for `rnncli.seeded`.
+    init, cell : str
+        Whose weights, and of which cell, as for `rnncli.seeded`.
     shortest : int, optional
         Lengths of sequences are drawn from this to T; all are T by default.
     """
@@ -29,6 +30,7 @@ class Size(NamedTuple):
     H: int
     N: int = 1
     init: str = "torch"
+    cell: str = "rnn"
     shortest: int | None = None
 
     def case(self, seed: int, precision: str) -> Case:
@@ -39,8 +41,12 @@ class Size(NamedTuple):
         lengths = np.full(self.N, self.T)
         if self.shortest is not None:
             lengths = random.randint(self.shortest, self.T + 1, self.N)
-        network = seeded(self.I, self.H, seed, self.init)
-        return Case(network, x, np.zeros((self.N, self.H), dtype), lengths, precision)
+        network = self.network(seed)
+        return Case(network, x, np.zeros((self.N, network.state_size), dtype), lengths, precision)
+
+    def network(self, seed: int) -> Network:
+        """Draw the network."""
+        return seeded(self.I, self.H, seed, self.init, cell=self.cell)
 
 
 SIZES = (
@@ -54,6 +60,18 @@ SIZES = (
     Size(50, 4, 16, 10_000),
     Size(200, 4, 16, 10_000, shortest=5),
     Size(100_000, 1, 16, init="tensorflow"),  # not contracting
+    *(
+        Size(T, I, H, N, cell=cell)
+        for cell in ("lstm", "gru")
+        for T, I, H, N in (
+            (200_000, 1, 16, 1),
+            (100_000, 8, 64, 1),
+            (20_000, 64, 256, 1),
+            (256, 64, 256, 64),
+            (50, 4, 16, 10_000),
+        )
+    ),
+    Size(20_000, 8, 64, init="tensorflow", cell="lstm"),  # not contracting
 )
 
 

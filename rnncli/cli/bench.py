@@ -54,7 +54,6 @@ from rnncli.cli.options import (
 from rnncli.cli.outputs import destination
 from rnncli.cli.values import whole
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.initializers import seeded
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
 from rnncli.writers.model import describe
@@ -141,8 +140,7 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, json: bool, **gi
 
 def _default(size: Size, precision: str) -> RoundCases:
     """Return a default case: other weights and input every round."""
-    network = seeded(size.I, size.H, 1, size.init)
-    model = describe(network, {"init": size.init, "seed": None}, __version__)
+    model = describe(size.network(1), {"init": size.init, "seed": None}, __version__)
     shortest = size.T if size.shortest is None else size.shortest
     described = _described(size.T, size.N, shortest, precision, model)
     return described, partial(size.case, precision=precision)
