@@ -228,6 +228,28 @@ def test_an_embedding_masks_zeros() -> None:
     np.testing.assert_allclose(plain.h, run(Network(top), table[x[:, 0]]).h, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_head_over_the_final_state(direction: str) -> None:
+    """Of a backward cell that is the state after the first step."""
+    network, x = stack("lstm", 1, direction=direction), array((3, 7, 2), 2)
+    lengths = [7, 1, 4]
+    states = run(network, x, lengths=lengths, unroll="stepwise")
+    dense = network.layers[3].arrays
+    for n, length in enumerate(lengths):
+        h = states.h[n, length - 1].astype("d")
+        h[4:] = states.h[n, 0, 4:]
+        e = np.exp(np.tanh(h @ dense["W"] + dense["b"]))
+        assert states.y_n is not None
+        np.testing.assert_allclose(states.y_n[n], e / e.sum(), rtol=2e-6)
+        if direction == "forward":
+            assert states.y is not None
+            assert states.y_n[n].tobytes() == states.y[n, length - 1].tobytes()
+        alone = run(network, x[n, :length], unroll="stepwise")
+        assert alone.y_n is not None
+        assert alone.y_n.tobytes() == states.y_n[n].tobytes()
+    assert run(Network(*network.layers[:3]), x).y_n is None
+
+
 def test_several_layers_mask() -> None:
     """The first, and one above others: 3 becomes 2 between them."""
     between, cell = Normalization([1, 1], [1, 1]), recurrent("rnn", 2, 3, 1)

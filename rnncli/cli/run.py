@@ -36,7 +36,7 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
-from rnncli.engine.run import of_head
+from rnncli.engine.passes import final_output, prepare
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.model.arrays import Floats, Integers
@@ -178,7 +178,8 @@ def _trajectory(
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
 
     def final() -> SequenceStates:
-        y = of_head(network, carried.state, precision, unroll)
+        prepared = prepare(network, precision, unroll)
+        y = final_output(prepared, carried.state) if network.head else None
         return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(

@@ -14,10 +14,9 @@ from typing import cast
 import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.passes import Pass, Prepared, drive
+from rnncli.engine.passes import Pass, Prepared, drive, without_state
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.cells import State
 from rnncli.model.layers import Layer, Masks, Recurrent
 
 
@@ -77,16 +76,6 @@ def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths | None:
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
     return masked if masked.any() else None
-
-
-def without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
-    """Return what a layer without state gives at rows."""
-
-    def no_cell(*_: object) -> tuple[Floats, State]:
-        raise AssertionError("a layer without cells has none to unroll")
-
-    with np.errstate(all="ignore"):
-        return layer(x, (), no_cell, prepared.multiply)[0]
 
 
 def _advance_together(

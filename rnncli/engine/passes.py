@@ -15,7 +15,7 @@ from rnncli.engine.watched import Watched
 from rnncli.model.arrays import Floats, Integers, contiguous
 from rnncli.model.cells import Cell, State
 from rnncli.model.errors import choice
-from rnncli.model.layers import Multiply
+from rnncli.model.layers import Layer, Multiply, Recurrent
 from rnncli.model.network import Network
 
 # take(packing, sequences): the packed input of some sequences of a batch.
@@ -178,6 +178,44 @@ def advance(
                     after[:, place] = array
             passes.append(Pass(x, unroll.states))
     return passes, after
+
+
+def without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
+    """Return what a layer without state gives at rows."""
+
+    def no_cell(*_: object) -> tuple[Floats, State]:
+        raise AssertionError("a layer without cells has none to unroll")
+
+    with np.errstate(all="ignore"):
+        return layer(x, (), no_cell, prepared.multiply)[0]
+
+
+def final_output(prepared: Prepared, state: Floats) -> Floats:
+    """Return what the head makes of the final state of the top recurrent layer.
+
+    Where that has two directions, the backward one's is that after the first
+    step, so this is no row of `y`. It is what Keras's ``return_sequences=False``
+    gives the head.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With a head.
+    state : array, shape (N, S)
+        State of all cells.
+
+    Returns
+    -------
+    array, shape (N, O)
+    """
+    network = prepared.network
+    top = len(network.layers) - 1 - network.head
+    layer = network.layers[top]
+    outputs = [state[:, places[0]] for places in network.state_slices[top]]
+    x = layer.merged(outputs) if isinstance(layer, Recurrent) else outputs[0]
+    for above in network.layers[top + 1 :]:
+        x = without_state(prepared, above, x)
+    return x
 
 
 class _Unroll:

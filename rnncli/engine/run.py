@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.interleaved import advance_rows, without_state
-from rnncli.engine.passes import Pass, Prepared, drive, prepare
+from rnncli.engine.interleaved import advance_rows
+from rnncli.engine.passes import Pass, Prepared, drive, final_output, prepare
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer
 from rnncli.model.network import Network, taken_by
 
 # What layers give, (N, T, O), by their place in the network.
@@ -38,6 +38,9 @@ class States(NamedTuple):
         What every layer gives, the bottom one first, where asked for.
     y : array, shape (T, O) or (N, T, O), optional
         Output of the network's head at every step; None if it has none.
+    y_n : array, shape (O,) or (N, O), optional
+        What the head makes of the top layer's final state: of a forward layer
+        the last `y`.
     c : array, shape (T, C) or (N, T, C), optional
         What the state of the top recurrent layer holds beside h at every
         step, where asked for: the H values of c of an LSTM, those of both
@@ -51,6 +54,7 @@ class States(NamedTuple):
     h_n: Floats
     layers: tuple[Floats, ...] = ()
     y: Floats | None = None
+    y_n: Floats | None = None
     c: Floats | None = None
     layers_c: tuple[Floats, ...] = ()
 
@@ -128,35 +132,19 @@ def run(
 
     fill = _fill_rows if network.masking else _fill_batch
     fill(prepared, array, ends, h_n, outputs, c_of)
+    y_n = final_output(prepared, h_n) if network.head else None
     if array.ndim == 2:
-        h_n = h_n[0]
+        h_n, y_n = h_n[0], None if y_n is None else y_n[0]
         outputs, c_of = ({n: each[0] for n, each in of.items()} for of in (outputs, c_of))
     return States(
         outputs[top],
         h_n,
         tuple(outputs.values()) if all_layers else (),
         outputs[last] if network.head else None,
+        y_n,
         c_of.get(top),
         tuple(c_of.values()) if all_layers else (),
     )
-
-
-def of_head(network: Network, states: Floats, precision: str, unroll: str) -> Floats | None:
-    """Return what the head makes of the states of all cells, (K, S); None if there is none.
-
-    The final state of a backward cell is that at t = 1, so with two
-    directions this is not what the head gives at the last step. It is what
-    it gives in Keras where the layer below returns no sequences.
-    """
-    prepared = prepare(network, precision, unroll)
-    top = len(network.layers) - 1 - network.head
-    layer = network.layers[top]
-    if not (network.head and isinstance(layer, Recurrent)):
-        return None
-    y = layer.merged([states[:, places[0]] for places in network.state_slices[top]])
-    for above in prepared.network.layers[top + 1 :]:
-        y = without_state(prepared, above, y)
-    return y
 
 
 def c_size(layer: Layer) -> int:

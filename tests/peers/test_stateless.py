@@ -94,6 +94,14 @@ def cell_of(layer: Any) -> Cell:
     return kind(Weights(kernel, recurrent, bias))
 
 
+def ours(layer: Any) -> Recurrent:
+    """Return our layer of a recurrent one of Keras's, or of both directions."""
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return Recurrent(cell_of(layer))
+    cells = cell_of(layer.forward_layer), cell_of(layer.backward_layer)
+    return Recurrent(*cells, direction="bidirectional", merge=layer.merge_mode)
+
+
 # Gaps of one row and of several, at the start and at the end; a sequence without any row.
 MASKED = np.array(
     [
@@ -127,12 +135,6 @@ def test_masked_rows(kind: str, direction: str, merge: str) -> None:
     model = keras.Model(given, [below, above, head(above), *finals])
     theirs = [np.asarray(output) for output in model(x)]
 
-    def ours(of_keras: Any) -> Recurrent:
-        if direction == "forward":
-            return Recurrent(cell_of(of_keras))
-        both = cell_of(of_keras.forward_layer), cell_of(of_keras.backward_layer)
-        return Recurrent(*both, direction=direction, merge=merge)
-
     W, b = (np.asarray(variable) for variable in head.weights)
     network = Network(Masking(7, 3), ours(lower), ours(upper), Dense(W, b, "tanh"))
     states = rnncli.run(network, x, all_layers=True)
@@ -142,18 +144,20 @@ def test_masked_rows(kind: str, direction: str, merge: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
-def test_an_embedding_that_masks_zeros(kind: str) -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_an_embedding_that_masks_zeros_and_a_head_over_the_final_state(
+    kind: str, both: bool
+) -> None:
     keras.utils.set_random_seed(2)
     embedding = keras.layers.Embedding(6, 3, mask_zero=True)
-    recurrent, head = getattr(keras.layers, kind)(4), keras.layers.Dense(2, "softmax")
-    model = keras.Sequential([embedding, recurrent, head])
+    layer, head = getattr(keras.layers, kind)(4), keras.layers.Dense(2, "softmax")
+    layer = keras.layers.Bidirectional(layer) if both else layer
+    model = keras.Sequential([embedding, layer, head])
     index = np.where(MASKED, 0, RANDOM.randint(1, 6, MASKED.shape))
     theirs = np.asarray(model(index))
     W, b = (np.asarray(variable) for variable in head.weights)
     table = np.asarray(embedding.embeddings)
-    network = Network(
-        Embedding(table, mask_zero=True), Recurrent(cell_of(recurrent)), Dense(W, b, "softmax")
-    )
+    network = Network(Embedding(table, mask_zero=True), ours(layer), Dense(W, b, "softmax"))
     states = rnncli.run(network, index[..., None])
-    assert states.y is not None
-    assert furthest([states.y[:, -1]], [theirs]) <= TOLERANCE
+    assert states.y_n is not None
+    assert furthest([states.y_n], [theirs]) <= TOLERANCE
