@@ -86,6 +86,16 @@ def test_an_activation_alone(activation: str) -> None:
     np.testing.assert_allclose(y, expected, rtol=NEAR, atol=NEAR)
 
 
+@pytest.mark.parametrize("size", [1, 2, 16, 17, 200])
+def test_softmax_of_any_size_is_the_same_for_one_row_as_for_many(size: int) -> None:
+    rows = RANDOM.normal(0, 3, (3, 5, size))
+    y = given(Pointwise("softmax", size), rows)
+    expected = softmax_loop(rows.reshape(15, size).tolist())
+    np.testing.assert_allclose(y.reshape(15, size), expected, rtol=NEAR)
+    one = given(Pointwise("softmax", size), rows[2, :1])
+    assert one.tobytes() == y[2, :1].tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["f", "d"])
 def test_softmax_of_large_sums_does_not_overflow(dtype: str) -> None:
     y = given(Pointwise("softmax", 3), np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype))

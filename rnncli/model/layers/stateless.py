@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import reduce
 from math import isfinite
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -14,6 +15,8 @@ from rnncli.model.cells import Cell, State
 from rnncli.model.errors import choice
 from rnncli.model.layers.layer import Convert, Multiply, Unroll
 
+# Values of a row whose softmax is sooner taken by columns.
+FEW = 16
 # An activation of single values, or one of the whole row.
 RowActivation: TypeAlias = Activation | Literal["softmax"]
 
@@ -287,9 +290,18 @@ def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
 
 def _softmax(a: Floats, out: Floats) -> None:
     """Compute ``exp(a) / sum(exp(a))`` of each row; less its largest, so that none overflows."""
-    np.subtract(a, a.max(axis=-1, keepdims=True), out)
-    np.exp(out, out)
-    np.divide(out, out.sum(axis=-1, keepdims=True), out)
+    if a.shape[-1] > FEW:
+        np.subtract(a, a.max(axis=-1, keepdims=True), out)
+        np.exp(out, out)
+        np.divide(out, out.sum(axis=-1, keepdims=True), out)
+        return
+    # NumPy is slow at short rows. Columns are added one by one, in an order that does not
+    # depend on how many rows there are.
+    columns = np.array(np.moveaxis(a, -1, 0), order="C")
+    columns -= columns.max(axis=0)
+    np.exp(columns, columns)
+    columns /= reduce(np.add, columns)
+    out[...] = np.moveaxis(columns, 0, -1)
 
 
 def _array(name: str, values: ArrayLike, *axes: str) -> Floats:
