@@ -77,7 +77,10 @@ def run(
         h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
 
     where x_t is the input or what the layer below gives at t. A layer of two
-    directions gives what its merge makes of their states at t.
+    directions gives what its merge makes of their states at t. Where a
+    layer masks a row, the cells above keep their state and give its h once
+    more, which is that of `h0` before the first row that counts; in a layer of
+    two directions they give 0.
 
     Parameters
     ----------
@@ -113,8 +116,8 @@ def run(
     ------
     ValueError
         A shape does not fit the network, a value of `x` or `h0` is not
-        finite in the float type, a length is not from 0 to T, or a name is
-        unknown.
+        finite in the float type, an embedding has no row for one of `x`, a
+        length is not from 0 to T, or a name is unknown.
     """
     prepared = prepare(network, precision, unroll, all_states=all_states)
     dtype = prepared.precision.dtype

@@ -187,8 +187,8 @@ def stream(
         A state overflowed: after a block with the rows before it. `carried`
         then holds the states after the whole block, and is of no more use.
     ValueError
-        A shape does not fit the network, a value is not finite, or a name is
-        unknown.
+        A shape does not fit the network, a value is not finite, an embedding
+        has no row for it, or a name is unknown.
     """
     prepared = prepare(network, precision, unroll, all_states=all_states)
     dtype = prepared.precision.dtype
