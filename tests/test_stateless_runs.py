@@ -212,6 +212,9 @@ def test_both_directions_give_0_where_a_layer_masks_and_repeat_where_the_input_d
     np.testing.assert_allclose(held.h[:, :4], filled(forward, masked, np.zeros(4)), rtol=1e-13)
     turned = filled(backward, masked[::-1], np.zeros(4))[::-1]
     np.testing.assert_allclose(held.h[:, 4:], turned, rtol=1e-13)
+    zeros = Network(Masking(0, 2), *without.layers)
+    (same,) = stream(zeros, [Rows(x, masked=masked)], precision="float64")
+    assert same.h.tobytes() == held.h.tobytes()
 
 
 def test_an_embedding_masks_zeros() -> None:

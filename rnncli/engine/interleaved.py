@@ -36,10 +36,14 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
     list of Pass
         What each layer gives, in the order of the rows.
     """
-    held = rows.masked
-    x = rows.x if held is None else np.where(held[:, None], 0, rows.x)  # its features may be NaN
-    made = _masked_by_layers(prepared, x)
-    masked = made if held is None else held if made is None else held | made
+    x, masked = rows.x, rows.masked
+    if masked is not None:
+        x = np.where(masked[:, None], 0, x)  # a masked row may have no features
+    made = _masked_by_layers(prepared, x)  # by the network, and not by the input
+    if made is not None and masked is not None:
+        made, masked = made & ~masked, made | masked
+    elif made is not None:
+        masked = made
     if rows.key is None and masked is None:
         found: list[Pass] = []
         drive(

@@ -52,7 +52,7 @@ class Stateless:
         """Return what the layer gives at rows, (..., input_size)."""
         raise NotImplementedError
 
-    def converted(self, convert: Convert) -> Any:
+    def converted(self, convert: Convert) -> "Stateless":
         """Return the same layer with its arrays converted."""
         layer = copy(self)
         for name, array in self.arrays.items():
