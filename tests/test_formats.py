@@ -371,7 +371,7 @@ def torch(
     }
     if bias:
         tensors[f"{stem}bias_ih{end}"] = np.linspace(-1, 1, gates * H, dtype=np.float32)
-        tensors[f"{stem}bias_hh{end}"] = np.full(gates * H, 0.3, np.float32)
+        tensors[f"{stem}bias_hh{end}"] = np.linspace(2, 3, gates * H, dtype=np.float32)
     return tensors
 
 
@@ -1487,6 +1487,25 @@ def test_layers_without_state_need_metadata(tmp_path: Path) -> None:
         kept: dict[str, Any] = {name: arrays[name] for name in arrays if name != "about"}
     np.savez(path, **kept)
     assert refusal(path).endswith("got layer_2.W, layer_2.b")
+
+
+NAMED = {
+    "LSTM": (LSTM(weights(2, 3, gates=4)), NAMINGS),
+    "GRU": (gru("after"), NAMINGS),
+    "GRU without b_n": (GRU(weights(2, 3, gates=3)), NAMINGS),
+    "GRU, reset before": (gru("before"), ("keras",)),
+    "LSTM with a projection": (LSTM(lstm().weights._replace(w_ch=None)), ("torch",)),
+}
+
+
+@pytest.mark.parametrize(("cell", "namings"), NAMED.values(), ids=NAMED)
+def test_gated_cells_by_the_names_of_others(
+    tmp_path: Path, cell: Cell, namings: tuple[str, ...]
+) -> None:
+    for naming in namings:
+        path = tmp_path / f"{naming}.safetensors"
+        saved(path, Network(cell), naming)
+        assert told(load_network(path).network) == told(Network(with_b_n(cell)))
 
 
 UNNAMED: dict[str, tuple[Network, str, str]] = {
