@@ -5,7 +5,14 @@ functions of a row, see `rnncli.model.layers.stateless`.
 """
 
 from rnncli.model.layers.layer import Convert, Layer, Masks, Multiply, Unroll
-from rnncli.model.layers.recurrent import DIRECTIONS, MERGES, Architecture, Recurrent, merged_size
+from rnncli.model.layers.recurrent import (
+    DIRECTIONS,
+    MERGES,
+    Architecture,
+    Recurrent,
+    merged_size,
+    per_cell,
+)
 from rnncli.model.layers.stateless import (
     Dense,
     Embedding,
@@ -33,6 +40,7 @@ __all__ = [
     "Stateless",
     "Unroll",
     "merged_size",
+    "per_cell",
 ]
 
 # Layers without state by the names that files have for them.

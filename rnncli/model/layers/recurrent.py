@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,17 +206,7 @@ class Architecture(NamedTuple):
         ValueError
             There is another number of them.
         """
-        layers, ways = len(self.hidden_sizes), len(self.directions)
-        several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
-        values = list(given) if several else [given]
-        if len(values) not in (1, layers, layers * ways):
-            counts = ["1 value"]
-            counts += [f"{layers} (one a layer)"] * (layers > 1)
-            counts += [f"{layers * ways} (one a cell)"] * (ways > 1)
-            expected = " or ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
-            raise ValueError(f"{name}: expected {expected}, got {len(values)}")
-        each = [value for value in values for _ in range(layers * ways // len(values))]
-        return [each[start : start + ways] for start in range(0, len(each), ways)]
+        return per_cell(name, given, [len(self.directions)] * len(self.hidden_sizes))
 
     def weight_count(self) -> int:
         """Count the numbers in the weights, ``(I + H + 1) * gates * H`` a cell and H a `b_n`.
@@ -233,3 +224,37 @@ class Architecture(NamedTuple):
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
     """Count the values that a recurrent layer gives at a step."""
     return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
+
+
+def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[list[Any]]:
+    """Return the value of a setting for each cell of each layer.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting.
+    given : value or iterable of values
+        As for `Architecture.per_cell`.
+    cells : sequence of int
+        How many each layer has.
+
+    Raises
+    ------
+    ValueError
+        There is another number of values.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
+    values = list(given) if several else [given]
+    layers, total = len(cells), sum(cells)
+    if len(values) == layers:
+        values = [value for value, count in zip(values, cells, strict=True) for _ in range(count)]
+    elif len(values) == 1:
+        values *= total
+    if len(values) != total:
+        counts = ["1 value"]
+        counts += [f"{layers} (one a layer)"] * (layers > 1)
+        counts += [f"{total} (one a cell)"] * (total > layers)
+        expected = " or ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
+        raise ValueError(f"{name}: expected {expected}, got {len(values)}")
+    each = iter(values)
+    return [list(islice(each, count)) for count in cells]
