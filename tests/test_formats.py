@@ -782,14 +782,27 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "direction": ({"direction": "up"}, "direction: expected one of forward, backward, "),
     "merge": ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
     "clip": ({"clip": 0}, "clip: expected a number over 0, got 0"),
-    "one clip of two": ({"clip": [2.0, 0]}, "clip: expected a number over 0, got 0"),
-    "reset": ({"reset": "never"}, "reset: expected one of after, before, got 'never'"),
-    "gates": ({"recurrent_activation": "gelu"}, "activation: expected one of tanh, "),
     "merge of one direction": (
         {"merge": "sum"},
         "w.npz: has no bidirectional layer; leave `merge` out",
     ),
 }
+
+
+WRONG_OF_GATES: dict[str, tuple[dict[str, Any], str]] = {
+    "reset": ({"reset": "never"}, "reset: expected one of after, before, got 'never'"),
+    "gates": ({"recurrent_activation": "gelu"}, "activation: expected one of tanh, "),
+    "clips": ({"clip": [2.0, 3.0]}, "w.npz: clip: expected 1 value, got 2"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_OF_GATES.values(), ids=WRONG_OF_GATES)
+def test_load_refuses_settings_of_gates(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "w.npz", **dict[str, Any](gated(3)))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        formats.load(tmp_path / "w.npz", **options)
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG)
@@ -1036,7 +1049,7 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "clips of other layers": (
         torch() | torch(end="_l0_reverse"),
         {"clip": [1.0, 2.0, 3.0]},
-        "`clip`: expected 1, 1 (one a layer) or 2 (one a cell), got 3",
+        "clip: expected 1 value or 2 (one a cell), got 3",
     ),
     "a missing matrix": (
         {"rnn.weight_ih_l0": numbers((3, 2))},

@@ -7,15 +7,17 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 from warnings import warn
 
-from rnncli.model.activations import Activation, as_activation, positive_clip
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice
-from rnncli.model.formats import npz, safetensors, spec
+from rnncli.model.formats import npz, safetensors
+from rnncli.model.formats.build import build
 from rnncli.model.formats.metadata import with_metadata
 from rnncli.model.formats.naming import NAMINGS as _NAMINGS
 from rnncli.model.formats.naming import find_layers
-from rnncli.model.formats.spec import Found
+from rnncli.model.formats.overrides import assumptions, with_overrides
+from rnncli.model.formats.shapes import checked_sizes
+from rnncli.model.formats.spec import Found, check_named
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer
 from rnncli.model.network import Network
@@ -176,10 +178,6 @@ def load_network(
     for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
         if name in given:
             choice(name, given[name], choices)
-    for name in given.keys() - {"direction", "merge"}:
-        value = given[name]
-        one = isinstance(value, (str, Activation)) or not isinstance(value, Sequence)
-        given[name] = [_OVERRIDES[name](each) for each in ([value] if one else value)]
     format_ = _format_of(path, os.path.splitext(path)[1])
     try:
         digest = _sha256(path)
@@ -187,14 +185,12 @@ def load_network(
             tensors = file.under(layer)
             found, notes = format_.find(tensors)
             layers = with_metadata(tensors, found)
-            sizes = [spec.checked_sizes(tensors, each) for each in layers]
-            layers = spec.with_overrides(tensors, layers, sizes, given)
-            network, biases = spec.build(tensors, layers)
+            sizes = [checked_sizes(tensors, each) for each in layers]
+            layers = with_overrides(tensors, layers, sizes, given)
+            network, biases = build(tensors, layers)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
-    if "merge" in given and all(len(each.cells) < 2 for each in layers):
-        raise InputError(path, "has no bidirectional layer", "leave `merge` out")
-    return Loaded(network, digest, [*notes, *spec.assumptions(layers)], biases)
+    return Loaded(network, digest, [*notes, *assumptions(layers)], biases)
 
 
 def save_network(
@@ -225,17 +221,10 @@ def save_network(
     format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    spec.check_named(network)
+    check_named(network)
     return format_.save(file, network.layers, naming)
 
 
-# What checks a setting of a cell.
-_OVERRIDES: dict[str, Callable[[Any], Any]] = {
-    "activation": as_activation,
-    "recurrent_activation": as_activation,
-    "reset": lambda reset: choice("reset", reset, dict.fromkeys(RESETS, reset)),
-    "clip": positive_clip,
-}
 # How a network leaves the files of others.
 _FROM_TORCH = "safetensors.torch.save_file(model.state_dict(), FILE)"
 _FROM_KERAS = "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)"
