@@ -1,6 +1,7 @@
 """One step of each cell from what a result holds, and how far rounding may carry it.
 
-A new cell is one more entry in `BOUNDED_STEPS`.
+A new cell is one more entry in `BOUNDED_STEPS`, a new layer without state one
+in `BOUNDED_ROWS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
+from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Pointwise
 from rnncli.verify import reference
 from rnncli.verify.case import Case
 from rnncli.verify.near import Near, exactly
@@ -221,3 +223,50 @@ BOUNDED_STEPS: dict[type, Callable[[CellRun], StepAt]] = {
     LSTM: _lstm_steps,
     GRU: _gru_steps,
 }
+
+
+def _dense_rows(layer: Dense, x: Near) -> Near:
+    """Return ``f(x @ W + b)``, the sum off by ``(I + 4) eps (|x| @ |W| + |b|)``."""
+    return _activated_rows(layer, x.product(layer.W, layer.b, len(layer.W)))
+
+
+def _activated_rows(layer: Dense | Pointwise, a: Near) -> Near:
+    f = layer.activation
+    return a.softmax() if f == "softmax" else a.activated(f)
+
+
+def _embedded_rows(layer: Embedding, x: Near) -> Near:
+    """Return the rows of the table, as many digits of them as the program takes."""
+    rows = reference.ROWS[Embedding](layer, x.value, x.precision)
+    return Near(rows, x.eps * np.abs(rows), x.precision)
+
+
+def _normalized_rows(layer: Normalization, x: Near) -> Near:
+    """Return ``factor * (x - center) / scale + shift``.
+
+    It is off by ``4 eps (|factor / scale| (|x| + |center|) + |shift|)``:
+    some programs multiply by ``factor / scale`` and add what remains.
+    """
+    value = reference.ROWS[Normalization](layer, x.value, x.precision)
+    factor = 1.0 if layer.factor is None else np.abs(layer.factor)
+    shift = 0.0 if layer.shift is None else np.abs(layer.shift)
+    terms = factor / np.abs(layer.scale) * (np.abs(x.value) + np.abs(layer.center)) + shift
+    return Near(value, 4 * x.eps * terms, x.precision)
+
+
+# rows(layer, x): what a layer without state gives at rows, (k, I), by its class.
+BOUNDED_ROWS: dict[type, Callable[..., Near]] = {
+    Dense: _dense_rows,
+    Embedding: _embedded_rows,
+    Normalization: _normalized_rows,
+    Pointwise: _activated_rows,
+}
+
+
+def bounded_rows(layer: Layer, x: Floats, precision: str) -> StepAt:
+    """Return the rows of a layer without state, from those that it takes, (N, T, I)."""
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        return _judged(BOUNDED_ROWS[type(layer)](layer, exactly(x[n, t], precision)))
+
+    return step_at

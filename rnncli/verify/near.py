@@ -73,6 +73,20 @@ class Near:
         off = np.max([np.abs(side - value) for side in sides], axis=0)
         return self._with(value, off + 4 * self.eps * np.maximum(1, np.abs(value)))
 
+    def softmax(self) -> "Near":
+        """Return ``exp(a) / sum(exp(a))`` of each row.
+
+        The logarithm of a value moves with its own a, and against those of
+        the row, none of which moves further than the furthest. Rounding adds
+        units in the value for those of ``a - max a``, for the sum and for the
+        function.
+        """
+        value = reference.softmax(self.value)
+        below = self.value.max(axis=1, keepdims=True) - self.value
+        off = self.off + self.off.max(axis=1, keepdims=True)
+        off = off + self.eps * (below + value.shape[1] + 4)
+        return self._with(value, value * np.expm1(off))
+
     def between(self, other: "Near", share: "Near") -> "Near":
         """Return ``z a + (1 - z) b`` for a share z of this.
 

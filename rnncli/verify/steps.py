@@ -8,14 +8,15 @@ and how far from it a right one may be, is in `rnncli.verify.bounded`.
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.cells import Cell
 from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.bounded import BOUNDED_STEPS, CellRun
+from rnncli.verify.bounded import BOUNDED_ROWS, BOUNDED_STEPS, CellRun, StepAt, bounded_rows
 from rnncli.verify.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
@@ -99,7 +100,7 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     """
     if not can_judge_steps(case.network, len(layers)):
         return None
-    each = chain.from_iterable(map(_errors, chain.from_iterable(_runs(case, layers))))
+    each = chain.from_iterable(map(_errors, chain.from_iterable(_parts(case, layers))))
     return max((float(errors.max()) for _, _, errors in each), default=0.0)
 
 
@@ -116,17 +117,18 @@ def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
     sequence, step, unit = place
     only = [sequence]
     alone = case._replace(x=case.x[only], h0=case.h0[only], lengths=case.lengths[only])
-    (runs,) = _runs(alone, [output[only]])
-    which, unit = divmod(unit, output.shape[2] // len(runs))
-    before = (steps[0, t == step, unit] for _, t, steps, _ in _steps(runs[which]) if step in t)
-    return float(next(before).item())
+    (parts,) = _parts(alone, [output[only]])
+    which, unit = divmod(unit, output.shape[2] // len(parts))
+    found = (steps[0, t == step, unit] for _, t, steps, _ in _steps(parts[which]) if step in t)
+    return float(next(found).item())
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
     """Return whether every step can be judged by itself.
 
-    That needs cells of classes that are in `BOUNDED_STEPS`, and the states of all of
-    them in the outputs of so many layers, the top one or all.
+    That needs cells and layers of classes that are in `BOUNDED_STEPS` and
+    `BOUNDED_ROWS`, rows of which none is masked, and the states of all cells
+    in the outputs of so many layers, the top one or all.
     """
     return layers == len(network.layers) and all(map(_shows_states, network.layers))
 
@@ -143,56 +145,80 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
 
 
 def _shows_states(layer: Layer) -> bool:
-    """Return whether a layer's output is the outputs of its cells, and their steps are known."""
+    """Return whether a layer's output is known by what it takes, and by its own states."""
+    if not layer.cells:
+        return type(layer) in BOUNDED_ROWS and not layer.masks
     alone = isinstance(layer, Recurrent) and len(layer.cells) == 1
     return (alone or concatenates(layer)) and all(
         type(cell) in BOUNDED_STEPS for cell in layer.cells
     )
 
 
+class Part(NamedTuple):
+    """A part of a result: the output of a cell, or of a layer without state.
+
+    Parameters
+    ----------
+    running : array of bool, shape (N, T)
+        Which steps there are.
+    direction : {"forward", "backward"}
+        In which they are taken.
+    output : array, shape (N, T, H)
+    step_at : callable
+        See `rnncli.verify.bounded.StepAt`.
+    """
+
+    running: Truths
+    direction: str
+    output: Floats
+    step_at: StepAt
+
+
 def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
     """Yield the step errors of each layer in a result, or those of the layers below."""
     below: Floats = np.zeros((*case.running().shape, 1))
-    for layer, runs, output in zip(case.network.layers, _runs(case, layers), layers, strict=True):
+    for layer, parts, output in zip(case.network.layers, _parts(case, layers), layers, strict=True):
         errors: Floats = np.zeros(output.shape)
-        for run, of_cell in zip(runs, cell_outputs(layer, errors), strict=True):
-            for n, t, each in _errors(run):
-                of_cell[n, t] = each
+        for part, of_part in zip(parts, cell_outputs(layer, errors), strict=True):
+            for n, t, each in _errors(part):
+                of_part[n, t] = each
         np.maximum(errors, below, out=errors)
         below = errors.max(axis=2, keepdims=True)
         yield errors
 
 
-def _runs(case: Case, layers: Sequence[Floats]) -> Iterator[list[CellRun]]:
-    """Yield the cells of each layer in a result."""
-    network, x = case.network, case.x
+def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
+    """Yield the parts of each layer in a result."""
+    network, x, running = case.network, case.x, case.running()
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
         starts = [tuple(case.h0[:, place] for place in places) for places in slices]
-        cells = zip(layer.cells, layer.directions, starts, cell_outputs(layer, output), strict=True)
-        yield [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
+        outputs = cell_outputs(layer, output)
+        cells = zip(layer.cells, layer.directions, starts, outputs, strict=False)
+        runs = [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
+        parts = [Part(running, r.direction, r.h, BOUNDED_STEPS[type(r.cell)](r)) for r in runs]
+        yield parts or [Part(running, "forward", output, bounded_rows(layer, x, case.precision))]
         x = output
 
 
-def _steps(run: CellRun) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
-    """Yield n, t, the steps t of the sequences n, and the bounds, piece by piece as the cell goes.
+def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
+    """Yield n, t, the steps t of the sequences n, and the bounds, piece by piece as they are taken.
 
     The result may be long.
     """
-    step_at = BOUNDED_STEPS[type(run.cell)](run)
-    t, n = np.nonzero(run.case.running().T)
-    if run.direction == "backward":
+    t, n = np.nonzero(part.running.T)
+    if part.direction == "backward":
         t, n = t[::-1], n[::-1]
-    piece = max(1, PIECE // run.h.shape[2])
+    piece = max(1, PIECE // part.output.shape[2])
     for start in range(0, len(n), piece):
         rows = slice(start, start + piece)
         with np.errstate(invalid="ignore", over="ignore"):
-            steps, bound = step_at(n[rows], t[rows])
+            steps, bound = part.step_at(n[rows], t[rows])
         yield n[rows], t[rows], steps, bound
 
 
-def _errors(run: CellRun) -> Iterator[tuple[Integers, Integers, Floats]]:
-    """Yield n, t, and the step errors of a cell, (k, H), piece by piece."""
-    for n, t, steps, bound in _steps(run):
+def _errors(part: Part) -> Iterator[tuple[Integers, Integers, Floats]]:
+    """Yield n, t, and the step errors, (k, H), piece by piece."""
+    for n, t, steps, bound in _steps(part):
         with np.errstate(invalid="ignore", over="ignore"):
-            errors = np.abs(run.h[n, t] - steps).min(axis=0) / bound
+            errors = np.abs(part.output[n, t] - steps).min(axis=0) / bound
         yield n, t, np.where(np.isfinite(errors), errors, np.inf)

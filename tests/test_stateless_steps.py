@@ -1,0 +1,123 @@
+"""Rows of layers without state are judged by themselves, as steps are."""
+
+import numpy as np
+import pytest
+
+import rnncli
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.arrays import Floats
+from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
+from rnncli.model.network import Network
+from rnncli.verify.case import Case
+from rnncli.verify.compared import with_reference, with_strategies
+from rnncli.verify.comparison import Comparison
+from rnncli.verify.steps import can_judge_steps, largest_step_error
+
+RANDOM = np.random.RandomState(5)
+(RECURRENT,) = rnncli.seeded(2, 5, 1, "torch", cell="lstm").layers
+
+
+def normal(*shape: int, scale: float = 1.0) -> Floats:
+    return (scale * RANDOM.normal(size=shape)).astype("f")
+
+
+W, B, TABLE = normal(5, 4), normal(4), normal(6, 2)
+CENTER, SCALE = np.array([1e4, -3.0], "f"), np.array([250.0, 0.01], "f")
+SHIFT, FACTOR = normal(2), normal(2)
+# Layers below and above an LSTM, and what makes each wrong.
+NETWORKS: dict[str, tuple[list[Layer], list[Layer], list[list[Layer]]]] = {
+    "dense": ([], [Dense(W, B)], [[Dense(-W, B)], [Dense(W, -B)], [Dense(W)]]),
+    "dense, tanh": (
+        [],
+        [Dense(W, B, "tanh")],
+        [[Dense(W, B, "softsign")], [Dense(W[::-1].copy(), B, "tanh")]],
+    ),
+    "softmax": (
+        [],
+        [Dense(W, B, "softmax")],
+        [[Dense(W, B, "sigmoid")], [Dense(W, -B, "softmax")], [Dense(W, B + W[0], "softmax")]],
+    ),
+    "two": (
+        [],
+        [Dense(W, B, "elu"), Dense(W.T.copy()), Pointwise("softmax", 5)],
+        [
+            [Dense(W, B, "elu"), Dense(-W.T.copy()), Pointwise("softmax", 5)],
+            [Dense(W, B, "elu"), Dense(W.T.copy()), Pointwise("sigmoid", 5)],
+        ],
+    ),
+    "normalization": (
+        [Normalization(CENTER, SCALE, SHIFT, FACTOR)],
+        [],
+        [
+            [Normalization(CENTER, SCALE, -SHIFT, FACTOR)],
+            [Normalization(CENTER, SCALE, SHIFT)],
+            [Normalization(CENTER, SCALE**2, SHIFT, FACTOR)],
+        ],
+    ),
+    "embedding": ([Embedding(TABLE)], [], [[Embedding(np.roll(TABLE, 1, axis=0))]]),
+}
+
+
+def case_of(name: str, precision: str) -> tuple[Case, list[Case]]:
+    """Return a case, and the same with each fault."""
+    below, above, faults = NETWORKS[name]
+    random, shape = np.random.RandomState(0), (3, 12)
+    x = random.normal(size=(*shape, 2))
+    if name == "embedding":
+        x = random.randint(0, 6, (*shape, 1)).astype(float)
+    elif below:
+        x = CENTER + SCALE * x
+    h0 = random.uniform(-1, 1, (3, 10))
+
+    def case(below: list[Layer], above: list[Layer]) -> Case:
+        network, dtype = Network(*below, RECURRENT, *above), PRECISIONS[precision].dtype
+        return Case(network, x.astype(dtype), h0.astype(dtype), np.array([12, 5, 0]), precision)
+
+    wrong = [case(fault, above) if below else case(below, fault) for fault in faults]
+    return case(below, above), wrong
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_right_rows_are_far_below_their_bound_and_wrong_ones_above(
+    name: str, precision: str
+) -> None:
+    case, wrong = case_of(name, precision)
+    assert can_judge_steps(case.network, len(case.network.layers))
+    comparison = Comparison(case, case.outputs())
+    for result in (with_reference(comparison), *with_strategies(comparison)):
+        assert result.verdict
+        assert result.verdict.equal
+        assert result.verdict.step_error is not None
+        assert 0 < result.verdict.step_error < 0.6
+    for other in wrong:
+        error = largest_step_error(case, other.outputs())
+        assert error is not None
+        assert error > 100
+
+
+def test_an_operand_of_a_head_that_is_not_rounded_is_caught() -> None:
+    case, _ = case_of("dense", "bfloat16")
+    *below, h = case.outputs()[:1]
+    y = h @ W + B
+    error = largest_step_error(case, [*below, h, y])
+    assert error is not None
+    assert error > 10
+
+
+def test_a_softmax_of_large_sums_is_right() -> None:
+    layer = Dense(1e3 * W, B, "softmax")
+    x = normal(1, 50, 5)
+    for precision in PRECISIONS:
+        case = Case(Network(layer), x, np.zeros((1, 0), "f"), np.array([50]), precision)
+        for unroll in UNROLLS:
+            error = largest_step_error(case, case.outputs(unroll))
+            assert error is not None
+            assert error < 0.6
+
+
+@pytest.mark.parametrize("layer", [Embedding(TABLE, mask_zero=True), Masking(0, 2)])
+def test_steps_between_masked_rows_are_not_judged(layer: Layer) -> None:
+    network = Network(layer, RECURRENT)
+    assert not can_judge_steps(network, 2)
