@@ -135,9 +135,9 @@ def test_one_step_is_taken_from_the_h_of_the_result() -> None:
     case = case_of(Network(Recurrent(cell)), "float64", T=9)
     (h,) = case.outputs()
     exact = reference.unroll(cell, case.x[2, :8], case.h0[2])
-    assert one_step(case, h, (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
+    assert one_step(case, [h], (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
     h[2, 7, 3] = 0.5  # its own value is not looked at
-    assert one_step(case, h, (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
+    assert one_step(case, [h], (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
 
 
 def negative(name: str) -> Callable[[Cell], Cell]:

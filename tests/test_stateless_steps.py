@@ -117,7 +117,51 @@ def test_a_softmax_of_large_sums_is_right() -> None:
             assert error < 0.6
 
 
-@pytest.mark.parametrize("layer", [Embedding(TABLE, mask_zero=True), Masking(0, 2)])
-def test_steps_between_masked_rows_are_not_judged(layer: Layer) -> None:
-    network = Network(layer, RECURRENT)
-    assert not can_judge_steps(network, 2)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+@pytest.mark.parametrize("layer", [Embedding(TABLE, mask_zero=True), Masking(0.1, 2)], ids=str)
+def test_masked_rows_are_no_steps(layer: Layer, direction: str, cell: str) -> None:
+    random = np.random.RandomState(0)
+    recurrent = rnncli.seeded(2, 5, 1, "torch", cell=cell, direction=direction).layers
+    head = Dense(normal(recurrent[0].output_size, 4), B, "softmax")
+    network = Network(layer, *recurrent, head)
+    x = random.normal(size=(3, 12, 2))
+    x[:, [0, 4, 5, 10]] = 0.1
+    if isinstance(layer, Embedding):
+        x = random.randint(0, 3, (3, 12, 1)).astype(float)
+    h0 = random.uniform(-1, 1, (3, network.state_size)).astype("f")
+    case = Case(network, x.astype("f"), h0, np.array([12, 6, 1]))
+    comparison = Comparison(case, case.outputs())
+    for result in (with_reference(comparison), *with_strategies(comparison)):
+        assert result.verdict
+        assert result.verdict.equal
+        assert result.verdict.step_error is not None
+        assert 0 < result.verdict.step_error < 0.6
+    masked = layer.masked(case.x)  # type: ignore[attr-defined]
+    for row in (masked, ~masked):
+        layers = [each.copy() for each in comparison.layers]
+        n, t = np.argwhere(row & case.running())[0]
+        layers[1][n, t, 2] += np.float32(1e-3)
+        error = largest_step_error(case, layers)
+        assert error is not None
+        assert error > 10
+    if isinstance(layer, Masking):
+        through = case._replace(network=Network(Masking(9, 2), *network.layers[1:]))
+        error = largest_step_error(case, through.outputs())
+        assert error is not None
+        assert error > 100
+
+
+def test_states_above_a_normalization_are_judged_alone() -> None:
+    """A file holds what the top layer gives; below it, all results are alike."""
+    case, (wrong, *_) = case_of("normalization", "float32")
+    comparison = Comparison(case, case.outputs())
+    verdict = comparison.judge(case.outputs("stepwise")[-1])
+    assert verdict.equal
+    assert verdict.step_error is not None
+    verdict = comparison.judge(wrong.outputs()[-1])
+    assert verdict.step_error is not None
+    assert verdict.step_error > 100
+    assert verdict.first
+    assert verdict.first.place == (1, 1, 0)
+    assert verdict.first.actual == pytest.approx(float(comparison.ours[0, 0, 0]), rel=1e-6)

@@ -13,7 +13,7 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Pointwise
+from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
 from rnncli.verify import reference
 from rnncli.verify.case import Case
 from rnncli.verify.near import Near, exactly
@@ -40,6 +40,8 @@ class CellRun(NamedTuple):
         Its input: what the layer below gives in the same result.
     h : array, shape (N, T, H)
         Its output.
+    before : array of int, shape (N, T)
+        The row that holds the h before each step; -1 where that is `start`.
     """
 
     case: Case
@@ -48,12 +50,13 @@ class CellRun(NamedTuple):
     start: State
     x: Floats
     h: Floats
+    before: Integers
 
     def h_before(self, n: Integers, t: Integers) -> Floats:
         """Return the h, (k, H), from which the steps t of the sequences n start."""
-        backward = self.direction == "backward"
-        begins = t == (self.case.lengths[n] - 1 if backward else 0)
-        before: Floats = self.h[n, np.where(begins, t, t + 1 if backward else t - 1)]
+        rows = self.before[n, t]
+        before: Floats = self.h[n, rows]
+        begins = rows < 0
         before[begins] = self.start[0][n[begins]]
         return before
 
@@ -254,12 +257,20 @@ def _normalized_rows(layer: Normalization, x: Near) -> Near:
     return Near(value, 4 * x.eps * terms, x.precision)
 
 
+def _unmasked_rows(layer: Masking, x: Near) -> Near:
+    """Return the rows as they are, with zeros for masked ones."""
+    dtype = PRECISIONS[x.precision].dtype
+    rows = reference.ROWS[Masking](layer, x.value.astype(dtype), x.precision)
+    return Near(rows, x.eps * np.abs(rows), x.precision)
+
+
 # rows(layer, x): what a layer without state gives at rows, (k, I), by its class.
 BOUNDED_ROWS: dict[type, Callable[..., Near]] = {
     Dense: _dense_rows,
     Embedding: _embedded_rows,
     Normalization: _normalized_rows,
     Pointwise: _activated_rows,
+    Masking: _unmasked_rows,
 }
 
 
@@ -268,5 +279,15 @@ def bounded_rows(layer: Layer, x: Floats, precision: str) -> StepAt:
 
     def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
         return _judged(BOUNDED_ROWS[type(layer)](layer, exactly(x[n, t], precision)))
+
+    return step_at
+
+
+def kept_rows(run: CellRun, *, zero: bool) -> StepAt:
+    """Return what a cell gives at masked rows: the h that it keeps, or 0."""
+
+    def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
+        kept = exactly(run.h_before(n, t) * (not zero), run.case.precision)
+        return _judged(Near(kept.value, kept.eps * np.abs(kept.value), kept.precision))
 
     return step_at

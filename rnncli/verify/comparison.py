@@ -133,7 +133,10 @@ class Comparison:
             The shapes differ, there are no steps, or rounding moves so many
             values that those which can be judged, and are equal, are too few.
         """
-        ours, layers = self.ours, layers or [theirs]
+        ours = self.ours
+        # Layers without state below the top one give the same in every result.
+        top_alone = not any(layer.cells for layer in self.case.network.layers[:-1])
+        layers = layers or [*(self.layers[:-1] if top_alone else ()), theirs]
         if ours.shape != theirs.shape:
             raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
         running = np.broadcast_to(self.case.running()[..., None], ours.shape)
@@ -157,9 +160,10 @@ class Comparison:
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        first, by_step = _first(wrong), None
-        if first and errors is not None and len(layers) == 1:
-            by_step = layers[0]
+        by_step: Sequence[Floats] = ()
+        first = _first(wrong)
+        if first and errors is not None and top_alone:
+            by_step = layers
         elif self.wrong and not first:
             first = self.wrong.place
         return _measured(theirs, distance, judged | wrong)._replace(
@@ -169,7 +173,7 @@ class Comparison:
             judged=share,
         )
 
-    def _wrong_at(self, place: Place, theirs: Floats, by_step: Floats | None) -> Wrong:
+    def _wrong_at(self, place: Place, theirs: Floats, by_step: Sequence[Floats]) -> Wrong:
         """Return the value of a result and ours, with the digits of their float type.
 
         Where the steps of one of them are judged, `by_step`, the other value
@@ -177,9 +181,9 @@ class Comparison:
         """
         at = place.sequence - 1, place.step - 1, place.unit
         expected, actual = theirs[at], self.ours[at]
-        if by_step is not None:
+        if by_step:
             step = self.ours.dtype.type(one_step(self.case, by_step, at))
-            expected, actual = (step, actual) if by_step is self.ours else (expected, step)
+            expected, actual = (step, actual) if by_step[-1] is self.ours else (expected, step)
         return Wrong(place, float(str(expected)), float(str(actual)))
 
 

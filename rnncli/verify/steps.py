@@ -8,15 +8,23 @@ and how far from it a right one may be, is in `rnncli.verify.bounded`.
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.cells import Cell
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.bounded import BOUNDED_ROWS, BOUNDED_STEPS, CellRun, StepAt, bounded_rows
+from rnncli.verify.bounded import (
+    BOUNDED_ROWS,
+    BOUNDED_STEPS,
+    CellRun,
+    StepAt,
+    bounded_rows,
+    kept_rows,
+)
 from rnncli.verify.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
@@ -104,31 +112,34 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     return max((float(errors.max()) for _, _, errors in each), default=0.0)
 
 
-def one_step(case: Case, output: Floats, place: tuple[int, int, int]) -> float:
-    """Compute a value of a network of one layer in float64, from the h_{t-1} of a result.
+def one_step(case: Case, layers: Sequence[Floats], place: tuple[int, int, int]) -> float:
+    """Compute a value of the top layer in float64, from the h_{t-1} of a result.
 
     Parameters
     ----------
     case : Case
-    output : array, shape (N, T, O)
+    layers : sequence of arrays, shape (N, T, O)
+        The outputs of all layers, the bottom one first.
     place : tuple of int
         The value's sequence, step and unit, from 0.
     """
-    sequence, step, unit = place
+    (sequence, step, unit), O = place, layers[-1].shape[2]
     only = [sequence]
     alone = case._replace(x=case.x[only], h0=case.h0[only], lengths=case.lengths[only])
-    (parts,) = _parts(alone, [output[only]])
-    which, unit = divmod(unit, output.shape[2] // len(parts))
-    found = (steps[0, t == step, unit] for _, t, steps, _ in _steps(parts[which]) if step in t)
-    return float(next(found).item())
+    *_, parts = _parts(alone, [output[only] for output in layers])
+    (part,) = (
+        part for part in parts if part.rows[0, step] and unit in range(*part.columns.indices(O))
+    )
+    found = (steps[0, t == step] for _, t, steps, _ in _steps(part) if step in t)
+    return float(next(found)[0, unit - (part.columns.start or 0)])
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
     """Return whether every step can be judged by itself.
 
     That needs cells and layers of classes that are in `BOUNDED_STEPS` and
-    `BOUNDED_ROWS`, rows of which none is masked, and the states of all cells
-    in the outputs of so many layers, the top one or all.
+    `BOUNDED_ROWS`, and the states of all cells in the outputs of so many
+    layers, the top one or all.
     """
     return layers == len(network.layers) and all(map(_shows_states, network.layers))
 
@@ -147,7 +158,7 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
 def _shows_states(layer: Layer) -> bool:
     """Return whether a layer's output is known by what it takes, and by its own states."""
     if not layer.cells:
-        return type(layer) in BOUNDED_ROWS and not layer.masks
+        return type(layer) in BOUNDED_ROWS
     alone = isinstance(layer, Recurrent) and len(layer.cells) == 1
     return (alone or concatenates(layer)) and all(
         type(cell) in BOUNDED_STEPS for cell in layer.cells
@@ -155,21 +166,25 @@ def _shows_states(layer: Layer) -> bool:
 
 
 class Part(NamedTuple):
-    """A part of a result: the output of a cell, or of a layer without state.
+    """A part of a result: what a cell gives, or a layer without state.
 
     Parameters
     ----------
-    running : array of bool, shape (N, T)
-        Which steps there are.
+    rows : array of bool, shape (N, T)
+        At which steps.
     direction : {"forward", "backward"}
         In which they are taken.
+    columns : slice
+        Where in the output of the layer.
     output : array, shape (N, T, H)
+        These columns of it.
     step_at : callable
         See `rnncli.verify.bounded.StepAt`.
     """
 
-    running: Truths
+    rows: Truths
     direction: str
+    columns: slice
     output: Floats
     step_at: StepAt
 
@@ -177,11 +192,11 @@ class Part(NamedTuple):
 def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
     """Yield the step errors of each layer in a result, or those of the layers below."""
     below: Floats = np.zeros((*case.running().shape, 1))
-    for layer, parts, output in zip(case.network.layers, _parts(case, layers), layers, strict=True):
+    for parts, output in zip(_parts(case, layers), layers, strict=True):
         errors: Floats = np.zeros(output.shape)
-        for part, of_part in zip(parts, cell_outputs(layer, errors), strict=True):
+        for part in parts:
             for n, t, each in _errors(part):
-                of_part[n, t] = each
+                errors[n, t, part.columns] = each
         np.maximum(errors, below, out=errors)
         below = errors.max(axis=2, keepdims=True)
         yield errors
@@ -190,14 +205,49 @@ def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
 def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
     """Yield the parts of each layer in a result."""
     network, x, running = case.network, case.x, case.running()
+    masked = np.zeros(running.shape, bool)
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
-        starts = [tuple(case.h0[:, place] for place in places) for places in slices]
-        outputs = cell_outputs(layer, output)
-        cells = zip(layer.cells, layer.directions, starts, outputs, strict=False)
-        runs = [CellRun(case, cell, direction, start, x, h) for cell, direction, start, h in cells]
-        parts = [Part(running, r.direction, r.h, BOUNDED_STEPS[type(r.cell)](r)) for r in runs]
-        yield parts or [Part(running, "forward", output, bounded_rows(layer, x, case.precision))]
+        if layer.masks:
+            narrow = x.astype(PRECISIONS[case.precision].dtype, copy=False)
+            masked |= running & cast(Masks, layer).masked(narrow)
+        if layer.cells:
+            yield list(_parts_of_cells(case, layer, slices, x, output, masked))
+        else:
+            step_at = bounded_rows(layer, x, case.precision)
+            yield [Part(running, "forward", slice(None), output, step_at)]
         x = output
+
+
+def _parts_of_cells(
+    case: Case,
+    layer: Layer,
+    slices: Sequence[Sequence[slice]],
+    x: Floats,
+    output: Floats,
+    masked: Truths,
+) -> Iterator[Part]:
+    """Yield the steps of each cell of a layer, and its masked rows if there are any."""
+    steps, begin = case.running() & ~masked, 0
+    for cell, direction, places in zip(layer.cells, layer.directions, slices, strict=True):
+        columns = slice(begin, begin + cell.state_sizes[0])
+        start = tuple(case.h0[:, place] for place in places)
+        h, before = output[..., columns], _rows_before(steps, direction)
+        run = CellRun(case, cell, direction, start, x, h, before)
+        yield Part(steps, direction, columns, h, BOUNDED_STEPS[type(cell)](run))
+        if masked.any():
+            step_at = kept_rows(run, zero=len(layer.cells) > 1)
+            yield Part(masked, direction, columns, h, step_at)
+        begin = columns.stop
+
+
+def _rows_before(steps: Truths, direction: str) -> Integers:
+    """Return the last of the steps before each row, (N, T), in a direction; -1 for none."""
+    N, T = steps.shape
+    if direction == "backward":
+        turned = _rows_before(steps[:, ::-1], "forward")[:, ::-1]
+        return np.where(turned < 0, -1, T - 1 - turned)
+    last = np.maximum.accumulate(np.where(steps, np.arange(T), -1), axis=1)
+    return np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :-1]
 
 
 def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
@@ -205,7 +255,7 @@ def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
 
     The result may be long.
     """
-    t, n = np.nonzero(part.running.T)
+    t, n = np.nonzero(part.rows.T)
     if part.direction == "backward":
         t, n = t[::-1], n[::-1]
     piece = max(1, PIECE // part.output.shape[2])
