@@ -34,13 +34,13 @@ from rnncli.verify.diagnosis.states import (
     final_rows,
     start_changed,
 )
-from rnncli.verify.steps import can_judge_steps, case_step_errors
+from rnncli.verify.steps import can_judge_steps, case_step_errors, cell_outputs
 from rnncli.verify.whole import Bounds, can_be_equal, whole_run_bounds
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6
 # A hypothesis is judged at all if it reproduces so many of the values in the first rows of
-# a few sequences. Where a direction begins at the end, these rows are those of a longer piece.
+# a few sequences, or of a longer piece where both directions are in all rows.
 SCREENED, ROWS, PIECE, SEQUENCES = 0.5, 32, 128, 4
 # So few nudged runs are enough to see whether half of the values are near.
 NUDGED = 2
@@ -96,10 +96,11 @@ def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> d
     """
     ours = case.outputs()[-1]
     before = distances(ours, theirs) if ours.shape == theirs.shape else None
+    forgot = _forgot(case, ours)
     found: dict[str, float] = {}
     for hypothesis in HYPOTHESES:
         for name, tried, result in hypothesis(case, theirs):
-            if _may_be_equal(tried, result, tolerance):
+            if _may_be_equal(tried, result, tolerance, forgot):
                 left = _distance_left(tried, result, before, tolerance)
                 if left is not None:
                     found.setdefault(name, left)
@@ -121,33 +122,22 @@ def _simplest(found: dict[str, float], least: float) -> dict[str, float]:
     return kept
 
 
-def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
+def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None, forgot: Floats) -> bool:
     """Return whether the first rows of a few sequences are near enough to judge the rest.
 
-    Rows of a network that goes forward do not depend on what follows. Where a
-    direction begins at the end it begins at that of the piece, which it forgets
-    before the first rows, or whole runs could not be compared.
+    Rows of a cell do not depend on what it comes to later. Where both directions
+    are in all rows, the backward ones begin at the end of a longer piece, and
+    values may be off by what that makes of ours.
     """
     network = case.network
-    if theirs.shape != (*case.x.shape[:2], network.output_size):
-        return False
-    piece = PIECE if network.needs_whole_sequences else ROWS
-    some = np.flatnonzero(case.lengths)[:SEQUENCES]
-    cut = case._replace(
-        x=case.x[some, :piece],
-        h0=case.h0[some],
-        lengths=np.minimum(case.lengths[some], piece),
-    )
-    running = cut.running()[:, :ROWS]
-    theirs = theirs[some, :piece]
-    if not running.any():
+    if theirs.shape != (*case.x.shape[:2], network.output_size) or not case.running().any():
         return False
     if tolerance is None and can_judge_steps(network):
-        errors = case_step_errors(cut, [theirs])
-        assert errors is not None
-        return bool((errors[:, :ROWS][running] <= 1).mean() >= SCREENED)
+        (layer,) = network.layers
+        return all(_steps_are_near(case, theirs, number) for number in range(len(layer.directions)))
+    cut, theirs = _first_rows(case, theirs, _piece(case))
     ours = cut.outputs()[-1]
-    distance = distances(ours, theirs)
+    distance = np.maximum(distances(ours, theirs) - forgot, 0)
     if tolerance is not None:
         near = distance <= tolerance.atol + tolerance.rtol * np.abs(theirs)
     elif can_be_equal(cut._replace(lengths=np.minimum(cut.lengths, ROWS)), ours, theirs, SCREENED):
@@ -155,7 +145,41 @@ def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bo
         near = (distance <= bounds.distance) | ~bounds.judged
     else:
         return False
-    return bool(near[:, :ROWS][running].mean() >= SCREENED)
+    return bool(near[:, :ROWS][cut.running()[:, :ROWS]].mean() >= SCREENED)
+
+
+def _steps_are_near(case: Case, theirs: Floats, number: int) -> bool:
+    """Return whether a cell of the one layer takes its first steps so."""
+    (layer,) = case.network.layers
+    cut, rows = _first_rows(case, theirs, ROWS, layer.directions[number] == "backward")
+    errors = case_step_errors(cut, [rows])
+    assert errors is not None
+    of_cell = cell_outputs(layer, errors)[number]
+    return bool((of_cell[cut.running()] <= 1).mean() >= SCREENED)
+
+
+def _first_rows(
+    case: Case, theirs: Floats, count: int, backward: bool = False
+) -> tuple[Case, Floats]:
+    """Return the rows of a few sequences to which a direction comes first."""
+    some = np.flatnonzero(case.lengths)[:SEQUENCES]
+    lengths = np.minimum(case.lengths[some], count)
+    first = (case.lengths[some] - lengths) * backward
+    at = some[:, None], first[:, None] + np.arange(lengths.max())
+    at = at[0], np.minimum(at[1], case.x.shape[1] - 1)
+    return case._replace(x=case.x[at], h0=case.h0[some], lengths=lengths), theirs[at]
+
+
+def _piece(case: Case) -> int:
+    """Return how many rows are run to see the first ones."""
+    return PIECE if case.network.needs_whole_sequences else ROWS
+
+
+def _forgot(case: Case, ours: Floats) -> Floats:
+    """Return how far the first rows of each unit are off in a run that ends with the piece."""
+    cut, whole = _first_rows(case, ours, _piece(case))
+    off = distances(cut.outputs()[-1], whole)[:, :ROWS][cut.running()[:, :ROWS]]
+    return np.asarray(off.max(axis=0, initial=0.0))
 
 
 def _distance_left(
