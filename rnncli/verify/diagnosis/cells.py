@@ -10,7 +10,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, WEIGHT_NAMES, Cell, Weights
 from rnncli.verify.case import Case
-from rnncli.verify.diagnosis.gates import GATE_CHANGES
+from rnncli.verify.diagnosis.gates import GATE_CHANGES, GATES, ORDERS, gates_as, ordered
 from rnncli.verify.diagnosis.hypothesis import Change, Tried, all_cells, parts, with_cells
 from rnncli.verify.reference import MANTISSA_BITS
 
@@ -53,29 +53,43 @@ def _changes(case: Case) -> Iterator[tuple[str, Change]]:
 
     for name, change in (CELL_CHANGES | GATE_CHANGES).items():
         yield name, of_any(change)
-    yield from _two_biases(case)
+    if case.biases and all(len(each) == 2 for each in case.biases):
+        yield from _two_biases(case)
+        yield from _two_biases_as(case)
 
 
 # The two biases of PyTorch and ONNX
 
 
-def _two_biases(case: Case) -> Iterator[tuple[str, Change]]:
-    """Add the input bias and the recurrent one, each so many times."""
-    if not case.biases or any(len(each) != 2 for each in case.biases):
-        return
-    for name, (by_input, by_recurrent) in {
-        "input bias only": (1, 0),
-        "recurrent bias only": (0, 1),
-        "input bias added twice": (2, 1),
-        "recurrent bias added twice": (1, 2),
-        "input bias in place of the recurrent bias": (2, 0),
-        "recurrent bias in place of the input bias": (0, 2),
-    }.items():
+# What becomes of the input bias and the recurrent one.
+TWO_BIASES: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
+    "input bias only": lambda i, r: (i, 0 * r),
+    "recurrent bias only": lambda i, r: (0 * i, r),
+    "input bias added twice": lambda i, r: (2 * i, r),
+    "recurrent bias added twice": lambda i, r: (i, 2 * r),
+    "input bias in place of the recurrent bias": lambda i, _: (i, i),
+    "recurrent bias in place of the input bias": lambda _, r: (r, r),
+}
 
-        def change(number: int, cell: Cell, i: int = by_input, r: int = by_recurrent) -> Cell:
-            return _with_biases(
-                cell, *(times * b for times, b in zip((i, r), case.biases[number], strict=True))
-            )
+
+def _two_biases(case: Case) -> Iterator[tuple[str, Change]]:
+    for name, mistaken in TWO_BIASES.items():
+
+        def change(number: int, cell: Cell, mistaken: Any = mistaken) -> Cell:
+            return _with_biases(cell, *mistaken(*case.biases[number]))
+
+        yield name, change
+
+
+def _two_biases_as(case: Case) -> Iterator[tuple[str, Change]]:
+    """Read the gates of a GRU in another order, in both biases too: r multiplies a part of one."""
+    for name, order in ORDERS[GRU].items():
+
+        def change(number: int, cell: Cell, order: str = order) -> Cell:
+            read = gates_as(GRU, order)(cell)
+            if read is cell or cell.weights.b_n is None:
+                return cell
+            return _with_biases(read, *(ordered(b, order, GATES[GRU]) for b in case.biases[number]))
 
         yield name, change
 

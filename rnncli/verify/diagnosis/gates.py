@@ -10,43 +10,39 @@ from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
 
+Gated = type[LSTM] | type[GRU]
+
 # In the order of the columns of their weights; the peepholes of an LSTM are those of i, f and o.
-GATES: dict[type[LSTM] | type[GRU], str] = {LSTM: "ifgo", GRU: "zrn"}
+GATES: dict[Gated, str] = {LSTM: "ifgo", GRU: "zrn"}
 PEEPHOLES = "ifo"
 LINEAR = activation("linear")
 
 
-def _ordered(array: Floats, order: str, mine: str) -> Floats:
-    """Take the blocks that stand in the order `mine` for blocks in another order."""
+def _orders(mine: str, what: str) -> dict[str, str]:
+    """Return each other order, by its name."""
+    others = ("".join(order) for order in permutations(mine))
+    return {f"{what} in the order {' '.join(order)}": order for order in others if order != mine}
+
+
+ORDERS = {kind: _orders(mine, "gates") for kind, mine in GATES.items()}
+
+
+def ordered(array: Floats, order: str, mine: str) -> Floats:
+    """Take blocks of columns, which stand as `mine`, for blocks that stand in another order."""
     blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
-    return np.concatenate([blocks[gate] for gate in mine], axis=-1)
+    return np.concatenate([blocks[letter] for letter in mine], axis=-1)
 
 
-def _gates_as(kind: type[LSTM] | type[GRU], order: str) -> Callable[[Cell], Cell]:
-    """Read the weights as if their gates stood in another order."""
+def gates_as(kind: Gated, order: str) -> Callable[[Cell], Cell]:
+    """Read the weights of such a cell as if their gates stood in another order."""
 
     def change(cell: Cell) -> Cell:
         if not isinstance(cell, kind):
             return cell
-        read = [_ordered(array, order, GATES[kind]) for array in cell.weights[:3]]
-        return cell.replaced(cell.weights._replace(W_xh=read[0], W_hh=read[1], b_h=read[2]))
+        W_xh, W_hh, b_h = (ordered(array, order, GATES[kind]) for array in cell.weights[:3])
+        return cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
 
     return change
-
-
-def orders() -> dict[str, Callable[[Cell], Cell]]:
-    """Read the gates, or the peepholes, in each other order."""
-    changes = {
-        f"gates in the order {' '.join(order)}": _gates_as(kind, "".join(order))
-        for kind, mine in GATES.items()
-        for order in permutations(mine)
-        if "".join(order) != mine
-    }
-    for order in permutations(PEEPHOLES):
-        if "".join(order) != PEEPHOLES:
-            name = f"peepholes in the order {' '.join(order)}"
-            changes[name] = _peepholes_as("".join(order))
-    return changes
 
 
 def _peepholes_as(order: str) -> Callable[[Cell], Cell]:
@@ -54,7 +50,7 @@ def _peepholes_as(order: str) -> Callable[[Cell], Cell]:
         w_ch = cell.weights.w_ch
         if w_ch is None:
             return cell
-        return cell.replaced(cell.weights._replace(w_ch=_ordered(w_ch, order, PEEPHOLES)))
+        return cell.replaced(cell.weights._replace(w_ch=ordered(w_ch, order, PEEPHOLES)))
 
     return change
 
@@ -145,7 +141,8 @@ def _update_exchanged(cell: Cell) -> Cell:
 
 
 GATE_CHANGES: dict[str, Callable[[Cell], Cell]] = {
-    **orders(),
+    **{name: gates_as(kind, order) for kind in ORDERS for name, order in ORDERS[kind].items()},
+    **{name: _peepholes_as(order) for name, order in _orders(PEEPHOLES, "peepholes").items()},
     "1 added to the forget bias": _forget_bias(1),
     "1 left out of the forget bias": _forget_bias(-1),
     "activation of c left out": _linear("output_activation"),
