@@ -169,7 +169,155 @@ def test_weights_are_written_where_asked(run_rnn: Rnn, tmp_path: Path) -> None:
     assert run_rnn("weights", "--hidden", "2", "-o", "-", "--json").stdout == shown
 
 
+BOTH = ("--hidden", "3,2", "--direction", "bidirectional", "--init", "keras")
+ALL = "relu", "tanh", "softsign", "elu:0.5"
+# Options of a gated network, and what the library takes for them.
+GATED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "LSTM": (("--cell", "lstm"), {"cell": "lstm"}),
+    "GRU": (("--cell", "gru"), {"cell": "gru"}),
+    "reset before": (
+        ("--cell", "gru", "--reset", "before"),
+        {"cell": "gru", "reset": "before"},
+    ),
+    "no bias": (("--cell", "gru", "--no-bias"), {"cell": "gru", "bias": False}),
+    "one activation": (
+        ("--cell", "lstm", "--activation", "relu", "--recurrent-activation", "hard_sigmoid"),
+        {"cell": "lstm", "activation": "relu", "recurrent_activation": "hard_sigmoid"},
+    ),
+    "of each layer": (
+        ("--cell", "gru", "--clip", "2", "--clip", "0.5", "--activation", "relu"),
+        {"cell": "gru", "clip": [2, 2, 0.5, 0.5], "activation": "relu"},
+    ),
+    "of each cell": (
+        ("--cell", "gru", *(word for name in ALL for word in ("--recurrent-activation", name))),
+        {"cell": "gru", "recurrent_activation": ALL},
+    ),
+    "of each vanilla cell": (
+        tuple(word for name in ALL for word in ("--activation", name)),
+        {"activation": ALL},
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "settings"), GATED.values(), ids=GATED)
+def test_options_are_settings_of_the_library(
+    run_rnn: Rnn, options: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    found = document(run_rnn, "run", *SEQ, *BOTH, *options)
+    settings = {"direction": "bidirectional", "init": "keras"} | settings
+    h = rnncli.run(rnncli.seeded(1, (3, 2), **settings), X).h
+    np.testing.assert_array_equal(np.array([step["h"] for step in found["steps"]], "f"), h)
+    for options_left_out in ((), ("--cell", "rnn")):
+        assert found["steps"] != document(run_rnn, "run", *SEQ, *BOTH, *options_left_out)["steps"]
+
+
+def test_settings_of_cells_are_told(run_rnn: Rnn) -> None:
+    model = document(run_rnn, "run", *SEQ, *BOTH, *GATED["of each cell"][0])["model"]
+    assert model["recurrent_activation"] == ["relu", "tanh", "softsign", "elu:0.5"]
+    assert (model["cell"], model["activation"], model["reset"]) == ("gru", "tanh", "after")
+    lines = run_rnn("run", *SEQ, "--hidden", "2", "--cell", "lstm", "--no-bias").stdout
+    title = "LSTM: I = 1, H = 2, tanh, float32, init tensorflow, seed 1, no bias"
+    assert lines.splitlines()[0] == title
+
+
+@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_saved_gated_network(run_rnn: Rnn, tmp_path: Path, cell: str, name: str) -> None:
+    path = str(tmp_path / name)
+    drawn = ("--cell", cell, *BOTH, "--recurrent-activation", "hard_sigmoid")
+    assert run_rnn("weights", *drawn, "-o", path).exit_code == 0
+    again, first = (
+        document(run_rnn, "run", *SEQ, *network)
+        for network in (("--weights", path, "--recurrent-activation", "hard_sigmoid"), drawn)
+    )
+    for each in (again, first):
+        del each["model"]["source"]
+    assert again == first
+
+
+def test_h0_and_c0(run_rnn: Rnn) -> None:
+    options = ("--cell", "lstm", "--hidden", "2,1", "--states", "--all-layers")
+    start = ("--h0", "0.1,0.2,0.3", "--c0", "[0.4, 0.5, 0.6]")
+    found = document(run_rnn, "run", *SEQ, *options, *start)
+    network = rnncli.seeded(1, (2, 1), cell="lstm")
+    states = rnncli.run(network, X, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    np.testing.assert_array_equal(np.array([step["h"] for step in found["steps"]], "f"), states.h)
+    c0 = ("--c0", "0.4,0.5,0.6")
+    alone = document(run_rnn, "run", *SEQ, *options, *c0)
+    h = rnncli.run(network, X, [0, 0, 0, 0.4, 0.5, 0.6]).h
+    np.testing.assert_array_equal(np.array([step["h"] for step in alone["steps"]], "f"), h)
+
+
+TWO_WAYS = ("--hidden", "3,2", "--direction", "bidirectional")
+START = {
+    "too few of c": (
+        ("--cell", "lstm", *TWO_WAYS, "--c0", "1,2"),
+        "--c0: expected 10 numbers, one for each unit of c (H = 3, 3, 2, 2), got 2",
+    ),
+    "too many of c": (
+        ("--cell", "lstm", "--hidden", "2", "--c0", "1,2,3"),
+        "--c0: expected 2 numbers, one for each unit of c (H = 2), got 3",
+    ),
+    "too few of h": (
+        ("--cell", "lstm", "--hidden", "2", "--h0", "1"),
+        "--h0: expected 2 numbers, one for each hidden unit, got 1",
+    ),
+    "no number": (("--cell", "lstm", "--hidden", "1", "--c0", "x"), "--c0: not a number: 'x'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), START.values(), ids=START)
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+def test_states_that_do_not_fit(
+    run_rnn: Rnn, command: str, arguments: tuple[str, ...], message: str
+) -> None:
+    result = run_rnn(command, *SEQ, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {message}\n"
+
+
+@pytest.mark.parametrize(("command", "told"), [("verify", "to compare"), ("bench", "to time")])
+def test_a_start_without_a_network(run_rnn: Rnn, command: str, told: str) -> None:
+    result = run_rnn(command, "--c0", "1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    help_ = f"(see 'rnn {command} --help')"
+    assert result.stderr == f"Error: --c0: give an input and a network {told} {help_}\n"
+
+
 USAGE = {
+    "reset of another cell": (
+        (*SEQ, "--hidden", "2", "--cell", "lstm", "--reset", "before"),
+        "--reset is for --cell gru",
+    ),
+    "reset of no cell": ((*SEQ, "--hidden", "2", "--reset", "after"), "--reset is for --cell gru"),
+    "gates of a vanilla cell": (
+        (*SEQ, "--hidden", "2", "--recurrent-activation", "relu"),
+        "--recurrent-activation is for --cell lstm and --cell gru",
+    ),
+    "c of a GRU": (
+        (*SEQ, "--hidden", "2", "--cell", "gru", "--c0", "1,2"),
+        "--c0 is for an LSTM: this network has no c",
+    ),
+    "three activations of two layers": (
+        (*SEQ, "--hidden", "2,2", *("--activation", "relu") * 3),
+        "--activation: expected 1 value or 2 (one a layer), got 3",
+    ),
+    "three clips of two layers and four cells": (
+        (*SEQ, *TWO_WAYS, *("--clip", "2") * 3),
+        "--clip: expected 1 value, 2 (one a layer) or 4 (one a cell), got 3",
+    ),
+    "two gates of one cell": (
+        (*SEQ, "--hidden", "2", "--cell", "gru", *("--recurrent-activation", "relu") * 2),
+        "--recurrent-activation: expected 1 value, got 2",
+    ),
+    "cell of a file": (
+        (*SEQ, "--cell", "rnn", "--weights", "w.npz"),
+        "--cell and --weights w.npz: give one",
+    ),
+    "no bias of a file": (
+        (*SEQ, "--no-bias", "--weights", "w.npz"),
+        "--no-bias and --weights w.npz: give one",
+    ),
     "merge of one direction": (
         (*SEQ, "--hidden", "2", "--merge", "sum"),
         "--merge is for --direction bidirectional",
@@ -223,6 +371,18 @@ def test_follow_backward(run_rnn: Rnn) -> None:
 
 
 BAD_INPUT = {
+    "reset of a file": (
+        ("run", *SEQ, "--weights", "w.npz", "--reset", "after"),
+        "w.npz: has no GRU; leave --reset out",
+    ),
+    "gates of a file": (
+        ("run", *SEQ, "--weights", "w.npz", "--recurrent-activation", "relu"),
+        "w.npz: has no LSTM or GRU; leave --recurrent-activation out",
+    ),
+    "c of a file": (
+        ("run", *SEQ, "--weights", "w.npz", "--c0", "1"),
+        "--c0 is for an LSTM: this network has no c (see 'rnn run --help')",
+    ),
     "width": (
         ("run", "--seq", "1 2", "--weights", "w.npz"),
         "expected I = 1, as W_xh has shape (1, 2), got I = 2; "

@@ -93,6 +93,10 @@ EXAMPLES = (
         "The units over time, as a picture in the terminal; -o states.svg as a file.",
     ),
     (
+        "rnn run log.csv --columns temperature --cell gru --init keras --hidden 16 --last",
+        "The final state of a GRU, as Keras draws it.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),

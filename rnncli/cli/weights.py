@@ -26,6 +26,10 @@ EXAMPLES = (
     ("rnn weights --hidden 4", "The notebook's W_xh, W_hh and b_h, from seed 1."),
     ("rnn weights --hidden 8 --inputs 2 --seed 7 --json > weights.json", "As JSON."),
     (
+        "rnn weights --hidden 4 --cell lstm --init torch",
+        "The gates i, f, g and o of an LSTM, as PyTorch draws it.",
+    ),
+    (
         "rnn weights --hidden 32,16 --init keras --activation relu -o w.npz",
         "A stack of two layers, as Keras draws it, in a file for rnn run --weights.",
     ),
@@ -45,7 +49,7 @@ EXAMPLES = (
 def weights(
     inputs: int | None, output: str | None, json: bool, naming: str | None, **given: Any
 ) -> None:
-    """Write the weights of a network: W_xh, W_hh and b_h of every layer.
+    """Write the weights of a network: every array of every layer, gate by gate.
 
     They are those that a seed gives, or those in a file. With -o FILE they
     are saved: as .npz, .safetensors or .json.
