@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.cells import CELLS, kind_of
 from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def fingerprint(network: Network, precision: str) -> str:
 
 def cells_of(network: Network) -> tuple[str, ...]:
     """Return the kinds of cells of a network, by their names in `CELLS`, the lowest first."""
-    names = (kind_of(cell, CELLS) for layer in network.layers for cell in layer.cells)
+    names = (name_of(cell) for layer in network.layers for cell in layer.cells)
     return tuple(dict.fromkeys(names))
 
 

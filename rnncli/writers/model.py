@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rnncli.model.cells import CELLS, Cell, kind_of
+from rnncli.model.cells import Cell
 from rnncli.model.errors import printable
-from rnncli.model.layers import LAYERS, Layer, Recurrent
+from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
 
 # A title names no more columns than these.
@@ -87,7 +87,7 @@ def model_line(model: Mapping[str, Any]) -> str:
 
 
 def _cell_name(cell: Cell) -> str:
-    name = kind_of(cell, CELLS)
+    name = name_of(cell)
     return _VANILLA if name == "rnn" else name
 
 
@@ -112,7 +112,7 @@ def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
         settings = {name: _plain(value) for name, value in layer.settings.items()}
         described.append(
             {
-                "layer": kind_of(layer, LAYERS) or "recurrent",
+                "layer": name_of(layer) or "recurrent",
                 "input_size": layer.input_size,
                 "output_size": layer.output_size,
                 **{name: settings[name] for name in _OF_LAYERS if settings.get(name) is not None},

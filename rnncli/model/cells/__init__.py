@@ -5,8 +5,6 @@ order and by which products is the engine's matter, so a new cell is a file
 here and an entry in `CELLS`.
 """
 
-from collections.abc import Mapping
-
 from rnncli.model.cells.cell import (
     WEIGHT_NAMES,
     Bounds,
@@ -41,14 +39,8 @@ __all__ = [
     "Weights",
     "checked",
     "extra_shapes",
-    "kind_of",
     "weight_shapes",
 ]
 
 # Cells by the names that commands and files have for them.
 CELLS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-
-
-def kind_of(part: object, kinds: Mapping[str, type]) -> str:
-    """Return the name that files have for a cell or a layer; empty if there is none."""
-    return next((name for name, kind in kinds.items() if type(part) is kind), "")

@@ -18,9 +18,9 @@ from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS, RNN
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed, one_line, shown
-from rnncli.model.formats.spec import CellSpec, LayerSpec, default_settings, name_of
+from rnncli.model.formats.spec import CellSpec, LayerSpec, default_settings
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer
+from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer, name_of
 from rnncli.model.layers.stateless import RowActivation, row_activation
 
 _FORMAT = 1

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, Cell, Weights
+from rnncli.model.cells import CELLS, Weights
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import LAYERS, Layer
+from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 PICK = "pick one with `layer` NAME"
@@ -147,12 +147,6 @@ def both_biases(weights: Weights) -> tuple[Floats, Floats]:
     if b_n is None:
         return b_h, np.full_like(b_h, -0.0)
     return b_h, np.concatenate([np.full(len(b_h) - len(b_n), -0.0, b_n.dtype), b_n])
-
-
-def name_of(part: Cell | Layer) -> str:
-    """Return the name that files have for a cell or a layer without state; empty without one."""
-    named: dict[str, type] = {**CELLS, **LAYERS}
-    return next((name for name, kind in named.items() if type(part) is kind), "")
 
 
 def check_named(network: Network) -> None:

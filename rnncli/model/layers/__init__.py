@@ -4,6 +4,7 @@
 functions of a row, see `rnncli.model.layers.stateless`.
 """
 
+from rnncli.model.cells import CELLS, Cell
 from rnncli.model.layers.layer import Convert, Layer, Masks, Multiply, Unroll
 from rnncli.model.layers.recurrent import (
     DIRECTIONS,
@@ -40,6 +41,7 @@ __all__ = [
     "Stateless",
     "Unroll",
     "merged_size",
+    "name_of",
     "per_cell",
 ]
 
@@ -51,3 +53,9 @@ LAYERS: dict[str, type[Stateless]] = {
     "activation": Pointwise,
     "masking": Masking,
 }
+
+
+def name_of(part: Cell | Layer) -> str:
+    """Return the name that files have for a cell or a layer without state; empty without one."""
+    named: dict[str, type] = {**CELLS, **LAYERS}
+    return next((name for name, kind in named.items() if type(part) is kind), "")

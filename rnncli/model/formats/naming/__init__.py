@@ -10,9 +10,9 @@ from rnncli.model.cells import WEIGHT_NAMES
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed
 from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.spec import PICK, Found, Stack, name_of
+from rnncli.model.formats.spec import PICK, Found, Stack
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer, Recurrent, name_of
 
 # What returns the arrays of layers as a framework names and lays them out, and which arrays it
 # has names for beside those that every cell has.

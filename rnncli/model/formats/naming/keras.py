@@ -19,10 +19,9 @@ from rnncli.model.formats.spec import (
     Stack,
     both_biases,
     cell_of,
-    name_of,
 )
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Recurrent, name_of
 
 _ROLES = ("kernel", "recurrent_kernel", "bias")
 # What Keras calls layers of each cell.

@@ -17,10 +17,9 @@ from rnncli.model.formats.spec import (
     Stack,
     both_biases,
     cell_of,
-    name_of,
 )
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Recurrent, name_of
 
 _NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
