@@ -443,6 +443,17 @@ def test_bad_input(
     assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
 
 
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, command: str) -> None:
+    path = str(tmp_path / "w.npz")
+    rnncli.save(rnncli.Network(rnncli.Dense(np.ones((1, 2)))), path)
+    result = run_rnn(command, *SEQ, "--weights", path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {path}: has no recurrent layer\n"
+    title = run_rnn("weights", "--weights", path).stdout.splitlines()[0]
+    assert title.startswith("Network: I = 1, Dense 2, weights ")
+
+
 def test_what_names_do_not_tell_is_said_when_saving(run_rnn: Rnn, tmp_path: Path) -> None:
     path = str(tmp_path / "w.safetensors")
     result = run_rnn("weights", "--hidden", "2", "--activation", "relu", "-o", path)

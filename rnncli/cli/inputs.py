@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
-# What starts from a hidden state, and from a cell state.
-_STARTS = {"h0": "a recurrent network", "c0": "an LSTM"}
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
@@ -147,12 +145,15 @@ def open_both(
     Raises
     ------
     InputError
-        Either cannot be read, or they do not fit each other.
+        Either cannot be read, they do not fit each other, or no layer of the
+        network is recurrent.
     """
     dtype = PRECISIONS[precision].dtype
     loaded = None if options.weights is None else build_network(options, None)
     source = _open_input(reading, dtype, keys, loaded[0].indices if loaded else None)
     network, origin, biases = loaded or build_network(options, len(source.columns), dtype.itemsize)
+    if not network.state_size:
+        raise InputError(str(options.weights), "has no recurrent layer")
     check_input_size(network, len(source.columns), source.hint)
     network = _scaled(network, reading, source.columns)
     if source.note:
@@ -172,9 +173,7 @@ def _start(network: Network, options: StartOptions, dtype: np.dtype[np.floating]
         if text is None:
             continue
         if name not in network.state_names:
-            raise click.UsageError(
-                f"--{option} is for {_STARTS[option]}: this network has no {name}"
-            )
+            raise click.UsageError(f"--{option} is for an LSTM: this network has no {name}")
         place = network.state_names[name]
         each = "hidden unit" if name == "h" else f"unit of c ({_sizes(network)})"
         start[place] = read_state(text, dtype, place.stop - place.start, f"--{option}", each)
