@@ -97,7 +97,7 @@ class _Items:
         """Every step, with its input or, if they are written, the input's cells."""
         parts = self._trajectory.by_layer(block)
         top = {columns.name: array for columns, array in parts if columns.name == columns.array}
-        if not top.get("c", block.h).size:
+        if "c" in top and not top["c"].shape[1]:
             del top["c"]
         c = [array for columns, array in parts if columns.array == "c"]
         h = self._arrays(top, [array for columns, array in parts if columns.array != "c"], c)
