@@ -1,4 +1,4 @@
-"""Record what the peers compute: ``python tests/peers/record.py`` writes the recorded cases.
+"""Record what the peers compute: ``python -m peers.record`` in ``tests`` writes the cases.
 
 Weights are a peer's own draws from a seed, or chosen and of two decimals,
 as inputs and initial states are. States are the shortest text of each
@@ -17,9 +17,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import ACTIVATIONS, parse
-from rnncli.model.cells import RNN, WEIGHT_NAMES, Weights
-from rnncli.model.layers import DIRECTIONS, MERGES, Architecture, Recurrent
+from peers.draws import Stack, keras_network, torch_network
+from rnncli.model.activations import ACTIVATIONS, Activation
+from rnncli.model.cells import CELLS, Cell, Weights
+from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import peers, recorded
 from rnncli.verify.case import Case
@@ -52,6 +53,7 @@ NUMBERS = {
     "a bidirectional layer, mul, thresholded_relu:0.5": 6,
     "a bidirectional layer, sum, clip 1": 1,
     "a bidirectional layer, ave, clip 1": 1,
+    "a bidirectional LSTM layer, concat, clip 0.75": 1,
 }
 
 
@@ -62,6 +64,9 @@ class LayerPlan(NamedTuple):
     merge: str = "concat"
     activations: tuple[str, ...] = ("tanh", "tanh")  # of its directions
     size: int = 2
+    cell: str = "rnn"
+    settings: tuple[tuple[str, tuple[Any, Any]], ...] = ()  # others, of its directions
+    extra: tuple[str, ...] = ()  # arrays beside the three of every cell
 
 
 class Plan(NamedTuple):
@@ -97,6 +102,69 @@ def plans(peer: str) -> Iterator[Plan]:
     if peer != "torch":
         layer = LayerPlan("bidirectional", activations=("elu:0.5", "sigmoid"))
         yield Plan(f"{_named(layer)}, elu:0.5 forward, sigmoid backward", (layer,), 6)
+    for cell in ("lstm", "gru"):
+        yield from gated_plans(peer, cell)
+
+
+def gated_plans(peer: str, cell: str) -> Iterator[Plan]:
+    """Yield what is recorded of a peer's LSTM or GRU."""
+    plain = LayerPlan("forward", cell=cell, extra=("b_n",) if cell == "gru" else ())
+    kinds = {"": plain}
+    if cell == "gru" and peer != "torch":
+        kinds[", reset before"] = plain._replace(settings=RESET_BEFORE, extra=())
+    for (what, kind), direction in product(kinds.items(), DIRECTIONS):
+        layer = kind._replace(direction=direction)
+        yield Plan(f"{_named(layer)}{what}", (layer,), 6)
+    for (what, kind), seed in zip(kinds.items(), (1, 2), strict=False) if peer in DRAWS else ():
+        layer = kind._replace(direction="bidirectional")
+        name = f"{_named(layer, 2)}{what}, lengths 3, 2"
+        yield Plan(name, (layer, layer), 3, lengths=(3, 2), seed=seed)
+    both = plain._replace(direction="bidirectional")
+    for name, layer in PARTICULARS[peer, cell].items():
+        wide = both._replace(**layer)
+        yield Plan(f"{_named(wide)}, {name}", (wide,), 6)
+    if cell == "lstm":
+        top = LayerPlan("backward", size=3, cell="gru", extra=("b_n",))
+        layers = (both, top, LayerPlan("forward"))
+        name = "a bidirectional LSTM, a backward GRU and a forward layer, lengths 2, 4"
+        yield Plan(name, layers, 4, features=2, lengths=(2, 4))
+
+
+RESET_BEFORE = (("reset", ("before", "before")),)
+COUPLED = (("input_forget", (True, True)),)
+CLIP = (("clip", (0.75, 0.75)),)
+GATES = (("recurrent_activation", (f"hard_sigmoid:{1 / 6!r},0.5", "softsign")),)
+ONNX_GATES = (("recurrent_activation", ("hard_sigmoid:0.3,0.4", "softsign")),)
+OUTPUTS = (("output_activation", ("leaky_relu:0.25", "scaled_tanh:1.25,0.75")),)
+OWN = {"activations": ("elu:0.5", "sigmoid"), "settings": GATES}
+# What a layer may have that not every library knows.
+PARTICULARS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("keras", "lstm"): {"activations of its own": OWN},
+    ("keras", "gru"): {"activations of its own": OWN},
+    ("torch", "lstm"): {"projection": {"size": 3, "extra": ("W_hr",)}},
+    ("torch", "gru"): {},
+    ("onnxruntime", "lstm"): {
+        "activations of its own": {
+            "activations": ("elu:0.5", "affine:0.8,0.1"),
+            "settings": ONNX_GATES + OUTPUTS,
+        },
+        "peepholes": {"extra": ("w_ch",)},
+        "clip 0.75": {"settings": CLIP},
+        "coupled gates": {"settings": COUPLED},
+        "peepholes, clip 0.75, coupled gates": {
+            "extra": ("w_ch",),
+            "settings": CLIP + COUPLED,
+        },
+    },
+    ("onnxruntime", "gru"): {
+        "activations of its own": {
+            "activations": ("elu:0.5", "affine:0.8,0.1"),
+            "settings": ONNX_GATES,
+        },
+        "clip 0.75": {"settings": CLIP},
+        "reset before, clip 0.75": {"settings": CLIP + RESET_BEFORE, "extra": ()},
+    },
+}
 
 
 def activations(peer: str) -> list[str]:
@@ -120,70 +188,55 @@ def _stack(layer: LayerPlan, depth: int, seed: int | None) -> Plan:
 
 def _named(layer: LayerPlan, depth: int = 1) -> str:
     merge = f", {layer.merge}" if layer.direction == "bidirectional" else ""
-    return f"{COUNTED[depth]} {layer.direction} layer{'s' if depth > 1 else ''}{merge}"
-
-
-def keras_draws(architecture: Architecture, seed: int) -> list[Weights]:
-    """Let Keras draw weights."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    layers = [keras.Input((None, architecture.input_size))]
-    for size in architecture.hidden_sizes:
-        backward = architecture.direction == "backward"
-        layer = keras.layers.SimpleRNN(size, return_sequences=True, go_backwards=backward)
-        if architecture.direction == "bidirectional":
-            layer = keras.layers.Bidirectional(layer, merge_mode=architecture.merge)
-        layers.append(layer)
-    arrays = iter(keras.Sequential(layers).get_weights())
-    return [Weights(*three) for three in zip(arrays, arrays, arrays, strict=True)]
-
-
-def torch_draws(architecture: Architecture, seed: int) -> list[Weights]:
-    """Let PyTorch draw weights."""
-    import torch
-
-    torch.manual_seed(seed)
-    module = torch.nn.RNN(
-        architecture.input_size,
-        architecture.hidden_sizes[0],
-        len(architecture.hidden_sizes),
-        bidirectional=architecture.direction == "bidirectional",
-    )
-    arrays = (parameter.detach().numpy() for parameter in module.parameters())
-    four = zip(arrays, arrays, arrays, arrays, strict=True)
-    return [Weights(W_ih.T, W_hh.T, b_ih + b_hh) for W_ih, W_hh, b_ih, b_hh in four]
+    kind = "" if layer.cell == "rnn" else f"{layer.cell.upper()} "
+    return f"{COUNTED[depth]} {layer.direction} {kind}layer{'s' if depth > 1 else ''}{merge}"
 
 
 # ONNX Runtime draws nothing.
-DRAWS = {"keras": keras_draws, "torch": torch_draws}
+DRAWS = {"keras": keras_network, "torch": torch_network}
 
 
 def _drawn(peer: str, plan: Plan, seed: int) -> Network:
     """Let the peer draw the weights of layers that are alike."""
-    direction, merge, _, size = plan.layers[0]
-    architecture = Architecture(plan.features, (size,) * len(plan.layers), direction, merge)
-    each = iter(DRAWS[peer](architecture, seed))
-    layers = ([next(each) for _ in DIRECTIONS[direction]] for _ in plan.layers)
-    return Network(*(Recurrent(*cells, direction=direction, merge=merge) for cells in layers))
+    layer = plan.layers[0]
+    stack = Stack(
+        (layer.size,) * len(plan.layers),
+        layer.direction,
+        layer.merge,
+        layer.cell,
+        reset="before" if layer.settings == RESET_BEFORE else "after",
+        features=plan.features,
+    )
+    return DRAWS[peer](stack, seed)
 
 
 def _chosen(plan: Plan, random: np.random.RandomState) -> Network:
     """Choose weights."""
     made: list[Recurrent] = []
-    for direction, merge, names, H in plan.layers:
+    for layer in plan.layers:
         I = made[-1].output_size if made else plan.features
         cells = []
-        for _, name in zip(DIRECTIONS[direction], names, strict=False):
-            W_xh, b_h = _values(random, (I, H), 0.5, 1), _values(random, (H,), 0.1, 0.3)
-            cells.append(RNN(Weights(W_xh, _contracting(random, H), b_h), parse(name), plan.clip))
-        made.append(Recurrent(*cells, direction=direction, merge=merge))
+        for way, _ in enumerate(DIRECTIONS[layer.direction]):
+            own: dict[str, Any] = {"activation": layer.activations[way], "clip": plan.clip}
+            own |= {name: both[way] for name, both in layer.settings}
+            cells.append(CELLS[layer.cell](_weights(layer, random, I), **own))
+        made.append(Recurrent(*cells, direction=layer.direction, merge=layer.merge))
     return Network(*made)
 
 
-def _contracting(random: np.random.RandomState, H: int) -> Array:
+def _weights(layer: LayerPlan, random: np.random.RandomState, I: int) -> Weights:
+    H, gates = layer.size, CELLS[layer.cell].gates
+    P = H - 1 if "W_hr" in layer.extra else H
+    W_xh, b_h = _values(random, (I, gates * H), 0.5, 1), _values(random, (gates * H,), 0.1, 0.3)
+    W_hh = np.concatenate([_contracting(random, P, H) for _ in range(gates)], axis=1)
+    shapes: dict[str, tuple[int, ...]] = {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    extra = {name: _values(random, shapes[name], 0.1, 0.9) for name in layer.extra}
+    return Weights(W_xh, W_hh, b_h, **extra)
+
+
+def _contracting(random: np.random.RandomState, rows: int, H: int) -> Array:
     """Choose recurrent weights that shrink what differs between two states, and so rounding."""
-    while np.linalg.norm(W_hh := _values(random, (H, H), 0.1, 0.9), 2) > 0.9:
+    while np.linalg.norm(W_hh := _values(random, (rows, H), 0.1, 0.9), 2) > 0.9:
         pass
     return W_hh
 
@@ -228,14 +281,22 @@ def _recorded(peer: str, plan: Plan) -> dict[str, Any]:
 
 
 def _layer(layer: Recurrent) -> dict[str, Any]:
-    cells = [_cell(cell) for cell in layer.cells if isinstance(cell, RNN)]
-    return {"direction": layer.direction, "merge": layer.merge, "cells": cells}
+    (name,) = {name for name, kind in CELLS.items() for cell in layer.cells if type(cell) is kind}
+    head = {} if name == "rnn" else {"cell": name}
+    cells = [_cell(cell) for cell in layer.cells]
+    return {**head, "direction": layer.direction, "merge": layer.merge, "cells": cells}
 
 
-def _cell(cell: RNN) -> dict[str, Any]:
-    arrays = zip(WEIGHT_NAMES, map(numbers, cell.weights[:3]), strict=True)
-    clip = {} if cell.clip == inf else {"clip": cell.clip}
-    return {"activation": str(cell.activation), **clip, **dict(arrays)}
+def _cell(cell: Cell) -> dict[str, Any]:
+    """Describe a cell: its activation, the settings that are not the default, its arrays."""
+    kind: Any = type(cell)
+    usual = kind(cell.weights, cell.settings["activation"]).settings
+    described = {
+        name: str(given) if isinstance(given, Activation) else given
+        for name, given in cell.settings.items()
+        if name == "activation" or given != usual[name]
+    }
+    return described | {name: numbers(array) for name, array in cell.weights.arrays.items()}
 
 
 def numbers(array: Array) -> Any:
