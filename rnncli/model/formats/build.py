@@ -29,45 +29,50 @@ def build(
     made: list[Layer] = []
     biases = []
     for number, layer in enumerate(layers, start=1):
-        built: list[Cell] = []
-        for cell in layer.cells:
-            weights, both = _weights(tensors, cell, arrays)
-            built.append(CELLS[cell.cell](weights, **cell.settings))
-            biases.append(both)
-        if built:
-            made.append(Recurrent(*built, **layer.settings))
-            continue
-        own = {role: arrays[name] for role, name in layer.tensors.items()}
-        try:
-            made.append(LAYERS[layer.kind](**own, **layer.settings))
-        except ValueError as error:
-            raise InputError(f"{tensors.path}: layer {number}", str(error)) from error
+        if layer.cells:
+            pairs = [_cell(tensors, cell, arrays) for cell in layer.cells]
+            made.append(Recurrent(*(cell for cell, _ in pairs), **layer.settings))
+            biases += [parts for _, parts in pairs]
+        else:
+            made.append(_stateless(f"{tensors.path}: layer {number}", layer, arrays))
     try:
         return Network(*made), biases
     except ValueError as error:  # where one of the layers has no state
         raise InputError(tensors.path, str(error)) from error
 
 
-def _weights(
+def _stateless(place: str, layer: LayerSpec, arrays: Mapping[str, Floats]) -> Layer:
+    own = {role: arrays[name] for role, name in layer.tensors.items()}
+    try:
+        return LAYERS[layer.kind](**own, **layer.settings)
+    except ValueError as error:
+        raise InputError(place, str(error)) from error
+
+
+def _cell(
     tensors: Tensors, cell: CellSpec, arrays: Mapping[str, Floats]
-) -> tuple[Weights, tuple[Floats, ...]]:
-    """Make the weights of a cell of a file's arrays; return its biases beside them."""
+) -> tuple[Cell, tuple[Floats, ...]]:
+    """Make a cell of a file's arrays; return the biases that it has there beside it."""
     ours = {role: cell.layout.ours(arrays[name], cell.cell) for role, name in cell.tensors.items()}
-    parts = [*ours.pop("b_xr", ()), *(ours.pop(role) for role in BIASES if role in ours)]
+    parts = (*ours.pop("b_xr", ()), *(ours.pop(role) for role in BIASES if role in ours))
     W_hh = ours["W_hh"]
-    H = W_hh.shape[1] // CELLS[cell.cell].gates
-    if not parts:
-        return Weights(**ours, b_h=np.zeros(W_hh.shape[1], W_hh.dtype)), ()
-    total, *others = parts
-    for other in others:
+    if len(parts) == 2:
+        b_x, b_r = parts
         if cell.cell == "gru" and cell.settings.get("reset") != "before":
-            # r multiplies this part; in the sum, -0.0 changes no bit.
-            ours["b_n"] = other[-H:]
-            other = np.concatenate([other[:-H], np.full(H, -0.0, other.dtype)])
-        with np.errstate(over="ignore"):
-            total = total + other
-        if not np.isfinite(total).all():
-            first = cell.tensors.get("b_x")
-            what = f"the sum {f'with {shown(first)}' if first else 'of its rows'} is not finite"
-            raise InputError(tensors.place(cell.tensors["b_r" if first else "b_xr"]), what)
-    return Weights(**ours, b_h=total), tuple(parts)
+            # r multiplies the candidate's; in its place -0.0 changes no bit of the sum.
+            ours["b_n"] = b_r[-len(W_hh) :]
+            b_r = np.concatenate([b_r[: -len(W_hh)], np.full_like(ours["b_n"], -0.0)])
+        b_h = _sum(tensors, cell, b_x, b_r)
+    else:
+        b_h = parts[0] if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
+    return CELLS[cell.cell](Weights(**ours, b_h=b_h), **cell.settings), parts
+
+
+def _sum(tensors: Tensors, cell: CellSpec, b_x: Floats, b_r: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        b_h = np.asarray(b_x + b_r)
+    if not np.isfinite(b_h).all():
+        first = cell.tensors.get("b_x")
+        what = f"the sum {f'with {shown(first)}' if first else 'of its rows'} is not finite"
+        raise InputError(tensors.place(cell.tensors["b_r" if first else "b_xr"]), what)
+    return b_h

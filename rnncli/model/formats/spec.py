@@ -50,8 +50,7 @@ class Layout(NamedTuple):
 
 OURS = Layout()
 
-
-# The tensors that one bias may be.
+# A bias, or its two parts.
 BIASES = ("b_h", "b_x", "b_r")
 
 
