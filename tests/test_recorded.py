@@ -212,7 +212,7 @@ def faults(case: RecordedCase) -> Iterator[tuple[str, Network]]:
 def wrong_cells(layer: Recurrent) -> Iterator[tuple[str, Recurrent]]:
     for number, cell in enumerate(cells_of(layer)):
         for what, wrong in wrong_cell(cell):
-            cells = cells_of(layer)
+            cells: list[Cell] = [*cells_of(layer)]
             cells[number] = wrong
             name = f"{layer.directions[number]}: {what}"
             yield name, Recurrent(*cells, direction=layer.direction, merge=layer.merge)

@@ -263,7 +263,7 @@ def test_layers_with_c_and_without_in_many_rows(run_rnn: Rnn, saved: Any) -> Non
 def test_a_network_without_state_is_refused(run_rnn: Rnn, saved: Any, tmp_path: Path) -> None:
     result = run_rnn("run", *SEQ, *saved(Network(dense(1, 2, 1))))
     assert result.exit_code == 2
-    expected = f"Error: {tmp_path / 'net.npz'}: the network has no recurrent layer\n"
+    expected = f"Error: {tmp_path / 'net.npz'}: has no recurrent layer\n"
     assert result.stderr == expected
 
 

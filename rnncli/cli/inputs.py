@@ -230,7 +230,7 @@ def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> 
     Raises
     ------
     click.UsageError
-        There are not as many numbers as columns.
+        There are not as many numbers as columns, or these are of indices.
     """
     for name in ("center", "scale"):
         numbers = getattr(options, name)
@@ -241,6 +241,10 @@ def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> 
             )
     if options.center is None and options.scale is None:
         return network
+    if network.indices is not None:
+        raise click.UsageError(
+            "--center and --scale are for measured values, the network takes whole numbers"
+        )
     center, scale = options.center or [0.0] * len(columns), options.scale or [1.0] * len(columns)
     return Network(Normalization(center, scale), *network.layers)
 
