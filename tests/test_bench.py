@@ -352,6 +352,13 @@ def test_the_title_of_sequences_of_unequal_lengths() -> None:
     assert title == "T = 5 to 1,000,000, N = 10,000, I = 1, H = 4, float32, init torch"
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_title_names_a_gated_cell(cell: str) -> None:
+    title = table_of(CASE | {"model": MODEL | {"cell": cell}})[1]
+    named = f"{cell.upper()}: T = 1,000,000, N = 1, I = 1, H = 4, float32, init torch"
+    assert title == named
+
+
 def test_the_title_of_ones_own_network(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "race", lambda *_: TIMINGS[:1])
     lines = run_rnn("bench", *SEQ, "--precision", "float64").stdout.splitlines()

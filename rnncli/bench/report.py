@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from rnncli.bench.race import Timing, fastest_peer
 from rnncli.model.errors import printable
 from rnncli.writers.grid import Column, draw
-from rnncli.writers.model import model_line
+from rnncli.writers.model import model_line, network_kind
 
 
 def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, str]) -> None:
@@ -108,7 +108,9 @@ def _title(case: Mapping[str, Any]) -> str:
         return f"{model_line(model)}, {size}"
     # A default case, with other weights in every round.
     width, init = f"I = {case['I']}, H = {case['H'][0]}", model["source"]["init"]
-    return f"{size}, {width}, {case['precision']}, init {init}"
+    kind = network_kind(model)
+    cell = "" if kind == "RNN" else f"{kind}: "
+    return f"{cell}{size}, {width}, {case['precision']}, init {init}"
 
 
 def _digits(value: float) -> str:

@@ -83,18 +83,19 @@ def model_line(model: Mapping[str, Any]) -> str:
         *([model["precision"]] if "precision" in model else []),
         *(_source(name, value) for name, value in model["source"].items() if name != "sha256"),
     ]
-    return printable(f"{_kinds(model.get('cell', _VANILLA))}: {', '.join(parts)}")
+    return printable(f"{network_kind(model)}: {', '.join(parts)}")
+
+
+def network_kind(model: Mapping[str, Any]) -> str:
+    """Return what a network is called by its cells: ``RNN``, ``LSTM``, ..."""
+    names = model.get("cell", _VANILLA)
+    each = dict.fromkeys([names] if isinstance(names, str) else names)
+    return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
 
 
 def _cell_name(cell: Cell) -> str:
     name = name_of(cell)
     return _VANILLA if name == "rnn" else name
-
-
-def _kinds(names: Any) -> str:
-    """Return how a title begins."""
-    each = dict.fromkeys([names] if isinstance(names, str) else names)
-    return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
 
 
 def _settings(cell: Cell) -> dict[str, Any]:
