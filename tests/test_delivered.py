@@ -28,8 +28,10 @@ def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     state = load_state(str(path))
     assert state
     return {
-        tuple(key): (int(t), h.tolist())
-        for key, t, h in zip(state.keys, state.t, state.arrays["h"], strict=True)
+        tuple(key): (int(t), values.tolist())
+        for key, t, values in zip(
+            state.keys, state.t, np.concatenate([*state.arrays.values()], axis=1), strict=True
+        )
     }
 
 
@@ -135,12 +137,15 @@ def delivered_by(command: tuple[str, ...], stdin: Path, number: signal.Signals) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("width", [2, 1000], ids=["short rows", "rows longer than a pipe takes"])
+@pytest.mark.parametrize(
+    "options",
+    [("--hidden", "2"), ("--hidden", "1000"), ("--hidden", "2", "--cell", "lstm")],
+    ids=["short rows", "rows longer than a pipe takes", "LSTM"],
+)
 def test_a_stalled_reader_holds_no_signal_up(
-    tmp_path: Path, number: signal.Signals, width: int
+    tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
     rows = [f"{'abc'[i % 3]},{i % 7}\n" for i in range(20_000)]
-    options = ("--hidden", str(width))
     (tmp_path / "input").write_text("k,v\n" + "".join(rows))
     follow = (*BARE, *options, "--follow", "--state", str(tmp_path / "ended"))
     delivered = delivered_by(follow, tmp_path / "input", number)
@@ -161,11 +166,13 @@ def test_an_array_is_delivered_row_by_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path) -> None:
-    state, text = ("--state", str(tmp_path / "s")), "k,v\na,1\nb,2\na,3\n"
-    failed = rnn(*RUN, "--follow", *state, stdin=b"k,v\na,1\nb,2\nb,x\n")
-    rest = rnn(*RUN, *state, "--no-header", stdin=b"k,v\na,3\n")
-    assert failed.out + rest.out == run_rnn(*RUN, stdin=text).stdout
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path, cell: str) -> None:
+    run, state = (*RUN, "--cell", cell, "--states"), ("--state", str(tmp_path / "s"))
+    failed = rnn(*run, "--follow", *state, stdin=b"k,v\na,1\nb,2\nb,x\n")
+    rest = rnn(*run, *state, "--no-header", stdin=b"k,v\na,3\nb,4\n")
+    whole = run_rnn(*run, stdin="k,v\na,1\nb,2\na,3\nb,4\n").stdout
+    assert failed.out + rest.out == whole
 
 
 @pytest.mark.slow
