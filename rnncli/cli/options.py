@@ -295,8 +295,9 @@ state_options = group(
         type=values.FileName(),
         metavar="FILE",
         help="Start from the states in this file, where it exists, and leave the final states "
-        "there. Sequences that it does not know start from --h0. A second run waits until the "
-        "first has left it. With --follow, those after the rows delivered, whatever ends the run.",
+        "there. Sequences that it does not know start from --h0 and --c0. A second run waits "
+        "until the first has left it. With --follow, those after the rows delivered, whatever "
+        "ends the run.",
     ),
     click.option(
         "--state-in",
