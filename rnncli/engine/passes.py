@@ -51,7 +51,8 @@ class Pass(NamedTuple):
     def c(self) -> Floats:
         """What the states of its cells hold beside h, side by side, (..., C)."""
         arrays = [array for state in self.cells for array in state[1:]]
-        return np.concatenate([self.output[..., :0], *arrays], axis=-1)
+        one = len(arrays) == 1
+        return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
 class Prepared(NamedTuple):
