@@ -135,6 +135,19 @@ def test_npy_has_the_columns_of_csv(
     near(np.load(io.BytesIO(content)), right[-1:] if "--last" in asked else right)
 
 
+@pytest.mark.parametrize("extension", ["csv", "json", "jsonl", "npy"])
+@pytest.mark.parametrize("asked", [(), ("--states",), ("--all-layers",)])
+def test_what_is_written_is_what_verify_expects(
+    run_rnn: Rnn, saved: Any, tmp_path: Path, extension: str, asked: tuple[str, ...]
+) -> None:
+    """y, of all that there is; an array does not say which columns are y."""
+    path, options = str(tmp_path / f"results.{extension}"), (*SEQ, *saved(WITH_HEAD))
+    assert run_rnn("run", *options, *asked, "-o", path).exit_code == 0
+    result = run_rnn("verify", *options, "--expected", path)
+    assert result.exit_code == (2 if extension == "npy" and asked else 0)
+    assert "expected shape (4, 2)" in result.stderr or result.exit_code == 0
+
+
 def test_a_picture_has_a_line_for_every_column(run_rnn: Rnn, saved: Any) -> None:
     options = ("run", *SEQ, *saved(WITH_HEAD), "--format", "heatmap")
     for asked, names in (((), "y_0 y_1"), (("--states",), "h_0 h_1 h_2 c_0 c_1 c_2 y_0 y_1")):

@@ -173,7 +173,8 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:
-        theirs = _arranged(read_expected(own.expected), read)
+        name = "y" if read.case.network.head else "h"
+        theirs = _arranged(read_expected(own.expected, name), read)
         expected = with_expected(comparison, display_name(own.expected), theirs)
         results.insert(0, expected)
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):

@@ -17,10 +17,8 @@ from rnncli.readers.input import Keys, Layout
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
 
-_UNIT = re.compile(r"h_(\d+)")
 
-
-def read_expected(path: str) -> Floats:
+def read_expected(path: str, name: str = "h") -> Floats:
     """Read states: rows in the order in which ``rnn run`` writes them, or an array.
 
     Parameters
@@ -31,6 +29,9 @@ def read_expected(path: str) -> Floats:
         rows. ``.jsonl``: an object with ``h``, or a row, a line. Any other
         name, or ``-`` for standard input, is CSV text: the columns ``h_0``,
         ``h_1``, ... where it has them; otherwise all but ``t``.
+    name : {"h", "y"}
+        ``y`` for what a head gives, which then stands for ``h`` in all of
+        these.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def read_expected(path: str) -> Floats:
     """
     read = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
     try:
-        states = read(path)
+        states = read(path, name)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
     if states.ndim == 1:
@@ -54,7 +55,7 @@ def read_expected(path: str) -> Floats:
     return states
 
 
-def _read_npy(path: str) -> Floats:
+def _read_npy(path: str, _name: str) -> Floats:
     stored = StoredArray(path)
     if stored.dtype.kind not in "fiu":
         raise InputError(path, f"expected numbers, got an array of {stored.dtype}")
@@ -62,13 +63,13 @@ def _read_npy(path: str) -> Floats:
         return stored.array().astype(np.float64)
 
 
-def _read_csv(path: str) -> Floats:
+def _read_csv(path: str, name: str) -> Floats:
     lines = read_lines(path)
     try:
         line = first_line(lines, path)
         # numpy.savetxt separates by blanks.
         blanks = None if any(mark in line for mark in ",;\t") or " " not in line.strip() else " "
-        columns = () if blanks else _state_columns(display_name(path), line)
+        columns = () if blanks else _state_columns(display_name(path), line, name)
         layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
         blocks = [rows.x for rows in read_csv(path, layout, Keys(), lines).blocks]
     except InputError as error:
@@ -78,21 +79,22 @@ def _read_csv(path: str) -> Floats:
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
-def _state_columns(path: str, line: str) -> tuple[str, ...]:
+def _state_columns(path: str, line: str, name: str) -> tuple[str, ...]:
     """Return the names of the columns that hold states; none for all."""
     header = [cell.strip() for cell in next(csv.reader([line]), [])]
-    units = sorted(int(match[1]) for match in map(_UNIT.fullmatch, header) if match)
+    matches = (re.fullmatch(rf"{name}_(\d+)", cell) for cell in header)
+    units = sorted(int(match[1]) for match in matches if match)
     if units:
-        wanted = tuple(f"h_{unit}" for unit in units)
+        wanted = tuple(f"{name}_{unit}" for unit in units)
         if units != list(range(len(units))):
-            expected = f"expected the columns h_0 to h_{units[-1]}"
+            expected = f"expected the columns {name}_0 to {name}_{units[-1]}"
             raise InputError(path, f"{expected}, got {', '.join(wanted)}")
         choose(path, wanted, len(header), header)
         return wanted
-    return tuple(name for name in header if name != "t") if "t" in header else ()
+    return tuple(cell for cell in header if cell != "t") if "t" in header else ()
 
 
-def _read_json(path: str) -> Floats:
+def _read_json(path: str, name: str) -> Floats:
     with open(path, "rb") as file:
         document = _parsed(path, file.read())
     if isinstance(document, dict):
@@ -100,13 +102,13 @@ def _read_json(path: str) -> Floats:
             hint = "was it written with `last`?"
             raise InputError(path, "expected a document with steps", hint)
         document = document["steps"]
-    return _rows(path, document)
+    return _rows(path, document, name)
 
 
-def _read_jsonl(path: str) -> Floats:
+def _read_jsonl(path: str, name: str) -> Floats:
     with open(path, "rb") as file:
         items = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
-    return _rows(path, items)
+    return _rows(path, items, name)
 
 
 def _parsed(place: str, text: bytes) -> Any:
@@ -116,14 +118,14 @@ def _parsed(place: str, text: bytes) -> Any:
         raise InputError(place, f"not JSON: {error}") from error
 
 
-def _rows(path: str, items: Any) -> Floats:
-    """Make an array of rows, or of objects whose ``h`` are rows."""
+def _rows(path: str, items: Any, name: str) -> Floats:
+    """Make an array of rows, or of objects that have rows of that name."""
     if not isinstance(items, list):
-        raise InputError(path, "expected an array of rows, or objects with h")
-    rows = [item.get("h") if isinstance(item, dict) else item for item in items]
+        raise InputError(path, f"expected an array of rows, or objects with {name}")
+    rows = [item.get(name) if isinstance(item, dict) else item for item in items]
     if None in rows:
         number = rows.index(None) + 1
-        raise InputError(path, f"item {number}: expected a row, or an object with h")
+        raise InputError(path, f"item {number}: expected a row, or an object with {name}")
     try:
         return np.array(rows, np.float64)
     except (TypeError, ValueError) as error:
