@@ -16,7 +16,7 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights
 from rnncli.model.errors import NotFiniteError
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Masking, Recurrent
 from rnncli.model.network import Network
 
 ALL_UNROLLS = ["auto", *UNROLLS]
@@ -149,6 +149,32 @@ def test_c_is_of_the_top_recurrent_layer_below_a_head() -> None:
     alone = rnncli.run(Network(Head(np.ones((2, 1)))), x, all_states=True)
     assert alone.c is not None
     assert alone.c.shape == (6, 0)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_c_stays_where_a_layer_masks_a_row(both: bool) -> None:
+    """In a layer of two directions too, whose h is 0 there, as Keras has it."""
+    cells = [drawn(2, 3, 1), drawn(2, 3, 2)][: 1 + both]
+    top = Recurrent(*cells, direction="bidirectional" if both else "forward")
+    x = np.random.RandomState(3).normal(size=(2, 6, 2))
+    active = np.array([[1, 1, 0, 0, 1, 0], [0, 1, 1, 0, 0, 0]], bool)
+    x[~active] = 7
+    lengths = [6, 4]
+    states = rnncli.run(
+        Network(Masking(7, 2), top), x, lengths=lengths, precision="float64", all_states=True
+    )
+    assert states.c is not None
+    for n, T in enumerate(lengths):
+        steps = active[n, :T]
+        _, c = layer_loop(top, x[n, :T][steps], [(np.zeros(3), np.zeros(3))] * len(cells))
+        right = np.zeros((T, 3 * len(cells)))
+        for t in range(T):
+            done, left = steps[: t + 1].sum(), steps[t:].sum()
+            right[t, :3] = c[done - 1, :3] if done else 0
+            right[t, 3:] = c[-left, 3:] if left else 0
+        np.testing.assert_allclose(states.c[n, :T], right, atol=1e-13)
+        assert not states.c[n, T:].any()
+        assert bool(states.h[n, :T][~steps].any()) != both
 
 
 @pytest.mark.slow
