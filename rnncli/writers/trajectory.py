@@ -108,8 +108,8 @@ class Trajectory(NamedTuple):
     last : bool
         Whether the rows are the final states and not the steps.
     shown : sequence of str
-        Which arrays are written as columns: where values have no names of
-        their own, one cannot be told from another.
+        Which arrays stand in the columns of CSV, tables, arrays and pictures;
+        JSON has them all.
     """
 
     model: Mapping[str, Any]
@@ -143,7 +143,7 @@ class Trajectory(NamedTuple):
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
     def by_layer(self, block: Block) -> list[tuple[Columns, Floats]]:
-        """Return all that a block holds, layer by layer."""
+        """Return all that a block holds, each array layer by layer."""
         found: list[tuple[Columns, Floats]] = []
         for name, group in groupby(self.values, lambda part: part.array):
             parts = list(group)
