@@ -89,6 +89,11 @@ EXAMPLES = (
         "Go on from where the last run left each sensor.",
     ),
     (
+        "rnn run log.csv --columns 3,4 --center 20,50 --scale 5,10 --cell lstm --hidden 16 "
+        "--states -o out.csv",
+        "Two columns, centered and scaled; h and c of every step.",
+    ),
+    (
         "rnn run sunspots.csv --columns 2 --hidden 8 --format heatmap",
         "The units over time, as a picture in the terminal; -o states.svg as a file.",
     ),
