@@ -181,6 +181,16 @@ def test_a_stream_masks_as_a_run_does(cut: int) -> None:
     assert (h.tobytes(), y.tobytes()) == (states.h.tobytes(), states.y.tobytes())
 
 
+@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+def test_a_head_gives_at_a_masked_row_what_it_gave_before(unroll: str) -> None:
+    network = masking("lstm")[1]
+    for seed in range(20):
+        rows = Rows(array((4, 2), seed), masked=np.arange(4) == 3)
+        (block,) = stream(network, [rows], unroll=unroll)
+        assert block.y is not None
+        assert block.y[3].tobytes() == block.y[2].tobytes()
+
+
 def test_rows_are_masked_by_the_input_and_by_the_network() -> None:
     """At the one's the features do not count; the other's become 0 below the cells."""
     network, without = masking("lstm")

@@ -130,8 +130,7 @@ def _fill(
     before: Floats,
 ) -> None:
     """Fill in what the layers give at masked rows, where states are kept."""
-    network, place = prepared.network, np.flatnonzero(masked)
-    output = x[place]
+    network, output = prepared.network, x
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for state, direction, places in zip(each.cells, layer.directions, slices, strict=True):
             turn = slice(None, None, 1 if direction == "forward" else -1)
@@ -141,10 +140,12 @@ def _fill(
                 state[0][made] = 0
         if isinstance(layer, Recurrent):
             with np.errstate(all="ignore"):
-                output = layer.merged([state[0][place] for state in each.cells])
+                output = layer.merged([state[0] for state in each.cells])
         else:
+            # All rows at once: a product of one row may round in another way than that of many,
+            # and a masked row would not be like the one that it repeats.
             output = without_state(prepared, layer, output)
-        each.output[place] = output
+        each.output[...] = output
 
 
 def _fill_kept(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
