@@ -212,8 +212,8 @@ def test_bad_layers(make: Callable[[], Layer], message: str) -> None:
     [
         (Dense(W), "W: expected 3 rows, as layer 1 gives so many values a step, got 4"),
         (Normalization([1] * 4, [1] * 4), "center: expected 3 values, as layer 1 gives .*, got 4"),
-        (Pointwise("tanh", 4), "size: expected 3, as layer 1 gives .*, got 4"),
-        (Masking(0, 4), "size: expected 3, as layer 1 gives .*, got 4"),
+        (Pointwise("tanh", 4), "Pointwise: expected 3 features, as layer 1 gives .*, got 4"),
+        (Masking(0, 4), "Masking: expected 3 features, as layer 1 gives .*, got 4"),
     ],
 )
 def test_widths_that_do_not_fit(layer: Layer, what: str) -> None:

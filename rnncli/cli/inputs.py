@@ -360,7 +360,7 @@ def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
     I, bottom = network.input_size, network.layers[0]
     if input_size != I:
         name, unit = taken_by(bottom)
-        what = f"{name} has {I}{unit}"
+        what = f"{name} has {I} {unit}"
         if bottom.cells:
             what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"
         raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)

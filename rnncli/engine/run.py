@@ -217,7 +217,7 @@ def _check_input(network: Network, x: NDArray[Any]) -> None:
     if x.ndim not in (2, 3) or x.shape[-1] != network.input_size:
         I, (name, unit) = network.input_size, taken_by(network.layers[0])
         raise ValueError(
-            f"x: expected shape (T, {I}) or (N, T, {I}), as {name} has {I}{unit}, got {x.shape}"
+            f"x: expected shape (T, {I}) or (N, T, {I}), as {name} has {I} {unit}, got {x.shape}"
         )
     check_numbers("x", x)
 

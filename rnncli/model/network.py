@@ -64,7 +64,7 @@ class Network:
             if layer.input_size != below.output_size:
                 name, unit = taken_by(layer)
                 raise ValueError(
-                    f"layer {number}: {name}: expected {below.output_size}{unit}, as layer "
+                    f"layer {number}: {name}: expected {below.output_size} {unit}, as layer "
                     f"{number - 1} gives so many values a step, got {layer.input_size}"
                 )
         self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
@@ -122,13 +122,12 @@ class Network:
 def taken_by(layer: Layer) -> tuple[str, str]:
     """Return what sets the input size of a layer, and what there are so many of."""
     if isinstance(layer, Embedding):
-        return "an embedding", " feature"
+        return "an embedding", "feature"
     if layer.cells:
-        return "W_xh", " rows"
-    name, array = next(iter(layer.arrays.items()), ("size", None))
-    if array is None:
-        return name, ""
-    return name, " rows" if array.ndim > 1 else " values"
+        return "W_xh", "rows"
+    for name, array in layer.arrays.items():
+        return name, "rows" if array.ndim > 1 else "values"
+    return type(layer).__name__, "features"
 
 
 def _layer(part: Layer | Cell | Weights) -> Layer:
