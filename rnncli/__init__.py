@@ -9,9 +9,10 @@ A network comes from a seed or from a file, and runs over arrays:
 
 `run` takes whole sequences, `stream` takes blocks of rows as they come and
 carries the states between them. `load` and `save` read and write weight
-files. A `Network` is a stack of layers; a `Recurrent` layer has one cell, such
-as `RNN`, or one for each direction. `Dense`, `Embedding`, `Masking`,
-`Normalization` and `Pointwise` are layers without state, below and above it.
+files. A `Network` is a stack of layers; a `Recurrent` layer has one cell,
+`RNN`, `LSTM` or `GRU`, or one for each direction. `Dense`, `Embedding`,
+`Masking`, `Normalization` and `Pointwise` are layers without state, below
+and above it.
 """
 
 # As in typing, which takes milliseconds to load: see __getattr__.
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
     from rnncli.model.activations import activation as activation
+    from rnncli.model.cells import GRU as GRU
+    from rnncli.model.cells import LSTM as LSTM
     from rnncli.model.cells import RNN as RNN
     from rnncli.model.cells import Weights as Weights
     from rnncli.model.errors import InputError as InputError
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "GRU": "model.cells",
+    "LSTM": "model.cells",
     "RNN": "model.cells",
     "Block": "engine.stream",
     "Carried": "engine.stream",
