@@ -8,9 +8,8 @@ import pytest
 from click.testing import Result
 from conftest import Rnn
 
-from rnncli import Embedding, Network, seeded
+from rnncli import Embedding, Network, save, seeded
 from rnncli.engine.rows import BLOCK_STEPS
-from rnncli.model.formats import Loaded
 
 NETWORK = Network(Embedding(np.eye(10, 3)), seeded(3, 2).layers[0])
 OUTSIDE = "is outside the embedding (whole numbers 0 to 9)"
@@ -18,9 +17,9 @@ WEIGHTS = ("--weights", "w.npz", "--format", "csv")
 
 
 @pytest.fixture(autouse=True)
-def weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Loaded(NETWORK, "", [], [])
-    monkeypatch.setattr("rnncli.model.formats.load_network", lambda *_: loaded)
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(NETWORK, "w.npz")
 
 
 def check(result: Result, place: str, written: str, rows: int = 0) -> None:
