@@ -57,7 +57,7 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
     key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
     if masked is None:
         return _advance_together(prepared, x, key, np.arange(len(x)), states)
-    before = states[key]
+    before = states.copy()
     passes = _advance_together(prepared, x, key, np.flatnonzero(~masked), states)
     _fill(prepared, x, passes, masked, made, key, before)
     return passes
@@ -131,11 +131,18 @@ def _fill(
 ) -> None:
     """Fill in what the layers give at masked rows, where states are kept."""
     network, output = prepared.network, x
+    kept = {
+        direction: _kept_rows(masked, key, direction)
+        for layer in network.layers
+        for direction in layer.directions
+    }
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for state, direction, places in zip(each.cells, layer.directions, slices, strict=True):
-            turn = slice(None, None, 1 if direction == "forward" else -1)
-            for array, kept in zip(state, places, strict=False):  # h alone, or all
-                _fill_kept(array[turn], masked[turn], key[turn], before[turn, kept])
+            rows, source = kept[direction]
+            first = source < 0
+            for array, place in zip(state, places, strict=False):  # h alone, or all
+                array[rows] = array[source]
+                array[rows[first]] = before[key[rows[first]], place]
             if made is not None and len(each.cells) > 1:
                 state[0][made] = 0
         if isinstance(layer, Recurrent):
@@ -145,17 +152,19 @@ def _fill(
             # All rows at once: a product of one row may round in another way than that of many,
             # and a masked row would not be like the one that it repeats.
             output = without_state(prepared, layer, output)
-        each.output[...] = output
+        if output is not each.output:
+            each.output[...] = output
 
 
-def _fill_kept(h: Floats, masked: Truths, key: Integers, before: Floats) -> None:
-    """Fill in, at each masked row, the state at the row before, or `before` the block."""
+def _kept_rows(masked: Truths, key: Integers, direction: str) -> tuple[Integers, Integers]:
+    """Return the masked rows, and of each the row whose state is kept; -1 for one before all."""
     order = np.argsort(key, kind="stable")
-    sorted_key, sorted_masked, sorted_h = key[order], masked[order], h[order]
-    place = np.arange(len(key))
-    last = np.maximum.accumulate(np.where(sorted_masked, -1, place))
-    known = last >= np.searchsorted(sorted_key, sorted_key)  # a row of this sequence, in this block
-    sorted_h[sorted_masked] = before[order[sorted_masked]]
-    copied = sorted_masked & known
-    sorted_h[copied] = sorted_h[last[copied]]
-    h[order] = sorted_h
+    if direction == "backward":
+        order = order[::-1]
+    begins = np.r_[True, key[order[1:]] != key[order[:-1]]]
+    place = np.arange(len(order))
+    first = np.maximum.accumulate(np.where(begins, place, 0))
+    last = np.maximum.accumulate(np.where(masked[order], -1, place))
+    source = np.where(last < first, -1, order[last])
+    at = masked[order]
+    return order[at], source[at]

@@ -262,11 +262,16 @@ class Masking(Stateless):
 
     def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
         """Return the rows, with zeros for those that are masked."""
-        return np.where(self.masked(x)[..., None], x.dtype.type(0), x)
+        y = x.copy()
+        y[self.masked(x)] = 0
+        return y
 
     def masked(self, x: Floats) -> Truths:
         """Return where all features are the value."""
-        return np.asarray((x == x.dtype.type(self.value)).all(axis=-1))
+        value = x.dtype.type(self.value)
+        masked = np.asarray(x[..., 0] == value)  # NumPy is slow at short rows: few are looked at
+        masked[masked] = (x[masked] == value).all(axis=-1)
+        return masked
 
 
 def row_activation(given: Activation | str) -> RowActivation:
