@@ -6,6 +6,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights
+from rnncli.model.cells.gates import summed
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.spec import BIASES, CellSpec, LayerSpec
 from rnncli.model.formats.tensors import Tensors
@@ -57,22 +58,17 @@ def _cell(
     parts = (*ours.pop("b_xr", ()), *(ours.pop(role) for role in BIASES if role in ours))
     W_hh = ours["W_hh"]
     if len(parts) == 2:
-        b_x, b_r = parts
-        if cell.cell == "gru" and cell.settings.get("reset") != "before":
-            # r multiplies the candidate's; in its place -0.0 changes no bit of the sum.
-            ours["b_n"] = b_r[-len(W_hh) :]
-            b_r = np.concatenate([b_r[: -len(W_hh)], np.full_like(ours["b_n"], -0.0)])
-        b_h = _sum(tensors, cell, b_x, b_r)
+        after = cell.cell == "gru" and cell.settings.get("reset") != "before"
+        with np.errstate(over="ignore"):
+            ours |= summed(*parts, apart=len(W_hh) if after else 0)
+        _check_sum(tensors, cell, ours["b_h"])
     else:
-        b_h = parts[0] if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
-    return CELLS[cell.cell](Weights(**ours, b_h=b_h), **cell.settings), parts
+        ours["b_h"] = parts[0] if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
+    return CELLS[cell.cell](Weights(**ours), **cell.settings), parts
 
 
-def _sum(tensors: Tensors, cell: CellSpec, b_x: Floats, b_r: Floats) -> Floats:
-    with np.errstate(over="ignore"):
-        b_h = np.asarray(b_x + b_r)
+def _check_sum(tensors: Tensors, cell: CellSpec, b_h: Floats) -> None:
     if not np.isfinite(b_h).all():
         first = cell.tensors.get("b_x")
         what = f"the sum {f'with {shown(first)}' if first else 'of its rows'} is not finite"
         raise InputError(tensors.place(cell.tensors["b_r" if first else "b_xr"]), what)
-    return b_h

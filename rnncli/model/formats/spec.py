@@ -12,6 +12,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
+from rnncli.model.cells.gates import ordered
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
@@ -40,11 +41,13 @@ class Layout(NamedTuple):
 
     def ours(self, array: Floats, cell: str) -> Floats:
         """Return an array of a file as the cell has it."""
-        return _ordered(array.T if self.transposed else array, self.orders.get(cell, ()))
+        array = array.T if self.transposed else array
+        return ordered(array, self.orders[cell]) if cell in self.orders else array
 
     def theirs(self, array: Floats, cell: str) -> Floats:
         """Return an array of a cell as the file has it."""
-        array = _ordered(array, np.argsort(self.orders.get(cell, ())).tolist())
+        if cell in self.orders:
+            array = ordered(array, np.argsort(self.orders[cell]).tolist())
         return array.T if self.transposed else array
 
 
@@ -137,17 +140,6 @@ def default_settings(cell: str) -> Mapping[str, Any]:
     return CELLS[cell](Weights(none, none, none)).settings
 
 
-def both_biases(weights: Weights) -> tuple[Floats, Floats]:
-    """Split the bias of a cell into two: all but `b_n` is the input's.
-
-    The state's is -0.0 elsewhere, which changes no bit of the sum.
-    """
-    b_h, b_n = weights.b_h, weights.b_n
-    if b_n is None:
-        return b_h, np.full_like(b_h, -0.0)
-    return b_h, np.concatenate([np.full(len(b_h) - len(b_n), -0.0, b_n.dtype), b_n])
-
-
 def check_named(network: Network) -> None:
     """Check that files have a name for each of a network's layers and cells.
 
@@ -161,10 +153,3 @@ def check_named(network: Network) -> None:
             if not name_of(part):
                 what = f"files have no name for {type(part).__name__}"
                 raise ValueError(f"layer {number}: {what}")
-
-
-def _ordered(array: Floats, order: Sequence[int]) -> Floats:
-    if not order:
-        return array
-    gates = np.split(array, len(order), axis=-1)
-    return np.concatenate([gates[place] for place in order], axis=-1)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats
+from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.spec import (
     PICK,
@@ -17,7 +18,6 @@ from rnncli.model.formats.spec import (
     Found,
     LayerSpec,
     Stack,
-    both_biases,
     cell_of,
 )
 from rnncli.model.formats.tensors import Tensors
@@ -78,7 +78,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
         for path, cell in zip(paths, layer.cells, strict=True):
             W_xh, W_hh, bias = cell.weights[:3]
             if cell.settings.get("reset") == "after":
-                bias = np.stack(both_biases(cell.weights))
+                bias = np.stack(two_biases(cell.weights))
             for role, array in zip(_ROLES, (W_xh, W_hh, bias), strict=True):
                 tensors[f"{path}/{class_}_cell/{role}"] = array
     return tensors

@@ -8,6 +8,7 @@ from typing import Any
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
+from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.spec import (
     CellSpec,
@@ -15,7 +16,6 @@ from rnncli.model.formats.spec import (
     LayerSpec,
     Layout,
     Stack,
-    both_biases,
     cell_of,
 )
 from rnncli.model.formats.tensors import Tensors
@@ -92,7 +92,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
 
 
 def _arrays(cell: Cell) -> dict[str, Floats]:
-    b_x, b_r = both_biases(cell.weights)
+    b_x, b_r = two_biases(cell.weights)
     arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
     return {
         name: _LAYOUT.theirs(arrays[role], name_of(cell))
