@@ -9,6 +9,7 @@ from rnncli.engine.precision import PRECISIONS, round_mantissa
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, WEIGHT_NAMES, Cell, Weights
+from rnncli.model.cells.gates import summed
 from rnncli.verify.case import Case
 from rnncli.verify.diagnosis.gates import GATE_CHANGES, GATES, ORDERS, gates_as, ordered
 from rnncli.verify.diagnosis.hypothesis import Change, Tried, all_cells, parts, with_cells
@@ -96,13 +97,9 @@ def _two_biases_as(case: Case) -> Iterator[tuple[str, Change]]:
 
 def _with_biases(cell: Cell, input_bias: Floats, recurrent_bias: Floats) -> Cell:
     """Add two biases; a GRU that resets after the product keeps that of its candidate."""
-    weights = cell.weights
-    if isinstance(cell, GRU) and cell.reset == "after":
-        H = cell.hidden_size
-        gates, b_n = recurrent_bias[: 2 * H], recurrent_bias[2 * H :]
-        recurrent_bias = np.concatenate([gates, np.zeros_like(b_n)])
-        weights = weights._replace(b_n=b_n)
-    return cell.replaced(weights._replace(b_h=input_bias + recurrent_bias))
+    apart = cell.hidden_size if isinstance(cell, GRU) and cell.reset == "after" else 0
+    biases = summed(input_bias, recurrent_bias, apart)
+    return cell.replaced(cell.weights._replace(**biases))
 
 
 # Weights

@@ -9,13 +9,12 @@ from importlib import import_module
 from math import isinf
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
-import numpy as np
-
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
+from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
@@ -136,8 +135,7 @@ class Kind(NamedTuple):
 
     def ordered(self, array: Floats) -> Floats:
         """Return an array (..., gates * H) with the gates in the order of the library."""
-        blocks = np.split(array, len(self.gates), axis=-1)
-        return np.concatenate([blocks[gate] for gate in self.gates], axis=-1)
+        return ordered(array, self.gates)
 
 
 class Library(NamedTuple):
@@ -211,15 +209,6 @@ def activations(cell: PeerCell) -> list[Activation]:
     """Return the functions of a cell: of its gates, of the candidate, of the output."""
     names = ("recurrent_activation", "activation", "output_activation")
     return [cell.settings[name] for name in names if name in cell.settings]
-
-
-def biases(cell: PeerCell) -> tuple[Floats, Floats]:
-    """Return the biases of the input and of the state, for a library that has both."""
-    b_h, b_n = cell.weights.b_h, cell.weights.b_n
-    recurrent = np.zeros_like(b_h)
-    if b_n is not None:
-        recurrent[-len(b_n) :] = b_n
-    return b_h, recurrent
 
 
 def converted(title: str, network: Network, precision: str, precisions: Collection[str]) -> Network:

@@ -15,6 +15,7 @@ from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
+from rnncli.model.cells.gates import two_biases
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
@@ -25,7 +26,6 @@ from rnncli.verify.peers import (
     PeerLayer,
     Unsupported,
     activations,
-    biases,
     converted,
     lacks,
     refuse_no_steps,
@@ -193,7 +193,7 @@ def _layer(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
     for rnn, cell in zip(made, cells, strict=True):
         W_xh, W_hh, b_h = cell.weights[:3]
         after = isinstance(cell, GRU) and cell.reset == "after"
-        rnn.set_weights([W_xh, W_hh, np.stack(biases(cell)) if after else b_h])
+        rnn.set_weights([W_xh, W_hh, np.stack(two_biases(cell.weights)) if after else b_h])
         # Not arguments: Bidirectional copies its layer, and a partial function has no copy.
         rnn.cell.activation = _activation(keras, cell.activation)
         if not isinstance(cell, RNN):

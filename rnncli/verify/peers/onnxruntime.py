@@ -10,6 +10,7 @@ import numpy as np
 from rnncli.engine.run import States
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
+from rnncli.model.cells.gates import two_biases
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
@@ -19,7 +20,6 @@ from rnncli.verify.peers import (
     PeerCell,
     PeerLayer,
     activations,
-    biases,
     converted,
     one_for_both,
     refuse_no_steps,
@@ -144,7 +144,9 @@ def _weights(cells: Sequence[PeerCell]) -> dict[str, Floats]:
         kind, (W_xh, W_hh) = LIBRARY.kinds[type(cell)], cell.weights[:2]
         arrays["W"].append(kind.ordered(W_xh).T)
         arrays["R"].append(kind.ordered(W_hh).T)
-        arrays["B"].append(np.concatenate([kind.ordered(bias) for bias in biases(cell)]))
+        arrays["B"].append(
+            np.concatenate([kind.ordered(bias) for bias in two_biases(cell.weights)])
+        )
     peepholes = [cell.weights.w_ch for cell in cells]
     if any(w_ch is not None for w_ch in peepholes):
         none = np.zeros(3 * cells[0].hidden_size, cells[0].weights.b_h.dtype)

@@ -12,6 +12,7 @@ from rnncli.engine.run import States
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
+from rnncli.model.cells.gates import two_biases
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -21,7 +22,6 @@ from rnncli.verify.peers import (
     PeerLayer,
     Unsupported,
     activations,
-    biases,
     converted,
     lacks,
     one_for_both,
@@ -160,7 +160,7 @@ def _module(layers: Sequence[PeerLayer], slices: Sequence[list[list[slice]]]) ->
     with torch.no_grad():
         for cell in (cell for _, cells in layers for cell in cells):
             W_xh, W_hh = cell.weights[:2]
-            arrays = [kind.ordered(array).T for array in (W_xh, W_hh, *biases(cell))]
+            arrays = [kind.ordered(array).T for array in (W_xh, W_hh, *two_biases(cell.weights))]
             if cell.weights.W_hr is not None:
                 arrays.append(cell.weights.W_hr.T)
             for array in arrays:
