@@ -12,7 +12,7 @@ from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
 from rnncli.engine.batch import Finals, Packing, Steps, by_length
-from rnncli.model.cells import State
+from rnncli.model.cells import CELLS, State
 from rnncli.verify.steps import step_errors
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
@@ -142,7 +142,7 @@ def narrow() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
-@given(case=network_cases())
+@given(case=network_cases(list(CELLS)))
 def test_groups_in_threads_give_what_each_sequence_does_alone(case: NetworkCase) -> None:
     options: dict[str, Any] = {"unroll": "stepwise"}
     batch = rnncli.run(case.network, case.x, case.h0, lengths=case.lengths, **options)

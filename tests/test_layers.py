@@ -18,7 +18,7 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.run import run
 from rnncli.engine.stream import Carried, stream
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell
+from rnncli.model.cells import CELLS, Cell
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
 from rnncli.verify import reference
@@ -71,7 +71,7 @@ def damped(cell: Cell) -> Cell:
 
 
 @pytest.mark.slow
-@given(case=network_cases())
+@given(case=network_cases(list(CELLS)))
 def test_a_batch_of_lengths_is_its_sequences_alone(case: NetworkCase) -> None:
     options: dict[str, Any] = {"unroll": "stepwise", "all_layers": True}
     batch = run(case.network, case.x, case.h0, lengths=case.lengths, **options)
@@ -85,7 +85,7 @@ def test_a_batch_of_lengths_is_its_sequences_alone(case: NetworkCase) -> None:
 
 
 @pytest.mark.slow
-@given(case=network_cases())
+@given(case=network_cases(list(CELLS)))
 def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> None:
     x = case.x.copy()
     for n, length in enumerate(case.lengths):
@@ -97,10 +97,10 @@ def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> No
 
 
 @pytest.mark.slow
-@given(case=network_cases())
+@given(case=network_cases(list(CELLS)))
 def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
     cell, x = case.network.layers[0].cells[0], case.x[0]
-    h0 = case.h0[0, : len(cell.weights.b_h)]
+    h0 = case.h0[0, : Network(rnncli.Recurrent(cell)).state_size]
     backward = run(Network(rnncli.Recurrent(cell, direction="backward")), x, h0)
     forward = run(Network(rnncli.Recurrent(cell)), x[::-1], h0)
     assert backward.h.tobytes() == np.ascontiguousarray(forward.h[::-1]).tobytes()
