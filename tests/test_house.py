@@ -52,7 +52,7 @@ OPTIONAL = {
 }
 # Files that are one of several of a kind, each by itself; others in the folder they may share.
 SIBLINGS = {
-    "engine/unroll": {"stepwise", "fused", "parallel"},
+    "engine/unroll": {"stepwise", "fused"},  # parallel takes the loops of the others
     "readers": {"inline", "csv", "npy"},
     "writers": {"table", "json", "csv", "npy", "heatmap"},
     "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow
