@@ -327,3 +327,15 @@ def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str)
     for array in cells[0].weights.arrays:
         wrong = case._replace(network=case.network.with_cells(negative(array)))
         assert not comparison.judge(wrong.outputs()[-1]).equal
+
+
+def test_a_c_that_grows_without_end_is_not_wrong() -> None:
+    """Where gates have no limit, peepholes multiply the error of c by itself."""
+    settings = {
+        "recurrent_activation": "relu",
+        "output_activation": "softsign",
+        "input_forget": True,
+    }
+    cell = drawn(Kind(LSTM, settings, ("w_ch",)), 2, 4, seed=2, scale=2)
+    case = case_of(Network(Recurrent(cell)), T=60)
+    assert worst(case) < RIGHT["float32"]

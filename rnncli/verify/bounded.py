@@ -215,8 +215,13 @@ def _sum(run: CellRun, n: Integers, t: Integers) -> Near:
 
 
 def _judged(h: Near) -> tuple[Floats, Floats]:
-    """Return a step and its bound: numbers under the smallest normal one may lose all digits."""
-    return h.value[None], h.off + np.finfo(PRECISIONS[h.precision].dtype).tiny
+    """Return a step and its bound.
+
+    Numbers under the smallest normal one may lose all digits. The bound of a c
+    that grows without end becomes infinite: nothing is known of it then.
+    """
+    off = np.where(np.isnan(h.off), np.inf, h.off)
+    return h.value[None], off + np.finfo(PRECISIONS[h.precision].dtype).tiny
 
 
 # The steps of a cell in a result, by its class. A cell with more arrays than h carries
