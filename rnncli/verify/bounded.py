@@ -94,7 +94,7 @@ def _lstm_steps(run: CellRun) -> StepAt:
         dh_t = |out(c_t)| do + |o| dout
 
     and a few roundings of each product. A gate is a sum with an error of its
-    own, ``di = max |sigmoid(a +- da) - sigmoid(a)| + 4 eps``: many programs
+    own, ``di = max |sigmoid(a +- da) - sigmoid(a)| + 8 eps``: many programs
     have ``0.5 + 0.5 tanh(a / 2)`` for the sigmoid, which is exact to some
     units of 1, not of a small gate. ``dout`` is ``dc_t`` by the slope of the
     activation at c_t. A projection multiplies ``dh_t`` by ``|W_hr|``.
