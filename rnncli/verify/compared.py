@@ -110,7 +110,8 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
                 raise ValueError(f"peer {name}: {error}") from error
             yield Result(name, installed, note=str(error))
             continue
-        yield result_of(comparison, name, states.h, states.layers, installed)
+        theirs = states.h if states.y is None else states.y
+        yield result_of(comparison, name, theirs, states.layers, installed)
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:

@@ -4,10 +4,12 @@ A peer is a module here with a function ``build``, as `build` calls it, that
 imports its library only then; and an entry in `PEERS`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from math import isinf
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+
+import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
@@ -16,7 +18,14 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
 from rnncli.model.network import Network
 
 # What each may be installed as.
@@ -28,7 +37,10 @@ PEERS = {
 
 # The cells that peers have, and a layer with its own.
 PeerCell: TypeAlias = RNN | LSTM | GRU
-PeerLayer: TypeAlias = tuple[Recurrent, Sequence[PeerCell]]
+PeerLayer: TypeAlias = tuple[Layer, Sequence[PeerCell]]
+# The layers without state that they have.
+STATELESS = (Dense, Embedding, Normalization, Pointwise)
+Tensor = TypeVar("Tensor")
 Value = TypeVar("Value")
 
 
@@ -174,8 +186,11 @@ class Library(NamedTuple):
         """
         layers: list[PeerLayer] = []
         for layer in network.layers:
-            if not isinstance(layer, Recurrent):
-                raise lacks(self.name, "layer", type(layer).__name__, (Recurrent.__name__,))
+            if not isinstance(layer, (Recurrent, *STATELESS)):
+                known = [kind.__name__ for kind in (Recurrent, *STATELESS)]
+                raise lacks(self.name, "layer", type(layer).__name__, known)
+            if layer.masks:
+                raise Unsupported(f"rnn runs no layer that masks rows in {self.name}")
             cells = [cell for cell in layer.cells if isinstance(cell, PeerCell)]
             if len(cells) < len(layer.cells):
                 names = ", ".join(type(cell).__name__ for cell in layer.cells)
@@ -209,6 +224,53 @@ def activations(cell: PeerCell) -> list[Activation]:
     """Return the functions of a cell: of its gates, of the candidate, of the output."""
     names = ("recurrent_activation", "activation", "output_activation")
     return [cell.settings[name] for name in names if name in cell.settings]
+
+
+def stateless_activation(layer: Layer) -> Activation | None:
+    """Return the function of a layer without state; None if it has none, or softmax."""
+    activation = layer.settings.get("activation")
+    return activation if isinstance(activation, Activation) else None
+
+
+def normalized(layer: Normalization, x: Tensor, tensor: Callable[[Floats], Any]) -> Tensor:
+    """Return what a normalization gives, by the arithmetic of a library."""
+    y: Any = (x - tensor(layer.center)) / tensor(layer.scale)
+    if layer.factor is not None:
+        y = y * tensor(layer.factor)
+    if layer.shift is not None:
+        y = y + tensor(layer.shift)
+    return cast(Tensor, y)
+
+
+def as_states(
+    network: Network,
+    outputs: Sequence[Floats],
+    h_n: Floats,
+    lengths: Integers | None,
+    *,
+    all_layers: bool,
+) -> States:
+    """Return what a peer computed as `rnncli.engine.run.run` returns it.
+
+    Parameters
+    ----------
+    network : Network
+    outputs : sequence of arrays, shape (N, T, O)
+        Of all layers, or of the top recurrent one and those above it.
+    h_n : array, shape (N, S)
+    lengths : array of int, shape (N,), or None
+    all_layers : bool
+    """
+    outputs = list(outputs)
+    layers = network.layers[-len(outputs) :]
+    for number, layer in enumerate(layers):
+        if lengths is not None and not layer.cells:
+            N, T, _ = outputs[number].shape
+            running = np.arange(T) < np.broadcast_to(lengths[:, None], (N, T))
+            outputs[number] = np.where(running[..., None], outputs[number], 0)
+    top = len(outputs) - 1 - network.head
+    y = outputs[-1] if network.head else None
+    return States(outputs[top], h_n, tuple(outputs) if all_layers else (), y)
 
 
 def converted(title: str, network: Network, precision: str, precisions: Collection[str]) -> Network:

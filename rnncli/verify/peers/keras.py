@@ -16,7 +16,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -26,9 +26,12 @@ from rnncli.verify.peers import (
     PeerLayer,
     Unsupported,
     activations,
+    as_states,
     converted,
     lacks,
+    normalized,
     refuse_no_steps,
+    stateless_activation,
 )
 
 # Its gates are in our order.
@@ -69,8 +72,11 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     """
     network = converted(LIBRARY.name, network, precision, PRECISIONS)
     layers = LIBRARY.layers(network)
-    for cell in (cell for _, cells in layers for cell in cells):
-        _check(cell)
+    for layer, cells in layers:
+        if activation := stateless_activation(layer):
+            _check_activation(activation, np.dtype(precision))
+        for cell in cells:
+            _check(cell)
     title = LIBRARY.title_of(network)
     keras = _quiet_keras()
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
@@ -84,9 +90,9 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         if lengths is not None:
             arrays.append(np.arange(x.shape[1]) < lengths[:, None])
         outputs, h_n = forward(*arrays)
-        given = tuple(map(keras.ops.convert_to_numpy, outputs))
+        given = [keras.ops.convert_to_numpy(output) for output in outputs]
         h_n = keras.ops.convert_to_numpy(h_n)
-        return States(given[-1], h_n, given if all_layers else ())
+        return as_states(network, given, h_n, lengths, all_layers=all_layers)
 
     return run
 
@@ -147,12 +153,21 @@ def _forward(
     keras: Any, network: Network, layers: Sequence[PeerLayer], *, all_layers: bool
 ) -> Callable[..., Any]:
     """Return the function of (x, h0) or (x, h0, mask) that runs the layers."""
-    made = [_layer(keras, layer, cells) for layer, cells in layers]
+    made: list[Any] = [
+        _recurrent(keras, layer, cells)
+        if isinstance(layer, Recurrent)
+        else _stateless(keras, layer)
+        for layer, cells in layers
+    ]
 
     def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any]:
         outputs: list[Any] = []
         finals: dict[int, Any] = {}
         for (layer, _), run, slices in zip(layers, made, network.state_slices, strict=True):
+            if not isinstance(layer, Recurrent):
+                x = run(x)
+                outputs.append(x)
+                continue
             places = list(chain.from_iterable(slices))
             x, *final = run(x, initial_state=[h0[:, place] for place in places], mask=mask)
             if layer.direction == "backward":
@@ -160,13 +175,39 @@ def _forward(
             outputs.append(x)
             finals |= {place.start: array for place, array in zip(places, final, strict=True)}
         h_n = keras.ops.concatenate([finals[start] for start in sorted(finals)], axis=-1)
-        return outputs if all_layers else outputs[-1:], h_n
+        return outputs if all_layers else outputs[-1 - network.head :], h_n
 
     return forward
 
 
-def _layer(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
-    """Make the Keras layer that is this layer."""
+def _stateless(keras: Any, layer: Layer) -> Callable[[Any], Any]:
+    """Make the Keras layer that is this layer without state."""
+    layers = keras.layers
+    if isinstance(layer, Normalization):
+        return lambda x: normalized(layer, x, lambda array: array)
+    if isinstance(layer, Embedding):
+        table = layers.Embedding(*layer.W.shape, trainable=False, dtype=layer.W.dtype.name)
+        table.build((None, None))
+        table.set_weights([layer.W])
+        return lambda x: table(keras.ops.cast(x[..., 0], "int32"))
+    activation = stateless_activation(layer)
+    function = _activation(keras, activation) if activation else keras.activations.softmax
+    if not isinstance(layer, Dense):
+        return function
+    dense = layers.Dense(
+        layer.output_size,
+        activation=function,
+        kernel_initializer="zeros",
+        trainable=False,
+        dtype=layer.W.dtype.name,
+    )
+    dense.build((None, None, layer.input_size))
+    dense.set_weights([layer.W, layer.b])
+    return cast(Callable[[Any], Any], dense)
+
+
+def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
+    """Make the Keras layer that is this recurrent layer."""
     dtype = cells[0].weights.W_xh.dtype.name
     made = [
         getattr(keras.layers, LIBRARY.kinds[type(cell)].name)(

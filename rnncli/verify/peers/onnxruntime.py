@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from rnncli.engine.run import States
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -20,9 +21,12 @@ from rnncli.verify.peers import (
     PeerCell,
     PeerLayer,
     activations,
+    as_states,
     converted,
+    lacks,
     one_for_both,
     refuse_no_steps,
+    stateless_activation,
 )
 
 LIBRARY = Library(
@@ -34,6 +38,8 @@ LIBRARY = Library(
         GRU: Kind("GRU", (0, 1, 2)),
     },
 )
+# What a normalization does with its arrays, in this order.
+OPERATORS = {"center": "Sub", "scale": "Div", "factor": "Mul", "shift": "Add"}
 PEEPHOLES = Kind("P", (0, 2, 1))  # i o f, and ours are i f o
 PRECISIONS = ("float32",)
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13: the reductions take their axes as RNN's neighbours do
@@ -53,6 +59,7 @@ ACTIVATIONS = {
     "softsign": "Softsign",
     "softplus": "Softplus",
 }
+WITHIN_CELLS = ("affine", "scaled_tanh")  # they are no operators
 DIRECTIONS = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
 # What makes (T, N, H) of the (T, D, N, H) of an RNN node; concat is two other nodes.
 MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
@@ -68,7 +75,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     layers = LIBRARY.layers(converted(title, network, precision, PRECISIONS))
     import onnxruntime
 
-    model = _model(layers, all_layers=all_layers).SerializeToString()
+    model = _model(layers, network.head, all_layers=all_layers).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _usable_cpus()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -78,7 +85,7 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         for number, ((_, cells), slices) in enumerate(
             zip(layers, network.state_slices, strict=True)
         )
-        for name, where in zip(cells[0].state_names, zip(*slices, strict=True), strict=True)
+        for name, where in zip(_state_names(cells), zip(*slices, strict=True), strict=True)
     }
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
@@ -94,10 +101,15 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         for where, final in zip(places.values(), given, strict=False):
             for place, array in zip(where, final, strict=True):
                 h_n[:, place] = array
-        outputs = tuple(output.swapaxes(0, 1) for output in given[len(places) :])  # (N, T, O)
-        return States(outputs[-1], h_n, outputs if all_layers else ())
+        outputs = [output.swapaxes(0, 1) for output in given[len(places) :]]  # (N, T, O)
+        return as_states(network, outputs, h_n, lengths, all_layers=all_layers)
 
     return run
+
+
+def _state_names(cells: Sequence[PeerCell]) -> tuple[str, ...]:
+    """Return the names of the arrays of a layer's state: none without cells."""
+    return cells[0].state_names if cells else ()
 
 
 def _usable_cpus() -> int:
@@ -109,7 +121,7 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
-def _model(layers: Sequence[PeerLayer], *, all_layers: bool) -> Any:
+def _model(layers: Sequence[PeerLayer], head: int, *, all_layers: bool) -> Any:
     """Return the ModelProto: from x, lengths, start_h_0, start_c_0, ... to end_h_0, ..., out_0."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -121,20 +133,65 @@ def _model(layers: Sequence[PeerLayer], *, all_layers: bool) -> Any:
     inputs.append(value("lengths", "N", kind=TensorProto.INT32))
     finals, outputs = [], []
     for number, (layer, cells) in enumerate(layers):
-        for name, size in zip(cells[0].state_names, cells[0].state_sizes, strict=True):
-            shape = (len(cells), "N", size)
-            inputs.append(value(f"start_{name}_{number}", *shape))
-            finals.append(value(f"end_{name}_{number}", *shape))
         outputs.append(value(f"out_{number}", "T", "N", layer.output_size))
-        arrays = _weights(cells)
-        nodes += _nodes(layer, cells, number, peepholes="P" in arrays)
+        if isinstance(layer, Recurrent):
+            arrays = _weights(cells)
+            nodes += _nodes(layer, cells, number, peepholes="P" in arrays)
+            for name, size in zip(cells[0].state_names, cells[0].state_sizes, strict=True):
+                shape = (len(cells), "N", size)
+                inputs.append(value(f"start_{name}_{number}", *shape))
+                finals.append(value(f"end_{name}_{number}", *shape))
+        else:
+            arrays = dict(layer.arrays)
+            if isinstance(layer, Embedding):
+                arrays["axis"] = np.array([2])
+            nodes += _stateless(layer, number)
         weights += [
             numpy_helper.from_array(array, f"{name}_{number}") for name, array in arrays.items()
         ]
-    given = finals + (outputs if all_layers else outputs[-1:])
+    given = finals + (outputs if all_layers else outputs[-1 - head :])
     graph = helper.make_graph(nodes, "network", inputs, given, weights)
     opset = helper.make_opsetid("", OPSET)
     return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+
+
+def _stateless(layer: Layer, number: int) -> list[Any]:
+    """Make the nodes of a layer without state, each of which takes what the last one gives."""
+    from onnx import TensorProto, helper
+
+    steps: list[tuple[str, str, dict[str, Any]]] = []  # operator, array, attributes
+    if isinstance(layer, Embedding):
+        steps = [
+            ("Cast", "", {"to": TensorProto.INT64}),
+            ("Gather", "W", {}),
+            ("Squeeze", "axis", {}),
+        ]
+    elif isinstance(layer, Normalization):
+        steps = [(OPERATORS[name], name, {}) for name in OPERATORS if name in layer.arrays]
+    elif isinstance(layer, Dense):
+        steps = [("MatMul", "W", {}), ("Add", "b", {})]
+    if "activation" in layer.settings:
+        steps.append(_activation(stateless_activation(layer)))
+    nodes, source = [], f"out_{number - 1}" if number else "x"
+    for place, (operator, array, attributes) in enumerate(steps, start=1):
+        inputs = [source, f"{array}_{number}"] if array else [source]
+        source = f"out_{number}" if place == len(steps) else f"step_{number}_{place}"
+        ordered = inputs[::-1] if operator == "Gather" else inputs
+        nodes.append(helper.make_node(operator, ordered, [source], **attributes))
+    return nodes
+
+
+def _activation(activation: Activation | None) -> tuple[str, str, dict[str, Any]]:
+    """Return the operator of an activation, or of softmax."""
+    if activation is None:
+        return "Softmax", "", {"axis": -1}
+    if activation.name == "linear":
+        return "Identity", "", {}
+    if activation.name in WITHIN_CELLS:
+        known = [name for name in ACTIVATIONS if name not in WITHIN_CELLS]
+        raise lacks(LIBRARY.name, "activation", activation, known)
+    parameters = zip(("alpha", "beta"), activation.parameters, strict=False)
+    return ACTIVATIONS[activation.name], "", dict(parameters)
 
 
 def _weights(cells: Sequence[PeerCell]) -> dict[str, Floats]:

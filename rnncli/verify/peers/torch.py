@@ -1,9 +1,9 @@
 """The network in PyTorch: ``torch.nn.RNN``, ``LSTM`` and ``GRU``."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
+from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -22,10 +23,13 @@ from rnncli.verify.peers import (
     PeerLayer,
     Unsupported,
     activations,
+    as_states,
     converted,
     lacks,
+    normalized,
     one_for_both,
     refuse_no_steps,
+    stateless_activation,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +45,17 @@ LIBRARY = Library(
     },
 )
 ACTIVATIONS = ("tanh", "relu")  # of nn.RNN; those of the others are fixed
+# Of layers without state: modules, which take the parameters.
+FUNCTIONS = {
+    "tanh": "Tanh",
+    "relu": "ReLU",
+    "sigmoid": "Sigmoid",
+    "linear": "Identity",
+    "leaky_relu": "LeakyReLU",
+    "elu": "ELU",
+    "softsign": "Softsign",
+    "softplus": "Softplus",
+}
 PRECISIONS = ("float32", "float64")
 
 
@@ -62,6 +77,10 @@ class Module(NamedTuple):
     places: Sequence[Sequence[slice]]
 
 
+# Recurrent layers, or what a layer without state computes.
+Part: TypeAlias = "Module | Callable[[torch.Tensor], torch.Tensor]"
+
+
 def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
     """Make the network of ``torch.nn.RNN``, ``LSTM`` and ``GRU``, on the CPU.
 
@@ -75,14 +94,15 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
     title = LIBRARY.title_of(network)
     layers = LIBRARY.layers(converted(title, network, precision, PRECISIONS))
     for layer, cells in layers:
-        if layer.direction == "bidirectional" and layer.merge != "concat":
-            raise lacks(LIBRARY.title(*cells), "merge", layer.merge, ("concat",))
-        _check(cells)
+        _check(layer, cells)
     import torch
 
     each = list(zip(layers, network.state_slices, strict=True))
-    groups = [each] if not all_layers and _is_one_module(layers) else [[one] for one in each]
-    modules = [_module(*zip(*group, strict=True)) for group in groups]
+    end = len(layers) - network.head
+    whole = not all_layers and _is_one_module(layers[:end])
+    groups = [each[:end]] if whole else [[one] for one in each[:end]]
+    groups += [[one] for one in each[end:]]
+    parts = [_part(*zip(*group, strict=True)) for group in groups]
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
         refuse_no_steps(title, x, lengths)
@@ -92,46 +112,88 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
             h = _tensor(x, precision)
             steps = None if lengths is None else _tensor(lengths, "int64")
             outputs = []
-            for module in modules:
-                start = [np.stack([h0[:, place] for place in places]) for places in module.places]
-                h, finals = _run(module, h, [_tensor(state, precision) for state in start], steps)
+            for part in parts:
+                if not isinstance(part, Module):
+                    h = part(h)
+                    outputs.append(h.numpy())
+                    continue
+                start = [np.stack([h0[:, place] for place in places]) for places in part.places]
+                h, finals = _run(part, h, [_tensor(state, precision) for state in start], steps)
                 outputs.append(h.numpy())
-                for places, final in zip(module.places, finals, strict=True):
+                for places, final in zip(part.places, finals, strict=True):
                     for place, array in zip(places, final.numpy(), strict=True):
                         h_n[:, place] = array
-        return States(outputs[-1], h_n, tuple(outputs) if all_layers else ())
+        return as_states(network, outputs, h_n, lengths, all_layers=all_layers)
 
     return run
 
 
-def _check(cells: Sequence[PeerCell]) -> None:
-    """Raise `Unsupported` if a module lacks what the cells of a layer have."""
+def _check(layer: Layer, cells: Sequence[PeerCell]) -> None:
+    """Raise `Unsupported` if PyTorch lacks what a layer and its cells have."""
+    if not isinstance(layer, Recurrent):
+        activation = stateless_activation(layer)
+        if activation and activation.name not in FUNCTIONS:
+            raise lacks(LIBRARY.name, "activation", activation, FUNCTIONS)
+        return
     title = LIBRARY.title(*cells)
+    if layer.direction == "bidirectional" and layer.merge != "concat":
+        raise lacks(title, "merge", layer.merge, ("concat",))
     one_for_both(title, "cell", [type(cell).__name__ for cell in cells])
     for cell in cells:
-        if isinstance(cell, RNN):
-            if cell.activation.name not in ACTIVATIONS:
-                raise lacks(title, "activation", cell.activation, ACTIVATIONS)
-            continue
-        for activation, fixed in zip(activations(cell), (SIGMOID, TANH, TANH), strict=False):
-            if activation != fixed:
-                kind = "recurrent activation" if fixed == SIGMOID else "activation"
-                raise lacks(title, kind, activation, (fixed.name,))
-        if isinstance(cell, GRU) and cell.reset != "after":
-            raise lacks(title, "reset", cell.reset, ("after",))
-        if cell.weights.W_hr is not None and len(cell.weights.W_hr.T) >= cell.hidden_size:
-            H, P = cell.weights.W_hr.shape
-            raise Unsupported(f"{title} projects {H} values to fewer, and the network to {P}")
+        _check_cell(title, cell)
     one_for_both(title, "activation", [cell.activation for cell in cells])
+
+
+def _check_cell(title: str, cell: PeerCell) -> None:
+    if isinstance(cell, RNN):
+        if cell.activation.name not in ACTIVATIONS:
+            raise lacks(title, "activation", cell.activation, ACTIVATIONS)
+        return
+    for activation, fixed in zip(activations(cell), (SIGMOID, TANH, TANH), strict=False):
+        if activation != fixed:
+            kind = "recurrent activation" if fixed == SIGMOID else "activation"
+            raise lacks(title, kind, activation, (fixed.name,))
+    if isinstance(cell, GRU) and cell.reset != "after":
+        raise lacks(title, "reset", cell.reset, ("after",))
+    if cell.weights.W_hr is not None and cell.state_sizes[0] >= cell.hidden_size:
+        H, P = cell.weights.W_hr.shape
+        raise Unsupported(f"{title} projects {H} values to fewer, and the network to {P}")
 
 
 def _is_one_module(layers: Sequence[PeerLayer]) -> bool:
     """Return whether one module can be the whole network."""
     kinds = {
-        (type(cell), cell.state_sizes, cell.activation, layer.direction)
-        for layer, (cell, *_) in layers
+        (type(cell), cell.state_sizes, cell.activation, len(cells))
+        for _, cells in layers
+        for cell in cells
     }
-    return len(kinds) == 1 and layers[0][0].direction != "backward"
+    forward = all("forward" in layer.directions for layer, _ in layers)
+    return len(kinds) == 1 and forward
+
+
+def _part(layers: Sequence[PeerLayer], slices: Sequence[list[list[slice]]]) -> Part:
+    """Make one module of recurrent layers that are alike, or the function of another layer."""
+    bottom = layers[0][0]
+    return _module(layers, slices) if isinstance(bottom, Recurrent) else _stateless(bottom)
+
+
+def _stateless(layer: Layer) -> "Callable[[torch.Tensor], torch.Tensor]":
+    """Return what a layer without state computes."""
+    import torch
+
+    if isinstance(layer, Normalization):
+        return lambda x: normalized(layer, x, _tensor)
+    if isinstance(layer, Embedding):
+        table = _tensor(layer.W)
+        return lambda x: torch.nn.functional.embedding(x[..., 0].long(), table)
+    activation = stateless_activation(layer)
+    f: Callable[[torch.Tensor], torch.Tensor] = torch.nn.Softmax(dim=-1)
+    if activation:
+        f = getattr(torch.nn, FUNCTIONS[activation.name])(*activation.parameters)
+    if not isinstance(layer, Dense):
+        return f
+    W, b = _tensor(layer.W.T), _tensor(layer.b)
+    return lambda x: f(torch.nn.functional.linear(x, W, b))
 
 
 def _module(layers: Sequence[PeerLayer], slices: Sequence[list[list[slice]]]) -> Module:
@@ -139,6 +201,7 @@ def _module(layers: Sequence[PeerLayer], slices: Sequence[list[list[slice]]]) ->
     import torch
 
     bottom, (first, *_) = layers[0]
+    assert isinstance(bottom, Recurrent)
     kind = LIBRARY.kinds[type(first)]
     options: dict[str, Any] = {}
     if isinstance(first, RNN):
