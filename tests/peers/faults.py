@@ -30,7 +30,7 @@ def plant(change: Change, patch: pytest.MonkeyPatch) -> None:
     def wrong(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
         return fastest(cell.replaced(change(cell.weights)), x, state, precision, out)
 
-    patch.setattr("rnncli.engine.run.fastest", wrong)
+    patch.setattr("rnncli.engine.passes.fastest", wrong)
 
 
 def faults(cell: Cell) -> Iterator[tuple[str, Change]]:
