@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.passes import Prepared, prepare
-from rnncli.model.cells import Cell
+from rnncli.model.cells import CELLS, Cell
 
 README = Path(__file__).parents[2] / "README.md"
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
@@ -66,16 +66,23 @@ def test_right_runs_that_part_are_equal(tmp_path: Path) -> None:
     assert max(item["difference"] for item in results.values()) > 0.1
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-def test_stacks(direction: str) -> None:
-    options = ("--hidden", "4,4", "--init", "torch", "--direction", direction)
+def test_stacks(direction: str, cell: str) -> None:
+    options = ("--cell", cell, "--hidden", "4,4", "--init", "torch", "--direction", direction)
     results = of_peers(verified("--seq", "1,2,3", *options))
     assert [item["verdict"] for item in results.values()] == ["equal"] * 3
 
 
+def test_columns_that_are_centred() -> None:
+    results = of_peers(verified(*SEQ, "--cell", "gru", "--center", "3", "--scale", "2"))
+    assert [item["verdict"] for item in results.values()] == ["equal"] * 3
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tolerance", [(), ("--atol", "1e-5")])
 def test_a_wrong_sign_is_caught_by_each(
-    monkeypatch: pytest.MonkeyPatch, tolerance: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, tolerance: tuple[str, ...], cell: str
 ) -> None:
     """In our own run alone: what the peers get is as it should be."""
 
@@ -89,7 +96,7 @@ def test_a_wrong_sign_is_caught_by_each(
         return prepared._replace(network=prepared.network.with_cells(turned))
 
     monkeypatch.setattr("rnncli.engine.run.prepare", wrong)
-    report = verified(*SEQ, *tolerance, exit_code=1)
+    report = verified(*SEQ, "--cell", cell, *tolerance, exit_code=1)
     assert [item["verdict"] for item in of_peers(report).values()] == ["different"] * 3
     assert report["results"][0]["name"] == "float64 loop"
     assert report["results"][0]["verdict"] == "different"
