@@ -10,7 +10,7 @@ The hypotheses stand by what they change: cells (`cells`, `gates`), layers and
 directions (`layers`), states (`states`), or the order of rows and columns
 (`rows`). A mistake in a cell is one more entry in `CELL_CHANGES` or
 `GATE_CHANGES`: it is looked for in all cells, and in each layer and direction
-alone.
+alone; or in `WHOLE_CHANGES`: in all cells.
 """
 
 from rnncli.verify.diagnosis.search import HYPOTHESES, explain

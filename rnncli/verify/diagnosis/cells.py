@@ -1,6 +1,6 @@
 """Mistakes in any cell: its biases, matrices, activations, and how they are rounded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def products_rounded(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 def all_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Make a mistake in all cells."""
-    for name, change in _changes(case):
+    for name, change in _changes(case, CELL_CHANGES | WHOLE_CHANGES | GATE_CHANGES):
         tried = with_cells(case, change, all_cells(case.network))
         if tried is not None:
             yield name, tried, theirs
@@ -42,17 +42,19 @@ def all_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
 def some_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Make a mistake in one layer, one direction, or one direction of a layer."""
     for where, numbers in parts(case.network).items():
-        for name, change in _changes(case):
+        for name, change in _changes(case, CELL_CHANGES | GATE_CHANGES):
             tried = with_cells(case, change, numbers)
             if tried is not None:
                 yield f"{name} in {where}", tried, theirs
 
 
-def _changes(case: Case) -> Iterator[tuple[str, Change]]:
+def _changes(
+    case: Case, changes: Mapping[str, Callable[[Cell], Cell]]
+) -> Iterator[tuple[str, Change]]:
     def of_any(change: Callable[[Cell], Cell]) -> Change:
         return lambda _, cell: change(cell)
 
-    for name, change in (CELL_CHANGES | GATE_CHANGES).items():
+    for name, change in changes.items():
         yield name, of_any(change)
     if case.biases and all(len(each) == 2 for each in case.biases):
         yield from _two_biases(case)
@@ -237,7 +239,7 @@ CELL_CHANGES: dict[str, Callable[[Cell], Cell]] = {
     "biases added twice": changed_arrays(BIASES, lambda b: 2 * b),
     "no recurrence: W_hh is left out": changed_arrays(("W_hh",), np.zeros_like),
     "no `clip`": _without_clip,
-    **activations(),
     **transposes(),
-    **roundings(),
 }
+# What is one choice for a whole network.
+WHOLE_CHANGES: dict[str, Callable[[Cell], Cell]] = {**activations(), **roundings()}

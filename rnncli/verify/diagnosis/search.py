@@ -1,6 +1,7 @@
 """The search: every hypothesis is tried, and what reproduces the whole result is kept."""
 
 from math import isclose
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,19 @@ from rnncli.verify.whole import Bounds, can_be_equal, whole_run_bounds
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6
 # A hypothesis is judged at all if it reproduces so many of the values in the first rows of
-# a few sequences, or of a longer piece where both directions are in all rows.
-SCREENED, ROWS, PIECE, SEQUENCES = 0.5, 32, 128, 4
+# a few sequences: a few rows, then more. Where both directions are in all rows, the piece
+# that is run for them is longer.
+SCREENED, SEQUENCES = 0.5, 4
+
+
+class Stage(NamedTuple):
+    """Rows that are compared, and those that are run for it."""
+
+    rows: int
+    piece: int
+
+
+STAGES = (Stage(8, 64), Stage(32, 160))
 # So few nudged runs are enough to see whether half of the values are near.
 NUDGED = 2
 # Two hypotheses that leave so little reproduce a result equally well, in units of the last place.
@@ -96,11 +108,10 @@ def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> d
     """
     ours = case.outputs()[-1]
     before = distances(ours, theirs) if ours.shape == theirs.shape else None
-    forgot = _forgot(case, ours)
     found: dict[str, float] = {}
     for hypothesis in HYPOTHESES:
         for name, tried, result in hypothesis(case, theirs):
-            if _may_be_equal(tried, result, tolerance, forgot):
+            if _may_be_equal(tried, result, tolerance):
                 left = _distance_left(tried, result, before, tolerance)
                 if left is not None:
                     found.setdefault(name, left)
@@ -122,40 +133,64 @@ def _simplest(found: dict[str, float], least: float) -> dict[str, float]:
     return kept
 
 
-def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None, forgot: Floats) -> bool:
+def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
     """Return whether the first rows of a few sequences are near enough to judge the rest.
 
     Rows of a cell do not depend on what it comes to later. Where both directions
     are in all rows, the backward ones begin at the end of a longer piece, and
-    values may be off by what that makes of ours.
+    values may be off by what they remember.
     """
-    network = case.network
-    if theirs.shape != (*case.x.shape[:2], network.output_size) or not case.running().any():
+    if theirs.shape != (*case.x.shape[:2], case.network.output_size) or not case.running().any():
         return False
-    if tolerance is None and can_judge_steps(network):
-        (layer,) = network.layers
-        return all(_steps_are_near(case, theirs, number) for number in range(len(layer.directions)))
-    cut, theirs = _first_rows(case, theirs, _piece(case))
-    ours = cut.outputs()[-1]
-    distance = np.maximum(distances(ours, theirs) - forgot, 0)
+    if tolerance is None and can_judge_steps(case.network):
+        return all(_steps_are_near(case, theirs, stage.rows) for stage in STAGES)
+    return all(_rows_are_near(case, theirs, tolerance, stage) for stage in STAGES)
+
+
+def _steps_are_near(case: Case, theirs: Floats, count: int) -> bool:
+    """Return whether each cell of the one layer takes its first steps so."""
+    (layer,) = case.network.layers
+    for number, direction in enumerate(layer.directions):
+        cut, rows = _first_rows(case, theirs, count, direction == "backward")
+        errors = case_step_errors(cut, [rows])
+        assert errors is not None
+        of_cell = cell_outputs(layer, errors)[number]
+        if (of_cell[cut.running()] <= 1).mean() < SCREENED:
+            return False
+    return True
+
+
+def _rows_are_near(case: Case, theirs: Floats, tolerance: Tolerance | None, stage: Stage) -> bool:
+    """Return whether a run of a piece gives such first rows."""
+    backward = case.network.needs_whole_sequences
+    cut, theirs = _first_rows(case, theirs, stage.piece if backward else stage.rows)
+    ours, off = _first_outputs(cut, stage) if backward else (cut.outputs()[-1], np.zeros(1))
+    distance = np.maximum(distances(ours, theirs) - off, 0)
+    first = cut._replace(lengths=np.minimum(cut.lengths, stage.rows))
     if tolerance is not None:
         near = distance <= tolerance.atol + tolerance.rtol * np.abs(theirs)
-    elif can_be_equal(cut._replace(lengths=np.minimum(cut.lengths, ROWS)), ours, theirs, SCREENED):
+    elif can_be_equal(first, ours, ours + distance, SCREENED):
         bounds = whole_run_bounds(cut, ours, NUDGED)
         near = (distance <= bounds.distance) | ~bounds.judged
     else:
         return False
-    return bool(near[:, :ROWS][cut.running()[:, :ROWS]].mean() >= SCREENED)
+    return bool(near[first.running()].mean() >= SCREENED)
 
 
-def _steps_are_near(case: Case, theirs: Floats, number: int) -> bool:
-    """Return whether a cell of the one layer takes its first steps so."""
-    (layer,) = case.network.layers
-    cut, rows = _first_rows(case, theirs, ROWS, layer.directions[number] == "backward")
-    errors = case_step_errors(cut, [rows])
-    assert errors is not None
-    of_cell = cell_outputs(layer, errors)[number]
-    return bool((of_cell[cut.running()] <= 1).mean() >= SCREENED)
+def _first_outputs(cut: Case, stage: Stage) -> tuple[Floats, Floats]:
+    """Run a piece; return also how far a unit's first rows are from those of half of it.
+
+    What lies beyond the piece moves them less.
+    """
+    half = np.minimum(cut.lengths, stage.piece // 2)
+    twice = cut._replace(
+        x=np.concatenate([cut.x, cut.x]),
+        h0=np.concatenate([cut.h0, cut.h0]),
+        lengths=np.concatenate([cut.lengths, half]),
+    )
+    ours, shorter = np.split(twice.outputs()[-1], 2)
+    off = distances(ours, shorter)[:, : stage.rows].max(axis=(0, 1))
+    return ours, np.asarray(off)
 
 
 def _first_rows(
@@ -165,21 +200,9 @@ def _first_rows(
     some = np.flatnonzero(case.lengths)[:SEQUENCES]
     lengths = np.minimum(case.lengths[some], count)
     first = (case.lengths[some] - lengths) * backward
-    at = some[:, None], first[:, None] + np.arange(lengths.max())
-    at = at[0], np.minimum(at[1], case.x.shape[1] - 1)
+    t = np.minimum(first[:, None] + np.arange(lengths.max()), case.x.shape[1] - 1)
+    at = some[:, None], t
     return case._replace(x=case.x[at], h0=case.h0[some], lengths=lengths), theirs[at]
-
-
-def _piece(case: Case) -> int:
-    """Return how many rows are run to see the first ones."""
-    return PIECE if case.network.needs_whole_sequences else ROWS
-
-
-def _forgot(case: Case, ours: Floats) -> Floats:
-    """Return how far the first rows of each unit are off in a run that ends with the piece."""
-    cut, whole = _first_rows(case, ours, _piece(case))
-    off = distances(cut.outputs()[-1], whole)[:, :ROWS][cut.running()[:, :ROWS]]
-    return np.asarray(off.max(axis=0, initial=0.0))
 
 
 def _distance_left(
@@ -223,7 +246,7 @@ def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
 
 def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     """Return the rounding of a result that is right but for digits that were left out."""
-    if ours.shape != theirs.shape:
+    if ours.shape != theirs.shape or not theirs.any():
         return {}
     difference = float(distances(ours, theirs).max())
     for digits in range(1, MOST_DIGITS + 1):
