@@ -57,7 +57,7 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
     key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
     if masked is None:
         return _advance_together(prepared, x, key, np.arange(len(x)), states)
-    before = states.copy()
+    before = states[key]
     passes = _advance_together(prepared, x, key, np.flatnonzero(~masked), states)
     _fill(prepared, x, passes, masked, made, key, before)
     return passes
@@ -142,7 +142,7 @@ def _fill(
             first = source < 0
             for array, place in zip(state, places, strict=False):  # h alone, or all
                 array[rows] = array[source]
-                array[rows[first]] = before[key[rows[first]], place]
+                array[rows[first]] = before[rows[first], place]
             if made is not None and len(each.cells) > 1:
                 state[0][made] = 0
         if isinstance(layer, Recurrent):
