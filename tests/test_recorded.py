@@ -289,6 +289,18 @@ def test_a_case_tells_whatever_is_wrong(peer: str) -> None:
     assert missed == []
 
 
+@pytest.mark.parametrize("wrong", [0.0, 1e-3])
+def test_verify_compares_the_final_c(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
+    """The h of all steps is right: only the last c shows it."""
+    case = next(case for case in CASES if kinds_of(case) == {"LSTM"})
+    h_n = case.h_n.copy()
+    h_n[:, case.case.network.state_names["c"]] += np.float32(wrong)
+    monkeypatch.setattr(recorded, "recorded_cases", lambda: [case._replace(h_n=h_n)])
+    *_, result = recorded.with_recorded()
+    assert result.name.endswith(": LSTM states of 1 networks")
+    assert result.differs == bool(wrong)
+
+
 def test_no_state_hangs_on_a_rounding() -> None:
     """A sum beside the threshold of an activation that jumps could fall to its other side."""
     for recorded_case in CASES:

@@ -82,8 +82,8 @@ def build(
     precision : str
         What the peer computes in.
     all_layers : bool
-        Whether the peer returns the outputs of all layers, not of the top
-        one alone.
+        Whether the peer returns the outputs of all layers, not `h` and `y`
+        alone.
 
     Returns
     -------

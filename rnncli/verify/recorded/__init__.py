@@ -19,11 +19,10 @@ from rnncli.verify.compared import Result, result_of
 from rnncli.verify.comparison import Comparison, Verdict, distances
 from rnncli.verify.peers import PEERS
 
-# How far drawn weights may be from those recorded, by cell: the notebook's are printed
-# with eight digits, and Keras makes its recurrent kernels orthogonal in float32: the
-# wide ones of gated cells come out closer.
+# How far drawn weights may be from those recorded. Keras makes its recurrent kernels
+# orthogonal in float32, and the wide ones of gated cells are better determined.
 KERAS_WITHIN = {"rnn": 2e-5, "lstm": 1e-6, "gru": 1e-6}
-NOTEBOOK_WITHIN = 2e-7
+NOTEBOOK_WITHIN = 2e-7  # they are printed with eight digits
 # Two right programs in float32 over so few steps, relative to max(1, |c|).
 FINAL_WITHIN = 1e-6
 
