@@ -281,7 +281,7 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         case_of(SUMMED, "mul"),
         batched(lambda x: outputs(SUMMED, x, lambda a, b: (a + b) / 2)),
     ),
-    "no `clip`": (case_of(ONE, clip=0.3), batched(lambda x: states(CELL, x))),
+    "`clip` left out": (case_of(ONE, clip=0.3), batched(lambda x: states(CELL, x))),
     "`activation` leaky_relu:0.2": (
         case_of(ONE, activation="leaky_relu"),
         batched(lambda x: states(CELL, x, f=lambda a: np.where(a < 0, 0.2 * a, a))),

@@ -13,7 +13,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.verify.case import Case
-from rnncli.verify.diagnosis import explain
+from rnncli.verify.diagnosis import explain, search
 
 I, H, N, T = 3, 4, 3, 40
 LENGTHS = np.array([T, 35, 7])
@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         LSTM_CASE,
         batched(lambda x: lstm(L | {"W_hh": 0 * L["W_hh"]}, x)[0]),
     ),
-    "no `clip`": (case_of(LSTM(Weights(**L), clip=0.2)), of_lstm()),
+    "`clip` left out": (case_of(LSTM(Weights(**L), clip=0.2)), of_lstm()),
     "W_hh transposed gate by gate": (
         LSTM_CASE,
         batched(lambda x: lstm(L | {"W_hh": by_gate(L["W_hh"], np.transpose)}, x)[0]),
@@ -388,3 +388,26 @@ def test_of_orders_that_coincide_the_first_is_named() -> None:
         same[name] = np.concatenate([i, f, g, g], axis=-1)
     theirs = batched(lambda x: lstm(same, x, order="igfo")[0]).astype(np.float32)
     assert list(explain(case_of(LSTM(Weights(**same))), theirs)) == ["gates in the order i g f o"]
+
+
+@pytest.mark.slow
+def test_what_a_backward_cell_remembers_is_no_reason_to_reject(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first rows come from all later ones; those that are tried first are from a piece."""
+    long = [with_bias(drawn(4, seed), 1, 4) for seed in (1, 2)]
+    x = np.random.RandomState(5).normal(size=(1, 400, I)).astype(np.float32)
+    cells = [LSTM(Weights(**w)) for w in long]
+    network = rnncli.Network(Recurrent(*cells, direction="bidirectional", merge="sum"))
+    case = Case(network, x, np.zeros((1, network.state_size), "f"), np.array([400]))
+
+    def last(steps: int) -> Floats:
+        return np.asarray(lstm(long[1], x[0, :steps][::-1])[0][-1])
+
+    piece = search.STAGES[0].piece
+    assert np.abs(last(piece) - last(400)).max() > 1e-3
+    wrong = [lstm(long[1], x[0])[0], lstm(long[0], x[0, ::-1])[0][::-1]]
+    theirs = np.add(*wrong)[None].astype(np.float32)
+    assert list(explain(case, theirs)) == ["weights of the two directions exchanged"]
+    monkeypatch.setattr(search, "_first_outputs", lambda cut, _: (cut.outputs()[-1], 0.0))
+    assert explain(case, theirs) == {}

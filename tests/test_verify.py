@@ -424,6 +424,27 @@ def test_what_is_not_finite_never_passes(run_rnn: Rnn, tmp_path: Path, value: fl
         assert report["results"][0]["difference"] is None
 
 
+def test_one_row_is_a_final_state(run_rnn: Rnn, tmp_path: Path) -> None:
+    """It is not a result of every step, and says what it is of instead."""
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "e.npy", loop(NETWORK, X)[-1:])
+    options = (str(tmp_path / "x.npy"), "--hidden", "5", "--init", "torch", "--seed", "3")
+    report = explained(run_rnn, *options, tmp_path=tmp_path)
+    assert [found["name"] for found in report["explanations"]] == ["final states alone"]
+    np.save(tmp_path / "e.npy", loop(NETWORK, X)[-2:-1])
+    result = run_rnn("verify", *options, "--expected", str(tmp_path / "e.npy"))
+    assert (result.exit_code, "expected shape (9, 5)" in result.stderr) == (2, True)
+
+
+def test_a_clip_that_is_left_out_is_shown_as_the_option(run_rnn: Rnn, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "e.npy", loop(NETWORK, X))
+    options = (str(tmp_path / "x.npy"), "--hidden", "5", "--init", "torch", "--seed", "3")
+    expected = ("--clip", "0.5", "--expected", str(tmp_path / "e.npy"))
+    text = run_rnn("verify", *options, *expected).stdout
+    assert text.endswith(" with --clip left out.\n")
+
+
 BAD = {
     "other shape": (
         (*SEQ, "--expected", "two.csv"),

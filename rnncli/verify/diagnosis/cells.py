@@ -238,7 +238,7 @@ CELL_CHANGES: dict[str, Callable[[Cell], Cell]] = {
     "no bias": changed_arrays(BIASES, np.zeros_like),
     "biases added twice": changed_arrays(BIASES, lambda b: 2 * b),
     "no recurrence: W_hh is left out": changed_arrays(("W_hh",), np.zeros_like),
-    "no `clip`": _without_clip,
+    "`clip` left out": _without_clip,
     **transposes(),
 }
 # What is one choice for a whole network.
