@@ -1,7 +1,7 @@
 """What the engine asks of a cell, and the arrays that cells are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 from rnncli.model.arrays import Floats, as_floats
 
@@ -185,6 +185,39 @@ class Cell(Protocol):
 
     def replaced(self, weights: Weights | None = None, **settings: Any) -> "Cell":
         """Return the same cell but for what is given."""
+
+
+class FrameworkCell:
+    """What the cells of the frameworks have in common.
+
+    Their arguments are their weights and what is named here.
+    """
+
+    gates: ClassVar[int]
+    setting_names: ClassVar[tuple[str, ...]]
+    extra_names: tuple[str, ...] = ()
+    sums_alone = False
+    weights: Weights
+
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units, H."""
+        return len(self.weights.b_h) // self.gates
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """H values of h."""
+        return (self.hidden_size,)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the cell is beside its weights."""
+        return {name: getattr(self, name) for name in self.setting_names}
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
+        """Return the same cell but for what is given."""
+        weights = self.weights if weights is None else weights
+        return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
 
 
 def checked(cell: Cell) -> Cell:

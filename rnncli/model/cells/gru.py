@@ -1,6 +1,5 @@
 """The GRU cell."""
 
-from collections.abc import Mapping
 from math import inf, isinf
 from typing import Any
 
@@ -15,13 +14,22 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Views, Weights
+from rnncli.model.cells.cell import (
+    Bounds,
+    Combine,
+    FrameworkCell,
+    Multiplier,
+    Operands,
+    State,
+    Views,
+    Weights,
+)
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
 
 
-class GRU:
+class GRU(FrameworkCell):
     """The gated recurrent unit of Cho et al. (2014), arXiv:1406.1078.
 
     ::
@@ -57,9 +65,9 @@ class GRU:
 
     gates = 3
     gate_names = ("z", "r", "n")
+    setting_names = ("activation", "recurrent_activation", "clip", "reset")
     state_names = ("h",)
     extra_names = ("b_n",)
-    sums_alone = False
 
     def __init__(
         self,
@@ -75,26 +83,6 @@ class GRU:
         self.reset = choice("reset", reset, dict.fromkeys(RESETS, reset))
         if reset == "before" and weights.b_n is not None:
             raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
-
-    @property
-    def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.weights.W_hh)
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """H values of h."""
-        return (len(self.weights.W_hh),)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Activations, clip, and where r is multiplied."""
-        return {
-            "activation": self.activation,
-            "recurrent_activation": self.recurrent_activation,
-            "clip": self.clip,
-            "reset": self.reset,
-        }
 
     @property
     def _halved(self) -> bool:
@@ -197,7 +185,3 @@ class GRU:
             n = np.tanh(sums[0] + (r * h) @ W)
         d_n = (1 - n * n) * d_sum + 2 * eps * np.abs(n)
         return (np.abs(h - n) * d_z + (1 - z) * d_n + 4 * eps * np.abs(h_after),)
-
-    def replaced(self, weights: Weights | None = None, **settings: Any) -> "GRU":
-        """Return the same cell but for what is given."""
-        return GRU(self.weights if weights is None else weights, **{**self.settings, **settings})

@@ -1,8 +1,6 @@
 """The LSTM cell."""
 
-from collections.abc import Mapping
 from math import inf, isinf
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +13,19 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Views, Weights
+from rnncli.model.cells.cell import (
+    Bounds,
+    Combine,
+    FrameworkCell,
+    Multiplier,
+    Operands,
+    State,
+    Views,
+    Weights,
+)
 
 
-class LSTM:
+class LSTM(FrameworkCell):
     """Long short-term memory: Hochreiter & Schmidhuber (1997), with the forget gate of Gers (2000).
 
     ::
@@ -55,9 +62,15 @@ class LSTM:
 
     gates = 4
     gate_names = ("i", "f", "g", "o")
+    setting_names = (
+        "activation",
+        "recurrent_activation",
+        "output_activation",
+        "clip",
+        "input_forget",
+    )
     state_names = ("h", "c")
     extra_names = ("w_ch", "W_hr")
-    sums_alone = False
 
     def __init__(
         self,
@@ -76,25 +89,9 @@ class LSTM:
         self.input_forget = input_forget
 
     @property
-    def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.weights.b_h) // 4
-
-    @property
     def state_sizes(self) -> tuple[int, ...]:
         """H values of c; as many of h, or those of the projection."""
         return len(self.weights.W_hh), self.hidden_size
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Activations, clip, and whether the forget gate is 1 - i."""
-        return {
-            "activation": self.activation,
-            "recurrent_activation": self.recurrent_activation,
-            "output_activation": self.output_activation,
-            "clip": self.clip,
-            "input_forget": self.input_forget,
-        }
 
     @property
     def _usual(self) -> bool:
@@ -212,7 +209,3 @@ class LSTM:
         slope = 1 - out * out if self.output_activation == TANH else steepest
         d_h = np.abs(out) * d_o + o * (slope * d_c + 2 * eps * np.abs(out))
         return d_h + 2 * eps * np.abs(after[0]), d_c
-
-    def replaced(self, weights: Weights | None = None, **settings: Any) -> "LSTM":
-        """Return the same cell but for what is given."""
-        return LSTM(self.weights if weights is None else weights, **{**self.settings, **settings})

@@ -1,17 +1,23 @@
 """The vanilla cell."""
 
-from collections.abc import Mapping
 from math import inf
-from typing import Any
 
 import numpy as np
 
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Bounds, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells.cell import (
+    Bounds,
+    Combine,
+    FrameworkCell,
+    Multiplier,
+    Operands,
+    State,
+    Weights,
+)
 
 
-class RNN:
+class RNN(FrameworkCell):
     """The vanilla cell of Elman (1990): one function of one sum.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -34,8 +40,8 @@ class RNN:
 
     gates = 1
     gate_names: tuple[str, ...] = ("h",)
+    setting_names = ("activation", "clip")
     state_names = ("h",)
-    extra_names: tuple[str, ...] = ()
     sums_alone = True
 
     def __init__(
@@ -43,21 +49,6 @@ class RNN:
     ) -> None:
         self.weights, self.clip = weights, positive_clip(clip)
         self.activation = as_activation(activation)
-
-    @property
-    def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.weights.W_hh)
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """H values of h."""
-        return (len(self.weights.W_hh),)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Activation and clip."""
-        return {"activation": self.activation, "clip": self.clip}
 
     def operands(self) -> Operands:
         """Return the weights as they are."""
@@ -72,7 +63,3 @@ class RNN:
         (h,) = after
         eps = np.finfo(h.dtype).eps
         return (self.activation.slope * off + 4 * eps * np.abs(h),)
-
-    def replaced(self, weights: Weights | None = None, **settings: Any) -> "RNN":
-        """Return the same cell but for what is given."""
-        return RNN(self.weights if weights is None else weights, **{**self.settings, **settings})
