@@ -254,6 +254,18 @@ def test_what_a_peer_cannot_express(name: str, options: dict[str, Any], message:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", PEERS)
+def test_two_kinds_of_cells_in_one_layer(name: str) -> None:
+    """They are as wide only where the LSTM projects to more values than it has."""
+    (lstm,) = network((1,), cell="lstm").layers[0].cells
+    ones = np.ones((4, 4), np.float32)
+    wide = lstm.replaced(lstm.weights._replace(W_hh=ones, W_hr=ones[:1]))
+    rnn = rnncli.RNN(rnncli.Weights(ones[:3], ones, ones[0]))
+    both = Network(rnncli.Recurrent(wide, rnn, direction="bidirectional"))
+    with pytest.raises(Unsupported, match="project"):
+        peers.build(name, both)
+
+
 def test_a_projection_to_as_many_values() -> None:
     (cell,) = network((4,), cell="lstm").layers[0].cells
     square = cell.replaced(cell.weights._replace(W_hr=np.eye(4, dtype=np.float32)))

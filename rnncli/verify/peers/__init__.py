@@ -18,14 +18,7 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    Layer,
-    Normalization,
-    Pointwise,
-    Recurrent,
-)
+from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 
 # What each may be installed as.

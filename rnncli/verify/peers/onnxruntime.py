@@ -247,7 +247,6 @@ def _attributes(layer: Recurrent, cells: Sequence[PeerCell]) -> dict[str, Any]:
     that have one, and none to the others.
     """
     title = LIBRARY.title(*cells)
-    one_for_both(title, "cell", [type(cell).__name__ for cell in cells])
     functions = [activation for cell in cells for activation in activations(cell)]
     parameters = [
         (1.0, 0.0) if function.name == "linear" else function.parameters for function in functions

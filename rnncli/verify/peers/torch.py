@@ -138,13 +138,13 @@ def _check(layer: Layer, cells: Sequence[PeerCell]) -> None:
     title = LIBRARY.title(*cells)
     if layer.direction == "bidirectional" and layer.merge != "concat":
         raise lacks(title, "merge", layer.merge, ("concat",))
-    one_for_both(title, "cell", [type(cell).__name__ for cell in cells])
     for cell in cells:
-        _check_cell(title, cell)
+        _check_cell(cell)
     one_for_both(title, "activation", [cell.activation for cell in cells])
 
 
-def _check_cell(title: str, cell: PeerCell) -> None:
+def _check_cell(cell: PeerCell) -> None:
+    title = LIBRARY.title(cell)
     if isinstance(cell, RNN):
         if cell.activation.name not in ACTIVATIONS:
             raise lacks(title, "activation", cell.activation, ACTIVATIONS)
