@@ -42,6 +42,7 @@ class Leaky:
     def settings(self) -> Mapping[str, Any]:
         return {"cell": type(self).__name__, "keep": self.keep}
 
+    @property
     def operands(self) -> Operands:
         return Operands(*self.weights[:3])
 
@@ -68,6 +69,7 @@ class Leaky:
 class Gated(Leaky):
     """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
 
+    @property
     def operands(self) -> Operands:
         H = len(self.weights.W_hh)
         turned = (np.concatenate([W[..., H:], W[..., :H]], axis=-1) for W in self.weights[:3])

@@ -253,6 +253,7 @@ def test_two_directions_of_unlike_size_are_refused() -> None:
 class Split(Leaky):
     """The same once more, its products taken within the step, of columns cut out of a matrix."""
 
+    @property
     def operands(self) -> Operands:
         W_xh, W_hh, b_h = self.weights[:3]
         return Operands(W_xh, W_hh[:, :0], b_h)

@@ -26,7 +26,7 @@ def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) 
     Source: cell 7 of the notebook.
     """
     finals = Finals(state)
-    size = min(len(x), cached_steps(x.N * sum(map(len, cell.operands()[:2]))))
+    size = min(len(x), cached_steps(x.N * sum(map(len, cell.operands[:2]))))
     advance = fusing(cell, size, x.N, precision)
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
         state = finals.running(state, x_even.shape[1])
@@ -41,7 +41,7 @@ def fusing(cell: Cell, steps: int, N: int, precision: Precision) -> Callable[...
     ``advance(x, state, out)`` takes arrays (T, n, I), of any strides and with
     n in any number of axes, and (T, n, H), and the state's arrays (n, size).
     """
-    W_xh, W_hh, b_h = cell.operands()
+    W_xh, W_hh, b_h = cell.operands
     width = len(b_h) - W_hh.shape[1]  # of the sums without the state's product
     stacked = np.concatenate([W_xh[:, width:], b_h[None, width:], W_hh])
     rows = np.empty((steps + 1, N, len(stacked)), b_h.dtype)
@@ -89,7 +89,7 @@ def _run_one_sum(cell: Cell, stacked: Floats, N: int, precision: Precision) -> C
 
 def _run_blocks(cell: Cell, stacked: Floats, N: int, precision: Precision) -> Callable[..., State]:
     """Return what runs rows of a cell with several sums."""
-    W_xh, W_hh, b_h = cell.operands()
+    W_xh, W_hh, b_h = cell.operands
     width, H, I = len(b_h) - W_hh.shape[1], cell.hidden_size, len(W_xh)
     before = width // H
     projection = np.concatenate([W_xh[:, :width], b_h[None, :width]])

@@ -385,7 +385,7 @@ def convergence(cell: Cell) -> Converged:
         after it in the other; returns (R,). The step from `before` gives
         either state, within rounding, in all units.
     """
-    operands = cell.operands()
+    operands = cell.operands
     sizes = Operands(*map(np.abs, operands))
     rounding = (len(operands.W_xh) + len(operands.W_hh) + 4) * np.finfo(operands.b_h.dtype).eps
 

@@ -60,7 +60,7 @@ def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
     having a single input, which NumPy multiplies without BLAS, ten times as
     slowly.
     """
-    W_xh, _, b_h = cell.operands()
+    W_xh, _, b_h = cell.operands
     I = len(W_xh)
     projection = np.concatenate([W_xh, b_h[None]])  # (I+1, blocks H)
     inputs = np.ones((steps * N, I + 1), b_h.dtype)
@@ -127,7 +127,7 @@ def _block_by_block(projection: Floats, sums: Floats, N: int) -> Project:
 
 def _step_of_one_sum(cell: Cell, N: int, precision: Precision) -> Step:
     """Return the step of a cell that is a function of its one sum."""
-    _, W_hh, b_h = cell.operands()
+    _, W_hh, b_h = cell.operands
     multiply, rounds = product_of(N, W_hh), precision.rounds
     recurrent = np.empty((N, len(b_h)), b_h.dtype)
     combine = combined(cell, N, precision)
@@ -144,7 +144,7 @@ def _step_of_one_sum(cell: Cell, N: int, precision: Precision) -> Step:
 
 def _step_of_blocks(cell: Cell, N: int, precision: Precision) -> Step:
     """Return the step of a cell with several sums, (blocks, n, H)."""
-    _, W_hh, b_h = cell.operands()
+    _, W_hh, b_h = cell.operands
     before = (len(b_h) - W_hh.shape[1]) // cell.hidden_size  # blocks without the state's product
     multiply = multiplication(W_hh, empty_sums(cell, N)[before:])
     combine, rounds = combined(cell, N, precision), precision.rounds

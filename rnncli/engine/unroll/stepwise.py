@@ -27,7 +27,7 @@ def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
     """
-    W_xh, W_hh, b_h = cell.operands()
+    W_xh, W_hh, b_h = cell.operands
     before = len(b_h) - W_hh.shape[1]  # sums without the state's product
     combine = cell.combine(lambda W: lambda h: row_products(precision.operand(h), W))
     finals = Finals(state)

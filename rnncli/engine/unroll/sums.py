@@ -36,7 +36,7 @@ def blocks_first(sums: Floats, hidden_size: int) -> Floats:
 
 def empty_sums(cell: Cell, N: int) -> Floats:
     """Allocate the sums of all blocks, (blocks, N, H)."""
-    b_h = cell.operands().b_h
+    b_h = cell.operands.b_h
     return np.empty((len(b_h) // cell.hidden_size, N, cell.hidden_size), b_h.dtype)
 
 

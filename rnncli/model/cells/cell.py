@@ -158,8 +158,9 @@ class Cell(Protocol):
         returns is not looked at.
         """
 
+    @property
     def operands(self) -> Operands:
-        """Return what a strategy multiplies the input and h by."""
+        """What a strategy multiplies the input and h by."""
 
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return what makes the next state of the sums, made for a strategy.

@@ -1,5 +1,6 @@
 """The GRU cell."""
 
+from functools import cached_property
 from math import inf, isinf
 from typing import Any
 
@@ -89,8 +90,9 @@ class GRU(FrameworkCell):
         """Whether the gates are sigmoids of unlimited sums, by the tanh of half of them."""
         return self.recurrent_activation == SIGMOID and isinf(self.clip)
 
+    @cached_property
     def operands(self) -> Operands:
-        """Return the weights of the candidate's input, then those of z and r.
+        """The weights of the candidate's input, then those of z and r.
 
         If r multiplies the product, ``m = h_{t-1} @ W_hh[n] + b_n`` is a sum
         of its own. Where the gates are sigmoids, z and r are halved:

@@ -1,5 +1,6 @@
 """The LSTM cell."""
 
+from functools import cached_property
 from math import inf, isinf
 
 import numpy as np
@@ -103,8 +104,9 @@ class LSTM(FrameworkCell):
             and isinf(self.clip)
         )
 
+    @cached_property
     def operands(self) -> Operands:
-        """Return the weights in the order i f o g.
+        """The weights in the order i f o g.
 
         Where the gates are sigmoids, i, f and o are halved, since
         ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``: one tanh then serves all.

@@ -1,5 +1,6 @@
 """The vanilla cell."""
 
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -50,8 +51,9 @@ class RNN(FrameworkCell):
         self.weights, self.clip = weights, positive_clip(clip)
         self.activation = as_activation(activation)
 
+    @cached_property
     def operands(self) -> Operands:
-        """Return the weights as they are."""
+        """The weights as they are."""
         return Operands(*self.weights[:3])
 
     def combine(self, multiplier: Multiplier | None = None) -> Combine:  # noqa: ARG002
