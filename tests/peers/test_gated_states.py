@@ -145,19 +145,19 @@ def test_peepholes_in_one_direction_alone() -> None:
     check("onnxruntime", Network(rnncli.Recurrent(forward, plain, direction="bidirectional")))
 
 
-# Gates over 1 make the states of a GRU grow without a limit.
 @pytest.mark.parametrize("first", range(len(ACTIVATIONS)))
-@pytest.mark.parametrize(("cell", "clip"), [("lstm", inf), ("gru", 0.9)])
-def test_every_gate_has_its_own_activation_in_each_direction(
-    cell: str, clip: float, first: int
-) -> None:
-    """Six one after the other in an LSTM, four in a GRU."""
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_every_gate_has_its_own_activation_in_each_direction(cell: str, first: int) -> None:
+    """Six one after the other in an LSTM, four in a GRU.
+
+    Sums are limited: gates far over 1 make states grow, and rounding with them.
+    """
     names = ("recurrent_activation", "activation", "output_activation")[: CELLS[cell].gates - 1]
     each = ACTIVATIONS[first:] + ACTIVATIONS[:first]
     settings: dict[str, Any] = {
         name: each[number :: len(names)][:2] for number, name in enumerate(names)
     }
-    settings |= {"activations": settings.pop("activation"), "clips": [clip]}
+    settings |= {"activations": settings.pop("activation"), "clips": [0.9]}
     check("onnxruntime", network((4,), "bidirectional", cell=cell, **settings), tolerance=ONNX, T=8)
 
 
