@@ -3,8 +3,9 @@
 Every strategy has one signature, ``strategy(cell, x, state, precision, out)``.
 Arrays are time-major, so that a step is one contiguous piece: `x` holds the
 inputs, T steps of N rows of I, of any strides and rounded as operands;
-`state` the arrays (N, size) before the first step; h_t of every step goes
-into `out`, T steps of N rows of H, each step of which is C-contiguous. Of
+`state` the arrays (N, size) before the first step, of which those beside h
+may be overwritten; h_t of every step goes into `out`, T steps of N rows of H,
+each step of which is C-contiguous. Of
 sequences that end before others, `x` and `out` have ever fewer rows
 (`rnncli.engine.batch.Steps`). The cell has its weights in the precision. What
 a strategy returns is the state of each sequence after its last step.
@@ -41,7 +42,8 @@ def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
     A long sequence runs in segments, as `parallel` does, if the network is
     contracting and the batch is small enough. Otherwise, one call a step less
     makes `fused` the fastest for a single sequence, until so many inputs are
-    worth a product of their own, as they are in a batch.
+    worth a product of their own, as they are in a batch: but for a cell with
+    several sums, whose projected inputs would leave the cache.
     """
     final = in_segments(cell, x, state, precision, out)
     return _fastest_in_order(cell, x, state, precision, out) if final is None else final
