@@ -8,17 +8,23 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS, round_mantissa
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import GRU, WEIGHT_NAMES, Cell, Weights
+from rnncli.model.cells import GRU, Cell, Weights
 from rnncli.model.cells.gates import summed
 from rnncli.verify.case import Case
 from rnncli.verify.diagnosis.gates import GATE_CHANGES, GATES, ORDERS, gates_as, ordered
-from rnncli.verify.diagnosis.hypothesis import Change, Tried, all_cells, parts, with_cells
+from rnncli.verify.diagnosis.hypothesis import (
+    CellChange,
+    Change,
+    Tried,
+    all_cells,
+    parts,
+    with_cells,
+)
 from rnncli.verify.reference import MANTISSA_BITS
 
 Array = Callable[[Floats], Floats]
 
-# What stands in a matrix (H, I) or (H, H) of a framework, and how it may be misread.
-MATRICES = ("W_xh", "W_hh")
+MATRICES, BIASES = ("W_xh", "W_hh"), ("b_h", "b_n")
 # Largest number of int8, and that of the range -128 to 127 halved, as PyTorch scales.
 INT8 = (127.0, 127.5)
 
@@ -48,10 +54,8 @@ def some_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
                 yield f"{name} in {where}", tried, theirs
 
 
-def _changes(
-    case: Case, changes: Mapping[str, Callable[[Cell], Cell]]
-) -> Iterator[tuple[str, Change]]:
-    def of_any(change: Callable[[Cell], Cell]) -> Change:
+def _changes(case: Case, changes: Mapping[str, CellChange]) -> Iterator[tuple[str, Change]]:
+    def of_any(change: CellChange) -> Change:
         return lambda _, cell: change(cell)
 
     for name, change in changes.items():
@@ -61,10 +65,7 @@ def _changes(
         yield from _two_biases_as(case)
 
 
-# The two biases of PyTorch and ONNX
-
-
-# What becomes of the input bias and the recurrent one.
+# What a mistake makes of the input bias and the recurrent one of PyTorch and ONNX.
 TWO_BIASES: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
     "input bias only": lambda i, r: (i, 0 * r),
     "recurrent bias only": lambda i, r: (0 * i, r),
@@ -107,7 +108,7 @@ def _with_biases(cell: Cell, input_bias: Floats, recurrent_bias: Floats) -> Cell
 # Weights
 
 
-def changed_arrays(names: Sequence[str], change: Array) -> Callable[[Cell], Cell]:
+def _changed_arrays(names: Sequence[str], change: Array) -> CellChange:
     """Return what changes the arrays of these names, where a cell has them."""
 
     def of_cell(cell: Cell) -> Cell:
@@ -130,39 +131,36 @@ def _transposed_as_read(W: Floats) -> Floats:
     return np.ascontiguousarray(W.T).reshape(W.shape)
 
 
-def transposes() -> dict[str, Callable[[Cell], Cell]]:
+def _transposes() -> dict[str, CellChange]:
     """Read the numbers of the weight matrices as those of their transposes.
 
     PyTorch and ONNX lay them out as (G H, I) and (G H, H), cuDNN as (H, I) and
     (H, H) gate by gate. Numbers that lie so may have been reshaped, or the
     other way round: the same only where they are square.
     """
-
-    def gate_by_gate(read: Array) -> Callable[[Sequence[str]], Callable[[Cell], Cell]]:
-        def of_names(names: Sequence[str]) -> Callable[[Cell], Cell]:
-            def of_cell(cell: Cell) -> Cell:
-                def gates(W: Floats) -> Floats:
-                    return np.concatenate([read(w) for w in np.split(W, cell.gates, 1)], 1)
-
-                return changed_arrays(names, gates)(cell)
-
-            return of_cell
-
-        return of_names
-
     changes = {}
     for names in ((MATRICES[0],), (MATRICES[1],), MATRICES):
         what = f"{' and '.join(names)} transposed"
-        changes[what] = changed_arrays(names, _read_as_transposed)
-        changes[f"{what}: (H, I) reshaped to (I, H)"] = changed_arrays(names, _transposed_as_read)
-        changes[f"{what} gate by gate"] = gate_by_gate(_read_as_transposed)(names)
-        changes[f"{what} gate by gate: (H, I) reshaped to (I, H)"] = gate_by_gate(
-            _transposed_as_read
-        )(names)
+        for how, read in (
+            ("", _read_as_transposed),
+            (": (H, I) reshaped to (I, H)", _transposed_as_read),
+        ):
+            changes[what + how] = _changed_arrays(names, read)
+            changes[f"{what} gate by gate{how}"] = _gate_by_gate(names, read)
     return changes
 
 
-def roundings() -> dict[str, Callable[[Cell], Cell]]:
+def _gate_by_gate(names: Sequence[str], change: Array) -> CellChange:
+    def of_cell(cell: Cell) -> Cell:
+        def of_gates(W: Floats) -> Floats:
+            return np.concatenate([change(each) for each in np.split(W, cell.gates, 1)], axis=1)
+
+        return cell if cell.gates == 1 else _changed_arrays(names, of_gates)(cell)
+
+    return of_cell
+
+
+def _roundings() -> dict[str, CellChange]:
     """Round the weights as they are kept in half as many bits, or fewer."""
 
     def int8(largest: float, axis: int | None) -> Array:
@@ -183,12 +181,12 @@ def roundings() -> dict[str, Callable[[Cell], Cell]]:
     matrices = (*MATRICES, "W_hr")
     changes = {}
     for name, rounded in halves.items():
-        changes[f"weights rounded to {name}"] = changed_arrays(Weights._fields, rounded)
-        changes[f"weights but for biases rounded to {name}"] = changed_arrays(matrices, rounded)
+        changes[f"weights rounded to {name}"] = _changed_arrays(Weights._fields, rounded)
+        changes[f"weights but for biases rounded to {name}"] = _changed_arrays(matrices, rounded)
     for axis, name in ((None, "int8"), (0, "int8, a scale for each unit")):
         for largest in INT8:
             how = "" if largest == INT8[0] else f", by max |W| / {largest}"
-            changes[f"weights rounded to {name}{how}"] = changed_arrays(
+            changes[f"weights rounded to {name}{how}"] = _changed_arrays(
                 matrices, int8(largest, axis)
             )
     return changes
@@ -197,7 +195,7 @@ def roundings() -> dict[str, Callable[[Cell], Cell]]:
 # Activations
 
 
-def activations() -> dict[str, Callable[[Cell], Cell]]:
+def _activations() -> dict[str, CellChange]:
     """Take another activation, with the parameters that a framework has by default."""
     usual = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
     changes = {}
@@ -212,7 +210,7 @@ def activations() -> dict[str, Callable[[Cell], Cell]]:
     return changes
 
 
-def _with_activation(name: str, other: Activation) -> Callable[[Cell], Cell]:
+def _with_activation(name: str, other: Activation) -> CellChange:
     """Take another activation, also for the output if it is the same there."""
 
     def change(cell: Cell) -> Cell:
@@ -233,13 +231,12 @@ def _without_clip(cell: Cell) -> Cell:
     return cell if np.isinf(clip) else cell.replaced(clip=np.inf)
 
 
-BIASES = (WEIGHT_NAMES[2], "b_n")
-CELL_CHANGES: dict[str, Callable[[Cell], Cell]] = {
-    "no bias": changed_arrays(BIASES, np.zeros_like),
-    "biases added twice": changed_arrays(BIASES, lambda b: 2 * b),
-    "no recurrence: W_hh is left out": changed_arrays(("W_hh",), np.zeros_like),
+CELL_CHANGES: dict[str, CellChange] = {
+    "no bias": _changed_arrays(BIASES, np.zeros_like),
+    "biases added twice": _changed_arrays(BIASES, lambda b: 2 * b),
+    "no recurrence: W_hh is left out": _changed_arrays(("W_hh",), np.zeros_like),
     "`clip` left out": _without_clip,
-    **transposes(),
+    **_transposes(),
 }
 # What is one choice for a whole network.
-WHOLE_CHANGES: dict[str, Callable[[Cell], Cell]] = {**activations(), **roundings()}
+WHOLE_CHANGES: dict[str, CellChange] = {**_activations(), **_roundings()}

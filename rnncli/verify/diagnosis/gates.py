@@ -1,6 +1,5 @@
 """Mistakes in the gates of an LSTM or a GRU."""
 
-from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
+from rnncli.verify.diagnosis.hypothesis import CellChange
 
 Gated = type[LSTM] | type[GRU]
 
@@ -33,7 +33,7 @@ def ordered(array: Floats, order: str, mine: str) -> Floats:
     return np.concatenate([blocks[letter] for letter in mine], axis=-1)
 
 
-def gates_as(kind: Gated, order: str) -> Callable[[Cell], Cell]:
+def gates_as(kind: Gated, order: str) -> CellChange:
     """Read the weights of such a cell as if their gates stood in another order."""
 
     def change(cell: Cell) -> Cell:
@@ -45,7 +45,7 @@ def gates_as(kind: Gated, order: str) -> Callable[[Cell], Cell]:
     return change
 
 
-def _peepholes_as(order: str) -> Callable[[Cell], Cell]:
+def _peepholes_as(order: str) -> CellChange:
     def change(cell: Cell) -> Cell:
         w_ch = cell.weights.w_ch
         if w_ch is None:
@@ -63,7 +63,7 @@ def _no_peepholes(cell: Cell) -> Cell:
     return cell if weights.w_ch is None else cell.replaced(weights._replace(w_ch=None))
 
 
-def _forget_bias(by: float) -> Callable[[Cell], Cell]:
+def _forget_bias(by: float) -> CellChange:
     """Return what adds to the bias of the forget gate."""
 
     def change(cell: Cell) -> Cell:
@@ -76,7 +76,7 @@ def _forget_bias(by: float) -> Callable[[Cell], Cell]:
     return change
 
 
-def _coupled(coupled: bool) -> Callable[[Cell], Cell]:
+def _coupled(coupled: bool) -> CellChange:
     def change(cell: Cell) -> Cell:
         if not isinstance(cell, LSTM) or cell.input_forget == coupled:
             return cell
@@ -85,7 +85,7 @@ def _coupled(coupled: bool) -> Callable[[Cell], Cell]:
     return change
 
 
-def _linear(name: str) -> Callable[[Cell], Cell]:
+def _linear(name: str) -> CellChange:
     """Return what leaves out the activation of the candidate, or of c."""
 
     def change(cell: Cell) -> Cell:
@@ -100,7 +100,7 @@ def _linear(name: str) -> Callable[[Cell], Cell]:
 # GRU
 
 
-def _reset(reset: str) -> Callable[[Cell], Cell]:
+def _reset(reset: str) -> CellChange:
     """Reset elsewhere; before the product there is one bias of the candidate alone."""
 
     def change(cell: Cell) -> Cell:
@@ -122,7 +122,7 @@ def _outside(cell: Cell) -> Cell:
     return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
 
 
-def _times_b_n(times: int) -> Callable[[Cell], Cell]:
+def _times_b_n(times: int) -> CellChange:
     def change(cell: Cell) -> Cell:
         b_n = cell.weights.b_n
         return cell if b_n is None else cell.replaced(cell.weights._replace(b_n=times * b_n))
@@ -140,7 +140,7 @@ def _update_exchanged(cell: Cell) -> Cell:
     return cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
 
 
-GATE_CHANGES: dict[str, Callable[[Cell], Cell]] = {
+GATE_CHANGES: dict[str, CellChange] = {
     **{name: gates_as(kind, order) for kind in ORDERS for name, order in ORDERS[kind].items()},
     **{name: _peepholes_as(order) for name, order in _orders(PEEPHOLES, "peepholes").items()},
     "1 added to the forget bias": _forget_bias(1),

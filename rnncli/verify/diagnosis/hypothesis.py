@@ -18,6 +18,8 @@ Hypothesis: TypeAlias = Callable[[Case, Floats], Iterator[Tried]]
 # network, the bottom layer first, forward before backward. Where the mistake
 # changes nothing it is the same object.
 Change: TypeAlias = Callable[[int, Cell], Cell]
+# The same, where the number does not matter.
+CellChange: TypeAlias = Callable[[Cell], Cell]
 
 
 def cells_of(network: Network) -> list[Cell]:
