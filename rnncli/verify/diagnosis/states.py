@@ -161,7 +161,8 @@ def final_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
         for name, number in shown.items():
             if number == 0 or _has_c(layer):
                 predicted[name] = layer.merged([state[:, places[number]] for places in slices])
-    predicted["the last output alone, where a backward direction has but begun"] = ours[last]
+    begun = ", where a backward direction has but begun" * case.network.needs_whole_sequences
+    predicted[f"the last output alone{begun}"] = ours[last]
     for name, expected in predicted.items():
         result = ours.copy()
         result[last] += _off(rows, expected)
