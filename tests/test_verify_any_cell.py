@@ -155,6 +155,17 @@ def test_what_reproduces_a_result_is_found_for_any_cell(name: str, change: str) 
     assert list(diagnosis.explain(case, theirs)) == [name]
 
 
+def test_the_last_output_of_a_head_is_named() -> None:
+    case = topped()
+    case = case._replace(x=case.x[:2], h0=case.h0[:2], lengths=case.lengths[:2])
+    last = [
+        reference.run(case.network, x[:length], h0)[0][-1] @ HEAD.W
+        for x, h0, length in zip(case.x, case.h0, case.lengths, strict=True)
+    ]
+    theirs = np.array(last, np.float32)[None]
+    assert list(diagnosis.explain(case, theirs)) == ["the last output alone"]
+
+
 @pytest.mark.parametrize("peer", [keras, torch, onnxruntime])
 def test_peers_refuse_what_they_do_not_know(peer: ModuleType) -> None:
     for case, what in ((topped(), "layer Head; it"), (unknown(Leaky), "cell Leaky; it has RNN")):
