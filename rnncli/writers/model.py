@@ -136,6 +136,8 @@ def _layer(layer: Mapping[str, Any]) -> str:
 def _setting(name: str, value: Any) -> str:
     """Return a setting of the cells in words, empty if there is nothing to tell."""
     word, usual = _TOLD[name]
+    if usual is not None and isinstance(value, list):  # null is that of a cell that has none
+        value = _one_or_all([each for each in value if each is not None])
     if value == usual:
         return ""
     return word if value is True else f"{word} {_listed(value)}".lstrip()
