@@ -169,6 +169,25 @@ def test_only_operands_of_products_are_rounded() -> None:
     assert all((array == fine[0]).all() for array in normal.arrays.values())
 
 
+def test_a_scale_that_is_zero_in_the_type_is_refused() -> None:
+    layer = Normalization([0, 0], [1, 1e-60])
+    with pytest.raises(ValueError, match=r"^scale: 0 in float32: 1e-60 at \[1\] \(`precision` "):
+        run(Network(layer), [[0, 0]])
+    assert run(Network(layer), [[0, 1e-60]], precision="float64").h[0, 1] == 1
+
+
+def test_an_embedding_whose_rows_have_no_numbers_of_their_own_is_refused() -> None:
+    """The first whole number that float32 does not have is 2^24 + 1."""
+    rows = 2**24 + 2
+    layer = Embedding([[1]])
+    layer.W = np.broadcast_to(np.ones(1, "f"), (rows, 1))
+    convert = PRECISIONS["float32"].convert
+    with pytest.raises(ValueError, match=f"^W: {rows} rows, float32 numbers 16777217 "):
+        layer.converted(convert)
+    layer.W = layer.W[1:]
+    layer.converted(convert)
+
+
 def test_networks_with_other_layers_have_other_fingerprints() -> None:
     layers = [
         *EVERY.values(),

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import Cell, State
-from rnncli.model.errors import choice
+from rnncli.model.errors import InputError, choice
 from rnncli.model.layers.layer import Convert, Multiply, Unroll
 
 # Values of a row whose softmax is sooner taken by columns.
 FEW = 16
+_MORE = " (`precision` float64 holds more)"
 # An activation of single values, or one of the whole row.
 RowActivation: TypeAlias = Activation | Literal["softmax"]
 
@@ -140,9 +141,19 @@ class Embedding(Stateless):
         return np.asarray(x[..., 0] == 0)
 
     def converted(self, convert: Convert) -> "Embedding":
-        """Return the same layer with its table converted, not as an operand of a product."""
+        """Return the same layer with its table converted, not as an operand of a product.
+
+        Raises
+        ------
+        InputError
+            The type has no room for the numbers of all rows.
+        """
         layer = copy(self)
         layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)
+        dtype = layer.W.dtype
+        most = 2 ** (np.finfo(dtype).nmant + 1)
+        if len(self.W) > most + 1:
+            raise InputError("W", f"{len(self.W)} rows, {dtype} numbers {most + 1}", _MORE)
         return layer
 
 
@@ -199,6 +210,22 @@ class Normalization(Stateless):
         if self.shift is not None:
             y += self.shift
         return y
+
+    def converted(self, convert: Convert) -> "Stateless":
+        """Return the same layer with its arrays converted.
+
+        Raises
+        ------
+        InputError
+            A scale is 0 in the type.
+        """
+        layer = super().converted(convert)
+        scale = layer.arrays["scale"]
+        if not scale.all():
+            place = int(np.argmin(scale != 0))
+            what = f"0 in {scale.dtype}: {self.scale[place]} at [{place}]"
+            raise InputError("scale", what, _MORE)
+        return layer
 
 
 class Pointwise(Stateless):
