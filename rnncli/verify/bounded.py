@@ -16,7 +16,7 @@ from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
 from rnncli.verify import reference
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near, exactly
+from rnncli.verify.near import Near, exactly, joined
 
 # step_at(n, t): the steps t of the sequences n, k of them, taken in float64 from the
 # states of a result, (alternatives, k, H), the first of which is the step itself; and how
@@ -117,53 +117,84 @@ def _lstm_steps(run: CellRun) -> StepAt:
     def gate(a: Near) -> Near:
         return a.activated(cell.recurrent_activation, cell.clip)
 
-    def steps_at(n: Integers, t: Integers) -> Near:
-        i, f, g, o = _sum(run, n, t).split(4)
-        if w_ch is not None:
-            c = Near(carried.value[n], carried.off[n], precision)
-            i, f = i + p_i * c, f + p_f * c
+    def carry(each: Sequence[Steps], i: Near, f: Near, g: Near) -> Near:
         i = gate(i)
         f = i.complement() if cell.input_forget else gate(f)
-        c = _carried(carried, n, t, f, i * g.activated(cell.activation, cell.clip))
-        if w_ch is not None:
-            o = o + p_o * c
-        h = gate(o) * c.activated(cell.output_activation)
-        return h if W_hr is None else h.product(W_hr, np.zeros(1), len(W_hr))
+        return _carried(carried, each, f, i * g)
 
     def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
-        # Peepholes need the c of the step before for all sums.
-        pieces = [slice(None)] if w_ch is None else _each_step(t)
-        steps = [steps_at(n[rows], t[rows]) for rows in pieces]
-        value, off = zip(*((h.value, h.off) for h in steps), strict=True)
-        return _judged(Near(np.concatenate(value), np.concatenate(off), precision))
+        i, f, g, o = _sum(run, n, t).split(4)
+        g = g.activated(cell.activation, cell.clip)
+        if w_ch is None:
+            c = carry(_alike(n, t), i, f, g)
+        else:  # the gates of a step need the c of the one before
+            after = []
+            for rows in map(slice, *_ends(t)):
+                each, before = n[rows], carried[n[rows]]
+                i_t, f_t = i[rows] + p_i * before, f[rows] + p_f * before
+                after.append(carry([Steps(slice(None), each)], i_t, f_t, g[rows]))
+            c = joined(after)
+            o = o + p_o * c
+        h = gate(o) * c.activated(cell.output_activation)
+        return _judged(h if W_hr is None else h.product(W_hr, np.zeros(1), len(W_hr)))
 
     return step_at
 
 
-def _carried(state: Near, n: Integers, t: Integers, f: Near, added: Near) -> Near:
+class Steps(NamedTuple):
+    """Rows of steps that follow each other, all of the same sequences n."""
+
+    rows: slice
+    n: Integers
+
+
+def _carried(state: Near, each: Sequence[Steps], f: Near, added: Near) -> Near:
     """Return ``c_t = f c_{t-1} + added`` of all steps, and leave the last ones in `state`."""
-    each = _each_step(t)
-    before, c = _recurrence(state.value, n, each, f.value, added.value)
+    before, c = _recurrence(state.value, each, f.value, added.value)
     new = np.abs(before) * f.off + added.off + f.eps * (np.abs(f.value * before) + np.abs(c))
-    _, off = _recurrence(state.off, n, each, np.abs(f.value) + f.off, new)
+    _, off = _recurrence(state.off, each, np.abs(f.value) + f.off, new)
     return Near(c, off, state.precision)
 
 
 def _recurrence(
-    state: Floats, n: Integers, each: Sequence[slice], factor: Floats, added: Floats
+    state: Floats, each: Sequence[Steps], factor: Floats, added: Floats
 ) -> tuple[Floats, Floats]:
     """Return ``s_{t-1}`` and ``s_t = factor s_{t-1} + added``, and leave the last in `state`."""
     before, after = np.empty(added.shape), np.empty(added.shape)
-    for rows in each:
-        before[rows] = state[n[rows]]
-        after[rows] = state[n[rows]] = factor[rows] * before[rows] + added[rows]
+    for rows, n in each:
+        shape = (-1, len(n), added.shape[1])
+        last, steps = state[n], after[rows].reshape(shape)
+        before[rows][: len(n)] = last
+        for f, a, s in zip(
+            factor[rows].reshape(shape), added[rows].reshape(shape), steps, strict=True
+        ):
+            np.multiply(f, last, out=s)
+            last = np.add(s, a, out=s)
+        before[rows][len(n) :] = after[rows][: -len(n)]
+        state[n] = last
     return before, after
 
 
-def _each_step(t: Integers) -> list[slice]:
-    """Return the rows of each step: rows of equal t that follow each other."""
-    ends = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
-    return [slice(*pair) for pair in pairwise(ends)]
+def _alike(n: Integers, t: Integers) -> list[Steps]:
+    """Return steps that follow each other and take the same sequences."""
+    starts, ends = _ends(t)
+    sizes = ends - starts
+    other = n != n[np.arange(len(n)) - np.repeat(sizes, sizes)]
+    begins = np.logical_or.reduceat(other, starts)
+    begins[0] = True
+    begins[1:] |= sizes[1:] != sizes[:-1]
+    bounds = [*starts[begins].tolist(), len(n)]
+    counts = sizes[begins].tolist()
+    return [
+        Steps(slice(*pair), n[pair[0] : pair[0] + count])
+        for pair, count in zip(pairwise(bounds), counts, strict=True)
+    ]
+
+
+def _ends(t: Integers) -> tuple[Integers, Integers]:
+    """Return where each step starts and ends: rows of equal t that follow each other."""
+    inner = np.flatnonzero(np.diff(t)) + 1
+    return np.concatenate([[0], inner]), np.concatenate([inner, [len(t)]])
 
 
 def _gru_steps(run: CellRun) -> StepAt:

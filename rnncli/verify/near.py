@@ -6,6 +6,7 @@ Algorithms", section 3.3). A step that is written with `Near` numbers is its
 equation and its error bound in one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.verify import reference
 
 
@@ -48,6 +49,10 @@ class Near:
     def eps(self) -> float:
         """Distance from 1 to the next number."""
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
+
+    def __getitem__(self, rows: "slice | Integers") -> "Near":
+        """Return some of the rows."""
+        return self._with(self.value[rows], self.off[rows])
 
     def __add__(self, other: "Near") -> "Near":
         """Add values that a program has rounded."""
@@ -113,8 +118,12 @@ class Near:
         if self.precision in reference.MANTISSA_BITS:
             ends = (self._operand(self.value + side * self.off) for side in (-1, 1))
             moved = np.max([np.abs(end - operand) for end in ends], axis=0) * 2
-        off = (terms + 4) * self.eps * (np.abs(operand) @ size + np.abs(start)) + moved @ size
-        return self._with(reference.product(self.value, W, start, self.precision), off)
+        off = (terms + 4) * self.eps * (np.abs(operand) @ size + np.abs(start))
+        if moved.any():
+            off += moved @ size
+        # Term by term, as in the reference, and not by BLAS; but without an array for each.
+        value = np.einsum("nk,kj->nj", operand, self._operand(W)) + start
+        return self._with(value, off)
 
     def split(self, count: int) -> "list[Near]":
         """Return so many blocks of columns."""
@@ -126,6 +135,14 @@ class Near:
 
     def _with(self, value: Floats, off: Floats) -> "Near":
         return Near(value, off, self.precision)
+
+
+def joined(parts: Sequence[Near]) -> Near:
+    """Return the rows of all parts, one below the other."""
+    value, off = (
+        np.concatenate(arrays) for arrays in zip(*((a.value, a.off) for a in parts), strict=True)
+    )
+    return Near(value, off, parts[0].precision)
 
 
 def exactly(values: Floats, precision: str) -> Near:
