@@ -12,10 +12,11 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
-from rnncli.model.layers import Recurrent
+from rnncli.model.layers import Dense, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify import reference, steps
 from rnncli.verify.case import Case
+from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
 from rnncli.verify.steps import case_step_errors, largest_step_error, one_step, step_errors
 
@@ -347,3 +348,33 @@ def test_a_c_that_grows_without_end_is_not_wrong() -> None:
     cell = drawn(Kind(LSTM, settings, ("w_ch",)), 2, 4, seed=2, scale=2)
     case = case_of(Network(Recurrent(cell)), T=60)
     assert worst(case) < RIGHT["float32"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", KINDS)
+def test_saturated_gates_and_large_cells_are_right_in_whole_runs(name: str, precision: str) -> None:
+    """Weights no longer move such gates, rounding does."""
+    cells = [drawn(KINDS[name], 2, 6, seed, scale=8.0) for seed in range(2)]
+    layer = Recurrent(*cells, direction="bidirectional", merge="ave")
+    case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision, scale=3.0)
+    case.h0[:, case.network.state_names.get("c", slice(0))] *= 290
+    result = with_reference(Comparison(case, case.outputs()))
+    assert result.verdict is None or result.verdict.equal
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru, after"])
+def test_layers_without_state_are_rounded_too_in_whole_runs(name: str) -> None:
+    """What the head sums is exact, since all gates are open or closed; its sums are not."""
+    cells = [drawn(KINDS[name], 2, 32, seed, scale=1e4) for seed in range(2)]
+    random = np.random.RandomState(0)
+    network = Network(
+        Recurrent(*cells, direction="bidirectional", merge="sum"),
+        Dense(random.normal(size=(32, 64)).astype("f"), random.normal(size=64).astype("f")),
+    )
+    case = case_of(network)
+    comparison = Comparison(case, case.outputs())
+    verdict = with_reference(comparison).verdict
+    assert verdict
+    assert verdict.equal
+    wrong = case._replace(network=network.with_cells(negative("b_h"))).outputs()
+    assert not comparison.judge(wrong[-1]).equal

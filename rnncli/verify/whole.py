@@ -6,15 +6,19 @@ weights that differ by about a last bit (backward error analysis: Higham
 (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1). So a
 few runs with such weights show, at each place, how far a network drives right
 results apart: by a last bit where it is contracting, by anything where it is
-chaotic.
+chaotic. The activations of gated cells are nudged too: weights no longer move
+a gate that is open or closed, but rounding does.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
+from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
@@ -30,7 +34,9 @@ RUNS, STEPS, FACTOR = 8, 8, 8.0
 # what the error of a step allows.
 UNITS = 8
 # What is added to a sum, and so is off as far as the sum is.
-BIASES = ("b_h", "b_n")
+BIASES = ("b_h", "b_n", "b")
+# What no precision rounds, since it is in no product of matrices.
+NORMALIZATION = ("center", "scale", "factor", "shift")
 # A value is judged while rounding moves it by at most this share of the largest
 # that its unit has: where operands are rounded, by one of them on the other side.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
@@ -85,7 +91,9 @@ def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool
 def _rounded(ours: Floats) -> Floats:
     size = np.abs(ours.astype(np.float64))
     least = min(1.0, float(size.max(initial=0.0)))
-    return np.asarray(UNITS * np.finfo(ours.dtype).eps * np.maximum(size, least))
+    kind = np.finfo(ours.dtype)
+    # Numbers under the smallest normal one may lose all digits.
+    return np.asarray(UNITS * kind.eps * np.maximum(size, least) + kind.tiny)
 
 
 def _most_driven(ours: Floats, precision: str) -> Floats:
@@ -110,18 +118,69 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
     """Return the network with every weight changed by about a last bit, up or down.
 
     Matrices that the precision rounds stay as they are, since all programs
-    round them alike. The biases move their sums.
+    round them alike. The biases move their sums. What masks rows stays too.
     """
-    nudge = NUDGES[case.precision]
+    precision = PRECISIONS[case.precision]
+    last_bit = float(np.finfo(precision.dtype).eps)
 
     def moved(name: str, array: Floats) -> Floats:
-        if array.ndim > 1 and PRECISIONS[case.precision].rounds:
+        if array.ndim > 1 and precision.rounds:
             return array
+        nudge = last_bit if name in NORMALIZATION else NUDGES[case.precision]
         by = np.abs(array) + (size if name in BIASES else 0)
         wide = array.astype(np.float64)
         return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
 
-    return case.network.with_cells(lambda cell: cell.replaced(cell.weights.converted(moved)))
+    def gates_moved(cell: Cell) -> Cell:
+        if cell.sums_alone:
+            return cell
+        activations: dict[str, Any] = {}
+        for name, given in cell.settings.items():
+            if isinstance(given, Activation):
+                by = NUDGES[case.precision] * random.choice([-1.0, 1.0], cell.hidden_size)
+                gate = name == "recurrent_activation"
+                activations[name] = NudgedActivation.of(
+                    given, by.astype(precision.dtype), gate=gate
+                )
+        return cell.replaced(**activations)
+
+    masking, layers = case.network.masking, case.network.layers
+    above = [layer.converted(moved) for layer in layers[masking:]]
+    return Network(*layers[:masking], *above).with_cells(gates_moved)
+
+
+class NudgedActivation(Activation):
+    """An activation of a gated cell that is off by about a last bit, up or down.
+
+    The weights move a gate that is nearly open or closed by nothing, and
+    rounding by units of 1; and the other factors of a product by those of
+    their own.
+    """
+
+    by: Floats
+    gate: bool
+
+    @classmethod
+    def of(cls, activation: Activation, by: Floats, *, gate: bool) -> "NudgedActivation":
+        """Return what is added to a gate of H units, and of what else it is a share."""
+        nudged = cls(*activation)
+        nudged.by, nudged.gate = by if gate else 1 + by, gate
+        return nudged
+
+    def __eq__(self, other: object) -> bool:
+        """Return False for the activation itself, which cells have other arithmetic for."""
+        return self is other
+
+    def function(self) -> Callable[[Floats, Floats], Any]:
+        """Return ``function(a, out)``."""
+        exact = super().function()
+        change, by = np.add if self.gate else np.multiply, self.by
+
+        def nudged(a: Floats, out: Floats) -> None:
+            exact(a, out)
+            change(out, by, out)
+
+        return nudged
 
 
 def _within_steps(values: Floats) -> Floats:
