@@ -164,20 +164,20 @@ def finals(array: int, backward_at: int) -> Floats:
 
 MISTAKES: dict[str, tuple[Case, Floats]] = {
     **{
-        f"gates in the order {' '.join(order)}": (LSTM_CASE, of_lstm(order="".join(order)))
+        f"gates i f g o taken for {' '.join(order)}": (LSTM_CASE, of_lstm(order="".join(order)))
         for order in permutations("ifgo")
         if "".join(order) != "ifgo"
     },
-    "gates in the order r z n": (GRU_CASE, of_gru(order="rzn")),
+    "gates z r n taken for r z n": (GRU_CASE, of_gru(order="rzn")),
     **{
-        f"gates in the order {' '.join(order)} of one bias": (
+        f"gates z r n taken for {' '.join(order)} of one bias": (
             case_of(GRU(Weights(**G_OLD))),
             batched(partial(gru, G_OLD, order="".join(order))),
         )
         for order in permutations("zrn")
         if "".join(order) != "zrn"
     },
-    "peepholes in the order i o f": (
+    "peepholes i f o taken for i o f": (
         PEEPHOLES,
         batched(lambda x: lstm(P, x, peepholes="iof")[0]),
     ),
@@ -288,7 +288,7 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     ),
     "units permuted: 3 0 2 1": (GRU_CASE, of_gru()[..., [3, 0, 2, 1]]),
     "features permuted: 2 1 0": (GRU_CASE, batched(lambda x: gru(G, x[:, ::-1]))),
-    "gates in the order i f o g in the backward direction": (
+    "gates i f g o taken for i f o g in the backward direction": (
         BOTH,
         batched(lambda x: np.hstack([lstm(L, x)[0], lstm(BACK, x[::-1], order="ifog")[0][::-1]])),
     ),
@@ -349,7 +349,7 @@ def test_both_biases_of_a_gru_are_read_in_another_order(order: str) -> None:
     case = case_of(GRU(Weights(**of_two_biases(*BIASES))))._replace(biases=[tuple(BIASES)])
     wrong = of_two_biases(BIASES[0], BIASES[1], order)
     theirs = batched(lambda x: gru(wrong, x, order=order)).astype(np.float32)
-    assert list(explain(case, theirs)) == [f"gates in the order {' '.join(order)}"]
+    assert list(explain(case, theirs)) == [f"gates z r n taken for {' '.join(order)}"]
 
 
 def scaled(h: Floats) -> Floats:
@@ -387,7 +387,9 @@ def test_of_orders_that_coincide_the_first_is_named() -> None:
         i, f, g, _ = np.split(array, 4, axis=-1)
         same[name] = np.concatenate([i, f, g, g], axis=-1)
     theirs = batched(lambda x: lstm(same, x, order="igfo")[0]).astype(np.float32)
-    assert list(explain(case_of(LSTM(Weights(**same))), theirs)) == ["gates in the order i g f o"]
+    assert list(explain(case_of(LSTM(Weights(**same))), theirs)) == [
+        "gates i f g o taken for i g f o"
+    ]
 
 
 @pytest.mark.slow

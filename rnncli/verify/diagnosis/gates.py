@@ -19,9 +19,10 @@ LINEAR = activation("linear")
 
 
 def _orders(mine: str, what: str) -> dict[str, str]:
-    """Return each other order, by its name."""
+    """Return each other order, by its name, which tells both: files have orders of their own."""
     others = ("".join(order) for order in permutations(mine))
-    return {f"{what} in the order {' '.join(order)}": order for order in others if order != mine}
+    taken = f"{what} {' '.join(mine)} taken for"
+    return {f"{taken} {' '.join(order)}": order for order in others if order != mine}
 
 
 ORDERS = {kind: _orders(mine, "gates") for kind, mine in GATES.items()}
