@@ -1499,7 +1499,8 @@ def test_layers_without_state_need_metadata(tmp_path: Path) -> None:
     with np.load(path) as arrays:
         kept: dict[str, Any] = {name: arrays[name] for name in arrays if name != "about"}
     np.savez(path, **kept)
-    assert refusal(path).endswith("got layer_2.W, layer_2.b")
+    way_out = "rnncli.save writes layers without state"
+    assert refusal(path).endswith(f"got layer_2.W, layer_2.b; {way_out}")
 
 
 NAMED = {

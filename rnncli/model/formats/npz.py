@@ -69,7 +69,9 @@ def find_layers(tensors: Tensors) -> Found:
     matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
     unknown = [name for name, match in matches.items() if not match or not (match[2] or ours)]
     if unknown or not (tensors.entries or ours):
-        raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", _layer_hint(unknown))
+        stateless = any(matches[name] for name in unknown)
+        hint = "rnncli.save writes layers without state" if stateless else _layer_hint(unknown)
+        raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", hint)
     if short and matches:
         both = f"{short[0]} or {next(iter(matches))}"
         raise InputError(tensors.path, f"expected one of the two, {both}, got both")
