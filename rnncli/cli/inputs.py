@@ -17,7 +17,7 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
-from rnncli.model.layers import Architecture, Normalization
+from rnncli.model.layers import Architecture, Normalization, per_cell
 from rnncli.model.network import Network, taken_by
 from rnncli.readers import (
     STDIN,
@@ -125,10 +125,10 @@ def _check_cell(options: NetworkOptions) -> None:
         raise click.UsageError("--reset is for --cell gru")
     if options.recurrent_activation is not None and options.cell in (None, "rnn"):
         raise click.UsageError("--recurrent-activation is for --cell lstm and --cell gru")
-    architecture = _architecture(options, 1)
+    counts = _architecture(options, 1).cell_counts
     for name, given in _settings(options).items():
         try:
-            architecture.per_cell(f"--{name.replace('_', '-')}", given)
+            per_cell(f"--{name.replace('_', '-')}", given, counts)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 

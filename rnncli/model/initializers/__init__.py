@@ -8,7 +8,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.errors import choice
 from rnncli.model.initializers import keras, tensorflow, torch
-from rnncli.model.layers import Architecture, Layer, Recurrent
+from rnncli.model.layers import Architecture, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
 
 # Every member draws for one part of a network after the other, from the bottom:
@@ -127,7 +127,8 @@ def _recurrent(
     for name in settings:
         if name not in kind(drawn[0][0]).settings:
             raise ValueError(f"{name}: {kind.__name__} has none")
-    each = {name: architecture.per_cell(name, given) for name, given in settings.items()}
+    counts = architecture.cell_counts
+    each = {name: per_cell(name, given, counts) for name, given in settings.items()}
     layers = []
     for layer, weights in enumerate(drawn):
         cells = (

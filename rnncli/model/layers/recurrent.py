@@ -141,25 +141,18 @@ class Architecture(NamedTuple):
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """Directions of the cells of each layer.
-
-        Raises
-        ------
-        ValueError
-            The name is unknown.
-        """
+        """Directions of the cells of each layer."""
         return choice("direction", self.direction, DIRECTIONS)
 
     @property
     def gates(self) -> int:
-        """How many blocks of H columns the weights of a cell have.
-
-        Raises
-        ------
-        ValueError
-            There is no such cell.
-        """
+        """How many blocks of H columns the weights of a cell have."""
         return choice("cell", self.cell, CELLS).gates
+
+    @property
+    def cell_counts(self) -> list[int]:
+        """How many cells each layer has."""
+        return [len(self.directions)] * len(self.hidden_sizes)
 
     def sizes(self) -> list[list[tuple[int, int, bool]]]:
         """Return I and H of each cell of each layer, and whether it has a `b_n`.
@@ -172,41 +165,22 @@ class Architecture(NamedTuple):
             A size is under 1, there are no layers, a name is unknown, or the
             cell has no projection.
         """
-        kind = choice("cell", self.cell, CELLS)
-        choice("direction", self.direction, DIRECTIONS)
+        gates, counts = self.gates, self.cell_counts
         choice("merge", self.merge, MERGES)
         if not self.hidden_sizes:
             raise ValueError("hidden_size: expected at least one layer, got none")
         if self.projected_size is not None and self.cell != "lstm":
-            raise ValueError(f"projected_size: {kind.__name__} has none")
+            raise ValueError(f"projected_size: {CELLS[self.cell].__name__} has none")
         layers = []
         width = self.input_size
-        resets = self.per_cell("reset", self.reset)
+        resets = per_cell("reset", self.reset, counts)
         for hidden_size, layer in zip(self.hidden_sizes, resets, strict=True):
-            weight_shapes(width, hidden_size, kind.gates, self.projected_size)
+            weight_shapes(width, hidden_size, gates, self.projected_size)
             layers.append(
                 [(width, hidden_size, self.cell == "gru" and reset == "after") for reset in layer]
             )
             width = merged_size(self.projected_size or hidden_size, self.direction, self.merge)
         return layers
-
-    def per_cell(self, name: str, given: Any) -> list[list[Any]]:
-        """Return the value of a setting for each cell of each layer.
-
-        Parameters
-        ----------
-        name : str
-            Of the setting.
-        given : value or iterable of values
-            One for all cells, one a layer, or one a cell; of the bottom
-            layer first, and forward before backward.
-
-        Raises
-        ------
-        ValueError
-            There is another number of them.
-        """
-        return per_cell(name, given, [len(self.directions)] * len(self.hidden_sizes))
 
     def weight_count(self) -> int:
         """Count the numbers in the weights, ``(I + H + 1) * gates * H`` a cell and H a `b_n`.
@@ -234,7 +208,8 @@ def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[list[Any]]:
     name : str
         Of the setting.
     given : value or iterable of values
-        As for `Architecture.per_cell`.
+        One for all cells, one a layer, or one a cell; of the bottom
+        layer first, and forward before backward.
     cells : sequence of int
         How many each layer has.
 
