@@ -175,7 +175,8 @@ def as_bytes(network: Network) -> list[bytes]:
 @pytest.mark.parametrize("init", ["tensorflow", "torch"])
 def test_a_projection_narrows_what_layers_give(init: str) -> None:
     architecture = Architecture(3, (4, 4), "bidirectional", cell="lstm", projected_size=2)
-    layers = INITIALIZERS[init](1).recurrent(architecture)
+    draws = INITIALIZERS[init](1)
+    layers = [draws.layer(architecture, sizes) for sizes in architecture.sizes()]
     shapes = [
         [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
         for layer in layers
@@ -198,7 +199,8 @@ SHAPES = {
 def test_every_initializer_gives_weights_a_cell(init: str, cell: str) -> None:
     architecture = Architecture(3, (4, 4), "bidirectional", cell=cell)
     biases, gates = SHAPES[cell]
-    drawn = INITIALIZERS[init](1).recurrent(architecture)
+    draws = INITIALIZERS[init](1)
+    drawn = [draws.layer(architecture, sizes) for sizes in architecture.sizes()]
     shapes = [
         [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
         for layer in drawn

@@ -1,19 +1,21 @@
 """Initializers: a seed becomes the weights that a framework would draw from it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import index
-from typing import Any
+from typing import Any, TypeAlias
 
 from rnncli.model.activations import Activation
-from rnncli.model.cells import CELLS, Weights
+from rnncli.model.cells import CELLS
 from rnncli.model.errors import choice
 from rnncli.model.initializers import keras, tensorflow, torch
 from rnncli.model.layers import Architecture, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
 
-# Every member draws for one part of a network after the other, from the bottom:
-# embedding(V, E), recurrent(architecture), dense(I, O, activation).
-INITIALIZERS: dict[str, type[tensorflow.Draws] | type[keras.Draws] | type[torch.Draws]] = {
+# What draws for one part of a network after the other, from the bottom: embedding(V, E),
+# layer(architecture, sizes), which returns the weights of a layer's cells, and
+# dense(I, O, activation).
+Draws: TypeAlias = tensorflow.Draws | keras.Draws | torch.Draws
+INITIALIZERS: dict[str, Callable[[int], Draws]] = {
     "tensorflow": tensorflow.Draws,
     "keras": keras.Draws,
     "torch": torch.Draws,
@@ -113,27 +115,27 @@ def seeded(
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {number}")
     draws = initializer(number)
     layers: list[Layer] = [draws.embedding(*table)] if table else []
-    layers += _recurrent(architecture, draws.recurrent(architecture), settings)
+    layers += _recurrent(architecture, draws, settings)
     if head is not None:
         layers.append(draws.dense(layers[-1].output_size, index(head), head_activation))
     return Network(*layers)
 
 
 def _recurrent(
-    architecture: Architecture, drawn: list[list[Weights]], settings: dict[str, Any]
+    architecture: Architecture, draws: Draws, settings: dict[str, Any]
 ) -> list[Recurrent]:
-    """Make layers of weights."""
+    """Draw the recurrent layers."""
+    sizes_of_all, counts = architecture.sizes(), architecture.cell_counts
     kind = CELLS[architecture.cell]
     for name in settings:
-        if name not in kind(drawn[0][0]).settings:
+        if name not in kind.setting_names:
             raise ValueError(f"{name}: {kind.__name__} has none")
-    counts = architecture.cell_counts
     each = {name: per_cell(name, given, counts) for name, given in settings.items()}
     layers = []
-    for layer, weights in enumerate(drawn):
+    for layer, sizes in enumerate(sizes_of_all):
         cells = (
-            kind(its, **{name: each[name][layer][way] for name in each})
-            for way, its in enumerate(weights)
+            kind(weights, **{name: each[name][layer][way] for name in each})
+            for way, weights in enumerate(draws.layer(architecture, sizes))
         )
         layers.append(Recurrent(*cells, direction=architecture.direction, merge=architecture.merge))
     return layers

@@ -10,7 +10,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError
 from rnncli.model.initializers.tensorflow import Stream, normals, philox4x32, uniforms
-from rnncli.model.layers import Architecture, Dense, Embedding
+from rnncli.model.layers import Architecture, CellSizes, Dense, Embedding
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
@@ -38,15 +38,15 @@ class Draws:
     def __init__(self, seed: int) -> None:
         self._seeds = random.Random(seed)
 
-    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+    def layer(self, architecture: Architecture, sizes: CellSizes) -> list[Weights]:
         """Draw a uniform kernel, an orthogonal recurrent kernel and biases of zeros.
 
         The same numbers as::
 
-            [keras.layers.SimpleRNN(H, use_bias=...) for H in hidden_sizes]
+            keras.layers.SimpleRNN(H, use_bias=...)
 
-        or ``LSTM`` or ``GRU``, with ``go_backwards=True`` for backward
-        layers, or each in ``keras.layers.Bidirectional``. An ``LSTM`` with a
+        or ``LSTM`` or ``GRU``, with ``go_backwards=True`` for a backward
+        layer, or in ``keras.layers.Bidirectional``. An ``LSTM`` with a
         bias has ones in that of its forget gate.
 
         Kernels are equal to the bit. A recurrent kernel is the Q of a QR
@@ -56,30 +56,17 @@ class Draws:
         TensorFlow 2.21). Those of gated cells, which are not square, are
         within 1e-6.
 
-        Parameters
-        ----------
-        architecture : Architecture
-
-        Returns
-        -------
-        list of lists of Weights
-            Of the cells of each layer, float32.
-
         Raises
         ------
         InputError
             There is a projection.
         """
-        layers = []
-        sizes = architecture.sizes()
         if architecture.projected_size is not None:
             raise InputError("init keras", "LSTM has no projection", "take another init")
-        for layer in sizes:
-            if len(layer) == 2:
-                # Bidirectional copies the layer it is given twice; its own seeds go unused.
-                self._layer_seeds(architecture.cell)
-            layers.append([self._cell(architecture, I, H, b_n) for I, H, b_n in layer])
-        return layers
+        if len(sizes) == 2:
+            # Bidirectional copies the layer it is given twice; its own seeds go unused.
+            self._layer_seeds(architecture.cell)
+        return [self._cell(architecture, I, H, b_n) for I, H, b_n in sizes]
 
     def embedding(self, V: int, E: int) -> Embedding:
         """Draw a table from U(-0.05, 0.05), as ``Embedding(V, E)``, to the bit."""

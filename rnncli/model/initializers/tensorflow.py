@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
-from rnncli.model.layers import Architecture, Dense, Embedding
+from rnncli.model.layers import Architecture, CellSizes, Dense, Embedding
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -55,42 +55,29 @@ class Draws:
         self._seed = seed
         self._op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
-    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+    def layer(self, architecture: Architecture, sizes: CellSizes) -> list[Weights]:
         """Draw a tensor for all gates of a cell, with G gates in the order of `Weights`.
 
         The same numbers as::
 
-            for layer in architecture.sizes():  # the bottom one first
-                for I, H, _ in layer:  # forward first
-                    W_xh = tf.random.normal((I, G * H))
-                    W_hh = tf.random.normal((H, G * H))
-                    b_h = tf.zeros((G * H,))
+            for I, H, _ in sizes:  # forward first
+                W_xh = tf.random.normal((I, G * H))
+                W_hh = tf.random.normal((H, G * H))
+                b_h = tf.zeros((G * H,))
 
         A `b_n` is zeros too. With a projection `W_hh` has shape (P, G * H), and
         ``W_hr = tf.random.normal((H, P))`` comes after it.
-
-        Parameters
-        ----------
-        architecture : Architecture
-
-        Returns
-        -------
-        list of lists of Weights
-            Of the cells of each layer, float32.
         """
-        sizes, G, P = architecture.sizes(), architecture.gates, architecture.projected_size
+        G, P = architecture.gates, architecture.projected_size
         return [
-            [
-                Weights(
-                    self._normal(I, G * H),
-                    self._normal(P or H, G * H),
-                    np.zeros(G * H, np.float32),
-                    np.zeros(H, np.float32) if b_n else None,
-                    W_hr=None if P is None else self._normal(H, P),
-                )
-                for I, H, b_n in layer
-            ]
-            for layer in sizes
+            Weights(
+                self._normal(I, G * H),
+                self._normal(P or H, G * H),
+                np.zeros(G * H, np.float32),
+                np.zeros(H, np.float32) if b_n else None,
+                W_hr=None if P is None else self._normal(H, P),
+            )
+            for I, H, b_n in sizes
         ]
 
     def embedding(self, V: int, E: int) -> Embedding:

@@ -8,7 +8,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError
-from rnncli.model.layers import Architecture, Dense, Embedding
+from rnncli.model.layers import Architecture, CellSizes, Dense, Embedding
 
 # Draws made at once: their temporaries stay in the cache however large the tensor.
 CHUNK = 2**16
@@ -26,7 +26,7 @@ class Draws:
     def __init__(self, seed: int) -> None:
         self._generator = np.random.RandomState(seed)
 
-    def recurrent(self, architecture: Architecture) -> list[list[Weights]]:
+    def layer(self, architecture: Architecture, sizes: CellSizes) -> list[Weights]:
         """Draw weights and biases from U(-1/sqrt(H), 1/sqrt(H)).
 
         The same numbers, to the bit, as::
@@ -41,23 +41,13 @@ class Draws:
         `b_h` then lacks. ``W_hr`` is the transposed ``weight_hr`` of an
         ``LSTM`` with ``proj_size``. A backward layer has the numbers of a forward one.
 
-        Parameters
-        ----------
-        architecture : Architecture
-
-        Returns
-        -------
-        list of lists of Weights
-            Of the cells of each layer, float32.
-
         Raises
         ------
         InputError
             No single module has this architecture.
         """
-        sizes = architecture.sizes()
         _check_one_module(architecture)
-        return [[self._cell(architecture, I, H, b_n) for I, H, b_n in layer] for layer in sizes]
+        return [self._cell(architecture, I, H, b_n) for I, H, b_n in sizes]
 
     def embedding(self, V: int, E: int) -> Embedding:
         """Draw a table from N(0, 1), as ``torch.nn.Embedding(V, E)``.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -109,6 +109,10 @@ class Recurrent:
         return layer
 
 
+# I and H of each cell of a layer, and whether it has a `b_n`.
+CellSizes: TypeAlias = list[tuple[int, int, bool]]
+
+
 class Architecture(NamedTuple):
     """Sizes and directions of a stack of recurrent layers, whose weights are to be drawn.
 
@@ -154,7 +158,7 @@ class Architecture(NamedTuple):
         """How many cells each layer has."""
         return [len(self.directions)] * len(self.hidden_sizes)
 
-    def sizes(self) -> list[list[tuple[int, int, bool]]]:
+    def sizes(self) -> list[CellSizes]:
         """Return I and H of each cell of each layer, and whether it has a `b_n`.
 
         A GRU that resets after the product has one.
