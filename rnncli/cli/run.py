@@ -44,12 +44,7 @@ from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
 from rnncli.writers import WRITERS, Style, Trajectory, continue_log
-from rnncli.writers.trajectory import (
-    SequenceStates,
-    check_names,
-    columns_of,
-    states_by_layer,
-)
+from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
 # Formats that do not say what was run.
 _UNTITLED = ("csv", "jsonl", "npy")
@@ -195,10 +190,7 @@ def _trajectory(
         model=opened.model,
         columns=source.columns,
         values=columns_of(
-            network,
-            all_layers=output.all_layers,
-            all_states=output.states,
-            last=output.last,
+            network, all_layers=output.all_layers, all_states=output.states, last=output.last
         ),
         blocks=(),
         initial=lambda: states(*carried.starts()),

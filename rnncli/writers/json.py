@@ -10,14 +10,7 @@ import numpy as np
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
-from rnncli.writers.trajectory import (
-    Key,
-    Labels,
-    SequenceStates,
-    Style,
-    Trajectory,
-    UntilError,
-)
+from rnncli.writers.trajectory import Key, Labels, SequenceStates, Style, Trajectory, UntilError
 
 
 def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:

@@ -283,11 +283,6 @@ def states_by_layer(
     return layers if all_layers else layers[-1:]
 
 
-def unit_names(hidden_size: int) -> list[str]:
-    """Return the names of hidden units: ``h_0``, ``h_1``, ..."""
-    return [f"h_{j}" for j in range(hidden_size)]
-
-
 def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     """Check that no column of the input has the name of another column of the result.
 

@@ -12,14 +12,7 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.spec import (
-    PICK,
-    CellSpec,
-    Found,
-    LayerSpec,
-    Stack,
-    cell_of,
-)
+from rnncli.model.formats.spec import PICK, CellSpec, Found, LayerSpec, Stack, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
@@ -55,10 +48,7 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
     for layer in _paired(tensors, _cells(tensors)):
         scopes.setdefault(layer.path.rpartition("/")[0], []).append(layer)
     return [
-        Stack(
-            tuple(layer.path for layer in layers),
-            partial(_layers, tensors, layers),
-        )
+        Stack(tuple(layer.path for layer in layers), partial(_layers, tensors, layers))
         for layers in scopes.values()
     ]
 

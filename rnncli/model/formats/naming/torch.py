@@ -10,14 +10,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.spec import (
-    CellSpec,
-    Found,
-    LayerSpec,
-    Layout,
-    Stack,
-    cell_of,
-)
+from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, Layout, Stack, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
