@@ -7,7 +7,6 @@ here and an entry in `CELLS`.
 
 from rnncli.model.cells.cell import (
     WEIGHT_NAMES,
-    Bounds,
     Cell,
     Combine,
     Multiplier,
@@ -29,7 +28,6 @@ __all__ = [
     "LSTM",
     "RNN",
     "WEIGHT_NAMES",
-    "Bounds",
     "Cell",
     "Combine",
     "Multiplier",

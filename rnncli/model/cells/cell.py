@@ -20,7 +20,6 @@ Multiplier: TypeAlias = Callable[[Floats], Product]
 # (N, size), of any strides, and returns the state after the step, whose first array
 # is `out`. It may overwrite `sums`, and the arrays of the state beside h.
 Combine: TypeAlias = Callable[..., Any]
-Bounds: TypeAlias = tuple[Floats, ...]
 
 
 class Weights(NamedTuple):
@@ -171,7 +170,7 @@ class Cell(Protocol):
             Makes the products that are taken within a step.
         """
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return how far rounding may move each array of a state in one step.
 
         Parameters

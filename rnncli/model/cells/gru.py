@@ -16,7 +16,6 @@ from rnncli.model.activations import (
 )
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
-    Bounds,
     Combine,
     FrameworkCell,
     Multiplier,
@@ -162,7 +161,7 @@ class GRU(FrameworkCell):
         """Recurrent weights of the candidate, (H, H)."""
         return self.weights.W_hh[:, 2 * self.hidden_size :]
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return the errors of the gates, carried to h.
 
         ``dn = da_n + |m| dr + |r| dm``, ``dh = |h_{t-1} - n| dz + |1 - z| dn``,

@@ -15,7 +15,6 @@ from rnncli.model.activations import (
 )
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
-    Bounds,
     Combine,
     FrameworkCell,
     Multiplier,
@@ -186,7 +185,7 @@ class LSTM(FrameworkCell):
 
         return step
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return the errors of the gates, carried to c and h.
 
         ``dc = |c_{t-1}| df + |g| di + |i| dg``, ``dh = |tanh c| do + |o| dc``,

@@ -8,7 +8,6 @@ import numpy as np
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
-    Bounds,
     Combine,
     FrameworkCell,
     Multiplier,
@@ -60,7 +59,7 @@ class RNN(FrameworkCell):
         """Return the clip and the activation: ``h_t = f(sums)``."""
         return clipped(self.activation, self.clip)
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> Bounds:  # noqa: ARG002
+    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
         """Return the error of the sum times the steepest slope, and that of f itself."""
         (h,) = after
         eps = np.finfo(h.dtype).eps

@@ -18,7 +18,7 @@ from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS, RNN
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed, one_line, shown
-from rnncli.model.formats.spec import CellSpec, LayerSpec, default_settings
+from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer, name_of
 from rnncli.model.layers.stateless import RowActivation, row_activation
@@ -155,7 +155,7 @@ def _completed_cell(place: str, cell: CellSpec, found: dict[str, Any]) -> CellSp
     choice(f"{place}: cell", kind, CELLS)
     if cell.cell not in ("", kind):
         raise InputError(place, f"cell {kind}, the file's tensors are of {cell.cell}")
-    readers = {name: _CELLS[name] for name in default_settings(kind)}
+    readers = {name: _CELLS[name] for name in CELLS[kind].setting_names}
     settings = _settings(place, kind, found, readers)
     known = cell.settings.get("reset")
     if known not in (None, settings.get("reset")):

@@ -1,15 +1,14 @@
 """What the caller says of a network where its file is silent, and what is assumed then."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from math import inf
 from typing import Any
 
-from rnncli.model.activations import SIGMOID, TANH, as_activation, positive_clip
+from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.cells import CELLS
-from rnncli.model.cells.gru import RESETS
-from rnncli.model.errors import InputError, choice
-from rnncli.model.formats.spec import LayerSpec, default_settings
+from rnncli.model.errors import InputError
+from rnncli.model.formats.spec import LayerSpec, cell_setting
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import MERGES, merged_size, per_cell
 
@@ -20,13 +19,6 @@ _ASSUMED = {
     "activation": f"does not name the activation: {TANH} is taken",
     "recurrent_activation": f"does not name the activation of the gates: {SIGMOID} is taken",
     "reset": "does not say whether r multiplies after or before the product: after is taken",
-}
-# What checks a setting of a cell.
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "activation": as_activation,
-    "recurrent_activation": as_activation,
-    "reset": lambda reset: choice("reset", reset, dict.fromkeys(RESETS, reset)),
-    "clip": positive_clip,
 }
 
 
@@ -88,7 +80,7 @@ def assumptions(layers: Sequence[LayerSpec]) -> list[str]:
         name
         for layer in layers
         for cell in layer.cells
-        for name in default_settings(cell.cell).keys() - cell.settings.keys()
+        for name in set(CELLS[cell.cell].setting_names) - cell.settings.keys()
     }
     found = [f"{sentence} (`{name}`)" for name, sentence in _ASSUMED.items() if name in silent]
     if any(len(layer.cells) == 2 and "merge" not in layer.settings for layer in layers):
@@ -104,14 +96,14 @@ def _given(
     cells = [cell for each in recurrent for cell in each]
     given: list[dict[str, Any]] = [{} for _ in cells]
     for name in overrides.keys() - {"direction", "merge"}:
-        having = [kind for kind in CELLS if name in default_settings(kind)]
+        having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
         if not any(cell.cell in having for cell in cells):
             kinds = " or ".join(CELLS[kind].__name__ for kind in having)
             raise InputError(path, f"has no {kinds}", f"leave `{name}` out")
         values = chain(*per_cell(f"{path}: {name}", overrides[name], list(map(len, recurrent))))
         for known, cell, value in zip(given, cells, values, strict=True):
             if cell.cell in having:
-                known[name] = _CHECKS[name](value)
+                known[name] = cell_setting(cell.cell, name, value)
     return iter(given)
 
 

@@ -134,10 +134,10 @@ def cell_of(tensors: Tensors, names: Mapping[str, str], layout: Layout = OURS) -
     return next((kind for kind, cell in CELLS.items() if widths == [cell.gates * H]), "")
 
 
-def default_settings(cell: str) -> Mapping[str, Any]:
-    """Return the settings that a cell has if nothing is said."""
+def cell_setting(cell: str, name: str, value: Any) -> Any:
+    """Return a setting as the cell takes it; raise ValueError where it does not."""
     none = np.empty(0)
-    return CELLS[cell](Weights(none, none, none)).settings
+    return CELLS[cell](Weights(none, none, none), **{name: value}).settings[name]
 
 
 def check_named(network: Network) -> None:
