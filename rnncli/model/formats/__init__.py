@@ -17,9 +17,9 @@ from rnncli.model.formats.naming import NAMINGS as _NAMINGS
 from rnncli.model.formats.naming import find_layers
 from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.shapes import checked_sizes
-from rnncli.model.formats.spec import Found, check_named
+from rnncli.model.formats.spec import Found
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, MERGES, Layer
+from rnncli.model.layers import DIRECTIONS, MERGES, Layer, name_of
 from rnncli.model.network import Network
 
 __all__ = ["FORMATS", "NAMINGS", "Format", "Loaded", "load", "load_network", "save_network"]
@@ -221,7 +221,11 @@ def save_network(
     format_ = choice("extension", extension.lower(), FORMATS)
     if format_.save is None:
         raise ValueError(f"{extension} files are read, not written")
-    check_named(network)
+    for number, layer in enumerate(network.layers, start=1):
+        for part in layer.cells or [layer]:
+            if not name_of(part):
+                what = f"files have no name for {type(part).__name__}"
+                raise ValueError(f"layer {number}: {what}")
     return format_.save(file, network.layers, naming)
 
 

@@ -14,8 +14,6 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import ordered
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import name_of
-from rnncli.model.network import Network
 
 PICK = "pick one with `layer` NAME"
 
@@ -138,18 +136,3 @@ def cell_setting(cell: str, name: str, value: Any) -> Any:
     """Return a setting as the cell takes it; raise ValueError where it does not."""
     none = np.empty(0)
     return CELLS[cell](Weights(none, none, none), **{name: value}).settings[name]
-
-
-def check_named(network: Network) -> None:
-    """Check that files have a name for each of a network's layers and cells.
-
-    Raises
-    ------
-    ValueError
-        They have none for one of them.
-    """
-    for number, layer in enumerate(network.layers, start=1):
-        for part in layer.cells or [layer]:
-            if not name_of(part):
-                what = f"files have no name for {type(part).__name__}"
-                raise ValueError(f"layer {number}: {what}")
