@@ -5,40 +5,20 @@ order and by which products is the engine's matter, so a new cell is a file
 here and an entry in `CELLS`.
 """
 
-from rnncli.model.cells.cell import (
-    WEIGHT_NAMES,
-    Cell,
-    Combine,
-    Multiplier,
-    Operands,
-    Product,
-    State,
-    Weights,
-    checked,
-    extra_shapes,
-    weight_shapes,
-)
-from rnncli.model.cells.gru import GRU
-from rnncli.model.cells.lstm import LSTM
-from rnncli.model.cells.rnn import RNN
-
-__all__ = [
-    "CELLS",
-    "GRU",
-    "LSTM",
-    "RNN",
-    "WEIGHT_NAMES",
-    "Cell",
-    "Combine",
-    "Multiplier",
-    "Operands",
-    "Product",
-    "State",
-    "Weights",
-    "checked",
-    "extra_shapes",
-    "weight_shapes",
-]
+from rnncli.model.cells.cell import WEIGHT_NAMES as WEIGHT_NAMES
+from rnncli.model.cells.cell import Cell as Cell
+from rnncli.model.cells.cell import Combine as Combine
+from rnncli.model.cells.cell import Multiplier as Multiplier
+from rnncli.model.cells.cell import Operands as Operands
+from rnncli.model.cells.cell import Product as Product
+from rnncli.model.cells.cell import State as State
+from rnncli.model.cells.cell import Weights as Weights
+from rnncli.model.cells.cell import checked as checked
+from rnncli.model.cells.cell import extra_shapes as extra_shapes
+from rnncli.model.cells.cell import weight_shapes as weight_shapes
+from rnncli.model.cells.gru import GRU as GRU
+from rnncli.model.cells.lstm import LSTM as LSTM
+from rnncli.model.cells.rnn import RNN as RNN
 
 # Cells by the names that commands and files have for them.
 CELLS: dict[str, type[RNN] | type[LSTM] | type[GRU]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
