@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
+# Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
+_OF_LAYERS = ("direction", "merge", "cell", "bias")
+_OF_CELLS = ("activation", "recurrent_activation", "clip", "reset")
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
@@ -126,7 +129,7 @@ def _check_cell(options: NetworkOptions) -> None:
     if options.recurrent_activation is not None and options.cell in (None, "rnn"):
         raise click.UsageError("--recurrent-activation is for --cell lstm and --cell gru")
     counts = _architecture(options, 1).cell_counts
-    for name, given in _settings(options).items():
+    for name, given in _given(options, *_OF_CELLS).items():
         try:
             per_cell(f"--{name.replace('_', '-')}", given, counts)
         except ValueError as error:
@@ -302,50 +305,29 @@ def build_network(
     _check_memory(architecture, bytes_a_weight)
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
-    network = seeded(
-        architecture.input_size,
-        architecture.hidden_sizes,
-        seed,
-        init,
-        direction=architecture.direction,
-        merge=architecture.merge,
-        cell=architecture.cell,
-        bias=architecture.bias,
-        **_settings(options),
-    )
-    bias = {} if architecture.bias else {"bias": False}
-    return network, {"init": init, "seed": seed, **bias}, ()
+    given = _given(options, *_OF_LAYERS, *_OF_CELLS)
+    network = seeded(architecture.input_size, architecture.hidden_sizes, seed, init, **given)
+    return network, {"init": init, "seed": seed, **_given(options, "bias")}, ()
 
 
 def _architecture(options: NetworkOptions, input_size: int) -> Architecture:
-    return Architecture(
-        input_size,
-        options.hidden or (),
-        options.direction or "forward",
-        options.merge or "concat",
-        options.cell or "rnn",
-        options.bias is None,
-        options.reset or "after",
-    )
+    return Architecture(input_size, options.hidden or (), **_given(options, *_OF_LAYERS, "reset"))
 
 
-def _settings(options: NetworkOptions) -> dict[str, Any]:
-    """Return the settings of cells that are given."""
-    names = ("activation", "recurrent_activation", "clip", "reset")
-    given = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
+    """Return the values of those options that are given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _loaded(options: NetworkOptions) -> Sourced:
     from rnncli.model.formats import load_network
 
     assert options.weights is not None
-    overrides = _settings(options) | {"direction": options.direction, "merge": options.merge}
+    overrides = _given(options, *_OF_CELLS, "direction", "merge")
     loaded = load_network(options.weights, options.layer, overrides)
     for sentence in loaded.assumptions:
         note(f"{options.weights}: {with_options(sentence)}")
-    layer = {} if options.layer is None else {"layer": options.layer}
-    source = {"weights": options.weights, **layer, "sha256": loaded.sha256}
+    source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
     return loaded.network, source, loaded.biases
 
 
