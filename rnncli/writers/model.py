@@ -52,7 +52,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
     return {
-        "cell": _one_or_all(list(map(_cell_name, cells))),
+        "cell": _one_or_all([_VANILLA if name == "rnn" else name for name in map(name_of, cells)]),
         **{name: value for name, value in settings.items() if value is not None},
         "direction": _one_or_all([layer.direction for layer in layers]),
         **({"merge": _one_or_all(merges)} if merges else {}),
@@ -91,11 +91,6 @@ def network_kind(model: Mapping[str, Any]) -> str:
     names = model.get("cell", _VANILLA)
     each = dict.fromkeys([names] if isinstance(names, str) else names)
     return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
-
-
-def _cell_name(cell: Cell) -> str:
-    name = name_of(cell)
-    return _VANILLA if name == "rnn" else name
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

@@ -239,7 +239,8 @@ def checked(cell: Cell) -> Cell:
             raise ValueError(f"{name}: {kind} has none")
     weights = cell.weights.converted(as_floats)
     if weights.W_xh.ndim != 2 or weights.W_xh.shape[1] % cell.gates:
-        raise ValueError(f"W_xh: expected shape {_wide('I', cell.gates)}, got {weights.W_xh.shape}")
+        wide = "(I, H)" if cell.gates == 1 else f"(I, {cell.gates} H)"
+        raise ValueError(f"W_xh: expected shape {wide}, got {weights.W_xh.shape}")
     I, width = weights.W_xh.shape
     H = width // cell.gates
     P = H if weights.W_hr is None else weights.W_hr.shape[-1]
@@ -278,7 +279,3 @@ def extra_shapes(hidden_size: int, projected_size: int) -> dict[str, tuple[int, 
     """Return the shape of each array that only some cells have, by name."""
     H, P = hidden_size, projected_size
     return {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
-
-
-def _wide(rows: str, gates: int) -> str:
-    return f"({rows}, H)" if gates == 1 else f"({rows}, {gates} H)"

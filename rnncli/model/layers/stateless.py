@@ -93,7 +93,7 @@ class Dense(Stateless):
         self.W = _array("W", W, "I", "O")
         self.input_size, self.output_size = self.W.shape
         zeros = np.zeros(self.output_size, self.W.dtype)
-        self.b = zeros if b is None else _vector("b", b, self.output_size, "W", self.W)
+        self.b = zeros if b is None else _vector("b", b, "W", self.W)
         self.activation = row_activation(activation)
         self.settings = {"activation": self.activation}
 
@@ -192,15 +192,11 @@ class Normalization(Stateless):
     ) -> None:
         self.center = _array("center", center, "I")
         self.input_size = self.output_size = len(self.center)
-
-        def like_center(name: str, values: ArrayLike) -> Floats:
-            return _vector(name, values, self.input_size, "center", self.center)
-
-        self.scale = like_center("scale", scale)
+        self.scale = _vector("scale", scale, "center", self.center)
         if not self.scale.all():
             raise ValueError(f"scale: expected no 0, got one at {int(np.argmin(self.scale != 0))}")
-        self.shift = None if shift is None else like_center("shift", shift)
-        self.factor = None if factor is None else like_center("factor", factor)
+        self.shift = None if shift is None else _vector("shift", shift, "center", self.center)
+        self.factor = None if factor is None else _vector("factor", factor, "center", self.center)
 
     def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
         """Compute ``factor * (x - center) / scale + shift``."""
@@ -344,8 +340,8 @@ def _array(name: str, values: ArrayLike, *axes: str) -> Floats:
     return array
 
 
-def _vector(name: str, values: ArrayLike, size: int, other: str, like: Floats) -> Floats:
-    array = as_floats(name, values)
+def _vector(name: str, values: ArrayLike, other: str, like: Floats) -> Floats:
+    array, size = as_floats(name, values), like.shape[-1]
     if array.shape != (size,):
         raise ValueError(
             f"{name}: expected shape ({size},), as {other} is {like.shape}, got {array.shape}"

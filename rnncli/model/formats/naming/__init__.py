@@ -1,6 +1,7 @@
 """Namings: names of tensors become layers, and layers names of tensors."""
 
 from collections.abc import Sequence
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -10,7 +11,7 @@ from rnncli.model.cells import WEIGHT_NAMES
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed
 from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.spec import PICK, Found, Stack
+from rnncli.model.formats.spec import PICK, Found
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Layer, Recurrent, name_of
 
@@ -53,7 +54,8 @@ def find_layers(tensors: Tensors) -> Found:
             f"{listed(tensors.entries)}",
         )
     if len(stacks) > 1:
-        several = "; ".join(_labels(tensors, stack) for stack in stacks[:_LISTED])
+        labels = ([f"{tensors.prefix}{label}" for label in stack.labels] for stack in stacks)
+        several = "; ".join(map(listed, islice(labels, _LISTED)))
         more = f" and {len(stacks) - _LISTED} more" if len(stacks) > _LISTED else ""
         raise InputError(tensors.path, f"holds several recurrent modules: {several}{more}", PICK)
     (stack,) = stacks
@@ -100,8 +102,3 @@ def unnamed(layers: Sequence[Layer]) -> list[str]:
         f"the names of tensors do not tell {', '.join(dict.fromkeys(settings))}: rnn reads it from "
         "the file's metadata, other programs have to be told"
     ]
-
-
-def _labels(tensors: Tensors, stack: Stack) -> str:
-    """List what `layer` can name."""
-    return listed(f"{tensors.prefix}{label}" for label in stack.labels)
