@@ -238,6 +238,10 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         case_of(drawn(3)),
         batched(lambda x: outputs([drawn(3)[n] for n in (0, 2, 1)], x)),
     ),
+    "forward and backward halves exchanged in every layer": (
+        case_of(FOUR),
+        batched(lambda x: outputs(FOUR, x, lambda forward, backward: concat(backward, forward))),
+    ),
     "the output of layer 1": (case_of(TWO), batched(lambda x: outputs(TWO[:1], x))),
     "no bias in layer 2": (
         case_of(TWO),

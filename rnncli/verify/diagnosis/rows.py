@@ -6,10 +6,11 @@ from itertools import permutations
 import numpy as np
 
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
-from rnncli.verify.diagnosis.hypothesis import Tried
+from rnncli.verify.diagnosis.hypothesis import Tried, with_cells
 from rnncli.verify.steps import cell_outputs, concatenates
 
 # So many features are tried in every order.
@@ -65,13 +66,27 @@ def axes_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 def halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Put the backward half of concatenated states first, or the halves unit by unit."""
-    top = case.network.layers[-1]
+    layers = case.network.layers
+    top, name, turned = layers[-1], "forward and backward halves exchanged", theirs
     if concatenates(top):
         forward, backward = cell_outputs(top, theirs)
         turned = np.concatenate([backward, forward], axis=-1)
-        yield "forward and backward halves exchanged", case, turned
+        yield name, case, turned
         apart = np.concatenate([theirs[..., ::2], theirs[..., 1::2]], axis=-1)
         yield "forward and backward units interleaved", case, apart
+    below = [None, *layers]
+    inputs = [lower for lower, layer in zip(below, layers, strict=False) for _ in layer.cells]
+    above = [n for n, lower in enumerate(inputs) if lower and concatenates(lower)]
+    tried = with_cells(case, _halves_taken, above)
+    if tried is not None:
+        yield f"{name} in every layer", tried, turned
+
+
+def _halves_taken(_: int, cell: Cell) -> Cell:
+    """Take each half of the input for the other."""
+    W_xh = cell.weights.W_xh
+    W_xh = np.roll(W_xh, len(W_xh) // 2, axis=0)
+    return cell.replaced(cell.weights._replace(W_xh=W_xh))
 
 
 def rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
