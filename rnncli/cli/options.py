@@ -193,7 +193,7 @@ network_options = group(
         "bias",
         is_flag=True,
         callback=lambda _ctx, _param, left_out: False if left_out else None,
-        help="Draw layers that have no bias: it is zero.",
+        help="Draw layers that have no bias: it is zero, in files too.",
     ),
     click.option(
         "--seed",
