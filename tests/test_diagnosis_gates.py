@@ -202,6 +202,8 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     ),
     "activation of c left out": (LSTM_CASE, of_lstm(output=lambda c: c)),
     "activation of g left out": (LSTM_CASE, of_lstm(candidate=lambda c: c)),
+    "sigmoid for the activation of c": (LSTM_CASE, of_lstm(output=sigmoid)),
+    "sigmoid for the activation of g": (LSTM_CASE, of_lstm(candidate=sigmoid)),
     "input and forget gates coupled": (LSTM_CASE, of_lstm(coupled=True)),
     "input and forget gates not coupled": (
         case_of(LSTM(Weights(**L), input_forget=True)),

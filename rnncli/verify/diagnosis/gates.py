@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import activation
+from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
 from rnncli.verify.diagnosis.hypothesis import CellChange
@@ -15,7 +15,7 @@ Gated = type[LSTM] | type[GRU]
 # In the order of the columns of their weights; the peepholes of an LSTM are those of i, f and o.
 GATES: dict[Gated, str] = {LSTM: "ifgo", GRU: "zrn"}
 PEEPHOLES = "ifo"
-LINEAR = activation("linear")
+LINEAR, SIGMOID = activation("linear"), activation("sigmoid")
 
 
 def _orders(mine: str, what: str) -> dict[str, str]:
@@ -86,13 +86,13 @@ def _coupled(coupled: bool) -> CellChange:
     return change
 
 
-def _linear(name: str) -> CellChange:
-    """Return what leaves out the activation of the candidate, or of c."""
+def _activation(name: str, other: Activation) -> CellChange:
+    """Return what takes another activation of the candidate alone, or of c alone."""
 
     def change(cell: Cell) -> Cell:
-        if not isinstance(cell, LSTM) or cell.settings[name] == LINEAR:
+        if not isinstance(cell, LSTM) or cell.settings[name] == other:
             return cell
-        settings: dict[str, Any] = {name: LINEAR}
+        settings: dict[str, Any] = {name: other}
         return cell.replaced(**settings)
 
     return change
@@ -146,8 +146,10 @@ GATE_CHANGES: dict[str, CellChange] = {
     **{name: _peepholes_as(order) for name, order in _orders(PEEPHOLES, "peepholes").items()},
     "1 added to the forget bias": _forget_bias(1),
     "1 left out of the forget bias": _forget_bias(-1),
-    "activation of c left out": _linear("output_activation"),
-    "activation of g left out": _linear("activation"),
+    "activation of c left out": _activation("output_activation", LINEAR),
+    "activation of g left out": _activation("activation", LINEAR),
+    "sigmoid for the activation of c": _activation("output_activation", SIGMOID),
+    "sigmoid for the activation of g": _activation("activation", SIGMOID),
     "input and forget gates coupled": _coupled(True),
     "input and forget gates not coupled": _coupled(False),
     "no peepholes": _no_peepholes,
