@@ -152,7 +152,7 @@ input_options = group(
         default="error",
         show_default=True,
         help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
-        "where Keras masks. zero: 0 in that cell.",
+        "where Keras masks. zero: 0 in that cell, which --center and --scale change.",
     ),
     click.option(
         "--center",
