@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells import Cell, Combine, Multiplier, Operands, State, Weights
 from rnncli.model.layers import Convert, Multiply, Recurrent, Unroll
 
 
@@ -18,21 +18,15 @@ def sigmoid(a: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-a)))
 
 
-class Leaky:
+class Leaky(Cell):
     """``i, g = sigmoid, tanh of the sums; c_t = keep c_{t-1} + i g; h_t = tanh(c_t)``."""
 
     gates = 2
     gate_names = ("i", "g")
     state_names = ("h", "c")
-    extra_names: tuple[str, ...] = ()
-    sums_alone = False
 
     def __init__(self, weights: Weights, keep: float = 0.5) -> None:
         self.weights, self.keep = weights, keep
-
-    @property
-    def hidden_size(self) -> int:
-        return len(self.weights.W_hh)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""What the engine asks of a cell, and the arrays that cells are made of."""
+"""What cells have in common, and the arrays that they are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from rnncli.model.arrays import Floats, as_floats
 
@@ -114,52 +114,62 @@ class Views:
         return self._views
 
 
-class Cell(Protocol):
-    """What the engine asks of a cell."""
+class Cell:
+    """A cell: its weights, and one step.
 
-    @property
-    def weights(self) -> Weights:
-        """The weights."""
+    Its arguments are its weights and what `setting_names` names.
 
-    @property
-    def gates(self) -> int:
-        """How many blocks of H columns the weights have."""
+    Attributes
+    ----------
+    weights : Weights
+    gates : int
+        How many blocks of H columns the weights have.
+    gate_names : tuple of str
+        What each of these blocks is called; ``h`` where there is one.
+    setting_names : tuple of str
+        What the cell is beside its weights.
+    extra_names : tuple of str
+        Which arrays the weights may have beside the three of every cell.
+    state_names : tuple of str
+        Names of the state's arrays, ``h`` first.
+    sums_alone : bool
+        Whether a step is a function of its one sum alone. Then
+        ``combine(sums, out)`` is called, without the state, and what it
+        returns is not looked at.
+    """
 
-    @property
-    def gate_names(self) -> tuple[str, ...]:
-        """What each of these blocks is called; ``h`` where there is one."""
-
-    @property
-    def extra_names(self) -> tuple[str, ...]:
-        """Which arrays the weights may have beside the three of every cell."""
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """Names of the state's arrays, ``h`` first."""
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """How many values each of them has."""
+    gates: ClassVar[int]
+    gate_names: ClassVar[tuple[str, ...]]
+    setting_names: ClassVar[tuple[str, ...]]
+    extra_names: ClassVar[tuple[str, ...]] = ()
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    sums_alone = False
+    weights: Weights
 
     @property
     def hidden_size(self) -> int:
         """Number of hidden units, H: the columns of a gate."""
+        return len(self.weights.b_h) // self.gates
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """How many values each array of the state has: H of h."""
+        return (self.hidden_size,)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What the cell is beside its weights."""
+        return {name: getattr(self, name) for name in self.setting_names}
 
-    @property
-    def sums_alone(self) -> bool:
-        """Whether a step is a function of its one sum alone.
-
-        Then ``combine(sums, out)`` is called, without the state, and what it
-        returns is not looked at.
-        """
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
+        """Return the same cell but for what is given."""
+        weights = self.weights if weights is None else weights
+        return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
 
     @property
     def operands(self) -> Operands:
         """What a strategy multiplies the input and h by."""
+        raise NotImplementedError
 
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return what makes the next state of the sums, made for a strategy.
@@ -169,6 +179,7 @@ class Cell(Protocol):
         multiplier : callable
             Makes the products that are taken within a step.
         """
+        raise NotImplementedError
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return how far rounding may move each array of a state in one step.
@@ -182,42 +193,7 @@ class Cell(Protocol):
         before, after : tuples of arrays
             The state before and after the step.
         """
-
-    def replaced(self, weights: Weights | None = None, **settings: Any) -> "Cell":
-        """Return the same cell but for what is given."""
-
-
-class FrameworkCell:
-    """What the cells of the frameworks have in common.
-
-    Their arguments are their weights and what is named here.
-    """
-
-    gates: ClassVar[int]
-    setting_names: ClassVar[tuple[str, ...]]
-    extra_names: tuple[str, ...] = ()
-    sums_alone = False
-    weights: Weights
-
-    @property
-    def hidden_size(self) -> int:
-        """Number of hidden units, H."""
-        return len(self.weights.b_h) // self.gates
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """H values of h."""
-        return (self.hidden_size,)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the cell is beside its weights."""
-        return {name: getattr(self, name) for name in self.setting_names}
-
-    def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
-        """Return the same cell but for what is given."""
-        weights = self.weights if weights is None else weights
-        return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
+        raise NotImplementedError
 
 
 def checked(cell: Cell) -> Cell:
@@ -231,7 +207,7 @@ def checked(cell: Cell) -> Cell:
         A shape does not fit the others, a size is 0, an array is not of this
         cell, or the values are not finite numbers.
     """
-    if not hasattr(cell, "combine"):
+    if not isinstance(cell, Cell):
         raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
     kind = type(cell).__name__
     for name in cell.weights.arrays:

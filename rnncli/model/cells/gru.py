@@ -16,8 +16,8 @@ from rnncli.model.activations import (
 )
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
+    Cell,
     Combine,
-    FrameworkCell,
     Multiplier,
     Operands,
     State,
@@ -29,7 +29,7 @@ from rnncli.model.errors import choice
 RESETS = ("after", "before")
 
 
-class GRU(FrameworkCell):
+class GRU(Cell):
     """The gated recurrent unit of Cho et al. (2014), arXiv:1406.1078.
 
     ::
@@ -66,7 +66,6 @@ class GRU(FrameworkCell):
     gates = 3
     gate_names = ("z", "r", "n")
     setting_names = ("activation", "recurrent_activation", "clip", "reset")
-    state_names = ("h",)
     extra_names = ("b_n",)
 
     def __init__(

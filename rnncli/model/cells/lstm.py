@@ -15,8 +15,8 @@ from rnncli.model.activations import (
 )
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
+    Cell,
     Combine,
-    FrameworkCell,
     Multiplier,
     Operands,
     State,
@@ -25,7 +25,7 @@ from rnncli.model.cells.cell import (
 )
 
 
-class LSTM(FrameworkCell):
+class LSTM(Cell):
     """Long short-term memory: Hochreiter & Schmidhuber (1997), with the forget gate of Gers (2000).
 
     ::

@@ -8,8 +8,8 @@ import numpy as np
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
+    Cell,
     Combine,
-    FrameworkCell,
     Multiplier,
     Operands,
     State,
@@ -17,7 +17,7 @@ from rnncli.model.cells.cell import (
 )
 
 
-class RNN(FrameworkCell):
+class RNN(Cell):
     """The vanilla cell of Elman (1990): one function of one sum.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -39,9 +39,8 @@ class RNN(FrameworkCell):
     """
 
     gates = 1
-    gate_names: tuple[str, ...] = ("h",)
+    gate_names = ("h",)
     setting_names = ("activation", "clip")
-    state_names = ("h",)
     sums_alone = True
 
     def __init__(
