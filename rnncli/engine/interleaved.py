@@ -36,15 +36,13 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
     list of Pass
         What each layer gives, in the order of the rows.
     """
-    x, masked = rows.x, rows.masked
-    if masked is not None:
+    x, masked = rows.x, np.zeros(len(rows.x), bool)
+    if rows.masked is not None:
+        masked = rows.masked
         x = np.where(masked[:, None], 0, x)  # a masked row may have no features
-    made = _masked_by_layers(prepared, x)  # by the network, and not by the input
-    if made is not None and masked is not None:
-        made, masked = made & ~masked, made | masked
-    elif made is not None:
-        masked = made
-    if rows.key is None and masked is None:
+    made = _masked_by_layers(prepared, x) & ~masked  # by the network, and not by the input
+    masked = masked | made
+    if rows.key is None and not masked.any():
         found: list[Pass] = []
         drive(
             prepared,
@@ -55,7 +53,7 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
         )
         return found
     key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
-    if masked is None:
+    if not masked.any():
         return _advance_together(prepared, x, key, np.arange(len(x)), states)
     before = states[key]
     passes = _advance_together(prepared, x, key, np.flatnonzero(~masked), states)
@@ -70,8 +68,8 @@ def grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
     return order, present, starts, lengths
 
 
-def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths | None:
-    """Return which rows the layers of the network mask; None if none is."""
+def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
+    """Return which rows the layers of the network mask."""
     masked = np.zeros(len(x), bool)
     layers = prepared.network.layers[: prepared.network.masking]
     for number, layer in enumerate(layers):
@@ -79,7 +77,7 @@ def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths | None:
             x = without_state(prepared, layers[number - 1], x)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
-    return masked if masked.any() else None
+    return masked
 
 
 def _advance_together(
@@ -125,7 +123,7 @@ def _fill(
     x: Floats,
     passes: Sequence[Pass],
     masked: Truths,
-    made: Truths | None,
+    made: Truths,
     key: Integers,
     before: Floats,
 ) -> None:
@@ -143,7 +141,7 @@ def _fill(
             for array, place in zip(state, places, strict=False):  # h alone, or all
                 array[rows] = array[source]
                 array[rows[first]] = before[rows[first], place]
-            if made is not None and len(each.cells) > 1:
+            if len(each.cells) > 1:
                 state[0][made] = 0
         if isinstance(layer, Recurrent):
             with np.errstate(all="ignore"):

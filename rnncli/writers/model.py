@@ -103,18 +103,19 @@ def _settings(cell: Cell) -> dict[str, Any]:
 
 def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     """Return what a document says of each layer, the bottom one first."""
-    described: list[dict[str, Any]] = []
-    for layer in layers:
-        settings = {name: _plain(value) for name, value in layer.settings.items()}
-        described.append(
-            {
-                "layer": name_of(layer) or "recurrent",
-                "input_size": layer.input_size,
-                "output_size": layer.output_size,
-                **{name: settings[name] for name in _OF_LAYERS if settings.get(name) is not None},
-            }
-        )
-    return described
+    return [
+        {
+            "layer": name_of(layer) or "recurrent",
+            "input_size": layer.input_size,
+            "output_size": layer.output_size,
+            **{
+                name: value
+                for name in _OF_LAYERS
+                if (value := _plain(layer.settings.get(name))) is not None
+            },
+        }
+        for layer in layers
+    ]
 
 
 def _layer(layer: Mapping[str, Any]) -> str:

@@ -37,10 +37,6 @@ class Part(NamedTuple):
     gates: Sequence[str]
     arrays: Mapping[str, Floats]
 
-    def columns(self, name: str) -> Sequence[str]:
-        """Return the names of the blocks of columns of an array."""
-        return _COLUMNS.get(name) or self.gates or ("x",)
-
 
 def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
     """Write one document: the model, and the arrays of each part as lists of their rows."""
@@ -73,7 +69,8 @@ def write_weights_table(
             out.write("\n")
             title = f"{place}{name}  {array.shape}"
             labels = rows if array.ndim > 1 else [""]
-            if _draw_array(out, title, np.atleast_2d(array), labels, part.columns(name)):
+            blocks = _COLUMNS.get(name) or part.gates or ("x",)
+            if _draw_array(out, title, np.atleast_2d(array), labels, blocks):
                 write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: {whole}.")
 
 
