@@ -7,6 +7,7 @@ import numpy as np
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
+from rnncli.model.cells.gates import ordered, summed
 from rnncli.model.errors import InputError
 from rnncli.model.layers import Architecture, CellSizes, Dense, Embedding
 
@@ -69,23 +70,17 @@ class Draws:
         """Draw the parameters of a cell, in the order of ``named_parameters()``."""
 
         def drawn(*shape: int) -> Floats:
-            values = self._uniform(shape, 1 / sqrt(H))
-            if architecture.cell != "gru":
-                return values
-            r, z, n = np.split(values, 3)
-            return np.concatenate([z, r, n])
+            values = self._uniform(shape, 1 / sqrt(H)).T
+            is_gru = architecture.cell == "gru"  # r z n
+            return np.ascontiguousarray(ordered(values, (1, 0, 2)) if is_gru else values)
 
         width, P = architecture.gates * H, architecture.projected_size
-        W_xh, W_hh = (np.ascontiguousarray(drawn(width, size).T) for size in (I, P or H))
-        bias_ih, bias_hh = (
+        W_xh, W_hh = (drawn(width, size) for size in (I, P or H))
+        biases = [
             drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
-        )
-        if not b_n:
-            W_hr = None if P is None else np.ascontiguousarray(drawn(P, H).T)
-            return Weights(W_xh, W_hh, bias_ih + bias_hh, W_hr=W_hr)
-        added, candidate = np.split(bias_hh, [2 * H])
-        bias_ih[: 2 * H] += added
-        return Weights(W_xh, W_hh, bias_ih, candidate)
+        ]
+        W_hr = None if P is None else drawn(P, H)
+        return Weights(W_xh, W_hh, **summed(*biases, apart=H if b_n else 0), W_hr=W_hr)
 
     def _uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
         """``tensor.uniform_(-bound, bound)``."""
