@@ -254,11 +254,14 @@ def _blocks(
             _beside([each.c for each in passes[first:head]]) if prepared.all_states else None,
         )
         finite = min(_finite_rows(array) for each in passes for array in each.arrays)
-        for start in range(0, finite, BLOCK_STEPS):
-            yield block.cut(start, min(finite, start + BLOCK_STEPS))
-        if finite < len(rows.x):
+        last, of_state = _overflow_of_state(prepared.network, block, carried, keys)
+        stop = min(finite, last)
+        for start in range(0, stop, BLOCK_STEPS):
+            yield block.cut(start, min(stop, start + BLOCK_STEPS))
+        if finite == stop < len(rows.x):
             raise _not_finite(prepared.network, passes, block, finite, keys)
-        _check_final(prepared.network, block, carried, keys)
+        if of_state:
+            raise of_state
 
 
 def _beside(arrays: Sequence[Floats]) -> Floats:
@@ -309,23 +312,30 @@ def _not_finite(
     raise AssertionError("every value of the row is finite")
 
 
-def _check_final(
+def _overflow_of_state(
     network: Network, block: Block, carried: Carried, keys: Sequence[tuple[str, ...]]
-) -> None:
-    """Check what the states hold beside h, which may overflow where h does not.
+) -> tuple[int, NotFiniteError | None]:
+    """Find what the states hold beside h that overflows, which may be where h does not.
 
-    Raises
-    ------
-    NotFiniteError
-        It has, at the last row of its sequence in the block or before.
+    Returns
+    -------
+    int
+        The last row of its sequence in the block, at which it has; the first
+        one of several, the number of rows if there is none.
+    NotFiniteError or None
     """
+    row, error = len(block.t), None
     for name, place in list(network.state_names.items())[1:]:
-        present = np.unique(0 if block.key is None else block.key)
+        key = np.zeros(len(block.t), np.intp) if block.key is None else block.key
+        present = np.unique(key)
         finite = np.isfinite(carried.state[present, place]).all(axis=1)
         if not finite.all():
-            key = present[np.argmin(finite)]
-            row = -1 if block.key is None else int(np.flatnonzero(block.key == key)[-1])
-            raise _overflow(block, row, carried.state[key, place], keys, "", name)
+            present, from_end = np.unique(key[::-1], return_index=True)
+            last = np.where(finite, len(key), len(key) - 1 - from_end)
+            if last.min() < row:
+                row = int(last.min())
+                error = _overflow(block, row, carried.state[key[row], place], keys, "", name)
+    return row, error
 
 
 def _place(network: Network, number: int, direction: str = "") -> str:
