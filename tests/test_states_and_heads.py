@@ -14,7 +14,7 @@ from test_all_states import drawn, lstm_loop
 
 import rnncli
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import GRU, Weights
+from rnncli.model.cells import GRU, RNN, Weights
 from rnncli.model.layers import Dense, Embedding, Recurrent
 from rnncli.model.network import Network
 
@@ -307,3 +307,24 @@ def test_an_output_that_overflows(run_rnn: Rnn, saved: Any) -> None:
     result = run_rnn("run", *SEQ, *saved(Network(LSTM_CELL, head)), "--format", "csv")
     assert result.exit_code == 1
     assert result.stderr == "Error: layer 2: step 1, unit 1 of y: overflow (inf)\n"
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_a_final_output_that_overflows(run_rnn: Rnn, saved: Any, by_key: bool) -> None:
+    """``y_t = 1e308 (x_t - x_t)`` at each row, but ``1e308 (x_T - x_1)`` of the final state."""
+    cells = [
+        RNN(Weights(np.array([[w]]), np.zeros((1, 1)), np.zeros(1)), "linear") for w in (1, -1)
+    ]
+    both = Recurrent(*cells, direction="bidirectional")
+    options = ["run", *saved(Network(both, Dense(np.full((2, 1), 1e308)))), "-", "--last"]
+    sequence = "b: " if by_key else ""
+    stdin, more = "-1\n0\n1\n", []
+    if by_key:
+        stdin, more = "k,v\na,1\na,1\nb,-1\nb,1\n", ["--group-by", "k"]
+    result = run_rnn(*options, *more, stdin=stdin)
+    assert (result.exit_code, result.stdout) == (1, "")
+    step = 2 if by_key else 3
+    what = f"{sequence}layer 2: step {step}, unit 0 of final y: overflow (inf)"
+    assert result.stderr == f"Error: {what}\n"
+    document = run_rnn(*options[:-1], *more, "--json", stdin=stdin)
+    assert (document.exit_code, json.loads(document.stdout)["error"]) == (1, what)

@@ -36,9 +36,9 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
-from rnncli.engine.passes import final_output, prepare
+from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
-from rnncli.engine.stream import Block, Carried, stream
+from rnncli.engine.stream import Block, Carried, final_y, stream
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 from rnncli.readers import Keys
@@ -182,8 +182,9 @@ def _trajectory(
         return SequenceStates(t, states_by_layer(network, state, all_layers=output.all_layers))
 
     def final() -> SequenceStates:
+        keys = source.keys if source.key_columns else ()
         prepared = prepare(network, precision, unroll)
-        y = final_output(prepared, carried.state) if network.head else None
+        y = final_y(prepared, carried, keys) if network.head else None
         return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(

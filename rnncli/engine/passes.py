@@ -213,7 +213,8 @@ def final_output(prepared: Prepared, state: Floats) -> Floats:
     top = len(network.layers) - 1 - network.head
     layer = network.layers[top]
     outputs = [state[:, places[0]] for places in network.state_slices[top]]
-    x = layer.merged(outputs) if isinstance(layer, Recurrent) else outputs[0]
+    with np.errstate(all="ignore"):
+        x = layer.merged(outputs) if isinstance(layer, Recurrent) else outputs[0]
     for above in network.layers[top + 1 :]:
         x = without_state(prepared, above, x)
     return x

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.engine.interleaved import advance_rows, grouped
-from rnncli.engine.passes import Pass, Prepared, prepare
+from rnncli.engine.passes import Pass, Prepared, final_output, prepare
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
@@ -204,6 +204,24 @@ def stream(
     if network.needs_whole_sequences:
         rows = joined(rows)
     return _blocks(prepared, rows, carried, keys, all_layers=all_layers)
+
+
+def final_y(prepared: Prepared, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:
+    """Return what the head makes of the states that the sequences of a stream ended with.
+
+    Raises
+    ------
+    NotFiniteError
+        It overflows, which it may where no row does if the top recurrent
+        layer has two directions.
+    """
+    y = final_output(prepared, carried.state)
+    finite = _finite_rows(y)
+    if finite < len(y):
+        block = carried.block() if keys else carried.block()._replace(key=None)
+        place = _place(prepared.network, len(prepared.network.layers) - 1)
+        raise _overflow(block, finite, y[finite], keys, place, "final y")
+    return y
 
 
 def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:

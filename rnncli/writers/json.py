@@ -9,6 +9,7 @@ import numpy as np
 
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import NotFiniteError
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.trajectory import Key, Labels, SequenceStates, Style, Trajectory, UntilError
 
@@ -30,12 +31,20 @@ def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     if not trajectory.last:
         _write_steps(out, blocks, items)
     if blocks.error:
-        out.write(f'"error": {json.dumps(str(blocks.error))}}}\n')
+        _write_error(out, blocks.error)
     blocks.check()
     if not one:
         out.write(f'"initial": [{items.listed(", ", items.initial())}],\n')
-    final = items.listed(",\n", items.final())
+    try:
+        final = items.listed(",\n", items.final())
+    except NotFiniteError as error:
+        _write_error(out, error)
+        raise
     out.write(f'"final": [{final}]}}\n')
+
+
+def _write_error(out: TextIO, error: Exception) -> None:
+    out.write(f'"error": {json.dumps(str(error))}}}\n')
 
 
 def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
