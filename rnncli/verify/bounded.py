@@ -16,7 +16,7 @@ from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
 from rnncli.verify import reference
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near, exactly, joined
+from rnncli.verify.near import Near, exactly, held, joined
 
 # step_at(n, t): the steps t of the sequences n, k of them, taken in float64 from the
 # states of a result, (alternatives, k, H), the first of which is the step itself; and how
@@ -42,6 +42,9 @@ class CellRun(NamedTuple):
         Its output.
     before : array of int, shape (N, T)
         The row that holds the h before each step; -1 where that is `start`.
+    carried : sequence of Near
+        The arrays of the state beside h, (N, size) each, which no output
+        holds: at first those of `start`, then as the steps leave them.
     """
 
     case: Case
@@ -51,6 +54,7 @@ class CellRun(NamedTuple):
     x: Floats
     h: Floats
     before: Integers
+    carried: Sequence[Near] = ()
 
     def h_before(self, n: Integers, t: Integers) -> Floats:
         """Return the h, (k, H), from which the steps t of the sequences n start."""
@@ -110,9 +114,7 @@ def _lstm_steps(run: CellRun) -> StepAt:
     w_ch, W_hr = cell.weights.w_ch, cell.weights.W_hr
     peepholes = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
     p_i, p_f, p_o = (exactly(p, precision) for p in peepholes)
-    start = exactly(run.start[1], precision)
-    # As many digits of c as the program takes.
-    carried = Near(start.value, start.eps * np.abs(start.value), precision)
+    (carried,) = run.carried
 
     def gate(a: Near) -> Near:
         return a.activated(cell.recurrent_activation, cell.clip)
@@ -276,8 +278,7 @@ def _activated_rows(layer: Dense | Pointwise, a: Near) -> Near:
 
 def _embedded_rows(layer: Embedding, x: Near) -> Near:
     """Return the rows of the table, as many digits of them as the program takes."""
-    rows = reference.ROWS[Embedding](layer, x.value, x.precision)
-    return Near(rows, x.eps * np.abs(rows), x.precision)
+    return held(reference.ROWS[Embedding](layer, x.value, x.precision), x.precision)
 
 
 def _normalized_rows(layer: Normalization, x: Near) -> Near:
@@ -296,8 +297,7 @@ def _normalized_rows(layer: Normalization, x: Near) -> Near:
 def _unmasked_rows(layer: Masking, x: Near) -> Near:
     """Return the rows as they are, with zeros for masked ones."""
     dtype = PRECISIONS[x.precision].dtype
-    rows = reference.ROWS[Masking](layer, x.value.astype(dtype), x.precision)
-    return Near(rows, x.eps * np.abs(rows), x.precision)
+    return held(reference.ROWS[Masking](layer, x.value.astype(dtype), x.precision), x.precision)
 
 
 # rows(layer, x): what a layer without state gives at rows, (k, I), by its class.
@@ -323,7 +323,6 @@ def kept_rows(run: CellRun, *, zero: bool) -> StepAt:
     """Return what a cell gives at masked rows: the h that it keeps, or 0."""
 
     def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
-        kept = exactly(run.h_before(n, t) * (not zero), run.case.precision)
-        return _judged(Near(kept.value, kept.eps * np.abs(kept.value), kept.precision))
+        return _judged(held(run.h_before(n, t) * (not zero), run.case.precision))
 
     return step_at

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.run import run
+from rnncli.engine.run import States, run
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.network import Network
 
@@ -42,6 +42,10 @@ class Case(NamedTuple):
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
         """Run it, and return the output (N, T, O) of every layer, the bottom one first."""
+        return self.run(unroll).layers
+
+    def run(self, unroll: str = "auto") -> States:
+        """Run it, and return the outputs of all layers too."""
         return run(
             self.network,
             self.x,
@@ -50,4 +54,4 @@ class Case(NamedTuple):
             precision=self.precision,
             unroll=unroll,
             all_layers=True,
-        ).layers
+        )

@@ -48,10 +48,11 @@ def result_of(
     theirs: Floats,
     layers: Sequence[Floats] = (),
     version: str = "",
+    h_n: Floats | None = None,
 ) -> Result:
     """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done."""
     try:
-        return Result(name, version, comparison.judge(theirs, layers))
+        return Result(name, version, comparison.judge(theirs, layers, h_n))
     except ValueError as error:
         return Result(name, version, note=str(error))
 
@@ -79,8 +80,9 @@ def with_reference(comparison: Comparison) -> Result:
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy."""
     for unroll in UNROLLS:
-        layers = comparison.case.outputs(unroll)
-        yield result_of(comparison, f"`unroll` {unroll}", layers[-1], layers)
+        states = comparison.case.run(unroll)
+        name, layers = f"`unroll` {unroll}", states.layers
+        yield result_of(comparison, name, layers[-1], layers, h_n=states.h_n)
 
 
 def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
@@ -111,7 +113,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
             yield Result(name, installed, note=str(error))
             continue
         theirs = states.h if states.y is None else states.y
-        yield result_of(comparison, name, theirs, states.layers, installed)
+        yield result_of(comparison, name, theirs, states.layers, installed, states.h_n)
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:

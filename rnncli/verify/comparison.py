@@ -9,7 +9,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.steps import case_step_errors, one_step
+from rnncli.verify.near import Near
+from rnncli.verify.steps import judged_steps, one_step
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
@@ -43,6 +44,29 @@ class Wrong(NamedTuple):
     actual: float
 
 
+class WrongFinal(NamedTuple):
+    """A wrong value of a final state; expected and actual are as in `Wrong`.
+
+    Parameters
+    ----------
+    sequence, layer : int
+        Counted from 1.
+    direction : {"forward", "backward"}
+    array : str
+        As the cell names it: ``h`` or ``c``.
+    unit : int
+        Counted from 0.
+    """
+
+    sequence: int
+    layer: int
+    direction: str
+    array: str
+    unit: int
+    expected: float
+    actual: float
+
+
 class Verdict(NamedTuple):
     """What comes of a comparison.
 
@@ -65,6 +89,8 @@ class Verdict(NamedTuple):
         Steps of each sequence that are compared, at most.
     judged : float
         Share of the values that could be judged.
+    final : WrongFinal or None
+        The first value of the final states that is wrong.
     """
 
     equal: bool
@@ -75,6 +101,7 @@ class Verdict(NamedTuple):
     rtol: float = 0.0
     steps: int = 0
     judged: float = 1.0
+    final: WrongFinal | None = None
 
 
 @dataclass
@@ -108,7 +135,9 @@ class Comparison:
         """How far whole runs may be apart, measured once and only where it is needed."""
         return whole_run_bounds(self.case, self.ours)
 
-    def judge(self, theirs: Floats, layers: Sequence[Floats] = ()) -> Verdict:
+    def judge(
+        self, theirs: Floats, layers: Sequence[Floats] = (), h_n: Floats | None = None
+    ) -> Verdict:
         """Judge a result.
 
         By default every step is judged by itself, from the states of the
@@ -126,6 +155,9 @@ class Comparison:
             The outputs of all layers in the result whose steps are judged,
             the bottom one first; by default `theirs`, that of the top layer
             alone.
+        h_n : array, shape (N, S), optional
+            The final state of all cells in the result. Where its steps are
+            judged it has to be what the last ones leave, up to rounding.
 
         Raises
         ------
@@ -142,7 +174,8 @@ class Comparison:
         running = np.broadcast_to(self.case.running()[..., None], ours.shape)
         if not running.any():
             raise ValueError("nothing to compare: there are no steps")
-        errors = case_step_errors(self.case, layers) if self.tolerance is None else None
+        steps = judged_steps(self.case, layers) if self.tolerance is None else None
+        errors = steps.errors if steps else None
         distance, judged = distances(ours, theirs), running
         if self.tolerance is not None:
             # In float64: a float32 may not hold the tolerance.
@@ -166,11 +199,26 @@ class Comparison:
             by_step = layers
         elif self.wrong and not first:
             first = self.wrong.place
+        final = None if h_n is None or not steps else self._wrong_final(steps.final, h_n)
         return _measured(theirs, distance, judged | wrong)._replace(
-            equal=first is None,
+            equal=first is None and final is None,
             step_error=None if errors is None else float(errors.max()),
             first=self._wrong_at(first, theirs, by_step) if first else None,
             judged=share,
+            final=final,
+        )
+
+    def _wrong_final(self, right: Near, h_n: Floats) -> WrongFinal | None:
+        """Return the first value that is further from the right one than rounding carries it."""
+        bound = np.where(np.isnan(right.off), np.inf, right.off) + np.finfo(h_n.dtype).tiny
+        wrong = ~(distances(h_n, right.value) <= bound) & np.isfinite(right.value)
+        if not wrong.any():
+            return None
+        n, at = (int(i) for i in np.argwhere(wrong)[0])
+        expected, actual = h_n[n, at], h_n.dtype.type(right.value[n, at])
+        layer, direction, array, unit = self.case.network.state_place(at)
+        return WrongFinal(
+            n + 1, layer, direction, array, unit, float(str(expected)), float(str(actual))
         )
 
     def _wrong_at(self, place: Place, theirs: Floats, by_step: Sequence[Floats]) -> Wrong:

@@ -149,3 +149,9 @@ def exactly(values: Floats, precision: str) -> Near:
     """Return values that every program has alike."""
     wide = np.asarray(values, np.float64)
     return Near(wide, np.zeros(wide.shape), precision)
+
+
+def held(values: Floats, precision: str) -> Near:
+    """Return values of which a program takes as many digits as it has."""
+    exact = exactly(values, precision)
+    return Near(exact.value, exact.eps * np.abs(exact.value), precision)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 from rnncli.model.errors import printable
 from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Place, Tolerance
+from rnncli.verify.comparison import Place, Tolerance, WrongFinal
 from rnncli.writers.grid import Column, console_on, draw
 from rnncli.writers.model import model_line
 
@@ -147,12 +147,23 @@ def _wrong(report: Report) -> list[str]:
         f"Expected {first.expected!r}, rnn computes {first.actual!r}."
         for result in report.results
         if result.verdict and (first := result.verdict.first)
+    ] + [
+        f"{result.name}: the final state is wrong: {_final_at(final, report.keys)}. "
+        f"Expected {final.expected!r}, rnn computes {final.actual!r}."
+        for result in report.results
+        if result.verdict and (final := result.verdict.final)
     ]
 
 
 def _at(place: Place, keys: Sequence[str]) -> str:
     step = f"step {place.step}, unit {place.unit}"
     return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
+
+
+def _final_at(final: WrongFinal, keys: Sequence[str]) -> str:
+    sequence = f"sequence {final.sequence} ({keys[final.sequence - 1]}), " if keys else ""
+    layer = f"{final.direction} layer" if final.direction == "backward" else "layer"
+    return f"{sequence}{final.array} of {layer} {final.layer}, unit {final.unit}"
 
 
 def _explained(report: Report) -> list[str]:
@@ -179,6 +190,8 @@ def _item(result: Result) -> dict[str, Any]:
         return item | {"verdict": "not compared"}
     if first := verdict.first:
         wrong = first.place._asdict() | {"expected": first.expected, "actual": first.actual}
+    if final := verdict.final:
+        item["final"] = _finite(final._asdict())
     return item | _finite(
         {
             "verdict": "equal" if verdict.equal else "different",

@@ -26,6 +26,7 @@ from rnncli.verify.bounded import (
     kept_rows,
 )
 from rnncli.verify.case import Case
+from rnncli.verify.near import Near, exactly, held
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -66,8 +67,38 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
         Up to 1 is right; infinite where `h` is not finite.
     """
     case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
-    (errors,) = _judged(case, [h[None]])
+    ((errors, _),) = _judged(case, [h[None]])
     return np.asarray(errors[0])
+
+
+class Judged(NamedTuple):
+    """What comes of judging every step of a result.
+
+    Parameters
+    ----------
+    errors : array of float64, shape (N, T, O)
+        See `case_step_errors`.
+    final : Near
+        The final state of all cells, (N, S), that follows from the outputs:
+        h from the last step of a cell, what it has beside h carried up to
+        there.
+    """
+
+    errors: Floats
+    final: Near
+
+
+def judged_steps(case: Case, layers: Sequence[Floats]) -> Judged | None:
+    """Judge every step of a result; None, and parameters, as for `case_step_errors`."""
+    if not can_judge_steps(case.network, len(layers)):
+        return None
+    top: Floats = np.zeros(0)
+    final = exactly(np.zeros(case.h0.shape), case.precision)
+    for errors, parts in _judged(case, layers):
+        top = errors
+        for place, state in chain.from_iterable(part.final for part in parts):
+            final.value[:, place], final.off[:, place] = state.value, state.off
+    return Judged(top, final)
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -86,10 +117,8 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
         0 beyond a sequence's length; None where steps cannot be judged
         (`can_judge_steps`). An error in a layer below counts for all values.
     """
-    if not can_judge_steps(case.network, len(layers)):
-        return None
-    *_, top = _judged(case, layers)
-    return top
+    judged = judged_steps(case, layers)
+    return judged.errors if judged else None
 
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
@@ -180,6 +209,9 @@ class Part(NamedTuple):
         These columns of it.
     step_at : callable
         See `rnncli.verify.bounded.StepAt`.
+    final : sequence of (slice, Near)
+        Where arrays of its state are among those of the network, and what
+        they are once all steps are taken.
     """
 
     rows: Truths
@@ -187,10 +219,11 @@ class Part(NamedTuple):
     columns: slice
     output: Floats
     step_at: StepAt
+    final: Sequence[tuple[slice, Near]] = ()
 
 
-def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
-    """Yield the step errors of each layer in a result, or those of the layers below."""
+def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, list[Part]]]:
+    """Yield the step errors of each layer in a result, or those of the layers below; its parts."""
     below: Floats = np.zeros((*case.running().shape, 1))
     for parts, output in zip(_parts(case, layers), layers, strict=True):
         errors: Floats = np.zeros(output.shape)
@@ -199,7 +232,7 @@ def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[Floats]:
                 errors[n, t, part.columns] = each
         np.maximum(errors, below, out=errors)
         below = errors.max(axis=2, keepdims=True)
-        yield errors
+        yield errors, parts
 
 
 def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
@@ -232,8 +265,11 @@ def _parts_of_cells(
         columns = slice(begin, begin + cell.state_sizes[0])
         start = tuple(case.h0[:, place] for place in places)
         h, before = output[..., columns], _rows_before(steps, direction)
-        run = CellRun(case, cell, direction, start, x, h, before)
-        yield Part(steps, direction, columns, h, BOUNDED_STEPS[type(cell)](run))
+        carried = [held(array, case.precision) for array in start[1:]]
+        run = CellRun(case, cell, direction, start, x, h, before, carried)
+        last = held(_last(h, steps, direction, start[0]), case.precision)
+        final = list(zip(places, [last, *carried], strict=True))
+        yield Part(steps, direction, columns, h, BOUNDED_STEPS[type(cell)](run), final)
         if masked.any():
             step_at = kept_rows(run, zero=len(layer.cells) > 1)
             yield Part(masked, direction, columns, h, step_at)
@@ -248,6 +284,14 @@ def _rows_before(steps: Truths, direction: str) -> Integers:
         return np.where(turned < 0, -1, T - 1 - turned)
     last = np.maximum.accumulate(np.where(steps, np.arange(T), -1), axis=1)
     return np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :-1]
+
+
+def _last(h: Floats, steps: Truths, direction: str, start: Floats) -> Floats:
+    """Return the h of the last of the steps of each sequence in a direction; `start` for none."""
+    T = steps.shape[1]
+    row = steps.argmax(axis=1) if direction == "backward" else T - 1 - steps[:, ::-1].argmax(axis=1)
+    none = ~steps.any(axis=1, keepdims=True)
+    return np.where(none, start, h[np.arange(len(h)), row])
 
 
 def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
