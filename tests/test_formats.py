@@ -812,6 +812,12 @@ def test_load_refuses(tmp_path: Path, options: dict[str, Any], message: str) -> 
         formats.load(tmp_path / "w.npz", **options)
 
 
+def test_a_direction_that_does_not_agree_is_named_before_its_merge(tmp_path: Path) -> None:
+    save_file(torch(), str(tmp_path / "w.safetensors"))
+    given = {"direction": "bidirectional", "merge": "ave"}
+    assert "`direction` bidirectional was given" in refusal(tmp_path / "w.safetensors", **given)
+
+
 def test_a_setting_that_does_not_agree_is_noticed_before_weights_are_read(tmp_path: Path) -> None:
     """The sum of the biases would overflow, and is not computed."""
     huge = {f"bias_{side}_l0": np.full(3, 3e38, np.float32) for side in ("ih", "hh")}

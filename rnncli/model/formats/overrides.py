@@ -47,8 +47,6 @@ def with_overrides(
         The two differ, nothing has such a setting, there is no such value,
         or the layers do not fit each other.
     """
-    if "merge" in overrides and all(len(layer.cells) < 2 for layer in layers):
-        raise InputError(tensors.path, "has no bidirectional layer", "leave `merge` out")
     given = _given(tensors.path, layers, overrides)
     done = []
     for number, (layer, size, above) in enumerate(
@@ -71,6 +69,8 @@ def with_overrides(
                 f"step, got {taken}",
             )
         done.append(layer._replace(cells=cells, settings=settings))
+    if "merge" in overrides and all(len(layer.cells) < 2 for layer in layers):
+        raise InputError(tensors.path, "has no bidirectional layer", "leave `merge` out")
     return done
 
 
