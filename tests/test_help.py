@@ -74,11 +74,21 @@ def test_examples_parse(line: str) -> None:
         dict(COMMANDS)[(name,)].make_context(name, arguments)
 
 
-@pytest.mark.parametrize("width", ["40", "80", "200"])
+@pytest.mark.parametrize("width", ["1", "40", "80", "200"])
 def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     monkeypatch.setenv("COLUMNS", width)
     headings = re.findall(r"^(\w+):$", run_rnn("run", "--help").stdout, re.MULTILINE)
     assert headings == ["Input", "Network", "Computation", "Output", "Other", "Examples"]
+
+
+def test_help_is_as_narrow_as_the_terminal(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = run_rnn("run", "--help").stdout.partition("\nExamples:")[0]
+    helps = re.findall(r"^ {8}\S.*", text, re.MULTILINE)
+    assert len(helps) > 100
+    assert max(map(len, helps)) <= 40
+    text = run_rnn("--help").stdout.partition("\nExamples:")[0]
+    assert max(map(len, text.splitlines())) <= 40
 
 
 def test_version(run_rnn: Rnn) -> None:

@@ -7,7 +7,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.errors import errors_shown
-from rnncli.cli.help import write_examples
+from rnncli.cli.help import help_width, write_examples
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "weights", "verify", "bench")
@@ -39,7 +39,7 @@ class Rnn(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
         with errors_shown():
-            return super().make_context(*args, **extra)
+            return super().make_context(*args, terminal_width=help_width(), **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -1,5 +1,6 @@
 """Commands whose help has headings and worked examples, and whose options are given once."""
 
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -17,6 +18,11 @@ SECTIONS = {
     "header",
     "Other": "",
 }
+
+# Columns for options beside their help; in a terminal too narrow for both it stands below them.
+BESIDE, BELOW, NARROW = 30, 4, 60
+# Help is never wider nor narrower.
+WIDEST, LEAST = 78, 20
 
 Examples = tuple[tuple[str, str], ...]
 
@@ -59,6 +65,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of each section that has any."""
+        columns = BESIDE if formatter.width > NARROW else BELOW
         sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
@@ -67,11 +74,16 @@ class Command(click.Command):
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
-                    formatter.write_dl(records)
+                    formatter.write_dl(records, col_max=columns)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.examples)
+
+
+def help_width() -> int:
+    """Return the columns of a help text: those of the terminal, also where Click takes 50."""
+    return max(min(get_terminal_size().columns - 2, WIDEST), LEAST)
 
 
 def heading_of(parameter: str | None) -> str:
