@@ -76,11 +76,11 @@ class Draws:
 
         width, P = architecture.gates * H, architecture.projected_size
         W_xh, W_hh = (drawn(width, size) for size in (I, P or H))
-        biases = [
+        bias, recurrent_bias = (
             drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
-        ]
+        )
         W_hr = None if P is None else drawn(P, H)
-        return Weights(W_xh, W_hh, **summed(*biases, apart=H if b_n else 0), W_hr=W_hr)
+        return Weights(W_xh, W_hh, **summed(bias, recurrent_bias, H if b_n else 0), W_hr=W_hr)
 
     def _uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
         """``tensor.uniform_(-bound, bound)``."""
