@@ -7,19 +7,12 @@ functions of the gates are up to three times as fast as on columns of
 (N, blocks * H).
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import multiplies_whole, product, product_of
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Combine, Product
-
-# multiply(rows): at most N rows, (n, K), times a matrix; returns (blocks, n, H),
-# which holds until it is called again.
-Multiply: TypeAlias = Callable[[Floats], Floats]
 
 # Multiplications in a product that OpenBLAS does without copying its operands first
 # (interface/gemm.c, small matrices), where the processor has AVX-512; and how many columns
@@ -40,8 +33,11 @@ def empty_sums(cell: Cell, N: int) -> Floats:
     return np.empty((len(b_h) // cell.hidden_size, N, cell.hidden_size), b_h.dtype)
 
 
-def multiplication(W: Floats, out: Floats) -> Multiply:
-    """Return the quickest product with a matrix (K, blocks * H), into `out`, (blocks, N, H)."""
+def multiplication(W: Floats, out: Floats) -> Product:
+    """Return the quickest product of at most N rows with a matrix (K, blocks * H).
+
+    It goes into `out`, (blocks, N, H).
+    """
     blocks, N, H = out.shape
     if N == 1:
         compute, row = product_of(N, W), out.reshape(1, blocks * H)
