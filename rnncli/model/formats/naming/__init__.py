@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from math import inf
-from typing import Any
 
-from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import WEIGHT_NAMES
-from rnncli.model.cells.gru import RESETS
+from rnncli.model.cells import CELLS, WEIGHT_NAMES
 from rnncli.model.errors import InputError, choice, listed
 from rnncli.model.formats.naming import keras, torch
 from rnncli.model.formats.spec import PICK, Found
@@ -21,17 +17,8 @@ NAMINGS = {
     "torch": (torch.name_tensors, ("b_n", "W_hr")),
     "keras": (keras.name_tensors, ("b_n",)),
 }
-# Settings that the names tell, or that everyone takes for granted.
-_NAMED: dict[str, tuple[Any, ...]] = {
-    "direction": ("forward", "bidirectional"),
-    "merge": ("concat",),
-    "activation": (TANH,),
-    "recurrent_activation": (SIGMOID,),
-    "output_activation": (TANH,),
-    "clip": (inf,),
-    "reset": RESETS,
-    "input_forget": (False,),
-}
+# Settings of layers that the names tell, or that everyone takes for granted.
+_NAMED = {"direction": ("forward", "bidirectional"), "merge": ("concat",)}
 _HINT = "write .npz"
 # Modules that a message lists.
 _LISTED = 8
@@ -89,13 +76,16 @@ def name_tensors(layers: Sequence[Layer], naming: str) -> dict[str, Floats]:
 
 def unnamed(layers: Sequence[Layer]) -> list[str]:
     """Return a sentence for what no naming tells of layers, so that other programs must be told."""
-    settings = [
-        f"{name} {value}"
-        for layer in layers
-        for known in (layer.settings, *(cell.settings for cell in layer.cells))
-        for name, value in known.items()
-        if value not in _NAMED[name]
-    ]
+    settings = []
+    for layer in layers:
+        settings += [f"{name} {v}" for name, v in layer.settings.items() if v not in _NAMED[name]]
+        for cell in layer.cells:
+            usual = CELLS[name_of(cell)](cell.weights).settings
+            settings += [
+                f"{name} {value}"
+                for name, value in cell.settings.items()
+                if name != "reset" and value != usual[name]
+            ]
     if not settings:
         return []
     return [
