@@ -72,11 +72,6 @@ def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> 
     return rows
 
 
-def array_text(values: Floats, digits: int | None = None) -> str:
-    """Return an array of shape (m,) as JSON."""
-    return f"[{joined(values[None], ', ', digits)[0]}]"
-
-
 def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
     words = []
     for part in parts:

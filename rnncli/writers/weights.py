@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.network import Network
-from rnncli.writers.digits import array_text, texts
+from rnncli.writers.digits import joined, texts
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.model import model_line
 
@@ -92,9 +92,8 @@ def _as_json(part: Part) -> str:
 
 
 def _rows(array: Floats) -> str:
-    if array.ndim == 1:
-        return array_text(array)
-    return f"[{(',' + chr(10)).join(array_text(row) for row in array)}]"
+    rows = [f"[{row}]" for row in joined(np.atleast_2d(array), ", ")]
+    return rows[0] if array.ndim == 1 else f"[{(',' + chr(10)).join(rows)}]"
 
 
 def _draw_array(
