@@ -94,7 +94,7 @@ class LSTM(Cell):
         return len(self.weights.W_hh), self.hidden_size
 
     @property
-    def _usual(self) -> bool:
+    def _halved(self) -> bool:
         """Whether one tanh serves all gates."""
         return (
             self.recurrent_activation == SIGMOID
@@ -111,7 +111,7 @@ class LSTM(Cell):
         ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``: one tanh then serves all.
         Halving changes no bit of a sum.
         """
-        half = 0.5 if self._usual else 1.0
+        half = 0.5 if self._halved else 1.0
 
         def ordered(W: Floats) -> Floats:
             i, f, g, o = np.split(W, 4, axis=-1)
@@ -121,7 +121,7 @@ class LSTM(Cell):
 
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return the step from the sums of i, f, o and g."""
-        combine = self._usual_step() if self._usual else self._any_step()
+        combine = self._halved_step() if self._halved else self._any_step()
         if self.weights.W_hr is None:
             return combine
         project = multiplier(self.weights.W_hr)
@@ -134,7 +134,7 @@ class LSTM(Cell):
 
         return projected
 
-    def _usual_step(self) -> Combine:
+    def _halved_step(self) -> Combine:
         f_out, coupled = self.output_activation.function(), self.input_forget
         tanh, multiply, add = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
@@ -193,7 +193,7 @@ class LSTM(Cell):
         """
         eps = np.finfo(off.dtype).eps
         c_before, c = np.abs(before[1]), np.abs(after[1])
-        if self.weights.W_hr is not None or not self._usual:
+        if self.weights.W_hr is not None or not self._halved:
             # Nothing is known of the size of the gates: what rounding alone does to the state.
             return tuple(4 * eps * np.abs(array) for array in after)
         tanh = np.tanh(sums)

@@ -54,7 +54,7 @@ class RNN(Cell):
         """The weights as they are."""
         return Operands(*self.weights[:3])
 
-    def combine(self, multiplier: Multiplier | None = None) -> Combine:  # noqa: ARG002
+    def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
         """Return the clip and the activation: ``h_t = f(sums)``."""
         return clipped(self.activation, self.clip)
 
