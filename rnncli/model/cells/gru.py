@@ -15,15 +15,7 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    Combine,
-    Multiplier,
-    Operands,
-    State,
-    Views,
-    Weights,
-)
+from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Views, Weights
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")

@@ -14,15 +14,7 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    Combine,
-    Multiplier,
-    Operands,
-    State,
-    Views,
-    Weights,
-)
+from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Views, Weights
 
 
 class LSTM(Cell):
@@ -95,7 +87,7 @@ class LSTM(Cell):
 
     @property
     def _halved(self) -> bool:
-        """Whether one tanh serves all gates."""
+        """Whether the gates are halved: one tanh then serves all."""
         return (
             self.recurrent_activation == SIGMOID
             and self.activation == TANH

@@ -7,14 +7,7 @@ import numpy as np
 
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    Combine,
-    Multiplier,
-    Operands,
-    State,
-    Weights,
-)
+from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Weights
 
 
 class RNN(Cell):
