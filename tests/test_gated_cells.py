@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 import rnncli
 from rnncli.engine import threads
+from rnncli.engine.batch import Steps
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import UNROLLS
+from rnncli.engine.unroll.parallel import in_segments
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
@@ -219,6 +222,30 @@ def test_one_unit_that_remembers_is_enough_to_run_step_by_step() -> None:
     # c adds up 9,001 roundings of values of its size.
     assert np.abs(states.h_n[0, 5] - c[0, 0]) < 9_001 * 6e-8 * np.abs(c[0, 0])
     assert np.abs(states.h - rows).max() < 1e-3
+
+
+def held(kind: str) -> Cell:
+    """A cell whose first unit keeps what it has for ever."""
+    gates = {"lstm": 4, "gru": 3}[kind]
+    weights = drawn_weights(3, 5, gates, 1)
+    b_h = weights.b_h.copy()
+    if kind == "gru":
+        b_h[0] = 30  # z is 1 to the last bit
+        return GRU(weights._replace(b_h=b_h))
+    b_h[[0, 5]] = -200, 30  # i is 0, and f is 1
+    return LSTM(weights._replace(b_h=b_h))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_unit_that_is_held_is_seen_before_segments_run(kind: str) -> None:
+    """From zero it stays zero in every run; from another state no segment converges."""
+    cell = held(kind)
+    x = np.random.RandomState(2).normal(size=(4096, 1, 3)).astype("f")
+    for value in (0, 0.5):
+        state = tuple(np.full((1, 5), value, "f") for _ in cell.state_names)
+        out = np.empty((4096, 1, 5), "f")
+        final = in_segments(cell, Steps(x), state, PRECISIONS["float32"], Steps(out))
+        assert (final is None) == (value != 0)
 
 
 @pytest.mark.parametrize(

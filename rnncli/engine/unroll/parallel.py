@@ -163,7 +163,7 @@ def in_segments(
     T = len(x)
     if x.batch_sizes or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
         return None
-    S = segments_at_once(cell, x.N, T // (2 * probed_horizon(cell, x.rows, precision)))
+    S = segments_at_once(cell, x.N, T // (2 * probed_horizon(cell, x.rows, state, precision)))
     if S < FEWEST:
         return None
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
@@ -190,11 +190,12 @@ def segments_at_once(cell: Cell, N: int, most: int) -> int:
     return min(most, max(one, two) if in_two else one)
 
 
-def probed_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
+def probed_horizon(cell: Cell, x: Floats, state: State, precision: Precision) -> int:
     """Measure the steps until two runs from different states have converged.
 
     The probes are an eighth of T apart. As many run at once as a step has
-    rows for.
+    rows for. One of two begins where `state` leads, if the cell has gates: a
+    gate that holds what a unit has does not show where that is zero.
 
     Returns
     -------
@@ -203,19 +204,21 @@ def probed_horizon(cell: Cell, x: Floats, precision: Precision) -> int:
         converge.
     """
     T, N = len(x), x.shape[1]
+    if cell.sums_alone:
+        state = tuple(map(np.zeros_like, state))
     places = cut(x, PROBES, T // PROBES)
     together = max(1, rows_at_once(cell) // (2 * N))
     longest = BLOCK
     for first in range(0, PROBES, together):
-        horizon = probe(cell, places[first : first + together], precision, T // 16)
+        horizon = probe(cell, places[first : first + together], state, precision, T // 16)
         if horizon is None:
             return T
         longest = max(longest, horizon)
     return longest
 
 
-def probe(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None:
-    """Run from two states until they converge: zero, and where a block of steps leads from it.
+def probe(cell: Cell, x: Floats, state: State, precision: Precision, limit: int) -> int | None:
+    """Run from two states until they converge: zero, and where a block of steps leads.
 
     They are given up as soon as the rate at which they have come closer
     would take more steps than `limit`.
@@ -223,6 +226,8 @@ def probe(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None
     Parameters
     ----------
     x : array, shape (places, L, N, I)
+    state : tuple of arrays, shape (N, size) each
+        Before the block that leads to the other state.
 
     Returns
     -------
@@ -231,7 +236,7 @@ def probe(cell: Cell, x: Floats, precision: Precision, limit: int) -> int | None
         given up.
     """
     half = x.shape[0] * x.shape[2]
-    state = tuple(np.zeros((2 * half, size), x.dtype) for size in cell.state_sizes)
+    state = tuple(np.tile(array, (2 * x.shape[0], 1)) for array in state)
     advance, converged = of_blocks(cell, 2 * half, precision), convergence(cell)
     apart = 0.0
     for steps in blocks(x.shape[1], BLOCK):
