@@ -131,6 +131,11 @@ def test_masking() -> None:
     assert Masking(0.1, 1).masked(np.array([[0.1]], "f")).all()
 
 
+def test_a_value_too_large_for_the_type_masks_no_row() -> None:
+    with np.errstate(all="raise"):
+        assert not Masking(1e39, 1).masked(np.array([[3e38]], "f")).any()
+
+
 EVERY: dict[str, Layer] = {
     "dense": Dense(W, B, "leaky_relu:0.3"),
     "embedding": Embedding(W, mask_zero=True),

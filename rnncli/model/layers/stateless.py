@@ -291,7 +291,8 @@ class Masking(Stateless):
 
     def masked(self, x: Floats) -> Truths:
         """Return where all features are the value."""
-        value = x.dtype.type(self.value)
+        with np.errstate(over="ignore"):  # too large for the type: no row has it
+            value = x.dtype.type(self.value)
         masked = np.asarray(x[..., 0] == value)  # NumPy is slow at short rows: few are looked at
         masked[masked] = (x[masked] == value).all(axis=-1)
         return masked
