@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, Rnn
 from safetensors.numpy import save_file
+from test_all_states import growing
 
 import rnncli
 from rnncli.engine.passes import Prepared, prepare
 from rnncli.engine.precision import round_mantissa
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.cells import Cell
+from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Tolerance
 
@@ -570,6 +572,13 @@ def test_an_overflow_of_our_own_is_no_verdict(run_rnn: Rnn) -> None:
     result = run_rnn("verify", *options)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: step 1, unit 0: overflow (")
+
+
+def test_nor_is_one_of_c_alone(run_rnn: Rnn, tmp_path: Path) -> None:
+    rnncli.save(Network(growing()), tmp_path / "net.npz")
+    result = run_rnn("verify", "--weights", str(tmp_path / "net.npz"), "--seq", "1,1,1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: step 3, unit 1 of c: overflow (inf)\n"
 
 
 CASE = Case(NETWORK, X[None], np.zeros((1, 5), np.float32), np.array([9]))

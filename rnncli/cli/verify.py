@@ -153,8 +153,8 @@ def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
         A state overflowed.
     """
     case = read.case
-    layers = case.outputs(unroll)
-    if not all(np.isfinite(layer).all() for layer in layers):
+    states = case.run(unroll)
+    if not all(np.isfinite(array).all() for array in (*states.layers, states.h_n)):
         blocks = stream(
             case.network,
             [read.rows],
@@ -164,7 +164,7 @@ def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
             keys=read.keys,
         )
         deque(blocks, maxlen=0)
-    return layers
+    return states.layers
 
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
