@@ -309,6 +309,9 @@ def correct_all(segments: Segments, chosen: Integers) -> Integers:
 def corrected(segments: Segments, chosen: Integers) -> Integers:
     """Run segments from where those before them ended, each until it converges to its old run.
 
+    A single one of a cell with gates is compared ever more seldom, after 1,
+    2, 4, ... blocks: to compare takes as long as to run some steps.
+
     Returns
     -------
     array of int
@@ -322,11 +325,16 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
         those = chosen[part]
         now = tuple(rows(array.reshape(len(chosen), N, -1)[part]) for array in starts)
         advance = of_blocks(segments.cell, len(now[0]), segments.precision)
-        for steps in blocks(L, BLOCK):
+        for number, steps in enumerate(blocks(L, BLOCK), start=1):
             if not len(those):
                 break
             inputs = take(segments.x, those, steps)
-            h, before, now = ran(advance, inputs, now)
+            seldom = len(those) == 1 and not segments.cell.sums_alone
+            looks = not seldom or number.bit_count() == 1
+            h, before, now = ran(advance, inputs, now, whole=not looks)
+            if not looks:
+                segments.put(those, steps, h, now)
+                continue
             old = segments.state(those, steps.stop - 1)
             apart = ~converged(inputs[-1], before, now, old).reshape(-1, N).all(axis=1)
             joined = np.repeat(~apart, N)
