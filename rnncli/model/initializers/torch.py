@@ -133,23 +133,17 @@ class Draws:
 def _check_one_module(architecture: Architecture) -> None:
     """Refuse what a single ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` cannot be."""
     hidden_sizes, module = architecture.hidden_sizes, f"nn.{architecture.cell.upper()}"
-    if len(set(hidden_sizes)) > 1:
-        raise InputError(
-            "init torch",
-            f"{module} has layers of one size, got {', '.join(map(str, hidden_sizes))}",
-            "take equal sizes, or another init",
-        )
-    projected = architecture.projected_size
-    if projected is not None and projected >= hidden_sizes[0]:
-        raise InputError(
-            "init torch",
-            f"{module} has a projection under hidden_size, {hidden_sizes[0]}, got {projected}",
-            "take a smaller one, or another init",
-        )
+    projected, merge = architecture.projected_size, architecture.merge
     both = architecture.direction == "bidirectional"
-    if both and len(hidden_sizes) > 1 and architecture.merge != "concat":
-        raise InputError(
-            "init torch",
-            f"between bidirectional layers {module} has merge concat, got {architecture.merge}",
-            "take concat, one layer, or another init",
-        )
+    if len(set(hidden_sizes)) > 1:
+        what = f"{module} has layers of one size, got {', '.join(map(str, hidden_sizes))}"
+        hint = "equal sizes"
+    elif projected is not None and projected >= hidden_sizes[0]:
+        what = f"{module} has a projection under hidden_size, {hidden_sizes[0]}, got {projected}"
+        hint = "a smaller one"
+    elif both and len(hidden_sizes) > 1 and merge != "concat":
+        what = f"between bidirectional layers {module} has merge concat, got {merge}"
+        hint = "concat, one layer"
+    else:
+        return
+    raise InputError("init torch", what, f"take {hint}, or another init")
