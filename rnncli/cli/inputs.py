@@ -15,6 +15,7 @@ from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
 from rnncli.model.layers import Architecture, Normalization, per_cell
@@ -124,14 +125,14 @@ def check_network(options: NetworkOptions) -> None:
 
 def _check_cell(options: NetworkOptions) -> None:
     """Check settings of cells that are drawn: that the cells have them, and how many they are."""
-    if options.reset is not None and options.cell != "gru":
-        raise click.UsageError("--reset is for --cell gru")
-    if options.recurrent_activation is not None and options.cell in (None, "rnn"):
-        raise click.UsageError("--recurrent-activation is for --cell lstm and --cell gru")
-    counts = _architecture(options, 1).cell_counts
+    architecture = _architecture(options, 1)
     for name, given in _given(options, *_OF_CELLS).items():
+        option = f"--{name.replace('_', '-')}"
+        having = [kind for kind, cell in CELLS.items() if name in cell.setting_names]
+        if architecture.cell not in having:
+            raise click.UsageError(f"{option} is for --cell {' and --cell '.join(having)}")
         try:
-            per_cell(f"--{name.replace('_', '-')}", given, counts)
+            per_cell(option, given, architecture.cell_counts)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
