@@ -79,6 +79,8 @@ def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") 
     """Return ``start + rows @ W`` in float64, the operands rounded as for `sums`."""
     rows, W = rounded(rows, precision), rounded(W, precision)
     total = np.zeros((len(rows), W.shape[1])) + start
+    if len(rows) == 1:  # the same sums in the same order, by one call instead of one a term
+        return np.add.accumulate(np.concatenate([total, rows.T * W]), axis=0)[-1:]
     for k, row in enumerate(W):
         total += rows[:, k, None] * row
     return total
@@ -243,6 +245,8 @@ def unroll(
         As for `step_of`.
     """
     step = step_of(cell)
+    # Once, and not at every step.
+    cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
     ends = np.cumsum(cell.state_sizes)[:-1]
     state: State = tuple(np.split(np.asarray(h0, np.float64)[None], ends, axis=1))
     h = np.empty((len(x), cell.state_sizes[0]))
