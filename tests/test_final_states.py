@@ -99,6 +99,23 @@ def test_wrong_final_states_are_found(
     assert judged(case, states, fault(case, states.h_n))
 
 
+@pytest.mark.parametrize("fault", [swapped, in_the_padding, one_step_early, not_there])
+@pytest.mark.parametrize("name", ["lstm", "gru, after"])
+def test_final_states_of_merged_directions_are_compared_with_ours(
+    name: str, fault: Callable[[Case, Floats], Floats]
+) -> None:
+    cells = [drawn(KINDS[name], 2, 6, seed) for seed in range(2)]
+    case = case_of(Network(Recurrent(*cells, direction="bidirectional", merge="sum")))
+    ours = case.run()
+    comparison = Comparison(case, ours.layers, h_n=ours.h_n)
+    for unroll in UNROLLS:
+        states = case.run(unroll)
+        assert comparison.judge(states.layers[-1], h_n=states.h_n).equal
+    verdict = comparison.judge(ours.layers[-1], h_n=fault(case, ours.h_n))
+    assert (verdict.equal, verdict.step_error, verdict.first) == (False, None, None)
+    assert verdict.final
+
+
 def test_masked_rows_keep_the_final_state() -> None:
     network = Network(Masking(0, 2), *stack("lstm").layers)
     case = case_of(network)

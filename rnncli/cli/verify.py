@@ -27,6 +27,7 @@ from rnncli.cli.options import (
 from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
 from rnncli.cli.values import FileName, number
+from rnncli.engine.run import States
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.readers import STDIN
@@ -144,8 +145,8 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
         raise Exit(RUN_FAILED)
 
 
-def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
-    """Run the network as ``rnn run`` would, and return the outputs of all layers.
+def _states(read: ReadCase, unroll: str) -> States:
+    """Run the network as ``rnn run`` would, and return the outputs of all layers too.
 
     Raises
     ------
@@ -164,12 +165,13 @@ def _outputs(read: ReadCase, unroll: str) -> tuple[Floats, ...]:
             keys=read.keys,
         )
         deque(blocks, maxlen=0)
-    return states.layers
+    return states
 
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is."""
-    comparison = Comparison(read.case, _outputs(read, unroll), own.tolerance())
+    states = _states(read, unroll)
+    comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
     results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:

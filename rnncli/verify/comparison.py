@@ -9,8 +9,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near
-from rnncli.verify.steps import judged_steps, one_step
+from rnncli.verify.steps import Judged, judged_steps, one_step
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
@@ -118,12 +117,16 @@ class Comparison:
     wrong : Wrong, optional
         The first wrong step of our own run, once it is known.
         Nothing is equal to a wrong run, even if its own steps are right.
+    h_n : array, shape (N, S), optional
+        The final state of our run, by which others are judged where steps
+        are not.
     """
 
     case: Case
     layers: tuple[Floats, ...]
     tolerance: Tolerance | None = None
     wrong: Wrong | None = None
+    h_n: Floats | None = None
 
     @property
     def ours(self) -> Floats:
@@ -133,7 +136,7 @@ class Comparison:
     @cached_property
     def bounds(self) -> Bounds:
         """How far whole runs may be apart, measured once and only where it is needed."""
-        return whole_run_bounds(self.case, self.ours)
+        return whole_run_bounds(self.case, self.ours, h_n=self.h_n)
 
     def judge(
         self, theirs: Floats, layers: Sequence[Floats] = (), h_n: Floats | None = None
@@ -157,7 +160,8 @@ class Comparison:
             alone.
         h_n : array, shape (N, S), optional
             The final state of all cells in the result. Where its steps are
-            judged it has to be what the last ones leave, up to rounding.
+            judged it has to be what the last ones leave, up to rounding;
+            else that of our run.
 
         Raises
         ------
@@ -199,7 +203,7 @@ class Comparison:
             by_step = layers
         elif self.wrong and not first:
             first = self.wrong.place
-        final = None if h_n is None or not steps else self._wrong_final(steps.final, h_n)
+        final = self._wrong_final(steps, h_n)
         return _measured(theirs, distance, judged | wrong)._replace(
             equal=first is None and final is None,
             step_error=None if errors is None else float(errors.max()),
@@ -208,8 +212,13 @@ class Comparison:
             final=final,
         )
 
-    def _wrong_final(self, right: Near, h_n: Floats) -> WrongFinal | None:
+    def _wrong_final(self, steps: Judged | None, h_n: Floats | None) -> WrongFinal | None:
         """Return the first value that is further from the right one than rounding carries it."""
+        if h_n is None or self.tolerance is not None:
+            return None
+        right = steps.final if steps else self.bounds.final
+        if right is None:
+            return None
         bound = np.where(np.isnan(right.off), np.inf, right.off) + np.finfo(h_n.dtype).tiny
         wrong = ~(distances(h_n, right.value) <= bound) & np.isfinite(right.value)
         if not wrong.any():
