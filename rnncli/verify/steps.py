@@ -289,6 +289,8 @@ def _rows_before(steps: Truths, direction: str) -> Integers:
 def _last(h: Floats, steps: Truths, direction: str, start: Floats) -> Floats:
     """Return the h of the last of the steps of each sequence in a direction; `start` for none."""
     T = steps.shape[1]
+    if not T:
+        return start
     row = steps.argmax(axis=1) if direction == "backward" else T - 1 - steps[:, ::-1].argmax(axis=1)
     none = ~steps.any(axis=1, keepdims=True)
     return np.where(none, start, h[np.arange(len(h)), row])
