@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Combine, Multiplier, Operands, State, Weights
-from rnncli.model.layers import Convert, Multiply, Recurrent, Unroll
+from rnncli.model.layers import Multiply, Recurrent, Stateless
 
 
 def sigmoid(a: Floats) -> Floats:
@@ -100,43 +100,17 @@ def loop(cell: Leaky, x: Floats, state: State) -> tuple[Floats, State]:
     return rows, (h, c)
 
 
-class Head:
+class Head(Stateless):
     """A layer without state: ``y_t = x_t @ W``."""
 
-    cells: tuple[Leaky, ...] = ()
-    directions: tuple[str, ...] = ()
-    masks = False
+    array_names = ("W",)
 
     def __init__(self, W: Floats) -> None:
         self.W = W
+        self.input_size, self.output_size = W.shape
 
-    @property
-    def input_size(self) -> int:
-        return len(self.W)
-
-    @property
-    def output_size(self) -> int:
-        return len(self.W.T)
-
-    def __call__(
-        self,
-        x: Floats,
-        states: Sequence[State],
-        unroll: Unroll,  # noqa: ARG002
-        multiply: Multiply = np.matmul,
-    ) -> tuple[Floats, Sequence[State]]:
-        return multiply(x, self.W), states
-
-    @property
-    def arrays(self) -> Mapping[str, Floats]:
-        return {"W": self.W}
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {}
-
-    def converted(self, convert: Convert) -> "Head":
-        return Head(convert("W", self.W))
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
+        return multiply(x, self.W)
 
 
 def drawn(kind: type[Leaky], I: int, H: int, seed: int) -> Leaky:

@@ -19,6 +19,7 @@ from rnncli.engine.state import State, fingerprint, fitting_states, load_state, 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
 from rnncli.model.errors import InputError
+from rnncli.model.layers import Stateless
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state")
 TEXT = "k,v\na,1\nb,2\na,3\n"
@@ -338,15 +339,14 @@ def test_a_fingerprint_is_what_it_always_was() -> None:
     )
 
 
-class Scaled:
+class Scaled(Stateless):
     """A layer without state."""
 
+    array_names = ("factor",)
     input_size = output_size = 3
-    cells = directions = ()
-    masks = False
 
     def __init__(self, factor: float, name: str = "") -> None:
-        self.arrays = {"factor": np.full(3, factor)}
+        self.factor = np.full(3, factor)
         self.settings = {"name": name}
 
 
@@ -356,8 +356,7 @@ def test_a_fingerprint_tells_every_network_from_others() -> None:
         return Weights(*arrays)
 
     def top(*arguments: Any) -> Network:
-        layers: list[Any] = [cell(1), Scaled(*arguments)]
-        return Network(*layers)
+        return Network(cell(1), Scaled(*arguments))
 
     networks = [
         Network(cell(1)),

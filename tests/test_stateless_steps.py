@@ -137,7 +137,7 @@ def test_masked_rows_are_no_steps(layer: Layer, direction: str, cell: str) -> No
         assert result.verdict.equal
         assert result.verdict.step_error is not None
         assert 0 < result.verdict.step_error < 0.6
-    masked = layer.masked(case.x)  # type: ignore[attr-defined]
+    masked = layer.masked(case.x)  # type: ignore[union-attr]
     for row in (masked, ~masked):
         layers = [each.copy() for each in comparison.layers]
         n, t = np.argwhere(row & case.running())[0]

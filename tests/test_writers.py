@@ -5,10 +5,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.stream import Block
+from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
@@ -437,33 +436,12 @@ def test_large_weights_are_whole_where_there_is_no_terminal(run_rnn: Rnn) -> Non
     assert len(NUMBER.findall(text)) == 70 + 70 * 70 + 70
 
 
-class Cell(NamedTuple):
-    """A cell as far as the writers ask for it."""
-
-    state_names: tuple[str, ...]
-    state_sizes: tuple[int, ...]
-    settings: Mapping[str, object] = MappingProxyType({})
-
-
-class Layer(NamedTuple):
-    """A layer as far as the writers ask for it."""
-
-    input_size: int
-    output_size: int
-    cells: tuple[Any, ...] = ()
-    directions: tuple[str, ...] = ()
-    masks: bool = False
-
-
 def two_state_arrays() -> Network:
     """Both directions of a cell with h, one cell with h and c, a layer without state."""
-    pair = (Cell(("h",), (1,)), Cell(("h",), (1,)))
-    layers: list[Any] = [
-        Layer(1, 2, pair, ("forward", "backward")),
-        Layer(2, 2, (Cell(("h", "c"), (2, 2)),), ("forward",)),
-        Layer(2, 3),
-    ]
-    return Network(*layers)
+    from rnncli import seeded
+
+    below, above = seeded(1, 1, direction="bidirectional"), seeded(2, 2, cell="lstm")
+    return Network(*below.layers, *above.layers, Dense(np.ones((2, 3))))
 
 
 @pytest.mark.parametrize("all_layers", [False, True])

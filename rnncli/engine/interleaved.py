@@ -14,10 +14,10 @@ from typing import cast
 import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.passes import Pass, Prepared, drive, without_state
+from rnncli.engine.passes import Pass, Prepared, drive, output_of
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.layers import Layer, Masks, Recurrent
+from rnncli.model.layers import Layer, Masks
 
 
 def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
@@ -74,7 +74,7 @@ def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
     layers = prepared.network.layers[: prepared.network.masking]
     for number, layer in enumerate(layers):
         if number:
-            x = without_state(prepared, layers[number - 1], x)
+            x = output_of(prepared, layers[number - 1], x)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
     return masked
@@ -143,13 +143,9 @@ def _fill(
                 array[rows[first]] = before[rows[first], place]
             if len(each.cells) > 1:
                 state[0][made] = 0
-        if isinstance(layer, Recurrent):
-            with np.errstate(all="ignore"):
-                output = layer.merged([state[0] for state in each.cells])
-        else:
-            # All rows at once: a product of one row may round in another way than that of many,
-            # and a masked row would not be like the one that it repeats.
-            output = without_state(prepared, layer, output)
+        # All rows at once: a product of one row may round in another way than that of many,
+        # and a masked row would not be like the one that it repeats.
+        output = output_of(prepared, layer, output, each.cells)
         if output is not each.output:
             each.output[...] = output
 

@@ -171,24 +171,24 @@ def advance(
     network = prepared.network
     with np.errstate(all="ignore"):
         for layer, slices, out in zip(network.layers, network.state_slices, outs, strict=False):
-            unroll = _Unroll(prepared, packing, out)
-            states = [tuple([state[:, place] for place in places]) for places in slices]
-            x, finals = layer(x, states, unroll, prepared.multiply)
-            for places, final in zip(slices, finals, strict=True):
+            kept = []
+            for cell, direction, places in zip(layer.cells, layer.directions, slices, strict=True):
+                before = tuple([state[:, place] for place in places])
+                rows, final = _unrolled(prepared, packing, cell, x, before, direction, out)
+                kept.append(rows)
                 for place, array in zip(places, final, strict=True):
                     after[:, place] = array
-            passes.append(Pass(x, unroll.states))
+            x = output_of(prepared, layer, x, kept)
+            passes.append(Pass(x, kept))
     return passes, after
 
 
-def without_state(prepared: Prepared, layer: Layer, x: Floats) -> Floats:
-    """Return what a layer without state gives at rows."""
-
-    def no_cell(*_: object) -> tuple[Floats, State]:
-        raise AssertionError("a layer without cells has none to unroll")
-
+def output_of(prepared: Prepared, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
+    """Return what a layer gives: of the states of its cells, or without state at rows `x`."""
     with np.errstate(all="ignore"):
-        return layer(x, (), no_cell, prepared.multiply)[0]
+        if isinstance(layer, Recurrent):
+            return layer.merged([state[0] for state in states])
+        return layer(np.ascontiguousarray(x), prepared.multiply)
 
 
 def final_output(prepared: Prepared, state: Floats) -> Floats:
@@ -211,55 +211,39 @@ def final_output(prepared: Prepared, state: Floats) -> Floats:
     """
     network = prepared.network
     top = len(network.layers) - 1 - network.head
-    layer = network.layers[top]
-    outputs = [state[:, places[0]] for places in network.state_slices[top]]
-    with np.errstate(all="ignore"):
-        x = layer.merged(outputs) if isinstance(layer, Recurrent) else outputs[0]
-    for above in network.layers[top + 1 :]:
-        x = without_state(prepared, above, x)
+    x = state
+    for layer, slices in zip(network.layers[top:], network.state_slices[top:], strict=True):
+        states = [tuple([state[:, place] for place in places]) for places in slices]
+        x = output_of(prepared, layer, x, states)
     return x
 
 
-class _Unroll:
-    """Runs the cells of one layer over packed rows, as `rnncli.model.layers.Unroll`.
-
-    Attributes
-    ----------
-    states : list of tuples of arrays
-        The state of each cell that has run, after every step, see `Pass`.
-    """
-
-    def __init__(self, prepared: Prepared, packing: Packing, out: Floats | None) -> None:
-        self._prepared, self._packing, self._out = prepared, packing, out
-        self.states: list[State] = []
-
-    def __call__(self, cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
-        """Run a cell in its direction."""
-        x = self._prepared.precision.operand(x)
-        backward = direction == "backward"
-        if backward:
-            x = self._packing.reversed(x)
-        out = None if backward else self._out
-        h = np.empty((*x.shape[:-1], cell.state_sizes[0]), x.dtype) if out is None else out
-        rows: State = (h,)
-        if self._prepared.all_states:
-            watched = Watched(cell, x.shape[:-1], x.dtype)
-            final = self._forward(cast(Cell, watched), x, state, h)
-            rows = (h, *watched.kept)
-        else:
-            final = self._forward(cell, x, state, h)
-        self.states.append(tuple(map(self._packing.reversed, rows)) if backward else rows)
-        return self.states[-1][0], final
-
-    def _forward(self, cell: Cell, x: Floats, state: State, out: Floats) -> State:
-        """Run a cell over packed rows in their order."""
-        precision, strategy = self._prepared.precision, self._prepared.strategy
-        final = tuple([array.copy() for array in state])
-        for steps, h in zip(self._packing.pieces(x), self._packing.pieces(out), strict=True):
-            after = strategy(cell, steps, tuple([a[: steps.N] for a in final]), precision, h)
-            for array, rows in zip(final, after, strict=True):
-                array[: steps.N] = rows
-        return final
+def _unrolled(
+    prepared: Prepared,
+    packing: Packing,
+    cell: Cell,
+    x: Floats,
+    state: State,
+    direction: str,
+    out: Floats | None,
+) -> tuple[State, State]:
+    """Run a cell over packed rows; return its state after every step and after its last one."""
+    x = prepared.precision.operand(x)
+    backward = direction == "backward"
+    if backward:
+        x, out = packing.reversed(x), None
+    h = np.empty((*x.shape[:-1], cell.state_sizes[0]), x.dtype) if out is None else out
+    rows: State = (h,)
+    if prepared.all_states:
+        watched = Watched(cell, x.shape[:-1], x.dtype)
+        cell, rows = cast(Cell, watched), (h, *watched.kept)
+    final = tuple([array.copy() for array in state])
+    for steps, of_h in zip(packing.pieces(x), packing.pieces(h), strict=True):
+        before = tuple([array[: steps.N] for array in final])
+        after = prepared.strategy(cell, steps, before, prepared.precision, of_h)
+        for array, those in zip(final, after, strict=True):
+            array[: steps.N] = those
+    return tuple(map(packing.reversed, rows)) if backward else rows, final
 
 
 def _product(rows: Floats, W: Floats) -> Floats:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.layers import Convert, Embedding, Layer, Recurrent
+from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
 
 
 class Network:
@@ -53,7 +53,9 @@ class Network:
     """
 
     def __init__(self, *layers: Layer | Cell | Weights) -> None:
-        self.layers = tuple(map(_layer, layers))
+        self.layers: tuple[Layer, ...] = tuple(
+            part if isinstance(part, Recurrent | Stateless) else Recurrent(part) for part in layers
+        )
         if not layers:
             raise ValueError("a network has at least one layer")
         for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
@@ -139,10 +141,6 @@ def taken_by(layer: Layer) -> tuple[str, str]:
     for name, array in layer.arrays.items():
         return name, "rows" if array.ndim > 1 else "values"
     return type(layer).__name__, "features"
-
-
-def _layer(part: Layer | Cell | Weights) -> Layer:
-    return cast(Layer, part) if hasattr(part, "cells") else Recurrent(cast(Cell, part))
 
 
 def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[list[slice]]]]:

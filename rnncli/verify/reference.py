@@ -300,7 +300,7 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
         elif type(layer) in ROWS:
             x = np.asarray(ROWS[type(layer)](layer, x, precision), np.float64)
         else:
-            x, _ = layer(np.asarray(x, np.float64), states, in_direction)
+            x = layer(np.asarray(x, np.float64))
         outputs.append(x)
     return outputs
 

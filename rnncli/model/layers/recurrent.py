@@ -9,9 +9,9 @@ import numpy as np
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, RNN, Cell, State, Weights, checked, weight_shapes
+from rnncli.model.cells import CELLS, RNN, Cell, Weights, checked, weight_shapes
 from rnncli.model.errors import choice
-from rnncli.model.layers.layer import Convert, Multiply, Unroll
+from rnncli.model.layers.stateless import Convert
 
 # The directions of the cells of a layer, by the layer's own.
 DIRECTIONS = {
@@ -82,21 +82,6 @@ class Recurrent:
         self.input_size, self.hidden_size = first[0], self.cells[0].hidden_size
         self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.settings = {"direction": direction, "merge": merge}
-
-    def __call__(
-        self,
-        x: Floats,
-        states: Sequence[State],
-        unroll: Unroll,
-        multiply: Multiply = np.matmul,  # noqa: ARG002
-    ) -> tuple[Floats, Sequence[State]]:
-        """Run the cells over all steps, and merge their outputs; see `Layer.__call__`."""
-        outputs, finals = [], []
-        for cell, state, direction in zip(self.cells, states, self.directions, strict=True):
-            output, final = unroll(cell, x, state, direction)
-            outputs.append(output)
-            finals.append(final)
-        return self.merged(outputs), finals
 
     def merged(self, outputs: Sequence[Floats]) -> Floats:
         """Return what the layer gives, of the outputs of its cells."""

@@ -1,20 +1,23 @@
 """Layers without state: what they give at a step is a function of that row alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import copy
 from functools import reduce
 from math import isfinite
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Cell
 from rnncli.model.errors import InputError, choice
-from rnncli.model.layers.layer import Convert, Multiply, Unroll
 
+# convert(name, array): an array in the type that a run computes in.
+Convert: TypeAlias = Callable[[str, Floats], Floats]
+# multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
+Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # Values of a row whose softmax is sooner taken by columns.
 FEW = 16
 _MORE = " (`precision` float64 holds more)"
@@ -23,7 +26,18 @@ RowActivation: TypeAlias = Activation | Literal["softmax"]
 
 
 class Stateless:
-    """What layers without state have in common."""
+    """What layers without state have in common.
+
+    Attributes
+    ----------
+    input_size, output_size : int
+        Number of values that it takes and gives at a step.
+    settings : mapping
+        What the layer is beside its arrays.
+    masks : bool
+        Whether there are rows at which the layers above keep their state; it
+        then is a `Masks` too.
+    """
 
     cells: tuple[Cell, ...] = ()
     directions: tuple[str, ...] = ()
@@ -39,18 +53,15 @@ class Stateless:
         named = {name: getattr(self, name) for name in self.array_names}
         return {name: array for name, array in named.items() if array is not None}
 
-    def __call__(
-        self,
-        x: Floats,
-        states: Sequence[State],
-        unroll: Unroll,  # noqa: ARG002
-        multiply: Multiply = np.matmul,
-    ) -> tuple[Floats, Sequence[State]]:
-        """Run over all rows; see `Layer.__call__`."""
-        return self.rows(np.ascontiguousarray(x), multiply), states
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
+        """Return what the layer gives at rows, shape (..., output_size).
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:
-        """Return what the layer gives at rows, (..., input_size)."""
+        Parameters
+        ----------
+        x : array, shape (..., input_size)
+        multiply : callable
+            Computes a product of rows and a matrix.
+        """
         raise NotImplementedError
 
     def converted(self, convert: Convert) -> "Stateless":
@@ -59,6 +70,13 @@ class Stateless:
         for name, array in self.arrays.items():
             setattr(layer, name, convert(name, array))
         return layer
+
+
+class Masks(Protocol):
+    """A layer that masks rows."""
+
+    def masked(self, x: Floats) -> Truths:
+        """Return which rows of its input, (..., input_size), are masked."""
 
 
 class Dense(Stateless):
@@ -97,7 +115,7 @@ class Dense(Stateless):
         self.activation = row_activation(activation)
         self.settings = {"activation": self.activation}
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
         """Compute ``f(x @ W + b)``."""
         y = multiply(x, self.W)
         y += self.b
@@ -132,7 +150,7 @@ class Embedding(Stateless):
         self.mask_zero = self.masks = mask_zero
         self.settings = {"mask_zero": mask_zero}
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Look the rows up."""
         return np.asarray(self.W[x[..., 0].astype(np.intp)])
 
@@ -198,7 +216,7 @@ class Normalization(Stateless):
         self.shift = None if shift is None else _vector("shift", shift, "center", self.center)
         self.factor = None if factor is None else _vector("factor", factor, "center", self.center)
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute ``factor * (x - center) / scale + shift``."""
         y = np.asarray((x - self.center) / self.scale)
         if self.factor is not None:
@@ -248,7 +266,7 @@ class Pointwise(Stateless):
         self.input_size = self.output_size = _size(size)
         self.settings = {"activation": self.activation, "size": size}
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute ``f(x)``."""
         y = np.empty_like(x)
         _function(self.activation)(x, y)
@@ -283,7 +301,7 @@ class Masking(Stateless):
         self.input_size = self.output_size = _size(size)
         self.settings = {"value": self.value, "size": size}
 
-    def rows(self, x: Floats, multiply: Multiply) -> Floats:  # noqa: ARG002
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Return the rows, with zeros for those that are masked."""
         y = x.copy()
         y[self.masked(x)] = 0
