@@ -47,6 +47,8 @@ VALUES = 81_920
 # Fewest multiplications at one step that are worth two threads: of fewer,
 # NumPy's calls are so short that the threads wait for Python's lock.
 WORK = 3_000_000
+# How many times as many calls a step of a cell with gates takes.
+CALLS = 4
 # What a value costs beside its product, in multiplications.
 BESIDE = 32
 # Fewest rows in a run for which BLAS is set to one thread: that takes some microseconds.
@@ -129,7 +131,7 @@ def rows_for_threads(cell: Cell) -> int:
     """Count the fewest rows of states that are worth two threads."""
     rows, width = cell.weights.W_hh.shape
     work: int = width * (rows + BESIDE)
-    return ceil(WORK / work)
+    return ceil(WORK * (1 if cell.sums_alone else CALLS) / work)
 
 
 def leaves_processors(cell: Cell) -> bool:
