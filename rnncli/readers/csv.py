@@ -263,7 +263,9 @@ class _Table:
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1
         if reads_all and line == self._line and not self._begun:
             return "`columns` chooses those to read"
-        return "" if self._layout.missing == "error" else "only an empty cell or nan is missing"
+        if self._layout.missing == "error" or self._layout.indices is not None:
+            return ""
+        return "only an empty cell or nan is missing"
 
 
 def _number(cell: str) -> float:
