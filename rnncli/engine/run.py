@@ -72,12 +72,14 @@ def run(
 ) -> States:
     """Run a network over one sequence, or over a batch of them.
 
-    Every cell of every layer takes, from t = 1 to T, or backward from T to 1::
+    Every cell of every layer takes its steps from t = 1 to T, or backward from
+    T to 1, a vanilla one::
 
         h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
 
-    where x_t is the input or what the layer below gives at t. A layer of two
-    directions gives what its merge makes of their states at t. Where a
+    where x_t is the input or what the layer below gives at t; for the others
+    see `LSTM` and `GRU`. A layer of two directions gives what its merge makes
+    of their states at t, a layer without state a function of x_t. Where a
     layer masks a row, the cells above keep their state and give its h once
     more, which is that of `h0` before the first row that counts; in a layer of
     two directions they give 0.
