@@ -14,8 +14,8 @@ from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
 from rnncli.model.layers import Layer
 from rnncli.model.network import Network, taken_by
 
-# What layers give, (N, T, O), by their place in the network.
-Outputs: TypeAlias = dict[int, Floats]
+# What layers give, (N, T, O), by its name in `Pass` and their place in the network.
+Given: TypeAlias = dict[tuple[str, int], Floats]
 
 
 class States(NamedTuple):
@@ -131,24 +131,25 @@ def run(
     last = len(network.layers) - 1
     top = last - network.head
     asked = range(last + 1) if all_layers else sorted({top, last})
-    outputs = {n: _empty(network.layers[n].output_size, ends, T, dtype) for n in asked}
     with_c = () if not all_states else asked if all_layers else [top]
-    c_of = {n: _empty(c_size(network.layers[n]), ends, T, dtype) for n in with_c}
+    sizes = {("output", n): network.layers[n].output_size for n in asked}
+    sizes |= {("c", n): c_size(network.layers[n]) for n in with_c}
+    given = {key: _empty(size, ends, T, dtype) for key, size in sizes.items()}
 
     fill = _fill_rows if network.masking else _fill_batch
-    fill(prepared, array, ends, h_n, outputs, c_of)
+    fill(prepared, array, ends, h_n, given)
     y_n = final_output(prepared, h_n) if network.head else None
     if array.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
-        outputs, c_of = ({n: each[0] for n, each in of.items()} for of in (outputs, c_of))
+        given = {key: whole[0] for key, whole in given.items()}
     return States(
-        outputs[top],
+        given["output", top],
         h_n,
-        tuple(outputs.values()) if all_layers else (),
-        outputs[last] if network.head else None,
+        tuple(given["output", n] for n in asked) if all_layers else (),
+        given["output", last] if network.head else None,
         y_n,
-        c_of.get(top),
-        tuple(c_of.values()) if all_layers else (),
+        given.get(("c", top)),
+        tuple(given["c", n] for n in with_c) if all_layers else (),
     )
 
 
@@ -158,12 +159,7 @@ def c_size(layer: Layer) -> int:
 
 
 def _fill_batch(
-    prepared: Prepared,
-    x: NDArray[Any],
-    ends: Integers,
-    states: Floats,
-    outputs: Outputs,
-    c_of: Outputs,
+    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, given: Given
 ) -> None:
     """Run sequences side by side, from `states` to those after their last steps."""
     network, batch = prepared.network, _batch(x)
@@ -173,42 +169,31 @@ def _fill_batch(
 
     def places(packing: Packing, sequences: Sequences) -> list[Floats | None]:
         return [
-            _place(layer, outputs[n], packing, sequences) if n in outputs else None
+            _place(layer, given["output", n], packing, sequences)
+            if ("output", n) in given
+            else None
             for n, layer in enumerate(network.layers)
         ]
 
     def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        for n, whole in outputs.items():
-            _unpack(packing, passes[n].output, whole, sequences)
-        for n, whole in c_of.items():
-            _unpack(packing, passes[n].c, whole, sequences)
+        for (name, n), whole in given.items():
+            rows = getattr(passes[n], name)
+            if whole.size and not np.may_share_memory(rows, whole):  # else it is there
+                packing.unpack(rows, whole, sequences)
 
     drive(prepared, ends, states, take, give, places)
 
 
 def _fill_rows(
-    prepared: Prepared,
-    x: NDArray[Any],
-    ends: Integers,
-    states: Floats,
-    outputs: Outputs,
-    c_of: Outputs,
+    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, given: Given
 ) -> None:
     """Do the same where a layer masks rows."""
     batch = _batch(x)
     steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
     rows = _checked(prepared, batch[steps], x, ends)
     passes = advance_rows(prepared, Rows(rows, np.nonzero(steps)[0]), states)
-    for n, whole in outputs.items():
-        whole[steps] = passes[n].output
-    for n, whole in c_of.items():
-        whole[steps] = passes[n].c
-
-
-def _unpack(packing: Packing, rows: Floats, whole: Floats, sequences: Sequences) -> None:
-    """Put packed rows where they stand in a batch, if they are not there."""
-    if whole.size and not np.may_share_memory(rows, whole):
-        packing.unpack(rows, whole, sequences)
+    for (name, n), whole in given.items():
+        whole[steps] = getattr(passes[n], name)
 
 
 def _batch(x: NDArray[Any]) -> NDArray[Any]:
