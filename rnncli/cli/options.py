@@ -207,8 +207,7 @@ network_options = group(
         help="Whose weights the seed gives. tensorflow: tf.random.normal after "
         "tf.random.set_seed(N), for W_xh, then W_hh; b_h is zero. keras: layers made after "
         "keras.utils.set_random_seed(N). torch: nn.RNN, nn.LSTM or nn.GRU after "
-        "torch.manual_seed(N).  "
-        "[default: tensorflow]",
+        "torch.manual_seed(N).  [default: tensorflow]",
     ),
     click.option(
         "--weights",
