@@ -17,7 +17,7 @@ from test_fuzz import damaged
 from rnncli.model.activations import activation
 from rnncli.model.cells import CELLS, LSTM, RNN, Cell, Weights, weight_shapes
 from rnncli.model.formats import load_network, save_network
-from rnncli.model.formats.archive import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers.archive import MOST_BYTES, MOST_TIMES
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 

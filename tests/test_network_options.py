@@ -404,11 +404,6 @@ BAD_INPUT = {
         ("run", *SEQ, "--weights", "w.npz", "--merge", "sum"),
         "w.npz: has no bidirectional layer; leave --merge out",
     ),
-    "a file of PyTorch's": (
-        ("run", *SEQ, "--weights", "w.pt"),
-        "w.pt: .pt files are not read; save a .safetensors file instead, by "
-        "safetensors.torch.save_file(model.state_dict(), FILE)",
-    ),
     "output over weights": (
         ("run", *SEQ, "--weights", "w.npz", "--format", "csv", "-o", "./w.npz"),
         "-o ./w.npz: would write over w.npz, which is read (see 'rnn run --help')",

@@ -250,7 +250,7 @@ def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> 
             "--center and --scale are for measured values, the network takes whole numbers"
         )
     center, scale = options.center or [0.0] * len(columns), options.scale or [1.0] * len(columns)
-    return Network(Normalization(center, scale), *network.layers)
+    return Network(Normalization(center, scale), *network.layers, last=network.last)
 
 
 def _open_input(

@@ -79,9 +79,9 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
         raise click.UsageError("--naming is for -o FILE.safetensors")
     if output in (None, "-") or (json and extension == ".json"):
         return extension
-    from rnncli.model.formats import FORMATS
+    from rnncli.model.formats import WRITTEN
 
-    known = [*FORMATS, ".json"]
+    known = [*WRITTEN, ".json"]
     if extension not in known:
         raise click.UsageError(
             f"-o {output}: no format of weights has the extension {extension!r} "

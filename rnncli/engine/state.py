@@ -19,7 +19,7 @@ from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 if TYPE_CHECKING:
-    from rnncli.model.formats.archive import Archive
+    from rnncli.model.formats.containers.archive import Archive
 
 _FORMAT = 1
 # So many steps a float64 counts one by one.
@@ -110,7 +110,7 @@ def load_state(path: str) -> State | None:
     if not os.path.exists(path):
         return None
     check_is_file(path)
-    from rnncli.model.formats.archive import opened  # 5 ms that most runs do not need
+    from rnncli.model.formats.containers.archive import opened  # 5 ms that most runs do not need
 
     try:
         with opened(path) as archive:

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
+from rnncli.model.errors import choice
 from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
+
+# Rows that a model may give alone.
+LAST = {name: name for name in ("state", "step")}
 
 
 class Network:
@@ -21,16 +25,22 @@ class Network:
     *layers : Layer, Cell or Weights
         The bottom one first. A cell is a forward layer of it, and weights are
         a vanilla cell with tanh.
+    last : {None, "state", "step"}
+        Which row the model gives of a sequence, if it gives but one: what its
+        head makes of the final states (Keras: ``return_sequences=False``), or
+        what it gives at the last step (PyTorch: ``out[:, -1]``). The two are
+        one but where the top recurrent layer goes backward.
 
     Raises
     ------
     ValueError
-        There is none, or a layer's input size is not the output size of the
-        layer below.
+        There is no such row, there is no layer, or a layer's input size is
+        not the output size of the layer below.
 
     Attributes
     ----------
     layers : tuple of Layer
+    last : str or None
     input_size, output_size : int
         Number of input features, I, and of values that the top layer gives a
         step.
@@ -52,7 +62,8 @@ class Network:
         The same for each array of each cell, by layer and cell.
     """
 
-    def __init__(self, *layers: Layer | Cell | Weights) -> None:
+    def __init__(self, *layers: Layer | Cell | Weights, last: str | None = None) -> None:
+        self.last = choice("last", last, LAST) if last else None
         self.layers: tuple[Layer, ...] = tuple(
             part if isinstance(part, Recurrent | Stateless) else Recurrent(part) for part in layers
         )
@@ -111,7 +122,8 @@ class Network:
                 if isinstance(layer, Recurrent)
                 else layer
                 for layer in self.layers
-            )
+            ),
+            last=self.last,
         )
 
     def state_place(self, at: int) -> tuple[int, str, str, int]:

@@ -1,8 +1,9 @@
 """Formats: a weight file becomes a network, and a network a weight file."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 from warnings import warn
@@ -10,47 +11,35 @@ from warnings import warn
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
-from rnncli.model.formats import npz, safetensors
 from rnncli.model.formats.build import build
-from rnncli.model.formats.metadata import with_metadata
-from rnncli.model.formats.naming import NAMINGS as _NAMINGS
-from rnncli.model.formats.naming import find_layers
 from rnncli.model.formats.overrides import assumptions, with_overrides
+from rnncli.model.formats.parts import Model
 from rnncli.model.formats.shapes import checked_sizes
-from rnncli.model.formats.spec import Found
-from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, MERGES, Layer, name_of
+from rnncli.model.layers import DIRECTIONS, MERGES, name_of
 from rnncli.model.network import Network
 
-__all__ = ["FORMATS", "NAMINGS", "Format", "Loaded", "load", "load_network", "save_network"]
+__all__ = ["FORMATS", "NAMINGS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
 
-NAMINGS = tuple(_NAMINGS)
+NAMINGS = ("torch", "keras")
 
-
-class Format(NamedTuple):
-    """A kind of weight file.
-
-    Parameters
-    ----------
-    open : callable
-        ``open(path)`` opens a file as `Tensors`, none of which it reads yet.
-        It raises InputError where the file is damaged or of another kind.
-    find : callable
-        ``find(tensors)`` finds the layers by the names.
-    save : callable, optional
-        ``save(file, layers, naming)`` writes a file, and returns sentences as
-        `save_network` does; None where it cannot be written.
-    """
-
-    open: Callable[[str], AbstractContextManager[Tensors]]
-    find: Callable[[Tensors], Found]
-    save: Callable[[BinaryIO, Sequence[Layer], str], list[str]] | None = None
-
-
+# The module that reads each kind of file, by extension. It is imported when a file is to be read:
+# ``open_model(path)`` opens one, none of whose tensors it reads yet, and returns a function that
+# finds what is in it. It raises InputError where the file is damaged or of another kind.
 FORMATS = {
-    ".npz": Format(npz.open_npz, npz.find_layers, npz.save_npz),
-    ".safetensors": Format(safetensors.open_safetensors, find_layers, safetensors.save_safetensors),
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    ".keras": "keras.files",
+    ".h5": "keras.files",
+    ".hdf5": "keras.files",
+    ".pt": "torch.files",
+    ".pth": "torch.files",
+    ".bin": "torch.files",
+    ".ckpt": "torch.files",
+    ".onnx": "onnx.files",
 }
+# Those that are written too: ``save_model(file, network, naming)`` in the module writes a file,
+# and returns sentences as `save_network` does.
+WRITTEN = (".npz", ".safetensors")
 
 
 class Loaded(NamedTuple):
@@ -178,19 +167,31 @@ def load_network(
     for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
         if name in given:
             choice(name, given[name], choices)
-    format_ = _format_of(path, os.path.splitext(path)[1])
+    with opened(path, layer) as (model, digest):
+        tensors, layers = model.tensors, model.layers()
+        sizes = [checked_sizes(tensors, each) for each in layers]
+        layers = with_overrides(tensors, layers, sizes, given)
+        network, biases = build(tensors, layers, model.last)
+    return Loaded(network, digest, [*model.notes, *assumptions(layers)], biases)
+
+
+@contextmanager
+def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
+    """Open a model file; return what is in it, or in a part of it, and the digest of its bytes.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is damaged or of another kind, or has no such part.
+    """
+    extension = os.path.splitext(path)[1].lower()
+    choice(f"{path}: extension", extension, FORMATS)
     try:
         digest = _sha256(path)
-        with format_.open(path) as file:
-            tensors = file.under(layer)
-            found, notes = format_.find(tensors)
-            layers = with_metadata(tensors, found)
-            sizes = [checked_sizes(tensors, each) for each in layers]
-            layers = with_overrides(tensors, layers, sizes, given)
-            network, biases = build(tensors, layers)
+        with _module(extension).open_model(path) as find:
+            yield find(layer), digest
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
-    return Loaded(network, digest, [*notes, *assumptions(layers)], biases)
 
 
 def save_network(
@@ -203,7 +204,7 @@ def save_network(
     file : binary file
     network : Network
     extension : str
-        Of `FORMATS`, with its point.
+        Of `WRITTEN`.
     naming : str
         Of `NAMINGS`, for a format that can be written in several.
 
@@ -215,33 +216,20 @@ def save_network(
     Raises
     ------
     ValueError
-        The format is unknown or cannot be written, or has no way to write
-        such a network.
+        No such format is written, or it has no way to write such a network.
     """
-    format_ = choice("extension", extension.lower(), FORMATS)
-    if format_.save is None:
-        raise ValueError(f"{extension} files are read, not written")
+    extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
     for number, layer in enumerate(network.layers, start=1):
         for part in layer.cells or [layer]:
             if not name_of(part):
                 what = f"files have no name for {type(part).__name__}"
                 raise ValueError(f"layer {number}: {what}")
-    return format_.save(file, network.layers, naming)
+    sentences: list[str] = _module(extension).save_model(file, network, naming)
+    return sentences
 
 
-# How a network leaves the files of others.
-_FROM_TORCH = "safetensors.torch.save_file(model.state_dict(), FILE)"
-_FROM_KERAS = "safetensors.numpy.save_file({v.path: v.numpy() for v in model.weights}, FILE)"
-_EXPORTS = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), _FROM_TORCH) | dict.fromkeys(
-    (".keras", ".h5", ".hdf5"), _FROM_KERAS
-)
-
-
-def _format_of(place: str, extension: str) -> Format:
-    if extension.lower() in _EXPORTS:
-        export = f"save a .safetensors file instead, by {_EXPORTS[extension.lower()]}"
-        raise InputError(place, f"{extension} files are not read", export)
-    return choice(f"{place}: extension", extension.lower(), FORMATS)
+def _module(extension: str) -> Any:
+    return import_module(f"{__name__}.{FORMATS[extension]}")
 
 
 def _sha256(path: str) -> str:

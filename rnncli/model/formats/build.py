@@ -15,9 +15,11 @@ from rnncli.model.network import Network
 
 
 def build(
-    tensors: Tensors, layers: Sequence[LayerSpec]
+    tensors: Tensors, layers: Sequence[LayerSpec], last: str | None = None
 ) -> tuple[Network, list[tuple[Floats, ...]]]:
     """Read the weights of layers that have been checked; return the biases beside the network.
+
+    `last` is as for `Network`.
 
     Raises
     ------
@@ -27,23 +29,40 @@ def build(
     cells = [cell for layer in layers for cell in layer.cells]
     named = [*(layer.tensors for layer in layers), *(cell.tensors for cell in cells)]
     arrays = tensors.floats([name for names in named for name in names.values()])
-    made: list[Layer] = []
+    made: dict[int, Layer] = {}
     biases = []
-    for number, layer in enumerate(layers, start=1):
+    for number, layer in enumerate(layers):
         if layer.cells:
             pairs = [_cell(tensors, cell, arrays) for cell in layer.cells]
-            made.append(Recurrent(*(cell for cell, _ in pairs), **layer.settings))
+            made[number] = Recurrent(*(cell for cell, _ in pairs), **layer.settings)
             biases += [parts for _, parts in pairs]
-        else:
-            made.append(_stateless(f"{tensors.path}: layer {number}", layer, arrays))
+        elif "size" in layer.settings or not _sized_by_others(layer):
+            made[number] = _stateless(f"{tensors.path}: layer {number + 1}", layer, arrays)
+    _make_sized(tensors.path, layers, made)
     try:
-        return Network(*made), biases
+        return Network(*(made[number] for number in range(len(layers))), last=last), biases
     except ValueError as error:  # where one of the layers has no state
         raise InputError(tensors.path, str(error)) from error
 
 
+def _sized_by_others(layer: LayerSpec) -> bool:
+    """Return whether a layer has no array that tells its size."""
+    return not LAYERS[layer.kind].array_names
+
+
+def _make_sized(path: str, layers: Sequence[LayerSpec], made: dict[int, Layer]) -> None:
+    """Make the layers that are as wide as what is below, or at the bottom as what is above."""
+    for number in range(len(layers)):
+        if number not in made:
+            below = made[number - 1].output_size if number else None
+            above = next((made[k].input_size for k in sorted(made) if k > number), None)
+            settings = {**layers[number].settings, "size": below or above or 0}
+            layer = layers[number]._replace(settings=settings)
+            made[number] = _stateless(f"{path}: layer {number + 1}", layer, {})
+
+
 def _stateless(place: str, layer: LayerSpec, arrays: Mapping[str, Floats]) -> Layer:
-    own = {role: arrays[name] for role, name in layer.tensors.items()}
+    own = {role: layer.layout.ours(arrays[name], "") for role, name in layer.tensors.items()}
     try:
         return LAYERS[layer.kind](**own, **layer.settings)
     except ValueError as error:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError, listed, verbatim
-from rnncli.model.formats.archive import MOST_MEMBERS, opened
-from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, cell_of
+from rnncli.model.formats.containers.archive import MOST_MEMBERS, opened
+from rnncli.model.formats.metadata import metadata_text, with_metadata
+from rnncli.model.formats.parts import Find, Model, Part
+from rnncli.model.formats.spec import CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, LAYERS, Layer
+from rnncli.model.network import Network
 
 # The array of text that holds our metadata.
 _METADATA = "about"
@@ -37,8 +39,8 @@ _EXPECTED = (
 
 
 @contextmanager
-def open_npz(path: str) -> Iterator[Tensors]:
-    """Open an ``.npz`` file; see `Format`."""
+def open_model(path: str) -> Iterator[Find]:
+    """Open an ``.npz`` file; see `FORMATS`."""
     with opened(path) as archive:
         entries = {name: member.entry for name, member in archive.members.items()}
         metadata = None
@@ -49,10 +51,22 @@ def open_npz(path: str) -> Iterator[Tensors]:
             archive.check_sizes(names)
             return [archive.array(name) for name in names]
 
-        yield Tensors(path, entries, read, metadata)
+        tensors = Tensors(path, entries, read, metadata)
+        yield lambda layer: _find(tensors.under(layer))
 
 
-def find_layers(tensors: Tensors) -> Found:
+def _find(tensors: Tensors) -> Model:
+    """Find the layers that names and metadata tell of."""
+    specs = with_metadata(tensors, _layers(tensors))
+    parts = []
+    for number, spec in enumerate(specs, start=1):
+        names = [*spec.tensors.values(), *(n for cell in spec.cells for n in cell.tensors.values())]
+        kind = spec.kind or " ".join(dict.fromkeys(cell.cell for cell in spec.cells))
+        parts.append(Part(f"layer_{number}", kind, names, [spec]))
+    return Model(tensors, parts)
+
+
+def _layers(tensors: Tensors) -> list[LayerSpec]:
     """Find the layers that these names tell of.
 
     A single cell by the short names leaves its direction open. Only with
@@ -76,7 +90,7 @@ def find_layers(tensors: Tensors) -> Found:
         both = f"{short[0]} or {next(iter(matches))}"
         raise InputError(tensors.path, f"expected one of the two, {both}, got both")
     if short:
-        return [LayerSpec((_cell(tensors, ""),))], []
+        return [LayerSpec((_cell(tensors, ""),))]
     layers: dict[int, list[re.Match[str]]] = {}
     for match in filter(None, matches.values()):
         layers.setdefault(int(match[1]), []).append(match)
@@ -85,10 +99,10 @@ def find_layers(tensors: Tensors) -> Found:
         if number not in layers and not ours:
             what = f"has layer_{top}, but no layer_{number}: layers are counted from 1"
             raise InputError(tensors.path, what)
-    return [_layer(tensors, number, layers.get(number, [])) for number in range(1, top + 1)], []
+    return [_layer(tensors, number, layers.get(number, [])) for number in range(1, top + 1)]
 
 
-def save_npz(file: BinaryIO, layers: Sequence[Layer], _naming: str) -> list[str]:
+def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file, under our own names.
 
     Raises
@@ -96,8 +110,8 @@ def save_npz(file: BinaryIO, layers: Sequence[Layer], _naming: str) -> list[str]
     InputError
         They have more arrays than are read.
     """
-    named = _name_arrays(layers)
-    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(layers, named)), **named}
+    named = _name_arrays(network.layers)
+    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(network.layers, named)), **named}
     if len(arrays) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays in an .npz file, got {len(arrays):,}"
         raise InputError("", what, "write .safetensors")

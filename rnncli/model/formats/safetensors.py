@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any, BinaryIO
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.metadata import metadata_text
-from rnncli.model.formats.naming import name_tensors, unnamed
+from rnncli.model.formats.metadata import metadata_text, with_metadata
+from rnncli.model.formats.names import find_model, name_tensors, unnamed
+from rnncli.model.formats.parts import Find, Model
 from rnncli.model.formats.tensors import SAFETENSORS, UNKNOWN, Entry, Tensors, kind_of
-from rnncli.model.layers import Layer
+from rnncli.model.network import Network
 
 _METADATA = "__metadata__"
 # Our own text among a file's metadata.
@@ -30,8 +31,8 @@ _ALIGNMENT = 8
 
 
 @contextmanager
-def open_safetensors(path: str) -> Iterator[Tensors]:
-    """Open a ``.safetensors`` file; see `Format`."""
+def open_model(path: str) -> Iterator[Find]:
+    """Open a ``.safetensors`` file; see `FORMATS`."""
     _check(path)
     with open(path, "rb") as file:
         header, start = _header(path, file)
@@ -51,10 +52,23 @@ def open_safetensors(path: str) -> Iterator[Tensors]:
             # bfloat16, which NumPy does not know, is the upper half of float32.
             return (array.astype(np.uint32) << 16).view(np.float32) if code == "<u2" else array
 
-        yield Tensors(path, entries, lambda names: [read(name) for name in names], metadata)
+        tensors = Tensors(path, entries, lambda names: [read(name) for name in names], metadata)
+        yield lambda layer: _find(tensors.under(layer))
 
 
-def save_safetensors(file: BinaryIO, layers: Sequence[Layer], naming: str) -> list[str]:
+def _find(tensors: Tensors) -> Model:
+    """Find the layers that names and metadata tell of."""
+    model = find_model(tensors)
+    if tensors.metadata is None:
+        return model
+    parts = [part for part in model.parts if part.layers]
+    specs = iter(with_metadata(tensors, model.layers()))
+    return model._replace(
+        parts=[part._replace(layers=[next(specs) for _ in part.layers]) for part in parts], notes=()
+    )
+
+
+def save_model(file: BinaryIO, network: Network, naming: str) -> list[str]:
     """Write layers as a ``.safetensors`` file, their tensors named as a framework does.
 
     What the names do not say is in the file's metadata. The library would
@@ -66,8 +80,8 @@ def save_safetensors(file: BinaryIO, layers: Sequence[Layer], naming: str) -> li
     InputError
         The naming has no names for such layers.
     """
-    tensors = name_tensors(layers, naming)
-    metadata = {_OURS: metadata_text(layers, tensors)}
+    tensors = name_tensors(network.layers, naming)
+    metadata = {_OURS: metadata_text(network.layers, tensors)}
     if naming == "torch":
         metadata["format"] = "pt"  # without which the transformers library refuses a file
     # Wide types first: each tensor is then aligned to its own width.
@@ -83,7 +97,7 @@ def save_safetensors(file: BinaryIO, layers: Sequence[Layer], naming: str) -> li
     file.write(len(content).to_bytes(8, "little") + content)
     for _, array in named:
         file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return unnamed(layers)
+    return unnamed(network.layers)
 
 
 def _check(path: str) -> None:

@@ -5,7 +5,7 @@ completes them, and what the caller says fills in or must agree. The network
 is built of what comes out, and only then are its weights read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,36 +87,21 @@ class LayerSpec(NamedTuple):
         One, or two for both directions, the forward one first; two have
         their direction among the settings. None in a layer without state.
     settings : mapping
-        Those of `Layer.settings` that are known.
+        Those of `Layer.settings` that are known. A `size` that is left out is
+        that of the layer below, or else above.
     kind : str
         Of `LAYERS`, for a layer without state; empty where nothing tells.
     tensors : mapping
         Names of its tensors, by the names that such a layer has for arrays.
+    layout : Layout
+        Of these.
     """
 
     cells: tuple[CellSpec, ...] = ()
     settings: Mapping[str, Any] = {}
     kind: str = ""
     tensors: Mapping[str, str] = {}
-
-
-# Layers, the bottom one first, and a sentence for each thing taken for granted.
-Found = tuple[Sequence[LayerSpec], Sequence[str]]
-
-
-class Stack(NamedTuple):
-    """Recurrent layers that belong together.
-
-    Parameters
-    ----------
-    labels : tuple of str
-        What picks it, or a part of it.
-    find : callable
-        Returns its layers; raises InputError where they do not go together.
-    """
-
-    labels: tuple[str, ...]
-    find: Callable[[], Found]
+    layout: Layout = OURS
 
 
 def cell_of(tensors: Tensors, names: Mapping[str, str], layout: Layout = OURS) -> str:

@@ -46,6 +46,24 @@ class Entry(NamedTuple):
     dtype: str
 
 
+class Derived(NamedTuple):
+    """A tensor that is computed from those of a file, or of none of them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What it is computed from.
+    entry : Entry
+        What it is like.
+    compute : callable
+        ``compute(*arrays)`` returns it, of an array for each name.
+    """
+
+    names: Sequence[str]
+    entry: Entry
+    compute: Callable[..., NDArray[Any]]
+
+
 class Tensors(NamedTuple):
     """The tensors of an open file, none of them read yet.
 
@@ -87,6 +105,20 @@ class Tensors(NamedTuple):
             name: in_dtype(self.place(name), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
             for name, array in zip(names, self.read(names), strict=True)
         }
+
+    def with_derived(self, derived: Mapping[str, Derived]) -> "Tensors":
+        """Add tensors that are computed; one may stand in place of one of the file's."""
+
+        def read(names: Sequence[str]) -> list[NDArray[Any]]:
+            return [
+                derived[name].compute(*self.read(derived[name].names))
+                if name in derived
+                else self.read([name])[0]
+                for name in names
+            ]
+
+        entries = {name: each.entry for name, each in derived.items()}
+        return self._replace(entries={**self.entries, **entries}, read=read)
 
     def under(self, layer: str | None) -> "Tensors":
         """Keep the tensors whose names begin ``layer.`` or ``layer/``, without that.

@@ -12,13 +12,15 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.spec import PICK, CellSpec, Found, LayerSpec, Stack, cell_of
+from rnncli.model.formats.parts import Part, Stack
+from rnncli.model.formats.spec import PICK, CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
 _ROLES = ("kernel", "recurrent_kernel", "bias")
 # What Keras calls layers of each cell.
 _CLASSES = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
+_KINDS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 # Keras 2 ends the names of variables so.
 _KERAS_2 = ":0"
 _CELL = re.compile(r"(?:.*_)?cell(?:_[0-9]+)?", re.DOTALL)
@@ -48,7 +50,7 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
     for layer in _paired(tensors, _cells(tensors)):
         scopes.setdefault(layer.path.rpartition("/")[0], []).append(layer)
     return [
-        Stack(tuple(layer.path for layer in layers), partial(_layers, tensors, layers))
+        Stack(tuple(layer.path for layer in layers), partial(_parts, tensors, layers))
         for layers in scopes.values()
     ]
 
@@ -153,7 +155,7 @@ def _paired(tensors: Tensors, cells: Mapping[str, CellSpec]) -> Iterator[_Layer]
             yield _Layer(f"{stem}{leaf}", leaf, LayerSpec((group[leaf],)))
 
 
-def _layers(tensors: Tensors, layers: Sequence[_Layer]) -> Found:
+def _parts(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[Part], Sequence[str]]:
     """Order layers, and check that each takes what the one below gives."""
     ordered, notes = _ordered(tensors, layers)
     for below, above in pairwise(ordered):
@@ -162,7 +164,15 @@ def _layers(tensors: Tensors, layers: Sequence[_Layer]) -> Found:
             given = " or ".join(map(str, sorted(lower[1])))
             takes = f"{shown(above.path)} takes {upper[0]} values a step"
             raise InputError(tensors.path, f"{takes}, {shown(below.path)} gives {given}", PICK)
-    return [layer.spec for layer in ordered], notes
+    return [
+        Part(
+            layer.path,
+            _KINDS.get(layer.spec.cells[0].cell, ""),
+            [name for cell in layer.spec.cells for name in cell.tensors.values()],
+            [layer.spec],
+        )
+        for layer in ordered
+    ], notes
 
 
 def _ordered(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[_Layer], Sequence[str]]:

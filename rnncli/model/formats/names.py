@@ -1,14 +1,15 @@
 """Namings: names of tensors become layers, and layers names of tensors."""
 
+import re
 from collections.abc import Sequence
-from itertools import islice
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, WEIGHT_NAMES
-from rnncli.model.errors import InputError, choice, listed
-from rnncli.model.formats.naming import keras, torch
-from rnncli.model.formats.spec import PICK, Found
+from rnncli.model.errors import InputError, choice
+from rnncli.model.formats.keras import names as keras
+from rnncli.model.formats.parts import Model, Part, Stack
 from rnncli.model.formats.tensors import Tensors
+from rnncli.model.formats.torch import names as torch
 from rnncli.model.layers import Layer, Recurrent, name_of
 
 # What returns the arrays of layers as a framework names and lays them out, and which arrays it
@@ -20,33 +21,44 @@ NAMINGS = {
 # Settings of layers that the names tell, or that everyone takes for granted.
 _NAMED = {"direction": ("forward", "bidirectional"), "merge": ("concat",)}
 _HINT = "write .npz"
-# Modules that a message lists.
-_LISTED = 8
+_EXPECTED = (
+    ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) or Keras's (.../kernel, "
+    ".../recurrent_kernel, ...)"
+)
 
 
-def find_layers(tensors: Tensors) -> Found:
-    """Find the one stack of recurrent layers in a file, in whichever naming.
+def find_model(tensors: Tensors) -> Model:
+    """Find the recurrent layers in a file, in whichever naming, and what stands beside them.
 
     Raises
     ------
     InputError
-        There is none, or several.
+        The layers of the only stack do not go together.
     """
     stacks = [*torch.find_stacks(tensors), *keras.find_stacks(tensors)]
-    if not stacks:
-        raise InputError(
-            tensors.path,
-            "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-            "...) or Keras's (.../kernel, .../recurrent_kernel, ...), got "
-            f"{listed(tensors.entries)}",
-        )
-    if len(stacks) > 1:
-        labels = ([f"{tensors.prefix}{label}" for label in stack.labels] for stack in stacks)
-        several = "; ".join(map(listed, islice(labels, _LISTED)))
-        more = f" and {len(stacks) - _LISTED} more" if len(stacks) > _LISTED else ""
-        raise InputError(tensors.path, f"holds several recurrent modules: {several}{more}", PICK)
-    (stack,) = stacks
-    return stack.find()
+    if len(stacks) == 1:
+        found, notes = stacks[0].find()
+    else:
+        found, notes = [part for stack in stacks for part in _parts(stack)], []
+    parts = [part._replace(name=f"{tensors.prefix}{part.name}") for part in found]
+    used = {name for part in parts for name in part.tensors}
+    others: dict[str, list[str]] = {}
+    for name in tensors.entries:
+        if name not in used:
+            others.setdefault(re.split(r"[./][^./]*\Z", name)[0], []).append(name)
+    parts += [
+        Part(f"{tensors.prefix}{owner}", "", names, why="is no recurrent layer by its names")
+        for owner, names in others.items()
+    ]
+    return Model(tensors, parts, ordered=len(stacks) < 2, notes=notes, expected=_EXPECTED)
+
+
+def _parts(stack: Stack) -> Sequence[Part]:
+    """Return the parts of one of several stacks, or why it is none."""
+    try:
+        return stack.find()[0]
+    except InputError as error:
+        return [Part(label, "", why=error.what, hint=error.hint) for label in stack.labels]
 
 
 def name_tensors(layers: Sequence[Layer], naming: str) -> dict[str, Floats]:

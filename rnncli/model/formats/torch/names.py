@@ -10,7 +10,8 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.cells.gates import two_biases
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.spec import CellSpec, Found, LayerSpec, Layout, Stack, cell_of
+from rnncli.model.formats.parts import Part, Stack
+from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
@@ -46,7 +47,7 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
         names = modules.setdefault(match["module"] or "", {})
         names.setdefault(match["end"], {})[match["role"]] = match
     return [
-        Stack((module,), partial(_layers, tensors, module, names))
+        Stack((module,), partial(_parts, tensors, module, names))
         for module, names in modules.items()
     ]
 
@@ -94,7 +95,7 @@ def _arrays(cell: Cell) -> dict[str, Floats]:
     }
 
 
-def _layers(tensors: Tensors, module: str, names: _Names) -> Found:
+def _parts(tensors: Tensors, module: str, names: _Names) -> tuple[Sequence[Part], Sequence[str]]:
     """Name all tensors that must be there for those that are."""
     matches = [match for roles in names.values() for match in roles.values()]
     numbers = {match["layer"] for match in matches}
@@ -121,7 +122,9 @@ def _layers(tensors: Tensors, module: str, names: _Names) -> Found:
     kinds = (cell_of(tensors, names, _LAYOUT) for layer in found for names in layer)
     kind = next(filter(None, kinds), "")
     fixed = _FIXED.get(kind, {})
-    return [
+    layers = [
         LayerSpec(tuple(CellSpec(names, kind, fixed, _LAYOUT) for names in layer), settings)
         for layer in found
-    ], []
+    ]
+    class_ = f"nn.{kind.upper()}{'Cell' if top is None else ''}" if kind else ""
+    return [Part(module, class_, [match[0] for match in matches], layers)], []

@@ -1,0 +1,1 @@
+"""Keras files: what is in them, as layers of our own."""

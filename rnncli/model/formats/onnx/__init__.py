@@ -1,0 +1,1 @@
+"""ONNX files: what is in them, as layers of our own."""

@@ -1,0 +1,1 @@
+"""PyTorch files: what is in them, as layers of our own."""
