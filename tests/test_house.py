@@ -40,7 +40,7 @@ BESIDE = {
     "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
     "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.state": {"os", "json", "hashlib"},
-    "rnncli.model.formats": {"os", "io", "json", "struct", "sys", "zipfile", "hashlib"}
+    "rnncli.model.formats": {"os", "io", "json", "struct", "sys", "zipfile", "zlib", "hashlib"}
     | {"importlib"},
 }
 # What is installed as an extra, by the only place that may import it.

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, BinaryIO
 
 from rnncli.model.errors import InputError, listed, one_line
@@ -37,12 +38,12 @@ def open_model(path: str) -> Iterator[Find]:
 
 
 def _find(stored: Stored, layer: str | None) -> Model:
-    from rnncli.model.formats.keras import bare, config
-
+    """Find layers by the model's config, or by names alone where it lists none."""
     inner = (stored.config or {}).get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    module = config if isinstance(layers, list) and layers else bare
-    return module.find(stored, layer)
+    name = "config" if isinstance(layers, list) and layers else "bare"
+    model: Model = import_module(f"rnncli.model.formats.keras.{name}").find(stored, layer)
+    return model
 
 
 def _open_hdf5(path: str, file: BinaryIO) -> Stored:
@@ -83,9 +84,7 @@ def _open_archive(path: str, file: BinaryIO) -> Stored:
 
 def _stored(path: str, contents: hdf5.Contents, config: Any, version: object) -> Stored:
     tensors = Tensors(path, contents.entries, contents.read)
-    return Stored(
-        tensors, config, version if isinstance(version, str) else "", contents.attributes
-    )
+    return Stored(tensors, config, version if isinstance(version, str) else "", contents.attributes)
 
 
 def _member(path: str, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
