@@ -11,8 +11,8 @@ A network comes from a seed or from a file, and runs over arrays:
 carries the states between them. `load` and `save` read and write weight
 files. A `Network` is a stack of layers; a `Recurrent` layer has one cell,
 `RNN`, `LSTM` or `GRU`, or one for each direction. `Dense`, `Embedding`,
-`Masking`, `Normalization` and `Pointwise` are layers without state, below
-and above it.
+`LayerNormalization`, `Masking`, `Normalization` and `Pointwise` are layers
+without state, below and above it.
 """
 
 # As in typing, which takes milliseconds to load: see __getattr__.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rnncli.model.initializers import seeded as seeded
     from rnncli.model.layers import Dense as Dense
     from rnncli.model.layers import Embedding as Embedding
+    from rnncli.model.layers import LayerNormalization as LayerNormalization
     from rnncli.model.layers import Masking as Masking
     from rnncli.model.layers import Normalization as Normalization
     from rnncli.model.layers import Pointwise as Pointwise
@@ -53,6 +54,7 @@ _MODULES = {
     "Dense": "model.layers",
     "Embedding": "model.layers",
     "InputError": "model.errors",
+    "LayerNormalization": "model.layers",
     "Masking": "model.layers",
     "Network": "model.network",
     "Normalization": "model.layers",

@@ -1,5 +1,7 @@
 """Activations against the reference's formulas, ONNX's defaults and their own claims."""
 
+from math import isinf
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,6 +61,14 @@ VALUES = {
     "elu:0.5": (-1.0, -0.31606027941427883),
     "softsign": (-3.0, -0.75),
     "softplus": (0.5, 0.9740769841801067),
+    "relu6": (7.0, 6.0),
+    "silu": (-1.5, -0.2736382857095345),
+    "gelu": (-1.5, -0.1002108019032871),
+    "gelu_tanh": (-1.5, -0.10042842301976708),
+    "selu": (-1.0, -1.1113307378125628),
+    "mish": (-1.5, -0.29809974216680674),
+    "exponential": (-1.5, 0.22313016014842982),
+    "hard_silu": (-1.5, -0.375),
 }
 
 
@@ -109,9 +119,30 @@ def test_what_is_not_a_number_stays_so(f: Activation) -> None:
 def test_no_slope_is_steeper(f: Activation) -> None:
     a = np.linspace(-10, 10, 200_001)
     steps = np.abs(np.diff(reference.activate(RNN(ONE, f), a))) / np.diff(a)
+    if isinf(f.slope):
+        assert not f.jumps
+        assert steps.max() > 2e4
+        return
     jumps = steps > 100  # a jump within one step of 1e-4
     assert jumps.sum() == f.jumps
     assert steps[~jumps].max() <= f.slope * (1 + 1e-9)
+    assert f.slope < 1.001 * max(1, steps[~jumps].max())
+
+
+@pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_large_sums_and_tiny_ones(f: Activation, dtype: str) -> None:
+    """Nothing overflows but an exponential, and nothing is less exact where it is small."""
+    kind = np.finfo(dtype)
+    tiny = [kind.smallest_subnormal, kind.tiny]
+    a = np.array([100, -100, 60, -60, 0, *tiny, *np.negative(tiny)], dtype)
+    out = np.empty_like(a)
+    overflows = f.name in ("exponential", "sigmoid")
+    with np.errstate(all="raise", under="ignore", over="ignore" if overflows else "raise"):
+        f.function()(a, out)
+    with np.errstate(over="ignore"):
+        expected = reference.activate(RNN(ONE, f), a.astype(np.float64)).astype(dtype)
+    np.testing.assert_allclose(out, expected, rtol=8 * float(kind.eps), atol=float(kind.tiny))
 
 
 @pytest.mark.slow

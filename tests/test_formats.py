@@ -36,6 +36,7 @@ from rnncli.model.layers import (
     MERGES,
     Dense,
     Embedding,
+    LayerNormalization,
     Masking,
     Normalization,
     Pointwise,
@@ -779,7 +780,7 @@ def test_pytorch_names_of_gates(tmp_path: Path, gates: int) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "activation": ({"activation": "gelu"}, "activation: expected one of tanh, "),
+    "activation": ({"activation": "glu"}, "activation: expected one of tanh, "),
     "direction": ({"direction": "up"}, "direction: expected one of forward, backward, "),
     "merge": ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
     "clip": ({"clip": 0}, "clip: expected a number over 0, got 0"),
@@ -792,7 +793,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 WRONG_OF_GATES: dict[str, tuple[dict[str, Any], str]] = {
     "reset": ({"reset": "never"}, "reset: expected one of after, before, got 'never'"),
-    "gates": ({"recurrent_activation": "gelu"}, "activation: expected one of tanh, "),
+    "gates": ({"recurrent_activation": "glu"}, "activation: expected one of tanh, "),
     "clips": ({"clip": [2.0, 3.0]}, "w.npz: clip: expected 1 value, got 2"),
 }
 
@@ -1202,7 +1203,7 @@ ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
         "layer 1: cells: expected a list of 2, got [{}]",
     ),
     "no such activation": (
-        lambda about: about | {"layers": [_with_cells(about, {"activation": "gelu"})]},
+        lambda about: about | {"layers": [_with_cells(about, {"activation": "glu"})]},
         "layer 1: activation: expected one of tanh, ",
     ),
     "a clip of 0": (
@@ -1249,7 +1250,7 @@ GATED: dict[str, tuple[Cell, dict[str, Any], str]] = {
     ),
     "gates by no name": (
         lstm(),
-        {"recurrent_activation": "gelu"},
+        {"recurrent_activation": "glu"},
         "about: layer 1: recurrent_activation: expected one of tanh, ",
     ),
     "no reset": (
@@ -1347,6 +1348,11 @@ HEADS = {
     "statistics": Network(normalization(), weights(2, 3)),
     "a batch's statistics": Network(normalization("shift", "factor"), weights(2, 3)),
     "a factor": Network(normalization("factor"), gru("before")),
+    "a row's statistics": Network(
+        LayerNormalization(numbers((2,)), numbers((2,)), 1e-5), weights(2, 3)
+    ),
+    "a row's factor": Network(weights(2, 3), LayerNormalization(numbers((3,)))),
+    "logarithms": Network(weights(2, 3), Dense(numbers((3, 2)), activation="log_softmax")),
     "masking": Network(Masking(-1, 2), weights(2, 3)),
     "no arrays": Network(Masking(0.5, 2), Pointwise("tanh", 2)),
     "between": Network(weights(2, 3), Dense(numbers((3, 2))), Pointwise("relu", 2), weights(2, 4)),
@@ -1373,7 +1379,7 @@ BAD_HEADS: dict[str, tuple[str, Change, str]] = {
     "no such layer": (
         "a head",
         lambda about, _: about["layers"][1].update(layer="conv"),
-        "about: layer 2: layer: expected one of dense, embedding, normalization, activation, ",
+        "about: layer 2: layer: expected one of dense, embedding, normalization, layer_",
     ),
     "a list for a layer": (
         "a head",
@@ -1450,9 +1456,14 @@ BAD_HEADS: dict[str, tuple[str, Change, str]] = {
         lambda _, arrays: arrays.update({"layer_1.scale": np.zeros(2, np.float32)}),
         "layer 1: scale: expected no 0, got one at 0",
     ),
+    "an epsilon under 0": (
+        "a row's statistics",
+        lambda about, _: about["layers"][0].update(epsilon=-1),
+        "layer 1: epsilon: expected a finite number from 0 on, got -1",
+    ),
     "no such activation": (
         "a head",
-        lambda about, _: about["layers"][1].update(activation="gelu"),
+        lambda about, _: about["layers"][1].update(activation="glu"),
         "about: layer 2: activation: expected one of tanh, ",
     ),
     "softmax of a cell": (

@@ -1,7 +1,7 @@
 """Layers without state give what a loop in float64 gives, and refuse what does not fit."""
 
 from collections.abc import Callable
-from math import exp, expm1, log1p, tanh
+from math import erf, exp, expm1, fsum, log, log1p, pi, sqrt, tanh
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from rnncli import (
     Dense,
     Embedding,
+    LayerNormalization,
     Masking,
     Network,
     Normalization,
@@ -41,6 +42,14 @@ FORMULAS: dict[str, Callable[[float], float]] = {
     "softplus": lambda a: log1p(exp(a)),
     "softsign": lambda a: a / (1 + abs(a)),
     "hard_sigmoid:0.2,0.5": lambda a: min(max(0.2 * a + 0.5, 0), 1),
+    "relu6": lambda a: min(max(a, 0), 6),
+    "silu": lambda a: a / (1 + exp(-a)),
+    "gelu": lambda a: a * (1 + erf(a / sqrt(2))) / 2,
+    "gelu_tanh": lambda a: a * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2,
+    "selu": lambda a: 1.0507009873554805 * (a if a > 0 else 1.6732632423543772 * expm1(a)),
+    "mish": lambda a: a * tanh(log1p(exp(a))),
+    "exponential": exp,
+    "hard_silu": lambda a: a * min(max(a + 3, 0), 6) / 6,
 }
 
 
@@ -85,21 +94,66 @@ def test_an_activation_alone(activation: str) -> None:
     np.testing.assert_allclose(y, expected, rtol=NEAR, atol=NEAR)
 
 
+def log_softmax_loop(rows: list[list[float]]) -> list[list[float]]:
+    return [[log(share) for share in row] for row in softmax_loop(rows)]
+
+
+def normalized_loop(rows: list[list[float]]) -> list[list[float]]:
+    """Of a factor of 3 and a shift of -1, which is added to a variance of epsilon 0.01."""
+    normal = []
+    for row in rows:
+        mean = fsum(row) / len(row)
+        variance = fsum((value - mean) ** 2 for value in row) / len(row)
+        normal.append([3 * (value - mean) / sqrt(variance + 0.01) - 1 for value in row])
+    return normal
+
+
+OF_ROWS: dict[str, tuple[Callable[[int], Stateless], Callable[..., list[list[float]]]]] = {
+    "softmax": (lambda size: Pointwise("softmax", size), softmax_loop),
+    "log_softmax": (lambda size: Pointwise("log_softmax", size), log_softmax_loop),
+    "layer_normalization": (
+        lambda size: LayerNormalization(np.full(size, 3.0), np.full(size, -1.0), 0.01),
+        normalized_loop,
+    ),
+}
+
+
 @pytest.mark.parametrize("size", [1, 2, 16, 17, 200])
-def test_softmax_of_any_size_is_the_same_for_one_row_as_for_many(size: int) -> None:
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_functions_of_rows_are_the_same_for_one_row_as_for_many(name: str, size: int) -> None:
+    make, loop = OF_ROWS[name]
     rows = RANDOM.normal(0, 3, (3, 5, size))
-    y = given(Pointwise("softmax", size), rows)
-    expected = softmax_loop(rows.reshape(15, size).tolist())
-    np.testing.assert_allclose(y.reshape(15, size), expected, rtol=NEAR)
-    one = given(Pointwise("softmax", size), rows[2, :1])
-    assert one.tobytes() == y[2, :1].tobytes()
+    y = given(make(size), rows)
+    np.testing.assert_allclose(
+        y.reshape(15, size), loop(rows.reshape(15, size).tolist()), rtol=1e-13, atol=NEAR
+    )
+    for alone in (rows[2, :1], rows[2, 0], np.asfortranarray(rows)[2, :1]):
+        assert given(make(size), alone).tobytes() == y[2, :1].tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["f", "d"])
 def test_softmax_of_large_sums_does_not_overflow(dtype: str) -> None:
-    y = given(Pointwise("softmax", 3), np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype))
+    a = np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype)
+    y = given(Pointwise("softmax", 3), a)
     assert y.dtype == dtype
     np.testing.assert_allclose(y, [[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-7)
+    half, third = -log(2), -log(3)
+    y = given(Pointwise("log_softmax", 3), a)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, [[half, half, half - 2e4], [third] * 3], rtol=1e-7)
+
+
+def test_layer_normalization_has_its_own_factor_and_shift_for_each_value() -> None:
+    factor, shift = RANDOM.normal(size=(2, 4))
+    normal = given(LayerNormalization(np.ones(4), epsilon=1e-5), ROWS)
+    np.testing.assert_allclose(normal.mean(axis=1), 0, atol=NEAR)
+    np.testing.assert_allclose(normal.std(axis=1), 1, rtol=1e-4)
+    y = given(LayerNormalization(factor, shift, 1e-5), ROWS)
+    np.testing.assert_allclose(y, normal * factor + shift, rtol=NEAR)
+    # Values that are all alike have no variance but epsilon.
+    assert given(LayerNormalization(factor, shift), np.full((1, 4), 7.0)).tolist() == [
+        shift.tolist()
+    ]
 
 
 @pytest.mark.parametrize("names", [(), ("shift",), ("factor",), ("shift", "factor")])
@@ -139,7 +193,8 @@ EVERY: dict[str, Stateless] = {
     "dense": Dense(W, B, "leaky_relu:0.3"),
     "embedding": Embedding(W, mask_zero=True),
     "normalization": Normalization(B, B, factor=B),
-    "activation": Pointwise("softmax", 4),
+    "layer_normalization": LayerNormalization(B, -B, 0.1),
+    "activation": Pointwise("log_softmax", 4),
     "masking": Masking(-1, 4),
 }
 
@@ -199,7 +254,10 @@ def test_networks_with_other_layers_have_other_fingerprints() -> None:
         Dense(W, 2 * B, "leaky_relu:0.3"),
         Embedding(W),
         Normalization(B, B, shift=B),
+        LayerNormalization(B, epsilon=0.1),
+        LayerNormalization(B, -B),
         Pointwise("tanh", 4),
+        Pointwise("softmax", 4),
         Masking(-2, 4),
     ]
     assert len({fingerprint(Network(layer), "float32") for layer in layers}) == len(layers)
@@ -221,6 +279,15 @@ def test_networks_with_other_layers_have_other_fingerprints() -> None:
             r"scale: expected shape \(3,\), as center is \(3,\), got \(2,\)",
         ),
         (lambda: Normalization(B, [1, 0, 1]), "scale: expected no 0, got one at 1"),
+        (lambda: LayerNormalization(W), r"factor: expected shape \(I,\), got \(4, 3\)"),
+        (
+            lambda: LayerNormalization(B, B[:2]),
+            r"shift: expected shape \(3,\), as factor is \(3,\), got \(2,\)",
+        ),
+        (
+            lambda: LayerNormalization(B, epsilon=-1),
+            "epsilon: expected a finite number from 0 on, got -1",
+        ),
         (lambda: Pointwise("tanh", 0), "size: expected at least 1, got 0"),
         (lambda: Masking(float("nan"), 1), "value: expected a finite number, got nan"),
     ],
@@ -235,6 +302,7 @@ def test_bad_layers(make: Callable[[], Layer], message: str) -> None:
     [
         (Dense(W), "W: expected 3 rows, as layer 1 gives so many values a step, got 4"),
         (Normalization([1] * 4, [1] * 4), "center: expected 3 values, as layer 1 gives .*, got 4"),
+        (LayerNormalization([1] * 4), "factor: expected 3 values, as layer 1 gives .*, got 4"),
         (Pointwise("tanh", 4), "Pointwise: expected 3 features, as layer 1 gives .*, got 4"),
         (Masking(0, 4), "Masking: expected 3 features, as layer 1 gives .*, got 4"),
     ],

@@ -6,7 +6,7 @@ the same array. Parameters are ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable
-from math import isfinite, isinf, prod
+from math import erfc, inf, isfinite, isinf, pi, prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +36,12 @@ class Activation(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Steepest slope but for jumps, at least 1: how much an error in the sum can grow."""
-        return max(1.0, abs(prod(self.parameters[: ACTIVATIONS[self.name].factors])))
+        """Steepest slope but for jumps, at least 1: how much an error in the sum can grow.
+
+        Infinite for a function that has none.
+        """
+        kind = ACTIVATIONS[self.name]
+        return max(kind.steepest, abs(prod(self.parameters[: kind.factors])))
 
     @property
     def jumps(self) -> bool:
@@ -63,11 +67,14 @@ class Kind(NamedTuple):
         One a parameter; None where it has to be given.
     factors : int
         How many of the parameters multiply the sum.
+    steepest : float
+        The steepest slope that no parameter sets, at least 1.
     """
 
     function: Callable[..., Any]
     defaults: tuple[float | None, ...] = ()
     factors: int = 0
+    steepest: float = 1.0
 
 
 def activation(name: str, *parameters: float) -> Activation:
@@ -212,6 +219,56 @@ def _softplus(a: Floats, out: Floats) -> None:
     np.logaddexp(a, a.dtype.type(0), out)
 
 
+def _relu6(a: Floats, out: Floats) -> None:
+    """Compute ``min(max(a, 0), 6)``."""
+    np.clip(a, 0, 6, out)
+
+
+def _silu(a: Floats, out: Floats) -> None:
+    """Compute ``a sigmoid(a)``."""
+    np.multiply(a, _share(a), out)
+
+
+def _gelu(a: Floats, out: Floats) -> None:
+    """Compute ``a (1 + erf(a / sqrt(2))) / 2``, without a difference where a is under 0."""
+    # NumPy has no erf; that of the standard library takes one number.
+    scaled = np.ravel(a.astype(np.float64) * -sqrt(0.5))
+    tails = np.fromiter(map(erfc, scaled.tolist()), np.float64, a.size)
+    np.multiply(a, 0.5 * tails.reshape(a.shape).astype(a.dtype), out)
+
+
+def _gelu_tanh(a: Floats, out: Floats) -> None:
+    """Compute ``a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2``."""
+    near = np.clip(a, -30, 30)  # beyond, the share is 0 or 1
+    np.multiply(a, _share(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi))), out)
+
+
+def _selu(a: Floats, out: Floats) -> None:
+    """Compute ``1.05 elu(a, 1.67)``: Klambauer et al. (2017), arXiv:1706.02515."""
+    _elu(a, out, SELU_ALPHA)
+    np.multiply(out, SELU_SCALE, out)
+
+
+def _mish(a: Floats, out: Floats) -> None:
+    """Compute ``a tanh(log(1 + exp(a)))``: Misra (2019), arXiv:1908.08681."""
+    # tanh(log(n)) is (n^2 - 1) / (n^2 + 1), here for exp(a) or its reciprocal: none overflows.
+    e = np.exp(-np.abs(a))
+    over = np.where(a < 0, e * (e + 2), 1 + 2 * e)
+    np.multiply(a, over / (over + np.where(a < 0, a.dtype.type(2), 2 * e * e)), out)
+
+
+def _hard_silu(a: Floats, out: Floats) -> None:
+    """Compute ``a min(max(a + 3, 0), 6) / 6``."""
+    np.multiply(a, np.clip(a + 3, 0, 6) / 6, out)
+
+
+def _share(a: Floats) -> Floats:
+    """Return ``sigmoid(a)``, to the last digits also where it is small."""
+    e = np.exp(-np.abs(a))
+    return np.asarray(np.where(a < 0, e, a.dtype.type(1)) / (1 + e))
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 ACTIVATIONS = {
     "tanh": Kind(np.tanh),
     "relu": Kind(_relu),
@@ -225,6 +282,14 @@ ACTIVATIONS = {
     "elu": Kind(_elu, (1.0,), factors=1),
     "softsign": Kind(_softsign),
     "softplus": Kind(_softplus),
+    "relu6": Kind(_relu6),
+    "silu": Kind(_silu, steepest=1.09983933),
+    "gelu": Kind(_gelu, steepest=1.12890415),
+    "gelu_tanh": Kind(_gelu_tanh, steepest=1.12899307),
+    "selu": Kind(_selu, steepest=SELU_ALPHA * SELU_SCALE),
+    "mish": Kind(_mish, steepest=1.08849817),
+    "exponential": Kind(np.exp, steepest=inf),
+    "hard_silu": Kind(_hard_silu, steepest=1.5),
 }
 TANH = Activation("tanh")
 SIGMOID = Activation("sigmoid")

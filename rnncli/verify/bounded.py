@@ -6,6 +6,7 @@ in `BOUNDED_ROWS`.
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import isinf
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,7 +14,15 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Pointwise,
+)
 from rnncli.verify import reference
 from rnncli.verify.case import Case
 from rnncli.verify.near import Near, exactly, held, joined
@@ -79,6 +88,8 @@ def _rnn_steps(run: CellRun) -> StepAt:
         off = (len(W_xh) + len(W_hh) + 4) * eps * terms  # how far rounding may move a sum
         sides = [sums, sums - off, sums + off] if f.jumps else [sums]
         steps = np.array([reference.activate(cell, side) for side in sides])
+        if isinf(f.slope):
+            return _judged(Near(sums, off, precision).activated(f, cell.clip))
         return steps, f.slope * off + 4 * eps * np.maximum(1, np.abs(run.h[n, t]))
 
     return step_at
@@ -273,7 +284,9 @@ def _dense_rows(layer: Dense, x: Near) -> Near:
 
 def _activated_rows(layer: Dense | Pointwise, a: Near) -> Near:
     f = layer.activation
-    return a.softmax() if f == "softmax" else a.activated(f)
+    if isinstance(f, str):
+        return a.softmax() if f == "softmax" else a.log_softmax()
+    return a.activated(f)
 
 
 def _embedded_rows(layer: Embedding, x: Near) -> Near:
@@ -294,6 +307,30 @@ def _normalized_rows(layer: Normalization, x: Near) -> Near:
     return Near(value, 4 * x.eps * terms, x.precision)
 
 
+def _row_normalized_rows(layer: LayerNormalization, x: Near) -> Near:
+    """Return ``factor * (x - m) / s + shift``, for the mean m and the root s of the variance.
+
+    With e for ``(I + 4) eps``::
+
+        dm = e mean(|x|),  ds / s = 1 / sqrt(1 - 2 e mean(x^2) / s^2) - 1
+
+    since some programs have ``mean(x^2) - m^2`` for the variance; and a few
+    roundings of each term.
+    """
+    value, rows = reference.ROWS[LayerNormalization](layer, x.value, x.precision), x.value
+    e = (rows.shape[1] + 4) * x.eps
+    mean, size = (part.mean(axis=1, keepdims=True) for part in (rows, np.abs(rows)))
+    square = (rows * rows).mean(axis=1, keepdims=True)
+    squared = ((rows - mean) ** 2).mean(axis=1, keepdims=True) + layer.epsilon
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 1 / np.sqrt(np.maximum(squared - 2 * e * square, 0))
+        moved = e * size + 4 * x.eps * (np.abs(rows) + np.abs(mean))
+        off = moved * scale + np.abs(rows - mean) * (scale - 1 / np.sqrt(squared))
+    shift = 0.0 if layer.shift is None else np.abs(layer.shift)
+    off = np.abs(layer.factor) * off + 4 * x.eps * (np.abs(value) + shift)
+    return Near(value, off, x.precision)
+
+
 def _unmasked_rows(layer: Masking, x: Near) -> Near:
     """Return the rows as they are, with zeros for masked ones."""
     dtype = PRECISIONS[x.precision].dtype
@@ -305,6 +342,7 @@ BOUNDED_ROWS: dict[type, Callable[..., Near]] = {
     Dense: _dense_rows,
     Embedding: _embedded_rows,
     Normalization: _normalized_rows,
+    LayerNormalization: _row_normalized_rows,
     Pointwise: _activated_rows,
     Masking: _unmasked_rows,
 }

@@ -28,8 +28,9 @@ class Near:
         a + b     da + db + eps |a + b|
         a b       |a| db + |b| da + da db + eps |a b|
         f(a)      max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
+        exp(a)    max |exp(a +- da) - exp(a)| + 8 eps exp(a)
 
-    The last one is tight where f is steep, flat, clipped or jumps, and
+    That of f(a) is tight where f is steep, flat, clipped or jumps, and
     allows for functions that are exact only to a few units of 1: the tanh of
     ONNX Runtime 1.32 to 2.7 eps, its sigmoid to 1.4 eps.
 
@@ -77,7 +78,8 @@ class Near:
             for a in (self.value, self.value - self.off, self.value + self.off)
         )
         off = np.max([np.abs(side - value) for side in sides], axis=0)
-        return self._with(value, off + 8 * self.eps * np.maximum(1, np.abs(value)))
+        least = 0 if f.name == "exponential" else 1
+        return self._with(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
     def softmax(self) -> "Near":
         """Return ``exp(a) / sum(exp(a))`` of each row.
@@ -87,11 +89,18 @@ class Near:
         units in the value for those of ``a - max a``, for the sum and for the
         function.
         """
-        value = reference.softmax(self.value)
+        value, off = reference.softmax(self.value), self._log_softmax_off()
+        return self._with(value, value * np.expm1(off))
+
+    def log_softmax(self) -> "Near":
+        """Return ``a - log(sum(exp(a)))`` of each row, off as the logarithm of a `softmax`."""
+        value = reference.log_softmax(self.value)
+        return self._with(value, self._log_softmax_off() + 2 * self.eps * np.abs(value))
+
+    def _log_softmax_off(self) -> Floats:
         below = self.value.max(axis=1, keepdims=True) - self.value
         off = self.off + self.off.max(axis=1, keepdims=True)
-        off = off + self.eps * (below + value.shape[1] + 4)
-        return self._with(value, value * np.expm1(off))
+        return np.asarray(off + self.eps * (below + self.value.shape[1] + 4))
 
     def between(self, other: "Near", share: "Near") -> "Near":
         """Return ``z a + (1 - z) b`` for a share z of this.

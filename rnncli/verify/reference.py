@@ -9,7 +9,7 @@ A new cell is one more entry in `STEPS`, a new layer one in `ROWS`.
 """
 
 from collections.abc import Callable
-from math import inf
+from math import erf, inf, pi, sqrt
 from typing import cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 from rnncli.model.layers import (
     Dense,
     Embedding,
+    LayerNormalization,
     Masking,
     Masks,
     Normalization,
@@ -31,6 +32,11 @@ from rnncli.model.network import Network
 # Explicit mantissa bits of a product's operands, where a precision rounds them.
 MANTISSA_BITS = {"tf32": 10, "bfloat16": 7}
 
+
+def _elu(a: Floats, alpha: float) -> Floats:
+    return np.where(a < 0, alpha * np.expm1(np.minimum(a, 0)), a)
+
+
 _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
     "relu": lambda a: np.where(a < 0, 0, a),
@@ -41,9 +47,17 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "thresholded_relu": lambda a, alpha: np.where(a < alpha, 0, a),
     "scaled_tanh": lambda a, alpha, beta: alpha * np.tanh(beta * a),
     "hard_sigmoid": lambda a, alpha, beta: np.minimum(np.maximum(alpha * a + beta, 0), 1),
-    "elu": lambda a, alpha: np.where(a < 0, alpha * np.expm1(np.minimum(a, 0)), a),
+    "elu": _elu,
     "softsign": lambda a: a / (1 + np.abs(a)),
     "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
+    "relu6": lambda a: np.minimum(np.where(a < 0, 0, a), 6),
+    "silu": lambda a: a * np.exp(-np.logaddexp(0, -a)),
+    "gelu": lambda a: a * (1 + np.vectorize(erf, otypes=[float])(a / sqrt(2))) / 2,
+    "gelu_tanh": lambda a: a * (1 + np.tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2,
+    "selu": lambda a: 1.0507009873554805 * _elu(a, 1.6732632423543772),
+    "mish": lambda a: a * np.tanh(np.logaddexp(0, a)),
+    "exponential": np.exp,
+    "hard_silu": lambda a: a * (np.minimum(np.maximum(a + 3, 0), 6) / 6),
 }
 _MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "concat": lambda forward, backward: np.hstack([forward, backward]),
@@ -167,9 +181,14 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
 STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
 
 
+def log_softmax(a: Floats) -> Floats:
+    """Return ``a - log(sum(exp(a)))`` of each row."""
+    return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
+
+
 def softmax(a: Floats) -> Floats:
     """Return ``exp(a - log(sum(exp(a))))`` of each row."""
-    return np.asarray(np.exp(a - np.logaddexp.reduce(a, axis=1, keepdims=True)))
+    return np.asarray(np.exp(log_softmax(a)))
 
 
 def dense_rows(layer: Dense, x: Floats, precision: str) -> Floats:
@@ -178,9 +197,11 @@ def dense_rows(layer: Dense, x: Floats, precision: str) -> Floats:
 
 
 def activated_rows(layer: Dense | Pointwise, a: Floats) -> Floats:
-    """Return ``f(a)``, where f may be the softmax of the row."""
+    """Return ``f(a)``, where f may be a function of the row."""
     f, a = layer.activation, np.asarray(a, np.float64)
-    return softmax(a) if f == "softmax" else activated(f, a)
+    if isinstance(f, str):
+        return softmax(a) if f == "softmax" else log_softmax(a)
+    return activated(f, a)
 
 
 def normalized_rows(layer: Normalization, x: Floats) -> Floats:
@@ -190,12 +211,23 @@ def normalized_rows(layer: Normalization, x: Floats) -> Floats:
     return factor * (x - layer.center.astype(np.float64)) / layer.scale + shift
 
 
+def row_normalized_rows(layer: LayerNormalization, x: Floats) -> Floats:
+    """Return ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
+    rows = x.astype(np.float64)
+    apart = rows - (rows.sum(axis=1) / rows.shape[1])[:, None]
+    variance = (apart * apart).sum(axis=1) / rows.shape[1]
+    shift = 0.0 if layer.shift is None else layer.shift
+    normal: Floats = apart / np.sqrt(variance + layer.epsilon)[:, None]
+    return layer.factor * normal + shift
+
+
 # rows(layer, x, precision): what a layer without state gives at rows, (n, I), of the float
 # type of the input, by its class.
 ROWS: dict[type, Callable[..., Floats]] = {
     Dense: dense_rows,
     Embedding: lambda layer, x, _precision: layer.W.take(x[:, 0].astype(int), axis=0),
     Normalization: lambda layer, x, _precision: normalized_rows(layer, x),
+    LayerNormalization: lambda layer, x, _precision: row_normalized_rows(layer, x),
     Pointwise: lambda layer, x, _precision: activated_rows(layer, x),
     Masking: lambda layer, x, _precision: np.where(layer.masked(x)[:, None], 0, x),
 }

@@ -24,7 +24,7 @@ _TOLD = {
     "reset": ("reset", "after"),
 }
 # The settings of layers without state.
-_OF_LAYERS = ("activation", "value", "mask_zero")
+_OF_LAYERS = ("activation", "value", "mask_zero", "epsilon")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _layer(layer: Mapping[str, Any]) -> str:
     size = [layer["output_size"]] if kind in ("dense", "embedding") else []
     told = {name: layer[name] for name in _OF_LAYERS if layer.get(name) not in (None, "linear")}
     words = [name if value is True else value for name, value in told.items()]
-    return " ".join(map(str, [kind.capitalize(), *size, *words]))
+    return " ".join(map(str, [kind.replace("_", " ").capitalize(), *size, *words]))
 
 
 def _setting(name: str, value: Any) -> str:

@@ -1,10 +1,10 @@
-"""Layers without state, and rows that they mask, are those of Keras.
+"""Layers without state are those of Keras and PyTorch; rows that they mask those of Keras.
 
 Networks that mask have cells of Keras's own initializers, over few steps: two right
 programs in float32 end within 1e-6 of each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,22 @@ import pytest
 
 import rnncli
 from peers.networks import WAYS, Array, furthest
-from rnncli import Dense, Embedding, Masking, Network, Normalization, Pointwise, Recurrent, Weights
+from rnncli import (
+    Dense,
+    Embedding,
+    LayerNormalization,
+    Masking,
+    Network,
+    Normalization,
+    Pointwise,
+    Recurrent,
+    Weights,
+)
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.layers import Layer
 
 keras = pytest.importorskip("keras")
+torch = pytest.importorskip("torch")
 
 TOLERANCE = 1e-6
 # Ours by Keras's names; the parameters are Keras's defaults.
@@ -31,6 +42,25 @@ ACTIVATIONS = {
     "softplus": "softplus",
     "softsign": "softsign",
     "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "relu6": "relu6",
+    "silu": "silu",
+    "gelu": "gelu",
+    "selu": "selu",
+    "mish": "mish",
+    "exponential": "exponential",
+    "hard_silu": "hard_silu",
+}
+# PyTorch's modules.
+MODULES: dict[str, Callable[[], Any]] = {
+    "relu6": torch.nn.ReLU6,
+    "silu": torch.nn.SiLU,
+    "gelu": torch.nn.GELU,
+    "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh"),
+    "selu": torch.nn.SELU,
+    "mish": torch.nn.Mish,
+    "hard_silu": torch.nn.Hardswish,
+    "log_softmax": lambda: torch.nn.LogSoftmax(dim=-1),
 }
 RANDOM = np.random.RandomState(3)
 X = RANDOM.normal(0, 2, (4, 9, 3)).astype("f")
@@ -51,6 +81,37 @@ def test_dense_and_activations(name: str) -> None:
     W, b = (np.asarray(variable) for variable in dense.weights)
     near([Dense(W, b, ACTIVATIONS[name])], dense)
     near([Pointwise(ACTIVATIONS[name], 3)], keras.layers.Activation(name))
+
+
+def test_gelu_by_tanh() -> None:
+    near([Pointwise("gelu_tanh", 3)], lambda x: keras.activations.gelu(x, approximate=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", MODULES)
+def test_activations_of_pytorch(name: str, dtype: str) -> None:
+    """Of sums of all sizes, none of which overflows."""
+    a = np.concatenate([np.linspace(-8, 8, 801), [100, -100, 1e-40, -1e-40, 0, -0.0, 30]])
+    rows = np.resize(a, (102, 8))
+    with np.errstate(all="raise", under="ignore"):
+        ours = rnncli.run(Network(Pointwise(name, 8)), rows, precision=dtype).h
+    theirs = MODULES[name]()(torch.from_numpy(rows.astype(dtype))).numpy()
+    tolerance = TOLERANCE if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+def test_layer_normalization(shifted: bool) -> None:
+    layer = keras.layers.LayerNormalization(epsilon=0.01, center=shifted)
+    layer.build(X.shape)
+    layer.set_weights([RANDOM.uniform(0.5, 2, 3) for _ in layer.weights])
+    arrays = [np.asarray(variable) for variable in layer.weights]
+    ours = LayerNormalization(arrays[0], arrays[1] if shifted else None, 0.01)
+    near([ours], layer)
+    module = torch.nn.LayerNorm(3, 0.01, bias=shifted)
+    for parameter, array in zip(module.parameters(), arrays, strict=True):
+        parameter.data = torch.from_numpy(array.copy())
+    near([ours], lambda x: module(torch.from_numpy(x)).detach().numpy())
 
 
 def test_normalization() -> None:

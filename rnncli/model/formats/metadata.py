@@ -237,6 +237,7 @@ _STATELESS: dict[str, tuple[tuple[str, ...], dict[str, _Reader]]] = {
     "dense": (("W",), {"activation": _row_activation}),
     "embedding": (("W",), {"mask_zero": _truth}),
     "normalization": (("center", "scale"), {}),
+    "layer_normalization": (("factor",), {"epsilon": _number}),
     "activation": ((), {"activation": _row_activation, "size": _size}),
     "masking": ((), {"value": _number, "size": _size}),
 }

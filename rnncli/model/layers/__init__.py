@@ -17,6 +17,7 @@ from rnncli.model.layers.recurrent import per_cell as per_cell
 from rnncli.model.layers.stateless import Convert as Convert
 from rnncli.model.layers.stateless import Dense as Dense
 from rnncli.model.layers.stateless import Embedding as Embedding
+from rnncli.model.layers.stateless import LayerNormalization as LayerNormalization
 from rnncli.model.layers.stateless import Masking as Masking
 from rnncli.model.layers.stateless import Masks as Masks
 from rnncli.model.layers.stateless import Multiply as Multiply
@@ -30,6 +31,7 @@ LAYERS: dict[str, type[Stateless]] = {
     "dense": Dense,
     "embedding": Embedding,
     "normalization": Normalization,
+    "layer_normalization": LayerNormalization,
     "activation": Pointwise,
     "masking": Masking,
 }

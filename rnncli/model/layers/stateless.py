@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import reduce
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -22,7 +22,8 @@ Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 FEW = 16
 _MORE = " (`precision` float64 holds more)"
 # An activation of single values, or one of the whole row.
-RowActivation: TypeAlias = Activation | Literal["softmax"]
+OfRow: TypeAlias = Literal["softmax", "log_softmax"]
+RowActivation: TypeAlias = Activation | OfRow
 
 
 class Stateless:
@@ -91,7 +92,8 @@ class Dense(Stateless):
     b : array, shape (O,), optional
         Bias; zeros if left out.
     activation : Activation or str
-        The function f, or ``softmax``: ``exp(a) / sum(exp(a))`` over the row.
+        The function f, or one of the row: ``softmax``, ``exp(a) / sum(exp(a))``,
+        or ``log_softmax``, the logarithm of that.
 
     Raises
     ------
@@ -242,6 +244,54 @@ class Normalization(Stateless):
         return layer
 
 
+class LayerNormalization(Stateless):
+    """The values of a row by their own statistics.
+
+    ``y = factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``, the mean and
+    the variance being those of the row. ``LayerNormalization`` in Keras and
+    ONNX, ``LayerNorm`` in PyTorch.
+
+    Parameters
+    ----------
+    factor : array, shape (I,)
+        Keras: ``gamma``; PyTorch: ``weight``.
+    shift : array, shape (I,), optional
+        0 if left out. Keras: ``beta``; PyTorch: ``bias``.
+    epsilon : float
+        What is added to the variance, at least 0. Keras's default; that of
+        PyTorch and ONNX is 1e-5.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit the other, a size is 0, a value is not finite, or
+        epsilon is under 0.
+    """
+
+    array_names = ("factor", "shift")
+
+    def __init__(
+        self, factor: ArrayLike, shift: ArrayLike | None = None, epsilon: float = 1e-3
+    ) -> None:
+        self.factor = _array("factor", factor, "I")
+        self.input_size = self.output_size = len(self.factor)
+        self.shift = None if shift is None else _vector("shift", shift, "factor", self.factor)
+        if not 0 <= epsilon < inf:
+            raise ValueError(f"epsilon: expected a finite number from 0 on, got {epsilon}")
+        self.epsilon = float(epsilon)
+        self.settings = {"epsilon": self.epsilon}
+
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
+        """Compute ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
+        columns, axis = _columns(x)
+        columns -= _total(columns, axis) / self.input_size
+        columns /= np.sqrt(_total(columns * columns, axis) / self.input_size + self.epsilon)
+        y = np.multiply(_rows(columns, axis), self.factor, order="C")
+        if self.shift is not None:
+            y += self.shift
+        return y
+
+
 class Pointwise(Stateless):
     """An activation alone: ``y = f(x)``.
 
@@ -251,7 +301,8 @@ class Pointwise(Stateless):
     Parameters
     ----------
     activation : Activation or str
-        The function f, or ``softmax``: ``exp(x) / sum(exp(x))`` over the row.
+        The function f, or one of the row: ``softmax``, ``exp(x) / sum(exp(x))``,
+        or ``log_softmax``, the logarithm of that.
     size : int
         Number of features, I.
 
@@ -317,38 +368,68 @@ class Masking(Stateless):
 
 
 def row_activation(given: Activation | str) -> RowActivation:
-    """Return an activation that may be given as text, or ``softmax``.
+    """Return an activation that may be given as text, or the name of one of rows.
 
     Raises
     ------
     ValueError
         There is no such activation, or its parameters are wrong.
     """
-    if given == "softmax":
-        return "softmax"
+    for name in _OF_ROWS:
+        if given == name:
+            return name
     if isinstance(given, str):
-        choice("activation", given.partition(":")[0], {**ACTIVATIONS, "softmax": None})
+        choice("activation", given.partition(":")[0], dict.fromkeys([*ACTIVATIONS, *_OF_ROWS]))
     return as_activation(given)
 
 
 def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
-    return _softmax if activation == "softmax" else activation.function()
+    return _OF_ROWS[activation] if isinstance(activation, str) else activation.function()
 
 
 def _softmax(a: Floats, out: Floats) -> None:
     """Compute ``exp(a) / sum(exp(a))`` of each row; less its largest, so that none overflows."""
-    if a.shape[-1] > FEW:
-        np.subtract(a, a.max(axis=-1, keepdims=True), out)
-        np.exp(out, out)
-        np.divide(out, out.sum(axis=-1, keepdims=True), out)
-        return
-    # NumPy is slow at short rows. Columns are added one by one, in an order that does not
-    # depend on how many rows there are.
-    columns = np.array(np.moveaxis(a, -1, 0), order="C")
-    columns -= columns.max(axis=0)
+    columns, axis = _columns(a)
+    columns -= columns.max(axis=axis, keepdims=True)
     np.exp(columns, columns)
-    columns /= reduce(np.add, columns)
-    out[...] = np.moveaxis(columns, 0, -1)
+    columns /= _total(columns, axis)
+    out[...] = _rows(columns, axis)
+
+
+def _log_softmax(a: Floats, out: Floats) -> None:
+    """Compute ``a - log(sum(exp(a)))`` of each row; less its largest, so that none overflows."""
+    columns, axis = _columns(a)
+    columns -= columns.max(axis=axis, keepdims=True)
+    columns -= np.log(_total(np.exp(columns), axis))
+    out[...] = _rows(columns, axis)
+
+
+_OF_ROWS: dict[OfRow, Callable[[Floats, Floats], Any]] = {
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+}
+
+
+def _columns(x: Floats) -> tuple[Floats, int]:
+    """Copy rows (..., K), by columns if these are few; return the axis of a row's values too.
+
+    NumPy is slow at short rows.
+    """
+    if x.shape[-1] > FEW:
+        return np.array(x, order="C"), -1
+    return np.array(np.moveaxis(x, -1, 0), order="C"), 0
+
+
+def _rows(columns: Floats, axis: int) -> Floats:
+    """View what `_columns` copied as rows again."""
+    return np.moveaxis(columns, axis, -1)
+
+
+def _total(columns: Floats, axis: int) -> Floats:
+    """Return the sum of each row, in an order that does not depend on how many there are."""
+    if axis == 0:
+        return np.asarray(reduce(np.add, columns))
+    return np.asarray(columns.sum(axis=axis, keepdims=True))
 
 
 def _array(name: str, values: ArrayLike, *axes: str) -> Floats:
