@@ -1,0 +1,61 @@
+"""``.onnx`` files."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rnncli.model.errors import InputError
+from rnncli.model.formats.onnx.beside import path_beside, read_beside
+from rnncli.model.formats.onnx.graph import find
+from rnncli.model.formats.onnx.messages import Graph, read_model
+from rnncli.model.formats.onnx.values import Tensor
+from rnncli.model.formats.parts import Find
+from rnncli.model.formats.tensors import UNKNOWN, Tensors, kind_of
+
+# Protocol buffers are smaller.
+_LARGEST = 2**31
+# Files beside a model: one, but some programs write one a tensor.
+_MOST_BESIDE = 64
+
+
+@contextmanager
+def open_model(path: str) -> Iterator[Find]:
+    """Open an ``.onnx`` file; see `FORMATS`."""
+    kind, size = kind_of(path), os.path.getsize(path)
+    if kind != UNKNOWN:
+        raise InputError(path, f"expected an .onnx file, got {kind}")
+    if size >= _LARGEST:
+        raise InputError(path, f"expected an .onnx file of under 2 GiB, got {size:,} bytes")
+    with open(path, "rb") as file:
+        data = memoryview(file.read())
+    model = read_model(path, data, partial(read_beside, path))
+    named = _tensors(model.graph)
+    beside = list(
+        dict.fromkeys(
+            path_beside(path, each.place, each.where) for each in named.values() if each.where
+        )
+    )
+    if len(beside) > _MOST_BESIDE:
+        what = f"expected weights in at most {_MOST_BESIDE} files beside it, got {len(beside):,}"
+        raise InputError(path, what, "write it anew with onnx.save_model, which takes one file")
+
+    def read(names: Sequence[str]) -> list[NDArray[Any]]:
+        return [named[name].array() for name in names]
+
+    tensors = Tensors(path, {name: each.entry for name, each in named.items()}, read)
+    yield lambda layer: find(model, tensors, layer)._replace(beside=beside)
+
+
+def _tensors(graph: Graph) -> dict[str, Tensor]:
+    """Return the tensors of a graph by name: initializers, and the values of constants."""
+    tensors = dict(graph.initializers)
+    for node in graph.nodes:
+        value = node.attributes.get("value")
+        if node.op == "Constant" and node.outputs and isinstance(value, Tensor):
+            name = node.outputs[0]
+            tensors[name] = value._replace(name=name)
+    return tensors
