@@ -329,6 +329,8 @@ def _loaded(options: NetworkOptions) -> Sourced:
     for sentence in loaded.assumptions:
         note(f"{options.weights}: {with_options(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
+    if loaded.beside:
+        source["beside"] = loaded.beside
     return loaded.network, source, loaded.biases
 
 

@@ -23,6 +23,8 @@ _TOLD = {
     "clip": ("clip", None),
     "reset": ("reset", "after"),
 }
+# What documents tell of the source of the weights, and titles leave out.
+_DIGESTS = ("sha256", "beside")
 # The settings of layers without state.
 _OF_LAYERS = ("activation", "value", "mask_zero", "epsilon")
 
@@ -81,7 +83,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         *filter(None, settings),
         *filter(None, map(_layer, layers[below:])),
         *([model["precision"]] if "precision" in model else []),
-        *(_source(name, value) for name, value in model["source"].items() if name != "sha256"),
+        *(_source(*item) for item in model["source"].items() if item[0] not in _DIGESTS),
     ]
     return printable(f"{network_kind(model)}: {', '.join(parts)}")
 

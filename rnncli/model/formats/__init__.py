@@ -57,12 +57,15 @@ class Loaded(NamedTuple):
         The biases of each cell, layer by layer, as the file has them:
         PyTorch's input bias and recurrent bias, whose sum is `b_h`, with the
         gates in our order.
+    beside : mapping
+        Digests of the files beside it that hold weights, by their names.
     """
 
     network: Network
     sha256: str
     assumptions: list[str]
     biases: list[tuple[Floats, ...]]
+    beside: Mapping[str, str]
 
 
 def load(
@@ -172,7 +175,8 @@ def load_network(
         sizes = [checked_sizes(tensors, each) for each in layers]
         layers = with_overrides(tensors, layers, sizes, given)
         network, biases = build(tensors, layers, model.last)
-    return Loaded(network, digest, [*model.notes, *assumptions(layers)], biases)
+        beside = {os.path.basename(each): _sha256(each) for each in model.beside}
+    return Loaded(network, digest, [*model.notes, *assumptions(layers)], biases, beside)
 
 
 @contextmanager
@@ -191,7 +195,8 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
         with _module(extension).open_model(path) as find:
             yield find(layer), digest
     except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror or error}") from error
+        place = error.filename or path  # a file beside it may be the one
+        raise InputError(place, f"cannot be read: {error.strerror or error}") from error
 
 
 def save_network(

@@ -82,6 +82,8 @@ class Model(NamedTuple):
         A sentence for each thing taken for granted.
     expected : str
         Ends the message that there is no recurrent layer: what was looked for.
+    beside : sequence of str
+        Paths of other files that hold its tensors.
     """
 
     tensors: Tensors
@@ -91,6 +93,7 @@ class Model(NamedTuple):
     last: str | None = None
     notes: Sequence[str] = ()
     expected: str = ""
+    beside: Sequence[str] = ()
 
     def picked(self, layer: str | None) -> "Model":
         """Keep the parts named so, or in a module named so; all of them for None.
