@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
+from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Graph, read_model
-from rnncli.model.formats.onnx.values import Tensor
 from rnncli.model.formats.parts import Find
 from rnncli.model.formats.tensors import UNKNOWN, Tensors, kind_of
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import Message, Source
-from rnncli.model.formats.onnx.values import (
+from rnncli.model.formats.onnx.elements import (
     Outside,
     Tensor,
     read_sparse,
