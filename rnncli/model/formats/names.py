@@ -10,6 +10,7 @@ from rnncli.model.formats.keras import names as keras
 from rnncli.model.formats.parts import Model, Part, Stack
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.formats.torch import names as torch
+from rnncli.model.formats.torch.heads import surrounded
 from rnncli.model.layers import Layer, Recurrent, name_of
 
 # What returns the arrays of layers as a framework names and lays them out, and which arrays it
@@ -27,17 +28,26 @@ _EXPECTED = (
 )
 
 
-def find_model(tensors: Tensors) -> Model:
+def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
     """Find the recurrent layers in a file, in whichever naming, and what stands beside them.
+
+    Parameters
+    ----------
+    tensors : Tensors
+    ordered : bool
+        Whether they stand as modules were defined.
 
     Raises
     ------
     InputError
         The layers of the only stack do not go together.
     """
-    stacks = [*torch.find_stacks(tensors), *keras.find_stacks(tensors)]
+    modules = torch.find_stacks(tensors)
+    stacks = [*modules, *keras.find_stacks(tensors)]
     if len(stacks) == 1:
         found, notes = stacks[0].find()
+        if modules:
+            found, notes = surrounded(tensors, found, ordered=ordered)
     else:
         found, notes = [part for stack in stacks for part in _parts(stack)], []
     parts = [part._replace(name=f"{tensors.prefix}{part.name}") for part in found]

@@ -1,0 +1,160 @@
+"""What stands around recurrent layers, as names and shapes of PyTorch's tensors tell.
+
+They do not tell what a model does between its modules. So only what leaves
+little open is taken, and a note says so: an embedding below, a linear layer
+above, and nothing else.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from rnncli.model.errors import listed, shown, verbatim
+from rnncli.model.formats.parts import Part
+from rnncli.model.formats.spec import LayerSpec, Layout
+from rnncli.model.formats.tensors import FLOATS, Shape, Tensors
+
+_TRANSPOSED = Layout(transposed=True)
+# What people call an embedding.
+_EMBEDDING = "emb"
+
+# How many values a layer takes and gives at a step.
+Widths = tuple[int, int]
+
+
+class _Matrix(NamedTuple):
+    """A module of a matrix, with or without a bias, that may be linear or an embedding."""
+
+    name: str
+    shape: Shape
+    tensors: Sequence[str]
+    first: bool
+
+    def is_embedding(self, takes: int) -> bool:
+        """Whether it can only be one, below a layer that takes so many values a step."""
+        rows, width = self.shape
+        named = _EMBEDDING in self.name.lower()
+        return (
+            len(self.tensors) == 1 and width == takes and (named or (self.first and rows != takes))
+        )
+
+    @property
+    def stem(self) -> str:
+        return f"{self.name}." if self.name else ""
+
+    def part(self, kind: str, layer: LayerSpec) -> Part:
+        return Part(self.name, kind, self.tensors, [layer])
+
+
+def linear(tensors: Tensors, stem: str) -> LayerSpec:
+    """Return what an `nn.Linear` is here, whose names begin so."""
+    roles = {"W": f"{stem}weight", "b": f"{stem}bias"}
+    names = {role: name for role, name in roles.items() if role == "W" or name in tensors.entries}
+    return LayerSpec(kind="dense", tensors=names, layout=_TRANSPOSED)
+
+
+def embedding(stem: str) -> LayerSpec:
+    """Return what an `nn.Embedding` is here, whose names begin so."""
+    return LayerSpec(kind="embedding", tensors={"W": f"{stem}weight"})
+
+
+def widths(tensors: Tensors, layer: LayerSpec) -> Widths | None:
+    """Return how many values a layer takes and gives at a step, if its tensors are as they should.
+
+    None also where it gives as many as it takes, whatever they are.
+    """
+    spec = layer.cells[0] if layer.cells else layer
+    entries = {role: tensors.entries.get(name) for role, name in spec.tensors.items()}
+    shapes = {role: spec.layout.turned(entry.shape) for role, entry in entries.items() if entry}
+    if layer.cells:
+        taken, given = (shapes.get(role, ()) for role in ("W_xh", "W_hh"))
+        return (taken[0], given[0] * len(layer.cells)) if taken and given else None
+    sizes = next(iter(shapes.values()), ())
+    if layer.kind == "embedding":
+        return (1, sizes[1]) if len(sizes) == 2 else None
+    return (sizes[0], sizes[-1]) if sizes else None
+
+
+def fit(tensors: Tensors, layers: Sequence[LayerSpec]) -> bool:
+    """Return whether each layer takes as many values as the one below gives."""
+    known = [each for each in (widths(tensors, layer) for layer in layers) if each]
+    return all(below[1] == above[0] for below, above in pairwise(known))
+
+
+def surrounded(
+    tensors: Tensors, recurrent: Sequence[Part], *, ordered: bool = False
+) -> tuple[list[Part], list[str]]:
+    """Put an embedding below a recurrent module and a linear layer above it, if there are such.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        All those of the model.
+    recurrent : sequence of Part
+        A module.
+    ordered : bool
+        Whether tensors stand as modules were defined.
+
+    Returns
+    -------
+    list of Part
+        The module, with what stands below and above.
+    list of str
+        A sentence for what is taken, or passed over.
+    """
+    used = {name for part in recurrent for name in part.tensors}
+    names = list(tensors.entries)
+    start = min(map(names.index, used)) if ordered else 0
+    owners: dict[str, list[str]] = {}
+    for name in names:
+        if name not in used:
+            owners.setdefault(name.rpartition(".")[0], []).append(name)
+    layers = [layer for part in recurrent for layer in part.layers]
+    sizes = [each for each in (widths(tensors, layer) for layer in layers) if each]
+    if not owners or not sizes:
+        return list(recurrent), []
+    takes, gives = sizes[0][0], sizes[-1][1]
+    found = [
+        _matrix(tensors, owner, own, first=names.index(own[0]) < start)
+        for owner, own in owners.items()
+    ]
+    matrices = [each for each in found if each]
+    below = [each for each in matrices if each.is_embedding(takes)]
+    above = [each for each in matrices if each not in below]
+    inner = shown(tensors.prefix + recurrent[0].name)
+    known = len(matrices) == len(owners) and len(below) < 2
+    if not known or not _is_head(above, takes, gives, ordered=ordered):
+        others = verbatim(listed(tensors.prefix + owner for owner in owners))
+        what = "names and shapes do not tell how these are joined to it"
+        return list(recurrent), [f"only {verbatim(inner)} is taken, not {others}: {what}"]
+    parts = [
+        *(each.part("nn.Embedding", embedding(each.stem)) for each in below),
+        *recurrent,
+        *(each.part("nn.Linear", linear(tensors, each.stem)) for each in above),
+    ]
+    taken = [(each, "an embedding below") for each in below]
+    taken += [(each, "a linear layer above") for each in above]
+    (first, role), *rest = [(shown(tensors.prefix + each.name), role) for each, role in taken]
+    more = [f", {name} as {role}" for name, role in rest]
+    what = verbatim(f"{first} is taken as {role}{''.join(more)} {inner}")
+    return parts, [f"{what}, as shapes fit: `layer` {verbatim(inner)} takes that alone"]
+
+
+def _matrix(tensors: Tensors, owner: str, names: Sequence[str], *, first: bool) -> _Matrix | None:
+    """Return the module, if its tensors are a matrix or a matrix and a bias."""
+    if any(tensors.entries[name].dtype not in FLOATS for name in names):
+        return None
+    shapes = {name.rpartition(".")[2]: tensors.entries[name].shape for name in names}
+    weight = shapes.pop("weight", ())
+    if len(weight) == 2 and shapes in ({}, {"bias": weight[:1]}):
+        return _Matrix(owner, weight, names, first)
+    return None
+
+
+def _is_head(above: Sequence[_Matrix], takes: int, gives: int, *, ordered: bool) -> bool:
+    """Return whether there is at most one module, which can only be a linear layer above."""
+    if len(above) != 1:
+        return not above
+    (rows, width), after = above[0].shape, ordered and not above[0].first
+    # One that also fits below must be known to stand above.
+    return width == gives and (rows != takes or after)
