@@ -266,7 +266,7 @@ def test_a_name_twice_in_a_header(tmp_path: Path) -> None:
     header = b"{" + entry + b"," + entry + b"}"
     content = len(header).to_bytes(8, "little") + header + bytes(16)
     message = refused(tmp_path / "w.safetensors", content)
-    assert message == "weight_hh: is in the header twice"
+    assert message == "damaged, or no .safetensors: weight_hh is in the header twice"
 
 
 def test_a_name_twice_in_an_archive(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from itertools import chain, cycle
@@ -1701,15 +1700,6 @@ def test_what_formats_offer() -> None:
             assert len(save_network(file, relu, extension, naming)) == notes
             files.add(file.getvalue())
         assert len(files) == different
-
-
-def test_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "w.safetensors"
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    saved(path, network(1), "torch")  # which takes no library
-    assert refusal(path) == (
-        ".safetensors files are read with the library safetensors: pip install 'rnncli[formats]'"
-    )
 
 
 @pytest.mark.slow

@@ -46,7 +46,6 @@ BESIDE = {
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
     "rnncli.engine.threads": {"threadpoolctl"},
-    "rnncli.model.formats.safetensors": {"safetensors"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},

@@ -1,0 +1,99 @@
+"""What is refused of ``.safetensors`` headers; the tests with peers compare with the library."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncli.model.errors import InputError
+from rnncli.model.formats.containers.flat import opened
+
+TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+REFUSED: dict[str, tuple[Any, int, str]] = {
+    # Header, bytes after it, message.
+    "no text": (b"\xff", 0, "damaged, or no .safetensors: 'utf-8' codec can't decode byte 0xff"),
+    "no JSON": (b"{,", 0, "damaged, or no .safetensors: Expecting property name"),
+    "not a number": (b'{"a": NaN}', 0, "damaged, or no .safetensors: NaN is no JSON"),
+    "half of a pair": (b'{"\\ud800": {}}', 0, "damaged, or no .safetensors: 'utf-8' codec can't"),
+    "brackets": (b"[" * 5000, 0, "damaged, or no .safetensors: maximum recursion depth exceeded"),
+    "a list": ([], 0, "damaged, or no .safetensors: expected an object of tensors"),
+    "texts that are none": (
+        {"__metadata__": {"a": 1}},
+        0,
+        "damaged, or no .safetensors: __metadata__: expected an object of texts",
+    ),
+    "no tensor": ({"a": 1}, 0, "a: damaged: expected a dtype such as F32, got None"),
+    "another type": (
+        {"a": TENSOR | {"dtype": "Q4"}},
+        16,
+        "a: damaged: expected a dtype such as F32, got 'Q4'",
+    ),
+    "a size under 0": (
+        {"a": TENSOR | {"shape": [-2, -2]}},
+        16,
+        "a: damaged: expected a list of whole numbers as shape, got [-2, -2]",
+    ),
+    "a truth value as an offset": (
+        {"a": TENSOR | {"data_offsets": [False, 16]}},
+        16,
+        "a: damaged: expected a list of whole numbers as data_offsets, got [False, 16]",
+    ),
+    "three offsets": (
+        {"a": TENSOR | {"data_offsets": [0, 16, 16]}},
+        16,
+        "a: damaged: expected two data_offsets, got (0, 16, 16)",
+    ),
+    "a shape beyond everything": (
+        {"a": TENSOR | {"shape": [2**40, 2**40]}},
+        16,
+        "a: damaged: no tensor has the shape (1099511627776, 1099511627776)",
+    ),
+    "other sizes": (
+        {"a": TENSOR | {"shape": [2, 3]}},
+        16,
+        "a: damaged: expected 24 bytes, as its shape (2, 3) of F32 takes, got 16",
+    ),
+    "a gap": (
+        {"a": TENSOR | {"data_offsets": [4, 20]}},
+        20,
+        "a: damaged: expected its values to begin at 0, got 4",
+    ),
+    "a byte twice": (
+        {"a": TENSOR, "b": TENSOR},
+        16,
+        "b: damaged: expected its values to begin at 16, got 0",
+    ),
+    "bytes left over": ({"a": TENSOR}, 17, "damaged: expected 16 bytes after the header, got 17"),
+}
+
+
+@pytest.mark.parametrize(("header", "size", "message"), REFUSED.values(), ids=REFUSED)
+def test_headers_that_are_refused(tmp_path: Path, header: Any, size: int, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    content = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(size))
+    with pytest.raises(InputError) as caught, opened(str(path)):
+        pass
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_header_of_many_values(tmp_path: Path) -> None:
+    """They would take many times the file."""
+    path = tmp_path / "w.safetensors"
+    content = b'{"a":[' + b"[]," * 900_000 + b"[]]}"
+    path.write_bytes(len(content).to_bytes(8, "little") + content)
+    with pytest.raises(InputError, match=r"a header of 1,800,003 values in .* is too large"):
+        opened(str(path)).__enter__()
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    content = json.dumps({"a": TENSOR}).encode()
+    path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(16))
+    with opened(str(path)) as file:
+        np.testing.assert_array_equal(file.array("a"), np.zeros((2, 2), "f"), strict=True)
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(InputError, match=r": a: damaged: the file ends within it\Z"):
+            file.array("a")
