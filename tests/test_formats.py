@@ -94,7 +94,7 @@ def cells(network: Network) -> list[Any]:
 
 def told(network: Network) -> list[Any]:
     """All there is to a network, arrays as bytes."""
-    return [
+    return [network.last] + [
         (
             layer.settings,
             [cell.settings for cell in layer.cells],
@@ -222,6 +222,14 @@ def test_round_trips_by_the_names_of_others(
     loaded = load_network(path)
     assert told(loaded.network) == told(written.with_cells(with_b_n))
     assert loaded.assumptions == []
+
+
+@pytest.mark.parametrize("last", ["state", "step"])
+@pytest.mark.parametrize(("extension", "naming"), KINDS)
+def test_models_that_give_one_row(tmp_path: Path, extension: str, naming: str, last: str) -> None:
+    written = Network(*network(2, "bidirectional").layers, last=last)
+    saved(tmp_path / f"w{extension}", written, naming)
+    assert told(load_network(tmp_path / f"w{extension}").network) == told(written)
 
 
 @pytest.mark.parametrize(("extension", "naming"), KINDS)
@@ -1209,6 +1217,10 @@ ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda about: about | {"layers": [_with_cells(about, {"clip": 0})]},
         "layer 1: clip: expected null or a number over 0, got 0",
     ),
+    "no such row": (
+        lambda about: about | {"last": "first"},
+        "last: expected one of state, step, got 'first'",
+    ),
     "a clip beyond floats": (
         lambda about: about | {"layers": [_with_cells(about, {"clip": 10**400})]},
         "layer 1: clip: expected null or a number over 0, got 1000",
@@ -1354,6 +1366,7 @@ HEADS = {
     "logarithms": Network(weights(2, 3), Dense(numbers((3, 2)), activation="log_softmax")),
     "masking": Network(Masking(-1, 2), weights(2, 3)),
     "no arrays": Network(Masking(0.5, 2), Pointwise("tanh", 2)),
+    "the final state alone": Network(weights(2, 3), Dense(numbers((3, 2))), last="state"),
     "between": Network(weights(2, 3), Dense(numbers((3, 2))), Pointwise("relu", 2), weights(2, 4)),
 }
 

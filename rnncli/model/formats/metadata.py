@@ -5,7 +5,8 @@ In a weight file: ``{"format": 1, "layers": [{"direction": "bidirectional",
 ...]}``, the bottom layer and the forward cell first; null is no clip. Cells
 but the vanilla one say which they are, ``"cell": "lstm"``. A layer without
 state is ``{"layer": "dense", "activation": "softmax"}``. Where there is one of
-these, the whole has the names of all arrays, ``"arrays": [...]``.
+these, the whole has the names of all arrays, ``"arrays": [...]``. A model that
+gives one row a sequence has `Network.last` there, ``"last": "state"``.
 """
 
 import json
@@ -22,6 +23,7 @@ from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer, name_of
 from rnncli.model.layers.stateless import RowActivation, row_activation
+from rnncli.model.network import LAST, Network
 
 _FORMAT = 1
 
@@ -29,16 +31,23 @@ _FORMAT = 1
 _Reader: TypeAlias = Callable[[str, Any], Any]
 
 
-def metadata_text(layers: Sequence[Layer], names: Iterable[str]) -> str:
-    """Return what the weights of layers, under such names, do not say."""
+def metadata_text(network: Network, names: Iterable[str]) -> str:
+    """Return what the weights of a network, under such names, do not say."""
+    layers = network.layers
     whole = {"format": _FORMAT, "layers": [_described(layer) for layer in layers]}
+    if network.last:
+        whole["last"] = network.last
     if not all(layer.cells and all(isinstance(c, RNN) for c in layer.cells) for layer in layers):
         whole["arrays"] = list(names)
     return json.dumps(whole)
 
 
-def with_metadata(tensors: Tensors, layers: Sequence[LayerSpec]) -> Sequence[LayerSpec]:
+def with_metadata(
+    tensors: Tensors, layers: Sequence[LayerSpec]
+) -> tuple[Sequence[LayerSpec], str | None]:
     """Complete the layers that names tell of with the file's own metadata, if it has any.
+
+    Return them and `Network.last`.
 
     Raises
     ------
@@ -46,7 +55,7 @@ def with_metadata(tensors: Tensors, layers: Sequence[LayerSpec]) -> Sequence[Lay
         The text is damaged, of another format, or of another network.
     """
     if tensors.metadata is None:
-        return layers
+        return layers, None
     place, text = tensors.metadata
     about = read_json(place, text, _FORMAT)
     _check_arrays(tensors, place, about.get("arrays", []))
@@ -64,10 +73,13 @@ def with_metadata(tensors: Tensors, layers: Sequence[LayerSpec]) -> Sequence[Lay
         if not any(role.startswith("b_") for role in cell.tensors):
             what = "has no bias beside it, which rnn writes always"
             raise InputError(tensors.place(cell.tensors["W_xh"]), what)
+    last = about.get("last")
+    if last is not None:
+        choice(f"{place}: last", str(last), LAST)
     return [
         _completed(f"{place}: layer {number}", layer, each)
         for number, (layer, each) in enumerate(zip(layers, found, strict=True), start=1)
-    ]
+    ], last
 
 
 def _check_arrays(tensors: Tensors, place: str, arrays: Any) -> None:

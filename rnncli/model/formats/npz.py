@@ -57,13 +57,13 @@ def open_model(path: str) -> Iterator[Find]:
 
 def _find(tensors: Tensors) -> Model:
     """Find the layers that names and metadata tell of."""
-    specs = with_metadata(tensors, _layers(tensors))
+    specs, last = with_metadata(tensors, _layers(tensors))
     parts = []
     for number, spec in enumerate(specs, start=1):
         names = [*spec.tensors.values(), *(n for cell in spec.cells for n in cell.tensors.values())]
         kind = spec.kind or " ".join(dict.fromkeys(cell.cell for cell in spec.cells))
         parts.append(Part(f"layer_{number}", kind, names, [spec]))
-    return Model(tensors, parts)
+    return Model(tensors, parts, last=last)
 
 
 def _layers(tensors: Tensors) -> list[LayerSpec]:
@@ -111,7 +111,7 @@ def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
         They have more arrays than are read.
     """
     named = _name_arrays(network.layers)
-    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(network.layers, named)), **named}
+    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(network, named)), **named}
     if len(arrays) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays in an .npz file, got {len(arrays):,}"
         raise InputError("", what, "write .safetensors")

@@ -40,11 +40,14 @@ def _find(tensors: Tensors) -> Model:
     model = find_model(tensors)
     if tensors.metadata is None:
         return model
-    parts = [part for part in model.parts if part.layers]
-    specs = iter(with_metadata(tensors, model.layers()))
-    return model._replace(
-        parts=[part._replace(layers=[next(specs) for _ in part.layers]) for part in parts], notes=()
-    )
+    specs, last = with_metadata(tensors, model.layers())
+    each = iter(specs)
+    parts = [
+        part._replace(layers=[next(each) for _ in part.layers])
+        for part in model.parts
+        if part.layers
+    ]
+    return model._replace(parts=parts, last=last, notes=())
 
 
 def save_model(file: BinaryIO, network: Network, naming: str) -> list[str]:
@@ -60,7 +63,7 @@ def save_model(file: BinaryIO, network: Network, naming: str) -> list[str]:
         The naming has no names for such layers.
     """
     tensors = name_tensors(network.layers, naming)
-    metadata = {_OURS: metadata_text(network.layers, tensors)}
+    metadata = {_OURS: metadata_text(network, tensors)}
     if naming == "torch":
         metadata["format"] = "pt"  # without which the transformers library refuses a file
     # Wide types first: each tensor is then aligned to its own width.
