@@ -12,6 +12,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.build import build
+from rnncli.model.formats.kinds import check_kind
 from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.shapes import checked_sizes
@@ -189,8 +190,8 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
         It cannot be read, is damaged or of another kind, or has no such part.
     """
     extension = os.path.splitext(path)[1].lower()
-    choice(f"{path}: extension", extension, FORMATS)
     try:
+        check_kind(path, FORMATS)
         digest = _sha256(path)
         with _module(extension).open_model(path) as find:
             yield find(layer), digest

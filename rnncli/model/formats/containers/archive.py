@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
-from rnncli.model.errors import InputError, listed, one_line, shown
-from rnncli.model.formats.tensors import Entry, kind_of
+from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.formats.containers.zips import PIECE, check_compression, damage, open_zip
+from rnncli.model.formats.kinds import kind_of
+from rnncli.model.formats.tensors import Entry
 
 # How much an archive may unpack to: so many times its own size, or so many
 # bytes if that is more. Weights of which 99.5% are zeros pack 20 times, an
@@ -30,16 +32,10 @@ MOST_BYTES = 16 * 2**20
 MOST_MEMBERS = 1_000
 
 _ENDING = ".npy"
+_FIRST = b"PK\x03\x04"
+_EXPECTED = "expected an .npz file, as numpy.savez writes it"
 # A header of a matrix takes 128 bytes, and text of 10,000 can take 50 ms.
 _HEADER_MOST = 1_000
-_PIECE = 2**20
-
-# Names of members by which other archives are known.
-_OTHERS = {
-    "data.pkl": "a PyTorch checkpoint: write its state_dict with safetensors.torch.save_file",
-    "model.weights.h5": "a Keras model: write its weights with safetensors.numpy.save_file, "
-    "by their paths",
-}
 
 
 class Member(NamedTuple):
@@ -100,10 +96,10 @@ class Archive(NamedTuple):
             )
         array = np.empty(prod(shape), dtype)
         content = array.view(np.uint8)
-        with _damage(place), self.file.open(member.info) as file:
+        with damage(place), self.file.open(member.info) as file:
             file.read(member.start)
-            for start in range(0, size, _PIECE):
-                stop = min(start + _PIECE, size)
+            for start in range(0, size, PIECE):
+                stop = min(start + PIECE, size)
                 content[start:stop] = np.frombuffer(file.read(stop - start), np.uint8)
         return array.reshape(shape, order="F" if member.fortran_order else "C")
 
@@ -126,7 +122,7 @@ class Archive(NamedTuple):
                 place, f"expected at most {most:,} bytes, got {member.info.file_size:,}"
             )
         text = self.array(name)
-        with _damage(place):  # not every number is a character
+        with damage(place):  # not every number is a character
             return str(text[()])
 
     def place(self, name: str) -> str:
@@ -145,35 +141,19 @@ def opened(path: str) -> Iterator[Archive]:
     OSError
         It cannot be opened.
     """
-    kind = kind_of(path)
-    if not kind.startswith("a zip archive ("):
-        raise InputError(path, f"expected an .npz file, as numpy.savez writes it, got {kind}")
     with open(path, "rb") as file:
-        with _damage(path):
-            archive = zipfile.ZipFile(file)
-        with archive:
+        if file.read(len(_FIRST)) != _FIRST:
+            raise InputError(path, f"{_EXPECTED}, got {kind_of(path).name}")
+        with open_zip(path, file) as archive:
             yield Archive(path, archive, _members(path, archive))
-
-
-@contextmanager
-def _damage(place: str) -> Iterator[None]:
-    """Add the place to whatever a damaged archive raises."""
-    try:
-        yield
-    # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError for
-    # a header of many signs; what takes much memory is allocated outside.
-    except Exception as error:
-        raise InputError(place, f"damaged: {one_line(error)}") from error
 
 
 def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
     """Read the headers of all arrays, by their names."""
     infos = archive.infolist()
     if not any(info.filename.endswith(_ENDING) for info in infos):
-        names = [info.filename for info in infos]
-        other = next((what for end, what in _OTHERS.items() for n in names if n.endswith(end)), "")
-        got = other or f"a zip archive of {listed(names)}"
-        raise InputError(path, f"expected an .npz file, as numpy.savez writes it, got {got}")
+        names = listed(info.filename for info in infos)
+        raise InputError(path, f"{_EXPECTED}, got a zip archive of {names}")
     if len(infos) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
         hint = "write those of the recurrent layers alone, or all as .safetensors"
@@ -183,7 +163,7 @@ def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
         name = info.filename.removesuffix(_ENDING)
         if name in members:
             raise InputError(f"{path}: {shown(name)}", "is in the archive twice")
-        with _damage(f"{path}: {shown(name)}"):
+        with damage(f"{path}: {shown(name)}"):
             members[name] = _member(archive, info)
     return members
 
@@ -191,8 +171,7 @@ def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     if not info.filename.endswith(_ENDING):
         return Member(info, Entry((), "no array"))
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"compressed in a way (number {info.compress_type}) that NumPy does not")
+    check_compression(info)
     with archive.open(info) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
         head = io.BytesIO(file.read(_HEADER_MOST))

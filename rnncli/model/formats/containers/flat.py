@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.tensors import SAFETENSORS, UNKNOWN, kind_of
+from rnncli.model.formats.kinds import SAFETENSORS, UNKNOWN, kind_of
 
 # Bits of a value, by the format's name of its type.
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -115,7 +115,7 @@ def opened(path: str) -> Iterator[Flat]:
         except (ValueError, RecursionError) as error:
             kind = kind_of(path)
             if kind not in (SAFETENSORS, UNKNOWN):
-                raise InputError(path, f"expected a .safetensors file, got {kind}") from error
+                raise InputError(path, f"expected a .safetensors file, got {kind.name}") from error
             what = f"damaged, or no .safetensors: {one_line(error)}"
             raise InputError(path, what) from error
         tensors = {name: _tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}
