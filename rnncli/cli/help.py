@@ -14,8 +14,8 @@ SECTIONS = {
     "recurrent_activation clip reset h0 c0 state state_in state_out",
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
-    "Output": "output format json naming passthrough last all_steps all_layers states digits "
-    "header",
+    "Output": "output format json naming passthrough last no_last all_steps all_layers states "
+    "digits header",
     "Other": "",
 }
 

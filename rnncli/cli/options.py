@@ -80,6 +80,7 @@ class OutputOptions(NamedTuple):
     format: str | None
     json: bool
     last: bool
+    no_last: bool
     all_layers: bool
     states: bool
 
@@ -364,7 +365,17 @@ result_options = group(
         help="Write the input's cells before the states, in place of t and x. With --format csv "
         "or jsonl.",
     ),
-    click.option("--last", is_flag=True, help="Write the final state only."),
+    click.option(
+        "--last",
+        is_flag=True,
+        help="Write the final state only, or what a head makes of it. A model in a file that gives "
+        "one row a sequence does so by itself.",
+    ),
+    click.option(
+        "--no-last",
+        is_flag=True,
+        help="Write a row a step, also of a model that gives one row a sequence.",
+    ),
     click.option(
         "--all-steps",
         is_flag=True,

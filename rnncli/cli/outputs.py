@@ -29,6 +29,8 @@ def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) ->
     """
     if options.json and options.format not in (None, "json"):
         raise click.UsageError(f"--json and --format {options.format}: give one")
+    if options.last and options.no_last:
+        raise click.UsageError("--last and --no-last: give one")
     chosen = "json" if options.json else options.format or _format_of_file(options.output)
     _check_goes_with(chosen, options, style)
     for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):

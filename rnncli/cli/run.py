@@ -133,6 +133,9 @@ def run(precision: str, unroll: str, **given: Any) -> None:
     with state_files(states) as files:
         known = files.before.keys if files.before else ()
         opened = open_both(reading, options, precision, starting, Keys(known))
+        output = output._replace(last=_one_row(opened.network, options, output, reading, form))
+        if opened.network.last and not output.last:
+            opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
         _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
@@ -156,7 +159,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
             blocks = with_progress(steps, source.share, quiet=on_screen(output.output))
             trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
-                trajectory = trajectory.ended()
+                trajectory = trajectory.ended(one_row=bool(network.last))
             with (
                 leaving(files, source, delivery, network, whose),
                 destination(output.output, append=reading.follow) as out,
@@ -172,6 +175,39 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                     WRITERS[form](file, trajectory, style)
 
 
+def _one_row(
+    network: Network,
+    options: NetworkOptions,
+    output: OutputOptions,
+    reading: InputOptions,
+    form: str,
+) -> bool:
+    """Return whether to write one row a sequence: as asked, else as the model gives it.
+
+    Some options are of steps. With them a model that gives one row gives what
+    it would after every step, which a note says.
+    """
+    if output.last or output.no_last or not network.last:
+        return output.last
+    of_steps = {
+        "--follow": reading.follow,
+        "--passthrough": reading.passthrough,
+        f"a {form}": form in PICTURES,
+    }
+    for name, given in of_steps.items():
+        if given:
+            what = f"the model gives one row a sequence, {name} has one a step (--no-last)"
+            note(f"{options.weights}: {what}")
+            return False
+    return True
+
+
+def _with_all_rows(opened: Opened) -> Opened:
+    """Return the same network as one that gives a row a step."""
+    model = {name: value for name, value in opened.model.items() if name != "last"}
+    return opened._replace(network=Network(*opened.network.layers), model=model)
+
+
 def _trajectory(
     opened: Opened, carried: Carried, output: OutputOptions, precision: str, unroll: str
 ) -> Trajectory:
@@ -184,7 +220,7 @@ def _trajectory(
     def final() -> SequenceStates:
         keys = source.keys if source.key_columns else ()
         prepared = prepare(network, precision, unroll)
-        y = final_y(prepared, carried, keys) if network.head else None
+        y = final_y(prepared, carried, keys) if network.one_output else None
         return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(
@@ -208,9 +244,10 @@ def _trajectory(
 
 
 def _shown(network: Network, output: OutputOptions) -> list[str]:
-    """Choose what stands in columns: what the head gives, or the states, or both."""
-    states = output.states or output.all_layers or not network.head
-    each = {"h": states, "c": output.states, "y": network.head}
+    """Choose what stands in columns: what the model gives, or the states, or both."""
+    y = network.head or (output.last and network.last)
+    states = output.states or output.all_layers or not y
+    each = {"h": states, "c": output.states, "y": y}
     return [name for name, asked in each.items() if asked]
 
 

@@ -196,12 +196,11 @@ def final_output(prepared: Prepared, state: Floats) -> Floats:
 
     Where that has two directions, the backward one's is that after the first
     step, so this is no row of `y`. It is what Keras's ``return_sequences=False``
-    gives the head.
+    gives the head. Without a head it is that state, merged.
 
     Parameters
     ----------
     prepared : Prepared
-        With a head.
     state : array, shape (N, S)
         State of all cells.
 
@@ -213,7 +212,7 @@ def final_output(prepared: Prepared, state: Floats) -> Floats:
     top = len(network.layers) - 1 - network.head
     x = state
     for layer, slices in zip(network.layers[top:], network.state_slices[top:], strict=True):
-        states = [tuple([state[:, place] for place in places]) for places in slices]
+        states = [tuple([state[:, place].copy() for place in places]) for places in slices]
         x = output_of(prepared, layer, x, states)
     return x
 

@@ -40,7 +40,8 @@ class States(NamedTuple):
         Output of the network's head at every step; None if it has none.
     y_n : array, shape (O,) or (N, O), optional
         What the head makes of the top layer's final state: of a forward layer
-        the last `y`.
+        the last `y`. Where the model gives one row (`Network.last`), that row,
+        also without a head; of a sequence without steps that of `h0`.
     c : array, shape (T, C) or (N, T, C), optional
         What the state of the top recurrent layer holds beside h at every
         step, where asked for: the H values of c of an LSTM, those of both
@@ -138,7 +139,7 @@ def run(
 
     fill = _fill_rows if network.masking else _fill_batch
     fill(prepared, array, ends, h_n, given)
-    y_n = final_output(prepared, h_n) if network.head else None
+    y_n = _one_output(prepared, h_n, ends, given["output", last]) if network.one_output else None
     if array.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
         given = {key: whole[0] for key, whole in given.items()}
@@ -151,6 +152,15 @@ def run(
         given.get(("c", top)),
         tuple(given["c", n] for n in with_c) if all_layers else (),
     )
+
+
+def _one_output(prepared: Prepared, states: Floats, ends: Integers, output: Floats) -> Floats:
+    """Return what the model gives of each sequence as a whole: of its final state, or a row."""
+    y_n = final_output(prepared, states)
+    if prepared.network.last == "step":
+        some = np.flatnonzero(ends)
+        y_n[some] = output[some, ends[some] - 1]
+    return y_n
 
 
 def c_size(layer: Layer) -> int:

@@ -65,6 +65,9 @@ class Carried:
     ----------
     resumed : Block
         Where the first sequences stood when they went on from an earlier run.
+    last : array, shape (K, O)
+        What the top layer gave at the last row of each, if the model gives that
+        (`Network.last`); NaN before the first row.
     """
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
@@ -73,6 +76,7 @@ class Carried:
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self._count = 0
+        self.last: Floats = np.empty((0, 0))
         self.grow(sequences)
         self.resumed = self.block()
 
@@ -121,6 +125,16 @@ class Carried:
         self._t[self._count : sequences] = 0
         self._state[self._count : sequences] = self.initial
         self._count = sequences
+
+    def keep(self, output: Floats, key: Integers | None) -> None:
+        """Keep what the top layer gives at the last of these rows, (n, O), of each sequence."""
+        missing = len(self.t) - len(self.last)
+        if missing:
+            none = np.full((missing, output.shape[1]), np.nan, output.dtype)
+            self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
+        keys = np.zeros(len(output), np.intp) if key is None else key
+        present, from_end = np.unique(keys[::-1], return_index=True)
+        self.last[present] = output[len(output) - 1 - from_end]
 
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
@@ -207,7 +221,10 @@ def stream(
 
 
 def final_y(prepared: Prepared, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:
-    """Return what the head makes of the states that the sequences of a stream ended with.
+    """Return what the model gives of each sequence of a stream as a whole, (K, O).
+
+    It is what the head makes of the states that they ended with, or the last
+    row of each, see `rnncli.States`.
 
     Raises
     ------
@@ -216,6 +233,9 @@ def final_y(prepared: Prepared, carried: Carried, keys: Sequence[tuple[str, ...]
         layer has two directions.
     """
     y = final_output(prepared, carried.state)
+    if len(carried.last):
+        with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
+        y[with_rows] = carried.last[with_rows]
     finite = _finite_rows(y)
     if finite < len(y):
         block = carried.block() if keys else carried.block()._replace(key=None)
@@ -261,6 +281,8 @@ def _blocks(
     for rows in blocks:
         carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         passes = advance_rows(prepared, rows, carried.state)
+        if prepared.network.last == "step":
+            carried.keep(passes[-1].output, rows.key)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []
         block = Block(
             _count(rows.key, len(rows.x), carried),

@@ -48,6 +48,9 @@ class Network:
         Number of layers above the top recurrent one; 0 where there is none.
     indices : int or None
         If the input is an index into an embedding: how many rows that has.
+    one_output : bool
+        Whether the network has an output of a sequence, beside its states: the
+        model gives one row, or there is a head.
     masking : int
         Number of layers at the bottom that say which rows are masked; 0 if none
         does.
@@ -82,7 +85,10 @@ class Network:
                 )
         self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
         recurrent = [number for number, layer in enumerate(self.layers) if layer.cells]
+        if last and not recurrent:
+            raise ValueError("last: a network without recurrent layers has no final state")
         self.head = len(layers) - 1 - recurrent[-1] if recurrent else 0
+        self.one_output = bool(self.head or last)
         masking = [number for number, layer in enumerate(self.layers, start=1) if layer.masks]
         self.masking = max(masking, default=0)
         if recurrent and self.masking > recurrent[0]:

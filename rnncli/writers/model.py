@@ -25,6 +25,8 @@ _TOLD = {
 }
 # What documents tell of the source of the weights, and titles leave out.
 _DIGESTS = ("sha256", "beside")
+# What a title tells of a model that gives one row a sequence.
+_LAST = {"state": "one row a sequence", "step": "the last row of a sequence"}
 # The settings of layers without state.
 _OF_LAYERS = ("activation", "value", "mask_zero", "epsilon")
 
@@ -62,6 +64,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
         "hidden_sizes": hidden,
         **({} if projected == hidden else {"projected_sizes": projected}),
         **({} if len(layers) == len(network.layers) else {"layers": _layers(network.layers)}),
+        **({"last": network.last} if network.last else {}),
         "source": dict(source),
         "version": version,
     }
@@ -82,6 +85,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         *([_listed(model["merge"])] if "merge" in model else []),
         *filter(None, settings),
         *filter(None, map(_layer, layers[below:])),
+        *([_LAST[model["last"]]] if "last" in model else []),
         *([model["precision"]] if "precision" in model else []),
         *(_source(*item) for item in model["source"].items() if item[0] not in _DIGESTS),
     ]

@@ -46,7 +46,7 @@ class SequenceStates(NamedTuple):
         arrays by name, ``h`` first. An array has shape (K, H), or (K, 2 H)
         with both directions side by side.
     y : array, shape (K, O), optional
-        What the head gives after the last step.
+        What the model gives of each sequence as a whole.
     """
 
     t: Integers
@@ -100,7 +100,8 @@ class Trajectory(NamedTuple):
     header : sequence of str
         Names of the input's columns, if its cells are written too.
     shape : tuple of int
-        (T,) or (N, T), if the number of rows is known beforehand.
+        (T,), (N, T), or (N,) of a row a sequence, if the number of rows is known
+        beforehand.
     all_layers : bool
         Whether all layers are written and not only the top one.
     forward : bool
@@ -151,12 +152,19 @@ class Trajectory(NamedTuple):
             found += zip(parts, np.split(getattr(block, name), ends, axis=1), strict=True)
         return found
 
-    def ended(self) -> "Trajectory":
-        """Run through all steps, and return the final states as the only rows."""
+    def ended(self, *, one_row: bool) -> "Trajectory":
+        """Run through all steps, and return the final states as the only rows.
+
+        Parameters
+        ----------
+        one_row : bool
+            Whether the model gives a row a sequence; else it is one step of many.
+        """
         deque(self.blocks, maxlen=0)
         rows = self.final().rows()
         key = np.arange(len(rows.t)) if self.key_columns else None
-        return self._replace(blocks=[rows._replace(key=key)], columns=(), shape=())
+        shape = (len(rows.t), *((1,) if self.key_columns and not one_row else ()))
+        return self._replace(blocks=[rows._replace(key=key)], columns=(), shape=shape)
 
 
 class UntilError:
@@ -248,7 +256,7 @@ def columns_of(
         As for `rnncli.stream`.
     last : bool
         Whether rows are states of the cells, side by side, and not what
-        their layers give.
+        their layers give; y is what the model gives of a sequence.
     """
     below = len(network.layers) - network.head
     h, c, y = [], [], []
@@ -265,7 +273,9 @@ def columns_of(
         h.append(Columns("h", kind, size))
         if all_states:
             c.append(Columns("c", f"{prefix}c", c_size(layer)))
-    return [*h, *c, *(y[-1:] if last else y)]
+    if last:
+        y = [Columns("y", "y", network.output_size)] if network.one_output else []
+    return [*h, *c, *y]
 
 
 def states_by_layer(
