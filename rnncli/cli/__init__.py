@@ -10,7 +10,7 @@ from rnncli.cli.errors import errors_shown
 from rnncli.cli.help import help_width, write_examples
 
 # A file each, loaded when its command is called: one does not wait for the others.
-COMMANDS = ("run", "weights", "verify", "bench")
+COMMANDS = ("run", "weights", "inspect", "verify", "bench")
 
 
 class Rnn(click.Group):

@@ -177,6 +177,14 @@ follow_option = click.option(
     "to, not replaced.",
 )
 
+layer_option = click.option(
+    "--layer",
+    metavar="NAME",
+    type=values.name,
+    help="Which part of a larger model in the file, by the name of a layer or a module; rnn "
+    "inspect lists them.",
+)
+
 network_options = group(
     click.option(
         "--hidden",
@@ -217,12 +225,7 @@ network_options = group(
         help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
         ".safetensors with the names of PyTorch or Keras.",
     ),
-    click.option(
-        "--layer",
-        metavar="NAME",
-        type=values.name,
-        help="Which of several networks in the file: what their tensors' names begin with.",
-    ),
+    layer_option,
     click.option(
         "--direction",
         type=click.Choice(list(DIRECTIONS)),

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnncli.model.cells import Cell
 from rnncli.model.errors import printable
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
+
+if TYPE_CHECKING:
+    from rnncli.model.formats.shapes import Sizes
+    from rnncli.model.formats.spec import LayerSpec
 
 # A title names no more columns than these.
 _COLUMNS = 8
@@ -47,17 +50,15 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     """
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
     cells = [cell for layer in layers for cell in layer.cells]
-    told = [_settings(cell) for cell in cells]
-    settings = {
-        name: _one_or_all([settings.get(name) for settings in told])
-        for name in dict.fromkeys(name for settings in told for name in settings)
-    }
+    settings = _of_all(
+        [_settings(cell.settings, peepholes=cell.weights.w_ch is not None) for cell in cells]
+    )
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
     return {
         "cell": _one_or_all([_VANILLA if name == "rnn" else name for name in map(name_of, cells)]),
-        **{name: value for name, value in settings.items() if value is not None},
+        **settings,
         "direction": _one_or_all([layer.direction for layer in layers]),
         **({"merge": _one_or_all(merges)} if merges else {}),
         "input_size": network.input_size,
@@ -70,26 +71,63 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     }
 
 
+def _of_all(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings of several cells: one value, or a list of them where they differ."""
+    settings = {
+        name: _one_or_all([settings.get(name) for settings in told])
+        for name in dict.fromkeys(name for settings in told for name in settings)
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
     layers = model.get("layers", [])
     below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
-    hidden, projected = model["hidden_sizes"], model.get("projected_sizes")
-    settings = (_setting(name, model[name]) for name in _TOLD if name in model)
     parts = [
         f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
         *filter(None, map(_layer, layers[:below])),
-        *([f"H = {_listed(hidden)}"] if hidden else []),
-        *([f"P = {_listed(projected)}"] if projected else []),
-        *([] if model["direction"] in ("forward", []) else [_listed(model["direction"])]),
-        *([_listed(model["merge"])] if "merge" in model else []),
-        *filter(None, settings),
+        *_recurrent(model),
         *filter(None, map(_layer, layers[below:])),
         *([_LAST[model["last"]]] if "last" in model else []),
         *([model["precision"]] if "precision" in model else []),
         *(_source(*item) for item in model["source"].items() if item[0] not in _DIGESTS),
     ]
     return printable(f"{network_kind(model)}: {', '.join(parts)}")
+
+
+def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
+    """Return what a document says of a layer in a file, as far as the file tells.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    sizes : Sizes
+    """
+    taken = {"input_size": sizes.input_size, "output_size": sizes.output_size}
+    if not layer.cells:
+        settings = {name: _plain(layer.settings.get(name)) for name in _OF_LAYERS}
+        told = taken | settings
+        return {"layer": layer.kind} | {n: value for n, value in told.items() if value is not None}
+    known = {"direction": "forward", **layer.settings}
+    names = ("direction", "merge") if len(layer.cells) > 1 else ("direction",)
+    projected = sizes.projected_size != sizes.hidden_size
+    return {
+        "layer": "recurrent",
+        "cell": _one_or_all([_VANILLA if c.cell == "rnn" else c.cell for c in layer.cells]),
+        **_of_all(
+            [_settings(cell.settings, peepholes="w_ch" in cell.tensors) for cell in layer.cells]
+        ),
+        **{name: known[name] for name in names if name in known},
+        **taken,
+        "hidden_sizes": [sizes.hidden_size],
+        **({"projected_sizes": [sizes.projected_size]} if projected else {}),
+    }
+
+
+def layer_line(layer: Mapping[str, Any]) -> str:
+    """Return a layer, as `describe_layer` has it, in words."""
+    return _layer(layer) or ", ".join([network_kind(layer), *_recurrent(layer)])
 
 
 def network_kind(model: Mapping[str, Any]) -> str:
@@ -99,12 +137,12 @@ def network_kind(model: Mapping[str, Any]) -> str:
     return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
 
 
-def _settings(cell: Cell) -> dict[str, Any]:
+def _settings(settings: Mapping[str, Any], *, peepholes: bool) -> dict[str, Any]:
     """Return the settings of a cell as JSON has them: None where there is nothing to tell."""
-    settings = {name: _plain(value) for name, value in cell.settings.items()}
-    if settings.get("output_activation") == settings.get("activation"):
-        settings.pop("output_activation", None)
-    return settings | ({} if cell.weights.w_ch is None else {"peepholes": True})
+    told = {name: _plain(value) for name, value in settings.items()}
+    if told.get("output_activation") == told.get("activation"):
+        told.pop("output_activation", None)
+    return told | ({"peepholes": True} if peepholes else {})
 
 
 def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
@@ -121,6 +159,19 @@ def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
             },
         }
         for layer in layers
+    ]
+
+
+def _recurrent(model: Mapping[str, Any]) -> list[str]:
+    """Return recurrent layers in words, but for the kinds of their cells."""
+    hidden, projected = model["hidden_sizes"], model.get("projected_sizes")
+    settings = (_setting(name, model[name]) for name in _TOLD if name in model)
+    return [
+        *([f"H = {_listed(hidden)}"] if hidden else []),
+        *([f"P = {_listed(projected)}"] if projected else []),
+        *([] if model["direction"] in ("forward", []) else [_listed(model["direction"])]),
+        *([_listed(model["merge"])] if "merge" in model else []),
+        *filter(None, settings),
     ]
 
 

@@ -16,6 +16,7 @@ from rnncli.model.formats.kinds import check_kind
 from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.shapes import checked_sizes
+from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.layers import DIRECTIONS, MERGES, name_of
 from rnncli.model.network import Network
 
@@ -172,12 +173,29 @@ def load_network(
         if name in given:
             choice(name, given[name], choices)
     with opened(path, layer) as (model, digest):
-        tensors, layers = model.tensors, model.layers()
-        sizes = [checked_sizes(tensors, each) for each in layers]
-        layers = with_overrides(tensors, layers, sizes, given)
-        network, biases = build(tensors, layers, model.last)
+        layers = completed(model, given)
+        network, biases = build(model.tensors, layers, model.last)
         beside = {os.path.basename(each): _sha256(each) for each in model.beside}
     return Loaded(network, digest, [*model.notes, *assumptions(layers)], biases, beside)
+
+
+def completed(model: Model, overrides: Mapping[str, Any] = MappingProxyType({})) -> list[LayerSpec]:
+    """Return all that is known of the layers of a network whose weights are yet to be read.
+
+    Parameters
+    ----------
+    model : Model
+    overrides : mapping
+        As for `with_overrides`.
+
+    Raises
+    ------
+    ValueError
+        The file has no such network, or not one that the caller means.
+    """
+    layers = model.layers()
+    sizes = [checked_sizes(model.tensors, each) for each in layers]
+    return with_overrides(model.tensors, layers, sizes, overrides)
 
 
 @contextmanager

@@ -1,11 +1,25 @@
 """Types and shapes of a file's tensors, checked before any is read."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from rnncli.model.cells import CELLS, extra_shapes, weight_shapes
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.formats.tensors import FLOATS, Tensors
+from rnncli.model.layers import LAYERS, merged_size
+
+
+class Sizes(NamedTuple):
+    """How many values a layer takes and gives at a step, and those of its cells.
+
+    None is what its neighbours tell, or what it does not have.
+    """
+
+    input_size: int | None = None
+    output_size: int | None = None
+    hidden_size: int | None = None
+    projected_size: int | None = None
 
 
 def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int] | None:
@@ -31,6 +45,29 @@ def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int] | None:
         what = f"expected {sizes[0][1]} values a step backward too, as forward, got {sizes[-1][1]}"
         raise InputError(place, what)
     return sizes[0]
+
+
+def sizes_of(tensors: Tensors, layer: LayerSpec) -> Sizes:
+    """Return how many values a layer takes and gives at a step, as far as its tensors tell.
+
+    Raises
+    ------
+    InputError
+        There is no such tensor, or it has another type or shape.
+    """
+    sizes = checked_sizes(tensors, layer)
+    if sizes:
+        I, P = sizes
+        cell = layer.cells[0]
+        width = cell.layout.turned(tensors.entries[cell.tensors["W_hh"]].shape)[1]
+        settings = {"direction": "forward", "merge": "concat", **layer.settings}
+        O = merged_size(P, settings["direction"], settings["merge"])
+        return Sizes(I, O, width // CELLS[cell.cell].gates, P)
+    if not layer.tensors:
+        return Sizes(layer.settings.get("size"), layer.settings.get("size"))
+    first = layer.tensors[LAYERS[layer.kind].array_names[0]]
+    I, *others = layer.layout.turned(tensors.entries[first].shape) or (None,)
+    return Sizes(1 if layer.kind == "embedding" else I, others[0] if others else I)
 
 
 def _checked_cell(tensors: Tensors, cell: CellSpec) -> tuple[int, int]:

@@ -1,0 +1,43 @@
+"""``rnn inspect``: what is in a model file, and the command that runs it."""
+
+import shlex
+
+import click
+
+from rnncli.cli.errors import with_options
+from rnncli.cli.help import Command
+from rnncli.cli.options import json_option, layer_option
+from rnncli.cli.outputs import destination
+from rnncli.cli.values import FileName
+from rnncli.writers.parts import describe_file, write_parts_json, write_parts_table
+
+EXAMPLES = (
+    ("rnn inspect model.keras", "Its layers, which of them run here, and the command for that."),
+    ("rnn inspect model.pt --layer encoder.rnn", "One module of a larger model."),
+    ("rnn inspect model.onnx --json", "All of it, as one JSON document."),
+)
+
+
+@click.command("inspect", cls=Command, examples=EXAMPLES)
+@click.argument("file", type=FileName())
+@layer_option
+@json_option
+def inspect(file: str, layer: str | None, json: bool) -> None:
+    """Show what is in a model FILE: layer by layer, and what is run of it.
+
+    Its weights are not read. For each part there are its name and kind, the
+    shapes of its tensors, and what it is here, or why it is passed over.
+    """
+    from rnncli.model.formats import opened
+
+    def command(picked: str | None) -> str:
+        words = ["rnn", "run", "FILE.csv", "--weights", file]
+        return shlex.join([*words, *([] if picked is None else ["--layer", picked])])
+
+    with opened(file, layer) as (model, sha256):
+        document = describe_file(model, sha256, layer, command, with_options)
+    with destination(None) as out:
+        if json:
+            write_parts_json(out, document)
+        else:
+            write_parts_table(out, document, "--json has all")

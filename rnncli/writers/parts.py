@@ -1,0 +1,224 @@
+"""What is in a model file, part by part, as tables for people or as one JSON document."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from textwrap import wrap
+from typing import Any, TextIO
+
+from rnncli.model.errors import InputError, listed, printable
+from rnncli.model.formats import completed
+from rnncli.model.formats.overrides import assumptions
+from rnncli.model.formats.parts import Model, Part
+from rnncli.model.formats.shapes import sizes_of
+from rnncli.writers.grid import Column, console_on, draw, write_note
+from rnncli.writers.model import describe_layer, layer_line
+
+# On a terminal more rows than LONG show only so many at each end.
+LONG = 64
+SHOWN_AT_ENDS = 16
+# Commands that a terminal shows.
+_COMMANDS = 8
+
+
+def describe_file(
+    model: Model,
+    sha256: str,
+    layer: str | None,
+    command: Callable[[str | None], str],
+    worded: Callable[[str], str],
+) -> dict[str, Any]:
+    """Return a document of a model file: what it holds, what is read of it, what runs it.
+
+    Parameters
+    ----------
+    model : Model
+    sha256 : str
+        Of the file.
+    layer : str or None
+        What was picked of it.
+    command : callable
+        Returns the command that runs a layer of this file, or all of it for
+        None.
+    worded : callable
+        Returns a sentence as the user is to see it. Parameters stand in it
+        between backticks.
+    """
+    path = model.tensors.path
+    parts = [_described(model, part, worded) for part in model.parts]
+    document: dict[str, Any] = {
+        "file": path,
+        **({} if layer is None else {"layer": layer}),
+        "title": model.title,
+        "sha256": sha256,
+        "parameters": {
+            "read": _count(model, [part for part in model.parts if part.layers]),
+            "all": _count(model, model.parts),
+        },
+    }
+    try:
+        runs = [_run(model, layer, command)]
+        notes = [*model.notes, *assumptions(completed(model))]
+    except InputError as error:
+        document["why"] = worded(str(error).removeprefix(f"{path}: "))
+        runs, notes = list(_runs_of_parts(model, command)), list(model.notes)
+    return document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts}
+
+
+def write_parts_json(out: TextIO, document: Mapping[str, Any]) -> None:
+    """Write the document."""
+    out.write(json.dumps(document, indent=1) + "\n")
+
+
+def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> None:
+    """Draw the parts, then the tensors, and say below what runs the file, or why nothing does.
+
+    Parameters
+    ----------
+    out : text stream
+    document : mapping
+        As `describe_file` returns it.
+    whole : str
+        Where everything is, for a note on what a terminal does not show.
+    """
+    parts = document["parts"]
+    rows = [(p["name"], p["kind"], f"{p['parameters']:,}", _here(p)) for p in parts]
+    title = ": ".join(filter(None, [document["file"], document["title"]]))
+    left_out = _draw(out, title, ("part", "kind", "parameters", "here"), rows)
+    tensors = [
+        (part["name"], each["name"], str(tuple(each["shape"])), each["dtype"])
+        for part in parts
+        for each in part["tensors"]
+    ]
+    if tensors:
+        out.write("\n")
+        left_out |= _draw(out, "Tensors", ("part", "tensor", "shape", "type"), tensors)
+    width = console_on(out).width
+    out.write("\n")
+    for text in _texts(document):
+        out.writelines(f"{printable(line)}\n" for line in wrap(text, width))
+    for run in document["runs"][: _COMMANDS if out.isatty() else None]:
+        out.writelines(f"{printable(line)}\n" for line in wrap(_takes(run), width))
+        out.write(f"  {printable(run['command'])}\n")
+    if left_out or (out.isatty() and len(document["runs"]) > _COMMANDS):
+        write_note(out, f"Not all is shown: {whole}.")
+
+
+def _described(model: Model, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
+    entries = model.tensors.entries
+    described: dict[str, Any] = {
+        "name": part.name,
+        "kind": part.kind,
+        "parameters": _count(model, [part]),
+        "layers": [],
+    }
+    why, hint = part.why, part.hint
+    try:
+        described["layers"] = [
+            describe_layer(layer, sizes_of(model.tensors, layer)) for layer in part.layers
+        ]
+    except InputError as error:
+        place = error.place.removeprefix(f"{model.tensors.path}: ")
+        why, hint = f"{place}: {error.what}", error.hint
+    if why:
+        described |= {"why": why, "hint": worded(hint), "needed": part.needed or bool(part.layers)}
+    tensors = [
+        {"name": name, "shape": list(entries[name].shape), "dtype": entries[name].dtype}
+        for name in part.tensors
+        if name in entries
+    ]
+    return described | {"tensors": tensors}
+
+
+def _count(model: Model, parts: Sequence[Part]) -> int:
+    """Count the values of the tensors that parts have, each tensor once."""
+    names = dict.fromkeys(name for part in parts for name in part.tensors)
+    entries = model.tensors.entries
+    return sum(prod(entries[name].shape) for name in names if name in entries)
+
+
+def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) -> dict[str, Any]:
+    """Return what runs a network: the command, what it takes and what it gives.
+
+    Raises
+    ------
+    InputError
+        Nothing does.
+    """
+    path, layers = model.tensors.path, completed(model)
+    if not any(each.cells for each in layers):
+        raise InputError(path, "has no recurrent layer")
+    sizes = [sizes_of(model.tensors, each) for each in layers]
+    known = [each for each in sizes if each.input_size]
+    for number, (below, above) in enumerate(pairwise(known), start=2):
+        if below.output_size != above.input_size:
+            what = f"takes {above.input_size} values a step, the one below gives"
+            raise InputError(f"{path}: layer {number}", f"{what} {below.output_size}")
+    bottom = layers[0]
+    indices = {}
+    if bottom.kind == "embedding":
+        indices = {"indices": model.tensors.entries[bottom.tensors["W"]].shape[0]}
+    return {
+        "layer": layer,
+        "command": command(layer),
+        "input_size": known[0].input_size,
+        **indices,
+        "output_size": known[-1].output_size,
+        "last": model.last,
+    }
+
+
+def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterator[dict[str, Any]]:
+    """Return what runs each recurrent part that runs by itself."""
+    for part in model.parts:
+        if part.recurrent and part.name:
+            try:
+                yield _run(model.picked(part.name), part.name, command)
+            except InputError:
+                continue
+
+
+def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Draw rows, and return whether some are left out in the middle: on a terminal, of many."""
+    left_out = len(rows) > LONG and out.isatty()
+    if left_out:
+        gap = ["..."] * len(names)
+        rows = [*rows[:SHOWN_AT_ENDS], gap, *rows[-SHOWN_AT_ENDS:]]
+    cells = zip(*rows, strict=True) if rows else [()] * len(names)
+    label, *columns = (Column(name, each) for name, each in zip(names, cells, strict=True))
+    draw(out, title, [label], columns)
+    return left_out
+
+
+def _takes(run: Mapping[str, Any]) -> str:
+    """Return in words what a network takes and gives."""
+    numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
+    taken, given = _counted(run["input_size"], "column"), _counted(run["output_size"], "value")
+    return f"Takes {taken}{numbers} and gives {given} a {'sequence' if run['last'] else 'step'}:"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _here(part: Mapping[str, Any]) -> str:
+    """Return what a part is here, in words."""
+    if "why" in part:
+        return "cannot be run" if part["needed"] else "passed over"
+    return "; ".join(map(layer_line, part["layers"]))
+
+
+def _texts(document: Mapping[str, Any]) -> Iterator[str]:
+    """Return what the tables do not say, a paragraph each."""
+    by_reason: dict[str, list[str]] = {}
+    for part in document["parts"]:
+        if "why" in part:
+            by_reason.setdefault(part["why"], []).append(part["name"])
+    reasons = [f"{why}: {listed(names)}" for why, names in by_reason.items()]
+    yield from (f"{text[:1].upper()}{text[1:]}." for text in [*reasons, *document["notes"]])
+    read, every = document["parameters"].values()
+    yield f"{read:,} of {every:,} parameters are read."
+    yield f"SHA-256: {document['sha256']}"
+    if "why" in document:
+        yield f"Cannot be run as a whole: {document['why']}."
