@@ -150,13 +150,14 @@ def test_what_a_file_does_not_say_is_said(run_rnn: Rnn, tmp_path: Path) -> None:
     }
     tensors = {f"rnn.{name}": np.ascontiguousarray(array) for name, array in tensors.items()}
     save_file(tensors | {"head.weight": np.ones((1, 2), np.float32)}, path)
-    silent = run_rnn("run", *SEQ, "--weights", path, "--json")
+    weights = ("--weights", path, "--layer", "rnn")
+    silent = run_rnn("run", *SEQ, *weights, "--json")
     assert silent.exit_code == 0
     assert silent.stderr.startswith(f"Note: {path}: ")
     assert "tanh" in silent.stderr
-    said = run_rnn("run", *SEQ, "--weights", path, "--activation", "tanh", "--json")
+    said = run_rnn("run", *SEQ, *weights, "--activation", "tanh", "--json")
     assert (said.stderr, said.stdout) == ("", silent.stdout)
-    other = run_rnn("run", *SEQ, "--weights", path, "--activation", "relu", "--json")
+    other = run_rnn("run", *SEQ, *weights, "--activation", "relu", "--json")
     assert json.loads(other.stdout)["model"]["activation"] == "relu"
 
 

@@ -83,7 +83,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def save(network: Network) -> tuple[str, ...]:
         rnncli.save(network, tmp_path / "net.npz")
-        loaded = formats.Loaded(network, "0" * 64, [], [])
+        loaded = formats.Loaded(network, "0" * 64, [], [], {})
         monkeypatch.setattr(formats, "load_network", lambda *_: loaded)
         return ("--weights", str(tmp_path / "net.npz"), "--precision", "float64")
 

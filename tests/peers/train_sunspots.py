@@ -29,7 +29,7 @@ def trained() -> Any:
     """Train a network on standardized numbers, and return one that takes and gives plain ones."""
     import torch
 
-    class Sunspots(torch.nn.Module):
+    class Sunspots(torch.nn.Module):  # type: ignore[misc] # a class that mypy does not see
         def __init__(self) -> None:
             super().__init__()
             self.gru = torch.nn.GRU(1, H, batch_first=True)

@@ -36,9 +36,11 @@ ZIP = Kind("a zip archive", hint=_UNPACK)
 PICKLE = Kind(
     "a Python pickle", hint="load it where it was made, and write its arrays with numpy.savez"
 )
+KERAS = Kind("a Keras file", ".keras")
+HDF5 = Kind("an HDF5 file", ".h5")
 SAFETENSORS = Kind("a .safetensors file", ".safetensors")
 _TEXT = Kind("text")
-_ONNX = Kind("an ONNX model", ".onnx")
+ONNX = Kind("an ONNX model", ".onnx")
 _TORCH = Kind("a PyTorch file", ".pt")
 _TAR = Kind("a tar archive", hint=_UNPACK)
 _LITE = Kind("a TensorFlow Lite model", hint=_CONVERTED)
@@ -51,7 +53,7 @@ _CHECKPOINT = Kind("a checkpoint of TensorFlow, which has no model", hint=_TENSO
 _SIGNATURES = {
     b"pk\x05\x06": Kind("a zip archive that holds nothing"),
     b"\x93numpy": Kind("a single .npy array", hint="numpy.savez writes several, by name, as .npz"),
-    b"\x89hdf\r\n": Kind("an HDF5 file", ".h5"),
+    b"\x89hdf\r\n": HDF5,
     b"\x80\x02\x8a\nl\xfc\x9cf\xf9 j\xa8p\x19.": _TORCH,  # as PyTorch wrote it before 1.6
     b"\x80\x02": PICKLE,
     b"\x80\x03": PICKLE,
@@ -70,7 +72,7 @@ _PROTOBUF = re.compile(rb"\x08[\x03-\x14][\x12\x1a\x22\x32\x3a\x42]")
 _ARCHIVES = {
     ".npy": Kind("an .npz file", ".npz"),
     "data.pkl": _TORCH,
-    "model.weights.h5": Kind("a Keras file", ".keras"),
+    "model.weights.h5": KERAS,
 }
 # By the name, where the bytes tell nothing for sure.
 _NAMES = {
@@ -126,7 +128,7 @@ def _found(path: str) -> Kind:
         return _SAVED if saved else _named(path, Kind("a folder", hint="give the file in it"))
     if os.path.isfile(path):
         kind = kind_of(path)
-        return _named(path, kind) if kind in (_TEXT, _ONNX, UNKNOWN) else kind
+        return _named(path, kind) if kind in (_TEXT, ONNX, UNKNOWN) else kind
     return _CHECKPOINT if os.path.exists(f"{path}.index") else UNKNOWN
 
 
@@ -160,7 +162,7 @@ def kind_of(path: str) -> Kind:
         return Kind("an empty file")
     if set(start) <= _CHARACTERS:
         return _TEXT
-    return _ONNX if _PROTOBUF.match(start) else UNKNOWN
+    return ONNX if _PROTOBUF.match(start) else UNKNOWN
 
 
 def _archive(path: str, file: BinaryIO) -> Kind:

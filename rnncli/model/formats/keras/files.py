@@ -13,8 +13,9 @@ from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.archive import MOST_BYTES, MOST_TIMES
 from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
 from rnncli.model.formats.parts import Find, Model
-from rnncli.model.formats.tensors import Tensors, kind_of
+from rnncli.model.formats.tensors import Tensors
 
 _CONFIG, _VERSION, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Groups at the root that only training needs.
@@ -28,12 +29,13 @@ def open_model(path: str) -> Iterator[Find]:
     """Open a Keras file, whatever its extension says; see `FORMATS`."""
     kind = kind_of(path)
     with open(path, "rb") as file:
-        if kind.startswith("a zip archive ("):
+        if kind in (ZIP, KERAS):
             stored = _open_archive(path, file)
-        elif kind.startswith("an HDF5 file"):
+        elif kind == HDF5:
             stored = _open_hdf5(path, file)
         else:
-            raise InputError(path, f"expected a Keras file (.keras or HDF5), got {kind}")
+            what = f"expected a Keras file (.keras or HDF5), got {kind.name}"
+            raise InputError(path, what, kind.hint)
         yield lambda layer: _find(stored, layer)
 
 

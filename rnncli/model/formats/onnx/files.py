@@ -9,12 +9,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
+from rnncli.model.formats.kinds import ONNX, UNKNOWN, kind_of
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Graph, read_model
 from rnncli.model.formats.parts import Find
-from rnncli.model.formats.tensors import UNKNOWN, Tensors, kind_of
+from rnncli.model.formats.tensors import Tensors
 
 # Protocol buffers are smaller.
 _LARGEST = 2**31
@@ -26,8 +27,8 @@ _MOST_BESIDE = 64
 def open_model(path: str) -> Iterator[Find]:
     """Open an ``.onnx`` file; see `FORMATS`."""
     kind, size = kind_of(path), os.path.getsize(path)
-    if kind != UNKNOWN:
-        raise InputError(path, f"expected an .onnx file, got {kind}")
+    if kind not in (ONNX, UNKNOWN):
+        raise InputError(path, f"expected an .onnx file, got {kind.name}", kind.hint)
     if size >= _LARGEST:
         raise InputError(path, f"expected an .onnx file of under 2 GiB, got {size:,} bytes")
     with open(path, "rb") as file:
