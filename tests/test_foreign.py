@@ -172,3 +172,27 @@ def test_cells_of_one_name_are_not_passed_through(run_rnn: Rnn, form: str, heade
         "--passthrough needs a name of its own for each\n"
     )
     assert run_rnn("run", *options, stdin=text).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+@pytest.mark.parametrize("name", ["m.keras", "my.model.ONNX", "m.npz"])
+def test_a_model_is_no_input(run_rnn: Rnn, command: str, name: str) -> None:
+    """Where no network is given it may be meant as that."""
+    expected = f"no network: {name} is a model, give --weights {name} (see 'rnn {command} --help')"
+    assert run_rnn(command, "data.csv", name).stderr == f"Error: {expected}\n"
+    result = run_rnn(command, "data.csv")
+    assert result.stderr.startswith("Error: no network: give --hidden H or --weights FILE (see ")
+
+
+MODELS = {"m.pt": b"PK\x03\x04", "m.H5": b"\x89HDF\r\n\x1a\n\0", "m.safetensors": b"\x18\0\0\0{}"}
+
+
+@pytest.mark.parametrize(("name", "start"), MODELS.items(), ids=MODELS)
+def test_a_model_that_is_read_as_text(
+    run_rnn: Rnn, tmp_path: Path, name: str, start: bytes
+) -> None:
+    path, other = tmp_path / name, tmp_path / "m.csv"
+    path.write_bytes(start)
+    other.write_bytes(start)
+    assert refusal(run_rnn, path).endswith(f"; is it a model? give --weights {path}")
+    assert "--weights" not in refusal(run_rnn, other)

@@ -19,6 +19,7 @@ class Rnn(click.Group):
     examples = (
         ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
         ("rnn weights --hidden 4", "The weights that it ran with."),
+        ("rnn inspect model.keras", "What is in a trained model, and the command that runs it."),
         (
             "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
             "Whether Keras, PyTorch and others agree.",

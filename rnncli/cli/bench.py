@@ -114,7 +114,7 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, json: bool, **gi
     starting = picked(StartOptions, given)
     candidates, absent = find_candidates(peers)
     if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
-        check_network(options)
+        check_network(options, reading.files)
         cases = [_own(reading, options, precision, starting)]
     elif any(starting):
         name = "--h0" if starting.h0 else "--c0"

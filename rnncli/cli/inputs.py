@@ -94,8 +94,8 @@ class ReadCase(NamedTuple):
     arranged: Callable[[Floats], Floats]
 
 
-def check_network(options: NetworkOptions) -> None:
-    """Check what needs neither a file nor the input.
+def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
+    """Check what needs neither a file nor the input; `files` are what is to be the input.
 
     Raises
     ------
@@ -111,7 +111,9 @@ def check_network(options: NetworkOptions) -> None:
     }
     if options.weights is None:
         if options.hidden is None:
-            raise click.UsageError("no network: give --hidden H or --weights FILE")
+            raise click.UsageError(
+                f"no network: {_of_model(files) or 'give --hidden H or --weights FILE'}"
+            )
         if options.layer is not None:
             raise click.UsageError("--layer is for --weights")
         if options.merge is not None and options.direction != "bidirectional":
@@ -121,6 +123,14 @@ def check_network(options: NetworkOptions) -> None:
     for name, value in drawn.items():
         if value is not None:
             raise click.UsageError(f"{name} and --weights {options.weights}: give one")
+
+
+def _of_model(files: Sequence[str]) -> str:
+    """Return what to do where one of these is a model, and no input."""
+    from rnncli.model.formats import is_model
+
+    models = filter(is_model, files)
+    return next((f"{path} is a model, give --weights {path}" for path in models), "")
 
 
 def _check_cell(options: NetworkOptions) -> None:

@@ -23,7 +23,7 @@ EXAMPLES = (
 @layer_option
 @json_option
 def inspect(file: str, layer: str | None, json: bool) -> None:
-    """Show what is in a model FILE: layer by layer, and what is run of it.
+    """Show what is in a model FILE, and the command that runs it.
 
     Its weights are not read. For each part there are its name and kind, the
     shapes of its tensors, and what it is here, or why it is passed over.

@@ -222,8 +222,9 @@ network_options = group(
         "--weights",
         type=values.FileName(),
         metavar="FILE",
-        help="Take the network from a file instead: .npz, as rnn weights -o writes it, or "
-        ".safetensors with the names of PyTorch or Keras.",
+        help="Take the network from a file instead: a model that Keras (.keras, .h5), PyTorch "
+        "(.pt) or another framework (.onnx) saved, .safetensors, or .npz, as rnn weights -o writes "
+        "it. rnn inspect shows what is in it.",
     ),
     layer_option,
     click.option(

@@ -97,6 +97,14 @@ EXAMPLES = (
         "The final state of a GRU, as Keras draws it.",
     ),
     (
+        "rnn run log.csv --columns temperature --weights model.keras -o predictions.csv",
+        "What a trained model makes of a log, from the file that Keras saved.",
+    ),
+    (
+        "rnn run log.csv --columns 3,4 --weights model.pt --layer encoder.rnn --activation relu",
+        "One module of a larger model, and what its file does not say.",
+    ),
+    (
         "rnn run series.npy --hidden 4 --seed 7 --last --json",
         "The final state of another network.",
     ),
@@ -121,7 +129,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
     starting = picked(StartOptions, given)
     style = picked(Style, given | {"worded": with_options})
-    check_network(options)
+    check_network(options, reading.files)
     check_state_options(states)
     form = choose_format(output, style, passthrough=reading.passthrough)
     check_files_apart(

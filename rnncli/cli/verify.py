@@ -131,7 +131,7 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
         _check_no_options(own, starting)
         report = Report({}, _named(with_recorded()))
     else:
-        check_network(options)
+        check_network(options, reading.files)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
             raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size

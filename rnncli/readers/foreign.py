@@ -35,14 +35,14 @@ def check_start(start: bytes, path: str) -> None:
         raise InputError(display_name(path), _found("UTF-16 text"), hint)
     for mark, (kind, hint) in _SIGNATURES.items():
         if start.startswith(mark):
-            raise InputError(display_name(path), _found(kind), hint)
+            raise InputError(display_name(path), _found(kind), _as_model(path) or hint)
 
 
 def not_text(path: str, line: int, piece: bytes) -> InputError:
     """Return the error of a piece of a file with a byte that is no text in some line."""
     place = f"{display_name(path)}:{line}"
     if b"\0" in piece:
-        return InputError(place, _found("binary data"))
+        return InputError(place, _found("binary data"), _as_model(path))
     hint = f"{_command('iconv -f latin1 -t utf-8', path)} makes them UTF-8"
     return InputError(place, _found("bytes that are not UTF-8 (Latin-1?)"), hint)
 
@@ -67,6 +67,13 @@ def check_first_lines(lines: list[str], path: str) -> None:
         raise InputError(display_name(path), found)
     if _is_json(line):
         raise InputError(display_name(path), _found("JSON"), _out_of_json(lines, path))
+
+
+def _as_model(path: str) -> str:
+    """Return what to do with a file that is named as a model is."""
+    from rnncli.model.formats import is_model  # 5 ms that reading text does not need
+
+    return f"is it a model? give `weights` {verbatim(path)}" if is_model(path) else ""
 
 
 def _found(kind: str) -> str:

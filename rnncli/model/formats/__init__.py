@@ -198,6 +198,11 @@ def completed(model: Model, overrides: Mapping[str, Any] = MappingProxyType({}))
     return with_overrides(model.tensors, layers, sizes, overrides)
 
 
+def is_model(path: str) -> bool:
+    """Return whether a file has the extension of a format."""
+    return os.path.splitext(path)[1].lower() in FORMATS
+
+
 @contextmanager
 def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
     """Open a model file; return what is in it, or in a part of it, and the digest of its bytes.
