@@ -279,6 +279,14 @@ def test_a_tensor_that_two_parts_have_counts_once(run_rnn: Rnn, hand_made: Any) 
     assert inspected(run_rnn, "net.x")["parameters"] == {"read": 18, "all": 18}
 
 
+def test_very_many_networks(run_rnn: Rnn, hand_made: Any) -> None:
+    """Each is a part; commands are there for the first ones."""
+    hand_made(*(RECURRENT._replace(name=f"r{number}") for number in range(150)), ordered=False)
+    document = inspected(run_rnn, "net.x")
+    assert len(document["parts"]) == 150
+    assert [run["layer"] for run in document["runs"]] == [f"r{number}" for number in range(100)]
+
+
 def test_gru_and_reset(run_rnn: Rnn, in_folder: Path) -> None:
     gru = GRU(ones((1, 6), (2, 6), (6,)), reset="before")
     rnncli.save(Network(gru), in_folder / "gru.npz")

@@ -18,8 +18,8 @@ from rnncli.writers.model import describe_layer, layer_line
 # On a terminal more rows than LONG show only so many at each end.
 LONG = 64
 SHOWN_AT_ENDS = 16
-# Commands that a terminal shows.
-_COMMANDS = 8
+# Commands that a terminal shows, and parts of a file that are tried for one.
+_COMMANDS, _TRIED = 8, 100
 
 
 def describe_file(
@@ -170,13 +170,13 @@ def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) 
 
 
 def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterator[dict[str, Any]]:
-    """Return what runs each recurrent part that runs by itself."""
-    for part in model.parts:
-        if part.recurrent and part.name:
-            try:
-                yield _run(model.picked(part.name), part.name, command)
-            except InputError:
-                continue
+    """Return what runs each recurrent part that runs by itself, of very many the first ones."""
+    recurrent = [part.name for part in model.parts if part.recurrent and part.name]
+    for name in recurrent[:_TRIED]:
+        try:
+            yield _run(model.picked(name), name, command)
+        except InputError:
+            continue
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
