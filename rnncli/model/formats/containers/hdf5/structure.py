@@ -20,8 +20,8 @@ GROUP, CHUNKS = 0, 1
 # Kind of an entry in a group that leads on by a name.
 _SOFT_LINK = 2
 
-# Messages, entries and texts in a file: about a second's work. An object takes about ten.
-_MOST_ITEMS = 300_000
+# Messages, entries and texts in a file: less than a second's work. An object takes about ten.
+_MOST_ITEMS = 200_000
 # Bytes of the structure and of texts: as many as the file has for each, but no more than this.
 _LEAST_BYTES, _MOST_BYTES = 2**16, 2**25
 

@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -40,13 +39,13 @@ _UNREAD = {
     10: "array",
     11: "complex",
 }
-# IEEE 754's floats: the sign's bit; first and number of all bits; those of the exponent and of
-# the mantissa; the bias.
-_IEEE = (
-    (15, 0, 16, 10, 5, 0, 10, 15),
-    (31, 0, 32, 23, 8, 0, 23, 127),
-    (63, 0, 64, 52, 11, 0, 52, 1023),
-)
+# IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
+# and of the mantissa; the bias.
+_IEEE = {
+    2: (15, 0, 16, 10, 5, 0, 10, 15),
+    4: (31, 0, 32, 23, 8, 0, 23, 127),
+    8: (63, 0, 64, 52, 11, 0, 52, 1023),
+}
 # The first member of the enumeration as which h5py writes NumPy's truths.
 _FALSE = b"FALSE\0"
 # Where a text of any length lies: its size, the address of its heap, its number there.
@@ -54,7 +53,8 @@ _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Layouts of datasets.
 _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
 _DEFLATE, _SHUFFLE = 1, 2
-_MOST_AXES = 32
+# As far as HDF5 goes, and NumPy.
+_MOST_AXES, _MOST_SIZE = 32, 2**31
 _UNWRITTEN = "values that were never written"
 
 
@@ -157,8 +157,9 @@ def find_dataset(source: Source, messages: Messages) -> Dataset:
         raise UnknownError(f"a dataset laid out in way {kind} of version {version}")
     if kind == _COMPACT:
         (size,) = struct.unpack_from("<H", layout, 2)
-        _check_size(type_, shape, size)
-        return Dataset(type_, shape, layout[4 : 4 + size])
+        content = layout[4 : 4 + size]
+        _check_size(type_, shape, len(content))
+        return Dataset(type_, shape, content)
     address, size = struct.unpack_from("<QQ", layout, 2)
     needed = _check_size(type_, shape, size)
     if needed and address == NO_ADDRESS:
@@ -205,8 +206,8 @@ def _type(message: bytes) -> Type:
     """Return the type that a message tells."""
     kind = message[0] & 15
     (size,) = struct.unpack_from("<I", message, 4)
-    if not size:
-        raise ValueError("a type of no bytes")
+    if not 0 < size < _MOST_SIZE:
+        raise ValueError(f"a type of {size:,} bytes")
     known = _TYPES[kind](message, size) if kind in _TYPES else None
     return known or Type(_UNREAD.get(kind, f"number {kind}"), None)
 
@@ -224,7 +225,7 @@ def _integer(message: bytes, size: int) -> Type | None:
 
 def _float(message: bytes, size: int) -> Type | None:
     bits = (message[2], *struct.unpack_from("<HHBBBBI", message, 8))
-    return _named(f"{_order(message)}f{size}") if bits in _IEEE else None
+    return _named(f"{_order(message)}f{size}") if bits == _IEEE.get(size) else None
 
 
 def _order(message: bytes) -> str:
@@ -311,8 +312,12 @@ def _find_chunks(
             parts.append(Chunk(tuple(start), skipped, place, size))
     if len(parts) < count:
         raise UnknownError(_UNWRITTEN)
-    grid = product(*(range(0, n, size) for n, size in zip(shape, chunk, strict=True)))
-    if len(parts) > count or {part.start for part in parts} != set(grid):
+    starts = {
+        part.start
+        for part in parts
+        if all(i < n and i % size == 0 for i, n, size in zip(part.start, shape, chunk, strict=True))
+    }
+    if len(parts) > count or len(starts) < count:
         raise ValueError("its parts do not make up the whole")
     return Dataset(type_, shape, parts, tuple(chunk), filters)
 
