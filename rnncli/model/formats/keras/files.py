@@ -3,25 +3,30 @@
 import io
 import json
 import os
-import zipfile
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.archive import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers.zips import open_zip, read_member
 from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
 from rnncli.model.formats.parts import Find, Model
-from rnncli.model.formats.tensors import Tensors
+from rnncli.model.formats.tensors import Derived, Entry, Tensors
 
-_CONFIG, _VERSION, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Groups at the root that only training needs.
 _TRAINING = ("optimizer", "optimizer_weights")
-# JSON takes up to twenty times as much when it is parsed.
+# Parsed, JSON can take twenty times as much.
 _TEXT_MOST = 2 * 2**20
+_SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 
 
 @contextmanager
@@ -49,66 +54,56 @@ def _find(stored: Stored, layer: str | None) -> Model:
 
 
 def _open_hdf5(path: str, file: BinaryIO) -> Stored:
-    """Read what stands beside the weights as attributes of the root."""
+    """Read what is beside the weights: attributes of the root."""
+    index = re.sub(r"_\d{5}\.weights\.h5\Z", ".weights.json", path)
+    if index != path and os.path.exists(index):
+        what = f"is one of several files with the weights that {index} lists"
+        raise InputError(path, what, _SAVE)
     contents = hdf5.read_file(path, file, _TRAINING)
     root = contents.attributes[""]
     text = root.get("model_config")
-    config = _parse(f"{path}: model_config", text) if isinstance(text, str) else None
-    return _stored(path, contents, config, root.get("keras_version"))
+    config = _parsed(f"{path}: model_config", text) if isinstance(text, str) else None
+    return _stored(path, contents, config, root)
 
 
 def _open_archive(path: str, file: BinaryIO) -> Stored:
-    """Read the members of an archive."""
-    try:
-        archive = zipfile.ZipFile(file)
-    # What zipfile raises for a damaged archive is its own, ValueError and others.
-    except Exception as error:
-        raise InputError(path, f"damaged: {one_line(error)}") from error
-    names = archive.namelist()
-    if _WEIGHTS not in names or _CONFIG not in names:
-        shards = [name for name in names if name.endswith(".weights.json")]
-        if shards:
-            what = f"its weights are split over several files ({listed(shards)})"
-            hint = "save the model anew without max_shard_size"
-            raise InputError(path, what, hint)
-        what = f"expected a Keras model, with {_CONFIG} and {_WEIGHTS}"
-        raise InputError(path, f"{what}, got a zip archive of {listed(names)}")
-    config = _parse(f"{path}: {_CONFIG}", _member(path, archive, _CONFIG, _TEXT_MOST))
-    version = None
-    if _VERSION in names:
-        metadata = _parse(f"{path}: {_VERSION}", _member(path, archive, _VERSION, _TEXT_MOST))
-        version = metadata.get("keras_version")
-    most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
-    weights = io.BytesIO(_member(path, archive, _WEIGHTS, most))
-    place = f"{path}: {_WEIGHTS}"
-    return _stored(path, hdf5.read_file(place, weights, _TRAINING), config, version)
+    """Read what is beside the weights: other members of the archive."""
+    with open_zip(path, file) as archive:
+        expected, names = (_CONFIG, _METADATA, _WEIGHTS), archive.namelist()
+        if not set(expected) <= set(names):
+            what = f"expected a Keras model, an archive with {listed(expected)}"
+            raise InputError(path, f"{what}, got {listed(names)}", _SAVE)
+        config, metadata = (
+            _parsed(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
+            for name in (_CONFIG, _METADATA)
+        )
+        most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
+        weights = io.BytesIO(read_member(path, archive, _WEIGHTS, most))
+    contents = hdf5.read_file(f"{path}: {_WEIGHTS}", weights, _TRAINING)
+    return _stored(path, contents, config, metadata)
 
 
-def _stored(path: str, contents: hdf5.Contents, config: Any, version: object) -> Stored:
-    tensors = Tensors(path, contents.entries, contents.read)
-    return Stored(tensors, config, version if isinstance(version, str) else "", contents.attributes)
+def _stored(
+    path: str, contents: hdf5.Contents, config: Mapping[str, Any] | None, beside: Mapping[str, Any]
+) -> Stored:
+    entries, attributes = contents.entries, contents.attributes
+    version = beside.get("keras_version")
+    # Keras 3 writes bfloat16 as bytes without a meaning, and beside them what they are.
+    halves = {
+        name: Derived([name], Entry(entry.shape, "bfloat16"), _widened)
+        for name, entry in entries.items()
+        if entry.dtype == "void16" and attributes[name].get("dtype") == "bfloat16"
+    }
+    tensors = Tensors(path, entries, contents.read).with_derived(halves)
+    return Stored(tensors, config, version if isinstance(version, str) else "", attributes)
 
 
-def _member(path: str, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Read a member of at most so many bytes."""
-    place = f"{path}: {name}"
-    info = archive.getinfo(name)
-    if info.file_size > most:
-        what = f"expected at most {most:,} bytes, got {info.file_size:,}"
-        raise InputError(place, what)
-    if info.flag_bits & 1:
-        raise InputError(place, "is encrypted", "unpack the archive, and pack it anew without")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        what = f"compressed in a way (number {info.compress_type}) that Keras does not"
-        raise InputError(place, what, "unpack the archive, and pack it anew with deflate or none")
-    try:
-        return archive.read(info)
-    # zipfile, zlib and struct have errors of their own.
-    except Exception as error:
-        raise InputError(place, f"damaged: {one_line(error)}") from error
+def _widened(halves: NDArray[Any]) -> NDArray[np.float32]:
+    """Return bfloat16, the upper half of float32, as that."""
+    return (halves.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
-def _parse(place: str, text: str | bytes) -> dict[str, Any]:
+def _parsed(place: str, text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object."""
     if len(text) > _TEXT_MOST:
         raise InputError(place, f"expected at most {_TEXT_MOST:,} characters, got {len(text):,}")
