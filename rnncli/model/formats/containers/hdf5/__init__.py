@@ -81,7 +81,7 @@ def read_file(place: str, file: BinaryIO, passed: Container[str] = ()) -> Conten
             if LAYOUT in messages:
                 datasets[path] = find_dataset(source, messages)
                 continue
-            for name, child in reversed(list(source.links(messages))):
+            for name, child in sorted(source.links(messages), reverse=True):
                 if path or name not in passed:
                     inner = f"{path}/{name}" if path else name
                     source.spend(len(inner))

@@ -14,6 +14,7 @@ _CONTINUATION, _SYMBOLS = 16, 17
 # The messages of an object, by their kinds.
 Messages = dict[int, list[bytes]]
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NO_ADDRESS = 2**64 - 1
 # Kinds of trees.
 GROUP, CHUNKS = 0, 1
@@ -83,6 +84,8 @@ class Source:
     def root(self) -> int:
         """Return the address of the root group."""
         block = self._block(0, min(self.size, 96))
+        if not block.startswith(_SIGNATURE):
+            raise ValueError("does not begin as an HDF5 file")
         version = block[8]
         if version > 3:
             raise UnknownError(f"a superblock of version {version}")
@@ -218,7 +221,9 @@ class Source:
         for start, child, kind in struct.iter_unpack(
             "<QQI20x", self._block(address + 8, 40 * count)
         ):
-            end = names.index(0, start)
+            end = names.find(0, start)
+            if end < 0:
+                raise ValueError("a name without an end")
             self.spend(end - start)
             if kind != _SOFT_LINK:
                 yield as_text(names[start:end]), child
