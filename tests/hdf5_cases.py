@@ -1,0 +1,167 @@
+"""What the files in ``data/hdf5`` hold, and HDF5 files made by hand."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+NO_ADDRESS = 2**64 - 1
+
+# The files, and the oldest version that h5py was told to write for.
+FILES = {"earliest": "earliest", "v108": "v108", "latest": "latest"}
+
+_TABLE = np.arange(6).reshape(2, 3)
+VALUES: dict[str, Any] = {
+    "layers/lstm/cell/vars/0": _TABLE.astype("<f4") / 7,
+    "layers/lstm/cell/vars/1": _TABLE.astype("<f2") / 4,
+    "layers/lstm/cell/vars/2": _TABLE.astype(">f8") / 7,
+    "layers/dense/vars/0": _TABLE.astype("<i8") - 3,
+    "layers/dense/vars/1": _TABLE > 2,
+    "layers/dense/vars/2": np.float32(1.5),
+    "layers/dense/vars/3": np.zeros((0, 3), "<f4"),
+    "layers/dense/vars/4": np.zeros(2, "V2"),
+    "names/fixed": ["a", "bc"],
+    "names/any": ["", "é", "three"],
+}
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"], "masked": True},
+    "layers/lstm/cell/vars": {"name": "lstm"},
+    "layers/lstm/cell/vars/0": {"scale": np.float32(0.5), "shape": np.array([2, 3])},
+    "names": {"fixed": ["a", "bc"]},
+}
+# In chunks, where older versions than the latest write them: compressed, plain, of texts.
+CHUNKED: dict[str, Any] = {
+    "packed": np.arange(100, dtype="<f4").reshape(10, 10) / 3,
+    "plain": np.arange(50, dtype="<f8"),
+    "texts": ["a", "bc", ""],
+}
+
+# Files made by hand, of version 2: the superblock, and objects each at its place.
+SPACING = 512
+
+
+def at(number: int) -> int:
+    """Return the address of an object."""
+    return 64 + SPACING * number
+
+
+def made(*objects: bytes, version: int = 2, widths: bytes = b"\x08\x08", base: int = 0) -> bytes:
+    """Return a file of objects of which the first is the root."""
+    places = b""
+    for each in objects:
+        places += each.ljust(-(-len(each) // SPACING) * SPACING, b"\0")
+    fields = struct.pack("<4Q", base, NO_ADDRESS, 64 + len(places), at(0))
+    start = hdf5_start(version) + widths + b"\0" + fields
+    return start.ljust(64, b"\0") + places
+
+
+def hdf5_start(version: int) -> bytes:
+    return b"\x89HDF\r\n\x1a\n" + bytes([version])
+
+
+def header(*messages: tuple[int, bytes], flags: int = 0) -> bytes:
+    """Return an object of messages."""
+    body = b"".join(struct.pack("<BHB", k, len(text), flags) + text for k, text in messages)
+    return b"OHDR\x02\x02" + struct.pack("<I", len(body)) + body + bytes(4)
+
+
+def link(name: bytes, number: int) -> tuple[int, bytes]:
+    return 6, struct.pack("<BBB", 1, 0, len(name)) + name + struct.pack("<Q", at(number))
+
+
+def space(*shape: int) -> bytes:
+    return struct.pack(f"<BBBB{len(shape)}Q", 2, len(shape), 0, 1, *shape)
+
+
+def contiguous(number: int, size: int) -> bytes:
+    return struct.pack("<BBQQ", 3, 1, at(number), size)
+
+
+def number_type(size: int = 4, bias: int = 127) -> bytes:
+    return struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, size, 0, 32, 23, 8, 0, 23, bias)
+
+
+def of_class(kind: int, size: int = 4, bits: int = 0) -> bytes:
+    return struct.pack("<BBBBI", 0x10 | kind, bits, 0, 0, size) + bytes(16)
+
+
+F4 = number_type()
+TEXT = of_class(9, 16, 1)[:8]
+GROUP_OF_ONE = header(link(b"a", 1))
+
+
+def dataset(
+    layout: bytes, shape: bytes = space(2), type_: bytes = F4, *more: tuple[int, bytes]
+) -> bytes:
+    return header((3, type_), (1, shape), (8, layout), *more)
+
+
+def attribute(type_: bytes = F4, shape: bytes = space(), values: bytes = bytes(4)) -> bytes:
+    return (
+        struct.pack("<BBHHHB", 3, 0, 2, len(type_), len(shape), 0) + b"n\0" + type_ + shape + values
+    )
+
+
+def in_heap(*texts: tuple[int, int, int]) -> bytes:
+    """Return places of texts: size, object of the heap, number in it."""
+    return b"".join(struct.pack("<IQI", size, at(heap), number) for size, heap, number in texts)
+
+
+def heap(size: int, *texts: bytes) -> bytes:
+    objects = b"".join(
+        struct.pack("<HHIQ", number, 1, 0, len(text)) + text.ljust(-(-len(text) // 8) * 8, b"\0")
+        for number, text in enumerate(texts, start=1)
+    )
+    return b"GCOL\1\0\0\0" + struct.pack("<Q", size) + objects
+
+
+def symbols(tree: int, names: int) -> tuple[int, bytes]:
+    return 17, struct.pack("<QQ", at(tree), at(names))
+
+
+def tree(kind: int, level: int, *entries: bytes) -> bytes:
+    return b"TREE" + struct.pack("<BBHQQ", kind, level, len(entries), 0, 0) + b"".join(entries)
+
+
+NAMES = b"HEAP\0\0\0\0" + struct.pack("<QQQ", 8, 0, at(1) + 32) + b"\0\0\0\0abc\0"
+
+
+def node(*entries: tuple[int, int]) -> bytes:
+    """Return the links of a group: where a name is, and what it leads to."""
+    fields = b"".join(struct.pack("<QQ24x", name, at(number)) for name, number in entries)
+    return b"SNOD\1\0" + struct.pack("<H", len(entries)) + fields
+
+
+def to_node(number: int) -> bytes:
+    return struct.pack("<QQ", 0, at(number))
+
+
+def chunked(axes: int = 1, chunk: int = 2, number: int = 2) -> bytes:
+    sizes = struct.pack(f"<{axes + 1}I", *[chunk] * axes, 4)
+    return struct.pack("<BBBQ", 3, 2, axes + 1, at(number)) + sizes
+
+
+def part(start: int, number: int, size: int = 8) -> bytes:
+    return struct.pack("<IIQQQ", size, 0, start, 0, at(number))
+
+
+DEFLATE = 11, struct.pack("<BBHHH", 2, 1, 1, 0, 0)
+PACKED = zlib.compress(struct.pack("<2f", 1, 2))
+
+
+def in_parts(
+    *parts: bytes,
+    layout: bytes = chunked(),
+    values: bytes = bytes(8),
+    more: Sequence[tuple[int, bytes]] = (),
+) -> bytes:
+    """Return a file of one dataset of four values, in two parts."""
+    whole = dataset(layout, space(4), F4, *more)
+    return made(GROUP_OF_ONE, whole, tree(1, 0, *parts), values, values)
+
+
+def of_symbols(*objects: bytes) -> bytes:
+    """Return a file whose root is an old group: its tree and what follows."""
+    return made(header(symbols(2, 1)), NAMES, *objects, header())

@@ -1,0 +1,39 @@
+"""Writes the files in ``data/hdf5``: ``PYTHONPATH=tests python tests/peers/hdf5_files.py``."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from hdf5_cases import ATTRIBUTES, CHUNKED, FILES, VALUES
+
+DATA = Path(__file__).parents[1] / "data" / "hdf5"
+
+
+def write(path: Path, libver: str) -> None:
+    """Write a file in one of HDF5's versions."""
+    with h5py.File(path, "w", libver=libver) as file:
+        for name, value in VALUES.items():
+            fixed = name.endswith("fixed")
+            file[name] = np.array(value, "S") if fixed else value
+        for name, attributes in ATTRIBUTES.items():
+            for key, value in attributes.items():
+                file[name or "/"].attrs[key] = np.array(value, "S") if key == "fixed" else value
+
+
+def write_chunked(path: Path, libver: str = "earliest") -> None:
+    """Write datasets in chunks, of which the last ones stand over."""
+    ways: dict[str, dict[str, Any]] = {
+        "packed": {"chunks": (3, 4), "compression": "gzip", "shuffle": True},
+        "plain": {"chunks": (7,)},
+        "texts": {"chunks": (2,), "dtype": h5py.string_dtype()},
+    }
+    with h5py.File(path, "w", libver=libver) as file:
+        for name, value in CHUNKED.items():
+            file.create_dataset(name, data=value, **ways[name])
+
+
+if __name__ == "__main__":
+    for name, libver in FILES.items():
+        write(DATA / f"{name}.h5", libver)
+    write_chunked(DATA / "chunked.h5")

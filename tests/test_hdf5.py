@@ -1,0 +1,390 @@
+"""HDF5 by our own parser: what files hold, and what is refused of them, in little memory."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hdf5_cases import (
+    ATTRIBUTES,
+    CHUNKED,
+    DEFLATE,
+    F4,
+    FILES,
+    GROUP_OF_ONE,
+    NO_ADDRESS,
+    PACKED,
+    SPACING,
+    TEXT,
+    VALUES,
+    at,
+    attribute,
+    chunked,
+    contiguous,
+    dataset,
+    header,
+    heap,
+    in_heap,
+    in_parts,
+    link,
+    made,
+    node,
+    number_type,
+    of_class,
+    of_symbols,
+    part,
+    space,
+    symbols,
+    to_node,
+    tree,
+)
+
+from rnncli.model.errors import InputError
+from rnncli.model.formats.containers import hdf5
+
+DATA = Path(__file__).parent / "data" / "hdf5"
+_ELSEWHERE = "not read here; copy what is needed to a new file with h5py, as it writes by default"
+
+
+def read(content: bytes) -> tuple[dict[str, Any], hdf5.Contents]:
+    contents = hdf5.read_file("f.h5", io.BytesIO(content))
+    arrays = contents.read(list(contents.entries))
+    return dict(zip(contents.entries, arrays, strict=True)), contents
+
+
+def check_values(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Check every array to the bit, and its type; texts as lists."""
+    assert list(found) == sorted(expected)
+    for name, array in found.items():
+        value = expected[name]
+        if isinstance(value, list):
+            assert array.tolist() == value, name
+        else:
+            assert (array.dtype, array.shape) == (value.dtype, value.shape), name
+            assert array.tobytes() == value.tobytes(), name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_values_and_attributes(name: str) -> None:
+    found, contents = read((DATA / f"{name}.h5").read_bytes())
+    check_values(found, VALUES)
+    for path, attributes in contents.attributes.items():
+        expected = ATTRIBUTES.get(path, {})
+        assert set(attributes) == set(expected), path
+        for key, value in attributes.items():
+            assert type(value) is type(expected[key]) or isinstance(value, np.generic)
+            assert np.array_equal(value, expected[key]), (path, key)
+
+
+def test_what_is_told_before_values_are_read() -> None:
+    entries = read((DATA / "earliest.h5").read_bytes())[1].entries
+    assert entries["layers/lstm/cell/vars/1"] == ((2, 3), "float16")
+    assert entries["layers/lstm/cell/vars/2"] == ((2, 3), "float64")
+    assert entries["layers/dense/vars/1"] == ((2, 3), "bool")
+    assert entries["layers/dense/vars/2"] == ((), "float32")
+    assert entries["layers/dense/vars/3"] == ((0, 3), "float32")
+    assert entries["layers/dense/vars/4"] == ((2,), "void16")
+    assert entries["names/any"] == ((3,), "text")
+
+
+def test_chunks() -> None:
+    check_values(read((DATA / "chunked.h5").read_bytes())[0], CHUNKED)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_groups_that_are_passed_over(name: str) -> None:
+    with (DATA / f"{name}.h5").open("rb") as file:
+        contents = hdf5.read_file("f.h5", file, {"layers"})
+    assert set(contents.attributes) == {"", "names", "names/any", "names/fixed"}
+
+
+@pytest.mark.parametrize("name", [*FILES, "chunked"])
+def test_a_file_cut_short(name: str) -> None:
+    content = (DATA / f"{name}.h5").read_bytes()
+    for size in range(0, len(content), 97):
+        with pytest.raises(InputError, match=r"^f\.h5: (damaged: |has )[^\n]+$"):
+            read(content[:size])
+
+
+def test_files_made_by_hand_are_read() -> None:
+    """What the cases below are made of is sound: each is refused for its one fault."""
+    found, _ = read(made(GROUP_OF_ONE, dataset(contiguous(2, 8)), struct.pack("<2f", 1, 2)))
+    assert found["a"].tolist() == [1, 2]
+    texts = attribute(TEXT, space(2), in_heap((2, 1, 2), (0, 0, 0)))
+    _, contents = read(made(header((12, texts)), heap(64, b"", b"bc")))
+    assert contents.attributes[""]["n"] == ["bc", ""]
+    _, contents = read(of_symbols(tree(0, 0, to_node(3)), node((4, 4))))
+    assert list(contents.attributes) == ["", "abc"]
+    found, _ = read(in_parts(part(0, 3), part(2, 4)))
+    assert found["a"].tolist() == [0, 0, 0, 0]
+    size = len(PACKED)
+    found, _ = read(in_parts(part(0, 3, size), part(2, 4, size), values=PACKED, more=[DEFLATE]))
+    assert found["a"].tolist() == [1, 2, 1, 2]
+
+
+UNREAD = [
+    (made(header(), version=4), "f.h5: has a superblock of version 4"),
+    (made(header(), widths=b"\4\4"), "f.h5: has addresses or lengths of other than 8 bytes"),
+    (made(header(), base=512), "f.h5: has a user block"),
+    (
+        made(header((12, b""), flags=2)),
+        "f.h5: has messages that objects share",
+    ),
+    (
+        made(header((2, struct.pack("<BBQQ", 0, 0, at(1), at(1))))),
+        "f.h5: has a group whose links are in a fractal heap",
+    ),
+    (
+        made(header((21, struct.pack("<BBHQQ", 0, 1, 9, at(1), at(1))))),
+        "f.h5: has attributes in a fractal heap",
+    ),
+    (made(header((12, b"\4" + bytes(8)))), "f.h5: has an attribute of version 4"),
+    (made(header((12, b"\3\1" + bytes(7)))), "f.h5: has types that attributes share"),
+    (
+        made(GROUP_OF_ONE, dataset(contiguous(2, 8), space(2), F4, (7, b""))),
+        "f.h5: a: has values in other files",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(b"\2\1" + bytes(16))),
+        "f.h5: a: has a dataset laid out in way 1 of version 2",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(b"\4\2" + bytes(16))),
+        "f.h5: a: has a dataset laid out in way 2 of version 4",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(struct.pack("<BBQQ", 3, 1, NO_ADDRESS, 8))),
+        "f.h5: a: has values that were never written",
+    ),
+    (in_parts(part(0, 3)), "f.h5: a: has values that were never written"),
+    (
+        in_parts(part(0, 3), part(2, 4), more=[(11, struct.pack("<BBHHH", 2, 1, 3, 0, 0))]),
+        "f.h5: a: has values packed in a way (number 3)",
+    ),
+    (made(header((12, attribute(shape=b"\3" + bytes(3))))), "f.h5: has a shape of version 3"),
+    *(
+        (
+            made(GROUP_OF_ONE, dataset(contiguous(2, 8), type_=type_)),
+            f"f.h5: a: has values of {name}",
+        )
+        for type_, name in (
+            (number_type(bias=126), "type float of odd bits"),
+            (number_type(size=3), "type float of odd bits"),
+            (of_class(0, 3), "type integer of odd bits"),
+            (of_class(6), "type compound"),
+            (of_class(9, 16), "type sequence"),
+            (of_class(15), "type number 15"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), UNREAD, ids=[each[1] for each in UNREAD])
+def test_parts_that_are_not_read_are_named(content: bytes, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(content)
+    assert str(error.value) == f"{message}, {_ELSEWHERE}"
+
+
+DAMAGED = [
+    (b"", "f.h5: damaged: does not begin as an HDF5 file"),
+    (made(header())[:-1], "f.h5: damaged: cut short: expected 576 bytes, got 575"),
+    (made(b"x"), "f.h5: damaged: expected the header of an object at byte 64"),
+    (
+        made(b"OHDR\2\2" + struct.pack("<IBHB", 6, 0, 8, 0) + bytes(8)),
+        "f.h5: damaged: a message is longer than the block that it stands in",
+    ),
+    (
+        made(header((16, struct.pack("<QQ", at(1), 8)))),
+        "f.h5: damaged: expected 8 bytes from byte 576 on, got 576 in all",
+    ),
+    (
+        made(header((16, struct.pack("<QQ", at(1), 8))), bytes(8)),
+        "f.h5: damaged: expected OCHK at byte 576",
+    ),
+    (
+        made(header((16, struct.pack("<QQ", at(0), 8)))),
+        "f.h5: damaged: two ways lead to byte 64, or a circle",
+    ),
+    (made(header(link(b"a", 0))), "f.h5: a: damaged: two ways lead to byte 64, or a circle"),
+    (
+        made(header(link(b"a", 1), link(b"b", 1)), header()),
+        "f.h5: b: damaged: two ways lead to byte 576, or a circle",
+    ),
+    (
+        made(GROUP_OF_ONE, header(link(b"b", 2)), header(link(b"c", 1))),
+        "f.h5: a/b/c: damaged: two ways lead to byte 576, or a circle",
+    ),
+    (
+        made(header(link(b"a", 1), link(b"a", 2)), header(), header()),
+        "f.h5: a: damaged: is in the file twice",
+    ),
+    (
+        made(GROUP_OF_ONE, header((8, contiguous(2, 8)))),
+        "f.h5: a: damaged: a dataset without a type or a shape",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(contiguous(2, 8))),
+        "f.h5: a: damaged: expected 8 bytes from byte 1,088 on, got 1,088 in all",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(contiguous(2, 8), space(10**9, 10**9)), bytes(8)),
+        "f.h5: a: damaged: expected 4,000,000,000,000,000,000 bytes, as its shape (1000000000, "
+        "1000000000) of float32 takes, got 8",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(b"\3\0" + struct.pack("<H", 8) + bytes(4))),
+        "f.h5: a: damaged: expected 8 bytes, as its shape (2,) of float32 takes, got 4",
+    ),
+    (
+        made(
+            header(link(b"a", 1), link(b"b", 2)),
+            *2 * [dataset(contiguous(0, 1200), space(300))],
+        ),
+        "f.h5: b: damaged: its datasets take more than the file, so that some overlap",
+    ),
+    (
+        made(
+            GROUP_OF_ONE, dataset(contiguous(2, 8), struct.pack("<BBBB33Q", 2, 33, 0, 1, *[1] * 33))
+        ),
+        "f.h5: a: damaged: expected at most 32 axes, got 33",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(contiguous(2, 8), type_=of_class(3, 0))),
+        "f.h5: a: damaged: a type of 0 bytes",
+    ),
+    (
+        made(GROUP_OF_ONE, dataset(contiguous(2, 8), type_=of_class(5, 2**31))),
+        "f.h5: a: damaged: a type of 2,147,483,648 bytes",
+    ),
+    (
+        made(header((12, attribute(values=b"")))),
+        "f.h5: damaged: expected 4 bytes, as its shape () of float32 takes, got 0",
+    ),
+    (
+        made(header((12, attribute(TEXT, values=in_heap((3, 1, 1))))), heap(64, b"ab")),
+        "f.h5: damaged: expected a text of 3 bytes, got 2",
+    ),
+    (
+        made(header((12, attribute(TEXT, values=in_heap((3, 1, 2))))), heap(64, b"abc")),
+        "f.h5: damaged: expected a text of 3 bytes, got 0",
+    ),
+    (
+        made(header((12, attribute(TEXT, values=in_heap((3, 0, 1)))))),
+        "f.h5: damaged: two ways lead to byte 64, or a circle",
+    ),
+    (
+        made(header((12, attribute(TEXT, values=in_heap((3, 1, 1))))), heap(1000, b"abc")),
+        "f.h5: damaged: expected 1,000 bytes from byte 576 on, got 1,088 in all",
+    ),
+    (
+        made(header((12, attribute(TEXT, values=in_heap((3, 1, 1))))), bytes(8)),
+        "f.h5: damaged: expected GCOL at byte 576",
+    ),
+    (of_symbols(tree(1, 0, to_node(3))), "f.h5: damaged: expected a tree of kind 0, got 1"),
+    (of_symbols(tree(0, 1, to_node(2))), "f.h5: damaged: two ways lead to byte 1,088, or a circle"),
+    (of_symbols(tree(0, 0, to_node(1))), "f.h5: damaged: two ways lead to byte 576, or a circle"),
+    (of_symbols(bytes(8)), "f.h5: damaged: expected TREE at byte 1,088"),
+    (of_symbols(tree(0, 0, to_node(3)), bytes(8)), "f.h5: damaged: expected SNOD at byte 1,600"),
+    (of_symbols(tree(0, 0, to_node(3)), node((8, 4))), "f.h5: damaged: a name without an end"),
+    (made(header(symbols(1, 2)), header(), bytes(8)), "f.h5: damaged: expected HEAP at byte 1,088"),
+    (in_parts(part(0, 3), part(0, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
+    (in_parts(part(0, 3), part(3, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
+    (in_parts(part(0, 3), part(4, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
+    (
+        in_parts(part(0, 3), part(2, 4), part(2, 3)),
+        "f.h5: a: damaged: its parts do not make up the whole",
+    ),
+    (
+        in_parts(layout=chunked(chunk=0)),
+        "f.h5: a: damaged: parts of shape (0,) in a dataset of shape (4,)",
+    ),
+    (
+        in_parts(layout=chunked(axes=2)),
+        "f.h5: a: damaged: parts of shape (2, 2) in a dataset of shape (4,)",
+    ),
+    (
+        in_parts(layout=chunked(chunk=2**24)),
+        "f.h5: a: damaged: unpacks to over 100 times the size of the file",
+    ),
+    (in_parts(part(0, 3, 4), part(2, 4)), "f.h5: a: damaged: expected 8 bytes in a part, got 4"),
+    (
+        in_parts(part(0, 3), part(2, 4), values=zlib.compress(bytes(9)), more=[DEFLATE]),
+        "f.h5: a: damaged: expected 8 bytes in a part, got 9",
+    ),
+    (
+        in_parts(part(0, 3), part(2, 4), more=[DEFLATE]),
+        "f.h5: a: damaged: Error -3 while decompressing data: unknown compression method",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED, ids=[each[1] for each in DAMAGED])
+def test_damage_is_told(content: bytes, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(content)
+    assert str(error.value) == message
+
+
+def after(*messages: tuple[int, bytes]) -> int:
+    """Return the first place behind a root of messages that are as long."""
+    return -(-len(header(*messages)) // SPACING)
+
+
+def one_text(count: int, size: int) -> bytes:
+    """Return an attribute of texts that are all the same in the heap."""
+    texts = [(12, attribute(TEXT, space(count), in_heap(*[(size, 0, 1)] * count)))]
+    place = after(*texts)
+    texts = [(12, attribute(TEXT, space(count), in_heap(*[(size, place, 1)] * count)))]
+    return made(header(*texts), heap(32 + size, b"x" * size))
+
+
+def heaps_within_heaps(count: int) -> bytes:
+    """Return texts of as many heaps, each of which has all that follow in it."""
+    texts = [(12, attribute(TEXT, space(count), in_heap(*[(1, 0, 1)] * count)))]
+    first = after(*texts)
+    places = [(1, first + number, 1) for number in range(count)]
+    heaps = [heap(SPACING * (count - number), b"x") for number in range(count)]
+    return made(header((12, attribute(TEXT, space(count), in_heap(*places)))), *heaps)
+
+
+def one_name(count: int, size: int) -> bytes:
+    """Return a group of links that all have one long name."""
+    names = b"HEAP\0\0\0\0" + struct.pack("<QQQ", size + 1, 0, at(1) + 32) + b"x" * size + b"\0"
+    place = 1 - (-len(names) // SPACING)
+    links = node(*[(0, place)] * count)
+    return made(header(symbols(place, 1)), names, tree(0, 0, to_node(place + 1)), links)
+
+
+# Files that would take far more memory or time than their size calls for.
+ENDLESS = {
+    "messages": made(header(*[(0, b"")] * 250_000)),
+    "a text of all others": one_text(2_000, 60_000),
+    "heaps in heaps": heaps_within_heaps(400),
+    "one name": one_name(500, 60_000),
+    "paths": made(*(header(link(b"x" * 250, number)) for number in range(1, 400)), header()),
+    "texts of a byte": made(
+        *2 * [header(*[(12, attribute(of_class(3, 1)[:8], space(60_000), b"x" * 60_000))] * 4)]
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "messages" else ()) for n in ENDLESS]
+)
+def test_no_more_is_read_than_there_is(name: str) -> None:
+    content = ENDLESS[name]
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            InputError, match=r"damaged: holds more groups, attributes or texts than"
+        ):
+            read(content)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20 + 8 * len(content)
