@@ -1,0 +1,276 @@
+"""Our parser of HDF5 beside h5py: every attribute and every dataset, to the bit."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from keras.src.legacy.saving.legacy_h5_format import save_attributes_to_hdf5_group
+
+from peers.hdf5_files import write, write_chunked
+from rnncli.model.errors import InputError
+from rnncli.model.formats.containers import hdf5
+
+VERSIONS = ("earliest", "v108", "v110", "latest")
+# What none of the versions from 1.10 on writes in the way of older ones.
+OLDER = VERSIONS[:2]
+TYPES = ("<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "i1", "u1", "<i2", ">i4", "<u8", "?", "S5", "V7")
+
+Fill = Callable[[h5py.File], None]
+
+
+def written(libver: str, fill: Fill) -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w", libver=libver) as h5:
+        fill(h5)
+    return file.getvalue()
+
+
+def as_ours(value: Any) -> Any:
+    """Return texts of h5py as ours: str, or lists of them."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
+        return [as_ours(each) for each in value]
+    return value
+
+
+def check_equal(ours: Any, theirs: Any, where: str) -> None:
+    theirs = as_ours(theirs)
+    if isinstance(theirs, str | list):
+        assert ours == theirs, where
+        return
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), where
+    assert ours.tobytes() == theirs.tobytes(), where
+
+
+def check_same(content: bytes, fewest: int = 0) -> None:
+    """Check that we read what h5py reads: the same things, and so many datasets at least."""
+    contents = hdf5.read_file("f.h5", io.BytesIO(content))
+    checked: dict[str, Any] = {}
+
+    def check(name: str, each: Any) -> None:
+        attributes = {k: v for k, v in each.attrs.items() if not isinstance(v, h5py.Empty)}
+        assert contents.attributes[name].keys() == attributes.keys(), name
+        for key, value in attributes.items():
+            check_equal(contents.attributes[name][key], value, f"{name} {key}")
+        checked[name] = isinstance(each, h5py.Dataset)
+        if checked[name]:
+            (array,) = contents.read([name])
+            assert contents.entries[name].shape == array.shape == (each.shape or array.shape)
+            value = np.zeros(0, each.dtype) if each.shape is None else each[()]
+            check_equal(array.tolist() if array.dtype == object else array, value, name)
+
+    with h5py.File(io.BytesIO(content)) as file:
+        check("", file)
+        file.visititems(check)
+    assert list(contents.attributes) == list(checked)
+    assert sum(checked.values()) == len(contents.entries) >= fewest
+
+
+def values(dtype: str) -> Any:
+    table = np.arange(6).reshape(2, 3)
+    if dtype.startswith("V"):
+        return np.frombuffer(bytes(range(42)), dtype).reshape(2, 3)
+    return table % 2 == 1 if dtype == "?" else table.astype(dtype)
+
+
+@pytest.mark.parametrize("libver", VERSIONS)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_types(libver: str, dtype: str) -> None:
+    def fill(file: h5py.File) -> None:
+        table = values(dtype)
+        for name, value in {"table": table, "one": table[0, 1], "none": table[:0]}.items():
+            file[name] = value
+            file["table"].attrs[name] = value
+
+    check_same(written(libver, fill), 3)
+
+
+def of_texts(file: h5py.File) -> None:
+    file["fixed"] = np.array([[b"a", b"bcd"], [b"", b"e"]])
+    file["any"] = ["", "é", "three", "x" * 70_000]
+    file["one"] = "text"
+    file.create_dataset("ascii", data="text", dtype=h5py.string_dtype("ascii"))
+    file.attrs["any"] = ["ü", "b"]
+    file.attrs["table"] = np.array([["a", "b"], ["c", "d"]], object)
+    file.attrs["one"] = "x" * 100_000
+    file.attrs["fixed"] = np.bytes_(b"abc")
+
+
+def of_nothing(file: h5py.File) -> None:
+    file["none"] = h5py.Empty("f4")
+    file.attrs["none"] = h5py.Empty("f4")
+    file.create_group("group")
+
+
+def of_links(file: h5py.File) -> None:
+    """Soft links and those to other files, which h5py's visit passes over too."""
+    file["a/b"] = 1.0
+    file["soft"] = h5py.SoftLink("/a/b")
+    file["a/external"] = h5py.ExternalLink("other.h5", "/a")
+
+
+def compact(file: h5py.File) -> None:
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.COMPACT)
+    whole = h5py.h5s.create_simple((5,))
+    dataset = h5py.h5d.create(file.id, b"compact", h5py.h5t.IEEE_F32LE, whole, settings)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(5, dtype="f4"))
+
+
+def in_order(file: h5py.File) -> None:
+    group = file.create_group("group", track_order=True)
+    for name in "cab":
+        group[name] = 1.0
+        group.attrs[name] = 1
+    file.create_dataset("timed", data=np.ones(3), track_times=True)
+
+
+@pytest.mark.parametrize("libver", VERSIONS)
+@pytest.mark.parametrize("fill", [of_texts, of_nothing, of_links, compact, in_order])
+def test_kinds(libver: str, fill: Fill) -> None:
+    check_same(written(libver, fill))
+
+
+@pytest.mark.parametrize("libver", VERSIONS)
+def test_kept_files(libver: str, tmp_path: Path) -> None:
+    write(tmp_path / "f.h5", libver)
+    check_same((tmp_path / "f.h5").read_bytes(), 10)
+
+
+@pytest.mark.parametrize("libver", OLDER)
+def test_chunks(libver: str, tmp_path: Path) -> None:
+    write_chunked(tmp_path / "f.h5", libver)
+    check_same((tmp_path / "f.h5").read_bytes(), 3)
+
+
+@pytest.mark.parametrize("libver", OLDER)
+@pytest.mark.parametrize("chunks", [(1, 1, 1), (2, 3, 4), (7, 1, 5), (20, 20, 20)])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shapes_of_chunks(
+    libver: str, chunks: tuple[int, ...], compression: str | None, shuffle: bool
+) -> None:
+    def fill(file: h5py.File) -> None:
+        table = np.random.RandomState(0).normal(size=(9, 10, 11)).astype("f4")
+        ways = {"compression": compression, "shuffle": shuffle, "maxshape": (None, None, None)}
+        file.create_dataset("a", data=table, chunks=chunks, **ways)
+
+    check_same(written(libver, fill), 1)
+
+
+def test_hundreds_of_groups() -> None:
+    def fill(file: h5py.File) -> None:
+        for number in range(400):
+            file[f"layers/lstm_{number}/cell/vars/0"] = np.full((2, number % 5), number, "f4")
+            file[f"layers/lstm_{number}/cell/vars"].attrs["name"] = f"lstm_{number}"
+        file["/".join("abcdefghij" * 6)] = 1.0
+
+    check_same(written("earliest", fill), 401)
+
+
+def test_lists_over_several_attributes() -> None:
+    """Keras splits lists of over 64 KiB: ``layer_names0``, ``layer_names1``, ..."""
+    names = [f"{number:0>120}" for number in range(1500)]
+    texts = [name.encode() for name in names]
+    content = written("earliest", lambda f: save_attributes_to_hdf5_group(f, "layer_names", texts))
+    check_same(content)
+    found = hdf5.read_file("f.h5", io.BytesIO(content)).attributes[""]
+    assert len(found) > 2
+    assert [name for n in range(len(found)) for name in found[f"layer_names{n}"]] == names
+
+
+def many(file: h5py.File) -> None:
+    for number in range(9):
+        file[f"{number}"] = 1.0
+
+
+def many_attributes(file: h5py.File) -> None:
+    for number in range(9):
+        file.attrs[f"{number}"] = 1.0
+
+
+def of_records(file: h5py.File) -> None:
+    file["records"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
+    file["complex"] = np.zeros(3, "c8")
+    file["lists"] = np.zeros(3, "f4")
+    file.create_dataset("sequences", (2,), dtype=h5py.vlen_dtype("i4"))
+    file.attrs["sequences"] = np.zeros(2, "c8")
+
+
+@pytest.mark.parametrize(
+    ("libver", "fill", "what"),
+    [
+        ("latest", many, "a group whose links are in a fractal heap"),
+        ("latest", many_attributes, "attributes in a fractal heap"),
+        ("v110", lambda f: f.create_dataset("a", data=[1, 2], chunks=(1,)), "a dataset laid out"),
+        ("earliest", lambda f: f.create_dataset("a", (3, 3)), "values that were never written"),
+        (
+            "earliest",
+            lambda f: f.create_dataset("a", data=[1, 2], compression="lzf"),
+            "values packed in a way (number 32000)",
+        ),
+        (
+            "earliest",
+            lambda f: f.create_dataset("a", data=[1, 2], fletcher32=True),
+            "values packed in a way (number 3)",
+        ),
+        (
+            "earliest",
+            lambda f: f.create_dataset("a", (3,), "f4", external=[("other.bin", 0, 12)]),
+            "values in other files",
+        ),
+    ],
+)
+def test_parts_that_are_not_read(libver: str, fill: Fill, what: str) -> None:
+    with pytest.raises(InputError) as error:
+        hdf5.read_file("f.h5", io.BytesIO(written(libver, fill)))
+    assert f"has {what}" in str(error.value)
+    assert str(error.value).endswith("with h5py, as it writes by default")
+
+
+def test_datasets_of_other_types_stand_beside() -> None:
+    contents = hdf5.read_file("f.h5", io.BytesIO(written("earliest", of_records)))
+    assert {name: entry.dtype for name, entry in contents.entries.items()} == {
+        "complex": "compound",
+        "lists": "float32",
+        "records": "compound",
+        "sequences": "sequence",
+    }
+    assert contents.attributes[""] == {}
+    assert contents.read(["lists"])[0].tolist() == [0, 0, 0]
+    with pytest.raises(InputError, match=r"^f\.h5: records: has values of type compound, not read"):
+        contents.read(["records"])
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries' own parts
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras-3", "keras-2"])
+@pytest.mark.parametrize("extension", [".keras", ".h5", ".weights.h5"])
+def test_models(library: Any, extension: str, tmp_path: Path) -> None:
+    layers = library.layers
+    model = library.Sequential(
+        [
+            layers.Embedding(11, 4, mask_zero=True),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+            layers.RNN([layers.GRUCell(3), layers.SimpleRNNCell(2)]),
+            layers.BatchNormalization(),
+            layers.Dense(2, dtype="float16"),
+        ]
+    )
+    model.build((None, 5))
+    model.compile("adam", "mse")
+    path = tmp_path / f"model{extension}"
+    (model.save_weights if extension == ".weights.h5" else model.save)(str(path))
+    content = path.read_bytes()
+    if extension == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read("model.weights.h5")
+    check_same(content, len(model.weights))
