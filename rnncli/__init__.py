@@ -82,7 +82,9 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
     ----------
     network : Network
     path : str or path
-        ``.npz``, with this library's own names, or ``.safetensors``.
+        ``.npz``, with this library's own names, ``.safetensors``, or
+        ``.onnx``: a model of float32 that takes ``x``, (N, T, I), and gives
+        ``y``, or ``h`` where there is no head.
     naming : {"torch", "keras"}
         Whose names the tensors of a ``.safetensors`` file have.
 
@@ -96,7 +98,8 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
     Warns
     -----
     UserWarning
-        The names of tensors leave open what other programs have to be told.
+        The names of tensors leave open what other programs have to be told,
+        or float64 becomes float32.
     """
     import os
     import warnings

@@ -1648,7 +1648,7 @@ def test_an_extension_in_capitals(tmp_path: Path) -> None:
 
 def test_formats_that_cannot_be_written() -> None:
     with pytest.raises(
-        ValueError, match=r"^extension: expected one of \.npz, \.safetensors, got '.pt'"
+        ValueError, match=r"^extension: expected one of \.npz, \.safetensors, \.onnx, got '.pt'"
     ):
         save_network(io.BytesIO(), network(1), ".pt")
 
@@ -1661,8 +1661,12 @@ def test_an_unknown_naming() -> None:
 def test_what_formats_offer() -> None:
     """A naming decides about .safetensors alone, which says what no naming tells."""
     assert NAMINGS == ("torch", "keras")
-    assert WRITTEN == (".npz", ".safetensors")
-    for extension, different, notes in ((".npz", 1, 0), (".safetensors", len(NAMINGS), 1)):
+    assert WRITTEN == (".npz", ".safetensors", ".onnx")
+    for extension, different, notes in (
+        (".npz", 1, 0),
+        (".safetensors", len(NAMINGS), 1),
+        (".onnx", 1, 0),
+    ):
         files = set()
         for naming in NAMINGS:
             file = io.BytesIO()

@@ -178,7 +178,7 @@ def test_a_network_is_made_of_cells_weights_and_layers_and_nothing_else() -> Non
 @pytest.mark.parametrize(
     ("name", "naming", "message"),
     [
-        ("net.pt", "torch", "extension: expected one of .npz, .safetensors, got '.pt'"),
+        ("net.pt", "torch", "extension: expected one of .npz, .safetensors, .onnx, got '.pt'"),
         ("net.npz", "onnx", "naming: expected one of torch, keras, got 'onnx'"),
     ],
 )

@@ -52,7 +52,7 @@ def weights(
     """Write the weights of a network: every array of every layer, gate by gate.
 
     They are those that a seed gives, or those in a file. With -o FILE they
-    are saved: as .npz, .safetensors or .json.
+    are saved: as .npz, .safetensors, .onnx or .json.
     """
     extension = _extension(output, json=json, naming=naming)
     options = picked(NetworkOptions, given)

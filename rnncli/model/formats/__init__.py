@@ -41,7 +41,7 @@ FORMATS = {
 }
 # Those that are written too: ``save_model(file, network, naming)`` in the module writes a file,
 # and returns sentences as `save_network` does.
-WRITTEN = (".npz", ".safetensors")
+WRITTEN = (".npz", ".safetensors", ".onnx")
 
 
 class Loaded(NamedTuple):

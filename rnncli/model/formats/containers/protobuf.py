@@ -7,7 +7,7 @@ values of that type; those of another one are refused.
 Source: https://protobuf.dev/programming-guides/encoding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -233,3 +233,27 @@ def _varint(source: Source, data: memoryview, place: int) -> tuple[int, int]:
 
 def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
+
+
+def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
+    """Return a message of fields, each a number and a value; a `float` takes 32 bits."""
+    return b"".join(part for number, value in fields for part in _field(number, value))
+
+
+def _field(number: int, value: int | float | str | bytes) -> Iterable[bytes]:
+    if isinstance(value, int):
+        return _octets(number << 3 | _VARINT), _octets(value)
+    if isinstance(value, float):
+        return _octets(number << 3 | _NARROW), np.array(value, "<f4").tobytes()
+    data = value.encode() if isinstance(value, str) else value
+    return _octets(number << 3 | _BYTES), _octets(len(data)), data
+
+
+def _octets(value: int) -> bytes:
+    """Return a whole number of 64 bits, seven a byte, the lowest first."""
+    value &= (1 << 64) - 1
+    octets = bytearray()
+    while value > 0x7F:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*octets, value])

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -14,11 +14,11 @@ from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Graph, read_model
+from rnncli.model.formats.onnx.writing import LARGEST, model_bytes
 from rnncli.model.formats.parts import Find
 from rnncli.model.formats.tensors import Tensors
+from rnncli.model.network import Network
 
-# Protocol buffers are smaller.
-_LARGEST = 2**31
 # Files beside a model: one, but some programs write one a tensor.
 _MOST_BESIDE = 64
 
@@ -29,7 +29,7 @@ def open_model(path: str) -> Iterator[Find]:
     kind, size = kind_of(path), os.path.getsize(path)
     if kind not in (ONNX, UNKNOWN):
         raise InputError(path, f"expected an .onnx file, got {kind.name}", kind.hint)
-    if size >= _LARGEST:
+    if size >= LARGEST:
         raise InputError(path, f"expected an .onnx file of under 2 GiB, got {size:,} bytes")
     with open(path, "rb") as file:
         data = memoryview(file.read())
@@ -60,3 +60,27 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
             name = node.outputs[0]
             tensors[name] = value._replace(name=name)
     return tensors
+
+
+def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
+    """Write a network as an ``.onnx`` file; see `WRITTEN`.
+
+    ONNX Runtime runs recurrent nodes in float32.
+
+    Raises
+    ------
+    ValueError
+        ONNX cannot express it, or float32 does not hold its weights.
+    """
+    file.write(model_bytes(network))
+    arrays = [
+        array
+        for layer in network.layers
+        for arrays in (layer.arrays, *(cell.weights.arrays for cell in layer.cells))
+        for array in arrays.values()
+    ]
+    wide = dict.fromkeys(array.dtype.name for array in arrays if array.dtype.itemsize > 4)
+    return [
+        f"its weights were {name} and are float32 in the file, which ONNX Runtime runs"
+        for name in wide
+    ]
