@@ -102,16 +102,16 @@ class Message:
         """Return a signed whole number; 0 if there is none."""
         return _signed(self._only(number, _VARINT)[1])
 
-    def floats(self, number: int, code: str = "<f4") -> list[float]:
-        """Return numbers as `fixed` does, as a list."""
-        values = self.fixed(number, code)
+    def floats(self, number: int) -> list[float]:
+        """Return numbers of 32 bits, each the shortest in decimals: 0.1, not 0.10000000149."""
+        values = self.fixed(number, "<f4")
         self.source.spend(len(values))
-        return [float(value) for value in values]
+        return [float(str(value)) for value in values]
 
     def float32(self, number: int) -> float:
-        """Return a number of 32 bits; 0 if there is none."""
+        """Return a number as `floats` does; 0 if there is none."""
         _, start, stop = self._only(number, _NARROW)
-        return float(np.frombuffer(self._data[start:stop], "<f4")[0]) if stop else 0.0
+        return float(str(np.frombuffer(self._data[start:stop], "<f4")[0])) if stop else 0.0
 
     def fixed(self, number: int, code: str) -> NDArray[Any]:
         """Return numbers of type ``<f4`` or ``<f8``, each a field of its own or in a run."""
@@ -206,11 +206,14 @@ def _split(source: Source, data: memoryview) -> dict[int, list[_Field]]:
             value, place = _varint(source, data, place)
             field = wire, value, 0
         else:
-            length, place = (
-                _varint(source, data, place) if wire == _BYTES else (_SIZES.get(wire, -1), place)
-            )
-            if not 0 <= length <= size - place:
-                raise source.damage(f"field {number}: wire type {wire}, {length} bytes")
+            length = _SIZES.get(wire, 0)
+            if wire == _BYTES:
+                length, place = _varint(source, data, place)
+            elif not length:
+                raise source.damage(f"field {number}: wire type {wire}")
+            if length > size - place:
+                what = f"takes {length:,} bytes, there are {size - place:,}"
+                raise source.damage(f"field {number}: {what}")
             field = wire, place, place + length
             place += length
         fields.setdefault(number, []).append(field)
