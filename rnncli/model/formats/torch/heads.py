@@ -103,24 +103,22 @@ def surrounded(
         A sentence for what is taken, or passed over.
     """
     used = {name for part in recurrent for name in part.tensors}
-    names = list(tensors.entries)
-    start = min(map(names.index, used)) if ordered else 0
     owners: dict[str, list[str]] = {}
-    for name in names:
+    before: set[str] = set()
+    for name in tensors.entries:
         if name not in used:
             owners.setdefault(name.rpartition(".")[0], []).append(name)
+        elif ordered and not before:
+            before = set(owners)
     layers = [layer for part in recurrent for layer in part.layers]
     sizes = [each for each in (widths(tensors, layer) for layer in layers) if each]
     if not owners or not sizes:
         return list(recurrent), []
     takes, gives = sizes[0][0], sizes[-1][1]
-    found = [
-        _matrix(tensors, owner, own, first=names.index(own[0]) < start)
-        for owner, own in owners.items()
-    ]
+    found = [_matrix(tensors, owner, own, first=owner in before) for owner, own in owners.items()]
     matrices = [each for each in found if each]
     below = [each for each in matrices if each.is_embedding(takes)]
-    above = [each for each in matrices if each not in below]
+    above = [each for each in matrices if not each.is_embedding(takes)]
     inner = shown(tensors.prefix + recurrent[0].name)
     known = len(matrices) == len(owners) and len(below) < 2
     if not known or not _is_head(above, takes, gives, ordered=ordered):

@@ -20,6 +20,12 @@ _NAME = re.compile(
     r"(?P<end>(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?)",
     re.DOTALL,
 )
+# Names of what `weight_norm`, `spectral_norm` and other parametrizations compute a weight from.
+_MADE_OF = re.compile(
+    r"(?:(?P<module>.*?)\.)?(?:parametrizations\.)?"
+    r"(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]+)?(?:_reverse)?(?:_g|_u|_v|_orig|\.original[01]?)",
+    re.DOTALL,
+)
 _ROLES = {
     "weight_ih": "W_xh",
     "weight_hh": "W_hh",
@@ -34,6 +40,8 @@ _FIXED: dict[str, dict[str, Any]] = {
     "lstm": {"activation": TANH, "recurrent_activation": SIGMOID},
     "gru": {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"},
 }
+# What makes weights of them.
+UNMADE = "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
 _ENDS = {"forward": "", "backward": "_reverse"}
 
 # The matches of a module's names, by where a tensor belongs (the end of its name) and its role.
@@ -43,13 +51,15 @@ _Names = dict[str, dict[str, re.Match[str]]]
 def find_stacks(tensors: Tensors) -> list[Stack]:
     """Find the modules that hold recurrent layers."""
     modules: dict[str, _Names] = {}
+    made: dict[str, list[str]] = {}
+    for match in filter(None, map(_MADE_OF.fullmatch, tensors.entries)):
+        made.setdefault(match["module"] or "", []).append(match[0])
     for match in filter(None, map(_NAME.fullmatch, tensors.entries)):
         names = modules.setdefault(match["module"] or "", {})
         names.setdefault(match["end"], {})[match["role"]] = match
-    return [
-        Stack((module,), partial(_parts, tensors, module, names))
-        for module, names in modules.items()
-    ]
+    found = {module: partial(_parts, tensors, module, names) for module, names in modules.items()}
+    found |= {module: partial(_made, module, names) for module, names in made.items()}
+    return [Stack((module,), find) for module, find in found.items()]
 
 
 def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
@@ -93,6 +103,12 @@ def _arrays(cell: Cell) -> dict[str, Floats]:
         for name, role in _ROLES.items()
         if role in arrays
     }
+
+
+def _made(module: str, names: Sequence[str]) -> tuple[Sequence[Part], Sequence[str]]:
+    """Return a module that computes its weights, which is not done here."""
+    what = f"computes its weights from others ({shown(names[0])}), which is not read"
+    return [Part(module, "", names, why=what, hint=UNMADE, needed=True)], []
 
 
 def _parts(tensors: Tensors, module: str, names: _Names) -> tuple[Sequence[Part], Sequence[str]]:
