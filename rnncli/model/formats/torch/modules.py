@@ -1,0 +1,277 @@
+"""Whole modules of PyTorch: their classes say what a state dict does not.
+
+An `nn.RNN` says its activation, and modules without weights are there. What
+a model does between its modules is in its code, which is not read. So its
+modules are taken for a chain in the order of their definition, with a note,
+only if all of them are known and fit each other.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.model.activations import parse
+from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.parts import NOTHING, Model, Part
+from rnncli.model.formats.spec import LayerSpec
+from rnncli.model.formats.tensors import Derived, Entry, Tensors
+from rnncli.model.formats.torch.heads import embedding, fit, linear
+from rnncli.model.formats.torch.names import UNMADE, find_stacks
+from rnncli.model.layers.stateless import row_activation
+
+_MODULES = "torch.nn.modules."
+SEQUENTIAL = f"{_MODULES}container.Sequential"
+QUANTIZED: dict[str, Any] = {
+    "why": "is quantized, which is not read",
+    "hint": "save the model before it is quantized",
+    "needed": True,
+}
+_QUANTIZED = re.compile(r"torch\..*quantized.*\.rnn\.")
+_EXPECTED = ": expected nn.RNN, nn.LSTM, nn.GRU or their cells"
+# Activations here, with the settings of the module filled in.
+_ACTIVATIONS = {
+    "ReLU": "relu",
+    "ReLU6": "relu6",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Softsign": "softsign",
+    "SiLU": "silu",
+    "SELU": "selu",
+    "Mish": "mish",
+    "Hardsigmoid": f"hard_sigmoid:{1 / 6},0.5",
+    "Hardswish": "hard_silu",
+    "LeakyReLU": "leaky_relu:{negative_slope}",
+    "ELU": "elu:{alpha}",
+    "GELU": "gelu",
+    "Softplus": "softplus",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+}
+# Settings that must be as here; of a softmax those that go over the values of a row, be it of
+# one step or of all.
+_REQUIRED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "GELU": ("approximate", ("none",)),
+    "Softplus": ("beta", (1,)),
+    "Softmax": ("dim", (-1, 1, 2)),
+    "LogSoftmax": ("dim", (-1, 1, 2)),
+}
+_HALVES = ("float16", "bfloat16")
+# Modules, or files of modules, that leave rows as they are.
+_NOTHING = (
+    "dropout.",
+    "loss.",
+    "linear.Identity",
+    "container.Sequential",
+    "container.ModuleList",
+    "container.ModuleDict",
+)
+
+
+class Module(NamedTuple):
+    """A module, without those that stand in it.
+
+    Parameters
+    ----------
+    name : str
+        Its path from the root of the file.
+    kind : str
+        Full name of its class.
+    settings : mapping
+        Its attributes that are plain values.
+    tensors : sequence of str
+        Names of its own.
+    holder : str
+        What the names of its siblings begin with, where they stand in an
+        `nn.Sequential`.
+    """
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    tensors: Sequence[str]
+    holder: str = ""
+
+    @property
+    def stem(self) -> str:
+        """What the names of its tensors begin with."""
+        return f"{self.name}." if self.name else ""
+
+    @property
+    def title(self) -> str:
+        """Its class as people write it: ``nn.LSTM``."""
+        own = self.kind.startswith(_MODULES)
+        return f"nn.{self.kind.rpartition('.')[2]}" if own else shown(self.kind)
+
+
+def is_recurrent(tensors: Tensors, module: Module) -> bool:
+    """Return whether a module has weights of recurrent layers, by their names or its class."""
+    return bool(_QUANTIZED.match(module.kind) or find_stacks(_own(tensors, module)))
+
+
+def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -> Model:
+    """Find the layers that modules are, in the order of their definition.
+
+    Parameters
+    ----------
+    tensors : Tensors
+    modules : sequence of Module
+        Those that have tensors of their own, or no others in them.
+    layer : str, optional
+        Only those in this one.
+
+    Raises
+    ------
+    InputError
+        There is no such layer.
+    """
+    derived: dict[str, Derived] = {}
+    parts = [_part(tensors, module, derived) for module in modules]
+    whole = Model(tensors.with_derived(derived), parts, "PyTorch", expected=_EXPECTED)
+    model = whole.picked(layer)
+    inner = [part for part in model.parts if part.recurrent]
+    others = [part for part in model.parts if not part.recurrent and part.why != NOTHING]
+    if not inner or not (others or inner[1:]):
+        return model
+    why = _unjoined(model, {module.name: module for module in modules})
+    names = verbatim(listed(part.name for part in inner))
+    if not why:
+        all_names = verbatim(listed(part.name for part in model.parts if part.layers))
+        note = f"{all_names} are taken as layers in this order, in which they are defined"
+        hint = "" if inner[1:] or not inner[0].name else f": `layer` {names} takes that alone"
+        return model._replace(notes=[f"{note}{hint}"])
+    note = f"only {names} is taken, not {verbatim(listed(part.name for part in others))}: {why}"
+    kept = [
+        part if part.recurrent or not part.layers else part._replace(layers=(), why=why)
+        for part in model.parts
+    ]
+    return model._replace(parts=kept, ordered=False, notes=[note])
+
+
+def _unjoined(model: Model, modules: Mapping[str, Module]) -> str:
+    """Return why the parts are not taken for a chain; nothing if they are."""
+    for part in model.parts:
+        if not part.layers and part.why != NOTHING:
+            return f"{shown(part.name)} ({part.kind}) {part.why}"
+    taken = [part for part in model.parts if part.layers]
+    for below, above in pairwise(taken):
+        if not fit(model.tensors, [*below.layers, *above.layers]):
+            return f"{shown(above.name)} does not take as many values as {shown(below.name)} gives"
+        holders = {modules[part.name].holder for part in (below, above)}
+        if below.kind == above.kind == "nn.Linear" and (len(holders) > 1 or "" in holders):
+            between = f"between {shown(below.name)} and {shown(above.name)}"
+            return f"the file does not say what its code does {between}"
+    return ""
+
+
+def _part(tensors: Tensors, module: Module, derived: dict[str, Derived]) -> Part:
+    """Return what a module is here, or why it is nothing."""
+    part = Part(module.name, module.title, module.tensors)
+    kind = module.kind.removeprefix(_MODULES)
+    try:
+        if _QUANTIZED.match(module.kind):
+            return part._replace(**QUANTIZED)
+        if is_recurrent(tensors, module):
+            return _recurrent(tensors, module, part)
+        if module.kind.startswith(_MODULES) and kind.startswith(_NOTHING):
+            return part._replace(why=NOTHING)
+        make = _KINDS.get(module.kind, _unknown)
+        return part._replace(layers=[make(tensors, module, derived)])
+    except InputError as error:
+        return part._replace(why=error.what, hint=error.hint, needed=True)
+    except ValueError as error:
+        return part._replace(why=str(error))
+
+
+def _own(tensors: Tensors, module: Module) -> Tensors:
+    return tensors._replace(entries={name: tensors.entries[name] for name in module.tensors})
+
+
+def _recurrent(tensors: Tensors, module: Module, part: Part) -> Part:
+    """Return the part that names of its tensors tell of, and what the module says beside."""
+    mode = module.settings.get("mode")
+    if module.kind.startswith("torch.nn.utils.parametrize."):
+        raise InputError("", "computes its weights from others, which is not read", UNMADE)
+    if not module.kind.startswith(f"{_MODULES}rnn.") and mode is None:
+        raise InputError("", f"is of a class that PyTorch does not have ({part.kind})")
+    (stack,) = find_stacks(_own(tensors, module))
+    ((found, *_), _) = stack.find()
+    found = found._replace(name=part.name, kind=part.kind)
+    given = module.settings.get("nonlinearity") or str(mode).removeprefix("RNN_").lower()
+    if given not in ("tanh", "relu"):
+        return found
+    known = {"activation": parse(given)}
+    layers = [
+        layer._replace(
+            cells=tuple(cell._replace(settings={**cell.settings, **known}) for cell in layer.cells)
+        )
+        for layer in found.layers
+    ]
+    return found._replace(layers=layers)
+
+
+def _linear(tensors: Tensors, module: Module, _: dict[str, Derived]) -> LayerSpec:
+    return linear(tensors, module.stem)
+
+
+def _embedding(_: Tensors, module: Module, __: dict[str, Derived]) -> LayerSpec:
+    if module.settings.get("max_norm") is not None:
+        raise ValueError("changes rows that are long (max_norm)")
+    return embedding(module.stem)
+
+
+def _batch_norm(tensors: Tensors, module: Module, derived: dict[str, Derived]) -> LayerSpec:
+    roles = {"running_mean": "center", "weight": "factor", "bias": "shift"}
+    names = {role: f"{module.stem}{name}" for name, role in roles.items()}
+    variance, scale = f"{module.stem}running_var", f"{module.stem}scale"
+    if variance not in tensors.entries:
+        raise ValueError("has no statistics of its own")
+    shape, dtype = tensors.entries[variance]
+    kept = dtype if dtype == "float64" else "float32"
+    root = partial(_root, _number(module, "eps"))
+    derived[scale] = Derived([variance], Entry(shape, kept if dtype in _HALVES else dtype), root)
+    found = {role: name for role, name in names.items() if name in tensors.entries}
+    return LayerSpec(kind="normalization", tensors={**found, "scale": scale})
+
+
+def _root(epsilon: float, variance: Floats) -> Floats:
+    """Compute ``sqrt(variance + epsilon)``."""
+    with np.errstate(invalid="ignore"):
+        root = np.sqrt(variance.astype(np.float64) + epsilon)
+    return root.astype(np.float64 if variance.dtype.itemsize > 4 else np.float32)
+
+
+def _number(module: Module, name: str) -> float:
+    value = module.settings.get(name)
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError(f"does not say its {name}")
+
+
+def _activation(_: Tensors, module: Module, __: dict[str, Derived]) -> LayerSpec:
+    name = module.kind.rpartition(".")[2]
+    setting, allowed = _REQUIRED.get(name, ("", ()))
+    if setting and module.settings.get(setting) not in allowed:
+        given = shown(str(module.settings.get(setting)))
+        raise ValueError(f"has {setting} {given}, which is not read")
+    try:
+        text = _ACTIVATIONS[name].format_map(module.settings)
+    except KeyError as error:
+        raise ValueError(f"does not say its {error.args[0]}") from error
+    return LayerSpec(kind="activation", settings={"activation": row_activation(text)})
+
+
+def _unknown(_: Tensors, __: Module, ___: dict[str, Derived]) -> LayerSpec:
+    raise ValueError("is not known")
+
+
+_KINDS: dict[str, Callable[[Tensors, Module, dict[str, Derived]], LayerSpec]] = {
+    f"{_MODULES}linear.Linear": _linear,
+    f"{_MODULES}sparse.Embedding": _embedding,
+    f"{_MODULES}batchnorm.BatchNorm1d": _batch_norm,
+    **{f"{_MODULES}activation.{name}": _activation for name in _ACTIVATIONS},
+}
