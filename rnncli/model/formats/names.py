@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, WEIGHT_NAMES
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import InputError, choice, listed, verbatim
+from rnncli.model.formats import loose
 from rnncli.model.formats.keras import names as keras
 from rnncli.model.formats.parts import Model, Part, Stack
 from rnncli.model.formats.tensors import Tensors
@@ -43,7 +44,7 @@ def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
         The layers of the only stack do not go together.
     """
     modules = torch.find_stacks(tensors)
-    stacks = [*modules, *keras.find_stacks(tensors)]
+    stacks = [*modules, *keras.find_stacks(tensors)] or loose.find_stacks(tensors)
     if len(stacks) == 1:
         found, notes = stacks[0].find()
         if modules:
@@ -60,7 +61,16 @@ def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
         Part(f"{tensors.prefix}{owner}", "", names, why="is no recurrent layer by its names")
         for owner, names in others.items()
     ]
-    return Model(tensors, parts, ordered=len(stacks) < 2, notes=notes, expected=_EXPECTED)
+    if others and len(stacks) == 1 and not modules:
+        owners = verbatim(listed(tensors.prefix + owner for owner in others))
+        notes = [*notes, f"passes over {owners}: names do not tell how it is joined"]
+    return Model(
+        loose.with_vectors(tensors, parts),
+        parts,
+        ordered=len(stacks) < 2,
+        notes=notes,
+        expected=_EXPECTED,
+    )
 
 
 def _parts(stack: Stack) -> Sequence[Part]:

@@ -17,6 +17,7 @@ from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers.archive import MOST_MEMBERS, opened
 from rnncli.model.formats.metadata import metadata_text, with_metadata
+from rnncli.model.formats.names import find_model
 from rnncli.model.formats.parts import Find, Model, Part
 from rnncli.model.formats.spec import CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
@@ -38,6 +39,10 @@ _EXPECTED = (
 )
 
 
+# What NumPy calls arrays that are given without a name.
+_UNNAMED = re.compile(r"arr_[0-9]+")
+
+
 @contextmanager
 def open_model(path: str) -> Iterator[Find]:
     """Open an ``.npz`` file; see `FORMATS`."""
@@ -57,6 +62,8 @@ def open_model(path: str) -> Iterator[Find]:
 
 def _find(tensors: Tensors) -> Model:
     """Find the layers that names and metadata tell of."""
+    if not _ours(tensors):
+        return _find_others(tensors)
     specs, last = with_metadata(tensors, _layers(tensors))
     parts = []
     for number, spec in enumerate(specs, start=1):
@@ -64,6 +71,27 @@ def _find(tensors: Tensors) -> Model:
         kind = spec.kind or " ".join(dict.fromkeys(cell.cell for cell in spec.cells))
         parts.append(Part(f"layer_{number}", kind, names, [spec]))
     return Model(tensors, parts, last=last)
+
+
+def _ours(tensors: Tensors) -> bool:
+    """Return whether names are our own, or would be where `layer` is given."""
+    names = tensors.entries.keys()
+    short = "W_xh" in names or (bool(names) and names <= set(Weights._fields))
+    own = short or any(map(_LONG.fullmatch, names)) or bool(_layer_hint(names))
+    return own or tensors.metadata is not None
+
+
+def _find_others(tensors: Tensors) -> Model:
+    """Find the layers that names of others tell of, as in ``.safetensors``."""
+    if tensors.entries and all(map(_UNNAMED.fullmatch, tensors.entries)):
+        what = f"its arrays have no names: {listed(tensors.entries)}"
+        raise InputError(
+            tensors.path, what, "write them by names: numpy.savez(file, W_xh=..., W_hh=...)"
+        )
+    model = find_model(tensors)
+    return model._replace(
+        expected=f": {_EXPECTED}; or {model.expected.removeprefix(': expected ')}"
+    )
 
 
 def _layers(tensors: Tensors) -> list[LayerSpec]:
@@ -146,7 +174,12 @@ def _cell(tensors: Tensors, stem: str) -> CellSpec:
     names = {role: f"{stem}{role}" for role in ("W_xh", "W_hh", *optional)}
     # Only a GRU that resets after the product keeps this bias apart.
     settings = {"reset": "after"} if "b_n" in names else {}
-    return CellSpec(names, cell_of(tensors, names), settings)
+    kind = cell_of(tensors, names)
+    if kind == "gru" and "b_h" in names and len(tensors.entries[names["b_h"]].shape) == 2:
+        what = "expected a single bias, got two axes, as Keras's GRU has it"
+        hint = "name its arrays kernel, recurrent_kernel and bias"
+        raise InputError(tensors.place(names["b_h"]), what, hint)
+    return CellSpec(names, kind, settings)
 
 
 def _layer_hint(names: Iterable[str]) -> str:

@@ -104,9 +104,10 @@ class Tensors(NamedTuple):
         return self._replace(entries={**self.entries, **entries}, read=read)
 
     def under(self, layer: str | None) -> "Tensors":
-        """Keep the tensors whose names begin ``layer.`` or ``layer/``, without that.
+        """Keep the tensors whose names begin ``layer.``, ``layer/`` or ``layer_``, without that.
 
-        None keeps all; an empty text those that stand in no module.
+        After ``layer_`` stands no more than the name of an array. None keeps
+        all; an empty text those that stand in no module.
 
         Raises
         ------
@@ -116,13 +117,13 @@ class Tensors(NamedTuple):
         if layer is None:
             return self
         stem = layer.rstrip("./")
-        separator = "/" if any(name.startswith(f"{stem}/") for name in self.entries) else "."
-        prefix = f"{stem}{separator}" if stem else ""
-        names = [
-            name
-            for name in self.entries
-            if (name.startswith(prefix) if stem else not set("./") & set(name))
-        ]
+        prefixes = [f"{stem}{mark}" for mark in "/._"] if stem else [""]
+        for prefix in prefixes:
+            names = [name for name in self.entries if name.startswith(prefix)]
+            if prefix in ("", f"{stem}_"):
+                names = [name for name in names if not set("./") & set(name[len(prefix) :])]
+            if names:
+                break
         if not names:
             hint = f" under `layer` {verbatim(f'{layer}; it holds {listed(self.entries)}')}"
             raise InputError(self.path, "holds no tensor", hint)

@@ -21,10 +21,13 @@ _ROLES = ("kernel", "recurrent_kernel", "bias")
 # What Keras calls layers of each cell.
 _CLASSES = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
 _KINDS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
-# Keras 2 ends the names of variables so.
-_KERAS_2 = ":0"
+# Keras 2 ends the names of variables with a number.
+_NAME = re.compile(
+    r"(?P<stem>(?:.*[/._])?)(?P<role>recurrent_kernel|(?<!recurrent_)kernel|bias)(?::0)?",
+    re.DOTALL,
+)
 _CELL = re.compile(r"(?:.*_)?cell(?:_[0-9]+)?", re.DOTALL)
-_KNOWN_CELL = re.compile(r"(?:simple_rnn|lstm|gru)_cell(?:_[0-9]+)?")
+_KNOWN_CELL = re.compile(r"(?:\A|/)(?:simple_rnn|lstm|gru)_cell(?:_[0-9]+)?/\Z")
 _FORWARD = "forward_"
 _BIDIRECTIONAL = re.compile(r"bidirectional(?:_[0-9]+)?")
 _NUMBERED = re.compile(r"(.*?)_?([0-9]{1,9})", re.DOTALL)
@@ -83,32 +86,29 @@ def _end(number: int) -> str:
 def _cells(tensors: Tensors) -> dict[str, CellSpec]:
     """Find the recurrent cells, by the path of the layer; in a stack of cells by the cell's own."""
     owners: dict[str, dict[str, str]] = {}
-    for name in tensors.entries:
-        owner, _, role = name.removesuffix(_KERAS_2).rpartition("/")
-        if role in _ROLES:
-            names = owners.setdefault(owner, {})
-            if role in names:
-                both = f"{shown(names[role])} or {shown(name)}"
-                raise InputError(tensors.path, f"expected one of the two, {both}, got both")
-            names[role] = name
+    for match in filter(None, map(_NAME.fullmatch, tensors.entries)):
+        names, role = owners.setdefault(match["stem"], {}), match["role"]
+        if role in names:
+            both = f"{shown(names[role])} or {shown(match[0])}"
+            raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+        names[role] = match[0]
     recurrent = {
-        owner: names
-        for owner, names in owners.items()
-        if "recurrent_kernel" in names or _KNOWN_CELL.fullmatch(owner.rpartition("/")[2])
+        stem[:-1]: _cell(tensors, stem, names)
+        for stem, names in owners.items()
+        if "recurrent_kernel" in names or _KNOWN_CELL.search(stem)
     }
     holders = Counter(map(_holder, recurrent))
     return {
-        owner if holders[_holder(owner)] > 1 else _holder(owner): _cell(tensors, owner, names)
-        for owner, names in recurrent.items()
+        owner if holders[_holder(owner)] > 1 else _holder(owner): cell
+        for owner, cell in recurrent.items()
     }
 
 
-def _cell(tensors: Tensors, owner: str, names: Mapping[str, str]) -> CellSpec:
+def _cell(tensors: Tensors, stem: str, names: Mapping[str, str]) -> CellSpec:
     """Name a cell's tensors, also those that should be there and are not.
 
     The bias of a GRU that resets after the product is two, (2, 3 H).
     """
-    stem = f"{owner}/" if owner else ""
     W_xh, W_hh = (names.get(role, f"{stem}{role}") for role in _ROLES[:2])
     found = {"W_xh": W_xh, "W_hh": W_hh}
     kind = cell_of(tensors, found)

@@ -16,7 +16,7 @@ from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
 _NAME = re.compile(
-    r"(?:(?P<module>.*)\.)?(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
+    r"(?P<stem>(?:.*[./_])?)(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
     r"(?P<end>(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?)",
     re.DOTALL,
 )
@@ -34,7 +34,7 @@ _ROLES = {
     "bias_hh": "b_r",
 }
 # The gates of a GRU are r z n.
-_LAYOUT = Layout(transposed=True, orders={"gru": (1, 0, 2)})
+LAYOUT = Layout(transposed=True, orders={"gru": (1, 0, 2)})
 # What its modules always do; the activation of `nn.RNN` may be tanh or relu.
 _FIXED: dict[str, dict[str, Any]] = {
     "lstm": {"activation": TANH, "recurrent_activation": SIGMOID},
@@ -55,9 +55,9 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
     for match in filter(None, map(_MADE_OF.fullmatch, tensors.entries)):
         made.setdefault(match["module"] or "", []).append(match[0])
     for match in filter(None, map(_NAME.fullmatch, tensors.entries)):
-        names = modules.setdefault(match["module"] or "", {})
+        names = modules.setdefault(match["stem"], {})
         names.setdefault(match["end"], {})[match["role"]] = match
-    found = {module: partial(_parts, tensors, module, names) for module, names in modules.items()}
+    found = {stem[:-1]: partial(_parts, tensors, stem, names) for stem, names in modules.items()}
     found |= {module: partial(_made, module, names) for module, names in made.items()}
     return [Stack((module,), find) for module, find in found.items()]
 
@@ -99,7 +99,7 @@ def _arrays(cell: Cell) -> dict[str, Floats]:
     b_x, b_r = two_biases(cell.weights)
     arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
     return {
-        name: _LAYOUT.theirs(arrays[role], name_of(cell))
+        name: LAYOUT.theirs(arrays[role], name_of(cell))
         for name, role in _ROLES.items()
         if role in arrays
     }
@@ -111,14 +111,13 @@ def _made(module: str, names: Sequence[str]) -> tuple[Sequence[Part], Sequence[s
     return [Part(module, "", names, why=what, hint=UNMADE, needed=True)], []
 
 
-def _parts(tensors: Tensors, module: str, names: _Names) -> tuple[Sequence[Part], Sequence[str]]:
+def _parts(tensors: Tensors, stem: str, names: _Names) -> tuple[Sequence[Part], Sequence[str]]:
     """Name all tensors that must be there for those that are."""
     matches = [match for roles in names.values() for match in roles.values()]
     numbers = {match["layer"] for match in matches}
     if None in numbers and len(numbers) > 1:
         first, second, *_ = (shown(next(iter(roles.values()))[0]) for roles in names.values())
         raise InputError(tensors.path, f"expected one of the two, {first} or {second}, got both")
-    stem = f"{module}." if module else ""
     present = {"weight_ih", "weight_hh"} | {match["role"] for match in matches}
     if "bias_ih" in present or "bias_hh" in present:
         present |= {"bias_ih", "bias_hh"}
@@ -135,12 +134,12 @@ def _parts(tensors: Tensors, module: str, names: _Names) -> tuple[Sequence[Part]
         for end in ends
     ]
     # All layers of a module are of one kind.
-    kinds = (cell_of(tensors, names, _LAYOUT) for layer in found for names in layer)
+    kinds = (cell_of(tensors, names, LAYOUT) for layer in found for names in layer)
     kind = next(filter(None, kinds), "")
     fixed = _FIXED.get(kind, {})
     layers = [
-        LayerSpec(tuple(CellSpec(names, kind, fixed, _LAYOUT) for names in layer), settings)
+        LayerSpec(tuple(CellSpec(names, kind, fixed, LAYOUT) for names in layer), settings)
         for layer in found
     ]
     class_ = f"nn.{kind.upper()}{'Cell' if top is None else ''}" if kind else ""
-    return [Part(module, class_, [match[0] for match in matches], layers)], []
+    return [Part(stem[:-1], class_, [match[0] for match in matches], layers)], []
