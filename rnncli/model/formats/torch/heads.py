@@ -122,7 +122,8 @@ def surrounded(
     inner = shown(tensors.prefix + recurrent[0].name)
     known = len(matrices) == len(owners) and len(below) < 2
     if not known or not _is_head(above, takes, gives, ordered=ordered):
-        others = verbatim(listed(tensors.prefix + owner for owner in owners))
+        named = dict.fromkeys(owner or name for owner, names in owners.items() for name in names)
+        others = verbatim(listed(tensors.prefix + each for each in named))
         what = "names and shapes do not tell how these are joined to it"
         return list(recurrent), [f"only {verbatim(inner)} is taken, not {others}: {what}"]
     parts = [
