@@ -1,6 +1,6 @@
 """From what is known of a file's layers to a network with its weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ def build(
 ) -> tuple[Network, list[tuple[Floats, ...]]]:
     """Read the weights of layers that have been checked; return the biases beside the network.
 
+    They are read one by one: of a tensor that is laid out anew none stays twice.
     `last` is as for `Network`.
 
     Raises
@@ -26,19 +27,16 @@ def build(
     ValueError
         A value is not finite, or the file is damaged.
     """
-    cells = [cell for layer in layers for cell in layer.cells]
-    named = [*(layer.tensors for layer in layers), *(cell.tensors for cell in cells)]
-    arrays = tensors.floats([name for names in named for name in names.values()])
     made: dict[int, Layer] = {}
     biases = []
     for number, layer in enumerate(layers):
         if layer.cells:
-            pairs = [_cell(tensors, cell, arrays) for cell in layer.cells]
+            pairs = [_cell(tensors, cell) for cell in layer.cells]
             made[number] = Recurrent(*(cell for cell, _ in pairs), **layer.settings)
             biases += [parts for _, parts in pairs]
         elif "size" in layer.settings or not _sized_by_others(layer):
-            made[number] = _stateless(f"{tensors.path}: layer {number + 1}", layer, arrays)
-    _make_sized(tensors.path, layers, made)
+            made[number] = _stateless(tensors, number, layer)
+    _make_sized(tensors, layers, made)
     try:
         return Network(*(made[number] for number in range(len(layers))), last=last), biases
     except ValueError as error:  # where one of the layers has no state
@@ -50,7 +48,7 @@ def _sized_by_others(layer: LayerSpec) -> bool:
     return not LAYERS[layer.kind].array_names
 
 
-def _make_sized(path: str, layers: Sequence[LayerSpec], made: dict[int, Layer]) -> None:
+def _make_sized(tensors: Tensors, layers: Sequence[LayerSpec], made: dict[int, Layer]) -> None:
     """Make the layers that are as wide as what is below, or at the bottom as what is above."""
     for number in range(len(layers)):
         if number not in made:
@@ -58,22 +56,26 @@ def _make_sized(path: str, layers: Sequence[LayerSpec], made: dict[int, Layer]) 
             above = next((made[k].input_size for k in sorted(made) if k > number), None)
             settings = {**layers[number].settings, "size": below or above or 0}
             layer = layers[number]._replace(settings=settings)
-            made[number] = _stateless(f"{path}: layer {number + 1}", layer, {})
+            made[number] = _stateless(tensors, number, layer)
 
 
-def _stateless(place: str, layer: LayerSpec, arrays: Mapping[str, Floats]) -> Layer:
-    own = {role: layer.layout.ours(arrays[name], "") for role, name in layer.tensors.items()}
+def _stateless(tensors: Tensors, number: int, layer: LayerSpec) -> Layer:
+    place = f"{tensors.path}: layer {number + 1}"
+    own = {
+        role: layer.layout.ours(tensors.floats(name), "") for role, name in layer.tensors.items()
+    }
     try:
         return LAYERS[layer.kind](**own, **layer.settings)
     except ValueError as error:
         raise InputError(place, str(error)) from error
 
 
-def _cell(
-    tensors: Tensors, cell: CellSpec, arrays: Mapping[str, Floats]
-) -> tuple[Cell, tuple[Floats, ...]]:
+def _cell(tensors: Tensors, cell: CellSpec) -> tuple[Cell, tuple[Floats, ...]]:
     """Make a cell of a file's arrays; return the biases that it has there beside it."""
-    ours = {role: cell.layout.ours(arrays[name], cell.cell) for role, name in cell.tensors.items()}
+    ours = {
+        role: cell.layout.ours(tensors.floats(name), cell.cell)
+        for role, name in cell.tensors.items()
+    }
     parts = (*ours.pop("b_xr", ()), *(ours.pop(role) for role in BIASES if role in ours))
     W_hh = ours["W_hh"]
     if len(parts) == 2:

@@ -52,8 +52,11 @@ def open_model(path: str) -> Iterator[Find]:
         if entries.pop(_METADATA, None):
             metadata = archive.place(_METADATA), archive.text(_METADATA, _METADATA_MOST)
 
+        taken: set[str] = set()
+
         def read(names: Sequence[str]) -> list[NDArray[Any]]:
-            archive.check_sizes(names)
+            taken.update(names)
+            archive.check_sizes(taken)
             return [archive.array(name) for name in names]
 
         tensors = Tensors(path, entries, read, metadata)

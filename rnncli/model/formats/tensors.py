@@ -74,8 +74,8 @@ class Tensors(NamedTuple):
         """Return where a tensor stands, for messages."""
         return f"{self.path}: {shown(self.prefix + name)}"
 
-    def floats(self, names: Sequence[str]) -> dict[str, Floats]:
-        """Read tensors of finite numbers, in this machine's byte order.
+    def floats(self, name: str) -> Floats:
+        """Read a tensor of finite numbers, in this machine's byte order.
 
         Raises
         ------
@@ -84,10 +84,8 @@ class Tensors(NamedTuple):
         ValueError
             A value is not finite.
         """
-        return {
-            name: in_dtype(self.place(name), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
-            for name, array in zip(names, self.read(names), strict=True)
-        }
+        (array,) = self.read([name])
+        return in_dtype(self.place(name), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
     def with_derived(self, derived: Mapping[str, Derived]) -> "Tensors":
         """Add tensors that are computed; one may stand in place of one of the file's."""
