@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from test_all_states import drawn, lstm_loop
 
 import rnncli
 from rnncli.engine.rows import Rows
-from rnncli.model import formats
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import Dense, Masking, Recurrent
 from rnncli.model.network import Network
@@ -78,13 +78,11 @@ def near(values: Any, right: Any) -> None:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def saved(tmp_path: Path) -> Any:
     """Write a network to a file, and return the options that take it from there, in float64."""
 
     def save(network: Network) -> tuple[str, ...]:
         rnncli.save(network, tmp_path / "net.npz")
-        loaded = formats.Loaded(network, "0" * 64, [], [], {})
-        monkeypatch.setattr(formats, "load_network", lambda *_: loaded)
         return ("--weights", str(tmp_path / "net.npz"), "--precision", "float64")
 
     return save
@@ -226,7 +224,8 @@ def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any, form: str) -> None
         network = network if with_head else Network(network.layers[0], last="step")
         steps = run_rnn("run", *SEQ, *saved(network), *asked, "--no-last")
         every = run_rnn("run", *SEQ, *saved(Network(*network.layers)), *asked)
-        assert steps.stdout_bytes == every.stdout_bytes
+        digests = rb'"sha256": "\w+"'  # of the files, which differ in that
+        assert re.sub(digests, b"", steps.stdout_bytes) == re.sub(digests, b"", every.stdout_bytes)
         assert (steps.exit_code, steps.stderr) == (0, "")
 
 
