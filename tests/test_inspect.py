@@ -102,9 +102,9 @@ def test_a_table(run_rnn: Rnn, in_folder: Path) -> None:
     rnncli.save(Network(Masking(-1.0, 2), both("sum"), dense(3, 4)), in_folder / "net.npz")
     text = run_rnn("inspect", "net.npz").stdout
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "layer_2 lstm 144 LSTM, H = 3, bidirectional, sum, tanh" in lines
+    assert "layer_2 lstm 144 LSTM 3, bidirectional, sum, tanh" in lines
     assert "layer_3 dense 16 Dense 4 softmax" in lines
-    assert "layer_2 layer_2.backward.W_hh (3, 12) float64" in lines
+    assert "layer_2 layer_2.backward.W_hh (3, 12)" in lines
     assert lines[-2:] == [
         "Takes 2 columns and gives 4 values a step:",
         "rnn run FILE.csv --weights net.npz",
@@ -138,7 +138,7 @@ def test_several_networks(run_rnn: Rnn) -> None:
         result = run_rnn(*shlex.split(run["command"])[1:], stdin="")
         assert result.exit_code == (0 if I == 2 else 2)
     text = run_rnn("inspect", "two.safetensors").stdout
-    assert "Is no recurrent layer by its names: fc.\n" in text
+    assert "\nPassed over: fc (is no recurrent layer by its names).\n" in text
     assert "  rnn run FILE.csv --weights two.safetensors --layer encoder.rnn\n" in text
 
 
@@ -159,7 +159,7 @@ def test_what_the_file_does_not_say(run_rnn: Rnn) -> None:
     sentence = "does not name the activation: tanh is taken (--activation)"
     assert inspected(run_rnn, "rnn.safetensors")["notes"] == [sentence]
     text = run_rnn("inspect", "rnn.safetensors").stdout
-    assert "\nDoes not name the activation: tanh is taken (--activation).\n" in text
+    assert f"\nNote: {sentence}.\n" in text
 
 
 def test_a_damaged_part(run_rnn: Rnn) -> None:
@@ -198,6 +198,7 @@ def hand_made(monkeypatch: pytest.MonkeyPatch) -> Any:
     def hold(*parts: Part, **others: Any) -> None:
         entries = {"r.W": Entry((2, 3), "float32"), "r.U": Entry((3, 3), "float32")}
         entries |= {"d.W": Entry((3, 1), "float32"), "wide.W": Entry((4, 1), "float32")}
+        entries |= {"n.count": Entry((), "int64")}
         model = Model(
             Tensors("net.x", entries, lambda names: pytest.fail(str(names))), parts, **others
         )
@@ -235,7 +236,7 @@ def test_what_is_passed_over(run_rnn: Rnn, hand_made: Any) -> None:
     text = run_rnn("inspect", "net.x").stdout
     assert text.startswith("net.x: Keras 3.15.1\n")
     assert re.search(r"^drop +Dropout +0 +passed over$", text, re.M)
-    assert "\nDoes nothing at inference: drop.\n" in text
+    assert "\nPassed over: drop (does nothing at inference).\n" in text
     assert "\nTakes 2 columns and gives 1 value a sequence:\n" in text
 
 
@@ -250,6 +251,27 @@ def test_what_cannot_be_run_as_a_whole(run_rnn: Rnn, hand_made: Any) -> None:
     assert re.search(r"^att +Attention +0 +cannot be run$", text, re.M)
     assert "Cannot be run as a whole: att: is not run here; pick one with --layer NAME: r." in text
     assert text.endswith("  rnn run FILE.csv --weights net.x --layer r\n")
+
+
+def test_each_part_has_its_way_out(run_rnn: Rnn, hand_made: Any) -> None:
+    loop = Part(
+        "loop", "Loop", why="holds the cell", hint="export with `dynamo` False", needed=True
+    )
+    hand_made(loop, RECURRENT, ATTENTION)
+    text = run_rnn("inspect", "net.x").stdout
+    assert "\nCannot be run: loop (holds the cell; export with --dynamo False).\n" in text
+    assert "\nCannot be run: att (is not run here).\n" in text
+
+
+def test_tensors_of_several_types_and_in_another_file(run_rnn: Rnn, hand_made: Any) -> None:
+    hand_made(RECURRENT, HEAD)
+    assert "\nTensors, all float32\n" in run_rnn("inspect", "net.x").stdout
+    hand_made(RECURRENT, Part("n", "", ["n.count"], why="counts"), beside=["some/net.x.data"])
+    table = run_rnn("inspect", "net.x").stdout
+    assert re.search(r"^part +tensor +shape +type$", table, re.MULTILINE)
+    assert re.search(r"^n +n.count +\(\) +int64$", table, re.MULTILINE)
+    assert "\n15 of 16 parameters are read. Their values are in net.x.data.\n" in table
+    assert inspected(run_rnn, "net.x")["beside"] == ["net.x.data"]
 
 
 def test_nothing_to_run(run_rnn: Rnn, hand_made: Any) -> None:
@@ -290,4 +312,4 @@ def test_very_many_networks(run_rnn: Rnn, hand_made: Any) -> None:
 def test_gru_and_reset(run_rnn: Rnn, in_folder: Path) -> None:
     gru = GRU(ones((1, 6), (2, 6), (6,)), reset="before")
     rnncli.save(Network(gru), in_folder / "gru.npz")
-    assert "GRU, H = 2, tanh, reset before" in run_rnn("inspect", "gru.npz").stdout
+    assert "GRU 2, tanh, reset before" in run_rnn("inspect", "gru.npz").stdout

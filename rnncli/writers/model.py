@@ -87,6 +87,7 @@ def model_line(model: Mapping[str, Any]) -> str:
     parts = [
         f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
         *filter(None, map(_layer, layers[:below])),
+        *([f"H = {_listed(model['hidden_sizes'])}"] if model["hidden_sizes"] else []),
         *_recurrent(model),
         *filter(None, map(_layer, layers[below:])),
         *([_LAST[model["last"]]] if "last" in model else []),
@@ -127,7 +128,9 @@ def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
 
 def layer_line(layer: Mapping[str, Any]) -> str:
     """Return a layer, as `describe_layer` has it, in words."""
-    return _layer(layer) or ", ".join([network_kind(layer), *_recurrent(layer)])
+    if layer["layer"] != "recurrent":
+        return _layer(layer)
+    return ", ".join([f"{network_kind(layer)} {layer['hidden_sizes'][0]}", *_recurrent(layer)])
 
 
 def network_kind(model: Mapping[str, Any]) -> str:
@@ -163,11 +166,10 @@ def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 
 
 def _recurrent(model: Mapping[str, Any]) -> list[str]:
-    """Return recurrent layers in words, but for the kinds of their cells."""
-    hidden, projected = model["hidden_sizes"], model.get("projected_sizes")
+    """Return recurrent layers in words, but for the kinds and sizes of their cells."""
+    projected = model.get("projected_sizes")
     settings = (_setting(name, model[name]) for name in _TOLD if name in model)
     return [
-        *([f"H = {_listed(hidden)}"] if hidden else []),
         *([f"P = {_listed(projected)}"] if projected else []),
         *([] if model["direction"] in ("forward", []) else [_listed(model["direction"])]),
         *([_listed(model["merge"])] if "merge" in model else []),

@@ -1,13 +1,14 @@
 """What is in a model file, part by part, as tables for people or as one JSON document."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from textwrap import wrap
 from typing import Any, TextIO
 
-from rnncli.model.errors import InputError, listed, printable
+from rnncli.model.errors import InputError, listed, printable, sentence
 from rnncli.model.formats import completed
 from rnncli.model.formats.overrides import assumptions
 from rnncli.model.formats.parts import Model, Part
@@ -52,6 +53,7 @@ def describe_file(
         **({} if layer is None else {"layer": layer}),
         "title": model.title,
         "sha256": sha256,
+        **({"beside": [*map(os.path.basename, model.beside)]} if model.beside else {}),
         "parameters": {
             "read": _count(model, [part for part in model.parts if part.layers]),
             "all": _count(model, model.parts),
@@ -92,8 +94,11 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
         for each in part["tensors"]
     ]
     if tensors:
+        types = {row[-1] for row in tensors}
+        title = f"Tensors, all {types.pop()}" if len(types) == 1 else "Tensors"
+        names = ("part", "tensor", "shape", "type")[: 3 + bool(types)]
         out.write("\n")
-        left_out |= _draw(out, "Tensors", ("part", "tensor", "shape", "type"), tensors)
+        left_out |= _draw(out, title, names, [row[: len(names)] for row in tensors])
     width = console_on(out).width
     out.write("\n")
     for text in _texts(document):
@@ -211,14 +216,17 @@ def _here(part: Mapping[str, Any]) -> str:
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:
     """Return what the tables do not say, a paragraph each."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for part in document["parts"]:
         if "why" in part:
-            by_reason.setdefault(part["why"], []).append(part["name"])
-    reasons = [f"{why}: {listed(names)}" for why, names in by_reason.items()]
-    yield from (f"{text[:1].upper()}{text[1:]}." for text in [*reasons, *document["notes"]])
+            why = sentence("", part["why"], part["hint"])
+            by_reason.setdefault((_here(part), why), []).append(part["name"])
+    for (here, why), names in by_reason.items():
+        yield f"{here.capitalize()}: {listed(names)} ({why})."
+    yield from (f"Note: {note}." for note in document["notes"])
     read, every = document["parameters"].values()
-    yield f"{read:,} of {every:,} parameters are read."
+    beside = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
+    yield f"{read:,} of {every:,} parameters are read.{beside}"
     yield f"SHA-256: {document['sha256']}"
     if "why" in document:
         yield f"Cannot be run as a whole: {document['why']}."
