@@ -250,11 +250,19 @@ def test_what_is_of_steps_has_them(
     """As with --no-last, which needs no note."""
     command = ("run", *saved(model(last="state")), *options)
     result = run_rnn(*command, stdin="v\n0.5\n-1\n")
-    what = f"the model gives one row a sequence, {name} has one a step (--no-last)"
+    what = f"gives one row a sequence, with {name} one a step (--no-last)"
     assert result.stderr == f"Note: {command[2]}: {what}\n"
     asked = run_rnn(*command, "--no-last", stdin="v\n0.5\n-1\n")
     assert (asked.stdout, asked.stderr) == (result.stdout, "")
     assert run_rnn(*command, "--last", stdin="v\n0.5\n").exit_code == 2
+
+
+def test_what_goes_backward_is_not_followed(run_rnn: Rnn, saved: Any) -> None:
+    """Whatever it gives, so that nothing is to be noted."""
+    command = ("run", *saved(model("backward", last="state")), "--follow", "--format", "csv")
+    result = run_rnn(*command, stdin="v\n0.5\n")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: --follow: the network has a layer that begins at the ")
 
 
 def test_states_and_layers_beside_the_row(run_rnn: Rnn, saved: Any) -> None:

@@ -141,11 +141,11 @@ def run(precision: str, unroll: str, **given: Any) -> None:
     with state_files(states) as files:
         known = files.before.keys if files.before else ()
         opened = open_both(reading, options, precision, starting, Keys(known))
+        _check_goes_backward(opened.network, reading, states)
         output = output._replace(last=_one_row(opened.network, options, output, reading, form))
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
-        _check_goes_backward(network, reading, states)
         _check_picture(form, source.key_columns)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
@@ -204,7 +204,7 @@ def _one_row(
     }
     for name, given in of_steps.items():
         if given:
-            what = f"the model gives one row a sequence, {name} has one a step (--no-last)"
+            what = f"gives one row a sequence, with {name} one a step (--no-last)"
             note(f"{options.weights}: {what}")
             return False
     return True
