@@ -1,5 +1,6 @@
 """What is in a model file: ``rnn inspect``, and that what it says to run runs."""
 
+import io
 import json
 import re
 import shlex
@@ -22,6 +23,7 @@ from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.formats.tensors import Entry, Tensors
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
+from rnncli.writers.parts import write_parts_table
 
 
 def dense(I: int, O: int) -> Dense:
@@ -307,6 +309,28 @@ def test_very_many_networks(run_rnn: Rnn, hand_made: Any) -> None:
     document = inspected(run_rnn, "net.x")
     assert len(document["parts"]) == 150
     assert [run["layer"] for run in document["runs"]] == [f"r{number}" for number in range(100)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn, hand_made: Any) -> None:
+    parts = [RECURRENT._replace(name=f"r{number}") for number in range(65)]
+    hand_made(*parts, ordered=False)
+    document = inspected(run_rnn, "net.x")
+    assert all(f"\nr{n} " in run_rnn("inspect", "net.x").stdout for n in range(65))
+    screen, few = Terminal(), Terminal()
+    write_parts_table(screen, document, "--json has all")
+    text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    shown = re.findall(r"^r(\d+) +SimpleRNN", text, re.MULTILINE)
+    assert [*map(int, shown)] == [*range(16), *range(49, 65)]
+    assert text.count("--layer r") == 8
+    assert "Not all is shown: --json has all." in text
+    hand_made(*parts[:4])
+    write_parts_table(few, inspected(run_rnn, "net.x"), "--json has all")
+    assert "Not all is shown" not in few.getvalue()
 
 
 def test_gru_and_reset(run_rnn: Rnn, in_folder: Path) -> None:

@@ -1,4 +1,25 @@
-"""``rnn inspect``: what is in a model file, and the command that runs it."""
+"""``rnn inspect``: what is in a model file, and the command that runs it.
+
+``--json`` writes one document::
+
+    {"file", "layer": what --layer picked, if given,
+     "title": what wrote the file, "sha256",
+     "beside": [files that hold its values, if there are any],
+     "parameters": {"read": in the parts that are run, "all"},
+     "why": it cannot be run as a whole, if it cannot,
+     "runs": [{"layer": name or null, "command", "input_size", "output_size",
+               "indices": how many whole numbers it takes, of an embedding,
+               "last": null, "state" or "step"}],
+     "notes": [what is taken for granted],
+     "parts": [{"name", "kind", "parameters",
+                "layers": [{"layer": "recurrent" or another, "input_size",
+                            "output_size", ... as in rnn run --json}],
+                "why": it is not run, "hint", "needed": for the whole,
+                "tensors": [{"name", "shape", "dtype"}]}]}
+
+A part that is run has no ``why``. Of a file that cannot be run as a whole
+there is a run for each recurrent part, at most for the first 100.
+"""
 
 import shlex
 
