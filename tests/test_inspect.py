@@ -150,6 +150,7 @@ def test_one_part(run_rnn: Rnn) -> None:
     (run,) = document["runs"]
     assert (document["layer"], run["layer"], run["input_size"]) == ("b", "b", 3)
     assert run["command"].endswith(" --layer b")
+    assert [part["name"] for part in document["parts"]] == ["b"]
     result = run_rnn("inspect", "two.safetensors", "--layer", "c")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: two.safetensors: holds no tensor under --layer c; it")

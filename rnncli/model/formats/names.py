@@ -51,7 +51,7 @@ def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
             found, notes = surrounded(tensors, found, ordered=ordered)
     else:
         found, notes = [part for stack in stacks for part in _parts(stack)], []
-    parts = [part._replace(name=f"{tensors.prefix}{part.name}") for part in found]
+    parts = [part._replace(name=f"{tensors.prefix}{part.name}".rstrip("./")) for part in found]
     used = {name for part in parts for name in part.tensors}
     others: dict[str, list[str]] = {}
     for name in tensors.entries:
