@@ -54,7 +54,12 @@ NUMBERS = {
     "a bidirectional layer, sum, clip 1": 1,
     "a bidirectional layer, ave, clip 1": 1,
     "a bidirectional LSTM layer, concat, clip 0.75": 1,
+    "a bidirectional layer, concat, relu6": 2,
 }
+
+
+# Activations that cells seldom have: each is recorded in both directions at once.
+OF_MODELS = ("relu6", "silu", "gelu", "gelu_tanh", "selu", "mish", "hard_silu")
 
 
 class LayerPlan(NamedTuple):
@@ -91,7 +96,8 @@ def plans(peer: str) -> Iterator[Plan]:
         yield _stack(LayerPlan(*way), depth, seed if peer in DRAWS else None)
     for activation, way in product(activations(peer), ways):
         layer = LayerPlan(*way, (activation, activation))
-        yield Plan(f"{_named(layer)}, {activation}", (layer,), 6)
+        if activation not in OF_MODELS or way == ("bidirectional", "concat"):
+            yield Plan(f"{_named(layer)}, {activation}", (layer,), 6)
     for layer in map(LayerPlan, *zip(*ways, strict=True)) if peer == "onnxruntime" else ():
         yield Plan(f"{_named(layer)}, clip 1", (layer,), 6, clip=1.0)
     merge, inner = ("concat", "relu") if peer == "torch" else ("mul", "softsign")
@@ -171,7 +177,8 @@ def activations(peer: str) -> list[str]:
     """Name the activations of a peer beside tanh, with parameters."""
     members = {"keras": keras, "torch": torch, "onnxruntime": onnxruntime}
     given = PARAMETERS | (OF_KERAS if peer == "keras" else {})
-    known = [name for name in ACTIVATIONS if name in members[peer].ACTIVATIONS and name != "tanh"]
+    others = ACTIVATIONS.keys() - {"tanh", "exponential"}  # its states grow without end
+    known = [name for name in ACTIVATIONS if name in members[peer].ACTIVATIONS and name in others]
     return [f"{name}:{given[name]}" if name in given else name for name in known]
 
 

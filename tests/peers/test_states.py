@@ -145,7 +145,7 @@ def test_arrays_that_are_read_only_or_turned_around(name: str) -> None:
 
 HAS = {
     "keras": "tanh, relu, sigmoid, linear, leaky_relu, thresholded_relu, hard_sigmoid, elu, "
-    "softsign and softplus",
+    "softsign, softplus, relu6, silu, gelu, gelu_tanh, selu, mish, exponential and hard_silu",
     "torch": "tanh and relu",
 }
 UNSUPPORTED = [

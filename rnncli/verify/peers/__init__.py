@@ -18,7 +18,16 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
-from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Pointwise, Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
 from rnncli.model.network import Network
 
 # What each may be installed as.
@@ -32,7 +41,7 @@ PEERS = {
 PeerCell: TypeAlias = RNN | LSTM | GRU
 PeerLayer: TypeAlias = tuple[Layer, Sequence[PeerCell]]
 # The layers without state that they have.
-STATELESS = (Dense, Embedding, Normalization, Pointwise)
+STATELESS = (Dense, Embedding, LayerNormalization, Masking, Normalization, Pointwise)
 Tensor = TypeVar("Tensor")
 Value = TypeVar("Value")
 
@@ -153,11 +162,14 @@ class Library(NamedTuple):
         What an error calls a kind of cell, with braces for its name.
     kinds : mapping
         The kinds of cells that it has, by our own classes.
+    masks : bool
+        Whether its cells keep their state at masked rows.
     """
 
     name: str
     titles: str
     kinds: Mapping[type, Kind]
+    masks: bool = False
 
     def title(self, *cells: Cell) -> str:
         """Return what an error calls the kind of the first cell that it has."""
@@ -182,8 +194,8 @@ class Library(NamedTuple):
             if not isinstance(layer, (Recurrent, *STATELESS)):
                 known = [kind.__name__ for kind in (Recurrent, *STATELESS)]
                 raise lacks(self.name, "layer", type(layer).__name__, known)
-            if layer.masks:
-                raise Unsupported(f"rnn runs no layer that masks rows in {self.name}")
+            if layer.masks and not self.masks:
+                raise Unsupported(f"{self.name} masks no rows between others")
             cells = [cell for cell in layer.cells if isinstance(cell, PeerCell)]
             if len(cells) < len(layer.cells):
                 names = ", ".join(type(cell).__name__ for cell in layer.cells)
@@ -220,9 +232,9 @@ def activations(cell: PeerCell) -> list[Activation]:
 
 
 def stateless_activation(layer: Layer) -> Activation | None:
-    """Return the function of a layer without state; None if it has none, or softmax."""
-    activation = layer.settings.get("activation")
-    return activation if isinstance(activation, Activation) else None
+    """Return the function of a layer without state, one of rows by its name; None for none."""
+    given = layer.settings.get("activation")
+    return Activation(given) if isinstance(given, str) else given
 
 
 def normalized(layer: Normalization, x: Tensor, tensor: Callable[[Floats], Any]) -> Tensor:
@@ -257,7 +269,7 @@ def as_states(
     outputs = list(outputs)
     layers = network.layers[-len(outputs) :]
     for number, layer in enumerate(layers):
-        if lengths is not None and not layer.cells:
+        if lengths is not None and (network.masking or not layer.cells):
             N, T, _ = outputs[number].shape
             running = np.arange(T) < np.broadcast_to(lengths[:, None], (N, T))
             outputs[number] = np.where(running[..., None], outputs[number], 0)

@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
-from math import isclose
+from math import isclose, pi
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from rnncli.engine.run import States
 from rnncli.model.activations import Activation
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
-from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Recurrent,
+)
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -43,6 +52,7 @@ LIBRARY = Library(
         LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "coupled gates", "peepholes", "projection")),
         GRU: Kind("GRU", (0, 1, 2), ("clip",)),
     },
+    masks=True,
 )
 PRECISIONS = ("float32", "float64")
 STDERR = 2
@@ -59,7 +69,25 @@ ACTIVATIONS = {
     "elu": ("elu", "alpha"),
     "softsign": ("softsign", ""),
     "softplus": ("softplus", ""),
+    "relu6": ("relu6", ""),
+    "silu": ("silu", ""),
+    "gelu": ("gelu", ""),
+    "gelu_tanh": ("gelu", ""),
+    "selu": ("selu", ""),
+    "mish": ("mish", ""),
+    "exponential": ("exponential", ""),
+    "hard_silu": ("hard_silu", ""),
 }
+# Of rows, in layers without state.
+OF_ROWS = {"softmax": ("softmax", ""), "log_softmax": ("log_softmax", "")}
+# What else a function is told.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "thresholded_relu": {"default_value": 0.0},
+    "gelu": {"approximate": False},
+    "gelu_tanh": {"approximate": True},
+}
+# Functions with constants that are rounded to float32 whatever the precision.
+ROUNDED = ("leaky_relu", "gelu", "gelu_tanh")
 
 
 def build(network: Network, *, precision: str = "float32", all_layers: bool = False) -> Peer:
@@ -67,20 +95,24 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
 
     A bidirectional layer is ``Bidirectional``, a backward one has
     ``go_backwards=True``, and its states are put in the order of the input.
-    Lengths become a mask. With TensorFlow, all is one ``tf.function`` for
-    batches and sequences of any size. See `rnncli.verify.peers.build`.
+    Lengths become a mask, beside those of layers that mask rows. With
+    TensorFlow, all is one ``tf.function`` for batches and sequences of any
+    size. See `rnncli.verify.peers.build`.
     """
     network = converted(LIBRARY.name, network, precision, PRECISIONS)
     layers = LIBRARY.layers(network)
     for layer, cells in layers:
-        if activation := stateless_activation(layer):
+        activation = stateless_activation(layer)
+        if activation and activation.name not in OF_ROWS:
             _check_activation(activation, np.dtype(precision))
+        if isinstance(layer, Masking):
+            _check_rounding(f"the value {layer.value} of Masking", (layer.value,), precision)
         for cell in cells:
             _check(cell)
     title = LIBRARY.title_of(network)
     keras = _quiet_keras()
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
-    forward = _forward(keras, network, layers, all_layers=all_layers)
+    forward = _forward(keras, network, layers, precision, all_layers=all_layers)
     random.setstate(drawn)
     forward = _compiled(keras, forward, network, precision)
 
@@ -89,9 +121,11 @@ def build(network: Network, *, precision: str = "float32", all_layers: bool = Fa
         arrays = [np.asarray(x, precision), np.asarray(h0, precision)]
         if lengths is not None:
             arrays.append(np.arange(x.shape[1]) < lengths[:, None])
-        outputs, h_n = forward(*arrays)
+        outputs, h_n, mask = forward(*arrays)
         given = [keras.ops.convert_to_numpy(output) for output in outputs]
         h_n = keras.ops.convert_to_numpy(h_n)
+        if network.masking and h0.any():
+            _check_begins(network, keras.ops.convert_to_numpy(mask), lengths)
         return as_states(network, given, h_n, lengths, all_layers=all_layers)
 
     return run
@@ -115,10 +149,29 @@ def _check_activation(activation: Activation, dtype: np.dtype[Any]) -> None:
         alpha, beta = activation.parameters
         if beta != 0.5 or not isclose(alpha, 1 / 6, rel_tol=float(np.finfo(dtype).eps)):
             raise Unsupported(f"Keras's hard_sigmoid is x/6 + 0.5, the network's is {activation}")
-    if activation.name == "leaky_relu" and dtype == np.float64:
-        (alpha,) = activation.parameters
-        if alpha != float(np.float32(alpha)):
-            raise Unsupported(f"Keras on TensorFlow rounds the slope of {activation} to float32")
+    if activation.name in ROUNDED:
+        what = "the slope" if activation.parameters else "the constants"
+        _check_rounding(f"{what} of {activation}", activation.parameters or (pi,), dtype)
+
+
+def _check_rounding(what: str, constants: Sequence[float], dtype: DTypeLike) -> None:
+    """Raise `Unsupported` where constants have more digits than Keras takes in float64."""
+    if np.dtype(dtype) == np.float64 and any(float(np.float32(c)) != c for c in constants):
+        raise Unsupported(f"Keras on TensorFlow rounds {what} to float32")
+
+
+def _check_begins(network: Network, mask: Truths, lengths: Integers | None) -> None:
+    """Raise `Unsupported` where a layer of one direction keeps its initial state at first."""
+    for layer in network.layers:
+        if len(layer.cells) == 1:
+            N, T = mask.shape
+            ends = np.full(N, T) if lengths is None else lengths
+            first = ends - 1 if layer.directions == ("backward",) else np.zeros(N, np.intp)
+            if not mask[np.arange(N), first].all():
+                raise Unsupported(
+                    "Keras gives 0 at rows that are masked before the first step, rnn the initial "
+                    "state, and that is not 0"
+                )
 
 
 def _quiet_keras() -> Any:
@@ -150,21 +203,30 @@ def _hushed() -> Iterator[None]:
 
 
 def _forward(
-    keras: Any, network: Network, layers: Sequence[PeerLayer], *, all_layers: bool
+    keras: Any, network: Network, layers: Sequence[PeerLayer], precision: str, *, all_layers: bool
 ) -> Callable[..., Any]:
-    """Return the function of (x, h0) or (x, h0, mask) that runs the layers."""
+    """Return the function of (x, h0) or (x, h0, mask) that runs the layers.
+
+    It returns their outputs, the final state, and the mask, which the layers
+    themselves may have set.
+    """
     made: list[Any] = [
-        _recurrent(keras, layer, cells)
+        _recurrent(keras, layer, cells, masked=bool(network.masking))
         if isinstance(layer, Recurrent)
-        else _stateless(keras, layer)
+        else _stateless(keras, layer, precision)
         for layer, cells in layers
     ]
 
-    def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any]:
+    def forward(x: Any, h0: Any, mask: Any = None) -> tuple[list[Any], Any, Any]:
         outputs: list[Any] = []
         finals: dict[int, Any] = {}
         for (layer, _), run, slices in zip(layers, made, network.state_slices, strict=True):
             if not isinstance(layer, Recurrent):
+                if isinstance(layer, Embedding):
+                    x = keras.ops.cast(x[..., 0], "int32")
+                if layer.masks:
+                    kept = run.compute_mask(x)
+                    mask = kept if mask is None else keras.ops.logical_and(mask, kept)
                 x = run(x)
                 outputs.append(x)
                 continue
@@ -175,23 +237,29 @@ def _forward(
             outputs.append(x)
             finals |= {place.start: array for place, array in zip(places, final, strict=True)}
         h_n = keras.ops.concatenate([finals[start] for start in sorted(finals)], axis=-1)
-        return outputs if all_layers else outputs[-1 - network.head :], h_n
+        return outputs if all_layers else outputs[-1 - network.head :], h_n, mask
 
     return forward
 
 
-def _stateless(keras: Any, layer: Layer) -> Callable[[Any], Any]:
+def _stateless(keras: Any, layer: Layer, precision: str) -> Callable[[Any], Any]:
     """Make the Keras layer that is this layer without state."""
-    layers = keras.layers
+    layers, shape = keras.layers, (None, None, layer.input_size)
     if isinstance(layer, Normalization):
         return lambda x: normalized(layer, x, lambda array: array)
+    if isinstance(layer, Masking):
+        return cast(Callable[[Any], Any], layers.Masking(layer.value, dtype=precision))
     if isinstance(layer, Embedding):
-        table = layers.Embedding(*layer.W.shape, trainable=False, dtype=layer.W.dtype.name)
-        table.build((None, None))
-        table.set_weights([layer.W])
-        return lambda x: table(keras.ops.cast(x[..., 0], "int32"))
+        rows = layers.Embedding(
+            *layer.W.shape, mask_zero=layer.mask_zero, trainable=False, dtype=precision
+        )
+        return _with_weights(rows, shape[:2], layer.W)
+    if isinstance(layer, LayerNormalization):
+        center = layer.shift is not None
+        normal = layers.LayerNormalization(epsilon=layer.epsilon, center=center, dtype=precision)
+        return _with_weights(normal, shape, *layer.arrays.values())
     activation = stateless_activation(layer)
-    function = _activation(keras, activation) if activation else keras.activations.softmax
+    function = _activation(keras, activation) if activation else keras.activations.linear
     if not isinstance(layer, Dense):
         return function
     dense = layers.Dense(
@@ -199,15 +267,23 @@ def _stateless(keras: Any, layer: Layer) -> Callable[[Any], Any]:
         activation=function,
         kernel_initializer="zeros",
         trainable=False,
-        dtype=layer.W.dtype.name,
+        dtype=precision,
     )
-    dense.build((None, None, layer.input_size))
-    dense.set_weights([layer.W, layer.b])
-    return cast(Callable[[Any], Any], dense)
+    return _with_weights(dense, shape, layer.W, layer.b)
 
 
-def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
-    """Make the Keras layer that is this recurrent layer."""
+def _with_weights(made: Any, shape: Sequence[int | None], *arrays: Floats) -> Callable[[Any], Any]:
+    made.build(shape)
+    made.set_weights(arrays)
+    return cast(Callable[[Any], Any], made)
+
+
+def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell], *, masked: bool) -> Any:
+    """Make the Keras layer that is this recurrent layer.
+
+    At rows that a layer masks, and not only lengths, one direction gives what it
+    gave before, as is Keras's default.
+    """
     dtype = cells[0].weights.W_xh.dtype.name
     made = [
         getattr(keras.layers, LIBRARY.kinds[type(cell)].name)(
@@ -217,7 +293,7 @@ def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
             return_sequences=True,
             return_state=True,
             go_backwards=direction == "backward",
-            zero_output_for_mask=True,
+            zero_output_for_mask=len(cells) > 1 or not masked,
             trainable=False,
             dtype=dtype,
             **({"reset_after": cell.reset == "after"} if isinstance(cell, GRU) else {}),
@@ -243,12 +319,12 @@ def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell]) -> Any:
 
 
 def _activation(keras: Any, activation: Activation) -> Callable[[Any], Any]:
-    name, alpha = ACTIVATIONS[activation.name]
+    name, alpha = (ACTIVATIONS | OF_ROWS)[activation.name]
     function: Callable[..., Any] = getattr(keras.activations, name)
-    if not alpha:
-        return function
-    options = {"default_value": 0.0} if name == "threshold" else {}
-    return partial(function, **{alpha: activation.parameters[0]}, **options)
+    options = dict(ARGUMENTS.get(activation.name, {}))
+    if alpha:
+        options[alpha] = activation.parameters[0]
+    return partial(function, **options) if options else function
 
 
 def _compiled(

@@ -12,7 +12,14 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
-from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Normalization,
+    Recurrent,
+)
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -42,7 +49,8 @@ LIBRARY = Library(
 OPERATORS = {"center": "Sub", "scale": "Div", "factor": "Mul", "shift": "Add"}
 PEEPHOLES = Kind("P", (0, 2, 1))  # i o f, and ours are i f o
 PRECISIONS = ("float32",)
-OPSET, IR_VERSION = 18, 8  # of ONNX 1.13: the reductions take their axes as RNN's neighbours do
+OPSET, IR_VERSION = 20, 9  # of ONNX 1.15, the first with Gelu
+CONTRIBUTED = "com.microsoft"  # what ONNX Runtime has beyond ONNX
 
 # ONNX spells them so, and ONNX Runtime takes no other spelling.
 ACTIVATIONS = {
@@ -60,6 +68,22 @@ ACTIVATIONS = {
     "softplus": "Softplus",
 }
 WITHIN_CELLS = ("affine", "scaled_tanh")  # they are no operators
+# Of layers without state: operators, and their attributes where we have no parameters.
+FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (operator, {}) for name, operator in ACTIVATIONS.items() if name not in WITHIN_CELLS
+} | {
+    "linear": ("Identity", {}),
+    "relu6": ("Clip", {}),
+    "silu": ("QuickGelu", {"alpha": 1.0, "domain": CONTRIBUTED}),
+    "gelu": ("Gelu", {}),
+    "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
+    "selu": ("Selu", {}),
+    "mish": ("Mish", {}),
+    "exponential": ("Exp", {}),
+    "hard_silu": ("HardSwish", {}),
+    "softmax": ("Softmax", {"axis": -1}),
+    "log_softmax": ("LogSoftmax", {"axis": -1}),
+}
 DIRECTIONS = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
 # What makes (T, N, H) of the (T, D, N, H) of an RNN node; concat is two other nodes.
 MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
@@ -143,55 +167,58 @@ def _model(layers: Sequence[PeerLayer], head: int, *, all_layers: bool) -> Any:
                 finals.append(value(f"end_{name}_{number}", *shape))
         else:
             arrays = dict(layer.arrays)
-            if isinstance(layer, Embedding):
-                arrays["axis"] = np.array([2])
-            nodes += _stateless(layer, number)
+            nodes += _stateless(layer, number, arrays)
         weights += [
             numpy_helper.from_array(array, f"{name}_{number}") for name, array in arrays.items()
         ]
     given = finals + (outputs if all_layers else outputs[-1 - head :])
     graph = helper.make_graph(nodes, "network", inputs, given, weights)
-    opset = helper.make_opsetid("", OPSET)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIBUTED, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _stateless(layer: Layer, number: int) -> list[Any]:
-    """Make the nodes of a layer without state, each of which takes what the last one gives."""
+def _stateless(layer: Layer, number: int, arrays: dict[str, Any]) -> list[Any]:
+    """Make the nodes of a layer without state, each of which takes what the last one gives.
+
+    Adds to the arrays of the layer what else they take.
+    """
     from onnx import TensorProto, helper
 
-    steps: list[tuple[str, str, dict[str, Any]]] = []  # operator, array, attributes
+    # Operator, arrays that it takes, attributes.
+    steps: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
     if isinstance(layer, Embedding):
+        arrays["axis"] = np.array([2])
         steps = [
-            ("Cast", "", {"to": TensorProto.INT64}),
-            ("Gather", "W", {}),
-            ("Squeeze", "axis", {}),
+            ("Cast", (), {"to": TensorProto.INT64}),
+            ("Gather", ("W",), {}),
+            ("Squeeze", ("axis",), {}),
         ]
     elif isinstance(layer, Normalization):
-        steps = [(OPERATORS[name], name, {}) for name in OPERATORS if name in layer.arrays]
+        steps = [(OPERATORS[name], (name,), {}) for name in OPERATORS if name in layer.arrays]
+    elif isinstance(layer, LayerNormalization):
+        steps = [("LayerNormalization", tuple(layer.arrays), {"epsilon": layer.epsilon})]
     elif isinstance(layer, Dense):
-        steps = [("MatMul", "W", {}), ("Add", "b", {})]
-    if "activation" in layer.settings:
-        steps.append(_activation(stateless_activation(layer)))
+        steps = [("MatMul", ("W",), {}), ("Add", ("b",), {})]
+    if activation := stateless_activation(layer):
+        operator, attributes = _function(activation)
+        if operator == "Clip":
+            arrays |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+        steps.append((operator, ("low", "high") if operator == "Clip" else (), attributes))
     nodes, source = [], f"out_{number - 1}" if number else "x"
-    for place, (operator, array, attributes) in enumerate(steps, start=1):
-        inputs = [source, f"{array}_{number}"] if array else [source]
+    for place, (operator, taken, attributes) in enumerate(steps, start=1):
+        inputs = [source, *(f"{name}_{number}" for name in taken)]
         source = f"out_{number}" if place == len(steps) else f"step_{number}_{place}"
         ordered = inputs[::-1] if operator == "Gather" else inputs
         nodes.append(helper.make_node(operator, ordered, [source], **attributes))
     return nodes
 
 
-def _activation(activation: Activation | None) -> tuple[str, str, dict[str, Any]]:
-    """Return the operator of an activation, or of softmax."""
-    if activation is None:
-        return "Softmax", "", {"axis": -1}
-    if activation.name == "linear":
-        return "Identity", "", {}
-    if activation.name in WITHIN_CELLS:
-        known = [name for name in ACTIVATIONS if name not in WITHIN_CELLS]
-        raise lacks(LIBRARY.name, "activation", activation, known)
-    parameters = zip(("alpha", "beta"), activation.parameters, strict=False)
-    return ACTIVATIONS[activation.name], "", dict(parameters)
+def _function(activation: Activation) -> tuple[str, dict[str, Any]]:
+    """Return the operator of a function of a layer without state, and its attributes."""
+    if activation.name not in FUNCTIONS:
+        raise lacks(LIBRARY.name, "activation", activation, FUNCTIONS)
+    operator, attributes = FUNCTIONS[activation.name]
+    return operator, attributes | dict(zip(("alpha", "beta"), activation.parameters, strict=False))
 
 
 def _weights(cells: Sequence[PeerCell]) -> dict[str, Floats]:
@@ -248,6 +275,9 @@ def _attributes(layer: Recurrent, cells: Sequence[PeerCell]) -> dict[str, Any]:
     """
     title = LIBRARY.title(*cells)
     functions = [activation for cell in cells for activation in activations(cell)]
+    for function in functions:
+        if function.name not in ACTIVATIONS:
+            raise lacks(title, "activation", function, ACTIVATIONS)
     parameters = [
         (1.0, 0.0) if function.name == "linear" else function.parameters for function in functions
     ]

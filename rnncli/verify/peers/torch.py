@@ -3,17 +3,24 @@
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.run import States
-from rnncli.model.activations import SIGMOID, TANH
+from rnncli.model.activations import SIGMOID, TANH, Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
-from rnncli.model.layers import Dense, Embedding, Layer, Normalization, Recurrent
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Normalization,
+    Recurrent,
+)
 from rnncli.model.network import Network
 from rnncli.verify.peers import (
     Kind,
@@ -45,7 +52,7 @@ LIBRARY = Library(
     },
 )
 ACTIVATIONS = ("tanh", "relu")  # of nn.RNN; those of the others are fixed
-# Of layers without state: modules, which take the parameters.
+# Of layers without state: modules, which take the parameters or these arguments.
 FUNCTIONS = {
     "tanh": "Tanh",
     "relu": "ReLU",
@@ -55,6 +62,20 @@ FUNCTIONS = {
     "elu": "ELU",
     "softsign": "Softsign",
     "softplus": "Softplus",
+    "relu6": "ReLU6",
+    "silu": "SiLU",
+    "gelu": "GELU",
+    "gelu_tanh": "GELU",
+    "selu": "SELU",
+    "mish": "Mish",
+    "hard_silu": "Hardswish",
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "gelu_tanh": {"approximate": "tanh"},
+    "softmax": {"dim": -1},
+    "log_softmax": {"dim": -1},
 }
 PRECISIONS = ("float32", "float64")
 
@@ -186,12 +207,14 @@ def _stateless(layer: Layer) -> "Callable[[torch.Tensor], torch.Tensor]":
     if isinstance(layer, Embedding):
         table = _tensor(layer.W)
         return lambda x: torch.nn.functional.embedding(x[..., 0].long(), table)
-    activation = stateless_activation(layer)
-    f: Callable[[torch.Tensor], torch.Tensor] = torch.nn.Softmax(dim=-1)
-    if activation:
-        f = getattr(torch.nn, FUNCTIONS[activation.name])(*activation.parameters)
+    if isinstance(layer, LayerNormalization):
+        factor, epsilon = _tensor(layer.factor), layer.epsilon
+        shift = None if layer.shift is None else _tensor(layer.shift)
+        return lambda x: torch.nn.functional.layer_norm(x, factor.shape, factor, shift, epsilon)
+    name, parameters = stateless_activation(layer) or Activation("linear")
+    f = getattr(torch.nn, FUNCTIONS[name])(*parameters, **ARGUMENTS.get(name, {}))
     if not isinstance(layer, Dense):
-        return f
+        return cast("Callable[[torch.Tensor], torch.Tensor]", f)
     W, b = _tensor(layer.W.T), _tensor(layer.b)
     return lambda x: f(torch.nn.functional.linear(x, W, b))
 
