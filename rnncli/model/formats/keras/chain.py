@@ -1,0 +1,206 @@
+"""The order of the layers of a Keras model, as its config has it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rnncli.model.errors import InputError, listed, shown
+
+# What a model is, by its class: one of its own may do anything.
+MODELS = ("Sequential", "Functional", "Model")
+# Classes of the operations that Keras 3 computes masks by, and the settings of one.
+_MASK_CLASSES = ("NotEqual", "Any")
+_ANY = {"axis": -1, "keepdims": False}
+
+
+class Node(NamedTuple):
+    """A layer in its place.
+
+    Parameters
+    ----------
+    name : str
+    found : mapping
+        What the config says of it.
+    mask : str
+        The layer that masks rows, where the config says that of the call.
+    problem : str
+        Why it cannot be run as it is called.
+    """
+
+    name: str
+    found: Mapping[str, Any]
+    mask: str = ""
+    problem: str = ""
+
+
+class Chain(NamedTuple):
+    """The layers of a model.
+
+    Parameters
+    ----------
+    layers : sequence of pairs of str
+        The name and the class of each, in the order of the config.
+    nodes : sequence of Node
+        Each takes what the one before gives, but where there is a problem.
+    problem : str
+        Why they do not.
+    """
+
+    layers: Sequence[tuple[str, str]]
+    nodes: Sequence[Node]
+    problem: str = ""
+
+
+def chain_of(kind: str, settings: Any) -> Chain:
+    """Put the layers of a model of such a class in order.
+
+    Raises
+    ------
+    InputError
+        The config is damaged.
+    """
+    layers = settings.get("layers") if isinstance(settings, dict) else settings
+    if not isinstance(layers, list) or not all(isinstance(each, dict) for each in layers):
+        raise InputError("", "damaged: it has no list of layers")
+    nodes = {_name(each, number): each for number, each in enumerate(layers)}
+    if len(nodes) < len(layers):
+        raise InputError("", f"damaged: several layers have one name ({listed(nodes)})")
+    classes = [(name, str(each.get("class_name"))) for name, each in nodes.items()]
+    loose = [Node(name, nodes[name]) for name, class_ in classes if class_ not in _MASK_CLASSES]
+    if kind not in MODELS:
+        return Chain(classes, loose, f"{shown(kind)} is a class of the model's own")
+    if kind == "Sequential":
+        return Chain(classes, loose)
+    calls = {name: _call(each) for name, each in nodes.items()}
+    try:
+        (start,), (end,) = (
+            _ends(settings, *each) for each in (("input", "takes"), ("output", "gives"))
+        )
+        return Chain(classes, _ordered(nodes, calls, start, end))
+    except InputError as error:
+        return Chain(classes, loose, error.what)
+
+
+class _Call(NamedTuple):
+    """How a layer is called: with which tensors, by layer and number, and what else."""
+
+    tensors: Sequence[tuple[str, Any]] = ()
+    mask: str = ""
+    problem: str = ""
+    others: Sequence[Any] = ()
+
+
+def _name(found: Mapping[str, Any], number: int) -> str:
+    config = found.get("config")
+    inner = config.get("name") if isinstance(config, dict) else None
+    return str(found.get("name") or inner or f"layer {number + 1}")
+
+
+def _call(found: Mapping[str, Any]) -> _Call:
+    nodes = found.get("inbound_nodes") or []
+    if not isinstance(nodes, list):
+        return _Call(problem="damaged: its inbound_nodes are no list")
+    if len(nodes) > 1:
+        return _Call(problem=f"is used {len(nodes)} times")
+    if not nodes:
+        return _Call()
+    return _call_of_keras_3(nodes[0]) if isinstance(nodes[0], dict) else _call_of_keras_2(nodes[0])
+
+
+def _call_of_keras_2(node: Any) -> _Call:
+    """Read ``[[name, node, tensor, {...}], ...]``, or one of these alone."""
+    calls = node if isinstance(node, list) else []
+    calls = [calls] if calls and isinstance(calls[0], str) else calls
+    tensors: list[tuple[str, Any]] = []
+    given: dict[str, Any] = {}
+    for each in calls:
+        if not isinstance(each, list) or len(each) < 3 or not isinstance(each[0], str):
+            return _Call(problem="damaged: its inbound_nodes are no calls")
+        tensors.append((each[0], each[2]))
+        given |= each[3] if len(each) > 3 and isinstance(each[3], dict) else {}
+    return _Call(tensors, "", _given(given))
+
+
+def _call_of_keras_3(node: Mapping[str, Any]) -> _Call:
+    """Read ``{"args": [{"class_name": "__keras_tensor__", ...}], "kwargs": {...}}``."""
+    args, given = node.get("args"), node.get("kwargs") or {}
+    if not isinstance(args, list) or not args or not isinstance(given, dict):
+        return _Call(problem="damaged: its inbound_nodes are no calls")
+    first = args[0] if isinstance(args[0], list) else [args[0]]
+    tensors = [tensor for tensor in map(_tensor, first) if tensor]
+    mask = _tensor(given.get("mask"))
+    rest = {name: value for name, value in given.items() if name != "mask" or not mask}
+    rest |= {f"argument {n}": value for n, value in enumerate(args[1:], start=2)}
+    return _Call(tensors, mask[0] if mask else "", _given(rest), args[1:])
+
+
+def _given(arguments: Mapping[str, Any]) -> str:
+    """Return the problem with what a layer is called with beside its input; none of what is off."""
+    names = [name for name, value in arguments.items() if value not in (None, False)]
+    return f"is called with {listed(names)}" if names else ""
+
+
+def _tensor(found: Any) -> tuple[str, Any] | None:
+    """Return the layer that gives a tensor of Keras 3, and which of its tensors it is."""
+    config = found.get("config") if isinstance(found, dict) else None
+    history = config.get("keras_history") if isinstance(config, dict) else None
+    if not isinstance(history, list) or len(history) != 3 or not isinstance(history[0], str):
+        return None
+    return history[0], history[2]
+
+
+def _ends(settings: Mapping[str, Any], side: str, verb: str) -> list[str]:
+    """Return the layer where a model begins or ends."""
+    found = settings.get(f"{side}_layers")
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list) and found and isinstance(found[0], str):
+        found = [found]
+    ends = [str(each[0]) for each in found or [] if isinstance(each, list) and each]
+    if len(ends) != 1:
+        raise InputError("", f"{verb} {len(ends)} {side}s ({listed(ends)}), and not one")
+    return ends
+
+
+def _ordered(
+    nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], start: str, end: str
+) -> list[Node]:
+    """Go from the end to the start."""
+    names = [end]
+    while names[-1] != start:
+        call = calls.get(names[-1], _Call())
+        tensors = call.tensors
+        if len(tensors) != 1 or tensors[0][0] in names or tensors[0][1] != 0:
+            got = listed(f"{name} ({n})" if n else name for name, n in tensors)
+            problem = call.problem or f"takes {got}, and not one layer's only output"
+            raise InputError("", f"{shown(names[-1])} {problem}")
+        names.append(tensors[0][0])
+    if start not in nodes:
+        raise InputError("", f"damaged: it has no {shown(start)}")
+    return [
+        Node(name, nodes[name], _masking(nodes, calls, calls[name].mask), calls[name].problem)
+        for name in reversed(names)
+    ]
+
+
+def _masking(nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], mask: str) -> str:
+    """Return the layer that a mask comes from, which Keras 3 computes anew beside it.
+
+    It is ``Any(NotEqual(x, value))`` of what the layer takes, and of an embedding ``NotEqual(x,
+    0)``. Where it is another, return its own name.
+    """
+    source = mask
+    if (found := nodes.get(source, {})).get("class_name") == "Any":
+        settings, tensors = found.get("config"), calls[source].tensors
+        if not tensors or settings != {**_ANY, "name": source}:
+            return mask
+        source = tensors[0][0]
+    if not source or nodes.get(source, {}).get("class_name") != "NotEqual":
+        return mask
+    compared = calls[source].others
+    for name, found in nodes.items():
+        config = found.get("config")
+        if calls[name].tensors == calls[source].tensors and isinstance(config, dict):
+            value = config.get("mask_value", 0 if config.get("mask_zero") else None)
+            if value is not None and compared == [value]:
+                return name
+    return mask

@@ -1,0 +1,154 @@
+"""A Keras model by its config: its layers, in their order."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.keras.chain import MODELS, Node, chain_of
+from rnncli.model.formats.keras.classes import MAKERS, make
+from rnncli.model.formats.keras.layers import Flow, Layer
+from rnncli.model.formats.keras.places import Arrays, Place, root_of, version_of
+from rnncli.model.formats.keras.settings import described
+from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.parts import NOTHING, Model, Part
+
+# Types in which a model computes numbers that differ by more than float32 rounds.
+_COARSE = re.compile(r".*float(16|8.*)")
+# Models within models.
+_DEEPEST = 8
+
+
+def find(stored: Stored, layer: str | None) -> Model:
+    """Find the layers of a model that the file describes, or one of them.
+
+    Raises
+    ------
+    InputError
+        The config is damaged, or there is no such layer.
+    """
+    model = _model(stored, None)
+    if layer is None:
+        return model
+    picked = model.picked(layer)
+    return _model(stored, {part.name for part in picked.parts})._replace(last=picked.last)
+
+
+class _Walk(NamedTuple):
+    """What is found on the way along the layers; `names` are those that count, None for all."""
+
+    arrays: Arrays
+    version: tuple[int, ...]
+    names: Collection[str] | None
+    parts: list[Part]
+    coarse: dict[str, list[str]]
+
+    def counts(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
+
+def _model(stored: Stored, names: Collection[str] | None) -> Model:
+    walk = _Walk(Arrays(stored.tensors), version_of(stored), names, [], {})
+    config = stored.config or {}
+    place = root_of(stored)
+    try:
+        flow = _along(walk, str(config.get("class_name")), config.get("config"), "", place, Flow())
+    except InputError as error:
+        raise InputError(stored.tensors.path, error.what, error.hint) from error
+    notes = [
+        f"{verbatim(listed(layers))}: computed in float32, Keras does in {shown(dtype)}"
+        for dtype, layers in walk.coarse.items()
+    ]
+    if flow.reversed:
+        order = "from the last step to the first, here they stand as the input does"
+        notes.append(f"Keras gives the rows {order}")
+    return Model(
+        walk.arrays.tensors(),
+        walk.parts,
+        f"Keras {stored.version}".rstrip(),
+        last="state" if flow.recurrent and flow.axes == 2 else None,
+        notes=notes,
+    )
+
+
+def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow: Flow) -> Flow:
+    """Walk along the layers of a model; return what the last one gives."""
+    chain = chain_of(kind, config)
+    if prefix.count("/") > _DEEPEST:
+        raise InputError("", f"has models within models, over {_DEEPEST} deep")
+    if chain.problem:
+        own = prefix.rstrip("/") or (config.get("name") if isinstance(config, dict) else "")
+        if walk.counts(str(own)):
+            part = Part(str(own), kind, why=chain.problem, needed=True)
+            walk.parts.append(part)
+    places = {
+        name: each
+        for (name, _), each in zip(chain.layers, place.children(chain.layers), strict=True)
+    }
+    for node in chain.nodes:
+        if chain.problem:
+            flow = Flow()
+        name = prefix + node.name
+        try:
+            flow = _through(walk, node, prefix, places[node.name], flow)
+        except InputError as error:
+            if walk.counts(name):
+                kind_of = _kind(node.found)
+                walk.parts.append(Part(name, kind_of, why=error.what, hint=error.hint, needed=True))
+    return flow
+
+
+def _through(walk: _Walk, node: Node, prefix: str, place: Place, flow: Flow) -> Flow:
+    """Walk through one layer; return what it gives."""
+    name = prefix + node.name
+    kind, settings = described(name, node.found, walk.version)
+    if node.problem and kind in (*MODELS, *MAKERS):
+        raise InputError("", node.problem)
+    mask = node.mask and prefix + node.mask
+    if mask not in ("", flow.masked) and walk.counts(mask):
+        raise InputError("", f"takes the mask {shown(mask)}, which is not run here")
+    if kind in MODELS:
+        return _along(walk, kind, node.found.get("config"), f"{name}/", place, flow)
+    if kind == "TimeDistributed" and settings.inner("layer")[0] in MODELS:
+        inner = node.found["config"]["layer"]
+        place, rows = place.inside("layer"), flow._replace(axes=2)
+        above = _along(walk, inner["class_name"], inner["config"], f"{name}/", place, rows)
+        return above._replace(axes=3)
+    if not walk.counts(name):
+        return flow
+    flow = _shaped(flow, node.found)
+    specs, above = make(Layer(name, kind, settings, place, walk.arrays, flow))
+    if left := place.left():
+        raise InputError("", f"has arrays that are not known here: {listed(left)}")
+    named = [*(spec.tensors for spec in specs), *(c.tensors for spec in specs for c in spec.cells)]
+    stored = walk.arrays.stored([tensor for each in named for tensor in each.values()])
+    walk.parts.append(Part(name, _kind(node.found), stored, specs, "" if specs else NOTHING))
+    if specs and _COARSE.fullmatch(settings.dtype):
+        walk.coarse.setdefault(settings.dtype, []).append(name)
+    return above
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    """Return the class of a layer, and that of the layer in it: ``Bidirectional(LSTM)``."""
+    kind, config = str(found.get("class_name")), found.get("config")
+    for key in ("layer", "cell"):
+        inner = config.get(key) if isinstance(config, dict) else None
+        if isinstance(inner, dict) and inner.get("class_name"):
+            return f"{kind}({inner['class_name']})"
+    return kind
+
+
+def _shaped(flow: Flow, found: Mapping[str, Any]) -> Flow:
+    """Complete what goes into a layer by what the config says of its shape."""
+    shapes = [found.get("build_config"), found.get("config")]
+    for about, key in (
+        (shapes[0], "input_shape"),
+        (shapes[1], "batch_shape"),
+        (shapes[1], "batch_input_shape"),
+    ):
+        shape = about.get(key) if isinstance(about, dict) else None
+        if isinstance(shape, list) and len(shape) in (2, 3):
+            size = shape[-1]
+            axes = flow.axes if flow.recurrent else len(shape)
+            return flow._replace(axes=axes, features=size if type(size) is int else 0)
+    return flow
