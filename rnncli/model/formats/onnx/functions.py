@@ -1,0 +1,202 @@
+"""Nodes that are functions of a row, and functions that are several nodes.
+
+Programs write functions that an operator set does not have yet as several
+nodes. Rows therefore know as what function they came about, as text.
+"""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from rnncli.model.activations import activation
+from rnncli.model.formats.onnx.axes import reduced
+from rnncli.model.formats.onnx.values import Call, Constant, RefusedError, Rows, is_one
+from rnncli.model.formats.spec import LayerSpec
+
+# Activations without parameters, by operator.
+_PLAIN = {
+    "Relu": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "HardSwish": "hard_silu",
+    "Mish": "mish",
+    "Exp": "exponential",
+}
+# Those with alpha, or alpha and beta, and what they are if left out.
+_PARAMETERS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "LeakyRelu": ("leaky_relu", (0.01,)),
+    "Elu": ("elu", (1.0,)),
+    "Celu": ("elu", (1.0,)),
+    "ThresholdedRelu": ("thresholded_relu", (1.0,)),
+    "HardSigmoid": ("hard_sigmoid", (0.2, 0.5)),
+}
+_SELU = (1.6732631921768188, 1.0507010221481323)
+_CLIPS: dict[tuple[float | None, float | None], str] = {
+    (0.0, 6.0): "relu6",
+    (0.0, None): "relu",
+    (0.0, 1.0): "hard_sigmoid:1.0,0.0",
+}
+_ERF = r"Add\(Erf\((?:Div\((?P=x),1\.4142\d*\)|Mul\((?P=x),0\.7071\d*\))\),1\.0\)"
+_LESS = r"Sub\((?P=x),Mean\((?P=x)\)\)"
+_SQUARE = rf"(?:Pow\({_LESS},2\.0\)|Mul\({_LESS},{_LESS}\))"
+# What several operators are together, as a function of x, which stands first in some of them.
+_FORMULAS = {
+    r"Mul\((?P<x>.+),Sigmoid\((?P=x)\)\)": "silu",
+    r"Mul\((?P<x>.+),Tanh\(Softplus\((?P=x)\)\)\)": "mish",
+    rf"Mul\(Mul\((?P<x>.+),{_ERF}\),0\.5\)": "gelu",
+    rf"Mul\((?P<x>.+),Mul\({_ERF},0\.5\)\)": "gelu",
+    rf"Mul\(Mul\((?P<x>.+),0\.5\),{_ERF}\)": "gelu",
+    r"Div\(Sub\((?P<x>.+),Mean\((?P=x)\)\),"
+    rf"Sqrt\(Add\(Mean\({_SQUARE}\),(?P<epsilon>[-+.e\d]+)\)\)\)": "layer_normalization",
+}
+# The longest text that is looked at.
+_LONGEST = 400
+
+
+def _activated(call: Call) -> Rows:
+    """Read an activation."""
+    op = call.node.op
+    if op in _PLAIN:
+        return _pointwise(call, _PLAIN[op])
+    name, defaults = _PARAMETERS[op]
+    given = [
+        call.number(key, default) for key, default in zip(("alpha", "beta"), defaults, strict=False)
+    ]
+    if op == "Celu" and given != [1.0]:
+        raise RefusedError(f"Celu with alpha {given[0]:g} is not read")
+    return _pointwise(call, str(activation(name, *given)))
+
+
+def _selu(call: Call) -> Rows:
+    given = (call.number("alpha", _SELU[0]), call.number("gamma", _SELU[1]))
+    if not np.allclose(given, _SELU, rtol=1e-6, atol=0):
+        raise RefusedError(f"Selu with alpha {given[0]:g} and gamma {given[1]:g} is not read")
+    return _pointwise(call, "selu")
+
+
+def _gelu(call: Call) -> Rows:
+    names = {"none": "gelu", "tanh": "gelu_tanh"}
+    form = call.text("approximate", "none")
+    if form not in names:
+        raise RefusedError(f"Gelu approximated by {form!r:.20} is not read")
+    return _pointwise(call, names[form])
+
+
+def _swish(call: Call) -> Rows:
+    if call.number("alpha", 1.0) != 1.0:
+        raise RefusedError("Swish with another alpha than 1 is not read")
+    return _pointwise(call, "silu")
+
+
+def _clipped(call: Call) -> Rows:
+    ends = [
+        call.number(name, default) if call.given(place) is None else _scalar(call, place)
+        for place, name, default in ((1, "min", -3.4e38), (2, "max", 3.4e38))
+    ]
+    low, high = (None if end is None or abs(end) > 3e38 else end for end in ends)
+    if (low, high) not in _CLIPS:
+        raise RefusedError(f"Clip to {ends[0]} ... {ends[1]} is not read")
+    return _pointwise(call, _CLIPS[low, high])
+
+
+def _softmax(call: Call) -> Rows:
+    rows = call.rows()
+    axis = rows.at(call.integer("axis", -1 if call.opset >= 13 else 1))
+    row = rows.featured(axis)
+    if call.opset < 13 and any(not is_one(each.size) for each in rows.axes[axis + 1 :]):
+        raise RefusedError("takes several axes for features")
+    name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[call.node.op]
+    return call.layer(row, LayerSpec(kind="activation", settings={"activation": name}))
+
+
+def _pointwise(call: Call, name: str) -> Rows:
+    rows = call.rows()
+    made = call.layer(rows, LayerSpec(kind="activation", settings={"activation": name}))
+    return applied(call, made, rows)
+
+
+def applied(call: Call, made: Rows, rows: Rows, value: float | None = None) -> Rows:
+    """Add to what is known of rows that they are a function of others."""
+    arguments = [call.formulas.text(rows)] + ([] if value is None else [f"{value!r}"])
+    text = f"{call.node.op}({','.join(arguments)})"
+    return known_function(call, made, text, read=made.chain is not rows.chain)
+
+
+def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
+    """Return rows as the one function that several nodes are, if they are one of these.
+
+    If they are not, they may still become one, but can be run only if the node alone is read.
+    """
+    for pattern, name in _FORMULAS.items():
+        found = re.fullmatch(pattern, text)
+        below = call.formulas.chains.get(found["x"]) if found else None
+        if found and below is not None:
+            rows = made._replace(chains=(below,), text="")
+            if name == "layer_normalization":
+                return _layer_normalization(call, rows, float(found["epsilon"]))
+            return call.layer(rows, LayerSpec(kind="activation", settings={"activation": name}))
+    if not read:
+        part = call.part(why=f"{call.node.op} is not read here", needed=True)
+        made = made._replace(chains=((*made.chain, part),))
+    return made._replace(text=text if len(text) <= _LONGEST else "")
+
+
+def _layer_normalization(call: Call, rows: Rows, epsilon: float) -> Rows:
+    tensors = {"factor": call.filled("factor", rows.size, 1.0)}
+    return call.layer(rows, LayerSpec((), {"epsilon": epsilon}, "layer_normalization", tensors))
+
+
+def _part_of_function(call: Call) -> Rows:
+    """Read an operator that is part of a function alone."""
+    rows = call.rows()
+    return applied(call, rows, rows)
+
+
+def _powered(call: Call) -> Rows:
+    rows, value = call.rows(), single(call.constant(1))
+    if value is None:
+        raise RefusedError("Pow is not read")
+    return applied(call, rows, rows, value)
+
+
+def _mean(call: Call) -> Rows:
+    """Read ``ReduceMean``: of directions, or as part of a function."""
+    merged = reduced(call, "ave")
+    if merged is not None:
+        return merged
+    rows, axes = call.rows(), call.whole(1, "axes") or []
+    if [rows.at(axis) for axis in axes] != [len(rows.axes) - 1] or not call.integer("keepdims", 1):
+        raise RefusedError("averages steps")
+    row = rows.featured(len(rows.axes) - 1)
+    return known_function(call, row, f"Mean({call.formulas.text(row)})", read=False)
+
+
+def _scalar(call: Call, place: int) -> float:
+    value = single(call.constant(place))
+    if value is None:
+        raise RefusedError(f"input {place + 1}: expected one number")
+    return value
+
+
+def single(found: Constant) -> float | None:
+    """Return the number that a constant is, if it is one."""
+    if any(size != 1 for size in found.entry.shape) or found.entry.dtype == "object":
+        return None
+    return float(found.read().reshape(-1)[0])
+
+
+# read(call): what a node gives.
+FUNCTIONS: dict[str, Callable[[Call], Rows]] = {
+    **dict.fromkeys((*_PLAIN, *_PARAMETERS), _activated),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+    **dict.fromkeys(("Erf", "Sqrt"), _part_of_function),
+    "Clip": _clipped,
+    "Gelu": _gelu,
+    "Pow": _powered,
+    "ReduceMean": _mean,
+    "Selu": _selu,
+    "Swish": _swish,
+}

@@ -1,0 +1,248 @@
+"""Nodes that make something of each row alone: layers without state."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.formats.onnx.axes import gathered, paired, reduced
+from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, known_function, single
+from rnncli.model.formats.onnx.values import (
+    Axis,
+    Call,
+    Constant,
+    RefusedError,
+    Rows,
+    Size,
+)
+from rnncli.model.formats.parts import NOTHING
+from rnncli.model.formats.spec import LayerSpec
+from rnncli.model.formats.tensors import Entry
+
+
+def multiplied(call: Call) -> Rows:
+    """Read ``MatMul`` of rows and weights."""
+    rows, W = call.rows(), call.constant(1).entry
+    if len(W.shape) != 2:
+        raise RefusedError(f"input 2: expected shape (I, O), got {W.shape}")
+    row = rows.featured(len(rows.axes) - 1)
+    spec = LayerSpec(kind="dense", tensors={"W": call.tensor(1, "W")}, settings=_LINEAR)
+    return call.layer(row, spec).widened(W.shape[1])
+
+
+_LINEAR = {"activation": "linear"}
+
+
+def _gemm(call: Call) -> Rows:
+    rows, W = call.rows(), call.constant(1)
+    if len(rows.axes) != 2 or call.integer("transA") or len(W.entry.shape) != 2:
+        raise RefusedError("multiplies other axes than those of features")
+    turned, alpha, beta = call.integer("transB"), call.number("alpha", 1), call.number("beta", 1)
+    shape = W.entry.shape[::-1] if turned else W.entry.shape
+    tensors = {"W": call.tensor(1, "W")}
+    if turned or alpha != 1:
+        tensors["W"] = call.computed(
+            "W", [tensors["W"]], Entry(shape, W.entry.dtype), _scaled(alpha, turned=bool(turned))
+        )
+    if call.given(2) is not None:
+        tensors["b"] = call.row(2, "b", shape[1], beta)
+    row = rows.featured(1)
+    return call.layer(row, LayerSpec((), _LINEAR, "dense", tensors)).widened(shape[1])
+
+
+def _scaled(factor: float, *, turned: bool) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    return lambda W: W.dtype.type(factor) * (W.T if turned else W)
+
+
+def _combined(call: Call) -> Rows:
+    """Read ``Add``, ``Sub``, ``Mul`` and ``Div``: with constants, or of two paths."""
+    one, other = call.given(0), call.given(1)
+    if isinstance(one, Rows) and isinstance(other, Rows):
+        return _two(call, one, other)
+    place = 1 if isinstance(one, Rows) else 0
+    op, rows = call.node.op, call.rows(1 - place)
+    if place == 0 and op == "Div":
+        raise RefusedError("divides a constant by rows")
+    found = call.constant(place)
+    value = single(found)
+    if value == (2.0 if op == "Div" else 0.5) and op in ("Mul", "Div") and _summed(rows):
+        return _averaged(rows)
+    row, size = _aligned(rows, found)
+    top = rows.chain[-1] if rows.chain else None
+    if op == "Add" and top and top.layers and _lacks_bias(top.layers[0]):
+        spec = top.layers[0]
+        named = call.tensor(place, "b") if found.entry.shape == (size,) else ""
+        tensors = {**spec.tensors, "b": named or call.row(place, "b", size)}
+        part = top._replace(
+            layers=(spec._replace(tensors=tensors),), tensors=tuple(tensors.values())
+        )
+        return row._replace(chains=((*rows.chain[:-1], part),), text="")
+    spec = _normalization(call, place, size)
+    made = call.layer(row, spec)
+    if value is None or (place == 0 and op == "Sub"):
+        return made
+    return applied(call, made, rows, value)
+
+
+def _lacks_bias(spec: LayerSpec) -> bool:
+    return spec.kind == "dense" and "b" not in spec.tensors
+
+
+def _normalization(call: Call, place: int, size: int) -> LayerSpec:
+    """Return the layer that adds, subtracts, multiplies by or divides by a row."""
+    op = call.node.op
+    own = {
+        "Add": {"shift": 1.0},
+        "Sub": {"shift": -1.0} if place else {"shift": 1.0},
+        "Mul": {"factor": 1.0},
+        "Div": {"scale": 1.0},
+    }[op]
+    tensors = {role: call.row(place, role, size, sign) for role, sign in own.items()}
+    filled = {"center": 0.0, "scale": 1.0}
+    if op == "Sub" and not place:
+        filled["factor"] = -1.0
+    for role, value in filled.items():
+        if role not in tensors:
+            tensors[role] = call.filled(role, size, value)
+    return LayerSpec(kind="normalization", tensors=tensors)
+
+
+def _two(call: Call, one: Rows, other: Rows) -> Rows:
+    """Read an operation of two paths: the directions of a layer, or a function of one row."""
+    merge = {"Add": "sum", "Mul": "mul"}.get(call.node.op)
+    if merge and one.chains != other.chains and _one_layer(one) and _one_layer(other):
+        return paired(one, other, merge)
+    if _names(one) != _names(other) or one.last != other.last or one.origin != other.origin:
+        raise RefusedError("brings two paths together")
+    texts = [call.formulas.text(one), call.formulas.text(other)]
+    if call.node.op == "Mul":
+        texts.sort(key=lambda each: (len(each), each))
+    return known_function(call, one, f"{call.node.op}({','.join(texts)})", read=False)
+
+
+def _names(rows: Rows) -> list[str]:
+    return [axis.name for axis in rows.axes]
+
+
+def _one_layer(rows: Rows) -> bool:
+    """Return whether rows come from one direction of a layer, and none stands above it."""
+    layers = rows.chain[-1].layers if rows.chain else ()
+    return bool(layers) and len(layers[0].cells) == 1
+
+
+def _summed(rows: Rows) -> bool:
+    layers = rows.chain[-1].layers if rows.chain else ()
+    return bool(layers) and layers[0].settings.get("merge") == "sum"
+
+
+def _averaged(rows: Rows) -> Rows:
+    *below, top = rows.chain
+    settings = {**top.layers[0].settings, "merge": "ave"}
+    part = top._replace(layers=(top.layers[0]._replace(settings=settings),))
+    return rows._replace(chains=((*below, part),))
+
+
+def _reduced_directions(call: Call) -> Rows:
+    merged = reduced(call, {"ReduceSum": "sum", "ReduceProd": "mul"}[call.node.op])
+    if merged is None:
+        raise RefusedError(f"operator {call.node.op} is not read")
+    return merged
+
+
+def _batch_normalization(call: Call) -> Rows:
+    rows = call.rows()
+    if call.integer("training_mode") or call.integer("spatial", 1) != 1:
+        raise RefusedError("BatchNormalization that is being trained is not read")
+    if len(rows.axes) < 2:
+        raise RefusedError("expected an axis of features")
+    row = rows.featured(1)
+    factor, shift, center = (_vector(call, place) for place in (1, 2, 3))
+    variance, entry = _vector(call, 4), call.constant(4).entry
+    epsilon = call.number("epsilon", 1e-5)
+
+    def compute(array: NDArray[Any]) -> NDArray[Any]:
+        wide = array.astype(np.result_type(array, np.float32))
+        return np.asarray(np.sqrt(wide + wide.dtype.type(epsilon)))
+
+    dtype = "float64" if entry.dtype == "float64" else "float32"
+    scale = call.computed("scale", [variance], Entry(entry.shape, dtype), compute)
+    tensors = {"center": center, "scale": scale, "shift": shift, "factor": factor}
+    return call.layer(row, LayerSpec(kind="normalization", tensors=tensors))
+
+
+def _vector(call: Call, place: int) -> str:
+    return call.tensor(place, f"input {place + 1}")
+
+
+def _normalized_layer(call: Call) -> Rows:
+    rows = call.rows()
+    if rows.at(call.integer("axis", -1)) != len(rows.axes) - 1:
+        raise RefusedError("normalizes several axes")
+    row = rows.featured(len(rows.axes) - 1)
+    size = row.size
+    tensors = {"factor": call.row(1, "factor", size)}
+    if call.given(2) is not None:
+        tensors["shift"] = call.row(2, "shift", size)
+    settings = {"epsilon": call.number("epsilon", 1e-5)}
+    return call.layer(row, LayerSpec((), settings, "layer_normalization", tensors))
+
+
+def _gather(call: Call) -> Rows:
+    """Read ``Gather``: an embedding, or one place of an axis."""
+    if isinstance(call.given(0), Rows):
+        return gathered(call)
+    table, rows = call.constant(0).entry, call.rows(1)
+    if len(table.shape) != 2 or call.integer("axis"):
+        raise RefusedError("looks up in what is no table of rows")
+    if rows.chain or rows.feature:
+        raise RefusedError("looks up what is computed in the graph")
+    spec = LayerSpec(kind="embedding", tensors={"W": call.tensor(0, "W")})
+    rows = rows._replace(axes=(*rows.axes, Axis("E", table.shape[1])), feature="E")
+    return call.layer(rows, spec)
+
+
+def _cast(call: Call) -> Rows:
+    rows = call.rows()
+    if call.integer("to") not in (1, 10, 11, 16) and rows.chains != ((),):
+        raise RefusedError(f"casts rows to element type {call.integer('to')}")
+    return rows
+
+
+def _dropout(call: Call) -> Rows:
+    rows = call.rows()
+    part = call.part(why=NOTHING)
+    return rows._replace(chains=((*rows.chain, part),), text="")
+
+
+def _aligned(rows: Rows, found: Constant) -> tuple[Rows, int]:
+    """Check that a constant has a value for each feature, or one for all."""
+    shape = found.entry.shape
+    if len(shape) > len(rows.axes) or found.spread:
+        raise RefusedError(f"has a constant of shape {shape}")
+    wide = [len(rows.axes) - len(shape) + k for k, size in enumerate(shape) if size != 1]
+    if len(wide) > 1:
+        raise RefusedError(f"has a constant of shape {shape}")
+    place = wide[0] if wide else rows.place(rows.feature)
+    if place is None and not rows.feature:
+        place = len(rows.axes) - 1
+    row = rows if place is None else rows.featured(place)
+    known = place is None or not isinstance(row.axes[place].size, Size)
+    return row, row.size if known or not wide else prod(shape)
+
+
+# read(call): what a node gives.
+OPERATORS: dict[str, Callable[[Call], Rows]] = {
+    **FUNCTIONS,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _combined),
+    **dict.fromkeys(("ReduceSum", "ReduceProd"), _reduced_directions),
+    "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
+    "Dropout": _dropout,
+    "Gather": _gather,
+    "Gemm": _gemm,
+    "Identity": Call.rows,
+    "LayerNormalization": _normalized_layer,
+    "MatMul": multiplied,
+}
