@@ -309,7 +309,7 @@ DAMAGED = [
     ),
     (
         in_parts(layout=chunked(chunk=2**24)),
-        "f.h5: a: damaged: unpacks to over 100 times the size of the file",
+        "f.h5: a: damaged: unpacks to over 2 times the size of the file",
     ),
     (in_parts(part(0, 3, 4), part(2, 4)), "f.h5: a: damaged: expected 8 bytes in a part, got 4"),
     (

@@ -102,7 +102,7 @@ def write_output(name: str, model: Any, *options: str, x: Any = X) -> None:
     with torch.no_grad():
         y = model(torch.from_numpy(x))
     stem = FOLDER / name.partition(".")[0]
-    given = {"options": np.array(options)} if options else {}
+    given: dict[str, Any] = {"options": np.array(options)} if options else {}
     np.savez(f"{stem}.npz", x=np.float32(x), y=y.numpy(), **given)
 
 
@@ -159,7 +159,7 @@ def main() -> None:
     relu = {"nonlinearity": "relu", **first}
     write("torch_rnn.pt", Rows(nn.RNN(2, 3, **first)), inner_state)
     write("torch_relu.pt", Rows(nn.RNN(2, 3, **relu)), state, "--activation", "relu")
-    write("torch_relu_module.pt", Rows(nn.RNN(2, 3, **relu, **{"num_layers": 2})), inner)
+    write("torch_relu_module.pt", Rows(nn.RNN(2, 3, **relu, num_layers=2)), inner)
     write("torch_lstm.pth", Rows(nn.LSTM(2, 3, **two)), state)
     write("torch_projected.pt", Rows(nn.LSTM(2, 4, proj_size=3, **two)), inner)
     write("torch_gru.pt", Rows(nn.GRU(2, 3, bias=False, **two)), state)

@@ -80,7 +80,7 @@ class Draw:
             return self.layers.Bidirectional(layer, merge_mode=merge, backward_layer=other)
         # Masks are not turned with the rows, which is refused.
         turned = self.turning and (top or not self.masked) and self.chance()
-        settings = {"return_sequences": sequences, "go_backwards": turned}
+        settings: dict[str, Any] = {"return_sequences": sequences, "go_backwards": turned}
         if shape == "one":
             return self.cell(**settings)
         cells = [self.cell("Cell") for _ in range(self.random.randint(1, 4))]
