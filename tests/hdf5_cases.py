@@ -98,10 +98,11 @@ def dataset(
     return header((3, type_), (1, shape), (8, layout), *more)
 
 
-def attribute(type_: bytes = F4, shape: bytes = space(), values: bytes = bytes(4)) -> bytes:
-    return (
-        struct.pack("<BBHHHB", 3, 0, 2, len(type_), len(shape), 0) + b"n\0" + type_ + shape + values
-    )
+def attribute(
+    type_: bytes = F4, shape: bytes = space(), values: bytes = bytes(4), name: bytes = b"n"
+) -> bytes:
+    sizes = len(name) + 1, len(type_), len(shape)
+    return struct.pack("<BBHHHB", 3, 0, *sizes, 0) + name + b"\0" + type_ + shape + values
 
 
 def in_heap(*texts: tuple[int, int, int]) -> bytes:

@@ -13,6 +13,7 @@ PIECE = 2**20
 
 # What begins the entry of each member in an archive's list of them.
 _LISTED = b"PK\x01\x02"
+_ENCRYPTED = 1
 
 
 def open_zip(path: str, file: BinaryIO) -> zipfile.ZipFile:
@@ -34,8 +35,8 @@ def open_zip(path: str, file: BinaryIO) -> zipfile.ZipFile:
         return zipfile.ZipFile(file)
 
 
-def read_member(path: str, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Read a member of at most so many bytes.
+def read_member(path: str, archive: zipfile.ZipFile, name: str, most: int, hint: str = "") -> bytes:
+    """Read a member of at most so many bytes; the hint is for a larger one.
 
     Raises
     ------
@@ -44,7 +45,10 @@ def read_member(path: str, archive: zipfile.ZipFile, name: str, most: int) -> by
     """
     place, info = f"{path}: {shown(name)}", archive.getinfo(name)
     if info.file_size > most:
-        raise InputError(place, f"expected at most {most:,} bytes, got {info.file_size:,}")
+        raise InputError(place, f"expected at most {most:,} bytes, got {info.file_size:,}", hint)
+    if info.flag_bits & _ENCRYPTED:
+        hint = "unpack the archive, and pack it anew without a password"
+        raise InputError(place, "is encrypted", hint)
     with damage(place):
         check_compression(info)
         with archive.open(info) as file:

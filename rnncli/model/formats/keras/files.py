@@ -26,6 +26,7 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 _TRAINING = ("optimizer", "optimizer_weights")
 # Parsed, JSON can take twenty times as much.
 _TEXT_MOST = 2 * 2**20
+_STORE = "if it is sound, pack the archive anew without compression, as Keras does"
 _SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 
 
@@ -78,7 +79,7 @@ def _open_archive(path: str, file: BinaryIO) -> Stored:
             for name in (_CONFIG, _METADATA)
         )
         most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
-        weights = io.BytesIO(read_member(path, archive, _WEIGHTS, most))
+        weights = io.BytesIO(read_member(path, archive, _WEIGHTS, most, _STORE))
     contents = hdf5.read_file(f"{path}: {_WEIGHTS}", weights, _TRAINING)
     return _stored(path, contents, config, metadata)
 

@@ -1,0 +1,130 @@
+"""Keras's files that cannot be opened: one line that says why not."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from hdf5_cases import attribute, header, made, of_class, space
+
+from rnncli import load
+from rnncli.model.errors import InputError
+from rnncli.model.formats.containers.archive import MOST_BYTES
+
+HDF5 = Path(__file__).parent / "data" / "hdf5" / "earliest.h5"
+MEMBERS = {
+    "config.json": b"{}",
+    "metadata.json": b'{"keras_version": "3.15.1"}',
+    "model.weights.h5": HDF5.read_bytes(),
+}
+MEMBERS_EXPECTED = (
+    "expected a Keras model, an archive with config.json, metadata.json, model.weights.h5, got "
+)
+SAVE = "; load the model with Keras, and save it with model.save('model.keras')"
+
+
+def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as zipped:
+        for name, content in members.items():
+            zipped.writestr(name, content)
+    return file.getvalue()
+
+
+def with_member(name: str, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    return archive(MEMBERS | {name: content}, method)
+
+
+def without(name: str, **others: bytes) -> bytes:
+    return archive({key: value for key, value in (MEMBERS | others).items() if key != name})
+
+
+def encrypted(content: bytes) -> bytes:
+    """Mark every member as encrypted."""
+    content = content.replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1")
+    return content.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")
+
+
+def config_of(text: bytes) -> bytes:
+    """Return an HDF5 file with a model's config."""
+    return made(header((12, attribute(of_class(3, len(text))[:8], space(), text, b"model_config"))))
+
+
+CASES = {
+    "text": (b"1,2,3\n", "expected a Keras file (.keras or HDF5), got text"),
+    "no config": (
+        without("config.json"),
+        f"{MEMBERS_EXPECTED}metadata.json, model.weights.h5{SAVE}",
+    ),
+    "weights in another way": (
+        archive({"config.json": b"{}", "metadata.json": b"{}", "model.weights.npz": b""}),
+        f"{MEMBERS_EXPECTED}config.json, metadata.json, model.weights.npz{SAVE}",
+    ),
+    "no HDF5": (
+        with_member("model.weights.h5", b"1,2,3"),
+        "model.weights.h5: damaged: does not begin as an HDF5 file",
+    ),
+    "no JSON": (
+        with_member("config.json", b"{'a': 1}"),
+        "config.json: damaged: Expecting property name enclosed in double quotes: line 1 column 2 "
+        "(char 1)",
+    ),
+    "no object": (
+        with_member("metadata.json", b"[]"),
+        "metadata.json: expected a JSON object, got list",
+    ),
+    "brackets": (
+        with_member("config.json", b"[" * 100_000),
+        "config.json: damaged: maximum recursion depth exceeded",
+    ),
+    "digits": (
+        with_member("config.json", b'{"a": %s}' % (b"1" * 5000)),
+        "config.json: damaged: Exceeds the limit (4300 digits) for integer string conversion",
+    ),
+    "long": (
+        with_member("config.json", b" " * (2**21 + 1), zipfile.ZIP_DEFLATED),
+        "config.json: expected at most 2,097,152 bytes, got 2,097,153",
+    ),
+    "bomb": (
+        with_member("model.weights.h5", bytes(MOST_BYTES + 1), zipfile.ZIP_DEFLATED),
+        "model.weights.h5: expected at most 16,777,216 bytes, got 16,777,217; if it is sound, pack "
+        "the archive anew without compression, as Keras does",
+    ),
+    "compressed otherwise": (
+        with_member("config.json", b"{}", zipfile.ZIP_BZIP2),
+        "config.json: damaged: compressed in a way (number 12) other than deflate",
+    ),
+    "encrypted": (
+        encrypted(archive(MEMBERS)),
+        "config.json: is encrypted; unpack the archive, and pack it anew without a password",
+    ),
+    "flipped": (
+        archive(MEMBERS).replace(b"3.15.1", b"3.15.2", 1),
+        "metadata.json: damaged: Bad CRC-32 for file 'metadata.json'",
+    ),
+    "config in HDF5": (config_of(b"[1]"), "model_config: expected a JSON object, got list"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("extension", [".keras", ".h5"])
+def test_refused(name: str, extension: str, tmp_path: Path) -> None:
+    content, message = CASES[name]
+    path = tmp_path / f"model{extension}"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load(path)
+    # Python goes on about some of them, in words of its version.
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_one_of_several_files(tmp_path: Path) -> None:
+    path, index = tmp_path / "model_00000.weights.h5", tmp_path / "model.weights.json"
+    path.write_bytes(HDF5.read_bytes())
+    index.write_text(json.dumps({"weight_map": {}}))
+    with pytest.raises(InputError) as error:
+        load(path)
+    what = f"is one of several files with the weights that {index} lists"
+    assert str(error.value) == f"{path}: {what}{SAVE}"
