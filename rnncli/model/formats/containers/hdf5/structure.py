@@ -56,8 +56,10 @@ class Source:
         """Count items of the structure, and the bytes that they take."""
         self._items_left -= items
         self._bytes_left -= size
-        if min(self._items_left, self._bytes_left) < 0:
-            raise ValueError("holds more groups, attributes or texts than a file of its size can")
+        if self._items_left < 0:
+            raise UnknownError(f"over {_MOST_ITEMS:,} messages, links and texts")
+        if self._bytes_left < 0:
+            raise ValueError("its groups, attributes and texts take more than a file of its size")
 
     def claim(self, address: int, size: int) -> None:
         """Refuse values that do not lie in the file, or share their place with others."""
@@ -70,7 +72,7 @@ class Source:
         """Refuse values that take far more than the file once they are unpacked."""
         self._unpacked_left -= size
         if self._unpacked_left < 0:
-            raise ValueError(f"unpacks to over {MOST_TIMES} times the size of the file")
+            raise UnknownError(f"values that unpack to over {MOST_TIMES} times its size")
 
     def take(self, address: int, size: int) -> bytes:
         """Read bytes that must be there."""

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,12 +182,10 @@ def read_values(source: Source, dataset: Dataset) -> NDArray[Any]:
     array: NDArray[Any] = np.empty(shape, type_.dtype)
     for part in content:
         values = _unpacked(source.take(part.address, part.size), dataset, part.skipped)
-        target = array[
-            tuple(slice(i, i + n) for i, n in zip(part.start, dataset.chunk, strict=True))
-        ]
-        target[...] = np.ndarray(dataset.chunk, type_.dtype, values)[
-            tuple(map(slice, target.shape))
-        ]
+        stop = map(add, part.start, dataset.chunk)
+        target = array[tuple(map(slice, part.start, stop))]  # the last ones stand over
+        whole = np.ndarray(dataset.chunk, type_.dtype, values)
+        target[...] = whole[tuple(map(slice, target.shape))]
     return _plain(source, type_, array)
 
 
