@@ -148,7 +148,9 @@ def part(start: int, number: int, size: int = 8) -> bytes:
     return struct.pack("<IIQQQ", size, 0, start, 0, at(number))
 
 
-DEFLATE = 11, struct.pack("<BBHHH", 2, 1, 1, 0, 0)
+DEFLATE = 11, struct.pack("<BBHHHI", 2, 1, 1, 0, 1, 4)
+# Values of two bytes, where there are some of four.
+SHUFFLE = 11, struct.pack("<BBHHHI", 2, 1, 2, 0, 1, 2)
 PACKED = zlib.compress(struct.pack("<2f", 1, 2))
 
 

@@ -18,6 +18,7 @@ from hdf5_cases import (
     GROUP_OF_ONE,
     NO_ADDRESS,
     PACKED,
+    SHUFFLE,
     SPACING,
     TEXT,
     VALUES,
@@ -122,6 +123,9 @@ def test_files_made_by_hand_are_read() -> None:
     assert list(contents.attributes) == ["", "abc"]
     found, _ = read(in_parts(part(0, 3), part(2, 4)))
     assert found["a"].tolist() == [0, 0, 0, 0]
+    shuffled = b"\0\0\0\x40\0\x40\0\x40"
+    found, _ = read(in_parts(part(0, 3), part(2, 4), values=shuffled, more=[SHUFFLE]))
+    assert found["a"].tolist() == [2, 3, 2, 3]
     size = len(PACKED)
     found, _ = read(in_parts(part(0, 3, size), part(2, 4, size), values=PACKED, more=[DEFLATE]))
     assert found["a"].tolist() == [1, 2, 1, 2]
@@ -163,7 +167,7 @@ UNREAD = [
     ),
     (in_parts(part(0, 3)), "f.h5: a: has values that were never written"),
     (
-        in_parts(part(0, 3), part(2, 4), more=[(11, struct.pack("<BBHHH", 2, 1, 3, 0, 0))]),
+        in_parts(part(0, 3), part(2, 4), more=[(11, struct.pack("<BBHHHI", 2, 1, 3, 0, 1, 0))]),
         "f.h5: a: has values packed in a way (number 3)",
     ),
     (

@@ -103,15 +103,16 @@ class Dataset(NamedTuple):
         Its values; where they lie; where their parts do.
     chunk : tuple of int
         Shape of a part.
-    filters : sequence of int
-        What parts went through when they were written.
+    filters : sequence of pairs of int
+        What parts went through when they were written: the kind, and its
+        number.
     """
 
     type: Type
     shape: Shape
     content: bytes | Chunk | Sequence[Chunk]
     chunk: Shape = ()
-    filters: Sequence[int] = ()
+    filters: Sequence[tuple[int, int]] = ()
 
 
 def find_attributes(source: Source, messages: Messages) -> Iterator[tuple[str, Any]]:
@@ -132,9 +133,9 @@ def find_attributes(source: Source, messages: Messages) -> Iterator[tuple[str, A
             place += -(-size // 8) * 8 if version == 1 else size
         type_, shape = _type(fields[1]), _shape(fields[2])
         if type_.dtype and shape is not None:
-            _check_size(type_, shape, len(message) - place)
-            array = np.ndarray(shape, type_.dtype, message, place)
-            values = _plain(source, type_, array)
+            content = message[place:]
+            _check_size(type_, shape, len(content))
+            values = _plain(source, type_, np.ndarray(shape, type_.dtype, content))
             yield as_text(fields[0]), values.tolist() if type_.name == "text" else values[()]
 
 
@@ -272,28 +273,28 @@ def _plain(source: Source, type_: Type, array: NDArray[Any]) -> NDArray[Any]:
     return np.array(texts, object).reshape(array.shape)
 
 
-def _filters(messages: Messages) -> list[int]:
-    """Return what values went through when they were written."""
+def _filters(messages: Messages) -> list[tuple[int, int]]:
+    """Return what values went through when they were written: the kind, and its number."""
     filters = []
     for message in messages.get(FILTERS, []):
         version, count = message[:2]
         place = 8 if version == 1 else 2
         for _ in range(count):
-            (kind,) = struct.unpack_from("<H", message, place)
-            if version not in (1, 2) or kind not in (_DEFLATE, _SHUFFLE):
-                raise UnknownError(f"values packed in a way (number {kind})")
-            filters.append(kind)
             if version == 1:
-                name, numbers = struct.unpack_from("<2xH2xH", message, place)
-                place += 8 + name + 4 * (numbers + numbers % 2)
-            else:
-                (numbers,) = struct.unpack_from("<4xH", message, place)
-                place += 6 + 4 * numbers
+                kind, name, _, numbers = struct.unpack_from("<4H", message, place)
+                place += 8 + name
+            else:  # it has no name unless it is of another kind
+                kind, _, numbers = struct.unpack_from("<3H", message, place)
+                place += 6
+            if version not in (1, 2) or kind not in (_DEFLATE, _SHUFFLE) or numbers != 1:
+                raise UnknownError(f"values packed in a way (number {kind})")
+            filters.append((kind, struct.unpack_from("<I", message, place)[0]))
+            place += 8 if version == 1 else 4
     return filters
 
 
 def _find_chunks(
-    source: Source, type_: Type, shape: Shape, layout: bytes, filters: Sequence[int]
+    source: Source, type_: Type, shape: Shape, layout: bytes, filters: Sequence[tuple[int, int]]
 ) -> Dataset:
     """Return where the parts of a dataset lie; together they are the whole."""
     assert type_.dtype
@@ -324,15 +325,14 @@ def _find_chunks(
 def _unpacked(content: bytes, dataset: Dataset, skipped: int) -> bytes:
     """Return the values of a part as they were before they were packed."""
     assert dataset.type.dtype
-    width = dataset.type.dtype.itemsize
-    size = prod(dataset.chunk) * width
-    for number, kind in reversed(list(enumerate(dataset.filters))):
-        if skipped >> number & 1:
+    size = prod(dataset.chunk) * dataset.type.dtype.itemsize
+    for place, (kind, number) in reversed(list(enumerate(dataset.filters))):
+        if skipped >> place & 1:
             continue
         if kind == _DEFLATE:
             content = zlib.decompressobj().decompress(content, size + 1)
-        else:  # first bytes of all values, then second ones, and so on
-            content = np.frombuffer(content, np.uint8).reshape(width, -1).T.tobytes()
+        else:  # first bytes of all values of so many bytes, then second ones, and so on
+            content = np.frombuffer(content, np.uint8).reshape(number, -1).T.tobytes()
     if len(content) != size:
         raise ValueError(f"expected {size:,} bytes in a part, got {len(content):,}")
     return content
