@@ -30,6 +30,8 @@ from rnncli.cli.values import FileName, number
 from rnncli.engine.run import States
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError
+from rnncli.model.network import Network
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
@@ -80,6 +82,17 @@ comparison_options = group(
         "cannot run the network. Give it again for several.",
     ),
     click.option(
+        "--last",
+        is_flag=True,
+        help="The file has a row a sequence: of the final state, or what a head makes of it, as of "
+        "a model that gives one row a sequence.",
+    ),
+    click.option(
+        "--no-last",
+        is_flag=True,
+        help="The file has a row a step, also of a model that gives one row a sequence.",
+    ),
+    click.option(
         "--atol",
         type=_not_negative,
         metavar="A",
@@ -98,6 +111,8 @@ class ComparisonOptions(NamedTuple):
     """What a run is compared with, and how."""
 
     expected: str | None
+    last: bool
+    no_last: bool
     peers: tuple[str, ...]
     atol: float | None
     rtol: float | None
@@ -127,6 +142,10 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     reading = picked(InputOptions, given)
     starting = picked(StartOptions, given)
     own = picked(ComparisonOptions, given)
+    if own.last and own.no_last:
+        raise click.UsageError("--last and --no-last: give one")
+    if own.last and own.expected is None:
+        raise click.UsageError("--last is for --expected FILE")
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
         _check_no_options(own, starting)
         report = Report({}, _named(with_recorded()))
@@ -169,20 +188,44 @@ def _states(read: ReadCase, unroll: str) -> States:
 
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
-    """Compare our run with all that there is."""
+    """Compare our run with all that there is: every step, also of a model that gives one row."""
+    last = read.case.network.last
+    read = read._replace(case=read.case._replace(network=Network(*read.case.network.layers)))
     states = _states(read, unroll)
     comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
     results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:
-        name = "y" if read.case.network.head else "h"
-        theirs = _arranged(read_expected(own.expected, name), read)
-        expected = with_expected(comparison, display_name(own.expected), theirs)
+        if own.last or (last and not own.no_last):
+            expected = _with_last(read, last, unroll, own)
+        else:
+            name = "y" if read.case.network.head else "h"
+            theirs = _arranged(read_expected(own.expected, name), read)
+            expected = with_expected(comparison, display_name(own.expected), theirs)
         results.insert(0, expected)
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
     model = read.model | {"unroll": unroll}
     return Report(model, results, expected, comparison.tolerance, read.names, with_options)
+
+
+def _with_last(read: ReadCase, last: str | None, unroll: str, own: ComparisonOptions) -> Result:
+    """Compare a file of a row a sequence with what the network gives of each."""
+    path, layers = str(own.expected), read.case.network.layers
+    case = read.case._replace(network=Network(*layers, last=last or "state"))
+    comparison = Comparison(case, case.outputs(unroll), own.tolerance())
+    shape, dtype = comparison.ours.shape, case.h0.dtype
+    rows = read_expected(path, "y" if last or read.case.network.head else "h", last=True)
+    with np.errstate(over="ignore"):
+        rows = rows.astype(dtype)
+    if rows.size == comparison.ours.size and rows.shape[-1] in (1, shape[2]):
+        rows = rows.reshape(shape)
+    elif len(rows) == len(read.rows.x) and rows.ndim == 2:
+        what = (
+            f"expected a row for each of {shape[0]} sequences, got {len(rows)}, as there are steps"
+        )
+        raise InputError(display_name(path), what, "`no_last` compares a row a step")
+    return with_expected(comparison, display_name(path), rows.reshape(-1, 1, rows.shape[-1]))
 
 
 def _named(results: Iterable[Result]) -> list[Result]:

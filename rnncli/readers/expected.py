@@ -18,7 +18,7 @@ from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
 
 
-def read_expected(path: str, name: str = "h") -> Floats:
+def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
     """Read states: rows in the order in which ``rnn run`` writes them, or an array.
 
     Parameters
@@ -32,6 +32,8 @@ def read_expected(path: str, name: str = "h") -> Floats:
     name : {"h", "y"}
         ``y`` for what a head gives, which then stands for ``h`` in all of
         these.
+    last : bool
+        Whether there is a row a sequence: of a document its ``final`` is taken.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def read_expected(path: str, name: str = "h") -> Floats:
     """
     read = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
     try:
-        states = read(path, name)
+        states = read(path, name, "final" if last else "steps")
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
     if states.ndim == 1:
@@ -55,7 +57,7 @@ def read_expected(path: str, name: str = "h") -> Floats:
     return states
 
 
-def _read_npy(path: str, _name: str) -> Floats:
+def _read_npy(path: str, _name: str, _part: str) -> Floats:
     stored = StoredArray(path)
     if stored.dtype.kind not in "fiu":
         raise InputError(path, f"expected numbers, got an array of {stored.dtype}")
@@ -63,7 +65,7 @@ def _read_npy(path: str, _name: str) -> Floats:
         return stored.array().astype(np.float64)
 
 
-def _read_csv(path: str, name: str) -> Floats:
+def _read_csv(path: str, name: str, _part: str) -> Floats:
     lines = read_lines(path)
     try:
         line = first_line(lines, path)
@@ -94,18 +96,18 @@ def _state_columns(path: str, line: str, name: str) -> tuple[str, ...]:
     return tuple(cell for cell in header if cell != "t") if "t" in header else ()
 
 
-def _read_json(path: str, name: str) -> Floats:
+def _read_json(path: str, name: str, part: str) -> Floats:
     with open(path, "rb") as file:
         document = _parsed(path, file.read())
     if isinstance(document, dict):
-        if "steps" not in document:
-            hint = "was it written with `last`?"
-            raise InputError(path, "expected a document with steps", hint)
-        document = document["steps"]
+        if part not in document:
+            hint = "was it written with `last`?" if part == "steps" else ""
+            raise InputError(path, f"expected a document with {part}", hint)
+        document = document[part]
     return _rows(path, document, name)
 
 
-def _read_jsonl(path: str, name: str) -> Floats:
+def _read_jsonl(path: str, name: str, _part: str) -> Floats:
     with open(path, "rb") as file:
         items = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
     return _rows(path, items, name)

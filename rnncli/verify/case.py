@@ -40,9 +40,23 @@ class Case(NamedTuple):
         """Return whether each sequence has a step t, shape (N, T)."""
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
+    def rows(self) -> Truths:
+        """Return which rows of a result there are, (N, T): the steps.
+
+        Of a network that gives one row a sequence (`Network.last`) it is (N, 1).
+        """
+        running = self.running()
+        return np.asarray(running.any(axis=1, keepdims=True)) if self.network.last else running
+
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Run it, and return the output (N, T, O) of every layer, the bottom one first."""
-        return self.run(unroll).layers
+        """Run it, and return the output (N, T, O) of every layer, the bottom one first.
+
+        Of a network that gives one row a sequence it is that alone, (N, 1, O).
+        """
+        states = self.run(unroll)
+        if self.network.last and states.y_n is not None:
+            return (states.y_n[:, None],)
+        return states.layers
 
     def run(self, unroll: str = "auto") -> States:
         """Run it, and return the outputs of all layers too."""

@@ -132,11 +132,11 @@ def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
     ValueError
         The shapes differ, and nothing explains it.
     """
-    ours = comparison.ours
+    ours, last = comparison.ours, comparison.case.network.last
     result = Result(
         name,
-        note=f"expected shape {_shape(ours)}, as the input and the network give, "
-        f"got {_shape(theirs)}",
+        note=f"expected shape {_shape(ours, last)}, as the input and the network give, "
+        f"got {_shape(theirs, last)}",
     )
     if theirs.shape == ours.shape:
         result = result_of(comparison, name, theirs)
@@ -150,6 +150,8 @@ def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
     return result._replace(explanations=found)
 
 
-def _shape(h: Floats) -> tuple[int, ...]:
-    """Return the shape of a result, of one sequence as (T, O)."""
+def _shape(h: Floats, last: str | None) -> tuple[int, ...]:
+    """Return the shape of a result: of one sequence as (T, O), of a row a sequence as (N, O)."""
+    if last:
+        return h[:, 0].shape
     return h.shape[1:] if len(h) == 1 else h.shape

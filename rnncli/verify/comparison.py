@@ -111,7 +111,8 @@ class Comparison:
     ----------
     case : Case
     layers : tuple of arrays, shape (N, T, O)
-        The outputs of all layers in our run, the bottom one first.
+        The outputs of all layers in our run, the bottom one first; or the one
+        row a sequence that the network gives, see `Case.outputs`.
     tolerance : Tolerance, optional
         By which whole runs are judged; every step is by default.
     wrong : Wrong, optional
@@ -175,7 +176,7 @@ class Comparison:
         layers = layers or [*(self.layers[:-1] if top_alone else ()), theirs]
         if ours.shape != theirs.shape:
             raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
-        running = np.broadcast_to(self.case.running()[..., None], ours.shape)
+        running = np.broadcast_to(self.case.rows()[..., None], ours.shape)
         if not running.any():
             raise ValueError("nothing to compare: there are no steps")
         steps = judged_steps(self.case, layers) if self.tolerance is None else None
@@ -204,13 +205,21 @@ class Comparison:
         elif self.wrong and not first:
             first = self.wrong.place
         final = self._wrong_final(steps, h_n)
-        return _measured(theirs, distance, judged | wrong)._replace(
+        measured = _measured(theirs, distance, judged | wrong)
+        return measured._replace(
             equal=first is None and final is None,
             step_error=None if errors is None else float(errors.max()),
             first=self._wrong_at(first, theirs, by_step) if first else None,
+            at=self._placed(measured.at) if measured.at else None,
             judged=share,
             final=final,
         )
+
+    def _placed(self, place: Place) -> Place:
+        """Return a place as it is shown: a row of a sequence as a whole is at its last step."""
+        if not self.case.network.last:
+            return place
+        return place._replace(step=int(self.case.lengths[place.sequence - 1]))
 
     def _wrong_final(self, steps: Judged | None, h_n: Floats | None) -> WrongFinal | None:
         """Return the first value that is further from the right one than rounding carries it."""
@@ -241,7 +250,7 @@ class Comparison:
         if by_step:
             step = self.ours.dtype.type(one_step(self.case, by_step, at))
             expected, actual = (step, actual) if by_step[-1] is self.ours else (expected, step)
-        return Wrong(place, float(str(expected)), float(str(actual)))
+        return Wrong(self._placed(place), float(str(expected)), float(str(actual)))
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:

@@ -168,9 +168,10 @@ def can_judge_steps(network: Network, layers: int = 1) -> bool:
 
     That needs cells and layers of classes that are in `BOUNDED_STEPS` and
     `BOUNDED_ROWS`, and the states of all cells in the outputs of so many
-    layers, the top one or all.
+    layers, the top one or all, at every step.
     """
-    return layers == len(network.layers) and all(map(_shows_states, network.layers))
+    shown = layers == len(network.layers) and not network.last
+    return shown and all(map(_shows_states, network.layers))
 
 
 def concatenates(layer: Layer) -> bool:

@@ -69,7 +69,8 @@ def whole_run_bounds(
     between our own run and eight with nudged weights, within eight steps. A
     value can be judged unless ``8 d`` is over a small share of the unit's
     largest value, and over the first term. Where it cannot be, d is that of
-    all steps of the unit: rounding drives it so far, but no further.
+    all steps of the unit: rounding drives it so far, but no further. One row a
+    sequence is judged as if it followed the steps.
 
     Parameters
     ----------
@@ -82,6 +83,9 @@ def whole_run_bounds(
         The final state of our own run. One may be off by as much as the
         furthest value of its sequence is driven.
     """
+    shown = ours.shape[1]
+    if case.network.last:
+        ours = np.concatenate([case.run().layers[-1], ours], axis=1)
     left = np.zeros(case.h0.shape) if h_n is None else h_n
     spread, last = _spread(case, ours, left, runs)
     last = _rounded(left) + FACTOR * last.max(axis=1, keepdims=True, initial=0.0)
@@ -89,14 +93,16 @@ def whole_run_bounds(
     driven = FACTOR * _within_steps(spread)
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
-    return Bounds(_rounded(ours) + np.where(judged, driven, anywhere), judged, final)
+    distance = _rounded(ours) + np.where(judged, driven, anywhere)
+    T = ours.shape[1]
+    return Bounds(distance[:, T - shown :], judged[:, T - shown :], final)
 
 
 def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
     """Return whether so many values are within any bounds, without a run to measure these."""
     most = _rounded(ours) + _most_driven(ours, case.precision)
     with np.errstate(invalid="ignore"):
-        near = np.abs(ours.astype(np.float64) - theirs)[case.running()] <= most[case.running()]
+        near = np.abs(ours.astype(np.float64) - theirs)[case.rows()] <= most[case.rows()]
     return bool(near.mean() >= share)
 
 
@@ -121,8 +127,11 @@ def _spread(case: Case, ours: Floats, h_n: Floats, runs: int) -> tuple[Floats, F
     last: Floats = np.zeros(h_n.shape)
     for _ in range(runs):
         nudged = case._replace(network=_nudged(case, size, random)).run()
+        rows = [nudged.layers[-1]]
+        if case.network.last and nudged.y_n is not None:
+            rows.append(nudged.y_n[:, None])
         for largest, right, theirs in (
-            (spread, ours, nudged.layers[-1]),
+            (spread, ours, np.concatenate(rows, axis=1)),
             (last, h_n, nudged.h_n),
         ):
             with np.errstate(invalid="ignore"):
@@ -163,7 +172,7 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
 
     masking, layers = case.network.masking, case.network.layers
     above = [layer.converted(moved) for layer in layers[masking:]]
-    return Network(*layers[:masking], *above).with_cells(gates_moved)
+    return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
 
 
 class NudgedActivation(Activation):

@@ -64,10 +64,11 @@ def with_layers(case: Case, numbers: Sequence[int]) -> Case:
     Raises
     ------
     ValueError
-        They do not fit each other.
+        They do not fit each other, or none is recurrent where the network gives
+        one row a sequence.
     """
     before = case.network
-    network = Network(*(before.layers[number] for number in numbers))
+    network = Network(*(before.layers[number] for number in numbers), last=before.last)
     h0 = np.empty((len(case.h0), network.state_size), case.h0.dtype)
     for number, cells in zip(numbers, network.state_slices, strict=True):
         for places, sources in zip(cells, before.state_slices[number], strict=True):

@@ -7,11 +7,15 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.layers import MERGES, Recurrent
+from rnncli.model.layers import MERGES, Dense, LayerNormalization, Recurrent, Stateless
+from rnncli.model.layers.stateless import RowActivation
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.diagnosis.hypothesis import Tried, with_layers
 
+# What heads end in, and what layers of frameworks add to a variance.
+OF_HEADS = ("linear", "softmax", "sigmoid", "tanh", "relu")
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12)
 # So many layers are tried in every order.
 MOST_LAYERS = 4
 
@@ -82,7 +86,8 @@ def another_layer(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Give the output of a lower layer, or put the layers in another order."""
     count = len(case.network.layers)
     for top in range(1, count):
-        yield f"the output of layer {top}", with_layers(case, range(top)), theirs
+        if not case.network.last or any(layer.cells for layer in case.network.layers[:top]):
+            yield f"the output of layer {top}", with_layers(case, range(top)), theirs
     if count > MOST_LAYERS:
         return
     for order in permutations(range(count)):
@@ -94,6 +99,43 @@ def another_layer(case: Case, theirs: Floats) -> Iterator[Tried]:
                 continue
             if tried.network.input_size == case.network.input_size:
                 yield f"layers in the order {numbers}", tried, theirs
+
+
+def without_state_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Make a mistake in one layer without state, or leave it out."""
+    network = case.network
+    for number, layer in enumerate(network.layers):
+        if not isinstance(layer, Stateless):
+            continue
+        others = [each for each in range(len(network.layers)) if each != number]
+        if layer.input_size == layer.output_size and others and not layer.masks:
+            yield f"layer {number + 1} left out", with_layers(case, others), theirs
+        for name, mistaken in _mistaken(layer):
+            layers = (*network.layers[:number], mistaken, *network.layers[number + 1 :])
+            tried = case._replace(network=Network(*layers, last=network.last))
+            yield f"{name} in layer {number + 1}", tried, theirs
+
+
+def _mistaken(layer: Stateless) -> Iterator[tuple[str, Stateless]]:
+    if isinstance(layer, Dense):
+        yield from _mistaken_head(layer.W, layer.b, layer.activation)
+    if isinstance(layer, LayerNormalization):
+        for epsilon in EPSILONS:
+            if epsilon != layer.epsilon:
+                other = LayerNormalization(layer.factor, layer.shift, epsilon)
+                yield f"epsilon {epsilon:g}", other
+
+
+def _mistaken_head(W: Floats, b: Floats, f: RowActivation) -> Iterator[tuple[str, Stateless]]:
+    if b.any():
+        yield "no bias", Dense(W, np.zeros_like(b), f)
+    for name in OF_HEADS:
+        if name != str(f):
+            yield f"activation {name}", Dense(W, b, name)
+    if 1 not in W.shape:
+        transposed = np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
+        yield "W transposed", Dense(transposed, b, f)
+        yield "W transposed: (O, I) reshaped to (I, O)", Dense(W.T.reshape(W.shape), b, f)
 
 
 def _in_layers(
@@ -109,5 +151,6 @@ def _in_layers(
     alone = {f" in layer {number + 1}": {number: new} for number, new in changed.items()}
     for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
         if some:
-            network = Network(*(some.get(number, layer) for number, layer in enumerate(layers)))
+            every = (some.get(number, layer) for number, layer in enumerate(layers))
+            network = Network(*every, last=case.network.last)
             yield name + where, case._replace(network=network), theirs

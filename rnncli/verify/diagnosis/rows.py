@@ -143,7 +143,7 @@ def units_permuted(case: Case, theirs: Floats) -> Iterator[Tried]:
     ours = case.outputs()[-1]
     if ours.shape != theirs.shape:
         return
-    running = case.running()[:SEQUENCES, :ROWS]
+    running = case.rows()[:SEQUENCES, :ROWS]
     mine, others = (rows[:SEQUENCES, :ROWS][running].astype(np.float64) for rows in (ours, theirs))
     order = np.full(ours.shape[2], -1)
     for column, values in enumerate(others.T):

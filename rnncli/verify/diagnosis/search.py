@@ -16,6 +16,7 @@ from rnncli.verify.diagnosis.layers import (
     begun_in_the_padding,
     directions_exchanged,
     not_reversed,
+    without_state_changed,
 )
 from rnncli.verify.diagnosis.rows import (
     axes_exchanged,
@@ -28,6 +29,7 @@ from rnncli.verify.diagnosis.rows import (
     units_permuted,
 )
 from rnncli.verify.diagnosis.states import (
+    another_row,
     another_start,
     begun_anew,
     carried_on,
@@ -80,8 +82,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     inputs_shifted,
     halves_exchanged,
     another_layer,
+    without_state_changed,
     cell_state,
     final_rows,
+    another_row,
     units_permuted,
     features_permuted,
     some_cells_changed,
@@ -140,8 +144,11 @@ def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bo
     are in all rows, the backward ones begin at the end of a longer piece, and
     values may be off by what they remember.
     """
-    if theirs.shape != (*case.x.shape[:2], case.network.output_size) or not case.running().any():
+    rows = case.rows()
+    if theirs.shape != (*rows.shape, case.network.output_size) or not rows.any():
         return False
+    if case.network.last:  # which is what all steps lead to
+        return _rows_are_near(case, theirs, tolerance, Stage(*[case.x.shape[1]] * 2))
     if tolerance is None and can_judge_steps(case.network):
         return all(_steps_are_near(case, theirs, stage.rows) for stage in STAGES)
     return all(_rows_are_near(case, theirs, tolerance, stage) for stage in STAGES)
@@ -162,7 +169,7 @@ def _steps_are_near(case: Case, theirs: Floats, count: int) -> bool:
 
 def _rows_are_near(case: Case, theirs: Floats, tolerance: Tolerance | None, stage: Stage) -> bool:
     """Return whether a run of a piece gives such first rows."""
-    backward = case.network.needs_whole_sequences
+    backward = case.network.needs_whole_sequences and not case.network.last
     cut, theirs = _first_rows(case, theirs, stage.piece if backward else stage.rows)
     ours, off = _first_outputs(cut, stage) if backward else (cut.outputs()[-1], np.zeros(1))
     distance = np.maximum(distances(ours, theirs) - off, 0)
@@ -174,7 +181,7 @@ def _rows_are_near(case: Case, theirs: Floats, tolerance: Tolerance | None, stag
         near = (distance <= bounds.distance) | ~bounds.judged
     else:
         return False
-    return bool(near[first.running()].mean() >= SCREENED)
+    return bool(near[first.rows()].mean() >= SCREENED)
 
 
 def _first_outputs(cut: Case, stage: Stage) -> tuple[Floats, Floats]:
@@ -202,7 +209,8 @@ def _first_rows(
     first = (case.lengths[some] - lengths) * backward
     t = np.minimum(first[:, None] + np.arange(lengths.max()), case.x.shape[1] - 1)
     at = some[:, None], t
-    return case._replace(x=case.x[at], h0=case.h0[some], lengths=lengths), theirs[at]
+    cut = case._replace(x=case.x[at], h0=case.h0[some], lengths=lengths)
+    return cut, theirs[some] if case.network.last else theirs[at]
 
 
 def _distance_left(
@@ -214,7 +222,7 @@ def _distance_left(
     """
     layers = case.outputs()
     ours = layers[-1]
-    if ours.shape != theirs.shape or not case.running().any() or not ours.any():
+    if ours.shape != theirs.shape or not case.rows().any() or not ours.any():
         return None
     comparison = Comparison(case, layers, tolerance)
     whole = tolerance is None and not can_judge_steps(case.network)

@@ -7,7 +7,8 @@ import numpy as np
 from rnncli.engine.run import run
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer, Recurrent, Stateless
+from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import distances
@@ -24,6 +25,11 @@ OUTSIDE = 1e-3
 NEAR = 1e-3
 # Where rows show nothing of it, every number of steps up to this one is tried.
 MOST_STEPS = 128
+# Which row of a sequence a model gives.
+ROWS = {
+    "state": "the final state in place of the last output",
+    "step": "the last output, where a backward direction has but begun",
+}
 # c is computed for so many steps before the rest.
 FIRST = 8
 
@@ -67,7 +73,7 @@ def another_start(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 def carried_on(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Start each sequence from the state in which the one before it ended."""
-    if len(case.lengths) < 2 or theirs.shape[:2] != case.x.shape[:2]:
+    if len(case.lengths) < 2 or theirs.shape[:2] != case.rows().shape:
         return
     h0 = case.h0.copy()
     for n, length in enumerate(case.lengths[:-1]):
@@ -135,6 +141,8 @@ def cell_state(case: Case, theirs: Floats) -> Iterator[Tried]:
     layer, ours = case.network.layers[-1], case.outputs()[-1]
     if not _has_c(layer) or case.network.needs_whole_sequences or ours.shape != theirs.shape:
         return
+    if case.network.last:  # see `another_row`
+        return
     (place,) = (places[1] for places in case.network.state_slices[-1])
     running, c, state = case.running(), np.zeros_like(ours), case.h0
     for t in range(case.x.shape[1]):
@@ -149,7 +157,7 @@ def final_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Show one row a sequence: a final state, or the last output."""
     N, T, _ = case.x.shape
     O = case.network.output_size
-    if T == 1 or theirs.size != N * O or not (case.lengths > 0).all():
+    if case.network.last or T == 1 or theirs.size != N * O or not (case.lengths > 0).all():
         return
     ours, rows = case.outputs()[-1], theirs.reshape(N, O)
     layer, slices = case.network.layers[-1], case.network.state_slices[-1]
@@ -167,6 +175,37 @@ def final_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
         result = ours.copy()
         result[last] += _off(rows, expected)
         yield name, case, result
+
+
+def another_row(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Give another row of a sequence than the network does, or that of its padding."""
+    network, (N, T, _) = case.network, case.x.shape
+    if not network.last or theirs.shape[:2] != (N, 1):
+        return
+    for last, name in ROWS.items():
+        if network.last != last and network.needs_whole_sequences:
+            yield name, case._replace(network=Network(*network.layers, last=last)), theirs
+    if (case.lengths < T).any():
+        for name, x in _padded(case).items():
+            yield name, case._replace(x=x, lengths=np.full(N, T)), theirs
+    top = len(network.layers) - 1 - network.head
+    layer, slices = network.layers[top], network.state_slices[top]
+    if isinstance(layer, Recurrent) and _has_c(layer):
+        state = case.run().h_n
+        c = layer.merged([state[:, places[1]] for places in slices])
+        for above in network.layers[top + 1 :]:
+            c = above(c) if isinstance(above, Stateless) else c
+        yield "final c in place of h", case, case.outputs()[-1] + _off(theirs, c[:, None])
+
+
+def _padded(case: Case) -> dict[str, Floats]:
+    """Return the input with zeros behind the rows of each sequence, and before them."""
+    behind = np.where(case.running()[..., None], case.x, 0)
+    before = np.array([np.roll(x, -n, axis=0) for x, n in zip(behind, case.lengths, strict=True)])
+    return {
+        "zeros behind a sequence are steps": behind,
+        "zeros before a sequence are steps": before,
+    }
 
 
 def _has_c(layer: Layer) -> bool:

@@ -1,0 +1,263 @@
+"""``rnn verify`` with a row a sequence: of a model that gives one, or with ``--last``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Rnn
+from test_verify import verified
+
+import rnncli
+from rnncli.engine.state import fingerprint
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Weights
+from rnncli.model.cells.gates import ordered
+from rnncli.model.layers import Dense, Layer, LayerNormalization, Recurrent
+from rnncli.model.network import Network
+
+RANDOM = np.random.RandomState(3)
+# Sequences of 4, 7 and 5 rows.
+LENGTHS = {"a": 4, "b": 7, "c": 5}
+ROWS = [(key, *RANDOM.normal(size=2).tolist()) for key, T in LENGTHS.items() for _ in range(T)]
+KEYS = ("--group-by", "key")
+
+
+def normal(*shape: int) -> Floats:
+    return RANDOM.normal(size=shape).astype("f")
+
+
+HEAD = Dense(normal(6, 2), normal(2), "softmax")
+
+
+def model(direction: str = "forward", *head: Layer, cell: str = "lstm") -> Network:
+    size = 3 if direction == "bidirectional" else 6
+    layers = rnncli.seeded(2, size, 1, "torch", cell=cell, direction=direction).layers
+    return Network(*layers, *(head or (HEAD,)), last="state")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.csv"
+    path.write_text("key,x,y\n" + "".join(f"{key},{x!r},{y!r}\n" for key, x, y in ROWS))
+    return path
+
+
+def weights(folder: Path, network: Network) -> str:
+    path = folder / f"{fingerprint(network, 'float32')[:8]}{network.last}.npz"
+    rnncli.save(network, path)
+    return str(path)
+
+
+def sequences() -> list[Floats]:
+    return [np.array([row[1:] for row in ROWS if row[0] == key], "f") for key in LENGTHS]
+
+
+def given(network: Network) -> Floats:
+    """What the network gives of each sequence."""
+    rows = [rnncli.run(network, x).y_n for x in sequences()]
+    return np.array(rows)
+
+
+def stored(folder: Path, rows: Floats) -> str:
+    path = folder / "expected.npy"
+    np.save(path, rows)
+    return str(path)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "npy"])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_our_own_rows_are_equal(
+    run_rnn: Rnn, tmp_path: Path, data: Path, direction: str, form: str
+) -> None:
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, model(direction)))
+    path = str(tmp_path / f"rows.{form}")
+    assert run_rnn("run", *arguments, "-o", path).exit_code == 0
+    first, *others = verified(run_rnn, *arguments, "--expected", path)["results"]
+    assert (first["name"], first["verdict"], first["difference"]) == (path, "equal", 0)
+    assert (first["steps"], first["judged"], first["step_error"]) == (1, 1, None)
+    # The other results are of every step.
+    assert {item["steps"] for item in others if item["verdict"] == "equal"} == {7}
+
+
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_last_takes_a_row_a_sequence_of_any_network(
+    run_rnn: Rnn, tmp_path: Path, data: Path, cell: str, head: bool
+) -> None:
+    layers = model(cell=cell).layers if head else model(cell=cell).layers[:1]
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, Network(*layers)))
+    for form in ("csv", "json"):
+        path = str(tmp_path / f"rows.{form}")
+        assert run_rnn("run", *arguments, "--last", "-o", path).exit_code == 0
+        report = verified(run_rnn, *arguments, "--last", "--expected", path)
+        assert report["results"][0]["difference"] == 0
+
+
+def test_no_last_takes_a_row_a_step(run_rnn: Rnn, tmp_path: Path, data: Path) -> None:
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, model()))
+    path = str(tmp_path / "rows.csv")
+    assert run_rnn("run", *arguments, "--no-last", "-o", path).exit_code == 0
+    report = verified(run_rnn, *arguments, "--no-last", "--expected", path)
+    assert report["results"][0]["steps"] == 7
+    result = run_rnn("verify", *arguments, "--expected", path)
+    assert result.exit_code == 2
+    assert f"{path}: expected a row for each of 3 sequences, got 16, as there are " in result.stderr
+    assert "; --no-last compares a row a step" in result.stderr
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2,), (2, 1), (1, 1, 2)])
+def test_the_row_of_one_sequence_may_lie_in_any_way(
+    run_rnn: Rnn, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    network, x = model(), sequences()[0]
+    seq = json.dumps(x.tolist())
+    path = stored(tmp_path, given(network)[0].reshape(shape))
+    arguments = ("--seq", seq, "--weights", weights(tmp_path, network), "--expected", path)
+    assert verified(run_rnn, *arguments)["results"][0]["verdict"] == "equal"
+
+
+def swapped(weights: Weights) -> Weights:
+    arrays = {name: ordered(array, (0, 1, 3, 2)) for name, array in weights.arrays.items()}
+    return weights._replace(**arrays)
+
+
+def exchanged(network: Network) -> Network:
+    cells = network.layers[0].cells[::-1]
+    return Network(Recurrent(*cells, direction="bidirectional"), HEAD, last="state")
+
+
+RIGHT, BOTH = model(), model("bidirectional")
+NORMAL = model("forward", LayerNormalization(np.ones(6)), HEAD)
+STEP = Network(*BOTH.layers, last="step")
+# What is named, the model, and the same with the fault.
+FAULTS: dict[str, tuple[Network, Network]] = {
+    "no bias in layer 2": (RIGHT, model("forward", Dense(HEAD.W, None, "softmax"))),
+    "activation linear in layer 2": (RIGHT, model("forward", Dense(HEAD.W, HEAD.b))),
+    "W transposed in layer 2": (
+        RIGHT,
+        model("forward", Dense(np.ascontiguousarray(HEAD.W.reshape(2, 6).T), HEAD.b, "softmax")),
+    ),
+    "gates i f g o taken for i f o g": (
+        RIGHT,
+        RIGHT.with_cells(lambda cell: cell.replaced(swapped(cell.weights))),
+    ),
+    "epsilon 1e-05 in layer 2": (
+        NORMAL,
+        model("forward", LayerNormalization(np.ones(6), epsilon=1e-5), HEAD),
+    ),
+    "layer 2 left out": (NORMAL, RIGHT),
+    "the last output, where a backward direction has but begun": (BOTH, STEP),
+    "the final state in place of the last output": (STEP, BOTH),
+    "weights of the two directions exchanged": (BOTH, exchanged(BOTH)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_wrong_is_found_and_named(
+    run_rnn: Rnn, tmp_path: Path, data: Path, name: str
+) -> None:
+    right, wrong = FAULTS[name]
+    path = stored(tmp_path, given(wrong))
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, right), "--expected", path)
+    report = verified(run_rnn, *arguments, exit_code=1)
+    assert report["results"][0]["verdict"] == "different"
+    assert [each["name"] for each in report["explanations"]] == [name]
+
+
+def padded(where: str) -> Floats:
+    """What the model makes of sequences that zeros make as long as the longest."""
+    pads = [((0, 7 - len(x)), (0, 0)) for x in sequences()]
+    turned = [pad if where == "behind" else (pad[0][::-1], pad[1]) for pad in pads]
+    rows = (np.pad(x, pad) for x, pad in zip(sequences(), turned, strict=True))
+    return np.array([rnncli.run(RIGHT, x).y_n for x in rows])
+
+
+def of_c() -> Floats:
+    """What the head makes of c."""
+    place = RIGHT.state_names["c"]
+    return np.array([HEAD(rnncli.run(RIGHT, x).h_n[None, place])[0] for x in sequences()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("zeros behind a sequence are steps", padded("behind")),
+        ("zeros before a sequence are steps", padded("before")),
+        ("final c in place of h", of_c()),
+        ("rounding to 4 digits after the point", given(RIGHT).round(4)),
+    ],
+)
+def test_other_rows_are_named(
+    run_rnn: Rnn, tmp_path: Path, data: Path, name: str, rows: Floats
+) -> None:
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, RIGHT))
+    result = run_rnn("verify", *arguments, "--expected", stored(tmp_path, rows))
+    assert result.exit_code == 1
+    assert name in result.stdout
+
+
+def test_rows_of_another_size(run_rnn: Rnn, tmp_path: Path, data: Path) -> None:
+    path = stored(tmp_path, np.ones((3, 6)))
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, RIGHT), "--expected", path)
+    result = run_rnn("verify", *arguments)
+    assert result.exit_code == 2
+    expected = "expected shape (3, 2), as the input and the network give, got (3, 6)"
+    assert f"{path}: {expected}" in result.stderr
+
+
+@pytest.mark.slow
+def test_where_a_row_is_wrong_is_told(run_rnn: Rnn, tmp_path: Path, data: Path) -> None:
+    """A row is at the last step of its sequence."""
+    rows = given(RIGHT)
+    rows[1, 1] += np.float32(1e-3)
+    path = stored(tmp_path, rows)
+    arguments = (str(data), *KEYS, "--weights", weights(tmp_path, RIGHT), "--expected", path)
+    first = verified(run_rnn, *arguments, exit_code=1)["results"][0]
+    assert first["first"].items() >= {"sequence": 2, "step": 7, "unit": 1}.items()
+    assert first["at"] == {"sequence": 2, "step": 7, "unit": 1}
+    text = run_rnn("verify", *arguments).stdout
+    assert f"{path}: the first wrong value is at sequence 2 (b), step 7, unit 1. " in text
+    assert "No convention that rnn knows reproduces it." in text
+    assert verified(run_rnn, *arguments, "--atol", "2e-3")["results"][0]["verdict"] == "equal"
+
+
+def test_where_rounding_drives_rows_apart_none_is_judged(run_rnn: Rnn, tmp_path: Path) -> None:
+    """A network that is not contracting: after 200 steps another program ends anywhere."""
+    network = rnncli.seeded(1, 16, 1, "tensorflow")
+    x = np.random.RandomState(0).normal(size=(200, 1))
+    ours, other = (rnncli.run(network, x, precision=p).h_n for p in ("float32", "float64"))
+    assert np.abs(ours - other).max() > 0.01
+    path = stored(tmp_path, other[None])
+    seq = ("--seq", ",".join(map(str, x[:, 0].tolist())))
+    arguments = (*seq, "--weights", weights(tmp_path, network), "--last", "--expected", path)
+    result = run_rnn("verify", *arguments)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"NOT COMPARED: {path}")
+    assert "too little to compare: rounding alone drives right runs apart" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--last", "--no-last", "--expected", "e.csv"), "--last and --no-last: give one"),
+        (("--last",), "--last is for --expected FILE"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    run_rnn: Rnn, options: tuple[str, ...], message: str
+) -> None:
+    result = run_rnn("verify", "--seq", "1,2", "--hidden", "4", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_document_without_final_states(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    path.write_text('{"steps": []}')
+    options = ("--seq", "1,2", "--hidden", "4", "--last", "--expected", str(path))
+    result = run_rnn("verify", *options)
+    assert result.exit_code == 2
+    assert f"{path}: expected a document with final" in result.stderr
