@@ -6,7 +6,7 @@ sequence. Its nodes are named after the layers: ``layer_1/LSTM``.
 """
 
 from collections.abc import Callable, Sequence
-from math import isinf, pi, sqrt
+from math import isinf, nan, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ _ROWS = {
     "normalization": (("center", "Sub"), ("scale", "Div"), ("factor", "Mul"), ("shift", "Add")),
     "activation": (),
 }
+# Values of arrays that change nothing.
+_NOTHING = {"center": 0, "scale": 1}
 # Where each of ONNX's gates stands here: i o f g of an LSTM, and i o f of its peepholes.
 _ORDERS = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}
 _PEEPHOLES = (0, 2, 1)
@@ -91,6 +93,10 @@ class _Graph:
         name = f"{self.stem}/{op}"
         while name in self.nodes:
             name += "_"
+        for key, value in attributes.items():
+            numbers = np.array(value)
+            if numbers.dtype.kind == "f":
+                in_dtype(f"{name}: {key}", numbers, np.dtype(np.float32))
         self.nodes[name] = Node(op, name, "", inputs, [""] * place + [name], attributes)
         return name
 
@@ -104,7 +110,7 @@ class _Graph:
 
     def number(self, value: float) -> str:
         """Add a number; return its name."""
-        return self.tensor(repr(value), np.array(value, np.float32))
+        return self.tensor(repr(value), np.array(value))
 
     def one(self, name: str, cells: Sequence[Cell]) -> Any:
         """Return a setting of all cells of a layer, for which a node has but one attribute."""
@@ -231,8 +237,9 @@ def _stateless(graph: _Graph, layer: Any, rows: str) -> str:
         arrays = [graph.tensor(*named) for named in layer.arrays.items()]
         return graph.add("LayerNormalization", rows, *arrays, axis=-1, epsilon=layer.epsilon)
     for name, op in _ROWS[kind]:
-        if name in layer.arrays:
-            rows = graph.add(op, rows, graph.tensor(name, layer.arrays[name]))
+        array = layer.arrays.get(name)
+        if array is not None and (array != _NOTHING.get(name, nan)).any():
+            rows = graph.add(op, rows, graph.tensor(name, array))
     if "activation" in layer.settings:
         rows = _activation(graph, layer.settings["activation"], rows)
     return rows
