@@ -1,0 +1,449 @@
+"""PyTorch's own files: what is found in them, and what is refused."""
+
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import numpy as np
+import pytest
+from torch_bytes import (
+    START,
+    STOP,
+    archive,
+    called,
+    mapping,
+    name,
+    number,
+    row,
+    tensor,
+    text,
+)
+
+from rnncli.model.errors import InputError
+from rnncli.model.formats import Loaded, load_network
+from rnncli.model.layers import name_of
+
+VALUES = np.random.RandomState(0).normal(scale=0.5, size=100).astype("<f4")
+STORED = {"0": VALUES.tobytes()}
+
+
+def lstm(H: int = 3, I: int = 2, *, end: str = "_l0", gates: int = 4) -> dict[str, bytes]:
+    """The tensors of a layer."""
+    shapes = {"weight_ih": (gates * H, I), "weight_hh": (gates * H, H)}
+    return {f"{role}{end}": matrix(*shape) for role, shape in shapes.items()}
+
+
+def matrix(rows: int, width: int, **more: Any) -> bytes:
+    return tensor("0", (rows, width), (width, 1), **more)
+
+
+def vector(size: int) -> bytes:
+    return tensor("0", (size,), (1,))
+
+
+def under(prefix: str, tensors: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{prefix}{key}": value for key, value in tensors.items()}
+
+
+def load(path: Path, pickled: bytes, layer: str | None = None, **members: bytes) -> Loaded:
+    path.write_bytes(archive(pickled, STORED, **members))
+    return load_network(path, layer)
+
+
+def kinds(loaded: Loaded) -> list[str]:
+    return [name_of(layer.cells[0] if layer.cells else layer) for layer in loaded.network.layers]
+
+
+def refusal(path: Path, content: bytes, layer: str | None = None) -> str:
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_network(path, layer)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    return message.removeprefix(f"{path}: ")
+
+
+LINEAR = {"fc.weight": matrix(4, 3), "fc.bias": vector(4)}
+EMBEDDING = {"emb.weight": matrix(7, 2)}
+RNN = under("rnn.", lstm())
+OPTIMIZER = mapping({"state": mapping({"x": vector(3)}), "param_groups": b"]"})
+TAKEN = "fc is taken as a linear layer above rnn, as shapes fit: `layer` rnn takes that alone"
+BELOW = "emb is taken as an embedding below rnn, as shapes fit: `layer` rnn takes that alone"
+BOTH = (
+    "emb is taken as an embedding below, fc as a linear layer above rnn, as shapes fit: `layer` "
+    "rnn takes that alone"
+)
+ONLY = "only rnn is taken, not {}: names and shapes do not tell how these are joined to it"
+
+# A state dict, `layer`, the layers, and notes.
+DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
+    "bare": (lstm(), None, ["lstm"], []),
+    "of a module": (RNN, None, ["lstm"], []),
+    "with a head": (RNN | LINEAR, None, ["lstm", "dense"], [TAKEN]),
+    "a head without bias": (
+        RNN | {"fc.weight": matrix(2, 3)},
+        None,
+        ["lstm", "dense"],
+        [TAKEN],
+    ),
+    "a head that is defined first": (LINEAR | RNN, None, ["lstm", "dense"], [TAKEN]),
+    "no head": (RNN | LINEAR, "rnn", ["lstm"], []),
+    "embedding": (EMBEDDING | RNN, None, ["embedding", "lstm"], [BELOW]),
+    "embedding that is defined later": (RNN | EMBEDDING, None, ["embedding", "lstm"], [BELOW]),
+    "both": (EMBEDDING | RNN | LINEAR, None, ["embedding", "lstm", "dense"], [BOTH]),
+    "embedding of another name": (
+        {"encoder.weight": matrix(7, 2)} | RNN,
+        None,
+        ["embedding", "lstm"],
+        [BELOW.replace("emb ", "encoder ")],
+    ),
+    "two linear layers": (
+        RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}),
+        None,
+        ["lstm"],
+        [ONLY.format("fc, g")],
+    ),
+    "two embeddings": (
+        {"a_emb.weight": matrix(7, 2), "b_emb.weight": matrix(7, 2)} | RNN,
+        None,
+        ["lstm"],
+        [ONLY.format("a_emb, b_emb")],
+    ),
+    "a head of another width": (
+        RNN | {"fc.weight": matrix(2, 4)},
+        None,
+        ["lstm"],
+        [ONLY.format("fc")],
+    ),
+    "a head of whole numbers": (
+        RNN | {"fc.weight": matrix(2, 3, kind="Long", values=10)},
+        None,
+        ["lstm"],
+        [ONLY.format("fc")],
+    ),
+    "a norm": (
+        RNN | {"norm.weight": vector(3), "norm.bias": vector(3)},
+        None,
+        ["lstm"],
+        [ONLY.format("norm")],
+    ),
+    "below or above, defined first": (
+        {"fc.weight": matrix(3, 3), "fc.bias": vector(3)} | under("rnn.", lstm(3, 3, gates=3)),
+        None,
+        ["gru"],
+        [ONLY.format("fc")],
+    ),
+    "below or above, defined last": (
+        under("rnn.", lstm(3, 3, gates=3)) | {"fc.weight": matrix(3, 3), "fc.bias": vector(3)},
+        None,
+        ["gru", "dense"],
+        [TAKEN],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "layer", "found", "notes"), DICTS.values(), ids=DICTS)
+def test_state_dicts(
+    tmp_path: Path,
+    tensors: dict[str, bytes],
+    layer: str | None,
+    found: list[str],
+    notes: list[str],
+) -> None:
+    loaded = load(tmp_path / "w.pt", mapping(tensors), layer)
+    assert kinds(loaded) == found
+    assert loaded.assumptions == notes
+
+
+WHOLE = RNN | LINEAR
+NESTED = TAKEN.replace("fc ", "{0}fc ").replace("rnn", "{0}rnn")
+# What is saved, `layer`, the layers, and what stands before names in the note.
+CHECKPOINTS = {
+    "under a key": ({"model": mapping(WHOLE), "epoch": number(3)}, None, "model."),
+    "with an optimizer": ({"net": mapping(WHOLE), "opt": OPTIMIZER}, None, "net."),
+    "with tensors beside": ({"net": mapping(WHOLE), "best": vector(3)}, None, "net."),
+    "parallel": (under("module.", WHOLE), None, "module."),
+    "Lightning": ({"state_dict": mapping(under("model.", WHOLE))}, None, "state_dict.model."),
+    "one of two": ({"net": mapping(WHOLE), "ema": mapping(WHOLE)}, "ema", "ema."),
+    "two keys down": ({"a": mapping({"b": mapping(WHOLE)})}, None, "a.b."),
+    "in a list": ({"nets": b"](" + mapping(WHOLE) + b"e"}, None, "nets.0."),
+}
+
+
+@pytest.mark.parametrize(("saved", "layer", "stem"), CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_checkpoints(tmp_path: Path, saved: Any, layer: str | None, stem: str) -> None:
+    loaded = load(tmp_path / "w.ckpt", mapping(saved), layer)
+    assert kinds(loaded) == ["lstm", "dense"]
+    assert loaded.assumptions == [NESTED.format(stem)]
+
+
+def test_other_dictionaries_and_attributes_of_tensors(tmp_path: Path) -> None:
+    held = {key: called("torch._utils._rebuild_parameter", value) for key, value in lstm().items()}
+    items = b"".join(text(key) + value for key, value in held.items())
+    assert kinds(load(tmp_path / "w.pt", called("my.Dict") + b"(" + items + b"u")) == ["lstm"]
+    made = "torch._utils._rebuild_tensor_v2"
+    _, _, whole = tensor("0", (12, 2), (2, 1)).partition(name(made))
+    typed = called("torch._tensor._rebuild_from_type_v2", name(made), b"N", whole[:-1], b"}")
+    assert kinds(load(tmp_path / "w.pt", mapping(lstm() | {"weight_ih_l0": typed}))) == ["lstm"]
+
+
+@pytest.mark.parametrize("protocol", ["", "legacy"])
+def test_values(tmp_path: Path, protocol: str) -> None:
+    """Offsets and strides choose values of a storage, in both formats."""
+    held = {
+        "weight_ih_l0": tensor("0", (3, 2), (1, 5), offset=7),
+        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1),
+    }
+    path = tmp_path / "w.pt"
+    path.write_bytes(legacy(mapping(held)) if protocol else archive(mapping(held), STORED))
+    (cell,) = load_network(path).network.layers[0].cells
+    for array, offset, strides in ((cell.weights.W_xh, 7, (1, 5)), (cell.weights.W_hh, 1, (10, 3))):
+        place = np.add.outer(strides[1] * np.arange(len(array)), strides[0] * np.arange(3))
+        assert (array == VALUES[offset + place]).all()
+
+
+def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e", version: int = 1001) -> bytes:
+    """What ``torch.save`` wrote before 1.6."""
+    little = mapping({"little_endian": b"\x88"})
+    parts = [number(0x1950A86A20F9469CFC6C), number(version), little, pickled, keys]
+    pickles = b"".join(START + part + STOP for part in parts)
+    return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "no recurrent layer": (
+        archive(mapping(LINEAR)),
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
+        "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight, fc.bias",
+    ),
+    "several": (
+        archive(mapping({"net": mapping(RNN), "ema": mapping(RNN)})),
+        "holds several recurrent modules: net.rnn, ema.rnn; pick one with `layer` NAME",
+    ),
+    "a weight is missing": (
+        archive(mapping({"weight_ih_l0": matrix(12, 2)})),
+        "has no weight_hh_l0, which goes with weight_ih_l0",
+    ),
+    "weight_norm": (
+        archive(
+            mapping(under("rnn.", {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}))
+        ),
+        "rnn: computes its weights from others (rnn.weight_hh_l0_g), which is not read; save the "
+        "model after remove_parametrizations or remove_weight_norm of torch.nn.utils",
+    ),
+    "parametrizations": (
+        archive(mapping({"rnn.parametrizations.weight_hh_l0.original0": vector(12)})),
+        "rnn: computes its weights from others (rnn.parametrizations.weight_hh_l0.original0), "
+        "which is not read; save the model after remove_parametrizations or remove_weight_norm of "
+        "torch.nn.utils",
+    ),
+    "quantized": (
+        archive(
+            mapping(
+                {
+                    "rnn.param": called("torch.ScriptObject")
+                    + row(number(1), text("__torch__.torch.classes.rnn.CellParamsBase"))
+                    + b"b"
+                }
+            )
+        ),
+        "rnn.param: is quantized, which is not read; save the model before it is quantized",
+    ),
+    "quantized values": (
+        archive(mapping(lstm() | {"weight_hh_l0": matrix(12, 3, kind="QInt8")})),
+        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got qint8",
+    ),
+    "an unknown type": (
+        archive(mapping(lstm() | {"weight_hh_l0": matrix(12, 3, kind="Quad")})),
+        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got Quad",
+    ),
+    "negated": (
+        archive(
+            mapping(lstm() | {"weight_hh_l0": matrix(12, 3, more=(mapping({"neg": b"\x88"}),))})
+        ),
+        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got float32, negated",
+    ),
+    "one name twice": (
+        archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)})),
+        "a.b: is in the file twice",
+    ),
+    "big-endian": (
+        archive(mapping(lstm()), byteorder=b"big"),
+        "net/byteorder: is not of little-endian values; write it anew on a usual machine",
+    ),
+    "big-endian, legacy": (
+        legacy(b"}").replace(b"\x88", b"\x89", 1),
+        "is not of little-endian values; write it anew on a usual machine",
+    ),
+    "a storage that is not there": (
+        archive(mapping(lstm()), {"1": b""}),
+        "has no net/data/0",
+    ),
+    "a short storage": (
+        archive(mapping(lstm()), {"0": bytes(399)}),
+        "storage 0: expected 400 bytes, got 399",
+    ),
+    "legacy, of another version": (
+        legacy(b"}", version=1000),
+        "expected a file that torch.save wrote, got another pickle",
+    ),
+    "legacy, cut off": (
+        legacy(mapping(lstm()))[:-1],
+        "damaged: storage 0 is none, or cut off",
+    ),
+    "legacy, other keys": (
+        legacy(mapping(lstm()), keys=b"](K\x01e"),
+        "damaged: storage 1 is none, or cut off",
+    ),
+    "legacy, two of one key": (
+        legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)})),
+        "damaged pickle, at byte 279: two storages 0",
+    ),
+    "many values of few": (
+        archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))})),
+        "holds tensors of 100,000,000 bytes, over 2 times its own; save those that share their "
+        "values alone",
+    ),
+    "objects in each other": (
+        archive(b"]" * 70 + b"a" * 69),
+        "holds objects in each other, 64 deep",
+    ),
+    "one in many places": (
+        archive(
+            b"}q\x00"
+            + b"".join(
+                b"](" + b"h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1])
+                for k in range(40)
+            )
+        ),
+        "holds too many objects, or one in too many places",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    assert refusal(tmp_path / "w.pt", content) == message
+
+
+TENSORS = {
+    "negative offset": {"offset": -1},
+    "offset": {"offset": 95},
+    "negative size": {"shape": (-1, 3)},
+    "negative stride": {"strides": (-3, 1)},
+    "stride": {"strides": (98, 1)},
+    "huge": {"shape": (2**62, 2**62)},
+    "huge, and nothing": {"shape": (2**62, 0)},
+    "axes": {"shape": (1,) * 33, "strides": (1,) * 33},
+    "fewer strides": {"strides": (1,)},
+    "no values": {"values": 0},
+    "negative values": {"values": -1},
+}
+
+
+@pytest.mark.parametrize("change", TENSORS.values(), ids=TENSORS)
+def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
+    made = {"shape": (2, 3), "strides": (3, 1)} | change
+    message = refusal(tmp_path / "w.pt", archive(mapping({"a": tensor("0", **made)})))
+    assert re.match(r"net/data.pkl: damaged pickle, at byte \d+: a? ?(tensor|storage)", message)
+
+
+PERSISTENT = {
+    "text": text("0"),
+    "no storage": row(text("module"), name("a.B"), text("0"), text("cpu"), number(1)),
+    "a class of text": row(text("storage"), text("a.B"), text("0"), text("cpu"), number(1)),
+    "a number as key": row(text("storage"), name("a.B"), number(0), text("cpu"), number(1)),
+    "part of another": row(
+        text("storage"), name("a.B"), text("0"), text("cpu"), number(1), row(number(1))
+    ),
+    "too short": row(text("storage")),
+}
+
+
+@pytest.mark.parametrize("found", PERSISTENT.values(), ids=PERSISTENT)
+def test_persistent_ids(tmp_path: Path, found: bytes) -> None:
+    message = refusal(tmp_path / "w.pt", archive(found + b"Q"))
+    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
+
+
+def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", packed) as archive:
+        for member, content in members:
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+WEIGHTS = START + mapping(lstm()) + STOP
+
+
+def tar() -> bytes:
+    """How PyTorch's files of 2016 begin."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"))
+    return file.getvalue()
+
+
+ARCHIVES = {
+    "compressed": (
+        zipped(("net/data.pkl", WEIGHTS), ("net/data/0", bytes(400)), packed=zipfile.ZIP_DEFLATED),
+        "is compressed, which torch never does; write it anew with torch.save",
+    ),
+    "two models": (
+        zipped(("a/data.pkl", WEIGHTS), ("b/data.pkl", WEIGHTS)),
+        "expected a file that torch.save wrote, got a zip archive of a/data.pkl, b/data.pkl",
+    ),
+    "deeper": (
+        zipped(("a/b/data.pkl", WEIGHTS)),
+        "expected a file that torch.save wrote, got a zip archive of a/b/data.pkl",
+    ),
+    "overlong": (
+        archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
+        "damaged: members of ",
+    ),
+    "encrypted": (
+        archive(mapping(lstm())).replace(
+            b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x01"
+        ),
+        "encrypted",
+    ),
+    "a flipped bit": (
+        archive(mapping(lstm()), {"0": bytes(399) + b"\x01"}).replace(
+            bytes(399) + b"\x01", bytes(400)
+        ),
+        "Bad CRC-32 for file",
+    ),
+    "empty": (b"", "an empty file"),
+    "text": (b"weights\n", "expected a file that torch.save wrote, got text"),
+    "a tar of 2016": (tar(), "a tar archive"),
+    "another pickle": (START + number(3) + STOP, "got another pickle"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_archives(tmp_path: Path, content: bytes, message: str) -> None:
+    assert message in refusal(tmp_path / "w.pt", content)
+
+
+def test_a_name_twice(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        content = zipped(("net/data.pkl", WEIGHTS), ("net/data.pkl", WEIGHTS))
+    assert refusal(tmp_path / "w.pt", content) == "net/data.pkl: is in the archive twice"
+
+
+def test_sums_that_were_left_out(tmp_path: Path) -> None:
+    """torch.serialization.set_crc32_options(False) leaves zeros."""
+    content = archive(mapping(lstm()), STORED)
+    for member in (WEIGHTS, STORED["0"]):
+        content = content.replace(pack("<I", zlib.crc32(member)), bytes(4))
+    path = tmp_path / "w.pt"
+    path.write_bytes(content)
+    assert kinds(load_network(path)) == ["lstm"]
