@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from struct import pack
+from typing import Any
 
 START, STOP = b"\x80\x02", b"."
 NONE, EMPTY = b"N", b")"
@@ -65,10 +66,17 @@ def tensor(
     )
 
 
-def module(kind: str, tensors: Mapping[str, bytes], **settings: bytes) -> bytes:
-    """A whole module without others in it."""
-    held = {"_parameters": mapping(tensors), "_buffers": b"}", "_modules": b"}"}
-    return name(kind) + b")\x81" + mapping(held | settings) + b"b"
+def module(kind: str, tensors: Any = None, modules: Any = None, **settings: bytes) -> bytes:
+    """A whole module, with tensors and others in it, and plain attributes."""
+    held = {"_parameters": tensors or {}, "_buffers": {}, "_modules": modules or {}}
+    state = {key: mapping(value) for key, value in held.items()}
+    return name(kind) + b")\x81" + mapping(state | settings) + b"b"
+
+
+def script(kind: str, held: Mapping[str, bytes]) -> bytes:
+    """A module of TorchScript, with tensors or others in it."""
+    state = {**held, "training": b"\x89"}
+    return name(f"__torch__.{kind}") + b")\x81" + mapping(state) + b"b"
 
 
 def archive(pickled: bytes, storages: Mapping[str, bytes] | None = None, **members: bytes) -> bytes:

@@ -1,0 +1,310 @@
+"""Whole modules and TorchScript: chains of layers, and why others are none."""
+
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+import pytest
+from torch_bytes import NONE, archive, mapping, module, number, script, tensor, text
+
+from rnncli.model.errors import InputError
+from rnncli.model.formats import Loaded, load_network, opened
+from rnncli.model.layers import name_of
+
+STORED = {"0": np.random.RandomState(0).uniform(0.1, 0.9, size=100).astype("<f4").tobytes()}
+NN = "torch.nn.modules."
+
+
+def matrix(rows: int, width: int) -> bytes:
+    return tensor("0", (rows, width), (width, 1))
+
+
+def vector(size: int) -> bytes:
+    return tensor("0", (size,), (1,))
+
+
+def real(value: float) -> bytes:
+    return b"G" + pack(">d", value)
+
+
+def linear(rows: int, width: int) -> bytes:
+    return module(f"{NN}linear.Linear", {"weight": matrix(rows, width), "bias": vector(rows)})
+
+
+def activation(kind: str, **settings: bytes) -> bytes:
+    return module(f"{NN}activation.{kind}", **settings)
+
+
+LSTM = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0": matrix(12, 3)}
+RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
+REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
+FC = linear(4, 3)
+NORM = {"weight": vector(3), "bias": vector(3), "running_mean": vector(3), "running_var": vector(3)}
+EPS = real(1e-5)
+
+
+def load(path: Path, saved: bytes, layer: str | None = None) -> Loaded:
+    path.write_bytes(archive(saved, STORED))
+    return load_network(path, layer)
+
+
+def net(**modules: bytes) -> bytes:
+    return module("my.Net", None, modules)
+
+
+def kinds(loaded: Loaded) -> list[str]:
+    return [name_of(layer.cells[0] if layer.cells else layer) for layer in loaded.network.layers]
+
+
+def in_order(names: str, hint: str = ": `layer` rnn takes that alone") -> list[str]:
+    return [f"{names} are taken as layers in this order, in which they are defined{hint}"]
+
+
+CHAINS = {
+    "alone": (REC, ["lstm"], []),
+    "inside": (net(rnn=REC), ["lstm"], []),
+    "a head": (net(rnn=REC, fc=FC), ["lstm", "dense"], in_order("rnn, fc")),
+    "what does nothing": (
+        net(
+            rnn=REC,
+            drop=module(f"{NN}dropout.Dropout"),
+            id=module(f"{NN}linear.Identity"),
+            loss=module(f"{NN}loss.MSELoss"),
+            list=module(f"{NN}container.ModuleList"),
+        ),
+        ["lstm"],
+        [],
+    ),
+    "everything": (
+        net(
+            emb=module(f"{NN}sparse.Embedding", {"weight": matrix(7, 2)}, max_norm=NONE),
+            rnn=REC,
+            norm=module(f"{NN}batchnorm.BatchNorm1d", NORM, eps=EPS),
+            fc=linear(4, 3),
+            act=activation("Tanh"),
+            out=linear(2, 4),
+            end=activation("Softmax", dim=number(-1)),
+        ),
+        ["embedding", "lstm", "normalization", "dense", "activation", "dense", "activation"],
+        in_order("emb, rnn, norm, fc, act, out, end"),
+    ),
+    "linear layers in a row": (
+        net(rnn=REC, seq=module(f"{NN}container.Sequential", None, {"0": FC, "1": linear(2, 4)})),
+        ["lstm", "dense", "dense"],
+        in_order("rnn, seq.0, seq.1"),
+    ),
+    "two recurrent ones": (
+        net(
+            a=REC,
+            b=module(f"{NN}rnn.GRU", {"weight_ih_l0": matrix(9, 3), "weight_hh_l0": matrix(9, 3)}),
+        ),
+        ["lstm", "gru"],
+        in_order("a, b", ""),
+    ),
+    "under a key": (
+        mapping({"model": net(rnn=REC, fc=FC), "sd": mapping({"x": vector(3)})}),
+        ["lstm", "dense"],
+        in_order("model.rnn, model.fc", ": `layer` model.rnn takes that alone"),
+    ),
+    "a class of its own": (module("my.LSTM", LSTM, mode=text("LSTM")), ["lstm"], []),
+}
+
+
+@pytest.mark.parametrize(("saved", "found", "notes"), CHAINS.values(), ids=CHAINS)
+def test_chains(tmp_path: Path, saved: bytes, found: list[str], notes: list[str]) -> None:
+    loaded = load(tmp_path / "w.pt", saved)
+    assert kinds(loaded) == found
+    assert loaded.assumptions == notes
+
+
+TWO = "fc, out: the file does not say what its code does between fc and out"
+BATCH = f"{NN}batchnorm.BatchNorm1d"
+# What stands beside the recurrent module, and why only that is taken.
+BROKEN = {
+    "two linear layers": ({"fc": FC, "out": linear(2, 4)}, TWO),
+    "in two sequences": (
+        {
+            "fc": module(f"{NN}container.Sequential", None, {"0": FC}),
+            "out": module(f"{NN}container.Sequential", None, {"0": linear(2, 4)}),
+        },
+        TWO.replace("fc", "fc.0").replace("out", "out.0"),
+    ),
+    "another width": ({"fc": linear(4, 5)}, "fc: fc does not take as many values as rnn gives"),
+    "another class": ({"x": module("my.Attention")}, "x: x (my.Attention) is not known"),
+    "a part of PyTorch": (
+        {"x": module(f"{NN}conv.Conv1d", {"weight": vector(3)})},
+        "x: x (nn.Conv1d) is not known",
+    ),
+    "max_norm": (
+        {"e": module(f"{NN}sparse.Embedding", {"weight": matrix(7, 2)}, max_norm=number(1))},
+        "e: e (nn.Embedding) changes rows that are long (max_norm)",
+    ),
+    "no statistics": (
+        {"n": module(BATCH, {"weight": vector(3)}, eps=EPS)},
+        "n: n (nn.BatchNorm1d) has no statistics of its own",
+    ),
+    "no epsilon": ({"n": module(BATCH, NORM)}, "n: n (nn.BatchNorm1d) does not say its eps"),
+    "no slope": (
+        {"a": activation("LeakyReLU")},
+        "a: a (nn.LeakyReLU) does not say its negative_slope",
+    ),
+    "softmax over a batch": (
+        {"a": activation("Softmax", dim=number(0))},
+        "a: a (nn.Softmax) has dim 0, which is not read",
+    ),
+    "softmax over what there is": (
+        {"a": activation("Softmax", dim=NONE)},
+        "a: a (nn.Softmax) has dim None, which is not read",
+    ),
+    "a steeper softplus": (
+        {"a": activation("Softplus", beta=number(2))},
+        "a: a (nn.Softplus) has beta 2, which is not read",
+    ),
+    "an activation of weights": ({"a": activation("PReLU")}, "a: a (nn.PReLU) is not known"),
+}
+
+
+@pytest.mark.parametrize(("beside", "why"), BROKEN.values(), ids=BROKEN)
+def test_only_the_recurrent_part(tmp_path: Path, beside: dict[str, bytes], why: str) -> None:
+    loaded = load(tmp_path / "w.pt", net(rnn=REC, **beside))
+    assert kinds(loaded) == ["lstm"]
+    assert loaded.assumptions == [f"only rnn is taken, not {why}"]
+
+
+ACTIVATIONS = {
+    "ReLU": ({}, "relu"),
+    "Sigmoid": ({}, "sigmoid"),
+    "Softsign": ({}, "softsign"),
+    "LeakyReLU": ({"negative_slope": real(0.2)}, "leaky_relu:0.2"),
+    "ELU": ({"alpha": real(0.5)}, "elu:0.5"),
+    "Hardsigmoid": ({}, f"hard_sigmoid:{1 / 6},0.5"),
+    "Softplus": ({"beta": real(1)}, "softplus"),
+    "Softmax": ({"dim": number(1)}, "softmax"),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations(tmp_path: Path, kind: str) -> None:
+    settings, expected = ACTIVATIONS[kind]
+    loaded = load(tmp_path / "w.pt", net(rnn=REC, a=activation(kind, **settings)))
+    assert str(loaded.network.layers[1].settings["activation"]) == expected
+
+
+SETTINGS = {
+    "mode": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_RELU")}, "relu"),
+    "mode, tanh": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_TANH")}, "tanh"),
+    "nonlinearity": (
+        f"{NN}rnn.RNNCell",
+        {"weight_ih": matrix(3, 2), "weight_hh": matrix(3, 3)},
+        {"nonlinearity": text("relu")},
+        "relu",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "tensors", "said", "expected"), SETTINGS.values(), ids=SETTINGS)
+def test_the_activation_of_cells(
+    tmp_path: Path, kind: str, tensors: dict[str, bytes], said: dict[str, bytes], expected: str
+) -> None:
+    loaded = load(tmp_path / "w.pt", module(kind, tensors, **said))
+    assert str(loaded.network.layers[0].cells[0].settings["activation"]) == expected
+    assert loaded.assumptions == []
+
+
+CODE = b"""class RNN(Module):
+  mode : Final[str] = "RNN_RELU"
+  def forward(self):
+    torch.rnn_tanh(x)
+    torch.rnn_relu(x)
+class Other(Module):
+  mode : Final[str] = "RNN_TANH"
+"""
+TRACED = b"class RNN(Module):\n  def forward(self):\n    torch.rnn_relu(x)\n"
+BOTH = b"class RNN(Module):\n  def forward(self):\n    torch.rnn_relu(torch.rnn_tanh(x))\n"
+OTHER = b"class Other(Module):\n  def forward(self):\n    torch.rnn_relu(x)\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    {CODE: "relu", TRACED: "relu", BOTH: "", OTHER: "", b"": ""}.items(),
+    ids=["said", "called", "both", "other", "none"],
+)
+@pytest.mark.parametrize("mangled", [False, True])
+def test_the_code_of_torchscript(tmp_path: Path, code: bytes, expected: str, mangled: bool) -> None:
+    kind, place = f"{NN}rnn.RNN", "code/__torch__/torch/nn/modules/rnn.py"
+    if mangled:
+        kind = f"{NN}rnn.___torch_mangle_7.RNN"
+        place = "code/__torch__/torch/nn/modules/rnn/___torch_mangle_7.py"
+    path = tmp_path / "w.pt"
+    path.write_bytes(archive(script("my.Net", {"rnn": script(kind, RNN)}), STORED, **{place: code}))
+    loaded = load_network(path)
+    assert str(loaded.network.layers[0].cells[0].settings["activation"]) == (expected or "tanh")
+    assumed = "does not name the activation: tanh is taken (`activation`)"
+    assert loaded.assumptions == ([] if expected else [assumed])
+
+
+def refusal(path: Path, saved: bytes, layer: str | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        load(path, saved, layer)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
+UNMADE = "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
+REFUSED = {
+    "several that do not fit": (
+        net(a=REC, b=REC),
+        "holds several recurrent modules: a, b; pick one with `layer` NAME",
+    ),
+    "a class that has no mode": (
+        net(rnn=module("my.NormedLSTM", LSTM)),
+        "rnn: is of a class that PyTorch does not have (my.NormedLSTM)",
+    ),
+    "quantized": (
+        net(rnn=QUANTIZED, fc=FC),
+        "rnn: is quantized, which is not read; save the model before it is quantized",
+    ),
+    "parametrized": (
+        net(rnn=module("torch.nn.utils.parametrize.ParametrizedLSTM", LSTM, mode=text("LSTM"))),
+        f"rnn: computes its weights from others, which is not read; {UNMADE}",
+    ),
+    "none": (
+        net(fc=FC),
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
+        "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight, fc.bias",
+    ),
+    "a weight is missing": (
+        net(rnn=module(f"{NN}rnn.LSTM", {"weight_ih_l0": matrix(12, 2)}, mode=text("LSTM"))),
+        "has no rnn.weight_hh_l0, which goes with rnn.weight_ih_l0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("saved", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(tmp_path: Path, saved: bytes, message: str) -> None:
+    assert refusal(tmp_path / "w.pt", saved) == message
+
+
+def test_parts_are_picked(tmp_path: Path) -> None:
+    saved = net(enc=net(rnn=REC, fc=FC), dec=REC)
+    assert kinds(load(tmp_path / "w.pt", saved, "enc")) == ["lstm", "dense"]
+    assert kinds(load(tmp_path / "w.pt", saved, "dec")) == ["lstm"]
+    message = refusal(tmp_path / "w.pt", saved, "x")
+    assert message == "has no layer x; it has enc.rnn, enc.fc, dec"
+
+
+def test_every_part_is_listed(tmp_path: Path) -> None:
+    """Also what cannot be run."""
+    path = tmp_path / "w.pt"
+    path.write_bytes(archive(net(rnn=QUANTIZED, drop=module(f"{NN}dropout.Dropout"), fc=FC)))
+    with opened(str(path)) as (model, _):
+        found = [(part.name, part.kind, part.why) for part in model.parts]
+    assert found == [
+        (
+            "rnn",
+            "torch.ao.nn.quantized.dynamic.modules.rnn.LSTM",
+            "is quantized, which is not read",
+        ),
+        ("drop", "nn.Dropout", "does nothing at inference"),
+        ("fc", "nn.Linear", ""),
+    ]
