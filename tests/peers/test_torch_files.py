@@ -144,6 +144,15 @@ ACTIVATIONS = [
     nn.Hardsigmoid(),
     nn.Softplus(),
     nn.Softmax(dim=2),
+    nn.ReLU6(),
+    nn.SiLU(),
+    nn.SELU(),
+    nn.Mish(),
+    nn.Hardswish(),
+    nn.GELU(),
+    nn.GELU("tanh"),
+    nn.LogSoftmax(dim=-1),
+    nn.LayerNorm(6),
 ]
 
 

@@ -55,7 +55,7 @@ _ACTIVATIONS = {
 # Settings that must be as here; of a softmax those that go over the values of a row, be it of
 # one step or of all.
 _REQUIRED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "GELU": ("approximate", ("none",)),
+    "GELU": ("approximate", ("none", "tanh")),
     "Softplus": ("beta", (1,)),
     "Softmax": ("dim", (-1, 1, 2)),
     "LogSoftmax": ("dim", (-1, 1, 2)),
@@ -238,6 +238,15 @@ def _batch_norm(tensors: Tensors, module: Module, derived: dict[str, Derived]) -
     return LayerSpec(kind="normalization", tensors={**found, "scale": scale})
 
 
+def _layer_norm(tensors: Tensors, module: Module, _: dict[str, Derived]) -> LayerSpec:
+    names = {"factor": f"{module.stem}weight", "shift": f"{module.stem}bias"}
+    found = {role: name for role, name in names.items() if name in tensors.entries}
+    if "factor" not in found or len(tensors.entries[found["factor"]].shape) != 1:
+        raise ValueError("has no weight for each value of a row")
+    settings = {"epsilon": _number(module, "eps")}
+    return LayerSpec(kind="layer_normalization", tensors=found, settings=settings)
+
+
 def _root(epsilon: float, variance: Floats) -> Floats:
     """Compute ``sqrt(variance + epsilon)``."""
     with np.errstate(invalid="ignore"):
@@ -258,8 +267,9 @@ def _activation(_: Tensors, module: Module, __: dict[str, Derived]) -> LayerSpec
     if setting and module.settings.get(setting) not in allowed:
         given = shown(str(module.settings.get(setting)))
         raise ValueError(f"has {setting} {given}, which is not read")
+    text = "gelu_tanh" if module.settings.get("approximate") == "tanh" else _ACTIVATIONS[name]
     try:
-        text = _ACTIVATIONS[name].format_map(module.settings)
+        text = text.format_map(module.settings)
     except KeyError as error:
         raise ValueError(f"does not say its {error.args[0]}") from error
     return LayerSpec(kind="activation", settings={"activation": row_activation(text)})
@@ -273,5 +283,6 @@ _KINDS: dict[str, Callable[[Tensors, Module, dict[str, Derived]], LayerSpec]] = 
     f"{_MODULES}linear.Linear": _linear,
     f"{_MODULES}sparse.Embedding": _embedding,
     f"{_MODULES}batchnorm.BatchNorm1d": _batch_norm,
+    f"{_MODULES}normalization.LayerNorm": _layer_norm,
     **{f"{_MODULES}activation.{name}": _activation for name in _ACTIVATIONS},
 }
