@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from typing import Any
 
 from rnncli.model.errors import InputError, shown
@@ -11,10 +10,11 @@ from rnncli.model.formats.parts import Part
 from rnncli.model.formats.torch.modules import QUANTIZED, SEQUENTIAL, Module
 from rnncli.model.formats.torch.stored import Tensor
 
-# What looking through an object may take, of which a tensor takes `_TENSOR` and a character of a
-# name one. Objects that stand in several places are looked through in each.
+# What looking through an object may take: a tensor `_TENSOR`, a character of a name 1, so many of
+# code 1. Objects that stand in several places are looked through in each.
 _MOST_WORK = 4_000_000
 _TENSOR = 200
+_CODE = 50
 _DEPTH = 64
 # How TorchScript names classes: some with a number that no other has.
 _SCRIPT = "__torch__."
@@ -47,13 +47,14 @@ class Objects:
     """
 
     def __init__(self, path: str, value: Any, code: Callable[[str], str]) -> None:
-        self.path, self._constants = path, cache(partial(_constants, code))
+        self.path, self._code = path, code
         self.tensors: dict[str, Tensor] = {}
         self.owners: dict[str, list[str]] = {}
         self.modules: list[Module] = []
         self.others: list[Part] = []
         self._work = _MOST_WORK
         self._open: set[int] = set()
+        self._constants: dict[str, dict[str, Any]] = {}
         self._visit("", value, "")
 
     def _spend(self, work: int) -> None:
@@ -123,7 +124,7 @@ class Objects:
         kind = _MANGLED.sub("", class_.removeprefix(_SCRIPT))
         settings = {key: value for key, value in state.items() if _is_plain(value)}
         if class_ != kind:
-            settings |= self._constants(class_, kind.rpartition(".")[2])
+            settings |= self._said(class_)
         if tensors or not any(isinstance(value, Instance) for value in inner.values()):
             self.modules.append(Module(name, kind, settings, tensors, holder))
         for key, value in held.items():
@@ -132,6 +133,14 @@ class Objects:
         for key, value in inner.items():
             within = f"{name}." if kind == SEQUENTIAL else ""
             self._visit(_joined(name, key), value, name, within)
+
+    def _said(self, class_: str) -> dict[str, Any]:
+        """Return what the code of a class of TorchScript says of its settings."""
+        if class_ not in self._constants:
+            text = self._code(class_)
+            self._spend(len(text) // _CODE)
+            self._constants[class_] = _constants(text, class_.rpartition(".")[2])
+        return self._constants[class_]
 
 
 def _joined(name: str, key: Any) -> str:
@@ -144,9 +153,8 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float)
 
 
-def _constants(code: Callable[[str], str], class_: str, name: str) -> dict[str, Any]:
-    """Return what the code of a class of TorchScript says of its settings."""
-    body = code(class_).partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
+def _constants(text: str, name: str) -> dict[str, Any]:
+    body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
     found = {match[1]: _constant(match[2]) for match in _CONSTANT.finditer(body)}
     called = set(_CALLED.findall(body))
     if "mode" not in found and len(called) == 1:  # a module that was traced

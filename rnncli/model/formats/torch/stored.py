@@ -37,7 +37,8 @@ _DTYPES = {
     "QInt32": ("qint32", "<i4"),
 }
 _PICKLE_MOST = 16 * 2**20
-_CODE_MOST = 2**20
+# Of all of it together, which is packed; more is not looked at.
+_CODE_MOST = 4 * 2**20
 _MOST_AXES = 32
 _MOST_VALUES = 2**40
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
@@ -137,9 +138,13 @@ def _from_zip(path: str, archive: ZipFile) -> Stored:
     if order in members and content(order, _CODE_MOST) != b"little":
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
 
+    texts = {name for name in members if name.startswith(f"{top}code/") and name.endswith(".py")}
+    if sum(members[name].file_size for name in texts) > _CODE_MOST:
+        texts = set()
+
     def code(kind: str) -> str:
         name = f"{top}code/{kind.rpartition('.')[0].replace('.', '/')}.py"
-        return content(name, _CODE_MOST).decode("utf-8", "replace") if name in members else ""
+        return content(name, _CODE_MOST).decode("utf-8", "replace") if name in texts else ""
 
     pickled = content(found[0], _PICKLE_MOST)
     value, _ = read_pickle(f"{path}: {shown(found[0])}", pickled, _CALLS, _storage)
