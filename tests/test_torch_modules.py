@@ -88,6 +88,11 @@ CHAINS = {
         ["embedding", "lstm", "normalization", "dense", "activation", "dense", "activation"],
         in_order("emb, rnn, norm, fc, act, out, end"),
     ),
+    "a norm of rows": (
+        net(rnn=REC, norm=module(f"{NN}normalization.LayerNorm", {"weight": vector(3)}, eps=EPS)),
+        ["lstm", "layer_normalization"],
+        in_order("rnn, norm"),
+    ),
     "linear layers in a row": (
         net(rnn=REC, seq=module(f"{NN}container.Sequential", None, {"0": FC, "1": linear(2, 4)})),
         ["lstm", "dense", "dense"],
@@ -143,6 +148,10 @@ BROKEN = {
         {"n": module(BATCH, {"weight": vector(3)}, eps=EPS)},
         "n: n (nn.BatchNorm1d) has no statistics of its own",
     ),
+    "a norm without weights": (
+        {"n": module(f"{NN}normalization.LayerNorm", eps=EPS)},
+        "n: n (nn.LayerNorm) has no weight for each value of a row",
+    ),
     "no epsilon": ({"n": module(BATCH, NORM)}, "n: n (nn.BatchNorm1d) does not say its eps"),
     "no slope": (
         {"a": activation("LeakyReLU")},
@@ -173,8 +182,16 @@ def test_only_the_recurrent_part(tmp_path: Path, beside: dict[str, bytes], why: 
 
 ACTIVATIONS = {
     "ReLU": ({}, "relu"),
+    "ReLU6": ({}, "relu6"),
     "Sigmoid": ({}, "sigmoid"),
     "Softsign": ({}, "softsign"),
+    "SiLU": ({}, "silu"),
+    "SELU": ({}, "selu"),
+    "Mish": ({}, "mish"),
+    "Hardswish": ({}, "hard_silu"),
+    "GELU": ({"approximate": text("none")}, "gelu"),
+    "GELU, tanh": ({"approximate": text("tanh")}, "gelu_tanh"),
+    "LogSoftmax": ({"dim": number(-1)}, "log_softmax"),
     "LeakyReLU": ({"negative_slope": real(0.2)}, "leaky_relu:0.2"),
     "ELU": ({"alpha": real(0.5)}, "elu:0.5"),
     "Hardsigmoid": ({}, f"hard_sigmoid:{1 / 6},0.5"),
@@ -186,7 +203,8 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_activations(tmp_path: Path, kind: str) -> None:
     settings, expected = ACTIVATIONS[kind]
-    loaded = load(tmp_path / "w.pt", net(rnn=REC, a=activation(kind, **settings)))
+    above = activation(kind.partition(",")[0], **settings)
+    loaded = load(tmp_path / "w.pt", net(rnn=REC, a=above))
     assert str(loaded.network.layers[1].settings["activation"]) == expected
 
 
@@ -222,12 +240,14 @@ class Other(Module):
 TRACED = b"class RNN(Module):\n  def forward(self):\n    torch.rnn_relu(x)\n"
 BOTH = b"class RNN(Module):\n  def forward(self):\n    torch.rnn_relu(torch.rnn_tanh(x))\n"
 OTHER = b"class Other(Module):\n  def forward(self):\n    torch.rnn_relu(x)\n"
+# More than is looked at.
+LONG = TRACED + bytes(2**22)
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    {CODE: "relu", TRACED: "relu", BOTH: "", OTHER: "", b"": ""}.items(),
-    ids=["said", "called", "both", "other", "none"],
+    {CODE: "relu", TRACED: "relu", BOTH: "", OTHER: "", b"": "", LONG: ""}.items(),
+    ids=["said", "called", "both", "other", "none", "long"],
 )
 @pytest.mark.parametrize("mangled", [False, True])
 def test_the_code_of_torchscript(tmp_path: Path, code: bytes, expected: str, mangled: bool) -> None:
@@ -291,6 +311,16 @@ def test_parts_are_picked(tmp_path: Path) -> None:
     assert kinds(load(tmp_path / "w.pt", saved, "dec")) == ["lstm"]
     message = refusal(tmp_path / "w.pt", saved, "x")
     assert message == "has no layer x; it has enc.rnn, enc.fc, dec"
+
+
+def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
+    saved = mapping({"net": net(rnn=REC), "ema": mapping({f"rnn.{k}": v for k, v in RNN.items()})})
+    assert kinds(load(tmp_path / "w.pt", saved)) == ["lstm"]
+    assert kinds(load(tmp_path / "w.pt", saved, "ema")) == ["rnn"]
+    with opened(str(tmp_path / "w.pt")) as (model, _):
+        assert [(part.name, part.why) for part in model.parts if part.why] == [
+            ("ema", "stands beside the model")
+        ]
 
 
 def test_every_part_is_listed(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """PyTorch's own files: ``.pt`` and its kin, as ``torch.save`` and ``torch.jit.save`` write them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import prod
@@ -41,27 +41,35 @@ def open_model(path: str) -> Iterator[Find]:
 
 def _find(tensors: Tensors, objects: Objects, layer: str | None) -> Model:
     """Find the model: modules, if some of them are recurrent, or else a state dict."""
-    if any(modules.is_recurrent(tensors, module) for module in objects.modules):
-        return modules.find_model(tensors, objects.modules, layer)
-    below = tensors.under(layer)
-    dicts = {owner: below._replace(entries=held) for owner, held in _held(below, objects)}
-    found = {owner: each for owner, each in dicts.items() if find_stacks(each)}
-    chosen = next(iter(found.values())) if len(found) == 1 else below
-    model = names.find_model(chosen, ordered=True)
-    beside = [part for part in objects.others if part.name.startswith(below.prefix)]
-    beside += [
-        Part(owner, "", list(each.entries), why="is no recurrent layer by its names")
-        for owner, each in dicts.items()
-        if chosen is not below and chosen is not each
-    ]
-    return model._replace(tensors=below, parts=[*model.parts, *beside], title="PyTorch")
+    own = {name for module in objects.modules for name in module.tensors}
+    picked = layer and f"{layer.rstrip('./')}."
+    loose = picked and any(name.startswith(picked) for name in tensors.entries.keys() - own)
+    if not loose and any(modules.is_recurrent(tensors, module) for module in objects.modules):
+        model = modules.find_model(tensors, objects.modules, layer)
+        beside = [] if layer else _beside(objects, tensors, own)
+    else:
+        tensors = tensors.under(layer)
+        dicts = [tensors._replace(entries=held) for _, held in _held(objects, tensors)]
+        found = [each for each in dicts if find_stacks(each)]
+        model = names.find_model(found[0] if len(found) == 1 else tensors, ordered=True)
+        beside = _beside(objects, tensors, model.tensors.entries)
+        model = model._replace(tensors=tensors, title="PyTorch")
+    return model._replace(parts=[*model.parts, *beside])
 
 
-def _held(tensors: Tensors, objects: Objects) -> Iterator[tuple[str, dict[str, Entry]]]:
-    """Return the tensors that each state dict holds."""
+def _held(objects: Objects, tensors: Tensors) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """Return the tensors that each state dict holds, by the names they have under a prefix."""
     for owner, own in objects.owners.items():
-        short = [
-            name.removeprefix(tensors.prefix) for name in own if name.startswith(tensors.prefix)
-        ]
-        if short:
-            yield owner, {name: tensors.entries[name] for name in short}
+        cut = [name.removeprefix(tensors.prefix) for name in own if name.startswith(tensors.prefix)]
+        if cut:
+            yield owner, {name: tensors.entries[name] for name in cut}
+
+
+def _beside(objects: Objects, tensors: Tensors, known: Container[str]) -> list[Part]:
+    """Return what is in a file beside the model."""
+    parts = [part for part in objects.others if part.name.startswith(tensors.prefix)]
+    for owner, held in _held(objects, tensors):
+        left = [name for name in held if name not in known]
+        if left:
+            parts.append(Part(owner, "", left, why="stands beside the model"))
+    return parts
