@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Rnn
-from test_damaged_weights import described, npy
+from test_damaged_archives import described, npy
 
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.engine.state import State, fingerprint, fitting_states, load_state, save_state

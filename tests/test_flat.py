@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import refused
+from safetensors.numpy import save
+from test_damaged_weights import by_hand
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.flat import opened
@@ -97,3 +100,29 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(InputError, match=r": a: damaged: the file ends within it\Z"):
             file.array("a")
+
+
+def test_a_length_beyond_everything(tmp_path: Path) -> None:
+    for length in (2**60, 2**64 - 1, 2**63, 10**8 + 1, 3):
+        content = length.to_bytes(8, "little") + b"{}"
+        assert "damaged" in refused(tmp_path / "w.safetensors", content)
+
+
+def test_a_name_twice_in_a_header(tmp_path: Path) -> None:
+    entry = b'"weight_hh":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}'
+    header = b"{" + entry + b"," + entry + b"}"
+    content = len(header).to_bytes(8, "little") + header + bytes(16)
+    message = refused(tmp_path / "w.safetensors", content)
+    assert message == "damaged, or no .safetensors: weight_hh is in the header twice"
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    """Whatever a name holds, a message is one line and not too long."""
+    square = np.ones((3, 4), "f")
+    for stem in ("a\nb", "\x1b[31m", "\u202e", "x" * 5000, "\x00", "é"):
+        content = save({f"{stem}.weight_hh_l0": square, f"{stem}.weight_ih_l0": square})
+        refused(tmp_path / "w.safetensors", content)
+        arrays: dict[str, Any] = {f"{stem}.W_hh": square}
+        refused(tmp_path / "w.npz", by_hand(**arrays))
+    many = {f"layers.{n}.weight_hh_l0": np.ones((3, 3), "f") for n in range(300)}
+    assert "and 292 more; pick one" in refused(tmp_path / "w.safetensors", save(many))

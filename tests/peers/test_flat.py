@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from safetensors import safe_open
-from test_damaged_weights import DAMAGE
+from test_damaged_weights import damage
 
 from rnncli.model.formats.containers.flat import opened
 
@@ -48,10 +48,10 @@ def ours(path: Path) -> Found | None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    damage = DAMAGE[".safetensors"]
     sound = 0
     for seed in range(2000):
-        path.write_bytes(damage[seed % len(damage)](seed))
+        _, content = damage(path.suffix, seed)
+        path.write_bytes(content)
         found = theirs(path)
         assert ours(path) == found, seed
         sound += found is not None
