@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import SAMPLES
 from damage import other, outcome, refused, struck, struck_within
 from test_fuzz import damaged
 from test_kept_models import FOLDER, MODELS
@@ -122,7 +123,7 @@ def metadata_with_another_value(seed: int) -> bytes:
 SOUND: dict[str, dict[str, bytes]] = {extension: {} for extension in FORMATS}
 for _kind, _content in WHOLE.items():
     SOUND[".npz" if "npz" in _kind else ".safetensors"][_kind] = _content
-for _model in MODELS:
+for _model in [*MODELS, *(each for each in SAMPLES.glob("sunspots.*") if each.suffix in FORMATS)]:
     SOUND[_model.suffix][_model.name] = _model.read_bytes()
 # Ways of damage for one format alone.
 OWN: dict[str, list[Callable[[int], bytes]]] = {
