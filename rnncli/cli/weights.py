@@ -34,6 +34,10 @@ EXAMPLES = (
         "A stack of two layers, as Keras draws it, in a file for rnn run --weights.",
     ),
     (
+        "rnn weights --weights model.keras -o w.npz",
+        "A trained model, heads and all, as arrays that numpy.load reads.",
+    ),
+    (
         "rnn weights --weights w.npz --naming keras -o w.safetensors",
         "The same network with the names that Keras gives its weights.",
     ),
