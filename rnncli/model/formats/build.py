@@ -85,7 +85,7 @@ def _cell(tensors: Tensors, cell: CellSpec) -> tuple[Cell, tuple[Floats, ...]]:
         _check_sum(tensors, cell, ours["b_h"])
     else:
         ours["b_h"] = parts[0] if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
-    return CELLS[cell.cell](Weights(**ours), **cell.settings), parts
+    return CELLS[cell.cell](Weights(**ours), **{**cell.assumed, **cell.settings}), parts
 
 
 def _check_sum(tensors: Tensors, cell: CellSpec, b_h: Floats) -> None:

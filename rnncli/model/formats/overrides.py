@@ -14,11 +14,11 @@ from rnncli.model.layers import MERGES, merged_size, per_cell
 
 # Merges that give as many values as one direction.
 _NARROW = ", ".join(name for name in MERGES if merged_size(1, "bidirectional", name) == 1)
-# What is taken for settings that frameworks leave out of their files.
-_ASSUMED = {
-    "activation": f"does not name the activation: {TANH} is taken",
-    "recurrent_activation": f"does not name the activation of the gates: {SIGMOID} is taken",
-    "reset": "does not say whether r multiplies after or before the product: after is taken",
+# What is not said of settings that frameworks leave out of their files, and what is taken.
+_ASSUMED: dict[str, tuple[str, Any]] = {
+    "activation": ("does not name the activation", TANH),
+    "recurrent_activation": ("does not name the activation of the gates", SIGMOID),
+    "reset": ("does not say whether r multiplies after or before the product", "after"),
 }
 
 
@@ -76,13 +76,17 @@ def with_overrides(
 
 def assumptions(layers: Sequence[LayerSpec]) -> list[str]:
     """Return a sentence for each thing that nothing tells of complete layers."""
-    silent = {
-        name
-        for layer in layers
-        for cell in layer.cells
-        for name in set(CELLS[cell.cell].setting_names) - cell.settings.keys()
-    }
-    found = [f"{sentence} (`{name}`)" for name, sentence in _ASSUMED.items() if name in silent]
+    cells = [cell for layer in layers for cell in layer.cells]
+    found = []
+    for name, (sentence, default) in _ASSUMED.items():
+        silent = [
+            cell
+            for cell in cells
+            if name in CELLS[cell.cell].setting_names and name not in cell.settings
+        ]
+        taken = dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent)
+        if taken:
+            found.append(f"{sentence}: {', '.join(taken)} is taken (`{name}`)")
     if any(len(layer.cells) == 2 and "merge" not in layer.settings for layer in layers):
         found.append("does not say how directions are merged: concat is taken (`merge`)")
     return found

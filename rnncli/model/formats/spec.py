@@ -70,12 +70,16 @@ class CellSpec(NamedTuple):
     settings : mapping
         Those of `Cell.settings` that are known.
     layout : Layout
+    assumed : mapping
+        Settings to take, instead of the defaults of the cell, where nothing
+        tells them.
     """
 
     tensors: Mapping[str, str]
     cell: str
     settings: Mapping[str, Any] = {}
     layout: Layout = OURS
+    assumed: Mapping[str, Any] = {}
 
 
 class LayerSpec(NamedTuple):
