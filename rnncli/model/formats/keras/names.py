@@ -17,10 +17,12 @@ from rnncli.model.formats.spec import PICK, CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.layers import Recurrent, name_of
 
-_ROLES = ("kernel", "recurrent_kernel", "bias")
+ROLES = ("kernel", "recurrent_kernel", "bias")
 # What Keras calls layers of each cell.
 _CLASSES = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
 _KINDS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
+# Keras 3 numbers variables in its own files.
+_VARIABLES = "/vars/"
 # Keras 2 ends the names of variables with a number.
 _NAME = re.compile(
     r"(?P<stem>(?:.*[/._])?)(?P<role>recurrent_kernel|(?<!recurrent_)kernel|bias)(?::0)?",
@@ -74,7 +76,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
             W_xh, W_hh, bias = cell.weights[:3]
             if cell.settings.get("reset") == "after":
                 bias = np.stack(two_biases(cell.weights))
-            for role, array in zip(_ROLES, (W_xh, W_hh, bias), strict=True):
+            for role, array in zip(ROLES, (W_xh, W_hh, bias), strict=True):
                 tensors[f"{path}/{class_}_cell/{role}"] = array
     return tensors
 
@@ -85,13 +87,7 @@ def _end(number: int) -> str:
 
 def _cells(tensors: Tensors) -> dict[str, CellSpec]:
     """Find the recurrent cells, by the path of the layer; in a stack of cells by the cell's own."""
-    owners: dict[str, dict[str, str]] = {}
-    for match in filter(None, map(_NAME.fullmatch, tensors.entries)):
-        names, role = owners.setdefault(match["stem"], {}), match["role"]
-        if role in names:
-            both = f"{shown(names[role])} or {shown(match[0])}"
-            raise InputError(tensors.path, f"expected one of the two, {both}, got both")
-        names[role] = match[0]
+    owners = find_owners(tensors)
     recurrent = {
         stem[:-1]: _cell(tensors, stem, names)
         for stem, names in owners.items()
@@ -104,12 +100,44 @@ def _cells(tensors: Tensors) -> dict[str, CellSpec]:
     }
 
 
+def find_owners(tensors: Tensors) -> dict[str, dict[str, str]]:
+    """Name the kernel, the recurrent kernel and the bias of what has such, by its stem.
+
+    Raises
+    ------
+    InputError
+        It has two of one kind.
+    """
+    owners: dict[str, dict[str, str]] = {}
+    for name in tensors.entries:
+        stem, role = _numbered_role(tensors, name)
+        if match := _NAME.fullmatch(name):
+            stem, role = match["stem"], match["role"]
+        names = owners.setdefault(stem, {}) if role else {}
+        if role in names:
+            both = f"{shown(names[role])} or {shown(name)}"
+            raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+        names[role] = name
+    return owners
+
+
+def _numbered_role(tensors: Tensors, name: str) -> tuple[str, str]:
+    """Return what has an array that is numbered, and which it is, if that has a state."""
+    owner, _, number = name.rpartition(_VARIABLES)
+    shapes = [
+        tensors.entries[each].shape if each in tensors.entries else ()
+        for each in (f"{owner}{_VARIABLES}{k}" for k in range(2))
+    ]
+    matrices = [len(shape) for shape in shapes] == [2, 2] and shapes[0][1] == shapes[1][1]
+    return (f"{owner}/", ROLES[int(number)]) if matrices and number in ("0", "1", "2") else ("", "")
+
+
 def _cell(tensors: Tensors, stem: str, names: Mapping[str, str]) -> CellSpec:
     """Name a cell's tensors, also those that should be there and are not.
 
     The bias of a GRU that resets after the product is two, (2, 3 H).
     """
-    W_xh, W_hh = (names.get(role, f"{stem}{role}") for role in _ROLES[:2])
+    W_xh, W_hh = (names.get(role, f"{stem}{role}") for role in ROLES[:2])
     found = {"W_xh": W_xh, "W_hh": W_hh}
     kind = cell_of(tensors, found)
     settings = {}

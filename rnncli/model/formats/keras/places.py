@@ -7,7 +7,7 @@ names of layers and of their arrays, in attributes of groups.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import Any, Protocol
 
@@ -18,7 +18,6 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.tensors import Derived, Entry, Tensors
 
-_LAYER_NAMES, _WEIGHT_NAMES = "layer_names", "weight_names"
 # The group of the weights in a file of a whole model.
 _WHOLE = "model_weights"
 # How Keras makes a name of a class: LSTM, StackedRNNCells, CuDNNGRU.
@@ -98,34 +97,31 @@ class Numbered:
 
 
 class Listed:
-    """A place in a file that lists names; parts take theirs one after the other."""
+    """A place in a file that lists names; parts take theirs one after the other.
 
-    def __init__(self, stored: Stored, group: str, names: list[str]) -> None:
-        self._stored, self._group, self._names = stored, group, names
+    Parameters
+    ----------
+    layer : str
+    arrays : sequence of pairs of str
+        The name of each of its arrays, and its path.
+    """
+
+    def __init__(self, layer: str, arrays: Sequence[tuple[str, str]]) -> None:
+        self._layer, self._arrays = layer, list(arrays)
         self._parts: list[Listed] = []
 
     def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
-        """Pick the arrays that have the name of a layer in their own."""
-        attributes = self._stored.attributes
-        places: list[Place] = []
-        for name, _ in layers:
-            group = f"{self._group}/{name}".removeprefix("/")
-            if self._names:
-                group, all_names = self._group, self._names
-                names = [each for each in all_names if name in each[len(group) :].split("/")]
-            else:
-                names = [
-                    f"{group}/{each}" for each in texts(attributes.get(group, {}), _WEIGHT_NAMES)
-                ]
-            places.append(Listed(self._stored, group, names))
-        return places
+        """Pick the arrays that have the name of a layer within their own."""
+        parts = [(each[0].split("/"), each) for each in self._arrays]
+        return [Listed(name, [each for part, each in parts if name in part]) for name, _ in layers]
 
     def inside(self, *names: str) -> "Listed":
         """Return the place itself; the half of a direction, the forward one first."""
         if names[0] not in _HALVES:
             return self
-        number = len(self._names) if self._parts else len(self._names) // 2
-        self._parts.append(Listed(self._stored, self._group, self.take(number)))
+        number = len(self._arrays) if self._parts else len(self._arrays) // 2
+        taken, self._arrays = self._arrays[:number], self._arrays[number:]
+        self._parts.append(Listed(self._layer, taken))
         return self._parts[-1]
 
     def cells(self, kinds: Sequence[str]) -> list[Place]:
@@ -134,24 +130,51 @@ class Listed:
 
     def take(self, number: int, of: int = 0) -> list[str]:
         """Return the next names."""
-        number = of if of and len(self._names) == of else number
-        if number > len(self._names):
-            place = shown(self._group.rpartition("/")[2])
-            raise InputError("", f"{place} lists {len(self._names)} arrays, expected {number}")
-        taken, self._names[:number] = self._names[:number], []
-        return taken
+        number = of if of and len(self._arrays) == of else number
+        if number > len(self._arrays):
+            what = f"expected {number} arrays, {shown(self._layer)} lists {len(self._arrays)}"
+            raise InputError("", what)
+        taken, self._arrays = self._arrays[:number], self._arrays[number:]
+        return [path for _, path in taken]
 
     def left(self) -> list[str]:
         """Return what has not been taken."""
-        return [*self._names, *(name for part in self._parts for name in part.left())]
+        own = [path for _, path in self._arrays]
+        return [*own, *(path for part in self._parts for path in part.left())]
+
+
+class _Root(Listed):
+    """The place of a model whose layers list their arrays."""
+
+    def __init__(self, arrays: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        super().__init__("", [])
+        self._layers = arrays
+
+    def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
+        """Return the place of each layer."""
+        return [Listed(name, self._layers.get(name, [])) for name, _ in layers]
 
 
 def root_of(stored: Stored) -> Place:
     """Return the place of the model."""
-    for group in (_WHOLE, ""):
-        if texts(stored.attributes.get(group, {}), _LAYER_NAMES):
-            return Listed(stored, group, [])
-    return Numbered(stored.tensors)
+    arrays = listed_arrays(stored)
+    return Numbered(stored.tensors) if arrays is None else _Root(arrays)
+
+
+def listed_arrays(stored: Stored) -> dict[str, list[tuple[str, str]]] | None:
+    """Return names and paths of the arrays of each layer; None where the file lists none."""
+    for root in (_WHOLE, ""):
+        layers = _texts(stored.attributes.get(root, {}), "layer_names")
+        if layers:
+            groups = {name: f"{root}/{name}".removeprefix("/") for name in layers}
+            return {
+                name: [
+                    (each, f"{group}/{each}")
+                    for each in _texts(stored.attributes.get(group, {}), "weight_names")
+                ]
+                for name, group in groups.items()
+            }
+    return None
 
 
 def version_of(stored: Stored) -> tuple[int, ...]:
@@ -162,10 +185,10 @@ def version_of(stored: Stored) -> tuple[int, ...]:
     numbers = re.match(r"[0-9]{1,4}(\.[0-9]{1,4})*", stored.version)
     if numbers:
         return tuple(map(int, numbers[0].split(".")))
-    return (3,) if isinstance(root_of(stored), Numbered) else (1,)
+    return (3,) if listed_arrays(stored) is None else (1,)
 
 
-def texts(attributes: Mapping[str, Any], name: str) -> list[str]:
+def _texts(attributes: Mapping[str, Any], name: str) -> list[str]:
     """Return a list of names; Keras splits a long one: ``layer_names0``, ``layer_names1``, ..."""
     parts: Iterator[Any] = (attributes.get(f"{name}{k}") for k in count())
     whole = attributes.get(name)
@@ -192,31 +215,27 @@ class Arrays:
     """
 
     def __init__(self, tensors: Tensors) -> None:
-        self._tensors = tensors
+        self._tensors, self.entries = tensors, tensors.entries
         self._derived: dict[str, Derived] = {}
 
     def entry(self, name: str) -> Entry:
         """Return what a tensor is like; of one that is not there, no shape."""
         if name in self._derived:
             return self._derived[name].entry
-        return self._tensors.entries.get(name, Entry((), "float32"))
+        return self.entries.get(name, Entry((), "float32"))
 
     def size(self, name: str, axis: int) -> int:
         """Return the length of an axis of a matrix; 0 where there is none."""
         shape = self.entry(name).shape
         return shape[axis] if len(shape) == 2 else 0
 
-    def derive(
-        self, names: Sequence[str], entry: Entry, compute: Callable[..., NDArray[Any]]
-    ) -> str:
-        """Add a tensor that is computed from others; return its name.
+    def derive(self, derived: Derived) -> str:
+        """Add a tensor that is computed from others of the file; return its name.
 
         Where one of those is not there, it is the name of that one.
         """
-        for name in names:
-            if name not in self._tensors.entries and name not in self._derived:
-                return name
-        return self._add(f"{names[0]} (converted)", Derived(names, entry, compute))
+        missing = [name for name in derived.names if name not in self.entries]
+        return missing[0] if missing else self._add(f"{derived.names[0]} (converted)", derived)
 
     def constant(self, name: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> str:
         """Add a tensor of values that the config says; return its name."""

@@ -1,59 +1,23 @@
 """Keras's recurrent layers: their cells, and the wrappers around them."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import inf
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.keras.layers import Flow, Layer, Made, Maker
-from rnncli.model.formats.keras.places import Arrays
+from rnncli.model.formats.keras.layouts import GATES_OF_KERAS_1, of_cudnn, of_keras_1
 from rnncli.model.formats.keras.settings import Settings
 from rnncli.model.formats.spec import CellSpec, LayerSpec
-from rnncli.model.formats.tensors import Entry
 from rnncli.model.layers import MERGES, merged_size
 
 # Cells by the class of their layer.
 _CELLS = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
 _CUDNN = "CuDNN"
-# Keras 1 has a kernel, a recurrent kernel and a bias of each gate: where ours are among them.
-_KERAS_1_GATES = {"lstm": (0, 2, 1, 3), "gru": (0, 1, 2)}
 # Before this version gates were hard sigmoids where nothing else was said.
-_SIGMOID_SINCE = (2, 3)
+SIGMOID_SINCE = (2, 3)
 _WAYS = ("forward", "backward")
-
-
-def cudnn_tensors(cell: str, names: Sequence[str], arrays: Arrays) -> dict[str, str]:
-    """Name the arrays of a cell whose own are laid out as cuDNN has them.
-
-    Parameters
-    ----------
-    cell : str
-    names : sequence of str
-        Of its kernel, recurrent kernel and bias.
-    arrays : Arrays
-
-    Returns
-    -------
-    dict
-        Names by the roles that `CellSpec` has.
-    """
-    gates = CELLS[cell].gates
-    kernel, recurrent, bias = names
-    (two, *others), kind = arrays.entry(bias).shape or (0,), arrays.entry(bias).dtype
-    if not others and not two % 2:
-        bias = arrays.derive([bias], Entry((2, two // 2), kind), _halves)
-    return {
-        "W_xh": arrays.derive([kernel], arrays.entry(kernel), partial(_blocks, gates, _refilled)),
-        "W_hh": arrays.derive(
-            [recurrent], arrays.entry(recurrent), partial(_blocks, gates, _turned)
-        ),
-        "b_xr": bias,
-    }
 
 
 def _recurrent(layer: Layer) -> Made:
@@ -139,77 +103,50 @@ def _above(layer: Layer, settings: Settings, features: int, *, reversed_: bool) 
 
 def _cell(layer: Layer) -> CellSpec:
     """Return the cell of a layer, or of one that is a cell itself."""
-    settings, place, arrays = layer.settings, layer.place, layer.arrays
-    kind, packed = layer.kind.removesuffix("Cell"), layer.kind.startswith(_CUDNN)
+    kind = layer.kind.removesuffix("Cell")
     if kind not in _CELLS:
         raise InputError("", f"{shown(layer.kind)} is not run here")
-    cell = _CELLS[kind]
-    if kind == layer.kind and not packed:
-        place = place.inside("cell")
-    bias = packed or settings.truth("use_bias", True)
-    names = _joined(
-        cell, place.take(2 + bias, of=3 * CELLS[cell].gates * (settings.version < (2,))), arrays
-    )
+    cell, packed = _CELLS[kind], kind.startswith(_CUDNN)
+    known = _known(cell, layer.settings, packed=packed)
+    bias = "b_xr" if known.get("reset") == "after" else "b_h"
+    names = _arrays(layer, cell, packed=packed)
+    H = layer.arrays.size(names[1], 0)
+    if H and layer.settings.get("units", H) != H:
+        what = f"units {layer.settings.get('units')!s:.40}, {shown(names[1])} has {H} rows"
+        raise InputError("", what)
+    if kind != layer.kind:
+        layer.settings.check_rest()
+    return CellSpec(dict(zip(("W_xh", "W_hh", bias), names, strict=False)), cell, known)
+
+
+def _known(cell: str, settings: Settings, *, packed: bool) -> dict[str, Any]:
+    """Return the settings of a cell; those of cuDNN are the usual ones."""
     known: dict[str, Any] = {"clip": inf, "activation": settings.activation("activation", "tanh")}
     if cell != "rnn":
-        default = "sigmoid" if packed or settings.version >= _SIGMOID_SINCE else "hard_sigmoid"
+        hard = not packed and settings.version < SIGMOID_SINCE
+        default = "hard_sigmoid" if hard else "sigmoid"
         known["recurrent_activation"] = settings.activation("recurrent_activation", default)
     if cell == "lstm":
         known["output_activation"] = known["activation"]
-    after = cell == "gru" and (packed or settings.truth("reset_after", settings.version >= (3,)))
     if cell == "gru":
+        after = packed or settings.truth("reset_after", settings.version >= (3,))
         known["reset"] = "after" if after else "before"
-    tensors = (
-        cudnn_tensors(cell, names, arrays)
-        if packed
-        else dict(zip(("W_xh", "W_hh", "b_xr" if after else "b_h"), names, strict=False))
-    )
-    H = arrays.size(tensors["W_hh"], 0)
-    if H and settings.get("units", H) != H:
-        what = f"units {settings.get('units')!s:.40}, {shown(names[1])} has {H} rows"
-        raise InputError("", what)
-    if kind != layer.kind:
-        settings.check_rest()
-    return CellSpec(tensors, cell, known)
+    return known
 
 
-def _joined(cell: str, names: Sequence[str], arrays: Arrays) -> Sequence[str]:
-    """Join the arrays of the gates, where each has its own."""
-    if len(names) <= 3:
-        return names
-    joined = []
-    for role in range(3):
-        each = [names[3 * gate + role] for gate in _KERAS_1_GATES[cell]]
-        entries = {arrays.entry(name) for name in each}
-        if len(entries) > 1:
-            raise InputError("", f"{', '.join(map(shown, each))} are not alike")
-        ((*rows, columns), dtype) = entries.pop()
-        entry = Entry((*rows, columns * len(each)), dtype)
-        joined.append(arrays.derive(each, entry, _side_by_side))
-    return joined
-
-
-def _side_by_side(*blocks: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate(blocks, axis=-1)
-
-
-def _halves(bias: NDArray[Any]) -> NDArray[Any]:
-    return bias.reshape(2, -1)
-
-
-def _blocks(
-    gates: int, change: Callable[[NDArray[Any]], NDArray[Any]], array: NDArray[Any]
-) -> NDArray[Any]:
-    """Change the block of each gate."""
-    return np.concatenate([change(block) for block in np.split(array, gates, axis=1)], axis=1)
-
-
-def _refilled(block: NDArray[Any]) -> NDArray[Any]:
-    return block.T.reshape(block.shape, order="F")
-
-
-def _turned(block: NDArray[Any]) -> NDArray[Any]:
-    return block.T
+def _arrays(layer: Layer, cell: str, *, packed: bool) -> list[str]:
+    """Name the kernel, the recurrent kernel and the bias of a cell, as far as it has them."""
+    settings, arrays, place = layer.settings, layer.arrays, layer.place
+    if layer.kind in _CELLS and not packed:
+        place = place.inside("cell")
+    of_gates = settings.version < (2,) and cell in GATES_OF_KERAS_1
+    number = 2 + (packed or settings.truth("use_bias", True))
+    names = place.take(number, of=3 * CELLS[cell].gates if of_gates else 0)
+    if packed:
+        return [arrays.derive(each) for each in of_cudnn(cell, names, arrays.entries)]
+    if len(names) > number:
+        return [arrays.derive(each) for each in of_keras_1(cell, names, arrays.entries)]
+    return names
 
 
 MAKERS: dict[str, Maker] = {

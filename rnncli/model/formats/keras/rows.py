@@ -12,7 +12,7 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.keras.layers import Layer, Made, Maker
 from rnncli.model.formats.keras.settings import POINTWISE, pointwise
 from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.formats.tensors import Entry
+from rnncli.model.formats.tensors import Derived, Entry
 from rnncli.model.layers.stateless import row_activation
 
 # Keras takes no scale for smaller (``keras.config.epsilon()``).
@@ -75,7 +75,7 @@ def _batch_normalization(layer: Layer) -> Made:
     tensors = _learned(layer)
     tensors["center"], variance = layer.place.take(2)
     root = partial(_root, settings.number("epsilon", 1e-3))
-    tensors["scale"] = arrays.derive([variance], arrays.entry(variance), root)
+    tensors["scale"] = arrays.derive(Derived([variance], arrays.entry(variance), root))
     return _made(layer, "normalization", tensors)
 
 
@@ -111,7 +111,8 @@ def _normalization(layer: Layer) -> Made:
         for (role, compute), name in zip(computes.items(), layer.place.take(3), strict=False):
             shape, dtype = arrays.entry(name)
             shape = _spread(layer, shape)
-            tensors[role] = arrays.derive([name], Entry(shape, dtype), partial(compute, shape))
+            derived = Derived([name], Entry(shape, dtype), partial(compute, shape))
+            tensors[role] = arrays.derive(derived)
     else:
         for (role, compute), name in zip(computes.items(), ("mean", "variance"), strict=True):
             values = _values(layer, name)

@@ -35,7 +35,7 @@ _FUNCTIONS = dict(zip(_ALIKE, _ALIKE, strict=True)) | {
     "leaky_relu": "leaky_relu:0.2",
 }
 # hard_sigmoid was another function before Keras 3.
-_HARD_SIGMOID = {True: "hard_sigmoid:0.2,0.5", False: f"hard_sigmoid:{1 / 6!r},0.5"}
+HARD_SIGMOID = {True: "hard_sigmoid:0.2,0.5", False: f"hard_sigmoid:{1 / 6!r},0.5"}
 # Frameworks whose classes these are: one of another module is the model's own.
 _MODULES = ("keras", "tf_keras")
 
@@ -141,7 +141,7 @@ class Settings:
                 return pointwise(kind, inner)
             value = value.get("config")
         if value == "hard_sigmoid":
-            return _HARD_SIGMOID[self.version < (3,)]
+            return HARD_SIGMOID[self.version < (3,)]
         if not isinstance(value, str) or value not in _FUNCTIONS:
             raise InputError("", f"{name} {_told(value)} is not run here")
         return _FUNCTIONS[value]

@@ -1,0 +1,131 @@
+"""Weights of Keras without a config: recurrent layers by the names and shapes of their arrays."""
+
+import re
+from collections.abc import Container, Iterator, Mapping
+from itertools import chain
+
+from rnncli.model.activations import SIGMOID, TANH, parse
+from rnncli.model.errors import listed, verbatim
+from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
+from rnncli.model.formats.keras.names import ROLES, find_owners
+from rnncli.model.formats.keras.places import listed_arrays, version_of
+from rnncli.model.formats.keras.recurrent import SIGMOID_SINCE
+from rnncli.model.formats.keras.settings import HARD_SIGMOID
+from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.names import find_model
+from rnncli.model.formats.parts import Model
+from rnncli.model.formats.spec import LayerSpec, cell_of
+from rnncli.model.formats.tensors import FLOATS, Derived, Tensors
+
+# The names of the arrays of a gate in Keras 1, by role; a vanilla cell has them without the gate.
+_OF_GATE = re.compile(r"(.*)_([WUb])(?:_([a-z]))?", re.DOTALL)
+_ROLES_OF_KERAS_1 = dict(zip("WUb", ROLES, strict=True))
+_GATES = {"icfo": "lstm", "zrh": "gru"}
+
+
+def find(stored: Stored, layer: str | None) -> Model:
+    """Find the recurrent layers in a file of weights, or one of them.
+
+    Raises
+    ------
+    InputError
+        There is no such layer, or the layers of the only model do not go
+        together.
+    """
+    tensors = _without_gates(_renamed(stored).under(layer))
+    packed = dict(_from_cudnn(tensors))
+    tensors = tensors.with_derived(packed)
+    hard = version_of(stored) < SIGMOID_SINCE
+    model = find_model(tensors)
+    parts = [
+        part._replace(layers=[_completed(spec, packed, hard=hard) for spec in part.layers])
+        for part in model.parts
+    ]
+    unknown = [name for part in parts if part.why for name in part.tensors]
+    floats = [name for name in unknown if tensors.entries[name].dtype in FLOATS]
+    passed = dict.fromkeys(name.rpartition("/")[0].removesuffix("/vars") for name in floats)
+    notes = list(model.notes)
+    if passed:
+        notes.append(f"has no config: what {verbatim(listed(passed))} do, and where, is not known")
+    title = f"Keras {stored.version}".rstrip()
+    return model._replace(tensors=tensors, parts=parts, notes=notes, title=title)
+
+
+def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerSpec:
+    """Add what is known of cuDNN's cells, and what was usual in others before `SIGMOID_SINCE`."""
+    cells = []
+    for cell in spec.cells:
+        if cell.tensors["W_xh"] in packed:
+            usual = {"activation": TANH, "recurrent_activation": SIGMOID}
+            cells.append(cell._replace(settings={**usual, **cell.settings}))
+        elif hard and cell.cell in _GATES.values():
+            assumed = {"recurrent_activation": parse(HARD_SIGMOID[True])}
+            cells.append(cell._replace(assumed=assumed))
+        else:
+            cells.append(cell)
+    return spec._replace(cells=tuple(cells))
+
+
+def _renamed(stored: Stored) -> Tensors:
+    """Name tensors as attributes list them, where there are such: as `Variable.path`."""
+    arrays = listed_arrays(stored)
+    if arrays is None:
+        return stored.tensors
+    entries = stored.tensors.entries
+    paths: dict[str, str] = {}
+    for name, path in chain.from_iterable(arrays.values()):
+        paths[path if name in paths else name] = path
+    return Tensors(
+        stored.tensors.path,
+        {name: entries[path] for name, path in paths.items() if path in entries},
+        lambda names: stored.tensors.read([paths[name] for name in names]),
+    )
+
+
+def _without_gates(tensors: Tensors) -> Tensors:
+    """Put the arrays of the gates of Keras 1 side by side, under the names of today."""
+    derived: dict[str, Derived] = {}
+    for owner, names in _gates(tensors).items():
+        made = zip(ROLES, _joined(tensors, names), strict=False)
+        derived |= {f"{owner}/{role}": each for role, each in made}
+    replaced = {name for each in derived.values() for name in each.names}
+    joined = tensors.with_derived(derived)
+    entries = {name: e for name, e in joined.entries.items() if name not in replaced}
+    return joined._replace(entries=entries)
+
+
+def _from_cudnn(tensors: Tensors) -> Iterator[tuple[str, Derived]]:
+    """Yield what stands in place of the arrays of layers whose bias is two in one row."""
+    for names in find_owners(tensors).values():
+        if len(names) == len(ROLES):
+            kernel, recurrent, bias = (names[role] for role in ROLES)
+            cell = cell_of(tensors, {"W_xh": kernel, "W_hh": recurrent})
+            width = tensors.entries[recurrent].shape[-1:]
+            if cell in _GATES.values() and tensors.entries[bias].shape == (2 * width[0],):
+                each = (kernel, recurrent, bias)
+                yield from zip(each, of_cudnn(cell, each, tensors.entries), strict=True)
+
+
+def _gates(tensors: Tensors) -> dict[str, dict[tuple[str, str], str]]:
+    """Name the arrays of Keras 1's recurrent layers, by role and gate, by their layer."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for name in tensors.entries:
+        if match := _OF_GATE.fullmatch(name):
+            owner, role, gate = match.groups()
+            found.setdefault(owner, {})[role, gate or ""] = name
+    return {
+        owner: names
+        for owner, names in found.items()
+        if {role for role, _ in names} == set(_ROLES_OF_KERAS_1)
+    }
+
+
+def _joined(tensors: Tensors, names: Mapping[tuple[str, str], str]) -> list[Derived]:
+    """Return the three arrays of a layer."""
+    entries = tensors.entries
+    for gates, cell in _GATES.items():
+        keys = [(role, gate) for gate in gates for role in _ROLES_OF_KERAS_1]
+        if names.keys() == set(keys):
+            return of_keras_1(cell, [names[key] for key in keys], entries)
+    alone = [names[role, ""] for role in _ROLES_OF_KERAS_1 if (role, "") in names]
+    return [Derived([name], entries[name], lambda array: array) for name in alone]

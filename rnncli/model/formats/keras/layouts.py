@@ -1,0 +1,106 @@
+"""Other layouts that Keras has had for the arrays of a cell, and how they become today's.
+
+Today's are a kernel, a recurrent kernel and a bias, with the gates side by
+side: i f g o, or z r n.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.cells import CELLS
+from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.formats.tensors import Derived, Entry
+
+# Keras 1 has the three arrays for each gate, which stand as i g f o there: where ours are.
+GATES_OF_KERAS_1 = {"lstm": (0, 2, 1, 3), "gru": (0, 1, 2)}
+
+
+def of_keras_1(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> list[Derived]:
+    """Put the arrays of the gates side by side.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru"}
+    names : sequence of str
+        Of the three arrays of the first gate, then of the next.
+    entries : mapping
+        Of all tensors.
+
+    Raises
+    ------
+    InputError
+        Those that go together are not there, or not alike.
+    """
+    joined = []
+    for role in range(3):
+        each = [names[3 * gate + role] for gate in GATES_OF_KERAS_1[cell]]
+        found = {entries.get(name) for name in each}
+        entry = found.pop()
+        if found or entry is None or not entry.shape:
+            raise InputError("", f"expected arrays of one shape and type: {listed(each)}")
+        shape = (*entry.shape[:-1], entry.shape[-1] * len(each))
+        joined.append(Derived(each, Entry(shape, entry.dtype), _side_by_side))
+    return joined
+
+
+def of_cudnn(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> list[Derived]:
+    """Turn the arrays of ``CuDNNLSTM`` and ``CuDNNGRU`` into those of today.
+
+    The block of each gate stands transposed, that of the kernel in the shape
+    that it has untransposed; the bias is two, one after the other.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru"}
+    names : sequence of str
+        Of the kernel, the recurrent kernel and the bias.
+    entries : mapping
+        Of all tensors.
+
+    Raises
+    ------
+    InputError
+        One of them is not there, or the bias is not two.
+    """
+    for name in names:
+        if name not in entries:
+            raise InputError("", f"has no {shown(name)}")
+    kernel, recurrent, bias = (entries[name] for name in names)
+    if len(bias.shape) != 1 or bias.shape[0] % 2:
+        raise InputError("", f"expected a bias of two halves, got shape {bias.shape}")
+    half = bias.shape[0] // 2
+    gates = CELLS[cell].gates
+    two = cell == "gru"
+    shapes = (kernel.shape, recurrent.shape, (2, half) if two else (half,))
+    computes: tuple[Callable[..., NDArray[Any]], ...] = (
+        partial(_blocks, gates=gates, refilled=True),
+        partial(_blocks, gates=gates, refilled=False),
+        _two_rows if two else _sum_of_halves,
+    )
+    return [
+        Derived([name], Entry(shape, entries[name].dtype), compute)
+        for name, shape, compute in zip(names, shapes, computes, strict=True)
+    ]
+
+
+def _side_by_side(*blocks: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate(blocks, axis=-1)
+
+
+def _blocks(array: NDArray[Any], *, gates: int, refilled: bool) -> NDArray[Any]:
+    blocks = np.split(array, gates, axis=1)
+    turned = [block.T.reshape(block.shape, order="F") if refilled else block.T for block in blocks]
+    return np.concatenate(turned, axis=1)
+
+
+def _two_rows(bias: NDArray[Any]) -> NDArray[Any]:
+    return bias.reshape(2, -1)
+
+
+def _sum_of_halves(bias: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # which is not finite then
+        return np.asarray(np.add(*bias.astype(np.result_type(bias, np.float32)).reshape(2, -1)))
