@@ -44,7 +44,7 @@ def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
         The layers of the only stack do not go together.
     """
     modules = torch.find_stacks(tensors)
-    stacks = [*modules, *keras.find_stacks(tensors)] or loose.find_stacks(tensors)
+    stacks = [*modules, *keras.find_stacks(tensors, ordered=ordered)] or loose.find_stacks(tensors)
     if len(stacks) == 1:
         found, notes = stacks[0].find()
         if modules:

@@ -36,7 +36,7 @@ def find(stored: Stored, layer: str | None) -> Model:
     packed = dict(_from_cudnn(tensors))
     tensors = tensors.with_derived(packed)
     hard = version_of(stored) < SIGMOID_SINCE
-    model = find_model(tensors)
+    model = find_model(tensors, ordered=listed_arrays(stored) is not None)
     parts = [
         part._replace(layers=[_completed(spec, packed, hard=hard) for spec in part.layers])
         for part in model.parts

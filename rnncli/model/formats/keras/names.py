@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice, pairwise, permutations
 from typing import NamedTuple
@@ -44,18 +44,36 @@ class _Layer(NamedTuple):
     inner: str
     spec: LayerSpec
 
+    @property
+    def first(self) -> str:
+        """The name of its first tensor."""
+        return self.spec.cells[0].tensors["W_xh"]
+
 
 # How many values a layer takes a step, and how many it may give.
 _Sizes = tuple[int, set[int]]
 
 
-def find_stacks(tensors: Tensors) -> list[Stack]:
-    """Find the recurrent layers, those of one model together."""
+def find_stacks(tensors: Tensors, *, ordered: bool = False) -> list[Stack]:
+    """Find the recurrent layers, those of one model together.
+
+    Parameters
+    ----------
+    tensors : Tensors
+    ordered : bool
+        Whether they stand as layers were made.
+    """
     scopes: dict[str, list[_Layer]] = {}
-    for layer in _paired(tensors, _cells(tensors)):
+    found: Iterable[_Layer] = _paired(tensors, _cells(tensors))
+    if ordered:
+        places = {name: place for place, name in enumerate(tensors.entries)}
+        found = sorted(found, key=lambda layer: places.get(layer.first, 0))
+    for layer in found:
         scopes.setdefault(layer.path.rpartition("/")[0], []).append(layer)
     return [
-        Stack(tuple(layer.path for layer in layers), partial(_parts, tensors, layers))
+        Stack(
+            tuple(layer.path for layer in layers), partial(_parts, tensors, layers, ordered=ordered)
+        )
         for layers in scopes.values()
     ]
 
@@ -183,10 +201,12 @@ def _paired(tensors: Tensors, cells: Mapping[str, CellSpec]) -> Iterator[_Layer]
             yield _Layer(f"{stem}{leaf}", leaf, LayerSpec((group[leaf],)))
 
 
-def _parts(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[Part], Sequence[str]]:
+def _parts(
+    tensors: Tensors, layers: Sequence[_Layer], *, ordered: bool
+) -> tuple[Sequence[Part], Sequence[str]]:
     """Order layers, and check that each takes what the one below gives."""
-    ordered, notes = _ordered(tensors, layers)
-    for below, above in pairwise(ordered):
+    sorted_, notes = _ordered(tensors, layers, as_they_stand=ordered)
+    for below, above in pairwise(sorted_):
         lower, upper = _sizes(tensors, below), _sizes(tensors, above)
         if lower and upper and upper[0] not in lower[1]:
             given = " or ".join(map(str, sorted(lower[1])))
@@ -199,12 +219,17 @@ def _parts(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[Part], 
             [name for cell in layer.spec.cells for name in cell.tensors.values()],
             [layer.spec],
         )
-        for layer in ordered
+        for layer in sorted_
     ], notes
 
 
-def _ordered(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[_Layer], Sequence[str]]:
-    """Order layers from the bottom: by their numbers, or else as only their shapes fit."""
+def _ordered(
+    tensors: Tensors, layers: Sequence[_Layer], *, as_they_stand: bool
+) -> tuple[Sequence[_Layer], Sequence[str]]:
+    """Order layers from the bottom: by their numbers, or else as only their shapes fit.
+
+    Where these fit in several orders, layers may stay as they stand.
+    """
     paths = [layer.path for layer in layers]
     for names in ([layer.inner for layer in layers], [path.rpartition("/")[2] for path in paths]):
         numbers = [_numbered(name) for name in names]
@@ -220,7 +245,7 @@ def _ordered(tensors: Tensors, layers: Sequence[_Layer]) -> tuple[Sequence[_Laye
         if all(sizes[above][0] in sizes[below][1] for below, above in pairwise(order))
     )
     found = list(islice(fitting, 2))
-    if len(found) != 1:
+    if len(found) != 1 and not (as_they_stand and found[:1] == [tuple(range(len(layers)))]):
         what = f"neither names nor shapes tell the order of {listed(paths)}"
         raise InputError(tensors.path, what, PICK)
     order = found[0]
