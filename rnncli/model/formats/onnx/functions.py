@@ -39,16 +39,28 @@ _CLIPS: dict[tuple[float | None, float | None], str] = {
     (0.0, None): "relu",
     (0.0, 1.0): "hard_sigmoid:1.0,0.0",
 }
-_ERF = r"Add\(Erf\((?:Div\((?P=x),1\.4142\d*\)|Mul\((?P=x),0\.7071\d*\))\),1\.0\)"
-_LESS = r"Sub\((?P=x),Mean\((?P=x)\)\)"
+_X = r"(?P=x)"
+_CUBE = rf"(?:Pow\({_X},3\.0\)|Mul\({_X},Mul\({_X},{_X}\)\))"
+# Twice the share of x that a gelu lets pass.
+_SHARES = {
+    "gelu": rf"Add\(Erf\((?:Div\({_X},1\.4142\d*\)|Mul\({_X},0\.7071\d*\))\),1\.0\)",
+    "gelu_tanh": r"Add\(tanh\(Mul\("
+    rf"Add\({_X},Mul\({_CUBE},0\.0447\d*\)\),0\.7978\d*\)\),1\.0\)",
+}
+_LESS = rf"Sub\({_X},Mean\({_X}\)\)"
 _SQUARE = rf"(?:Pow\({_LESS},2\.0\)|Mul\({_LESS},{_LESS}\))"
-# What several operators are together, as a function of x, which stands first in some of them.
+# What several operators are together, as a function of x.
 _FORMULAS = {
-    r"Mul\((?P<x>.+),Sigmoid\((?P=x)\)\)": "silu",
-    r"Mul\((?P<x>.+),Tanh\(Softplus\((?P=x)\)\)\)": "mish",
-    rf"Mul\(Mul\((?P<x>.+),{_ERF}\),0\.5\)": "gelu",
-    rf"Mul\((?P<x>.+),Mul\({_ERF},0\.5\)\)": "gelu",
-    rf"Mul\(Mul\((?P<x>.+),0\.5\),{_ERF}\)": "gelu",
+    r"Mul\((?P<x>.+),sigmoid\((?P=x)\)\)": "silu",
+    r"Mul\((?P<x>.+),tanh\(softplus\((?P=x)\)\)\)": "mish",
+    r"Mul\((?P<x>.+),hard_sigmoid:0\.16666\d*,0\.5\((?P=x)\)\)": "hard_silu",
+    r"Div\((?P<x>.+),Add\(Abs\((?P=x)\),1\.0\)\)": "softsign",
+    # Beyond 20 the two differ by less than float32 holds.
+    r"Where\(Greater\((?P<x>.+),20\.0\),(?P=x),softplus\((?P=x)\)\)": "softplus",
+    r"Div\(Mul\((?P<x>.+),relu6\(Add\((?P=x),3\.0\)\)\),6\.0\)": "hard_silu",
+    **{rf"Mul\(Mul\((?P<x>.+),{share}\),0\.5\)": name for name, share in _SHARES.items()},
+    **{rf"Mul\((?P<x>.+),Mul\({share},0\.5\)\)": name for name, share in _SHARES.items()},
+    **{rf"Mul\(Mul\((?P<x>.+),0\.5\),{share}\)": name for name, share in _SHARES.items()},
     r"Div\(Sub\((?P<x>.+),Mean\((?P=x)\)\),"
     rf"Sqrt\(Add\(Mean\({_SQUARE}\),(?P<epsilon>[-+.e\d]+)\)\)\)": "layer_normalization",
 }
@@ -85,6 +97,13 @@ def _gelu(call: Call) -> Rows:
     return _pointwise(call, names[form])
 
 
+def _prelu(call: Call) -> Rows:
+    slope = single(call.constant(1))
+    if slope is None:
+        raise RefusedError("PRelu with a slope for each feature is not read")
+    return _pointwise(call, str(activation("leaky_relu", slope)))
+
+
 def _swish(call: Call) -> Rows:
     if call.number("alpha", 1.0) != 1.0:
         raise RefusedError("Swish with another alpha than 1 is not read")
@@ -115,14 +134,30 @@ def _softmax(call: Call) -> Rows:
 def _pointwise(call: Call, name: str) -> Rows:
     rows = call.rows()
     made = call.layer(rows, LayerSpec(kind="activation", settings={"activation": name}))
-    return applied(call, made, rows)
+    return applied(call, made, name, rows)
 
 
-def applied(call: Call, made: Rows, rows: Rows, value: float | None = None) -> Rows:
-    """Add to what is known of rows that they are a function of others."""
-    arguments = [call.formulas.text(rows)] + ([] if value is None else [f"{value!r}"])
-    text = f"{call.node.op}({','.join(arguments)})"
+def applied(call: Call, made: Rows, name: str, rows: Rows, value: float | None = None) -> Rows:
+    """Add to what is known of rows that they are a function, by its name, of others."""
+    arguments = [call.formulas.text(rows)] + ([] if value is None else [repr(value)])
+    text = f"{name}({','.join(arguments)})"
     return known_function(call, made, text, read=made.chain is not rows.chain)
+
+
+def function_of(call: Call, *every: Rows) -> Rows:
+    """Add to what is known of rows that they are a function of several, which came of the same."""
+    first = every[0]
+    for other in every[1:]:
+        if (_names(other), other.last, other.origin) != (_names(first), first.last, first.origin):
+            raise RefusedError("brings two paths together")
+    texts = [call.formulas.text(rows) for rows in every]
+    if call.node.op in ("Add", "Mul"):
+        texts.sort(key=lambda text: (len(text), text))
+    return known_function(call, first, f"{call.node.op}({','.join(texts)})", read=False)
+
+
+def _names(rows: Rows) -> list[str]:
+    return [axis.name for axis in rows.axes]
 
 
 def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
@@ -152,14 +187,19 @@ def _layer_normalization(call: Call, rows: Rows, epsilon: float) -> Rows:
 def _part_of_function(call: Call) -> Rows:
     """Read an operator that is part of a function alone."""
     rows = call.rows()
-    return applied(call, rows, rows)
+    return applied(call, rows, call.node.op, rows)
 
 
-def _powered(call: Call) -> Rows:
+def _with_number(call: Call) -> Rows:
+    """Read an operator of rows and a number that is part of a function alone."""
     rows, value = call.rows(), single(call.constant(1))
     if value is None:
-        raise RefusedError("Pow is not read")
-    return applied(call, rows, rows, value)
+        raise RefusedError(f"{call.node.op} is not read")
+    return applied(call, rows, call.node.op, rows, value)
+
+
+def _chosen(call: Call) -> Rows:
+    return function_of(call, *(call.rows(place) for place in range(3)))
 
 
 def _mean(call: Call) -> Rows:
@@ -192,11 +232,13 @@ def single(found: Constant) -> float | None:
 FUNCTIONS: dict[str, Callable[[Call], Rows]] = {
     **dict.fromkeys((*_PLAIN, *_PARAMETERS), _activated),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
-    **dict.fromkeys(("Erf", "Sqrt"), _part_of_function),
+    **dict.fromkeys(("Abs", "Erf", "Sqrt"), _part_of_function),
+    **dict.fromkeys(("Greater", "Pow"), _with_number),
     "Clip": _clipped,
     "Gelu": _gelu,
-    "Pow": _powered,
+    "PRelu": _prelu,
     "ReduceMean": _mean,
     "Selu": _selu,
     "Swish": _swish,
+    "Where": _chosen,
 }

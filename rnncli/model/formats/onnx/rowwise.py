@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.formats.onnx.axes import gathered, paired, reduced
-from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, known_function, single
+from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, function_of, single
 from rnncli.model.formats.onnx.values import (
     Axis,
     Call,
@@ -83,7 +83,7 @@ def _combined(call: Call) -> Rows:
     made = call.layer(row, spec)
     if value is None or (place == 0 and op == "Sub"):
         return made
-    return applied(call, made, rows, value)
+    return applied(call, made, op, rows, value)
 
 
 def _lacks_bias(spec: LayerSpec) -> bool:
@@ -114,16 +114,7 @@ def _two(call: Call, one: Rows, other: Rows) -> Rows:
     merge = {"Add": "sum", "Mul": "mul"}.get(call.node.op)
     if merge and one.chains != other.chains and _one_layer(one) and _one_layer(other):
         return paired(one, other, merge)
-    if _names(one) != _names(other) or one.last != other.last or one.origin != other.origin:
-        raise RefusedError("brings two paths together")
-    texts = [call.formulas.text(one), call.formulas.text(other)]
-    if call.node.op == "Mul":
-        texts.sort(key=lambda each: (len(each), each))
-    return known_function(call, one, f"{call.node.op}({','.join(texts)})", read=False)
-
-
-def _names(rows: Rows) -> list[str]:
-    return [axis.name for axis in rows.axes]
+    return function_of(call, one, other)
 
 
 def _one_layer(rows: Rows) -> bool:
