@@ -20,6 +20,8 @@ from rnncli.model.formats.parts import Part
 _FAR = 2**31 - 1
 _ONE = Axis("", 1)
 _UNTURNED = ("", "D", "N", "F")
+# Directions and layers whose states a graph lays side by side.
+_MOST_CHAINS = 64
 # What is left of the steps, where the last one stands first.
 _OTHER_END = {"step": "first", "first": "step"}
 
@@ -30,7 +32,7 @@ def transposed(call: Call) -> Rows:
     order = call.integers("perm") or list(range(len(rows.axes)))[::-1]
     if sorted(order) != list(range(len(rows.axes))):
         raise RefusedError(f"Transpose: no order of {len(rows.axes)} axes: {order}")
-    return rows._replace(axes=tuple(rows.axes[place] for place in order))
+    return rows.with_axes(rows.axes[place] for place in order)
 
 
 def squeezed(call: Call) -> Rows:
@@ -45,7 +47,7 @@ def squeezed(call: Call) -> Rows:
     for place in dropped:
         if not is_one(rows.axes[place].size) or rows.axes[place].name == "T":
             raise RefusedError(f"drops axis {place}, which is not known to be of size 1")
-    return rows._replace(axes=tuple(a for k, a in enumerate(rows.axes) if k not in dropped))
+    return rows.with_axes(axis for k, axis in enumerate(rows.axes) if k not in dropped)
 
 
 def unsqueezed(call: Call) -> Rows:
@@ -56,7 +58,7 @@ def unsqueezed(call: Call) -> Rows:
     if len(places) < len(axes):
         raise RefusedError(f"adds axes that are not there: {axes}")
     rest = iter(rows.axes)
-    return rows._replace(axes=tuple(_ONE if k in places else next(rest) for k in range(count)))
+    return rows.with_axes(_ONE if k in places else next(rest) for k in range(count))
 
 
 def reshaped(call: Call) -> Rows:
@@ -193,27 +195,26 @@ def paired(first: Rows, second: Rows, merge: str) -> Rows:
     pair = [first, second]
     if merge != "concat":
         pair.sort(key=_direction, reverse=True)
-    below = [rows.chain[:-1] for rows in pair]
     if [_direction(rows) for rows in pair] != ["forward", "backward"]:
         raise RefusedError(
             "brings together what is not the two directions of a layer, forward first"
         )
-    if first.origin != second.origin or not _same(*below):
+    chains = [rows.chain for rows in pair]
+    if first.origin != second.origin or chains[0].below is not chains[1].below:
         raise RefusedError("brings together two paths that do not take the same rows")
     lasts = {rows.last for rows in pair}
     if len(lasts) > 1:
         lasts = {settled(rows) for rows in pair}
     if len(lasts) > 1 or first.backwards != second.backwards:
         raise RefusedError("brings together rows of different steps")
-    parts = [rows.chain[-1] for rows in pair]
-    part = _both(parts[0], parts[1], merge)
+    part = _both(chains[0].top, chains[1].top, merge)
     axes = first.axes
     if merge == "concat":
         axes = tuple(
             Axis(axis.name, 2 * axis.size) if axis.name == first.feature else axis for axis in axes
         )
     (last,) = lasts
-    return first._replace(axes=axes, chains=((*below[0], part),), last=last, text="")
+    return first._replace(axes=axes, chains=(chains[0].changed(part),), last=last, text="")
 
 
 def reduced(call: Call, merge: str) -> Rows | None:
@@ -239,8 +240,7 @@ def settled(rows: Rows) -> str:
 
 def _direction(rows: Rows) -> str:
     """Return the direction of the layer that rows come from; empty if another stands above it."""
-    chain = rows.chain
-    layers = chain[-1].layers if chain else ()
+    layers = rows.chain.top.layers
     return str(layers[0].settings["direction"]) if layers and layers[0].cells else ""
 
 
@@ -255,20 +255,22 @@ def _both(forward: Part, backward: Part, merge: str) -> Part:
 
 def _halves(rows: Rows) -> tuple[Chain, ...]:
     """Return the chains of both directions of the layer that rows come from."""
-    *below, top = rows.chain or (Part("", ""),)
+    top = rows.chain.top
     if not top.layers or top.layers[0].settings.get("merge") != "concat":
         return ()
     spec = top.layers[0]
     ways = zip(spec.cells, ("forward", "backward"), strict=True)
     return tuple(
-        (*below, top._replace(layers=(spec._replace(cells=(cell,), settings={"direction": way}),)))
+        rows.chain.changed(
+            top._replace(layers=[spec._replace(cells=(cell,), settings={"direction": way})])
+        )
         for cell, way in ways
     )
 
 
 def _directions(rows: Rows, axis: int, chains: Sequence[Chain]) -> Rows:
-    if not chains:
-        raise RefusedError("takes a direction that is not there")
+    if not 0 < len(chains) <= _MOST_CHAINS:
+        raise RefusedError(f"takes {len(chains)} directions")
     axes = list(rows.axes)
     axes[axis] = Axis("D", len(chains)) if axes[axis].name == "D" else axes[axis]
     return rows._replace(axes=tuple(axes), chains=tuple(chains))
@@ -282,10 +284,6 @@ def _one_step(rows: Rows, axis: int, which: str) -> Rows:
     axes = list(rows.axes)
     axes[axis] = _ONE
     return rows._replace(axes=tuple(axes), last=which, backwards="")
-
-
-def _same(one: Chain, other: Chain) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _names(rows: Rows) -> list[str]:
@@ -336,7 +334,7 @@ def _grouped(rows: Rows, groups: Sequence[list[Axis]]) -> Rows:
             rows = _concatenated(rows, group)
             group = [Axis(rows.feature, 2 * group[1].size)]
         axes.append(_one_axis(rows, group))
-    return rows._replace(axes=tuple(axes))
+    return rows.with_axes(axes)
 
 
 def _one_axis(rows: Rows, group: Sequence[Axis]) -> Axis:

@@ -169,13 +169,13 @@ def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
         found = re.fullmatch(pattern, text)
         below = call.formulas.chains.get(found["x"]) if found else None
         if found and below is not None:
-            rows = made._replace(chains=(below,), text="")
+            rows = made.through(below)
             if name == "layer_normalization":
                 return _layer_normalization(call, rows, float(found["epsilon"]))
             return call.layer(rows, LayerSpec(kind="activation", settings={"activation": name}))
     if not read:
         part = call.part(why=f"{call.node.op} is not read here", needed=True)
-        made = made._replace(chains=((*made.chain, part),))
+        made = made.through(made.chain.then(part))
     return made._replace(text=text if len(text) <= _LONGEST else "")
 
 

@@ -15,6 +15,7 @@ from rnncli.model.formats.onnx.messages import Graph, Model, Node
 from rnncli.model.formats.onnx.messages import Value as Declared
 from rnncli.model.formats.onnx.recurrent import KINDS, recurrent
 from rnncli.model.formats.onnx.values import (
+    INPUT,
     Axis,
     Call,
     Constant,
@@ -101,7 +102,7 @@ class _Walk:
             return self._recurrent(call)
         unknown = [each for each in call.inputs if isinstance(each, Unknown)]
         if unknown:
-            return [max(unknown, key=lambda each: len(each.chain))] * len(call.node.outputs)
+            return [max(unknown, key=lambda each: each.chain.length)] * len(call.node.outputs)
         if op == "Shape":
             return [shape_of(call)]
         if all(isinstance(each, Constant | None) for each in call.inputs):
@@ -131,8 +132,8 @@ class _Walk:
             for each in call.inputs
             if isinstance(each, Unknown | Rows)
         ]
-        origin, chain = max(below, key=lambda each: len(each[1]), default=("", ()))
-        return [Unknown(origin, (*chain, part))] * max(1, len(call.node.outputs))
+        origin, chain = max(below, key=lambda each: each[1].length, default=("", INPUT))
+        return [Unknown(origin, chain.then(part))] * max(1, len(call.node.outputs))
 
     def network(self) -> tuple[list[Part], str | None]:
         """Return the parts on the way to the graph's output, and which row it gives."""
@@ -146,20 +147,20 @@ class _Walk:
             others = listed(each for each in own if each != name)
             self.notes[""] = [f"gives {shown(name)}, and passes over {others}"]
         if isinstance(value, Unknown):
-            return list(value.chain), None
+            return value.chain.parts(), None
         try:
             rows, last = _finished(value)
-            return list(rows.chain), last
+            return rows.chain.parts(), last
         except RefusedError as refused:
             part = Part(name, "output", why=refused.why, hint=refused.hint, needed=True)
-            return [*value.chains[-1], part], None
+            return [*value.chains[-1].parts(), part], None
 
 
 def _given(name: str, declared: Declared) -> Value:
     """Return an input of the graph."""
     if declared.shape is None:
         why = "an input of which the graph does not tell the number of axes"
-        return Unknown(name, (Part(name, "input", why=why, needed=True),))
+        return Unknown(name, INPUT.then(Part(name, "input", why=why, needed=True)))
     sizes = [
         size if isinstance(size, int) and size > 0 else Size((f"{name}:{k}",))
         for k, size in enumerate(declared.shape)
@@ -183,7 +184,7 @@ def _is_state(value: Rows | Unknown) -> bool:
     return (
         isinstance(value, Rows)
         and value.last in ("state", "cell")
-        and all(chain[-1].recurrent for chain in value.chains)
+        and all(chain.top.recurrent for chain in value.chains)
     )
 
 
@@ -199,8 +200,8 @@ def _finished(rows: Rows) -> tuple[Rows, str | None]:
         raise RefusedError("gives its rows from the last step to the first")
     if rows.last == "cell":
         raise RefusedError("gives the cell state")
-    recurrent = [k for k, part in enumerate(rows.chain) if part.recurrent]
-    below = rows._replace(chains=(rows.chain[: recurrent[-1] + 1],)) if recurrent else rows
+    recurrent = (chain for chain in rows.chain.downward() if chain.top.recurrent)
+    below = rows.through(next(recurrent, rows.chain))
     last = axes.settled(below)
     if last == "first":
         raise RefusedError("gives the row of the first step")

@@ -14,6 +14,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation, positi
 from rnncli.model.errors import shown
 from rnncli.model.formats.onnx.messages import Node
 from rnncli.model.formats.onnx.values import (
+    INPUT,
     Axis,
     Call,
     Chain,
@@ -122,7 +123,7 @@ def recurrent(call: Call) -> tuple[Part, list[Rows]]:
         found.stored for found in call.inputs if isinstance(found, Constant) and found.stored
     ]
     chains = tuple(
-        (*rows.chain, call.part(tensors=tensors, layers=[_layer([cell], way)]))
+        rows.chain.then(call.part(tensors=tensors, layers=[_layer([cell], way)]))
         for cell, way in zip(cells, ways, strict=True)
     )
     whole = call.part(
@@ -188,7 +189,7 @@ def _check_lengths(call: Call, rows: Rows) -> None:
             raise RefusedError(
                 "input sequence_lens is a constant: sequences have their own lengths"
             )
-    elif isinstance(found, Rows) and not found.chain:
+    elif isinstance(found, Rows) and found.chain is INPUT:
         call.notes.append(
             f"{call.name} takes lengths of sequences from {shown(found.origin)}: each sequence is "
             "run as long as it is"
@@ -218,7 +219,8 @@ def _check_starts(call: Call) -> None:
 def _moved(found: Rows | Unknown) -> bool:
     """Return whether a value is an input of the graph, or a part of it."""
     chains = found.chains if isinstance(found, Rows) else (found.chain,)
-    return all(part.kind in _MOVING and not part.layers for chain in chains for part in chain)
+    parts = (each.top for chain in chains for each in chain.downward())
+    return all(part.kind in _MOVING and not part.layers for part in parts)
 
 
 def _hidden_size(call: Call, kind: Kind, directions: int) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rnncli.model.formats.onnx.axes import gathered, paired, reduced
 from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, function_of, single
 from rnncli.model.formats.onnx.values import (
+    INPUT,
     Axis,
     Call,
     Constant,
@@ -70,15 +71,15 @@ def _combined(call: Call) -> Rows:
     if value == (2.0 if op == "Div" else 0.5) and op in ("Mul", "Div") and _summed(rows):
         return _averaged(rows)
     row, size = _aligned(rows, found)
-    top = rows.chain[-1] if rows.chain else None
-    if op == "Add" and top and top.layers and _lacks_bias(top.layers[0]):
+    top = rows.chain.top
+    if op == "Add" and top.layers and _lacks_bias(top.layers[0]):
         spec = top.layers[0]
         named = call.tensor(place, "b") if found.entry.shape == (size,) else ""
         tensors = {**spec.tensors, "b": named or call.row(place, "b", size)}
         part = top._replace(
             layers=(spec._replace(tensors=tensors),), tensors=tuple(tensors.values())
         )
-        return row._replace(chains=((*rows.chain[:-1], part),), text="")
+        return row.through(rows.chain.changed(part))
     spec = _normalization(call, place, size)
     made = call.layer(row, spec)
     if value is None or (place == 0 and op == "Sub"):
@@ -112,27 +113,27 @@ def _normalization(call: Call, place: int, size: int) -> LayerSpec:
 def _two(call: Call, one: Rows, other: Rows) -> Rows:
     """Read an operation of two paths: the directions of a layer, or a function of one row."""
     merge = {"Add": "sum", "Mul": "mul"}.get(call.node.op)
-    if merge and one.chains != other.chains and _one_layer(one) and _one_layer(other):
+    if merge and one.chains[0] is not other.chains[0] and _one_layer(one) and _one_layer(other):
         return paired(one, other, merge)
     return function_of(call, one, other)
 
 
 def _one_layer(rows: Rows) -> bool:
     """Return whether rows come from one direction of a layer, and none stands above it."""
-    layers = rows.chain[-1].layers if rows.chain else ()
+    layers = rows.chain.top.layers
     return bool(layers) and len(layers[0].cells) == 1
 
 
 def _summed(rows: Rows) -> bool:
-    layers = rows.chain[-1].layers if rows.chain else ()
+    layers = rows.chain.top.layers
     return bool(layers) and layers[0].settings.get("merge") == "sum"
 
 
 def _averaged(rows: Rows) -> Rows:
-    *below, top = rows.chain
+    top = rows.chain.top
     settings = {**top.layers[0].settings, "merge": "ave"}
     part = top._replace(layers=(top.layers[0]._replace(settings=settings),))
-    return rows._replace(chains=((*below, part),))
+    return rows.through(rows.chain.changed(part))
 
 
 def _reduced_directions(call: Call) -> Rows:
@@ -187,7 +188,7 @@ def _gather(call: Call) -> Rows:
     table, rows = call.constant(0).entry, call.rows(1)
     if len(table.shape) != 2 or call.integer("axis"):
         raise RefusedError("looks up in what is no table of rows")
-    if rows.chain or rows.feature:
+    if rows.chain is not INPUT or rows.feature:
         raise RefusedError("looks up what is computed in the graph")
     spec = LayerSpec(kind="embedding", tensors={"W": call.tensor(0, "W")})
     rows = rows._replace(axes=(*rows.axes, Axis("E", table.shape[1])), feature="E")
@@ -196,7 +197,7 @@ def _gather(call: Call) -> Rows:
 
 def _cast(call: Call) -> Rows:
     rows = call.rows()
-    if call.integer("to") not in (1, 10, 11, 16) and rows.chains != ((),):
+    if call.integer("to") not in (1, 10, 11, 16) and rows.chain is not INPUT:
         raise RefusedError(f"casts rows to element type {call.integer('to')}")
     return rows
 
@@ -204,7 +205,7 @@ def _cast(call: Call) -> Rows:
 def _dropout(call: Call) -> Rows:
     rows = call.rows()
     part = call.part(why=NOTHING)
-    return rows._replace(chains=((*rows.chain, part),), text="")
+    return rows.through(rows.chain.then(part))
 
 
 def _aligned(rows: Rows, found: Constant) -> tuple[Rows, int]:

@@ -1,6 +1,6 @@
 """What is known of the values in a graph: constants, rows on their way, and the rest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,8 +16,8 @@ from rnncli.model.formats.tensors import FLOATS, Derived, Entry
 # Factors of a size that is not known; a graph that multiplies more is refused.
 _MOST_FACTORS = 8
 
-# Parts that were gone through, the bottom one first.
-Chain: TypeAlias = tuple[Part, ...]
+# Axes of rows.
+_MOST_AXES = 16
 
 
 class RefusedError(Exception):
@@ -74,6 +74,45 @@ class Size:
 
     def __hash__(self) -> int:
         return hash((self.names, self.factor))
+
+
+class Chain:
+    """Parts that rows went through; chains share what is below.
+
+    Parameters
+    ----------
+    top : Part, optional
+        The last one; none where rows are an input of the graph.
+    below : Chain, optional
+    """
+
+    def __init__(self, top: Part | None = None, below: "Chain | None" = None) -> None:
+        self.top = top or Part("", "")
+        self.below = below
+        self.length: int = below.length + 1 if below is not None else 0
+
+    def then(self, part: Part) -> "Chain":
+        """Return the chain with one more part."""
+        return Chain(part, self)
+
+    def changed(self, part: Part) -> "Chain":
+        """Return the chain with another part for its last one."""
+        return Chain(part, self.below)
+
+    def downward(self) -> "Iterator[Chain]":
+        """Return the chains that this one begins with, itself first, down to the first part."""
+        chain = self
+        while chain.below is not None:
+            yield chain
+            chain = chain.below
+
+    def parts(self) -> list[Part]:
+        """Return the parts, the bottom one first."""
+        return [chain.top for chain in self.downward()][::-1]
+
+
+# Of rows that are an input of the graph.
+INPUT = Chain()
 
 
 class Axis(NamedTuple):
@@ -139,7 +178,7 @@ class Rows(NamedTuple):
 
     origin: str
     axes: tuple[Axis, ...]
-    chains: tuple[Chain, ...] = ((),)
+    chains: tuple[Chain, ...] = (INPUT,)
     feature: str = ""
     last: str = ""
     backwards: str = ""
@@ -157,6 +196,17 @@ class Rows(NamedTuple):
         if len(self.chains) > 1:
             raise RefusedError("takes two directions before they are merged")
         return self.chains[0]
+
+    def through(self, chain: Chain) -> "Rows":
+        """Return such rows that went through another chain."""
+        return self._replace(chains=(chain,), text="")
+
+    def with_axes(self, axes: Iterable[Axis]) -> "Rows":
+        """Return such rows of other axes."""
+        found = tuple(axes)
+        if len(found) > _MOST_AXES:
+            raise RefusedError(f"has more than {_MOST_AXES} axes")
+        return self._replace(axes=found)
 
     def place(self, name: str) -> int | None:
         """Return which axis has this name."""
@@ -181,7 +231,7 @@ class Rows(NamedTuple):
     def widened(self, size: int) -> "Rows":
         """Return rows of so many features."""
         axes = (Axis(axis.name, size) if axis.name == self.feature else axis for axis in self.axes)
-        return self._replace(axes=tuple(axes))
+        return self.with_axes(axes)
 
     def at(self, place: int) -> int:
         """Return the number of an axis, which may be counted from the end."""
@@ -338,7 +388,7 @@ class Call(NamedTuple):
     def layer(self, rows: Rows, spec: LayerSpec) -> Rows:
         """Return rows that went through one more layer."""
         part = self.part(tensors=list(spec.tensors.values()), layers=[spec])
-        return rows._replace(chains=((*rows.chain, part),), text="")
+        return rows.through(rows.chain.then(part))
 
     def part(self, **fields: Any) -> Part:
         """Return the part that the node is."""
