@@ -1,0 +1,46 @@
+"""The trained model of the sample data: three files of one network, and how good it is."""
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import rnncli
+from rnncli.model.arrays import Floats
+
+SAMPLES = ROOT / "sample_data"
+FIRST, END = 1700, 1950  # of the years that it learned from
+FILES = ("sunspots.keras", "sunspots.pt", "sunspots.onnx")
+# What the README says: the root mean square of the errors from 1950 on.
+ITS_OWN, OF_NO_CHANGE = "17.6", "33.2"
+
+
+def numbers() -> Floats:
+    table = np.loadtxt(SAMPLES / "sunspots.csv", delimiter=",", skiprows=1)
+    assert table[0, 0] == FIRST
+    return np.asarray(table[:, 1])
+
+
+def error(said: Floats) -> str:
+    """How far each year's number, from 1950 on, is from what was said the year before."""
+    off = said[END - FIRST - 1 : -1] - numbers()[END - FIRST :]
+    return f"{np.sqrt(np.mean(off**2)):.1f}"
+
+
+@pytest.mark.filterwarnings("ignore:.*head is taken as a linear layer")
+@pytest.mark.parametrize("name", FILES)
+def test_it_says_the_next_year(name: str) -> None:
+    network = rnncli.load(SAMPLES / name)
+    y = rnncli.run(network, numbers()[:, None], precision="float64").y
+    assert y is not None
+    assert error(y[:, 0]) == ITS_OWN
+    first = rnncli.run(rnncli.load(SAMPLES / FILES[0]), numbers()[:, None], precision="float64").y
+    assert first is not None
+    # The weights are the same float32 numbers; PyTorch's two biases are added in float32.
+    np.testing.assert_allclose(y, first, rtol=1e-6)
+
+
+def test_the_readme_says_how_good_it_is() -> None:
+    assert error(numbers()) == OF_NO_CHANGE
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"it is off by {ITS_OWN}" in text
+    assert f"by {OF_NO_CHANGE}" in text
