@@ -93,6 +93,11 @@ def test_layers_below_and_above(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
+def test_a_rescaling(name: str) -> None:
+    check(name, Network(Pointwise("affine:0.5,0.25", 3), *network((4,), cell="gru").layers))
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_a_head_alone(name: str) -> None:
     """Without the layers below, whether one module is the whole network or not."""
     net = Network(*network((4, 4), cell="lstm").layers, Dense(W, B))

@@ -290,7 +290,19 @@ def converted(title: str, network: Network, precision: str, precisions: Collecti
     """
     if precision not in precisions:
         raise lacks(title, "precision", precision, precisions)
-    return network.converted(PRECISIONS[precision].convert)
+    layers = map(_spelled_out, network.layers)
+    return Network(*layers, last=network.last).converted(PRECISIONS[precision].convert)
+
+
+def _spelled_out(layer: Layer) -> Layer:
+    """Return ``alpha x + beta`` as a layer of arrays, for libraries that have no such function."""
+    if not isinstance(layer, Pointwise) or not isinstance(layer.activation, Activation):
+        return layer
+    name, parameters = layer.activation
+    if name != "affine":
+        return layer
+    none, one, alpha, beta = (np.full(layer.input_size, value) for value in (0.0, 1.0, *parameters))
+    return Normalization(none, one, beta, alpha)
 
 
 def lacks(library: str, kind: str, wanted: object, has: Collection[str]) -> Unsupported:
