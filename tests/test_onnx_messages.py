@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from rnncli.model.errors import InputError
+from rnncli.model.formats.containers import protobuf
 from rnncli.model.formats.containers.protobuf import Message, Source, message
 from rnncli.model.formats.onnx import elements
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
@@ -145,6 +146,17 @@ def test_graphs_in_each_other() -> None:
     read_model("w.onnx", memoryview(nested(8)), no_other)
     what = "w.onnx: expected at most 8 graphs in each other, got more"
     assert refusal(lambda: read_model("w.onnx", memoryview(nested(9)), no_other)) == what
+
+
+def test_nodes_and_tensors_count_as_several_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes more memory than its fields."""
+    node, tensor = (NODE, message((4, "A"))), (INITIALIZER, message((8, "W")))
+    monkeypatch.setattr(protobuf, "MOST_FIELDS", 20)
+    model(node)
+    model(tensor)
+    for many in ([node] * 3, [tensor, (INITIALIZER, message((8, "V"))), node]):
+        what = "w.onnx: expected at most 20 fields, got more"
+        assert refusal(partial(model, *many)) == what
 
 
 W = message((8, "W"))
@@ -400,7 +412,8 @@ def test_links_within_a_folder(tmp_path: Path) -> None:
     (named / "w.onnx").symlink_to("../blobs/1a")
     (named / "w.data").symlink_to("../blobs/2b")
     (named / "v.data").symlink_to("w.data")
-    for name in ("w.data", "v.data"):
+    (named / "u.data").write_bytes((blobs / "2b").read_bytes())
+    for name in ("w.data", "v.data", "u.data"):
         assert path_beside(str(named / "w.onnx"), "w.onnx: W", {"location": name})
         assert outside(named, location=name).array().tolist() == [1, 2]
 

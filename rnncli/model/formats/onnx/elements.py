@@ -14,6 +14,9 @@ from rnncli.model.formats.tensors import FLOATS, Entry
 # Values of a tensor that holds no weights: those that a graph computes with are few.
 MOST_WHOLE = 2**20
 
+# What a tensor or a node takes of memory, in fields.
+COST = 5
+
 # Element types, by their numbers.
 _TYPES = (
     *("no type", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string"),
@@ -133,6 +136,7 @@ def read_tensor(message: Message, outside: Outside) -> Tensor:
     InputError
         It is damaged.
     """
+    message.source.spend(COST)
     where = {each.text(1): each.text(2) for each in message.messages(13)}
     if message.integer(14) and not where:
         where = {"location": ""}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import Message, Source
 from rnncli.model.formats.onnx.elements import (
+    COST,
     Outside,
     Tensor,
     read_sparse,
@@ -183,6 +184,7 @@ def _named(source: Source, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[
 def _node(message: Message, outside: Outside, depth: int) -> Node:
     if 4 not in message:
         raise message.source.damage("a node has no operator")
+    message.source.spend(COST)
     attributes = (_attribute(each, outside, depth) for each in message.messages(5))
     return Node(
         message.text(4),
