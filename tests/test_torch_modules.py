@@ -104,7 +104,7 @@ CHAINS = {
             b=module(f"{NN}rnn.GRU", {"weight_ih_l0": matrix(9, 3), "weight_hh_l0": matrix(9, 3)}),
         ),
         ["lstm", "gru"],
-        in_order("a, b", ""),
+        in_order("a, b", ": `layer` NAME takes one of them alone"),
     ),
     "under a key": (
         mapping({"model": net(rnn=REC, fc=FC), "sd": mapping({"x": vector(3)})}),

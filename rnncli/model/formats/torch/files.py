@@ -70,6 +70,6 @@ def _beside(objects: Objects, tensors: Tensors, known: Container[str]) -> list[P
     parts = [part for part in objects.others if part.name.startswith(tensors.prefix)]
     for owner, held in _held(objects, tensors):
         left = [name for name in held if name not in known]
-        if left:
-            parts.append(Part(owner, "", left, why="stands beside the model"))
+        groups = [(owner, left)] if owner and left else [(name, [name]) for name in left]
+        parts += [Part(name, "", group, why="stands beside the model") for name, group in groups]
     return parts

@@ -142,7 +142,9 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
     if not why:
         all_names = verbatim(listed(part.name for part in model.parts if part.layers))
         note = f"{all_names} are taken as layers in this order, in which they are defined"
-        hint = "" if inner[1:] or not inner[0].name else f": `layer` {names} takes that alone"
+        hint = ": `layer` NAME takes one of them alone"
+        if not inner[1:]:
+            hint = f": `layer` {names} takes that alone" if inner[0].name else ""
         return model._replace(notes=[f"{note}{hint}"])
     note = f"only {names} is taken, not {verbatim(listed(part.name for part in others))}: {why}"
     kept = [
