@@ -26,7 +26,9 @@ from torch_bytes import (
 )
 
 from rnncli.model.errors import InputError
-from rnncli.model.formats import Loaded, load_network
+from rnncli.model.formats import Loaded, load_network, opened
+from rnncli.model.formats.names import find_model
+from rnncli.model.formats.tensors import Entry, Tensors
 from rnncli.model.layers import name_of
 
 VALUES = np.random.RandomState(0).normal(scale=0.5, size=100).astype("<f4")
@@ -134,6 +136,12 @@ DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
         ["lstm"],
         [ONLY.format("norm")],
     ),
+    "a table or a head without bias, defined last": (
+        under("rnn.", lstm(3, 3)) | {"fc.weight": matrix(7, 3)},
+        None,
+        ["lstm", "dense"],
+        [TAKEN],
+    ),
     "below or above, defined first": (
         {"fc.weight": matrix(3, 3), "fc.bias": vector(3)} | under("rnn.", lstm(3, 3, gates=3)),
         None,
@@ -162,6 +170,33 @@ def test_state_dicts(
     assert loaded.assumptions == notes
 
 
+# Shapes of modules beside an LSTM of 3 units that takes so many values, in a file whose names are
+# sorted, and which of them are taken.
+SORTED: dict[str, tuple[int, dict[str, tuple[int, ...]], list[str]]] = {
+    "a head": (2, {"a.weight": (1, 3), "a.bias": (1,)}, ["rnn", "a"]),
+    "a head without bias": (2, {"a.weight": (1, 3)}, ["rnn", "a"]),
+    "an embedding by its name": (2, {"embed.weight": (7, 2)}, ["embed", "rnn"]),
+    "a table of no name": (2, {"a.weight": (7, 2)}, ["rnn"]),
+    "a table or a head": (3, {"a.weight": (7, 3)}, ["rnn"]),
+    "a head by its bias": (3, {"a.weight": (7, 3), "a.bias": (7,)}, ["rnn", "a"]),
+    "below or above": (3, {"a.weight": (3, 3), "a.bias": (3,)}, ["rnn"]),
+    "a bias of another length": (2, {"a.weight": (1, 3), "a.bias": (2,)}, ["rnn"]),
+    "another tensor": (2, {"a.weight": (1, 3), "a.scale": (1,)}, ["rnn"]),
+    "a parameter": (2, {"h0": (3,)}, ["rnn"]),
+}
+
+
+@pytest.mark.parametrize(("takes", "shapes", "taken"), SORTED.values(), ids=SORTED)
+def test_names_in_no_order(
+    takes: int, shapes: dict[str, tuple[int, ...]], taken: list[str]
+) -> None:
+    shapes = shapes | {"rnn.weight_ih_l0": (12, takes), "rnn.weight_hh_l0": (12, 3)}
+    entries = {key: Entry(shapes[key], "float32") for key in sorted(shapes)}
+    model = find_model(Tensors("w.safetensors", entries, lambda _: []))
+    assert [part.name for part in model.parts if part.layers] == taken
+    assert len(model.notes) == 1
+
+
 WHOLE = RNN | LINEAR
 NESTED = TAKEN.replace("fc ", "{0}fc ").replace("rnn", "{0}rnn")
 # What is saved, `layer`, the layers, and what stands before names in the note.
@@ -182,6 +217,19 @@ def test_checkpoints(tmp_path: Path, saved: Any, layer: str | None, stem: str) -
     loaded = load(tmp_path / "w.ckpt", mapping(saved), layer)
     assert kinds(loaded) == ["lstm", "dense"]
     assert loaded.assumptions == [NESTED.format(stem)]
+
+
+def test_what_stands_beside_is_listed(tmp_path: Path) -> None:
+    saved = {"seed": vector(3), "net": mapping(RNN), "ema": mapping({"x": vector(3)})}
+    path = tmp_path / "w.pt"
+    path.write_bytes(archive(mapping(saved | {"opt": OPTIMIZER})))
+    with opened(str(path)) as (model, _):
+        assert [(part.name, part.why) for part in model.parts] == [
+            ("net.rnn", ""),
+            ("opt", "is no part of the model"),
+            ("seed", "stands beside the model"),
+            ("ema", "stands beside the model"),
+        ]
 
 
 def test_other_dictionaries_and_attributes_of_tensors(tmp_path: Path) -> None:
@@ -236,6 +284,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
             mapping(under("rnn.", {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}))
         ),
         "rnn: computes its weights from others (rnn.weight_hh_l0_g), which is not read; save the "
+        "model after remove_parametrizations or remove_weight_norm of torch.nn.utils",
+    ),
+    "dropout of weights": (
+        archive(mapping(under("rnn.", lstm() | {"weight_hh_l0_raw": matrix(12, 3)}))),
+        "rnn: computes its weights from others (rnn.weight_hh_l0_raw), which is not read; save the "
         "model after remove_parametrizations or remove_weight_norm of torch.nn.utils",
     ),
     "parametrizations": (

@@ -154,6 +154,8 @@ def _is_head(above: Sequence[_Matrix], takes: int, gives: int, *, ordered: bool)
     """Return whether there is at most one module, which can only be a linear layer above."""
     if len(above) != 1:
         return not above
-    (rows, width), after = above[0].shape, ordered and not above[0].first
-    # One that also fits below must be known to stand above.
-    return width == gives and (rows != takes or after)
+    (module,) = above
+    rows, width = module.shape
+    # One that also fits below, as it is or as an embedding, must be known to stand above.
+    fits_below = rows == takes or (len(module.tensors) == 1 and width == takes)
+    return width == gives and (not fits_below or (ordered and not module.first))

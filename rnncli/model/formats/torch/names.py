@@ -20,10 +20,11 @@ _NAME = re.compile(
     r"(?P<end>(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?)",
     re.DOTALL,
 )
-# Names of what `weight_norm`, `spectral_norm` and other parametrizations compute a weight from.
+# Names of what a weight is computed from: by `weight_norm`, `spectral_norm` and other
+# parametrizations, by pruning, or by fastai's dropout of weights.
 _MADE_OF = re.compile(
     r"(?:(?P<module>.*?)\.)?(?:parametrizations\.)?"
-    r"(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]+)?(?:_reverse)?(?:_g|_u|_v|_orig|\.original[01]?)",
+    r"(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]+)?(?:_reverse)?(?:_g|_u|_v|_orig|_raw|\.original[01]?)",
     re.DOTALL,
 )
 _ROLES = {
