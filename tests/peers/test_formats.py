@@ -174,7 +174,8 @@ def test_we_take_what_pytorch_writes(tmp_path: Path, options: dict[str, Any], st
         state |= {"head.weight": torch.ones(2, 5), "embedding.weight": torch.ones(9, 3)}
     save_torch(state, str(tmp_path / "w.safetensors"))
     activation = parse(options.get("nonlinearity", "tanh"))
-    loaded = load(tmp_path / "w.safetensors", activation=activation)
+    layer = stem.removesuffix(".") or None
+    loaded = load(tmp_path / "w.safetensors", layer, activation=activation)
     assert loaded.assumptions == []
     assert len(loaded.network.layers) == options.get("num_layers", 1)
     for end, cell in ended(loaded.network):
@@ -197,7 +198,7 @@ def test_halves_of_pytorch(tmp_path: Path, dtype: str) -> None:
 def test_cells_of_pytorch(tmp_path: Path) -> None:
     cells = torch.nn.ModuleList([torch.nn.RNNCell(3, 4), torch.nn.RNNCell(4, 5)])
     save_torch(cells.state_dict(), str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match="several recurrent modules: 0; 1; pick one with `layer`"):
+    with pytest.raises(ValueError, match="several recurrent modules: 0, 1; pick one with `layer`"):
         load(tmp_path / "w.safetensors")
     for layer in ("0", "1"):
         (cell,) = cells_of(load(tmp_path / "w.safetensors", layer).network)
