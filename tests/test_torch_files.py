@@ -437,6 +437,14 @@ def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> byt
 WEIGHTS = START + mapping(lstm()) + STOP
 
 
+def packed_storage() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("net/data.pkl", WEIGHTS)
+        archive.writestr("net/data/0", bytes(400), zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
 def tar() -> bytes:
     """How PyTorch's files of 2016 begin."""
     file = io.BytesIO()
@@ -449,6 +457,14 @@ ARCHIVES = {
     "compressed": (
         zipped(("net/data.pkl", WEIGHTS), ("net/data/0", bytes(400)), packed=zipfile.ZIP_DEFLATED),
         "is compressed, which torch never does; write it anew with torch.save",
+    ),
+    "a compressed storage": (
+        packed_storage(),
+        "net/data/0: is compressed, which torch never does; write it anew with torch.save",
+    ),
+    "a large pickle": (
+        archive(b"B" + pack("<I", 2**24) + bytes(2**24)),
+        "net/data.pkl: expected at most 16,777,216 bytes",
     ),
     "two models": (
         zipped(("a/data.pkl", WEIGHTS), ("b/data.pkl", WEIGHTS)),

@@ -119,38 +119,37 @@ def _from_zip(path: str, archive: ZipFile) -> Stored:
     members = _members(path, archive)
     found = [name for name in members if re.fullmatch(r"[^/]*/data\.pkl", name)]
     if len(found) != 1:
-        got = f"a zip archive of {listed(members)}"
-        raise InputError(path, f"{_EXPECTED}, got {got}")
+        raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(members)}")
     top = found[0].removesuffix("data.pkl")
-
-    @cache
-    def content(name: str, most: int) -> bytes:
-        if name not in members:
-            raise InputError(path, f"has no {shown(name)}")
-        if members[name].compress_type != ZIP_STORED and not most <= _CODE_MOST:
-            hint = "write it anew with torch.save"
-            raise InputError(
-                f"{path}: {shown(name)}", "is compressed, which torch never does", hint
-            )
-        return read_member(path, archive, name, most)
-
+    content = cache(partial(_stored, path, archive, members))
     order = f"{top}byteorder"
-    if order in members and content(order, _CODE_MOST) != b"little":
+    if order in members and content(order) != b"little":
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
-
     texts = {name for name in members if name.startswith(f"{top}code/") and name.endswith(".py")}
     if sum(members[name].file_size for name in texts) > _CODE_MOST:
         texts = set()
 
     def code(kind: str) -> str:
         name = f"{top}code/{kind.rpartition('.')[0].replace('.', '/')}.py"
-        return content(name, _CODE_MOST).decode("utf-8", "replace") if name in texts else ""
+        if name not in texts:
+            return ""
+        return read_member(path, archive, name, _CODE_MOST).decode("utf-8", "replace")
 
-    pickled = content(found[0], _PICKLE_MOST)
-    value, _ = read_pickle(f"{path}: {shown(found[0])}", pickled, _CALLS, _storage)
-    most = os.path.getsize(path)
-    read = partial(_values, path, lambda key: content(f"{top}data/{key}", most))
-    return Stored(value, read, code)
+    place = f"{path}: {shown(found[0])}"
+    if members[found[0]].file_size > _PICKLE_MOST:
+        raise InputError(place, f"expected at most {_PICKLE_MOST:,} bytes")
+    value, _ = read_pickle(place, content(found[0]), _CALLS, _storage)
+    return Stored(value, partial(_values, path, lambda key: content(f"{top}data/{key}")), code)
+
+
+def _stored(path: str, archive: ZipFile, members: Mapping[str, ZipInfo], name: str) -> bytes:
+    """Read a member that is not packed, as torch writes all but the code of TorchScript."""
+    if name not in members:
+        raise InputError(path, f"has no {shown(name)}")
+    if members[name].compress_type != ZIP_STORED:
+        what = "is compressed, which torch never does"
+        raise InputError(f"{path}: {shown(name)}", what, "write it anew with torch.save")
+    return read_member(path, archive, name, members[name].file_size)
 
 
 def _members(path: str, archive: ZipFile) -> dict[str, ZipInfo]:
