@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from test_damaged_weights import SMALL, by_hand
 
 from rnncli.model.formats import load_network
-from rnncli.model.formats.containers.archive import MOST_BYTES
+from rnncli.model.formats.containers import MOST_BYTES
 
 
 def test_a_name_twice_in_an_archive(tmp_path: Path) -> None:

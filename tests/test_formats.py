@@ -28,7 +28,7 @@ from rnncli.model.activations import SIGMOID, TANH, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, weight_shapes
 from rnncli.model.formats import FORMATS, NAMINGS, WRITTEN, Loaded, load_network, save_network
-from rnncli.model.formats.containers.archive import MOST_BYTES
+from rnncli.model.formats.containers import MOST_BYTES
 from rnncli.model.layers import (
     DIRECTIONS,
     MERGES,

@@ -45,8 +45,7 @@ from hdf5_cases import (
 )
 
 from rnncli.model.errors import InputError
-from rnncli.model.formats.containers import hdf5
-from rnncli.model.formats.containers.archive import MOST_TIMES
+from rnncli.model.formats.containers import MOST_TIMES, hdf5
 
 DATA = Path(__file__).parent / "data" / "hdf5"
 _ELSEWHERE = "not read here; copy what is needed to a new file with h5py, as it writes by default"

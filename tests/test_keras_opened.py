@@ -10,7 +10,7 @@ from hdf5_cases import attribute, header, made, of_class, space
 
 from rnncli import load
 from rnncli.model.errors import InputError
-from rnncli.model.formats.containers.archive import MOST_BYTES
+from rnncli.model.formats.containers import MOST_BYTES
 
 HDF5 = Path(__file__).parent / "data" / "hdf5" / "earliest.h5"
 MEMBERS = {

@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES
 from rnncli.model.formats.containers.zips import PIECE, check_compression, damage, open_zip
 from rnncli.model.formats.kinds import kind_of
 from rnncli.model.formats.tensors import Entry
 
-# How much an archive may unpack to, as floats of 32 bits at least: so many times its own size, or
-# so many bytes if that is more. Laid out as cells have them, they take up to twice as much.
-MOST_TIMES = 2
-MOST_BYTES = 16 * 2**20
 # Each has a header, which is Python text: a thousand are read in three seconds at worst.
 MOST_MEMBERS = 1_000
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, listed, one_line
-from rnncli.model.formats.containers import hdf5
-from rnncli.model.formats.containers.archive import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES, hdf5
 from rnncli.model.formats.containers.zips import open_zip, read_member
 from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of

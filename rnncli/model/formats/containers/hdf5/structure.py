@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from rnncli.model.formats.containers.archive import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES
 
 # Kinds of messages.
 DATASPACE, LINKS, DATATYPE, LINK, EXTERNAL, LAYOUT, FILTERS = 1, 2, 3, 6, 7, 8, 11
