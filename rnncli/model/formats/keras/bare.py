@@ -5,7 +5,6 @@ from collections.abc import Container, Iterator, Mapping
 from itertools import chain
 
 from rnncli.model.activations import SIGMOID, TANH, parse
-from rnncli.model.errors import listed, verbatim
 from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
 from rnncli.model.formats.keras.names import ROLES, find_owners
 from rnncli.model.formats.keras.places import listed_arrays, version_of
@@ -15,11 +14,13 @@ from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.names import find_model
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.spec import LayerSpec, cell_of
-from rnncli.model.formats.tensors import FLOATS, Derived, Tensors
+from rnncli.model.formats.tensors import Derived, Tensors
 
 # The names of the arrays of a gate in Keras 1, by role; a vanilla cell has them without the gate.
 _OF_GATE = re.compile(r"(.*)_([WUb])(?:_([a-z]))?", re.DOTALL)
 _ROLES_OF_KERAS_1 = dict(zip("WUb", ROLES, strict=True))
+# What dropout is drawn from.
+_SEEDS = "seed_generator/"
 _GATES = {"icfo": "lstm", "zrh": "gru"}
 
 
@@ -41,14 +42,8 @@ def find(stored: Stored, layer: str | None) -> Model:
         part._replace(layers=[_completed(spec, packed, hard=hard) for spec in part.layers])
         for part in model.parts
     ]
-    unknown = [name for part in parts if part.why for name in part.tensors]
-    floats = [name for name in unknown if tensors.entries[name].dtype in FLOATS]
-    passed = dict.fromkeys(name.rpartition("/")[0].removesuffix("/vars") for name in floats)
-    notes = list(model.notes)
-    if passed:
-        notes.append(f"has no config: what {verbatim(listed(passed))} do, and where, is not known")
     title = f"Keras {stored.version}".rstrip()
-    return model._replace(tensors=tensors, parts=parts, notes=notes, title=title)
+    return model._replace(parts=parts, title=title)
 
 
 def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerSpec:
@@ -68,10 +63,10 @@ def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerS
 
 def _renamed(stored: Stored) -> Tensors:
     """Name tensors as attributes list them, where there are such: as `Variable.path`."""
-    arrays = listed_arrays(stored)
+    entries, arrays = stored.tensors.entries, listed_arrays(stored)
     if arrays is None:
-        return stored.tensors
-    entries = stored.tensors.entries
+        named = {name: entry for name, entry in entries.items() if _SEEDS not in name}
+        return stored.tensors._replace(entries=named)
     paths: dict[str, str] = {}
     for name, path in chain.from_iterable(arrays.values()):
         paths[path if name in paths else name] = path

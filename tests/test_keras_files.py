@@ -1,0 +1,470 @@
+"""What the configs of Keras models mean: which layers are run, and why others are not.
+
+Values are held against Keras itself in ``tests/peers/test_keras_files.py`` and
+in the models that are kept. Here the configs are written by hand, for models
+whose arrays are not looked at.
+"""
+
+from typing import Any
+
+import pytest
+from keras_configs import LSTM, MASKING, WHOLE, Config, layer, refusal, sequential, stored
+
+from rnncli.model.activations import parse
+from rnncli.model.errors import InputError
+from rnncli.model.formats.keras import config
+from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.parts import NOTHING, Model
+
+BACKWARD = {"class_name": "GRU", "config": {**WHOLE, "go_backwards": True}}
+
+
+def node(name: str, kind: str, *sources: str, settings: Config = {}, **given: Any) -> Config:  # noqa: B006 - not changed
+    """A layer of a functional model of Keras 3."""
+    tensors = [tensor(source) for source in sources]
+    call = {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": given}
+    inbound = [call] if sources else []
+    return {"class_name": kind, "name": name, "config": settings, "inbound_nodes": inbound}
+
+
+def tensor(name: str, number: int = 0) -> Config:
+    history = {"keras_history": [name, 0, number]}
+    return {"class_name": "__keras_tensor__", "config": history}
+
+
+def functional(*layers: Config, **settings: Any) -> Stored:
+    ends = {"input_layers": ["x", 0, 0], "output_layers": [layers[-1]["name"], 0, 0]}
+    inner = {"name": "m", "layers": [node("x", "InputLayer"), *layers], **ends, **settings}
+    return stored({"class_name": "Functional", "config": inner})
+
+
+REFUSED = {
+    "a class that is not run": ([layer("Conv1D")], "Conv1D is not run here"),
+    "slopes that are learned": ([layer("PReLU")], "PReLU is not run here"),
+    "a class of the model's own": (
+        [{**LSTM, "module": None, "registered_name": "my>LSTM"}],
+        "my>LSTM is a class of the model's own",
+    ),
+    "a function of the model's own": (
+        [layer("GRU", activation={"class_name": "function", "config": "my>half"})],
+        "activation my>half is not run here",
+    ),
+    "a function of rows in a cell": (
+        [layer("GRU", recurrent_activation="softmax")],
+        "recurrent_activation softmax is not run in cells here",
+    ),
+    "a layer as a function": (
+        [layer("Dense", activation=layer("PReLU"))],
+        "PReLU is not run here",
+    ),
+    "quantized numbers": (
+        [layer("Dense", dtype={"class_name": "QuantizedDTypePolicy", "config": {}})],
+        "dtype QuantizedDTypePolicy is not run here",
+    ),
+    "a setting that is not known": (
+        [layer("Dense", lora_rank=4)],
+        "lora_rank 4 is a setting that is not known here",
+    ),
+    "a setting of another type": (
+        [layer("LSTM", use_bias="yes")],
+        "use_bias: expected true or false, got yes",
+    ),
+    "no number": (
+        [layer("Masking", mask_value={"config": "x"})],
+        "mask_value: expected a number, got x",
+    ),
+    "a setting of no such layer": (
+        [{"class_name": "LSTM", "config": {"cell": 1}}],
+        "cell 1 is a setting that is not known here",
+    ),
+    "steps first": ([layer("LSTM", time_major=True)], "time_major true is not run here"),
+    "zeros for masked rows": (
+        [MASKING, layer("LSTM", zero_output_for_mask=True)],
+        "zero_output_for_mask, with l0 below, is not run here",
+    ),
+    "directions apart": (
+        [layer("Bidirectional", layer=LSTM, merge_mode=None)],
+        "merge_mode none is not run here",
+    ),
+    "two directions that are one": (
+        [layer("Bidirectional", layer=BACKWARD)],
+        "go_backwards true in it is not run here",
+    ),
+    "two directions both forward": (
+        [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)],
+        "go_backwards false in it is not run here",
+    ),
+    "two directions of stacked cells": (
+        [layer("Bidirectional", layer=layer("RNN", cell=layer("StackedRNNCells", cells=[])))],
+        "StackedRNNCells is not run here",
+    ),
+    "a cell of another class": (
+        [layer("RNN", cell=layer("ConvLSTMCell"))],
+        "ConvLSTMCell is not run here",
+    ),
+    "no cells": (
+        [layer("RNN", cell=layer("StackedRNNCells", cells=[]))],
+        "cells: expected layers, got []",
+    ),
+    "reversed rows in two directions": (
+        [BACKWARD, layer("Bidirectional", layer=LSTM)],
+        "two directions over reversed rows (go_backwards below) are not run here",
+    ),
+    "reversed rows with a mask": (
+        [MASKING, BACKWARD, LSTM],
+        "reversed rows (go_backwards below) with the mask of l0, which is not reversed, "
+        "are not run here",
+    ),
+    "a mask above states": (
+        [LSTM, MASKING],
+        "masks rows above l0, which is not run here",
+    ),
+    "two masks": (
+        [MASKING, layer("Dense"), MASKING],
+        "masks rows above l0, which is not run here",
+    ),
+    "a mask in a softmax": (
+        [MASKING, LSTM, layer("Softmax")],
+        "Softmax of rows that l0 masks is not run here",
+    ),
+    "a sequence above one row": (
+        [layer("LSTM"), layer("Dense"), LSTM],
+        "takes a row for each step, and the layers below give one row a sequence",
+    ),
+    "each row of one": (
+        [layer("LSTM"), layer("TimeDistributed", layer=layer("Dense"))],
+        "takes a row for each step, and the layers below give one row a sequence",
+    ),
+    "states at each step": (
+        [layer("TimeDistributed", layer=LSTM)],
+        "TimeDistributed of LSTM is not run here",
+    ),
+    "a table of rows": (
+        [layer("InputLayer", batch_shape=[None, None, 3]), layer("Embedding")],
+        "takes one number a step, and not 3",
+    ),
+    "statistics of steps": (
+        [LSTM, layer("BatchNormalization", axis=[1])],
+        "axis [1] is not that of the features",
+    ),
+    "batches normalized otherwise": (
+        [layer("BatchNormalization", renorm=True)],
+        "renorm true is not run here",
+    ),
+    "rows normalized otherwise": (
+        [layer("LayerNormalization", rms_scaling=True)],
+        "rms_scaling true is not run here",
+    ),
+    "normalization the other way": (
+        [layer("Normalization", invert=True)],
+        "invert true is not run here",
+    ),
+    "one number for unknown features": (
+        [layer("Normalization", mean=0.0, variance=1.0, axis=None)],
+        "the file does not say how many features it takes",
+    ),
+    "no numbers": (
+        [layer("Rescaling", scale="x")],
+        "scale: expected a number for each feature",
+    ),
+    "a ReLU with limits": (
+        [layer("ReLU", max_value=5.0)],
+        "max_value 5.0, negative_slope 0.0, threshold 0.0: no such ReLU is run here",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_run_is_a_part_that_says_why(layers: list[Config], why: str) -> None:
+    model = config.find(sequential(*layers), None)
+    (refused,) = [part for part in model.parts if part.needed]
+    assert (refused.name, refused.layers) == (f"l{len(layers) - 1}", ())
+    assert refused.why == why
+
+
+def test_a_model_with_such_a_part_says_so_and_which_others_there_are() -> None:
+    model = config.find(sequential(LSTM, layer("Conv1D"), LSTM), None)
+    hint = "pick one with `layer` NAME: l0, l2"
+    assert refusal(model) == f"m.keras: l1: Conv1D is not run here; {hint}"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("InputLayer", "Identity", "Dropout", "SpatialDropout1D", "GaussianNoise"),
+        *("GaussianDropout", "AlphaDropout", "ActivityRegularization"),
+    ],
+)
+def test_what_does_nothing_is_no_layer(kind: str) -> None:
+    model = config.find(sequential(layer(kind, rate=0.5, stddev=0.1, l1=0.1), LSTM), None)
+    assert [(part.why, len(part.layers)) for part in model.parts] == [(NOTHING, 0), ("", 1)]
+
+
+def test_the_order_is_that_of_the_calls_and_not_of_the_file() -> None:
+    model = config.find(
+        functional(
+            node("b", "GRU", "a", settings=WHOLE),
+            node("a", "LSTM", "x", settings=WHOLE),
+            output_layers=[["b", 0, 0]],
+        ),
+        None,
+    )
+    assert [part.name for part in model.parts] == ["x", "a", "b"]
+    assert not any(part.needed for part in model.parts)
+
+
+def test_calls_are_read_as_keras_2_writes_them() -> None:
+    layers = [
+        {"class_name": "InputLayer", "name": "x", "config": {}, "inbound_nodes": []},
+        {"class_name": "LSTM", "name": "a", "config": WHOLE, "inbound_nodes": [[["x", 0, 0, {}]]]},
+        {"class_name": "GRU", "name": "b", "config": {}, "inbound_nodes": [["a", 0, 0]]},
+    ]
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["b", 0, 0]]}
+    about = {"class_name": "Model", "config": {"layers": layers, **ends}}
+    model = config.find(stored(about, version="2.2.4"), None)
+    assert [(part.name, part.needed) for part in model.parts] == [
+        ("x", False),
+        ("a", False),
+        ("b", False),
+    ]
+
+
+NO_CHAINS = {
+    "two inputs": (
+        [node("a", "LSTM", "x")],
+        {"input_layers": [["x", 0, 0], ["z", 0, 0]]},
+        "takes 2 inputs (x, z), and not one",
+    ),
+    "two outputs": (
+        [node("a", "LSTM", "x")],
+        {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}},
+        "gives 2 outputs (a, x), and not one",
+    ),
+    "branches": (
+        [node("a", "LSTM", "x"), node("b", "GRU", "x"), node("c", "Add", "a", "b")],
+        {},
+        "c takes a, b, and not one layer's only output",
+    ),
+    "a state of another layer": (
+        [node("a", "LSTM", "x"), {**node("b", "GRU"), "inbound_nodes": [[["a", 0, 1]]]}],
+        {},
+        "b takes a (1), and not one layer's only output",
+    ),
+    "a layer twice": (
+        [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
+        {},
+        "a is used 2 times",
+    ),
+    "a circle": (
+        [node("a", "LSTM", "b"), node("b", "LSTM", "a")],
+        {},
+        "a takes b, and not one layer's only output",
+    ),
+    "nothing below": (
+        [node("a", "LSTM", "y")],
+        {},
+        "y takes nothing, and not one layer's only output",
+    ),
+    "no start": (
+        [node("a", "LSTM", "y")],
+        {"input_layers": ["y", 0, 0]},
+        "damaged: it has no y",
+    ),
+    "no list of calls": (
+        [{**node("a", "LSTM"), "inbound_nodes": 3}],
+        {},
+        "a damaged: its inbound_nodes are no list",
+    ),
+    "no calls": (
+        [{**node("a", "LSTM"), "inbound_nodes": [[3]]}],
+        {},
+        "a damaged: its inbound_nodes are no calls",
+    ),
+    "no arguments": (
+        [{**node("a", "LSTM"), "inbound_nodes": [{"kwargs": {}}]}],
+        {},
+        "a damaged: its inbound_nodes are no calls",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "settings", "why"), NO_CHAINS.values(), ids=NO_CHAINS)
+def test_layers_that_are_no_chain_can_be_picked_one_by_one(
+    layers: list[Config], settings: Config, why: str
+) -> None:
+    model = functional(*layers, **settings)
+    assert refusal(config.find(model, None)).startswith(f"m.keras: m: {why}; pick one with")
+    assert config.find(model, "a").layers()
+
+
+def test_a_model_of_a_class_of_its_own_may_do_anything() -> None:
+    model = stored({"class_name": "Mine", "config": {"layers": [LSTM], "name": "m"}})
+    why = "Mine is a class of the model's own"
+    assert refusal(config.find(model, None)).startswith(f"m.keras: m: {why}; ")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "Dense"])
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"initial_state": tensor("x")}, "is called with initial_state"),
+        ({"training": True}, "is called with training"),
+        ({"mask": tensor("y")}, "takes the mask y, which is not run here"),
+    ],
+)
+def test_what_else_a_layer_is_called_with_is_refused(kind: str, given: Config, why: str) -> None:
+    model = config.find(
+        functional(node("a", "LSTM", "x", settings=WHOLE), node("b", kind, "a", **given)), None
+    )
+    assert refusal(model).startswith(f"m.keras: b: {why}")
+
+
+def masked(kind: str, value: Any, *ends: Config, **settings: Any) -> Model:
+    """What is found in a model of Keras 3 that writes a mask out."""
+    compared = {"args": [tensor("x"), value], "kwargs": {}}
+    return config.find(
+        functional(
+            node("m", kind, "x", settings=settings),
+            {**node("n", "NotEqual"), "inbound_nodes": [compared]},
+            *ends,
+        ),
+        None,
+    )
+
+
+ANY = {"name": "o", "axis": -1, "keepdims": False}
+
+
+@pytest.mark.parametrize("training", [None, False])
+def test_masks_that_are_written_out_are_folded_back(training: bool | None) -> None:
+    ends = [
+        node("o", "Any", "n", settings=ANY),
+        node("b", "GRU", "m", mask=tensor("o"), training=training),
+    ]
+    model = masked("Masking", 2.0, *ends, mask_value=2.0)
+    assert [part.name for part in model.parts] == ["x", "m", "b"]
+    assert len(model.layers()) == 2
+    model = masked("Embedding", 0, node("b", "GRU", "m", mask=tensor("n")), mask_zero=True)
+    assert [layer.kind for layer in model.layers()] == ["embedding", ""]
+
+
+@pytest.mark.parametrize(
+    ("value", "settings", "mask"),
+    [(1.0, ANY, "o"), (2.0, {**ANY, "axis": 1}, "o"), (2.0, {**ANY, "keepdims": True}, "o")],
+)
+def test_other_masks_are_refused(value: float, settings: Config, mask: str) -> None:
+    ends = [
+        node("o", "Any", "n", settings=settings),
+        node("b", "GRU", "m", mask=tensor(mask)),
+    ]
+    model = masked("Masking", value, *ends, mask_value=2.0)
+    assert refusal(model) == f"m.keras: b: takes the mask {mask}, which is not run here"
+
+
+def test_layers_without_the_mask_of_their_model_are_refused() -> None:
+    above = node("b", "GRU", "a", mask=tensor("o"))
+    ends = [
+        node("o", "Any", "n", settings=ANY),
+        node("a", "LSTM", "m", mask=tensor("o")),
+        above,
+    ]
+    model = masked("Masking", 2.0, *ends, mask_value=2.0)
+    why = "b: takes the mask m, which is not run here"
+    assert refusal(model) == f"m.keras: {why}; pick one with `layer` NAME: a"
+
+
+def test_models_in_models_have_their_names_before_their_layers() -> None:
+    inner = {"name": "enc", "layers": [layer("LSTM", name="a", **WHOLE), layer("Conv1D", name="b")]}
+    model = sequential(layer("Sequential", **inner), LSTM)
+    assert [part.name for part in config.find(model, None).parts] == ["enc/a", "enc/b", "l1"]
+    assert len(config.find(model, "enc/a").layers()) == 1
+    assert "enc/b: Conv1D is not run here" in refusal(config.find(model, "enc"))
+
+
+def test_models_in_too_many_models_are_refused() -> None:
+    inner = LSTM
+    for _ in range(30):
+        inner = layer("Sequential", layers=[inner])
+    assert "has models within models, over 8 deep" in refusal(config.find(sequential(inner), None))
+
+
+@pytest.mark.parametrize(
+    ("layers", "what"),
+    [
+        (3, "damaged: it has no list of layers"),
+        ([3], "damaged: it has no list of layers"),
+        (
+            [layer("LSTM", name="a"), layer("GRU", name="a")],
+            "damaged: several layers have one name (a)",
+        ),
+    ],
+)
+def test_a_damaged_list_of_layers_is_an_error(layers: Any, what: str) -> None:
+    model = stored({"class_name": "Sequential", "config": {"layers": layers}})
+    with pytest.raises(InputError, match=r"m\.keras: ") as caught:
+        config.find(model, None)
+    assert caught.value.what == what
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"), [({}, "state"), (WHOLE, None)], ids=["one row", "a row for each step"]
+)
+def test_a_model_gives_one_row_where_its_top_layer_does(settings: Config, last: str | None) -> None:
+    model = sequential(LSTM, layer("GRU", **settings), layer("Dense"))
+    assert config.find(model, None).last == last
+    assert config.find(model, "l0").last is None
+
+
+def test_a_layer_can_be_picked_from_among_masks_and_reversed_rows() -> None:
+    model = sequential(MASKING, BACKWARD, layer("Bidirectional", layer=LSTM))
+    assert "are not run here" in refusal(config.find(model, None))
+    (picked,) = config.find(model, "l2").layers()
+    assert picked.settings["direction"] == "bidirectional"
+
+
+def test_rows_that_come_in_another_order_are_said() -> None:
+    note = "Keras gives the rows from the last step to the first, here they stand as the input does"
+    assert config.find(sequential(BACKWARD, layer("Dense")), None).notes == [note]
+    assert config.find(sequential(BACKWARD, BACKWARD), None).notes == []
+    assert config.find(sequential(BACKWARD, layer("LSTM")), None).notes == []
+
+
+@pytest.mark.parametrize("name", ["mixed_float16", "float16", "mixed_bfloat16"])
+def test_types_with_fewer_digits_are_said(name: str) -> None:
+    policy = {"class_name": "DTypePolicy", "config": {"name": name}}
+    model = config.find(sequential(layer("LSTM", dtype=policy), layer("Dense", dtype=name)), None)
+    assert model.notes == [f"l0, l1: computed in float32, Keras does in {name}"]
+
+
+@pytest.mark.parametrize(
+    ("version", "hard", "default", "reset"),
+    [
+        ("3.0.0", f"hard_sigmoid:{1 / 6!r},0.5", "sigmoid", "after"),
+        ("2.21.0", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
+        ("2.3.1", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
+        ("2.2.4-tf", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
+        ("1.2.2", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
+        ("", f"hard_sigmoid:{1 / 6!r},0.5", "sigmoid", "after"),
+    ],
+)
+def test_the_version_says_what_is_left_out(
+    version: str, hard: str, default: str, reset: str
+) -> None:
+    model = sequential(layer("GRU", activation="hard_sigmoid"), version=version)
+    (cell,) = config.find(model, None).layers()[0].cells
+    assert cell.settings["activation"] == parse(hard)
+    assert cell.settings["recurrent_activation"] == parse(default)
+    assert cell.settings["reset"] == reset
+
+
+@pytest.mark.parametrize("kind", ["Normalization", "Rescaling"])
+def test_masks_end_at_some_layers_of_keras_2(kind: str) -> None:
+    layers = [MASKING, layer(kind, mean=[0.0], variance=[1.0], scale=1.0)]
+    del layers[1]["config"]["scale" if kind == "Normalization" else "variance"]
+    if kind == "Rescaling":
+        del layers[1]["config"]["mean"]
+    shape = layer("InputLayer", batch_shape=[None, None, 1])
+    assert not any(part.needed for part in config.find(sequential(shape, *layers), None).parts)
+    old = config.find(sequential(shape, *layers, version="2.15.0"), None)
+    why = "the mask of l1 ends here in Keras 2, which is not run here"
+    assert [part.why for part in old.parts if part.needed] == [why]
