@@ -13,6 +13,7 @@ from rnncli.model.formats.onnx.values import (
     Rows,
     Size,
     is_one,
+    single,
 )
 from rnncli.model.formats.parts import Part
 
@@ -88,11 +89,12 @@ def flattened(call: Call) -> Rows:
 
 def gathered(call: Call) -> Rows:
     """Read ``Gather`` of one place of an axis."""
-    rows, places = call.rows(), call.constant(1).read()
+    rows, places = call.rows(), call.constant(1)
     axis = rows.at(call.integer("axis"))
-    if places.size != 1 or places.dtype.kind not in "iu":
+    chosen = single(places)
+    if chosen is None or chosen != int(chosen):
         raise RefusedError("takes several places of an axis")
-    place = int(places.reshape(-1)[0])
+    place = int(chosen)
     size = rows.axes[axis].size
     if rows.axes[axis].name == "D":
         picked = [rows.chains[place]] if -len(rows.chains) <= place < len(rows.chains) else []
@@ -103,7 +105,7 @@ def gathered(call: Call) -> Rows:
         rows = _one_step(rows, axis, "first")
     else:
         raise RefusedError(f"takes place {place} of an axis")
-    if places.ndim:
+    if places.entry.shape:
         return rows
     return rows._replace(axes=rows.axes[:axis] + rows.axes[axis + 1 :])
 

@@ -22,8 +22,6 @@ from rnncli.model.formats.onnx.values import (
 
 Array = NDArray[Any]
 
-# Values of an array that is computed here.
-_MOST = 2**22
 # Element types that a graph may cast to, by their numbers; bfloat16 is computed as float32.
 _TYPES = dict(enumerate(("f4", "u1", "i1", "u2", "i2", "i4", "i8"), start=1))
 _TYPES |= {9: "?", 10: "f2", 11: "f8", 16: "f4"}
@@ -62,14 +60,15 @@ def folded(call: Call) -> list[Constant]:
     given = [each for each in call.inputs if isinstance(each, Constant)]
     if op in _FILLING:
         return [_FILLING[op](call)]
-    arrays = [each.read() for each in given]
-    if prod(np.broadcast_shapes(*[a.shape for a in arrays]) if op in _ELEMENTWISE else ()) > _MOST:
-        raise RefusedError(f"{op} makes more than {_MOST:,} values")
+    arrays = [call.work.array(each) for each in given]
     try:
+        if op in _ELEMENTWISE:
+            call.work.spend(prod(np.broadcast_shapes(*(array.shape for array in arrays))))
         with np.errstate(all="ignore"):
             made = FOLDED[op](call, *arrays)
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise RefusedError(f"{op}: its inputs do not fit it") from error
+    call.work.spend(sum(array.size for array in made if array.base is None))
     spread = any(each.spread for each in given)
     return [constant(_plain(array), spread=spread) for array in made]
 
@@ -87,9 +86,6 @@ def _literal(call: Call) -> Constant:
 
 def _plain(array: Array) -> Array:
     """Return whole numbers as such where no size is left among them."""
-    array = np.asarray(array)
-    if array.size > _MOST and array.base is None:
-        raise RefusedError(f"makes more than {_MOST:,} values")
     if array.dtype != object:
         return array
     values = array.reshape(-1).tolist()
@@ -105,30 +101,41 @@ def _filled(call: Call) -> Constant:
     """Compute ``ConstantOfShape``."""
     value = call.node.attributes.get("value")
     one = value.array().reshape(-1)[:1] if isinstance(value, Tensor) else np.zeros(1, np.float32)
-    return _spread(one, call.whole(0, "shape") or [])
+    return _spread(call, one, call.whole(0, "shape") or [])
 
 
 def _expanded(call: Call) -> Constant:
     """Compute ``Expand``."""
-    array = call.constant(0).read()
+    array = call.work.array(call.constant(0))
     sizes = call.whole(1, "shape") or []
     if not any(isinstance(size, Size) for size in sizes):
-        whole = np.broadcast_shapes(array.shape, tuple(map(int, sizes)))
+        whole = _broadcast(call, array.shape, tuple(map(int, sizes)))
         return constant(np.broadcast_to(array, whole), spread=call.constant(0).spread)
     sizes = [1] * (array.ndim - len(sizes)) + sizes
     own = [1] * (len(sizes) - array.ndim) + list(array.shape)
     shape = [size if is_one(old) else old for size, old in zip(sizes, own, strict=True)]
-    return _spread(array, shape)
+    return _spread(call, array, shape)
 
 
-def _spread(array: Array, sizes: Sequence[Any]) -> Constant:
+def _broadcast(call: Call, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that arrays of such shapes are broadcast to."""
+    try:
+        whole = np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise RefusedError(f"{call.node.op}: shapes do not fit each other") from error
+    call.work.spend(prod(whole))
+    return whole
+
+
+def _spread(call: Call, array: Array, sizes: Sequence[Any]) -> Constant:
     """Return an array of one value; sizes that are not known are 1 there."""
-    if array.size > _MOST or (array.size and (array != array.reshape(-1)[0]).any()):
+    if array.size and (array != array.reshape(-1)[0]).any():
         raise RefusedError("repeats values as often as the input has steps or sequences")
     shape = tuple(1 if isinstance(size, Size) else int(size) for size in sizes)
     if min(shape, default=0) < 0 or len(shape) > 16:
         raise RefusedError("makes an array of no shape")
     value = array.reshape(-1)[0] if array.size else 0
+    call.work.spend(prod(shape))
     made = np.broadcast_to(np.asarray(value, array.dtype), shape)
     return constant(made, spread=any(isinstance(size, Size) for size in sizes))
 
@@ -218,24 +225,25 @@ def _unsqueezed(call: Call, array: Array, *_: Array) -> Array:
 
 
 def _joined(call: Call, *arrays: Array) -> Array:
-    if sum(array.size for array in arrays) > _MOST:
-        raise RefusedError(f"Concat makes more than {_MOST:,} values")
+    call.work.spend(sum(array.size for array in arrays))
     return np.concatenate(arrays, call.integer("axis", 1))
 
 
 def _gathered(call: Call, array: Array, places: Array) -> Array:
-    if places.size > _MOST or array.size > _MOST:
-        raise RefusedError(f"Gather makes more than {_MOST:,} values")
-    return np.take(array, places.astype(np.intp), call.integer("axis"))
+    axis = call.integer("axis")
+    call.work.spend(places.size * (array.size // array.shape[axis]))
+    return np.take(array, places.astype(np.intp), axis)
 
 
-def _ranged(_: Call, begin: Array, end: Array, step: Array) -> Array:
-    if abs(float(end) - float(begin)) > _MOST * abs(float(step)):
-        raise RefusedError(f"Range makes more than {_MOST:,} values")
+def _ranged(call: Call, begin: Array, end: Array, step: Array) -> Array:
+    if not step.item():
+        raise RefusedError("Range: its steps are 0")
+    call.work.spend(int(abs((end.item() - begin.item()) / step.item())))
     return np.arange(begin.item(), end.item(), step.item()).astype(begin.dtype)
 
 
-def _where(_: Call, condition: Array, one: Array, other: Array) -> Array:
+def _where(call: Call, condition: Array, one: Array, other: Array) -> Array:
+    _broadcast(call, condition.shape, one.shape, other.shape)
     return np.where(condition.astype(bool), one, other)
 
 
@@ -263,7 +271,7 @@ def _product(call: Call, array: Array, *_: Array) -> Array:
 
 
 def _alone(compute: Callable[..., Any]) -> Callable[..., list[Array]]:
-    return lambda call, *arrays: [compute(call, *arrays)]
+    return lambda call, *arrays: [np.asarray(compute(call, *arrays))]
 
 
 # Functions of the values of arrays.

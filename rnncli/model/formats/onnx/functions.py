@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.activations import activation
 from rnncli.model.formats.onnx.axes import reduced
-from rnncli.model.formats.onnx.values import Call, Constant, RefusedError, Rows, is_one
+from rnncli.model.formats.onnx.values import Call, RefusedError, Rows, is_one, single
 from rnncli.model.formats.spec import LayerSpec
 
 # Activations without parameters, by operator.
@@ -139,7 +139,7 @@ def _pointwise(call: Call, name: str) -> Rows:
 
 def applied(call: Call, made: Rows, name: str, rows: Rows, value: float | None = None) -> Rows:
     """Add to what is known of rows that they are a function, by its name, of others."""
-    arguments = [call.formulas.text(rows)] + ([] if value is None else [repr(value)])
+    arguments = [call.work.formulas.text(rows)] + ([] if value is None else [repr(value)])
     text = f"{name}({','.join(arguments)})"
     return known_function(call, made, text, read=made.chain is not rows.chain)
 
@@ -150,7 +150,7 @@ def function_of(call: Call, *every: Rows) -> Rows:
     for other in every[1:]:
         if (_names(other), other.last, other.origin) != (_names(first), first.last, first.origin):
             raise RefusedError("brings two paths together")
-    texts = [call.formulas.text(rows) for rows in every]
+    texts = [call.work.formulas.text(rows) for rows in every]
     if call.node.op in ("Add", "Mul"):
         texts.sort(key=lambda text: (len(text), text))
     return known_function(call, first, f"{call.node.op}({','.join(texts)})", read=False)
@@ -167,7 +167,7 @@ def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
     """
     for pattern, name in _FORMULAS.items():
         found = re.fullmatch(pattern, text)
-        below = call.formulas.chains.get(found["x"]) if found else None
+        below = call.work.formulas.chains.get(found["x"]) if found else None
         if found and below is not None:
             rows = made.through(below)
             if name == "layer_normalization":
@@ -211,7 +211,7 @@ def _mean(call: Call) -> Rows:
     if [rows.at(axis) for axis in axes] != [len(rows.axes) - 1] or not call.integer("keepdims", 1):
         raise RefusedError("averages steps")
     row = rows.featured(len(rows.axes) - 1)
-    return known_function(call, row, f"Mean({call.formulas.text(row)})", read=False)
+    return known_function(call, row, f"Mean({call.work.formulas.text(row)})", read=False)
 
 
 def _scalar(call: Call, place: int) -> float:
@@ -219,13 +219,6 @@ def _scalar(call: Call, place: int) -> float:
     if value is None:
         raise RefusedError(f"input {place + 1}: expected one number")
     return value
-
-
-def single(found: Constant) -> float | None:
-    """Return the number that a constant is, if it is one."""
-    if any(size != 1 for size in found.entry.shape) or found.entry.dtype == "object":
-        return None
-    return float(found.read().reshape(-1)[0])
 
 
 # read(call): what a node gives.

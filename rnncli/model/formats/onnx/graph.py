@@ -18,20 +18,22 @@ from rnncli.model.formats.onnx.values import (
     INPUT,
     Axis,
     Call,
+    Chain,
     Constant,
-    Formulas,
     RefusedError,
     Rows,
     Size,
     Unknown,
     Value,
+    Work,
     stored,
 )
 from rnncli.model.formats.parts import Model as Found
 from rnncli.model.formats.parts import Part
-from rnncli.model.formats.tensors import Derived, Tensors
+from rnncli.model.formats.tensors import Tensors
 
 _OPERATORS = {**axes.OPERATORS, **rowwise.OPERATORS}
+_MOST_RECURRENT = 1_000
 _LOOPS = ("Loop", "Scan")
 _ASIDE = "is not on the way to the output"
 _KERAS = "load the .keras file itself"
@@ -48,7 +50,7 @@ def find(model: Model, tensors: Tensors, layer: str | None) -> Found:
     parts, last = walk.network()
     on_way = {part.name for part in parts}
     others = [part for name, part in walk.recurrent.items() if name not in on_way]
-    tensors = tensors.with_derived(walk.derived)
+    tensors = tensors.with_derived(walk.work.derived)
     title = " ".join(filter(None, [model.producer, model.producer_version]))
     title = f"ONNX opset {walk.opset}{f', {title}' if title else ''}"
     if not walk.recurrent:
@@ -68,9 +70,8 @@ class _Walk:
     def __init__(self, model: Model) -> None:
         self.graph, self.opset = model.graph, model.opsets.get("", 1)
         self.torch = model.producer == "pytorch"
-        self.derived: dict[str, Derived] = {}
+        self.work = Work()
         self.notes: dict[str, list[str]] = {}
-        self.formulas = Formulas()
         # Recurrent nodes by name, each for itself.
         self.recurrent: dict[str, Part] = {}
         self.values: dict[str, Value] = {
@@ -86,7 +87,7 @@ class _Walk:
             name = node.name if names[node.name] == 1 else ""
             name = name or next(filter(None, node.outputs), f"node {number}")
             inputs = [self.values.get(each) if each else None for each in node.inputs]
-            call = Call(name, node, inputs, self.opset, self.derived, [], self.formulas)
+            call = Call(name, node, inputs, self.opset, [], self.work)
             try:
                 outputs = self._outputs(call)
             except RefusedError as refused:
@@ -113,6 +114,8 @@ class _Walk:
         return made if isinstance(made, list) else [made]
 
     def _recurrent(self, call: Call) -> list[Rows]:
+        if len(self.recurrent) >= _MOST_RECURRENT:
+            raise RefusedError(f"comes after {_MOST_RECURRENT:,} others of its kind")
         part, outputs = recurrent(call)
         self.recurrent[call.name] = part
         if self.torch and call.node.op == "GRU" and not call.integer("linear_before_reset"):
@@ -125,7 +128,7 @@ class _Walk:
     def _refused(self, call: Call, refused: RefusedError) -> list[Value]:
         """Return what a node gives that cannot be read."""
         part = call.part(why=refused.why, hint=refused.hint, needed=True)
-        if call.node.op in KINDS:
+        if call.node.op in KINDS and len(self.recurrent) < _MOST_RECURRENT:
             self.recurrent[call.name] = part
         below = [
             (each.origin, each.chain if isinstance(each, Unknown) else each.chains[-1])
@@ -133,7 +136,8 @@ class _Walk:
             if isinstance(each, Unknown | Rows)
         ]
         origin, chain = max(below, key=lambda each: each[1].length, default=("", INPUT))
-        return [Unknown(origin, chain.then(part))] * max(1, len(call.node.outputs))
+        chain = Chain(part, chain)
+        return [Unknown(origin, chain)] * max(1, len(call.node.outputs))
 
     def network(self) -> tuple[list[Part], str | None]:
         """Return the parts on the way to the graph's output, and which row it gives."""

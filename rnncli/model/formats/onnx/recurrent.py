@@ -184,7 +184,7 @@ def _check_lengths(call: Call, rows: Rows) -> None:
     """Check `sequence_lens`: how many steps each sequence has."""
     found = call.given(4)
     if isinstance(found, Constant):
-        lengths = found.read()
+        lengths = call.work.array(found)
         if lengths.dtype == object or (lengths != rows.axes[0].size).any():
             raise RefusedError(
                 "input sequence_lens is a constant: sequences have their own lengths"
@@ -205,7 +205,7 @@ def _check_starts(call: Call) -> None:
         if found is None:
             continue
         if isinstance(found, Constant):
-            if found.entry.dtype == "object" or found.read().any():
+            if found.entry.dtype == "object" or call.work.array(found).any():
                 raise RefusedError(f"input {name} is a constant other than zeros")
         elif found.origin and _moved(found):
             what = "`h0`" if name == "initial_h" else "`c0`"

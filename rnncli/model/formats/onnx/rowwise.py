@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.formats.onnx.axes import gathered, paired, reduced
-from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, function_of, single
+from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, function_of
 from rnncli.model.formats.onnx.values import (
     INPUT,
     Axis,
@@ -17,6 +17,7 @@ from rnncli.model.formats.onnx.values import (
     RefusedError,
     Rows,
     Size,
+    single,
 )
 from rnncli.model.formats.parts import NOTHING
 from rnncli.model.formats.spec import LayerSpec

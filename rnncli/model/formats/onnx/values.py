@@ -16,8 +16,12 @@ from rnncli.model.formats.tensors import FLOATS, Derived, Entry
 # Factors of a size that is not known; a graph that multiplies more is refused.
 _MOST_FACTORS = 8
 
-# Axes of rows.
-_MOST_AXES = 16
+# Axes of rows, and parts that rows go through.
+_MOST_AXES, _MOST_PARTS = 16, 1_000
+# Numbers of a list that is an input.
+_MOST_LISTED = 64
+# Values that are computed while a graph is read, beside those that its file holds.
+_MOST_COMPUTED = 2**22
 
 
 class RefusedError(Exception):
@@ -93,6 +97,8 @@ class Chain:
 
     def then(self, part: Part) -> "Chain":
         """Return the chain with one more part."""
+        if self.length >= _MOST_PARTS:
+            raise RefusedError(f"comes after more than {_MOST_PARTS:,} others")
         return Chain(part, self)
 
     def changed(self, part: Part) -> "Chain":
@@ -271,6 +277,42 @@ class Formulas:
         return text
 
 
+class Work:
+    """What is shared by all nodes of a graph while it is read.
+
+    Attributes
+    ----------
+    derived : dict
+        Tensors that are computed from those of the file.
+    formulas : Formulas
+    left : int
+        How many more values are computed.
+    """
+
+    def __init__(self) -> None:
+        self.derived: dict[str, Derived] = {}
+        self.formulas = Formulas()
+        self.left = _MOST_COMPUTED
+        self._known: set[str] = set()
+
+    def spend(self, values: int) -> None:
+        """Count values that are computed."""
+        self.left -= values
+        if self.left < 0:
+            raise RefusedError("needs more values to be computed than are while a graph is read")
+
+    def array(self, found: Constant) -> NDArray[Any]:
+        """Read a constant; a tensor of the file may be read once for nothing."""
+        size = prod(found.entry.shape)
+        if found.stored in self._known or not found.stored:
+            self.spend(size)
+            return found.read()
+        array = found.read()
+        self._known.add(found.stored)
+        self.left += 2 * size  # what is made of it
+        return array
+
+
 class Call(NamedTuple):
     """A node and what it takes.
 
@@ -282,20 +324,17 @@ class Call(NamedTuple):
     inputs : sequence of Value or None
         None where one is left out.
     opset : int
-    derived : dict
-        Takes the tensors that are computed from those of the file.
     notes : list
         Takes a sentence for each thing to be told.
-    formulas : Formulas
+    work : Work
     """
 
     name: str
     node: Node
     inputs: Sequence[Value | None]
     opset: int
-    derived: dict[str, Derived]
     notes: list[str]
-    formulas: Formulas
+    work: Work
 
     def given(self, place: int) -> Value | None:
         """Return an input, if there is one."""
@@ -320,8 +359,11 @@ class Call(NamedTuple):
         """Return whole numbers and sizes: an input, or an attribute as in older versions."""
         if self.given(place) is None:
             return self.integers(attribute)
-        array = self.constant(place).read()
-        if array.ndim > 1 or array.dtype.kind not in "iuO":
+        found = self.constant(place)
+        if len(found.entry.shape) > 1 or prod(found.entry.shape) > _MOST_LISTED:
+            raise RefusedError(f"input {place + 1}: expected a list of whole numbers")
+        array = self.work.array(found)
+        if array.dtype.kind not in "iuO":
             raise RefusedError(f"input {place + 1}: expected a list of whole numbers")
         return list(array.reshape(-1).tolist())
 
@@ -361,7 +403,7 @@ class Call(NamedTuple):
     ) -> str:
         """Add a tensor that is computed; return its name."""
         name = f"{self.name}: {role}"
-        self.derived[name] = Derived(names, entry, compute)
+        self.work.derived[name] = Derived(names, entry, compute)
         return name
 
     def row(self, place: int, role: str, size: int, factor: float = 1.0) -> str:
@@ -398,6 +440,13 @@ class Call(NamedTuple):
 def stored(tensor: Tensor) -> Constant:
     """Return a tensor of the file as a constant."""
     return Constant(tensor.entry, tensor.array, tensor.name)
+
+
+def single(found: Constant) -> float | None:
+    """Return the number that a constant is, if it is one."""
+    if any(size != 1 for size in found.entry.shape) or found.entry.dtype == "object":
+        return None
+    return float(found.read().reshape(-1)[0])
 
 
 def is_one(size: Any) -> bool:
