@@ -57,8 +57,10 @@ def test_example(command: str, output: str) -> None:
     np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
 
 
-def test_python_examples(capsys: pytest.CaptureFixture[str], notebook: dict[str, Any]) -> None:
-    whole, streamed = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_python_examples(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notebook: dict[str, Any]
+) -> None:
+    whole, streamed, trained = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, Any] = {}
     exec(whole, names)
     printed = np.array(NUMBER.findall(capsys.readouterr().out.replace("1. ", "1.0 ")), float)
@@ -66,6 +68,9 @@ def test_python_examples(capsys: pytest.CaptureFixture[str], notebook: dict[str,
     np.testing.assert_allclose(printed.reshape(6, 4), notebook["cell_6"], rtol=0, atol=2**-11)
     exec(streamed, names)
     np.testing.assert_allclose(names["block"].h, names["states"].h[2:5], rtol=0, atol=1e-6)
+    monkeypatch.chdir(ROOT)
+    exec(trained, names)
+    np.testing.assert_array_equal(names["states"].y[-1], names["states"].y_n)
 
 
 def test_every_package_is_in_the_guide() -> None:
