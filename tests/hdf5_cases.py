@@ -16,14 +16,17 @@ _TABLE = np.arange(6).reshape(2, 3)
 VALUES: dict[str, Any] = {
     "layers/lstm/cell/vars/0": _TABLE.astype("<f4") / 7,
     "layers/lstm/cell/vars/1": _TABLE.astype("<f2") / 4,
-    "layers/lstm/cell/vars/2": _TABLE.astype(">f8") / 7,
+    "layers/lstm/cell/vars/2": (_TABLE / 7).astype(">f8"),
     "layers/dense/vars/0": _TABLE.astype("<i8") - 3,
     "layers/dense/vars/1": _TABLE > 2,
     "layers/dense/vars/2": np.float32(1.5),
     "layers/dense/vars/3": np.zeros((0, 3), "<f4"),
     "layers/dense/vars/4": np.zeros(2, "V2"),
+    "layers/dense/vars/5": (_TABLE * 1000 + 40_000).astype(">u2"),
     "names/fixed": ["a", "bc"],
     "names/any": ["", "é", "three"],
+    "names/none": np.zeros(0, "<f4"),
+    "names/é": np.float64(2.5),
 }
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"], "masked": True},
@@ -31,6 +34,8 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "layers/lstm/cell/vars/0": {"scale": np.float32(0.5), "shape": np.array([2, 3])},
     "names": {"fixed": ["a", "bc"]},
 }
+# A group that keeps the order in which it was written.
+ORDERED = "names"
 # In chunks, where older versions than the latest write them: compressed, plain, of texts.
 CHUNKED: dict[str, Any] = {
     "packed": np.arange(100, dtype="<f4").reshape(10, 10) / 3,
@@ -144,8 +149,8 @@ def chunked(axes: int = 1, chunk: int = 2, number: int = 2) -> bytes:
     return struct.pack("<BBBQ", 3, 2, axes + 1, at(number)) + sizes
 
 
-def part(start: int, number: int, size: int = 8) -> bytes:
-    return struct.pack("<IIQQQ", size, 0, start, 0, at(number))
+def part(start: int, number: int, size: int = 8, skipped: int = 0) -> bytes:
+    return struct.pack("<IIQQQ", size, skipped, start, 0, at(number))
 
 
 DEFLATE = 11, struct.pack("<BBHHHI", 2, 1, 1, 0, 1, 4)

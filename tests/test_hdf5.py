@@ -100,7 +100,7 @@ def test_chunks() -> None:
 def test_groups_that_are_passed_over(name: str) -> None:
     with (DATA / f"{name}.h5").open("rb") as file:
         contents = hdf5.read_file("f.h5", file, {"layers"})
-    assert set(contents.attributes) == {"", "names", "names/any", "names/fixed"}
+    assert set(contents.attributes) == {"", "names", *(n for n in VALUES if n.startswith("names"))}
 
 
 @pytest.mark.parametrize("name", [*FILES, "chunked"])
@@ -128,6 +128,47 @@ def test_files_made_by_hand_are_read() -> None:
     size = len(PACKED)
     found, _ = read(in_parts(part(0, 3, size), part(2, 4, size), values=PACKED, more=[DEFLATE]))
     assert found["a"].tolist() == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "before"), [(0, b""), (32, bytes(16)), (16, bytes(4)), (48, bytes(20))]
+)
+def test_what_headers_may_hold(flags: int, before: bytes) -> None:
+    """Times, and from how many attributes on they are stored otherwise."""
+    root = b"OHDR\2" + bytes([flags | 2]) + before + header(link(b"a", 1))[6:]
+    assert list(read(made(root, header()))[1].attributes) == ["", "a"]
+
+
+def test_the_second_version_of_old_files() -> None:
+    """Its superblock has one more number than the first, of how chunks are indexed."""
+    content = made(bytes(SPACING), header(link(b"a", 2)), header())
+    start = content[:8] + b"\1\0\0\0\0\x08\x08" + bytes(13)
+    start += struct.pack("<6Q", 0, NO_ADDRESS, len(content), NO_ADDRESS, 0, at(1))
+    assert list(read(start + content[len(start) :])[1].attributes) == ["", "a"]
+
+
+def test_a_tree_of_trees() -> None:
+    trees = tree(0, 1, to_node(3), to_node(4)), tree(0, 0, to_node(5)), tree(0, 0, to_node(6))
+    _, contents = read(of_symbols(*trees, node((4, 7)), node((5, 8)), header()))
+    assert list(contents.attributes) == ["", "abc", "bc"]
+
+
+def test_text_that_is_not_sound() -> None:
+    """Bytes that are not UTF-8 stay, and what is free in a heap has no texts."""
+    texts = attribute(TEXT, space(), in_heap((2, 1, 1)), b"\xff")
+    free = struct.pack("<HHIQ", 0, 0, 0, 2**60)
+    _, contents = read(made(header((12, texts)), heap(100, b"a\xff") + free))
+    assert contents.attributes[""] == {"\udcff": "a\udcff"}
+
+
+def test_filters_that_a_part_did_not_go_through() -> None:
+    both = 11, struct.pack("<BBHHHIHHHI", 2, 2, 2, 0, 1, 4, 1, 0, 1, 4)
+    shuffled = zlib.compress(struct.pack("<2f", 1, 2)[::4] + bytes(6))
+    plain = struct.pack("<2f", 3, 4)
+    parts = part(0, 3, len(shuffled)), part(2, 4, 8, skipped=3)
+    whole = dataset(chunked(), space(4), F4, both)
+    found, _ = read(made(GROUP_OF_ONE, whole, tree(1, 0, *parts), shuffled, plain))
+    assert found["a"].tolist()[2:] == [3, 4]
 
 
 UNREAD = [
@@ -170,6 +211,10 @@ UNREAD = [
         "f.h5: a: has values packed in a way (number 3)",
     ),
     (
+        in_parts(part(0, 3), part(2, 4), more=[(11, struct.pack("<BBHHH", 2, 1, 1, 0, 0))]),
+        "f.h5: a: has values packed in a way (number 1)",
+    ),
+    (
         in_parts(layout=chunked(chunk=2**24)),
         f"f.h5: a: has values that unpack to over {MOST_TIMES} times its size",
     ),
@@ -183,6 +228,7 @@ UNREAD = [
             (number_type(bias=126), "type float of odd bits"),
             (number_type(size=3), "type float of odd bits"),
             (of_class(0, 3), "type integer of odd bits"),
+            (of_class(0, 4), "type integer of odd bits"),
             (of_class(6), "type compound"),
             (of_class(9, 16), "type sequence"),
             (of_class(15), "type number 15"),
@@ -300,6 +346,10 @@ DAMAGED = [
     (of_symbols(tree(0, 0, to_node(3)), bytes(8)), "f.h5: damaged: expected SNOD at byte 1,600"),
     (of_symbols(tree(0, 0, to_node(3)), node((8, 4))), "f.h5: damaged: a name without an end"),
     (made(header(symbols(1, 2)), header(), bytes(8)), "f.h5: damaged: expected HEAP at byte 1,088"),
+    (
+        in_parts(part(0, 0, 1500), part(2, 0, 1500)),
+        "f.h5: a: damaged: its datasets take more than the file, so that some overlap",
+    ),
     (in_parts(part(0, 3), part(0, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
     (in_parts(part(0, 3), part(3, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
     (in_parts(part(0, 3), part(4, 4)), "f.h5: a: damaged: its parts do not make up the whole"),
@@ -364,6 +414,7 @@ def one_name(count: int, size: int) -> bytes:
     return made(header(symbols(place, 1)), names, tree(0, 0, to_node(place + 1)), links)
 
 
+ZEROS = zlib.compress(bytes(10**7))
 BYTES = attribute(of_class(3, 1)[:8], space(60_000), b"x" * 60_000)
 _MANY = f"f.h5: has over 200,000 messages, links and texts, {_ELSEWHERE}"
 _LARGE = r"damaged: its groups, attributes and texts take more than a file of its size$"
@@ -374,6 +425,10 @@ ENDLESS = {
     "a text of all others": (one_text(2_000, 60_000), _LARGE),
     "heaps in heaps": (heaps_within_heaps(400), _LARGE),
     "one name": (one_name(500, 60_000), _LARGE),
+    "a part of zeros": (
+        in_parts(part(0, 3, len(ZEROS)), part(2, 4), values=ZEROS, more=[DEFLATE]),
+        "expected 8 bytes in a part, got 9",
+    ),
     "paths": (
         made(*(header(link(b"x" * 250, number)) for number in range(1, 400)), header()),
         _LARGE,

@@ -1,18 +1,32 @@
-"""Keras's files that cannot be opened: one line that says why not."""
+"""Keras's files: what is opened, whatever its name, and what is not: one line says why."""
 
 import io
 import json
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
-from hdf5_cases import attribute, header, made, of_class, space
+from hdf5_cases import (
+    TEXT,
+    attribute,
+    contiguous,
+    dataset,
+    header,
+    heap,
+    in_heap,
+    link,
+    made,
+    of_class,
+    space,
+)
 
 from rnncli import load
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import MOST_BYTES
 
-HDF5 = Path(__file__).parent / "data" / "hdf5" / "earliest.h5"
+DATA = Path(__file__).parent / "data"
+HDF5, MODELS = DATA / "hdf5" / "earliest.h5", DATA / "models"
 MEMBERS = {
     "config.json": b"{}",
     "metadata.json": b'{"keras_version": "3.15.1"}',
@@ -49,6 +63,13 @@ def encrypted(content: bytes) -> bytes:
 def config_of(text: bytes) -> bytes:
     """Return an HDF5 file with a model's config."""
     return made(header((12, attribute(of_class(3, len(text))[:8], space(), text, b"model_config"))))
+
+
+def long_config() -> bytes:
+    """Return an HDF5 file with a config in a heap."""
+    size = 2**21 + 1
+    text = attribute(TEXT, space(), in_heap((size, 1, 1)), b"model_config")
+    return made(header((12, text)), heap(32 + size, b" " * size))
 
 
 CASES = {
@@ -103,6 +124,10 @@ CASES = {
         archive(MEMBERS).replace(b"3.15.1", b"3.15.2", 1),
         "metadata.json: damaged: Bad CRC-32 for file 'metadata.json'",
     ),
+    "long config in HDF5": (
+        long_config(),
+        "model_config: expected at most 2,097,152 characters, got 2,097,153",
+    ),
     "config in HDF5": (config_of(b"[1]"), "model_config: expected a JSON object, got list"),
 }
 
@@ -128,3 +153,54 @@ def test_one_of_several_files(tmp_path: Path) -> None:
         load(path)
     what = f"is one of several files with the weights that {index} lists"
     assert str(error.value) == f"{path}: {what}{SAVE}"
+
+
+def arrays(path: Path) -> list[bytes]:
+    layers = load(path).layers
+    return [
+        a.tobytes()
+        for layer in layers
+        for cell in layer.cells
+        for a in cell.weights.arrays.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("keras2_gates.h5", "a.keras"), ("keras_lstm.keras", "a.h5")]
+)
+def test_content_decides_not_the_name(name: str, other: str, tmp_path: Path) -> None:
+    (tmp_path / other).write_bytes((MODELS / name).read_bytes())
+    assert arrays(tmp_path / other) == arrays(MODELS / name)
+
+
+def test_an_archive_that_was_packed_anew(tmp_path: Path) -> None:
+    with zipfile.ZipFile(MODELS / "keras_lstm.keras") as zipped:
+        members = {name: zipped.read(name) for name in zipped.namelist()}
+    path = tmp_path / "packed.keras"
+    path.write_bytes(archive(members, zipfile.ZIP_DEFLATED))
+    assert arrays(path) == arrays(MODELS / "keras_lstm.keras")
+
+
+def test_the_optimizer_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "w.h5"
+    path.write_bytes(made(header(link(b"optimizer", 0), link(b"optimizer_weights", 99))))
+    with pytest.raises(InputError, match="no recurrent layer"):
+        load(path)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Two bytes of no meaning, which an attribute of Keras gives them."""
+    said = 12, attribute(of_class(3, 8)[:8], space(), b"bfloat16", b"dtype")
+    groups = [
+        header(link(name, n)) for n, name in enumerate((b"layers", b"rnn", b"cell", b"vars"), 1)
+    ]
+    numbers = [
+        dataset(contiguous(7 + n, 2), space(1, 1), of_class(5, 2)[:8], said) for n in range(2)
+    ]
+    values = [struct.pack("<f", value)[2:] for value in (1.5, -0.25)]
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(made(*groups, header(link(b"0", 5), link(b"1", 6)), *numbers, *values))
+    with pytest.warns(UserWarning, match="tanh is taken"):
+        found = load(path)
+    weights = found.layers[0].cells[0].weights
+    assert (weights.W_xh.tolist(), weights.W_hh.tolist()) == ([[1.5]], [[-0.25]])
