@@ -143,6 +143,17 @@ def test_sequences_of_a_file(run_rnn: Rnn) -> None:
     assert all(0 < item["step_error"] < 1 for item in case["results"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_candidates")
+def test_a_model_that_gives_one_row_is_judged_at_every_step(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    layers = rnncli.seeded(1, 3, 1, "torch", cell="lstm").layers
+    rnncli.save(rnncli.Network(*layers, rnncli.Dense(np.ones((3, 2))), last="state"), path)
+    own = ("--seq", "1,2,3", "--weights", str(path), "--repeats", "1")
+    (case,) = benched(run_rnn, *own)["cases"]
+    assert all(0 < item["step_error"] < 1 for item in case["results"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -73,6 +73,9 @@ class ReadCase(NamedTuple):
     Parameters
     ----------
     case : Case
+        Of every step, also of a model that gives one row a sequence.
+    last : str or None
+        Which row that is, as for `Network`.
     model : mapping
         What a JSON document says of the network.
     rows : Rows
@@ -87,6 +90,7 @@ class ReadCase(NamedTuple):
     """
 
     case: "Case"
+    last: str | None
     model: dict[str, Any]
     rows: Rows
     keys: Sequence[tuple[str, ...]]
@@ -231,11 +235,12 @@ def read_case(
         steps[n, t] = values[place]
         return steps
 
+    every = Network(*network.layers)
     case = Case(
-        network, arranged(rows.x), np.tile(start, (len(lengths), 1)), lengths, precision, biases
+        every, arranged(rows.x), np.tile(start, (len(lengths), 1)), lengths, precision, biases
     )
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    return ReadCase(case, model, rows, source.keys, names, arranged)
+    return ReadCase(case, network.last, model, rows, source.keys, names, arranged)
 
 
 def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> Network:

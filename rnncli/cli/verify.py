@@ -189,15 +189,13 @@ def _states(read: ReadCase, unroll: str) -> States:
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is: every step, also of a model that gives one row."""
-    last = read.case.network.last
-    read = read._replace(case=read.case._replace(network=Network(*read.case.network.layers)))
     states = _states(read, unroll)
     comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
     results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:
-        if own.last or (last and not own.no_last):
-            expected = _with_last(read, last, unroll, own)
+        if own.last or (read.last and not own.no_last):
+            expected = _with_last(read, unroll, own)
         else:
             name = "y" if read.case.network.head else "h"
             theirs = _arranged(read_expected(own.expected, name), read)
@@ -209,16 +207,16 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     return Report(model, results, expected, comparison.tolerance, read.names, with_options)
 
 
-def _with_last(read: ReadCase, last: str | None, unroll: str, own: ComparisonOptions) -> Result:
+def _with_last(read: ReadCase, unroll: str, own: ComparisonOptions) -> Result:
     """Compare a file of a row a sequence with what the network gives of each."""
     path, layers = str(own.expected), read.case.network.layers
-    case = read.case._replace(network=Network(*layers, last=last or "state"))
+    case = read.case._replace(network=Network(*layers, last=read.last or "state"))
     comparison = Comparison(case, case.outputs(unroll), own.tolerance())
     shape, dtype = comparison.ours.shape, case.h0.dtype
-    rows = read_expected(path, "y" if last or read.case.network.head else "h", last=True)
+    rows = read_expected(path, "y" if read.last or read.case.network.head else "h", last=True)
     with np.errstate(over="ignore"):
         rows = rows.astype(dtype)
-    if rows.size == comparison.ours.size and rows.shape[-1] in (1, shape[2]):
+    if rows.size == comparison.ours.size and (rows.shape[-1] == shape[2] or shape[0] == 1):
         rows = rows.reshape(shape)
     elif len(rows) == len(read.rows.x) and rows.ndim == 2:
         what = (
