@@ -7,7 +7,15 @@ import rnncli
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
-from rnncli.model.layers import Dense, Embedding, Layer, Masking, Normalization, Pointwise
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Pointwise,
+)
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference, with_strategies
@@ -53,6 +61,30 @@ NETWORKS: dict[str, tuple[list[Layer], list[Layer], list[list[Layer]]]] = {
             [Normalization(CENTER, SCALE, -SHIFT, FACTOR)],
             [Normalization(CENTER, SCALE, SHIFT)],
             [Normalization(CENTER, SCALE**2, SHIFT, FACTOR)],
+        ],
+    ),
+    "log_softmax": (
+        [],
+        [Dense(W, B, "log_softmax")],
+        [[Dense(W, B)], [Dense(W, -B, "log_softmax")], [Dense(W, B + W[0], "log_softmax")]],
+    ),
+    "exponential": (
+        [],
+        [Dense(W, B - 10, "exponential")],  # far under 1, where the error is a share of that
+        [[Dense(W, B - 10.01, "exponential")], [Dense(-W, B - 10, "exponential")]],
+    ),
+    "gelu": (
+        [],
+        [Dense(W, B, "gelu")],
+        [[Dense(W, B, "gelu_tanh")], [Dense(W, B, "silu")]],
+    ),
+    "layer normalization": (
+        [],
+        [LayerNormalization(W[:, 0], W[:, 1], 1e-3)],
+        [
+            [LayerNormalization(W[:, 0], W[:, 1], 1e-2)],
+            [LayerNormalization(W[:, 0])],
+            [LayerNormalization(-W[:, 0], W[:, 1])],
         ],
     ),
     "embedding": ([Embedding(TABLE)], [], [[Embedding(np.roll(TABLE, 1, axis=0))]]),
@@ -104,6 +136,31 @@ def test_an_operand_of_a_head_that_is_not_rounded_is_caught() -> None:
     error = largest_step_error(case, [*below, h, y])
     assert error is not None
     assert error > 10
+
+
+def test_layer_normalization_may_be_computed_in_other_ways() -> None:
+    """As in Keras and PyTorch, or with another variance, of features far from 0.
+
+    What follows the first is judged as a whole run, by what rounding makes of it.
+    """
+    normal_layer = LayerNormalization(normal(4) + 2, normal(4), 1e-3)
+    x = normal(2, 9, 4) + np.float32(100)
+    mean = x.mean(axis=-1, keepdims=True)
+    spread = ((x - mean) ** 2).mean(axis=-1, keepdims=True), (x * x).mean(axis=-1, keepdims=True)
+    (lstm,) = rnncli.seeded(4, 5, 1, "torch", cell="lstm").layers
+    network = Network(normal_layer, lstm, Dense(W, B))
+    case = Case(network, x, np.zeros((2, 10), "f"), np.array([9, 9]))
+    comparison = Comparison(case, case.outputs())
+    for variance in (spread[0], spread[1] - mean * mean):
+        share = normal_layer.factor / np.sqrt(variance + np.float32(1e-3))
+        rows = x * share - mean * share + normal_layer.shift
+        assert np.abs(rows - comparison.layers[0]).max() > 1e-5
+        above = case._replace(x=rows, network=Network(*network.layers[1:])).outputs()
+        error = largest_step_error(case, [rows, *above])
+        assert error is not None
+        assert error < 1
+        assert variance is not spread[0] or comparison.judge(above[-1]).equal
+        assert not comparison.judge(above[-1] + np.float32(1e-2)).equal
 
 
 def test_a_softmax_of_large_sums_is_right() -> None:

@@ -7,7 +7,8 @@ weights that differ by about a last bit (backward error analysis: Higham
 few runs with such weights show, at each place, how far a network drives right
 results apart: by a last bit where it is contracting, by anything where it is
 chaotic. The activations of gated cells are nudged too: weights no longer move
-a gate that is open or closed, but rounding does.
+a gate that is open or closed, but rounding does. And so is what a layer
+normalization takes, since no weight moves that.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import Cell
+from rnncli.model.layers import Layer, LayerNormalization, Multiply
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.near import Near
@@ -171,8 +173,16 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
         return cell.replaced(**activations)
 
     masking, layers = case.network.masking, case.network.layers
-    above = [layer.converted(moved) for layer in layers[masking:]]
+    above = (_rows_moved(layer.converted(moved), random) for layer in layers[masking:])
     return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
+
+
+def _rows_moved(layer: Layer, random: np.random.RandomState) -> Layer:
+    """Nudge what a layer normalization takes."""
+    if not isinstance(layer, LayerNormalization):
+        return layer
+    by = np.finfo(layer.factor.dtype).eps * random.choice([-1.0, 1.0], layer.input_size)
+    return NudgedNormalization.of(layer, by)
 
 
 class NudgedActivation(Activation):
@@ -207,6 +217,27 @@ class NudgedActivation(Activation):
             change(out, by, out)
 
         return nudged
+
+
+class NudgedNormalization(LayerNormalization):
+    """Layer normalization of rows that are off by about a last bit, up or down.
+
+    Where the mean is far over the spread, what is left of a value is rounded
+    by a unit of the mean.
+    """
+
+    by: Floats
+
+    @classmethod
+    def of(cls, layer: LayerNormalization, by: Floats) -> "NudgedNormalization":
+        """Return the same layer, and the share of each of its I features that is added to it."""
+        nudged = cls(layer.factor, layer.shift, layer.epsilon)
+        nudged.by = by
+        return nudged
+
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
+        """Normalize rows."""
+        return super().__call__(x + x * self.by.astype(x.dtype), multiply)
 
 
 def _within_steps(values: Floats) -> Floats:
