@@ -115,10 +115,11 @@ def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> d
     found: dict[str, float] = {}
     for hypothesis in HYPOTHESES:
         for name, tried, result in hypothesis(case, theirs):
-            if _may_be_equal(tried, result, tolerance):
-                left = _distance_left(tried, result, before, tolerance)
-                if left is not None:
-                    found.setdefault(name, left)
+            with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
+                near = _may_be_equal(tried, result, tolerance)
+                left = _distance_left(tried, result, before, tolerance) if near else None
+            if left is not None:
+                found.setdefault(name, left)
     size = max(1.0, float(np.abs(theirs).max(initial=0.0)))
     found = _simplest(found, UNITS * float(np.finfo(ours.dtype).eps) * size)
     found |= fewer_digits(ours, theirs)
