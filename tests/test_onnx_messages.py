@@ -162,7 +162,11 @@ def test_nodes_and_tensors_count_as_several_fields(monkeypatch: pytest.MonkeyPat
 W = message((8, "W"))
 DAMAGED: dict[str, tuple[Callable[[], Any], str]] = {
     "no graph": (lambda: read_model("w.onnx", memoryview(b"\x08\x08"), no_other), "holds no graph"),
-    "no operator": (lambda: model((NODE, message((3, "n")))), "a node has no operator"),
+    "no operator": (lambda: model((NODE, message((3, "n")))), "a node has the operator ''"),
+    "an operator of two lines": (
+        lambda: model((NODE, message((4, "A\nB")))),
+        r"a node has the operator 'A\nB'",
+    ),
     "initializers of one name": (
         lambda: model((INITIALIZER, W), (INITIALIZER, W)),
         "initializer W is there twice",

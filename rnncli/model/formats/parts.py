@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rnncli.model.errors import InputError, listed, verbatim
+from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.spec import PICK, LayerSpec
 from rnncli.model.formats.tensors import Tensors
 
@@ -130,7 +130,7 @@ class Model(NamedTuple):
         recurrent = [part.name for part in self.parts if part.recurrent]
         for part in self.parts:
             if part.needed and not part.layers:
-                place = ": ".join(filter(None, [path, part.name]))
+                place = f"{path}: {shown(part.name)}" if part.name else path
                 others = f"{PICK}: {verbatim(listed(recurrent))}" if recurrent else ""
                 raise InputError(place, part.why, part.hint or others)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):

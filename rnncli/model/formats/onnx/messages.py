@@ -182,12 +182,13 @@ def _named(source: Source, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[
 
 
 def _node(message: Message, outside: Outside, depth: int) -> Node:
-    if 4 not in message:
-        raise message.source.damage("a node has no operator")
+    op = message.text(4)
+    if not op or not op.isprintable():
+        raise message.source.damage(f"a node has the operator {shown(op)}")
     message.source.spend(COST)
     attributes = (_attribute(each, outside, depth) for each in message.messages(5))
     return Node(
-        message.text(4),
+        op,
         message.text(3),
         _domain(message.text(7)),
         message.texts(1),
