@@ -77,7 +77,7 @@ def _literal(call: Call) -> Constant:
     """Return what ``Constant`` holds."""
     for name, value in call.node.attributes.items():
         if isinstance(value, Tensor):
-            return stored(value)._replace(stored=call.node.outputs[0])
+            return stored(value)._replace(stored=next(iter(call.node.outputs), ""))
         if name.startswith(("value_int", "value_float")):
             kind = np.int64 if name.startswith("value_int") else np.float32
             return constant(np.array(value, kind))

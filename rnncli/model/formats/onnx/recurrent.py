@@ -231,7 +231,7 @@ def _hidden_size(call: Call, kind: Kind, directions: int) -> int:
     H, G = R[2], len(kind.gates)
     if "hidden_size" in call.node.attributes and call.integer("hidden_size") != H:
         raise RefusedError(f"hidden_size is {call.integer('hidden_size')}, R is {R}")
-    I = (*call.constant(1).entry.shape, 0)[2]
+    I = (*call.constant(1).entry.shape, 0, 0, 0)[2]
     expected: dict[int, tuple[str, tuple[int, ...]]] = {
         1: ("W", (directions, G * H, I)),
         2: ("R", (directions, G * H, H)),
