@@ -167,6 +167,10 @@ DAMAGED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: model((NODE, message((4, "A\nB")))),
         r"a node has the operator 'A\nB'",
     ),
+    "a domain of two lines": (
+        lambda: model((NODE, message((4, "A"), (7, "a\nb")))),
+        r"a node has the operator 'a\nb A'",
+    ),
     "initializers of one name": (
         lambda: model((INITIALIZER, W), (INITIALIZER, W)),
         "initializer W is there twice",

@@ -182,15 +182,15 @@ def _named(source: Source, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[
 
 
 def _node(message: Message, outside: Outside, depth: int) -> Node:
-    op = message.text(4)
-    if not op or not op.isprintable():
-        raise message.source.damage(f"a node has the operator {shown(op)}")
+    op, domain = message.text(4), _domain(message.text(7))
+    if not op or not f"{domain}{op}".isprintable():
+        raise message.source.damage(f"a node has the operator {shown(f'{domain} {op}'.strip())}")
     message.source.spend(COST)
     attributes = (_attribute(each, outside, depth) for each in message.messages(5))
     return Node(
         op,
         message.text(3),
-        _domain(message.text(7)),
+        domain,
         message.texts(1),
         message.texts(2),
         _named(message.source, "attribute", attributes),
