@@ -63,9 +63,7 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
 
 
 def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
-    """Write a network as an ``.onnx`` file; see `WRITTEN`.
-
-    ONNX Runtime runs recurrent nodes in float32.
+    """Write a network as an ``.onnx`` file of float32; see `WRITTEN`.
 
     Raises
     ------
@@ -81,6 +79,6 @@ def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
     ]
     wide = dict.fromkeys(array.dtype.name for array in arrays if array.dtype.itemsize > 4)
     return [
-        f"its weights were {name} and are float32 in the file, which ONNX Runtime runs"
+        f"its {name} weights are rounded to float32: ONNX Runtime has no recurrent nodes of {name}"
         for name in wide
     ]
