@@ -305,6 +305,14 @@ def test_refused(tmp_path: Path, saved: bytes, message: str) -> None:
     assert refusal(tmp_path / "w.pt", saved) == message
 
 
+def test_weights_of_the_whole(tmp_path: Path) -> None:
+    """Such as a first state that is learned."""
+    saved = module("my.Net", {"h0": vector(3)}, {"rnn": REC, "fc": FC})
+    loaded = load(tmp_path / "w.pt", saved)
+    assert kinds(loaded) == ["lstm"]
+    assert loaded.assumptions == ["only rnn is taken, not my.Net, fc: my.Net is not known"]
+
+
 def test_parts_are_picked(tmp_path: Path) -> None:
     saved = net(enc=net(rnn=REC, fc=FC), dec=REC)
     assert kinds(load(tmp_path / "w.pt", saved, "enc")) == ["lstm", "dense"]

@@ -146,7 +146,8 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
         if not inner[1:]:
             hint = f": `layer` {names} takes that alone" if inner[0].name else ""
         return model._replace(notes=[f"{note}{hint}"])
-    note = f"only {names} is taken, not {verbatim(listed(part.name for part in others))}: {why}"
+    passed = verbatim(listed(part.name or part.kind for part in others))
+    note = f"only {names} is taken, not {passed}: {why}"
     kept = [
         part if part.recurrent or not part.layers else part._replace(layers=(), why=why)
         for part in model.parts
@@ -158,7 +159,8 @@ def _unjoined(model: Model, modules: Mapping[str, Module]) -> str:
     """Return why the parts are not taken for a chain; nothing if they are."""
     for part in model.parts:
         if not part.layers and part.why != NOTHING:
-            return f"{shown(part.name)} ({part.kind}) {part.why}"
+            label = f"{shown(part.name)} ({part.kind})" if part.name else part.kind
+            return f"{label} {part.why}"
     taken = [part for part in model.parts if part.layers]
     for below, above in pairwise(taken):
         if not fit(model.tensors, [*below.layers, *above.layers]):
