@@ -265,6 +265,15 @@ def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e", version: i
     return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
 
 
+def test_classes_with_their_source(tmp_path: Path) -> None:
+    """As the format of before 1.6 has them, for whole modules."""
+    kind = row(text("module"), name("torch.nn.modules.rnn.LSTM"), text("rnn.py"), text("")) + b"Q"
+    held = {"_parameters": mapping(lstm()), "_buffers": b"}", "_modules": b"}"}
+    path = tmp_path / "w.pt"
+    path.write_bytes(legacy(kind + b")\x81" + mapping(held) + b"b"))
+    assert kinds(load_network(path)) == ["lstm"]
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "no recurrent layer": (
         archive(mapping(LINEAR)),
@@ -408,22 +417,28 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
     assert re.match(r"net/data.pkl: damaged pickle, at byte \d+: a? ?(tensor|storage)", message)
 
 
+CPU = text("cpu")
+NO_STORAGE = "a persistent id that is no storage"
+NO_SIZE = "storage 0 has no size, or is part of another"
 PERSISTENT = {
-    "text": text("0"),
-    "no storage": row(text("module"), name("a.B"), text("0"), text("cpu"), number(1)),
-    "a class of text": row(text("storage"), text("a.B"), text("0"), text("cpu"), number(1)),
-    "a number as key": row(text("storage"), name("a.B"), number(0), text("cpu"), number(1)),
-    "part of another": row(
-        text("storage"), name("a.B"), text("0"), text("cpu"), number(1), row(number(1))
+    "text": (text("0"), "not enough values to unpack (expected at least 5, got 1)"),
+    "no storage": (row(text("module"), name("a.B"), text("0"), CPU, number(1)), NO_STORAGE),
+    "a class of text": (row(text("storage"), text("a.B"), text("0"), CPU, number(1)), NO_STORAGE),
+    "a number as key": (row(text("storage"), name("a.B"), number(0), CPU, number(1)), NO_STORAGE),
+    "values under 0": (row(text("storage"), name("a.B"), text("0"), CPU, number(-1)), NO_SIZE),
+    "part of another": (
+        row(text("storage"), name("a.B"), text("0"), CPU, number(1), row(number(1))),
+        NO_SIZE,
     ),
-    "too short": row(text("storage")),
 }
 
 
-@pytest.mark.parametrize("found", PERSISTENT.values(), ids=PERSISTENT)
-def test_persistent_ids(tmp_path: Path, found: bytes) -> None:
-    message = refusal(tmp_path / "w.pt", archive(found + b"Q"))
-    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
+@pytest.mark.parametrize(("found", "message"), PERSISTENT.values(), ids=PERSISTENT)
+def test_persistent_ids(tmp_path: Path, found: bytes, message: str) -> None:
+    refused = refusal(tmp_path / "w.pt", archive(found + b"Q"))
+    assert re.fullmatch(
+        rf"net/data.pkl: damaged pickle, at byte \d+: {re.escape(message)}", refused
+    )
 
 
 def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
