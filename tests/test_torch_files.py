@@ -481,6 +481,11 @@ ARCHIVES = {
         archive(b"B" + pack("<I", 2**24) + bytes(2**24)),
         "net/data.pkl: expected at most 16,777,216 bytes",
     ),
+    "frozen": (
+        archive(b"N", {"x": b""}, **{"constants/0": bytes(4)}),
+        "is frozen TorchScript, whose weights are constants of its code; save the model before "
+        "torch.jit.freeze",
+    ),
     "two models": (
         zipped(("a/data.pkl", WEIGHTS), ("b/data.pkl", WEIGHTS)),
         "expected a file that torch.save wrote, got a zip archive of a/data.pkl, b/data.pkl",

@@ -274,3 +274,10 @@ def test_refused(tmp_path: Path, change: Callable[[Any], Any], message: str, sav
         torch.save(SAVED[saved](model), tmp_path / "w.pt")
     with pytest.raises(ValueError, match=message):
         load_network(tmp_path / "w.pt")
+
+
+def test_frozen(tmp_path: Path) -> None:
+    model = torch.jit.script(Head(nn.GRU(4, 5, batch_first=True), 5).eval())
+    torch.jit.freeze(model).save(tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="is frozen TorchScript"):
+        load_network(tmp_path / "w.pt")

@@ -122,6 +122,9 @@ def _from_zip(path: str, archive: ZipFile) -> Stored:
         raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(members)}")
     top = found[0].removesuffix("data.pkl")
     content = cache(partial(_stored, path, archive, members))
+    if f"{top}constants/0" in members and f"{top}data/0" not in members:
+        what = "is frozen TorchScript, whose weights are constants of its code"
+        raise InputError(path, what, "save the model before torch.jit.freeze")
     order = f"{top}byteorder"
     if order in members and content(order) != b"little":
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
