@@ -219,6 +219,11 @@ def test_checkpoints(tmp_path: Path, saved: Any, layer: str | None, stem: str) -
     assert loaded.assumptions == [NESTED.format(stem)]
 
 
+def test_an_object_in_itself(tmp_path: Path) -> None:
+    saved = b"}q\x00(" + text("net") + mapping(RNN) + text("me") + b"h\x00u"
+    assert kinds(load(tmp_path / "w.pt", saved)) == ["lstm"]
+
+
 def test_what_stands_beside_is_listed(tmp_path: Path) -> None:
     saved = {"seed": vector(3), "net": mapping(RNN), "ema": mapping({"x": vector(3)})}
     path = tmp_path / "w.pt"
