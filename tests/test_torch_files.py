@@ -106,6 +106,12 @@ DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
         ["embedding", "lstm"],
         [BELOW.replace("emb ", "encoder ")],
     ),
+    "a square matrix, defined first": (
+        {"a.weight": matrix(2, 2)} | RNN,
+        None,
+        ["lstm"],
+        [ONLY.format("a")],
+    ),
     "two linear layers": (
         RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}),
         None,
@@ -176,6 +182,7 @@ SORTED: dict[str, tuple[int, dict[str, tuple[int, ...]], list[str]]] = {
     "a head": (2, {"a.weight": (1, 3), "a.bias": (1,)}, ["rnn", "a"]),
     "a head without bias": (2, {"a.weight": (1, 3)}, ["rnn", "a"]),
     "an embedding by its name": (2, {"embed.weight": (7, 2)}, ["embed", "rnn"]),
+    "an embedding of another width": (2, {"embed.weight": (7, 5)}, ["rnn"]),
     "a table of no name": (2, {"a.weight": (7, 2)}, ["rnn"]),
     "a table or a head": (3, {"a.weight": (7, 3)}, ["rnn"]),
     "a head by its bias": (3, {"a.weight": (7, 3), "a.bias": (7,)}, ["rnn", "a"]),

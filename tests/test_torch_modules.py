@@ -152,6 +152,10 @@ BROKEN = {
         {"n": module(f"{NN}normalization.LayerNorm", eps=EPS)},
         "n: n (nn.LayerNorm) has no weight for each value of a row",
     ),
+    "a norm over steps": (
+        {"n": module(f"{NN}normalization.LayerNorm", {"weight": matrix(2, 3)}, eps=EPS)},
+        "n: n (nn.LayerNorm) has no weight for each value of a row",
+    ),
     "no epsilon": ({"n": module(BATCH, NORM)}, "n: n (nn.BatchNorm1d) does not say its eps"),
     "no slope": (
         {"a": activation("LeakyReLU")},
@@ -206,6 +210,17 @@ def test_activations(tmp_path: Path, kind: str) -> None:
     above = activation(kind.partition(",")[0], **settings)
     loaded = load(tmp_path / "w.pt", net(rnn=REC, a=above))
     assert str(loaded.network.layers[1].settings["activation"]) == expected
+
+
+def test_batch_normalization(tmp_path: Path) -> None:
+    norm = module(f"{NN}batchnorm.BatchNorm1d", NORM, eps=real(0.5))
+    layer = load(tmp_path / "w.pt", net(rnn=REC, n=norm)).network.layers[1]
+    values = np.frombuffer(STORED["0"], "<f4")[:3]
+    scale = np.sqrt(np.float64(values) + 0.5).astype(np.float32)
+    expected = {"center": values, "scale": scale, "shift": values, "factor": values}
+    assert {name: array.tolist() for name, array in layer.arrays.items()} == {
+        name: array.tolist() for name, array in expected.items()
+    }
 
 
 SETTINGS = {
