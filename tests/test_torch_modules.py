@@ -93,6 +93,15 @@ CHAINS = {
         ["lstm", "layer_normalization"],
         in_order("rnn, norm"),
     ),
+    "a softmax of one row a sequence": (
+        net(rnn=REC, end=activation("Softmax", dim=number(1))),
+        ["lstm", "activation"],
+        [
+            *in_order("rnn, end"),
+            "end is taken over the values of each row, though dim 1 is that only where a model "
+            "gives one row a sequence",
+        ],
+    ),
     "linear layers in a row": (
         net(rnn=REC, seq=module(f"{NN}container.Sequential", None, {"0": FC, "1": linear(2, 4)})),
         ["lstm", "dense", "dense"],
@@ -194,6 +203,7 @@ ACTIVATIONS = {
     "Mish": ({}, "mish"),
     "Hardswish": ({}, "hard_silu"),
     "GELU": ({"approximate": text("none")}, "gelu"),
+    "GELU, of old": ({}, "gelu"),
     "GELU, tanh": ({"approximate": text("tanh")}, "gelu_tanh"),
     "LogSoftmax": ({"dim": number(-1)}, "log_softmax"),
     "LeakyReLU": ({"negative_slope": real(0.2)}, "leaky_relu:0.2"),

@@ -55,7 +55,7 @@ _ACTIVATIONS = {
 # Settings that must be as here; of a softmax those that go over the values of a row, be it of
 # one step or of all.
 _REQUIRED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "GELU": ("approximate", ("none", "tanh")),
+    "GELU": ("approximate", (None, "none", "tanh")),  # None before PyTorch 1.12
     "Softplus": ("beta", (1,)),
     "Softmax": ("dim", (-1, 1, 2)),
     "LogSoftmax": ("dim", (-1, 1, 2)),
@@ -145,7 +145,7 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
         hint = ": `layer` NAME takes one of them alone"
         if not inner[1:]:
             hint = f": `layer` {names} takes that alone" if inner[0].name else ""
-        return model._replace(notes=[f"{note}{hint}"])
+        return model._replace(notes=[f"{note}{hint}", *_over_rows(modules, model.parts)])
     passed = verbatim(listed(part.name or part.kind for part in others))
     note = f"only {names} is taken, not {passed}: {why}"
     kept = [
@@ -153,6 +153,17 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
         for part in model.parts
     ]
     return model._replace(parts=kept, ordered=False, notes=[note])
+
+
+def _over_rows(modules: Sequence[Module], parts: Sequence[Part]) -> list[str]:
+    """Return a sentence for each softmax that goes over the values of a row only if it is one."""
+    taken = {part.name for part in parts if part.layers}
+    return [
+        f"{verbatim(shown(each.name))} is taken over the values of each row, though dim 1 is that "
+        "only where a model gives one row a sequence"
+        for each in modules
+        if each.name in taken and each.kind.endswith("oftmax") and each.settings.get("dim") == 1
+    ]
 
 
 def _unjoined(model: Model, modules: Mapping[str, Module]) -> str:
