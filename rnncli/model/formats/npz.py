@@ -17,7 +17,6 @@ from rnncli.model.cells import Weights
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers.archive import MOST_MEMBERS, opened
 from rnncli.model.formats.metadata import metadata_text, with_metadata
-from rnncli.model.formats.names import find_model
 from rnncli.model.formats.parts import Find, Model, Part
 from rnncli.model.formats.spec import CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
@@ -91,6 +90,8 @@ def _find_others(tensors: Tensors) -> Model:
         raise InputError(
             tensors.path, what, "write them by names: numpy.savez(file, W_xh=..., W_hh=...)"
         )
+    from rnncli.model.formats.names import find_model  # 5 ms that our own files do not need
+
     model = find_model(tensors)
     return model._replace(
         expected=f": {_EXPECTED}; or {model.expected.removeprefix(': expected ')}"

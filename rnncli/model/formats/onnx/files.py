@@ -13,8 +13,7 @@ from rnncli.model.formats.kinds import ONNX, UNKNOWN, kind_of
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
-from rnncli.model.formats.onnx.messages import Graph, read_model
-from rnncli.model.formats.onnx.writing import LARGEST, model_bytes
+from rnncli.model.formats.onnx.messages import LARGEST, Graph, read_model
 from rnncli.model.formats.parts import Find
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.network import Network
@@ -70,6 +69,8 @@ def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
     ValueError
         ONNX cannot express it, or float32 does not hold its weights.
     """
+    from rnncli.model.formats.onnx.writing import model_bytes  # which reading does not need
+
     file.write(model_bytes(network))
     arrays = [
         array

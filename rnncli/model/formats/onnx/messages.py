@@ -17,6 +17,8 @@ from rnncli.model.formats.onnx.elements import (
     type_name,
 )
 
+# Protocol buffers are smaller.
+LARGEST = 2**31
 # Graphs within attributes of nodes within graphs.
 _DEEPEST = 8
 # Bytes of an attribute that is text.

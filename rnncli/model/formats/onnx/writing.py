@@ -18,14 +18,12 @@ from rnncli.model.cells import Cell
 from rnncli.model.cells.gates import ordered, two_biases
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
-from rnncli.model.formats.onnx.messages import Node
+from rnncli.model.formats.onnx.messages import LARGEST, Node
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
 # Of ONNX 1.12, in 2022: the first to have LayerNormalization.
 _OPSET, _IR_VERSION = 17, 8
-# Protocol buffers are smaller.
-LARGEST = 2**31
 _ELSE = "write .npz"
 
 # By type, the field of an attribute for a value, and the number of the type; five more each
