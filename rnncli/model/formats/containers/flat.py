@@ -32,9 +32,9 @@ _METADATA = "__metadata__"
 _WIDTH = 8
 _LARGEST = 2**64 - 1
 _HEADER_MOST = 100_000_000
-# What reading a header may take: so much, and four times the file. Its bytes take one of these,
-# its text one too, or four where a character needs as much; each object, list or value in it
-# takes no more than `_PART`.
+# What reading a header may take: so much, and four times the file. Its bytes take one of these, its
+# text and the texts in that one each, or four where a character needs as much; each object, list
+# or value takes no more than `_PART`.
 _MEMORY = 64 * 2**20
 _PART = 128
 
@@ -132,8 +132,8 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
         raise ValueError(f"expected a header of at most {most}, got {length:,} bytes")
     content = file.read(length)
     parts = sum(map(content.count, b"{[,"))
-    if len(content) * (2 if content.isascii() else 5) + parts * _PART > _MEMORY + 4 * size:
-        raise ValueError(f"a header of {parts:,} values in {length:,} bytes is too large")
+    if len(content) * (3 if content.isascii() else 9) + parts * _PART > _MEMORY + 4 * size:
+        raise ValueError(f"a header of {parts:,} values in {length:,} bytes is more than is read")
     header = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
     if not isinstance(header, dict):
         raise ValueError("expected an object of tensors")
