@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from conftest import Rnn
 from safetensors.numpy import save_file
 from test_all_states import drawn
+from test_kept_models import MODELS, kept
 
 import rnncli
 from rnncli.model import formats
@@ -321,7 +323,8 @@ def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn, hand_made: Any) -> No
     parts = [RECURRENT._replace(name=f"r{number}") for number in range(65)]
     hand_made(*parts, ordered=False)
     document = inspected(run_rnn, "net.x")
-    assert all(f"\nr{n} " in run_rnn("inspect", "net.x").stdout for n in range(65))
+    text = run_rnn("inspect", "net.x").stdout
+    assert all(f"\nr{n} " in text for n in range(65))
     screen, few = Terminal(), Terminal()
     write_parts_table(screen, document, "--json has all")
     text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
@@ -332,6 +335,28 @@ def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn, hand_made: Any) -> No
     hand_made(*parts[:4])
     write_parts_table(few, inspected(run_rnn, "net.x"), "--json has all")
     assert "Not all is shown" not in few.getvalue()
+
+
+def test_no_name_of_an_option_is_cut(
+    run_rnn: Rnn, hand_made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_made(RECURRENT, HEAD, notes=["says nothing of a (`recurrent_activation`)"])
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "(--recurrent-activation).\n" in run_rnn("inspect", "net.x").stdout
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_kept_models_take_and_give_what_is_said(run_rnn: Rnn, model: Path) -> None:
+    arrays = kept(model)
+    options = dict(pairwise(map(str, arrays.get("options", []))))
+    layer = [word for name, value in options.items() if name == "--layer" for word in (name, value)]
+    document = inspected(run_rnn, str(model), *layer)
+    (run,) = document["runs"]
+    assert "why" not in document
+    assert run["input_size"] == arrays["x"].shape[-1]
+    assert run["output_size"] == arrays["y"].shape[-1]
+    assert bool(run["last"]) == (arrays["y"].ndim == 2 and "--last" not in options)
+    assert run_rnn("inspect", str(model), *layer).exit_code == 0
 
 
 def test_gru_and_reset(run_rnn: Rnn, in_folder: Path) -> None:

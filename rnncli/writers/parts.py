@@ -102,9 +102,9 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
     width = console_on(out).width
     out.write("\n")
     for text in _texts(document):
-        out.writelines(f"{printable(line)}\n" for line in wrap(text, width))
+        _write_wrapped(out, text, width)
     for run in document["runs"][: _COMMANDS if out.isatty() else None]:
-        out.writelines(f"{printable(line)}\n" for line in wrap(_takes(run), width))
+        _write_wrapped(out, _takes(run), width)
         out.write(f"  {printable(run['command'])}\n")
     if left_out or (out.isatty() and len(document["runs"]) > _COMMANDS):
         write_note(out, f"Not all is shown: {whole}.")
@@ -194,6 +194,12 @@ def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence
     label, *columns = (Column(name, each) for name, each in zip(names, cells, strict=True))
     draw(out, title, [label], columns)
     return left_out
+
+
+def _write_wrapped(out: TextIO, text: str, width: int) -> None:
+    """Write a paragraph, in which a name with hyphens is cut only where it fits no line."""
+    lines = wrap(printable(text), width, break_on_hyphens=False)
+    out.writelines(f"{line}\n" for line in lines)
 
 
 def _takes(run: Mapping[str, Any]) -> str:
