@@ -25,10 +25,12 @@ FUNCTIONS = (
 N, T, I = 4, 7, 3
 MASKED, NUMBERS = -1.0, 6
 
-# Of Keras's own: of NumPy's arrays, of files in HDF5, and of rows of one value.
+# Of Keras's own: of NumPy's arrays, of files in HDF5, of rows of one value, and of masks that
+# models in models are said to lose, which they do not.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Exception encountered when calling Softmax:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You are using a softmax over axis:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model:UserWarning"),
 ]
 
@@ -155,10 +157,13 @@ class Draw:
         """A batch of sequences, each with its own masked rows if there is a mask."""
         if self.numbers:
             return np.asarray(self.random.randint(0, NUMBERS, (N, T)), np.float32)
-        x = self.random.normal(size=(N, T, I)).astype(np.float32)
+        x = self.features()
         if self.masked:
             x[self.random.uniform(size=(N, T)) < 0.4] = MASKED
         return x
+
+    def features(self) -> Array:
+        return self.random.normal(size=(N, T, I)).astype(np.float32)
 
 
 def given(path: Path, x: Array) -> Array:
@@ -174,7 +179,7 @@ def given(path: Path, x: Array) -> Array:
     return y[:, ::-1] if turned else y
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_models_give_what_they_give_in_keras(tmp_path: Path, library: str, seed: int) -> None:
     draw = Draw(LIBRARIES[library], seed)
@@ -184,3 +189,115 @@ def test_models_give_what_they_give_in_keras(tmp_path: Path, library: str, seed:
     model.save(path)
     expected = np.asarray(model(x, training=False))
     assert furthest([given(path, x)], [expected]) <= 1e-6
+
+
+def compare(path: Path, model: Any, x: Array) -> None:
+    """Save a model, and compare what it gives with what we give."""
+    model.save(path)
+    assert furthest([given(path, x)], [np.asarray(model(x, training=False))]) <= 1e-6
+
+
+def chained(draw: Draw, *layers: Any) -> Any:
+    model = draw.library.Sequential([draw.layers.Input((None, I)), *layers])
+    draw.fill(model)
+    return model
+
+
+NAMES = (
+    *("celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish"),
+    *("leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
+    *("softmax", "softplus", "softsign", "swish", "tanh"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_activation_is_that_of_its_version(tmp_path: Path, library: str, name: str) -> None:
+    draw = Draw(LIBRARIES[library], 0)
+    try:
+        draw.library.activations.get(name)
+    except ValueError:
+        pytest.skip(f"{library} has no {name}")
+    layers = [draw.layers.GRU(3, return_sequences=True), draw.layers.Dense(4, name)]
+    if "softmax" not in name and name != "exponential":
+        layers.append(draw.layers.LSTM(2, name, return_sequences=True))
+    compare(tmp_path / "m.keras", chained(draw, *layers), draw.features())
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_layer_may_be_an_activation(tmp_path: Path, library: str, extension: str) -> None:
+    draw = Draw(LIBRARIES[library], 1)
+    L = draw.layers
+    head = [L.Dense(4, L.LeakyReLU(0.3)), L.Dense(3, L.ReLU(6.0)), L.Dense(3, L.ELU(0.5))]
+    lower = L.SimpleRNN(3, L.LeakyReLU(0.1), return_sequences=True)
+    compare(tmp_path / f"m{extension}", chained(draw, lower, *head), draw.features())
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_models_in_models(tmp_path: Path, library: str, extension: str) -> None:
+    draw = Draw(LIBRARIES[library], 2)
+    L, model = draw.layers, draw.library.Sequential
+    lower = model(
+        [L.Input((None, I)), L.Masking(MASKED), L.GRU(3, return_sequences=True)], name="lower"
+    )
+    start = L.Input((None, 3))
+    upper = draw.library.Model(start, L.Bidirectional(L.LSTM(2, return_sequences=True))(start))
+    rows = model([L.Dense(2), L.BatchNormalization(), L.Dense(3, "softmax")])
+    x = draw.features()
+    x[0, 2:4] = MASKED
+    compare(tmp_path / f"m{extension}", chained(draw, lower, upper, L.TimeDistributed(rows)), x)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"axis": None}, {"mean": [1.0, 2.0, 0.5], "variance": [2.0, 0.5, 1.0]}]
+)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_statistics_of_all_features_or_of_each(
+    tmp_path: Path, library: str, settings: dict[str, Any]
+) -> None:
+    draw = Draw(LIBRARIES[library], 3)
+    L = draw.layers
+    layers = (L.Normalization(**settings), L.Rescaling([0.5, 2.0, 1.0], -0.5), L.LSTM(3))
+    compare(tmp_path / "m.h5", chained(draw, *layers), draw.features())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_weights_of_16_bits_are_run_in_float32(tmp_path: Path, library: str) -> None:
+    draw = Draw(LIBRARIES[library], 4)
+    models = []
+    for dtype in ("float16", "float32"):
+        cells = [getattr(draw.layers, kind)(3, dtype=dtype) for kind in ("LSTMCell", "GRUCell")]
+        layers = [draw.layers.RNN(cells, dtype=dtype), draw.layers.Dense(2, dtype=dtype)]
+        models.append(draw.library.Sequential([draw.layers.Input((None, I)), *layers]))
+    half, single = models
+    draw.fill(single)
+    half.set_weights([weight.astype(np.float16) for weight in single.get_weights()])
+    single.set_weights([weight.astype(np.float32) for weight in half.get_weights()])
+    half.save(tmp_path / "m.keras")
+    x = draw.features()
+    assert furthest([given(tmp_path / "m.keras", x)], [np.asarray(single(x))]) <= 1e-6
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_weights_alone(tmp_path: Path, library: str) -> None:
+    draw = Draw(LIBRARIES[library], 5)
+    L = draw.layers
+    lower = L.Bidirectional(L.LSTM(2, return_sequences=True))
+    model = chained(draw, lower, L.GRU(5, return_sequences=True))
+    path, x = tmp_path / "m.weights.h5", draw.features()
+    model.save_weights(path)
+    assert furthest([given(path, x)], [np.asarray(model(x))]) <= 1e-6
+
+
+MODELS = Path(__file__).parent.parent / "data" / "models"
+
+
+@pytest.mark.parametrize(
+    "name", ["keras_masked.h5", *(path.name for path in sorted(MODELS.glob("keras2_*.*[5s]")))]
+)
+def test_keras_3_no_longer_opens_what_is_run_here(name: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        keras.models.load_model(MODELS / name)
+    assert load_network(MODELS / name)

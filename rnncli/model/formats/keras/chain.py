@@ -58,10 +58,11 @@ def chain_of(kind: str, settings: Any) -> Chain:
     InputError
         The config is damaged.
     """
-    layers = settings.get("layers") if isinstance(settings, dict) else settings
+    found = settings if isinstance(settings, dict) else {"layers": settings}
+    layers = found.get("layers")
     if not isinstance(layers, list) or not all(isinstance(each, dict) for each in layers):
         raise InputError("", "damaged: it has no list of layers")
-    nodes = {_name(each, number): each for number, each in enumerate(layers)}
+    nodes = {name_of(each, f"layer {k}"): each for k, each in enumerate(layers, start=1)}
     if len(nodes) < len(layers):
         raise InputError("", f"damaged: several layers have one name ({listed(nodes)})")
     classes = [(name, str(each.get("class_name"))) for name, each in nodes.items()]
@@ -73,7 +74,7 @@ def chain_of(kind: str, settings: Any) -> Chain:
     calls = {name: _call(each) for name, each in nodes.items()}
     try:
         (start,), (end,) = (
-            _ends(settings, *each) for each in (("input", "takes"), ("output", "gives"))
+            _ends(found, *each) for each in (("input", "takes"), ("output", "gives"))
         )
         return Chain(classes, _ordered(nodes, calls, start, end))
     except InputError as error:
@@ -89,10 +90,11 @@ class _Call(NamedTuple):
     others: Sequence[Any] = ()
 
 
-def _name(found: Mapping[str, Any], number: int) -> str:
+def name_of(found: Mapping[str, Any], default: str) -> str:
+    """Return the name of a layer, which stands beside its settings or among them."""
     config = found.get("config")
-    inner = config.get("name") if isinstance(config, dict) else None
-    return str(found.get("name") or inner or f"layer {number + 1}")
+    names = [about.get("name") for about in (found, config) if isinstance(about, dict)]
+    return next((name for name in names if isinstance(name, str) and name), default)
 
 
 def _call(found: Mapping[str, Any]) -> _Call:
@@ -151,11 +153,10 @@ def _tensor(found: Any) -> tuple[str, Any] | None:
 def _ends(settings: Mapping[str, Any], side: str, verb: str) -> list[str]:
     """Return the layer where a model begins or ends."""
     found = settings.get(f"{side}_layers")
-    if isinstance(found, dict):
-        found = list(found.values())
-    if isinstance(found, list) and found and isinstance(found[0], str):
-        found = [found]
-    ends = [str(each[0]) for each in found or [] if isinstance(each, list) and each]
+    found = list(found.values()) if isinstance(found, dict) else found
+    found = found if isinstance(found, list) else []
+    found = [found] if found and isinstance(found[0], str) else found
+    ends = [str(each[0]) for each in found if isinstance(each, list) and each]
     if len(ends) != 1:
         raise InputError("", f"{verb} {len(ends)} {side}s ({listed(ends)}), and not one")
     return ends

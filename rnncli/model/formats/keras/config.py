@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.keras.chain import MODELS, Node, chain_of
+from rnncli.model.formats.keras.chain import MODELS, Node, chain_of, name_of
 from rnncli.model.formats.keras.classes import MAKERS, make
 from rnncli.model.formats.keras.layers import Flow, Layer
 from rnncli.model.formats.keras.places import Arrays, Place, root_of, version_of
@@ -77,10 +77,9 @@ def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow:
     if prefix.count("/") > _DEEPEST:
         raise InputError("", f"has models within models, over {_DEEPEST} deep")
     if chain.problem:
-        own = prefix.rstrip("/") or (config.get("name") if isinstance(config, dict) else "")
-        if walk.counts(str(own)):
-            part = Part(str(own), kind, why=chain.problem, needed=True)
-            walk.parts.append(part)
+        name = prefix.rstrip("/") or name_of({"config": config}, "model")
+        if walk.counts(name):
+            walk.parts.append(Part(name, kind, why=chain.problem, needed=True))
     places = {
         name: each
         for (name, _), each in zip(chain.layers, place.children(chain.layers), strict=True)
@@ -130,11 +129,11 @@ def _through(walk: _Walk, node: Node, prefix: str, place: Place, flow: Flow) -> 
 
 def _kind(found: Mapping[str, Any]) -> str:
     """Return the class of a layer, and that of the layer in it: ``Bidirectional(LSTM)``."""
-    kind, config = str(found.get("class_name")), found.get("config")
+    kind, config = shown(str(found.get("class_name"))), found.get("config")
     for key in ("layer", "cell"):
         inner = config.get(key) if isinstance(config, dict) else None
         if isinstance(inner, dict) and inner.get("class_name"):
-            return f"{kind}({inner['class_name']})"
+            return f"{kind}({shown(str(inner['class_name']))})"
     return kind
 
 

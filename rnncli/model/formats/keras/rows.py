@@ -102,7 +102,7 @@ def _learned(layer: Layer) -> dict[str, str]:
 def _normalization(layer: Layer) -> Made:
     settings, arrays = layer.settings, layer.arrays
     _keep_mask(layer)
-    if settings.get("axis", -1) is not None:
+    if settings.get("axis", -1) not in (None, []):
         settings.last_axis(layer.flow.axes)
     settings.off("invert")
     computes = {"center": _same, "scale": _least_root}
