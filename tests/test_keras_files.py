@@ -135,6 +135,18 @@ REFUSED = {
         [layer("LSTM"), layer("TimeDistributed", layer=layer("Dense"))],
         "takes a row for each step, and the layers below give one row a sequence",
     ),
+    "a threshold beyond float32": (
+        [layer("ThresholdedReLU", theta=1e300)],
+        "threshold: expected a number of float32, got 1e+300",
+    ),
+    "indices at each step": (
+        [layer("TimeDistributed", layer=layer("Sequential", layers=[layer("Embedding")]))],
+        "TimeDistributed of an embedding is not run here",
+    ),
+    "a setting of models at each step": (
+        [layer("TimeDistributed", layer=layer("Sequential", layers=[]), other=1)],
+        "other 1 is a setting that is not known here",
+    ),
     "states at each step": (
         [layer("TimeDistributed", layer=LSTM)],
         "TimeDistributed of LSTM is not run here",
@@ -391,6 +403,7 @@ def test_models_in_too_many_models_are_refused() -> None:
 @pytest.mark.parametrize(
     ("layers", "what"),
     [
+        ([layer("LSTM")] * 2001, "has over 2,000 layers"),
         (3, "damaged: it has no list of layers"),
         ([3], "damaged: it has no list of layers"),
         (
@@ -427,6 +440,15 @@ def test_rows_that_come_in_another_order_are_said() -> None:
     assert config.find(sequential(BACKWARD, layer("Dense")), None).notes == [note]
     assert config.find(sequential(BACKWARD, BACKWARD), None).notes == []
     assert config.find(sequential(BACKWARD, layer("LSTM")), None).notes == []
+
+
+@pytest.mark.parametrize(
+    ("version", "notes"),
+    [("2.3.1", ["gives at rows that l0 masks what Keras does since 2.4"]), ("2.4.0", [])],
+)
+def test_what_old_versions_gave_at_masked_rows_is_not_known(version: str, notes: list[str]) -> None:
+    assert config.find(sequential(MASKING, LSTM, version=version), None).notes == notes
+    assert config.find(sequential(MASKING, layer("LSTM"), version=version), None).notes == []
 
 
 @pytest.mark.parametrize("name", ["mixed_float16", "float16", "mixed_bfloat16"])

@@ -1,7 +1,7 @@
 """The order of the layers of a Keras model, as its config has it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from rnncli.model.errors import InputError, listed, shown
 
@@ -166,42 +166,62 @@ def _ordered(
     nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], start: str, end: str
 ) -> list[Node]:
     """Go from the end to the start."""
-    names = [end]
-    while names[-1] != start:
-        call = calls.get(names[-1], _Call())
+    names = {end: None}
+    name = end
+    while name != start:
+        call = calls.get(name, _Call())
         tensors = call.tensors
         if len(tensors) != 1 or tensors[0][0] in names or tensors[0][1] != 0:
-            got = listed(f"{name} ({n})" if n else name for name, n in tensors)
+            got = listed(f"{each} ({n})" if n else each for each, n in tensors)
             problem = call.problem or f"takes {got}, and not one layer's only output"
-            raise InputError("", f"{shown(names[-1])} {problem}")
-        names.append(tensors[0][0])
+            raise InputError("", f"{shown(name)} {problem}")
+        name = tensors[0][0]
+        names[name] = None
     if start not in nodes:
         raise InputError("", f"damaged: it has no {shown(start)}")
-    return [
-        Node(name, nodes[name], _masking(nodes, calls, calls[name].mask), calls[name].problem)
-        for name in reversed(names)
-    ]
+    masking = _masking(nodes, calls)
+    ordered = []
+    for each in reversed(names):
+        mask = _source(nodes, calls, calls[each].mask)
+        ordered.append(
+            Node(each, nodes[each], masking.get(mask, calls[each].mask), calls[each].problem)
+        )
+    return ordered
 
 
-def _masking(nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], mask: str) -> str:
-    """Return the layer that a mask comes from, which Keras 3 computes anew beside it.
+# What a mask is computed from: a layer's output, by the layer, and a value.
+_Compared: TypeAlias = tuple[str, Any]
 
-    It is ``Any(NotEqual(x, value))`` of what the layer takes, and of an embedding ``NotEqual(x,
-    0)``. Where it is another, return its own name.
+
+def _masking(
+    nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call]
+) -> dict[_Compared | None, str]:
+    """Return the layers that mask rows, by what they take and the value that they look for."""
+    found: dict[_Compared | None, str] = {}
+    for name, node in nodes.items():
+        config = node.get("config")
+        settings = config if isinstance(config, dict) else {}
+        value = settings.get("mask_value", 0 if settings.get("mask_zero") else None)
+        if isinstance(value, int | float) and len(calls[name].tensors) == 1:
+            found[calls[name].tensors[0][0], value] = name
+    return found
+
+
+def _source(
+    nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], mask: str
+) -> _Compared | None:
+    """Return what a mask is computed from, which Keras 3 does beside the layer that gives it.
+
+    It is ``Any(NotEqual(x, value))``, and of an embedding ``NotEqual(x, 0)``; None for any other.
     """
-    source = mask
-    if (found := nodes.get(source, {})).get("class_name") == "Any":
-        settings, tensors = found.get("config"), calls[source].tensors
-        if not tensors or settings != {**_ANY, "name": source}:
-            return mask
-        source = tensors[0][0]
-    if not source or nodes.get(source, {}).get("class_name") != "NotEqual":
-        return mask
-    compared = calls[source].others
-    for name, found in nodes.items():
-        config = found.get("config")
-        if calls[name].tensors == calls[source].tensors and isinstance(config, dict):
-            value = config.get("mask_value", 0 if config.get("mask_zero") else None)
-            if value is not None and compared == [value]:
-                return name
-    return mask
+    found = nodes.get(mask, {})
+    if found.get("class_name") == "Any":
+        tensors = calls[mask].tensors
+        if found.get("config") != {**_ANY, "name": mask} or not tensors:
+            return None
+        mask = tensors[0][0]
+    if nodes.get(mask, {}).get("class_name") != "NotEqual":
+        return None
+    (tensor, *_), others = calls[mask].tensors or [("", 0)], calls[mask].others
+    value = others[0] if len(others) == 1 else None
+    return (tensor[0], value) if isinstance(value, int | float) else None

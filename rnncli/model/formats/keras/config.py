@@ -15,8 +15,11 @@ from rnncli.model.formats.parts import NOTHING, Model, Part
 
 # Types in which a model computes numbers that differ by more than float32 rounds.
 _COARSE = re.compile(r".*float(16|8.*)")
-# Models within models.
+# Since this version masked rows are given as they are here.
+_MASKED_SINCE = (2, 4)
+# Models within models, and layers in all of them.
 _DEEPEST = 8
+_MOST = 2000
 
 
 def find(stored: Stored, layer: str | None) -> Model:
@@ -62,6 +65,10 @@ def _model(stored: Stored, names: Collection[str] | None) -> Model:
     if flow.reversed:
         order = "from the last step to the first, here they stand as the input does"
         notes.append(f"Keras gives the rows {order}")
+    if flow.masked and walk.version < _MASKED_SINCE:
+        since = ".".join(map(str, _MASKED_SINCE))
+        masking = verbatim(shown(flow.masked))
+        notes.append(f"gives at rows that {masking} masks what Keras does since {since}")
     return Model(
         walk.arrays.tensors(),
         walk.parts,
@@ -73,9 +80,11 @@ def _model(stored: Stored, names: Collection[str] | None) -> Model:
 
 def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow: Flow) -> Flow:
     """Walk along the layers of a model; return what the last one gives."""
-    chain = chain_of(kind, config)
     if prefix.count("/") > _DEEPEST:
         raise InputError("", f"has models within models, over {_DEEPEST} deep")
+    chain = chain_of(kind, config)
+    if len(walk.parts) + len(chain.layers) > _MOST:
+        raise InputError("", f"has over {_MOST:,} layers")
     if chain.problem:
         name = prefix.rstrip("/") or name_of({"config": config}, "model")
         if walk.counts(name):
@@ -108,22 +117,33 @@ def _through(walk: _Walk, node: Node, prefix: str, place: Place, flow: Flow) -> 
         raise InputError("", f"takes the mask {shown(mask)}, which is not run here")
     if kind in MODELS:
         return _along(walk, kind, node.found.get("config"), f"{name}/", place, flow)
+    layer = Layer(name, kind, settings, place, walk.arrays, _shaped(flow, node.found))
     if kind == "TimeDistributed" and settings.inner("layer")[0] in MODELS:
-        inner = node.found["config"]["layer"]
-        place, rows = place.inside("layer"), flow._replace(axes=2)
-        above = _along(walk, inner["class_name"], inner["config"], f"{name}/", place, rows)
-        return above._replace(axes=3)
-    if not walk.counts(name):
-        return flow
-    flow = _shaped(flow, node.found)
-    specs, above = make(Layer(name, kind, settings, place, walk.arrays, flow))
-    if left := place.left():
+        return _each_row(walk, layer, node.found["config"]["layer"])
+    return _one(walk, layer, node.found) if walk.counts(name) else flow
+
+
+def _each_row(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
+    """Walk through a model that takes each row."""
+    layer.take_sequence()
+    layer.settings.check_rest()
+    rows, place = layer.flow._replace(axes=2), layer.place.inside("layer")
+    above = _along(walk, found["class_name"], found["config"], f"{layer.name}/", place, rows)
+    if above.axes != 2:
+        raise InputError("", "TimeDistributed of an embedding is not run here")
+    return above._replace(axes=3)
+
+
+def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
+    """Add what a layer is here."""
+    specs, above = make(layer)
+    if left := layer.place.left():
         raise InputError("", f"has arrays that are not known here: {listed(left)}")
     named = [*(spec.tensors for spec in specs), *(c.tensors for spec in specs for c in spec.cells)]
     stored = walk.arrays.stored([tensor for each in named for tensor in each.values()])
-    walk.parts.append(Part(name, _kind(node.found), stored, specs, "" if specs else NOTHING))
-    if specs and _COARSE.fullmatch(settings.dtype):
-        walk.coarse.setdefault(settings.dtype, []).append(name)
+    walk.parts.append(Part(layer.name, _kind(found), stored, specs, "" if specs else NOTHING))
+    if specs and _COARSE.fullmatch(dtype := layer.settings.dtype):
+        walk.coarse.setdefault(dtype, []).append(layer.name)
     return above
 
 

@@ -45,7 +45,7 @@ class Place(Protocol):
         number : int
             How many.
         of : int
-            How many more there may be instead, none of them taken yet.
+            How many there may be instead; 0 for no other number.
         """
 
     def left(self) -> list[str]:
@@ -112,8 +112,11 @@ class Listed:
 
     def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
         """Pick the arrays that have the name of a layer within their own."""
-        parts = [(each[0].split("/"), each) for each in self._arrays]
-        return [Listed(name, [each for part, each in parts if name in part]) for name, _ in layers]
+        within: dict[str, list[tuple[str, str]]] = {}
+        for name, path in self._arrays:
+            for part in dict.fromkeys(name.split("/")):
+                within.setdefault(part, []).append((name, path))
+        return [Listed(name, within.get(name, [])) for name, _ in layers]
 
     def inside(self, *names: str) -> "Listed":
         """Return the place itself; the half of a direction, the forward one first."""

@@ -176,7 +176,7 @@ def _values(layer: Layer, name: str, default: float | None = None) -> NDArray[np
     """Return a number, or one for each feature."""
     try:
         values = np.asarray(layer.settings.get(name, default), np.float32).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.empty(0, np.float32)
     if not values.size or not np.isfinite(values).all():
         raise InputError("", f"{name}: expected a number for each feature")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.layers.stateless import RowActivation, row_activation
@@ -20,8 +22,9 @@ _INERT = re.compile(
     r"name|trainable|seed|.*_(initializer|regularizer|constraint)|(.*_)?init|unit_forget_bias"
     r"|dropout|recurrent_dropout|dropout_[WU]|[WUb]_(regularizer|constraint)|momentum"
     r"|rate|p|noise_shape|stddev|sigma|l1|l2|synchronized|renorm_momentum"
-    r"|reverse_state_order|batch_input_shape|batch_shape|build_input_shape|input_(dim|length|dtype|shape)"
+    r"|batch_shape|batch_input_shape|build_input_shape|input_(dim|length|dtype|shape)"
     r"|sparse|ragged|optional|implementation|consume_less|unroll|stateful|return_state"
+    r"|reverse_state_order"
 )
 # Keras's names of functions, and ours.
 _ALIKE = (
@@ -53,7 +56,6 @@ class Settings:
     def __init__(self, values: Mapping[str, Any], version: tuple[int, ...]) -> None:
         self._values, self.version = values, version
         self._asked = {"dtype"}
-        self.kinds: list[str] = []
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a setting as it stands; the default where it is left out."""
@@ -198,9 +200,11 @@ def _relu(settings: Settings) -> str:
 
 def _over(threshold: float) -> str:
     """Name the function that keeps what is over a threshold; ours keeps the threshold too."""
-    import numpy as np
-
-    return f"thresholded_relu:{float(np.nextafter(np.float32(threshold), np.float32(np.inf)))!r}"
+    with np.errstate(over="ignore"):
+        least = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+    if not isfinite(least):
+        raise _unexpected("threshold", "a number of float32", threshold)
+    return f"thresholded_relu:{least!r}"
 
 
 # Layers that are a function of single values or of a row.
