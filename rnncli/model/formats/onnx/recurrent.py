@@ -25,7 +25,6 @@ from rnncli.model.formats.onnx.values import (
 )
 from rnncli.model.formats.parts import Part
 from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout
-from rnncli.model.formats.tensors import Entry
 
 _TRANSPOSED = Layout(transposed=True)
 _WAYS = {
@@ -283,8 +282,7 @@ def _slice(
     call: Call, place: int, role: str, d: int, gates: tuple[int, ...], half: int | None = None
 ) -> str:
     """Name what a direction has of a tensor, its gates in our order."""
-    source = call.constant(place)
-    shape = source.entry.shape[1:]
+    shape = call.constant(place).entry.shape[1:]
     if half is not None:
         shape = (shape[0] // 2,)
 
@@ -293,8 +291,7 @@ def _slice(
         blocks = np.split(own, len(gates))
         return np.concatenate([blocks[gate] for gate in gates])
 
-    names = [call.tensor(place, role)]
-    return call.computed(f"{role}[{d}]", names, Entry(shape, source.entry.dtype), compute)
+    return call.computed(place, f"{role}[{d}]", shape, compute)
 
 
 def _functions(call: Call, kind: Kind, directions: int) -> list[list[Activation]]:

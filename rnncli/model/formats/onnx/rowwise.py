@@ -21,7 +21,6 @@ from rnncli.model.formats.onnx.values import (
 )
 from rnncli.model.formats.parts import NOTHING
 from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.formats.tensors import Entry
 
 
 def multiplied(call: Call) -> Rows:
@@ -41,13 +40,13 @@ def _gemm(call: Call) -> Rows:
     rows, W = call.rows(), call.constant(1)
     if len(rows.axes) != 2 or call.integer("transA") or len(W.entry.shape) != 2:
         raise RefusedError("multiplies other axes than those of features")
-    turned, alpha, beta = call.integer("transB"), call.number("alpha", 1), call.number("beta", 1)
+    turned, alpha, beta = (
+        call.integer("transB"),
+        call.number("alpha", 1.0),
+        call.number("beta", 1.0),
+    )
     shape = W.entry.shape[::-1] if turned else W.entry.shape
-    tensors = {"W": call.tensor(1, "W")}
-    if turned or alpha != 1:
-        tensors["W"] = call.computed(
-            "W", [tensors["W"]], Entry(shape, W.entry.dtype), _scaled(alpha, turned=bool(turned))
-        )
+    tensors = {"W": call.computed(1, "W", shape, _scaled(alpha, turned=bool(turned)))}
     if call.given(2) is not None:
         tensors["b"] = call.row(2, "b", shape[1], beta)
     row = rows.featured(1)
@@ -152,15 +151,13 @@ def _batch_normalization(call: Call) -> Rows:
         raise RefusedError("expected an axis of features")
     row = rows.featured(1)
     factor, shift, center = (_vector(call, place) for place in (1, 2, 3))
-    variance, entry = _vector(call, 4), call.constant(4).entry
     epsilon = call.number("epsilon", 1e-5)
 
     def compute(array: NDArray[Any]) -> NDArray[Any]:
         wide = array.astype(np.result_type(array, np.float32))
         return np.asarray(np.sqrt(wide + wide.dtype.type(epsilon)))
 
-    dtype = "float64" if entry.dtype == "float64" else "float32"
-    scale = call.computed("scale", [variance], Entry(entry.shape, dtype), compute)
+    scale = call.computed(4, "scale", call.constant(4).entry.shape, compute)
     tensors = {"center": center, "scale": scale, "shift": shift, "factor": factor}
     return call.layer(row, LayerSpec(kind="normalization", tensors=tensors))
 

@@ -11,7 +11,7 @@ from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.messages import Node
 from rnncli.model.formats.parts import Part
 from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.formats.tensors import FLOATS, Derived, Entry
+from rnncli.model.formats.tensors import FLOATS, Derived, Entry, Shape
 
 # Factors of a size that is not known; a graph that multiplies more is refused.
 _MOST_FACTORS = 8
@@ -396,14 +396,26 @@ class Call(NamedTuple):
     def tensor(self, place: int, role: str) -> str:
         """Return the name of a tensor for a constant, one of the file's or one that is added."""
         found = self.constant(place)
-        return found.stored or self.computed(role, [], found.entry, found.read)
+        return found.stored or self.computed(place, role, found.entry.shape, lambda array: array)
 
     def computed(
-        self, role: str, names: Sequence[str], entry: Entry, compute: Callable[..., NDArray[Any]]
+        self,
+        place: int,
+        role: str,
+        shape: Shape,
+        compute: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> str:
-        """Add a tensor that is computed; return its name."""
+        """Add a tensor that is computed of a constant; return its name."""
+        found = self.constant(place)
+        entry = Entry(shape, found.entry.dtype)
+        if found.stored:
+            return self.added(role, Derived([found.stored], entry, compute))
+        return self.added(role, Derived([], entry, lambda: compute(found.read())))
+
+    def added(self, role: str, derived: Derived) -> str:
+        """Add a tensor; return its name."""
         name = f"{self.name}: {role}"
-        self.work.derived[name] = Derived(names, entry, compute)
+        self.work.derived[name] = derived
         return name
 
     def row(self, place: int, role: str, size: int, factor: float = 1.0) -> str:
@@ -419,13 +431,12 @@ class Call(NamedTuple):
         def compute(array: NDArray[Any]) -> NDArray[Any]:
             return np.broadcast_to(array.dtype.type(factor) * array.reshape(-1), (size,)).copy()
 
-        names = [self.tensor(place, f"{role} of the graph")]
-        return self.computed(role, names, Entry((size,), dtype), compute)
+        return self.computed(place, role, (size,), compute)
 
     def filled(self, role: str, size: int, value: float) -> str:
         """Add a row of one value."""
         array = np.full(size, value, np.float32)
-        return self.computed(role, [], Entry((size,), "float32"), lambda: array)
+        return self.added(role, Derived([], Entry((size,), "float32"), lambda: array))
 
     def layer(self, rows: Rows, spec: LayerSpec) -> Rows:
         """Return rows that went through one more layer."""
