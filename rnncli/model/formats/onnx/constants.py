@@ -68,7 +68,6 @@ def folded(call: Call) -> list[Constant]:
             made = FOLDED[op](call, *arrays)
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise RefusedError(f"{op}: its inputs do not fit it") from error
-    call.work.spend(sum(array.size for array in made if array.base is None))
     spread = any(each.spread for each in given)
     return [constant(_plain(array), spread=spread) for array in made]
 

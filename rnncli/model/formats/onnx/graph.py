@@ -174,7 +174,7 @@ def _given(name: str, declared: Declared) -> Value:
 
 def _check_known(node: Node) -> None:
     """Check that an operator is one of ONNX's own, and no quantized one."""
-    if "Quant" in node.op or node.op.startswith("QLinear") or node.op.endswith("Integer"):
+    if "quant" in node.op.lower() or node.op.startswith("QL") or node.op.endswith("Integer"):
         domain = f"{node.domain} " if node.domain else ""
         raise RefusedError(f"operator {domain}{node.op} is quantized, and not read", _QUANTIZED)
     if node.domain:
