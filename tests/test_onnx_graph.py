@@ -1,0 +1,523 @@
+"""ONNX graphs: what is refused, and how the message names it.
+
+What is run is compared with ONNX Runtime in ``tests/peers``, and with what
+the kept models give.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_graphs import Axes, Graph, ints
+
+from rnncli.model.cells import GRU, LSTM
+from rnncli.model.errors import InputError
+from rnncli.model.formats import Loaded, load_network, opened
+from rnncli.model.layers import Pointwise, Recurrent
+
+Build = Callable[[Graph], str]
+FAR = 2**31 - 1
+
+
+def load(tmp_path: Path, data: bytes, layer: str | None = None) -> Loaded:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    return load_network(path, layer)
+
+
+def refusal(tmp_path: Path, data: bytes, layer: str | None = None) -> str:
+    with pytest.raises(InputError, match=r"\A.+\Z") as caught:
+        load(tmp_path, data, layer)
+    return str(caught.value).removeprefix(f"{tmp_path}/m.onnx: ")
+
+
+def both(graph: Graph, op: str = "LSTM") -> str:
+    """Add a node of both directions; return its rows, (T, 2, N, 3)."""
+    return graph.recurrent(op, direction="bidirectional")
+
+
+def took(graph: Graph, rows: str, axis: int, *places: int) -> str:
+    """Slice an axis: from the first place to the second, by the third."""
+    lists = [graph.array([place]) for place in (*places[:2], axis, *places[2:])]
+    return graph.add("Slice", rows, *lists)
+
+
+def halves(graph: Graph) -> list[str]:
+    """Add a node of both directions; return the rows of each, (T, N, 3)."""
+    rows = both(graph)
+    return [graph.add("Gather", rows, graph.array(place), axis=1) for place in (0, 1)]
+
+
+NODES: dict[str, tuple[Build, str]] = {
+    "an attribute": (
+        lambda g: g.rows(projection=3),
+        "LSTM_0: attribute projection is not read",
+    ),
+    "a direction": (lambda g: g.rows(direction="up"), "LSTM_0: there is no direction up"),
+    "an activation": (
+        lambda g: g.rows("GRU", activations=["Sigmoid", "Swish"]),
+        "GRU_0: there is no activation Swish",
+    ),
+    "too few activations": (
+        lambda g: g.rows(activations=["Sigmoid"]),
+        "LSTM_0: expected 3 activations, got 1",
+    ),
+    "an activation whose default is not agreed on": (
+        lambda g: g.rows("RNN", activations=["ThresholdedRelu"]),
+        "RNN_0: activation ThresholdedRelu without alpha or beta: programs differ in them",
+    ),
+    "a clip": (lambda g: g.rows(clip=-1.0), "LSTM_0: clip: expected a number over 0, got -1.0"),
+    "a size": (
+        lambda g: g.rows(hidden_size=5),
+        "LSTM_0: hidden_size is 5, R is (1, 12, 3)",
+    ),
+    "a type of attribute": (
+        lambda g: g.rows(hidden_size=3.0),
+        "LSTM_0: attribute hidden_size: expected int, got float",
+    ),
+    "a list of another type": (
+        lambda g: g.rows(activations=[1, 2, 3]),
+        "LSTM_0: attribute activations: expected a list of str",
+    ),
+    "weights of another shape": (
+        lambda g: g.add("GRU", "x", g.draw(1, 9, 2), g.draw(1, 12, 3)),
+        "GRU_0: R: expected shape (1, 9, 3), got (1, 12, 3)",
+    ),
+    "a bias of another shape": (
+        lambda g: g.recurrent("RNN", "x", g.draw(1, 3)),
+        "RNN_0: B: expected shape (1, 6), got (1, 3)",
+    ),
+    "recurrent weights of two axes": (
+        lambda g: g.add("RNN", "x", g.draw(1, 3, 2), g.draw(3, 3)),
+        "RNN_0: R: expected shape (D, 1 H, H), got (3, 3)",
+    ),
+    "weights that are computed": (
+        lambda g: g.add("RNN", "x", "x", g.draw(1, 3, 3)),
+        "RNN_0: input 2: expected a constant, got what depends on the input",
+    ),
+    "constant lengths": (
+        lambda g: g.recurrent("RNN", "x", "", g.array(np.array([1, 2], np.int32))),
+        "RNN_0: input sequence_lens is a constant: sequences have their own lengths",
+    ),
+    "computed lengths": (
+        lambda g: g.recurrent("RNN", "x", "", g.add("Relu", "x")),
+        "RNN_1: input sequence_lens is computed in the graph",
+    ),
+    "a constant initial state": (
+        lambda g: g.recurrent("RNN", "x", "", "", g.draw(1, 1, 3)),
+        "RNN_0: input initial_h is a constant other than zeros",
+    ),
+    "a computed initial state": (
+        lambda g: g.recurrent("GRU", "x", "", "", f"{g.recurrent('GRU')}.1"),
+        "GRU_1: input initial_h is computed in the graph",
+    ),
+    "turned steps in both directions": (
+        lambda g: g.recurrent("GRU", took(g, "x", 0, -1, -FAR, -1), direction="bidirectional"),
+        "GRU_1: takes the steps from the last to the first, in both directions",
+    ),
+    "turned sequences": (
+        lambda g: g.recurrent("GRU", took(g, "x", 1, -1, -FAR, -1)),
+        "GRU_1: takes what stands in the wrong order",
+    ),
+    "features for steps": (
+        lambda g: g.recurrent("GRU", g.add("Transpose", g.rows(), perm=[1, 0, 2]), size=3),
+        "GRU_3: takes other axes for steps, sequences and features than the layer below",
+    ),
+    "two axes": (
+        lambda g: g.recurrent("GRU", g.add("Flatten", "x", axis=2)),
+        "GRU_1: expected three axes, got 2",
+    ),
+    "states for rows": (
+        lambda g: g.recurrent("GRU", f"{g.recurrent('GRU')}.1", size=3),
+        "GRU_1: takes one row a sequence of the layer below",
+    ),
+}
+AXES: dict[str, tuple[Build, str]] = {
+    "a step in the middle": (
+        lambda g: g.add("Gather", g.rows(), g.array(2)),
+        "Gather_2: takes place 2 of an axis",
+    ),
+    "the first step": (
+        lambda g: g.add("Gather", g.rows(), g.array(0)),
+        "Gather_2: gives the row of the first step",
+    ),
+    "some sequences": (
+        lambda g: took(g, g.rows(), 1, 0, 2),
+        "Slice_2: takes some places of an axis",
+    ),
+    "the last sequence": (
+        lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1),
+        "Gather_2: takes one place of an axis that is not that of the steps",
+    ),
+    "several steps": (
+        lambda g: g.add("Gather", g.rows(), g.array([0, -1])),
+        "Gather_2: takes several places of an axis",
+    ),
+    "turned rows": (
+        lambda g: took(g, g.rows(), 0, -1, -FAR, -1),
+        "Slice_2: gives its rows from the last step to the first",
+    ),
+    "rows and directions that are mixed": (
+        lambda g: g.add("Reshape", both(g), g.array([0, 0, -1])),
+        "Reshape_1: makes one axis of features and others",
+    ),
+    "axes that do not stay": (
+        lambda g: g.add("Reshape", g.rows(), g.array([-1, 2])),
+        "Reshape_2: divides sizes that are not known",
+    ),
+    "steps and features that are one": (
+        lambda g: g.add("Flatten", g.add("Transpose", g.rows(), perm=[1, 0, 2]), axis=1),
+        "Flatten_3: makes one axis of features and others",
+    ),
+    "no order of axes": (
+        lambda g: g.add("Transpose", g.rows(), perm=[0, 0, 1]),
+        "Transpose_2: Transpose: no order of 3 axes: [0, 0, 1]",
+    ),
+    "an axis of many that is dropped": (
+        lambda g: g.add("Squeeze", g.rows(), g.array([1])),
+        "Squeeze_2: drops axis 1, which is not known to be of size 1",
+    ),
+    "all axes of size 1": (
+        lambda g: g.add("Squeeze", g.rows()),
+        "Squeeze_2: drops all axes of size 1, where not all sizes are known",
+    ),
+    "no such axis": (
+        lambda g: g.add("Softmax", g.rows(), axis=3),
+        "Softmax_2: has no axis 3",
+    ),
+    "directions in the wrong order": (
+        lambda g: g.add("Concat", *halves(g)[::-1], axis=2),
+        "Concat_3: brings together what is not the two directions of a layer, forward first",
+    ),
+    "two layers side by side": (
+        lambda g: g.add("Concat", g.rows(), g.rows(), axis=2),
+        "Concat_4: brings together what is not the two directions of a layer, forward first",
+    ),
+    "steps of two layers": (
+        lambda g: g.add("Concat", g.rows(), g.rows(), axis=0),
+        "Concat_4: joins what is not the two directions of a layer",
+    ),
+    "different steps of both directions": (
+        lambda g: g.add(
+            "Concat",
+            *(
+                g.add("Gather", half, g.array(k))
+                for half, k in zip(halves(g), (0, -1), strict=True)
+            ),
+            axis=1,
+        ),
+        "Concat_5: brings together rows of different steps",
+    ),
+    "directions before they are merged": (
+        lambda g: g.add("Relu", both(g)),
+        "Relu_1: takes two directions before they are merged",
+    ),
+    "many directions": (
+        lambda g: g.add("Concat", *[f"{both(g, 'GRU')}.1"] * 40, axis=0),
+        "Concat_1: takes 80 directions",
+    ),
+    "states of several layers": (
+        lambda g: g.add("Concat", *(f"{g.recurrent('GRU')}.1" for _ in range(3)), axis=0),
+        "Concat_3: gives the states of several layers, along axis 0",
+    ),
+    "a cell state": (
+        lambda g: g.add("Relu", g.add("Squeeze", f"{g.recurrent()}.2", g.array([0]))),
+        "Relu_2: gives the cell state",
+    ),
+}
+ROWS: dict[str, tuple[Build, str]] = {
+    "an operator": (lambda g: g.add("Cos", g.rows()), "Cos_2: operator Cos is not read"),
+    "an operator of constants": (
+        lambda g: g.add("Add", g.rows(), g.add("Cos", g.draw(3))),
+        "Cos_2: operator Cos is not read",
+    ),
+    "part of a function": (lambda g: g.add("Erf", g.rows()), "Erf_2: Erf is not read here"),
+    "a residual connection": (
+        lambda g: g.add("Add", rows := g.rows(), g.add("Relu", rows)),
+        "Add_3: Add is not read here",
+    ),
+    "two paths": (
+        lambda g: g.add("Add", g.rows(), g.add("Relu", g.rows("GRU"))),
+        "Add_5: Add is not read here",
+    ),
+    "an average of steps": (
+        lambda g: g.add("ReduceMean", g.rows(), axes=[0]),
+        "ReduceMean_2: averages steps",
+    ),
+    "a softmax of steps": (
+        lambda g: g.add("Softmax", g.rows(), axis=0),
+        "Softmax_2: takes another axis for features than the layer below",
+    ),
+    "statistics of sequences": (
+        lambda g: g.add("BatchNormalization", g.rows(), *(g.draw(3) for _ in range(4))),
+        "BatchNormalization_2: takes another axis for features than the layer below",
+    ),
+    "a row for each sequence": (
+        lambda g: g.add("Add", g.rows(), g.draw(3, 1)),
+        "Add_2: takes another axis for features than the layer below",
+    ),
+    "a table for each step": (
+        lambda g: g.add("Mul", g.rows(), g.draw(4, 1, 3)),
+        "Mul_2: has a constant of shape (4, 1, 3)",
+    ),
+    "more features than there are": (
+        lambda g: g.add("Add", g.rows(), g.draw(4)),
+        "Add_2: input 2: expected 3 values, got shape (4,)",
+    ),
+    "a constant of whole numbers": (
+        lambda g: g.add("Add", g.rows(), g.array(ints(1, 2, 3))),
+        "Add_2: input 2: expected floats, got int64",
+    ),
+    "a quotient by rows": (
+        lambda g: g.add("Div", g.draw(3), g.rows()),
+        "Div_2: divides a constant by rows",
+    ),
+    "weights of three axes": (
+        lambda g: g.add("MatMul", g.rows(), g.draw(1, 3, 2)),
+        "MatMul_2: input 2: expected shape (I, O), got (1, 3, 2)",
+    ),
+    "a product from the left": (
+        lambda g: g.add("MatMul", g.draw(3, 3), g.rows()),
+        "MatMul_2: input 1: expected rows, got a constant",
+    ),
+    "a product of turned rows": (
+        lambda g: g.add("Gemm", g.add("Flatten", g.rows(), axis=2), g.draw(3, 2), transA=1),
+        "Gemm_3: multiplies other axes than those of features",
+    ),
+    "limits": (
+        lambda g: g.add("Clip", g.rows(), g.array(np.float32(-1)), g.array(np.float32(1))),
+        "Clip_2: Clip to -1.0 ... 1.0 is not read",
+    ),
+    "a slope for each feature": (
+        lambda g: g.add("PRelu", g.rows(), g.draw(3)),
+        "PRelu_2: PRelu with a slope for each feature is not read",
+    ),
+    "another selu": (
+        lambda g: g.add("Selu", g.rows(), alpha=1.0),
+        "Selu_2: Selu with alpha 1 and gamma 1.0507 is not read",
+    ),
+    "another celu": (
+        lambda g: g.add("Celu", g.rows(), alpha=2.0),
+        "Celu_2: Celu with alpha 2 is not read",
+    ),
+    "another gelu": (
+        lambda g: g.add("Gelu", g.rows(), approximate="erf"),
+        "Gelu_2: Gelu approximated by 'erf' is not read",
+    ),
+    "another swish": (
+        lambda g: g.add("Swish", g.rows(), alpha=2.0),
+        "Swish_2: Swish with another alpha than 1 is not read",
+    ),
+    "a normalization of two axes": (
+        lambda g: g.add("LayerNormalization", g.rows(), g.draw(3), axis=1),
+        "LayerNormalization_2: normalizes several axes",
+    ),
+    "training": (
+        lambda g: g.add(
+            "BatchNormalization", g.rows(), *(g.draw(3) for _ in range(4)), training_mode=1
+        ),
+        "BatchNormalization_2: BatchNormalization that is being trained is not read",
+    ),
+    "numbers that are cut": (
+        lambda g: g.add("Cast", g.rows(), to=7),
+        "Cast_2: casts rows to element type 7",
+    ),
+    "rows that are looked up": (
+        lambda g: g.add("Gather", g.draw(7, 2), g.rows()),
+        "Gather_2: looks up what is computed in the graph",
+    ),
+    "a table of three axes": (
+        lambda g: g.add("Gather", g.draw(7, 2, 2), "x"),
+        "Gather_0: looks up in what is no table of rows",
+    ),
+}
+WHOLE: dict[str, tuple[Build, str]] = {
+    "another domain": (
+        lambda g: g.add("FusedMatMul", g.rows(), g.draw(3, 2), domain="com.microsoft"),
+        "FusedMatMul_2: operator com.microsoft FusedMatMul is not read",
+    ),
+    "a quantized operator": (
+        lambda g: g.add("DynamicQuantizeLSTM", "x", domain="com.microsoft"),
+        "DynamicQuantizeLSTM_0: operator com.microsoft DynamicQuantizeLSTM is quantized, and not "
+        "read; export the model before it is quantized",
+    ),
+    "weights that are quantized": (
+        lambda g: g.add("DequantizeLinear", g.rows()),
+        "DequantizeLinear_2: operator DequantizeLinear is quantized, and not read; export the "
+        "model before it is quantized",
+    ),
+    "a graph of its own": (
+        lambda g: g.add("If", g.rows(), then_branch=b"", else_branch=b""),
+        "If_2: operator If has a graph of its own, and is not read",
+    ),
+    "no recurrent node": (
+        lambda g: g.add("Relu", g.add("MatMul", "x", g.draw(2, 3))),
+        "holds no recurrent layer: expected a node RNN, LSTM or GRU, got MatMul_0 (MatMul), "
+        "Relu_1 (Relu)",
+    ),
+    "a loop": (
+        lambda g: g.add("Loop", "", "", "x", body=b""),
+        "Loop_0: runs its steps in a Loop, which does not tell what its cell is; export it with "
+        "nodes RNN, LSTM or GRU",
+    ),
+}
+
+
+def names_of_recurrent(message: str) -> str:
+    """Return a message without the hint that lists recurrent nodes."""
+    return message.partition("; pick one with `layer` NAME")[0]
+
+
+@pytest.mark.parametrize("case", [*NODES, *AXES, *ROWS, *WHOLE])
+def test_refused(case: str, tmp_path: Path) -> None:
+    build, expected = {**NODES, **AXES, **ROWS, **WHOLE}[case]
+    graph = Graph()
+    output = build(graph)
+    assert names_of_recurrent(refusal(tmp_path, graph.model(output))) == expected
+
+
+def test_a_step_is_refused_by_name_with_what_can_be_picked(tmp_path: Path) -> None:
+    graph = Graph()
+    output = graph.add("Gather", graph.rows(), graph.array(2))
+    message = refusal(tmp_path, graph.model(output))
+    assert message == "Gather_2: takes place 2 of an axis; pick one with `layer` NAME: LSTM_0"
+    network = load(tmp_path, graph.model(output), "LSTM_0").network
+    assert len(network.layers) == 1
+    assert network.last is None
+
+
+def test_parts_are_listed_though_one_cannot_be_run(tmp_path: Path) -> None:
+    graph = Graph()
+    below = graph.add("Conv", "x", graph.draw(2, 2, 1))
+    rows = graph.rows(rows=below)
+    other = graph.add("Relu", graph.recurrent("GRU"))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graph.model(rows, other))
+    with opened(str(path)) as (model, _):
+        named = [(part.name, part.kind, part.needed) for part in model.parts]
+    assert named == [("Conv_0", "Conv", True), ("LSTM_1", "LSTM", False), ("GRU_3", "GRU", False)]
+    assert refusal(tmp_path, path.read_bytes()) == (
+        "Conv_0: operator Conv is not read; pick one with `layer` NAME: LSTM_1, GRU_3"
+    )
+    for name, cell in (("LSTM_1", LSTM), ("GRU_3", GRU)):
+        (layer,) = load(tmp_path, path.read_bytes(), name).network.layers
+        assert isinstance(layer.cells[0], cell)
+
+
+def test_a_recurrent_node_beside_the_way_to_the_output_is_passed_over(tmp_path: Path) -> None:
+    graph = Graph()
+    rows, _ = graph.rows(), graph.rows("GRU")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graph.model(rows))
+    with opened(str(path)) as (model, _digest):
+        aside = model.parts[1]
+    assert (aside.name, aside.why, aside.layers) == ("GRU_2", "is not on the way to the output", ())
+    assert len(load(tmp_path, path.read_bytes()).network.layers) == 1
+    (layer,) = load(tmp_path, path.read_bytes(), "GRU_2").network.layers
+    assert isinstance(layer.cells[0], GRU)
+
+
+@pytest.mark.parametrize("named", ["", "same"])
+def test_nodes_of_one_name_are_told_apart_by_their_outputs(named: str, tmp_path: Path) -> None:
+    graph, like = Graph(), Graph()
+    rows = graph.recurrent("RNN", "x", graph.draw(1, 6), named=named)
+    rows = graph.add("Squeeze", rows, graph.array([1]))
+    rows = graph.recurrent("RNN", rows, graph.draw(1, 6), size=3, named=named)
+    below = like.add("Squeeze", like.recurrent("RNN", "x", like.draw(1, 6)), like.array([1]))
+    above = like.recurrent("RNN", below, like.draw(1, 6), size=3)
+    networks = [load(tmp_path, each).network for each in (graph.model(rows), like.model(above))]
+    for one, other in zip(*(network.layers for network in networks), strict=True):
+        arrays = (layer.cells[0].weights.arrays for layer in (one, other))
+        for array, expected in zip(*(each.values() for each in arrays), strict=True):
+            np.testing.assert_array_equal(array, expected)
+    assert refusal(tmp_path, graph.model(rows), "other") == (
+        "has no layer other; it has RNN_0, RNN_2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("producer", "hint"),
+    [
+        ("pytorch", "export it with torch.onnx.export(..., dynamo=False)"),
+        ("", "export it with nodes RNN, LSTM or GRU"),
+    ],
+)
+def test_steps_that_are_nodes_of_their_own(producer: str, hint: str, tmp_path: Path) -> None:
+    graph = Graph()
+    W, state = graph.draw(2, 2), graph.draw(2)
+    for step in range(3):
+        row = graph.add("Gather", "x", graph.array(step))
+        state = graph.add("Tanh", graph.add("Add", row, graph.add("MatMul", state, W)))
+    assert refusal(tmp_path, graph.model(state, producer=producer)) == (
+        "MatMul_1: is one of 3 steps of a recurrent layer, each of them a node of its own; " + hint
+    )
+
+
+def test_a_loop_of_tf2onnx(tmp_path: Path) -> None:
+    graph = Graph()
+    loop = graph.add("Loop", "", "", "x", body=b"")
+    assert refusal(tmp_path, graph.model(loop, producer="tf2onnx")) == (
+        "Loop_0: runs its steps in a Loop, which does not tell what its cell is; load the .keras "
+        "file itself"
+    )
+
+
+def test_what_is_said_of_inputs_that_the_graph_takes(tmp_path: Path) -> None:
+    graph = Graph()
+    h, c = (graph.add("Unsqueeze", name, graph.array([0])) for name in ("h", "c"))
+    rows = graph.recurrent("LSTM", "x", "", "lengths", h, c)
+    inputs: dict[str, Axes | None] = {
+        "x": ("T", "N", 2),
+        "lengths": ("N",),
+        "h": ("N", 3),
+        "c": ("N", 3),
+    }
+    assert load(tmp_path, graph.model(rows, inputs=inputs)).assumptions == [
+        "LSTM_2 takes lengths of sequences from lengths: each sequence is run as long as it is",
+        "LSTM_2 takes initial_h from h: `h0` gives it, zeros else",
+        "LSTM_2 takes initial_c from c: `c0` gives it, zeros else",
+    ]
+
+
+@pytest.mark.parametrize(("producer", "said"), [("pytorch", 1), ("", 0)])
+def test_a_gru_of_pytorch_that_resets_before(producer: str, said: int, tmp_path: Path) -> None:
+    graph = Graph()
+    found = load(tmp_path, graph.model(graph.rows("GRU"), producer=producer))
+    assert found.network.layers[0].cells[0].settings["reset"] == "before"
+    mistake = (
+        "GRU_0 resets before the product, which no GRU of PyTorch does: exporters of PyTorch 2.10 "
+        "to 2.12 wrote so by mistake"
+    )
+    assert found.assumptions == [mistake] * said
+
+
+def test_of_several_outputs_the_first_is_run(tmp_path: Path) -> None:
+    graph = Graph()
+    rows = graph.rows()
+    head = graph.add("Tanh", rows)
+    found = load(tmp_path, graph.model("LSTM_0.1", head, rows, "LSTM_0.2"))
+    assert [type(layer) for layer in found.network.layers] == [Recurrent, Pointwise]
+    assert found.assumptions == [f"gives {head}, and passes over {rows}"]
+    states = load(tmp_path, graph.model("LSTM_0.1", "LSTM_0.2"))
+    assert states.network.last == "state"
+
+
+def test_an_input_without_a_shape(tmp_path: Path) -> None:
+    graph = Graph()
+    rows = graph.rows()
+    assert names_of_recurrent(refusal(tmp_path, graph.model(rows, inputs={"x": None}))) == (
+        "x: an input of which the graph does not tell the number of axes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "place", "last"),
+    [("forward", -1, "state"), ("reverse", -1, "step"), ("reverse", 0, "state")],
+)
+def test_the_last_row_a_direction_takes_is_its_state(
+    direction: str, place: int, last: str, tmp_path: Path
+) -> None:
+    graph = Graph()
+    output = graph.add("Gather", graph.rows(direction=direction), graph.array(place))
+    assert load(tmp_path, graph.model(output)).network.last == last
