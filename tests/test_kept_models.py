@@ -11,6 +11,7 @@ bits: 1e-5.
 import json
 import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_a_kept_model_gives_what_its_framework_gives(model: Path, folder: Path) 
     assert given.shape == y.shape
     furthest = np.max(np.abs(given - y) / np.maximum(1, np.abs(y)))
     assert furthest <= (1e-5 if "bfloat16" in model.name else 1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
+def test_no_model_tells_where_it_was_made(model: Path) -> None:
+    content = [model.read_bytes()]
+    if zipfile.is_zipfile(model):
+        with zipfile.ZipFile(model) as archive:
+            content += map(archive.read, archive.namelist())
+    for each in content:
+        assert b"site-packages" not in each
+        assert b"/tests/" not in each
 
 
 @pytest.mark.slow

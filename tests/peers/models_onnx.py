@@ -86,10 +86,19 @@ def write_torch(name: str, module: Any, *args: Any, steps: int = 1, **settings: 
         module.eval()
         torch.onnx.export(module, args, str(path), input_names=names, verbose=False, **settings)
         y = module(*args).numpy()
+    forget_paths(path)
     x = args[0].numpy()
     turned = [array if steps or array.ndim < 3 else array.swapaxes(0, 1) for array in (x, y)]
     x = turned[0] if x.ndim == 3 else x[..., None].astype(np.float32)
     np.savez(FOLDER / f"{name}.npz", x=x, y=turned[1])
+
+
+def forget_paths(path: Path) -> None:
+    """Leave out where on this machine the exporter met each operation."""
+    model = onnx.load(str(path), load_external_data=False)
+    for message in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del message.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def write_exports() -> None:

@@ -3,6 +3,7 @@
 Each is a model as people save them, and beside it is what the model gives.
 """
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+# Members of TorchScript that tell where its source is.
+_SOURCES = ".debug_pkl"
 FOLDER = Path(__file__).parent.parent / "data" / "models"
 RANDOM = np.random.RandomState(0)
 X = RANDOM.normal(size=(3, 5, 2)).astype(np.float32)
@@ -98,6 +101,15 @@ def write(
     write_output(name, model.float(), *options, x=x)
 
 
+def forget_paths(path: Path) -> None:
+    """Leave out where on this machine the source of each line of TorchScript is."""
+    with zipfile.ZipFile(path) as archive:
+        kept = {i: archive.read(i) for i in archive.infolist() if not i.filename.endswith(_SOURCES)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, content in kept.items():
+            archive.writestr(info.filename, content)
+
+
 def write_output(name: str, model: Any, *options: str, x: Any = X) -> None:
     with torch.no_grad():
         y = model(torch.from_numpy(x))
@@ -181,9 +193,11 @@ def main() -> None:
     write("torch_normed.pt", normed, whole)
     scripted = Head(nn.RNN(2, 3, **relu), 3).eval()
     torch.jit.script(scripted).save(FOLDER / "torch_script.pt")
+    forget_paths(FOLDER / "torch_script.pt")
     write_output("torch_script.pt", scripted)
     traced = Head(nn.RNN(2, 3, **relu), 3).eval()
     torch.jit.trace(traced, torch.from_numpy(X)).save(FOLDER / "torch_trace.pt")
+    forget_paths(FOLDER / "torch_trace.pt")
     write_output("torch_trace.pt", traced)
 
 
