@@ -80,6 +80,20 @@ def test_our_own_rows_are_equal(
     assert {item["steps"] for item in others if item["verdict"] == "equal"} == {7}
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "npy"])
+def test_the_row_of_a_sequence_without_steps_is_left_out(
+    run_rnn: Rnn, tmp_path: Path, form: str
+) -> None:
+    for name, text in (("a", "x,y\n1,2\n"), ("b", "x,y\n"), ("c", "x,y\n3,4\n5,6\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    files = [str(tmp_path / f"{name}.csv") for name in "abc"]
+    arguments = (*files, "--weights", weights(tmp_path, model()))
+    path = str(tmp_path / f"rows.{form}")
+    assert run_rnn("run", *arguments, "-o", path).exit_code == 0
+    first, *_ = verified(run_rnn, *arguments, "--expected", path)["results"]
+    assert (first["name"], first["verdict"]) == (path, "equal")
+
+
 @pytest.mark.parametrize("head", [True, False])
 @pytest.mark.parametrize("cell", ["rnn", "gru"])
 def test_last_takes_a_row_a_sequence_of_any_network(

@@ -14,7 +14,7 @@ from rnncli.cli.options import InputOptions, NetworkOptions, StartOptions, picke
 from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
@@ -84,6 +84,8 @@ class ReadCase(NamedTuple):
         As the rows number them.
     names : sequence of str
         Of the sequences, where there are several.
+    numbers : array of int, shape (N,)
+        Of the sequences, as `keys` has them beside those without steps.
     arranged : callable
         Takes an array with those rows, and returns the steps among them, those
         that are not masked, as (N, T, ...): zeros beyond the end of each.
@@ -95,6 +97,7 @@ class ReadCase(NamedTuple):
     rows: Rows
     keys: Sequence[tuple[str, ...]]
     names: Sequence[str]
+    numbers: Integers
     arranged: Callable[[Floats], Floats]
 
 
@@ -240,7 +243,7 @@ def read_case(
         every, arranged(rows.x), np.tile(start, (len(lengths), 1)), lengths, precision, biases
     )
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    return ReadCase(case, network.last, model, rows, source.keys, names, arranged)
+    return ReadCase(case, network.last, model, rows, source.keys, names, present, arranged)
 
 
 def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> Network:
