@@ -49,6 +49,10 @@ class _Walk(NamedTuple):
     def counts(self, name: str) -> bool:
         return self.names is None or name in self.names
 
+    def refuse(self, part: Part) -> None:
+        if self.counts(part.name):
+            self.parts.append(part)
+
 
 def _model(stored: Stored, names: Collection[str] | None) -> Model:
     walk = _Walk(Arrays(stored.tensors), version_of(stored), names, [], {})
@@ -87,8 +91,7 @@ def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow:
         raise InputError("", f"has over {_MOST:,} layers")
     if chain.problem:
         name = prefix.rstrip("/") or name_of({"config": config}, "model")
-        if walk.counts(name):
-            walk.parts.append(Part(name, kind, why=chain.problem, needed=True))
+        walk.refuse(Part(name, kind, why=chain.problem, needed=True))
     places = {
         name: each
         for (name, _), each in zip(chain.layers, place.children(chain.layers), strict=True)
@@ -100,9 +103,8 @@ def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow:
         try:
             flow = _through(walk, node, prefix, places[node.name], flow)
         except InputError as error:
-            if walk.counts(name):
-                kind_of = _kind(node.found)
-                walk.parts.append(Part(name, kind_of, why=error.what, hint=error.hint, needed=True))
+            kind = _kind(node.found)
+            walk.refuse(Part(name, kind, why=error.what, hint=error.hint, needed=True))
     return flow
 
 
