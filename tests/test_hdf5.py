@@ -154,9 +154,9 @@ def test_a_tree_of_trees() -> None:
 
 
 def test_text_that_is_not_sound() -> None:
-    """Bytes that are not UTF-8 stay, and what is free in a heap has no texts."""
+    """Bytes that are not UTF-8 stay; behind what is free in a heap nothing counts."""
     texts = attribute(TEXT, space(), in_heap((2, 1, 1)), b"\xff")
-    free = struct.pack("<HHIQ", 0, 0, 0, 2**60)
+    free = struct.pack("<HHIQHHIQ", 0, 0, 0, 0, 1, 1, 0, 2) + b"no"
     _, contents = read(made(header((12, texts)), heap(100, b"a\xff") + free))
     assert contents.attributes[""] == {"\udcff": "a\udcff"}
 

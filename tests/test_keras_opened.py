@@ -188,19 +188,31 @@ def test_the_optimizer_is_not_looked_at(tmp_path: Path) -> None:
         load(path)
 
 
-def test_bfloat16(tmp_path: Path) -> None:
-    """Two bytes of no meaning, which an attribute of Keras gives them."""
-    said = 12, attribute(of_class(3, 8)[:8], space(), b"bfloat16", b"dtype")
-    groups = [
-        header(link(name, n)) for n, name in enumerate((b"layers", b"rnn", b"cell", b"vars"), 1)
-    ]
+def halves(*said: tuple[int, bytes]) -> bytes:
+    """Return weights of two bytes each, and what is said of them."""
+    names = enumerate((b"layers", b"rnn", b"cell", b"vars"), start=1)
+    groups = [header(link(name, number)) for number, name in names]
     numbers = [
-        dataset(contiguous(7 + n, 2), space(1, 1), of_class(5, 2)[:8], said) for n in range(2)
+        dataset(contiguous(7 + n, 2), space(1, 1), of_class(5, 2)[:8], *said) for n in range(2)
     ]
     values = [struct.pack("<f", value)[2:] for value in (1.5, -0.25)]
+    return made(*groups, header(link(b"0", 5), link(b"1", 6)), *numbers, *values)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Two bytes of no meaning, which an attribute of Keras gives them."""
     path = tmp_path / "w.weights.h5"
-    path.write_bytes(made(*groups, header(link(b"0", 5), link(b"1", 6)), *numbers, *values))
+    path.write_bytes(halves((12, attribute(of_class(3, 8)[:8], space(), b"bfloat16", b"dtype"))))
     with pytest.warns(UserWarning, match="tanh is taken"):
         found = load(path)
     weights = found.layers[0].cells[0].weights
     assert (weights.W_xh.tolist(), weights.W_hh.tolist()) == ([[1.5]], [[-0.25]])
+
+
+def test_bytes_of_no_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(halves())
+    with pytest.raises(InputError) as error:
+        load(path)
+    what = "expected floats (float16, bfloat16, float32, float64), got void16"
+    assert str(error.value) == f"{path}: layers/rnn/cell/vars/0: {what}"

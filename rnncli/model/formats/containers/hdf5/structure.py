@@ -145,7 +145,7 @@ class Source:
                 yield from self._symbols(node, names)
 
     def leaves(self, address: int, kind: int, width: int) -> Iterator[tuple[bytes, int]]:
-        """Return the leaves of a tree in order: a key of so many bytes, and where it leads."""
+        """Return the leaves of a tree: a key of so many bytes, and where each leads."""
         waiting = [address]
         while waiting:
             place = waiting.pop()
@@ -155,7 +155,7 @@ class Source:
             block = self._block(place + 24, (width + 8) * count)
             entries = list(struct.iter_unpack(f"<{width}sQ", block))
             if level:
-                waiting += [child for _, child in reversed(entries)]
+                waiting += [child for _, child in entries]
             else:
                 self.spend(items=count)
                 yield from entries
