@@ -15,6 +15,8 @@ from rnncli.model.cells import Weights
 from rnncli.model.cells.gates import ordered
 from rnncli.model.layers import Dense, Layer, LayerNormalization, Recurrent
 from rnncli.model.network import Network
+from rnncli.verify.case import Case
+from rnncli.verify.diagnosis import explain
 
 RANDOM = np.random.RandomState(3)
 # Sequences of 4, 7 and 5 rows.
@@ -178,6 +180,16 @@ def test_what_is_wrong_is_found_and_named(
     report = verified(run_rnn, *arguments, exit_code=1)
     assert report["results"][0]["verdict"] == "different"
     assert [each["name"] for each in report["explanations"]] == [name]
+
+
+@pytest.mark.slow
+def test_the_row_of_a_long_sequence_hangs_on_its_last_steps() -> None:
+    name = "gates i f g o taken for i f o g"
+    right, wrong = FAULTS[name]
+    x, lengths = np.random.RandomState(0).normal(size=(2, 500, 2)), np.array([500, 420])
+    case = Case(right, x.astype("f"), np.zeros((2, right.state_size), "f"), lengths)
+    (theirs,) = case._replace(network=wrong).outputs()
+    assert list(explain(case, theirs)) == [name]
 
 
 def padded(where: str) -> Floats:

@@ -148,8 +148,8 @@ def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bo
     rows = case.rows()
     if theirs.shape != (*rows.shape, case.network.output_size) or not rows.any():
         return False
-    if case.network.last:  # which is what all steps lead to
-        return _rows_are_near(case, theirs, tolerance, Stage(*[case.x.shape[1]] * 2))
+    if case.network.last:
+        return _rows_are_near(case, theirs, tolerance, STAGES[-1])
     if tolerance is None and can_judge_steps(case.network):
         return all(_steps_are_near(case, theirs, stage.rows) for stage in STAGES)
     return all(_rows_are_near(case, theirs, tolerance, stage) for stage in STAGES)
@@ -169,10 +169,8 @@ def _steps_are_near(case: Case, theirs: Floats, count: int) -> bool:
 
 
 def _rows_are_near(case: Case, theirs: Floats, tolerance: Tolerance | None, stage: Stage) -> bool:
-    """Return whether a run of a piece gives such first rows."""
-    backward = case.network.needs_whole_sequences and not case.network.last
-    cut, theirs = _first_rows(case, theirs, stage.piece if backward else stage.rows)
-    ours, off = _first_outputs(cut, stage) if backward else (cut.outputs()[-1], np.zeros(1))
+    """Return whether a run of a piece gives such first rows, or such a row of a sequence."""
+    cut, ours, theirs, off = _piece(case, theirs, stage)
     distance = np.maximum(distances(ours, theirs) - off, 0)
     first = cut._replace(lengths=np.minimum(cut.lengths, stage.rows))
     if tolerance is not None:
@@ -183,6 +181,30 @@ def _rows_are_near(case: Case, theirs: Floats, tolerance: Tolerance | None, stag
     else:
         return False
     return bool(near[first.rows()].mean() >= SCREENED)
+
+
+def _piece(case: Case, theirs: Floats, stage: Stage) -> tuple[Case, Floats, Floats, Floats]:
+    """Return a piece of a few sequences, our output and theirs, and how far ours may be off.
+
+    What one row a sequence hangs on is the last rows, unless the network goes
+    backward too. It is off by what those before them move it.
+    """
+    if case.network.last:
+        longest = case.x.shape[1]
+        count = longest if case.network.needs_whole_sequences else stage.piece
+        cut, rows = _first_rows(case, theirs, count, backward=True)
+        ours, shorter = cut.outputs()[-1], cut
+        if count < longest:
+            shorter, _ = _first_rows(case, theirs, count // 2, backward=True)
+        off = distances(ours, shorter.outputs()[-1])
+    elif case.network.needs_whole_sequences:
+        cut, rows = _first_rows(case, theirs, stage.piece)
+        ours, off = _first_outputs(cut, stage)
+    else:
+        cut, rows = _first_rows(case, theirs, stage.rows)
+        ours = cut.outputs()[-1]
+        off = np.zeros(ours.shape)
+    return cut, ours, rows, off
 
 
 def _first_outputs(cut: Case, stage: Stage) -> tuple[Floats, Floats]:
