@@ -279,6 +279,12 @@ def test_tensors_of_several_types_and_in_another_file(run_rnn: Rnn, hand_made: A
     assert inspected(run_rnn, "net.x")["beside"] == ["net.x.data"]
 
 
+def test_only_hints_name_options(run_rnn: Rnn, hand_made: Any) -> None:
+    hand_made(RECURRENT, ATTENTION._replace(name="`att`"))
+    document = inspected(run_rnn, "net.x")
+    assert document["why"] == "`att`: is not run here; pick one with --layer NAME: r"
+
+
 def test_nothing_to_run(run_rnn: Rnn, hand_made: Any) -> None:
     hand_made(HEAD)
     document = inspected(run_rnn, "net.x")

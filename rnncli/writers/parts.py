@@ -63,7 +63,8 @@ def describe_file(
         runs = [_run(model, layer, command)]
         notes = [*model.notes, *assumptions(completed(model))]
     except InputError as error:
-        document["why"] = worded(str(error).removeprefix(f"{path}: "))
+        why = sentence(error.place, error.what, worded(error.hint))
+        document["why"] = why.removeprefix(f"{path}: ")
         runs, notes = list(_runs_of_parts(model, command)), list(model.notes)
     return document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts}
 
@@ -88,17 +89,7 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
     rows = [(p["name"], p["kind"], f"{p['parameters']:,}", _here(p)) for p in parts]
     title = ": ".join(filter(None, [document["file"], document["title"]]))
     left_out = _draw(out, title, ("part", "kind", "parameters", "here"), rows)
-    tensors = [
-        (part["name"], each["name"], str(tuple(each["shape"])), each["dtype"])
-        for part in parts
-        for each in part["tensors"]
-    ]
-    if tensors:
-        types = {row[-1] for row in tensors}
-        title = f"Tensors, all {types.pop()}" if len(types) == 1 else "Tensors"
-        names = ("part", "tensor", "shape", "type")[: 3 + bool(types)]
-        out.write("\n")
-        left_out |= _draw(out, title, names, [row[: len(names)] for row in tensors])
+    left_out |= _draw_tensors(out, parts)
     width = console_on(out).width
     out.write("\n")
     for text in _texts(document):
@@ -182,6 +173,22 @@ def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterat
             yield _run(model.picked(name), name, command)
         except InputError:
             continue
+
+
+def _draw_tensors(out: TextIO, parts: Sequence[Mapping[str, Any]]) -> bool:
+    """Draw the tensors of all parts; their type in the title, where it is that of all."""
+    rows = [
+        (part["name"], each["name"], str(tuple(each["shape"])), each["dtype"])
+        for part in parts
+        for each in part["tensors"]
+    ]
+    if not rows:
+        return False
+    title, names = "Tensors", ["part", "tensor", "shape", "type"]
+    if len({dtype for *_, dtype in rows}) == 1:
+        title, names = f"{title}, all {rows[0][-1]}", names[:-1]
+    out.write("\n")
+    return _draw(out, title, names, [row[: len(names)] for row in rows])
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
