@@ -200,13 +200,12 @@ CELL = CellSpec({"W_xh": "r.W", "W_hh": "r.U"}, "rnn")
 def hand_made(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have a file that holds these parts."""
 
-    def hold(*parts: Part, **others: Any) -> None:
+    def hold(*parts: Part, metadata: tuple[str, str] | None = None, **others: Any) -> None:
         entries = {"r.W": Entry((2, 3), "float32"), "r.U": Entry((3, 3), "float32")}
         entries |= {"d.W": Entry((3, 1), "float32"), "wide.W": Entry((4, 1), "float32")}
         entries |= {"n.count": Entry((), "int64")}
-        model = Model(
-            Tensors("net.x", entries, lambda names: pytest.fail(str(names))), parts, **others
-        )
+        tensors = Tensors("net.x", entries, lambda names: pytest.fail(str(names)), metadata)
+        model = Model(tensors, parts, **others)
 
         @contextmanager
         def opened(_path: str, layer: str | None) -> Iterator[tuple[Model, str]]:
@@ -283,6 +282,13 @@ def test_only_hints_name_options(run_rnn: Rnn, hand_made: Any) -> None:
     hand_made(RECURRENT, ATTENTION._replace(name="`att`"))
     document = inspected(run_rnn, "net.x")
     assert document["why"] == "`att`: is not run here; pick one with --layer NAME: r"
+
+
+def test_a_file_that_is_described_as_a_whole_has_no_parts_to_pick(
+    run_rnn: Rnn, hand_made: Any
+) -> None:
+    hand_made(RECURRENT, ATTENTION, metadata=("net.x: about", "{}"))
+    assert inspected(run_rnn, "net.x")["runs"] == []
 
 
 def test_nothing_to_run(run_rnn: Rnn, hand_made: Any) -> None:

@@ -168,6 +168,8 @@ def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) 
 def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterator[dict[str, Any]]:
     """Return what runs each recurrent part that runs by itself, of very many the first ones."""
     recurrent = [part.name for part in model.parts if part.recurrent and part.name]
+    if model.tensors.metadata:  # which describes the whole file: no part is picked of it
+        recurrent = []
     for name in recurrent[:_TRIED]:
         try:
             yield _run(model.picked(name), name, command)
