@@ -7,6 +7,7 @@ whose arrays are not looked at.
 
 from typing import Any
 
+import numpy as np
 import pytest
 from keras_configs import LSTM, MASKING, WHOLE, Config, layer, refusal, sequential, stored
 
@@ -58,7 +59,7 @@ REFUSED = {
         "PReLU is not run here",
     ),
     "quantized numbers": (
-        [layer("Dense", dtype={"class_name": "QuantizedDTypePolicy", "config": {}})],
+        [layer("Dense", dtype={"class_name": "QuantizedDTypePolicy", "config": {"name": "int8"}})],
         "dtype QuantizedDTypePolicy is not run here",
     ),
     "a setting that is not known": (
@@ -477,6 +478,50 @@ def test_the_version_says_what_is_left_out(
     assert cell.settings["activation"] == parse(hard)
     assert cell.settings["recurrent_activation"] == parse(default)
     assert cell.settings["reset"] == reset
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "function"),
+    [
+        ("Activation", {"activation": "leaky_relu"}, "leaky_relu:0.2"),
+        ("Activation", {"activation": None}, "linear"),
+        ("Activation", {"activation": {"class_name": "function", "config": "swish"}}, "silu"),
+        ("LeakyReLU", {}, "leaky_relu:0.3"),
+        ("LeakyReLU", {"alpha": 0.1}, "leaky_relu:0.1"),
+        ("LeakyReLU", {"negative_slope": 0.1}, "leaky_relu:0.1"),
+        ("ReLU", {"negative_slope": "0.5", "threshold": "0.0"}, "leaky_relu:0.5"),
+        ("ReLU", {"max_value": 6.0}, "relu6"),
+        ("ELU", {"alpha": 2.0}, "elu:2.0"),
+        ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
+        ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
+    ],
+)
+def test_layers_that_are_functions(kind: str, settings: Config, function: str) -> None:
+    (found,) = config.find(sequential(layer(kind, **settings)), None).layers()
+    assert found.settings == {"activation": parse(function)}
+
+
+def test_no_scale_is_smaller_than_that_of_keras() -> None:
+    model = config.find(
+        sequential(layer("Normalization", mean=[1.0, 0.0], variance=[0.0, 4.0])), None
+    )
+    (found,) = model.layers()
+    (scale,) = model.tensors.read([found.tensors["scale"]])
+    np.testing.assert_array_equal(scale, np.array([1e-7, 2.0], np.float32))
+
+
+def test_two_directions_over_reversed_rows_change_places() -> None:
+    both = layer("Bidirectional", layer=LSTM, merge_mode="sum")
+    plain, turned = (
+        config.find(sequential(first, both), None).layers()[-1].cells for first in (LSTM, BACKWARD)
+    )
+    assert turned == plain[::-1]
+    assert turned != plain
+
+
+def test_rows_go_on_from_a_model_of_each() -> None:
+    rows = layer("TimeDistributed", layer=layer("Sequential", layers=[layer("Dense")]))
+    assert len(config.find(sequential(LSTM, rows, LSTM), None).layers()) == 3
 
 
 @pytest.mark.parametrize("kind", ["Normalization", "Rescaling"])

@@ -114,13 +114,16 @@ def test_arrays_of_the_gates_of_keras_1_are_alike(role: str) -> None:
 
 def test_weights_without_a_config_are_known_by_names_and_shapes() -> None:
     shapes = {**NUMBERED, "layers/dense/vars/0": (2, 1), "layers/dense/vars/1": (1,)}
+    shapes |= {"layers/mine/vars/0": (3, 4), "layers/mine/vars/1": (4, 2)}
     seeds = {"layers/gru/cell/seed_generator/vars/0": (2,)}
     weights = stored(None, version="", shapes={**shapes, **seeds})
     model = bare.find(weights, None)
     (gru,) = model.layers()
     assert gru.cells[0].settings == {"reset": "after"}
     assert gru.cells[0].assumed == {}
-    assert [note.partition(":")[0] for note in model.notes] == ["passes over layers/dense/vars"]
+    assert [note.partition(":")[0] for note in model.notes] == [
+        "passes over layers/dense/vars, layers/mine/vars"
+    ]
     assert bare.find(weights, "layers/gru").layers()
 
 

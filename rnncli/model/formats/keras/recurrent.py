@@ -126,8 +126,6 @@ def _known(cell: str, settings: Settings, *, packed: bool) -> dict[str, Any]:
         hard = not packed and settings.version < SIGMOID_SINCE
         default = "hard_sigmoid" if hard else "sigmoid"
         known["recurrent_activation"] = settings.activation("recurrent_activation", default)
-    if cell == "lstm":
-        known["output_activation"] = known["activation"]
     if cell == "gru":
         after = packed or settings.truth("reset_after", settings.version >= (3,))
         known["reset"] = "after" if after else "before"
