@@ -191,6 +191,19 @@ def test_masked_rows_before_the_first_step(direction: str) -> None:
     assert furthest(flat(peer(x, h0, ends)), flat(ours)) <= 1e-6
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_row_that_is_not_masked_is_caught(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in what the layer itself says: the float64 loop asks it too."""
+    net = Network(Masking(0.125, 3), *network((4,), direction).layers)
+    x, h0 = drawn(2, 5, 3), np.zeros((2, net.state_size), np.float32)
+    x[:, 2] = 0.125
+    theirs = peers.build("keras", net)(x, h0)
+    monkeypatch.setattr(Masking, "masked", lambda _, rows: np.zeros(rows.shape[:-1], bool))
+    assert furthest(flat(rnncli.run(net, x, h0)), flat(theirs)) > 1e-3
+
+
 UNSUPPORTED: list[tuple[str, str, str]] = [
     ("keras", "affine:2,0", "Keras has no activation affine:2.0,0.0; it has tanh"),
     ("keras", "hard_sigmoid", r"Keras's hard_sigmoid is x/6 \+ 0.5"),

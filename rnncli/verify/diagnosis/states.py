@@ -241,7 +241,7 @@ def _start_before(cell: RNN, x: Floats, h: Floats) -> Floats | None:
 
 
 def _sums_of(cell: RNN, h: Floats) -> Floats:
-    """Find the sums of which the activation, which never falls, makes states h."""
+    """Find the sums of which an activation makes states h, surely one that never falls."""
     low, high = np.full(h.shape, -LARGEST), np.full(h.shape, LARGEST)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
