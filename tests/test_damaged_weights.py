@@ -119,40 +119,37 @@ def metadata_with_another_value(seed: int) -> bytes:
     return file.getvalue()
 
 
-# Sound files of each format, by name: our own, and those that are kept.
-SOUND: dict[str, dict[str, bytes]] = {extension: {} for extension in FORMATS}
+# Sound files by what reads them and by name: our own, those that are kept and the samples.
+SOUND: dict[str, dict[str, bytes]] = {module: {} for module in FORMATS.values()}
 for _kind, _content in WHOLE.items():
-    SOUND[".npz" if "npz" in _kind else ".safetensors"][_kind] = _content
+    _module = "npz" if "npz" in _kind else "safetensors"
+    SOUND[_module][f"{_kind}.{_module}"] = _content
 for _model in [*MODELS, *(each for each in SAMPLES.glob("sunspots.*") if each.suffix in FORMATS)]:
-    SOUND[_model.suffix][_model.name] = _model.read_bytes()
+    SOUND[FORMATS[_model.suffix]][_model.name] = _model.read_bytes()
 # Ways of damage for one format alone.
 OWN: dict[str, list[Callable[[int], bytes]]] = {
-    ".npz": [metadata_with_another_value],
-    ".safetensors": [header_with_another_value],
+    "npz": [metadata_with_another_value],
+    "safetensors": [header_with_another_value],
 }
 
 
-def damage(extension: str, seed: int) -> tuple[str, bytes]:
-    """Return a damaged file of a format, and what it was before."""
+def damage(module: str, seed: int) -> tuple[str, bytes]:
+    """Return the name of a sound file and its content, damaged."""
     ways = [damaged, struck, struck_within]
-    own = OWN.get(extension, [])
+    own, sound = OWN.get(module, []), SOUND[module]
     way = seed % (len(ways) + len(own))
-    if way >= len(ways):
-        return "", own[way - len(ways)](seed)
-    sound = SOUND[extension]
     name = list(sound)[seed // len(ways) % len(sound)]
-    return name, ways[way](seed, sound[name])
+    return name, own[way - len(ways)](seed) if way >= len(ways) else ways[way](seed, sound[name])
 
 
-@pytest.mark.parametrize("extension", [extension for extension in SOUND if SOUND[extension]])
+@pytest.mark.parametrize("module", SOUND)
 @pytest.mark.parametrize("seed", range(CASES))
-def test_damaged_files(tmp_path: Path, extension: str, seed: int) -> None:
-    name, content = damage(extension, seed)
-    path = tmp_path / (name if name.endswith(extension) else f"w{extension}")
-    path.write_bytes(content)
+def test_damaged_files(tmp_path: Path, module: str, seed: int) -> None:
+    name, content = damage(module, seed)
+    (tmp_path / name).write_bytes(content)
     for beside in FOLDER.glob(f"{name}.*"):  # where ONNX keeps its values
         (tmp_path / beside.name).write_bytes(beside.read_bytes())
-    outcome(path)
+    outcome(tmp_path / name)
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     sound = 0
     for seed in range(2000):
-        _, content = damage(path.suffix, seed)
+        _, content = damage("safetensors", seed)
         path.write_bytes(content)
         found = theirs(path)
         assert ours(path) == found, seed
