@@ -95,6 +95,11 @@ OTHERS = {
         b'{"class_name": "Sequential"}',
         "JSON text, which has no weights; model.save('model.keras') writes both",
     ),
+    "a list of files": (
+        "model.safetensors.index.json",
+        b'{"weight_map": {}}',
+        "a list of files with weights; give the one that holds the recurrent layers",
+    ),
     "gzip data": (
         "w.keras",
         b"\x1f\x8b\x08",

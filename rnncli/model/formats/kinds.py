@@ -81,6 +81,9 @@ _NAMES = {
     r"\.(mlmodel|mlpackage)": _CORE,
     r"\.pb": Kind("a graph of TensorFlow", hint=_TENSORFLOW),
     r"\.(index|meta|data-\d+-of-\d+)": _CHECKPOINT,
+    r"\.index\.json": Kind(
+        "a list of files with weights", hint="give the one that holds the recurrent layers"
+    ),
     r"\.json": Kind(
         "JSON text, which has no weights", hint="model.save('model.keras') writes both"
     ),
@@ -134,8 +137,7 @@ def _found(path: str) -> Kind:
 
 def _named(path: str, otherwise: Kind) -> Kind:
     """Tell what a file's name says that it is."""
-    extension = os.path.splitext(path)[1].lower()
-    kinds = (kind for name, kind in _NAMES.items() if re.fullmatch(name, extension))
+    kinds = (kind for end, kind in _NAMES.items() if re.search(rf"{end}\Z", path.lower()))
     return next(kinds, otherwise)
 
 
