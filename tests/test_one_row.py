@@ -289,6 +289,19 @@ def test_a_sequence_goes_on_from_a_state_file(
     near([cells[2:] for cells in rows], right)
 
 
+@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_rows_that_hold_the_state_are_no_last_ones(
+    run_rnn: Rnn, saved: Any, direction: str, last: str
+) -> None:
+    """Without them a sequence is like any other; one of them alone is as one without steps."""
+    text = "k,v\na,0.5\na,\nb,\na,-1\na,2\na,0.25\na,\n"
+    options = ("run", *saved(model(direction, last=last)), "--group-by", "k", "--missing", "hold")
+    _, *rows = table(run_rnn(*options, "--format", "csv", stdin=text).stdout)
+    right = [by_head(row(x, direction, "concat", last)) for x in (X, X[:0])]
+    near([cells[2:] for cells in rows], right)
+
+
 def test_scaled_columns_keep_it_one_row(run_rnn: Rnn, saved: Any) -> None:
     command = ("run", *SEQ, *saved(model(last="state")), "--center", "1", "--scale", "2")
     _, (_, *y) = table(run_rnn(*command, "--format", "csv").stdout)

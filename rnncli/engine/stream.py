@@ -66,8 +66,9 @@ class Carried:
     resumed : Block
         Where the first sequences stood when they went on from an earlier run.
     last : array, shape (K, O)
-        What the top layer gave at the last row of each, if the model gives that
-        (`Network.last`); NaN before the first row.
+        What the top layer gave at the last row of each, but for those that the
+        input masks, if the model gives that (`Network.last`); NaN before the
+        first one.
     """
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
@@ -126,15 +127,16 @@ class Carried:
         self._state[self._count : sequences] = self.initial
         self._count = sequences
 
-    def keep(self, output: Floats, key: Integers | None) -> None:
+    def keep(self, rows: Rows, output: Floats) -> None:
         """Keep what the top layer gives at the last of these rows, (n, O), of each sequence."""
         missing = len(self.t) - len(self.last)
         if missing:
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
             self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
-        keys = np.zeros(len(output), np.intp) if key is None else key
-        present, from_end = np.unique(keys[::-1], return_index=True)
-        self.last[present] = output[len(output) - 1 - from_end]
+        keys = np.zeros(len(output), np.intp) if rows.key is None else rows.key
+        active = np.arange(len(output)) if rows.masked is None else np.flatnonzero(~rows.masked)
+        present, from_end = np.unique(keys[active[::-1]], return_index=True)
+        self.last[present] = output[active[::-1][from_end]]
 
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
@@ -282,7 +284,7 @@ def _blocks(
         carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         passes = advance_rows(prepared, rows, carried.state)
         if prepared.network.last == "step":
-            carried.keep(passes[-1].output, rows.key)
+            carried.keep(rows, passes[-1].output)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []
         block = Block(
             _count(rows.key, len(rows.x), carried),
