@@ -180,6 +180,10 @@ REFUSED = {
         [layer("Rescaling", scale="x")],
         "scale: expected a number for each feature",
     ),
+    "scales of other features": (
+        [layer("Rescaling", scale=[1.0, 2.0], offset=[1.0, 2.0, 3.0])],
+        "has 2 scales and 3 offsets",
+    ),
     "a ReLU with limits": (
         [layer("ReLU", max_value=5.0)],
         "max_value 5.0, negative_slope 0.0, threshold 0.0: no such ReLU is run here",

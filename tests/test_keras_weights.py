@@ -6,6 +6,7 @@ import pytest
 from keras_configs import MASKING, WHOLE, Config, layer, refusal, sequential, stored
 
 from rnncli.model.activations import parse
+from rnncli.model.errors import InputError
 from rnncli.model.formats.keras import bare, config
 
 GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
@@ -109,7 +110,11 @@ def test_arrays_of_the_gates_of_keras_1_are_alike(role: str) -> None:
     shapes[f"l0/gru_{role}_r"] = (7,)
     model = config.find(sequential(layer("GRU", output_dim=2), **about), None)
     each = ", ".join(f"l0/gru_{role}_{gate}" for gate in "zrh")
-    assert refusal(model) == f"m.keras: l0: expected arrays of one shape and type: {each}"
+    why = f"expected arrays of one shape and type: {each}"
+    assert refusal(model) == f"m.keras: l0: {why}"
+    with pytest.raises(InputError) as caught:
+        bare.find(stored(None, **about), None)
+    assert str(caught.value) == f"m.keras: {why.replace('l0/', '')}"
 
 
 def test_weights_without_a_config_are_known_by_names_and_shapes() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Mapping
 from itertools import chain
 
 from rnncli.model.activations import SIGMOID, TANH, parse
+from rnncli.model.errors import InputError
 from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
 from rnncli.model.formats.keras.names import ROLES, find_owners
 from rnncli.model.formats.keras.places import listed_arrays, version_of
@@ -33,7 +34,10 @@ def find(stored: Stored, layer: str | None) -> Model:
         There is no such layer, or the layers of the only model do not go
         together.
     """
-    tensors = _without_gates(_renamed(stored).under(layer))
+    try:
+        tensors = _without_gates(_renamed(stored).under(layer))
+    except InputError as error:
+        raise InputError(error.place or stored.tensors.path, error.what, error.hint) from error
     packed = dict(_from_cudnn(tensors))
     tensors = tensors.with_derived(packed)
     hard = version_of(stored) < SIGMOID_SINCE

@@ -133,6 +133,8 @@ def _rescaling(layer: Layer) -> Made:
         text = f"affine:{scale.item()!r},{offset.item()!r}"
         return _made(layer, "activation", activation=row_activation(text))
     shape = (max(scale.size, offset.size),)
+    if not {scale.size, offset.size} <= {1, *shape}:
+        raise InputError("", f"has {scale.size} scales and {offset.size} offsets")
     zero, one = np.zeros((), np.float32), np.ones((), np.float32)
     roles = {"center": zero, "scale": one, "factor": scale, "shift": offset}
     return _made(
