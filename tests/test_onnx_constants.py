@@ -111,6 +111,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Add", g.rows(), g.add("Concat", g.draw(1, 2), g.draw(2, 3), axis=0)),
         "Concat_2: Concat: its inputs do not fit it",
     ),
+    "a quotient by 0": (
+        lambda g: g.add("Relu", g.add("Div", sizes(g, 0), g.array([0]))),
+        "Div_3: Div: its inputs do not fit it",
+    ),
     "a size in an array of values": (
         lambda g: g.add("Relu", g.add("Cast", sizes(g, 0), to=1)),
         "Cast_3: casts a size that is not known",
@@ -178,6 +182,7 @@ def test_what_is_not_computed(case: str, tmp_path: Path) -> None:
     assert found.partition("; pick one")[0] == expected
 
 
+@pytest.mark.slow
 def test_nodes_without_end(tmp_path: Path) -> None:
     graph = Graph()
     first = graph.recurrent("RNN")

@@ -450,7 +450,7 @@ def test_steps_that_are_nodes_of_their_own(producer: str, hint: str, tmp_path: P
         row = graph.add("Gather", "x", graph.array(step))
         state = graph.add("Tanh", graph.add("Add", row, graph.add("MatMul", state, W)))
     assert refusal(tmp_path, graph.model(state, producer=producer)) == (
-        "MatMul_1: is one of 3 steps of a recurrent layer, each of them a node of its own; " + hint
+        "MatMul_1: is a step of a recurrent layer, each of which has nodes of its own; " + hint
     )
 
 

@@ -66,7 +66,7 @@ def folded(call: Call) -> list[Constant]:
             call.work.spend(prod(np.broadcast_shapes(*(array.shape for array in arrays))))
         with np.errstate(all="ignore"):
             made = FOLDED[op](call, *arrays)
-    except (ValueError, IndexError, TypeError, OverflowError) as error:
+    except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise RefusedError(f"{op}: its inputs do not fit it") from error
     spread = any(each.spread for each in given)
     return [constant(_plain(array), spread=spread) for array in made]
@@ -147,6 +147,8 @@ def _divided(a: Array, b: Array) -> Array:
 
 def _equal(a: Array, b: Array) -> Array:
     """Compare; a size that is not known is over 0, and equal to itself."""
+    if object not in (a.dtype, b.dtype):
+        return np.asarray(np.equal(a, b))
 
     def same(one: Any, other: Any) -> bool:
         if one == other:

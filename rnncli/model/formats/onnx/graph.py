@@ -85,7 +85,9 @@ class _Walk:
         names = Counter(node.name for node in self.graph.nodes)
         for number, node in enumerate(self.graph.nodes):
             name = node.name if names[node.name] == 1 else ""
-            name = name or next(filter(None, node.outputs), f"node {number}")
+            name = name or _name(node._replace(name=""))
+            if name in self.notes:
+                name = f"{name} ({number})"
             inputs = [self.values.get(each) if each else None for each in node.inputs]
             call = Call(name, node, inputs, self.opset, [], self.work)
             try:
@@ -160,6 +162,11 @@ class _Walk:
             return [*value.chains[-1].parts(), part], None
 
 
+def _name(node: Node) -> str:
+    """Return the name of a node, or else of what it gives."""
+    return next(filter(None, [node.name, *node.outputs]), node.op)
+
+
 def _given(name: str, declared: Declared) -> Value:
     """Return an input of the graph."""
     if declared.shape is None:
@@ -219,13 +226,12 @@ def _without_nodes(model: Model, parts: list[Part]) -> list[Part]:
     if loop:
         why = f"runs its steps in a {loop.op}, which does not tell what its cell is"
         hint = _KERAS if model.producer == "tf2onnx" else _WITH_NODES
-        return [Part(loop.name or loop.outputs[0], loop.op, why=why, hint=hint, needed=True)]
+        return [Part(_name(loop), loop.op, why=why, hint=hint, needed=True)]
     products = [node for node in nodes if node.op in ("MatMul", "Gemm") and len(node.inputs) > 1]
     times = Counter(node.inputs[1] for node in products)
     for node in products:
         if times[node.inputs[1]] > 1 and any(part.needed for part in parts):
-            count = times[node.inputs[1]]
-            why = f"is one of {count} steps of a recurrent layer, each of them a node of its own"
+            why = "is a step of a recurrent layer, each of which has nodes of its own"
             hint = _UNROLLED if model.producer == "pytorch" else _WITH_NODES
-            return [Part(node.name or node.outputs[0], node.op, why=why, hint=hint, needed=True)]
+            return [Part(_name(node), node.op, why=why, hint=hint, needed=True)]
     return parts
