@@ -14,6 +14,7 @@ from onnx_graphs import Axes, Graph, ints
 from rnncli.model.cells import GRU, LSTM
 from rnncli.model.errors import InputError
 from rnncli.model.formats import Loaded, load_network, opened
+from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.layers import Pointwise, Recurrent
 
 Build = Callable[[Graph], str]
@@ -319,6 +320,18 @@ ROWS: dict[str, tuple[Build, str]] = {
         ),
         "BatchNormalization_2: BatchNormalization that is being trained is not read",
     ),
+    "dropping": (
+        lambda g: g.add("Dropout", g.rows(), g.array(np.float32(0.5)), g.array(np.array(True))),
+        "Dropout_2: Dropout that is being trained is not read",
+    ),
+    "a value that is not there": (
+        lambda g: g.add("Add", g.rows(), "b"),
+        "Add_2: takes b, which no node before it gives",
+    ),
+    "a bias that is not there": (
+        lambda g: g.recurrent("RNN", "x", "b"),
+        "RNN_0: takes b, which no node before it gives",
+    ),
     "numbers that are cut": (
         lambda g: g.add("Cast", g.rows(), to=7),
         "Cast_2: casts rows to element type 7",
@@ -501,6 +514,22 @@ def test_of_several_outputs_the_first_is_run(tmp_path: Path) -> None:
     assert found.assumptions == [f"gives {head}, and passes over {rows}"]
     states = load(tmp_path, graph.model("LSTM_0.1", "LSTM_0.2"))
     assert states.network.last == "state"
+
+
+def test_an_old_opset(tmp_path: Path) -> None:
+    graph = Graph()
+    assert refusal(tmp_path, graph.model(graph.rows(), opset=6)) == (
+        "expected operators of opset 7 or later, got 6; convert it with onnx.version_converter"
+    )
+
+
+def test_an_operator_that_the_model_defines(tmp_path: Path) -> None:
+    graph = Graph()
+    output = graph.add("Relu", graph.rows())
+    data = graph.model(output) + message((25, message((1, "Relu"))))
+    assert names_of_recurrent(refusal(tmp_path, data)) == (
+        "Relu_2: operator Relu is defined by the model, and is not read"
+    )
 
 
 def test_an_input_without_a_shape(tmp_path: Path) -> None:

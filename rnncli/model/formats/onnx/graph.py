@@ -8,7 +8,7 @@ and what each of their axes is. What that cannot tell for certain is refused.
 from collections import Counter
 from collections.abc import Sequence
 
-from rnncli.model.errors import listed, shown
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.onnx import axes, rowwise
 from rnncli.model.formats.onnx.constants import folded, shape_of
 from rnncli.model.formats.onnx.messages import Graph, Model, Node
@@ -34,6 +34,8 @@ from rnncli.model.formats.tensors import Tensors
 
 _OPERATORS = {**axes.OPERATORS, **rowwise.OPERATORS}
 _MOST_RECURRENT = 1_000
+# The first whose arrays are broadcast as NumPy's are.
+_OLDEST = 7
 _LOOPS = ("Loop", "Scan")
 _ASIDE = "is not on the way to the output"
 _KERAS = "load the .keras file itself"
@@ -46,6 +48,9 @@ _EXPECTED = ": expected a node RNN, LSTM or GRU"
 def find(model: Model, tensors: Tensors, layer: str | None) -> Found:
     """Find the layers in a model, or the one that is named so."""
     walk = _Walk(model)
+    if walk.opset < _OLDEST:
+        what = f"expected operators of opset {_OLDEST} or later, got {walk.opset}"
+        raise InputError(tensors.path, what, "convert it with onnx.version_converter")
     walk.run()
     parts, last = walk.network()
     on_way = {part.name for part in parts}
@@ -70,6 +75,7 @@ class _Walk:
     def __init__(self, model: Model) -> None:
         self.graph, self.opset = model.graph, model.opsets.get("", 1)
         self.torch = model.producer == "pytorch"
+        self.functions = set(model.functions)
         self.work = Work()
         self.notes: dict[str, list[str]] = {}
         # Recurrent nodes by name, each for itself.
@@ -100,7 +106,7 @@ class _Walk:
     def _outputs(self, call: Call) -> Sequence[Value]:
         """Return what a node gives."""
         op = call.node.op
-        _check_known(call.node)
+        self._check_known(call.node)
         if op in KINDS:
             return self._recurrent(call)
         unknown = [each for each in call.inputs if isinstance(each, Unknown)]
@@ -114,6 +120,21 @@ class _Walk:
             raise RefusedError(f"operator {op} is not read")
         made = _OPERATORS[op](call)
         return made if isinstance(made, list) else [made]
+
+    def _check_known(self, node: Node) -> None:
+        """Check that an operator is one of ONNX's own, and what it takes is there."""
+        if "quant" in node.op.lower() or node.op.startswith("QL") or node.op.endswith("Integer"):
+            domain = f"{node.domain} " if node.domain else ""
+            raise RefusedError(f"operator {domain}{node.op} is quantized, and not read", _QUANTIZED)
+        if node.domain:
+            raise RefusedError(f"operator {node.domain} {node.op} is not read")
+        if ("", node.op) in self.functions:
+            raise RefusedError(f"operator {node.op} is defined by the model, and is not read")
+        if any(isinstance(each, Graph) for each in node.attributes.values()):
+            raise RefusedError(f"operator {node.op} has a graph of its own, and is not read")
+        missing = next((name for name in node.inputs if name and name not in self.values), None)
+        if missing:
+            raise RefusedError(f"takes {shown(missing)}, which no node before it gives")
 
     def _recurrent(self, call: Call) -> list[Rows]:
         if len(self.recurrent) >= _MOST_RECURRENT:
@@ -177,17 +198,6 @@ def _given(name: str, declared: Declared) -> Value:
         for k, size in enumerate(declared.shape)
     ]
     return Rows(name, tuple(Axis(f"{name}:{k}", size) for k, size in enumerate(sizes)))
-
-
-def _check_known(node: Node) -> None:
-    """Check that an operator is one of ONNX's own, and no quantized one."""
-    if "quant" in node.op.lower() or node.op.startswith("QL") or node.op.endswith("Integer"):
-        domain = f"{node.domain} " if node.domain else ""
-        raise RefusedError(f"operator {domain}{node.op} is quantized, and not read", _QUANTIZED)
-    if node.domain:
-        raise RefusedError(f"operator {node.domain} {node.op} is not read")
-    if any(isinstance(each, Graph) for each in node.attributes.values()):
-        raise RefusedError(f"operator {node.op} has a graph of its own, and is not read")
 
 
 def _is_state(value: Rows | Unknown) -> bool:

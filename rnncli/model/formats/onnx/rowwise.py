@@ -202,6 +202,8 @@ def _cast(call: Call) -> Rows:
 
 def _dropout(call: Call) -> Rows:
     rows = call.rows()
+    if call.given(2) is not None and single(call.constant(2)) != 0:
+        raise RefusedError("Dropout that is being trained is not read")
     part = call.part(why=NOTHING)
     return rows.through(rows.chain.then(part))
 
