@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import prod
 from textwrap import wrap
 from typing import Any, TextIO
@@ -226,7 +226,9 @@ def _here(part: Mapping[str, Any]) -> str:
     """Return what a part is here, in words."""
     if "why" in part:
         return "cannot be run" if part["needed"] else "passed over"
-    return "; ".join(map(layer_line, part["layers"]))
+    lines = groupby(map(layer_line, part["layers"]))
+    each = ((line, len(list(alike))) for line, alike in lines)
+    return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in each)
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:

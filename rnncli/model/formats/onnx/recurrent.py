@@ -71,6 +71,8 @@ KINDS = {
         ("linear_before_reset",),
     ),
 }
+# Inputs with the states before the first step, by their places.
+_STARTS = {5: "initial_h", 6: "initial_c"}
 _PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 # Attributes of all of them.
 _KNOWN = {
@@ -119,7 +121,9 @@ def recurrent(call: Call) -> tuple[Part, list[Rows]]:
     if len(ways) == 2 and ways[0] == "backward":
         raise RefusedError("takes the steps from the last to the first, in both directions")
     tensors = [
-        found.stored for found in call.inputs if isinstance(found, Constant) and found.stored
+        found.stored
+        for place, found in enumerate(call.inputs)
+        if place not in _STARTS and isinstance(found, Constant) and found.stored
     ]
     chains = tuple(
         rows.chain.then(call.part(tensors=tensors, layers=[_layer([cell], way)]))
@@ -199,7 +203,7 @@ def _check_lengths(call: Call, rows: Rows) -> None:
 
 def _check_starts(call: Call) -> None:
     """Check the initial states: zeros, or an input of the graph."""
-    for place, name in ((5, "initial_h"), (6, "initial_c")):
+    for place, name in _STARTS.items():
         found = call.given(place)
         if found is None:
             continue
