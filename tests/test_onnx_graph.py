@@ -50,6 +50,13 @@ def halves(graph: Graph) -> list[str]:
     return [graph.add("Gather", rows, graph.array(place), axis=1) for place in (0, 1)]
 
 
+def crossed(graph: Graph) -> list[str]:
+    """Add a forward node along an axis of x and a backward one along the other."""
+    turned = graph.add("Transpose", "x", perm=[1, 0, 2])
+    ways = {"x": "forward", turned: "reverse"}
+    return [graph.recurrent("GRU", rows, direction=way) for rows, way in ways.items()]
+
+
 NODES: dict[str, tuple[Build, str]] = {
     "an attribute": (
         lambda g: g.rows(projection=3),
@@ -198,6 +205,10 @@ AXES: dict[str, tuple[Build, str]] = {
     "steps of two layers": (
         lambda g: g.add("Concat", g.rows(), g.rows(), axis=0),
         "Concat_4: joins what is not the two directions of a layer",
+    ),
+    "steps along different axes": (
+        lambda g: g.add("Concat", *crossed(g), axis=3),
+        "Concat_3: brings together two paths that do not take the same rows",
     ),
     "different steps of both directions": (
         lambda g: g.add(

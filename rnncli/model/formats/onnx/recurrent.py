@@ -170,7 +170,8 @@ def _taken(call: Call, layout: int) -> Rows:
         Axis("N", sequences.size),
         Axis("F", features.size),
     )
-    return rows._replace(axes=ordered, feature="F")
+    origin = rows.origin if rows.feature == "F" else f"{rows.origin} along {steps.name}"
+    return rows._replace(origin=origin, axes=ordered, feature="F")
 
 
 def _outputs(rows: Rows, chains: tuple[Chain, ...], H: int, layout: int) -> list[Rows]:

@@ -167,7 +167,7 @@ class Rows(NamedTuple):
     Parameters
     ----------
     origin : str
-        The input.
+        The input; above a recurrent node also which of its axes are steps.
     axes : tuple of Axis
     chains : tuple of Chain
         What they went through; one for each place of the axis ``D``.
