@@ -150,6 +150,10 @@ STEP = Network(*BOTH.layers, last="step")
 FAULTS: dict[str, tuple[Network, Network]] = {
     "no bias in layer 2": (RIGHT, model("forward", Dense(HEAD.W, None, "softmax"))),
     "activation linear in layer 2": (RIGHT, model("forward", Dense(HEAD.W, HEAD.b))),
+    "activation log_softmax in layer 2": (
+        RIGHT,
+        model("forward", Dense(HEAD.W, HEAD.b, "log_softmax")),
+    ),
     "W transposed in layer 2": (
         RIGHT,
         model("forward", Dense(np.ascontiguousarray(HEAD.W.reshape(2, 6).T), HEAD.b, "softmax")),

@@ -14,7 +14,7 @@ from rnncli.verify.case import Case
 from rnncli.verify.diagnosis.hypothesis import Tried, with_layers
 
 # What heads end in, and what layers of frameworks add to a variance.
-OF_HEADS = ("linear", "softmax", "sigmoid", "tanh", "relu")
+OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12)
 # So many layers are tried in every order.
 MOST_LAYERS = 4
