@@ -13,7 +13,7 @@ from rnncli.engine.state import fingerprint
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
 from rnncli.model.cells.gates import ordered
-from rnncli.model.layers import Dense, Layer, LayerNormalization, Recurrent
+from rnncli.model.layers import Dense, Layer, LayerNormalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.diagnosis import explain
@@ -154,6 +154,7 @@ FAULTS: dict[str, tuple[Network, Network]] = {
         RIGHT,
         model("forward", Dense(HEAD.W, HEAD.b, "log_softmax")),
     ),
+    "relu below layer 2": (RIGHT, model("forward", Pointwise("relu", 6), HEAD)),
     "W transposed in layer 2": (
         RIGHT,
         model("forward", Dense(np.ascontiguousarray(HEAD.W.reshape(2, 6).T), HEAD.b, "softmax")),

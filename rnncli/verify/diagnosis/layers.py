@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.layers import MERGES, Dense, LayerNormalization, Recurrent, Stateless
+from rnncli.model.layers import MERGES, Dense, LayerNormalization, Pointwise, Recurrent, Stateless
 from rnncli.model.layers.stateless import RowActivation
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
@@ -110,20 +110,23 @@ def without_state_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
         others = [each for each in range(len(network.layers)) if each != number]
         if layer.input_size == layer.output_size and others and not layer.masks:
             yield f"layer {number + 1} left out", with_layers(case, others), theirs
-        for name, mistaken in _mistaken(layer):
-            layers = (*network.layers[:number], mistaken, *network.layers[number + 1 :])
+        for name, *mistaken in _mistaken(layer):
+            layers = (*network.layers[:number], *mistaken, *network.layers[number + 1 :])
             tried = case._replace(network=Network(*layers, last=network.last))
-            yield f"{name} in layer {number + 1}", tried, theirs
+            yield f"{name} layer {number + 1}", tried, theirs
 
 
-def _mistaken(layer: Stateless) -> Iterator[tuple[str, Stateless]]:
+def _mistaken(layer: Stateless) -> Iterator[tuple[str, *tuple[Stateless, ...]]]:
+    """Yield what stands in place of a layer, each with a name."""
     if isinstance(layer, Dense):
-        yield from _mistaken_head(layer.W, layer.b, layer.activation)
+        for name, head in _mistaken_head(layer.W, layer.b, layer.activation):
+            yield f"{name} in", head
+        yield "relu below", Pointwise("relu", layer.input_size), layer
     if isinstance(layer, LayerNormalization):
         for epsilon in EPSILONS:
             if epsilon != layer.epsilon:
                 other = LayerNormalization(layer.factor, layer.shift, epsilon)
-                yield f"epsilon {epsilon:g}", other
+                yield f"epsilon {epsilon:g} in", other
 
 
 def _mistaken_head(W: Floats, b: Floats, f: RowActivation) -> Iterator[tuple[str, Stateless]]:
