@@ -57,6 +57,12 @@ def crossed(graph: Graph) -> list[str]:
     return [graph.recurrent("GRU", rows, direction=way) for rows, way in ways.items()]
 
 
+def layered(graph: Graph) -> str:
+    """Add two nodes of both directions; return their states, (2, 2, N, 3)."""
+    states = graph.add("Concat", *(f"{both(graph, 'GRU')}.1" for _ in range(2)), axis=0)
+    return graph.add("Reshape", states, graph.array([2, 2, -1, 3]))
+
+
 NODES: dict[str, tuple[Build, str]] = {
     "an attribute": (
         lambda g: g.rows(projection=3),
@@ -232,6 +238,10 @@ AXES: dict[str, tuple[Build, str]] = {
     "states of several layers": (
         lambda g: g.add("Concat", *(f"{g.recurrent('GRU')}.1" for _ in range(3)), axis=0),
         "Concat_3: gives the states of several layers, along axis 0",
+    ),
+    "directions of several layers": (
+        lambda g: g.add("Gather", layered(g), g.array(0), axis=1),
+        "Gather_4: takes directions of several layers",
     ),
     "a cell state": (
         lambda g: g.add("Relu", g.add("Squeeze", f"{g.recurrent()}.2", g.array([0]))),

@@ -154,6 +154,17 @@ class Draw:
         shape = [rows.shape[place] for place in order]
         return rows.moved(self.node("Reshape", rows.name, self.array(shape)), order)
 
+    def unfolded(self, rows: Rows) -> Rows:
+        """Make two axes of features."""
+        place = self.axis(rows, "F")
+        if place is None or rows.shape[place] % 2 or "D" in rows.axes:
+            return rows
+        half = rows.shape[place] // 2
+        shape = [*rows.shape[:place], 2, half, *rows.shape[place + 1 :]]
+        name = self.node("Reshape", rows.name, self.array(shape))
+        axes = rows.axes[:place] + "D" + rows.axes[place:]
+        return Rows(name, axes, tuple(shape))
+
     def merged(self, rows: Rows) -> Rows:
         """Bring directions together."""
         if "D" not in rows.axes:
@@ -293,7 +304,9 @@ class Draw:
         return every if self.chance(0.8) else final
 
     def functions(self, count: int) -> dict[str, Any]:
-        names = [self.one_of(*ACTIVATIONS) for _ in range(count)]
+        # ONNX Runtime's Softplus overflows where a state grows.
+        drawn_of = [name for name in ACTIVATIONS if name != "Softplus"]
+        names = [self.one_of(*drawn_of) for _ in range(count)]
         takes = [ACTIVATIONS[name] for name in names]
         found: dict[str, Any] = {"activations": names}
         for number, name in enumerate(("activation_alpha", "activation_beta"), start=1):
@@ -340,7 +353,7 @@ class Draw:
         return model, axes, x
 
     def some(self, rows: Rows, most: int, *steps: Callable[[Rows], Rows]) -> Rows:
-        faults = (self.scrambled, self.turned) if self.faulty else ()
+        faults = (self.scrambled, self.turned, self.unfolded) if self.faulty else ()
         for _ in range(self.random.randint(most + 1)):
             rows = self.one_of(*steps, *faults)(rows)
         return rows

@@ -33,6 +33,8 @@ TAKES = {
     "step": lambda y, _: y[:, -1],
     "state": lambda _, h: h[-1],
     "states": lambda _, h: torch.cat([h[-2], h[-1]], -1),
+    "layers": lambda _, h: torch.cat(list(h.view(-1, 2, h.shape[1], H)[-1]), -1),
+    "ways": lambda y, _: y.view(*y.shape[:2], 2, H).sum(2)[:, -1],
     "ends": lambda y, _: torch.cat([y[:, -1, :H], y[:, 0, H:]], -1),
 }
 MODULES = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -65,7 +67,7 @@ def exported(path: Path, module: Any, x: Any, **settings: Any) -> Array:
 
 def stack(kind: str, layers: int, two: bool, first: bool, take: str) -> Any:
     rnn = MODULES[kind](I, H, layers, bidirectional=two, batch_first=first)
-    wide = two and take != "state"
+    wide = two and take not in ("state", "ways")
     return Wrapped(rnn, nn.Linear(2 * H if wide else H, 2), TAKES[take])
 
 
@@ -78,10 +80,10 @@ def steps_first(array: Array, first: bool) -> Array:
 @pytest.mark.parametrize("two", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("kind", MODULES)
 def test_the_classic_exporter(kind: str, two: bool, take: str, free: bool, tmp_path: Path) -> None:
-    if take in ("states", "ends") and not two:
-        take = "step"
+    if take in ("states", "layers", "ways", "ends") and not two:
+        pytest.skip("of both directions")
     for number, opset in enumerate(OPSETS):
-        first = take in ("step", "ends") or number % 2 == 0
+        first = take in ("step", "ways", "ends") or number % 2 == 0
         torch.manual_seed(number)
         module = stack(kind, 1 + number % 3, two, first, take)
         x = torch.randn((N, T, I) if first else (T, N, I))
@@ -89,7 +91,8 @@ def test_the_classic_exporter(kind: str, two: bool, take: str, free: bool, tmp_p
         path = tmp_path / f"{opset}.onnx"
         y = exported(path, module, x, dynamo=False, opset_version=opset, input_names=["x"], **axes)
         network = load_network(path).network
-        assert network.last == {"all": None, "step": "step" if two else "state"}.get(take, "state")
+        lasts = {"all": None, "step": "step" if two else "state", "ways": "step"}
+        assert network.last == lasts.get(take, "state")
         ours = given(network, steps_first(x.numpy(), first))
         assert furthest([ours], [steps_first(y, first)]) <= 1e-6
 

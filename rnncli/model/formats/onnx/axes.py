@@ -20,7 +20,7 @@ from rnncli.model.formats.parts import Part
 # Graphs write this, or more, for the end of an axis.
 _FAR = 2**31 - 1
 _ONE = Axis("", 1)
-_UNTURNED = ("", "D", "N", "F")
+_UNTURNED = ("", "D", "L", "N", "F")
 # Directions and layers whose states a graph lays side by side.
 _MOST_CHAINS = 64
 # What is left of the steps, where the last one stands first.
@@ -77,7 +77,13 @@ def reshaped(call: Call) -> Rows:
             raise RefusedError("Reshape: no such shape")
         whole = prod(axis.size for axis in rows.axes)
         sizes[unknown[0]] = _ratio(whole, rest)
-    return _grouped(rows, _groups(rows, sizes))
+    try:
+        return _grouped(rows, _groups(rows, sizes))
+    except RefusedError:
+        unfolded = _unfolded(rows)
+        if unfolded is rows:
+            raise
+        return _grouped(unfolded, _groups(unfolded, sizes))
 
 
 def flattened(call: Call) -> Rows:
@@ -95,10 +101,11 @@ def gathered(call: Call) -> Rows:
     if chosen is None or chosen != int(chosen):
         raise RefusedError("takes several places of an axis")
     place = int(chosen)
-    size = rows.axes[axis].size
-    if rows.axes[axis].name == "D":
-        picked = [rows.chains[place]] if -len(rows.chains) <= place < len(rows.chains) else []
-        rows = _directions(rows, axis, picked)
+    size, name = rows.axes[axis].size, rows.axes[axis].name
+    if name in ("D", "L"):
+        rows = _directions(rows, axis, _picked(rows, size, place))
+    elif is_one(size) and place in (0, -1) and name != "T":
+        pass
     elif place == -1 or _is(size, place + 1):
         rows = _one_step(rows, axis, "step")
     elif place == 0:
@@ -108,6 +115,13 @@ def gathered(call: Call) -> Rows:
     if places.entry.shape:
         return rows
     return rows._replace(axes=rows.axes[:axis] + rows.axes[axis + 1 :])
+
+
+def _picked(rows: Rows, size: int, place: int) -> Sequence[Chain]:
+    """Return the chains at one place of an axis of directions or layers."""
+    count = len(rows.chains) // size
+    begin = place % size * count
+    return rows.chains[begin : begin + count] if -size <= place < size else ()
 
 
 def sliced(call: Call) -> Rows:
@@ -122,12 +136,12 @@ def sliced(call: Call) -> Rows:
 def _along(rows: Rows, axis: int, begin: Any, end: Any, step: int) -> Rows:
     size, name = rows.axes[axis].size, rows.axes[axis].name
     which = _selected(size, begin, end, step)
-    if which == "all":
+    if which == "all" and (name, size, begin) != ("T", 1, -1):  # one step, of which it is the last
         return rows
     if which == "reversed" and rows.backwards in ("", name) and name not in _UNTURNED:
         return rows._replace(backwards="" if rows.backwards else name)
-    if which in ("step", "first") and name == "T":
-        return _one_step(rows, axis, which)
+    if which in ("step", "first", "all") and name == "T":
+        return _one_step(rows, axis, "first" if which == "first" else "step")
     if not isinstance(size, Size) and not isinstance(begin, Size) and not isinstance(end, Size):
         return _part(rows, axis, taken(size, begin, end, step))
     raise RefusedError("takes some places of an axis")
@@ -138,7 +152,7 @@ def _selected(size: Any, begin: Any, end: Any, step: int) -> str:
     if not any(isinstance(each, Size) for each in (size, begin, end)):
         places = taken(size, begin, end, step)
         begin, end, step = places.start, places.stop, places.step
-        known = {(0, size, 1): "all", (size - 1, -1, -1): "reversed", (size - 1, size, 1): "step"}
+        known = {(size - 1, size, 1): "step", (size - 1, -1, -1): "reversed", (0, size, 1): "all"}
         return known.get((begin, end, step), "first" if places == range(1) else "")
     ends = end == size or (not isinstance(end, Size) and end >= _FAR)
     if step == 1 and ends:
@@ -153,6 +167,8 @@ def _part(rows: Rows, axis: int, places: range) -> Rows:
     name, size = rows.axes[axis].name, rows.axes[axis].size
     if name == "D":
         return _directions(rows, axis, [rows.chains[k] for k in places])
+    if name == "L" and len(places) == 1:
+        return _directions(rows, axis, _picked(rows, size, places.start))
     halves = _halves(rows) if name == rows.feature else ()
     for half, begin in zip(halves, (0, size // 2), strict=False):
         if places == range(begin, begin + size // 2):
@@ -273,8 +289,10 @@ def _halves(rows: Rows) -> tuple[Chain, ...]:
 def _directions(rows: Rows, axis: int, chains: Sequence[Chain]) -> Rows:
     if not 0 < len(chains) <= _MOST_CHAINS:
         raise RefusedError(f"takes {len(chains)} directions")
+    if rows.axes[axis].name == "D" and rows.place("L") is not None:
+        raise RefusedError("takes directions of several layers")
     axes = list(rows.axes)
-    axes[axis] = Axis("D", len(chains)) if axes[axis].name == "D" else axes[axis]
+    axes[axis] = Axis("D", len(chains)) if axes[axis].name == "D" else _ONE
     return rows._replace(axes=tuple(axes), chains=tuple(chains))
 
 
@@ -327,6 +345,20 @@ def _groups(rows: Rows, sizes: Sequence[Any]) -> list[list[Axis]]:
     return groups
 
 
+def _unfolded(rows: Rows) -> Rows:
+    """Return rows with an axis more: of directions whose features are one, or of layers."""
+    count = len(rows.chains)
+    axes = list(rows.axes)
+    if count == 1 and (halves := _halves(rows)) and (place := rows.place(rows.feature)) is not None:
+        axes[place : place + 1] = [Axis("D", 2), Axis(rows.feature, axes[place].size // 2)]
+        return rows.with_axes(axes)._replace(chains=halves, text="")
+    place = rows.place("D")
+    if count > 2 and count % 2 == 0 and place is not None and axes[place].size == count:
+        axes[place : place + 1] = [Axis("L", count // 2), Axis("D", 2)]
+        return rows.with_axes(axes)
+    return rows
+
+
 def _grouped(rows: Rows, groups: Sequence[list[Axis]]) -> Rows:
     """Make one axis of each group."""
     axes = []
@@ -346,7 +378,7 @@ def _one_axis(rows: Rows, group: Sequence[Axis]) -> Axis:
         return next((axis for axis in group if axis.name == rows.feature), (*group, _ONE)[0])
     if len(left) == 1:
         return left[0]
-    if {"D", rows.feature} & {axis.name for axis in left}:
+    if {"D", "L", rows.feature} & {axis.name for axis in left}:
         raise RefusedError("makes one axis of features and others")
     name = "*".join(axis.name for axis in left)
     return Axis(name, prod(axis.size for axis in left), tuple(left))

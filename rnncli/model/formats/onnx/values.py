@@ -127,8 +127,8 @@ class Axis(NamedTuple):
     Parameters
     ----------
     name : str
-        ``T``, ``N``, ``D`` (directions) or ``F`` (features) above a recurrent
-        node; below the first one the input's and the axis's number; empty for
+        ``T``, ``N``, ``D`` (directions), ``L`` (layers) or ``F`` (features)
+        above a recurrent node; below the first one the input's and the axis's number; empty for
         one that a graph adds.
     size : int or Size
     parts : tuple of Axis
@@ -170,7 +170,8 @@ class Rows(NamedTuple):
         The input; above a recurrent node also which of its axes are steps.
     axes : tuple of Axis
     chains : tuple of Chain
-        What they went through; one for each place of the axis ``D``.
+        What they went through; one for each place of the axis ``D``, all of
+        one place of ``L`` before those of the next.
     feature : str
         Name of the axis that layers have taken for that of features.
     last : {"", "step", "first", "state", "cell"}
@@ -230,7 +231,7 @@ class Rows(NamedTuple):
     def featured(self, axis: int) -> "Rows":
         """Return rows of which this axis is known to be that of features."""
         name = self.axes[axis].name
-        if name in ("", "T", "N", "D") or name != (self.feature or name):
+        if name in ("", "T", "N", "D", "L") or name != (self.feature or name):
             raise RefusedError("takes another axis for features than the layer below")
         return self._replace(feature=name)
 
