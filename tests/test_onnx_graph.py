@@ -439,6 +439,22 @@ def test_parts_are_listed_though_one_cannot_be_run(tmp_path: Path) -> None:
         assert isinstance(layer.cells[0], cell)
 
 
+@pytest.mark.parametrize("op", ["Expand", "ConstantOfShape"])
+def test_zeros_of_a_shape_of_which_nothing_is_known(op: str, tmp_path: Path) -> None:
+    """As PyTorch's exporter has the initial states of a layer above a convolution."""
+    graph = Graph()
+    below = graph.add("Conv", "x", graph.draw(2, 2, 1))
+    size = graph.add("Gather", graph.add("Shape", below), graph.array([1]))
+    shape = graph.add("Concat", graph.array([1]), size, graph.array([3]), axis=0)
+    filled = (graph.array(np.zeros((1, 1, 3), np.float32)), shape)[op == "ConstantOfShape" :]
+    top = graph.recurrent("RNN", below, "", "", graph.add(op, *filled))
+    assert len(load(tmp_path, graph.model(top), top).network.layers) == 1
+    moved = graph.recurrent("RNN", below, "", "", graph.add("Expand", graph.draw(1, 1, 3), shape))
+    assert refusal(tmp_path, graph.model(moved), moved).startswith(
+        f"{moved}: input initial_h is computed in the graph"
+    )
+
+
 def test_a_recurrent_node_beside_the_way_to_the_output_is_passed_over(tmp_path: Path) -> None:
     graph = Graph()
     rows, _ = graph.rows(), graph.rows("GRU")

@@ -14,6 +14,7 @@ from rnncli.model.formats.onnx.values import (
     RefusedError,
     Rows,
     Size,
+    Unknown,
     as_array,
     constant,
     is_one,
@@ -96,17 +97,31 @@ def _plain(array: Array) -> Array:
     return np.array(values, np.int64).reshape(array.shape)
 
 
+def fills(call: Call) -> bool:
+    """Return whether a node fills a shape with what is known, whatever is known of the shape."""
+    return call.node.op == "ConstantOfShape" or (
+        call.node.op == "Expand" and isinstance(call.given(0), Constant)
+    )
+
+
+def _shape(call: Call, place: int) -> list[Any]:
+    """Return the sizes that a node fills; one where nothing is known of them."""
+    if isinstance(call.given(place), Unknown):
+        return [Size((call.name,))]
+    return call.whole(place, "shape") or []
+
+
 def _filled(call: Call) -> Constant:
     """Compute ``ConstantOfShape``."""
     value = call.node.attributes.get("value")
     one = value.array().reshape(-1)[:1] if isinstance(value, Tensor) else np.zeros(1, np.float32)
-    return _spread(call, one, call.whole(0, "shape") or [])
+    return _spread(call, one, _shape(call, 0))
 
 
 def _expanded(call: Call) -> Constant:
     """Compute ``Expand``."""
     array = call.work.array(call.constant(0))
-    sizes = call.whole(1, "shape") or []
+    sizes = _shape(call, 1)
     if not any(isinstance(size, Size) for size in sizes):
         whole = _broadcast(call, array.shape, tuple(map(int, sizes)))
         return constant(np.broadcast_to(array, whole), spread=call.constant(0).spread)

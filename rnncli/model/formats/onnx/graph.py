@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.onnx import axes, rowwise
-from rnncli.model.formats.onnx.constants import folded, shape_of
+from rnncli.model.formats.onnx.constants import fills, folded, shape_of
 from rnncli.model.formats.onnx.messages import Graph, Model, Node
 from rnncli.model.formats.onnx.messages import Value as Declared
 from rnncli.model.formats.onnx.recurrent import KINDS, recurrent
@@ -110,6 +110,8 @@ class _Walk:
         if op in KINDS:
             return self._recurrent(call)
         unknown = [each for each in call.inputs if isinstance(each, Unknown)]
+        if unknown and fills(call):
+            return folded(call)
         if unknown:
             return [max(unknown, key=lambda each: each.chain.length)] * len(call.node.outputs)
         if op == "Shape":
