@@ -377,11 +377,11 @@ BESIDE: dict[str, tuple[dict[str, str], str]] = {
     ),
     "beyond the end": (
         {"location": "w.data", "offset": "12"},
-        "expected 8 bytes of w.data, got 8 from 12 of 16",
+        "expected 8 bytes from 12 on in w.data, which has 16",
     ),
     "another length": (
         {"location": "w.data", "length": "16"},
-        "expected 8 bytes of w.data, got 16 from 0 of 16",
+        "damaged: takes 8 bytes, w.data is said to have 16",
     ),
     "a negative offset": (
         {"location": "w.data", "offset": "-8"},

@@ -73,11 +73,14 @@ def read_beside(path: str, place: str, where: Mapping[str, str], size: int) -> b
         what = f"damaged: offset {shown(texts[0])}, length {shown(texts[1])}"
         raise InputError(place, what)
     offset, length = map(int, texts)
-    found = path_beside(path, place, where)
+    found, name = path_beside(path, place, where), shown(where["location"])
+    if length != size:
+        what = f"damaged: takes {size:,} bytes, {name} is said to have {length:,}"
+        raise InputError(place, what)
     with open(found, "rb") as file:
         held = os.fstat(file.fileno()).st_size
-        if length != size or offset + size > held:
-            what = f"expected {size:,} bytes of {shown(where['location'])}, got {length:,}"
-            raise InputError(place, f"{what} from {offset:,} of {held:,}")
+        if offset + size > held:
+            what = f"expected {size:,} bytes from {offset:,} on in {name}, which has {held:,}"
+            raise InputError(place, what)
         file.seek(offset)
         return file.read(size)
