@@ -13,6 +13,7 @@ from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.shapes import checked_sizes
 
 GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
+JOINED = "takes {} one above the other: names do not tell how they are joined"
 NUMBERED = {f"layers/gru/cell/vars/{k}": shape for k, shape in enumerate(GRU.values())}
 
 
@@ -135,6 +136,15 @@ def test_weights_without_a_config_are_known_by_names_and_shapes() -> None:
     assert bare.find(weights, "layers/gru").layers()
 
 
+def test_layers_without_a_config_are_taken_for_a_chain() -> None:
+    """An encoder and a decoder fit each other too."""
+    shapes = {**NUMBERED, "layers/gru_1/cell/vars/0": (2, 6), "layers/gru_1/cell/vars/1": (2, 6)}
+    model = bare.find(stored(None, version="", shapes=shapes), None)
+    assert len(model.layers()) == 2
+    assert model.notes == [JOINED.format("layers/gru, layers/gru_1")]
+    assert not bare.find(stored(None, version="", shapes=shapes), "layers/gru_1").notes
+
+
 def test_arrays_of_cudnn_are_known_by_their_bias() -> None:
     (gru,) = bare.find(stored(None, version="2.2.4", shapes=CUDNN), None).layers()
     known = {"activation": parse("tanh"), "recurrent_activation": parse("sigmoid")}
@@ -191,4 +201,5 @@ def test_layers_that_fit_in_several_orders_stand_as_they_are_listed() -> None:
     }
     model = bare.find(stored(None, shapes=shapes, attributes=attributes), None)
     assert [layer.cells[0].cell for layer in model.layers()] == ["lstm", "gru"]
-    assert model.notes == ["lstm, gru are taken as layers in this order, as they fit"]
+    order = "lstm, gru are taken as layers in this order, as they fit"
+    assert model.notes == [order, JOINED.format("lstm, gru")]

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Mapping
 from itertools import chain
 
 from rnncli.model.activations import SIGMOID, TANH, parse
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
 from rnncli.model.formats.keras.names import ROLES, find_owners
 from rnncli.model.formats.keras.places import listed_arrays, version_of
@@ -46,8 +46,12 @@ def find(stored: Stored, layer: str | None) -> Model:
         part._replace(layers=[_completed(spec, packed, hard=hard) for spec in part.layers])
         for part in model.parts
     ]
+    notes, taken = [*model.notes], [part.name for part in parts if part.recurrent]
+    if model.ordered and len(taken) > 1:
+        named = verbatim(listed(taken))
+        notes.append(f"takes {named} one above the other: names do not tell how they are joined")
     title = f"Keras {stored.version}".rstrip()
-    return model._replace(parts=parts, title=title)
+    return model._replace(parts=parts, title=title, notes=notes)
 
 
 def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerSpec:
