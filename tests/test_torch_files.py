@@ -292,6 +292,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
         "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight, fc.bias",
     ),
+    "an optimizer alone": (
+        archive(OPTIMIZER),
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
+        "or Keras's (.../kernel, .../recurrent_kernel, ...), got optimizer",
+    ),
     "several": (
         archive(mapping({"net": mapping(RNN), "ema": mapping(RNN)})),
         "holds several recurrent modules: net.rnn, ema.rnn; pick one with `layer` NAME",

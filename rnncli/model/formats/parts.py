@@ -135,7 +135,7 @@ class Model(NamedTuple):
                 raise InputError(place, part.why, part.hint or others)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
             got = listed(
-                f"{part.name} ({part.kind})" if part.kind else name
+                (f"{part.name} ({part.kind})" if part.name else part.kind) if part.kind else name
                 for part in self.parts
                 for name in part.tensors or [part.name]
             )
