@@ -81,7 +81,7 @@ def load(
     merge: str | None = None,
     clip: float | Sequence[float] | None = None,
 ) -> Network:
-    """Read a network from a weight file.
+    """Read a network from a model file.
 
     What the file says decides; the parameters after `layer` fill in what it
     leaves open, and must otherwise agree with it. What then is still open is
@@ -93,6 +93,9 @@ def load(
     Parameters
     ----------
     path : str or path
+        ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
+        weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
+        wrote, or TorchScript. ``.onnx``: a model of any framework.
         ``.npz``: arrays named ``W_xh``, ``W_hh`` and, where there are such,
         ``b_h``, ``b_n``, ``w_ch`` and ``W_hr``, as in `Weights`; those of
         several layers or directions ``layer_1.forward.W_xh``,
@@ -102,8 +105,8 @@ def load(
         others. The shapes tell an LSTM or a GRU from a vanilla cell.
         A file that `save` wrote says all there is to say.
     layer : str, optional
-        Only tensors whose names begin ``layer.`` or ``layer/`` count: one of
-        several modules in the file.
+        One part of the file: a layer, a module or a node, as ``rnn inspect``
+        names it, or all whose names begin ``layer.`` or ``layer/``.
     activation, recurrent_activation : str or Activation, optional
         As text such as ``relu`` or ``leaky_relu:0.1``. One value is that of
         every cell that has such a setting; a sequence has one value a layer,
@@ -124,14 +127,14 @@ def load(
     ------
     InputError
         A ValueError: the file cannot be read, is damaged or of another kind,
-        does not hold one network of recurrent layers, or says otherwise than
-        the caller.
+        holds no network that can be run here, or says otherwise than the
+        caller.
     ValueError
         A name is unknown, or a value is not finite.
 
     Examples
     --------
-    >>> network = rnncli.load("model.safetensors", layer="encoder.rnn", activation="relu")
+    >>> network = rnncli.load("model.pt", layer="encoder.rnn", activation="relu")
     >>> states = rnncli.run(network, x)
     """
     overrides = {
