@@ -44,6 +44,17 @@ def test_arrays_are_found_as_they_are_listed(root: str) -> None:
     assert config.find(model, None).parts[0].tensors == list(shapes)
 
 
+def test_what_cannot_be_run_has_its_arrays() -> None:
+    """Also those of its parts, and none of what random numbers are drawn from."""
+    held = {"layers/mine/inner/vars/0": (7,), "layers/mine/vars/0": (3, 1)}
+    shapes = {**held, "layers/mine/seed_generator/vars/0": (2,), "layers/mine_1/vars/0": (2,)}
+    model = sequential(layer("Mine"), shapes=shapes)
+    assert config.find(model, None).parts[0].tensors == list(held)
+    shapes, attributes = listing("l0", "l1")
+    model = sequential(layer("Mine"), shapes=shapes, attributes=attributes)
+    assert config.find(model, None).parts[0].tensors == list(shapes)[:3]
+
+
 def test_long_lists_are_split() -> None:
     shapes, attributes = listing("l0", "l1")
     whole = attributes[""].pop("layer_names")

@@ -8,7 +8,7 @@ from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
 from rnncli.model.formats.keras.names import ROLES, find_owners
-from rnncli.model.formats.keras.places import listed_arrays, version_of
+from rnncli.model.formats.keras.places import SEEDS, listed_arrays, version_of
 from rnncli.model.formats.keras.recurrent import SIGMOID_SINCE
 from rnncli.model.formats.keras.settings import HARD_SIGMOID
 from rnncli.model.formats.keras.stored import Stored
@@ -20,8 +20,6 @@ from rnncli.model.formats.tensors import Derived, Tensors
 # The names of the arrays of a gate in Keras 1, by role; a vanilla cell has them without the gate.
 _OF_GATE = re.compile(r"(.*)_([WUb])(?:_([a-z]))?", re.DOTALL)
 _ROLES_OF_KERAS_1 = dict(zip("WUb", ROLES, strict=True))
-# What dropout is drawn from.
-_SEEDS = "seed_generator/"
 _GATES = {"icfo": "lstm", "zrh": "gru"}
 
 
@@ -73,7 +71,7 @@ def _renamed(stored: Stored) -> Tensors:
     """Name tensors as attributes list them, where there are such: as `Variable.path`."""
     entries, arrays = stored.tensors.entries, listed_arrays(stored)
     if arrays is None:
-        named = {name: entry for name, entry in entries.items() if _SEEDS not in name}
+        named = {name: entry for name, entry in entries.items() if SEEDS not in name}
         return stored.tensors._replace(entries=named)
     paths: dict[str, str] = {}
     for name, path in chain.from_iterable(arrays.values()):

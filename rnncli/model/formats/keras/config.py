@@ -103,8 +103,8 @@ def _along(walk: _Walk, kind: str, config: Any, prefix: str, place: Place, flow:
         try:
             flow = _through(walk, node, prefix, places[node.name], flow)
         except InputError as error:
-            kind = _kind(node.found)
-            walk.refuse(Part(name, kind, why=error.what, hint=error.hint, needed=True))
+            held, kind = places[node.name].held(), _kind(node.found)
+            walk.refuse(Part(name, kind, held, why=error.what, hint=error.hint, needed=True))
     return flow
 
 

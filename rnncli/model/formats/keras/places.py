@@ -6,6 +6,7 @@ names of layers and of their arrays, in attributes of groups.
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
@@ -22,6 +23,8 @@ from rnncli.model.formats.tensors import Derived, Entry, Tensors
 _WHOLE = "model_weights"
 # How Keras makes a name of a class: LSTM, StackedRNNCells, CuDNNGRU.
 _WORDS = (re.compile(r"(.)([A-Z][a-z]+)"), re.compile(r"([a-z])([A-Z])"))
+# What random numbers are drawn from.
+SEEDS = "seed_generator/"
 _HALVES = ("forward_layer", "backward_layer")
 
 
@@ -51,12 +54,16 @@ class Place(Protocol):
     def left(self) -> list[str]:
         """Return the names of the arrays that have not been taken."""
 
+    def held(self) -> list[str]:
+        """Return the names of all arrays in it."""
+
 
 class Numbered:
     """A place in a file whose arrays are numbered."""
 
-    def __init__(self, tensors: Tensors, path: str = "") -> None:
+    def __init__(self, tensors: Tensors, path: str = "", names: Sequence[str] = ()) -> None:
         self._tensors, self._path, self._taken = tensors, path, 0
+        self._sorted = names or sorted(tensors.entries)
         self._parts: list[Numbered] = []
 
     def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
@@ -77,7 +84,8 @@ class Numbered:
 
     def inside(self, *names: str) -> "Numbered":
         """Return the place of a part."""
-        part = Numbered(self._tensors, "/".join(filter(None, [self._path, *names])))
+        path = "/".join(filter(None, [self._path, *names]))
+        part = Numbered(self._tensors, path, self._sorted)
         self._parts.append(part)
         return part
 
@@ -91,6 +99,12 @@ class Numbered:
         names = map(self._name, count(self._taken))
         own = takewhile(self._tensors.entries.__contains__, names)
         return [*own, *(name for part in self._parts for name in part.left())]
+
+    def held(self) -> list[str]:
+        """Return what is numbered in it and in its parts, but for what `SEEDS` holds."""
+        # "0" is the sign after "/".
+        first, end = (bisect_left(self._sorted, f"{self._path}{sign}") for sign in "/0")
+        return [name for name in self._sorted[first:end] if SEEDS not in name]
 
     def _name(self, number: int) -> str:
         return f"{self._path}/vars/{number}"
@@ -108,6 +122,7 @@ class Listed:
 
     def __init__(self, layer: str, arrays: Sequence[tuple[str, str]]) -> None:
         self._layer, self._arrays = layer, list(arrays)
+        self._held = [path for _, path in arrays]
         self._parts: list[Listed] = []
 
     def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
@@ -144,6 +159,10 @@ class Listed:
         """Return what has not been taken."""
         own = [path for _, path in self._arrays]
         return [*own, *(path for part in self._parts for path in part.left())]
+
+    def held(self) -> list[str]:
+        """Return what is listed."""
+        return self._held
 
 
 class _Root(Listed):
