@@ -431,6 +431,7 @@ def test_parts_are_listed_though_one_cannot_be_run(tmp_path: Path) -> None:
     with opened(str(path)) as (model, _):
         named = [(part.name, part.kind, part.needed) for part in model.parts]
     assert named == [("Conv_0", "Conv", True), ("LSTM_1", "LSTM", False), ("GRU_3", "GRU", False)]
+    assert list(model.parts[0].tensors) == ["tensor_0"]
     assert refusal(tmp_path, path.read_bytes()) == (
         "Conv_0: operator Conv is not read; pick one with `layer` NAME: LSTM_1, GRU_3"
     )

@@ -152,7 +152,7 @@ class _Walk:
 
     def _refused(self, call: Call, refused: RefusedError) -> list[Value]:
         """Return what a node gives that cannot be read."""
-        part = call.part(why=refused.why, hint=refused.hint, needed=True)
+        part = call.part(tensors=call.weights(), why=refused.why, hint=refused.hint, needed=True)
         if call.node.op in KINDS and len(self.recurrent) < _MOST_RECURRENT:
             self.recurrent[call.name] = part
         below = [

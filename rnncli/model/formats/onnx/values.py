@@ -356,6 +356,11 @@ class Call(NamedTuple):
             raise RefusedError(f"input {place + 1}: expected a constant, got {got}")
         return found
 
+    def weights(self) -> list[str]:
+        """Return the names of the file's tensors of floats among the inputs."""
+        stored = (each for each in self.inputs if isinstance(each, Constant) and each.stored)
+        return [each.stored for each in stored if each.entry.dtype in FLOATS]
+
     def whole(self, place: int, attribute: str) -> list[Any] | None:
         """Return whole numbers and sizes: an input, or an attribute as in older versions."""
         if self.given(place) is None:
