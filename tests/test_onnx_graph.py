@@ -263,6 +263,10 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Add", g.rows(), g.add("Relu", g.rows("GRU"))),
         "Add_5: Add is not read here",
     ),
+    "two paths of which one is turned": (
+        lambda g: g.add("Mul", rows := g.rows(), took(g, g.add("Sigmoid", rows), 0, -1, -FAR, -1)),
+        "Mul_4: brings two paths together",
+    ),
     "an average of steps": (
         lambda g: g.add("ReduceMean", g.rows(), axes=[0]),
         "ReduceMean_2: averages steps",

@@ -148,7 +148,7 @@ def function_of(call: Call, *every: Rows) -> Rows:
     """Add to what is known of rows that they are a function of several, which came of the same."""
     first = every[0]
     for other in every[1:]:
-        if (_names(other), other.last, other.origin) != (_names(first), first.last, first.origin):
+        if _taken(other) != _taken(first):
             raise RefusedError("brings two paths together")
     texts = [call.work.formulas.text(rows) for rows in every]
     if call.node.op in ("Add", "Mul"):
@@ -156,8 +156,9 @@ def function_of(call: Call, *every: Rows) -> Rows:
     return known_function(call, first, f"{call.node.op}({','.join(texts)})", read=False)
 
 
-def _names(rows: Rows) -> list[str]:
-    return [axis.name for axis in rows.axes]
+def _taken(rows: Rows) -> tuple[object, ...]:
+    """Return which rows these are, whatever they went through."""
+    return [axis.name for axis in rows.axes], rows.origin, rows.last, rows.backwards
 
 
 def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
