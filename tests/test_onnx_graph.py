@@ -283,6 +283,14 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Add", g.rows(), g.draw(3, 1)),
         "Add_2: takes another axis for features than the layer below",
     ),
+    "a bias for each sequence": (
+        lambda g: g.add("Gemm", g.add("Gather", g.rows(), g.array(-1)), g.draw(3, 2), g.draw(2, 1)),
+        "Gemm_3: takes another axis for features than the layer below",
+    ),
+    "a factor for each sequence": (
+        lambda g: g.add("LayerNormalization", g.rows(), g.draw(3, 1)),
+        "LayerNormalization_2: takes another axis for features than the layer below",
+    ),
     "a table for each step": (
         lambda g: g.add("Mul", g.rows(), g.draw(4, 1, 3)),
         "Mul_2: has a constant of shape (4, 1, 3)",

@@ -47,9 +47,10 @@ def _gemm(call: Call) -> Rows:
     )
     shape = W.entry.shape[::-1] if turned else W.entry.shape
     tensors = {"W": call.computed(1, "W", shape, _scaled(alpha, turned=bool(turned)))}
-    if call.given(2) is not None:
-        tensors["b"] = call.row(2, "b", shape[1], beta)
     row = rows.featured(1)
+    if call.given(2) is not None:
+        _aligned(row, call.constant(2))
+        tensors["b"] = call.row(2, "b", shape[1], beta)
     return call.layer(row, LayerSpec((), _LINEAR, "dense", tensors)).widened(shape[1])
 
 
@@ -171,10 +172,11 @@ def _normalized_layer(call: Call) -> Rows:
     if rows.at(call.integer("axis", -1)) != len(rows.axes) - 1:
         raise RefusedError("normalizes several axes")
     row = rows.featured(len(rows.axes) - 1)
-    size = row.size
-    tensors = {"factor": call.row(1, "factor", size)}
-    if call.given(2) is not None:
-        tensors["shift"] = call.row(2, "shift", size)
+    tensors = {}
+    for place, role in ((1, "factor"), (2, "shift")):
+        if call.given(place) is not None or place == 1:
+            _, size = _aligned(row, call.constant(place))
+            tensors[role] = call.row(place, role, size)
     settings = {"epsilon": call.number("epsilon", 1e-5)}
     return call.layer(row, LayerSpec((), settings, "layer_normalization", tensors))
 
