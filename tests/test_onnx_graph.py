@@ -168,6 +168,14 @@ AXES: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Gather", g.rows(), g.array([0, -1])),
         "Gather_2: takes several places of an axis",
     ),
+    "the last step as often as there are steps": (
+        lambda g: g.add(
+            "Gather",
+            g.rows(),
+            g.add("ConstantOfShape", g.add("Shape", "x", end=1)),
+        ),
+        "Gather_4: takes several places of an axis",
+    ),
     "turned rows": (
         lambda g: took(g, g.rows(), 0, -1, -FAR, -1),
         "Slice_2: gives its rows from the last step to the first",

@@ -461,7 +461,8 @@ def stored(tensor: Tensor) -> Constant:
 
 def single(found: Constant) -> float | None:
     """Return the number that a constant is, if it is one."""
-    if any(size != 1 for size in found.entry.shape) or found.entry.dtype == "object":
+    several = found.spread or any(size != 1 for size in found.entry.shape)
+    if several or found.entry.dtype == "object":
         return None
     return float(found.read().reshape(-1)[0])
 
