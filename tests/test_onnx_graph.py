@@ -335,6 +335,14 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("PRelu", g.rows(), g.draw(3)),
         "PRelu_2: PRelu with a slope for each feature is not read",
     ),
+    "a slope that is no number": (
+        lambda g: g.add("PRelu", g.rows(), g.array(np.float32("nan"))),
+        "PRelu_2: activation leaky_relu: alpha is not finite: nan",
+    ),
+    "an alpha that is not finite": (
+        lambda g: g.add("Elu", g.rows(), alpha=float("inf")),
+        "Elu_2: activation elu: alpha is not finite: inf",
+    ),
     "another selu": (
         lambda g: g.add("Selu", g.rows(), alpha=1.0),
         "Selu_2: Selu with alpha 1 and gamma 1.0507 is not read",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rnncli.model.activations import activation
+from rnncli.model.activations import Activation, activation
 from rnncli.model.formats.onnx.axes import reduced
 from rnncli.model.formats.onnx.values import Call, RefusedError, Rows, is_one, single
 from rnncli.model.formats.spec import LayerSpec
@@ -68,6 +68,14 @@ _FORMULAS = {
 _LONGEST = 400
 
 
+def checked(name: str, *given: float) -> Activation:
+    """Return an activation; refuse parameters that it cannot have."""
+    try:
+        return activation(name, *given)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
 def _activated(call: Call) -> Rows:
     """Read an activation."""
     op = call.node.op
@@ -79,7 +87,7 @@ def _activated(call: Call) -> Rows:
     ]
     if op == "Celu" and given != [1.0]:
         raise RefusedError(f"Celu with alpha {given[0]:g} is not read")
-    return _pointwise(call, str(activation(name, *given)))
+    return _pointwise(call, str(checked(name, *given)))
 
 
 def _selu(call: Call) -> Rows:
@@ -101,7 +109,7 @@ def _prelu(call: Call) -> Rows:
     slope = single(call.constant(1))
     if slope is None:
         raise RefusedError("PRelu with a slope for each feature is not read")
-    return _pointwise(call, str(activation("leaky_relu", slope)))
+    return _pointwise(call, str(checked("leaky_relu", slope)))
 
 
 def _swish(call: Call) -> Rows:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
+from rnncli.model.activations import ACTIVATIONS, Activation, positive_clip
 from rnncli.model.errors import shown
+from rnncli.model.formats.onnx.functions import checked
 from rnncli.model.formats.onnx.messages import Node
 from rnncli.model.formats.onnx.values import (
     INPUT,
@@ -318,10 +319,7 @@ def _functions(call: Call, kind: Kind, directions: int) -> list[list[Activation]
         given = [number for number in numbers if number is not None]
         if len(given) < len(takes):
             raise RefusedError(f"activation {name} without alpha or beta: programs differ in them")
-        try:
-            found.append(activation(own, *given))
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
+        found.append(checked(own, *given))
     G = len(defaults)
     return [found[d * G : (d + 1) * G] for d in range(directions)]
 
