@@ -343,6 +343,26 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Elu", g.rows(), alpha=float("inf")),
         "Elu_2: activation elu: alpha is not finite: inf",
     ),
+    "nearly a hard silu": (
+        lambda g: g.add("Mul", rows := g.rows(), g.add("HardSigmoid", rows, alpha=0.16666)),
+        "Mul_3: Mul is not read here",
+    ),
+    "nearly a gelu": (
+        lambda g: g.add(
+            "Mul",
+            rows := g.rows(),
+            g.add(
+                "Mul",
+                g.add(
+                    "Add",
+                    g.add("Erf", g.add("Mul", rows, g.array(np.float32(0.7072)))),
+                    g.array(np.float32(1)),
+                ),
+                g.array(np.float32(0.5)),
+            ),
+        ),
+        "Mul_6: Mul is not read here",
+    ),
     "another selu": (
         lambda g: g.add("Selu", g.rows(), alpha=1.0),
         "Selu_2: Selu with alpha 1 and gamma 1.0507 is not read",

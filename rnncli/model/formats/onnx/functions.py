@@ -43,9 +43,9 @@ _X = r"(?P=x)"
 _CUBE = rf"(?:Pow\({_X},3\.0\)|Mul\({_X},Mul\({_X},{_X}\)\))"
 # Twice the share of x that a gelu lets pass.
 _SHARES = {
-    "gelu": rf"Add\(Erf\((?:Div\({_X},1\.4142\d*\)|Mul\({_X},0\.7071\d*\))\),1\.0\)",
+    "gelu": rf"Add\(Erf\((?:Div\({_X},1\.414213\d*\)|Mul\({_X},0\.707106\d*\))\),1\.0\)",
     "gelu_tanh": r"Add\(tanh\(Mul\("
-    rf"Add\({_X},Mul\({_CUBE},0\.0447\d*\)\),0\.7978\d*\)\),1\.0\)",
+    rf"Add\({_X},Mul\({_CUBE},0\.0447(?:15|1500\d*|1499\d*)\)\),0\.797884\d*\)\),1\.0\)",
 }
 _LESS = rf"Sub\({_X},Mean\({_X}\)\)"
 _SQUARE = rf"(?:Pow\({_LESS},2\.0\)|Mul\({_LESS},{_LESS}\))"
@@ -53,7 +53,7 @@ _SQUARE = rf"(?:Pow\({_LESS},2\.0\)|Mul\({_LESS},{_LESS}\))"
 _FORMULAS = {
     r"Mul\((?P<x>.+),sigmoid\((?P=x)\)\)": "silu",
     r"Mul\((?P<x>.+),tanh\(softplus\((?P=x)\)\)\)": "mish",
-    r"Mul\((?P<x>.+),hard_sigmoid:0\.16666\d*,0\.5\((?P=x)\)\)": "hard_silu",
+    r"Mul\((?P<x>.+),hard_sigmoid:0\.166666\d*,0\.5\((?P=x)\)\)": "hard_silu",
     r"Div\((?P<x>.+),Add\(Abs\((?P=x)\),1\.0\)\)": "softsign",
     # Beyond 20 the two differ by less than float32 holds.
     r"Where\(Greater\((?P<x>.+),20\.0\),(?P=x),softplus\((?P=x)\)\)": "softplus",
