@@ -15,6 +15,11 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 Shape = tuple[int, ...]
 
 
+def widened(bits: NDArray[Any]) -> NDArray[np.float32]:
+    """Return bfloat16, which NumPy does not have, as float32, of which it is the upper half."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 class Entry(NamedTuple):
     """What a file says of a tensor before it is read.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
 from rnncli.model.formats.kinds import SAFETENSORS, UNKNOWN, kind_of
+from rnncli.model.formats.tensors import widened
 
 # Bits of a value, by the format's name of its type.
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -92,8 +93,7 @@ class Flat(NamedTuple):
         if array.nbytes < tensor.stop - tensor.start:
             raise InputError(f"{self.path}: {shown(name)}", "damaged: the file ends within it")
         array = array.reshape(tensor.shape)
-        # bfloat16, which NumPy does not know, is the upper half of float32.
-        return (array.astype(np.uint32) << 16).view(np.float32) if tensor.dtype == "BF16" else array
+        return widened(array) if tensor.dtype == "BF16" else array
 
 
 @contextmanager

@@ -9,16 +9,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES, hdf5
 from rnncli.model.formats.containers.zips import open_zip, read_member
 from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
 from rnncli.model.formats.parts import Find, Model
-from rnncli.model.formats.tensors import Derived, Entry, Tensors
+from rnncli.model.formats.tensors import Derived, Entry, Tensors, widened
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Groups at the root that only training needs.
@@ -90,17 +87,14 @@ def _stored(
     version = beside.get("keras_version")
     # Keras 3 writes bfloat16 as bytes without a meaning, and beside them what they are.
     halves = {
-        name: Derived([name], Entry(entry.shape, "bfloat16"), _widened)
+        name: Derived(
+            [name], Entry(entry.shape, "bfloat16"), lambda halves: widened(halves.view("<u2"))
+        )
         for name, entry in entries.items()
         if entry.dtype == "void16" and attributes[name].get("dtype") == "bfloat16"
     }
     tensors = Tensors(path, entries, contents.read).with_derived(halves)
     return Stored(tensors, config, version if isinstance(version, str) else "", attributes)
-
-
-def _widened(halves: NDArray[Any]) -> NDArray[np.float32]:
-    """Return bfloat16, the upper half of float32, as that."""
-    return (halves.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
 def _parsed(place: str, text: str | bytes) -> dict[str, Any]:

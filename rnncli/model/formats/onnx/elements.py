@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import Message
-from rnncli.model.formats.tensors import FLOATS, Entry
+from rnncli.model.formats.tensors import FLOATS, Entry, widened
 
 # Values of a tensor that holds no weights: those that a graph computes with are few.
 MOST_WHOLE = 2**20
@@ -100,8 +100,7 @@ class Tensor(NamedTuple):
             what = f"damaged: expected {size:,} bytes, as shape {shape} of {dtype} takes"
             raise InputError(self.place, f"{what}, got {len(data):,}")
         array = np.frombuffer(data, code).reshape(shape)
-        # NumPy has no bfloat16, which is the upper half of float32.
-        return (array.astype("<u4") << 16).view("<f4") if dtype == "bfloat16" else array.copy()
+        return widened(array) if dtype == "bfloat16" else array.copy()
 
     def _check(self, count: int) -> None:
         dtype, there = self.entry.dtype, [field for field in _FIELDS if field in self.message]

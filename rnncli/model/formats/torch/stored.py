@@ -16,7 +16,7 @@ from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers.pickled import Global, read_pickle
 from rnncli.model.formats.containers.zips import open_zip, read_member
 from rnncli.model.formats.kinds import kind_of
-from rnncli.model.formats.tensors import Entry
+from rnncli.model.formats.tensors import Entry, widened
 
 # What torch calls storages: dtype of their values, and how these lie in the file.
 _DTYPES = {
@@ -294,5 +294,4 @@ def _values(path: str, content: Callable[[str], bytes], tensor: Tensor) -> NDArr
     flat = np.frombuffer(values, code, storage.values)[tensor.offset :]
     strides = [stride * code.itemsize for stride in tensor.strides]
     array = np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)
-    # bfloat16, which NumPy does not know, is the upper half of float32.
-    return (array.astype(np.uint32) << 16).view(np.float32) if code == "<u2" else array
+    return widened(array) if code == "<u2" else array
