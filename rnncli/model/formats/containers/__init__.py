@@ -4,7 +4,15 @@ Nothing that a file says of itself is trusted: not a size, not an offset, not
 a name of something to call.
 """
 
-# How much an archive may unpack to, as floats of 32 bits at least: so many times its own size, or
-# so many bytes if that is more. Laid out as cells have them, they take up to twice as much.
+# Limits of `most_unpacked`.
 MOST_TIMES = 2
 MOST_BYTES = 16 * 2**20
+
+
+def most_unpacked(size: int, most_times: int = MOST_TIMES) -> int:
+    """Return how many bytes of values, floats of 32 bits at least, a file of such a size may hold.
+
+    It is so many times its own size, or `MOST_BYTES` if that is more. Laid out
+    as cells have them, values take up to twice as much.
+    """
+    return max(MOST_BYTES, most_times * size)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 from rnncli.model.formats.containers.zips import PIECE, check_compression, damage, open_zip
 from rnncli.model.formats.kinds import kind_of
 from rnncli.model.formats.tensors import Entry
@@ -65,13 +65,13 @@ class Archive(NamedTuple):
         Raises
         ------
         InputError
-            They take more than so many times the archive, and more than `MOST_BYTES`.
+            They take more than `most_unpacked`.
         """
         members = [self.members[name] for name in names]
         halves = sum(each.info.file_size for each in members if each.dtype == np.float16)
         total = sum(each.info.file_size for each in members) + halves
         size = os.path.getsize(self.path)
-        if total > max(MOST_BYTES, most_times * size):
+        if total > most_unpacked(size, most_times):
             times = f"{most_times} times " if most_times > 1 else ""
             what = f"unpacks to {total:,} bytes, over {times}its own {size:,}"
             hint = "if it is sound, write it anew with numpy.savez, which does not compress"

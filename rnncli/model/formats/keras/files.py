@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from rnncli.model.errors import InputError, listed, one_line
-from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES, hdf5
+from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import open_zip, read_member
 from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
@@ -74,7 +74,7 @@ def _open_archive(path: str, file: BinaryIO) -> Stored:
             _parsed(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
             for name in (_CONFIG, _METADATA)
         )
-        most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
+        most = most_unpacked(os.path.getsize(path))
         weights = io.BytesIO(read_member(path, archive, _WEIGHTS, most, _STORE))
     contents = hdf5.read_file(f"{path}: {_WEIGHTS}", weights, _TRAINING)
     return _stored(path, contents, config, metadata)

@@ -8,17 +8,13 @@ from math import prod
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats import names
+from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 from rnncli.model.formats.parts import Find, Model, Part
 from rnncli.model.formats.tensors import Entry, Tensors
 from rnncli.model.formats.torch import modules
 from rnncli.model.formats.torch.names import find_stacks
 from rnncli.model.formats.torch.objects import Objects
 from rnncli.model.formats.torch.stored import opened_file
-
-# How much memory tensors may take: so many times the file, since some share their values, or so
-# many bytes if that is more.
-_MOST_TIMES = 2
-_MOST_BYTES = 16 * 2**20
 
 
 @contextmanager
@@ -29,8 +25,8 @@ def open_model(path: str) -> Iterator[Find]:
         total = sum(
             prod(tensor.entry.shape) * tensor.storage.width for tensor in objects.tensors.values()
         )
-        if total > max(_MOST_BYTES, _MOST_TIMES * os.path.getsize(path)):
-            what = f"holds tensors of {total:,} bytes, over {_MOST_TIMES} times its own"
+        if total > most_unpacked(os.path.getsize(path)):  # some share their values
+            what = f"holds tensors of {total:,} bytes, over {MOST_TIMES} times its own"
             raise InputError(path, what, "save those that share their values alone")
         entries = {name: tensor.entry for name, tensor in objects.tensors.items()}
         tensors = Tensors(

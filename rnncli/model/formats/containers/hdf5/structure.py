@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from rnncli.model.formats.containers import MOST_BYTES, MOST_TIMES
+from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 
 # Kinds of messages.
 DATASPACE, LINKS, DATATYPE, LINK, EXTERNAL, LAYOUT, FILTERS = 1, 2, 3, 6, 7, 8, 11
@@ -48,7 +48,7 @@ class Source:
         self._items_left = _MOST_ITEMS
         self._bytes_left = min(_LEAST_BYTES + 2 * self.size, _MOST_BYTES)
         self._values_left = self.size
-        self._unpacked_left = max(MOST_BYTES, MOST_TIMES * self.size)
+        self._unpacked_left = most_unpacked(self.size)
         self._visited: set[int] = set()
         self._heaps: dict[int, dict[int, bytes]] = {}
 
