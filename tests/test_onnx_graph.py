@@ -164,6 +164,10 @@ AXES: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1),
         "Gather_2: takes one place of an axis that is not that of the steps",
     ),
+    "an axis that only a run tells": (
+        lambda g: g.add("Unsqueeze", g.rows(), g.add("Shape", "x")),
+        "Unsqueeze_3: input 2: expected a list of whole numbers",
+    ),
     "several steps": (
         lambda g: g.add("Gather", g.rows(), g.array([0, -1])),
         "Gather_2: takes several places of an axis",

@@ -20,6 +20,8 @@ _MOST_FACTORS = 8
 _MOST_AXES, _MOST_PARTS = 16, 1_000
 # Numbers of a list that is an input.
 _MOST_LISTED = 64
+# Lists that may hold sizes which only a run tells.
+_SIZED = ("shape", "starts", "ends")
 # Values that are computed while a graph is read, beside those that its file holds.
 _MOST_COMPUTED = 2**22
 
@@ -369,7 +371,7 @@ class Call(NamedTuple):
         if len(found.entry.shape) > 1 or prod(found.entry.shape) > _MOST_LISTED:
             raise RefusedError(f"input {place + 1}: expected a list of whole numbers")
         array = self.work.array(found)
-        if array.dtype.kind not in "iuO":
+        if array.dtype.kind not in ("iuO" if attribute in _SIZED else "iu"):
             raise RefusedError(f"input {place + 1}: expected a list of whole numbers")
         return list(array.reshape(-1).tolist())
 
