@@ -126,6 +126,10 @@ NODES: dict[str, tuple[Build, str]] = {
         lambda g: g.recurrent("GRU", "x", "", "", f"{g.recurrent('GRU')}.1"),
         "GRU_1: input initial_h is computed in the graph",
     ),
+    "an initial state that is the input": (
+        lambda g: g.recurrent("GRU", "x", "", "", g.add("Transpose", "x", perm=[1, 0, 2])),
+        "GRU_1: input initial_h is computed in the graph",
+    ),
     "turned steps in both directions": (
         lambda g: g.recurrent("GRU", took(g, "x", 0, -1, -FAR, -1), direction="bidirectional"),
         "GRU_1: takes the steps from the last to the first, in both directions",

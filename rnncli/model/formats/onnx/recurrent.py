@@ -116,7 +116,7 @@ def recurrent(call: Call) -> tuple[Part, list[Rows]]:
     if rows.backwards:
         ways = tuple(_TURNED[way] for way in ways)
     _check_lengths(call, rows)
-    _check_starts(call)
+    _check_starts(call, rows)
     H = _hidden_size(call, kind, len(ways))
     cells = list(_cells(call, kind, len(ways)))
     if len(ways) == 2 and ways[0] == "backward":
@@ -203,8 +203,8 @@ def _check_lengths(call: Call, rows: Rows) -> None:
         raise RefusedError("input sequence_lens is computed in the graph")
 
 
-def _check_starts(call: Call) -> None:
-    """Check the initial states: zeros, or an input of the graph."""
+def _check_starts(call: Call, rows: Rows) -> None:
+    """Check the initial states: zeros, or another input of the graph than rows."""
     for place, name in _STARTS.items():
         found = call.given(place)
         if found is None:
@@ -212,7 +212,7 @@ def _check_starts(call: Call) -> None:
         if isinstance(found, Constant):
             if found.entry.dtype == "object" or call.work.array(found).any():
                 raise RefusedError(f"input {name} is a constant other than zeros")
-        elif found.origin and _moved(found):
+        elif found.origin and _moved(found) and f"{found.origin} along " not in rows.origin:
             what = "`h0`" if name == "initial_h" else "`c0`"
             call.notes.append(
                 f"{call.name} takes {name} from {shown(found.origin)}: {what} gives it, zeros else"
