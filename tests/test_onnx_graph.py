@@ -413,6 +413,10 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Cast", g.rows(), to=7),
         "Cast_2: casts rows to element type 7",
     ),
+    "an input that is cut": (
+        lambda g: g.rows(rows=g.add("Cast", g.add("Cast", "x", to=7), to=1)),
+        "Cast_0: casts rows to element type 7",
+    ),
     "rows that are looked up": (
         lambda g: g.add("Gather", g.draw(7, 2), g.rows()),
         "Gather_2: looks up what is computed in the graph",
@@ -585,6 +589,13 @@ def test_what_is_said_of_inputs_that_the_graph_takes(tmp_path: Path) -> None:
         "LSTM_2 takes initial_h from h: `h0` gives it, zeros else",
         "LSTM_2 takes initial_c from c: `c0` gives it, zeros else",
     ]
+
+
+def test_what_is_said_of_values_that_are_rounded(tmp_path: Path) -> None:
+    graph = Graph()
+    output = graph.add("Cast", graph.add("Cast", graph.rows(), to=10), to=1)
+    notes = load(tmp_path, graph.model(output)).assumptions
+    assert notes == ["Cast_2 rounds to float16, which is not done here"]
 
 
 @pytest.mark.parametrize(("producer", "said"), [("pytorch", 1), ("", 0)])

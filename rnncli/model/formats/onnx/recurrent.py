@@ -15,7 +15,6 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.onnx.functions import checked
 from rnncli.model.formats.onnx.messages import Node
 from rnncli.model.formats.onnx.values import (
-    INPUT,
     Axis,
     Call,
     Chain,
@@ -23,6 +22,7 @@ from rnncli.model.formats.onnx.values import (
     RefusedError,
     Rows,
     Unknown,
+    is_input,
 )
 from rnncli.model.formats.parts import Part
 from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout
@@ -194,7 +194,7 @@ def _check_lengths(call: Call, rows: Rows) -> None:
             raise RefusedError(
                 "input sequence_lens is a constant: sequences have their own lengths"
             )
-    elif isinstance(found, Rows) and found.chain is INPUT:
+    elif isinstance(found, Rows) and is_input(found):
         call.notes.append(
             f"{call.name} takes lengths of sequences from {shown(found.origin)}: each sequence is "
             "run as long as it is"

@@ -17,10 +17,14 @@ from rnncli.model.formats.onnx.values import (
     RefusedError,
     Rows,
     Size,
+    is_input,
     single,
 )
 from rnncli.model.formats.parts import NOTHING
 from rnncli.model.formats.spec import LayerSpec
+
+# Element types that round rows.
+_HALVES = {10: "float16", 16: "bfloat16"}
 
 
 def multiplied(call: Call) -> Rows:
@@ -188,18 +192,24 @@ def _gather(call: Call) -> Rows:
     table, rows = call.constant(0).entry, call.rows(1)
     if len(table.shape) != 2 or call.integer("axis"):
         raise RefusedError("looks up in what is no table of rows")
-    if rows.chain is not INPUT or rows.feature:
+    if not is_input(rows) or rows.feature:
         raise RefusedError("looks up what is computed in the graph")
     spec = LayerSpec(kind="embedding", tensors={"W": call.tensor(0, "W")})
-    rows = rows._replace(axes=(*rows.axes, Axis("E", table.shape[1])), feature="E")
-    return call.layer(rows, spec)
+    axes = (*rows.axes, Axis("E", table.shape[1]))
+    return call.layer(rows._replace(axes=axes, chains=(INPUT,), feature="E"), spec)
 
 
 def _cast(call: Call) -> Rows:
     rows = call.rows()
-    if call.integer("to") not in (1, 10, 11, 16) and rows.chain is not INPUT:
-        raise RefusedError(f"casts rows to element type {call.integer('to')}")
-    return rows
+    to = call.integer("to")
+    if to in (1, 11):
+        return rows
+    if to in _HALVES:
+        part = call.part(why="rounds, which is not done here")
+        call.notes.append(f"{call.name} rounds to {_HALVES[to]}, which is not done here")
+    else:
+        part = call.part(why=f"casts rows to element type {to}", needed=True)
+    return rows.through(rows.chain.then(part))
 
 
 def _dropout(call: Call) -> Rows:

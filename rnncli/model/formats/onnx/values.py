@@ -469,6 +469,12 @@ def single(found: Constant) -> float | None:
     return float(found.read().reshape(-1)[0])
 
 
+def is_input(rows: Rows) -> bool:
+    """Return whether rows are an input of the graph, which may have been cast to whole numbers."""
+    chain = rows.chain
+    return chain is INPUT or (chain.below is INPUT and chain.top.kind == "Cast")
+
+
 def is_one(size: Any) -> bool:
     """Return whether a size is known to be 1."""
     return not isinstance(size, Size) and bool(size == 1)
