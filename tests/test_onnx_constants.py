@@ -119,6 +119,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Relu", g.add("Cast", sizes(g, 0), to=1)),
         "Cast_3: casts a size that is not known",
     ),
+    "values that are rounded to bfloat16": (
+        lambda g: g.add("Add", g.rows(), g.add("Cast", g.draw(3), to=16)),
+        "Cast_2: casts to element type 16",
+    ),
     "values as many as there are steps": (
         lambda g: g.add("Add", g.rows(), g.add("Expand", g.draw(3), sizes(g, 0))),
         "Expand_5: repeats values as often as the input has steps or sequences",

@@ -23,9 +23,9 @@ from rnncli.model.formats.onnx.values import (
 
 Array = NDArray[Any]
 
-# Element types that a graph may cast to, by their numbers; bfloat16 is computed as float32.
+# Element types that a graph may cast to, by their numbers.
 _TYPES = dict(enumerate(("f4", "u1", "i1", "u2", "i2", "i4", "i8"), start=1))
-_TYPES |= {9: "?", 10: "f2", 11: "f8", 16: "f4"}
+_TYPES |= {9: "?", 10: "f2", 11: "f8"}
 
 
 def shape_of(call: Call) -> Constant:
