@@ -20,6 +20,7 @@ APART = {"readers": ("engine", {"rnncli.engine.rows"}), "writers": ("readers", s
 # Pure computation: NumPy and these, nothing printed, no environment.
 PURE = ("model", "engine")
 PURE_LIBRARY = {
+    "bisect",
     "collections",
     "contextlib",
     "copy",

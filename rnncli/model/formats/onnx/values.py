@@ -471,8 +471,7 @@ def single(found: Constant) -> float | None:
 
 def is_input(rows: Rows) -> bool:
     """Return whether rows are an input of the graph, which may have been cast to whole numbers."""
-    chain = rows.chain
-    return chain is INPUT or (chain.below is INPUT and chain.top.kind == "Cast")
+    return all(chain.top.kind == "Cast" for chain in rows.chain.downward())
 
 
 def is_one(size: Any) -> bool:
