@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "values that are rounded to bfloat16": (
         lambda g: g.add("Add", g.rows(), g.add("Cast", g.draw(3), to=16)),
-        "Cast_2: casts to element type 16",
+        "Cast_2: casts to bfloat16",
     ),
     "values as many as there are steps": (
         lambda g: g.add("Add", g.rows(), g.add("Expand", g.draw(3), sizes(g, 0))),

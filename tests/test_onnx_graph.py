@@ -411,11 +411,11 @@ ROWS: dict[str, tuple[Build, str]] = {
     ),
     "numbers that are cut": (
         lambda g: g.add("Cast", g.rows(), to=7),
-        "Cast_2: casts rows to element type 7",
+        "Cast_2: casts rows to int64",
     ),
     "an input that is cut": (
         lambda g: g.rows(rows=g.add("Cast", g.add("Cast", "x", to=7), to=1)),
-        "Cast_0: casts rows to element type 7",
+        "Cast_0: casts rows to int64",
     ),
     "rows that are looked up": (
         lambda g: g.add("Gather", g.draw(7, 2), g.rows()),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.formats.onnx.elements import Tensor
+from rnncli.model.formats.onnx.elements import Tensor, type_name
 from rnncli.model.formats.onnx.values import (
     Call,
     Constant,
@@ -186,7 +186,7 @@ def _cast(call: Call, array: Array) -> Array:
             raise RefusedError("casts a size that is not known")
         return array
     if to not in _TYPES:
-        raise RefusedError(f"casts to element type {to}")
+        raise RefusedError(f"casts to {type_name(to)}")
     return array.astype(_TYPES[to])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.formats.onnx.axes import gathered, paired, reduced
+from rnncli.model.formats.onnx.elements import type_name
 from rnncli.model.formats.onnx.functions import FUNCTIONS, applied, function_of
 from rnncli.model.formats.onnx.values import (
     INPUT,
@@ -208,7 +209,7 @@ def _cast(call: Call) -> Rows:
         part = call.part(why="rounds, which is not done here")
         call.notes.append(f"{call.name} rounds to {_HALVES[to]}, which is not done here")
     else:
-        part = call.part(why=f"casts rows to element type {to}", needed=True)
+        part = call.part(why=f"casts rows to {type_name(to)}", needed=True)
     return rows.through(rows.chain.then(part))
 
 
