@@ -25,6 +25,12 @@ def test_a_name_twice_in_an_archive(tmp_path: Path) -> None:
     assert outcome(path) == "W_hh: is in the archive twice"
 
 
+def test_an_archive_that_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    path.write_bytes(by_hand(**SMALL)[:-30])
+    assert outcome(path) == "damaged: its end is missing, where a zip archive lists its members"
+
+
 def npy(text: str, values: bytes = b"") -> bytes:
     """A version 1 .npy file of that header."""
     header = text.encode("latin1")

@@ -40,10 +40,12 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
     InputError
         It is damaged, or holds too many members.
     """
-    from zipfile import ZipFile  # 5 ms that other files do not need
+    from zipfile import ZipFile, is_zipfile  # 5 ms that other files do not need
 
     bounded: Any = _Bounded(file)
     with damage(path):
+        if not is_zipfile(bounded):
+            raise ValueError("its end is missing, where a zip archive lists its members")
         return ZipFile(bounded)
 
 
