@@ -480,6 +480,11 @@ BAD = {
         (*SEQ, "--expected", "gap.csv"),
         "gap.csv: expected the columns h_0 to h_2, got h_0, h_2",
     ),
+    "an index of pandas": (
+        (*SEQ, "--expected", "index.csv"),
+        "index.csv: its first column has no name, as the index that pandas writes; "
+        "to_csv(index=False) leaves it out",
+    ),
     "words": (
         (*SEQ, "--expected", "rows.json"),
         "rows.json: expected rows of as many numbers each: ",
@@ -508,6 +513,7 @@ def test_bad_input(
     Path("v.csv").write_text("v\n")
     Path("last.json").write_text('{"final": [{"t": 6, "h": [0, 0, 0, 0]}]}')
     Path("gap.csv").write_text("h_0,h_2\n0,0\n")
+    Path("index.csv").write_text(",0\n0,0.5\n")
     Path("rows.json").write_text("[[1, 2], [3]]")
     Path("bad.jsonl").write_text('{"h": [1]}\n{"h": [1\n')
     result = run_rnn("verify", *arguments)

@@ -93,6 +93,9 @@ def _state_columns(path: str, line: str, name: str) -> tuple[str, ...]:
             raise InputError(path, f"{expected}, got {', '.join(wanted)}")
         choose(path, wanted, len(header), header)
         return wanted
+    if len(header) > 1 and not header[0]:
+        what = "its first column has no name, as the index that pandas writes"
+        raise InputError(path, what, "to_csv(index=False) leaves it out")
     return tuple(cell for cell in header if cell != "t") if "t" in header else ()
 
 
