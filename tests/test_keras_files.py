@@ -257,6 +257,11 @@ NO_CHAINS = {
         {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}},
         "gives 2 outputs (a, x), and not one",
     ),
+    "a state": (
+        [node("a", "LSTM", "x")],
+        {"output_layers": [["a", 0, 1]]},
+        "gives a state of a, and not its output",
+    ),
     "branches": (
         [node("a", "LSTM", "x"), node("b", "GRU", "x"), node("c", "Add", "a", "b")],
         {},

@@ -156,9 +156,12 @@ def _ends(settings: Mapping[str, Any], side: str, verb: str) -> list[str]:
     found = list(found.values()) if isinstance(found, dict) else found
     found = found if isinstance(found, list) else []
     found = [found] if found and isinstance(found[0], str) else found
-    ends = [str(each[0]) for each in found if isinstance(each, list) and each]
+    tensors = [each for each in found if isinstance(each, list) and each]
+    ends = [str(each[0]) for each in tensors]
     if len(ends) != 1:
         raise InputError("", f"{verb} {len(ends)} {side}s ({listed(ends)}), and not one")
+    if tensors[0][2:] not in ([], [0]):
+        raise InputError("", f"{verb} a state of {shown(ends[0])}, and not its output")
     return ends
 
 
