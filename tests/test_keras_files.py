@@ -246,6 +246,12 @@ def test_calls_are_read_as_keras_2_writes_them() -> None:
     ]
 
 
+def test_no_mask_is_a_mask_of_its_own_in_keras_2() -> None:
+    found = {**node("a", "LSTM"), "inbound_nodes": [[["x", 0, 0, {"mask": None}]]]}
+    model = config.find(functional(found), None)
+    assert refusal(model) == "m.keras: a: is called with mask"
+
+
 NO_CHAINS = {
     "two inputs": (
         [node("a", "LSTM", "x")],

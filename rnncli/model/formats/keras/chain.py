@@ -119,7 +119,9 @@ def _call_of_keras_2(node: Any) -> _Call:
             return _Call(problem="damaged: its inbound_nodes are no calls")
         tensors.append((each[0], each[2]))
         given |= each[3] if len(each) > 3 and isinstance(each[3], dict) else {}
-    return _Call(tensors, "", _given(given))
+    # None is no mask here, and that of the layer below in Keras 3.
+    masked = {"mask": True} if "mask" in given else {}
+    return _Call(tensors, "", _given(given | masked))
 
 
 def _call_of_keras_3(node: Mapping[str, Any]) -> _Call:
