@@ -539,12 +539,16 @@ def test_rows_go_on_from_a_model_of_each() -> None:
     assert len(config.find(sequential(LSTM, rows, LSTM), None).layers()) == 3
 
 
-@pytest.mark.parametrize("kind", ["Normalization", "Rescaling"])
-def test_masks_end_at_some_layers_of_keras_2(kind: str) -> None:
-    layers = [MASKING, layer(kind, mean=[0.0], variance=[1.0], scale=1.0)]
-    del layers[1]["config"]["scale" if kind == "Normalization" else "variance"]
-    if kind == "Rescaling":
-        del layers[1]["config"]["mean"]
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Normalization", {"mean": [0.0], "variance": [1.0]}),
+        ("Rescaling", {"scale": 1.0}),
+        ("Identity", {}),
+    ],
+)
+def test_masks_end_at_some_layers_of_keras_2(kind: str, settings: Config) -> None:
+    layers = [MASKING, layer(kind, **settings)]
     shape = layer("InputLayer", batch_shape=[None, None, 1])
     assert not any(part.needed for part in config.find(sequential(shape, *layers), None).parts)
     old = config.find(sequential(shape, *layers, version="2.15.0"), None)

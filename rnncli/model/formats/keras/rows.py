@@ -24,6 +24,11 @@ def _nothing(layer: Layer) -> Made:
     return [], layer.flow
 
 
+def _identity(layer: Layer) -> Made:
+    _keep_mask(layer)
+    return _nothing(layer)
+
+
 def _dense(layer: Layer) -> Made:
     names = layer.place.take(1 + layer.settings.truth("use_bias", True))
     _check_size(layer, "units", names[0])
@@ -201,7 +206,6 @@ def _same(shape: tuple[int, ...], values: NDArray[Any]) -> NDArray[Any]:
 
 _NOTHING = (
     "InputLayer",
-    "Identity",
     "Dropout",
     "SpatialDropout1D",
     "GaussianNoise",
@@ -212,6 +216,7 @@ _NOTHING = (
 MAKERS: dict[str, Maker] = {
     **dict.fromkeys(_NOTHING, _nothing),
     **dict.fromkeys(POINTWISE, _pointwise),
+    "Identity": _identity,
     "Dense": _dense,
     "Embedding": _embedding,
     "Masking": _masking,
