@@ -176,6 +176,10 @@ REFUSED = {
         [layer("Normalization", mean=0.0, variance=1.0, axis=None)],
         "the file does not say how many features it takes",
     ),
+    "a number for each step": (
+        [layer("Rescaling", scale=[[1.0], [2.0], [3.0]])],
+        "scale: expected a number for each feature",
+    ),
     "no numbers": (
         [layer("Rescaling", scale="x")],
         "scale: expected a number for each feature",

@@ -182,12 +182,13 @@ def _features(layer: Layer) -> int:
 def _values(layer: Layer, name: str, default: float | None = None) -> NDArray[np.float32]:
     """Return a number, or one for each feature."""
     try:
-        values = np.asarray(layer.settings.get(name, default), np.float32).reshape(-1)
+        values = np.asarray(layer.settings.get(name, default), np.float32)
     except (TypeError, ValueError, OverflowError):
         values = np.empty(0, np.float32)
-    if not values.size or not np.isfinite(values).all():
+    for_features = values.shape[-1:] in ((), (values.size,))  # and not for each step
+    if not values.size or not for_features or not np.isfinite(values).all():
         raise InputError("", f"{name}: expected a number for each feature")
-    return values
+    return values.reshape(-1)
 
 
 def _root(epsilon: float, variance: NDArray[Any]) -> NDArray[Any]:
