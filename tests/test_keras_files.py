@@ -70,6 +70,14 @@ REFUSED = {
         [layer("LSTM", use_bias="yes")],
         "use_bias: expected true or false, got yes",
     ),
+    "a mask that no rounded number has": (
+        [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")],
+        "mask_value -9999.0 is no number of float16, so that Keras masks nothing",
+    ),
+    "a mask that no number of bfloat16 has": (
+        [layer("Masking", mask_value=-999.0, dtype="bfloat16")],
+        "mask_value -999.0 is no number of bfloat16, so that Keras masks nothing",
+    ),
     "no number": (
         [layer("Masking", mask_value={"config": "x"})],
         "mask_value: expected a number, got x",

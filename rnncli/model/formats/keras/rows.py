@@ -57,7 +57,11 @@ def _masking(layer: Layer) -> Made:
     if below := flow.masked or flow.recurrent:
         raise InputError("", f"masks rows above {shown(below)}, which is not run here")
     above = flow._replace(masked=layer.name)
-    value = layer.settings.number("mask_value", 0)
+    value, dtype = layer.settings.number("mask_value", 0), layer.settings.dtype
+    dtype = dtype.removeprefix("mixed_")
+    if layer.settings.version >= (3,) and _cut(value, dtype) != value:
+        what = f"mask_value {value} is no number of {dtype}, so that Keras masks nothing"
+        raise InputError("", what)
     return _made(layer._replace(flow=above), "masking", value=value)
 
 
@@ -189,6 +193,16 @@ def _values(layer: Layer, name: str, default: float | None = None) -> NDArray[np
     if not values.size or not for_features or not np.isfinite(values).all():
         raise InputError("", f"{name}: expected a number for each feature")
     return values.reshape(-1)
+
+
+def _cut(value: float, dtype: str) -> float:
+    """Return what a type of few digits has of a number."""
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            return float(np.float16(value))
+    if dtype == "bfloat16":
+        return float((np.float32(value).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32))
+    return value
 
 
 def _root(epsilon: float, variance: NDArray[Any]) -> NDArray[Any]:
