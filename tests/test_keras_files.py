@@ -70,6 +70,10 @@ REFUSED = {
         [layer("LSTM", use_bias="yes")],
         "use_bias: expected true or false, got yes",
     ),
+    "an input of whole numbers": (
+        [layer("InputLayer", batch_shape=[None, None, 3], dtype="int32")],
+        "dtype int32 cuts what it takes to whole numbers, which is not run here",
+    ),
     "a mask that no rounded number has": (
         [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")],
         "mask_value -9999.0 is no number of float16, so that Keras masks nothing",
@@ -477,6 +481,17 @@ def test_rows_that_come_in_another_order_are_said() -> None:
 def test_what_old_versions_gave_at_masked_rows_is_not_known(version: str, notes: list[str]) -> None:
     assert config.find(sequential(MASKING, LSTM, version=version), None).notes == notes
     assert config.find(sequential(MASKING, layer("LSTM"), version=version), None).notes == []
+
+
+def test_an_input_of_whole_numbers_is_one_of_an_embedding() -> None:
+    start = layer("InputLayer", batch_shape=[None, None], dtype="int32")
+    assert len(config.find(sequential(start, layer("Embedding"), LSTM), None).layers()) == 2
+
+
+def test_an_input_of_fewer_digits_is_said() -> None:
+    start = layer("InputLayer", batch_shape=[None, None, 3], dtype="float16")
+    model = config.find(sequential(start, LSTM), None)
+    assert model.notes == ["l0: computed in float32, Keras does in float16"]
 
 
 @pytest.mark.parametrize("name", ["mixed_float16", "float16", "mixed_bfloat16"])

@@ -144,7 +144,8 @@ def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
     named = [*(spec.tensors for spec in specs), *(c.tensors for spec in specs for c in spec.cells)]
     stored = walk.arrays.stored([tensor for each in named for tensor in each.values()])
     walk.parts.append(Part(layer.name, _kind(found), stored, specs, "" if specs else NOTHING))
-    if specs and _COARSE.fullmatch(dtype := layer.settings.dtype):
+    rounds = specs or layer.kind == "InputLayer"
+    if rounds and _COARSE.fullmatch(dtype := layer.settings.dtype):
         walk.coarse.setdefault(dtype, []).append(layer.name)
     return above
 

@@ -24,6 +24,14 @@ def _nothing(layer: Layer) -> Made:
     return [], layer.flow
 
 
+def _input(layer: Layer) -> Made:
+    dtype = layer.settings.dtype
+    if layer.flow.axes == 3 and "float" not in dtype:
+        what = f"dtype {shown(dtype)} cuts what it takes to whole numbers, which is not run here"
+        raise InputError("", what)
+    return _nothing(layer)
+
+
 def _identity(layer: Layer) -> Made:
     _keep_mask(layer)
     return _nothing(layer)
@@ -220,7 +228,6 @@ def _same(shape: tuple[int, ...], values: NDArray[Any]) -> NDArray[Any]:
 
 
 _NOTHING = (
-    "InputLayer",
     "Dropout",
     "SpatialDropout1D",
     "GaussianNoise",
@@ -231,6 +238,7 @@ _NOTHING = (
 MAKERS: dict[str, Maker] = {
     **dict.fromkeys(_NOTHING, _nothing),
     **dict.fromkeys(POINTWISE, _pointwise),
+    "InputLayer": _input,
     "Identity": _identity,
     "Dense": _dense,
     "Embedding": _embedding,
