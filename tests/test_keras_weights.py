@@ -67,6 +67,21 @@ def test_long_lists_are_split() -> None:
     ]
 
 
+def test_frozen_parts_that_are_listed_last_are_refused() -> None:
+    """Keras lists arrays that are trained before those that are not."""
+    names = [f"b/{way}_gru/{name}" for way in ("backward", "forward") for name in GRU]
+    shapes = {f"l0/{name}": shape for name, shape in zip(names, 2 * [*GRU.values()], strict=True)}
+    listed = {"": {"layer_names": ["l0"]}, "l0": {"weight_names": names}}
+    both = layer("Bidirectional", layer=layer("GRU"))
+    cells = [layer("GRUCell", trainable=trained) for trained in (False, True)]
+    stack = layer("RNN", cell=layer("StackedRNNCells", cells=cells))
+    for found in (both, stack):
+        model = config.find(sequential(found, shapes=shapes, attributes=listed), None)
+        why = "lists the arrays of frozen parts after those of the others, which is not run here"
+        assert refusal(model) == f"m.keras: l0: {why}; save it as .keras"
+        assert config.find(sequential(found), None).layers()
+
+
 @pytest.mark.parametrize(
     ("settings", "number", "why"),
     [

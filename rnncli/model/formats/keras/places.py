@@ -26,6 +26,12 @@ _WORDS = (re.compile(r"(.)([A-Z][a-z]+)"), re.compile(r"([a-z])([A-Z])"))
 # What random numbers are drawn from.
 SEEDS = "seed_generator/"
 _HALVES = ("forward_layer", "backward_layer")
+# What the name of the first begins with.
+_FORWARD = "forward_"
+_FROZEN = (
+    "lists the arrays of frozen parts after those of the others, which is not run here",
+    "save it as .keras",
+)
 
 
 class Place(Protocol):
@@ -37,8 +43,8 @@ class Place(Protocol):
     def inside(self, *names: str) -> "Place":
         """Return the place of a part: its attribute in Keras."""
 
-    def cells(self, kinds: Sequence[str]) -> "list[Place]":
-        """Return the places of stacked cells of such classes."""
+    def cells(self, kinds: Sequence[str], trained: Sequence[bool]) -> "list[Place]":
+        """Return the places of stacked cells of such classes, that are trained or frozen."""
 
     def take(self, number: int, of: int = 0) -> list[str]:
         """Return the names of the next arrays, in the order of ``layer.weights``.
@@ -70,7 +76,7 @@ class Numbered:
         """Return places in which the layers of each class are numbered."""
         return self._numbered("layers", [kind for _, kind in layers])
 
-    def cells(self, kinds: Sequence[str]) -> list[Place]:
+    def cells(self, kinds: Sequence[str], trained: Sequence[bool]) -> list[Place]:  # noqa: ARG002
         """Return places in which the cells of each class are numbered."""
         return self._numbered("cells", kinds)
 
@@ -138,12 +144,17 @@ class Listed:
         if names[0] not in _HALVES:
             return self
         number = len(self._arrays) if self._parts else len(self._arrays) // 2
+        forward = [f"/{name}".count(f"/{_FORWARD}") for name, _ in self._arrays]
+        if max(forward[number:], default=0) > min(forward[:number], default=0):
+            raise InputError("", *_FROZEN)
         taken, self._arrays = self._arrays[:number], self._arrays[number:]
         self._parts.append(Listed(self._layer, taken))
         return self._parts[-1]
 
-    def cells(self, kinds: Sequence[str]) -> list[Place]:
+    def cells(self, kinds: Sequence[str], trained: Sequence[bool]) -> list[Place]:
         """Return the place itself for each: they take their arrays one after the other."""
+        if list(trained) != sorted(trained, reverse=True):
+            raise InputError("", *_FROZEN)
         return [self for _ in kinds]
 
     def take(self, number: int, of: int = 0) -> list[str]:

@@ -31,7 +31,10 @@ def _rnn(layer: Layer) -> Made:
     if inner.kind != "StackedRNNCells":
         return _one_way(layer, [_cell(inner)])
     inners = inner.settings.inners("cells")
-    places = inner.place.cells([kind for kind, _ in inners])
+    places = inner.place.cells(
+        [kind for kind, _ in inners],
+        [settings.truth("trainable", True) for _, settings in inners],
+    )
     cells = [
         _cell(inner._replace(kind=kind, settings=settings, place=place))
         for (kind, settings), place in zip(inners, places, strict=True)
