@@ -529,24 +529,6 @@ def test_a_recurrent_node_beside_the_way_to_the_output_is_passed_over(tmp_path: 
     assert isinstance(layer.cells[0], GRU)
 
 
-@pytest.mark.parametrize("named", ["", "same"])
-def test_nodes_of_one_name_are_told_apart_by_their_outputs(named: str, tmp_path: Path) -> None:
-    graph, like = Graph(), Graph()
-    rows = graph.recurrent("RNN", "x", graph.draw(1, 6), named=named)
-    rows = graph.add("Squeeze", rows, graph.array([1]))
-    rows = graph.recurrent("RNN", rows, graph.draw(1, 6), size=3, named=named)
-    below = like.add("Squeeze", like.recurrent("RNN", "x", like.draw(1, 6)), like.array([1]))
-    above = like.recurrent("RNN", below, like.draw(1, 6), size=3)
-    networks = [load(tmp_path, each).network for each in (graph.model(rows), like.model(above))]
-    for one, other in zip(*(network.layers for network in networks), strict=True):
-        arrays = (layer.cells[0].weights.arrays for layer in (one, other))
-        for array, expected in zip(*(each.values() for each in arrays), strict=True):
-            np.testing.assert_array_equal(array, expected)
-    assert refusal(tmp_path, graph.model(rows), "other") == (
-        "has no layer other; it has RNN_0, RNN_2"
-    )
-
-
 @pytest.mark.parametrize(
     ("producer", "hint"),
     [

@@ -55,6 +55,10 @@ def find(model: Model, tensors: Tensors, layer: str | None) -> Found:
     parts, last = walk.network()
     on_way = {part.name for part in parts}
     others = [part for name, part in walk.recurrent.items() if name not in on_way]
+    clash = min(walk.work.derived.keys() & tensors.entries.keys(), default="")
+    if clash:
+        what = "is the name of a tensor, and of what is computed of one"
+        raise InputError(tensors.path, f"damaged: {shown(clash)} {what}")
     tensors = tensors.with_derived(walk.work.derived)
     title = " ".join(filter(None, [model.producer, model.producer_version]))
     title = f"ONNX opset {walk.opset}{f', {title}' if title else ''}"
@@ -92,7 +96,7 @@ class _Walk:
         for number, node in enumerate(self.graph.nodes):
             name = node.name if names[node.name] == 1 else ""
             name = name or _name(node._replace(name=""))
-            if name in self.notes:
+            while name in self.notes:
                 name = f"{name} ({number})"
             inputs = [self.values.get(each) if each else None for each in node.inputs]
             call = Call(name, node, inputs, self.opset, [], self.work)
