@@ -12,7 +12,6 @@ from rnncli.model.formats.onnx.values import (
     RefusedError,
     Rows,
     Size,
-    is_one,
     single,
 )
 from rnncli.model.formats.parts import Part
@@ -43,10 +42,10 @@ def squeezed(call: Call) -> Rows:
     if axes is None:
         if any(isinstance(axis.size, Size) for axis in rows.axes):
             raise RefusedError("drops all axes of size 1, where not all sizes are known")
-        axes = [place for place, axis in enumerate(rows.axes) if is_one(axis.size)]
+        axes = [place for place, axis in enumerate(rows.axes) if axis.size == 1]
     dropped = {rows.at(place) for place in axes}
     for place in dropped:
-        if not is_one(rows.axes[place].size) or rows.axes[place].name == "T":
+        if rows.axes[place].size != 1 or rows.axes[place].name == "T":
             raise RefusedError(f"drops axis {place}, which is not known to be of size 1")
     return rows.with_axes(axis for k, axis in enumerate(rows.axes) if k not in dropped)
 
@@ -67,13 +66,13 @@ def reshaped(call: Call) -> Rows:
     rows, sizes = call.rows(), call.whole(1, "shape") or []
     if not call.integer("allowzero"):
         sizes = [
-            rows.axes[rows.at(place)].size if _is(size, 0) else size
+            rows.axes[rows.at(place)].size if size == 0 else size
             for place, size in enumerate(sizes)
         ]
-    unknown = [place for place, size in enumerate(sizes) if _is(size, -1)]
+    unknown = [place for place, size in enumerate(sizes) if size == -1]
     if unknown:
-        rest = prod(size for size in sizes if not _is(size, -1))
-        if len(unknown) > 1 or _is(rest, 0):
+        rest = prod(size for size in sizes if size != -1)
+        if len(unknown) > 1 or rest == 0:
             raise RefusedError("Reshape: no such shape")
         whole = prod(axis.size for axis in rows.axes)
         sizes[unknown[0]] = _ratio(whole, rest)
@@ -104,9 +103,9 @@ def gathered(call: Call) -> Rows:
     size, name = rows.axes[axis].size, rows.axes[axis].name
     if name in ("D", "L"):
         rows = _directions(rows, axis, _picked(rows, size, place))
-    elif is_one(size) and place in (0, -1) and name != "T":
+    elif size == 1 and place in (0, -1) and name != "T":
         pass
-    elif place == -1 or _is(size, place + 1):
+    elif place == -1 or size == place + 1:
         rows = _one_step(rows, axis, "step")
     elif place == 0:
         rows = _one_step(rows, axis, "first")
@@ -114,7 +113,7 @@ def gathered(call: Call) -> Rows:
         raise RefusedError(f"takes place {place} of an axis")
     if places.entry.shape:
         return rows
-    return rows._replace(axes=rows.axes[:axis] + rows.axes[axis + 1 :])
+    return rows.replaced(axis)
 
 
 def _picked(rows: Rows, size: int, place: int) -> Sequence[Chain]:
@@ -172,9 +171,7 @@ def _part(rows: Rows, axis: int, places: range) -> Rows:
     halves = _halves(rows) if name == rows.feature else ()
     for half, begin in zip(halves, (0, size // 2), strict=False):
         if places == range(begin, begin + size // 2):
-            axes = list(rows.axes)
-            axes[axis] = Axis(name, size // 2)
-            return rows._replace(axes=tuple(axes), chains=(half,), text="")
+            return rows.replaced(axis, Axis(name, size // 2)).through(half)
     raise RefusedError("takes some places of an axis")
 
 
@@ -196,7 +193,7 @@ def joined(call: Call) -> Rows:
     first, *others = (call.rows(place) for place in range(len(call.inputs)))
     axis = first.at(call.integer("axis", 1))
     for other in others:
-        if _names(other) != _names(first) or other.backwards != first.backwards:
+        if other.names != first.names or other.backwards != first.backwards:
             raise RefusedError("joins rows of different axes")
     if not others:
         return first
@@ -247,7 +244,7 @@ def reduced(call: Call, merge: str) -> Rows | None:
     elif len(rows.chains) > 2:
         raise RefusedError("reduces the states of several layers")
     kept = (_ONE,) if call.integer("keepdims", 1) else ()
-    return rows._replace(axes=rows.axes[:axis] + kept + rows.axes[axis + 1 :])
+    return rows.replaced(axis, *kept)
 
 
 def settled(rows: Rows) -> str:
@@ -291,9 +288,8 @@ def _directions(rows: Rows, axis: int, chains: Sequence[Chain]) -> Rows:
         raise RefusedError(f"takes {len(chains)} directions")
     if rows.axes[axis].name == "D" and rows.place("L") is not None:
         raise RefusedError("takes directions of several layers")
-    axes = list(rows.axes)
-    axes[axis] = Axis("D", len(chains)) if axes[axis].name == "D" else _ONE
-    return rows._replace(axes=tuple(axes), chains=tuple(chains))
+    left = Axis("D", len(chains)) if rows.axes[axis].name == "D" else _ONE
+    return rows.replaced(axis, left)._replace(chains=tuple(chains))
 
 
 def _one_step(rows: Rows, axis: int, which: str) -> Rows:
@@ -301,17 +297,7 @@ def _one_step(rows: Rows, axis: int, which: str) -> Rows:
     if rows.axes[axis].name != "T" or rows.last:
         raise RefusedError("takes one place of an axis that is not that of the steps")
     which = _OTHER_END[which] if rows.backwards else which
-    axes = list(rows.axes)
-    axes[axis] = _ONE
-    return rows._replace(axes=tuple(axes), last=which, backwards="")
-
-
-def _names(rows: Rows) -> list[str]:
-    return [axis.name for axis in rows.axes]
-
-
-def _is(size: Any, number: int) -> bool:
-    return not isinstance(size, Size) and bool(size == number)
+    return rows.replaced(axis, _ONE)._replace(last=which, backwards="")
 
 
 def _ratio(whole: Any, rest: Any) -> Any:
@@ -331,14 +317,14 @@ def _groups(rows: Rows, sizes: Sequence[Any]) -> list[list[Axis]]:
     left, groups = _atoms(rows.axes), list[list[Axis]]()
     for size in sizes:
         group: list[Axis] = []
-        if _is(size, 1) and left and is_one(left[0].size):
+        if size == 1 and left and left[0].size == 1:
             group.append(left.pop(0))
         while prod(axis.size for axis in group) != size:
             if not left:
                 raise RefusedError("Reshape: does not keep the axes together")
             group.append(left.pop(0))
         groups.append(group)
-    if not all(is_one(axis.size) for axis in left):
+    if not all(axis.size == 1 for axis in left):
         raise RefusedError("Reshape: does not keep the axes together")
     if left and groups:
         groups[-1] += left
@@ -373,7 +359,7 @@ def _grouped(rows: Rows, groups: Sequence[list[Axis]]) -> Rows:
 
 def _one_axis(rows: Rows, group: Sequence[Axis]) -> Axis:
     """Return the axis that several become; those of size 1 are dropped."""
-    left = [axis for axis in group if not is_one(axis.size) or axis.name == "T"]
+    left = [axis for axis in group if axis.size != 1 or axis.name == "T"]
     if not left:
         return next((axis for axis in group if axis.name == rows.feature), (*group, _ONE)[0])
     if len(left) == 1:

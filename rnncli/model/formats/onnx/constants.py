@@ -17,7 +17,6 @@ from rnncli.model.formats.onnx.values import (
     Unknown,
     as_array,
     constant,
-    is_one,
     stored,
 )
 
@@ -127,7 +126,7 @@ def _expanded(call: Call) -> Constant:
         return constant(np.broadcast_to(array, whole), spread=call.constant(0).spread)
     sizes = [1] * (array.ndim - len(sizes)) + sizes
     own = [1] * (len(sizes) - array.ndim) + list(array.shape)
-    shape = [size if is_one(old) else old for size, old in zip(sizes, own, strict=True)]
+    shape = [size if old == 1 else old for size, old in zip(sizes, own, strict=True)]
     return _spread(call, array, shape)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.activations import Activation, activation
 from rnncli.model.formats.onnx.axes import reduced
-from rnncli.model.formats.onnx.values import Call, RefusedError, Rows, is_one, single
+from rnncli.model.formats.onnx.values import Call, RefusedError, Rows, single
 from rnncli.model.formats.spec import LayerSpec
 
 # Activations without parameters, by operator.
@@ -133,7 +133,7 @@ def _softmax(call: Call) -> Rows:
     rows = call.rows()
     axis = rows.at(call.integer("axis", -1 if call.opset >= 13 else 1))
     row = rows.featured(axis)
-    if call.opset < 13 and any(not is_one(each.size) for each in rows.axes[axis + 1 :]):
+    if call.opset < 13 and any(each.size != 1 for each in rows.axes[axis + 1 :]):
         raise RefusedError("takes several axes for features")
     name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[call.node.op]
     return call.layer(row, LayerSpec(kind="activation", settings={"activation": name}))
@@ -166,7 +166,7 @@ def function_of(call: Call, *every: Rows) -> Rows:
 
 def _taken(rows: Rows) -> tuple[object, ...]:
     """Return which rows these are, whatever they went through."""
-    return [axis.name for axis in rows.axes], rows.origin, rows.last, rows.backwards
+    return rows.names, rows.origin, rows.last, rows.backwards
 
 
 def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:

@@ -43,6 +43,8 @@ class RefusedError(Exception):
 class Size:
     """A number of steps, sequences or features that only a run tells, or a multiple of it.
 
+    It is equal to no number.
+
     Parameters
     ----------
     names : tuple of str
@@ -216,6 +218,15 @@ class Rows(NamedTuple):
         if len(found) > _MOST_AXES:
             raise RefusedError(f"has more than {_MOST_AXES} axes")
         return self._replace(axes=found)
+
+    def replaced(self, place: int, *axes: Axis) -> "Rows":
+        """Return such rows with other axes, or none, in the place of one."""
+        return self._replace(axes=(*self.axes[:place], *axes, *self.axes[place + 1 :]))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the axes."""
+        return [axis.name for axis in self.axes]
 
     def place(self, name: str) -> int | None:
         """Return which axis has this name."""
@@ -472,11 +483,6 @@ def single(found: Constant) -> float | None:
 def is_input(rows: Rows) -> bool:
     """Return whether rows are an input of the graph, which may have been cast to whole numbers."""
     return all(chain.top.kind == "Cast" for chain in rows.chain.downward())
-
-
-def is_one(size: Any) -> bool:
-    """Return whether a size is known to be 1."""
-    return not isinstance(size, Size) and bool(size == 1)
 
 
 def as_array(values: Sequence[Any]) -> NDArray[Any]:
