@@ -69,9 +69,8 @@ def _find(tensors: Tensors) -> Model:
     specs, last = with_metadata(tensors, _layers(tensors))
     parts = []
     for number, spec in enumerate(specs, start=1):
-        names = [*spec.tensors.values(), *(n for cell in spec.cells for n in cell.tensors.values())]
         kind = spec.kind or " ".join(dict.fromkeys(cell.cell for cell in spec.cells))
-        parts.append(Part(f"layer_{number}", kind, names, [spec]))
+        parts.append(Part(f"layer_{number}", kind, spec.names, [spec]))
     return Model(tensors, parts, last=last)
 
 

@@ -107,6 +107,12 @@ class LayerSpec(NamedTuple):
     tensors: Mapping[str, str] = {}
     layout: Layout = OURS
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all tensors, also of those of its cells."""
+        specs: list[LayerSpec | CellSpec] = [self, *self.cells]
+        return [name for spec in specs for name in spec.tensors.values()]
+
 
 def cell_of(tensors: Tensors, names: Mapping[str, str], layout: Layout = OURS) -> str:
     """Tell which cell has such arrays: by one that no other has, or by the shape of ``W_hh``.

@@ -141,8 +141,7 @@ def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
     specs, above = make(layer)
     if left := layer.place.left():
         raise InputError("", f"has arrays that are not known here: {listed(left)}")
-    named = [*(spec.tensors for spec in specs), *(c.tensors for spec in specs for c in spec.cells)]
-    stored = walk.arrays.stored([tensor for each in named for tensor in each.values()])
+    stored = walk.arrays.stored([name for spec in specs for name in spec.names])
     walk.parts.append(Part(layer.name, _kind(found), stored, specs, "" if specs else NOTHING))
     rounds = specs or layer.kind == "InputLayer"
     if rounds and _COARSE.fullmatch(dtype := layer.settings.dtype):

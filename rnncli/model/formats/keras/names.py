@@ -216,7 +216,7 @@ def _parts(
         Part(
             layer.path,
             _KINDS.get(layer.spec.cells[0].cell, ""),
-            [name for cell in layer.spec.cells for name in cell.tensors.values()],
+            layer.spec.names,
             [layer.spec],
         )
         for layer in sorted_
