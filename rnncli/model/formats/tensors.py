@@ -52,6 +52,13 @@ class Derived(NamedTuple):
     compute: Callable[..., NDArray[Any]]
 
 
+def deviation(epsilon: float, variance: NDArray[Any]) -> NDArray[Any]:
+    """Return ``sqrt(variance + epsilon)``, computed in float64; halves become float32."""
+    with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
+        root = np.sqrt(variance.astype(np.float64) + epsilon)
+    return root.astype(np.result_type(variance.dtype, np.float32))
+
+
 class Tensors(NamedTuple):
     """The tensors of an open file, none of them read yet.
 

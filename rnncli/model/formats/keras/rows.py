@@ -12,7 +12,7 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.keras.layers import Layer, Made, Maker
 from rnncli.model.formats.keras.settings import POINTWISE, pointwise
 from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.formats.tensors import Derived, Entry
+from rnncli.model.formats.tensors import Derived, Entry, deviation
 from rnncli.model.layers.stateless import row_activation
 
 # Keras takes no scale for smaller (``keras.config.epsilon()``).
@@ -91,7 +91,7 @@ def _batch_normalization(layer: Layer) -> Made:
     settings.off("renorm", "mode")
     tensors = _learned(layer)
     tensors["center"], variance = layer.place.take(2)
-    root = partial(_root, settings.number("epsilon", 1e-3))
+    root = partial(deviation, settings.number("epsilon", 1e-3))
     tensors["scale"] = arrays.derive(Derived([variance], arrays.entry(variance), root))
     return _made(layer, "normalization", tensors)
 
@@ -213,14 +213,8 @@ def _cut(value: float, dtype: str) -> float:
     return value
 
 
-def _root(epsilon: float, variance: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
-        root = np.sqrt(variance.astype(np.float64) + epsilon)
-    return root.astype(np.result_type(variance.dtype, np.float32))
-
-
 def _least_root(shape: tuple[int, ...], variance: NDArray[Any]) -> NDArray[Any]:
-    return _same(shape, np.maximum(_root(0, variance), np.float32(_LEAST_SCALE)))
+    return _same(shape, np.maximum(deviation(0, variance), np.float32(_LEAST_SCALE)))
 
 
 def _same(shape: tuple[int, ...], values: NDArray[Any]) -> NDArray[Any]:

@@ -1,10 +1,10 @@
 """Nodes that make something of each row alone: layers without state."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.formats.onnx.axes import gathered, paired, reduced
@@ -23,7 +23,9 @@ from rnncli.model.formats.onnx.values import (
 )
 from rnncli.model.formats.parts import NOTHING
 from rnncli.model.formats.spec import LayerSpec
+from rnncli.model.formats.tensors import deviation
 
+_LINEAR = {"activation": "linear"}
 # Element types that round rows.
 _HALVES = {10: "float16", 16: "bfloat16"}
 
@@ -38,20 +40,14 @@ def multiplied(call: Call) -> Rows:
     return call.layer(row, spec).widened(W.shape[1])
 
 
-_LINEAR = {"activation": "linear"}
-
-
 def _gemm(call: Call) -> Rows:
     rows, W = call.rows(), call.constant(1)
     if len(rows.axes) != 2 or call.integer("transA") or len(W.entry.shape) != 2:
         raise RefusedError("multiplies other axes than those of features")
-    turned, alpha, beta = (
-        call.integer("transB"),
-        call.number("alpha", 1.0),
-        call.number("beta", 1.0),
-    )
+    turned = bool(call.integer("transB"))
+    alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     shape = W.entry.shape[::-1] if turned else W.entry.shape
-    tensors = {"W": call.computed(1, "W", shape, _scaled(alpha, turned=bool(turned)))}
+    tensors = {"W": call.computed(1, "W", shape, _scaled(alpha, turned=turned))}
     row = rows.featured(1)
     if call.given(2) is not None:
         _aligned(row, call.constant(2))
@@ -156,20 +152,11 @@ def _batch_normalization(call: Call) -> Rows:
     if len(rows.axes) < 2:
         raise RefusedError("expected an axis of features")
     row = rows.featured(1)
-    factor, shift, center = (_vector(call, place) for place in (1, 2, 3))
-    epsilon = call.number("epsilon", 1e-5)
-
-    def compute(array: NDArray[Any]) -> NDArray[Any]:
-        wide = array.astype(np.result_type(array, np.float32))
-        return np.asarray(np.sqrt(wide + wide.dtype.type(epsilon)))
-
-    scale = call.computed(4, "scale", call.constant(4).entry.shape, compute)
+    factor, shift, center = (call.tensor(place, f"input {place + 1}") for place in (1, 2, 3))
+    root = partial(deviation, call.number("epsilon", 1e-5))
+    scale = call.computed(4, "scale", call.constant(4).entry.shape, root)
     tensors = {"center": center, "scale": scale, "shift": shift, "factor": factor}
     return call.layer(row, LayerSpec(kind="normalization", tensors=tensors))
-
-
-def _vector(call: Call, place: int) -> str:
-    return call.tensor(place, f"input {place + 1}")
 
 
 def _normalized_layer(call: Call) -> Rows:

@@ -12,14 +12,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from rnncli.model.activations import parse
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.parts import NOTHING, Model, Part
 from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.formats.tensors import Derived, Entry, Tensors
+from rnncli.model.formats.tensors import Derived, Tensors, deviation
 from rnncli.model.formats.torch.heads import embedding, fit, linear
 from rnncli.model.formats.torch.names import UNMADE, find_stacks
 from rnncli.model.layers.stateless import row_activation
@@ -60,7 +57,6 @@ _REQUIRED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "Softmax": ("dim", (-1, 1, 2)),
     "LogSoftmax": ("dim", (-1, 1, 2)),
 }
-_HALVES = ("float16", "bfloat16")
 # Modules, or files of modules, that leave rows as they are.
 _NOTHING = (
     "dropout.",
@@ -245,10 +241,8 @@ def _batch_norm(tensors: Tensors, module: Module, derived: dict[str, Derived]) -
     variance, scale = f"{module.stem}running_var", f"{module.stem}scale"
     if variance not in tensors.entries:
         raise ValueError("has no statistics of its own")
-    shape, dtype = tensors.entries[variance]
-    kept = dtype if dtype == "float64" else "float32"
-    root = partial(_root, _number(module, "eps"))
-    derived[scale] = Derived([variance], Entry(shape, kept if dtype in _HALVES else dtype), root)
+    root = partial(deviation, _number(module, "eps"))
+    derived[scale] = Derived([variance], tensors.entries[variance], root)
     found = {role: name for role, name in names.items() if name in tensors.entries}
     return LayerSpec(kind="normalization", tensors={**found, "scale": scale})
 
@@ -260,13 +254,6 @@ def _layer_norm(tensors: Tensors, module: Module, _: dict[str, Derived]) -> Laye
         raise ValueError("has no weight for each value of a row")
     settings = {"epsilon": _number(module, "eps")}
     return LayerSpec(kind="layer_normalization", tensors=found, settings=settings)
-
-
-def _root(epsilon: float, variance: Floats) -> Floats:
-    """Compute ``sqrt(variance + epsilon)``."""
-    with np.errstate(invalid="ignore"):
-        root = np.sqrt(variance.astype(np.float64) + epsilon)
-    return root.astype(np.float64 if variance.dtype.itemsize > 4 else np.float32)
 
 
 def _number(module: Module, name: str) -> float:
