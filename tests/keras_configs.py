@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnncli.model.errors import InputError
-from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.keras.places import Stored
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.tensors import Entry, Tensors
 

@@ -14,7 +14,7 @@ from keras_configs import LSTM, MASKING, WHOLE, Config, layer, refusal, sequenti
 from rnncli.model.activations import parse
 from rnncli.model.errors import InputError
 from rnncli.model.formats.keras import config
-from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.keras.places import Stored
 from rnncli.model.formats.parts import NOTHING, Model
 
 BACKWARD = {"class_name": "GRU", "config": {**WHOLE, "go_backwards": True}}

@@ -8,10 +8,9 @@ from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
 from rnncli.model.formats.keras.names import ROLES, find_owners
-from rnncli.model.formats.keras.places import SEEDS, listed_arrays, version_of
+from rnncli.model.formats.keras.places import SEEDS, Stored, listed_arrays, version_of
 from rnncli.model.formats.keras.recurrent import SIGMOID_SINCE
 from rnncli.model.formats.keras.settings import HARD_SIGMOID
-from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.names import find_model
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.spec import LayerSpec, cell_of

@@ -8,9 +8,8 @@ from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.keras.chain import MODELS, Node, chain_of, name_of
 from rnncli.model.formats.keras.classes import MAKERS, make
 from rnncli.model.formats.keras.layers import Flow, Layer
-from rnncli.model.formats.keras.places import Arrays, Place, root_of, version_of
+from rnncli.model.formats.keras.places import Arrays, Place, Stored, root_of, version_of
 from rnncli.model.formats.keras.settings import described
-from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.parts import NOTHING, Model, Part
 
 # Types in which a model computes numbers that differ by more than float32 rounds.

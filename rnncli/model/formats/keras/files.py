@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import open_zip, read_member
-from rnncli.model.formats.keras.stored import Stored
+from rnncli.model.formats.keras.places import Stored
 from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
 from rnncli.model.formats.parts import Find, Model
 from rnncli.model.formats.tensors import Derived, Entry, Tensors, widened

@@ -1,4 +1,4 @@
-"""Where the arrays of a layer lie in a Keras file.
+"""What a Keras file holds, and where the arrays of a layer lie in it.
 
 Keras 3, and Keras 2 since 2.12, number the layers of each class, and the
 arrays of each layer: ``layers/lstm_1/cell/vars/0``. Older files list the
@@ -10,13 +10,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.keras.stored import Stored
 from rnncli.model.formats.tensors import Derived, Entry, Tensors
 
 # The group of the weights in a file of a whole model.
@@ -32,6 +31,31 @@ _FROZEN = (
     "lists the arrays of frozen parts after those of the others, which is not run here",
     "save it as .keras",
 )
+
+
+class Stored(NamedTuple):
+    """An open Keras file, none of whose tensors has been read yet.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        By their paths in HDF5: ``layers/lstm/cell/vars/0``. The optimizer's
+        are left out.
+    config : mapping or None
+        Of the model: ``class_name``, ``config``; None where the file has
+        weights alone.
+    version : str
+        Of Keras; empty where the file does not tell.
+    attributes : mapping
+        Those of each group and dataset, by its path; the root's is empty. A
+        text is a str, several are a list of them; numbers are NumPy's.
+        Attributes of other types are left out.
+    """
+
+    tensors: Tensors
+    config: Mapping[str, Any] | None
+    version: str
+    attributes: Mapping[str, Mapping[str, Any]]
 
 
 class Place(Protocol):
