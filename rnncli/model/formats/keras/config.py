@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.keras import recurrent, rows
 from rnncli.model.formats.keras.chain import MODELS, Node, chain_of, name_of
-from rnncli.model.formats.keras.classes import MAKERS, make
-from rnncli.model.formats.keras.layers import Flow, Layer
+from rnncli.model.formats.keras.layers import Flow, Layer, Made, Maker
 from rnncli.model.formats.keras.places import Arrays, Place, Stored, root_of, version_of
 from rnncli.model.formats.keras.settings import described
 from rnncli.model.formats.parts import NOTHING, Model, Part
@@ -111,7 +111,7 @@ def _through(walk: _Walk, node: Node, prefix: str, place: Place, flow: Flow) -> 
     """Walk through one layer; return what it gives."""
     name = prefix + node.name
     kind, settings = described(name, node.found, walk.version)
-    if node.problem and kind in (*MODELS, *MAKERS):
+    if node.problem and kind in (*MODELS, *_MAKERS):
         raise InputError("", node.problem)
     mask = node.mask and prefix + node.mask
     if mask not in ("", flow.masked) and walk.counts(mask):
@@ -128,8 +128,8 @@ def _each_row(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
     """Walk through a model that takes each row."""
     layer.take_sequence()
     layer.settings.check_rest()
-    rows, place = layer.flow._replace(axes=2), layer.place.inside("layer")
-    above = _along(walk, found["class_name"], found["config"], f"{layer.name}/", place, rows)
+    below, place = layer.flow._replace(axes=2), layer.place.inside("layer")
+    above = _along(walk, found["class_name"], found["config"], f"{layer.name}/", place, below)
     if above.axes != 2:
         raise InputError("", "TimeDistributed of an embedding is not run here")
     return above._replace(axes=3)
@@ -137,7 +137,7 @@ def _each_row(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
 
 def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
     """Add what a layer is here."""
-    specs, above = make(layer)
+    specs, above = _make(layer)
     if left := layer.place.left():
         raise InputError("", f"has arrays that are not known here: {listed(left)}")
     stored = walk.arrays.stored([name for spec in specs for name in spec.names])
@@ -146,6 +146,25 @@ def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
     if rounds and _COARSE.fullmatch(dtype := layer.settings.dtype):
         walk.coarse.setdefault(dtype, []).append(layer.name)
     return above
+
+
+def _make(layer: Layer) -> Made:
+    """Return what a layer is here; raise InputError, which says why, where it cannot be run."""
+    if layer.kind not in _MAKERS:
+        raise InputError("", f"{shown(layer.kind)} is not run here")
+    specs, flow = _MAKERS[layer.kind](layer)
+    layer.settings.check_rest()
+    return specs, flow
+
+
+def _time_distributed(layer: Layer) -> Made:
+    """Return the layer without state that takes each row."""
+    layer.take_sequence()
+    inner = layer.within("layer", "layer")
+    if inner.kind not in rows.MAKERS or inner.kind in ("Embedding", "Masking"):
+        raise InputError("", f"TimeDistributed of {shown(inner.kind)} is not run here")
+    specs, flow = _make(inner._replace(flow=layer.flow._replace(axes=2)))
+    return specs, flow._replace(axes=3)
 
 
 def _kind(found: Mapping[str, Any]) -> str:
@@ -172,3 +191,11 @@ def _shaped(flow: Flow, found: Mapping[str, Any]) -> Flow:
             axes = flow.axes if flow.recurrent else len(shape)
             return flow._replace(axes=axes, features=size if type(size) is int else 0)
     return flow
+
+
+# What each class of layers is here.
+_MAKERS: dict[str, Maker] = {
+    **recurrent.MAKERS,
+    **rows.MAKERS,
+    "TimeDistributed": _time_distributed,
+}
