@@ -28,6 +28,7 @@ from rnncli.model.formats.parts import Part
 from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout
 
 _TRANSPOSED = Layout(transposed=True)
+# The directions that a node has, by its attribute.
 _WAYS = {
     "forward": ("forward",),
     "reverse": ("backward",),
@@ -74,7 +75,7 @@ KINDS = {
 }
 # Inputs with the states before the first step, by their places.
 _STARTS = {5: "initial_h", 6: "initial_c"}
-_PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
+PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 # Attributes of all of them.
 _KNOWN = {
     *("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size"),
@@ -265,7 +266,7 @@ def _cells(call: Call, kind: Kind, directions: int) -> Iterator[CellSpec]:
             tensors["b_x"] = _slice(call, 3, "Wb", d, kind.gates, half=0)
             tensors["b_r"] = _slice(call, 3, "Rb", d, kind.gates, half=1)
         if call.given(7) is not None:
-            tensors["w_ch"] = _slice(call, 7, "P", d, _PEEPHOLES)
+            tensors["w_ch"] = _slice(call, 7, "P", d, PEEPHOLES)
         settings = dict(zip(kind.functions, functions[d], strict=True))
         yield CellSpec(tensors, kind.cell, settings | shared, _TRANSPOSED)
 

@@ -19,6 +19,8 @@ from rnncli.model.cells.gates import ordered, two_biases
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.formats.onnx.messages import LARGEST, Node
+from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
+from rnncli.model.formats.spec import Layout
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
@@ -41,9 +43,6 @@ _ROWS = {
 }
 # Values of arrays that change nothing.
 _NOTHING = {"center": 0, "scale": 1}
-# Where each of ONNX's gates stands here: i o f g of an LSTM, and i o f of its peepholes.
-_ORDERS = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}
-_PEEPHOLES = (0, 2, 1)
 # Activations that are operators and that cells have.
 _ACTIVATIONS = {
     "tanh": "Tanh",
@@ -181,12 +180,13 @@ def _arrays(graph: _Graph, layer: Recurrent) -> dict[str, Floats]:
         W_xh, W_hh, *_ = weights = cell.weights
         if weights.W_hr is not None:
             raise graph.lacks("LSTM with a projection")
-        order = _ORDERS[name_of(cell)]
-        arrays["W"].append(ordered(W_xh, order).T)
-        arrays["R"].append(ordered(W_hh, order).T)
-        arrays["B"].append(np.concatenate([ordered(each, order) for each in two_biases(weights)]))
+        kind = name_of(cell)
+        theirs = Layout(True, {kind: KINDS[kind.upper()].gates}).theirs
+        arrays["W"].append(theirs(W_xh, kind))
+        arrays["R"].append(theirs(W_hh, kind))
+        arrays["B"].append(np.concatenate([theirs(each, kind) for each in two_biases(weights)]))
         none = np.zeros(3 * cell.hidden_size, W_hh.dtype)
-        arrays["P"].append(ordered(none if weights.w_ch is None else weights.w_ch, _PEEPHOLES))
+        arrays["P"].append(ordered(none if weights.w_ch is None else weights.w_ch, PEEPHOLES))
     if all(cell.weights.w_ch is None for cell in layer.cells):
         del arrays["P"]
     return {name: np.stack(each) for name, each in arrays.items()}
