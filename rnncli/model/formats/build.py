@@ -34,18 +34,13 @@ def build(
             pairs = [_cell(tensors, cell) for cell in layer.cells]
             made[number] = Recurrent(*(cell for cell, _ in pairs), **layer.settings)
             biases += [parts for _, parts in pairs]
-        elif "size" in layer.settings or not _sized_by_others(layer):
+        elif "size" in layer.settings or LAYERS[layer.kind].array_names:  # which tell its size
             made[number] = _stateless(tensors, number, layer)
     _make_sized(tensors, layers, made)
     try:
         return Network(*(made[number] for number in range(len(layers))), last=last), biases
     except ValueError as error:  # where one of the layers has no state
         raise InputError(tensors.path, str(error)) from error
-
-
-def _sized_by_others(layer: LayerSpec) -> bool:
-    """Return whether a layer has no array that tells its size."""
-    return not LAYERS[layer.kind].array_names
 
 
 def _make_sized(tensors: Tensors, layers: Sequence[LayerSpec], made: dict[int, Layer]) -> None:
