@@ -303,6 +303,12 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         case_of(BOTH),
         np.array([outputs(BOTH, x[:n])[-1] for x, n in zip(X, LENGTHS, strict=True)])[None],
     ),
+    "the mean of the outputs of a sequence": (
+        case_of(BOTH),
+        np.array([outputs(BOTH, x[:n]).mean(axis=0) for x, n in zip(X, LENGTHS, strict=True)])[
+            None
+        ],
+    ),
 }
 
 

@@ -154,7 +154,7 @@ def cell_state(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def final_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Show one row a sequence: a final state, or the last output."""
+    """Show one row a sequence: a final state, the last output, or the mean of all."""
     N, T, _ = case.x.shape
     O = case.network.output_size
     if case.network.last or T == 1 or theirs.size != N * O or not (case.lengths > 0).all():
@@ -171,6 +171,8 @@ def final_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
                 predicted[name] = layer.merged([state[:, places[number]] for places in slices])
     begun = ", where a backward direction has but begun" * case.network.needs_whole_sequences
     predicted[f"the last output alone{begun}"] = ours[last]
+    total = np.where(case.rows()[..., None], ours, 0).sum(axis=1)
+    predicted["the mean of the outputs of a sequence"] = total / case.lengths[:, None]
     for name, expected in predicted.items():
         result = ours.copy()
         result[last] += _off(rows, expected)
