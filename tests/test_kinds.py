@@ -93,7 +93,7 @@ OTHERS = {
     "a configuration": (
         "w.json",
         b'{"class_name": "Sequential"}',
-        "JSON text, which has no weights; model.save('model.keras') writes both",
+        "JSON text, of which no weights are read; save the model as .keras, or the network as .npz",
     ),
     "a list of files": (
         "model.safetensors.index.json",

@@ -85,7 +85,8 @@ _NAMES = {
         "a list of files with weights", hint="give the one that holds the recurrent layers"
     ),
     r"\.json": Kind(
-        "JSON text, which has no weights", hint="model.save('model.keras') writes both"
+        "JSON text, of which no weights are read",
+        hint="save the model as .keras, or the network as .npz",
     ),
     r"\.tar": _TAR,
 }
