@@ -11,6 +11,7 @@ from conftest import ROOT, Rnn
 from rnncli import __version__
 from rnncli.cli import rnn
 from rnncli.cli.help import heading_of
+from rnncli.model.formats import FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -114,3 +115,8 @@ def test_every_option_stands_under_a_heading(path: tuple[str, ...], command: cli
     options = [param.name for param in command.params if isinstance(param, click.Option)]
     others = {name for name in options if heading_of(name) == "Other"}
     assert others == (set() if path else {"version"})
+
+
+def test_inspect_tells_which_files_are_read(run_rnn: Rnn) -> None:
+    page = run_rnn("inspect", "--help").stdout
+    assert set(FORMATS) <= set(re.findall(r"\.[a-z0-9]+", page))

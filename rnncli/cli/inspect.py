@@ -46,6 +46,9 @@ EXAMPLES = (
 def inspect(file: str, layer: str | None, json: bool) -> None:
     """Show what is in a model FILE, and the command that runs it.
 
+    A FILE is what Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
+    .ckpt) or another framework (.onnx) saved, .safetensors, or .npz.
+
     Its weights are not read. For each part there are its name and kind, the
     shapes of its tensors, and what it is here, or why it is passed over.
     """
