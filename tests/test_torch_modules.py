@@ -236,6 +236,12 @@ def test_batch_normalization(tmp_path: Path) -> None:
 SETTINGS = {
     "mode": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_RELU")}, "relu"),
     "mode, tanh": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_TANH")}, "tanh"),
+    "nonlinearity, which was changed": (
+        f"{NN}rnn.RNN",
+        RNN,
+        {"mode": text("RNN_TANH"), "nonlinearity": text("relu")},
+        "tanh",
+    ),
     "nonlinearity": (
         f"{NN}rnn.RNNCell",
         {"weight_ih": matrix(3, 2), "weight_hh": matrix(3, 3)},

@@ -212,7 +212,9 @@ def _recurrent(tensors: Tensors, module: Module, part: Part) -> Part:
     (stack,) = find_stacks(_own(tensors, module))
     ((found, *_), _) = stack.find()
     found = found._replace(name=part.name, kind=part.kind)
-    given = module.settings.get("nonlinearity") or str(mode).removeprefix("RNN_").lower()
+    # Where there is a mode, a module goes by that alone.
+    named = module.settings.get("nonlinearity") if mode is None else mode
+    given = str(named).removeprefix("RNN_").lower()
     if given not in ("tanh", "relu"):
         return found
     known = {"activation": parse(given)}
