@@ -182,6 +182,10 @@ BROKEN = {
         {"a": activation("Softplus", beta=number(2))},
         "a: a (nn.Softplus) has beta 2, which is not read",
     ),
+    "a softplus that is linear early": (
+        {"a": activation("Softplus", beta=number(1), threshold=number(1))},
+        "a: a (nn.Softplus) has threshold 1, which is not read",
+    ),
     "an activation of weights": ({"a": activation("PReLU")}, "a: a (nn.PReLU) is not known"),
 }
 
@@ -209,7 +213,7 @@ ACTIVATIONS = {
     "LeakyReLU": ({"negative_slope": real(0.2)}, "leaky_relu:0.2"),
     "ELU": ({"alpha": real(0.5)}, "elu:0.5"),
     "Hardsigmoid": ({}, f"hard_sigmoid:{1 / 6},0.5"),
-    "Softplus": ({"beta": real(1)}, "softplus"),
+    "Softplus": ({"beta": real(1), "threshold": number(20)}, "softplus"),
     "Softmax": ({"dim": number(1)}, "softmax"),
 }
 

@@ -51,11 +51,11 @@ _ACTIVATIONS = {
 }
 # Settings that must be as here; of a softmax those that go over the values of a row, be it of
 # one step or of all.
-_REQUIRED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "GELU": ("approximate", (None, "none", "tanh")),  # None before PyTorch 1.12
-    "Softplus": ("beta", (1,)),
-    "Softmax": ("dim", (-1, 1, 2)),
-    "LogSoftmax": ("dim", (-1, 1, 2)),
+_REQUIRED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "GELU": {"approximate": (None, "none", "tanh")},  # None before PyTorch 1.12
+    "Softplus": {"beta": (1,), "threshold": (20,)},
+    "Softmax": {"dim": (-1, 1, 2)},
+    "LogSoftmax": {"dim": (-1, 1, 2)},
 }
 # Modules, or files of modules, that leave rows as they are.
 _NOTHING = (
@@ -267,10 +267,10 @@ def _number(module: Module, name: str) -> float:
 
 def _activation(_: Tensors, module: Module, __: dict[str, Derived]) -> LayerSpec:
     name = module.kind.rpartition(".")[2]
-    setting, allowed = _REQUIRED.get(name, ("", ()))
-    if setting and module.settings.get(setting) not in allowed:
-        given = shown(str(module.settings.get(setting)))
-        raise ValueError(f"has {setting} {given}, which is not read")
+    for setting, allowed in _REQUIRED.get(name, {}).items():
+        given = module.settings.get(setting)
+        if given not in allowed:
+            raise ValueError(f"has {setting} {shown(str(given))}, which is not read")
     text = "gelu_tanh" if module.settings.get("approximate") == "tanh" else _ACTIVATIONS[name]
     try:
         text = text.format_map(module.settings)
