@@ -5,7 +5,7 @@ from struct import pack
 
 import numpy as np
 import pytest
-from torch_bytes import NONE, archive, mapping, module, number, script, tensor, text
+from torch_bytes import NONE, archive, mapping, module, name, number, script, tensor, text
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats import Loaded, load_network, opened
@@ -120,7 +120,21 @@ CHAINS = {
         ["lstm", "dense"],
         in_order("model.rnn, model.fc", ": `layer` model.rnn takes that alone"),
     ),
-    "a class of its own": (module("my.LSTM", LSTM, mode=text("LSTM")), ["lstm"], []),
+    "a class of its own": (
+        net(rnn=module("my.LSTM", LSTM, mode=text("LSTM")), fc=FC),
+        ["lstm", "dense"],
+        [*in_order("rnn, fc"), "rnn is of a class of its own (my.LSTM), whose code is not read"],
+    ),
+    "hooks": (
+        module(f"{NN}rnn.LSTM", LSTM, _forward_hooks=mapping({"0": name("my.twice")})),
+        ["lstm"],
+        ["it has hooks, whose code is not read"],
+    ),
+    "hooks before it": (
+        net(rnn=module(f"{NN}rnn.LSTM", LSTM, _forward_pre_hooks=mapping({"0": name("my.f")}))),
+        ["lstm"],
+        ["rnn has hooks, whose code is not read"],
+    ),
 }
 
 

@@ -22,6 +22,8 @@ from rnncli.model.formats.torch.names import UNMADE, find_stacks
 from rnncli.model.layers.stateless import row_activation
 
 _MODULES = "torch.nn.modules."
+# A setting: whether there are functions that are called before or after its own code.
+HOOKS = "_forward_hooks"
 SEQUENTIAL = f"{_MODULES}container.Sequential"
 QUANTIZED: dict[str, Any] = {
     "why": "is quantized, which is not read",
@@ -128,7 +130,12 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
     derived: dict[str, Derived] = {}
     parts = [_part(tensors, module, derived) for module in modules]
     whole = Model(tensors.with_derived(derived), parts, "PyTorch", expected=_EXPECTED)
-    model = whole.picked(layer)
+    model = _chained(whole.picked(layer), modules)
+    return model._replace(notes=[*model.notes, *_unread(modules, model.parts)])
+
+
+def _chained(model: Model, modules: Sequence[Module]) -> Model:
+    """Return a model whose parts are a chain, or else one of its recurrent parts alone."""
     inner = [part for part in model.parts if part.recurrent]
     others = [part for part in model.parts if not part.recurrent and part.why != NOTHING]
     if not inner or not (others or inner[1:]):
@@ -149,6 +156,21 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
         for part in model.parts
     ]
     return model._replace(parts=kept, ordered=False, notes=[note])
+
+
+def _unread(modules: Sequence[Module], parts: Sequence[Part]) -> list[str]:
+    """Return a sentence for each module that may compute more than its class in PyTorch does."""
+    taken = {part.name for part in parts if part.layers}
+    notes = []
+    for module in modules:
+        if module.name in taken:
+            name = verbatim(shown(module.name)) if module.name else "it"
+            if not module.kind.startswith(_MODULES):
+                title = verbatim(module.title)
+                notes.append(f"{name} is of a class of its own ({title}), whose code is not read")
+            if module.settings.get(HOOKS):
+                notes.append(f"{name} has hooks, whose code is not read")
+    return notes
 
 
 def _over_rows(modules: Sequence[Module], parts: Sequence[Part]) -> list[str]:

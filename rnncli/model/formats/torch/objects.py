@@ -7,7 +7,7 @@ from typing import Any
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.pickled import Instance
 from rnncli.model.formats.parts import Part
-from rnncli.model.formats.torch.modules import QUANTIZED, SEQUENTIAL, Module
+from rnncli.model.formats.torch.modules import HOOKS, QUANTIZED, SEQUENTIAL, Module
 from rnncli.model.formats.torch.stored import Tensor
 
 # What looking through an object may take: a tensor `_TENSOR`, a character of a name 1, so many of
@@ -125,6 +125,7 @@ class Objects:
         settings = {key: value for key, value in state.items() if _is_plain(value)}
         if class_ != kind:
             settings |= self._said(class_)
+        settings[HOOKS] = any(state.get(key) for key in (HOOKS, "_forward_pre_hooks"))
         if tensors or not any(isinstance(value, Instance) for value in inner.values()):
             self.modules.append(Module(name, kind, settings, tensors, holder))
         for key, value in held.items():
