@@ -20,7 +20,7 @@ from rnncli.model.formats.containers.protobuf import Message, Source, message
 from rnncli.model.formats.onnx import elements
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
-from rnncli.model.formats.onnx.messages import Graph, Model, Node, Unread, Value, read_model
+from rnncli.model.formats.onnx.messages import Graph, Model, Node, Unread, read_model
 
 NODE, INITIALIZER, INPUT, OUTPUT, SPARSE = 1, 5, 11, 12, 15  # of a graph
 FLOAT, INT, STRING, TENSOR, GRAPH, FLOATS, INTS, STRINGS = range(1, 9)  # types of attributes
@@ -83,10 +83,9 @@ def test_a_model() -> None:
                 Node("Op", "n", "", ["x", "", "W"], ["y"], {}),
                 Node("Op", "", "com.example", [], [], {}),
             ],
-            "main",
             {"W": W},
-            {"x": Value("float32", ("N", 5, "")), "untold": Value("", None)},
-            {"parts": Value("sequence", None)},
+            {"x": ("N", 5, ""), "untold": None},
+            {"parts": None},
         ),
         [("com.example", "Own")],
     )

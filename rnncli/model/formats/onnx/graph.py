@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.onnx import axes, rowwise
 from rnncli.model.formats.onnx.constants import fills, folded, shape_of
-from rnncli.model.formats.onnx.messages import Graph, Model, Node
-from rnncli.model.formats.onnx.messages import Value as Declared
+from rnncli.model.formats.onnx.messages import Axes, Graph, Model, Node
 from rnncli.model.formats.onnx.recurrent import KINDS, recurrent
 from rnncli.model.formats.onnx.values import (
     INPUT,
@@ -87,8 +86,8 @@ class _Walk:
         self.values: dict[str, Value] = {
             name: stored(tensor) for name, tensor in self.graph.initializers.items()
         }
-        for name, declared in self.graph.inputs.items():
-            self.values.setdefault(name, _given(name, declared))
+        for name, shape in self.graph.inputs.items():
+            self.values.setdefault(name, _given(name, shape))
 
     def run(self) -> None:
         """Follow the values through all nodes."""
@@ -194,14 +193,14 @@ def _name(node: Node) -> str:
     return next(filter(None, [node.name, *node.outputs]), node.op)
 
 
-def _given(name: str, declared: Declared) -> Value:
+def _given(name: str, shape: Axes | None) -> Value:
     """Return an input of the graph."""
-    if declared.shape is None:
+    if shape is None:
         why = "an input of which the graph does not tell the number of axes"
         return Unknown(name, INPUT.then(Part(name, "input", why=why, needed=True)))
     sizes = [
         size if isinstance(size, int) and size > 0 else Size((f"{name}:{k}",))
-        for k, size in enumerate(declared.shape)
+        for k, size in enumerate(shape)
     ]
     return Rows(name, tuple(Axis(f"{name}:{k}", size) for k, size in enumerate(sizes)))
 

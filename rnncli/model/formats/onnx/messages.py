@@ -14,7 +14,6 @@ from rnncli.model.formats.onnx.elements import (
     Tensor,
     read_sparse,
     read_tensor,
-    type_name,
 )
 
 # Protocol buffers are smaller.
@@ -33,8 +32,6 @@ _UNREAD = {
     13: "type",
     14: "types",
 }
-# Values that are no tensors, by the field that tells of one.
-_KINDS = {4: "sequence", 5: "map", 8: "sparse tensor", 9: "optional"}
 # Sizes of axes, or their names; empty for one of which nothing is known.
 Axes: TypeAlias = tuple[int | str, ...]
 
@@ -67,40 +64,23 @@ class Node(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-class Value(NamedTuple):
-    """What a graph takes or gives.
-
-    Parameters
-    ----------
-    dtype : str
-        Of its elements; what is no tensor has a name of its own:
-        ``sequence``.
-    shape : tuple of int or str, or None
-        None if the file does not tell.
-    """
-
-    dtype: str
-    shape: Axes | None
-
-
 class Graph(NamedTuple):
     """A graph.
 
     Parameters
     ----------
     nodes : sequence of Node
-    name : str
     initializers : mapping
         Tensors by name.
     inputs, outputs : mapping
-        Values by name, in order. An initializer may be among the inputs.
+        What it takes and gives, by name and in order: the shape of each; None
+        if the file does not tell. An initializer may be among the inputs.
     """
 
     nodes: Sequence[Node]
-    name: str
     initializers: Mapping[str, Tensor]
-    inputs: Mapping[str, Value]
-    outputs: Mapping[str, Value]
+    inputs: Mapping[str, Axes | None]
+    outputs: Mapping[str, Axes | None]
 
 
 class Model(NamedTuple):
@@ -167,10 +147,9 @@ def _graph(message: Message, outside: Outside, depth: int = 0) -> Graph:
     tensors += [read_sparse(each, outside) for each in message.messages(15)]
     return Graph(
         [_node(each, outside, depth) for each in message.messages(1)],
-        message.text(2),
         _named(source, "initializer", ((each.name, each) for each in tensors)),
-        _named(source, "input", map(_value, message.messages(11))),
-        _named(source, "output", map(_value, message.messages(12))),
+        _named(source, "input", map(_shape, message.messages(11))),
+        _named(source, "output", map(_shape, message.messages(12))),
     )
 
 
@@ -226,13 +205,10 @@ def _string(data: memoryview) -> str | Unread:
     return str(data, "utf-8", "backslashreplace") if len(data) <= _LONGEST else Unread("bytes")
 
 
-def _value(message: Message) -> tuple[str, Value]:
-    kind = message.message(2)
-    if 1 not in kind:
-        name = next((name for field, name in _KINDS.items() if field in kind), "")
-        return message.text(1), Value(name, None)
-    tensor, shape = kind.message(1), None
-    if 2 in tensor:
-        axes = tensor.message(2).messages(1)
-        shape = tuple(axis.integer(1) if 1 in axis else axis.text(2) for axis in axes)
-    return message.text(1), Value(type_name(tensor.integer(1)), shape)
+def _shape(message: Message) -> tuple[str, Axes | None]:
+    """Return the name of what a graph takes or gives, and its shape."""
+    tensor = message.message(2).message(1)
+    if 2 not in tensor:
+        return message.text(1), None
+    axes = tensor.message(2).messages(1)
+    return message.text(1), tuple(axis.integer(1) if 1 in axis else axis.text(2) for axis in axes)
