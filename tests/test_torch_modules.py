@@ -171,6 +171,10 @@ BROKEN = {
         {"n": module(BATCH, {"weight": vector(3)}, eps=EPS)},
         "n: n (nn.BatchNorm1d) has no statistics of its own",
     ),
+    "half of the statistics": (
+        {"n": module(BATCH, {"running_var": vector(3)}, eps=EPS)},
+        "n: n (nn.BatchNorm1d) has no statistics of its own",
+    ),
     "a norm without weights": (
         {"n": module(f"{NN}normalization.LayerNorm", eps=EPS)},
         "n: n (nn.LayerNorm) has no weight for each value of a row",

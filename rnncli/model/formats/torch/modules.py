@@ -263,7 +263,7 @@ def _batch_norm(tensors: Tensors, module: Module, derived: dict[str, Derived]) -
     roles = {"running_mean": "center", "weight": "factor", "bias": "shift"}
     names = {role: f"{module.stem}{name}" for name, role in roles.items()}
     variance, scale = f"{module.stem}running_var", f"{module.stem}scale"
-    if variance not in tensors.entries:
+    if not {variance, names["center"]} <= tensors.entries.keys():
         raise ValueError("has no statistics of its own")
     root = partial(deviation, _number(module, "eps"))
     derived[scale] = Derived([variance], tensors.entries[variance], root)
