@@ -195,3 +195,33 @@ def test_nodes_without_end(tmp_path: Path) -> None:
     load(tmp_path, graph.model(first))
     with pytest.raises(InputError, match="RNN_1001: comes after 1,000 others of its kind"):
         load(tmp_path, graph.model(last))
+
+
+def shared(graph: Graph, W: str) -> str:
+    """Run layers of 1,200 units that have all weights from one tensor."""
+    rows = "x"
+    for _ in range(4):
+        rows = graph.add("Squeeze", graph.add("RNN", rows, W, W), graph.array([1]))
+    return rows
+
+
+def filled(graph: Graph, W: str) -> str:
+    """Divide many features, which takes two rows as long."""
+    weights = graph.add("Reshape", W, graph.array([3, -1]))
+    rows = graph.add("MatMul", graph.rows("RNN", size=1200), weights)
+    for _ in range(4):
+        rows = graph.add("Div", rows, graph.array(np.float32(2)))
+    return rows
+
+
+# Weights of 4 bytes: (4 layers x 2) 1,200 x 1,200; 3 x (1,200 + 3 + 480,000) and 4 x 2 x 480,000.
+@pytest.mark.parametrize(("build", "total"), [(shared, 46_080_000), (filled, 21_134_436)])
+def test_layers_that_take_far_more_than_the_file(
+    build: Callable[[Graph, str], str], total: int, tmp_path: Path
+) -> None:
+    graph = Graph()
+    W = graph.add("ConstantOfShape", graph.array([1, 1200, 1200]))
+    data = graph.model(build(graph, W), inputs={"x": ("T", "N", 1200)})
+    assert len(data) < 100_000
+    with pytest.raises(InputError, match=rf"holds layers of {total:,} bytes, over 3 times its own"):
+        load(tmp_path, data)

@@ -4,22 +4,26 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
+from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.kinds import ONNX, UNKNOWN, kind_of
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import LARGEST, Graph, read_model
-from rnncli.model.formats.parts import Find
+from rnncli.model.formats.parts import Find, Model
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.network import Network
 
 # Files beside a model: one, but some programs write one a tensor.
 _MOST_BESIDE = 64
+# How many times the file layers may take: the halves become floats, and rows are filled in.
+_MOST_TIMES = 3
 
 
 @contextmanager
@@ -47,7 +51,26 @@ def open_model(path: str) -> Iterator[Find]:
         return [named[name].array() for name in names]
 
     tensors = Tensors(path, {name: each.entry for name, each in named.items()}, read)
-    yield lambda layer: find(model, tensors, layer)._replace(beside=beside)
+
+    def found(layer: str | None) -> Model:
+        parts = find(model, tensors, layer)._replace(beside=beside)
+        _check_size(parts, sum(map(os.path.getsize, (path, *beside))))
+        return parts
+
+    yield found
+
+
+def _check_size(model: Model, size: int) -> None:
+    """Check what layers take, some of which share their tensors or have them computed."""
+    layers = [layer for part in model.parts for layer in part.layers]
+    held = [layer.tensors for layer in layers]
+    held += [cell.tensors for layer in layers for cell in layer.cells]
+    names = [name for tensors in held for name in tensors.values()]
+    entries = [model.tensors.entries[name] for name in names]
+    total = sum(prod(shape) * (8 if dtype == "float64" else 4) for shape, dtype in entries)
+    if total > most_unpacked(size, _MOST_TIMES):
+        what = f"holds layers of {total:,} bytes, over {_MOST_TIMES} times its own {size:,}"
+        raise InputError(model.tensors.path, what, "give each node weights of its own")
 
 
 def _tensors(graph: Graph) -> dict[str, Tensor]:

@@ -454,8 +454,8 @@ class Call(NamedTuple):
 
     def filled(self, role: str, size: int, value: float) -> str:
         """Add a row of one value."""
-        array = np.full(size, value, np.float32)
-        return self.added(role, Derived([], Entry((size,), "float32"), lambda: array))
+        entry = Entry((size,), "float32")
+        return self.added(role, Derived([], entry, lambda: np.full(size, value, np.float32)))
 
     def layer(self, rows: Rows, spec: LayerSpec) -> Rows:
         """Return rows that went through one more layer."""
