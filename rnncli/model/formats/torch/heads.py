@@ -6,20 +6,19 @@ above, and nothing else.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
-from rnncli.model.errors import listed, shown, verbatim
+from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.parts import Part
+from rnncli.model.formats.shapes import sizes_of
 from rnncli.model.formats.spec import LayerSpec, Layout
 from rnncli.model.formats.tensors import FLOATS, Shape, Tensors
 
 _TRANSPOSED = Layout(transposed=True)
 # What people call an embedding.
 _EMBEDDING = "emb"
-
-# How many values a layer takes and gives at a step.
-Widths = tuple[int, int]
 
 
 class _Matrix(NamedTuple):
@@ -58,27 +57,19 @@ def embedding(stem: str) -> LayerSpec:
     return LayerSpec(kind="embedding", tensors={"W": f"{stem}weight"})
 
 
-def widths(tensors: Tensors, layer: LayerSpec) -> Widths | None:
-    """Return how many values a layer takes and gives at a step, if its tensors are as they should.
-
-    None also where it gives as many as it takes, whatever they are.
-    """
-    spec = layer.cells[0] if layer.cells else layer
-    entries = {role: tensors.entries.get(name) for role, name in spec.tensors.items()}
-    shapes = {role: spec.layout.turned(entry.shape) for role, entry in entries.items() if entry}
-    if layer.cells:
-        taken, given = (shapes.get(role, ()) for role in ("W_xh", "W_hh"))
-        return (taken[0], given[0] * len(layer.cells)) if taken and given else None
-    sizes = next(iter(shapes.values()), ())
-    if layer.kind == "embedding":
-        return (1, sizes[1]) if len(sizes) == 2 else None
-    return (sizes[0], sizes[-1]) if sizes else None
-
-
 def fit(tensors: Tensors, layers: Sequence[LayerSpec]) -> bool:
     """Return whether each layer takes as many values as the one below gives."""
-    known = [each for each in (widths(tensors, layer) for layer in layers) if each]
+    known = _known_sizes(tensors, layers)
     return all(below[1] == above[0] for below, above in pairwise(known))
+
+
+def _known_sizes(tensors: Tensors, layers: Sequence[LayerSpec]) -> list[tuple[int, int]]:
+    """Return what layers take and give, as far as their tensors tell it, and are as they should."""
+    found = []
+    for layer in layers:
+        with suppress(InputError):
+            found.append(sizes_of(tensors, layer))
+    return [(I, O) for I, O, *_ in found if I and O]
 
 
 def surrounded(
@@ -110,8 +101,7 @@ def surrounded(
             owners.setdefault(name.rpartition(".")[0], []).append(name)
         elif ordered and not before:
             before = set(owners)
-    layers = [layer for part in recurrent for layer in part.layers]
-    sizes = [each for each in (widths(tensors, layer) for layer in layers) if each]
+    sizes = _known_sizes(tensors, [layer for part in recurrent for layer in part.layers])
     if not owners or not sizes:
         return list(recurrent), []
     takes, gives = sizes[0][0], sizes[-1][1]
