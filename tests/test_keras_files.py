@@ -488,6 +488,20 @@ def test_an_input_of_whole_numbers_is_one_of_an_embedding() -> None:
     assert len(config.find(sequential(start, layer("Embedding"), LSTM), None).layers()) == 2
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        layer("Bidirectional", layer=layer("LSTM", dtype="float16")),
+        layer("TimeDistributed", layer=layer("Dense", dtype="float16")),
+        layer("RNN", cell=layer("StackedRNNCells", cells=[layer("GRUCell", dtype="float16")])),
+    ],
+    ids=lambda found: found["class_name"],
+)
+def test_fewer_digits_within_a_layer_are_said(found: Config) -> None:
+    model = config.find(sequential(found), None)
+    assert model.notes == ["l0: computed in float32, Keras does in float16"]
+
+
 def test_an_input_of_fewer_digits_is_said() -> None:
     start = layer("InputLayer", batch_shape=[None, None, 3], dtype="float16")
     model = config.find(sequential(start, LSTM), None)

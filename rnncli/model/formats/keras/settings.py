@@ -56,6 +56,7 @@ class Settings:
     def __init__(self, values: Mapping[str, Any], version: tuple[int, ...]) -> None:
         self._values, self.version = values, version
         self._asked = {"dtype"}
+        self._inner: list[Settings] = []
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a setting as it stands; the default where it is left out."""
@@ -105,14 +106,19 @@ class Settings:
 
     def inner(self, name: str) -> "tuple[str, Settings]":
         """Return the class of a layer that is a setting of this one, and its own settings."""
-        return described(name, self.get(name), self.version)
+        return self._described(name, self.get(name))
 
     def inners(self, name: str) -> "list[tuple[str, Settings]]":
         """Return those of a list of layers."""
         found = self.get(name)
         if not isinstance(found, list) or not found:
             raise _unexpected(name, "layers", found)
-        return [described(name, each, self.version) for each in found]
+        return [self._described(name, each) for each in found]
+
+    def _described(self, name: str, layer: Any) -> "tuple[str, Settings]":
+        kind, settings = described(name, layer, self.version)
+        self._inner.append(settings)
+        return kind, settings
 
     def check_rest(self) -> None:
         """Check that what has not been asked for does nothing at inference."""
@@ -132,6 +138,11 @@ class Settings:
                 raise InputError("", f"dtype {_told(kind)} is not run here")
             policy = inner["name"]
         return str(policy)
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The type that the layer computes in, and those of the layers that are its settings."""
+        return [self.dtype, *(dtype for inner in self._inner for dtype in inner.dtypes)]
 
     def _function(self, name: str, default: str | None) -> str:
         value = self.get(name, default)
