@@ -502,8 +502,9 @@ def test_fewer_digits_within_a_layer_are_said(found: Config) -> None:
     assert model.notes == ["l0: computed in float32, Keras does in float16"]
 
 
-def test_an_input_of_fewer_digits_is_said() -> None:
-    start = layer("InputLayer", batch_shape=[None, None, 3], dtype="float16")
+@pytest.mark.parametrize("kind", ["InputLayer", "Dropout"])
+def test_fewer_digits_are_said_of_what_does_nothing_else(kind: str) -> None:
+    start = layer(kind, batch_shape=[None, None, 3], dtype="float16")
     model = config.find(sequential(start, LSTM), None)
     assert model.notes == ["l0: computed in float32, Keras does in float16"]
 

@@ -142,8 +142,7 @@ def _one(walk: _Walk, layer: Layer, found: Mapping[str, Any]) -> Flow:
         raise InputError("", f"has arrays that are not known here: {listed(left)}")
     stored = walk.arrays.stored([name for spec in specs for name in spec.names])
     walk.parts.append(Part(layer.name, _kind(found), stored, specs, "" if specs else NOTHING))
-    dtypes = layer.settings.dtypes if specs or layer.kind == "InputLayer" else []
-    for dtype in filter(_COARSE.fullmatch, dict.fromkeys(dtypes)):
+    for dtype in filter(_COARSE.fullmatch, dict.fromkeys(layer.settings.dtypes)):
         walk.coarse.setdefault(dtype, []).append(layer.name)
     return above
 
