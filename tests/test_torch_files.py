@@ -210,7 +210,7 @@ NESTED = TAKEN.replace("fc ", "{0}fc ").replace("rnn", "{0}rnn")
 CHECKPOINTS = {
     "under a key": ({"model": mapping(WHOLE), "epoch": number(3)}, None, "model."),
     "with an optimizer": ({"net": mapping(WHOLE), "opt": OPTIMIZER}, None, "net."),
-    "with tensors beside": ({"net": mapping(WHOLE), "best": vector(3)}, None, "net."),
+    "with a count beside": ({"net": mapping(WHOLE), "best": tensor("0", (), ())}, None, "net."),
     "parallel": (under("module.", WHOLE), None, "module."),
     "Lightning": ({"state_dict": mapping(under("model.", WHOLE))}, None, "state_dict.model."),
     "one of two": ({"net": mapping(WHOLE), "ema": mapping(WHOLE)}, "ema", "ema."),
@@ -242,6 +242,16 @@ def test_what_stands_beside_is_listed(tmp_path: Path) -> None:
             ("seed", "stands beside the model"),
             ("ema", "stands beside the model"),
         ]
+
+
+def test_what_may_be_weights_too_is_said(tmp_path: Path) -> None:
+    count = tensor("0", (), ())
+    saved = {"epoch": count, "mean": vector(3), "net": mapping(lstm()), "fc": mapping(LINEAR)}
+    loaded = load(tmp_path / "w.pt", mapping(saved | {"opt": OPTIMIZER}))
+    assert kinds(loaded) == ["lstm"]
+    assert loaded.assumptions == ["passes over mean, fc, which the file has beside the model"]
+    (tmp_path / "w.pt").write_bytes(archive(mapping(saved)))
+    assert not load_network(tmp_path / "w.pt", "net").assumptions
 
 
 def test_other_dictionaries_and_attributes_of_tensors(tmp_path: Path) -> None:

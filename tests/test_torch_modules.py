@@ -118,7 +118,10 @@ CHAINS = {
     "under a key": (
         mapping({"model": net(rnn=REC, fc=FC), "sd": mapping({"x": vector(3)})}),
         ["lstm", "dense"],
-        in_order("model.rnn, model.fc", ": `layer` model.rnn takes that alone"),
+        [
+            *in_order("model.rnn, model.fc", ": `layer` model.rnn takes that alone"),
+            "passes over sd, which the file has beside the model",
+        ],
     ),
     "a class of its own": (
         net(rnn=module("my.LSTM", LSTM, mode=text("LSTM")), fc=FC),

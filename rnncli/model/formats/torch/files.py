@@ -1,16 +1,16 @@
 """PyTorch's own files: ``.pt`` and its kin, as ``torch.save`` and ``torch.jit.save`` write them."""
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import prod
 
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats import names
 from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 from rnncli.model.formats.parts import Find, Model, Part
-from rnncli.model.formats.tensors import Entry, Tensors
+from rnncli.model.formats.tensors import FLOATS, Entry, Tensors
 from rnncli.model.formats.torch import modules
 from rnncli.model.formats.torch.names import find_stacks
 from rnncli.model.formats.torch.objects import Objects
@@ -50,7 +50,8 @@ def _find(tensors: Tensors, objects: Objects, layer: str | None) -> Model:
         model = names.find_model(found[0] if len(found) == 1 else tensors, ordered=True)
         beside = _beside(objects, tensors, model.tensors.entries)
         model = model._replace(tensors=tensors, title="PyTorch")
-    return model._replace(parts=[*model.parts, *beside])
+    notes = [*model.notes, *_passed_over(tensors, beside)]
+    return model._replace(parts=[*model.parts, *beside], notes=notes)
 
 
 def _held(objects: Objects, tensors: Tensors) -> Iterator[tuple[str, dict[str, Entry]]]:
@@ -69,3 +70,17 @@ def _beside(objects: Objects, tensors: Tensors, known: Container[str]) -> list[P
         groups = [(owner, left)] if owner and left else [(name, [name]) for name in left]
         parts += [Part(name, "", group, why="stands beside the model") for name, group in groups]
     return parts
+
+
+def _passed_over(tensors: Tensors, beside: Sequence[Part]) -> list[str]:
+    """Return a sentence for what may be weights too, and not a count or what a generator knows."""
+    names = [
+        part.name
+        for part in beside
+        if any(
+            tensors.entries[name].shape and tensors.entries[name].dtype in FLOATS
+            for name in part.tensors
+        )
+    ]
+    what = "which the file has beside the model"
+    return [f"passes over {verbatim(listed(names))}, {what}"] if names else []
