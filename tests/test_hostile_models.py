@@ -11,6 +11,7 @@ import json
 import marshal
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -24,6 +25,7 @@ import pytest
 from conftest import ROOT, SAMPLES
 from damage import outcome
 from test_damaged_weights import SOUND
+from test_kept_models import FOLDER
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats import FORMATS, load_network, opened
@@ -266,6 +268,17 @@ def test_files_that_shrink_while_they_are_read(tmp_path: Path, module: str) -> N
             with suppress(InputError), opened(str(path)) as (model, _):
                 os.truncate(path, stop)
                 build(model.tensors, model.layers(), model.last)
+
+
+@pytest.mark.parametrize("changed", ["onnx_dynamo.onnx", "onnx_dynamo.onnx.data"])
+def test_a_file_that_is_changed_while_it_is_read(tmp_path: Path, changed: str) -> None:
+    for name in ("onnx_dynamo.onnx", "onnx_dynamo.onnx.data"):
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
+    with (
+        pytest.raises(InputError, match=rf"/{re.escape(changed)}: was changed while it was read"),
+        opened(str(tmp_path / "onnx_dynamo.onnx")),
+    ):
+        os.utime(tmp_path / changed, ns=(0, 0))
 
 
 @pytest.mark.parametrize("units", [10**9, -1, 0, 2**63, 1e9, "8", None, True])

@@ -218,9 +218,14 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
     extension = os.path.splitext(path)[1].lower()
     try:
         check_kind(path, FORMATS)
-        digest = _sha256(path)
+        before, digest = {path: _state(path)}, _sha256(path)
         with _module(extension).open_model(path) as find:
-            yield find(layer), digest
+            model = find(layer)
+            before |= {each: _state(each) for each in model.beside}
+            yield model, digest
+        for each, state in before.items():
+            if _state(each) != state:
+                raise InputError(each, "was changed while it was read", "try again")
     except OSError as error:
         place = error.filename or path  # a file beside it may be the one
         raise InputError(place, f"cannot be read: {error.strerror or error}") from error
@@ -262,6 +267,12 @@ def save_network(
 
 def _module(extension: str) -> Any:
     return import_module(f"{__name__}.{FORMATS[extension]}")
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """Return what changes where a file is written, or another is put in its place."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sha256(path: str) -> str:
