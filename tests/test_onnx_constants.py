@@ -102,6 +102,11 @@ COMPUTED: dict[str, Build] = {
         sizes(g, 1),
         g.array([3]),
     ),
+    "the first from before it": lambda g: g.add(
+        "Add",
+        g.rows(),
+        g.add("Slice", g.draw(3), *(g.array([k]) for k in (-9, -9, 0, -1))),
+    ),
     "one of two": lambda g: zeros(
         g, g.add("Split", g.array([1, 8, 9]), axis=0), sizes(g, 1), g.array([3])
     ),
@@ -118,6 +123,14 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "a size in an array of values": (
         lambda g: g.add("Relu", g.add("Cast", sizes(g, 0), to=1)),
         "Cast_3: casts a size that is not known",
+    ),
+    "a slice that programs take in different ways": (
+        lambda g: g.add(
+            "Add",
+            g.rows(),
+            g.add("Slice", g.draw(3), *(g.array([k]) for k in (-1, 2**31 - 1, 0, -1))),
+        ),
+        "Slice_2: Slice: goes back to an end behind, in which programs differ",
     ),
     "values that are rounded to bfloat16": (
         lambda g: g.add("Add", g.rows(), g.add("Cast", g.draw(3), to=16)),

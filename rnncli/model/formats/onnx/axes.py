@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from rnncli.model.formats.onnx.constants import slices, split_sizes, taken
+from rnncli.model.formats.onnx.constants import FAR, slices, split_sizes, taken
 from rnncli.model.formats.onnx.values import (
     Axis,
     Call,
@@ -16,8 +16,6 @@ from rnncli.model.formats.onnx.values import (
 )
 from rnncli.model.formats.parts import Part
 
-# Graphs write this, or more, for the end of an axis.
-_FAR = 2**31 - 1
 _ONE = Axis("", 1)
 _UNTURNED = ("", "D", "L", "N", "F")
 # Directions and layers whose states a graph lays side by side.
@@ -153,10 +151,10 @@ def _selected(size: Any, begin: Any, end: Any, step: int) -> str:
         begin, end, step = places.start, places.stop, places.step
         known = {(size - 1, size, 1): "step", (size - 1, -1, -1): "reversed", (0, size, 1): "all"}
         return known.get((begin, end, step), "first" if places == range(1) else "")
-    ends = end == size or (not isinstance(end, Size) and end >= _FAR)
+    ends = end == size or (not isinstance(end, Size) and end >= FAR)
     if step == 1 and ends:
         return {0: "all", -1: "step"}.get(begin, "")
-    if (begin, step) == (-1, -1) and not isinstance(end, Size) and end <= -_FAR:
+    if (begin, step) == (-1, -1) and not isinstance(end, Size) and end <= -FAR:
         return "reversed"
     return "first" if (begin, end, step) == (0, 1, 1) else ""
 

@@ -22,6 +22,9 @@ from rnncli.model.formats.onnx.values import (
 
 Array = NDArray[Any]
 
+# Programs write this, or more, for the end of an axis.
+FAR = 2**31 - 1
+
 # Element types that a graph may cast to, by their numbers.
 _TYPES = dict(enumerate(("f4", "u1", "i1", "u2", "i2", "i4", "i8"), start=1))
 _TYPES |= {9: "?", 10: "f2", 11: "f8"}
@@ -211,10 +214,12 @@ def slices(call: Call) -> dict[int, tuple[int, int, int]]:
 
 def taken(size: int, begin: int, end: int, step: int) -> range:
     """Return which places of an axis a slice takes."""
-    if step < 0 and end < -size:
-        end = -size - 1
-        return range(size)[begin : None if end < -size else end : step]
-    return range(size)[begin:end:step]
+    if step > 0:
+        return range(size)[begin:end:step]
+    if end >= FAR:
+        raise RefusedError("Slice: goes back to an end behind, in which programs differ")
+    # Unlike Python, ONNX takes the first place for one before it.
+    return range(size)[max(begin, -size) : None if end < -size else end : step]
 
 
 def _sliced(call: Call, array: Array, *_: Array) -> Array:
