@@ -559,9 +559,9 @@ def test_a_loop_of_tf2onnx(tmp_path: Path) -> None:
 def test_what_is_said_of_inputs_that_the_graph_takes(tmp_path: Path) -> None:
     graph = Graph()
     h, c = (graph.add("Unsqueeze", name, graph.array([0])) for name in ("h", "c"))
-    rows = graph.recurrent("LSTM", "x", "", "lengths", h, c)
+    rows = graph.recurrent("LSTM", "rich", "", "lengths", h, c)
     inputs: dict[str, Axes | None] = {
-        "x": ("T", "N", 2),
+        "rich": ("T", "N", 2),
         "lengths": ("N",),
         "h": ("N", 3),
         "c": ("N", 3),

@@ -213,13 +213,18 @@ def _check_starts(call: Call, rows: Rows) -> None:
         if isinstance(found, Constant):
             if found.entry.dtype == "object" or call.work.array(found).any():
                 raise RefusedError(f"input {name} is a constant other than zeros")
-        elif found.origin and _moved(found) and f"{found.origin} along " not in rows.origin:
+        elif found.origin and _moved(found) and not _same_input(rows, found):
             what = "`h0`" if name == "initial_h" else "`c0`"
             call.notes.append(
                 f"{call.name} takes {name} from {shown(found.origin)}: {what} gives it, zeros else"
             )
         else:
             raise RefusedError(f"input {name} is computed in the graph")
+
+
+def _same_input(rows: Rows, found: Rows | Unknown) -> bool:
+    """Return whether rows that a node takes come from the same input as another value."""
+    return f"{rows.origin} ".startswith(f"{found.origin} ")
 
 
 def _moved(found: Rows | Unknown) -> bool:
