@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,34 +58,8 @@ class Stored(NamedTuple):
     attributes: Mapping[str, Mapping[str, Any]]
 
 
-class Place(Protocol):
-    """Where the arrays of one layer lie."""
-
-    def children(self, layers: Sequence[tuple[str, str]]) -> "list[Place]":
-        """Return the places of the layers of a model, of the name and class of each."""
-
-    def inside(self, *names: str) -> "Place":
-        """Return the place of a part: its attribute in Keras."""
-
-    def cells(self, kinds: Sequence[str], trained: Sequence[bool]) -> "list[Place]":
-        """Return the places of stacked cells of such classes, that are trained or frozen."""
-
-    def take(self, number: int, of: int = 0) -> list[str]:
-        """Return the names of the next arrays, in the order of ``layer.weights``.
-
-        Parameters
-        ----------
-        number : int
-            How many.
-        of : int
-            How many there may be instead; 0 for no other number.
-        """
-
-    def left(self) -> list[str]:
-        """Return the names of the arrays that have not been taken."""
-
-    def held(self) -> list[str]:
-        """Return the names of all arrays in it."""
+# Where the arrays of one layer lie.
+Place: TypeAlias = "Numbered | Listed"
 
 
 class Numbered:
@@ -97,11 +71,11 @@ class Numbered:
         self._parts: list[Numbered] = []
 
     def children(self, layers: Sequence[tuple[str, str]]) -> list[Place]:
-        """Return places in which the layers of each class are numbered."""
+        """Return the places of layers, of the name and class of each: each class is numbered."""
         return self._numbered("layers", [kind for _, kind in layers])
 
     def cells(self, kinds: Sequence[str], trained: Sequence[bool]) -> list[Place]:  # noqa: ARG002
-        """Return places in which the cells of each class are numbered."""
+        """Return the places of stacked cells of such classes, that are trained or frozen."""
         return self._numbered("cells", kinds)
 
     def _numbered(self, group: str, kinds: Sequence[str]) -> list[Place]:
@@ -113,19 +87,29 @@ class Numbered:
         return places
 
     def inside(self, *names: str) -> "Numbered":
-        """Return the place of a part."""
+        """Return the place of a part: its attribute in Keras."""
         path = "/".join(filter(None, [self._path, *names]))
         part = Numbered(self._tensors, path, self._sorted)
         self._parts.append(part)
         return part
 
     def take(self, number: int, of: int = 0) -> list[str]:  # noqa: ARG002 - these are as old
-        """Return the next names, also of arrays that should be there and are not."""
+        """Return the names of the next arrays, in the order of ``layer.weights``.
+
+        Those that should be there and are not have names too.
+
+        Parameters
+        ----------
+        number : int
+            How many.
+        of : int
+            How many there may be instead; 0 for no other number.
+        """
         first, self._taken = self._taken, self._taken + number
         return [self._name(k) for k in range(first, self._taken)]
 
     def left(self) -> list[str]:
-        """Return what is numbered on."""
+        """Return what has not been taken: what is numbered on."""
         names = map(self._name, count(self._taken))
         own = takewhile(self._tensors.entries.__contains__, names)
         return [*own, *(name for part in self._parts for name in part.left())]
