@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import listed, verbatim
 from rnncli.model.formats.parts import Part, Stack
 from rnncli.model.formats.spec import BIASES, CellSpec, LayerSpec, Layout, cell_of
 from rnncli.model.formats.tensors import Derived, Entry, Tensors
@@ -51,8 +51,7 @@ def find_stacks(tensors: Tensors) -> list[Stack]:
         role = _ROLES[match["role"].replace("_", "").lower()]
         names = modules.setdefault(match["stem"], {})
         if role in names:
-            both = f"{shown(names[role])} or {shown(match[0])}"
-            raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+            raise tensors.both(names[role], match[0])
         names[role] = match[0]
     return [
         Stack((stem[:-1],), partial(_parts, tensors, stem[:-1], names))

@@ -118,8 +118,7 @@ def _layers(tensors: Tensors) -> list[LayerSpec]:
         hint = "rnncli.save writes layers without state" if stateless else _layer_hint(unknown)
         raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", hint)
     if short and matches:
-        both = f"{short[0]} or {next(iter(matches))}"
-        raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+        raise tensors.both(short[0], next(iter(matches)))
     if short:
         return [LayerSpec((_cell(tensors, ""),))]
     layers: dict[int, list[re.Match[str]]] = {}

@@ -86,6 +86,11 @@ class Tensors(NamedTuple):
         """Return where a tensor stands, for messages."""
         return f"{self.path}: {shown(self.prefix + name)}"
 
+    def both(self, first: str, second: str) -> InputError:
+        """Return the error for two tensors of which there may be but one."""
+        what = f"expected one of the two, {shown(first)} or {shown(second)}, got both"
+        return InputError(self.path, what)
+
     def floats(self, name: str) -> Floats:
         """Read a tensor of finite numbers, in this machine's byte order.
 

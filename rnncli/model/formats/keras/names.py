@@ -133,8 +133,7 @@ def find_owners(tensors: Tensors) -> dict[str, dict[str, str]]:
             stem, role = match["stem"], match["role"]
         names = owners.setdefault(stem, {}) if role else {}
         if role in names:
-            both = f"{shown(names[role])} or {shown(name)}"
-            raise InputError(tensors.path, f"expected one of the two, {both}, got both")
+            raise tensors.both(names[role], name)
         names[role] = name
     return owners
 

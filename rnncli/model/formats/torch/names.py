@@ -117,8 +117,8 @@ def _parts(tensors: Tensors, stem: str, names: _Names) -> tuple[Sequence[Part], 
     matches = [match for roles in names.values() for match in roles.values()]
     numbers = {match["layer"] for match in matches}
     if None in numbers and len(numbers) > 1:
-        first, second, *_ = (shown(next(iter(roles.values()))[0]) for roles in names.values())
-        raise InputError(tensors.path, f"expected one of the two, {first} or {second}, got both")
+        first, second, *_ = (next(iter(roles.values()))[0] for roles in names.values())
+        raise tensors.both(first, second)
     present = {"weight_ih", "weight_hh"} | {match["role"] for match in matches}
     if "bias_ih" in present or "bias_hh" in present:
         present |= {"bias_ih", "bias_hh"}
