@@ -44,7 +44,7 @@ def build(
 
 
 def _make_sized(tensors: Tensors, layers: Sequence[LayerSpec], made: dict[int, Layer]) -> None:
-    """Make the layers that are as wide as what is below, or at the bottom as what is above."""
+    """Make the layers that are as wide as the one below, or at the bottom as the one above."""
     for number in range(len(layers)):
         if number not in made:
             below = made[number - 1].output_size if number else None

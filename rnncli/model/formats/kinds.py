@@ -1,4 +1,4 @@
-"""What a file is that is not what its name says, and what to do about that."""
+"""Kinds of files, by their content: what a misnamed file is, and what to do about it."""
 
 import os
 import re

@@ -10,7 +10,7 @@ MOST_BYTES = 16 * 2**20
 
 
 def most_unpacked(size: int, most_times: int = MOST_TIMES) -> int:
-    """Return how many bytes of values, floats of 32 bits at least, a file of such a size may hold.
+    """Return how many bytes the values of a file of this size may take, as float32 at least.
 
     It is so many times its own size, or `MOST_BYTES` if that is more. Laid out
     as cells have them, values take up to twice as much.

@@ -60,7 +60,7 @@ class Instance:
 
 
 class _Mark:
-    """Where the items of what comes next begin on the stack."""
+    """Where the items of the next list, tuple or dictionary begin on the stack."""
 
 
 _MARK = _Mark()
@@ -180,7 +180,7 @@ class _Machine:
 
 
 def _is_key(key: Any) -> bool:
-    """Return whether a key can be hashed at once, and not to what others are."""
+    """Return whether a key is hashed in no time, and shares its hash with few others."""
     if type(key) is int:
         return key.bit_length() <= _KEY_BITS
     return key is None or type(key) in (str, bytes, bool, float)

@@ -95,7 +95,7 @@ def _without_gates(tensors: Tensors) -> Tensors:
 
 
 def _from_cudnn(tensors: Tensors) -> Iterator[tuple[str, Derived]]:
-    """Yield what stands in place of the arrays of layers whose bias is two in one row."""
+    """Yield today's arrays in place of cuDNN's, whose bias is two in one row."""
     for names in find_owners(tensors).values():
         if len(names) == len(ROLES):
             kernel, recurrent, bias = (names[role] for role in ROLES)

@@ -138,7 +138,7 @@ def _call_of_keras_3(node: Mapping[str, Any]) -> _Call:
 
 
 def _given(arguments: Mapping[str, Any]) -> str:
-    """Return the problem with what a layer is called with beside its input; none of what is off."""
+    """Return why a layer cannot be run so, if it is given more than its input that is not off."""
     names = [name for name, value in arguments.items() if value not in (None, False)]
     return f"is called with {listed(names)}" if names else ""
 
@@ -215,7 +215,7 @@ def _masking(
 def _source(
     nodes: Mapping[str, Mapping[str, Any]], calls: Mapping[str, _Call], mask: str
 ) -> _Compared | None:
-    """Return what a mask is computed from, which Keras 3 does beside the layer that gives it.
+    """Return what a mask is computed from, for which Keras 3 has layers of its own.
 
     It is ``Any(NotEqual(x, value))``, and of an embedding ``NotEqual(x, 0)``; None for any other.
     """

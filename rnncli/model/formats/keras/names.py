@@ -119,12 +119,12 @@ def _cells(tensors: Tensors) -> dict[str, CellSpec]:
 
 
 def find_owners(tensors: Tensors) -> dict[str, dict[str, str]]:
-    """Name the kernel, the recurrent kernel and the bias of what has such, by its stem.
+    """Name the kernel, the recurrent kernel and the bias of each layer, by its stem.
 
     Raises
     ------
     InputError
-        It has two of one kind.
+        A layer has two of one kind.
     """
     owners: dict[str, dict[str, str]] = {}
     for name in tensors.entries:
@@ -139,7 +139,7 @@ def find_owners(tensors: Tensors) -> dict[str, dict[str, str]]:
 
 
 def _numbered_role(tensors: Tensors, name: str) -> tuple[str, str]:
-    """Return what has an array that is numbered, and which it is, if that has a state."""
+    """Return the owner of a numbered array and the array's role, if the owner is recurrent."""
     owner, _, number = name.rpartition(_VARIABLES)
     shapes = [
         tensors.entries[each].shape if each in tensors.entries else ()

@@ -146,14 +146,14 @@ def _pointwise(call: Call, name: str) -> Rows:
 
 
 def applied(call: Call, made: Rows, name: str, rows: Rows, value: float | None = None) -> Rows:
-    """Add to what is known of rows that they are a function, by its name, of others."""
+    """Return rows with the text that they are a function, by its name, of other rows."""
     arguments = [call.work.formulas.text(rows)] + ([] if value is None else [repr(value)])
     text = f"{name}({','.join(arguments)})"
     return known_function(call, made, text, read=made.chain is not rows.chain)
 
 
 def function_of(call: Call, *every: Rows) -> Rows:
-    """Add to what is known of rows that they are a function of several, which came of the same."""
+    """Return rows that are a function of several others, all of them of the same rows below."""
     first = every[0]
     for other in every[1:]:
         if _taken(other) != _taken(first):
@@ -170,9 +170,9 @@ def _taken(rows: Rows) -> tuple[object, ...]:
 
 
 def known_function(call: Call, made: Rows, text: str, *, read: bool) -> Rows:
-    """Return rows as the one function that several nodes are, if they are one of these.
+    """Return rows as the one layer that several nodes are together, if `_FORMULAS` has them.
 
-    If they are not, they may still become one, but can be run only if the node alone is read.
+    Else they may still become one; till then they can be run only if the last node is read alone.
     """
     for pattern, name in _FORMULAS.items():
         found = re.fullmatch(pattern, text)
@@ -194,13 +194,13 @@ def _layer_normalization(call: Call, rows: Rows, epsilon: float) -> Rows:
 
 
 def _part_of_function(call: Call) -> Rows:
-    """Read an operator that is part of a function alone."""
+    """Read an operator that is known only as part of a function."""
     rows = call.rows()
     return applied(call, rows, call.node.op, rows)
 
 
 def _with_number(call: Call) -> Rows:
-    """Read an operator of rows and a number that is part of a function alone."""
+    """Read an operator of rows and a number that is known only as part of a function."""
     rows, value = call.rows(), single(call.constant(1))
     if value is None:
         raise RefusedError(f"{call.node.op} is not read")

@@ -316,7 +316,7 @@ class Work:
             raise RefusedError("needs more values to be computed than are while a graph is read")
 
     def array(self, found: Constant) -> NDArray[Any]:
-        """Read a constant; a tensor of the file may be read once for nothing."""
+        """Read a constant; a tensor of the file is counted from the second time on."""
         size = prod(found.entry.shape)
         if found.stored in self._known or not found.stored:
             self.spend(size)

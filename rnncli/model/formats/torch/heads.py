@@ -64,7 +64,7 @@ def fit(tensors: Tensors, layers: Sequence[LayerSpec]) -> bool:
 
 
 def _known_sizes(tensors: Tensors, layers: Sequence[LayerSpec]) -> list[tuple[int, int]]:
-    """Return what layers take and give, as far as their tensors tell it, and are as they should."""
+    """Return how many values layers take and give, without those whose tensors do not tell."""
     found = []
     for layer in layers:
         with suppress(InputError):

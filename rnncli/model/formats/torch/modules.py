@@ -202,7 +202,7 @@ def _unjoined(model: Model, modules: Mapping[str, Module]) -> str:
 
 
 def _part(tensors: Tensors, module: Module, derived: dict[str, Derived]) -> Part:
-    """Return what a module is here, or why it is nothing."""
+    """Return what a module is here, or why it is not run."""
     part = Part(module.name, module.title, module.tensors)
     kind = module.kind.removeprefix(_MODULES)
     try:

@@ -63,7 +63,7 @@ class Objects:
             raise InputError(self.path, "holds too many objects, or one in too many places")
 
     def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
-        """Look through a value, but not again into one that it is in."""
+        """Look through a value, unless it stands within itself."""
         self._spend(1)
         if isinstance(value, Tensor):
             self._add(name, value, owner)

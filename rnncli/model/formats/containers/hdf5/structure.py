@@ -251,7 +251,7 @@ def as_text(content: bytes) -> str:
 
 
 def _link(message: bytes) -> Iterator[tuple[str, int]]:
-    """Return the link that a message holds, unless it leads on by a name."""
+    """Return the link that a message holds, unless it is a soft one or leads to another file."""
     flags, place = message[1], 2
     if flags & 8:
         if message[place]:

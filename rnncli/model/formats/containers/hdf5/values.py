@@ -140,10 +140,7 @@ def find_attributes(source: Source, messages: Messages) -> Iterator[tuple[str, A
 
 
 def find_dataset(source: Source, messages: Messages) -> Dataset:
-    """Return what the messages of an object tell of its values.
-
-    They lie within the file, and it has enough of them.
-    """
+    """Return the dataset that messages describe; its values are all there, within the file."""
     if not {DATATYPE, DATASPACE} <= messages.keys():
         raise ValueError("a dataset without a type or a shape")
     if EXTERNAL in messages:
