@@ -13,6 +13,7 @@ import numpy as np
 from test_fuzz import damaged
 
 from rnncli.model.formats import load_network, opened
+from rnncli.model.network import Network
 from rnncli.writers.parts import describe_file
 
 # What opening a file may take beside four times its size.
@@ -132,6 +133,16 @@ def _describe(path: Path, layer: str | None) -> None:
     """List what is in a file, as ``rnn inspect`` does."""
     with opened(str(path), layer) as (model, digest):
         json.dumps(describe_file(model, digest, layer, str, str))
+
+
+def bits(network: Network) -> list[bytes]:
+    """Give the bytes of the weights of all cells."""
+    return [
+        a.tobytes()
+        for layer in network.layers
+        for cell in layer.cells
+        for a in cell.weights.arrays.values()
+    ]
 
 
 def refused(path: Path, content: bytes) -> str:

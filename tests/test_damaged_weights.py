@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SAMPLES
-from damage import other, outcome, refused, struck, struck_within
+from damage import bits, other, outcome, refused, struck, struck_within
 from test_fuzz import damaged
 from test_kept_models import FOLDER, MODELS
 
@@ -68,15 +68,6 @@ def of_all_kinds() -> Network:
         Dense(W, activation="softmax"),
         Pointwise("relu", 2),
     )
-
-
-def bits(network: Network) -> list[bytes]:
-    return [
-        a.tobytes()
-        for layer in network.layers
-        for cell in layer.cells
-        for a in cell.weights.arrays.values()
-    ]
 
 
 def content(extension: str, naming: str = "torch", network: Network | None = None) -> bytes:
