@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
 from rnncli.model.errors import InputError, choice, verbatim
-from rnncli.model.formats.containers.zips import open_zip
+from rnncli.model.formats.containers.zips import FIRST, open_zip
 
 
 class Kind(NamedTuple):
@@ -152,7 +152,7 @@ def kind_of(path: str) -> Kind:
     """
     with open(path, "rb") as file:
         start = file.read(_START)
-        if start.startswith(b"PK\x03\x04"):
+        if start.startswith(FIRST):
             return _archive(path, file)
     if start[8:9] == b"{" and start[5:8] == bytes(3):  # after a length of under a TiB
         return SAFETENSORS

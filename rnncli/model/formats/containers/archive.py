@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
-from rnncli.model.formats.containers.zips import PIECE, check_compression, damage, open_zip
+from rnncli.model.formats.containers.zips import FIRST, PIECE, check_compression, damage, open_zip
 from rnncli.model.formats.kinds import kind_of
 from rnncli.model.formats.tensors import Entry
 
@@ -28,7 +28,6 @@ from rnncli.model.formats.tensors import Entry
 MOST_MEMBERS = 1_000
 
 _ENDING = ".npy"
-_FIRST = b"PK\x03\x04"
 _EXPECTED = "expected an .npz file, as numpy.savez writes it"
 # A header of a matrix takes 128 bytes, and text of 10,000 can take 50 ms.
 _HEADER_MOST = 1_000
@@ -140,7 +139,7 @@ def opened(path: str) -> Iterator[Archive]:
         It cannot be opened.
     """
     with open(path, "rb") as file:
-        if file.read(len(_FIRST)) != _FIRST:
+        if file.read(len(FIRST)) != FIRST:
             raise InputError(path, f"{_EXPECTED}, got {kind_of(path).name}")
         with open_zip(path, file) as archive:
             yield Archive(path, archive, _members(path, archive))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
 PIECE = 2**20
+# What an archive begins with, unless it holds nothing.
+FIRST = b"PK\x03\x04"
 
 # Of an archive's list of its members, at 46 bytes or more each, of which Python keeps 700.
 _LIST_MOST = 2 * 2**20

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers.pickled import Global, read_pickle
-from rnncli.model.formats.containers.zips import open_zip, read_member
+from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.kinds import kind_of
 from rnncli.model.formats.tensors import Entry, widened
 
@@ -105,8 +105,8 @@ def opened_file(path: str) -> Iterator[Stored]:
         It cannot be opened.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
-        if start.startswith(b"PK\x03\x04"):
+        start = file.read(len(FIRST))
+        if start.startswith(FIRST):
             with open_zip(path, file) as archive:
                 yield _from_zip(path, archive)
         elif start.startswith(b"\x80"):
