@@ -263,6 +263,27 @@ def test_statistics_of_all_features_or_of_each(
     compare(tmp_path / "m.h5", chained(draw, *layers), draw.features())
 
 
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_frozen_parts_keep_their_arrays(
+    tmp_path: Path, library: str, which: int, extension: str
+) -> None:
+    """Where a file lists them in another order, it is refused."""
+    draw = Draw(LIBRARIES[library], 6)
+    L = draw.layers
+    both, cells = L.Bidirectional(L.GRU(3, return_sequences=True)), [L.LSTMCell(3), L.LSTMCell(3)]
+    model, path = chained(draw, both, L.RNN(cells)), tmp_path / f"m{extension}"
+    parts = [both.forward_layer, both.backward_layer, *cells]
+    parts[which].trainable = False
+    if extension == ".h5" and which in (0, 2):
+        model.save(path)
+        with pytest.raises(ValueError, match="frozen parts"):
+            load_network(path)
+    else:
+        compare(path, model, draw.features())
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_weights_of_16_bits_are_run_in_float32(tmp_path: Path, library: str) -> None:
     draw = Draw(LIBRARIES[library], 4)
