@@ -307,6 +307,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
         "or Keras's (.../kernel, .../recurrent_kernel, ...), got optimizer",
     ),
+    "arrays of NumPy": (
+        archive(mapping({"weight_ih_l0": called("numpy._core.multiarray._reconstruct")})),
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
+        "or Keras's (.../kernel, .../recurrent_kernel, ...), got weight_ih_l0 (NumPy array)",
+    ),
     "several": (
         archive(mapping({"net": mapping(RNN), "ema": mapping(RNN)})),
         "holds several recurrent modules: net.rnn, ema.rnn; pick one with `layer` NAME",

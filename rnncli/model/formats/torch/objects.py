@@ -25,6 +25,8 @@ _WORDS = {"True": True, "False": False, "None": None}
 # Weights of a quantized recurrent module, in TorchScript and in a state dict.
 _PACKED = "__torch__.torch.classes.rnn."
 _OBJECT = "torch.ScriptObject"
+# What a pickle makes an array of NumPy by, whichever its version.
+_ARRAY = "multiarray._reconstruct"
 # Where a module has parameters, buffers and modules.
 _HELD = ("_parameters", "_buffers", "_modules")
 _TEXT_MOST = 100
@@ -100,6 +102,8 @@ class Objects:
             kind = next((each for each in instance.state if type(each) is str), "")
         if kind.startswith(_PACKED):
             self.others.append(Part(name, "", **QUANTIZED))
+        elif kind.endswith(_ARRAY):
+            self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
         elif instance.kind.startswith(_SCRIPT):
             inner = {key: value for key, value in state.items() if isinstance(value, Instance)}
             self._module(name, instance.kind, state, state, inner, holder)
