@@ -47,10 +47,10 @@ def _make_sized(tensors: Tensors, layers: Sequence[LayerSpec], made: dict[int, L
     """Make the layers that are as wide as the one below, or at the bottom as the one above."""
     for number in range(len(layers)):
         if number not in made:
-            below = made[number - 1].output_size if number else None
-            above = next((made[k].input_size for k in sorted(made) if k > number), None)
-            settings = {**layers[number].settings, "size": below or above or 0}
-            layer = layers[number]._replace(settings=settings)
+            known = made[number - 1].output_size if number else 0
+            if not number and made:
+                known = made[min(made)].input_size
+            layer = layers[number]._replace(settings={**layers[number].settings, "size": known})
             made[number] = _stateless(tensors, number, layer)
 
 
