@@ -1,7 +1,7 @@
 """Random networks and inputs for property tests."""
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from rnncli.model.network import Network
 # Parameters for activations that have none by default.
 PARAMETERS = {"affine": (0.5, 0.1), "scaled_tanh": (1.7, 0.66)}
 ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIVATIONS]
+# Those of layers that run on: the exponential of a state overflows within some steps.
+OF_LAYERS = [f for f in ALL_ACTIVATIONS if isfinite(f.slope)]
 
 
 class Case(NamedTuple):
@@ -71,13 +73,12 @@ def gated_cells(
 ) -> Cell:
     """An LSTM or a GRU of such sizes with any settings, and any arrays that only it may have."""
     settings: dict[str, Any] = {
-        name: draw(st.sampled_from(ALL_ACTIVATIONS))
-        for name in ("activation", "recurrent_activation")
+        name: draw(st.sampled_from(OF_LAYERS)) for name in ("activation", "recurrent_activation")
     }
     settings["clip"] = draw(st.sampled_from([inf, 2.0]))
     arrays = draw(st.sets(st.sampled_from(CELLS[kind].extra_names))) - {"W_hr"}
     if kind == "lstm":
-        settings["output_activation"] = draw(st.sampled_from(ALL_ACTIVATIONS))
+        settings["output_activation"] = draw(st.sampled_from(OF_LAYERS))
         settings["input_forget"] = draw(st.booleans())
         arrays |= {"W_hr"} if P < H else set()
     else:
@@ -104,7 +105,7 @@ def network_cases(draw: st.DrawFn, cells: Sequence[str] = ("rnn",)) -> NetworkCa
         made: list[Cell] = [
             RNN(
                 Weights(*(random.normal(0, 0.5, shape).astype("f") for shape in shapes.values())),
-                draw(st.sampled_from(ALL_ACTIVATIONS)),
+                draw(st.sampled_from(OF_LAYERS)),
                 draw(st.sampled_from([inf, 2.0])),
             )
             if kind == "rnn"

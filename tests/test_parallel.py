@@ -291,3 +291,9 @@ def test_segments_are_enough_for_two_threads_where_there_is_room(
     assert module.segments_at_once(cell, 1, 5) == 5
     monkeypatch.setattr(module, "THREADS", 1)
     assert module.segments_at_once(cell, 1, enough) == one
+
+
+@pytest.mark.parametrize("distance", [0.0, 1.0, inf])
+def test_states_that_were_not_apart_tell_no_horizon(distance: float) -> None:
+    """Two runs of zeros, until both overflow."""
+    assert module.expected_horizon(0.0, distance, 64) == inf

@@ -257,9 +257,12 @@ def probe(cell: Cell, x: Floats, state: State, precision: Precision, limit: int)
 
 
 def expected_horizon(first: float, distance: float, n: int) -> float:
-    """Predict the steps to a distance of 1e-7 times the first, from the rate of n steps."""
+    """Predict the steps to a distance of 1e-7 times the first, from the rate of n steps.
+
+    Infinitely many where there is no such rate, as from a distance of 0.
+    """
     with np.errstate(all="ignore"):
-        rate = np.log(distance / first) / n
+        rate = np.log(np.divide(distance, first)) / n
     return float(np.log(1e-7) / rate) if rate < 0 else np.inf
 
 
