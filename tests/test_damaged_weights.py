@@ -21,7 +21,7 @@ from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointw
 from rnncli.model.network import Network
 
 # Of each format; .ci/run asks for more.
-CASES = int(os.environ.get("RNN_WEIGHT_FUZZ_CASES", "100"))
+CASES = int(os.environ.get("RNN_WEIGHT_FUZZ_CASES", "200"))
 
 
 def made() -> Network:
