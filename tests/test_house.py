@@ -41,8 +41,10 @@ BESIDE = {
     "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
     "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.state": {"os", "json", "hashlib"},
-    "rnncli.model.formats": {"os", "io", "json", "struct", "sys", "zipfile", "zlib", "hashlib"}
-    | {"importlib"},
+    "rnncli.model.formats": {
+        *("os", "io", "sys", "json", "struct", "zipfile", "zlib", "hashlib"),
+        "importlib",  # each format when a file is of it
+    },
 }
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
@@ -134,6 +136,28 @@ def test_libraries_are_imported_where_they_belong(path: Path) -> None:
         if top not in {"rnncli", "numpy", "click", "rich"} | sys.stdlib_module_names:
             assert top in allowed(OPTIONAL, here), f"{here} imports {name}"
             assert not at_top, f"{here} imports {name} before it is used"
+
+
+# What parts of the formats may import of them beside themselves: bytes are read without a
+# framework's meaning, and each framework's files without another's.
+FORMATS = "rnncli.model.formats"
+SHARED = {"containers", "kinds", "names", "parts", "shapes", "spec", "tensors"}
+OF_FORMATS = {
+    "containers": {"kinds", "tensors"},
+    **dict.fromkeys(("keras", "torch", "onnx"), SHARED),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", OF_FORMATS)
+def test_containers_and_frameworks_stand_apart(part: str) -> None:
+    paths = sorted((PACKAGE / "model" / "formats" / part).rglob("*.py"))
+    assert paths
+    for path in paths:
+        for name, _ in imports(path):
+            if name.startswith(f"{FORMATS}."):
+                there = name.removeprefix(f"{FORMATS}.").split(".")[0]
+                assert there in OF_FORMATS[part] | {part}, f"{path} imports {name}"
 
 
 @pytest.mark.slow
