@@ -41,27 +41,31 @@ OTHERS = {
         "expected a .safetensors file, got an HDF5 file; rename it to w.h5",
     ),
     "HDF5 as .pt": ("w.pt", HDF5, "expected a .pt file, got an HDF5 file; rename it to w.h5"),
-    "HDF5 without an extension": ("w", HDF5, "an HDF5 file; rename it to w.h5"),
+    "HDF5 without an extension": ("w", HDF5, "is an HDF5 file; rename it to w.h5"),
     "a PyTorch file of old": (
         "w.keras",
         OLD_TORCH,
         "expected a .keras file, got a PyTorch file; rename it to w.pt",
     ),
-    "a PyTorch file as .pkl": ("w.pkl", OLD_TORCH, "a PyTorch file; rename it to w.pt"),
+    "a PyTorch file as .pkl": ("w.pkl", OLD_TORCH, "is a PyTorch file; rename it to w.pt"),
     "safetensors as .bin": (
         "w.bin",
         HEADER,
         "expected a .bin file, got a .safetensors file; rename it to w.safetensors",
     ),
-    "ONNX as .pb": ("w.pb", ONNX, f"a graph of TensorFlow; {TENSORFLOW}"),
+    "ONNX as .pb": ("w.pb", ONNX, f"is a graph of TensorFlow; {TENSORFLOW}"),
     "ONNX as .pt": ("w.pt", ONNX, "expected a .pt file, got an ONNX model; rename it to w.onnx"),
-    "a pickle": ("w.pkl", b"\x80\x04}.", f"a Python pickle; {ARRAYS}"),
+    "a pickle": ("w.pkl", b"\x80\x04}.", f"is a Python pickle; {ARRAYS}"),
     "a pickle as .npz": (
         "w.npz",
         b"\x80\x04}.",
         f"expected an .npz file, got a Python pickle; {ARRAYS}",
     ),
-    "a pickle of joblib, packed": ("w.joblib", b"\x78\x9c\x00\x01", f"a Python pickle; {ARRAYS}"),
+    "a pickle of joblib, packed": (
+        "w.joblib",
+        b"\x78\x9c\x00\x01",
+        f"is a Python pickle; {ARRAYS}",
+    ),
     "one array": (
         "w.npz",
         b"\x93NUMPY\x01\x00",
@@ -71,34 +75,35 @@ OTHERS = {
     "TensorFlow Lite": (
         "w.tflite",
         b"\x1c\0\0\0TFL3",
-        f"a TensorFlow Lite model; {CONVERTED}",
+        f"is a TensorFlow Lite model; {CONVERTED}",
     ),
     "TensorFlow Lite as .h5": (
         "w.h5",
         b"\x1c\0\0\0TFL3",
         f"expected an .h5 file, got a TensorFlow Lite model; {CONVERTED}",
     ),
-    "Core ML": ("w.mlmodel", b"\x08\x04\x12\x10", f"a Core ML model; {CONVERTED}"),
-    "a graph": ("saved_model.pb", b"\x08\x01\x12", f"a graph of TensorFlow; {TENSORFLOW}"),
+    "Core ML": ("w.mlmodel", b"\x08\x04\x12\x10", f"is a Core ML model; {CONVERTED}"),
+    "a graph": ("saved_model.pb", b"\x08\x01\x12", f"is a graph of TensorFlow; {TENSORFLOW}"),
     "a checkpoint's list": (
         "w.ckpt.index",
         b"\0\0\x01",
-        f"a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
+        f"is a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
     ),
     "a checkpoint's values": (
         "w.ckpt.data-00000-of-00001",
         b"\0\0\x01",
-        f"a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
+        f"is a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
     ),
     "a configuration": (
         "w.json",
         b'{"class_name": "Sequential"}',
-        "JSON text, of which no weights are read; save the model as .keras, or the network as .npz",
+        "is JSON text, of which no weights are read; "
+        "save the model as .keras, or the network as .npz",
     ),
     "a list of files": (
         "model.safetensors.index.json",
         b'{"weight_map": {}}',
-        "a list of files with weights; give the one that holds the recurrent layers",
+        "is a list of files with weights; give the one that holds the recurrent layers",
     ),
     "gzip data": (
         "w.keras",
@@ -108,7 +113,7 @@ OTHERS = {
     "a tar archive": (
         "w.tar",
         bytes(257) + b"ustar",
-        "a tar archive; unpack it, and give the model in it",
+        "is a tar archive; unpack it, and give the model in it",
     ),
     "a pointer of Git LFS": (
         "w.onnx",
@@ -159,13 +164,13 @@ ARCHIVES = {
         ["w/data.pkl", "w/data/0"],
         "expected an .npz file, got a PyTorch file; rename it to w.pt",
     ),
-    "PyTorch of Rust": ("w.ot", ["w/data.pkl"], "a PyTorch file; rename it to w.pt"),
+    "PyTorch of Rust": ("w.ot", ["w/data.pkl"], "is a PyTorch file; rename it to w.pt"),
     "Keras as .npz": (
         "w.npz",
         ["metadata.json", "config.json", "model.weights.h5"],
         "expected an .npz file, got a Keras file; rename it to w.keras",
     ),
-    "Keras as .zip": ("w.zip", ["model.weights.h5"], "a Keras file; rename it to w.keras"),
+    "Keras as .zip": ("w.zip", ["model.weights.h5"], "is a Keras file; rename it to w.keras"),
     "arrays as .safetensors": (
         "w.safetensors",
         ["W_xh.npy"],
@@ -179,7 +184,7 @@ ARCHIVES = {
     "others as .zip": (
         "w.zip",
         ["notes.txt"],
-        "a zip archive; unpack it, and give the model in it",
+        "is a zip archive; unpack it, and give the model in it",
     ),
 }
 
@@ -194,9 +199,9 @@ def test_archives_of_other_kinds(
 
 def test_folders(tmp_path: Path) -> None:
     for name, message in (
-        ("saved", f"a folder of TensorFlow (SavedModel); {TENSORFLOW}"),
-        ("w.mlpackage", f"a Core ML model; {CONVERTED}"),
-        ("other", "a folder; give the file in it"),
+        ("saved", f"is a folder of TensorFlow (SavedModel); {TENSORFLOW}"),
+        ("w.mlpackage", f"is a Core ML model; {CONVERTED}"),
+        ("other", "is a folder; give the file in it"),
     ):
         (tmp_path / name).mkdir()
         if name == "saved":
@@ -214,4 +219,4 @@ def test_the_name_of_a_checkpoint(tmp_path: Path) -> None:
 def test_a_name_with_backticks(tmp_path: Path) -> None:
     """They mean nothing: only parameters of hints are shown as options."""
     (tmp_path / "`layer`").write_bytes(HDF5)
-    assert refusal(tmp_path / "`layer`") == "an HDF5 file; rename it to ``layer``.h5"
+    assert refusal(tmp_path / "`layer`") == "is an HDF5 file; rename it to ``layer``.h5"

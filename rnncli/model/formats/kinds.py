@@ -120,7 +120,7 @@ def check_kind(path: str, formats: Mapping[str, str]) -> None:
     known = (found == ZIP and reader) or (found == PICKLE and reader == formats[_TORCH.extension])
     if hint and not known:
         article = "an" if extension[1:2] in ("n", "h", "o") else "a"
-        expected = f"expected {article} {extension} file, got " if reader else ""
+        expected = f"expected {article} {extension} file, got " if reader else "is "
         raise InputError(path, f"{expected}{found.name}", hint)
     choice(f"{path}: extension", extension, formats)
 
