@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 from any_cell import Head
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import Masking, Recurrent
 from rnncli.model.network import Network
 
-ALL_UNROLLS = ["auto", *UNROLLS]
+ALL_UNROLLS = ["auto", *RUNNABLE]
 
 
 def drawn(I: int, H: int, seed: int, *, peepholes: bool = False, P: int | None = None) -> LSTM:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from any_cell import Gated, Head, Leaky, drawn, layer_loop, loop
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.state import State as StateFile
 from rnncli.engine.state import cells_of, fingerprint, fitting_states, load_state, save_state
 from rnncli.engine.stream import Carried
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
 from rnncli.model.layers import Recurrent
@@ -31,7 +31,7 @@ def near(a: Floats, b: Floats) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 @pytest.mark.parametrize(("T", "N"), [(40, 1), (40, 3), (9_001, 1), (9_001, 2)])
 def test_every_strategy(kind: type[Leaky], unroll: str, T: int, N: int) -> None:
     cell = drawn(kind, 3, 5, seed=1)
@@ -77,7 +77,7 @@ def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
-@pytest.mark.parametrize("unroll", UNROLLS)
+@pytest.mark.parametrize("unroll", RUNNABLE)
 def test_every_precision(precision: str, unroll: str) -> None:
     cell = drawn(Leaky, 3, 5, seed=3)
     x = np.random.RandomState(4).normal(size=(5_000, 3))
@@ -272,7 +272,7 @@ class Split(Leaky):
         return combine
 
 
-@pytest.mark.parametrize("unroll", UNROLLS)
+@pytest.mark.parametrize("unroll", RUNNABLE)
 @pytest.mark.parametrize("N", [1, 3])
 def test_products_of_several_matrices_are_apart(unroll: str, N: int) -> None:
     cell = drawn(Leaky, 3, 5, seed=1)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import RUNNABLE, SAMPLES, Rnn
 from test_terminal import everything
 
 import rnncli
@@ -28,12 +28,11 @@ from rnncli.bench.process import Process, answer, processors
 from rnncli.bench.race import Timing, fastest_peer, race
 from rnncli.bench.report import with_results, write_json, write_table
 from rnncli.cli import bench
-from rnncli.engine.unroll import UNROLLS
 from rnncli.verify.case import Case
 from rnncli.verify.peers import Unsupported
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-STRATEGIES = ["auto", *UNROLLS]
+STRATEGIES = ["auto", *RUNNABLE]
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
 AUTO = Candidate("strategy", "auto")
 

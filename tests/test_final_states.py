@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Rnn
+from conftest import RUNNABLE, Rnn
 from test_gated_steps import KINDS, case_of, drawn
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.layers import Masking, Recurrent
@@ -41,7 +40,7 @@ def judged(case: Case, states: States, h_n: Floats) -> WrongFinal | None:
 def test_final_states_of_every_strategy_are_right(name: str, precision: str) -> None:
     case = case_of(stack(name), precision)
     case.lengths[1] = 0
-    for unroll in UNROLLS:
+    for unroll in RUNNABLE:
         states = case.run(unroll)
         assert judged(case, states, states.h_n) is None
 
@@ -108,7 +107,7 @@ def test_final_states_of_merged_directions_are_compared_with_ours(
     case = case_of(Network(Recurrent(*cells, direction="bidirectional", merge="sum")))
     ours = case.run()
     comparison = Comparison(case, ours.layers, h_n=ours.h_n)
-    for unroll in UNROLLS:
+    for unroll in RUNNABLE:
         states = case.run(unroll)
         assert comparison.judge(states.layers[-1], h_n=states.h_n).equal
     verdict = comparison.judge(ours.layers[-1], h_n=fault(case, ours.h_n))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from gated_loops import VARIANTS, drawn_weights, gated_cell, gated_loop
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
-from rnncli.engine.unroll import UNROLLS
 from rnncli.engine.unroll.parallel import in_segments
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Recurrent
@@ -44,7 +44,7 @@ def check(cell: Cell, T: int, N: int, unroll: str, within: float = NEAR, **optio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 def test_every_strategy(variant: str, unroll: str) -> None:
     cell = gated_cell(variant, 3, 5)
     for T, N in ((40, 1), (40, 3), (40, 20)):
@@ -77,7 +77,7 @@ def test_where_blas_has_more_threads(variant: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
 @pytest.mark.parametrize("variant", ["lstm", "lstm projection", "gru after", "gru before"])
-@pytest.mark.parametrize("unroll", UNROLLS)
+@pytest.mark.parametrize("unroll", RUNNABLE)
 def test_every_precision(precision: str, variant: str, unroll: str) -> None:
     # Operands keep 10 and 7 bits: a sum of products up to 1 is off by some halves of the last.
     within = {"float64": 1e-14, "tf32": 4e-3, "bfloat16": 3e-2}[precision]
@@ -106,7 +106,7 @@ def test_the_operands_of_every_product_are_rounded(
     rows, _ = gated_loop(cell, x, parts(cell, start), to_bits(bits))
     exact, _ = gated_loop(cell, x, parts(cell, start))
     assert np.abs(rows - exact).max() > 2e-5
-    for unroll in UNROLLS:
+    for unroll in RUNNABLE:
         h = rnncli.run(Network(Recurrent(cell)), x, start, unroll=unroll, precision=precision).h
         assert np.abs(h - rows).max() < 5e-7
 
@@ -180,7 +180,7 @@ def test_a_run_does_not_depend_on_the_batch(variant: str) -> None:
         assert together.h_n[n].tobytes() == alone.h_n.tobytes()
 
 
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 def test_a_run_leaves_what_it_is_given(unroll: str) -> None:
     """A step may overwrite c, but not the caller's."""
     cell = gated_cell("lstm", 2, 3)

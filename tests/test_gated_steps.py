@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Dense, Recurrent
@@ -86,7 +86,7 @@ def worst(case: Case, unroll: str = "auto") -> float:
 def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> None:
     for I, H in ((1, 1), (3, 8)):
         case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision)
-        assert all(worst(case, unroll) < RIGHT[precision] for unroll in UNROLLS)
+        assert all(worst(case, unroll) < RIGHT[precision] for unroll in RUNNABLE)
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> Non
 def test_an_operand_within_a_step_may_be_rounded_to_either_side(name: str) -> None:
     """Of so many operands some are near the middle between two that tf32 has."""
     case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 24))), "tf32", T=300)
-    assert all(worst(case, unroll) < RIGHT["tf32"] for unroll in UNROLLS)
+    assert all(worst(case, unroll) < RIGHT["tf32"] for unroll in RUNNABLE)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
@@ -266,11 +266,11 @@ def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
     cell = changed(cell, **{each: sized(cell.weights.arrays[each]) for each in ALL})
     for scale in (0, 1e-20, 1, 100):
         case = case_of(Network(Recurrent(cell)), T=30, scale=scale)
-        assert all(worst(case, unroll) < RIGHT["float32"] for unroll in UNROLLS)
+        assert all(worst(case, unroll) < RIGHT["float32"] for unroll in RUNNABLE)
     nothing = Network(Recurrent(cell)).with_cells(
         lambda each: each.replaced(each.weights.converted(lambda _, array: array * 0))
     )
-    assert all(worst(case_of(nothing), unroll) < RIGHT["float32"] for unroll in UNROLLS)
+    assert all(worst(case_of(nothing), unroll) < RIGHT["float32"] for unroll in RUNNABLE)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -279,7 +279,7 @@ def test_cells_of_hundreds_are_right(name: str, precision: str) -> None:
     """As real networks with peepholes have them: c of 290."""
     case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 8))), precision)
     case.h0[:, case.network.state_names["c"]] *= 290
-    assert all(worst(case, unroll) < RIGHT[precision] for unroll in UNROLLS)
+    assert all(worst(case, unroll) < RIGHT[precision] for unroll in RUNNABLE)
 
 
 def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
@@ -330,7 +330,7 @@ def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str)
     layer = Recurrent(*cells, direction="bidirectional", merge="sum")
     case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision)
     comparison = Comparison(case, case.outputs())
-    for unroll in UNROLLS:
+    for unroll in RUNNABLE:
         verdict = comparison.judge(case.outputs(unroll)[-1])
         assert (verdict.equal, verdict.step_error) == (True, None)
     for array in cells[0].weights.arrays:

@@ -40,6 +40,8 @@ PURE_LIBRARY = {
 BESIDE = {
     "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
     "rnncli.engine.lock": {"os", "fcntl"},
+    "rnncli.engine.compiled.code": {"struct"},
+    "rnncli.engine.compiled.machine": {"ctypes", "importlib"},
     "rnncli.engine.state": {"os", "json", "hashlib"},
     "rnncli.model.formats": {
         *("os", "io", "sys", "json", "struct", "zipfile", "zlib", "hashlib"),
@@ -49,6 +51,7 @@ BESIDE = {
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
     "rnncli.engine.threads": {"threadpoolctl"},
+    "rnncli.engine.compiled.machine": {"llvmlite"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from whole_runs import difference
 
 import rnncli
 from rnncli.engine.run import States
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.cells import GRU, LSTM, RNN, WEIGHT_NAMES, Cell, Weights
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
@@ -66,7 +66,7 @@ def apart(states: States, recorded: RecordedCase) -> float:
     return max(difference(states.h, recorded.h), difference(states.h_n, recorded.h_n))
 
 
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 @EACH_PEER
 def test_states_are_the_recorded_ones(peer: str, unroll: str) -> None:
     distances = {case.name: apart(run(case.case, unroll), case) for case in BY_PEER[peer]}

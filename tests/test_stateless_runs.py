@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from rnncli import (
 )
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import CELLS, weight_shapes
 
@@ -66,7 +66,7 @@ def expected(network: Network, layers: tuple[Floats, ...], x: Floats) -> list[Fl
     ]
 
 
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 @pytest.mark.parametrize(("precision", "near"), [("float32", 2e-6), ("float64", 1e-14)])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_every_strategy(unroll: str, precision: str, near: float, direction: str) -> None:
@@ -181,7 +181,7 @@ def test_a_stream_masks_as_a_run_does(cut: int) -> None:
     assert (h.tobytes(), y.tobytes()) == (states.h.tobytes(), states.y.tobytes())
 
 
-@pytest.mark.parametrize("unroll", ["auto", *UNROLLS])
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 def test_a_head_gives_at_a_masked_row_what_it_gave_before(unroll: str) -> None:
     network = masking("lstm")[1]
     for seed in range(20):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import (
     Dense,
@@ -168,7 +168,7 @@ def test_a_softmax_of_large_sums_is_right() -> None:
     x = normal(1, 50, 5)
     for precision in PRECISIONS:
         case = Case(Network(layer), x, np.zeros((1, 0), "f"), np.array([50]), precision)
-        for unroll in UNROLLS:
+        for unroll in RUNNABLE:
             error = largest_step_error(case, case.outputs(unroll))
             assert error is not None
             assert error < 0.6

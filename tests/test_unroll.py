@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
@@ -14,13 +15,13 @@ from whole_runs import contracting, difference, run_tolerance
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
-from rnncli.engine.unroll import UNROLLS, Strategy, fastest, fused, projected
+from rnncli.engine.unroll import Strategy, fastest, fused, projected
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
 from rnncli.verify import reference
 from rnncli.verify.steps import step_errors
 
-STRATEGIES = ["auto", *UNROLLS]
+STRATEGIES = ["auto", *RUNNABLE]
 
 
 def states(case: Case, unroll: str) -> np.ndarray:

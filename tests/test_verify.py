@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import RUNNABLE, SAMPLES, Rnn
 from safetensors.numpy import save_file
 from test_all_states import growing
 
 import rnncli
 from rnncli.engine.passes import Prepared, prepare
 from rnncli.engine.precision import round_mantissa
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Tolerance
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-STRATEGIES = [f"--unroll {name}" for name in UNROLLS]
+STRATEGIES = [f"--unroll {name}" for name in RUNNABLE]
 
 
 def verified(run_rnn: Rnn, *arguments: str, exit_code: int = 0) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 from any_cell import Gated, Head, Leaky, drawn, loop
+from conftest import RUNNABLE
 
 import rnncli
-from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State, Weights
 from rnncli.model.layers import Recurrent
@@ -127,7 +127,7 @@ def test_a_cell_with_two_state_arrays_is_one_more_entry_of_the_step_error(
     monkeypatch.setitem(bounded.BOUNDED_STEPS, Leaky, leaky_steps)
     case = unknown(Leaky, direction)
     assert can_judge_steps(case.network)
-    for unroll in UNROLLS:
+    for unroll in RUNNABLE:
         layers = case.outputs(unroll)
         verdict = Comparison(case, case.outputs()).judge(layers[-1], layers)
         assert verdict.equal

@@ -9,12 +9,12 @@ import numpy as np
 from rnncli.engine.batch import Packing, Sequences, by_length
 from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
-from rnncli.engine.unroll import IN_ORDER, UNROLLS, Strategy, fastest
+from rnncli.engine.unroll import IN_ORDER, UNROLLS, Strategy, fastest, missing
 from rnncli.engine.unroll.stepwise import row_products
 from rnncli.engine.watched import Watched
 from rnncli.model.arrays import Floats, Integers, contiguous
 from rnncli.model.cells import Cell, State
-from rnncli.model.errors import choice
+from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Layer, Multiply, Recurrent
 from rnncli.model.network import Network
 
@@ -91,10 +91,14 @@ def prepare(
     Raises
     ------
     ValueError
-        A name is unknown, or a weight too large for the precision.
+        A name is unknown, a strategy cannot run here, or a weight is too
+        large for the precision.
     """
     how = choice("precision", precision, PRECISIONS)
     strategy = choice("unroll", unroll, IN_ORDER if all_states else UNROLLS | {"auto": fastest})
+    lacking = missing(unroll)
+    if lacking:
+        raise InputError("unroll", f"{unroll}: {lacking}")
     compute = row_products if unroll == "stepwise" else _product
 
     def multiply(x: Floats, W: Floats) -> Floats:

@@ -1,6 +1,5 @@
 """The precisions a network runs in: a float type, and how the operands of a product are rounded."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +14,25 @@ class Precision(NamedTuple):
     ----------
     dtype : numpy.dtype
         Float type of products, sums, activations and states.
-    operand : callable
-        Rounds an array to what a product takes of it. Biases are added,
-        not multiplied, and so are never rounded by it.
-    rounds : bool
-        Whether `operand` changes anything.
+    mantissa : int, optional
+        Explicit bits of the mantissa that a product takes of its operands;
+        by default all.
     """
 
     dtype: np.dtype[np.floating]
-    operand: Callable[[Floats], Floats]
-    rounds: bool
+    mantissa: int | None = None
+
+    @property
+    def rounds(self) -> bool:
+        """Whether `operand` changes anything."""
+        return self.mantissa is not None
+
+    def operand(self, values: Floats) -> Floats:
+        """Round an array to what a product takes of it.
+
+        Biases are added, not multiplied, and so are never rounded by it.
+        """
+        return values if self.mantissa is None else round_mantissa(values, self.mantissa)
 
     def convert(self, name: str, array: Floats) -> Floats:
         """Return an array of weights in this precision, a matrix rounded as an operand.
@@ -67,21 +75,9 @@ def round_mantissa(values: Floats, bits: int) -> Floats:
     return rounded.view(np.float32).reshape(np.shape(values))
 
 
-def _exact(values: Floats) -> Floats:
-    return values
-
-
-def _tf32(values: Floats) -> Floats:
-    return round_mantissa(values, bits=10)
-
-
-def _bfloat16(values: Floats) -> Floats:
-    return round_mantissa(values, bits=7)
-
-
 PRECISIONS = {
-    "float32": Precision(np.dtype(np.float32), _exact, rounds=False),
-    "float64": Precision(np.dtype(np.float64), _exact, rounds=False),
-    "tf32": Precision(np.dtype(np.float32), _tf32, rounds=True),
-    "bfloat16": Precision(np.dtype(np.float32), _bfloat16, rounds=True),
+    "float32": Precision(np.dtype(np.float32)),
+    "float64": Precision(np.dtype(np.float64)),
+    "tf32": Precision(np.dtype(np.float32), mantissa=10),
+    "bfloat16": Precision(np.dtype(np.float32), mantissa=7),
 }

@@ -6,6 +6,7 @@ here and an entry in `CELLS`.
 """
 
 from rnncli.model.cells.cell import WEIGHT_NAMES as WEIGHT_NAMES
+from rnncli.model.cells.cell import Apply as Apply
 from rnncli.model.cells.cell import Cell as Cell
 from rnncli.model.cells.cell import Combine as Combine
 from rnncli.model.cells.cell import Multiplier as Multiplier

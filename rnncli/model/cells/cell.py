@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, as_floats
 
 # The arrays that a cell carries from step to step, (N, size) each. The first
@@ -14,6 +15,9 @@ State: TypeAlias = tuple[Floats, ...]
 # holds until it is called again.
 Product: TypeAlias = Callable[[Floats], Floats]
 Multiplier: TypeAlias = Callable[[Floats], Product]
+
+# apply(activation, a, clip): an activation of values that are limited to ±`clip` first.
+Apply: TypeAlias = Callable[[Activation, Any, float], Any]
 
 # combine(sums, out, *state): one step from the sums of all blocks, (blocks, N, H),
 # or (N, H) where there is one, and the state before it. It writes h_t into `out`,
@@ -178,6 +182,29 @@ class Cell:
         ----------
         multiplier : callable
             Makes the products that are taken within a step.
+        """
+        raise NotImplementedError
+
+    @property
+    def unit_by_unit(self) -> bool:
+        """Whether a step has no products within, and no weights beside: then `step` is there."""
+        return False
+
+    def step(self, apply: Apply, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        """Return the state after a step of some units, as an equation of any values.
+
+        It says what `combine` computes of whole arrays, for where the steps
+        are compiled.
+
+        Parameters
+        ----------
+        apply : callable
+            ``apply(activation, a, clip)``: an activation of values that are
+            limited to ±`clip` first.
+        sums : sequence
+            Of all blocks.
+        *state
+            The state before it.
         """
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """The GRU cell."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf, isinf
 from typing import Any
@@ -15,7 +16,16 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Views, Weights
+from rnncli.model.cells.cell import (
+    Apply,
+    Cell,
+    Combine,
+    Multiplier,
+    Operands,
+    State,
+    Views,
+    Weights,
+)
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -151,6 +161,23 @@ class GRU(Cell):
     def _candidate(self) -> Floats:
         """Recurrent weights of the candidate, (H, H)."""
         return self.weights.W_hh[:, 2 * self.hidden_size :]
+
+    @property
+    def unit_by_unit(self) -> bool:
+        """Whether r multiplies the product, and not what is multiplied."""
+        return self.reset == "after"
+
+    def step(self, apply: Apply, sums: Sequence[Any], h: Any) -> tuple[Any, ...]:
+        """Return h of n, z, r and m: ``n = f(n + r m)``, ``h = n + z (h - n)``."""
+        n, z, r, m = sums
+
+        def gate(a: Any) -> Any:
+            if self._halved:
+                return 0.5 * apply(TANH, a, inf) + 0.5
+            return apply(self.recurrent_activation, a, self.clip)
+
+        n = apply(self.activation, n + gate(r) * m, self.clip)
+        return (n + gate(z) * (h - n),)
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return the errors of the gates, carried to h.

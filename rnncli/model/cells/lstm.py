@@ -1,7 +1,9 @@
 """The LSTM cell."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf, isinf
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,16 @@ from rnncli.model.activations import (
     positive_clip,
 )
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Views, Weights
+from rnncli.model.cells.cell import (
+    Apply,
+    Cell,
+    Combine,
+    Multiplier,
+    Operands,
+    State,
+    Views,
+    Weights,
+)
 
 
 class LSTM(Cell):
@@ -176,6 +187,25 @@ class LSTM(Cell):
             return out, c
 
         return step
+
+    @property
+    def unit_by_unit(self) -> bool:
+        """Whether it has neither peepholes nor a projection."""
+        return self.weights.w_ch is None and self.weights.W_hr is None
+
+    def step(self, apply: Apply, sums: Sequence[Any], _h: Any, c: Any) -> tuple[Any, ...]:
+        """Return h and c: ``c = f c + i g``, ``h = o f(c)``."""
+        i, f, o, g = sums
+
+        def gate(a: Any) -> Any:
+            if self._halved:
+                return 0.5 * apply(TANH, a, inf) + 0.5
+            return apply(self.recurrent_activation, a, self.clip)
+
+        i = gate(i)
+        f = 1 - i if self.input_forget else gate(f)
+        c = f * c + i * apply(self.activation, g, self.clip)
+        return gate(o) * apply(self.output_activation, c, inf), c
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return the errors of the gates, carried to c and h.

@@ -1,13 +1,15 @@
 """The vanilla cell."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf
+from typing import Any
 
 import numpy as np
 
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells.cell import Apply, Cell, Combine, Multiplier, Operands, State, Weights
 
 
 class RNN(Cell):
@@ -35,6 +37,7 @@ class RNN(Cell):
     gate_names = ("h",)
     setting_names = ("activation", "clip")
     sums_alone = True
+    unit_by_unit = True
 
     def __init__(
         self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
@@ -50,6 +53,10 @@ class RNN(Cell):
     def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
         """Return the clip and the activation: ``h_t = f(sums)``."""
         return clipped(self.activation, self.clip)
+
+    def step(self, apply: Apply, sums: Sequence[Any], _h: Any) -> tuple[Any, ...]:
+        """Return h: ``f(sum)``."""
+        return (apply(self.activation, sums[0], self.clip),)
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
         """Return the error of the sum times the steepest slope, and that of f itself."""

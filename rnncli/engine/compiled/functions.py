@@ -1,0 +1,164 @@
+"""Activations of vectors, as code.
+
+``applied(activation, a)`` writes what `rnncli.model.activations` computes with
+NumPy. All of them come from five operations, exp and tanh. gelu is not
+there: it has no simple formula.
+"""
+
+from collections.abc import Callable, Sequence
+from math import factorial, floor, inf, isinf, log, pi, sqrt
+from typing import Any
+
+from rnncli.engine.compiled.code import Vector
+from rnncli.model.activations import SELU_ALPHA, SELU_SCALE, Activation
+
+LOG_2 = log(2)
+# What the double is less than log 2.
+LOG_2_REST = 2.3190468138462996e-17
+# By bits of a float: from where exp is 0 or infinite, and the terms of its series and that of
+# log that are seen in the last bit.
+EXP_RANGE = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
+EXP_TERMS = {32: 8, 64: 14}
+LOG_TERMS = {32: 9, 64: 18}
+
+# tanh(a) = a P(a^2) / Q(a^2) of floats up to 9, where it is 1: fitted by least squares, weighted
+# until the largest relative error was least, 6.7e-9.
+TANH_END = 9.0
+TANH_P = (
+    1.0,
+    0.13084010779857635,
+    0.0031039563473314047,
+    1.1154311323480215e-05,
+    -2.0225243702043372e-08,
+    5.2779596665386563e-11,
+    -8.48874464644267e-14,
+)
+TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
+# The same of doubles up to 0.625: Lambert's continued fraction of eight levels, to 6.2e-18.
+LAMBERT_END = 0.625
+LAMBERT_P = (2027025.0, 270270.0, 6930.0, 36.0)
+LAMBERT_Q = (2027025.0, 945945.0, 51975.0, 630.0, 1.0)
+
+
+def applied(activation: Activation, a: Vector, clip: float = inf) -> Vector:
+    """Write an activation of a vector that is limited to ±`clip` first."""
+    if not isinf(clip):
+        a = a.function.at_most(a.function.at_least(a, -clip), clip)
+    return FUNCTIONS[activation.name](a, *activation.parameters)
+
+
+def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
+    """Write the sum of ``coefficients[n] x ** n``, by pairs, so that few wait for each other.
+
+    Source: Estrin (1960).
+    """
+    add = x.function.multiply_add
+    terms: list[Any] = list(coefficients)
+    while True:
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        terms = [add(x, high, low) for low, high in pairs] + terms[len(terms) // 2 * 2 :]
+        if len(terms) == 1:
+            return terms[0]  # type: ignore[no-any-return]
+        x = x * x
+
+
+def exp(a: Vector) -> Vector:
+    """Write ``exp(a) = 2 ** k exp(r)``, where ``r = a - k log(2)`` is in ±log(2) / 2."""
+    f, lanes = a.function, a.function.lanes
+    low, high = EXP_RANGE[lanes.bits]
+    a = f.at_most(f.at_least(a, low), high)
+    k = f.call("rint", a * (1 / LOG_2))
+    # The product with k of as many digits of log(2) as this is exact.
+    digits = 2.0 ** (lanes.mantissa - 11)
+    exact = floor(LOG_2 * digits) / digits
+    r = f.multiply_add(k, -exact, a)
+    r = f.multiply_add(k, -(LOG_2 - exact + LOG_2_REST), r)
+    series = polynomial(r, [1 / factorial(n) for n in range(EXP_TERMS[lanes.bits])])
+    half = f.call("rint", k * 0.5)  # 2 ** k may be no normal number
+    return series * f.power_of_two(half) * f.power_of_two(k - half)
+
+
+def tanh(a: Vector) -> Vector:
+    """Write tanh: of floats a ratio of polynomials, of doubles by exp but for small ones."""
+    f = a.function
+    if f.lanes.bits == 32:
+        a = f.at_most(f.at_least(a, -TANH_END), TANH_END)
+        square = a * a
+        ratio = a * polynomial(square, TANH_P) / polynomial(square, TANH_Q)
+        return _clipped(ratio, -1, 1)  # which rounding may pass
+    square = a * a
+    small = a * polynomial(square, LAMBERT_P) / polynomial(square, LAMBERT_Q)
+    large = f.call("copysign", 1 - 2 / (exp(2 * abs(a)) + 1), a)
+    return f.where(abs(a) < LAMBERT_END, small, large)
+
+
+def _log_of_one_more(e: Vector) -> Vector:
+    """Write ``log(1 + e)`` of 0 to 1: the series of ``2 artanh(e / (2 + e))``."""
+    s = e / (e + 2)
+    terms = range(LOG_TERMS[e.function.lanes.bits])
+    return s * polynomial(s * s, [2 / (2 * n + 1) for n in terms])
+
+
+def _share(a: Vector) -> Vector:
+    """Write sigmoid, to the last digits also where it is small."""
+    e = exp(-1 * abs(a))
+    return a.function.where(a < 0, e, 1) / (e + 1)
+
+
+def _relu(a: Vector) -> Vector:
+    return a.function.at_least(a, 0)
+
+
+def _leaky_relu(a: Vector, alpha: float) -> Vector:
+    return a.function.where(a < 0, a * alpha, a)
+
+
+def _thresholded_relu(a: Vector, alpha: float) -> Vector:
+    return a.function.where(a < alpha, 0, a)
+
+
+def _clipped(a: Vector, low: float, high: float) -> Vector:
+    return a.function.at_most(a.function.at_least(a, low), high)
+
+
+def _elu(a: Vector, alpha: float) -> Vector:
+    t = tanh(a.function.at_most(a, 0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
+    return a.function.where(a < 0, 2 * alpha * t / (1 - t), a)
+
+
+def _softplus(a: Vector) -> Vector:
+    return _relu(a) + _log_of_one_more(exp(-1 * abs(a)))
+
+
+def _gelu_tanh(a: Vector) -> Vector:
+    near = _clipped(a, -30, 30)  # beyond, the share is 0 or 1
+    return a * _share(near * (near * near * 0.044715 + 1) * (2 * sqrt(2 / pi)))
+
+
+def _mish(a: Vector) -> Vector:
+    e = exp(-1 * abs(a))
+    over = a.function.where(a < 0, e * (e + 2), 2 * e + 1)
+    return a * over / (over + a.function.where(a < 0, 2, 2 * e * e))
+
+
+FUNCTIONS: dict[str, Callable[..., Vector]] = {
+    "tanh": tanh,
+    "relu": _relu,
+    "sigmoid": _share,
+    "linear": lambda a: a,
+    "affine": lambda a, alpha, beta: a * alpha + beta,
+    "leaky_relu": _leaky_relu,
+    "thresholded_relu": _thresholded_relu,
+    "scaled_tanh": lambda a, alpha, beta: tanh(a * beta) * alpha,
+    "hard_sigmoid": lambda a, alpha, beta: _clipped(a * alpha + beta, 0, 1),
+    "elu": _elu,
+    "softsign": lambda a: a / (abs(a) + 1),
+    "softplus": _softplus,
+    "relu6": lambda a: _clipped(a, 0, 6),
+    "silu": lambda a: a * _share(a),
+    "gelu_tanh": _gelu_tanh,
+    "selu": lambda a: _elu(a, SELU_ALPHA) * SELU_SCALE,
+    "mish": _mish,
+    "exponential": exp,
+    "hard_silu": lambda a: a * _clipped(a + 3, 0, 6) / 6,
+}

@@ -1,0 +1,207 @@
+"""The code of a loop over time.
+
+The sums of a group of panels stay in registers, from the products to the
+state. Several sequences, the rows of a batch, go side by side if there are
+enough: each vector of weights is then loaded once for all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
+
+from rnncli.engine.compiled.code import Address, Function, Integer, Vector
+from rnncli.engine.compiled.functions import applied
+from rnncli.engine.compiled.loops import Loop, Panels
+from rnncli.engine.compiled.machine import compiled_function
+from rnncli.model.arrays import Floats
+
+INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
+ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "operands")
+
+# Rows of a matrix that are multiplied in one round of a loop, and how many need none.
+ROUND, SHORT = 4, 32
+
+
+# run(x, out, weights, operands, states): steps of some rows. The arrays are x (T, n, I), or
+# projected (T, n, sums), out (T, n, H), W_xh, W_hh and b_h as `Loop.packed` returns them, what
+# products take of h (n, 2, padded), where the first is before the first step, and the arrays of
+# the state (n, padded).
+Run: TypeAlias = Callable[[Floats, Floats, Sequence[Floats], Floats, Sequence[Floats]], None]
+
+
+class Row(NamedTuple):
+    """Where a step finds what belongs to a sequence.
+
+    Parameters
+    ----------
+    x, out : str
+        Its input, and the place of h.
+    before, after : str
+        What products take of h, before the step and after it.
+    """
+
+    x: Address
+    out: Address
+    before: Address
+    after: Address
+
+
+@cache
+def compiled_loop(loop: Loop) -> Run:
+    """Compile the code of a loop."""
+    text, addresses = code_of(loop)
+    call = compiled_function(text, "advance", len(INTEGERS), addresses, loop.machine)
+    size = loop.dtype.itemsize
+
+    def run(
+        x: Floats,
+        out: Floats,
+        weights: Sequence[Floats],
+        operands: Floats,
+        states: Sequence[Floats],
+    ) -> None:
+        T, n, _ = out.shape
+        strides = [array.strides[axis] // size for array in (x, out) for axis in (0, 1)]
+        arrays = (x, out, *weights, operands, *states)
+        call(T, n, *strides, *(array.ctypes.data for array in arrays))
+        if T % 2:  # the two places of an operand take turns
+            operands[:, 0] = operands[:, 1]
+
+    return run
+
+
+def code_of(loop: Loop) -> tuple[str, int]:
+    """Write the function ``advance`` of a loop, and return it with its number of addresses."""
+    cell = loop.cell()
+    states = [f"state_{name}" for name in cell.state_names]
+    f = Function("advance", loop.lanes, INTEGERS, [*ADDRESSES, *states])
+    padded = loop.panels * loop.lanes.width
+
+    def all_steps(first: Integer) -> Sequence[Any]:
+        numbers = [f.plus(first, n) for n in range(loop.rows)]
+        rows, arrays = [], []
+        for number in numbers:
+            x = f.address("%x", f.times(number, "%x_row"))
+            out = f.address("%out", f.times(number, "%out_row"))
+            operand = f.address("%operands", f.times(number, 2 * padded))
+            rows.append(Row(x, out, operand, f.address(operand, padded)))
+            arrays.append([f.address(f"%{each}", f.times(number, padded)) for each in states])
+        step = _Step(loop, f, arrays)
+
+        def one_step(_t: Integer, *places: Address) -> list[Address]:
+            now = [Row(*places[n : n + 4]) for n in range(0, len(places), 4)]
+            step.write(now)
+            following: list[Address] = []
+            for row in now:
+                x, out = f.address(row.x, "%x_step"), f.address(row.out, "%out_step")
+                following += Row(x, out, before=row.after, after=row.before)
+            return following
+
+        f.loop("%steps", one_step, *(place for row in rows for place in row))
+        return ()
+
+    f.loop("%rows", all_steps, step=loop.rows)
+    return f.text(), len(ADDRESSES) + len(states)
+
+
+class _Step:
+    """A step of some rows, as it is written.
+
+    Parameters
+    ----------
+    loop : Loop
+    f : Function
+    arrays : list of lists of str
+        The arrays of the state of each row.
+    """
+
+    def __init__(self, loop: Loop, f: Function, arrays: list[list[Address]]) -> None:
+        self._loop, self._f, self._arrays = loop, f, arrays
+        self._cell, self._lanes = loop.cell(), loop.lanes.width
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write the step."""
+        number, left = self._loop.groups
+        full = Panels(0, self._loop.at_once, self._lanes)
+
+        def group(n: Integer) -> Sequence[Any]:
+            self._panels(rows, self._f.times(n, full.number), full)
+            return ()
+
+        if number:
+            self._f.loop(number, group)
+        for panels in left:
+            self._panels(rows, panels.first, panels)
+
+    def _panels(self, rows: Sequence[Row], first: Integer, panels: Panels) -> None:
+        """Write the step of the units of some panels, from the first on."""
+        f, loop, lanes = self._f, self._loop, self._lanes
+        blocks, unit = loop.blocks, f.times(first, lanes)
+        place, count = f.times(unit, blocks), panels.number * blocks
+        if loop.inputs:
+            bias = [f.load("%b_h", f.plus(place, n * lanes)) for n in range(count)]
+            W_xh = f.address("%W_xh", f.times(place, loop.inputs))
+            sums = self._with_products(bias * len(rows), W_xh, [row.x for row in rows], loop.inputs)
+        else:
+            places = [f.plus(place, n * lanes) for n in range(count)]
+            sums = [f.load(row.x, each) for row in rows for each in places]
+        of_state = [n for n in range(len(sums)) if n % blocks >= blocks - loop.with_state]
+        W_hh = f.address("%W_hh", f.times(unit, loop.with_state * loop.hidden_size))
+        chosen = [sums[n] for n in of_state]
+        before = [row.before for row in rows]
+        totals = self._with_products(chosen, W_hh, before, loop.hidden_size)
+        for n, total in zip(of_state, totals, strict=True):
+            sums[n] = total
+        for number, row in enumerate(rows):
+            for panel in range(panels.number):
+                start = number * count + panel * blocks
+                units = panels.units if panel == panels.number - 1 else lanes
+                array = f.plus(unit, panel * lanes)
+                self._units(sums[start : start + blocks], number, row, array, units)
+
+    def _units(
+        self, sums: Sequence[Vector], number: int, row: Row, place: Integer, units: int
+    ) -> None:
+        """Write what the cell makes of the sums of a panel."""
+        f, arrays, mantissa = self._f, self._arrays[number], self._loop.mantissa
+        state = self._cell.step(applied, sums, *(f.load(array, place) for array in arrays))
+        for array, vector in zip(arrays, state, strict=True):
+            f.store(vector, array, place)
+        h = state[0]
+        f.store(h, row.out, place, units)
+        f.store(h if mantissa is None else f.rounded(h, mantissa), row.after, place)
+
+    def _with_products(
+        self, sums: Sequence[Vector], W: Address, places: Sequence[Address], K: int
+    ) -> list[Vector]:
+        """Add to the sums of all rows, one row after the other, their products with K weights.
+
+        Few sums are added up in several parts, so that an addition need not
+        wait for the one before.
+        """
+        f, lanes, width = self._f, self._lanes, len(sums) // len(places)
+        parts = max(1, self._loop.machine.registers // 4 // len(sums))
+
+        def products(first: Integer, number: int, *totals: Vector) -> list[Vector]:
+            now = list(totals)
+            weights = f.address(W, f.times(first, width * lanes))
+            factors = [f.address(place, first) for place in places]
+            for k in range(number):
+                part = k % parts * len(sums)
+                of_rows = [f.load_one(each, k) for each in factors]
+                for n in range(width):
+                    weight = f.load(weights, (k * width + n) * lanes)
+                    for place, factor in zip(
+                        range(part + n, len(now), width), of_rows, strict=False
+                    ):
+                        now[place] = f.multiply_add(factor, weight, now[place])
+            return now
+
+        totals: Sequence[Any] = [*sums, *[f.zeros()] * ((parts - 1) * len(sums))]
+        rest = K if K <= SHORT else K % ROUND
+        if rest < K:
+            body = lambda k, *now: products(k, ROUND, *now)  # noqa: E731
+            totals = f.loop(K - rest, body, *totals, step=ROUND)
+        if rest:
+            totals = products(K - rest, rest, *totals)
+        return [sum(totals[n + len(sums) :: len(sums)], totals[n]) for n in range(len(sums))]
