@@ -1,6 +1,7 @@
 """A pass of a network over packed rows: its layers, bottom to top."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple, TypeAlias, cast
 
@@ -77,6 +78,12 @@ class Prepared(NamedTuple):
     strategy: Strategy
     multiply: Multiply
     all_states: bool = False
+
+    def after(self, rows: int) -> "Prepared":
+        """Return what runs a stream on that has had so many rows."""
+        if self.strategy is not fastest:
+            return self
+        return self._replace(strategy=partial(fastest, before=rows))
 
 
 def prepare(

@@ -280,9 +280,11 @@ def _blocks(
 ) -> Iterator[Block]:
     head = len(prepared.network.layers) - prepared.network.head
     first = 0 if all_layers else head - 1
+    done = 0
     for rows in blocks:
         carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        passes = advance_rows(prepared, rows, carried.state)
+        passes = advance_rows(prepared.after(done), rows, carried.state)
+        done += len(rows.x)
         if prepared.network.last == "step":
             carried.keep(rows, passes[-1].output)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []

@@ -202,6 +202,11 @@ class Function:
         """Compute ``a b`` of integers."""
         return self._write(f"mul i64 {a}, {b}")
 
+    def least(self, a: Integer, b: Integer) -> str:
+        """Compute the lesser of two integers."""
+        self._declared.add("declare i64 @llvm.umin.i64(i64, i64)")
+        return self._write(f"call i64 @llvm.umin.i64(i64 {a}, i64 {b})")
+
     def address(self, base: Address, index: Integer) -> Address:
         """Return where a float of an array stands."""
         return self._write(f"getelementptr {self.lanes.item}, ptr {base}, i64 {index}")

@@ -104,9 +104,12 @@ class Loop(NamedTuple):
         return np.concatenate([group.reshape(len(W), -1) for group in self._grouped(W)], axis=1)
 
     def padded(self, array: Floats) -> Floats:
-        """Copy values of units, (n, H), with zeros behind that fill the last panel."""
-        behind = self.panels * self.lanes.width - self.hidden_size
-        return np.pad(array, ((0, 0), (0, behind)))
+        """Copy values of units, (N, H): zeros fill the last panel, the last row those beside it."""
+        n = np.minimum(np.arange(-(-len(array) // self.rows) * self.rows), len(array) - 1)
+        return self._filled(array)[n]
+
+    def _filled(self, array: Floats) -> Floats:
+        return np.pad(array, ((0, 0), (0, self.panels * self.lanes.width - self.hidden_size)))
 
     def cell(self) -> Cell:
         """Return a cell of this kind, without weights."""
@@ -116,7 +119,7 @@ class Loop(NamedTuple):
     def _grouped(self, W: Floats) -> list[Floats]:
         """Cut weights into groups, (K, panels, blocks, lanes), with zeros behind H."""
         lanes = self.lanes.width
-        padded = self.padded(W.reshape(-1, self.hidden_size))
+        padded = self._filled(W.reshape(-1, self.hidden_size))
         vectors = padded.reshape(len(W), -1, self.panels, lanes).swapaxes(1, 2)
         whole, left = self.groups
         firsts = [group * self.at_once for group in range(whole)] + [each.first for each in left]
@@ -129,11 +132,12 @@ def has_loop(cell: Cell) -> bool:
     return cell.unit_by_unit and all(each.name in FUNCTIONS for each in named)
 
 
-def loop_of(cell: Cell, precision: Precision, rows: int, *, projects: bool) -> Loop:
-    """Return the loop of a cell on this machine."""
+def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
+    """Return the loop of a cell for several rows on this machine."""
     W_xh, W_hh, b_h = cell.operands
     H = cell.hidden_size
     settings, inputs = tuple(cell.settings.values()), len(W_xh) if projects else 0
     sizes = (inputs, H, len(b_h) // H, W_hh.shape[1] // H)
-    dtype, mantissa = precision.dtype, precision.mantissa
-    return Loop(type(cell), settings, *sizes, dtype, mantissa, rows, this_machine())
+    dtype, mantissa, machine = precision.dtype, precision.mantissa, this_machine()
+    rows = machine.rows_at_once
+    return Loop(type(cell), settings, *sizes, dtype, mantissa, rows, machine)

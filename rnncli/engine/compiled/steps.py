@@ -7,6 +7,7 @@ enough: each vector of weights is then loaded once for all of them.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
@@ -22,10 +23,10 @@ ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "operands")
 ROUND, SHORT = 4, 32
 
 
-# run(x, out, weights, operands, states): steps of some rows. The arrays are x (T, n, I), or
-# projected (T, n, sums), out (T, n, H), W_xh, W_hh and b_h as `Loop.packed` returns them, what
-# products take of h (n, 2, padded), where the first is before the first step, and the arrays of
-# the state (n, padded).
+# run(x, out, weights, operands, states): steps of N rows. The arrays are x (T, N, I), or projected
+# (T, N, sums), out (T, N, H), W_xh, W_hh and b_h as `Loop.packed` returns them, and as
+# `Loop.padded` does those of the state, and what products take of h, (N, 2, padded), of which the
+# first is before the first step.
 Run: TypeAlias = Callable[[Floats, Floats, Sequence[Floats], Floats, Sequence[Floats]], None]
 
 
@@ -46,9 +47,18 @@ class Row(NamedTuple):
     after: Address
 
 
-@cache
+# Two threads often want the same loop at once.
+_compiling = Lock()
+
+
 def compiled_loop(loop: Loop) -> Run:
-    """Compile the code of a loop."""
+    """Compile the code of a loop, unless that is done."""
+    with _compiling:
+        return _compiled(loop)
+
+
+@cache
+def _compiled(loop: Loop) -> Run:
     text, addresses = code_of(loop)
     call = compiled_function(text, "advance", len(INTEGERS), addresses, loop.machine)
     size = loop.dtype.itemsize
@@ -78,11 +88,12 @@ def code_of(loop: Loop) -> tuple[str, int]:
     padded = loop.panels * loop.lanes.width
 
     def all_steps(first: Integer) -> Sequence[Any]:
-        numbers = [f.plus(first, n) for n in range(loop.rows)]
+        numbers, last = [f.plus(first, n) for n in range(loop.rows)], f.plus("%rows", -1)
         rows, arrays = [], []
         for number in numbers:
-            x = f.address("%x", f.times(number, "%x_row"))
-            out = f.address("%out", f.times(number, "%out_row"))
+            there = f.least(number, last)  # rows that fill a group are the last one again
+            x = f.address("%x", f.times(there, "%x_row"))
+            out = f.address("%out", f.times(there, "%out_row"))
             operand = f.address("%operands", f.times(number, 2 * padded))
             rows.append(Row(x, out, operand, f.address(operand, padded)))
             arrays.append([f.address(f"%{each}", f.times(number, padded)) for each in states])

@@ -12,7 +12,7 @@ a strategy returns is the state of each sequence after its last step.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
@@ -38,14 +38,31 @@ __all__ = [
 Strategy: TypeAlias = Callable[[Cell, Steps, State, Precision, Steps], State]
 
 
-# Seconds that NumPy takes for the calls of a step of a cell that is a function of one sum, and
-# for a multiplication.
-CALLS_OF_A_STEP, MULTIPLICATION = 7e-7, 5e-11
-# How many times as many calls a step of a cell with gates takes.
-GATED = 4
-# Seconds of steps in NumPy, one after the other, that are worth compiling a loop: as long as that
-# takes, LLVM's start included; and how many times faster `parallel` is.
-WORTH_A_LOOP, PARALLEL_GAIN = 0.04, 10
+# Seconds that LLVM takes to start and to compile a loop.
+COMPILATION = 0.05
+# Seconds of a step in NumPy for its calls, of a cell with gates several times as many.
+CALLS, GATED = 7e-7, 4
+
+
+class Seconds(NamedTuple):
+    """Seconds that a row of a step takes: for each multiplication, and for the functions of a sum.
+
+    They are measured, to within a factor of 2, for `fastest` to choose by.
+    """
+
+    multiplication: float
+    sum: float
+
+    def rows(self, cell: Cell, x: Steps) -> float:
+        """Return the seconds that all rows of an input take."""
+        operands = cell.operands
+        multiplications = operands.W_xh.size + operands.W_hh.size
+        each = multiplications * self.multiplication + len(operands.b_h) * self.sum
+        return each * x.rows[..., 0].size
+
+
+ONE_IN_NUMPY, SEVERAL_IN_NUMPY = Seconds(5e-11, 3e-9), Seconds(1.5e-11, 3e-9)
+ONE_COMPILED, SEVERAL_COMPILED = Seconds(2.5e-11, 4e-10), Seconds(1.3e-11, 4e-10)
 
 
 def missing(unroll: str) -> str:
@@ -58,39 +75,42 @@ def missing(unroll: str) -> str:
 
 
 def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
-    """Run by a loop in the processor's own instructions, see `rnncli.engine.unroll.compiled`."""
+    """Run by a loop in the processor's own instructions, see `rnncli.engine.compiled`."""
     # Imported when used: few runs are worth it.
-    from rnncli.engine.unroll.compiled import compiled
+    from rnncli.engine.compiled.strategy import compiled
 
     return compiled(cell, x, state, precision, out)
 
 
-def fastest(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+def fastest(
+    cell: Cell, x: Steps, state: State, precision: Precision, out: Steps, before: int = 0
+) -> State:
     """Run by the strategy that is measured as the fastest for T, N, I and H.
 
-    Many steps are worth a loop of their own, if it can be compiled. Fewer run
-    in segments, as `parallel` does, if the network is contracting and the
-    batch small enough. Otherwise, one call a step less makes `fused` the
-    fastest for a single sequence, until so many inputs are worth a product of
-    their own, as they are in a batch: but for a cell with several sums, whose
-    projected inputs would leave the cache.
+    A long sequence runs in segments, as `parallel` does, if the network is
+    contracting and the batch is small enough. If not, and where even that
+    takes long, it is worth a loop of its own, if one can be compiled.
+    Otherwise, one call a step less makes `fused` the fastest for a single
+    sequence, until so many inputs are worth a product of their own, as they
+    are in a batch: but for a cell with several sums, whose projected inputs
+    would leave the cache.
+
+    In a stream that has had `before` rows as many more are expected, which
+    share what it costs to compile a loop.
     """
-    seconds = _seconds_in_order(cell, x)
-    compiles = seconds > WORTH_A_LOOP and not missing("compiled")
-    if compiles and seconds > PARALLEL_GAIN * WORTH_A_LOOP:
+    compiles = SEVERAL_COMPILED if x.N > 1 else ONE_COMPILED
+    rows = x.rows[..., 0].size
+    loop = COMPILATION * rows / (rows + before) + compiles.rows(cell, x)
+    if SEVERAL_IN_NUMPY.rows(cell, x) > loop and not missing("compiled"):
         return compiled(cell, x, state, precision, out)
     final = in_segments(cell, x, state, precision, out)
-    if final is None:
-        strategy = compiled if compiles else _fastest_in_order
-        final = strategy(cell, x, state, precision, out)
-    return final
-
-
-def _seconds_in_order(cell: Cell, x: Steps) -> float:
-    """Estimate the seconds that NumPy takes for the steps, one after the other."""
-    calls = CALLS_OF_A_STEP * (1 if cell.sums_alone else GATED)
-    multiplications: int = x.rows[..., 0].size * sum(W.size for W in cell.operands)
-    return len(x) * calls + multiplications * MULTIPLICATION
+    if final is not None:
+        return final
+    calls = len(x) * CALLS * (1 if cell.sums_alone else GATED)
+    numpy = SEVERAL_IN_NUMPY if x.N > 1 else ONE_IN_NUMPY
+    worth_a_loop = calls + numpy.rows(cell, x) > loop and not missing("compiled")
+    strategy = compiled if worth_a_loop else _fastest_in_order
+    return strategy(cell, x, state, precision, out)
 
 
 def _fastest_in_order(

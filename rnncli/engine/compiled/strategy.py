@@ -1,0 +1,84 @@
+"""Step by step, by loops that are compiled for the network's sizes."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from rnncli.engine.batch import Finals, Steps
+from rnncli.engine.compiled.loops import has_loop, loop_of
+from rnncli.engine.compiled.steps import compiled_loop
+from rnncli.engine.precision import Precision
+from rnncli.engine.threads import blocks, product
+from rnncli.engine.unroll.projected import cached_steps, projected, spread
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell, State
+
+# Most inputs that a loop multiplies itself; BLAS is faster for more.
+FEW_INPUTS = 16
+# Multiplications between two chances to end, some hundredths of a second.
+WORK = 500_000_000
+
+
+def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+    """All steps in one loop of the processor's own instructions.
+
+    ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
+
+    Wide inputs are projected block by block, as `projected` does. So runs a
+    cell that no loop is written for: with products within its step, with
+    peepholes, or of gelu.
+    """
+    if not has_loop(cell):
+        return projected(cell, x, state, precision, out)
+    finals = Finals(state)
+    advance = compiling(cell, precision)
+    for x_even, out_even in zip(x.even(), out.even(), strict=True):
+        state = finals.running(state, x_even.shape[1])
+        state = advance(x_even, state, out_even)
+    return finals.all(state)
+
+
+def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floats], State]:
+    """Return a function that runs steps.
+
+    ``advance(x, state, out)`` takes arrays (T, N, I), of any strides, and
+    (T, N, H), and the state's arrays (N, H).
+    """
+    W_xh, W_hh, b_h = cell.operands
+    few = len(W_xh) <= FEW_INPUTS
+    loop = loop_of(cell, precision, projects=few)
+    weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
+    stacked = None if few else loop.columns(np.concatenate([W_xh, b_h[None]]))
+
+    def advance(x: Floats, state: State, out: Floats) -> State:
+        _, N, H = out.shape
+        run = compiled_loop(loop if N > 1 else loop._replace(rows=1))
+        arrays = [loop.padded(array) for array in state]
+        operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
+        rows = x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
+        inputs = _whole(rows, W_hh.size) if stacked is None else _projected(rows, stacked)
+        for steps, a in inputs:
+            run(a, out[steps], weights, operands, arrays)
+        return (out[-1], *(array[:N, :H] for array in arrays[1:]))
+
+    return advance
+
+
+def _whole(x: Floats, work: int) -> Iterator[tuple[slice, Floats]]:
+    """Cut inputs into steps of so much work that a thread may end between them."""
+    for steps in blocks(len(x), max(1, WORK // (x.shape[1] * work))):
+        yield steps, x[steps]
+
+
+def _projected(x: Floats, stacked: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Project inputs, block by block: ``[x, 1] @ [W_xh; b_h]``, with its columns as in a loop."""
+    T, N, _ = x.shape
+    most = min(T, cached_steps(N * max(stacked.shape)))
+    inputs = np.ones((most * N, len(stacked)), stacked.dtype)
+    sums = np.empty((most, N, stacked.shape[1]), stacked.dtype)
+    for steps in blocks(T, most):
+        a = sums[: steps.stop - steps.start]
+        block = inputs[: len(a) * N]
+        spread(x[steps], block[:, :-1])
+        product(block, stacked, a.reshape(len(block), -1))
+        yield steps, a
