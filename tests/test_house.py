@@ -42,6 +42,7 @@ BESIDE = {
     "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.compiled.code": {"struct"},
     "rnncli.engine.compiled.machine": {"ctypes", "importlib"},
+    "rnncli.engine.compiled.steps": {"threading"},
     "rnncli.engine.state": {"os", "json", "hashlib"},
     "rnncli.model.formats": {
         *("os", "io", "sys", "json", "struct", "zipfile", "zlib", "hashlib"),
