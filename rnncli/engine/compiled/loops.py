@@ -50,6 +50,8 @@ class Loop(NamedTuple):
     hidden_size, blocks, with_state : int
         H, and how many blocks of sums there are: all, and the last ones, to
         which the product of the state is added.
+    inner : bool
+        Whether the cell has a product within a step (`Cell.inner`).
     dtype : numpy.dtype
     mantissa : int or None
         To which operands are rounded, see `Precision`.
@@ -64,6 +66,7 @@ class Loop(NamedTuple):
     hidden_size: int
     blocks: int
     with_state: int
+    inner: bool
     dtype: np.dtype[np.floating]
     mantissa: int | None
     rows: int
@@ -137,7 +140,7 @@ def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
     W_xh, W_hh, b_h = cell.operands
     H = cell.hidden_size
     settings, inputs = tuple(cell.settings.values()), len(W_xh) if projects else 0
-    sizes = (inputs, H, len(b_h) // H, W_hh.shape[1] // H)
+    sizes = (inputs, H, len(b_h) // H, W_hh.shape[1] // H, cell.inner is not None)
     dtype, mantissa, machine = precision.dtype, precision.mantissa, this_machine()
     rows = machine.rows_at_once
     return Loop(type(cell), settings, *sizes, dtype, mantissa, rows, machine)

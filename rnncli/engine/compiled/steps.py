@@ -6,7 +6,7 @@ enough: each vector of weights is then loaded once for all of them.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,16 +18,19 @@ from rnncli.model.arrays import Floats
 
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
 ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "operands")
+# Of a cell with a product within a step: its weights, what they multiply, and the sums before.
+INNER = ("W_inner", "inner_operand", "sums")
 
 # Rows of a matrix that are multiplied in one round of a loop, and how many need none.
 ROUND, SHORT = 4, 32
 
 
-# run(x, out, weights, operands, states): steps of N rows. The arrays are x (T, N, I), or projected
-# (T, N, sums), out (T, N, H), W_xh, W_hh and b_h as `Loop.packed` returns them, and as
-# `Loop.padded` does those of the state, and what products take of h, (N, 2, padded), of which the
-# first is before the first step.
-Run: TypeAlias = Callable[[Floats, Floats, Sequence[Floats], Floats, Sequence[Floats]], None]
+# run(x, out, *arrays): steps of N rows. x is (T, N, I), or projected (T, N, sums), out (T, N, H).
+# The others are, in the order of `ADDRESSES` and `INNER`, the weights as `Loop.packed` returns
+# them, what products take of h, (N, 2, padded), of which the first is before the first step, and
+# the arrays of the state as `Loop.padded` returns them; and between these two, of a cell with a
+# product within a step, its weights, and arrays (N, padded) and (N, blocks * padded).
+Run: TypeAlias = Callable[..., None]
 
 
 class Row(NamedTuple):
@@ -63,18 +66,12 @@ def _compiled(loop: Loop) -> Run:
     call = compiled_function(text, "advance", len(INTEGERS), addresses, loop.machine)
     size = loop.dtype.itemsize
 
-    def run(
-        x: Floats,
-        out: Floats,
-        weights: Sequence[Floats],
-        operands: Floats,
-        states: Sequence[Floats],
-    ) -> None:
-        T, n, _ = out.shape
+    def run(x: Floats, out: Floats, *arrays: Floats) -> None:
+        T, N, _ = out.shape
         strides = [array.strides[axis] // size for array in (x, out) for axis in (0, 1)]
-        arrays = (x, out, *weights, operands, *states)
-        call(T, n, *strides, *(array.ctypes.data for array in arrays))
+        call(T, N, *strides, *(array.ctypes.data for array in (x, out, *arrays)))
         if T % 2:  # the two places of an operand take turns
+            operands = arrays[ADDRESSES.index("operands") - 2]
             operands[:, 0] = operands[:, 1]
 
     return run
@@ -84,12 +81,13 @@ def code_of(loop: Loop) -> tuple[str, int]:
     """Write the function ``advance`` of a loop, and return it with its number of addresses."""
     cell = loop.cell()
     states = [f"state_{name}" for name in cell.state_names]
-    f = Function("advance", loop.lanes, INTEGERS, [*ADDRESSES, *states])
+    addresses = [*ADDRESSES, *(INNER if loop.inner else ()), *states]
+    f = Function("advance", loop.lanes, INTEGERS, addresses)
     padded = loop.panels * loop.lanes.width
 
     def all_steps(first: Integer) -> Sequence[Any]:
         numbers, last = [f.plus(first, n) for n in range(loop.rows)], f.plus("%rows", -1)
-        rows, arrays = [], []
+        rows, arrays, inner = [], [], []
         for number in numbers:
             there = f.least(number, last)  # rows that fill a group are the last one again
             x = f.address("%x", f.times(there, "%x_row"))
@@ -97,7 +95,11 @@ def code_of(loop: Loop) -> tuple[str, int]:
             operand = f.address("%operands", f.times(number, 2 * padded))
             rows.append(Row(x, out, operand, f.address(operand, padded)))
             arrays.append([f.address(f"%{each}", f.times(number, padded)) for each in states])
-        step = _Step(loop, f, arrays)
+            if loop.inner:
+                operand = f.address("%inner_operand", f.times(number, padded))
+                sums = f.address("%sums", f.times(number, loop.blocks * padded))
+                inner.append((operand, sums))
+        step = _Step(loop, f, arrays, inner)
 
         def one_step(_t: Integer, *places: Address) -> list[Address]:
             now = [Row(*places[n : n + 4]) for n in range(0, len(places), 4)]
@@ -112,7 +114,7 @@ def code_of(loop: Loop) -> tuple[str, int]:
         return ()
 
     f.loop("%rows", all_steps, step=loop.rows)
-    return f.text(), len(ADDRESSES) + len(states)
+    return f.text(), len(addresses)
 
 
 class _Step:
@@ -124,28 +126,46 @@ class _Step:
     f : Function
     arrays : list of lists of str
         The arrays of the state of each row.
+    inner : list of tuples of str
+        Of each row what the product within a step takes, and the sums before.
     """
 
-    def __init__(self, loop: Loop, f: Function, arrays: list[list[Address]]) -> None:
-        self._loop, self._f, self._arrays = loop, f, arrays
+    def __init__(
+        self,
+        loop: Loop,
+        f: Function,
+        arrays: list[list[Address]],
+        inner: list[tuple[Address, Address]],
+    ) -> None:
+        self._loop, self._f, self._arrays, self._inner = loop, f, arrays, inner
         self._cell, self._lanes = loop.cell(), loop.lanes.width
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the step."""
+        if self._loop.inner:
+            self._all_panels(partial(self._panels, rows, self._to_inner))
+            self._all_panels(partial(self._with_inner, rows))
+        else:
+            self._all_panels(partial(self._panels, rows, self._units))
+
+    def _all_panels(self, write: Callable[[Integer, Panels], None]) -> None:
+        """Write something of the units of all panels: of those in whole groups as a loop."""
         number, left = self._loop.groups
         full = Panels(0, self._loop.at_once, self._lanes)
 
         def group(n: Integer) -> Sequence[Any]:
-            self._panels(rows, self._f.times(n, full.number), full)
+            write(self._f.times(n, full.number), full)
             return ()
 
         if number:
             self._f.loop(number, group)
         for panels in left:
-            self._panels(rows, panels.first, panels)
+            write(panels.first, panels)
 
-    def _panels(self, rows: Sequence[Row], first: Integer, panels: Panels) -> None:
-        """Write the step of the units of some panels, from the first on."""
+    def _panels(
+        self, rows: Sequence[Row], then: Callable[..., None], first: Integer, panels: Panels
+    ) -> None:
+        """Write the sums of some panels, and what becomes of them."""
         f, loop, lanes = self._f, self._loop, self._lanes
         blocks, unit = loop.blocks, f.times(first, lanes)
         place, count = f.times(unit, blocks), panels.number * blocks
@@ -166,21 +186,53 @@ class _Step:
         for number, row in enumerate(rows):
             for panel in range(panels.number):
                 start = number * count + panel * blocks
-                units = panels.units if panel == panels.number - 1 else lanes
                 array = f.plus(unit, panel * lanes)
-                self._units(sums[start : start + blocks], number, row, array, units)
+                units = panels.units if panel == panels.number - 1 else lanes
+                then(sums[start : start + blocks], number, row, array, units)
+
+    def _to_inner(
+        self, sums: Sequence[Vector], number: int, _row: Row, place: Integer, _units: int
+    ) -> None:
+        """Write what the product within a step takes of a panel, and keep its sums."""
+        f, (operand, kept) = self._f, self._inner[number]
+        state = [f.load(array, place) for array in self._arrays[number]]
+        f.store(self._operand(self._cell.inner_operand(applied, sums, *state)), operand, place)
+        for n, vector in enumerate(sums):
+            f.store(vector, kept, f.plus(f.times(place, self._loop.blocks), n * self._lanes))
+
+    def _with_inner(self, rows: Sequence[Row], first: Integer, panels: Panels) -> None:
+        """Write the product within a step of some panels, and what the cell makes of it."""
+        f, loop, lanes = self._f, self._loop, self._lanes
+        unit = f.times(first, lanes)
+        W = f.address("%W_inner", f.times(unit, loop.hidden_size))
+        zeros = [f.zeros()] * (panels.number * len(rows))
+        operands = [operand for operand, _ in self._inner]
+        products = self._with_products(zeros, W, operands, loop.hidden_size)
+        for number, row in enumerate(rows):
+            for panel in range(panels.number):
+                place = f.plus(unit, panel * lanes)
+                start = f.times(place, loop.blocks)
+                kept = self._inner[number][1]
+                sums = [f.load(kept, f.plus(start, n * lanes)) for n in range(loop.blocks)]
+                sums.append(products[number * panels.number + panel])
+                units = panels.units if panel == panels.number - 1 else lanes
+                self._units(sums, number, row, place, units)
 
     def _units(
         self, sums: Sequence[Vector], number: int, row: Row, place: Integer, units: int
     ) -> None:
         """Write what the cell makes of the sums of a panel."""
-        f, arrays, mantissa = self._f, self._arrays[number], self._loop.mantissa
+        f, arrays = self._f, self._arrays[number]
         state = self._cell.step(applied, sums, *(f.load(array, place) for array in arrays))
         for array, vector in zip(arrays, state, strict=True):
             f.store(vector, array, place)
-        h = state[0]
-        f.store(h, row.out, place, units)
-        f.store(h if mantissa is None else f.rounded(h, mantissa), row.after, place)
+        f.store(state[0], row.out, place, units)
+        f.store(self._operand(state[0]), row.after, place)
+
+    def _operand(self, vector: Vector) -> Vector:
+        """Write what a product takes of a vector."""
+        mantissa = self._loop.mantissa
+        return vector if mantissa is None else self._f.rounded(vector, mantissa)
 
     def _with_products(
         self, sums: Sequence[Vector], W: Address, places: Sequence[Address], K: int

@@ -25,8 +25,8 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
 
     Wide inputs are projected block by block, as `projected` does. So runs a
-    cell that no loop is written for: with products within its step, with
-    peepholes, or of gelu.
+    cell that no loop is written for: with peepholes or a projection, or of
+    gelu.
     """
     if not has_loop(cell):
         return projected(cell, x, state, precision, out)
@@ -48,6 +48,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
     few = len(W_xh) <= FEW_INPUTS
     loop = loop_of(cell, precision, projects=few)
     weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
+    inner = None if cell.inner is None else loop.packed(cell.inner)
     stacked = None if few else loop.columns(np.concatenate([W_xh, b_h[None]]))
 
     def advance(x: Floats, state: State, out: Floats) -> State:
@@ -55,10 +56,15 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
         run = compiled_loop(loop if N > 1 else loop._replace(rows=1))
         arrays = [loop.padded(array) for array in state]
         operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
+        within = (
+            ()
+            if inner is None
+            else (inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
+        )
         rows = x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
         inputs = _whole(rows, W_hh.size) if stacked is None else _projected(rows, stacked)
         for steps, a in inputs:
-            run(a, out[steps], weights, operands, arrays)
+            run(a, out[steps], *weights, operands, *within, *arrays)
         return (out[-1], *(array[:N, :H] for array in arrays[1:]))
 
     return advance

@@ -187,8 +187,17 @@ class Cell:
 
     @property
     def unit_by_unit(self) -> bool:
-        """Whether a step has no products within, and no weights beside: then `step` is there."""
+        """Whether `step` is there: it has no weights beside those of `operands` and `inner`."""
         return False
+
+    @property
+    def inner(self) -> Floats | None:
+        """Weights of a product within a step, (H, H); None where there is none."""
+        return None
+
+    def inner_operand(self, apply: Apply, sums: Sequence[Any], *state: Any) -> Any:
+        """Return what is multiplied by `inner`, as `step` returns the state."""
+        raise NotImplementedError
 
     def step(self, apply: Apply, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Return the state after a step of some units, as an equation of any values.
@@ -202,7 +211,7 @@ class Cell:
             ``apply(activation, a, clip)``: an activation of values that are
             limited to ±`clip` first.
         sums : sequence
-            Of all blocks.
+            Of all blocks, then the product with `inner`, if there is one.
         *state
             The state before it.
         """

@@ -69,6 +69,7 @@ class GRU(Cell):
     gate_names = ("z", "r", "n")
     setting_names = ("activation", "recurrent_activation", "clip", "reset")
     extra_names = ("b_n",)
+    unit_by_unit = True
 
     def __init__(
         self,
@@ -119,8 +120,8 @@ class GRU(Cell):
         """Return the step from the sums of n, z and r, and of m if r multiplies it."""
         f_gates, f_candidate = self._gates(), clipped(self.activation, self.clip)
         product = None
-        if self.reset == "before":
-            product = multiplier(np.ascontiguousarray(self._candidate()))
+        if self.inner is not None:
+            product = multiplier(self.inner)
         multiply, add, subtract = np.multiply, np.add, np.subtract
         views = Views(lambda sums: (sums[1:3], *sums))
 
@@ -163,21 +164,27 @@ class GRU(Cell):
         return self.weights.W_hh[:, 2 * self.hidden_size :]
 
     @property
-    def unit_by_unit(self) -> bool:
-        """Whether r multiplies the product, and not what is multiplied."""
-        return self.reset == "after"
+    def inner(self) -> Floats | None:
+        """Recurrent weights of the candidate, if r does not multiply their product but h."""
+        return None if self.reset == "after" else np.ascontiguousarray(self._candidate())
 
-    def step(self, apply: Apply, sums: Sequence[Any], h: Any) -> tuple[Any, ...]:
-        """Return h of n, z, r and m: ``n = f(n + r m)``, ``h = n + z (h - n)``."""
+    def inner_operand(self, apply: Apply, sums: Sequence[Any], *state: Any) -> Any:
+        """Return ``r h``."""
+        return self._gate(apply, sums[2]) * state[0]
+
+    def step(self, apply: Apply, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        """Return h of n, z, r and m: ``n = f(n + r m)`` or ``f(n + m)``, ``h = n + z (h - n)``."""
+        (h,) = state
         n, z, r, m = sums
+        if self.reset == "after":
+            m = self._gate(apply, r) * m
+        n = apply(self.activation, n + m, self.clip)
+        return (n + self._gate(apply, z) * (h - n),)
 
-        def gate(a: Any) -> Any:
-            if self._halved:
-                return 0.5 * apply(TANH, a, inf) + 0.5
-            return apply(self.recurrent_activation, a, self.clip)
-
-        n = apply(self.activation, n + gate(r) * m, self.clip)
-        return (n + gate(z) * (h - n),)
+    def _gate(self, apply: Apply, a: Any) -> Any:
+        if self._halved:
+            return 0.5 * apply(TANH, a, inf) + 0.5
+        return apply(self.recurrent_activation, a, self.clip)
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         """Return the errors of the gates, carried to h.
