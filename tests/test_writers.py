@@ -184,15 +184,25 @@ PARTS: list[Part] = [
     "; ",
     ["", "a", "\x1f", "ü\0", "\n", ",", "x" * 99] * 50,
     "",
-    floats_of_all_magnitudes(3, (350, 3), np.float32),
+    np.clip(floats_of_all_magnitudes(3, (350, 3), np.float32), -9e10, 9e10),
     ["}"] * 350,
     (np.arange(-175, 175)[:, None] / 100).astype(np.float32),
     "\n",
 ]
+# A separator before floats, and floats with more characters.
+MORE: list[Part] = [
+    np.arange(350),
+    ",",
+    np.linspace(-12, 12, 700, dtype=np.float32).reshape(350, 2),
+    ", ",
+    floats_of_all_magnitudes(4, (350, 2), np.float32),
+]
 
 
 @pytest.mark.parametrize("separator", [",", ", ", " -- - "])
-@pytest.mark.parametrize("parts", [PARTS, PARTS[1:3], PARTS[5:6], PARTS[3:4], PARTS[3:5]])
+@pytest.mark.parametrize(
+    "parts", [PARTS, PARTS[1:3], PARTS[5:6], PARTS[3:4], PARTS[3:5], MORE, MORE[:3]]
+)
 def test_rows_are_the_same_in_pieces_and_one_by_one(
     monkeypatch: pytest.MonkeyPatch, separator: str, parts: list[Part]
 ) -> None:

@@ -13,10 +13,10 @@ from rnncli.writers import characters
 # A part of a row, see `rows_of_text`.
 Part: TypeAlias = str | list[str] | NDArray[Any]
 
-# Values written at once: their intermediate arrays stay in the cache.
-_CACHED = 16_384
+# Values and other parts of rows written at once: their intermediate arrays stay in the cache.
+_CACHED = 32_768
 # Fewer values are written faster one by one.
-_FEW = 200
+_FEW = 300
 # Stands for a text that is put in afterwards, and in no part of a row.
 _BETWEEN = "\x1f"
 
@@ -37,15 +37,13 @@ def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = Non
         to the same float of the array's own type.
     """
     count = next(len(part) for part in parts if not isinstance(part, str))
-    values = [part for part in parts if isinstance(part, np.ndarray) and part.ndim == 2]
-    width = sum(part.shape[1] for part in values) or 1
-    single = all(part.dtype == np.float32 for part in values)
-    at_once = digits is None and single and count * width >= _FEW
-    step = max(1, _CACHED // width)
+    values = sum(part.shape[1] for part in _floats(parts)) or 1
+    many = digits is None and count * values >= _FEW
+    step = max(1, _CACHED // (values + len(parts)))
     for start in range(0, count, step):
         rows = slice(start, min(count, start + step))
         piece = [part if isinstance(part, str) else part[rows] for part in parts]
-        if at_once:
+        if many and all(map(characters.fits, _floats(piece))):
             yield _all_at_once(piece, rows.stop - start, separator)
         else:
             yield _one_by_one(piece, rows.stop - start, separator, digits)
@@ -72,18 +70,25 @@ def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> 
     return rows
 
 
+def _floats(parts: Sequence[Part]) -> list[Floats]:
+    return [part for part in parts if isinstance(part, np.ndarray) and part.ndim == 2]
+
+
 def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
-    words = []
-    for part in parts:
+    cells: list[characters.Cells] = []
+    for part, before in zip(parts, ["", *parts], strict=False):
         if isinstance(part, list):
-            words.append(characters.constants(_BETWEEN, count))
+            cells.append(characters.constants(_BETWEEN))
         elif isinstance(part, str):
-            words.append(characters.constants(part, count))
+            cells.append(characters.constants(part))
         elif part.ndim == 2:
-            words.append(characters.floats(part, separator))
+            separated = isinstance(before, str) and before == separator
+            if separated:
+                cells.pop()
+            cells.append(characters.floats(part, separator, first=separated))
         else:
-            words.append(characters.integers(part))
-    text = characters.text_of(words)
+            cells.append(characters.integers(part))
+    text = characters.text_of(cells, count)
     given = [part for part in parts if isinstance(part, list)]
     if not given:
         return text
