@@ -206,6 +206,7 @@ def test_numbers_are_read_as_python_reads_them(
         np.arange(6, dtype=">f4").reshape(1, 6, 1),
         np.asfortranarray(np.arange(12, dtype=np.float16).reshape(6, 2) / 2)[:, :1] * 2,
         np.array([False, True]),
+        np.array([2**24 + 1, 2**31 - 1], np.int32),
     ],
 )
 def test_npy(tmp_path: Path, array: np.ndarray) -> None:
@@ -215,10 +216,11 @@ def test_npy(tmp_path: Path, array: np.ndarray) -> None:
     assert values(source) == array.reshape(-1, 1).tolist()
 
 
-def test_npy_columns(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
-    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE, columns=("3", "1")), Keys())
-    assert values(source) == [[2, 0], [5, 3]]
+@pytest.mark.parametrize("columns", [("3", "1"), ("2", "3"), ("3",), ("1", "2", "3")])
+def test_npy_columns(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.array([[1, 2, 3], [4, 5, 6]]))
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE, columns=columns), Keys())
+    assert values(source) == [[int(c) for c in columns], [3 + int(c) for c in columns]]
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3)])

@@ -81,10 +81,10 @@ def _checked(
         wrong = first_unfit(values, layout.dtype, layout.indices)
         rows = Rows(values if masked is None else read, masked=masked)
         whole = rows.cut(0, wrong[0] if wrong else None)
-        yield whole._replace(x=whole.x.astype(layout.dtype))
+        yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
         if wrong:
             place = f"{path}: row {start + wrong[0] + 1}, column {columns[wrong[1]] + 1}"
-            value = values[wrong]
+            value = values[wrong].item()
             raise InputError(place, *unfit(value, layout.dtype, value, layout.indices))
         start += len(values)
 
@@ -128,6 +128,8 @@ class StoredArray:
         if not stat.S_ISREG(found.st_mode):
             raise InputError(path, "cannot be read: not a plain file")
         self.shape, self._fortran_order, self.dtype = self._header()
+        holds = np.promote_types(self.dtype, np.float32)
+        self._float = np.dtype(f"f{min(holds.itemsize, 8)}")
         self._start = self._file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, found.st_size - self._start
         if got < size:
@@ -148,10 +150,11 @@ class StoredArray:
         return values.reshape(self.shape, order="F" if self._fortran_order else "C")
 
     def parts(self, columns: Sequence[int], steps: int) -> Iterator[Floats]:
-        """Read columns of all rows as float64, some rows at a time.
+        """Read columns of all rows, some rows at a time.
 
-        The rows of several sequences come one sequence after another. What
-        float64 does not hold becomes infinite.
+        The rows of several sequences come one sequence after another. Values
+        that float32 holds come as that, others as float64. What that does not
+        hold becomes infinite.
         """
         N, T, _ = self.sizes
         if self._fortran_order and N > 1:
@@ -162,15 +165,16 @@ class StoredArray:
 
     def _rows(self, start: int, stop: int, columns: Sequence[int]) -> Floats:
         _, T, I = self.sizes
-        found = np.empty((stop - start, len(columns)))
+        found = np.empty((stop - start, len(columns)), self._float)
         if self._fortran_order:
             for feature, column in enumerate(columns):
-                found[:, feature] = self._doubles(column * T + start, stop - start)
+                _convert(self._read(column * T + start, stop - start), found[:, feature])
             return found
+        chosen = _as_slice(columns)
         step = max(1, _PIECE // (I * self.dtype.itemsize))
         for at in range(start, stop, step):
-            values = self._doubles(at * I, min(step, stop - at) * I)
-            found[at - start : at - start + step] = values.reshape(-1, I)[:, columns]
+            values = self._read(at * I, min(step, stop - at) * I).reshape(-1, I)
+            _convert(values[:, chosen], found[at - start : at - start + step])
         return found
 
     def _transposed(self, columns: Sequence[int]) -> Iterator[Floats]:
@@ -185,17 +189,14 @@ class StoredArray:
         piece = max(1, _PIECE // (N * self.dtype.itemsize))
         for n in range(0, N, several):
             for t in range(0, T, steps):
-                found = np.empty((min(several, N - n), min(steps, T - t), len(columns)))
+                shape = (min(several, N - n), min(steps, T - t), len(columns))
+                found = np.empty(shape, self._float)
                 for at in range(0, found.shape[1], piece):
                     some = min(piece, found.shape[1] - at)
                     for feature, column in enumerate(columns):
-                        read = self._doubles((column * T + t + at) * N, some * N).reshape(some, N)
-                        found[:, at : at + some, feature] = read[:, n : n + several].T
+                        read = self._read((column * T + t + at) * N, some * N).reshape(some, N)
+                        _convert(read[:, n : n + several].T, found[:, at : at + some, feature])
                 yield found.reshape(-1, len(columns))
-
-    def _doubles(self, place: int, count: int) -> Floats:
-        with np.errstate(all="ignore"):
-            return self._read(place, count).astype(np.float64)
 
     def _read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
@@ -233,3 +234,15 @@ class StoredArray:
 
     def _not_whole(self, why: str) -> InputError:
         return InputError(self._path, f"not a whole .npy file of numbers: {why}")
+
+
+def _as_slice(columns: Sequence[int]) -> Sequence[int] | slice:
+    """Return neighbours as a slice: an array gives a view of them, and a slow copy of others."""
+    start, stop = columns[0], columns[0] + len(columns)
+    return slice(start, stop) if list(columns) == list(range(start, stop)) else columns
+
+
+def _convert(values: NDArray[Any], out: Floats) -> None:
+    """Convert values to another float type."""
+    with np.errstate(all="ignore"):
+        out[...] = values
