@@ -1,10 +1,11 @@
 """States as an array of shape (T, H), or (N, T, H), in NumPy's ``.npy`` format."""
 
+from collections.abc import Iterable
 from typing import TextIO
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.writers.trajectory import Style, Trajectory
 
@@ -20,19 +21,14 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
         Several sequences differ in length.
     """
     width, dtype = len(trajectory.units), trajectory.initial().rows().h.dtype
-    if trajectory.shape:
-        _write_header(out, (*trajectory.shape, width), dtype)
-        for block in trajectory.blocks:
-            out.buffer.write(trajectory.rows(block).tobytes())
-        return
-    blocks = list(trajectory.blocks)
-    h = np.concatenate([np.empty((0, width), dtype), *map(trajectory.rows, blocks)])
-    if trajectory.key_columns:
-        numbers = [block.key for block in blocks if block.key is not None]
-        key = np.concatenate([np.empty(0, np.intp), *numbers])
-        h = _by_sequence(h, key, len(trajectory.keys))
-    _write_header(out, h.shape, h.dtype)
-    out.buffer.write(h.tobytes())
+    rows: Iterable[Floats] = map(trajectory.rows, trajectory.blocks)
+    shape = trajectory.shape
+    if not shape:
+        rows, shape = _all_rows(trajectory, np.empty((0, width), dtype))
+    _write_header(out, (*shape, width), dtype)
+    for h in rows:
+        # `tobytes` would copy them to new memory first.
+        out.buffer.write(np.ascontiguousarray(h).data)
 
 
 def _write_header(out: TextIO, shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> None:
@@ -45,9 +41,15 @@ def _write_header(out: TextIO, shape: tuple[int, ...], dtype: np.dtype[np.floati
     np.lib.format.write_array_header_1_0(out.buffer, header)
 
 
-def _by_sequence(h: Floats, key: Integers, sequences: int) -> Floats:
-    """Return the rows of each sequence together, shape (N, T, H)."""
-    lengths = np.bincount(key, minlength=sequences)
+def _all_rows(trajectory: Trajectory, none: Floats) -> tuple[list[Floats], tuple[int, ...]]:
+    """Wait for all rows; return them as they stand in the file, and (T,) or (N, T)."""
+    blocks = [(trajectory.rows(block), block.key) for block in trajectory.blocks]
+    rows = [none, *(h for h, _ in blocks)]
+    if not trajectory.key_columns:
+        return rows, (sum(map(len, rows)),)
+    numbers = [key for _, key in blocks if key is not None]
+    key = np.concatenate([np.empty(0, np.intp), *numbers])
+    lengths = np.bincount(key, minlength=len(trajectory.keys))
     if len(set(lengths.tolist())) > 1:
         raise InputError(
             "npy",
@@ -55,4 +57,5 @@ def _by_sequence(h: Floats, key: Integers, sequences: int) -> Floats:
             "equal lengths",
             "write CSV or JSONL",
         )
-    return h[np.argsort(key, kind="stable")].reshape(sequences, lengths.max(initial=0), h.shape[1])
+    by_sequence = np.concatenate(rows)[np.argsort(key, kind="stable")]
+    return [by_sequence], (len(lengths), int(lengths.max(initial=0)))
