@@ -229,11 +229,20 @@ def test_npy_without_steps(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert list(read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys()).blocks) == []
 
 
-def test_npy_blocks(tmp_path: Path) -> None:
-    array = np.random.RandomState(0).rand(BLOCK_STEPS + 5, 2)
+@pytest.mark.parametrize(
+    ("shape", "lengths"),
+    [
+        ((BLOCK_STEPS, 2), [BLOCK_STEPS]),
+        ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2]),
+        ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3]),
+    ],
+)
+def test_npy_is_cut_into_equal_blocks(
+    tmp_path: Path, shape: tuple[int, ...], lengths: list[int]
+) -> None:
+    array = np.random.RandomState(0).rand(*shape)
     np.save(tmp_path / "a.npy", array)
-    blocks = [
-        block.x for block in read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys()).blocks
-    ]
-    assert [len(block) for block in blocks] == [BLOCK_STEPS, 5]
-    np.testing.assert_array_equal(np.concatenate(blocks), array)
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys())
+    blocks = [block.x for block in source.blocks]
+    assert [len(block) for block in blocks] == lengths
+    np.testing.assert_array_equal(np.concatenate(blocks), array.reshape(-1, shape[-1]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,9 +67,14 @@ def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
     yield Rows(x, np.concatenate(keys) if keys else None, _masked(every), cells or None)
 
 
-def steps_in_block(values: int, most: int) -> int:
-    """Count the steps in a block: `most`, or fewer where each has many values."""
-    return max(1, min(most, BLOCK_VALUES // values))
+def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
+    """Count the steps in a block: `most`, or fewer where each has many values.
+
+    With `rows`, how many steps there are in all, the blocks are equal, so that
+    the last is not too short to run in segments.
+    """
+    steps = max(1, min(most, BLOCK_VALUES // values))
+    return ceil(rows / ceil(rows / steps)) if rows else steps
 
 
 def in_blocks(parts: Iterable[Rows], steps: int) -> Iterator[Rows]:
