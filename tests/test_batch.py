@@ -1,7 +1,9 @@
-"""Batches of unequal lengths: every row once, none from beyond an end, every final state."""
+"""Batches of unequal lengths, and rows of any order: each once, and every final state."""
 
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from strategies import Case, NetworkCase, cases, network_cases
 
 import rnncli
 from rnncli.engine.batch import Finals, Packing, Steps, by_length
+from rnncli.engine.interleaved import grouped
+from rnncli.engine.rows import Rows
+from rnncli.model.arrays import Integers
 from rnncli.model.cells import CELLS, State
 from rnncli.verify.steps import step_errors
 
@@ -116,6 +121,29 @@ def test_parts_hold_every_sequence_once_the_longest_first(lengths: list[int], pa
     assert all(len(part) for part in found)
     fallen = ends[np.concatenate(found)]
     assert (fallen[1:] <= fallen[:-1]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("most", [0, 3, 200, 2**16, 2**31 - 1, 2**40])
+def test_rows_are_grouped_in_the_order_of_their_keys(most: int, dtype: type) -> None:
+    random = np.random.RandomState(most % 1000)
+    key: Integers = random.randint(0, min(most, np.iinfo(dtype).max) + 1, 3000).astype(dtype)
+    key[:1000] = key[1000:2000]  # several rows of each
+    groups = grouped(Rows(np.empty((len(key), 1)), key))
+    order = sorted(range(len(key)), key=lambda row: int(key[row]))
+    assert groups.order.tolist() == order
+    assert groups.key.tolist() == key[order].tolist()
+    counts = Counter(key.tolist())
+    assert groups.present.tolist() == sorted(counts)
+    assert groups.lengths.tolist() == [counts[number] for number in sorted(counts)]
+    assert groups.starts.tolist() == [0, *accumulate(groups.lengths.tolist())][:-1]
+    last = {number: row for row, number in enumerate(key.tolist())}
+    assert groups.last.tolist() == [last[number] for number in sorted(last)]
+    chosen = random.rand(len(key)) < 0.2
+    alone = groups.only(chosen)
+    assert alone.order.tolist() == [row for row in order if chosen[row]]
+    counts = Counter(key[chosen].tolist())
+    assert dict(zip(alone.present.tolist(), alone.lengths.tolist(), strict=True)) == counts
 
 
 def test_parts_have_as_many_steps_each() -> None:

@@ -9,18 +9,65 @@ cells give 0 where a layer masks, as Keras has it.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences
 from rnncli.engine.passes import Pass, Prepared, drive, output_of
 from rnncli.engine.rows import Rows
-from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.layers import Layer, Masks
 
 
-def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
+class Groups(NamedTuple):
+    """Rows of a block, those of each sequence together.
+
+    Parameters
+    ----------
+    order : array of int, shape (n,)
+        The rows, one sequence after another, each in its own order.
+    key : array of int, shape (n,)
+        Which sequence each of these is a step of.
+    present : array of int, shape (P,)
+        The sequences that have rows, rising.
+    starts : array of int, shape (P,)
+        Where each begins in `order`.
+    lengths : array of int, shape (P,)
+        How many rows each has.
+    """
+
+    order: Integers
+    key: Integers
+    present: Integers
+    starts: Integers
+    lengths: Integers
+
+    @property
+    def last(self) -> Integers:
+        """The last row of each sequence, (P,)."""
+        return np.asarray(self.order[self.starts + self.lengths - 1])
+
+    def only(self, chosen: Truths) -> "Groups":
+        """Leave out the rows that are not chosen, (n,), and the sequences that have no other."""
+        kept = chosen[self.order]
+        return _groups(self.order[kept], self.key[kept])
+
+
+def grouped(rows: Rows) -> Groups:
+    """Group the rows of a block by their sequences."""
+    n, key = len(rows.x), rows.key
+    if key is None:
+        one = np.zeros(min(n, 1), np.intp)
+        return Groups(np.arange(n), np.zeros(n, np.intp), one, one, one + n)
+    # NumPy sorts 16 bits by radix, in a fifth of the time that it takes for more.
+    order = np.argsort(key.astype(np.uint16), kind="stable")
+    for bits in range(16, int(key.max(initial=0)).bit_length(), 16):
+        order = order[np.argsort((key[order] >> bits).astype(np.uint16), kind="stable")]
+    return _groups(order, key[order])
+
+
+def advance_rows(prepared: Prepared, rows: Rows, groups: Groups, states: Floats) -> list[Pass]:
     """Run the layers over the rows of several sequences.
 
     Parameters
@@ -28,6 +75,8 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
     prepared : Prepared
     rows : Rows
         In the float type of the precision; finite but for masked ones.
+    groups : Groups
+        Of the rows.
     states : array, shape (K, S)
         The state of each sequence, which becomes that after its rows.
 
@@ -42,30 +91,32 @@ def advance_rows(prepared: Prepared, rows: Rows, states: Floats) -> list[Pass]:
         x = np.where(masked[:, None], 0, x)  # a masked row may have no features
     made = _masked_by_layers(prepared, x) & ~masked  # by the network, and not by the input
     masked = masked | made
-    if rows.key is None and not masked.any():
-        found: list[Pass] = []
-        drive(
-            prepared,
-            np.array([len(x)]),
-            states,
-            lambda _packing, _sequences: x,
-            lambda _packing, _sequences, passes: found.extend(passes),
-        )
-        return found
-    key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
-    if not masked.any():
-        return _advance_together(prepared, x, key, np.arange(len(x)), states)
-    before = states[key]
-    passes = _advance_together(prepared, x, key, np.flatnonzero(~masked), states)
-    _fill(prepared, x, passes, masked, made, key, before)
-    return passes
+    if masked.any():
+        before = states[groups.present]
+        passes = _advance_together(prepared, x, groups.only(~masked), states)
+        _fill(prepared, x, passes, masked, made, groups, before)
+        return passes
+    if len(groups.present) != 1:
+        return _advance_together(prepared, x, groups, states)
+    found: list[Pass] = []
+    state = states[groups.present]
+    drive(
+        prepared,
+        groups.lengths,
+        state,
+        lambda _packing, _sequences: x,
+        lambda _packing, _sequences, passes: found.extend(passes),
+    )
+    states[groups.present] = state
+    return found
 
 
-def grouped(key: Integers) -> tuple[Integers, Integers, Integers, Integers]:
-    """Return rows in the order of their keys; which keys, where each begins, how many rows."""
-    order = np.argsort(key, kind="stable")
-    present, starts, lengths = np.unique(key[order], return_index=True, return_counts=True)
-    return order, present, starts, lengths
+def _groups(order: Integers, key: Integers) -> Groups:
+    """Find where each sequence begins and ends among rows that are in the order of their keys."""
+    begins = np.ones(len(key), bool)
+    begins[1:] = key[1:] != key[:-1]
+    starts = np.flatnonzero(begins)
+    return Groups(order, key, key[starts], starts, np.diff(starts, append=len(key)))
 
 
 def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
@@ -80,31 +131,24 @@ def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
     return masked
 
 
-def _advance_together(
-    prepared: Prepared, x: Floats, key: Integers, active: Integers, states: Floats
-) -> list[Pass]:
-    """Advance several sequences by their active rows; the others are left to be filled."""
-    by_key, present, starts, lengths = grouped(key[active])
-    found = [_empty_pass(prepared, layer, len(key)) for layer in prepared.network.layers]
+def _advance_together(prepared: Prepared, x: Floats, groups: Groups, states: Floats) -> list[Pass]:
+    """Advance several sequences by their rows; those that are not grouped are left to be filled."""
+    found = [_empty_pass(prepared, layer, len(x)) for layer in prepared.network.layers]
+    placed: dict[Packing, Integers] = {}  # where the rows of each part are, until they are given
 
-    def places(packing: Packing, sequences: Sequences) -> Integers:
-        return np.asarray(active[by_key[packing.places(starts[sequences])]])
+    def take(packing: Packing, sequences: Sequences) -> Floats:
+        placed[packing] = groups.order[packing.places(groups.starts[sequences])]
+        return x.take(placed[packing], axis=0)
 
-    def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        place = places(packing, sequences)
+    def give(packing: Packing, _sequences: Sequences, passes: Sequence[Pass]) -> None:
+        place = placed.pop(packing)
         for whole, part in zip(found, passes, strict=True):
             for array, of_part in zip(whole.arrays, part.arrays, strict=True):
-                array[place] = of_part
+                as_items(array)[place] = as_items(of_part).reshape(-1)
 
-    of_present = states[present]
-    drive(
-        prepared,
-        lengths,
-        of_present,
-        lambda packing, sequences: x[places(packing, sequences)],
-        give,
-    )
-    states[present] = of_present
+    of_present = states[groups.present]
+    drive(prepared, groups.lengths, of_present, take, give)
+    states[groups.present] = of_present
     return found
 
 
@@ -124,23 +168,23 @@ def _fill(
     passes: Sequence[Pass],
     masked: Truths,
     made: Truths,
-    key: Integers,
+    groups: Groups,
     before: Floats,
 ) -> None:
     """Fill in what the layers give at masked rows, where states are kept."""
     network, output = prepared.network, x
     kept = {
-        direction: _kept_rows(masked, key, direction)
+        direction: _kept_rows(masked, groups, direction)
         for layer in network.layers
         for direction in layer.directions
     }
     for layer, each, slices in zip(network.layers, passes, network.state_slices, strict=True):
         for state, direction, places in zip(each.cells, layer.directions, slices, strict=True):
-            rows, source = kept[direction]
+            rows, key, source = kept[direction]
             first = source < 0
             for array, place in zip(state, places, strict=False):  # h alone, or all
                 array[rows] = array[source]
-                array[rows[first]] = before[rows[first], place]
+                array[rows[first]] = before[np.searchsorted(groups.present, key[first]), place]
             if len(each.cells) > 1:
                 state[0][made] = 0
         # All rows at once: a product of one row may round in another way than that of many,
@@ -150,15 +194,17 @@ def _fill(
             each.output[...] = output
 
 
-def _kept_rows(masked: Truths, key: Integers, direction: str) -> tuple[Integers, Integers]:
-    """Return the masked rows, and of each the row whose state is kept; -1 for one before all."""
-    order = np.argsort(key, kind="stable")
+def _kept_rows(
+    masked: Truths, groups: Groups, direction: str
+) -> tuple[Integers, Integers, Integers]:
+    """Return the masked rows, the key of each, and the row whose state it keeps; -1 if none."""
+    order, key = groups.order, groups.key
     if direction == "backward":
-        order = order[::-1]
-    begins = np.r_[True, key[order[1:]] != key[order[:-1]]]
+        order, key = order[::-1], key[::-1]
+    begins = np.r_[True, key[1:] != key[:-1]]
     place = np.arange(len(order))
     first = np.maximum.accumulate(np.where(begins, place, 0))
     last = np.maximum.accumulate(np.where(masked[order], -1, place))
     source = np.where(last < first, -1, order[last])
     at = masked[order]
-    return order[at], source[at]
+    return order[at], key[at], source[at]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.interleaved import advance_rows
+from rnncli.engine.interleaved import advance_rows, grouped
 from rnncli.engine.passes import Pass, Prepared, drive, final_output, prepare
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
@@ -200,8 +200,8 @@ def _fill_rows(
     """Do the same where a layer masks rows."""
     batch = _batch(x)
     steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
-    rows = _checked(prepared, batch[steps], x, ends)
-    passes = advance_rows(prepared, Rows(rows, np.nonzero(steps)[0]), states)
+    rows = Rows(_checked(prepared, batch[steps], x, ends), np.nonzero(steps)[0])
+    passes = advance_rows(prepared, rows, grouped(rows), states)
     for (name, n), whole in given.items():
         whole[steps] = getattr(passes[n], name)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.interleaved import advance_rows, grouped
+from rnncli.engine.interleaved import Groups, advance_rows, grouped
 from rnncli.engine.passes import Pass, Prepared, final_output, prepare
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
 from rnncli.model.arrays import Floats, Integers, in_dtype
@@ -127,16 +127,13 @@ class Carried:
         self._state[self._count : sequences] = self.initial
         self._count = sequences
 
-    def keep(self, rows: Rows, output: Floats) -> None:
-        """Keep what the top layer gives at the last of these rows, (n, O), of each sequence."""
+    def keep(self, groups: Groups, output: Floats) -> None:
+        """Keep what the top layer gives, (n, O), at the last of these rows of each sequence."""
         missing = len(self.t) - len(self.last)
         if missing:
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
             self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
-        keys = np.zeros(len(output), np.intp) if rows.key is None else rows.key
-        active = np.arange(len(output)) if rows.masked is None else np.flatnonzero(~rows.masked)
-        present, from_end = np.unique(keys[active[::-1]], return_index=True)
-        self.last[present] = output[active[::-1][from_end]]
+        self.last[groups.present] = output[groups.last]
 
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
@@ -283,13 +280,15 @@ def _blocks(
     done = 0
     for rows in blocks:
         carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        passes = advance_rows(prepared.after(done), rows, carried.state)
+        groups = grouped(rows)
+        passes = advance_rows(prepared.after(done), rows, groups, carried.state)
         done += len(rows.x)
         if prepared.network.last == "step":
-            carried.keep(rows, passes[-1].output)
+            read = groups if rows.masked is None else groups.only(~rows.masked)
+            carried.keep(read, passes[-1].output)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []
         block = Block(
-            _count(rows.key, len(rows.x), carried),
+            _count(groups, carried),
             rows.x,
             _beside([each.output for each in passes[first:head]]),
             rows.key,
@@ -298,7 +297,7 @@ def _blocks(
             _beside([each.c for each in passes[first:head]]) if prepared.all_states else None,
         )
         finite = min(_finite_rows(array) for each in passes for array in each.arrays)
-        last, of_state = _overflow_of_state(prepared.network, block, carried, keys)
+        last, of_state = _overflow_of_state(prepared.network, block, groups, carried, keys)
         stop = min(finite, last)
         for start in range(0, stop, BLOCK_STEPS):
             yield block.cut(start, min(stop, start + BLOCK_STEPS))
@@ -318,18 +317,16 @@ def _finite_rows(h: Floats) -> int:
     return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
 
 
-def _count(key: Integers | None, n: int, carried: Carried) -> Integers:
+def _count(groups: Groups, carried: Carried) -> Integers:
     """Return the number of each row's step in its sequence, and count the rows."""
-    if key is None:
-        t = carried.t[0] + np.arange(1, n + 1)
-        carried.t[0] += n
-        return np.asarray(t)
-    order, present, starts, lengths = grouped(key)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(n) - np.repeat(starts, lengths)
-    t = carried.t[key] + 1 + rank
+    order, _, present, starts, lengths = groups
+    t = np.arange(1, len(order) + 1)
+    if len(present) == 1:
+        t += carried.t[present]
+    else:
+        t[order] = t + np.repeat(carried.t[present] - starts, lengths)
     carried.t[present] += lengths
-    return np.asarray(t)
+    return t
 
 
 def _not_finite(
@@ -357,7 +354,11 @@ def _not_finite(
 
 
 def _overflow_of_state(
-    network: Network, block: Block, carried: Carried, keys: Sequence[tuple[str, ...]]
+    network: Network,
+    block: Block,
+    groups: Groups,
+    carried: Carried,
+    keys: Sequence[tuple[str, ...]],
 ) -> tuple[int, NotFiniteError | None]:
     """Find what the states hold beside h that overflows, which may be where h does not.
 
@@ -370,15 +371,12 @@ def _overflow_of_state(
     """
     row, error = len(block.t), None
     for name, place in list(network.state_names.items())[1:]:
-        key = np.zeros(len(block.t), np.intp) if block.key is None else block.key
-        present = np.unique(key)
-        finite = np.isfinite(carried.state[present, place]).all(axis=1)
-        if not finite.all():
-            present, from_end = np.unique(key[::-1], return_index=True)
-            last = np.where(finite, len(key), len(key) - 1 - from_end)
-            if last.min() < row:
-                row = int(last.min())
-                error = _overflow(block, row, carried.state[key[row], place], keys, "", name)
+        states = carried.state[groups.present, place]
+        wrong = ~np.isfinite(states).all(axis=1)
+        last = np.where(wrong, groups.last, row)
+        if last.min(initial=row) < row:
+            row = int(last.min())
+            error = _overflow(block, row, states[np.argmin(last)], keys, "", name)
     return row, error
 
 
