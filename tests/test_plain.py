@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_fuzz import WHOLE, damaged
 
 from rnncli.readers import Keys, Layout, read_file
 from rnncli.readers.csv import read_csv
 from rnncli.readers.input import is_missing, parse_number
-from rnncli.readers.plain import Shape, numbers
+from rnncli.readers.plain import Shape, distinct, numbers
 from rnncli.readers.text import Lines
 
 # .ci/run asks for more.
@@ -142,6 +144,24 @@ def test_how_many_rows_are_read_at_once_does_not_show(tmp_path: Path, seed: int)
     expected = outcome(path, 1, **layout)
     for block_steps in (2, 7, 1000):
         assert outcome(path, block_steps, **layout) == expected
+
+
+@pytest.mark.slow
+@given(data=st.data())
+def test_keys_are_the_cells_of_each_row(data: st.DataObject) -> None:
+    """Some alike but for their ends, or for a byte beyond so many words; some empty."""
+    width = data.draw(st.integers(1, 4))
+    long = data.draw(st.sampled_from(["", "sensor-", "long " * 5, "longer " * 30]))
+    cell = st.text("1é", max_size=2).map(lambda end: long + end)
+    rows = data.draw(st.lists(st.lists(cell, min_size=width, max_size=width), min_size=1))
+    columns = data.draw(st.permutations(range(width)).map(lambda order: order[: 1 + width // 2]))
+    text = "".join(";".join(row) + "\n" for row in rows).encode()
+    found, number = distinct(text, Shape(width, (), ";", gaps=False), columns)
+    keys = [tuple(row[i] for i in columns) for row in rows]
+    each = list(found)
+    assert [each[n] for n in number.tolist()] == keys
+    once = list(dict.fromkeys(keys))
+    assert (each if len(long) < 8 else list(dict.fromkeys(each))) == once
 
 
 @pytest.mark.parametrize("missing", ["error", "hold", "zero"])

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences
 from rnncli.engine.passes import Pass, Prepared, drive, output_of
-from rnncli.engine.rows import Rows
+from rnncli.engine.rows import Rows, in_order_of
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.layers import Layer, Masks
 
@@ -56,15 +56,13 @@ class Groups(NamedTuple):
 
 def grouped(rows: Rows) -> Groups:
     """Group the rows of a block by their sequences."""
-    n, key = len(rows.x), rows.key
-    if key is None:
+    n = len(rows.x)
+    order = np.arange(n)
+    if rows.key is None:
         one = np.zeros(min(n, 1), np.intp)
-        return Groups(np.arange(n), np.zeros(n, np.intp), one, one, one + n)
-    # NumPy sorts 16 bits by radix, in a fifth of the time that it takes for more.
-    order = np.argsort(key.astype(np.uint16), kind="stable")
-    for bits in range(16, int(key.max(initial=0)).bit_length(), 16):
-        order = order[np.argsort((key[order] >> bits).astype(np.uint16), kind="stable")]
-    return _groups(order, key[order])
+        return Groups(order, np.zeros(n, np.intp), one, one, one + n)
+    order = in_order_of(rows.key, order)
+    return _groups(order, rows.key[order])
 
 
 def advance_rows(prepared: Prepared, rows: Rows, groups: Groups, states: Floats) -> list[Pass]:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import (
     Row,
@@ -35,7 +34,7 @@ from rnncli.readers.input import (
     parse_cells,
     unnamed,
 )
-from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
+from rnncli.readers.plain import DELIMITERS, Shape, distinct, numbers, plain, rows_of
 from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
 
 FIRST_ROW = ("auto", "header", "data")
@@ -132,21 +131,21 @@ class _Table:
             if values is None:
                 yield from self._one_by_one(rows)
             else:
-                yield self._steps(values, rows)
+                yield self._steps(values, rows, self._key(rows))
             if error:
                 raise error
             if not rows:
                 return
             self._line += self._rows.line_num - start
 
-    def _steps(self, values: Floats, rows: list[Row]) -> Rows:
+    def _steps(self, values: Floats, rows: list[Row], key: Integers | None) -> Rows:
         self._begun = True
         filled_in, masked = filled(values, self._layout.missing)
         x = filled_in if masked is None else values
         cells = rows if self._layout.passthrough else None
-        return Rows(x.astype(self._layout.dtype), self._key(rows), masked, cells)
+        return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
-    def _key(self, rows: list[Row]) -> NDArray[np.intp] | None:
+    def _key(self, rows: list[Row]) -> Integers | None:
         if not self.grouping:
             return None
         columns = ([row[i] for row in rows] for i in self.grouping)
@@ -167,8 +166,12 @@ class _Table:
             self.lines.put_back(text)
             return None
         self._line += len(values)
-        kept = self.grouping or self._layout.passthrough
-        return self._steps(values, rows_of(simple, delimiter) if kept else [])
+        key = None
+        if self.grouping:
+            keys, number = distinct(simple, self.shape, self.grouping)
+            key = self._keys.number(keys)[number]
+        kept = rows_of(simple, delimiter) if self._layout.passthrough else []
+        return self._steps(values, kept, key)
 
     def _take(self) -> tuple[list[Row], InputError | None]:
         """Take rows of any kind, up to the end, damage, or an error in the quoting."""
@@ -224,7 +227,7 @@ class _Table:
         if kept:
             cells = (row[column] for row in kept for column in self.shape.chosen)
             values = np.fromiter(map(_number, cells), np.float64)
-            yield self._steps(values.reshape(len(kept), -1), kept)
+            yield self._steps(values.reshape(len(kept), -1), kept, self._key(kept))
         if error:
             raise error
 
@@ -233,7 +236,7 @@ class _Table:
         most = self._layout.block_steps
         for start in range(0, self._blank_lines, most):
             count = min(self._blank_lines - start, most)
-            yield self._steps(np.full((count, 1), np.nan), [[""]] * count)
+            yield self._steps(np.full((count, 1), np.nan), [[""]] * count, None)
 
     def _error(self, row: Row, line: int) -> InputError | None:
         """Return what is wrong with a row, if anything is."""
