@@ -89,7 +89,14 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     set_threads(monkeypatch, request.param)
 
 
-SIZES = [("torch", 1, 4), ("torch", 1, 16), ("keras", 1, 16), ("torch", 8, 64)]
+SIZES = [
+    ("torch", 1, 4),
+    ("torch", 1, 16),
+    ("keras", 1, 16),
+    ("torch", 8, 64),
+    ("torch", 40, 8),  # more inputs than units
+    ("keras", 130, 16),
+]
 
 
 @pytest.mark.slow

@@ -39,6 +39,10 @@ large beside the horizon and S v beside c. The rows are therefore as many as
 stay in the cache, or as are worth two threads (`rnncli.engine.threads`), which
 take half of them each; and no more than leave a segment twice the horizon.
 
+Of a cell with more inputs than units most of it is ``x @ W_xh``, and copying x.
+These sums are made first, of rows as they lie, and go where h is to be. Those
+of the first block of every segment are kept for the correction.
+
 The horizon is measured first, by probes at a few places of x. A network that
 is not contracting shows there, and runs step by step.
 
@@ -75,13 +79,22 @@ from rnncli.engine.threads import (
     shares,
 )
 from rnncli.engine.unroll.fused import fusing
-from rnncli.engine.unroll.projected import advancing, projected
+from rnncli.engine.unroll.projected import (
+    cached_steps,
+    is_wide,
+    projected,
+    projecting,
+    stepping,
+)
 from rnncli.engine.unroll.sums import blocks_first
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import Cell, Operands, State
 
 Chosen: TypeAlias = Integers | slice
-# advance(x, state, out): as for a strategy, over (T, R, I) and (T, R, H).
+# prepare(x): what steps are run from, of their inputs (T, ..., I), and an array (T, R, H) where h
+# of each goes. The sums of a cell that has one alone lie in it.
+Prepare: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
+# advance(given, state, h): as for a strategy, of at most so many steps and rows.
 Advance: TypeAlias = Callable[[Floats, State, Floats], State]
 # converged(x_t, before, new, old): of rows (R, ...), for which two states have converged.
 Converged: TypeAlias = Callable[[Floats, State, State, State], Truths]
@@ -102,6 +115,8 @@ PATIENCE = 64
 SHORT = 4096
 # Fewest segments that are faster than steps one by one.
 FEWEST = 4
+# Fewest multiplications in a product that are worth two threads, which take 80 us to start.
+WORTH_THREADS = 30_000_000
 # Distance of two states that have converged, as a share of what rounding may add up to.
 SHARE = 0.25
 
@@ -118,6 +133,9 @@ class Segments(NamedTuple):
         Where h of every step goes.
     others : tuple of arrays, shape (blocks, S, N, size) each
         The state's arrays beside h, at the end of every block of steps.
+    sums : array, shape (S, BLOCK, N, H), optional
+        Those of every first block, where the sums of all steps without the
+        state's product lie where h is to be.
     """
 
     cell: Cell
@@ -125,6 +143,7 @@ class Segments(NamedTuple):
     x: Floats
     h: Floats
     others: State
+    sums: Floats | None = None
 
     def shares(self, S: int) -> list[slice]:
         """Share S segments out among threads."""
@@ -171,6 +190,9 @@ def in_segments(
     shape = (ceil(L / BLOCK), S, x.N)
     others = tuple(np.empty((*shape, array.shape[1]), array.dtype) for array in state[1:])
     segments = Segments(cell, precision, cut(x.rows, S, L), cut(out.rows, S, L), others)
+    if is_wide(cell):
+        sum_all(cell, x[: S * L], out[: S * L])
+        segments = segments._replace(sums=segments.h[:, :BLOCK].copy())
     step_by_step(segments, correct_all(segments, guess_all(segments, state)))
     rest = slice(S * L, T)
     return projected(cell, x[rest], segments.state(slice(-1, None), L - 1), precision, out[rest])
@@ -184,7 +206,8 @@ def rows_at_once(cell: Cell) -> int:
 def segments_at_once(cell: Cell, N: int, most: int) -> int:
     """Choose the number of segments, at most so many: enough for two threads, if that allows it."""
     I, width = cell.weights.W_xh.shape
-    most = min(most, MEMORY // (BLOCK * N * (2 * I + 1 + width)))
+    values = (I + 2 * width) if is_wide(cell) else 2 * I + 1 + width
+    most = min(most, MEMORY // (BLOCK * N * values))
     one, two = rows_at_once(cell) // N, ceil(rows_for_threads(cell) / N)
     in_two = THREADS > 1 and two <= most and leaves_processors(cell)
     return min(most, max(one, two) if in_two else one)
@@ -237,11 +260,13 @@ def probe(cell: Cell, x: Floats, state: State, precision: Precision, limit: int)
     """
     half = x.shape[0] * x.shape[2]
     state = tuple(np.tile(array, (2 * x.shape[0], 1)) for array in state)
-    advance, converged = of_blocks(cell, 2 * half, precision), convergence(cell)
+    prepare, advance = of_blocks(cell, 2 * half, precision)
+    converged = convergence(cell)
     apart = 0.0
     for steps in blocks(x.shape[1], BLOCK):
         inputs = take(x, slice(None), steps)
-        _, before, state = ran(advance, np.concatenate([inputs, inputs], axis=1), state)
+        given, h = prepare(np.concatenate([inputs, inputs], axis=1))
+        before, state = ran(advance, given, state, h)
         one, other = tuple(a[:half] for a in state), tuple(a[half:] for a in state)
         if steps.start == 0:
             apart = max(float(np.abs(array).max()) for array in other)
@@ -281,10 +306,13 @@ def guess_all(segments: Segments, state: State) -> Integers:
 
     def guess(part: slice) -> None:
         now = tuple(rows(array[part]) for array in starts)
-        advance = of_blocks(segments.cell, len(now[0]), segments.precision)
+        prepare, advance = of_blocks(segments.cell, len(now[0]), segments.precision)
         for steps in blocks(L, BLOCK):
-            # x: (steps, S, N, I)
-            h, _, now = ran(advance, segments.x[part, steps].swapaxes(0, 1), now, whole=True)
+            if segments.sums is None:  # x: (steps, S, N, I)
+                given, h = prepare(segments.x[part, steps].swapaxes(0, 1))
+            else:
+                given = h = take(segments.h, part, steps)
+            now = advance(given, now, h)
             segments.put(part, steps, h, now)
 
     in_threads(guess, segments.shares(S))
@@ -327,19 +355,23 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
     def correct(part: slice) -> Integers:
         those = chosen[part]
         now = tuple(rows(array.reshape(len(chosen), N, -1)[part]) for array in starts)
-        advance = of_blocks(segments.cell, len(now[0]), segments.precision)
+        prepare, advance = of_blocks(segments.cell, len(now[0]), segments.precision)
         for number, steps in enumerate(blocks(L, BLOCK), start=1):
             if not len(those):
                 break
-            inputs = take(segments.x, those, steps)
+            if segments.sums is None or steps.start:
+                given, h = prepare(take(segments.x, those, steps))
+            else:
+                given = h = take(segments.sums, those, steps)
             seldom = len(those) == 1 and not segments.cell.sums_alone
-            looks = not seldom or number.bit_count() == 1
-            h, before, now = ran(advance, inputs, now, whole=not looks)
-            if not looks:
+            if seldom and number.bit_count() > 1:
+                now = advance(given, now, h)
                 segments.put(those, steps, h, now)
                 continue
+            before, now = ran(advance, given, now, h)
             old = segments.state(those, steps.stop - 1)
-            apart = ~converged(inputs[-1], before, now, old).reshape(-1, N).all(axis=1)
+            x_t = take(segments.x, those, slice(steps.stop - 1, steps.stop))[0]
+            apart = ~converged(x_t, before, now, old).reshape(-1, N).all(axis=1)
             joined = np.repeat(~apart, N)
             # The first array of `now` is the last row of `h`: the old state goes into both.
             for new_array, old_array in zip(now, old, strict=True):
@@ -359,35 +391,49 @@ def step_by_step(segments: Segments, left: Integers) -> None:
             wrong[s + 1] |= len(corrected(segments, np.array([s]))) > 0
 
 
-def of_blocks(cell: Cell, rows: int, precision: Precision) -> Advance:
+def sum_all(cell: Cell, x: Steps, out: Steps) -> None:
+    """Put the sums of all steps without the state's product where h is to be."""
+    size = cached_steps(out.rows[0].size)
+
+    def project(part: slice) -> None:
+        compute = projecting(cell, size, x.N)
+        for steps in blocks(part.stop - part.start, size):
+            compute(x[part][steps], out[part][steps])
+
+    long = out.rows.size * x.rows.shape[-1] >= WORTH_THREADS and leaves_processors(cell)
+    in_threads(project, shares(len(x), THREADS if long else 1))
+
+
+def of_blocks(cell: Cell, rows: int, precision: Precision) -> tuple[Prepare, Advance]:
     """Return what runs a block of steps of at most so many rows."""
+    H, dtype = cell.state_sizes[0], cell.operands.b_h.dtype
+
+    def empty(x: Floats) -> Floats:
+        return np.empty((len(x), x[0].size // x.shape[-1], H), dtype)
+
     if not cell.sums_alone:
-        return fusing(cell, BLOCK, rows, precision)
-    advance = advancing(cell, BLOCK, rows, precision)
-    return lambda x, state, out: advance(Steps(x), state, Steps(out))
+        return lambda x: (x, empty(x)), fusing(cell, BLOCK, rows, precision)
+    project, step = projecting(cell, BLOCK, rows), stepping(cell, rows, precision)
+
+    def prepare(x: Floats) -> tuple[Floats, Floats]:
+        sums = empty(x)
+        project(Steps(x), Steps(sums))
+        return sums, sums
+
+    def advance(sums: Floats, state: State, h: Floats) -> State:
+        for a_t, h_t in zip(sums, h, strict=True):
+            state = step(a_t, state, h_t)
+        return state
+
+    return prepare, advance
 
 
-def ran(
-    advance: Advance, x: Floats, state: State, *, whole: bool = False
-) -> tuple[Floats, State, State]:
-    """Run a block of steps.
-
-    Returns
-    -------
-    array, shape (T, R, H)
-        h of every step.
-    tuples of arrays
-        The state before the last step, which is not found out with `whole`,
-        and the one after it.
-    """
-    T = len(x)
-    h = np.empty((T, *state[0].shape), state[0].dtype)
-    if T == 1 or whole or len(state) == 1:
-        before = tuple(array.copy() for array in state) if T == 1 else (h[-2],)
-        return h, before, advance(x, state, h)
-    state = advance(x[:-1], state, h[:-1])
+def ran(advance: Advance, given: Floats, state: State, h: Floats) -> tuple[State, State]:
+    """Run a block of steps; return the state before the last one, and that after it."""
+    if len(given) > 1:
+        state = advance(given[:-1], state, h[:-1])
     before = tuple(array.copy() for array in state)  # the next step may overwrite it
-    return h, before, advance(x[-1:], state, h[-1:])
+    return before, advance(given[-1:], state, h[-1:])
 
 
 def convergence(cell: Cell) -> Converged:

@@ -10,16 +10,16 @@ from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import blocks, product, product_of
 from rnncli.engine.unroll.sums import blocks_first, combined, empty_sums, multiplication
-from rnncli.model.arrays import Floats, as_items
+from rnncli.model.arrays import Floats, as_items, contiguous
 from rnncli.model.cells import Cell, State
 
-# advance(x, state, out): as for a strategy, over at most so many steps and rows.
-# The rows of `x` may have more axes, (T, ..., I), and any strides.
-Advance: TypeAlias = Callable[[Steps, State, Steps], State]
 # step(a_t, state, out): one step from the projected input, which it may overwrite.
 Step: TypeAlias = Callable[[Floats, State, Floats], State]
-# project(inputs, out): the projected inputs of each step of `out`, of rows [x, 1].
-Project: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
+# project(x, out): a_t of each step of `x`, of which those of a single sum lie in `out`.
+# The rows of `x` may have more axes, (T, ..., I), and any strides.
+Project: TypeAlias = Callable[[Steps, Steps], Iterable[Floats]]
+# multiply(inputs, out): the same, of rows [x, 1] that lie together.
+Multiply: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
 
 # Values in a block that stay in the cache.
 VALUES = 65_536
@@ -39,11 +39,17 @@ def projected(cell: Cell, x: Steps, state: State, precision: Precision, out: Ste
     """
     T, N = len(x), x.N
     size = cached_steps(N * max(cell.weights.W_xh.shape))
-    advance = advancing(cell, min(T, size), N, precision)
+    project, step = projecting(cell, min(T, size), N), stepping(cell, N, precision)
     finals = Finals(state)
     for steps in blocks(T, size):
-        x_block = x[steps]
-        state = advance(x_block, finals.running(state, x_block.N), out[steps])
+        h = out[steps]
+        a = project(x[steps], h)
+        if x.batch_sizes is None:
+            for a_t, h_t in zip(a, h, strict=True):
+                state = step(a_t, state, h_t)
+        else:
+            for a_t, h_t in zip(a, h, strict=True):
+                state = step(a_t, finals.running(state, len(h_t)), h_t)
     return finals.all(state)
 
 
@@ -52,38 +58,43 @@ def cached_steps(values: int) -> int:
     return max(STEPS, VALUES // values)
 
 
-def advancing(cell: Cell, steps: int, N: int, precision: Precision) -> Advance:
-    """Return a function that runs a block: at most so many steps, of at most N rows.
+def projecting(cell: Cell, steps: int, N: int) -> Project:
+    """Return what projects the inputs of at most so many steps, of at most N rows.
 
-    All input projections are one product, ``a = [x, 1] @ [W_xh; b_h]``. The
-    column of ones adds the biases within the product, and keeps it from
-    having a single input, which NumPy multiplies without BLAS, ten times as
-    slowly.
+    They are one product, ``a = [x, 1] @ [W_xh; b_h]``. The column of ones
+    adds the biases within the product, and keeps it from having a single
+    input, which NumPy multiplies without BLAS, ten times as slowly. Wide
+    inputs are not copied to have it: their biases are added to the sums.
     """
     W_xh, _, b_h = cell.operands
     I = len(W_xh)
+    if is_wide(cell):
+        return _without_a_copy(W_xh, b_h)
     projection = np.concatenate([W_xh, b_h[None]])  # (I+1, blocks H)
     inputs = np.ones((steps * N, I + 1), b_h.dtype)
     if cell.sums_alone:
-        project, step = _in_place(projection), _step_of_one_sum(cell, N, precision)
+        multiply = _in_place(projection)
     else:
-        project = _block_by_block(projection, empty_sums(cell, steps * N), N)
-        step = _step_of_blocks(cell, N, precision)
+        multiply = _block_by_block(projection, empty_sums(cell, steps * N), N)
 
-    def advance(x: Steps, state: State, out: Steps) -> State:
+    def project(x: Steps, out: Steps) -> Iterable[Floats]:
         block = inputs[: out.rows.size // out.rows.shape[-1]]
         spread(x.rows, block[:, :I])
-        a = project(block, out)
-        if out.batch_sizes is None:
-            for a_t, h_t in zip(a, out.rows, strict=True):
-                state = step(a_t, state, h_t)
-            return state
-        finals = Finals(state)
-        for a_t, h_t in zip(a, out, strict=True):
-            state = step(a_t, finals.running(state, len(h_t)), h_t)
-        return finals.all(state)
+        return multiply(block, out)
 
-    return advance
+    return project
+
+
+def is_wide(cell: Cell) -> bool:
+    """Whether the inputs of a cell are more than its sum, and so dearer to copy."""
+    I, width = cell.weights.W_xh.shape
+    return cell.sums_alone and width < I
+
+
+def stepping(cell: Cell, N: int, precision: Precision) -> Step:
+    """Return what takes a step of at most N rows from projected inputs."""
+    make = _step_of_one_sum if cell.sums_alone else _step_of_blocks
+    return make(cell, N, precision)
 
 
 def spread(x: Floats, out: Floats) -> None:
@@ -93,7 +104,7 @@ def spread(x: Floats, out: Floats) -> None:
     items[...] = np.ascontiguousarray(as_items(x)).reshape(items.shape)
 
 
-def _in_place(projection: Floats) -> Project:
+def _in_place(projection: Floats) -> Multiply:
     """Project one block of sums to where h_t is to be."""
 
     def project(inputs: Floats, out: Steps) -> Iterable[Floats]:
@@ -106,7 +117,19 @@ def _in_place(projection: Floats) -> Project:
     return project
 
 
-def _block_by_block(projection: Floats, sums: Floats, N: int) -> Project:
+def _without_a_copy(W_xh: Floats, b_h: Floats) -> Project:
+    """Project to where h_t is to be, and add the biases there."""
+    multiply = _in_place(W_xh)
+
+    def project(x: Steps, out: Steps) -> Iterable[Floats]:
+        a = multiply(contiguous(x.rows).reshape(-1, len(W_xh)), out)
+        np.add(out.rows, b_h, out.rows)
+        return a
+
+    return project
+
+
+def _block_by_block(projection: Floats, sums: Floats, N: int) -> Multiply:
     """Project into `sums`, (blocks, R, H)."""
     blocks, R, H = sums.shape
     multiply = multiplication(projection, sums)
