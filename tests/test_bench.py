@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import RUNNABLE, SAMPLES, Rnn
 from test_terminal import everything
+from threadpoolctl import threadpool_info
 
 import rnncli
 from rnncli.bench.candidates import Candidate, warmed
@@ -175,8 +176,7 @@ def test_bad_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> No
 
 
 def test_the_kernel_of_numpys_products_is_named() -> None:
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    libraries = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
     kernels = {each["architecture"] for each in libraries if each["internal_api"] == "openblas"}
     named = describe_machine()["blas"].partition(", kernel ")[2]
     assert named in (kernels or {""})

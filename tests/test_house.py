@@ -38,7 +38,8 @@ PURE_LIBRARY = {
 }
 # What a file of the pure packages may import beside, and why it is not like the others.
 BESIDE = {
-    "rnncli.engine.threads": {"os", "queue", "threading"},  # the thread pool
+    # The thread pool, and that of NumPy's products.
+    "rnncli.engine.threads": {"os", "sys", "ctypes", "queue", "threading"},
     "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.compiled.code": {"struct"},
     "rnncli.engine.compiled.machine": {"ctypes", "importlib"},
@@ -51,7 +52,6 @@ BESIDE = {
 }
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
-    "rnncli.engine.threads": {"threadpoolctl"},
     "rnncli.engine.compiled.machine": {"llvmlite"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from whole_runs import difference
 
 import rnncli
 from rnncli.__main__ import BLAS_THREADS
+from rnncli.engine import threads
 from rnncli.engine.threads import (
     THREADS,
     VALUES,
@@ -274,24 +276,48 @@ assert (after, threads._blas.alone) == (before, False), (before, after)
 @pytest.mark.slow
 def test_blas_has_one_thread_during_a_run_and_its_own_afterwards() -> None:
     """In a program that has loaded NumPy with two, and runs networks in threads of its own."""
-    pytest.importorskip("threadpoolctl")
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", LIMITED], env=environment, check=True)
 
 
-def test_a_small_run_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
-    monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
-    monkeypatch.setattr(
-        "rnncli.engine.threads._blas_libraries", lambda: pytest.fail("it was asked")
-    )
-    with blas_on_one_thread(999):
-        pass
+class Openblas:
+    """Functions of an OpenBLAS, none of whose threads may be set unless it is asked to be alone."""
+
+    def __init__(self, kind: int) -> None:
+        self.kind, self.threads, self.set = kind, 4, list[int]()
+
+    def __call__(self, function: str) -> Any:
+        return {
+            "get_parallel": lambda: self.kind,
+            "get_num_threads": lambda: self.threads,
+            "set_num_threads": self.set.append,
+        }[function]
 
 
-def test_without_threadpoolctl_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.engine.threads._blas.alone", False)
-    monkeypatch.setattr("rnncli.engine.threads._blas._always", False)
-    monkeypatch.setattr("rnncli.engine.threads._blas_libraries", list)
-    with blas_on_one_thread(10**12):
+@pytest.mark.parametrize(
+    ("library", "found"), [(Openblas(1), [1, 4]), (Openblas(0), []), (Openblas(2), [])]
+)
+def test_threads_of_openblas_alone_are_set(
+    monkeypatch: pytest.MonkeyPatch, library: Openblas, found: list[int]
+) -> None:
+    """Those of OpenMP are counted for each thread that calls it."""
+    blas = threads._Blas()
+    monkeypatch.setattr(blas, "_always", False)
+    monkeypatch.setattr(blas, "alone", False)
+    monkeypatch.setattr(threads, "openblas", library)
+    with blas.on_one_thread(), blas.on_one_thread():
+        assert (library.set, blas.alone) == (found[:1], bool(found))
+    assert (library.set, blas.alone) == (found, False)
+
+
+def test_without_openblas_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads._blas, "alone", False)
+    monkeypatch.setattr(threads._blas, "_always", False)
+    monkeypatch.setattr(threads, "openblas", lambda _: None)
+    with blas_on_one_thread():
         assert not leaves_processors(cell_of(200))
+
+
+def test_where_there_is_no_way_to_openblas_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "numpy._core._multiarray_umath")
+    assert threads.openblas.__wrapped__("get_num_threads") is None

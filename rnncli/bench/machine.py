@@ -2,20 +2,14 @@
 
 import ctypes
 import platform
-import sys
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from rnncli import __version__
-from rnncli.engine.threads import usable_processors
+from rnncli.engine.threads import openblas, usable_processors
 from rnncli.verify.peers import PEERS, version
-
-# Names of OpenBLAS's function that returns its kernel, by how NumPy was built.
-_KERNEL_FUNCTIONS = [
-    f"{prefix}openblas_get_corename{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")
-]
 
 
 def describe_machine() -> dict[str, Any]:
@@ -54,11 +48,7 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    # OpenBLAS's functions are found through the module that calls them.
-    module = sys.modules.get("numpy._core._multiarray_umath")
-    products = ctypes.CDLL(getattr(module, "__file__", None))
-    for function in _KERNEL_FUNCTIONS:
-        if hasattr(products, function):
-            kernel = ctypes.CFUNCTYPE(ctypes.c_char_p)((function, products))()
-            return f"{name}, kernel {kernel.decode()}"
+    if get_kernel := openblas("get_corename"):
+        get_kernel.restype = ctypes.c_char_p
+        return f"{name}, kernel {get_kernel().decode()}"
     return name

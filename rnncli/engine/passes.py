@@ -144,7 +144,7 @@ def drive(
         give(packing, sequences, passes)
 
     cells = [cell for layer in prepared.network.layers for cell in layer.cells]
-    with blas_on_one_thread(int(lengths.sum())):
+    with blas_on_one_thread():
         in_threads(part, by_length(lengths, parts_for(len(lengths), cells)))
 
 

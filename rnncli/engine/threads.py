@@ -6,6 +6,7 @@ processors away from them.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,8 +52,8 @@ WORK = 3_000_000
 CALLS = 4
 # What a value costs beside its product, in multiplications.
 BESIDE = 32
-# Fewest rows in a run for which BLAS is set to one thread: that takes some microseconds.
-WORTH_A_LIMIT = 1_000
+# What OpenBLAS answers where its threads are its own, and not OpenMP's (cblas.h).
+PTHREADS = 1
 
 _here = threading.local()
 
@@ -191,68 +192,66 @@ class _Blas:
         # As OpenBLAS reads them when it is loaded.
         number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
         self.alone = self._always = number == "1" or len(usable_processors()) == 1
-        self._lock, self._users = threading.Lock(), 0
-        self._before: list[int] = []
+        self._lock, self._users, self._before = threading.Lock(), 0, 0
 
-    def limit(self) -> bool:
-        """Set BLAS to one thread, if it has more and threadpoolctl is there to do it."""
-        libraries = [] if self._always else _blas_libraries()
-        if not libraries:
-            return False
+    @contextmanager
+    def on_one_thread(self) -> Iterator[None]:
+        """Set OpenBLAS to one thread until the last block that asks for it has ended.
+
+        Other libraries, and an OpenBLAS whose threads are OpenMP's, which
+        counts them for each thread that calls it, are left alone.
+        """
+        set_threads = None if self._always else _openblas_threads()
+        if set_threads is None:
+            yield
+            return
         with self._lock:
             if not self._users:
-                self._before = [library.num_threads for library in libraries]
-                done = [_set_threads(library, 1) for library in libraries]
-                self.alone = all(done)
+                self._before = openblas("get_num_threads")()
+                set_threads(1)
+                self.alone = True
             self._users += 1
-        return True
-
-    def restore(self) -> None:
-        """Return its threads to BLAS, when the last who asked for one is done."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self.alone = False
-                for library, number in zip(_blas_libraries(), self._before, strict=True):
-                    _set_threads(library, number)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self.alone = False
+                    set_threads(self._before)
 
 
 _blas = _Blas()
-
-
-@contextmanager
-def blas_on_one_thread(rows: int) -> Iterator[None]:
-    """Set BLAS to one thread in the block, if there are so many rows to be worth it.
-
-    It needs threadpoolctl (``pip install 'rnncli[fast]'``); without it, or
-    where OPENBLAS_NUM_THREADS is 1, nothing is set. The command sets that
-    variable before it loads NumPy.
-    """
-    limited = rows >= WORTH_A_LIMIT and _blas.limit()
-    try:
-        yield
-    finally:
-        if limited:
-            _blas.restore()
+blas_on_one_thread = _blas.on_one_thread
 
 
 @cache
-def _blas_libraries() -> list[Any]:
-    """Return what sets the threads of each BLAS in this process; none without threadpoolctl."""
+def openblas(function: str) -> Any:
+    """Return a function of the OpenBLAS that NumPy has its products from; None without one.
+
+    Parameters
+    ----------
+    function : str
+        Its name after ``openblas_``.
+    """
     try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return []
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+        import ctypes
+
+        # A library's functions are found through the module that is linked with it.
+        module = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+    except (ImportError, KeyError, OSError):
+        return None
+    for prefix in ("scipy_", ""):  # by how NumPy was built
+        for suffix in ("64_", ""):
+            if found := getattr(module, f"{prefix}openblas_{function}{suffix}", None):
+                return found
+    return None
 
 
-def _set_threads(library: Any, number: int) -> bool:
-    """Set the number of threads, unless another thread of this process controls them."""
-    library.set_num_threads(number)
-    done = library.num_threads == number
-    # The last run to end returns them, in whichever thread it is.
-    getattr(library, "clear_controlling_thread", lambda: None)()
-    return bool(done)
+def _openblas_threads() -> Callable[[int], Any] | None:
+    """Return what sets the number of OpenBLAS's threads, where those are its own."""
+    kind = openblas("get_parallel")
+    return openblas("set_num_threads") if kind and kind() == PTHREADS else None
 
 
 def _started(thread: threading.Thread) -> bool:
