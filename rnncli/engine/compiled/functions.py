@@ -160,5 +160,5 @@ FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "selu": lambda a: _elu(a, SELU_ALPHA) * SELU_SCALE,
     "mish": _mish,
     "exponential": exp,
-    "hard_silu": lambda a: a * _clipped(a + 3, 0, 6) / 6,
+    "hard_silu": lambda a: a * (_clipped(a + 3, 0, 6) / 6),
 }
