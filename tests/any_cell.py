@@ -5,12 +5,14 @@ that the gates are one sum, or that every layer is recurrent.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 
+from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells import Apply, Cell, Combine, Multiplier, Operands, State, Weights
 from rnncli.model.layers import Multiply, Recurrent, Stateless
 
 
@@ -49,6 +51,13 @@ class Leaky(Cell):
 
         return combine
 
+    unit_by_unit = True
+
+    def step(self, apply: Apply, sums: Sequence[Any], _h: Any, c: Any) -> tuple[Any, ...]:
+        i, g = sums
+        c = self.keep * c + apply(SIGMOID, i, inf) * apply(TANH, g, inf)
+        return apply(TANH, c, inf), c
+
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
         i, g = off
         eps = np.finfo(off.dtype).eps
@@ -61,7 +70,10 @@ class Leaky(Cell):
 
 
 class Gated(Leaky):
-    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
+    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum.
+
+    Nor does it say so of the step that it has by inheritance.
+    """
 
     @property
     def operands(self) -> Operands:

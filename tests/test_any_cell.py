@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rnncli
+from rnncli.engine.compiled.loops import has_loop
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import State as StateFile
 from rnncli.engine.state import cells_of, fingerprint, fitting_states, load_state, save_state
@@ -43,6 +44,11 @@ def test_every_strategy(kind: type[Leaky], unroll: str, T: int, N: int) -> None:
         rows, (h, c) = loop(cell, x[n], (start[n, :5], start[n, 5:]))
         assert near(states.h[n], rows)
         assert near(states.h_n[n], np.concatenate([h, c]))
+
+
+def test_a_step_that_a_newer_combine_does_not_keep_to_is_not_compiled() -> None:
+    assert has_loop(drawn(Leaky, 3, 5, seed=1))
+    assert not has_loop(drawn(Gated, 3, 5, seed=1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ read: for each group, for each row of the matrix, for each panel, for each
 block, a vector.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,14 +37,17 @@ class Panels(NamedTuple):
     units: int
 
 
-class Loop(NamedTuple):
+@dataclass(frozen=True)
+class Loop:
     """A loop over time: what it is compiled for.
 
     Parameters
     ----------
     kind : type of Cell
     settings : tuple
-        Of the cell, in the order of its names.
+        Of the cell, each with its name.
+    cell : Cell
+        Of this kind, without weights.
     inputs : int
         Features of the input that the loop multiplies, I; 0 where it takes
         projected inputs.
@@ -62,6 +66,7 @@ class Loop(NamedTuple):
 
     kind: type[Cell]
     settings: tuple[Any, ...]
+    cell: Cell = field(compare=False)
     inputs: int
     hidden_size: int
     blocks: int
@@ -114,11 +119,6 @@ class Loop(NamedTuple):
     def _filled(self, array: Floats) -> Floats:
         return np.pad(array, ((0, 0), (0, self.panels * self.lanes.width - self.hidden_size)))
 
-    def cell(self) -> Cell:
-        """Return a cell of this kind, without weights."""
-        settings = dict(zip(self.kind.setting_names, self.settings, strict=True))
-        return self.kind(Weights(*[np.empty((0, 0))] * 3), **settings)  # type: ignore[call-arg]
-
     def _grouped(self, W: Floats) -> list[Floats]:
         """Cut weights into groups, (K, panels, blocks, lanes), with zeros behind H."""
         lanes = self.lanes.width
@@ -130,17 +130,20 @@ class Loop(NamedTuple):
 
 
 def has_loop(cell: Cell) -> bool:
-    """Whether there is a loop for a cell."""
+    """Whether there is a loop for a cell: a `step` as new as its `combine`, and its activations."""
     named = [each for each in cell.settings.values() if isinstance(each, Activation)]
-    return cell.unit_by_unit and all(each.name in FUNCTIONS for each in named)
+    newest = next(each for each in type(cell).__mro__ if {"step", "combine"} & vars(each).keys())
+    written = cell.unit_by_unit and "step" in vars(newest)
+    return written and all(each.name in FUNCTIONS for each in named)
 
 
 def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
     """Return the loop of a cell for several rows on this machine."""
     W_xh, W_hh, b_h = cell.operands
     H = cell.hidden_size
-    settings, inputs = tuple(cell.settings.values()), len(W_xh) if projects else 0
-    sizes = (inputs, H, len(b_h) // H, W_hh.shape[1] // H, cell.inner is not None)
+    bare = cell.replaced(Weights(*[np.empty((0, 0))] * 3))
+    what = (type(cell), tuple(cell.settings.items()), bare)
+    sizes = (len(W_xh) if projects else 0, H, len(b_h) // H, W_hh.shape[1] // H)
+    inner = cell.inner is not None
     dtype, mantissa, machine = precision.dtype, precision.mantissa, this_machine()
-    rows = machine.rows_at_once
-    return Loop(type(cell), settings, *sizes, dtype, mantissa, rows, machine)
+    return Loop(*what, *sizes, inner, dtype, mantissa, machine.rows_at_once, machine)

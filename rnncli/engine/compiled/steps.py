@@ -79,8 +79,7 @@ def _compiled(loop: Loop) -> Run:
 
 def code_of(loop: Loop) -> tuple[str, int]:
     """Write the function ``advance`` of a loop, and return it with its number of addresses."""
-    cell = loop.cell()
-    states = [f"state_{name}" for name in cell.state_names]
+    states = [f"state_{name}" for name in loop.cell.state_names]
     addresses = [*ADDRESSES, *(INNER if loop.inner else ()), *states]
     f = Function("advance", loop.lanes, INTEGERS, addresses)
     padded = loop.panels * loop.lanes.width
@@ -138,7 +137,7 @@ class _Step:
         inner: list[tuple[Address, Address]],
     ) -> None:
         self._loop, self._f, self._arrays, self._inner = loop, f, arrays, inner
-        self._cell, self._lanes = loop.cell(), loop.lanes.width
+        self._cell, self._lanes = loop.cell, loop.lanes.width
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the step."""

@@ -1,6 +1,7 @@
 """Step by step, by loops that are compiled for the network's sizes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
 
     def advance(x: Floats, state: State, out: Floats) -> State:
         _, N, H = out.shape
-        run = compiled_loop(loop if N > 1 else loop._replace(rows=1))
+        run = compiled_loop(loop if N > 1 else replace(loop, rows=1))
         arrays = [loop.padded(array) for array in state]
         operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
         within = (
