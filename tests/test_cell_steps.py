@@ -47,7 +47,11 @@ def test_it_is_the_same_step(cell: Cell, seed: int) -> None:
     sums, state = random.normal(0, 3, (blocks, N, H)), random.normal(size=(2, N, H))
     state = state[: len(cell.state_names)]
     with np.errstate(all="ignore"):
-        found = cell.step(apply, list(sums.copy()), *state.copy())
+        given_sums: list[Any] = list(sums.copy())
+        if cell.inner is not None:
+            operand = cell.inner_operand(apply, given_sums, *state)
+            given_sums.append(row_products(operand, cell.inner))
+        found = cell.step(apply, given_sums, *state.copy())
         out = np.empty((N, H))
         combine: Any = cell.combine(lambda W: lambda h: row_products(h, W))
         if cell.sums_alone:
