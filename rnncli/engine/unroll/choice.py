@@ -1,0 +1,115 @@
+"""Which strategy is the fastest for a network and its input."""
+
+from typing import NamedTuple
+
+from rnncli.engine.batch import Steps
+from rnncli.engine.precision import Precision
+from rnncli.engine.threads import THREADS
+from rnncli.engine.unroll.fused import fused
+from rnncli.engine.unroll.parallel import in_segments
+from rnncli.engine.unroll.projected import projected
+from rnncli.model.cells import Cell, State
+
+
+class Seconds(NamedTuple):
+    """Seconds that a way to run takes, to within a factor of 2.
+
+    Parameters
+    ----------
+    step : float
+        For every step, whatever its size, of a cell that is a function of one
+        sum; `GATED` times as many for others.
+    multiplication, sum : float
+        For every multiplication of a row, and for the functions of every sum.
+    """
+
+    step: float
+    multiplication: float
+    sum: float
+
+    def of(self, cell: Cell, x: Steps) -> float:
+        """Return the seconds that all steps of an input take."""
+        W_xh, W_hh, b_h = cell.operands
+        steps = len(x) * self.step * (1 if cell.sums_alone else GATED)
+        row = (W_xh.size + W_hh.size) * self.multiplication + len(b_h) * self.sum
+        return steps + row * x.rows[..., 0].size
+
+
+# Measured with float32 on an EPYC of 4 GHz with AVX-512, at H = 4 to 256.
+GATED = 3
+ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.5e-11, 3e-9)
+SEGMENTS = Seconds(0, 1.2e-11 / THREADS, 2e-9 / THREADS)
+ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-11, 4e-10)
+# What LLVM takes to start and to compile a loop.
+COMPILATION = 0.05
+
+
+def missing(unroll: str) -> str:
+    """Say what a strategy lacks here; nothing if it can run."""
+    if unroll != "compiled":
+        return ""
+    from rnncli.engine.compiled.machine import lacks
+
+    return lacks()
+
+
+def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+    """Run by a loop in the processor's own instructions, see `rnncli.engine.compiled`."""
+    # Imported when used: few runs are worth it.
+    from rnncli.engine.compiled.strategy import compiled
+
+    return compiled(cell, x, state, precision, out)
+
+
+def fastest(
+    cell: Cell, x: Steps, state: State, precision: Precision, out: Steps, before: int = 0
+) -> State:
+    """Run by the strategy that is measured as the fastest for T, N, I and H.
+
+    A long sequence runs in segments, as `parallel` does, if the network is
+    contracting and the batch is small enough. If it is not, or where a
+    compiled loop is faster even so by more than compiling takes, it runs by
+    that. Otherwise see `fastest_in_order`.
+
+    Parameters
+    ----------
+    cell, x, state, precision, out
+        As for every strategy.
+    before : int
+        How many rows a stream has had: as many more are expected, which share
+        what compiling takes.
+    """
+    rows = x.rows[..., 0].size
+    loop = ROWS_COMPILED if x.N > 1 else ONE_ROW_COMPILED
+    with_loop = COMPILATION * rows / (rows + before) + loop.of(cell, x)
+    if SEGMENTS.of(cell, x) > with_loop and _compiles(cell):
+        return compiled(cell, x, state, precision, out)
+    final = in_segments(cell, x, state, precision, out)
+    if final is not None:
+        return final
+    in_order = ROWS if x.N > 1 else ONE_ROW
+    worth_a_loop = in_order.of(cell, x) > with_loop and _compiles(cell)
+    strategy = compiled if worth_a_loop else fastest_in_order
+    return strategy(cell, x, state, precision, out)
+
+
+def _compiles(cell: Cell) -> bool:
+    """Whether a loop for a cell can be compiled here."""
+    if missing("compiled"):
+        return False
+    from rnncli.engine.compiled.loops import has_loop
+
+    return has_loop(cell)
+
+
+def fastest_in_order(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+    """Run by the fastest of the strategies of NumPy that take one step after the other.
+
+    One call a step less makes `fused` the fastest for a single sequence,
+    until so many inputs are worth a product of their own, as they are in a
+    batch: but for a cell with several sums, whose projected inputs would
+    leave the cache.
+    """
+    few_inputs = len(cell.weights.W_xh) <= 128
+    strategy = fused if (few_inputs if x.N == 1 else not cell.sums_alone) else projected
+    return strategy(cell, x, state, precision, out)

@@ -1,0 +1,84 @@
+"""Which strategy `auto` takes: by the seconds that each is expected to take."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rnncli
+from rnncli.engine.batch import Steps
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.unroll import choice
+from rnncli.model.cells import LSTM, Cell
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the strategies that were taken, none of which computes anything."""
+    names: list[str] = []
+
+    def instead(name: str) -> None:
+        def strategy(_cell: Cell, _x: Steps, state: Any, *_rest: Any) -> Any:
+            names.append(name)
+            return state
+
+        monkeypatch.setattr(choice, name, strategy)
+
+    for name in ("compiled", "fused", "projected"):
+        instead(name)
+    monkeypatch.setattr(choice, "missing", lambda _: "")
+    return names
+
+
+def auto(cell: Cell, T: int, N: int = 1, before: int = 0) -> None:
+    x = np.random.RandomState(1).normal(size=(T, N, len(cell.weights.W_xh))).astype("f")
+    state = tuple(np.zeros((N, size), "f") for size in cell.state_sizes)
+    out = np.empty((T, N, cell.hidden_size), "f")
+    choice.fastest(cell, Steps(x), state, PRECISIONS["float32"], Steps(out), before)
+
+
+def cell(kind: str, init: str, I: int = 1, H: int = 16) -> Cell:
+    network = rnncli.seeded(I, H, seed=1, init=init, cell=kind)
+    return network.converted(PRECISIONS["float32"].convert).layers[0].cells[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "T", "expected"),
+    [
+        ("rnn", 2_000, "fused"),
+        ("rnn", 100_000, "compiled"),
+        ("lstm", 2_000, "fused"),
+        ("lstm", 30_000, "compiled"),
+        ("gru", 30_000, "compiled"),
+    ],
+)
+def test_steps_that_are_worth_compiling(taken: list[str], kind: str, T: int, expected: str) -> None:
+    auto(cell(kind, "tensorflow"), T)
+    assert taken == [expected]
+
+
+def test_a_contracting_network_runs_in_segments(taken: list[str]) -> None:
+    auto(cell("rnn", "torch"), 40_000)
+    assert taken == []
+
+
+@pytest.mark.parametrize(("before", "expected"), [(0, "fused"), (200_000, "compiled")])
+def test_a_stream_that_has_been_long_will_be_so(
+    taken: list[str], before: int, expected: str
+) -> None:
+    auto(cell("rnn", "tensorflow"), 20_000, before=before)
+    assert taken == [expected]
+
+
+def test_without_a_compiler_nothing_changes(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "missing", lambda _: "not installed")
+    auto(cell("lstm", "tensorflow"), 30_000)
+    assert taken == ["fused"]
+
+
+def test_a_cell_without_a_loop_runs_as_before(taken: list[str]) -> None:
+    weights = cell("lstm", "tensorflow").weights
+    auto(LSTM(weights._replace(w_ch=np.ones(48, "f"))), 30_000)
+    assert taken == ["fused"]
