@@ -100,14 +100,15 @@ def run(
         cell starts from there. What `x` holds beyond is not looked at.
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.engine.precision`.
-    unroll : {"auto", "stepwise", "fused", "projected", "parallel"}
+    unroll : {"auto", "stepwise", "fused", "projected", "parallel", "compiled"}
         How the steps are computed, see `rnncli.engine.unroll`. ``auto`` takes the
         fastest measured for the sizes.
     all_layers : bool
         Whether to give what every layer gives, and not `h` and `y` alone.
     all_states : bool
         Whether to give c too, see `States`. Steps then go one after the
-        other: ``parallel`` is ``projected``.
+        other: ``parallel`` and ``compiled`` are
+        ``projected``.
 
     Returns
     -------
@@ -120,7 +121,8 @@ def run(
     ValueError
         A shape does not fit the network, a value of `x` or `h0` is not
         finite in the float type, an embedding has no row for one of `x`, a
-        length is not from 0 to T, or a name is unknown.
+        length is not from 0 to T, a name is unknown, or a strategy cannot
+        run here.
     """
     prepared = prepare(network, precision, unroll, all_states=all_states)
     dtype = prepared.precision.dtype
