@@ -229,7 +229,7 @@ def _decimals(
     read &= whole * power + fraction < _MOST
     numbers = np.where(read, whole * _INTEGER_POWERS[after] + fraction, 0)
     values = _quotients(numbers, power)
-    np.negative(values, out=values, where=minus)
+    values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
     return values, read
 
 
@@ -242,7 +242,7 @@ def _integers(text: bytes, stop: Integers, count: Integers) -> tuple[Words, Trut
     total, read = np.zeros(len(stop), np.uint64), count <= _MARGIN
     most = min(int(count.max(initial=0)), _MARGIN)
     for ahead in range(0, most, _DIGITS):
-        foreign = np.clip(_DIGITS + ahead - count, 0, _DIGITS).astype(np.uint64) * 8
+        foreign = (np.maximum(_DIGITS + ahead - count, 0) * 8).astype(np.uint64)
         # Each byte of a word becomes a digit, those before the number zeros.
         digits = (words[stop - (ahead + _DIGITS)] ^ 0x3030303030303030) >> foreign << foreign
         read &= (((digits + 0x7676767676767676) | digits) & 0x8080808080808080) == 0

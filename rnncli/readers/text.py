@@ -76,7 +76,7 @@ class Lines:
         if self._damage or _has_lone_return(text):
             self._bytes = text
             return None
-        end = _end_of_line(text, min(found, count)) if more else len(text)
+        end = _end_of_line(text, found, count) if more else len(text)
         self._bytes = text[end:]
         return text[:end]
 
@@ -264,5 +264,8 @@ def _count(text: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
-def _end_of_line(text: bytes, number: int) -> int:
-    return int(np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))[number - 1]) + 1
+def _end_of_line(text: bytes, found: int, count: int) -> int:
+    """Return the length of the first `count` of the lines that were found, or of all."""
+    if found <= count:
+        return text.rfind(b"\n") + 1
+    return int(np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))[count - 1]) + 1
