@@ -158,7 +158,7 @@ def test_keys_are_the_cells_of_each_row(data: st.DataObject) -> None:
     text = "".join(";".join(row) + "\n" for row in rows).encode()
     found, number = distinct(text, Shape(width, (), ";", gaps=False), columns)
     keys = [tuple(row[i] for i in columns) for row in rows]
-    each = list(found)
+    each = list(zip(*found, strict=True))
     assert [each[n] for n in number.tolist()] == keys
     once = list(dict.fromkeys(keys))
     assert (each if len(long) < 8 else list(dict.fromkeys(each))) == once

@@ -79,7 +79,7 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
     if layout.group_by:
         return first._replace(blocks=_in_turn(first, paths, opened, [None] * len(paths)), shape=())
-    numbers = keys.number((path,) for path in paths).tolist()
+    numbers = keys.number(paths).tolist()
     blocks = _in_turn(first, paths, opened, numbers)
     return first._replace(
         blocks=blocks, key_columns=("file",), keys=keys.names, share=lambda: None, shape=()

@@ -148,8 +148,7 @@ class _Table:
     def _key(self, rows: list[Row]) -> Integers | None:
         if not self.grouping:
             return None
-        columns = ([row[i] for row in rows] for i in self.grouping)
-        return self._keys.number(zip(*columns, strict=True))
+        return self._keys.number(*([row[i] for row in rows] for i in self.grouping))
 
     def _plain_rows(self) -> Rows | None:
         """Take plain rows; none where anything in them is out of the ordinary."""
@@ -168,8 +167,8 @@ class _Table:
         self._line += len(values)
         key = None
         if self.grouping:
-            keys, number = distinct(simple, self.shape, self.grouping)
-            key = self._keys.number(keys)[number]
+            columns, number = distinct(simple, self.shape, self.grouping)
+            key = self._keys.number(*columns)[number]
         kept = rows_of(simple, delimiter) if self._layout.passthrough else []
         return self._steps(values, kept, key)
 

@@ -55,7 +55,7 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     names, chosen = unnamed(len(columns)), named(columns, header=None)
     if N == 1:
         return Input(names, blocks, shape=(T,), chosen=chosen)
-    numbers = keys.number((str(n + 1),) for n in range(N))
+    numbers = keys.number([str(n + 1) for n in range(N)])
     blocks = _numbered(blocks, numbers, T)
     return Input(names, blocks, ("sequence",), keys.names, shape=(N, T), chosen=chosen)
 

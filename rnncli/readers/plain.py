@@ -4,7 +4,7 @@ Most of these are plain decimals, such as ``-12.034``. Eight digits are a word
 of 64 bits, which takes as few operations as one digit would.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from csv import field_size_limit
 from itertools import chain, islice
 from typing import NamedTuple
@@ -84,9 +84,7 @@ def rows_of(text: bytes, delimiter: str) -> list[list[str]]:
     return [line.split(delimiter) for line in lines[:-1]]
 
 
-def distinct(
-    text: bytes, shape: Shape, columns: Sequence[int]
-) -> tuple[Iterable[tuple[str, ...]], Integers]:
+def distinct(text: bytes, shape: Shape, columns: Sequence[int]) -> tuple[list[list[str]], Integers]:
     """Find the different keys in plain rows.
 
     Parameters
@@ -99,8 +97,9 @@ def distinct(
 
     Returns
     -------
-    iterable of tuples of str
-        Each key once, in the order in which they come.
+    list of lists of str
+        The parts of each key once, in the order in which they come, for each of
+        the columns.
     array of int, shape (n,)
         Which of them each row has.
     """
@@ -114,8 +113,7 @@ def distinct(
     first = number = np.arange(len(starts))
     if len(words) <= _MOST_WORDS:
         first, number = _unlike(words, first)
-    keys = [_text_of(text, start[first], stop[first]) for start, stop in cells]
-    return zip(*keys, strict=True), number
+    return [_text_of(text, start[first], stop[first]) for start, stop in cells], number
 
 
 def _unlike(words: Sequence[Words], order: Integers) -> tuple[Integers, Integers]:
