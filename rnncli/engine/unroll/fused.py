@@ -99,7 +99,10 @@ def _run_blocks(cell: Cell, stacked: Floats, N: int, precision: Precision) -> Ca
     def run(rows: Floats, operands: Floats, state: State, out: Floats) -> State:
         sums = whole if rows.shape[1] == N else whole[:, : rows.shape[1]]
         apart = sums[:before]
-        projected = blocks_first(rows[:, :, : I + 1] @ projection, H) if before else rows
+        projected = rows
+        if before:
+            inputs = rows.reshape(-1, rows.shape[2])[:, : I + 1]
+            projected = blocks_first((inputs @ projection).reshape(*rows.shape[:2], width), H)
         if precision.rounds or len(sums[0]) > 1:
             items = as_items(operands)
             for row, a_t, h_t, operand in zip(rows, projected, out, items, strict=True):
