@@ -169,14 +169,17 @@ def _step_of_blocks(cell: Cell, N: int, precision: Precision) -> Step:
     """Return the step of a cell with several sums, (blocks, n, H)."""
     _, W_hh, b_h = cell.operands
     before = (len(b_h) - W_hh.shape[1]) // cell.hidden_size  # blocks without the state's product
-    multiply = multiplication(W_hh, empty_sums(cell, N)[before:])
+    whole = empty_sums(cell, N)
+    apart, multiply = whole[:before], multiplication(W_hh, whole[before:])
     combine, rounds = combined(cell, N, precision), precision.rounds
 
     def step(a_t: Floats, state: State, out: Floats) -> State:
         h = state[0]
-        with_state = a_t[before:] if before else a_t
-        np.add(with_state, multiply(precision.operand(h) if rounds else h), with_state)
-        after: State = combine(a_t, out, *state)
+        sums = whole if len(h) == N else whole[:, : len(h)]
+        if before:
+            apart.fill(0)
+        multiply(precision.operand(h) if rounds else h)
+        after: State = combine(np.add(sums, a_t, sums), out, *state)
         return after
 
     return step
