@@ -22,8 +22,8 @@ from test_terminal import everything
 from threadpoolctl import threadpool_info
 
 import rnncli
-from rnncli.bench.candidates import Candidate, warmed
-from rnncli.bench.cases import Size, first_steps, load_case, save_case
+from rnncli.bench.candidates import Candidate
+from rnncli.bench.cases import Size, load_case, save_case
 from rnncli.bench.machine import describe_machine
 from rnncli.bench.process import Process, answer, processors
 from rnncli.bench.race import Timing, fastest_peer, race
@@ -99,7 +99,8 @@ def test_the_table_names_each_and_fits(run_rnn: Rnn) -> None:
 def test_the_default_cases_take_a_seed_a_round(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = [Size(7, 2, 3, init="keras"), Size(9, 1, 4, 5, shortest=2)]
+    changed = Size(7, 2, 3, cell="lstm", change="b_f = 5")
+    sizes = [Size(7, 2, 3, init="keras"), Size(9, 1, 4, 5, shortest=2), changed]
     monkeypatch.setattr(bench, "SIZES", sizes)
     drawn: list[Case] = []
 
@@ -109,9 +110,15 @@ def test_the_default_cases_take_a_seed_a_round(
 
     monkeypatch.setattr(bench, "race", fake)
     document = benched(run_rnn, "--repeats", "3", "--precision", "float64")
-    assert [(case["T"], case["shortest"]) for case in document["cases"]] == [(7, 7), (9, 2)]
-    assert document["cases"][0]["model"]["source"] == {"init": "keras", "seed": None}
-    for case, size, seed in zip(drawn, [sizes[0]] * 3 + [sizes[1]] * 3, [1, 2, 3] * 2, strict=True):
+    assert [(case["T"], case["shortest"]) for case in document["cases"]] == [(7, 7), (9, 2), (7, 7)]
+    assert [case["model"]["source"] for case in document["cases"]] == [
+        {"init": "keras", "seed": None},
+        {"init": "torch", "seed": None},
+        {"init": "torch", "change": "b_f = 5", "seed": None},
+    ]
+    for case, size, seed in zip(
+        drawn[:6], [sizes[0]] * 3 + [sizes[1]] * 3, [1, 2, 3] * 2, strict=True
+    ):
         own = (
             rnncli.seeded(size.I, size.H, seed, size.init, cell=size.cell)
             .layers[0]
@@ -127,6 +134,7 @@ def test_the_default_cases_take_a_seed_a_round(
     assert (drawn[0].lengths == 7).all()
     assert {2 <= length <= 9 for length in drawn[3].lengths} == {True}
     assert len(set(drawn[3].lengths)) > 1
+    assert (drawn[8].network.layers[0].cells[0].weights.b_h[3:6] == 5).all()
 
 
 @pytest.mark.slow
@@ -259,62 +267,6 @@ def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.M
     assert answer(AUTO, str(tmp_path), "judge", 9)["result"] > 100
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
-def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
-    network = rnncli.seeded(
-        2, (3, 2), 1, "keras", direction="bidirectional", activation="leaky_relu:0.2", clip=2.0
-    )
-    x = np.random.RandomState(0).normal(size=(3, 5, 2))
-    case = Case(network, x, np.full((3, 10), 0.1), np.array([5, 1, 3]), precision)
-    save_case(str(tmp_path), case)
-    loaded = load_case(str(tmp_path))
-    assert loaded.precision == precision
-    for name in ("x", "h0", "lengths"):
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
-    assert [[cell.settings for cell in layer.cells] for layer in loaded.network.layers] == [
-        [cell.settings for cell in layer.cells] for layer in network.layers
-    ]
-    np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
-
-
-# How much is run for one timing.
-
-
-def test_what_is_fast_is_repeated() -> None:
-    # 0.1 ms: five hundred are a timing of 50 ms.
-    assert warmed(lambda _: 0.00010001, 100) == (100, 500)
-
-
-def test_what_is_slow_is_timed_over_the_first_steps() -> None:
-    took = []
-
-    def seconds(steps: int) -> float:
-        took.append(steps * 1.7e-4)
-        # The first call compiles, the third is held up by others.
-        return took[-1] + {1: 10, 3: 0.1}.get(len(took), 0)
-
-    # Two seconds are 11,764 steps, of which one digit is kept.
-    assert warmed(seconds, 1_000_000) == (10_000, 1)
-    assert sum(took) < 1
-
-
-@pytest.mark.parametrize("most", [1, 15, 16, 17, 400_000])
-def test_what_takes_under_two_seconds_is_run_whole(most: int) -> None:
-    steps, repeats = warmed(lambda steps: steps * 4e-6, most)
-    assert steps == most
-    # As often as it takes to reach the shortest timing, and a rounding more at most.
-    assert (repeats - 2) * most * 4e-6 < 0.05
-    assert repeats == 1 or repeats * most * 4e-6 >= 0.05
-
-
-def test_first_steps() -> None:
-    case = Size(9, 2, 3, 4, shortest=1).case(1, "float32")
-    cut = first_steps(case, 4)
-    np.testing.assert_array_equal(cut.x, case.x[:, :4])
-    np.testing.assert_array_equal(cut.lengths, np.minimum(case.lengths, 4))
-    assert first_steps(case, 9) is case
-
-
 # What comes of it, on made-up timings.
 
 
@@ -384,6 +336,12 @@ def test_the_title_names_a_gated_cell(cell: str) -> None:
     title = table_of(CASE | {"model": MODEL | {"cell": cell}})[1]
     named = f"{cell.upper()}: T = 1,000,000, N = 1, I = 1, H = 4, float32, init torch"
     assert title == named
+
+
+def test_the_title_says_how_drawn_weights_were_changed() -> None:
+    source = {"init": "torch", "change": "b_f = 5", "seed": None}
+    title = table_of(CASE | {"model": MODEL | {"cell": "lstm", "source": source}})[1]
+    assert title.endswith("I = 1, H = 4, float32, init torch, b_f = 5")
 
 
 def test_the_title_of_ones_own_network(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

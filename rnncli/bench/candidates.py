@@ -15,7 +15,7 @@ from rnncli.verify.steps import largest_step_error
 
 # One timing takes at least the first and about at most the second, in
 # seconds: fast runs are repeated, slow ones timed over their first steps.
-SHORTEST, LONGEST = 0.05, 2.0
+SHORTEST, LONGEST = 0.05, 1.0
 
 
 class Candidate(NamedTuple):

@@ -107,7 +107,8 @@ def _title(case: Mapping[str, Any]) -> str:
     if model["source"].get("seed", 0) is not None:
         return f"{model_line(model)}, {size}"
     # A default case, with other weights in every round.
-    width, init = f"I = {case['I']}, H = {case['H'][0]}", model["source"]["init"]
+    width, source = f"I = {case['I']}, H = {case['H'][0]}", model["source"]
+    init = ", ".join(filter(None, (source["init"], source.get("change"))))
     kind = network_kind(model)
     cell = "" if kind == "RNN" else f"{kind}: "
     return f"{cell}{size}, {width}, {case['precision']}, init {init}"

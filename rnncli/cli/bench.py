@@ -7,7 +7,8 @@
      "repeats": rounds,
      "cases": [{"T", "I", "H": of each layer, "N", "shortest": steps,
                 "precision", "model": as in rnn run --json, with a seed of
-                null where every round has its own,
+                null where every round has its own, and "change" where the
+                weights are not as drawn,
                 "fastest_peer": name or null,
                 "results": [{"kind": "strategy" or "peer", "name",
                              "threads": those with the smallest median,
@@ -140,7 +141,9 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, json: bool, **gi
 
 def _default(size: Size, precision: str) -> RoundCases:
     """Return a default case: other weights and input every round."""
-    model = describe(size.network(1), {"init": size.init, "seed": None}, __version__)
+    change = {"change": size.change} if size.change else {}
+    source = {"init": size.init, **change, "seed": None}
+    model = describe(size.network(1), source, __version__)
     shortest = size.T if size.shortest is None else size.shortest
     described = _described(size.T, size.N, shortest, precision, model)
     return described, partial(size.case, precision=precision)

@@ -1,0 +1,106 @@
+"""What ``rnn bench`` times: its cases, and how much of each is run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnncli
+from rnncli.bench.candidates import warmed
+from rnncli.bench.cases import CHANGES, SIZES, Size, first_steps, load_case, save_case
+from rnncli.verify.case import Case
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
+    network = rnncli.seeded(
+        2, (3, 2), 1, "keras", direction="bidirectional", activation="leaky_relu:0.2", clip=2.0
+    )
+    x = np.random.RandomState(0).normal(size=(3, 5, 2))
+    case = Case(network, x, np.full((3, 10), 0.1), np.array([5, 1, 3]), precision)
+    save_case(str(tmp_path), case)
+    loaded = load_case(str(tmp_path))
+    assert loaded.precision == precision
+    for name in ("x", "h0", "lengths"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
+    assert [[cell.settings for cell in layer.cells] for layer in loaded.network.layers] == [
+        [cell.settings for cell in layer.cells] for layer in network.layers
+    ]
+    np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
+
+
+@pytest.mark.parametrize(("cell", "change"), [("lstm", "b_f = 5"), ("gru", "b_z = 5")])
+def test_a_gate_that_holds_the_state(cell: str, change: str) -> None:
+    size = Size(5, 1, 3, cell=cell, change=change)
+    drawn = size._replace(change="").network(1).layers[0].cells[0]
+    (held,) = size.network(1).layers[0].cells
+    differ = held.weights.b_h != drawn.weights.b_h
+    assert (held.weights.b_h[differ] == 5).all()
+    assert differ.sum() == 3
+    for name, array in drawn.weights.arrays.items():
+        if name != "b_h":
+            np.testing.assert_array_equal(held.weights.arrays[name], array)
+    # Without anything else the state is 1 / (1 + exp(-5)) of the one before.
+    zeros = {name: np.zeros_like(array) for name, array in drawn.weights.arrays.items()}
+    alone = held.replaced(rnncli.Weights(**zeros | {"b_h": np.where(differ, 5.0, 0)}))
+    network = rnncli.Network(rnncli.Recurrent(alone))
+    h0 = np.ones(network.state_size)
+    after = rnncli.run(network, np.zeros((1, 1)), h0, precision="float64").h_n
+    np.testing.assert_allclose(after[-3:], 0.9933071490757153, rtol=1e-12)
+
+
+def test_a_spectral_radius() -> None:
+    size = Size(5, 2, 7, change="spectral radius 1.2")
+    (cell,) = size.network(3).layers[0].cells
+    W_hh = cell.weights.W_hh
+    assert W_hh.dtype == np.float32
+    # Powers neither grow nor fade without the radius: by 1.2 in place of 1.19, 10**14 in 4,000.
+    power = np.linalg.matrix_power(W_hh.astype(float) / 1.2, 4000)
+    assert 1e-3 < np.abs(power).max() < 1e3
+
+
+def test_the_default_cases_are_unlike_each_other() -> None:
+    assert len(set(SIZES)) == len(SIZES)
+    slow = {(size.cell, size.change) for size in SIZES if size.change}
+    assert {change for _, change in slow} == set(CHANGES)
+    for size in SIZES:
+        case = size._replace(T=3, N=2, shortest=None).case(1, "float32")
+        assert case.run().h.shape == (2, 3, size.H)
+
+
+def test_first_steps() -> None:
+    case = Size(9, 2, 3, 4, shortest=1).case(1, "float32")
+    cut = first_steps(case, 4)
+    np.testing.assert_array_equal(cut.x, case.x[:, :4])
+    np.testing.assert_array_equal(cut.lengths, np.minimum(case.lengths, 4))
+    assert first_steps(case, 9) is case
+
+
+# How much is run for one timing.
+
+
+def test_what_is_fast_is_repeated() -> None:
+    # 0.1 ms: five hundred are a timing of 50 ms.
+    assert warmed(lambda _: 0.00010001, 100) == (100, 500)
+
+
+def test_what_is_slow_is_timed_over_the_first_steps() -> None:
+    took = []
+
+    def seconds(steps: int) -> float:
+        took.append(steps * 1.7e-4)
+        # The first call compiles, the third is held up by others.
+        return took[-1] + {1: 10, 3: 0.1}.get(len(took), 0)
+
+    # A second is 5,882 steps, of which one digit is kept.
+    assert warmed(seconds, 1_000_000) == (5_000, 1)
+    assert sum(took) < 1
+
+
+@pytest.mark.parametrize("most", [1, 15, 16, 17, 200_000])
+def test_what_takes_under_a_second_is_run_whole(most: int) -> None:
+    steps, repeats = warmed(lambda steps: steps * 4e-6, most)
+    assert steps == most
+    # As often as it takes to reach the shortest timing, and a rounding more at most.
+    assert (repeats - 2) * most * 4e-6 < 0.05
+    assert repeats == 1 or repeats * most * 4e-6 >= 0.05
