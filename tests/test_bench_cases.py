@@ -1,12 +1,13 @@
 """What ``rnn bench`` times: its cases, and how much of each is run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import rnncli
-from rnncli.bench.candidates import warmed
+from rnncli.bench.candidates import Candidate, warmed
 from rnncli.bench.cases import CHANGES, SIZES, Size, first_steps, load_case, save_case
 from rnncli.verify.case import Case
 
@@ -104,3 +105,22 @@ def test_what_takes_under_a_second_is_run_whole(most: int) -> None:
     # As often as it takes to reach the shortest timing, and a rounding more at most.
     assert (repeats - 2) * most * 4e-6 < 0.05
     assert repeats == 1 or repeats * most * 4e-6 >= 0.05
+
+
+@pytest.mark.parametrize(("name", "time_first"), [("onnxruntime", True), ("torch", False)])
+def test_a_library_is_timed_on_arrays_as_it_has_them(
+    monkeypatch: pytest.MonkeyPatch, name: str, *, time_first: bool
+) -> None:
+    case = Size(30, 2, 3, 4).case(1, "float32")
+    given: list[Any] = []
+
+    def fake(*_: Any, **__: Any) -> Any:
+        return lambda x, *_, **__: given.append(x)
+
+    monkeypatch.setattr("rnncli.bench.candidates.build", fake)
+    monkeypatch.setattr("rnncli.bench.candidates.SHORTEST", 0.0)
+    Candidate("peer", name).time(case)
+    for x in given:
+        assert x.swapaxes(0, 1).flags.c_contiguous is time_first
+        np.testing.assert_array_equal(x, case.x[:, : x.shape[1]])
+    assert {x.shape[0] for x in given} == {4}

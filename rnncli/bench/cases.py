@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
+from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Weights
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.initializers import seeded
@@ -114,6 +115,11 @@ def first_steps(case: Case, steps: int) -> Case:
         return case
     x = np.ascontiguousarray(case.x[:, :steps])
     return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
+
+
+def steps_together(x: Floats) -> Floats:
+    """Copy a batch (N, T, I), so that all first steps lie together, then all second ones."""
+    return np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1)
 
 
 def save_case(folder: str, case: Case) -> None:
