@@ -12,7 +12,6 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Weights
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.initializers import seeded
-from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
@@ -78,8 +77,8 @@ class Size(NamedTuple):
         network = seeded(self.I, self.H, seed, self.init, cell=self.cell)
         if not self.change:
             return network
-        (cell,) = network.layers[0].cells
-        return Network(Recurrent(cell.replaced(CHANGES[self.change](cell))))
+        change = CHANGES[self.change]
+        return network.with_cells(lambda cell: cell.replaced(change(cell)))
 
 
 SIZES = (
