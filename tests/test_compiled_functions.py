@@ -121,6 +121,7 @@ def test_every_float(f: Activation, dtype: type, name: str) -> None:
     assert (off <= units * kind.eps * size + SMALLEST * kind.smallest_subnormal + least).all()
     if f.name == "tanh":
         assert np.nanmax(np.abs(found)) == 1
+        assert (np.abs(found) == 1)[np.abs(a) > 20].all()  # and the gates of halved sums with it
         assert (np.signbit(found) == np.signbit(a))[~np.isnan(a)].all()
 
 
