@@ -236,23 +236,6 @@ def test_answers_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert answer(AUTO, folder, "time", None) == unsupported
 
 
-def test_a_strategy_without_its_library_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = str(tmp_path)
-    save_case(folder, Size(4, 1, 2).case(1, "float32"))
-
-    def without(*_: Any, **__: Any) -> Any:
-        raise ValueError("it needs a library: pip install it") from ImportError()
-
-    monkeypatch.setitem(UNROLLS, "stepwise", without)
-    found = answer(Candidate("strategy", "stepwise"), folder, "time", None)
-    assert found == {"note": "it needs a library: pip install it", "failed": False}
-    monkeypatch.setattr("rnncli.bench.candidates.build", without)
-    found = answer(Candidate("peer", "keras"), folder, "time", None)  # installed, and broken
-    assert found == {"note": "ValueError: it needs a library: pip install it", "failed": True}
-
-
 def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = rnncli.run
 

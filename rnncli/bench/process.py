@@ -129,13 +129,8 @@ def answer(candidate: Candidate, folder: str, method: str, steps: int | None) ->
     """Answer one question; nothing is kept for the next."""
     try:
         return {"result": getattr(candidate, method)(load_case(folder), steps)}
+    except Unsupported as error:
+        return {"note": str(error), "failed": False}
     # Whatever a library raises is no reason to lose the timings of the others.
     except Exception as error:
-        if isinstance(error, Unsupported) or _is_absent(candidate, error):
-            return {"note": str(error), "failed": False}
         return {"note": f"{type(error).__name__}: {error}", "failed": True}
-
-
-def _is_absent(candidate: Candidate, error: Exception) -> bool:
-    """Return whether a strategy lacks a library: peers without theirs are no candidates."""
-    return candidate.kind == "strategy" and isinstance(error.__cause__ or error, ImportError)
