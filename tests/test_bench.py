@@ -236,6 +236,18 @@ def test_answers_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert answer(AUTO, folder, "time", None) == unsupported
 
 
+def test_a_strategy_that_lacks_its_library_is_named(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(unroll: str) -> str:
+        return "not installed: pip install it" if unroll == "fused" else ""
+
+    monkeypatch.setattr("rnncli.bench.candidates.missing", missing)
+    monkeypatch.setattr("rnncli.cli.bench.race", lambda *_, **__: [])
+    result = run_rnn("bench", "--seq", "1,2,3", "--hidden", "2")
+    assert "--unroll fused: not installed: pip install it" in result.stdout.splitlines()
+
+
 def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = rnncli.run
 

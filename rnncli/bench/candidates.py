@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rnncli.bench.cases import first_steps, steps_together
 from rnncli.engine.run import run
-from rnncli.engine.unroll import UNROLLS
+from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS, build, requirement, version
 from rnncli.verify.steps import largest_step_error
@@ -117,23 +117,26 @@ def warmed(seconds: Callable[[int], float], most: int) -> tuple[int, int]:
 
 
 def find_candidates(wanted: Sequence[str] = ()) -> tuple[list[Candidate], dict[str, str]]:
-    """Return every strategy, then the wanted peers, or else all that are installed.
+    """Return every strategy, then the wanted peers, or else all, as far as they can run here.
 
     Returns
     -------
     list of Candidate
     dict
-        How to install each peer that is not installed, by its name.
+        What each of the others lacks, by its label.
 
     Raises
     ------
     ValueError
         A wanted peer is not installed.
     """
-    names = dict.fromkeys(wanted or PEERS)
-    absent = {name: requirement(name) for name in names if version(name) is None}
-    if wanted and absent:
-        name, command = next(iter(absent.items()))
-        raise ValueError(f"peer {name} is not installed: {command}")
     strategies = [Candidate("strategy", name) for name in ("auto", *UNROLLS)]
-    return strategies + [Candidate("peer", name) for name in names if name not in absent], absent
+    peers = [Candidate("peer", name) for name in dict.fromkeys(wanted or PEERS)]
+    lacking = {each.label: missing(each.name) for each in strategies}
+    for peer in peers:
+        if version(peer.name) is None:
+            lacking[peer.label] = f"not installed: {requirement(peer.name)}"
+            if wanted:
+                raise ValueError(f"peer {peer.name} is {lacking[peer.label]}")
+    absent = {label: what for label, what in lacking.items() if what}
+    return [each for each in (*strategies, *peers) if each.label not in absent], absent

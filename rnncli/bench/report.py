@@ -12,13 +12,13 @@ from rnncli.writers.model import model_line, network_kind
 
 
 def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, str]) -> None:
-    """Write the machine, the versions, and how to install each peer that is absent."""
+    """Write the machine, the versions, and what each candidate lacks that is absent."""
     peers = [f"{name} {version}" for name, version in machine["peers"].items() if version]
     out.write(f"{machine['processor']}, {machine['cpus']} usable, {machine['system']}\n")
     out.write(f"rnn {machine['rnn']}, Python {machine['python']}, NumPy {machine['numpy']}\n")
     out.write(f"BLAS: {machine['blas']}\n")
     out.write(f"Peers: {', '.join(peers) or 'none'}\n")
-    out.writelines(f"{name}: not installed: {command}\n" for name, command in absent.items())
+    out.writelines(f"{label}: {what}\n" for label, what in absent.items())
     out.flush()
 
 

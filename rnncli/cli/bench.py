@@ -125,7 +125,7 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, json: bool, **gi
     machine, results, failed = describe_machine(), [], False
     with destination(None) as out:
         if not json:
-            write_machine(out, machine, absent)
+            write_machine(out, machine, {with_options(who): what for who, what in absent.items()})
         for number, (case, case_of) in enumerate(cases, start=1):
             with _lines(f"case {number} of {len(cases)}") as show:
                 timings = race(case_of, candidates, repeats, show)
