@@ -114,7 +114,7 @@ class Keys:
         self.names = list(known)
         # Text is looked up in a third of the time that a tuple of it takes.
         self._numbers: dict[str | tuple[str, ...], int] = {
-            key if key[1:] else key[0]: number for number, key in enumerate(known)
+            key[0] if key and not key[1:] else key: number for number, key in enumerate(known)
         }
 
     def number(self, *columns: Sequence[str]) -> NDArray[np.intp]:
