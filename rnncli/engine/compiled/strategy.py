@@ -16,8 +16,8 @@ from rnncli.model.cells import Cell, State
 
 # Most inputs that a loop multiplies itself; BLAS is faster for more.
 FEW_INPUTS = 16
-# Multiplications between two chances to end, some hundredths of a second.
-WORK = 500_000_000
+# Weights that are read between two chances to end: some tenths of a second at most.
+WORK = 200_000_000
 
 
 def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -49,6 +49,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
     few = len(W_xh) <= FEW_INPUTS
     loop = loop_of(cell, precision, projects=few)
     weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
+    work = sum(W.size for W in weights)
     inner = None if cell.inner is None else loop.packed(cell.inner)
     stacked = None if few else loop.columns(np.concatenate([W_xh, b_h[None]]))
 
@@ -62,8 +63,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
             if inner is None
             else (inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
         )
-        rows = x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
-        inputs = _whole(rows, W_hh.size) if stacked is None else _projected(rows, stacked)
+        inputs = _whole(x, work) if stacked is None else _projected(x, stacked)
         for steps, a in inputs:
             run(a, out[steps], *weights, operands, *within, *arrays)
         return (out[-1], *(array[:N, :H] for array in arrays[1:]))
@@ -72,9 +72,16 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
 
 
 def _whole(x: Floats, work: int) -> Iterator[tuple[slice, Floats]]:
-    """Cut inputs into steps of so much work that a thread may end between them."""
-    for steps in blocks(len(x), max(1, WORK // (x.shape[1] * work))):
-        yield steps, x[steps]
+    """Cut inputs into steps of so much work a row that a thread may end between them.
+
+    Those of a step that are not side by side in memory are copied.
+    """
+    most = max(1, WORK // (x.shape[1] * work))
+    straight = x.flags.aligned and x.strides[-1] == x.itemsize
+    if not straight:
+        most = min(most, cached_steps(x[0].size))
+    for steps in blocks(len(x), most):
+        yield steps, x[steps] if straight else x[steps].copy()
 
 
 def _projected(x: Floats, stacked: Floats) -> Iterator[tuple[slice, Floats]]:
