@@ -82,14 +82,14 @@ def worst(case: Case, h: Floats) -> float:
 
 @pytest.mark.slow
 def test_every_step_of_every_unit_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_segments, parallel = module.in_segments, []
+    worthwhile_segments, parallel = module.worthwhile_segments, []
 
-    def counted(*arguments: Any) -> Any:
-        final = in_segments(*arguments)
-        parallel.append(final is not None)
-        return final
+    def counted(*arguments: Any) -> int:
+        S = worthwhile_segments(*arguments)
+        parallel.append(S > 0)
+        return S
 
-    monkeypatch.setattr(module, "in_segments", counted)
+    monkeypatch.setattr(module, "worthwhile_segments", counted)
     wrong: dict[tuple[int, str], float] = {}
     for seed in range(CASES):
         case = case_of(seed)

@@ -6,7 +6,7 @@ from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
 from rnncli.engine.unroll.fused import fused
-from rnncli.engine.unroll.parallel import in_segments
+from rnncli.engine.unroll.parallel import in_segments, worthwhile_segments
 from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
 
@@ -27,10 +27,10 @@ class Seconds(NamedTuple):
     multiplication: float
     sum: float
 
-    def of(self, cell: Cell, x: Steps) -> float:
-        """Return the seconds that all steps of an input take."""
+    def of(self, cell: Cell, x: Steps, at_once: int = 1) -> float:
+        """Return the seconds that all steps of an input take, so many of them at once."""
         W_xh, W_hh, b_h = cell.operands
-        steps = len(x) * self.step * (1 if cell.sums_alone else GATED)
+        steps = len(x) / at_once * self.step * (1 if cell.sums_alone else GATED)
         row = (W_xh.size + W_hh.size) * self.multiplication + len(b_h) * self.sum
         return steps + row * x.rows[..., 0].size
 
@@ -38,7 +38,7 @@ class Seconds(NamedTuple):
 # Measured with float32 on an EPYC of 4 GHz with AVX-512, at H = 4 to 256.
 GATED = 3
 ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.5e-11, 3e-9)
-SEGMENTS = Seconds(0, 1.2e-11 / THREADS, 2e-9 / THREADS)
+SEGMENTS = Seconds(1e-6, 1.2e-11 / THREADS, 2e-9 / THREADS)
 ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-11, 4e-10)
 # What LLVM takes to start and to compile a loop.
 COMPILATION = 0.05
@@ -82,15 +82,15 @@ def fastest(
     rows = x.rows[..., 0].size
     loop = ROWS_COMPILED if x.N > 1 else ONE_ROW_COMPILED
     with_loop = COMPILATION * rows / (rows + before) + loop.of(cell, x)
-    if SEGMENTS.of(cell, x) > with_loop and _compiles(cell):
+    if SEGMENTS.of(cell, x, at_once=len(x)) > with_loop and _compiles(cell):
         return compiled(cell, x, state, precision, out)
-    final = in_segments(cell, x, state, precision, out)
-    if final is not None:
-        return final
-    in_order = ROWS if x.N > 1 else ONE_ROW
-    worth_a_loop = in_order.of(cell, x) > with_loop and _compiles(cell)
-    strategy = compiled if worth_a_loop else fastest_in_order
-    return strategy(cell, x, state, precision, out)
+    S = worthwhile_segments(cell, x, state, precision)
+    in_numpy = SEGMENTS if S else ROWS if x.N > 1 else ONE_ROW
+    if in_numpy.of(cell, x, max(1, S)) > with_loop and _compiles(cell):
+        return compiled(cell, x, state, precision, out)
+    if S:
+        return in_segments(cell, x, state, precision, out, S)
+    return fastest_in_order(cell, x, state, precision, out)
 
 
 def _compiles(cell: Cell) -> bool:

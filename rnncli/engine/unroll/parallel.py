@@ -171,20 +171,26 @@ def parallel(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     of the row before it, joins included. Short sequences, or a network that
     is not contracting, run as `projected`.
     """
-    final = in_segments(cell, x, state, precision, out)
-    return projected(cell, x, state, precision, out) if final is None else final
+    S = worthwhile_segments(cell, x, state, precision)
+    if not S:
+        return projected(cell, x, state, precision, out)
+    return in_segments(cell, x, state, precision, out, S)
+
+
+def worthwhile_segments(cell: Cell, x: Steps, state: State, precision: Precision) -> int:
+    """Choose into how many segments steps are cut; 0 where one by one they are faster."""
+    T = len(x)
+    if x.batch_sizes or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
+        return 0
+    S = segments_at_once(cell, x.N, T // (2 * probed_horizon(cell, x.rows, state, precision)))
+    return S if S >= FEWEST else 0
 
 
 def in_segments(
-    cell: Cell, x: Steps, state: State, precision: Precision, out: Steps
-) -> State | None:
-    """Run as `parallel` does, or return None where steps one by one are faster."""
+    cell: Cell, x: Steps, state: State, precision: Precision, out: Steps, S: int
+) -> State:
+    """Run steps in S segments at once, as `parallel` does."""
     T = len(x)
-    if x.batch_sizes or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
-        return None
-    S = segments_at_once(cell, x.N, T // (2 * probed_horizon(cell, x.rows, state, precision)))
-    if S < FEWEST:
-        return None
     L = (T // S - 1) | 1  # odd: segments an even way apart share lines of the cache
     S = T // L
     shape = (ceil(L / BLOCK), S, x.N)
