@@ -85,7 +85,7 @@ def test_every_step_of_every_unit_is_right(monkeypatch: pytest.MonkeyPatch) -> N
     worthwhile_segments, parallel = module.worthwhile_segments, []
 
     def counted(*arguments: Any) -> int:
-        S = worthwhile_segments(*arguments)
+        S: int = worthwhile_segments(*arguments)
         parallel.append(S > 0)
         return S
 
