@@ -27,6 +27,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("compiled", "fused", "projected"):
         instead(name)
     monkeypatch.setattr(choice, "missing", lambda _: "")
+    monkeypatch.setattr("rnncli.engine.compiled.machine.installed", lambda: True)
     return names
 
 

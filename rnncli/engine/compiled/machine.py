@@ -35,9 +35,15 @@ INSTALL = "pip install 'rnncli[fast]'"
 
 
 @cache
+def installed() -> bool:
+    """Whether llvmlite is installed; it may still not work."""
+    return find_spec("llvmlite") is not None
+
+
+@cache
 def lacks() -> str:
     """Say why nothing can be compiled here; nothing if it can."""
-    if find_spec("llvmlite") is None:
+    if not installed():
         return f"not installed: {INSTALL}"
     try:
         text = "define void @nothing() {\nret void\n}"

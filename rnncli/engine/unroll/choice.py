@@ -6,7 +6,7 @@ from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
 from rnncli.engine.unroll.fused import fused
-from rnncli.engine.unroll.parallel import in_segments, worthwhile_segments
+from rnncli.engine.unroll.parallel import FEWEST, in_segments, worthwhile_segments
 from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
 
@@ -42,6 +42,8 @@ SEGMENTS = Seconds(1e-6, 1.2e-11 / THREADS, 2e-9 / THREADS)
 ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-11, 4e-10)
 # What LLVM takes to start and to compile a loop.
 COMPILATION = 0.05
+# Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
+MANY = 32
 
 
 def missing(unroll: str) -> str:
@@ -51,6 +53,14 @@ def missing(unroll: str) -> str:
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()
+
+
+def has_loop(cell: Cell) -> bool:
+    """Whether LLVM is installed, and a loop for a cell is written."""
+    from rnncli.engine.compiled.loops import has_loop
+    from rnncli.engine.compiled.machine import installed
+
+    return installed() and has_loop(cell)
 
 
 def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -80,26 +90,16 @@ def fastest(
         what compiling takes.
     """
     rows = x.rows[..., 0].size
-    loop = ROWS_COMPILED if x.N > 1 else ONE_ROW_COMPILED
-    with_loop = COMPILATION * rows / (rows + before) + loop.of(cell, x)
-    if SEGMENTS.of(cell, x, at_once=len(x)) > with_loop and _compiles(cell):
-        return compiled(cell, x, state, precision, out)
-    S = worthwhile_segments(cell, x, state, precision)
-    in_numpy = SEGMENTS if S else ROWS if x.N > 1 else ONE_ROW
-    if in_numpy.of(cell, x, max(1, S)) > with_loop and _compiles(cell):
+    several = x.N > 1
+    loop = (ROWS_COMPILED if several else ONE_ROW_COMPILED).of(cell, x)
+    loop += COMPILATION * rows / (rows + before)
+    worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > loop and has_loop(cell)
+    S = worthwhile_segments(cell, x, state, precision, MANY if worth_a_loop else FEWEST)
+    if worth_a_loop and not (S and SEGMENTS.of(cell, x, S) < loop) and not missing("compiled"):
         return compiled(cell, x, state, precision, out)
     if S:
         return in_segments(cell, x, state, precision, out, S)
     return fastest_in_order(cell, x, state, precision, out)
-
-
-def _compiles(cell: Cell) -> bool:
-    """Whether a loop for a cell can be compiled here."""
-    if missing("compiled"):
-        return False
-    from rnncli.engine.compiled.loops import has_loop
-
-    return has_loop(cell)
 
 
 def fastest_in_order(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:

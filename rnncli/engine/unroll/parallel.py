@@ -177,13 +177,16 @@ def parallel(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     return in_segments(cell, x, state, precision, out, S)
 
 
-def worthwhile_segments(cell: Cell, x: Steps, state: State, precision: Precision) -> int:
-    """Choose into how many segments steps are cut; 0 where one by one they are faster."""
+def worthwhile_segments(
+    cell: Cell, x: Steps, state: State, precision: Precision, fewest: int = FEWEST
+) -> int:
+    """Choose into how many segments steps are cut; 0 where there would be fewer than worthwhile."""
     T = len(x)
     if x.batch_sizes or T < SHORT or rows_at_once(cell) < FEWEST * x.N:
         return 0
-    S = segments_at_once(cell, x.N, T // (2 * probed_horizon(cell, x.rows, state, precision)))
-    return S if S >= FEWEST else 0
+    horizon = probed_horizon(cell, x.rows, state, precision, T // (4 * fewest))
+    S = segments_at_once(cell, x.N, T // (2 * horizon))
+    return S if fewest <= S else 0
 
 
 def in_segments(
@@ -219,8 +222,8 @@ def segments_at_once(cell: Cell, N: int, most: int) -> int:
     return min(most, max(one, two) if in_two else one)
 
 
-def probed_horizon(cell: Cell, x: Floats, state: State, precision: Precision) -> int:
-    """Measure the steps until two runs from different states have converged.
+def probed_horizon(cell: Cell, x: Floats, state: State, precision: Precision, limit: int) -> int:
+    """Measure the steps until two runs from different states have converged, up to a limit.
 
     The probes are an eighth of T apart. As many run at once as a step has
     rows for. One of two begins where `state` leads, if the cell has gates: a
@@ -239,7 +242,7 @@ def probed_horizon(cell: Cell, x: Floats, state: State, precision: Precision) ->
     together = max(1, rows_at_once(cell) // (2 * N))
     longest = BLOCK
     for first in range(0, PROBES, together):
-        horizon = probe(cell, places[first : first + together], state, precision, T // 16)
+        horizon = probe(cell, places[first : first + together], state, precision, limit)
         if horizon is None:
             return T
         longest = max(longest, horizon)
