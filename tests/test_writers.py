@@ -19,6 +19,7 @@ from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
+from rnncli.writers.labels import Labelled, Labels
 from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
 from rnncli.writers.trajectory import Columns, SequenceStates, columns_of, states_by_layer
@@ -199,9 +200,27 @@ MORE: list[Part] = [
 ]
 
 
+# Labels that come as they are needed, longer ones later; some are too long for a cell, or cells.
+NAMES = ["a", "bc\x1f", "ü" * 9, "\udc80", "x" * 16, "y" * 17, "z" * 128, "z" * 129]
+LABELS = [
+    Labelled(Labels([(name,) for name in NAMES[:count]], "".join), np.arange(350) % count)
+    for count in (1, 3, 5, 7, 8)
+]
+
+
 @pytest.mark.parametrize("separator", [",", ", ", " -- - "])
 @pytest.mark.parametrize(
-    "parts", [PARTS, PARTS[1:3], PARTS[5:6], PARTS[3:4], PARTS[3:5], MORE, MORE[:3]]
+    "parts",
+    [
+        PARTS,
+        PARTS[1:3],
+        PARTS[5:6],
+        PARTS[3:4],
+        PARTS[3:5],
+        MORE,
+        MORE[:3],
+        *([labels, *MORE[:3], *more] for labels in LABELS for more in ([], ["", ["}"] * 350])),
+    ],
 )
 def test_rows_are_the_same_in_pieces_and_one_by_one(
     monkeypatch: pytest.MonkeyPatch, separator: str, parts: list[Part]
@@ -211,6 +230,16 @@ def test_rows_are_the_same_in_pieces_and_one_by_one(
     assert "".join(rows_of_text(parts, separator)) == whole
     monkeypatch.setattr("rnncli.writers.digits._FEW", 10**6)
     assert "".join(rows_of_text(parts, separator)) == whole
+
+
+def test_labels_of_keys_that_come_later() -> None:
+    keys: list[tuple[str, ...]] = []
+    labels = Labels(keys, "".join)
+    for count in range(1, len(NAMES) + 1):
+        keys[:] = [(name,) for name in NAMES[:count]]
+        numbers = np.arange(400) * 7 % count
+        text = "".join(rows_of_text([Labelled(labels, numbers), "\n"], ","))
+        assert text.split("\n") == [*(NAMES[number] for number in numbers), ""]
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def text_of(parts: Sequence[Cells], count: int) -> str:
     text = np.empty(ends[-1] + _CELL, np.uint8)
     cells = np.ndarray(ends[-1] + 1, f"V{_CELL}", text, strides=1)  # one from every byte on
     cells[ends - lengths.reshape(-1)] = words.reshape(-1).view(cells.dtype)
-    return str(text[: ends[-1]].data, "ascii")
+    return str(text[: ends[-1]].data, "utf-8", "surrogatepass")
 
 
 def fits(values: Floats) -> bool:
@@ -75,11 +75,14 @@ def fits(values: Floats) -> bool:
     return values.dtype == np.float32 and bool(size < _LONG)
 
 
-def constants(text: str) -> Cells:
-    """Return the cells of an ASCII text, the same in all rows."""
-    pieces = [text[start : start + _CELL] for start in range(0, len(text), _CELL)]
-    words = np.array(pieces, f"S{_CELL}").view(_LITTLE).reshape(1, -1, 2)
-    return Cells(words[..., 0], words[..., 1], np.array([[*map(len, pieces)]], np.uint8))
+def texts(given: Sequence[str]) -> Cells:
+    """Return the cells of n texts, as many for each as the longest needs."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in given]
+    sizes = np.array([*map(len, encoded)])[:, None]
+    starts = np.arange(0, max(1, sizes.max()), _CELL)
+    words = np.array(encoded, f"S{len(starts) * _CELL}").view(_LITTLE)
+    low, high = words.reshape(len(given), -1, 2).transpose(2, 0, 1)
+    return Cells(low, high, np.clip(sizes - starts, 0, _CELL).astype(np.uint8))
 
 
 def integers(numbers: Integers) -> Cells:
@@ -120,7 +123,7 @@ def floats(values: Floats, separator: str, *, first: bool) -> Cells:
         lengths[:, 0] -= 1
     if len(separator) == 1:
         return Cells(low, high, lengths)
-    ahead = constants(separator[:-1])
+    ahead = texts([separator[:-1]])
     shape = (*values.shape, ahead.lengths.shape[1])
     start = 0 if first else shape[2]
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from rnncli.writers.digits import Part, rows_of_text
-from rnncli.writers.trajectory import Labels, Style, Trajectory
+from rnncli.writers.labels import Labelled, Labels
+from rnncli.writers.trajectory import Style, Trajectory
 
 # A cell with one of these, or with a comma, is quoted.
 _SPECIAL = re.compile('["\r\n]')
@@ -24,7 +25,9 @@ def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         out.write(",".join([*map(_quoted, names), *trajectory.units]) + "\n")
     labels = Labels(trajectory.keys, lambda key: f"{_joined(key)},")
     for block in trajectory.blocks:
-        front: list[Part] = [list(labels.of(block.key))] if keyed else []
+        front: list[Part] = []
+        if keyed and block.key is not None:
+            front.append(Labelled(labels, block.key))
         front.append(block.t if block.cells is None else [*map(_joined, block.cells)])
         row = [*front, ",", trajectory.rows(block), "\n"]
         out.writelines(rows_of_text(row, ",", style.digits))

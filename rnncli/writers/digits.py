@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
 from rnncli.writers import characters
+from rnncli.writers.labels import Labelled
 
 # A part of a row, see `rows_of_text`.
-Part: TypeAlias = str | list[str] | NDArray[Any]
+Part: TypeAlias = str | list[str] | Labelled | NDArray[Any]
 
 # Values and other parts of rows written at once: their intermediate arrays stay in the cache.
 _CACHED = 32_768
@@ -29,7 +30,7 @@ def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = Non
     parts : sequence
         The parts of a row from left to right: ASCII text, the same in all
         rows; integers of shape (n,), none of them negative; finite floats of
-        shape (n, m); a list of n texts.
+        shape (n, m); a list of n texts; labels of n rows.
     separator : str
         ASCII text between the floats of a row.
     digits : int, optional
@@ -76,11 +77,19 @@ def _floats(parts: Sequence[Part]) -> list[Floats]:
 
 def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
     cells: list[characters.Cells] = []
+    # What is put in afterwards may be a label, and a label may hold what it is put in for.
+    lists = any(isinstance(part, list) for part in parts)
+    parts = [
+        part.texts() if isinstance(part, Labelled) and (lists or not part.have_cells()) else part
+        for part in parts
+    ]
     for part, before in zip(parts, ["", *parts], strict=False):
         if isinstance(part, list):
-            cells.append(characters.constants(_BETWEEN))
+            cells.append(characters.texts([_BETWEEN]))
         elif isinstance(part, str):
-            cells.append(characters.constants(part))
+            cells.append(characters.texts([part]))
+        elif isinstance(part, Labelled):
+            cells.append(part.cells())
         elif part.ndim == 2:
             separated = isinstance(before, str) and before == separator
             if separated:
@@ -102,6 +111,8 @@ def _one_by_one(parts: Sequence[Part], count: int, separator: str, digits: int |
     for part in parts:
         if isinstance(part, list):
             columns.append(part)
+        elif isinstance(part, Labelled):
+            columns.append(part.texts())
         elif isinstance(part, str):
             columns.append(repeat(part, count))
         elif part.ndim == 2:

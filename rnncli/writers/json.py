@@ -11,7 +11,8 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import NotFiniteError
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
-from rnncli.writers.trajectory import Key, Labels, SequenceStates, Style, Trajectory, UntilError
+from rnncli.writers.labels import Key, Labelled, Labels
+from rnncli.writers.trajectory import SequenceStates, Style, Trajectory, UntilError
 
 
 def write_json(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -110,7 +111,7 @@ class _Items:
         return self._key(np.arange(len(states.t)) if self._trajectory.key_columns else None)
 
     def _key(self, numbers: Integers | None) -> list[Part]:
-        return [] if numbers is None else [list(self._labels.of(numbers))]
+        return [] if numbers is None else [Labelled(self._labels, numbers)]
 
     def _label(self, key: Key) -> str:
         """Text of a key: ``"key": {"column": "value"}, ``."""

@@ -10,8 +10,9 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
+from rnncli.writers.labels import Key, Labels
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Key, Labels, Style, Trajectory, UntilError
+from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, groupby, repeat
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
-
-Key = tuple[str, ...]
+from rnncli.writers.labels import Key
 
 
 class Columns(NamedTuple):
@@ -190,33 +189,6 @@ class UntilError:
         """Raise the error, if there was one."""
         if self.error:
             raise self.error
-
-
-class Labels:
-    """The text of each sequence's key, made when it is first needed.
-
-    Parameters
-    ----------
-    keys : sequence of tuples of str
-        The key of each sequence; may grow.
-    write : callable
-        Returns the text of a key, which is not empty.
-    """
-
-    def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
-        self._keys, self._write = keys, write
-        self._texts: list[str] = []  # empty text: not made yet
-
-    def of(self, numbers: Integers | None) -> Iterable[str]:
-        """Return the text for each row; without keys, endless empty text."""
-        if numbers is None:
-            return repeat("")
-        texts = self._texts
-        texts += repeat("", len(self._keys) - len(texts))
-        asked = numbers.tolist()
-        for number in asked:
-            texts[number] = texts[number] or self._write(self._keys[number])
-        return [texts[number] for number in asked]
 
 
 class Style(NamedTuple):
