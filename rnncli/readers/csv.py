@@ -1,6 +1,7 @@
 """CSV text: rows of cells, the chosen columns of which are the features."""
 
 import csv
+import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -9,6 +10,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
+from rnncli.readers.ahead import ahead
 from rnncli.readers.columns import (
     Row,
     check_distinct,
@@ -21,7 +23,7 @@ from rnncli.readers.columns import (
     syntax_error,
     take_header,
 )
-from rnncli.readers.foreign import display_name
+from rnncli.readers.foreign import STDIN, display_name
 from rnncli.readers.input import (
     Input,
     Keys,
@@ -71,9 +73,12 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     kept = (header or numbered) if layout.passthrough else ()
     # A cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
+    blocks = in_blocks(table.rows(), steps)
+    # No thread waits for a pipe, or holds rows back that are to be followed.
+    there = path != STDIN and os.path.isfile(path) and layout.block_steps > 1
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
-        blocks=in_blocks(table.rows(), steps),
+        blocks=ahead(blocks) if there else blocks,
         key_columns=[(header or numbered)[i] for i in table.grouping],
         keys=keys.names if table.grouping else (),
         header=kept,
