@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from rnncli.verify.case import Case
 
 _GIB = 2**30
+# Bytes: more than any array of a block of rows takes.
+_KEPT = 1 << 24
 _SEED, _INIT = 1, "tensorflow"
 # Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
 _OF_LAYERS = ("direction", "merge", "cell", "bias")
@@ -275,6 +277,9 @@ def _open_input(
     options: InputOptions, dtype: np.dtype[np.floating], keys: Keys, indices: int | None
 ) -> Input:
     """Open the input: inline, files, or what is piped in."""
+    # To glibc, blocks up to the size of one that was freed are worth keeping. Otherwise the
+    # system takes many pages back between two blocks of rows, to clear and return them.
+    np.empty(_KEPT, np.uint8)
     block_steps = 1 if options.follow else BLOCK_STEPS
     given = {"dtype": dtype, "block_steps": block_steps, "indices": indices}
     layout = picked(Layout, options._asdict() | given)
