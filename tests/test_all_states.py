@@ -225,6 +225,15 @@ def test_c_overflows_where_h_does_not(key: Any) -> None:
             next(blocks)
 
 
+def test_the_sequence_whose_c_overflows_is_named() -> None:
+    rows = Rows(np.ones((4, 1)), np.array([2, 0, 2, 1]))
+    blocks = rnncli.stream(Network(Recurrent(growing())), [rows])
+    assert len(next(blocks).t) == 2
+    message = r"^sequence 2: step 2, unit 1 of c: overflow \(inf\)$"
+    with pytest.raises(NotFiniteError, match=message):
+        next(blocks)
+
+
 def test_of_blocks_of_one_row_that_whose_c_overflows_is_left_out() -> None:
     """What follows rows leaves the state of those that are out."""
     blocks = rnncli.stream(Network(Recurrent(growing())), np.ones((4, 1, 1)))
