@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from rnncli.engine import threads
 from rnncli.engine.threads import (
     THREADS,
     VALUES,
+    ahead,
     blas_on_one_thread,
     blocks,
     in_threads,
@@ -114,6 +116,89 @@ def test_one_thread_is_none_beside_the_main_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("rnncli.engine.threads.THREADS", 1)
     found = in_threads(lambda _: threading.get_ident(), range(3))
     assert found == [threading.get_ident()] * 3
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.engine.threads.THREADS", 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parts_are_done_ahead_in_order(
+    monkeypatch: pytest.MonkeyPatch, count: int, threads: int
+) -> None:
+    monkeypatch.setattr("rnncli.engine.threads.THREADS", threads)
+    assert list(ahead(lambda part: part * part, range(count))) == [n * n for n in range(count)]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_part_is_done_while_the_last_is_made_use_of() -> None:
+    begun = [threading.Event() for _ in range(4)]
+    parts = ahead(lambda part: begun[part].set(), range(4))
+    next(parts)
+    assert begun[1].wait(60)  # as long as nobody asks for it
+    assert not begun[2].is_set()  # what is found of it may lie where the last one's does
+    assert len(list(parts)) == 3
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_failure_ahead_is_raised_where_its_part_is_awaited() -> None:
+    before, parts = threading.active_count(), ahead(lambda part: 1 // part, [2, 1, 0, 5])
+    assert [next(parts), next(parts)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(parts)
+    assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_nothing_is_done_ahead_for_who_has_left() -> None:
+    before, parts = threading.active_count(), ahead(lambda part: part, range(9))
+    next(parts)
+    parts.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_parts_are_done_when_asked_for_where_no_thread_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_started", lambda _: False)
+    assert set(ahead(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_nothing_is_done_ahead_within_a_thread() -> None:
+    inside = in_threads(lambda _: set(ahead(lambda _: threading.get_ident(), range(3))), range(2))
+    assert all(len(idents) == 1 for idents in inside)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("lengths", [[2_100], [700, 900, 1_100]])
+def test_products_of_blocks_ahead_give_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, cell: str, lengths: list[int]
+) -> None:
+    network = rnncli.seeded(700, 30, 1, cell=cell)
+    x = np.random.RandomState(0).normal(size=(len(lengths), max(lengths), 700)).astype("f")
+    monkeypatch.setattr("rnncli.engine.threads._blas.alone", True)
+    monkeypatch.setattr("rnncli.engine.threads.parts_for", lambda *_: 1)
+
+    def states(count: int) -> Floats:
+        monkeypatch.setattr("rnncli.engine.threads.THREADS", count)
+        return rnncli.run(network, x, lengths=lengths, unroll="projected").h
+
+    module = import_module("rnncli.engine.unroll.projected")
+    monkeypatch.setattr(module, "VALUES", 700 * 1024)  # blocks of the same size without
+    used: list[int] = []
+
+    def counted(work: Any, parts: Any) -> Any:
+        used.append(len(parts))
+        return ahead(work, parts)
+
+    monkeypatch.setattr(module, "ahead", counted)
+    hidden = states(2)
+    assert used[0] > 1
+    assert hidden.tobytes() == states(1).tobytes()
 
 
 def cell_of(H: int) -> rnncli.RNN:

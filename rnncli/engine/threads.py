@@ -8,7 +8,7 @@ processors away from them.
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -69,7 +69,7 @@ def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Fou
     block (`blocks`), or after a second. Where the system has no thread left, or no
     room for its stack, the parts are done without.
     """
-    if min(THREADS, len(parts)) < 2 or hasattr(_here, "ended"):
+    if len(parts) < 2 or not may_start_a_thread():
         return list(map(work, parts))
     numbers = iter(range(len(parts)))  # of both threads: each takes the next one
     ended = threading.Event()
@@ -94,6 +94,51 @@ def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Fou
         ended.set()
         for thread in filter(threading.Thread.is_alive, threads):
             thread.join(SECONDS_TO_LEAVE)
+
+
+def ahead(work: Callable[[Part], Found], parts: Sequence[Part]) -> Generator[Found, None, None]:
+    """Do the parts of some work in order, the next one in a thread while one is made use of.
+
+    What is found of a part must not lie where that of the one before does. A
+    failure is raised where its part is awaited. Where no thread can be
+    started, each part is done when it is awaited.
+    """
+    ended = threading.Event()
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    done: SimpleQueue[tuple[Found] | BaseException] = SimpleQueue()
+
+    def target() -> None:
+        _here.ended = ended
+        try:
+            with np.errstate(all="ignore"):  # each thread has its own
+                for part in parts:
+                    if not wanted.get():
+                        return
+                    done.put((work(part),))
+        except BaseException as failure:  # it is raised where the result is awaited
+            done.put(failure)
+
+    thread = threading.Thread(target=target, daemon=True)
+    if len(parts) < 2 or not may_start_a_thread() or not _started(thread):
+        yield from map(work, parts)
+        return
+    try:
+        wanted.put(True)
+        for _ in parts:
+            found = done.get()
+            if isinstance(found, BaseException):
+                raise found
+            wanted.put(True)
+            yield found[0]
+    finally:
+        ended.set()
+        wanted.put(False)
+        thread.join(SECONDS_TO_LEAVE)
+
+
+def may_start_a_thread() -> bool:
+    """Whether there is a processor for another thread, and this is no such thread."""
+    return THREADS > 1 and not hasattr(_here, "ended")
 
 
 def blocks(T: int, steps: int) -> Iterator[slice]:

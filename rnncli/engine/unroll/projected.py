@@ -1,14 +1,22 @@
 """Step by step, after the inputs of many steps have been multiplied at once."""
 
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from itertools import cycle, pairwise
 from typing import TypeAlias
 
 import numpy as np
 
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import blocks, product, product_of
+from rnncli.engine.threads import (
+    ahead,
+    blocks,
+    leaves_processors,
+    may_start_a_thread,
+    product,
+    product_of,
+)
 from rnncli.engine.unroll.sums import blocks_first, combined, empty_sums, multiplication
 from rnncli.model.arrays import Floats, as_items, contiguous
 from rnncli.model.cells import Cell, State
@@ -25,6 +33,9 @@ Multiply: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
 VALUES = 65_536
 # Fewest steps in a block: fewer are more calls.
 STEPS = 8
+# Fewest multiplications of an input that are worth a thread: it takes 80 us to start, and as
+# often as it takes Python's lock, so it is given that many rows at once.
+WORTH_A_THREAD, ROWS = 20_000, 1024
 
 
 def projected(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -37,20 +48,44 @@ def projected(cell: Cell, x: Steps, state: State, precision: Precision, out: Ste
     Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2; what
     cuDNN and PyTorch do.
     """
-    T, N = len(x), x.N
-    size = cached_steps(N * max(cell.weights.W_xh.shape))
-    project, step = projecting(cell, min(T, size), N), stepping(cell, N, precision)
-    finals = Finals(state)
-    for steps in blocks(T, size):
-        h = out[steps]
-        a = project(x[steps], h)
-        if x.batch_sizes is None:
-            for a_t, h_t in zip(a, h, strict=True):
-                state = step(a_t, state, h_t)
-        else:
-            for a_t, h_t in zip(a, h, strict=True):
-                state = step(a_t, finals.running(state, len(h_t)), h_t)
+    step, finals = stepping(cell, x.N, precision), Finals(state)
+    with closing(_projected_blocks(cell, x, out)) as projections:
+        for a, h in projections:
+            if h.batch_sizes is None:
+                for a_t, h_t in zip(a, h, strict=True):
+                    state = step(a_t, state, h_t)
+            else:
+                for a_t, h_t in zip(a, h, strict=True):
+                    state = step(a_t, finals.running(state, len(h_t)), h_t)
     return finals.all(state)
+
+
+def _projected_blocks(
+    cell: Cell, x: Steps, out: Steps
+) -> Generator[tuple[Iterable[Floats], Steps], None, None]:
+    """Project inputs block by block; yield the a_t of each and where its h_t go.
+
+    Where that takes long, another thread does it while the block before is run.
+    """
+    T, N, W_xh = len(x), x.N, cell.weights.W_xh
+    size = cached_steps(N * max(W_xh.shape))
+    hides = (
+        W_xh.size >= WORTH_A_THREAD
+        and T * N >= 2 * ROWS
+        and leaves_processors(cell)
+        and may_start_a_thread()
+    )
+    if hides:
+        size = max(size, ROWS // N)
+    # Two, as the sums of a block are made while those of the one before are in use.
+    projects = cycle([projecting(cell, min(T, size), N) for _ in range(1 + hides)])
+
+    def project(steps: slice) -> tuple[Iterable[Floats], Steps]:
+        h = out[steps]
+        return next(projects)(x[steps], h), h
+
+    parts = blocks(T, size)
+    yield from ahead(project, list(parts)) if hides else map(project, parts)
 
 
 def cached_steps(values: int) -> int:
