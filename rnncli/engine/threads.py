@@ -176,8 +176,10 @@ def parts_for(N: int, cells: Sequence[Cell]) -> int:
 def rows_for_threads(cell: Cell) -> int:
     """Count the fewest rows of states that are worth two threads."""
     rows, width = cell.weights.W_hh.shape
-    work: int = width * (rows + BESIDE)
-    return ceil(WORK * (1 if cell.sums_alone else CALLS) / work)
+    enough, work = WORK, width * (rows + BESIDE)
+    if not cell.sums_alone:  # its inputs are multiplied step by step too
+        enough, work = WORK * CALLS, work + cell.weights.W_xh.size
+    return ceil(enough / int(work))
 
 
 def leaves_processors(cell: Cell) -> bool:
