@@ -105,7 +105,7 @@ def prepare(
     strategy = choice("unroll", unroll, IN_ORDER if all_states else UNROLLS | {"auto": fastest})
     lacking = missing(unroll)
     if lacking:
-        raise InputError("unroll", f"{unroll}: {lacking}")
+        raise InputError(f"unroll {unroll}", lacking)
     compute = row_products if unroll == "stepwise" else _product
 
     def multiply(x: Floats, W: Floats) -> Floats:

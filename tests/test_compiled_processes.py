@@ -1,0 +1,197 @@
+"""Compiled loops and their library in a process: missing or broken, threads, forks, Ctrl-C."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, RUNNABLE, Rnn
+
+import rnncli
+import rnncli.engine.unroll as unrolls
+from rnncli.engine.compiled.machine import lacks, this_machine
+
+needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
+
+INSTALL = "pip install 'rnncli[fast]'"
+UPGRADE = "upgrade it: pip install -U 'rnncli[fast]'"
+
+
+def without_ptr(text: str) -> None:
+    """Parse as LLVM did before its version 15."""
+    if "ptr" in text:
+        raise RuntimeError("LLVM IR parsing error\n<string>:1:22: error: expected type\n")
+
+
+def binding(**functions: Any) -> ModuleType:
+    """Return what stands for ``llvmlite.binding``."""
+    module = ModuleType("llvmlite.binding")
+    vars(module).update(functions)
+    return module
+
+
+def raising(error: Exception) -> Any:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+# What an older one has, as far as it goes before it reads code.
+OLD: dict[str, Any] = {
+    "initialize_native_target": lambda: None,
+    "initialize_native_asmprinter": lambda: None,
+    "get_host_cpu_name": str,
+    "get_host_cpu_features": lambda: type("Features", (dict,), {"flatten": str})(),
+    "parse_assembly": without_ptr,
+}
+FAULTS: dict[str, tuple[ModuleType | None, str]] = {
+    "none": (None, f"not installed: {INSTALL}"),
+    "empty": (binding(), f"has no attribute 'initialize_native_target'; {UPGRADE}"),
+    "too old": (binding(**OLD), f"error: expected type; {UPGRADE}"),
+    **{
+        repr(error): (binding(initialize_native_target=raising(error)), f"fails: {said}; {UPGRADE}")
+        for error, said in (
+            (ImportError("no libllvmlite.so"), "no libllvmlite.so"),
+            (OSError("GLIBC\n2.99"), "GLIBC 2.99"),
+            (ValueError(), "ValueError"),
+        )
+    },
+}
+
+
+@pytest.fixture(params=FAULTS)
+def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Take llvmlite away or put a broken one in its place; return what is to be said of that."""
+    module, told = FAULTS[request.param]
+    package = module and ModuleType("llvmlite")
+    if package:
+        vars(package)["binding"] = module
+    monkeypatch.setitem(sys.modules, "llvmlite", package)
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", module)
+    for cached in (lacks, this_machine):
+        cached.cache_clear()
+    yield told
+    for cached in (lacks, this_machine):
+        cached.cache_clear()
+
+
+def runs(how: str) -> bytes:
+    network = rnncli.seeded(1, 4, seed=1)
+    return rnncli.run(network, np.ones((50, 1), "f"), unroll=how).h.tobytes()
+
+
+def test_without_it_auto_takes_what_numpy_has(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setattr(unrolls, "COMPILATION", -1.0)  # any run would be worth it
+    assert told in lacks()
+    assert runs("auto") == runs("fused")
+
+
+@needed
+def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs("auto") == runs("fused") != runs("compiled")
+    monkeypatch.setattr(unrolls, "COMPILATION", -1.0)
+    assert runs("auto") == runs("compiled")
+
+
+def test_to_ask_for_it_is_one_line(run_rnn: Rnn, told: str) -> None:
+    result = run_rnn("run", "--seq", "1,2", "--hidden", "4", "--unroll", "compiled")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: unroll compiled: ")
+    assert result.stderr.endswith(f"{told}\n")
+    assert result.stderr.count("\n") == 1
+
+
+def test_verify_says_why_it_is_not_compared(run_rnn: Rnn, told: str) -> None:
+    result = run_rnn("verify", "-", "--hidden", "4", stdin="1\n2\n3\n")
+    assert result.exit_code == 0
+    shown = " ".join(result.output.split())
+    assert "--unroll compiled: " in shown
+    assert told in shown
+
+
+def python(script: str) -> str:
+    """Run in a process of its own, in which a warning is an error, and return what is printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+THREADS = """
+import sys, threading
+import numpy as np
+import rnncli
+networks = [rnncli.seeded(1, 1 + n % 4, seed=n, cell="lstm", init="torch") for n in range(8)]
+x = np.random.RandomState(0).normal(size=(5_000, 1)).astype("f")
+found, together = [None] * 8, threading.Barrier(8)
+def work(n):
+    together.wait()
+    found[n] = rnncli.run(networks[n], x, unroll="compiled").h
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+assert "llvmlite" not in sys.modules
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for h, network in zip(found, networks, strict=True):
+    assert h.tobytes() == rnncli.run(network, x, unroll="compiled").h.tobytes()
+    assert np.abs(h - rnncli.run(network, x, unroll="stepwise").h).max() < 1e-5
+"""
+
+FORKS = """
+import multiprocessing
+import numpy as np
+import rnncli
+x = np.ones((100, 1), "f")
+def run(H):
+    return rnncli.run(rnncli.seeded(1, H, seed=H), x, unroll="compiled").h.tobytes()
+before = [run(H) for H in (4, 5)]
+with multiprocessing.get_context("fork").Pool(2) as pool:  # one loop that is there, one that is not
+    assert pool.map(run, [4, 6]) == [before[0], run(6)]
+"""
+
+# Steps that would take hours, in an address space that would not hold an array of their inputs.
+CTRL_C = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from rnncli.engine.batch import Steps
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.unroll import compiled
+import rnncli
+network = rnncli.seeded(2, 1, seed=1)
+(cell,) = network.layers[0].cells
+state, statm = (np.zeros((1, 1), "f"),), Path("/proc/self/statm")
+def run(T, x):
+    out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
+    compiled(cell, Steps(x), state, PRECISIONS["float32"], Steps(out))
+for x in (np.ones((1, 1, 2), "f"), np.ones((1, 1, 4), "f")[..., ::2]):
+    run(1, x)
+    if statm.exists():
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**24
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        run(10**12, np.broadcast_to(x, (10**12, 1, 2)))
+        sys.exit("it ended")
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+@needed
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [THREADS, FORKS, CTRL_C], ids=["threads", "forks", "Ctrl-C"])
+def test_in_a_process_of_its_own(script: str) -> None:
+    assert python(script) == ""
