@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, RUNNABLE, Rnn
 
 import rnncli
-import rnncli.engine.unroll as unrolls
 from rnncli.engine.compiled.machine import lacks, this_machine
+from rnncli.engine.unroll import choice
 
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
@@ -85,7 +85,7 @@ def runs(how: str) -> bytes:
 
 
 def test_without_it_auto_takes_what_numpy_has(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
-    monkeypatch.setattr(unrolls, "COMPILATION", -1.0)  # any run would be worth it
+    monkeypatch.setattr(choice, "COMPILATION", -1.0)  # any run would be worth it
     assert told in lacks()
     assert runs("auto") == runs("fused")
 
@@ -93,7 +93,7 @@ def test_without_it_auto_takes_what_numpy_has(monkeypatch: pytest.MonkeyPatch, t
 @needed
 def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs("auto") == runs("fused") != runs("compiled")
-    monkeypatch.setattr(unrolls, "COMPILATION", -1.0)
+    monkeypatch.setattr(choice, "COMPILATION", -1.0)
     assert runs("auto") == runs("compiled")
 
 
