@@ -23,6 +23,8 @@ INNER = ("W_inner", "inner_operand", "sums")
 
 # Rows of a matrix that are multiplied in one round of a loop, and how many need none.
 ROUND, SHORT = 4, 32
+# Sums that are added to at once: of two additions a cycle each takes four.
+IN_FLIGHT = 8
 
 
 # run(x, out, *arrays): steps of N rows. x is (T, N, I), or projected (T, N, sums), out (T, N, H).
@@ -242,7 +244,7 @@ class _Step:
         wait for the one before.
         """
         f, lanes, width = self._f, self._lanes, len(sums) // len(places)
-        parts = max(1, self._loop.machine.registers // 4 // len(sums))
+        parts = max(1, IN_FLIGHT // len(sums))
 
         def products(first: Integer, number: int, *totals: Vector) -> list[Vector]:
             now = list(totals)
