@@ -4,6 +4,7 @@ from math import isinf
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ALL_ACTIVATIONS, Case, cases
@@ -150,7 +151,7 @@ def test_large_sums_and_tiny_ones(f: Activation, dtype: str) -> None:
 @given(
     case=cases(),
     clip=st.sampled_from([np.inf, 0.5]),
-    unroll=st.sampled_from(["auto", "stepwise", "fused", "projected"]),
+    unroll=st.sampled_from(["auto", *RUNNABLE]),
 )
 def test_every_step_is_right(f: Activation, case: Case, clip: float, unroll: str) -> None:
     cell = case.cell.replaced(activation=f, clip=clip)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from strategies import ALL_ACTIVATIONS
 
 import rnncli
@@ -23,6 +24,8 @@ from rnncli.verify.steps import step_errors
 module: Any = import_module(
     "rnncli.engine.unroll.parallel"
 )  # the package has the function by that name
+# Strategies of their own for long sequences.
+LONG = [name for name in RUNNABLE if name in ("parallel", "compiled")]
 # .ci/run asks for more.
 CASES = int(os.environ.get("RNN_UNLIKE_CASES", "200"))
 # Rounding uses a few hundredths of the bound, and at most half of it; a join may add a quarter.
@@ -93,13 +96,13 @@ def test_every_step_of_every_unit_is_right(monkeypatch: pytest.MonkeyPatch) -> N
     wrong: dict[tuple[int, str], float] = {}
     for seed in range(CASES):
         case = case_of(seed)
-        errors = {(seed, how): worst(case, run(case, how)) for how in ("auto", "parallel")}
+        errors = {(seed, how): worst(case, run(case, how)) for how in ("auto", *LONG)}
         wrong |= {where: error for where, error in errors.items() if not error <= RIGHT}
     assert not wrong
     assert np.mean(parallel) > 0.6  # as many did run in segments, and had joins to get wrong
 
 
-@pytest.mark.parametrize("unroll", ["auto", "parallel"])
+@pytest.mark.parametrize("unroll", ["auto", *LONG])
 def test_a_slow_unit_beside_a_large_one_that_does_not_touch_it(unroll: str) -> None:
     """Pressure in Pa beside a slow mean: the mean forgets within 1,600 steps, not at once."""
     weights = Weights(*(np.array(rows, "f") for rows in ([[0, 1]], [[0, 0], [0, 0.99]], [1e6, 0])))
