@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 
 
@@ -36,10 +36,9 @@ INSTALL = "pip install 'rnncli[fast]'"
 PROBE = "define void @nothing(ptr %there) {\nret void\n}"
 
 
-@cache
 def installed() -> bool:
-    """Whether llvmlite is installed; it may still not work."""
-    return find_spec("llvmlite") is not None
+    """Whether llvmlite is there; it may still not work. Nothing of it is imported."""
+    return PathFinder.find_spec("llvmlite") is not None
 
 
 @cache
