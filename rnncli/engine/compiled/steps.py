@@ -170,13 +170,14 @@ class _Step:
         f, loop, lanes = self._f, self._loop, self._lanes
         blocks, unit = loop.blocks, f.times(first, lanes)
         place, count = f.times(unit, blocks), panels.number * blocks
+        places = [f.plus(place, n * lanes) for n in range(count)]
+        bias = [f.load("%b_h", each) for each in places]
         if loop.inputs:
-            bias = [f.load("%b_h", f.plus(place, n * lanes)) for n in range(count)]
             W_xh = f.address("%W_xh", f.times(place, loop.inputs))
             sums = self._with_products(bias * len(rows), W_xh, [row.x for row in rows], loop.inputs)
         else:
-            places = [f.plus(place, n * lanes) for n in range(count)]
-            sums = [f.load(row.x, each) for row in rows for each in places]
+            terms = list(zip(places, bias, strict=True))
+            sums = [f.load(row.x, each) + b for row in rows for each, b in terms]
         of_state = [n for n in range(len(sums)) if n % blocks >= blocks - loop.with_state]
         W_hh = f.address("%W_hh", f.times(unit, loop.with_state * loop.hidden_size))
         chosen = [sums[n] for n in of_state]

@@ -1,7 +1,10 @@
 """Step by step, by loops that are compiled for the network's sizes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
+from itertools import cycle
+from typing import TypeAlias
 
 import numpy as np
 
@@ -9,10 +12,13 @@ from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.compiled.loops import has_loop, loop_of
 from rnncli.engine.compiled.steps import compiled_loop
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import blocks, product
-from rnncli.engine.unroll.projected import cached_steps, projected, spread
-from rnncli.model.arrays import Floats
+from rnncli.engine.threads import ahead, blocks, product
+from rnncli.engine.unroll.projected import block_of, cached_steps, projected
+from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
+
+# What a loop is given, block by block: which steps, and their inputs.
+Given: TypeAlias = Generator[tuple[slice, Floats], None, None]
 
 # Most inputs that a loop multiplies itself; BLAS is faster for more.
 FEW_INPUTS = 16
@@ -51,7 +57,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
     weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
     work = sum(W.size for W in weights)
     inner = None if cell.inner is None else loop.packed(cell.inner)
-    stacked = None if few else loop.columns(np.concatenate([W_xh, b_h[None]]))
+    columns = None if few else loop.columns(W_xh)
 
     def advance(x: Floats, state: State, out: Floats) -> State:
         _, N, H = out.shape
@@ -63,15 +69,16 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
             if inner is None
             else (inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
         )
-        inputs = _whole(x, work) if stacked is None else _projected(x, stacked)
-        for steps, a in inputs:
-            run(a, out[steps], *weights, operands, *within, *arrays)
+        inputs = _whole(x, work) if columns is None else _projected(cell, x, columns)
+        with closing(inputs):
+            for steps, a in inputs:
+                run(a, out[steps], *weights, operands, *within, *arrays)
         return (out[-1], *(array[:N, :H] for array in arrays[1:]))
 
     return advance
 
 
-def _whole(x: Floats, work: int) -> Iterator[tuple[slice, Floats]]:
+def _whole(x: Floats, work: int) -> Given:
     """Cut inputs into steps of so much work a row that a thread may end between them.
 
     Those of a step that are not side by side in memory are copied.
@@ -84,15 +91,19 @@ def _whole(x: Floats, work: int) -> Iterator[tuple[slice, Floats]]:
         yield steps, x[steps] if straight else x[steps].copy()
 
 
-def _projected(x: Floats, stacked: Floats) -> Iterator[tuple[slice, Floats]]:
-    """Project inputs, block by block: ``[x, 1] @ [W_xh; b_h]``, with its columns as in a loop."""
-    T, N, _ = x.shape
-    most = min(T, cached_steps(N * max(stacked.shape)))
-    inputs = np.ones((most * N, len(stacked)), stacked.dtype)
-    sums = np.empty((most, N, stacked.shape[1]), stacked.dtype)
-    for steps in blocks(T, most):
-        a = sums[: steps.stop - steps.start]
-        block = inputs[: len(a) * N]
-        spread(x[steps], block[:, :-1])
-        product(block, stacked, a.reshape(len(block), -1))
-        yield steps, a
+def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
+    """Project inputs, block by block: ``x @ W_xh``, with its columns as in a loop.
+
+    Where that takes long, another thread does it while the block before is run.
+    """
+    T, N, I = x.shape
+    most, beside = block_of(cell, T, N)
+    places = cycle(np.empty((1 + beside, most, N, columns.shape[1]), columns.dtype))
+
+    def project(steps: slice) -> tuple[slice, Floats]:
+        a = next(places)[: steps.stop - steps.start]
+        product(contiguous(x[steps]).reshape(-1, I), columns, a.reshape(-1, columns.shape[1]))
+        return steps, a
+
+    parts = blocks(T, most)
+    yield from ahead(project, list(parts)) if beside else map(project, parts)

@@ -67,25 +67,30 @@ def _projected_blocks(
 
     Where that takes long, another thread does it while the block before is run.
     """
-    T, N, W_xh = len(x), x.N, cell.weights.W_xh
-    size = cached_steps(N * max(W_xh.shape))
-    hides = (
-        W_xh.size >= WORTH_A_THREAD
-        and T * N >= 2 * ROWS
-        and leaves_processors(cell)
-        and may_start_a_thread()
-    )
-    if hides:
-        size = max(size, ROWS // N)
+    T, N = len(x), x.N
+    size, beside = block_of(cell, T, N)
     # Two, as the sums of a block are made while those of the one before are in use.
-    projects = cycle([projecting(cell, min(T, size), N) for _ in range(1 + hides)])
+    projects = cycle([projecting(cell, size, N) for _ in range(1 + beside)])
 
     def project(steps: slice) -> tuple[Iterable[Floats], Steps]:
         h = out[steps]
         return next(projects)(x[steps], h), h
 
     parts = blocks(T, size)
-    yield from ahead(project, list(parts)) if hides else map(project, parts)
+    yield from ahead(project, list(parts)) if beside else map(project, parts)
+
+
+def block_of(cell: Cell, T: int, N: int) -> tuple[int, bool]:
+    """Return how many steps are projected at once, and whether in a thread of their own."""
+    W_xh = cell.weights.W_xh
+    size = cached_steps(N * max(W_xh.shape))
+    beside = (
+        W_xh.size >= WORTH_A_THREAD
+        and T * N >= 2 * ROWS
+        and leaves_processors(cell)
+        and may_start_a_thread()
+    )
+    return min(T, max(size, ROWS // N) if beside else size), beside
 
 
 def cached_steps(values: int) -> int:
