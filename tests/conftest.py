@@ -9,6 +9,9 @@ from hypothesis import settings
 
 from rnncli.cli import rnn
 from rnncli.engine.unroll import UNROLLS, missing
+from rnncli.verify.compared import Result as Compared
+from rnncli.verify.compared import with_strategies
+from rnncli.verify.comparison import Comparison
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"
@@ -31,6 +34,12 @@ def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
         return CliRunner().invoke(rnn, [str(argument) for argument in arguments], input=stdin)
 
     return run
+
+
+def with_runnable(comparison: Comparison) -> list[Compared]:
+    """Compare with every strategy that runs here."""
+    lacking = missing("compiled")
+    return [each for each in with_strategies(comparison) if not lacking or each.note != lacking]
 
 
 @pytest.fixture(scope="session")

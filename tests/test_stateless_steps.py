@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE
+from conftest import RUNNABLE, with_runnable
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
@@ -18,7 +18,7 @@ from rnncli.model.layers import (
 )
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
-from rnncli.verify.compared import with_reference, with_strategies
+from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
 from rnncli.verify.steps import can_judge_steps, largest_step_error
 
@@ -118,7 +118,7 @@ def test_right_rows_are_far_below_their_bound_and_wrong_ones_above(
     case, wrong = case_of(name, precision)
     assert can_judge_steps(case.network, len(case.network.layers))
     comparison = Comparison(case, case.outputs())
-    for result in (with_reference(comparison), *with_strategies(comparison)):
+    for result in (with_reference(comparison), *with_runnable(comparison)):
         assert result.verdict
         assert result.verdict.equal
         assert result.verdict.step_error is not None
@@ -189,7 +189,7 @@ def test_masked_rows_are_no_steps(layer: Layer, direction: str, cell: str) -> No
     h0 = random.uniform(-1, 1, (3, network.state_size)).astype("f")
     case = Case(network, x.astype("f"), h0, np.array([12, 6, 1]))
     comparison = Comparison(case, case.outputs())
-    for result in (with_reference(comparison), *with_strategies(comparison)):
+    for result in (with_reference(comparison), *with_runnable(comparison)):
         assert result.verdict
         assert result.verdict.equal
         assert result.verdict.step_error is not None

@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from any_cell import Gated, Head, Leaky, drawn, loop
-from conftest import RUNNABLE
+from conftest import RUNNABLE, with_runnable
 
 import rnncli
 from rnncli.model.arrays import Floats
@@ -15,7 +15,7 @@ from rnncli.model.network import Network
 from rnncli.verify import bounded, diagnosis, reference
 from rnncli.verify.bounded import CellRun, StepAt
 from rnncli.verify.case import Case
-from rnncli.verify.compared import with_reference, with_strategies
+from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
 from rnncli.verify.peers import Unsupported, keras, onnxruntime, torch
 from rnncli.verify.steps import can_judge_steps, largest_step_error
@@ -46,7 +46,7 @@ def test_a_layer_without_state_is_compared_by_whole_runs() -> None:
     comparison = Comparison(case, case.outputs())
     assert not can_judge_steps(case.network, layers=2)
     assert largest_step_error(case, comparison.layers) is None
-    results = [with_reference(comparison), *with_strategies(comparison)]
+    results = [with_reference(comparison), *with_runnable(comparison)]
     for result in results:
         assert result.verdict
         assert (result.verdict.equal, result.verdict.step_error) == (True, None)
@@ -67,7 +67,7 @@ def test_a_cell_that_is_not_written_out_is_compared_by_whole_runs(
     result = with_reference(comparison)
     note = f"the step of {kind.__name__} is not written out in float64"
     assert (result.verdict, result.note) == (None, note)
-    for each in with_strategies(comparison):
+    for each in with_runnable(comparison):
         assert each.verdict
         assert (each.verdict.equal, each.verdict.step_error) == (True, None)
     turned = case._replace(network=case.network.with_cells(with_negative_bias))
