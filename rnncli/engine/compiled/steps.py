@@ -6,7 +6,7 @@ enough: each vector of weights is then loaded once for all of them.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,9 +17,9 @@ from rnncli.engine.compiled.machine import compiled_function
 from rnncli.model.arrays import Floats
 
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
-ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "operands")
-# Of a cell with a product within a step: its weights, what they multiply, and the sums before.
-INNER = ("W_inner", "inner_operand", "sums")
+# The last three are of a product within a step: its weights, what they multiply, and the sums
+# before. Behind them come the arrays of the state.
+ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "operands", "W_inner", "inner", "sums")
 
 # Rows of a matrix that are multiplied in one round of a loop, and how many need none.
 ROUND, SHORT = 4, 32
@@ -28,11 +28,14 @@ IN_FLIGHT = 8
 
 
 # run(x, out, *arrays): steps of N rows. x is (T, N, I), or projected (T, N, sums), out (T, N, H).
-# The others are, in the order of `ADDRESSES` and `INNER`, the weights as `Loop.packed` returns
-# them, what products take of h, (N, 2, padded), of which the first is before the first step, and
-# the arrays of the state as `Loop.padded` returns them; and between these two, of a cell with a
-# product within a step, its weights, and arrays (N, padded) and (N, blocks * padded).
+# The others are in the order of `ADDRESSES`: weights as `Loop.packed` returns them; what products
+# take of h, (N, 2, padded), of which the first is before the first step; the weights of the
+# product within a step, (N, padded) and (N, blocks * padded); and the state as `Loop.padded`
+# returns it.
 Run: TypeAlias = Callable[..., None]
+# then(row, values, place, units): writes what becomes of the values of a panel, whose units
+# begin at a place in the arrays of the row.
+Then: TypeAlias = Callable[["Row", Sequence[Vector], Integer, int], None]
 
 
 class Row(NamedTuple):
@@ -44,12 +47,19 @@ class Row(NamedTuple):
         Its input, and the place of h.
     before, after : str
         What products take of h, before the step and after it.
+    state : list of str
+        The arrays of its state.
+    inner, sums : str
+        What the product within a step takes, and the sums before it.
     """
 
     x: Address
     out: Address
     before: Address
     after: Address
+    state: list[Address]
+    inner: Address
+    sums: Address
 
 
 # Two threads often want the same loop at once.
@@ -73,7 +83,7 @@ def _compiled(loop: Loop) -> Run:
         strides = [array.strides[axis] // size for array in (x, out) for axis in (0, 1)]
         call(T, N, *strides, *(array.ctypes.data for array in (x, out, *arrays)))
         if T % 2:  # the two places of an operand take turns
-            operands = arrays[ADDRESSES.index("operands") - 2]
+            operands = arrays[3]
             operands[:, 0] = operands[:, 1]
 
     return run
@@ -82,95 +92,91 @@ def _compiled(loop: Loop) -> Run:
 def code_of(loop: Loop) -> tuple[str, int]:
     """Write the function ``advance`` of a loop, and return it with its number of addresses."""
     states = [f"state_{name}" for name in loop.cell.state_names]
-    addresses = [*ADDRESSES, *(INNER if loop.inner else ()), *states]
-    f = Function("advance", loop.lanes, INTEGERS, addresses)
+    f = Function("advance", loop.lanes, INTEGERS, [*ADDRESSES, *states])
     padded = loop.panels * loop.lanes.width
+    step = _Step(loop, f)
+
+    def row(number: Integer, last: Integer) -> Row:
+        there = f.least(number, last)  # rows that fill a group are the last one again
+        before = f.address("%operands", f.times(number, 2 * padded))
+        return Row(
+            f.address("%x", f.times(there, "%x_row")),
+            f.address("%out", f.times(there, "%out_row")),
+            before,
+            f.address(before, padded),
+            [f.address(f"%{each}", f.times(number, padded)) for each in states],
+            f.address("%inner", f.times(number, padded)),
+            f.address("%sums", f.times(number, loop.blocks * padded)),
+        )
 
     def all_steps(first: Integer) -> Sequence[Any]:
-        numbers, last = [f.plus(first, n) for n in range(loop.rows)], f.plus("%rows", -1)
-        rows, arrays, inner = [], [], []
-        for number in numbers:
-            there = f.least(number, last)  # rows that fill a group are the last one again
-            x = f.address("%x", f.times(there, "%x_row"))
-            out = f.address("%out", f.times(there, "%out_row"))
-            operand = f.address("%operands", f.times(number, 2 * padded))
-            rows.append(Row(x, out, operand, f.address(operand, padded)))
-            arrays.append([f.address(f"%{each}", f.times(number, padded)) for each in states])
-            if loop.inner:
-                operand = f.address("%inner_operand", f.times(number, padded))
-                sums = f.address("%sums", f.times(number, loop.blocks * padded))
-                inner.append((operand, sums))
-        step = _Step(loop, f, arrays, inner)
+        last = f.plus("%rows", -1)
+        rows = [row(f.plus(first, n), last) for n in range(loop.rows)]
 
-        def one_step(_t: Integer, *places: Address) -> list[Address]:
-            now = [Row(*places[n : n + 4]) for n in range(0, len(places), 4)]
+        def one_step(_t: Integer, *moving: Address) -> list[Address]:
+            now = []
+            for n, each in enumerate(rows):
+                x, out, before, after = moving[4 * n : 4 * n + 4]
+                now.append(each._replace(x=x, out=out, before=before, after=after))
             step.write(now)
             following: list[Address] = []
-            for row in now:
-                x, out = f.address(row.x, "%x_step"), f.address(row.out, "%out_step")
-                following += Row(x, out, before=row.after, after=row.before)
+            for each in now:
+                x, out = f.address(each.x, "%x_step"), f.address(each.out, "%out_step")
+                following += x, out, each.after, each.before
             return following
 
-        f.loop("%steps", one_step, *(place for row in rows for place in row))
+        f.loop("%steps", one_step, *(address for each in rows for address in each[:4]))
         return ()
 
     f.loop("%rows", all_steps, step=loop.rows)
-    return f.text(), len(addresses)
+    return f.text(), len(ADDRESSES) + len(states)
 
 
 class _Step:
-    """A step of some rows, as it is written.
+    """A step of some rows, as it is written."""
 
-    Parameters
-    ----------
-    loop : Loop
-    f : Function
-    arrays : list of lists of str
-        The arrays of the state of each row.
-    inner : list of tuples of str
-        Of each row what the product within a step takes, and the sums before.
-    """
-
-    def __init__(
-        self,
-        loop: Loop,
-        f: Function,
-        arrays: list[list[Address]],
-        inner: list[tuple[Address, Address]],
-    ) -> None:
-        self._loop, self._f, self._arrays, self._inner = loop, f, arrays, inner
-        self._cell, self._lanes = loop.cell, loop.lanes.width
+    def __init__(self, loop: Loop, f: Function) -> None:
+        self._loop, self._f, self._lanes = loop, f, loop.lanes.width
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the step."""
         if self._loop.inner:
-            self._all_panels(partial(self._panels, rows, self._to_inner))
-            self._all_panels(partial(self._with_inner, rows))
+            self._of_groups(rows, self._sums, self._keep)
+            self._of_groups(rows, self._inner_products, self._units_of_kept)
         else:
-            self._all_panels(partial(self._panels, rows, self._units))
+            self._of_groups(rows, self._sums, self._units)
 
-    def _all_panels(self, write: Callable[[Integer, Panels], None]) -> None:
-        """Write something of the units of all panels: of those in whole groups as a loop."""
-        number, left = self._loop.groups
-        full = Panels(0, self._loop.at_once, self._lanes)
+    def _of_groups(
+        self, rows: Sequence[Row], values: Callable[..., list[Vector]], then: Then
+    ) -> None:
+        """Write values of the units of all groups of panels, and what becomes of them."""
+        f, lanes = self._f, self._lanes
 
-        def group(n: Integer) -> Sequence[Any]:
-            write(self._f.times(n, full.number), full)
+        def group(first: Integer, panels: Panels) -> None:
+            unit = f.times(first, lanes)
+            vectors = values(rows, unit, panels.number)
+            each = len(vectors) // (len(rows) * panels.number)
+            for n in range(len(rows) * panels.number):
+                number, panel = divmod(n, panels.number)
+                units = panels.units if panel == panels.number - 1 else lanes
+                place = f.plus(unit, panel * lanes)
+                then(rows[number], vectors[n * each : (n + 1) * each], place, units)
+
+        def whole(n: Integer) -> Sequence[Any]:
+            group(f.times(n, self._loop.at_once), Panels(0, self._loop.at_once, lanes))
             return ()
 
+        number, left = self._loop.groups
         if number:
-            self._f.loop(number, group)
+            f.loop(number, whole)
         for panels in left:
-            write(panels.first, panels)
+            group(panels.first, panels)
 
-    def _panels(
-        self, rows: Sequence[Row], then: Callable[..., None], first: Integer, panels: Panels
-    ) -> None:
-        """Write the sums of some panels, and what becomes of them."""
+    def _sums(self, rows: Sequence[Row], unit: Integer, panels: int) -> list[Vector]:
+        """Write the sums of some panels, from a unit on: for each row, for each panel."""
         f, loop, lanes = self._f, self._loop, self._lanes
-        blocks, unit = loop.blocks, f.times(first, lanes)
-        place, count = f.times(unit, blocks), panels.number * blocks
-        places = [f.plus(place, n * lanes) for n in range(count)]
+        place = f.times(unit, loop.blocks)
+        places = [f.plus(place, n * lanes) for n in range(panels * loop.blocks)]
         bias = [f.load("%b_h", each) for each in places]
         if loop.inputs:
             W_xh = f.address("%W_xh", f.times(place, loop.inputs))
@@ -178,58 +184,52 @@ class _Step:
         else:
             terms = list(zip(places, bias, strict=True))
             sums = [f.load(row.x, each) + b for row in rows for each, b in terms]
-        of_state = [n for n in range(len(sums)) if n % blocks >= blocks - loop.with_state]
+        first = loop.blocks - loop.with_state
+        of_state = [n for n in range(len(sums)) if n % loop.blocks >= first]
         W_hh = f.address("%W_hh", f.times(unit, loop.with_state * loop.hidden_size))
-        chosen = [sums[n] for n in of_state]
-        before = [row.before for row in rows]
+        before, chosen = [row.before for row in rows], [sums[n] for n in of_state]
         totals = self._with_products(chosen, W_hh, before, loop.hidden_size)
         for n, total in zip(of_state, totals, strict=True):
             sums[n] = total
-        for number, row in enumerate(rows):
-            for panel in range(panels.number):
-                start = number * count + panel * blocks
-                array = f.plus(unit, panel * lanes)
-                units = panels.units if panel == panels.number - 1 else lanes
-                then(sums[start : start + blocks], number, row, array, units)
+        return sums
 
-    def _to_inner(
-        self, sums: Sequence[Vector], number: int, _row: Row, place: Integer, _units: int
-    ) -> None:
-        """Write what the product within a step takes of a panel, and keep its sums."""
-        f, (operand, kept) = self._f, self._inner[number]
-        state = [f.load(array, place) for array in self._arrays[number]]
-        f.store(self._operand(self._cell.inner_operand(applied, sums, *state)), operand, place)
-        for n, vector in enumerate(sums):
-            f.store(vector, kept, f.plus(f.times(place, self._loop.blocks), n * self._lanes))
+    def _inner_products(self, rows: Sequence[Row], unit: Integer, panels: int) -> list[Vector]:
+        """Write the product within a step, from a unit on: for each row, for each panel."""
+        f, H = self._f, self._loop.hidden_size
+        W = f.address("%W_inner", f.times(unit, H))
+        zeros = [f.zeros()] * (panels * len(rows))
+        return self._with_products(zeros, W, [row.inner for row in rows], H)
 
-    def _with_inner(self, rows: Sequence[Row], first: Integer, panels: Panels) -> None:
-        """Write the product within a step of some panels, and what the cell makes of it."""
-        f, loop, lanes = self._f, self._loop, self._lanes
-        unit = f.times(first, lanes)
-        W = f.address("%W_inner", f.times(unit, loop.hidden_size))
-        zeros = [f.zeros()] * (panels.number * len(rows))
-        operands = [operand for operand, _ in self._inner]
-        products = self._with_products(zeros, W, operands, loop.hidden_size)
-        for number, row in enumerate(rows):
-            for panel in range(panels.number):
-                place = f.plus(unit, panel * lanes)
-                start = f.times(place, loop.blocks)
-                kept = self._inner[number][1]
-                sums = [f.load(kept, f.plus(start, n * lanes)) for n in range(loop.blocks)]
-                sums.append(products[number * panels.number + panel])
-                units = panels.units if panel == panels.number - 1 else lanes
-                self._units(sums, number, row, place, units)
-
-    def _units(
-        self, sums: Sequence[Vector], number: int, row: Row, place: Integer, units: int
-    ) -> None:
+    def _units(self, row: Row, sums: Sequence[Vector], place: Integer, units: int) -> None:
         """Write what the cell makes of the sums of a panel."""
-        f, arrays = self._f, self._arrays[number]
-        state = self._cell.step(applied, sums, *(f.load(array, place) for array in arrays))
-        for array, vector in zip(arrays, state, strict=True):
+        f = self._f
+        state = [f.load(array, place) for array in row.state]
+        after = self._loop.cell.step(applied, sums, *state)
+        for array, vector in zip(row.state, after, strict=True):
             f.store(vector, array, place)
-        f.store(state[0], row.out, place, units)
-        f.store(self._operand(state[0]), row.after, place)
+        f.store(after[0], row.out, place, units)
+        f.store(self._operand(after[0]), row.after, place)
+
+    def _keep(self, row: Row, sums: Sequence[Vector], place: Integer, _units: int) -> None:
+        """Write what the product within a step takes of a panel, and keep its sums."""
+        f = self._f
+        state = [f.load(array, place) for array in row.state]
+        operand = self._loop.cell.inner_operand(applied, sums, *state)
+        f.store(self._operand(operand), row.inner, place)
+        for each, vector in zip(self._kept(place), sums, strict=True):
+            f.store(vector, row.sums, each)
+
+    def _units_of_kept(
+        self, row: Row, product: Sequence[Vector], place: Integer, units: int
+    ) -> None:
+        """Write what the cell makes of the sums of a panel, and of the product within a step."""
+        sums = [self._f.load(row.sums, each) for each in self._kept(place)]
+        self._units(row, [*sums, *product], place, units)
+
+    def _kept(self, place: Integer) -> list[Integer]:
+        """Write where the sums of a panel are kept."""
+        first = self._f.times(place, self._loop.blocks)
+        return [self._f.plus(first, n * self._lanes) for n in range(self._loop.blocks)]
 
     def _operand(self, vector: Vector) -> Vector:
         """Write what a product takes of a vector."""

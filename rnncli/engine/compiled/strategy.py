@@ -56,7 +56,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
     loop = loop_of(cell, precision, projects=few)
     weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
     work = sum(W.size for W in weights)
-    inner = None if cell.inner is None else loop.packed(cell.inner)
+    W_inner = np.empty(0) if cell.inner is None else loop.packed(cell.inner)
     columns = None if few else loop.columns(W_xh)
 
     def advance(x: Floats, state: State, out: Floats) -> State:
@@ -64,15 +64,11 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
         run = compiled_loop(loop if N > 1 else replace(loop, rows=1))
         arrays = [loop.padded(array) for array in state]
         operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
-        within = (
-            ()
-            if inner is None
-            else (inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
-        )
+        inner = (W_inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
         inputs = _whole(x, work) if columns is None else _projected(cell, x, columns)
         with closing(inputs):
             for steps, a in inputs:
-                run(a, out[steps], *weights, operands, *within, *arrays)
+                run(a, out[steps], *weights, operands, *inner, *arrays)
         return (out[-1], *(array[:N, :H] for array in arrays[1:]))
 
     return advance
