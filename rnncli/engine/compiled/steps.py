@@ -6,7 +6,7 @@ enough: each vector of weights is then loaded once for all of them.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,7 +72,7 @@ def compiled_loop(loop: Loop) -> Run:
         return _compiled(loop)
 
 
-@cache
+@lru_cache(maxsize=100)
 def _compiled(loop: Loop) -> Run:
     text, addresses = code_of(loop)
     call = compiled_function(text, "advance", len(INTEGERS), addresses, loop.machine)
