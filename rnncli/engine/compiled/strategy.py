@@ -13,7 +13,7 @@ from rnncli.engine.compiled.loops import has_loop, loop_of
 from rnncli.engine.compiled.steps import compiled_loop
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import ahead, blocks, product
-from rnncli.engine.unroll.projected import block_of, cached_steps, projected
+from rnncli.engine.unroll.projected import cached_steps, projected, projected_at_once
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
@@ -93,7 +93,7 @@ def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
     Where that takes long, another thread does it while the block before is run.
     """
     T, N, I = x.shape
-    most, beside = block_of(cell, T, N)
+    most, beside = projected_at_once(cell, T, N)
     places = cycle(np.empty((1 + beside, most, N, columns.shape[1]), columns.dtype))
 
     def project(steps: slice) -> tuple[slice, Floats]:

@@ -33,9 +33,10 @@ Multiply: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
 VALUES = 65_536
 # Fewest steps in a block: fewer are more calls.
 STEPS = 8
-# Fewest multiplications of an input that are worth a thread: it takes 80 us to start, and as
-# often as it takes Python's lock, so it is given that many rows at once.
-WORTH_A_THREAD, ROWS = 20_000, 1024
+# Multiplications of an input from which BLAS takes longest. Of so many rows at once it takes up to
+# a fifth less than of the few that stay in the cache; and they are worth a thread, which takes
+# 80 us to start and waits for Python's lock after each block.
+LARGE, ROWS = 20_000, 1024
 
 
 def projected(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -68,7 +69,7 @@ def _projected_blocks(
     Where that takes long, another thread does it while the block before is run.
     """
     T, N = len(x), x.N
-    size, beside = block_of(cell, T, N)
+    size, beside = projected_at_once(cell, T, N)
     # Two, as the sums of a block are made while those of the one before are in use.
     projects = cycle([projecting(cell, size, N) for _ in range(1 + beside)])
 
@@ -80,17 +81,14 @@ def _projected_blocks(
     yield from ahead(project, list(parts)) if beside else map(project, parts)
 
 
-def block_of(cell: Cell, T: int, N: int) -> tuple[int, bool]:
-    """Return how many steps are projected at once, and whether in a thread of their own."""
+def projected_at_once(cell: Cell, T: int, N: int) -> tuple[int, bool]:
+    """Count the steps of a block, and say whether another thread is to project them."""
     W_xh = cell.weights.W_xh
-    size = cached_steps(N * max(W_xh.shape))
-    beside = (
-        W_xh.size >= WORTH_A_THREAD
-        and T * N >= 2 * ROWS
-        and leaves_processors(cell)
-        and may_start_a_thread()
-    )
-    return min(T, max(size, ROWS // N) if beside else size), beside
+    size, large = cached_steps(N * max(W_xh.shape)), W_xh.size >= LARGE
+    if large:
+        size = max(size, ROWS // N)
+    beside = large and size < T and leaves_processors(cell) and may_start_a_thread()
+    return min(T, size), beside
 
 
 def cached_steps(values: int) -> int:
