@@ -26,6 +26,7 @@ from rnncli.model.cells.cell import (
     Views,
     Weights,
 )
+from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -99,21 +100,18 @@ class GRU(Cell):
         of its own. Where the gates are sigmoids, z and r are halved:
         ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``, which changes no bit of a sum.
         """
-        half = 0.5 if self._halved else 1.0
-        blocks = []
-        for W in self.weights[:3]:
-            z, r, n = np.split(W, 3, axis=-1)
-            blocks.append([n, half * z, half * r])
-        W_xh, W_hh, b_h = blocks
-        candidate, *recurrent = W_hh
-        if self.reset == "after":
-            b_n = self.weights.b_n
-            recurrent.append(candidate)
-            W_xh.append(np.zeros_like(W_xh[0]))
-            b_h.append(np.zeros_like(b_h[0]) if b_n is None else b_n)
-        dtype = self.weights.W_hh.dtype
+        half, H, dtype = 0.5 if self._halved else 1.0, self.hidden_size, self.weights.W_hh.dtype
+        factors = np.repeat((1.0, half, half), H).astype(dtype)
+        W_xh, W_hh, b_h = (
+            np.multiply(ordered(W, (2, 0, 1)), factors, dtype=dtype) for W in self.weights[:3]
+        )
+        if self.reset == "before":
+            return Operands(W_xh, W_hh[:, H:].copy(), b_h)
+        b_n = np.zeros(H, dtype) if self.weights.b_n is None else self.weights.b_n
         return Operands(
-            *(np.concatenate(each, axis=-1, dtype=dtype) for each in (W_xh, recurrent, b_h))
+            np.concatenate([W_xh, np.zeros_like(W_xh[:, :H])], axis=1),
+            np.concatenate([W_hh[:, H:], W_hh[:, :H]], axis=1),
+            np.concatenate([b_h, b_n], dtype=dtype),
         )
 
     def combine(self, multiplier: Multiplier) -> Combine:

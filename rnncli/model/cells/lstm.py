@@ -26,6 +26,7 @@ from rnncli.model.cells.cell import (
     Views,
     Weights,
 )
+from rnncli.model.cells.gates import ordered
 
 
 class LSTM(Cell):
@@ -115,12 +116,10 @@ class LSTM(Cell):
         Halving changes no bit of a sum.
         """
         half = 0.5 if self._halved else 1.0
-
-        def ordered(W: Floats) -> Floats:
-            i, f, g, o = np.split(W, 4, axis=-1)
-            return np.concatenate([half * i, half * f, half * o, g], axis=-1, dtype=W.dtype)
-
-        return Operands(*map(ordered, self.weights[:3]))
+        factors = np.repeat((half, half, half, 1.0), self.hidden_size)
+        return Operands(
+            *(ordered(W, (0, 1, 3, 2)) * factors.astype(W.dtype) for W in self.weights[:3])
+        )
 
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return the step from the sums of i, f, o and g."""
