@@ -83,3 +83,16 @@ def test_a_cell_without_a_loop_runs_as_before(taken: list[str]) -> None:
     weights = cell("lstm", "tensorflow").weights
     auto(LSTM(weights._replace(w_ch=np.ones(48, "f"))), 30_000)
     assert taken == ["fused"]
+
+
+def test_a_stream_says_how_many_rows_it_has_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+
+    def recorded(*arguments: Any, before: int = 0) -> Any:
+        rows.append(before)
+        return choice.fastest(*arguments, before)
+
+    monkeypatch.setattr("rnncli.engine.passes.fastest", recorded)
+    network = rnncli.seeded(1, 2, seed=1)
+    list(rnncli.stream(network, [np.ones((n, 1), "f") for n in (3, 4, 5)]))
+    assert rows == [0, 3, 7]
