@@ -86,7 +86,7 @@ def test_a_cell_without_a_loop_runs_as_before(taken: list[str]) -> None:
 
 
 def test_a_stream_says_how_many_rows_it_has_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = []
+    rows: list[int] = []
 
     def recorded(*arguments: Any, before: int = 0) -> Any:
         rows.append(before)
