@@ -90,7 +90,7 @@ def test_a_stream_says_how_many_rows_it_has_had(monkeypatch: pytest.MonkeyPatch)
 
     def recorded(*arguments: Any, before: int = 0) -> Any:
         rows.append(before)
-        return choice.fastest(*arguments, before)
+        return choice.fastest(*arguments, before=before)
 
     monkeypatch.setattr("rnncli.engine.passes.fastest", recorded)
     network = rnncli.seeded(1, 2, seed=1)
