@@ -88,9 +88,9 @@ def test_a_cell_without_a_loop_runs_as_before(taken: list[str]) -> None:
 def test_a_stream_says_how_many_rows_it_has_had(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
 
-    def recorded(*arguments: Any, before: int = 0) -> Any:
-        rows.append(before)
-        return choice.fastest(*arguments, before=before)
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        rows.append(options.get("before", 0))
+        return choice.fastest(*arguments, **options)
 
     monkeypatch.setattr("rnncli.engine.passes.fastest", recorded)
     network = rnncli.seeded(1, 2, seed=1)
