@@ -15,8 +15,8 @@ from machines import MACHINES, machine
 from strategies import OF_LAYERS, gated_cells
 
 from rnncli.engine.batch import Steps
-from rnncli.engine.compiled import loops, strategy
-from rnncli.engine.compiled.strategy import FEW_INPUTS
+from rnncli.engine.compiled import compiling, loops
+from rnncli.engine.compiled.compiling import FEW_INPUTS
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import compiled, projected
 from rnncli.model.activations import TANH
@@ -150,8 +150,8 @@ def test_blocks_of_steps_change_nothing(kind: str, I: int, monkeypatch: pytest.M
     whole = run(cell, x, places(23, 6, 5))
     weights = sum(W.size for W in cell.operands)
     for steps in (1, 2, 7):
-        monkeypatch.setattr(strategy, "WORK", steps * 6 * weights * 4)
-        monkeypatch.setattr(strategy, "cached_steps", lambda _values, steps=steps: steps)
+        monkeypatch.setattr(compiling, "WORK", steps * 6 * weights * 4)
+        monkeypatch.setattr(compiling, "cached_steps", lambda _values, steps=steps: steps)
         for one, other in zip(run(cell, x, places(23, 6, 5)), whole, strict=True):
             # BLAS may add up the products of few rows in another order.
             np.testing.assert_allclose(one, other, atol=1e-6 if I > FEW_INPUTS else 0, rtol=0)
@@ -182,7 +182,7 @@ def test_inputs_and_outputs_of_any_strides(
     kind: str, view: str, I: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell, x = drawn(kind, I, 5), normal(8, 5, I)
-    monkeypatch.setattr(strategy, "cached_steps", lambda _values: 3)
+    monkeypatch.setattr(compiling, "cached_steps", lambda _values: 3)
     expected = bits(run(cell, x, places(8, 5, 5)))
     apart = np.full((5, 19, 7, 5), np.nan, "f")
     found = run(cell, VIEWS[view](x), apart[:, 2:18:2, 3].swapaxes(0, 1))

@@ -176,9 +176,9 @@ def run(T, x):
     out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
     compiled(cell, Steps(x), state, PRECISIONS["float32"], Steps(out))
 for x in (np.ones((1, 1, 2), "f"), np.ones((1, 1, 4), "f")[..., ::2]):
-    run(1, x)
+    run(40_000, np.broadcast_to(x, (40_000, 1, 2)))  # in segments too
     if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**24
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.1)

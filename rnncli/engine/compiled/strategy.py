@@ -1,29 +1,12 @@
 """Step by step, by loops that are compiled for the network's sizes."""
 
-from collections.abc import Callable, Generator
-from contextlib import closing
-from dataclasses import replace
-from itertools import cycle
-from typing import TypeAlias
-
-import numpy as np
-
 from rnncli.engine.batch import Finals, Steps
-from rnncli.engine.compiled.loops import has_loop, loop_of
-from rnncli.engine.compiled.steps import compiled_loop
+from rnncli.engine.compiled.compiling import compiling
+from rnncli.engine.compiled.loops import has_loop
+from rnncli.engine.compiled.segments import in_few_segments
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import ahead, blocks, product
-from rnncli.engine.unroll.projected import cached_steps, projected, projected_at_once
-from rnncli.model.arrays import Floats, contiguous
+from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
-
-# What a loop is given, block by block: which steps, and their inputs.
-Given: TypeAlias = Generator[tuple[slice, Floats], None, None]
-
-# Most inputs that a loop multiplies itself; BLAS is faster for more.
-FEW_INPUTS = 16
-# Weights that are read between two chances to end: some tenths of a second at most.
-WORK = 200_000_000
 
 
 def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
@@ -31,75 +14,20 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
 
-    Wide inputs are projected block by block, as `projected` does. So runs a
-    cell that no loop is written for: with peepholes or a projection, or of
-    gelu.
+    A long sequence of a contracting network runs in a few segments at once,
+    see `rnncli.engine.compiled.segments`. Wide inputs are projected block by
+    block, as `projected` does. It also runs a cell that no loop is written
+    for: with peepholes or a projection, or of gelu.
     """
     if not has_loop(cell):
         return projected(cell, x, state, precision, out)
+    if x.N == 1 and x.batch_sizes is None:
+        final = in_few_segments(cell, x.rows, state, precision, out.rows)
+        if final is not None:
+            return final
     finals = Finals(state)
     advance = compiling(cell, precision)
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
         state = finals.running(state, x_even.shape[1])
         state = advance(x_even, state, out_even)
     return finals.all(state)
-
-
-def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floats], State]:
-    """Return a function that runs steps.
-
-    ``advance(x, state, out)`` takes arrays (T, N, I), of any strides, and
-    (T, N, H), and the state's arrays (N, H).
-    """
-    W_xh, W_hh, b_h = cell.operands
-    few = len(W_xh) <= FEW_INPUTS
-    loop = loop_of(cell, precision, projects=few)
-    weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
-    work = sum(W.size for W in weights)
-    W_inner = np.empty(0) if cell.inner is None else loop.packed(cell.inner)
-    columns = None if few else loop.columns(W_xh)
-
-    def advance(x: Floats, state: State, out: Floats) -> State:
-        _, N, H = out.shape
-        run = compiled_loop(loop if N > 1 else replace(loop, rows=1))
-        arrays = [loop.padded(array) for array in state]
-        operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
-        inner = (W_inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
-        inputs = _whole(x, work) if columns is None else _projected(cell, x, columns)
-        with closing(inputs):
-            for steps, a in inputs:
-                run(a, out[steps], *weights, operands, *inner, *arrays)
-        return (out[-1], *(array[:N, :H] for array in arrays[1:]))
-
-    return advance
-
-
-def _whole(x: Floats, work: int) -> Given:
-    """Cut inputs into steps of so much work a row that a thread may end between them.
-
-    Those of a step that are not side by side in memory are copied.
-    """
-    most = max(1, WORK // (x.shape[1] * work))
-    straight = x.flags.aligned and x.strides[-1] == x.itemsize
-    if not straight:
-        most = min(most, cached_steps(x[0].size))
-    for steps in blocks(len(x), most):
-        yield steps, x[steps] if straight else x[steps].copy()
-
-
-def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
-    """Project inputs, block by block: ``x @ W_xh``, with its columns as in a loop.
-
-    Where that takes long, another thread does it while the block before is run.
-    """
-    T, N, I = x.shape
-    most, beside = projected_at_once(cell, T, N)
-    places = cycle(np.empty((1 + beside, most, N, columns.shape[1]), columns.dtype))
-
-    def project(steps: slice) -> tuple[slice, Floats]:
-        a = next(places)[: steps.stop - steps.start]
-        product(contiguous(x[steps]).reshape(-1, I), columns, a.reshape(-1, columns.shape[1]))
-        return steps, a
-
-    parts = blocks(T, most)
-    yield from ahead(project, list(parts)) if beside else map(project, parts)

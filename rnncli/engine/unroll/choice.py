@@ -40,8 +40,9 @@ GATED = 3
 ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.5e-11, 3e-9)
 SEGMENTS = Seconds(1e-6, 1.2e-11 / THREADS, 2e-9 / THREADS)
 ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-11, 4e-10)
-# What LLVM takes to start and to compile a loop.
-COMPILATION = 0.05
+# What LLVM takes to start and to compile a loop; and how many times as fast a loop is with a few
+# segments of a contracting network.
+COMPILATION, FEW_SEGMENTS = 0.05, 2 * THREADS
 # Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
 MANY = 32
 
@@ -89,13 +90,16 @@ def fastest(
         How many rows a stream has had: as many more are expected, which share
         what compiling takes.
     """
-    rows = x.rows[..., 0].size
-    several = x.N > 1
+    rows, several = x.rows[..., 0].size, x.N > 1
+    compilation = COMPILATION * rows / (rows + before)
     loop = (ROWS_COMPILED if several else ONE_ROW_COMPILED).of(cell, x)
-    loop += COMPILATION * rows / (rows + before)
-    worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > loop and has_loop(cell)
+    worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > compilation + loop
+    worth_a_loop = worth_a_loop and has_loop(cell)
     S = worthwhile_segments(cell, x, state, precision, MANY if worth_a_loop else FEWEST)
-    if worth_a_loop and not (S and SEGMENTS.of(cell, x, S) < loop) and not missing("compiled"):
+    if S:
+        in_numpy, loop = SEGMENTS.of(cell, x, S), loop / FEW_SEGMENTS
+        worth_a_loop = worth_a_loop and in_numpy > compilation + loop
+    if worth_a_loop and not missing("compiled"):
         return compiled(cell, x, state, precision, out)
     if S:
         return in_segments(cell, x, state, precision, out, S)

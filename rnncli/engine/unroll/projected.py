@@ -88,7 +88,7 @@ def projected_at_once(cell: Cell, T: int, N: int) -> tuple[int, bool]:
     if large:
         size = max(size, ROWS // N)
     beside = large and size < T and leaves_processors(cell) and may_start_a_thread()
-    return min(T, size), beside
+    return min(max(1, T), size), beside
 
 
 def cached_steps(values: int) -> int:
