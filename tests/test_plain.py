@@ -15,7 +15,8 @@ from test_fuzz import WHOLE, damaged
 from rnncli.readers import Keys, Layout, read_file
 from rnncli.readers.csv import read_csv
 from rnncli.readers.input import is_missing, parse_number
-from rnncli.readers.plain import Shape, distinct, numbers
+from rnncli.readers.keyed import KeyTable
+from rnncli.readers.plain import Shape, numbers
 from rnncli.readers.text import Lines
 
 # .ci/run asks for more.
@@ -156,12 +157,28 @@ def test_keys_are_the_cells_of_each_row(data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.lists(cell, min_size=width, max_size=width), min_size=1))
     columns = data.draw(st.permutations(range(width)).map(lambda order: order[: 1 + width // 2]))
     text = "".join(";".join(row) + "\n" for row in rows).encode()
-    found, number = distinct(text, Shape(width, (), ";", gaps=False), columns)
-    keys = [tuple(row[i] for i in columns) for row in rows]
-    each = list(zip(*found, strict=True))
-    assert [each[n] for n in number.tolist()] == keys
-    once = list(dict.fromkeys(keys))
-    assert (each if len(long) < 8 else list(dict.fromkeys(each))) == once
+    each = [tuple(row[i] for i in columns) for row in rows]
+    keys, table_shape = Keys(), Shape(width, (), ";", gaps=False)
+    numbers_of_rows = KeyTable(keys, columns).numbers(text, table_shape)
+    assert [keys.names[number] for number in numbers_of_rows] == each
+    assert keys.names == list(dict.fromkeys(each))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distinct", [1, 300, 5_000, 30_000])
+def test_keys_are_numbered_as_they_come(distinct: int) -> None:
+    """More than the table has places for, too, and longer ones than those before."""
+    random = np.random.RandomState(distinct)
+    words = [f"{'ab' * random.randint(24)}{i % 97}" for i in range(distinct)]
+    pairs = [(words[i], f"{i // 7:x}" * (i % 3)) for i in random.randint(0, distinct, 60_000)]
+    pairs[40_000] = ("a" * 49, "")
+    keys, expected = Keys([("before", "it")]), {("before", "it"): 0}
+    table = KeyTable(keys, (2, 0))
+    for some in (pairs[:20_000], pairs[20_000:40_000], pairs[40_000:50_000], pairs[50_000:]):
+        text = "".join(f"{second},1,{first}\n" for first, second in some).encode()
+        read = table.numbers(text, Shape(3, (1,), ",", gaps=False))
+        assert read.tolist() == [expected.setdefault(pair, len(expected)) for pair in some]
+    assert keys.names == list(expected)
 
 
 @pytest.mark.parametrize("missing", ["error", "hold", "zero"])

@@ -36,7 +36,8 @@ from rnncli.readers.input import (
     parse_cells,
     unnamed,
 )
-from rnncli.readers.plain import DELIMITERS, Shape, distinct, numbers, plain, rows_of
+from rnncli.readers.keyed import KeyTable
+from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
 
 FIRST_ROW = ("auto", "header", "data")
@@ -118,6 +119,7 @@ class _Table:
             check_distinct(self._name, self.header)
         gaps = layout.missing != "error" and width > 1
         self.shape = Shape(width, chosen, delimiter, gaps)
+        self._key_table = KeyTable(keys, self.grouping)
         self._rows = csv_rows(lines, delimiter)
         self._blank_lines = 0  # that no row has followed yet
         self._blank_line = 0  # the last of them
@@ -170,10 +172,7 @@ class _Table:
             self.lines.put_back(text)
             return None
         self._line += len(values)
-        key = None
-        if self.grouping:
-            columns, number = distinct(simple, self.shape, self.grouping)
-            key = self._keys.number(*columns)[number]
+        key = self._key_table.numbers(simple, self.shape) if self.grouping else None
         kept = rows_of(simple, delimiter) if self._layout.passthrough else []
         return self._steps(values, kept, key)
 

@@ -4,15 +4,13 @@ Most of these are plain decimals, such as ``-12.034``. Eight digits are a word
 of 64 bits, which takes as few operations as one digit would.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from csv import field_size_limit
-from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.engine.rows import in_order_of
 from rnncli.model.arrays import Integers, Truths
 from rnncli.readers.input import Doubles, parse_cells
 
@@ -26,8 +24,6 @@ _CACHED = 1 << 18
 _CELLS = 1 << 15
 # Digits in a word, and words for those on either side of the point.
 _DIGITS, _WORDS = 8, 3
-# Words of a key: of more, rows are sooner looked up one by one than sorted.
-_MOST_WORDS = 8
 # Bytes that have to stand before the first cell.
 _MARGIN = _DIGITS * _WORDS
 # Only what is less, with no more places than these, is read: that makes sure of the rounding.
@@ -84,59 +80,15 @@ def rows_of(text: bytes, delimiter: str) -> list[list[str]]:
     return [line.split(delimiter) for line in lines[:-1]]
 
 
-def distinct(text: bytes, shape: Shape, columns: Sequence[int]) -> tuple[list[list[str]], Integers]:
-    """Find the different keys in plain rows.
-
-    Parameters
-    ----------
-    text : bytes
-        Rows without NUL, each of as many cells as `shape` has.
-    shape : Shape
-    columns : sequence of int
-        Those of a key.
-
-    Returns
-    -------
-    list of lists of str
-        The parts of each key once, in the order in which they come, for each of
-        the columns.
-    array of int, shape (n,)
-        Which of them each row has.
-    """
+def bounds(text: bytes, shape: Shape) -> tuple[Integers, Integers]:
+    """Return where each cell of plain rows starts, and where it stops, (n, width) each."""
     characters = np.frombuffer(text, np.uint8)
     separators = (characters == ord("\n")) | (characters == ord(shape.delimiter))
     places = np.append(-1, np.flatnonzero(separators))
-    starts, stops = (each.reshape(-1, shape.width) for each in (places[:-1] + 1, places[1:]))
-    cells = [(starts[:, i], stops[:, i]) for i in columns]
-    every_word = chain.from_iterable(_words(text, *bounds) for bounds in cells)
-    words = list(islice(every_word, _MOST_WORDS + 1))
-    first = number = np.arange(len(starts))
-    if len(words) <= _MOST_WORDS:
-        first, number = _unlike(words, first)
-    return [_text_of(text, start[first], stop[first]) for start, stop in cells], number
+    return (places[:-1] + 1).reshape(-1, shape.width), places[1:].reshape(-1, shape.width)
 
 
-def _unlike(words: Sequence[Words], order: Integers) -> tuple[Integers, Integers]:
-    """Return the rows that are like none before them, and which of these each row is like."""
-    for word in words:
-        order = in_order_of(word, order)
-    new = np.ones(len(order), bool)
-    new[1:] = np.any([word[order[1:]] != word[order[:-1]] for word in words], axis=0)
-    first = np.sort(order[new])
-    like = np.empty_like(order)
-    like[order] = np.searchsorted(first, order[new])[np.cumsum(new) - 1]
-    return first, like
-
-
-def _words(text: bytes, start: Integers, stop: Integers) -> Iterator[Words]:
-    """Read n cells as words of 64 bits, as many as the longest takes; zeros follow each cell."""
-    words = np.ndarray(len(text) + 1, "<u8", text + bytes(_DIGITS), strides=1)
-    for ahead in range(0, int((stop - start).max()), _DIGITS):
-        foreign = np.clip(_DIGITS + ahead - (stop - start), 0, _DIGITS).astype(np.uint64) * 8
-        yield words[np.minimum(start + ahead, len(text))] << foreign >> foreign
-
-
-def _text_of(text: bytes, start: Integers, stop: Integers) -> list[str]:
+def texts(text: bytes, start: Integers, stop: Integers) -> list[str]:
     """Return the text of n cells."""
     bounds = zip(start.tolist(), stop.tolist(), strict=True)
     return b"\n".join([text[begins:ends] for begins, ends in bounds]).decode().split("\n")
@@ -179,7 +131,7 @@ def _numbers(text: bytes, shape: Shape) -> Doubles | None:
         read, is_read = _decimals(text, start, stop, point)
         if not is_read.all():
             others = np.flatnonzero(~is_read)
-            parsed = parse_cells(_text_of(text, start[others], stop[others]), gaps=shape.gaps)
+            parsed = parse_cells(texts(text, start[others], stop[others]), gaps=shape.gaps)
             if parsed is None:
                 return None
             read[others] = parsed
