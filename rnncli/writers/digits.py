@@ -14,8 +14,8 @@ from rnncli.writers.labels import Labelled
 # A part of a row, see `rows_of_text`.
 Part: TypeAlias = str | list[str] | Labelled | NDArray[Any]
 
-# Values and other parts of rows written at once: their intermediate arrays stay in the cache.
-_CACHED = 32_768
+# Values and other parts of rows written at once: more, and their arrays leave the cache.
+_CACHED = 65_536
 # Fewer values are written faster one by one.
 _FEW = 300
 # Stands for a text that is put in afterwards, and in no part of a row.
