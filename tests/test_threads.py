@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RUNNABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from whole_runs import difference
@@ -173,29 +174,39 @@ def test_nothing_is_done_ahead_within_a_thread() -> None:
     assert all(len(idents) == 1 for idents in inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("lengths", [[2_100], [700, 900, 1_100]])
+@pytest.mark.parametrize(
+    ("unroll", "name"),
+    [
+        ("projected", "rnncli.engine.unroll.projected"),
+        pytest.param(
+            "compiled",
+            "rnncli.engine.compiled.strategy",
+            marks=pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`"),
+        ),
+    ],
+)
 def test_products_of_blocks_ahead_give_the_same_bits(
-    monkeypatch: pytest.MonkeyPatch, cell: str, lengths: list[int]
+    monkeypatch: pytest.MonkeyPatch, unroll: str, name: str, lengths: list[int], cell: str
 ) -> None:
     network = rnncli.seeded(700, 30, 1, cell=cell)
     x = np.random.RandomState(0).normal(size=(len(lengths), max(lengths), 700)).astype("f")
     monkeypatch.setattr("rnncli.engine.threads._blas.alone", True)
-    monkeypatch.setattr("rnncli.engine.threads.parts_for", lambda *_: 1)
-
-    def states(count: int) -> Floats:
-        monkeypatch.setattr("rnncli.engine.threads.THREADS", count)
-        return rnncli.run(network, x, lengths=lengths, unroll="projected").h
-
-    module = import_module("rnncli.engine.unroll.projected")
-    monkeypatch.setattr(module, "VALUES", 700 * 1024)  # blocks of the same size without
+    monkeypatch.setattr("rnncli.engine.passes.parts_for", lambda *_: 1)
     used: list[int] = []
 
     def counted(work: Any, parts: Any) -> Any:
         used.append(len(parts))
         return ahead(work, parts)
 
-    monkeypatch.setattr(module, "ahead", counted)
+    monkeypatch.setattr(import_module(name), "ahead", counted)
+
+    def states(count: int) -> Floats:
+        monkeypatch.setattr("rnncli.engine.threads.THREADS", count)
+        return rnncli.run(network, x, lengths=lengths, unroll=unroll).h
+
     hidden = states(2)
     assert used[0] > 1
     assert hidden.tobytes() == states(1).tobytes()
