@@ -264,6 +264,22 @@ def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> Non
     assert worst(cell, x, zeros(cell, N), h) < 0.5
 
 
+def test_segments_may_leave_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+
+    def counted(cell: RNN, x: Steps, *others: Any) -> Any:
+        left.append(len(x))
+        return projected(cell, x, *others)
+
+    monkeypatch.setattr(module, "projected", counted)
+    monkeypatch.setattr(module, "SHORT", 256)
+    cell = cell_of("torch", 2, 4)
+    for T in range(420, 460):
+        h = states(parallel, cell, inputs(T, 2), zeros(cell))
+        assert worst(cell, inputs(T, 2), zeros(cell), h) < 0.5
+    assert 0 in left
+
+
 @pytest.mark.usefixtures("threads")
 def test_the_same_run_gives_the_same_bits() -> None:
     cell, x = cell_of("torch", 8, 64), inputs(20_000, 8)

@@ -88,7 +88,7 @@ def projected_at_once(cell: Cell, T: int, N: int) -> tuple[int, bool]:
     if large:
         size = max(size, ROWS // N)
     beside = large and size < T and leaves_processors(cell) and may_start_a_thread()
-    return min(max(1, T), size), beside
+    return max(1, min(T, size)), beside  # there may be no steps
 
 
 def cached_steps(values: int) -> int:
