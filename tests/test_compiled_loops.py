@@ -142,6 +142,12 @@ def bits(arrays: list[Floats]) -> list[bytes]:
     return [array.tobytes() for array in arrays]
 
 
+def in_blocks(monkeypatch: pytest.MonkeyPatch, steps: int, *, beside: bool = False) -> None:
+    """Copy and project inputs in blocks of so many steps, in a thread or not."""
+    monkeypatch.setattr(compiling, "cached_steps", lambda _values: steps)
+    monkeypatch.setattr(compiling, "projected_at_once", lambda _cell, _T, _N: (steps, beside))
+
+
 @pytest.mark.parametrize("I", [3, 40])
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_of_steps_change_nothing(kind: str, I: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +157,7 @@ def test_blocks_of_steps_change_nothing(kind: str, I: int, monkeypatch: pytest.M
     weights = sum(W.size for W in cell.operands)
     for steps in (1, 2, 7):
         monkeypatch.setattr(compiling, "WORK", steps * 6 * weights * 4)
-        monkeypatch.setattr(compiling, "cached_steps", lambda _values, steps=steps: steps)
+        in_blocks(monkeypatch, steps, beside=steps == 7)
         for one, other in zip(run(cell, x, places(23, 6, 5)), whole, strict=True):
             # BLAS may add up the products of few rows in another order.
             np.testing.assert_allclose(one, other, atol=1e-6 if I > FEW_INPUTS else 0, rtol=0)
@@ -182,7 +188,7 @@ def test_inputs_and_outputs_of_any_strides(
     kind: str, view: str, I: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell, x = drawn(kind, I, 5), normal(8, 5, I)
-    monkeypatch.setattr(compiling, "cached_steps", lambda _values: 3)
+    in_blocks(monkeypatch, 3)
     expected = bits(run(cell, x, places(8, 5, 5)))
     apart = np.full((5, 19, 7, 5), np.nan, "f")
     found = run(cell, VIEWS[view](x), apart[:, 2:18:2, 3].swapaxes(0, 1))
