@@ -264,6 +264,41 @@ def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> Non
     assert worst(cell, x, zeros(cell, N), h) < 0.5
 
 
+@pytest.mark.parametrize("kept", [1, 10**9])
+@pytest.mark.usefixtures("threads")
+def test_wide_inputs_are_projected_again_where_sums_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Runs converge after some 80 steps: more than the block whose sums are always kept."""
+    cell = cell_of("keras", 40, 8)
+    W_xh, W_hh = cell.weights.W_xh / 8, 0.82 * cell.weights.W_hh
+    cell = cell.replaced(weights=cell.weights._replace(W_xh=W_xh, W_hh=W_hh))
+    x, corrected, of_blocks = inputs(9_001, 40), module.corrected, module.of_blocks
+    again: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        prepare, advance = of_blocks(*arguments)
+
+        def counting(x: Floats) -> Any:
+            again.append(len(x))
+            return prepare(x)
+
+        return counting, advance
+
+    def correct(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "of_blocks", counted)
+            return corrected(*arguments)
+
+    monkeypatch.setattr(module, "KEPT", kept)
+    monkeypatch.setattr(module, "corrected", correct)
+    watch = Watch(monkeypatch)
+    h = states(parallel, cell, x, zeros(cell))
+    assert watch.one_by_one == [0]
+    assert again or kept > 1
+    assert worst(cell, x, zeros(cell), h) < 0.5
+
+
 def test_segments_may_leave_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
 
