@@ -101,7 +101,13 @@ def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
 
 @pytest.mark.parametrize(
     ("N", "I", "H", "strategy"),
-    [(1, 1, 4, fused), (1, 64, 64, fused), (1, 256, 64, projected), (4, 8, 16, projected)],
+    [
+        (1, 1, 4, fused),
+        (1, 64, 64, fused),
+        (1, 256, 64, fused),
+        (1, 256, 80, projected),
+        (4, 8, 16, projected),
+    ],
 )
 def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: Strategy) -> None:
     random = np.random.RandomState(1)

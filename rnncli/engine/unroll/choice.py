@@ -7,7 +7,7 @@ from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
 from rnncli.engine.unroll.fused import fused
 from rnncli.engine.unroll.parallel import FEWEST, in_segments, worthwhile_segments
-from rnncli.engine.unroll.projected import projected
+from rnncli.engine.unroll.projected import LARGE, projected
 from rnncli.model.cells import Cell, State
 
 
@@ -114,6 +114,6 @@ def fastest_in_order(cell: Cell, x: Steps, state: State, precision: Precision, o
     batch: but for a cell with several sums, whose projected inputs would
     leave the cache.
     """
-    few_inputs = len(cell.weights.W_xh) <= 128
+    few_inputs = cell.weights.W_xh.size < LARGE
     strategy = fused if (few_inputs if x.N == 1 else not cell.sums_alone) else projected
     return strategy(cell, x, state, precision, out)
