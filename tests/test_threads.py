@@ -183,7 +183,7 @@ def test_nothing_is_done_ahead_within_a_thread() -> None:
         ("projected", "rnncli.engine.unroll.projected"),
         pytest.param(
             "compiled",
-            "rnncli.engine.compiled.strategy",
+            "rnncli.engine.compiled.compiling",
             marks=pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`"),
         ),
     ],
