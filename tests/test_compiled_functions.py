@@ -1,6 +1,7 @@
 """Activations of vectors against their formulas in longer floats, over all floats."""
 
 from collections.abc import Callable
+from functools import partial
 from math import inf, pi, sqrt
 from typing import Any
 
@@ -10,9 +11,10 @@ from conftest import RUNNABLE
 from machines import MACHINES, machine
 from strategies import ALL_ACTIVATIONS
 
-from rnncli.engine.compiled.code import Function, Integer, Lanes
+from rnncli.engine.compiled.code import Function, Integer, Lanes, Vector
 from rnncli.engine.compiled.functions import FUNCTIONS, applied
 from rnncli.engine.compiled.machine import Machine, compiled_function
+from rnncli.engine.precision import round_mantissa
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.arrays import Floats
 
@@ -23,13 +25,13 @@ pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the ex
 UNITS, SMALLEST = 5, 746
 
 
-def compiled(f: Activation, dtype: type, machine: Machine, clip: float, a: Floats) -> Floats:
-    """Apply an activation to as many values as fill vectors."""
-    bits = np.dtype(dtype).itemsize * 8
+def computed(write: Callable[[Vector], Vector], machine: Machine, a: Floats) -> Floats:
+    """Apply code to as many values as fill vectors."""
+    bits = a.itemsize * 8
     code = Function("each", Lanes(machine.bytes * 8 // bits, bits), ["count"], ["a", "out"])
 
     def body(place: Integer) -> tuple[()]:
-        code.store(applied(f, code.load("%a", place), clip), "%out", place)
+        code.store(write(code.load("%a", place)), "%out", place)
         return ()
 
     code.loop("%count", body, step=code.lanes.width)
@@ -106,7 +108,7 @@ def test_every_float(f: Activation, dtype: type, name: str) -> None:
     kind, a = np.finfo(dtype), values(dtype)
     parameters = [np.longdouble(dtype(each)) for each in f.parameters]
     with np.errstate(all="ignore"):
-        found = compiled(f, dtype, machine(name), inf, a)
+        found = computed(partial(applied, f), machine(name), a)
         exact = TRUTHS[f.name](a.astype(np.longdouble), *parameters)
         beside = np.empty_like(a)
         f.function()(a, beside)
@@ -128,8 +130,18 @@ def test_every_float(f: Activation, dtype: type, name: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_clip_limits_what_is_a_number(dtype: type) -> None:
     a = values(dtype)
-    found = compiled(parse("linear"), dtype, machine("this"), 0.3, a)
+    found = computed(partial(applied, parse("linear"), clip=0.3), machine("this"), a)
     np.testing.assert_array_equal(found, np.clip(a, -dtype(0.3), dtype(0.3)))
+
+
+@pytest.mark.parametrize("mantissa", [7, 10])
+@pytest.mark.parametrize("name", MACHINES)
+def test_operands_are_rounded_as_they_are_in_numpy(name: str, mantissa: int) -> None:
+    """To the bit, halves and what becomes infinite among them."""
+    a, half = values(np.float32), 1 + np.ldexp(np.arange(64, dtype="f"), -mantissa - 2)
+    a = np.concatenate([a, half, -half])
+    found = computed(lambda x: x.function.rounded(x, mantissa), machine(name), a)
+    assert found.tobytes() == round_mantissa(a, mantissa).tobytes()
 
 
 def test_every_activation_but_one_is_compiled() -> None:
