@@ -16,7 +16,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each package may import those before it; `__init__` is the library.
 ORDER = ("model", "engine", "readers", "writers", "verify", "bench", "cli")
 # Siblings, or what a package has no business with, and what it may import all the same.
-APART = {"readers": ("engine", {"rnncli.engine.rows"}), "writers": ("readers", set[str]())}
+APART = {
+    "readers": ("engine", {"rnncli.engine.rows", "rnncli.engine.threads"}),
+    "writers": ("readers", set[str]()),
+}
 # Pure computation: NumPy and these, nothing printed, no environment.
 PURE = ("model", "engine")
 PURE_LIBRARY = {

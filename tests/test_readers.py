@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,22 @@ def test_npy_is_cut_into_equal_blocks(
     blocks = [block.x for block in source.blocks]
     assert [len(block) for block in blocks] == lengths
     np.testing.assert_array_equal(np.concatenate(blocks), array.reshape(-1, shape[-1]))
+
+
+@pytest.mark.parametrize(("steps", "started"), [(1, 0), (100, 1), (700, 0)])
+def test_a_thread_reads_ahead_but_of_short_inputs_and_of_those_that_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, started: int
+) -> None:
+    made: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def counted(thread: threading.Thread) -> None:
+        made.append(thread)
+        start(thread)
+
+    monkeypatch.setattr("rnncli.engine.threads.THREADS", 2)
+    monkeypatch.setattr(threading.Thread, "start", counted)
+    text = "".join(f"{i}\n" for i in range(1000))
+    source = read(tmp_path / "rows.csv", text, block_steps=steps)
+    assert values(source) == [[i] for i in range(1000)]
+    assert len(made) == started

@@ -126,52 +126,61 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_parts_are_done_ahead_in_order(
+def test_items_come_in_their_order(
     monkeypatch: pytest.MonkeyPatch, count: int, threads: int
 ) -> None:
     monkeypatch.setattr("rnncli.engine.threads.THREADS", threads)
-    assert list(ahead(lambda part: part * part, range(count))) == [n * n for n in range(count)]
+    assert list(ahead(iter(range(count)))) == list(range(count))
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_one_part_is_done_while_the_last_is_made_use_of() -> None:
+def test_one_item_is_made_while_the_last_is_made_use_of() -> None:
     begun = [threading.Event() for _ in range(4)]
-    parts = ahead(lambda part: begun[part].set(), range(4))
-    next(parts)
+    items = ahead(map(threading.Event.set, begun))
+    next(items)
     assert begun[1].wait(60)  # as long as nobody asks for it
-    assert not begun[2].is_set()  # what is found of it may lie where the last one's does
-    assert len(list(parts)) == 3
+    assert not begun[2].is_set()  # it may lie where the last one does
+    assert len(list(items)) == 3
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_a_failure_ahead_is_raised_where_its_part_is_awaited() -> None:
-    before, parts = threading.active_count(), ahead(lambda part: 1 // part, [2, 1, 0, 5])
-    assert [next(parts), next(parts)] == [0, 1]
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_a_failure_is_raised_where_its_item_is_awaited(place: int) -> None:
+    divisors = [1] * place + [0, 5]
+    before, items = threading.active_count(), ahead(1 // divisor for divisor in divisors)
+    assert [next(items) for _ in range(place)] == [1] * place
     with pytest.raises(ZeroDivisionError):
-        next(parts)
+        next(items)
     assert threading.active_count() == before
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_nothing_is_done_ahead_for_who_has_left() -> None:
-    before, parts = threading.active_count(), ahead(lambda part: part, range(9))
-    next(parts)
-    parts.close()
+@pytest.mark.parametrize("taken", [1, 4])
+def test_nothing_is_made_for_who_has_left(taken: int) -> None:
+    before, items = threading.active_count(), ahead(iter(range(9)))
+    for _ in range(taken):
+        next(items)
+    assert threading.active_count() == before + 1
+    items.close()
     assert threading.active_count() == before
 
 
+def who_makes(count: int) -> set[int]:
+    return set(ahead(threading.get_ident() for _ in range(count)))
+
+
 @pytest.mark.usefixtures("two_threads")
-def test_parts_are_done_when_asked_for_where_no_thread_is_left(
+def test_items_are_made_when_asked_for_where_no_thread_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert len(who_makes(3)) == 2
     monkeypatch.setattr(threads, "_started", lambda _: False)
-    assert set(ahead(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
+    assert who_makes(3) == {threading.get_ident()}
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_nothing_is_done_ahead_within_a_thread() -> None:
-    inside = in_threads(lambda _: set(ahead(lambda _: threading.get_ident(), range(3))), range(2))
-    assert all(len(idents) == 1 for idents in inside)
+def test_nothing_is_made_ahead_within_a_thread() -> None:
+    assert all(len(idents) == 1 for idents in in_threads(who_makes, [3, 3]))
 
 
 @pytest.mark.slow
@@ -195,11 +204,12 @@ def test_products_of_blocks_ahead_give_the_same_bits(
     x = np.random.RandomState(0).normal(size=(len(lengths), max(lengths), 700)).astype("f")
     monkeypatch.setattr("rnncli.engine.threads._blas.alone", True)
     monkeypatch.setattr("rnncli.engine.passes.parts_for", lambda *_: 1)
-    used: list[int] = []
+    used: list[Any] = []
 
-    def counted(work: Any, parts: Any) -> Any:
-        used.append(len(parts))
-        return ahead(work, parts)
+    def counted(items: Any) -> Any:
+        for item in ahead(items):
+            used.append(item)
+            yield item
 
     monkeypatch.setattr(import_module(name), "ahead", counted)
 
@@ -208,7 +218,7 @@ def test_products_of_blocks_ahead_give_the_same_bits(
         return rnncli.run(network, x, lengths=lengths, unroll=unroll).h
 
     hidden = states(2)
-    assert used[0] > 1
+    assert len(used) > 1
     assert hidden.tobytes() == states(1).tobytes()
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from math import ceil
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -96,42 +96,39 @@ def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Fou
             thread.join(SECONDS_TO_LEAVE)
 
 
-def ahead(work: Callable[[Part], Found], parts: Sequence[Part]) -> Generator[Found, None, None]:
-    """Do the parts of some work in order, the next one in a thread while one is made use of.
+def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
+    """Pass items on, the next one made in a thread while one is made use of.
 
-    What is found of a part must not lie where that of the one before does. A
-    failure is raised where its part is awaited. Where no thread can be
-    started, each part is done when it is awaited.
+    An item must not lie where the one before does. A failure is raised where
+    its item is awaited. Where no thread can be started, each item is made when
+    it is awaited.
     """
-    ended = threading.Event()
     wanted: SimpleQueue[bool] = SimpleQueue()
-    done: SimpleQueue[tuple[Found] | BaseException] = SimpleQueue()
+    made: SimpleQueue[tuple[Found] | BaseException] = SimpleQueue()
 
     def target() -> None:
-        _here.ended = ended
+        _here.ended = threading.Event()  # it starts no other
         try:
             with np.errstate(all="ignore"):  # each thread has its own
-                for part in parts:
-                    if not wanted.get():
-                        return
-                    done.put((work(part),))
-        except BaseException as failure:  # it is raised where the result is awaited
-            done.put(failure)
+                while wanted.get():
+                    made.put((next(items),))
+        except BaseException as failure:  # or the end: it is raised where the item is awaited
+            made.put(failure)
 
     thread = threading.Thread(target=target, daemon=True)
-    if len(parts) < 2 or not may_start_a_thread() or not _started(thread):
-        yield from map(work, parts)
+    first = list(islice(items, 1))
+    if not first or not may_start_a_thread() or not _started(thread):
+        yield from chain(first, items)
         return
     try:
         wanted.put(True)
-        for _ in parts:
-            found = done.get()
+        yield first[0]
+        while not isinstance(found := made.get(), StopIteration):
             if isinstance(found, BaseException):
                 raise found
             wanted.put(True)
             yield found[0]
     finally:
-        ended.set()
         wanted.put(False)
         thread.join(SECONDS_TO_LEAVE)
 

@@ -3,14 +3,14 @@
 import csv
 import os
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
+from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
-from rnncli.readers.ahead import ahead
 from rnncli.readers.columns import (
     Row,
     check_distinct,
@@ -41,6 +41,8 @@ from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
 from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
 
 FIRST_ROW = ("auto", "header", "data")
+# Blocks of rows that are read before a thread reads the next ones.
+_WITHOUT_A_THREAD = 2
 
 
 def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) -> Input:
@@ -75,11 +77,12 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     # A cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
     blocks = in_blocks(table.rows(), steps)
-    # No thread waits for a pipe, or holds rows back that are to be followed.
-    there = path != STDIN and os.path.isfile(path) and layout.block_steps > 1
+    # A short input needs no thread, none waits for a pipe, or holds rows back that are followed.
+    if path != STDIN and os.path.isfile(path) and layout.block_steps > 1:
+        blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
-        blocks=ahead(blocks) if there else blocks,
+        blocks=blocks,
         key_columns=[(header or numbered)[i] for i in table.grouping],
         keys=keys.names if table.grouping else (),
         header=kept,

@@ -86,5 +86,5 @@ def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
         product(contiguous(x[steps]).reshape(-1, I), columns, a.reshape(-1, columns.shape[1]))
         return steps, a
 
-    parts = blocks(T, most)
-    yield from ahead(project, list(parts)) if beside else map(project, parts)
+    projections = map(project, blocks(T, most))
+    yield from ahead(projections) if beside else projections

@@ -77,8 +77,8 @@ def _projected_blocks(
         h = out[steps]
         return next(projects)(x[steps], h), h
 
-    parts = blocks(T, size)
-    yield from ahead(project, list(parts)) if beside else map(project, parts)
+    projections = map(project, blocks(T, size))
+    yield from ahead(projections) if beside else projections
 
 
 def projected_at_once(cell: Cell, T: int, N: int) -> tuple[int, bool]:
