@@ -103,6 +103,9 @@ class Vector:
     def __gt__(self, other: Operand) -> "Vector":
         return self.function.binary("fcmp ogt", self, other)
 
+    def __neg__(self) -> "Vector":
+        return -1 * self
+
     def __abs__(self) -> "Vector":
         return self.function.call("fabs", self)
 

@@ -102,7 +102,7 @@ def _log_of_one_more(e: Vector) -> Vector:
 
 def _share(a: Vector) -> Vector:
     """Write sigmoid, to the last digits also where it is small."""
-    e = exp(-1 * abs(a))
+    e = exp(-abs(a))
     return a.function.where(a < 0, e, 1) / (e + 1)
 
 
@@ -128,7 +128,7 @@ def _elu(a: Vector, alpha: float) -> Vector:
 
 
 def _softplus(a: Vector) -> Vector:
-    return _relu(a) + _log_of_one_more(exp(-1 * abs(a)))
+    return _relu(a) + _log_of_one_more(exp(-abs(a)))
 
 
 def _gelu_tanh(a: Vector) -> Vector:
@@ -137,7 +137,7 @@ def _gelu_tanh(a: Vector) -> Vector:
 
 
 def _mish(a: Vector) -> Vector:
-    e = exp(-1 * abs(a))
+    e = exp(-abs(a))
     over = a.function.where(a < 0, e * (e + 2), 2 * e + 1)
     return a * over / (over + a.function.where(a < 0, 2, 2 * e * e))
 

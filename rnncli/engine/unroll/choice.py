@@ -6,7 +6,7 @@ from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
 from rnncli.engine.unroll.fused import fused
-from rnncli.engine.unroll.parallel import FEWEST, in_segments, worthwhile_segments
+from rnncli.engine.unroll.parallel import FEWEST, SHORT, in_segments, worthwhile_segments
 from rnncli.engine.unroll.projected import LARGE, projected
 from rnncli.model.cells import Cell, State
 
@@ -88,10 +88,11 @@ def fastest(
         As for every strategy.
     before : int
         How many rows a stream has had: as many more are expected, which share
-        what compiling takes.
+        what compiling takes. Short blocks, as they come with time, do not look
+        at it, so that their numbers do not depend on where they are cut.
     """
     rows, several = x.rows[..., 0].size, x.N > 1
-    compilation = COMPILATION * rows / (rows + before)
+    compilation = COMPILATION * (rows / (rows + before) if rows >= SHORT else 1)
     loop = (ROWS_COMPILED if several else ONE_ROW_COMPILED).of(cell, x)
     worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > compilation + loop
     worth_a_loop = worth_a_loop and has_loop(cell)
