@@ -7,7 +7,7 @@ block, a vector.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class Loop:
     Parameters
     ----------
     kind : type of Cell
-    settings : tuple
-        Of the cell, each with its name.
+    settings : str
+        Of the cell, as text: that of a number reads back to the same one.
     cell : Cell
         Of this kind, without weights.
     inputs : int
@@ -65,7 +65,7 @@ class Loop:
     """
 
     kind: type[Cell]
-    settings: tuple[Any, ...]
+    settings: str
     cell: Cell = field(compare=False)
     inputs: int
     hidden_size: int
@@ -142,7 +142,7 @@ def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
     W_xh, W_hh, b_h = cell.operands
     H = cell.hidden_size
     bare = cell.replaced(Weights(*[np.empty((0, 0))] * 3))
-    what = (type(cell), tuple(cell.settings.items()), bare)
+    what = (type(cell), str(dict(cell.settings)), bare)
     sizes = (len(W_xh) if projects else 0, H, len(b_h) // H, W_hh.shape[1] // H)
     inner = cell.inner is not None
     dtype, mantissa, machine = precision.dtype, precision.mantissa, this_machine()
