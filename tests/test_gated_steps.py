@@ -89,6 +89,15 @@ def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> Non
         assert all(worst(case, unroll) < RIGHT[precision] for unroll in RUNNABLE)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_judging_leaves_the_case_as_it_is(precision: str) -> None:
+    """What is judged next starts from the same c."""
+    case = case_of(Network(Recurrent(drawn(KINDS["lstm"], 3, 8))), precision)
+    before = case.h0.copy()
+    assert worst(case) == worst(case)
+    assert np.array_equal(case.h0, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gru, before", "lstm with a projection"])
 def test_an_operand_within_a_step_may_be_rounded_to_either_side(name: str) -> None:

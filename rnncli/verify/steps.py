@@ -266,7 +266,8 @@ def _parts_of_cells(
         columns = slice(begin, begin + cell.state_sizes[0])
         start = tuple(case.h0[:, place] for place in places)
         h, before = output[..., columns], _rows_before(steps, direction)
-        carried = [held(array, case.precision) for array in start[1:]]
+        # The steps leave what it becomes there, and `start` of float64 would be h0 itself.
+        carried = [held(array.copy(), case.precision) for array in start[1:]]
         run = CellRun(case, cell, direction, start, x, h, before, carried)
         last = held(_last(h, steps, direction, start[0]), case.precision)
         final = list(zip(places, [last, *carried], strict=True))
