@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.unroll.choice import compiled, fastest, fastest_in_order, missing
+from rnncli.engine.unroll.choice import fastest, fastest_in_order
+from rnncli.engine.unroll.compiled import compiled, missing
 from rnncli.engine.unroll.fused import fused
 from rnncli.engine.unroll.parallel import parallel
 from rnncli.engine.unroll.projected import projected

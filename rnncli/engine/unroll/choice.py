@@ -5,6 +5,7 @@ from typing import NamedTuple
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
+from rnncli.engine.unroll.compiled import compiled, has_loop, missing
 from rnncli.engine.unroll.fused import fused
 from rnncli.engine.unroll.parallel import FEWEST, SHORT, in_segments, worthwhile_segments
 from rnncli.engine.unroll.projected import LARGE, projected
@@ -45,31 +46,6 @@ ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-1
 COMPILATION, FEW_SEGMENTS = 0.05, 2 * THREADS
 # Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
 MANY = 32
-
-
-def missing(unroll: str) -> str:
-    """Say what a strategy lacks here; nothing if it can run."""
-    if unroll != "compiled":
-        return ""
-    from rnncli.engine.compiled.machine import lacks
-
-    return lacks()
-
-
-def has_loop(cell: Cell) -> bool:
-    """Whether LLVM is installed, and a loop for a cell is written."""
-    from rnncli.engine.compiled.loops import has_loop
-    from rnncli.engine.compiled.machine import installed
-
-    return installed() and has_loop(cell)
-
-
-def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
-    """Run by a loop in the processor's own instructions, see `rnncli.engine.compiled`."""
-    # Imported when used: few runs are worth it.
-    from rnncli.engine.compiled.strategy import compiled
-
-    return compiled(cell, x, state, precision, out)
 
 
 def fastest(

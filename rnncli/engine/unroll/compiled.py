@@ -1,9 +1,10 @@
-"""Step by step, by loops that are compiled for the network's sizes."""
+"""Step by step, by loops that are compiled for the network's sizes.
+
+These loops, `rnncli.engine.compiled`, are imported when one is used: few runs
+are worth it.
+"""
 
 from rnncli.engine.batch import Finals, Steps
-from rnncli.engine.compiled.compiling import compiling
-from rnncli.engine.compiled.loops import has_loop
-from rnncli.engine.compiled.segments import in_few_segments
 from rnncli.engine.precision import Precision
 from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
@@ -19,6 +20,9 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     block, as `projected` does. It also runs a cell that no loop is written
     for: with peepholes or a projection, or of gelu.
     """
+    from rnncli.engine.compiled.compiling import compiling
+    from rnncli.engine.compiled.segments import in_few_segments
+
     if not has_loop(cell):
         return projected(cell, x, state, precision, out)
     if x.N == 1 and x.batch_sizes is None:
@@ -31,3 +35,20 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
         state = finals.running(state, x_even.shape[1])
         state = advance(x_even, state, out_even)
     return finals.all(state)
+
+
+def missing(unroll: str) -> str:
+    """Say what a strategy lacks here; nothing if it can run."""
+    if unroll != "compiled":
+        return ""
+    from rnncli.engine.compiled.machine import lacks
+
+    return lacks()
+
+
+def has_loop(cell: Cell) -> bool:
+    """Whether LLVM is installed, and a loop for a cell is written."""
+    from rnncli.engine.compiled.loops import has_loop
+    from rnncli.engine.compiled.machine import installed
+
+    return installed() and has_loop(cell)
