@@ -79,17 +79,17 @@ def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
     cells: list[characters.Cells] = []
     # What is put in afterwards may be a label, and a label may hold what it is put in for.
     lists = any(isinstance(part, list) for part in parts)
-    parts = [
-        part.texts() if isinstance(part, Labelled) and (lists or not part.have_cells()) else part
+    made = [
+        (None if lists else part.cells()) or part.texts() if isinstance(part, Labelled) else part
         for part in parts
     ]
-    for part, before in zip(parts, ["", *parts], strict=False):
+    for part, before in zip(made, ["", *made], strict=False):
         if isinstance(part, list):
             cells.append(characters.texts([_BETWEEN]))
         elif isinstance(part, str):
             cells.append(characters.texts([part]))
-        elif isinstance(part, Labelled):
-            cells.append(part.cells())
+        elif isinstance(part, characters.Cells):
+            cells.append(part)
         elif part.ndim == 2:
             separated = isinstance(before, str) and before == separator
             if separated:
@@ -98,7 +98,7 @@ def _all_at_once(parts: Sequence[Part], count: int, separator: str) -> str:
         else:
             cells.append(characters.integers(part))
     text = characters.text_of(cells, count)
-    given = [part for part in parts if isinstance(part, list)]
+    given = [part for part in made if isinstance(part, list)]
     if not given:
         return text
     first, *others = text.split(_BETWEEN)

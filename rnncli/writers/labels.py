@@ -30,9 +30,8 @@ class Labels:
     def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
         self._keys, self._write = keys, write
         self._texts: list[str] = []  # empty text: not made yet
-        # Of cells, a row a key.
+        # Of cells, a row a key; empty: not made yet.
         self._arrays: list[NDArray[Any]] = [np.empty((0, 1), kind) for kind in ("u8", "u8", "u1")]
-        self._made = np.empty((0, 1), bool)  # which have their cells
         self._long = False  # whether one is longer than that
 
     def of(self, numbers: Integers | None) -> Iterable[str]:
@@ -46,25 +45,30 @@ class Labels:
             texts[number] = texts[number] or self._write(self._keys[number])
         return [texts[number] for number in asked]
 
-    def have_cells(self, numbers: Integers) -> bool:
-        """Make the cells of some; return whether all so far are short enough for that."""
-        self._made = _grown(self._made, len(self._keys), 1)
-        new = np.unique(numbers[~self._made[numbers, 0]])
+    def cells(self, numbers: Integers) -> Cells | None:
+        """Return the cells of the text for each row; None once one was too long for that."""
+        room, width = self._arrays[0].shape
+        if room < len(self._keys):
+            self._make_room(2 * len(self._keys), width)
+        new = np.unique(numbers[self._arrays[2][numbers, 0] == 0])
         if len(new) and not self._long:
-            written = [self._write(self._keys[number]) for number in new.tolist()]
-            self._long = max(map(len, written)) > _LONGEST
-            if not self._long:
-                made: tuple[NDArray[Any], ...] = texts(written)
-                width = max(made[0].shape[1], self._arrays[0].shape[1])
-                self._arrays = [_grown(each, len(self._made), width) for each in self._arrays]
-                for every, each in zip(self._arrays, made, strict=True):
-                    every[new, : each.shape[1]] = each
-                self._made[new] = True
-        return not self._long
+            self._make(new)
+        return None if self._long else Cells(*(each.take(numbers, axis=0) for each in self._arrays))
 
-    def cells(self, numbers: Integers) -> Cells:
-        """Return the cells of the text for each row, which are there."""
-        return Cells(*(each.take(numbers, axis=0) for each in self._arrays))
+    def _make(self, numbers: Integers) -> None:
+        written = list(self.of(numbers))
+        self._long = max(map(len, written)) > _LONGEST
+        if not self._long:
+            made: Sequence[NDArray[Any]] = texts(written)
+            (room, before), width = self._arrays[0].shape, made[0].shape[1]
+            self._make_room(room, max(before, width))
+            for every, each in zip(self._arrays, made, strict=True):
+                every[numbers, :width] = each
+
+    def _make_room(self, rows: int, width: int) -> None:
+        made, before = self._arrays[0].shape
+        room = ((0, rows - made), (0, width - before))
+        self._arrays = [np.pad(each, room) for each in self._arrays]
 
 
 class Labelled:
@@ -90,20 +94,6 @@ class Labelled:
         """Return the label of each row."""
         return list(self._labels.of(self._numbers))
 
-    def have_cells(self) -> bool:
-        """Return whether `cells` can be asked for."""
-        return self._labels.have_cells(self._numbers)
-
-    def cells(self) -> Cells:
-        """Return the cells of the label of each row."""
+    def cells(self) -> Cells | None:
+        """Return the cells of the label of each row; None where one of them is too long."""
         return self._labels.cells(self._numbers)
-
-
-def _grown(array: NDArray[Any], rows: int, width: int) -> NDArray[Any]:
-    """Return an array with zeros behind it and beside it; twice as many rows if more are needed."""
-    if array.shape[0] >= rows and array.shape[1] >= width:
-        return array
-    more = max(rows, 2 * len(array)) if rows > len(array) else len(array)
-    grown = np.zeros((more, width), array.dtype)
-    grown[: len(array), : array.shape[1]] = array
-    return grown
