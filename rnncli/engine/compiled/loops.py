@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnncli.engine.compiled.activations import FUNCTIONS
 from rnncli.engine.compiled.code import Lanes
-from rnncli.engine.compiled.functions import FUNCTIONS
 from rnncli.engine.compiled.machine import Machine, this_machine
 from rnncli.engine.precision import Precision
 from rnncli.model.activations import Activation
@@ -129,8 +129,8 @@ class Loop:
         return np.split(vectors, firsts[1:], axis=1)
 
 
-def has_loop(cell: Cell) -> bool:
-    """Whether there is a loop for a cell: a `step` as new as its `combine`, and its activations."""
+def is_written(cell: Cell) -> bool:
+    """Whether a cell has what a loop takes: a `step` as new as its `combine`, and activations."""
     named = [each for each in cell.settings.values() if isinstance(each, Activation)]
     newest = next(each for each in type(cell).__mro__ if {"step", "combine"} & vars(each).keys())
     written = cell.unit_by_unit and "step" in vars(newest)
@@ -140,10 +140,18 @@ def has_loop(cell: Cell) -> bool:
 def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
     """Return the loop of a cell for several rows on this machine."""
     W_xh, W_hh, b_h = cell.operands
-    H = cell.hidden_size
-    bare = cell.replaced(Weights(*[np.empty((0, 0))] * 3))
-    what = (type(cell), str(dict(cell.settings)), bare)
-    sizes = (len(W_xh) if projects else 0, H, len(b_h) // H, W_hh.shape[1] // H)
-    inner = cell.inner is not None
-    dtype, mantissa, machine = precision.dtype, precision.mantissa, this_machine()
-    return Loop(*what, *sizes, inner, dtype, mantissa, machine.rows_at_once, machine)
+    H, machine = cell.hidden_size, this_machine()
+    return Loop(
+        kind=type(cell),
+        settings=str(dict(cell.settings)),
+        cell=cell.replaced(Weights(*[np.empty((0, 0))] * 3)),
+        inputs=len(W_xh) if projects else 0,
+        hidden_size=H,
+        blocks=len(b_h) // H,
+        with_state=W_hh.shape[1] // H,
+        inner=cell.inner is not None,
+        dtype=precision.dtype,
+        mantissa=precision.mantissa,
+        rows=machine.rows_at_once,
+        machine=machine,
+    )

@@ -10,8 +10,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
+from rnncli.engine.compiled.activations import applied
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
-from rnncli.engine.compiled.functions import applied
 from rnncli.engine.compiled.loops import Loop, Panels
 from rnncli.engine.compiled.machine import compiled_function
 from rnncli.model.arrays import Floats

@@ -48,7 +48,7 @@ def missing(unroll: str) -> str:
 
 def has_loop(cell: Cell) -> bool:
     """Whether LLVM is installed, and a loop for a cell is written."""
-    from rnncli.engine.compiled.loops import has_loop
+    from rnncli.engine.compiled.loops import is_written
     from rnncli.engine.compiled.machine import installed
 
-    return installed() and has_loop(cell)
+    return installed() and is_written(cell)

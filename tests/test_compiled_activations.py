@@ -11,8 +11,8 @@ from conftest import RUNNABLE
 from machines import MACHINES, machine
 from strategies import ALL_ACTIVATIONS
 
+from rnncli.engine.compiled.activations import FUNCTIONS, applied
 from rnncli.engine.compiled.code import Function, Integer, Lanes, Vector
-from rnncli.engine.compiled.functions import FUNCTIONS, applied
 from rnncli.engine.compiled.machine import Machine, compiled_function
 from rnncli.engine.precision import round_mantissa
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
