@@ -17,7 +17,7 @@ from rnncli.engine.unroll import choice
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
 INSTALL = "pip install 'rnncli[fast]'"
-UPGRADE = "upgrade it: pip install -U 'rnncli[fast]'"
+UPGRADE = "upgrade it: pip install -U llvmlite"
 
 
 def without_ptr(text: str) -> None:

@@ -31,7 +31,6 @@ class Machine(NamedTuple):
         return self.registers // 8
 
 
-INSTALL = "pip install 'rnncli[fast]'"
 # Addresses that do not say what they lead to came with LLVM 15.
 PROBE = "define void @nothing(ptr %there) {\nret void\n}"
 
@@ -47,10 +46,10 @@ def lacks() -> str:
     try:
         compiled_function(PROBE, "nothing", 0, 1, this_machine())(0)
     except ModuleNotFoundError:
-        return f"not installed: {INSTALL}"
+        return "not installed: pip install 'rnncli[fast]'"
     except Exception as error:  # whatever is wrong with it
         reason = " ".join(str(error).split()) or type(error).__name__
-        return f"llvmlite fails: {reason}; upgrade it: {INSTALL.replace('install', 'install -U')}"
+        return f"llvmlite fails: {reason}; upgrade it: pip install -U llvmlite"
     return ""
 
 
