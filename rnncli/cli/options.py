@@ -334,7 +334,7 @@ computation_options = group(
         help="How the steps are computed. stepwise: two products a step, the reference. fused: "
         "one product a step. projected: the inputs of many steps in one product first. parallel: "
         "a long sequence in pieces at once, if the network's memory fades. compiled: in the "
-        "processor's own instructions, with pip install 'rnncli[fast]'. auto: the fastest "
+        "processor's own instructions, after pip install 'rnncli[fast]'. auto: the fastest "
         "measured for the size.",
     ),
 )

@@ -101,14 +101,14 @@ def run(
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.engine.precision`.
     unroll : {"auto", "stepwise", "fused", "projected", "parallel", "compiled"}
-        How the steps are computed, see `rnncli.engine.unroll`. ``auto`` takes the
-        fastest measured for the sizes.
+        How the steps are computed, see `rnncli.engine.unroll`. ``compiled``
+        needs the extra ``fast``. ``auto`` takes the fastest measured for the
+        sizes.
     all_layers : bool
         Whether to give what every layer gives, and not `h` and `y` alone.
     all_states : bool
         Whether to give c too, see `States`. Steps then go one after the
-        other: ``parallel`` and ``compiled`` are
-        ``projected``.
+        other: ``parallel`` and ``compiled`` run as ``projected``.
 
     Returns
     -------
