@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
-from rnncli.readers import Input, Keys, Layout, read_file, read_inline, read_state
+from rnncli.readers import Input, Keys, Layout, read_file, read_files, read_inline, read_state
 
 DOUBLE = np.dtype(np.float64)
 
@@ -247,6 +247,22 @@ def test_npy_is_cut_into_equal_blocks(
     blocks = [block.x for block in source.blocks]
     assert [len(block) for block in blocks] == lengths
     np.testing.assert_array_equal(np.concatenate(blocks), array.reshape(-1, shape[-1]))
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 2), (2, 4, 3)])
+def test_npy_tells_what_share_of_its_rows_is_done(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.ones(shape))
+    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys())
+    assert [source.share(rows) for rows in (0, 2, 8)] == [0, 0.25, 1]
+
+
+@pytest.mark.parametrize("group_by", [(), ("key",)])
+def test_the_share_of_several_files_is_not_known(tmp_path: Path, group_by: tuple[str, ...]) -> None:
+    paths = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for path in paths:
+        Path(path).write_text("key,x\n1,1\n1,2\n")
+    source = read_files(paths, Layout(DOUBLE, group_by=group_by), Keys())
+    assert [source.share(len(block.x)) for block in source.blocks] == [None] * 2
 
 
 @pytest.mark.parametrize(("steps", "started"), [(1, 0), (100, 1), (700, 0)])

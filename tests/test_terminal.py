@@ -103,7 +103,7 @@ def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | N
     monkeypatch.setenv("COLUMNS", "80")
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        passed = list(progress.with_progress(blocks(), lambda: share, quiet=False))
+        passed = list(progress.with_progress(blocks(), lambda _: share, quiet=False))
         assert [int(block.t[0]) for block in passed] == [1, 2, 3]
     shown = everything(master)
     assert re.search(r"3 rows, [\d,]+ a second", shown)
@@ -112,5 +112,5 @@ def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | N
 
 def test_progress_is_quiet_when_asked_or_not_seen() -> None:
     given = blocks()
-    assert progress.with_progress(given, lambda: None, quiet=True) is given
-    assert progress.with_progress(given, lambda: None, quiet=False) is given
+    assert progress.with_progress(given, lambda _: None, quiet=True) is given
+    assert progress.with_progress(given, lambda _: None, quiet=False) is given

@@ -17,7 +17,7 @@ SECONDS = 1.0
 
 
 def with_progress(
-    blocks: Iterator[Block], share: Callable[[], float | None], *, quiet: bool
+    blocks: Iterator[Block], share: Callable[[int], float | None], *, quiet: bool
 ) -> Iterator[Block]:
     """Pass blocks on, and show their rows, rows a second and the share of the input read.
 
@@ -25,8 +25,8 @@ def with_progress(
     ----------
     blocks : iterator of Block
     share : callable
-        Returns the share of the input that has been read, 0 to 1, or None if
-        it is not known.
+        Returns the share of the input that has been read after so many rows,
+        0 to 1, or None if it is not known.
     quiet : bool
         Whether to show nothing, as results go to the same screen.
     """
@@ -52,7 +52,7 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterator[Block]:
+def _shown(blocks: Iterator[Block], share: Callable[[int], float | None]) -> Iterator[Block]:
     begin, rows = time.monotonic(), 0
     due = begin + SECONDS
     bar: Progress | None = None
@@ -63,7 +63,7 @@ def _shown(blocks: Iterator[Block], share: Callable[[], float | None]) -> Iterat
             if now > due:
                 due = now + SECONDS / 10
                 bar = bar or _bar()
-                read = share()
+                read = share(rows)
                 bar.update(
                     bar.task_ids[0],
                     completed=read or 0,

@@ -75,15 +75,13 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
             raise InputError(path, f"cannot be read: {os.strerror(errno.ENOENT)}")
         if path in paths[:n]:
             raise InputError(path, "is given twice")
-    first = read_file(paths[0], layout, keys)
+    first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
     if layout.group_by:
-        return first._replace(blocks=_in_turn(first, paths, opened, [None] * len(paths)), shape=())
+        return first._replace(blocks=_in_turn(first, paths, opened, [None] * len(paths)))
     numbers = keys.number(paths).tolist()
     blocks = _in_turn(first, paths, opened, numbers)
-    return first._replace(
-        blocks=blocks, key_columns=("file",), keys=keys.names, share=lambda: None, shape=()
-    )
+    return first._replace(blocks=blocks, key_columns=("file",), keys=keys.names)
 
 
 def _in_turn(

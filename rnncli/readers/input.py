@@ -76,8 +76,8 @@ class Input(NamedTuple):
     header : sequence of str
         Names of the columns of the cells that are kept.
     share : callable
-        Returns how much of the input has been read, 0 to 1; None where that
-        is not known.
+        Returns how much of the input has been read after so many rows of
+        output, 0 to 1; None where that is not known.
     shape : tuple of int
         (T,) or (N, T), where it is known before the rows are read.
     chosen : sequence of str or int
@@ -94,7 +94,7 @@ class Input(NamedTuple):
     key_columns: Sequence[str] = ()
     keys: Sequence[tuple[str, ...]] = ()
     header: Sequence[str] = ()
-    share: Callable[[], float | None] = lambda: None
+    share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()
     chosen: Sequence[str | int] = ()
     hint: str = "`columns` chooses those to read"

@@ -53,11 +53,16 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     rows = _checked(path, array.parts(columns, steps), columns, layout)
     blocks = in_blocks(rows, min(steps, layout.block_steps))
     names, chosen = unnamed(len(columns)), named(columns, header=None)
+
+    def share(rows: int) -> float:
+        return rows / max(1, N * T)
+
     if N == 1:
-        return Input(names, blocks, shape=(T,), chosen=chosen)
+        return Input(names, blocks, share=share, shape=(T,), chosen=chosen)
     numbers = keys.number([str(n + 1) for n in range(N)])
     blocks = _numbered(blocks, numbers, T)
-    return Input(names, blocks, ("sequence",), keys.names, shape=(N, T), chosen=chosen)
+    key = ("sequence",), keys.names
+    return Input(names, blocks, *key, share=share, shape=(N, T), chosen=chosen)
 
 
 def _check_layout(path: str, layout: Layout) -> None:

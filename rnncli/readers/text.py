@@ -150,14 +150,14 @@ def read_lines(path: str) -> Lines:
     return Lines(_checked(_pieces(path), path))
 
 
-def share_read(path: str, lines: Lines) -> Callable[[], float | None]:
+def share_read(path: str, lines: Lines) -> Callable[[int], float | None]:
     """Return a function of the share of a file that has been read, 0 to 1.
 
     It returns None where the size of the text is not known.
     """
     known = path != STDIN and os.path.isfile(path) and not path.lower().endswith(".gz")
     size = os.path.getsize(path) if known else 0
-    return lambda: min(1.0, lines.bytes_read / size) if size else None
+    return lambda _: min(1.0, lines.bytes_read / size) if size else None
 
 
 def _pieces(path: str) -> Iterator[bytes]:
