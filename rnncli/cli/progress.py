@@ -97,6 +97,6 @@ def _bar() -> "Progress":
         auto_refresh=False,
         transient=True,
     )
-    bar.add_task("", rows="", rate="")
+    bar.add_task("", total=None, rows="", rate="")
     bar.start()
     return bar
