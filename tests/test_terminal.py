@@ -114,3 +114,9 @@ def test_progress_is_quiet_when_asked_or_not_seen() -> None:
     given = blocks()
     assert progress.with_progress(given, lambda _: None, quiet=True) is given
     assert progress.with_progress(given, lambda _: None, quiet=False) is given
+
+
+@pytest.mark.slow
+def test_verify_says_what_it_compares_with_meanwhile() -> None:
+    shown = on_terminal("verify", "--seq", "1,2", "--hidden", "2")
+    assert "Comparing with a float64 loop and every way to unroll" in shown

@@ -189,9 +189,10 @@ def _states(read: ReadCase, unroll: str) -> States:
 
 def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is: every step, also of a model that gives one row."""
-    states = _states(read, unroll)
-    comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
-    results = _named([with_reference(comparison), *with_strategies(comparison)])
+    with working("Comparing with a float64 loop and every way to unroll"):
+        states = _states(read, unroll)
+        comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
+        results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:
         if own.last or (read.last and not own.no_last):
