@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rnncli.cli import progress
+from rnncli.bench.race import Timing
+from rnncli.cli import bench, progress
 from rnncli.engine.stream import Block
 
 RNN = (sys.executable, "-m", "rnncli")
@@ -120,3 +122,17 @@ def test_progress_is_quiet_when_asked_or_not_seen() -> None:
 def test_verify_says_what_it_compares_with_meanwhile() -> None:
     shown = on_terminal("verify", "--seq", "1,2", "--hidden", "2")
     assert "Comparing with a float64 loop and every way to unroll" in shown
+
+
+def test_bench_keeps_to_one_line_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raced(*given: Any) -> list[Timing]:
+        given[-1]("round 1 of 1: `unroll` auto, 1 thread")
+        return []
+
+    master, slave = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(bench, "race", raced)
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        bench.bench.main(["--seq", "1,2", "--hidden", "2", "--json"], standalone_mode=False)
+    assert "\rcase 1 of 1, round 1 of 1: --unroll aut\r" in everything(master)

@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -179,6 +180,7 @@ def _lines(prefix: str) -> Iterator[Callable[[str], None]]:
     def show(line: str) -> None:
         nonlocal shown
         if sys.stderr is not None and sys.stderr.isatty():
+            line = line[: get_terminal_size().columns - 1]  # a second line would stay
             sys.stderr.write(f"\r{line.ljust(shown)}\r{line}")
             sys.stderr.flush()
             shown = len(line)
