@@ -64,6 +64,7 @@ def test_every_strategy_is_timed_and_judged(run_rnn: Rnn) -> None:
     assert set(document) == {"machine", "repeats", "cases"}
     assert document["repeats"] == 2
     assert document["machine"]["numpy"] == np.__version__
+    assert bool(document["machine"]["llvmlite"]) is ("compiled" in RUNNABLE)
     assert document["machine"]["cpus"] == len(processors()[-1])
     (case,) = document["cases"]
     assert (case["T"], case["I"], case["H"], case["N"], case["shortest"]) == (6, 1, [4], 1, 6)
@@ -91,6 +92,7 @@ def test_the_table_names_each_and_fits(run_rnn: Rnn) -> None:
     for name in (*(f"--unroll {name}" for name in STRATEGIES), "torch: not installed: pip install"):
         assert sum(line.startswith(name) for line in lines) == 1, name
     assert f"NumPy {np.__version__}" in result.stdout
+    assert ("llvmlite " in lines[1]) is ("compiled" in RUNNABLE)
     assert "Ratio" not in result.stdout
     assert result.stderr == ""
 

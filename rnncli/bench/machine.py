@@ -3,6 +3,7 @@
 import ctypes
 import platform
 from contextlib import suppress
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ def describe_machine() -> dict[str, Any]:
     -------
     dict
         ``processor``, ``cpus`` (usable by this process), ``system``,
-        ``python``, ``numpy``, ``blas``, ``rnn``, ``peers`` (versions by
-        name; None where not installed).
+        ``python``, ``numpy``, ``blas``, ``llvmlite``, ``rnn``, ``peers``
+        (versions by name); None where not installed.
     """
     return {
         "processor": _processor(),
@@ -29,6 +30,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": _blas(),
+        "llvmlite": _llvmlite(),
         "rnn": __version__,
         "peers": {name: version(name) for name in PEERS},
     }
@@ -41,6 +43,13 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _llvmlite() -> str | None:
+    """Return its version, where it is installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("llvmlite")
+    return None
 
 
 def _blas() -> str:

@@ -15,7 +15,8 @@ def write_machine(out: TextIO, machine: Mapping[str, Any], absent: Mapping[str, 
     """Write the machine, the versions, and what each candidate lacks that is absent."""
     peers = [f"{name} {version}" for name, version in machine["peers"].items() if version]
     out.write(f"{machine['processor']}, {machine['cpus']} usable, {machine['system']}\n")
-    out.write(f"rnn {machine['rnn']}, Python {machine['python']}, NumPy {machine['numpy']}\n")
+    llvm = f", llvmlite {machine['llvmlite']}" if machine["llvmlite"] else ""
+    out.write(f"rnn {machine['rnn']}, Python {machine['python']}, NumPy {machine['numpy']}{llvm}\n")
     out.write(f"BLAS: {machine['blas']}\n")
     out.write(f"Peers: {', '.join(peers) or 'none'}\n")
     out.writelines(f"{label}: {what}\n" for label, what in absent.items())

@@ -3,7 +3,8 @@
 ``--json`` writes one document::
 
     {"machine": {"processor", "cpus", "system", "python", "numpy", "blas",
-                 "rnn", "peers": {name: version or null}},
+                 "llvmlite": version or null, "rnn",
+                 "peers": {name: version or null}},
      "repeats": rounds,
      "cases": [{"T", "I", "H": of each layer, "N", "shortest": steps,
                 "precision", "model": as in rnn run --json, with a seed of
