@@ -89,6 +89,7 @@ def test_the_table_names_each_and_fits(run_rnn: Rnn) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith("--unroll")
     for name in (*(f"--unroll {name}" for name in STRATEGIES), "torch: not installed: pip install"):
         assert sum(line.startswith(name) for line in lines) == 1, name
     assert f"NumPy {np.__version__}" in result.stdout

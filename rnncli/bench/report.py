@@ -64,7 +64,8 @@ def write_table(
     labels = Column("", [worded(each.candidate.label) for each in timed])
     out.write("\n")
     draw(out, _title(case), [labels], columns)
-    out.writelines(f"{printable(line)}\n" for line in ("", *notes))
+    if notes:
+        out.writelines(f"{printable(line)}\n" for line in ("", *notes))
     out.flush()
 
 
