@@ -165,6 +165,22 @@ def test_nothing_is_made_for_who_has_left(taken: int) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_no_thread_is_left_if_ctrl_c_comes_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def interrupted(thread: threading.Thread) -> bool:
+        thread.start()
+        begun.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "_started", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(ahead(iter(range(3))))
+    assert len(begun) == 1
+    assert not begun[0].is_alive()
+
+
 def who_makes(count: int) -> set[int]:
     return set(ahead(threading.get_ident() for _ in range(count)))
 

@@ -117,10 +117,10 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
 
     thread = threading.Thread(target=target, daemon=True)
     first = list(islice(items, 1))
-    if not first or not may_start_a_thread() or not _started(thread):
-        yield from chain(first, items)
-        return
     try:
+        if not first or not may_start_a_thread() or not _started(thread):
+            yield from chain(first, items)
+            return
         wanted.put(True)
         yield first[0]
         while not isinstance(found := made.get(), StopIteration):
@@ -130,7 +130,8 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
             yield found[0]
     finally:
         wanted.put(False)
-        thread.join(SECONDS_TO_LEAVE)
+        if thread.is_alive():
+            thread.join(SECONDS_TO_LEAVE)
 
 
 def may_start_a_thread() -> bool:
