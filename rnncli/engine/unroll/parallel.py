@@ -203,8 +203,8 @@ def in_segments(
     segments = Segments(cell, precision, cut(x.rows, S, L), cut(out.rows, S, L), others)
     if is_wide(cell):
         sum_all(cell, x[: S * L], out[: S * L])
-        kept = max(1, min(L // 2, KEPT // segments.h[:, 0].size) // BLOCK) * BLOCK
-        segments = segments._replace(sums=segments.h[:, :kept].copy())
+        kept = max(1, min(ceil(L / 2 / BLOCK), KEPT // segments.h[:, :BLOCK].size))  # blocks
+        segments = segments._replace(sums=segments.h[:, : kept * BLOCK].copy())
     step_by_step(segments, correct_all(segments, guess_all(segments, state)))
     rest = slice(S * L, T)
     return projected(cell, x[rest], segments.state(slice(-1, None), L - 1), precision, out[rest])
