@@ -256,17 +256,15 @@ class _Step:
                 of_rows = [f.load_one(each, k) for each in factors]
                 for n in range(width):
                     weight = f.load(weights, (k * width + n) * lanes)
-                    for place, factor in zip(
-                        range(part + n, len(now), width), of_rows, strict=False
-                    ):
+                    for row, factor in enumerate(of_rows):
+                        place = part + row * width + n
                         now[place] = f.multiply_add(factor, weight, now[place])
             return now
 
         totals: Sequence[Any] = [*sums, *[f.zeros()] * ((parts - 1) * len(sums))]
         rest = K if K <= SHORT else K % ROUND
         if rest < K:
-            body = lambda k, *now: products(k, ROUND, *now)  # noqa: E731
-            totals = f.loop(K - rest, body, *totals, step=ROUND)
+            totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)
         if rest:
             totals = products(K - rest, rest, *totals)
         return [sum(totals[n + len(sums) :: len(sums)], totals[n]) for n in range(len(sums))]
