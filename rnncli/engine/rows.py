@@ -6,7 +6,6 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, Integers, Truths
 
@@ -66,24 +65,6 @@ def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
     keys = [rows.key for rows in every if rows.key is not None]
     cells = list(chain.from_iterable(rows.cells or () for rows in every))
     yield Rows(x, np.concatenate(keys) if keys else None, _masked(every), cells or None)
-
-
-def in_order_of(values: NDArray[Any], order: Integers) -> Integers:
-    """Sort by whole numbers what is in some order already, which alike ones keep.
-
-    NumPy sorts 16 bits at a time by radix: a fifth of the time of any other
-    stable sort.
-
-    Parameters
-    ----------
-    values : array of int, shape (n,)
-        None under 0.
-    order : array of int, shape (n,)
-    """
-    for bits in range(0, int(values.max(initial=0)).bit_length(), 16):
-        part = (values[order] >> bits).astype(np.uint16)
-        order = order[np.argsort(part, kind="stable")]
-    return order
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
