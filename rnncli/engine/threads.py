@@ -122,7 +122,7 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
             yield from chain(first, items)
             return
         wanted.put(True)
-        yield first[0]
+        yield first.pop()
         while not isinstance(found := made.get(), StopIteration):
             if isinstance(found, BaseException):
                 raise found
