@@ -91,8 +91,8 @@ from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import Cell, Operands, State
 
 Chosen: TypeAlias = Integers | slice
-# prepare(x): what steps are run from, of their inputs (T, ..., I), and an array (T, R, H) where h
-# of each goes. The sums of a cell that has one alone lie in it.
+# prepare(x): what `advance` takes for the inputs (T, ..., I), and an array (T, R, H) for h. Of a
+# cell that is a function of one sum both are the array of the projected inputs.
 Prepare: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
 # advance(given, state, h): as for a strategy, of at most so many steps and rows.
 Advance: TypeAlias = Callable[[Floats, State, Floats], State]
@@ -136,8 +136,8 @@ class Segments(NamedTuple):
     others : tuple of arrays, shape (blocks, S, N, size) each
         The state's arrays beside h, at the end of every block of steps.
     sums : array, shape (S, kept, N, H), optional
-        Those of the first steps of each, where the sums of all steps without
-        the state's product lie where h is to be.
+        The projected inputs of the first steps of each, which h is about to
+        cover: those of all steps lie where h is to be.
     """
 
     cell: Cell
@@ -202,7 +202,7 @@ def in_segments(
     others = tuple(np.empty((*shape, array.shape[1]), array.dtype) for array in state[1:])
     segments = Segments(cell, precision, cut(x.rows, S, L), cut(out.rows, S, L), others)
     if is_wide(cell):
-        sum_all(cell, x[: S * L], out[: S * L])
+        project_all(cell, x[: S * L], out[: S * L])
         kept = max(1, min(ceil(L / 2 / BLOCK), KEPT // segments.h[:, :BLOCK].size))  # blocks
         segments = segments._replace(sums=segments.h[:, : kept * BLOCK].copy())
     step_by_step(segments, correct_all(segments, guess_all(segments, state)))
@@ -403,8 +403,8 @@ def step_by_step(segments: Segments, left: Integers) -> None:
             wrong[s + 1] |= len(corrected(segments, np.array([s]))) > 0
 
 
-def sum_all(cell: Cell, x: Steps, out: Steps) -> None:
-    """Put the sums of all steps without the state's product where h is to be."""
+def project_all(cell: Cell, x: Steps, out: Steps) -> None:
+    """Project the inputs of all steps to where h is to be."""
     size = cached_steps(out.rows[0].size)
 
     def project(part: slice) -> None:
