@@ -113,8 +113,11 @@ class Loop:
 
     def padded(self, array: Floats) -> Floats:
         """Copy values of units, (N, H): zeros fill the last panel, the last row those beside it."""
-        n = np.minimum(np.arange(-(-len(array) // self.rows) * self.rows), len(array) - 1)
-        return self._filled(array)[n]
+        N, H = array.shape
+        rows, units = -(-N // self.rows) * self.rows, self.panels * self.lanes.width
+        filled = np.zeros((rows, units), array.dtype)
+        filled[:N, :H], filled[N:, :H] = array, array[-1]
+        return filled
 
     def _filled(self, array: Floats) -> Floats:
         return np.pad(array, ((0, 0), (0, self.panels * self.lanes.width - self.hidden_size)))
