@@ -1,5 +1,6 @@
 """Which strategy `auto` takes: by the seconds that each is expected to take."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,16 @@ def cell(kind: str, init: str, I: int = 1, H: int = 16) -> Cell:
 )
 def test_steps_that_are_worth_compiling(taken: list[str], kind: str, T: int, expected: str) -> None:
     auto(cell(kind, "tensorflow"), T)
+    assert taken == [expected]
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [([500], "compiled"), (range(1, 1001), "fused")])
+def test_a_loop_is_called_once_for_each_end(
+    taken: list[str], sizes: Sequence[int], expected: str
+) -> None:
+    batch_sizes = sorted([*sizes] * (3_000 // len(sizes)), reverse=True)
+    x = Steps(np.zeros((sum(batch_sizes), 1), "f"), batch_sizes)
+    choice.fastest(cell("lstm", "tensorflow", H=4), x, (), PRECISIONS["float32"], x)
     assert taken == [expected]
 
 

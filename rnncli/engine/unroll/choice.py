@@ -44,6 +44,8 @@ ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-1
 # What LLVM takes to start and to compile a loop; and how many times as fast a loop is with a few
 # segments of a contracting network.
 COMPILATION, FEW_SEGMENTS = 0.05, 2 * THREADS
+# What it takes to call a loop, as where a sequence of a batch ends before others.
+CALL = 4e-5
 # Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
 MANY = 32
 
@@ -70,6 +72,7 @@ def fastest(
     rows, several = x.rows[..., 0].size, x.N > 1
     compilation = COMPILATION * (rows / (rows + before) if rows >= SHORT else 1)
     loop = (ROWS_COMPILED if several else ONE_ROW_COMPILED).of(cell, x)
+    loop += CALL * len(set(x.batch_sizes or ()))
     worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > compilation + loop
     worth_a_loop = worth_a_loop and has_loop(cell)
     S = worthwhile_segments(cell, x, state, precision, MANY if worth_a_loop else FEWEST)
