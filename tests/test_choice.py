@@ -63,9 +63,26 @@ def test_steps_that_are_worth_compiling(taken: list[str], kind: str, T: int, exp
 def test_a_loop_is_called_once_for_each_end(
     taken: list[str], sizes: Sequence[int], expected: str
 ) -> None:
-    batch_sizes = sorted([*sizes] * (3_000 // len(sizes)), reverse=True)
+    batch_sizes = sorted([*sizes] * (20_000 // len(sizes)), reverse=True)
     x = Steps(np.zeros((sum(batch_sizes), 1), "f"), batch_sizes)
-    choice.fastest(cell("lstm", "tensorflow", H=4), x, (), PRECISIONS["float32"], x)
+    choice.fastest(cell("lstm", "tensorflow", H=1), x, (), PRECISIONS["float32"], x)
+    assert taken == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "T", "N", "H", "expected"),
+    [
+        ("rnn", 8_000, 64, 64, "projected"),
+        ("gru", 500, 500, 32, "fused"),
+        ("lstm", 2_000, 64, 64, "fused"),
+        ("lstm", 30_000, 2, 16, "compiled"),
+        ("lstm", 30_000, 8, 16, "compiled"),
+    ],
+)
+def test_batches_that_are_worth_compiling(
+    taken: list[str], kind: str, T: int, N: int, H: int, expected: str
+) -> None:
+    auto(cell(kind, "tensorflow", H=H), T, N)
     assert taken == [expected]
 
 

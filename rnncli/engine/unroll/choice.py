@@ -38,12 +38,12 @@ class Seconds(NamedTuple):
 
 # Measured with float32 on an EPYC of 4 GHz with AVX-512, at H = 4 to 256.
 GATED = 3
-ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.5e-11, 3e-9)
+ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.1e-11, 4e-10)
 SEGMENTS = Seconds(1e-6, 1.2e-11 / THREADS, 2e-9 / THREADS)
-ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 1.3e-11, 4e-10)
+ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 9e-12, 2e-10)
 # What LLVM takes to start and to compile a loop; and how many times as fast a loop is with a few
 # segments of a contracting network.
-COMPILATION, FEW_SEGMENTS = 0.05, 2 * THREADS
+COMPILATION, FEW_SEGMENTS = 0.06, 2 * THREADS
 # What it takes to call a loop, as where a sequence of a batch ends before others.
 CALL = 4e-5
 # Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
