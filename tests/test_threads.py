@@ -181,6 +181,17 @@ def test_no_thread_is_left_if_ctrl_c_comes_as_it_starts(monkeypatch: pytest.Monk
     assert not begun[0].is_alive()
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_the_end_of_python_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    items = ahead(n for n in range(3) if n < 2 or held.wait(60))
+    assert [next(items), next(items)] == [0, 1]
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    monkeypatch.setattr(threads, "SECONDS_TO_LEAVE", "asked for")
+    items.close()
+    held.set()
+
+
 def who_makes(count: int) -> set[int]:
     return set(ahead(threading.get_ident() for _ in range(count)))
 

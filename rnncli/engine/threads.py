@@ -130,7 +130,8 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
             yield found[0]
     finally:
         wanted.put(False)
-        if thread.is_alive():
+        # While Python ends no other thread runs, nor leaves.
+        if thread.is_alive() and not sys.is_finalizing():
             thread.join(SECONDS_TO_LEAVE)
 
 
