@@ -39,7 +39,7 @@ class Seconds(NamedTuple):
 # Measured with float32 on an EPYC of 4 GHz with AVX-512, at H = 4 to 256.
 GATED = 3
 ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.1e-11, 4e-10)
-SEGMENTS = Seconds(1e-6, 1.2e-11 / THREADS, 2e-9 / THREADS)
+SEGMENTS = Seconds(1e-6, 8e-12 / THREADS, 1.5e-9 / THREADS)
 ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 9e-12, 2e-10)
 # What LLVM takes to start and to compile a loop; and how many times as fast a loop is with a few
 # segments of a contracting network.
