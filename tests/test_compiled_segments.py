@@ -27,7 +27,7 @@ T = 8 * 1500 + 5
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "LONG", T)
+    monkeypatch.setattr(segments, "WORTH", 0)
 
 
 def drawn(kind: str, init: str, I: int = 2, H: int = 20) -> Cell:
@@ -46,7 +46,7 @@ def both(
     case = Case(Network(Recurrent(cell)), x, h0, np.array([T]), precision)
     found = [case.run("compiled")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "LONG", T + 1)
+        patch.setattr(segments, "SHORT", T + 1)
         found.append(case.run("compiled"))
     return case, found
 

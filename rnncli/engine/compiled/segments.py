@@ -18,8 +18,9 @@ from rnncli.engine.unroll.projected import projected
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
-# Fewest steps that are worth it: the probes take as long as 10,000 of a small network.
-LONG = 32_768
+# Fewest steps, and multiplications of all of them, that are worth the probes: these take a
+# thousandth of a second and more. What a step takes beside counts for so many.
+SHORT, WORTH, BESIDE = 8192, 40_000_000, 1000
 
 
 def in_few_segments(
@@ -28,7 +29,8 @@ def in_few_segments(
     """Run a sequence, (T, 1, I); None where it is short or the network is not contracting."""
     T, S = len(x), THREADS * this_machine().rows_at_once
     L = T // S
-    if T < LONG or not is_straight(x):
+    work = T * (cell.weights.W_xh.size + cell.weights.W_hh.size + BESIDE)
+    if T < SHORT or work < WORTH or not is_straight(x):
         return None
     horizon = probed_horizon(cell, x, state, precision, L // 16)
     if horizon > L // 8:
