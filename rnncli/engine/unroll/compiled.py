@@ -17,8 +17,8 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     A long sequence of a contracting network runs in a few segments at once,
     see `rnncli.engine.compiled.segments`. Wide inputs are projected block by
-    block, as `projected` does. It also runs a cell that no loop is written
-    for: with peepholes or a projection, or of gelu.
+    block, as `projected` does. A cell that no loop is written for, with
+    peepholes, a projection or gelu, runs as `projected`.
     """
     from rnncli.engine.compiled.compiling import compiling
     from rnncli.engine.compiled.segments import in_few_segments
