@@ -51,7 +51,7 @@ class Leaky(Cell):
 
         return combine
 
-    unit_by_unit = True
+    has_step = True
 
     def step(self, apply: Apply, sums: Sequence[Any], _h: Any, c: Any) -> tuple[Any, ...]:
         i, g = sums

@@ -36,7 +36,7 @@ def cells(draw: st.DrawFn) -> Cell:
         arrays = (random.normal(size=shape) for shape in ((2, H), (H, H), H))
         clip = draw(st.sampled_from([inf, 2.0]))
         return RNN(Weights(*arrays), draw(st.sampled_from(OF_LAYERS)), clip)
-    return draw(gated_cells(kind, 2, H, H, random).filter(lambda cell: cell.unit_by_unit))
+    return draw(gated_cells(kind, 2, H, H, random).filter(lambda cell: cell.has_step))
 
 
 @given(cell=cells(), seed=st.integers(0, 2**32 - 1))

@@ -136,7 +136,7 @@ def is_written(cell: Cell) -> bool:
     """Whether a cell has what a loop takes: a `step` as new as its `combine`, and activations."""
     named = [each for each in cell.settings.values() if isinstance(each, Activation)]
     newest = next(each for each in type(cell).__mro__ if {"step", "combine"} & vars(each).keys())
-    written = cell.unit_by_unit and "step" in vars(newest)
+    written = cell.has_step and "step" in vars(newest)
     return written and all(each.name in FUNCTIONS for each in named)
 
 

@@ -186,8 +186,8 @@ class Cell:
         raise NotImplementedError
 
     @property
-    def unit_by_unit(self) -> bool:
-        """Whether `step` is there: it has no weights beside those of `operands` and `inner`."""
+    def has_step(self) -> bool:
+        """Whether `step` is there, and says the whole of a step."""
         return False
 
     @property

@@ -70,7 +70,7 @@ class GRU(Cell):
     gate_names = ("z", "r", "n")
     setting_names = ("activation", "recurrent_activation", "clip", "reset")
     extra_names = ("b_n",)
-    unit_by_unit = True
+    has_step = True
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class GRU(Cell):
         """Recurrent weights of the candidate, (H, H)."""
         return self.weights.W_hh[:, 2 * self.hidden_size :]
 
-    @property
+    @cached_property
     def inner(self) -> Floats | None:
         """Recurrent weights of the candidate, if r does not multiply their product but h."""
         return None if self.reset == "after" else np.ascontiguousarray(self._candidate())

@@ -188,7 +188,7 @@ class LSTM(Cell):
         return step
 
     @property
-    def unit_by_unit(self) -> bool:
+    def has_step(self) -> bool:
         """Whether it has neither peepholes nor a projection."""
         return self.weights.w_ch is None and self.weights.W_hr is None
 

@@ -37,7 +37,7 @@ class RNN(Cell):
     gate_names = ("h",)
     setting_names = ("activation", "clip")
     sums_alone = True
-    unit_by_unit = True
+    has_step = True
 
     def __init__(
         self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
