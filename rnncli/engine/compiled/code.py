@@ -165,11 +165,11 @@ class Function:
         return self._vector(f"select <{width} x i1> {truth.name}, {chosen}")
 
     def at_most(self, a: Vector, limit: float) -> Vector:
-        """Limit a vector; what is not a number stays so."""
+        """Limit a vector from above; what is not a number stays so."""
         return self.where(a > limit, limit, a)
 
     def at_least(self, a: Vector, limit: float) -> Vector:
-        """Limit a vector; what is not a number stays so."""
+        """Limit a vector from below; what is not a number stays so."""
         return self.where(a < limit, limit, a)
 
     def power_of_two(self, a: Vector) -> Vector:
@@ -190,8 +190,8 @@ class Function:
         shifted = self._write(f"lshr {kind} {bits}, {self._all(dropped)}")
         odd = self._write(f"and {kind} {shifted}, {self._all(1)}")
         half = self._write(f"add {kind} {odd}, {self._all(2 ** (dropped - 1) - 1)}")
-        sum_ = self._write(f"add {kind} {bits}, {half}")
-        return self._floats(self._write(f"and {kind} {sum_}, {self._all(-(2**dropped))}"))
+        carried = self._write(f"add {kind} {bits}, {half}")
+        return self._floats(self._write(f"and {kind} {carried}, {self._all(-(2**dropped))}"))
 
     def zeros(self) -> Vector:
         """Return a vector of zeros."""

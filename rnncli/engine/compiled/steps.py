@@ -78,12 +78,20 @@ def _compiled(loop: Loop) -> Run:
     call = compiled_function(text, "advance", len(INTEGERS), addresses, loop.machine)
     size = loop.dtype.itemsize
 
-    def run(x: Floats, out: Floats, *arrays: Floats) -> None:
+    def run(
+        x: Floats,
+        out: Floats,
+        W_xh: Floats,
+        W_hh: Floats,
+        b_h: Floats,
+        operands: Floats,
+        *others: Floats,
+    ) -> None:
         T, N, _ = out.shape
         strides = [array.strides[axis] // size for array in (x, out) for axis in (0, 1)]
-        call(T, N, *strides, *(array.ctypes.data for array in (x, out, *arrays)))
+        arrays = (x, out, W_xh, W_hh, b_h, operands, *others)
+        call(T, N, *strides, *(array.ctypes.data for array in arrays))
         if T % 2:  # the two places of an operand take turns
-            operands = arrays[3]
             operands[:, 0] = operands[:, 1]
 
     return run
