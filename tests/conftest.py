@@ -15,6 +15,12 @@ from rnncli.verify.comparison import Comparison
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"
+TOPICS = ROOT / "rnncli" / "cli" / "topics"
+# What a reader is told: the README, then the topics of `rnn help`.
+GUIDE = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(TOPICS.glob("*.md")))
+}
 # Strategies that run here: `compiled` does with the extra `fast`.
 RUNNABLE = [name for name in UNROLLS if not missing(name)]
 

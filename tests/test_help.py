@@ -1,4 +1,4 @@
-"""Every command has help and examples that work; the README names every option."""
+"""Every command has help and examples that work; the topics name every option."""
 
 import re
 import shlex
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from conftest import ROOT, Rnn
+from conftest import GUIDE, Rnn
 
 from rnncli import __version__
 from rnncli.cli import rnn
-from rnncli.cli.help import heading_of
+from rnncli.cli.command import heading_of
 from rnncli.model.formats import FORMATS
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOLD = "".join(GUIDE.values())
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -47,7 +47,7 @@ def test_every_command_has_help_and_examples(
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
-def test_every_option_has_help_and_stands_in_the_readme(
+def test_every_option_has_help_and_stands_in_the_guide(
     run_rnn: Rnn, path: tuple[str, ...], command: click.Command
 ) -> None:
     page = run_rnn(*path, "--help").stdout
@@ -57,7 +57,7 @@ def test_every_option_has_help_and_stands_in_the_readme(
         assert option.help, option.name
         for name in option.opts:
             assert re.search(rf"(?<!\S){name}\b", page), name
-            assert re.search(rf"`{name}\b", README), name
+            assert re.search(rf"`{name}\b", TOLD), name
 
 
 def parts(line: str) -> list[list[str]]:

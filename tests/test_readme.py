@@ -1,4 +1,4 @@
-"""The README's examples give what it shows: words to the letter, numbers within 1e-6."""
+"""The guide's examples give what it shows: words to the letter, numbers within 1e-6."""
 
 import os
 import re
@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import GUIDE, ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = GUIDE["README"]
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 
 
 def examples() -> list[tuple[str, str]]:
     """Commands after ``$``, each with the lines up to the next."""
-    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     return [
         (command, output)
-        for block in blocks
+        for text in GUIDE.values()
+        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
         for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
     ]
 
@@ -34,7 +34,7 @@ def words(text: str) -> list[str]:
 
 def test_there_are_examples() -> None:
     assert len(examples()) >= 7
-    assert len(re.findall(r"^\$ ", README, re.MULTILINE)) == len(examples())
+    assert len(re.findall(r"^\$ ", "".join(GUIDE.values()), re.MULTILINE)) == len(examples())
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_example(command: str, output: str) -> None:
 def test_python_examples(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notebook: dict[str, Any]
 ) -> None:
-    whole, streamed, trained = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    whole, streamed, trained = re.findall(r"```python\n(.*?)```", GUIDE["python"], re.DOTALL)
     names: dict[str, Any] = {}
     exec(whole, names)
     printed = np.array(NUMBER.findall(capsys.readouterr().out.replace("1. ", "1.0 ")), float)

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from rnncli import __version__
+from rnncli.cli.command import help_width, write_examples
 from rnncli.cli.errors import errors_shown
-from rnncli.cli.help import help_width, write_examples
 
 # A file each, loaded when its command is called: one does not wait for the others.
-COMMANDS = ("run", "weights", "inspect", "verify", "bench")
+COMMANDS = ("run", "weights", "inspect", "verify", "bench", "help")
 
 
 class Rnn(click.Group):

@@ -40,8 +40,8 @@ from rnncli.bench.cases import SIZES, Size
 from rnncli.bench.machine import describe_machine
 from rnncli.bench.race import race
 from rnncli.bench.report import with_results, write_json, write_machine, write_table
+from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
-from rnncli.cli.help import Command
 from rnncli.cli.inputs import check_network, read_case
 from rnncli.cli.options import (
     NOTHING_GIVEN,

@@ -25,8 +25,8 @@ import shlex
 
 import click
 
+from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
-from rnncli.cli.help import Command
 from rnncli.cli.options import json_option, layer_option
 from rnncli.cli.outputs import destination
 from rnncli.cli.values import FileName

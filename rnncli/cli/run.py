@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from rnncli.cli.command import Command
 from rnncli.cli.delivery import Delivery
 from rnncli.cli.errors import naming_options, with_options
-from rnncli.cli.help import Command
 from rnncli.cli.inputs import Opened, check_network, open_both
 from rnncli.cli.options import (
     InputOptions,

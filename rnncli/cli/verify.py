@@ -8,8 +8,8 @@ import click
 import numpy as np
 from click.exceptions import Exit
 
+from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
-from rnncli.cli.help import Command
 from rnncli.cli.inputs import ReadCase, check_network, read_case
 from rnncli.cli.options import (
     NOTHING_GIVEN,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.help import Command
+from rnncli.cli.command import Command
 from rnncli.cli.inputs import build_network, check_input_size, check_network
 from rnncli.cli.options import (
     NetworkOptions,

@@ -14,7 +14,7 @@ from rnncli.cli import rnn
 from rnncli.engine.passes import Prepared, prepare
 from rnncli.model.cells import CELLS, Cell
 
-README = Path(__file__).parents[2] / "README.md"
+TOPIC = Path(rnncli.__file__).parent / "cli" / "topics" / "verification.md"
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 PEERS = ["keras", "torch", "onnxruntime"]
 
@@ -43,9 +43,9 @@ def test_the_notebook_beside_every_peer() -> None:
         assert item["difference"] <= 3e-7
 
 
-def test_the_readmes_table() -> None:
+def test_the_topics_table() -> None:
     """Versions and last digits aside."""
-    (shown,) = re.findall(r"```text\n(RNN: .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (shown,) = re.findall(r"```text\n(RNN: .*?)```", TOPIC.read_text(encoding="utf-8"), re.DOTALL)
     assert skeleton(invoke(*SEQ).stdout) == skeleton(shown)
 
 

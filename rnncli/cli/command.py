@@ -1,0 +1,100 @@
+"""Commands whose help has headings and worked examples, and whose options are given once."""
+
+from shutil import get_terminal_size
+from typing import Any
+
+import click
+
+from rnncli.cli.signals import signals_raised
+
+# The headings, and the parameters under each; any other option stands under the last.
+SECTIONS = {
+    "Input": "seq columns group_by delimiter first_row missing center scale follow inputs",
+    "Network": "hidden cell bias seed init weights layer direction merge activation "
+    "recurrent_activation clip reset h0 c0 state state_in state_out",
+    "Computation": "precision unroll",
+    "Comparison": "expected peers atol rtol repeats",
+    "Output": "output format json naming passthrough last no_last all_steps all_layers states "
+    "digits header",
+    "Other": "",
+}
+
+# Columns for options beside their help; in a terminal too narrow for both it stands below them.
+BESIDE, BELOW, NARROW = 30, 4, 60
+# Help is never wider nor narrower.
+WIDEST, LEAST = 78, 20
+
+Examples = tuple[tuple[str, str], ...]
+
+
+class Command(click.Command):
+    """A command with worked examples, each a line of shell and what it does."""
+
+    def __init__(self, *args: Any, examples: Examples = (), **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line, in which an option with a value stands but once.
+
+        Click would take the last. Flags, and options that are made to be
+        repeated, may stand several times.
+
+        Raises
+        ------
+        click.UsageError
+            An option is given several times.
+        """
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        once = [
+            each
+            for each in given
+            if isinstance(each, click.Option) and not (each.is_flag or each.multiple)
+        ]
+        for option in once:
+            times = once.count(option)
+            if times > 1 and not ctx.resilient_parsing:
+                message = f"{option.opts[-1]}: given {times} times, give it once"
+                raise click.UsageError(message, ctx)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with signals_raised():
+            return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each section that has any."""
+        columns = BESIDE if formatter.width > NARROW else BELOW
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record and not isinstance(param, click.Argument):
+                sections[heading_of(param.name)].append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=columns)
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.examples)
+
+
+def help_width() -> int:
+    """Return the columns of a help text: those of the terminal, also where Click takes 50."""
+    return max(min(get_terminal_size().columns - 2, WIDEST), LEAST)
+
+
+def heading_of(parameter: str | None) -> str:
+    """Return the heading under which a parameter stands."""
+    found = (heading for heading, names in SECTIONS.items() if parameter in names.split())
+    return next(found, "Other")
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Examples) -> None:
+    """Write each example whole, whatever the width: it is there to be copied."""
+    with formatter.section("Examples"):
+        for line, meaning in examples:
+            formatter.write(f"  {line}\n")
+            formatter.write_text(f"    {meaning}")
