@@ -46,8 +46,9 @@ def help(topic: str | None) -> None:  # noqa: A001  # a module is asked for its 
 
 
 def topic_text(topic: str) -> str:
-    """Return a topic as Markdown."""
-    return (Path(__file__).parent / "topics" / f"{topic}.md").read_text(encoding="utf-8")
+    """Return a topic as Markdown, without the comments about its tables."""
+    text = (Path(__file__).parent / "topics" / f"{topic}.md").read_text(encoding="utf-8")
+    return re.sub(r"^<!-- .* -->\n\n?", "", text, flags=re.MULTILINE)
 
 
 def topics() -> str:
