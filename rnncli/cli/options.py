@@ -122,15 +122,16 @@ input_options = group(
         multiple=True,
         callback=lambda _ctx, _param, lists: tuple(chain.from_iterable(lists)),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
-        "commas, or the option given again. All by default.",
+        "commas, or the option given again; 2-4 and 3- are ranges, '!time' is all but that one. "
+        "All by default.",
     ),
     click.option(
         "--group-by",
         multiple=True,
-        metavar="COLUMN",
+        metavar="LIST",
         type=values.name,
         help="A column, by name or number, each value of which is a sequence of its own, its "
-        "rows contiguous or not. Give it again for several columns.",
+        "rows contiguous or not. Several, as in --columns: each of their combinations.",
     ),
     click.option(
         "--delimiter",

@@ -1,6 +1,5 @@
 """Kinds of option values that Click does not know."""
 
-import csv
 from collections.abc import Callable
 from math import isfinite, nan
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from rnncli.model.activations import Activation, parse
+from rnncli.readers.columns import separated
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 
@@ -94,11 +94,6 @@ def columns(value: str) -> tuple[str, ...]:
     Numbers stay text.
     """
     try:
-        (row,) = csv.reader([value], skipinitialspace=True, strict=True)
-    except (csv.Error, ValueError):
-        message = f"{value!r} is not a list of columns, such as 1,3 or value"
-        raise click.BadParameter(message) from None
-    found = tuple(column.strip() for column in row)
-    if not found or "" in found:
-        raise click.BadParameter(f"{value!r} names an empty column")
-    return found
+        return separated(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

@@ -15,12 +15,43 @@ _DELIMITERS = ("\t", ";", ",")
 Row = list[str]
 
 
+def separated(text: str, kind: str = "column") -> tuple[str, ...]:
+    """Split names at the commas between them, but not in quotes, as in CSV.
+
+    Raises
+    ------
+    ValueError
+        A quote is left open, or a name is empty; `kind` is what it names.
+    """
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        what = f"{text!r} is not a list of {kind}s: is a quote left open or out of place?"
+        raise ValueError(what) from error
+    names = tuple(name.strip() for row in rows for name in row)
+    if "" in names or not names:
+        raise ValueError(f"{text!r} names an empty {kind}")
+    return names
+
+
+def parted(texts: Iterable[str], cells: Sequence[str]) -> list[str]:
+    """Split texts at their commas, but for a text that is a cell of the first row as it stands."""
+    names: list[str] = []
+    for text in texts:
+        try:
+            names += [text] if text in cells else separated(text)
+        except ValueError:
+            names.append(text)
+    return names
+
+
 def choose(
     name: str,
     wanted: Sequence[str],
     width: int,
     header: Sequence[str] | None,
     parameter: str = "columns",
+    otherwise: Sequence[int] = (),
 ) -> list[int]:
     """Return the positions, from 0, of the wanted columns.
 
@@ -29,41 +60,93 @@ def choose(
     name : str
         The input, for messages.
     wanted : sequence of str
-        Names from the header, or numbers from 1. A number over `width` is
-        looked for among the names.
+        Names from the header, numbers from 1, ranges of either (``2-4``,
+        ``3-``), and any of these after ``!`` for columns that are left out.
+        A number over `width` is looked for among the names; a name that
+        looks like a range, or begins with ``!``, is taken as the name.
     width : int
         Number of columns there are.
     header : sequence of str, optional
         Names of the columns, where the input has any.
     parameter : str
         Where the columns are wanted, for messages.
+    otherwise : sequence of int
+        What is chosen where nothing is wanted, or nothing but to leave some
+        out.
 
     Raises
     ------
     InputError
-        A column is not there, stands twice in the header, or is wanted twice.
+        A column is not there, stands twice in the header, or is wanted
+        twice, or none is left.
     """
-    if not wanted:
-        return []
-    places: dict[str, list[int]] = {}
-    for i, column in enumerate(header or ()):
-        places.setdefault(column, []).append(i)
+    columns = _Columns(name, width, header, parameter)
     chosen: dict[int, None] = {}
-    for column in wanted:
-        there = [int(column) - 1] if _is_number(column, width) else places.get(column, [])
+    left_out: set[int] = set()
+    for text in wanted:
+        if text.startswith("!") and not columns.has(text):
+            left_out.update(columns.find(text[1:]))
+            continue
+        found = columns.find(text)
+        for place in found:
+            if place in chosen:
+                twice = text if len(found) == 1 else str(place + 1)
+                raise InputError(name, f"column {twice!r} is chosen twice", f" in `{parameter}`")
+            chosen[place] = None
+    left = [place for place in chosen or otherwise if place not in left_out]
+    if left_out and not left:
+        raise InputError(name, "no column is left", f" in `{parameter}`")
+    return left
+
+
+class _Columns:
+    """The columns that texts mean, in an input with so many of them."""
+
+    def __init__(self, name: str, width: int, header: Sequence[str] | None, parameter: str) -> None:
+        self._name, self._width, self._header = name, width, header
+        self._parameter = parameter
+        self._places: dict[str, list[int]] = {}
+        for i, column in enumerate(header or ()):
+            self._places.setdefault(column, []).append(i)
+
+    def has(self, text: str) -> bool:
+        """Return whether a text is the name of a column as it stands."""
+        return text in self._places
+
+    def find(self, text: str) -> Sequence[int]:
+        """Return the positions of the columns that a text means."""
+        there = self._alone(text)
         if len(there) > 1:
-            hint = f"choose it by its number, 1 to {width}"
-            raise InputError(name, f"column {column!r} stands twice in the header", hint)
-        if not there and header is None:
-            hint = f"expected a number from 1 to {width} in `{parameter}`"
-            raise InputError(name, f"no column {column!r}: it has no header", hint)
-        if not there:
-            known = f"there are {listed(header or ())} (or 1 to {width})"
-            raise InputError(name, f"no column {column!r}; {known}")
-        if there[0] in chosen:
-            raise InputError(name, f"column {column!r} is chosen twice", f" in `{parameter}`")
-        chosen[there[0]] = None
-    return list(chosen)
+            hint = f"choose it by its number, 1 to {self._width}"
+            raise InputError(self._name, f"column {text!r} stands twice in the header", hint)
+        there = there or self._range(text)
+        if there:
+            return there
+        if self._header is None:
+            hint = f"expected a number from 1 to {self._width} in `{self._parameter}`"
+            raise InputError(self._name, f"no column {text!r}: it has no header", hint)
+        known = f"there are {listed(self._header)} (or 1 to {self._width})"
+        raise InputError(self._name, f"no column {text!r}; {known}")
+
+    def _alone(self, text: str) -> Sequence[int]:
+        """Return the position of a column, or several where a name stands several times."""
+        return [int(text) - 1] if _is_number(text, self._width) else self._places.get(text, ())
+
+    def _range(self, text: str) -> Sequence[int]:
+        """Return the positions of a range, where one ``-`` in a text stands between two columns.
+
+        There may be others, in names.
+        """
+        halves = ((text[:i], text[i + 1 :]) for i, mark in enumerate(text) if i and mark == "-")
+        ends = (
+            (self._alone(first), self._alone(last or str(self._width))) for first, last in halves
+        )
+        ranges = [
+            range(first[0], last[0] + 1) for first, last in ends if len(first) == len(last) == 1
+        ]
+        if len(ranges) == 1 and not ranges[0]:
+            raise InputError(self._name, f"the columns {text!r} run backwards")
+        return ranges[0] if len(ranges) == 1 else ()
 
 
 def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
@@ -129,19 +212,27 @@ def first_line(lines: Lines, path: str) -> str:
     return shown[0]
 
 
-def delimiter_of(line: str) -> str:
+def _delimiter_of(line: str) -> str:
     """Return tab, semicolon or comma: the first of them outside quotes."""
     outside = "".join(line.split('"')[::2])
     return next((mark for mark in _DELIMITERS if mark in outside), ",")
 
 
-def take_header(
-    lines: Lines, name: str, delimiter: str, layout: Layout
-) -> tuple[int, Row | None, int]:
+def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row | None, int]:
     """Take the first row that is not blank, if it is a header.
+
+    Parameters
+    ----------
+    lines : Lines
+        All of a text.
+    path : str
+        Where it is from, for messages.
+    layout : Layout
 
     Returns
     -------
+    delimiter : str
+        What stands between two cells.
     width : int
         How many cells it has.
     header : list of str or None
@@ -154,6 +245,8 @@ def take_header(
     InputError
         There is none, or it is not CSV.
     """
+    begin, name = first_line(lines, path), display_name(path)
+    delimiter = layout.delimiter or _delimiter_of(begin)
     taken: list[str] = []
 
     def kept() -> Iterator[str]:
@@ -167,10 +260,10 @@ def take_header(
             if is_blank(row):
                 taken.clear()
             elif _is_header(row, layout):
-                return len(row), [cell.strip() for cell in row], rows.line_num + 1
+                return delimiter, len(row), [cell.strip() for cell in row], rows.line_num + 1
             else:
                 lines.put_back("".join(taken))
-                return len(row), None, rows.line_num - len(taken) + 1
+                return delimiter, len(row), None, rows.line_num - len(taken) + 1
     except csv.Error as error:
         raise syntax_error(name, rows.line_num, error) from error
     raise _empty(name)
@@ -180,15 +273,23 @@ def _is_header(first: Row, layout: Layout) -> bool:
     """Return whether the first row names columns: it must, or a feature in it is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"
-    if not all(_is_number(column, len(first)) for column in (*layout.columns, *layout.group_by)):
+    cells, width = [cell.strip() for cell in first], len(first)
+    group_by = parted(layout.group_by, cells)
+    if any(
+        not _is_number(column, width) and column in cells for column in (*layout.columns, *group_by)
+    ):
         return True
-    grouping = {int(column) - 1 for column in layout.group_by}
-    chosen = {int(column) - 1 for column in layout.columns}
-    return any(
-        _is_word(cell)
-        for i, cell in enumerate(first)
-        if (i in chosen if chosen else i not in grouping)
-    )
+    try:
+        grouping = choose("", group_by, width, None)
+        chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
+    except InputError:  # at a column that is named, or is not there with a header either
+        return True
+    return any(_is_word(cells[i]) for i in chosen)
+
+
+def others(columns: Sequence[int], width: int) -> list[int]:
+    """Return the positions of all columns but these."""
+    return [i for i in range(width) if i not in columns]
 
 
 def is_blank(row: Row) -> bool:

@@ -16,10 +16,10 @@ from rnncli.readers.columns import (
     check_distinct,
     choose,
     csv_rows,
-    delimiter_of,
-    first_line,
     is_blank,
     named,
+    others,
+    parted,
     syntax_error,
     take_header,
 )
@@ -109,13 +109,12 @@ class _Table:
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
         self._name, self._layout, self._keys = display_name(path), layout, keys
         self.lines = lines
-        begin = first_line(lines, path)
-        delimiter = layout.delimiter or delimiter_of(begin)
         # The line is that where the next rows start.
-        width, self.header, self._line = take_header(lines, self._name, delimiter, layout)
-        self.grouping = choose(self._name, layout.group_by, width, self.header, "group_by")
-        chosen = choose(self._name, layout.columns, width, self.header)
-        chosen = chosen or [i for i in range(width) if i not in self.grouping]
+        delimiter, width, self.header, self._line = take_header(lines, path, layout)
+        group_by = parted(layout.group_by, self.header or ())
+        self.grouping = choose(self._name, group_by, width, self.header, "group_by")
+        rest = others(self.grouping, width)
+        chosen = choose(self._name, layout.columns, width, self.header, otherwise=rest)
         if not chosen:
             raise InputError(self._name, "no column is left to read", " beside those of `group_by`")
         if layout.passthrough and self.header:

@@ -31,13 +31,15 @@ class Layout(NamedTuple):
     dtype : numpy.dtype
         Float type the numbers become.
     columns : sequence of str
-        Header names or numbers from 1, in the order wanted; all by default.
+        Header names or numbers from 1, in the order wanted, ranges and
+        exclusions as for `rnncli.readers.columns.choose`; all by default.
     delimiter : str, optional
         One character; told from the first line by default.
     first_row : {"auto", "header", "data"}
         What the first row is.
     group_by : sequence of str
-        Columns, given as in `columns`, whose values tell sequences apart.
+        Columns, given as in `columns`, whose values tell sequences apart; a
+        text may be several, separated by commas.
     missing : {"error", "hold", "zero"}
         What an empty cell or ``nan`` is: an error, a mask for its row, or 0.
     passthrough : bool

@@ -48,7 +48,7 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     if 0 in (N, I):
         expected = "expected an array of shape (T,), (T, I) or (N, T, I)"
         raise InputError(path, f"{expected}, got {array.shape}")
-    columns = choose(path, layout.columns, I, header=None) or list(range(I))
+    columns = choose(path, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     rows = _checked(path, array.parts(columns, steps), columns, layout)
     blocks = in_blocks(rows, min(steps, layout.block_steps))
