@@ -28,6 +28,7 @@ PURE_LIBRARY = {
     "contextlib",
     "copy",
     "dataclasses",
+    "difflib",
     "functools",
     "itertools",
     "math",

@@ -1,5 +1,6 @@
 """The command line: the only package that knows Click."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 from rnncli import __version__
 from rnncli.cli.command import help_width, write_examples
 from rnncli.cli.errors import errors_shown
+from rnncli.model.errors import did_you_mean, sentence
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "weights", "inspect", "verify", "bench", "help")
@@ -36,6 +38,18 @@ class Rnn(click.Group):
             return None
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name."""
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            file = os.path.isfile(name)
+            hint = f"did you mean 'rnn run {name}'?" if file else did_you_mean(name, COMMANDS)
+            what = f"No such command {name!r}; there are {', '.join(COMMANDS)}"
+            raise click.UsageError(sentence("", what, hint), ctx)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""

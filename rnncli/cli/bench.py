@@ -55,7 +55,7 @@ from rnncli.cli.options import (
     start_options,
 )
 from rnncli.cli.outputs import destination
-from rnncli.cli.values import whole
+from rnncli.cli.values import Choice, whole
 from rnncli.engine.precision import PRECISIONS
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
@@ -83,7 +83,7 @@ EXAMPLES = (
 @start_options
 @click.option(
     "--precision",
-    type=click.Choice(list(PRECISIONS)),
+    type=Choice(list(PRECISIONS)),
     default="float32",
     show_default=True,
     help="What is computed in; a peer that does not is left out.",
@@ -92,7 +92,7 @@ EXAMPLES = (
     "--peer",
     "peers",
     multiple=True,
-    type=click.Choice(list(PEERS)),
+    type=Choice(list(PEERS)),
     help="Time this library, and no others that are installed. Give it again for several.",
 )
 @click.option(

@@ -5,12 +5,19 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from click.exceptions import Exit, NoArgsIsHelpError
+from click.exceptions import Exit, NoArgsIsHelpError, NoSuchOption
 
-from rnncli.model.errors import InputError, NotFiniteError, on_a_line, sentence
+from rnncli.model.errors import (
+    InputError,
+    NotFiniteError,
+    did_you_mean,
+    on_a_line,
+    sentence,
+)
 
 if TYPE_CHECKING:
     from rnncli.engine.stream import Block
@@ -112,7 +119,20 @@ def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
         command = error.ctx.command_path
     elif group and group.invoked_subcommand:
         command = f"{group.command_path} {group.invoked_subcommand}"
-    return f"{error.format_message().rstrip('.')} (see '{command} --help')"
+    message = error.format_message().rstrip(".")
+    if isinstance(error, NoSuchOption):
+        message = sentence("", f"No such option {error.option_name!r}", _meant(error))
+    return f"{message} (see '{command} --help')"
+
+
+def _meant(error: NoSuchOption) -> str:
+    """Return what may have been meant by an option that there is not."""
+    if error.ctx is None:
+        return ""
+    command = error.ctx.command
+    names = chain.from_iterable(param.opts for param in command.get_params(error.ctx))
+    comes_first = "a command comes first: rnn run" if isinstance(command, click.Group) else ""
+    return did_you_mean(error.option_name, names) or comes_first
 
 
 def _abandon_stdout() -> None:

@@ -10,6 +10,7 @@ import click
 from rnncli.cli import COMMANDS
 from rnncli.cli.command import Command, help_width
 from rnncli.cli.outputs import destination, on_screen
+from rnncli.cli.values import Choice
 from rnncli.writers.markdown import drawn_markdown, fits
 
 # In the order in which a reader needs them.
@@ -36,7 +37,7 @@ EXAMPLES = (
 )
 
 
-class Subject(click.Choice[str]):
+class Subject(Choice):
     """A topic, a command, or an option that stands in a topic's table."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:

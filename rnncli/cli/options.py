@@ -142,7 +142,7 @@ input_options = group(
     ),
     click.option(
         "--first-row",
-        type=click.Choice(FIRST_ROW),
+        type=values.Choice(FIRST_ROW),
         default="auto",
         show_default=True,
         help="Whether the first row is a header. auto: it is if --columns names a column, or "
@@ -150,7 +150,7 @@ input_options = group(
     ),
     click.option(
         "--missing",
-        type=click.Choice(MISSING),
+        type=values.Choice(MISSING),
         default="error",
         show_default=True,
         help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
@@ -195,7 +195,7 @@ network_options = group(
     ),
     click.option(
         "--cell",
-        type=click.Choice(list(CELLS)),
+        type=values.Choice(list(CELLS)),
         help="What the layers are made of: vanilla cells, LSTMs or GRUs.  [default: rnn]",
     ),
     click.option(
@@ -213,7 +213,7 @@ network_options = group(
     ),
     click.option(
         "--init",
-        type=click.Choice(list(INITIALIZERS)),
+        type=values.Choice(list(INITIALIZERS)),
         help="Whose weights the seed gives. tensorflow: tf.random.normal after "
         "tf.random.set_seed(N), for W_xh, then W_hh; b_h is zero. keras: layers made after "
         "keras.utils.set_random_seed(N). torch: nn.RNN, nn.LSTM or nn.GRU after "
@@ -230,13 +230,13 @@ network_options = group(
     layer_option,
     click.option(
         "--direction",
-        type=click.Choice(list(DIRECTIONS)),
+        type=values.Choice(list(DIRECTIONS)),
         help="backward starts at the last step; states stand in the order of the input all the "
         "same.  [default: forward]",
     ),
     click.option(
         "--merge",
-        type=click.Choice(list(MERGES)),
+        type=values.Choice(list(MERGES)),
         help="What becomes of the two states of a bidirectional layer.  [default: concat]",
     ),
     click.option(
@@ -267,7 +267,7 @@ network_options = group(
     ),
     click.option(
         "--reset",
-        type=click.Choice(RESETS),
+        type=values.Choice(RESETS),
         help="Where a GRU multiplies by its reset gate. after: the product of h and its weights, "
         "as PyTorch and Keras do. before: h itself, as ONNX does by default.  [default: after]",
     ),
@@ -321,7 +321,7 @@ state_options = group(
 computation_options = group(
     click.option(
         "--precision",
-        type=click.Choice(list(PRECISIONS)),
+        type=values.Choice(list(PRECISIONS)),
         default="float32",
         show_default=True,
         help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
@@ -329,7 +329,7 @@ computation_options = group(
     ),
     click.option(
         "--unroll",
-        type=click.Choice(["auto", *UNROLLS]),
+        type=values.Choice(["auto", *UNROLLS]),
         default="auto",
         show_default=True,
         help="How the steps are computed. stepwise: two products a step, the reference. fused: "
@@ -353,7 +353,7 @@ json_option = click.option("--json", is_flag=True, help="Write one JSON document
 
 naming_option = click.option(
     "--naming",
-    type=click.Choice(["torch", "keras"]),
+    type=values.Choice(["torch", "keras"]),
     help="Whose names the tensors of a .safetensors file have.  [default: torch]",
 )
 
@@ -361,7 +361,7 @@ result_options = group(
     output_option,
     click.option(
         "--format",
-        type=click.Choice(list(WRITERS)),
+        type=values.Choice(list(WRITERS)),
         help="By default the extension's of -o, else a table.",
     ),
     json_option,

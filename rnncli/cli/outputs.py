@@ -9,7 +9,7 @@ from typing import TextIO, cast
 import click
 
 from rnncli.cli.options import OutputOptions
-from rnncli.model.errors import on_a_line
+from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
 from rnncli.writers import EXTENSIONS, Style
 from rnncli.writers.files import check_writable, descriptor, sync, writing
@@ -47,9 +47,9 @@ def _format_of_file(path: str | None) -> str:
     extension = os.path.splitext(path or "")[1].lower()
     if extension not in EXTENSIONS:
         known = ", ".join(name for name in EXTENSIONS if name)
-        raise click.UsageError(
-            f"-o {path}: no format has the extension {extension!r} (known: {known}): give --format"
-        )
+        what = f"no format has the extension {extension!r} (known: {known}): give --format"
+        hint = did_you_mean(extension, EXTENSIONS)
+        raise click.UsageError(sentence(f"-o {path}", what, hint))
     return EXTENSIONS[extension]
 
 

@@ -7,9 +7,19 @@ from typing import Any
 import click
 
 from rnncli.model.activations import Activation, parse
+from rnncli.model.errors import did_you_mean, sentence
 from rnncli.readers.columns import separated
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+
+
+class Choice(click.Choice[str]):
+    """One of several names; a wrong one near one of them is asked about."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return the message about a name that is none of them."""
+        what = super().get_invalid_choice_message(value, ctx).rstrip(".")
+        return sentence("", what, did_you_mean(str(value), self.choices))
 
 
 class FileName(click.Path):
@@ -84,7 +94,8 @@ def delimiter(value: str) -> str:
     character = _NAMED.get(value, value)
     if len(character) != 1 or character in '"\r\n':
         known = ", ".join(_NAMED)
-        raise click.BadParameter(f"{value!r} is not one character, or one of {known}")
+        what = f"{value!r} is not one character, or one of {known}"
+        raise click.BadParameter(sentence("", what, did_you_mean(value, _NAMED)))
     return character
 
 

@@ -26,7 +26,7 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
-from rnncli.cli.values import FileName, number
+from rnncli.cli.values import Choice, FileName, number
 from rnncli.engine.run import States
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
@@ -77,7 +77,7 @@ comparison_options = group(
         "--peer",
         "peers",
         multiple=True,
-        type=click.Choice(list(PEERS)),
+        type=Choice(list(PEERS)),
         help="Of the libraries, compare with this one alone; it is an error if it is not there or "
         "cannot run the network. Give it again for several.",
     ),

@@ -18,6 +18,7 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.outputs import check_destination, destination, note
+from rnncli.model.errors import did_you_mean, sentence
 from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -87,10 +88,8 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
 
     known = [*WRITTEN, ".json"]
     if extension not in known:
-        raise click.UsageError(
-            f"-o {output}: no format of weights has the extension {extension!r} "
-            f"(known: {', '.join(known)})"
-        )
+        what = f"no format of weights has the extension {extension!r} (known: {', '.join(known)})"
+        raise click.UsageError(sentence(f"-o {output}", what, did_you_mean(extension, known)))
     if json:
         raise click.UsageError(f"--json and -o {output}: give one")
     return extension
@@ -100,6 +99,6 @@ def _save(network: Network, output: str | None, extension: str, naming: str | No
     from rnncli.model.formats import NAMINGS, save_network
 
     with destination(output) as out:
-        sentences = save_network(out.buffer, network, extension, naming or NAMINGS[0])
-    for sentence in sentences:
-        note(f"{output}: {sentence}")
+        told = save_network(out.buffer, network, extension, naming or NAMINGS[0])
+    for each in told:
+        note(f"{output}: {each}")

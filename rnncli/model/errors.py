@@ -2,12 +2,31 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
 
 # Names that a message lists.
 _LISTED = 8
+# What other programs call something whose name is spelled otherwise here.
+_OTHER_WORDS = {
+    "simplernn": "rnn",
+    "vanilla": "rnn",
+    "tf": "tensorflow",
+    "float": "float32",
+    "double": "float64",
+    "identity": "linear",
+    "logistic": "sigmoid",
+    "swish": "silu",
+    "reverse": "backward",
+}
+# A near name: how alike the two are, from 0 to 1. It lets one letter of three differ.
+_NEAR = 0.65
+# Characters of a word of which one may be wrong.
+_SHORTEST = 3
+# Names that a wrong one is compared with, and their characters: a header may have millions.
+_COMPARED, _LONGEST = 1000, 80
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
 # that are not UTF-8.
 _CONTROLS = re.compile(
@@ -76,8 +95,35 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
         There is no such name; the message lists those there are.
     """
     if chosen not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {chosen!r}")
+        what = f"expected one of {', '.join(choices)}, got {chosen!r}"
+        raise ValueError(sentence(name, what, did_you_mean(chosen, choices)))
     return choices[chosen]
+
+
+def did_you_mean(wrong: str, names: Iterable[str]) -> str:
+    """Return a hint that asks whether a near name was meant; empty where none is near.
+
+    Where two names are as near as each other, neither is.
+    """
+    word = wrong.lower()
+    word = _OTHER_WORDS.get(word, word)
+    compared = [name for name in islice(names, _COMPARED) if 0 < len(name) <= _LONGEST]
+    if not compared or len(word) > _LONGEST:
+        return ""
+    nearness = {name: _nearness(word, name.lower()) for name in compared}
+    first, *others = sorted(nearness, key=nearness.__getitem__, reverse=True)
+    rest = nearness[others[0]] if others else 0.0
+    return f"did you mean {first!r}?" if nearness[first] > max(_NEAR, rest) else ""
+
+
+def _nearness(word: str, name: str) -> float:
+    """Return how alike two names are; a name's beginning is nearly all of it."""
+    from difflib import SequenceMatcher  # 2 ms, which only a mistake needs
+
+    if len(word) < _SHORTEST:
+        return float(word == name)
+    begun = 0.95 if name.startswith(word) else 0.0
+    return max(begun, SequenceMatcher(None, word, name).ratio())
 
 
 def verbatim(text: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, did_you_mean, verbatim
 from rnncli.readers.foreign import check_first_lines, display_name
 from rnncli.readers.input import Layout, mark_between_numbers, parse_number
 from rnncli.readers.text import Lines
@@ -125,8 +125,8 @@ class _Columns:
         if self._header is None:
             hint = f"expected a number from 1 to {self._width} in `{self._parameter}`"
             raise InputError(self._name, f"no column {text!r}: it has no header", hint)
-        known = f"there are {listed(self._header)} (or 1 to {self._width})"
-        raise InputError(self._name, f"no column {text!r}; {known}")
+        what = f"no column {text!r}; there are {listed(self._header)} (or 1 to {self._width})"
+        raise InputError(self._name, what, verbatim(did_you_mean(text, self._header)))
 
     def _alone(self, text: str) -> Sequence[int]:
         """Return the position of a column, or several where a name stands several times."""

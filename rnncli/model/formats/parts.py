@@ -3,7 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import (
+    InputError,
+    did_you_mean,
+    listed,
+    sentence,
+    shown,
+    verbatim,
+)
 from rnncli.model.formats.spec import PICK, LayerSpec
 from rnncli.model.formats.tensors import Tensors
 
@@ -109,13 +116,16 @@ class Model(NamedTuple):
         within = (f"{stem}.", f"{stem}/")
         parts = [part for part in self.parts if part.name == stem or part.name.startswith(within)]
         if not parts:
-            names = listed(part.name for part in self.parts if part.layers or part.needed)
-            raise InputError(
-                self.tensors.path, "has no layer", f" {verbatim(f'{stem}; it has {names}')}"
-            )
+            names = self.names()
+            others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
+            raise InputError(self.tensors.path, "has no layer", f" {verbatim(others)}")
         rest = self.parts[self.parts.index(parts[-1]) + 1 :]
         whole = not any(part.layers or part.needed for part in rest)
         return self._replace(parts=parts, last=self.last if whole else None)
+
+    def names(self) -> list[str]:
+        """Return the names of the parts that can be picked to be run."""
+        return [part.name for part in self.parts if part.layers or part.needed]
 
     def layers(self) -> list[LayerSpec]:
         """Return the layers of the network.

@@ -1,13 +1,14 @@
 """The tensors of an open weight file, as every format shows them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from re import finditer
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
 
 # Float types that become weights; the halves as float32.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -140,8 +141,13 @@ class Tensors(NamedTuple):
             if names:
                 break
         if not names:
-            hint = f" under `layer` {verbatim(f'{layer}; it holds {listed(self.entries)}')}"
-            raise InputError(self.path, "holds no tensor", hint)
+            ends = [
+                (name, mark.start()) for name in self.entries for mark in finditer("[/.]", name)
+            ]
+            modules = dict.fromkeys(name[:end] for name, end in ends)
+            others = f"{layer}; it holds {listed(modules or self.entries)}"
+            others = sentence("", others, did_you_mean(stem, modules))
+            raise InputError(self.path, "holds no tensor", f" under `layer` {verbatim(others)}")
         if self.metadata:
             raise InputError(self.metadata[0], "describes the whole file", "leave `layer` out")
         return Tensors(

@@ -1,0 +1,163 @@
+"""A mistyped name is asked about where one name is near, and nowhere else."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Rnn
+
+import rnncli
+from rnncli.cli import COMMANDS
+from rnncli.model.activations import ACTIVATIONS
+from rnncli.model.errors import did_you_mean
+
+SEQ = ("run", "--seq", "1,2,3")
+MODELS = ROOT / "tests" / "data" / "models"
+LOG = "time,sensor,temperature,relative humidity\n1,a,20,50\n2,b,21,51\n"
+
+
+def asked(text: str) -> str | None:
+    """The name that a message asks about; None if it asks nothing."""
+    found = re.search(r"; did you mean (['\"])(.+)\1\?", text)
+    return found and found[2]
+
+
+def said(run_rnn: Rnn, *arguments: str) -> str:
+    result = run_rnn(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.fullmatch("Error: [^\n]+\n", result.stderr)
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("rnu",), "run"),
+        (("wieghts",), "weights"),
+        (("predict",), None),
+        (("train",), None),
+        (("help", "inpts"), "inputs"),
+        (("help", "lstm"), None),
+        (("--versoin",), "--version"),
+        (("run", "--colums", "2"), "--columns"),
+        (("run", "--hiden", "2"), "--hidden"),
+        (("run", "--epochs", "2"), None),
+        ((*SEQ, "--hidden", "2", "--init", "pytorch"), "torch"),
+        ((*SEQ, "--hidden", "2", "--init", "TF"), "tensorflow"),
+        ((*SEQ, "--hidden", "2", "--init", "glorot"), None),
+        ((*SEQ, "--hidden", "2", "--cell", "lstn"), "lstm"),
+        ((*SEQ, "--hidden", "2", "--cell", "LSTM"), "lstm"),
+        ((*SEQ, "--hidden", "2", "--cell", "SimpleRNN"), "rnn"),
+        ((*SEQ, "--hidden", "2", "--cell", "transformer"), None),
+        ((*SEQ, "--hidden", "2", "--format", "jason"), "json"),
+        ((*SEQ, "--hidden", "2", "--format", "xlsx"), None),
+        ((*SEQ, "--hidden", "2", "--activation", "tahn"), "tanh"),
+        ((*SEQ, "--hidden", "2", "--activation", "leaky:0.1"), "leaky_relu"),
+        ((*SEQ, "--hidden", "2", "--activation", "cauchy"), None),
+        ((*SEQ, "--hidden", "2", "--precision", "double"), "float64"),
+        ((*SEQ, "--hidden", "2", "--delimiter", "semicolen"), "semicolon"),
+        ((*SEQ, "--hidden", "2", "-o", "a.jsn"), ".json"),
+        ((*SEQ, "--hidden", "2", "-o", "a.xlsx"), None),
+        (("weights", "--hidden", "2", "-o", "a.safetensor"), ".safetensors"),
+        (("verify", *SEQ[1:], "--hidden", "2", "--peer", "pytorch"), "torch"),
+    ],
+)
+def test_name(run_rnn: Rnn, arguments: tuple[str, ...], meant: str | None) -> None:
+    assert asked(said(run_rnn, *arguments)) == meant
+
+
+@pytest.mark.parametrize("option", ["--columns", "--group-by"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("Temperature", "temperature"),
+        ("temp", "temperature"),
+        ("relative_humidity", "relative humidity"),
+        ("pressure", None),
+        ("te", None),
+    ],
+)
+def test_column(run_rnn: Rnn, tmp_path: Path, option: str, name: str, meant: str | None) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    message = said(run_rnn, "run", str(path), option, name, "--hidden", "2")
+    assert asked(message) == meant
+    assert f"no column '{name}'; there are 'time', 'sensor', " in message
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "meant"),
+    [
+        ("keras_nested.h5", "sequental_4/gru_2", "sequential_4/gru_2"),
+        ("torch_tagger.pt", "embeding", "embedding"),
+        ("onnx_head.onnx", "rnn/GRU", "/rnn/GRU"),
+        ("names_keras_two.safetensors", "sequential/lstm_1", "sequential_1/lstm_1"),
+        ("keras_nested.h5", "decoder", None),
+        ("torch_tagger.pt", "decoder", None),
+        ("onnx_head.onnx", "decoder", None),
+    ],
+)
+def test_layer(run_rnn: Rnn, file: str, name: str, meant: str | None) -> None:
+    path = str(MODELS / file)
+    assert asked(said(run_rnn, *SEQ, "--weights", path, "--layer", name)) == meant
+    assert asked(said(run_rnn, "inspect", path, "--layer", name)) == meant
+
+
+def test_an_unknown_command_lists_those_there_are(run_rnn: Rnn, tmp_path: Path) -> None:
+    assert f"'train'; there are {', '.join(COMMANDS)} (see" in said(run_rnn, "train")
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    assert asked(said(run_rnn, str(path))) == f"rnn run {path}"
+
+
+def test_options_stand_behind_a_command(run_rnn: Rnn) -> None:
+    message = said(run_rnn, "--seq", "1,2,3", "--hidden", "4")
+    assert message == (
+        "Error: No such option '--seq'; a command comes first: rnn run (see 'rnn --help')\n"
+    )
+
+
+def test_the_library_asks_too() -> None:
+    with pytest.raises(ValueError, match=r"got 'pytorch'; did you mean 'torch'\?$"):
+        rnncli.seeded(1, 4, init="pytorch")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names", "hint"),
+    {
+        "two as near": ("sensor_4", ["sensor_1", "sensor_2"], ""),
+        "two that begin so": ("rel", ["relu", "relu6"], ""),
+        "the same but for its case": ("T", ["t", "b"], "did you mean 't'?"),
+        "one of two by its case": ("Time", ["time", "timer"], "did you mean 'time'?"),
+        "no names": ("a", [], ""),
+        "no word": ("", ["a", ""], ""),
+        "a control character": ("ab\x1bc", ["ab\x1bd"], "did you mean 'ab\\x1bd'?"),
+        "a long word": ("a" * 10**6, ["a" * 80], ""),
+        "a long name": ("a" * 80, ["a" * 81, "b"], ""),
+        "a name among too many": ("name", [*map(str, range(1000)), "names"], ""),
+    }.values(),
+)
+def test_did_you_mean(wrong: str, names: list[str], hint: str) -> None:
+    assert did_you_mean(wrong, names) == hint
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_one_slip_in_any_name_of_some_length(name: str) -> None:
+    if len(name) > 5:
+        for place in range(len(name) - 1):
+            slipped = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
+            assert did_you_mean(slipped, ACTIVATIONS) == f"did you mean {name!r}?"
+
+
+@pytest.mark.slow
+def test_names_are_compared_only_once_one_is_wrong() -> None:
+    code = (
+        "import sys; from rnncli.cli import rnn\n"
+        f"try: rnn({[*SEQ, '--hidden', '2']})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'difflib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
