@@ -107,6 +107,18 @@ def _any_given(_ctx: click.Context, _param: click.Parameter, found: tuple[Any, .
     return found or None
 
 
+def _completed(kind: str) -> Callable[..., list[str]]:
+    """Return what completes a value of some kind."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        from rnncli.cli import completion
+
+        found: list[str] = getattr(completion, kind)(ctx, incomplete)
+        return found
+
+    return complete
+
+
 input_options = group(
     click.argument("files", nargs=-1, metavar="[FILE]...", type=values.FileName()),
     click.option(
@@ -121,6 +133,7 @@ input_options = group(
         type=values.columns,
         multiple=True,
         callback=lambda _ctx, _param, lists: tuple(chain.from_iterable(lists)),
+        shell_complete=_completed("columns"),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas, or the option given again; 2-4 and 3- are ranges, '!time' is all but that one. "
         "All by default.",
@@ -130,6 +143,7 @@ input_options = group(
         multiple=True,
         metavar="LIST",
         type=values.name,
+        shell_complete=_completed("columns"),
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Several, as in --columns: each of their combinations.",
     ),
@@ -182,6 +196,7 @@ layer_option = click.option(
     "--layer",
     metavar="NAME",
     type=values.name,
+    shell_complete=_completed("layers"),
     help="Which part of a larger model in the file, by the name of a layer or a module; rnn "
     "inspect lists them.",
 )
@@ -245,6 +260,7 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
+        shell_complete=_completed("activations"),
         help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
         "hard_sigmoid:0.2,0.5. Give it again for one of each layer, the bottom one first, or of "
         "each cell, forward before backward.  [default: tanh]",
@@ -255,6 +271,7 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
+        shell_complete=_completed("activations"),
         help="That of the gates of an LSTM or a GRU; as --activation.  [default: sigmoid]",
     ),
     click.option(

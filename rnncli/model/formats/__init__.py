@@ -206,6 +206,22 @@ def is_model(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in FORMATS
 
 
+def layer_names(path: str) -> list[str]:
+    """Return the names of the parts of a model file that can be picked to be run.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or of another kind.
+    OSError
+        It cannot be read.
+    """
+    check_kind(path, FORMATS)
+    with _module(os.path.splitext(path)[1].lower()).open_model(path) as find:
+        model: Model = find(None)
+        return [] if model.tensors.metadata else model.names()
+
+
 @contextmanager
 def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
     """Open a model file; return what is in it, or in a part of it, and the digest of its bytes.
