@@ -1,4 +1,4 @@
-"""Heatmaps: the averages they show, and how they are drawn."""
+"""Heatmaps: how they are drawn."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,32 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Rnn
-from hypothesis import given
-from hypothesis import strategies as st
-
-from rnncli.writers.heatmap import Bins
 
 WAVE = "\n".join(f"{np.sin(t / 3):.3f}" for t in range(400))
-
-
-@pytest.mark.slow
-@given(
-    lengths=st.lists(st.integers(0, 60), max_size=8),
-    at_most=st.integers(1, 20),
-    seed=st.integers(0, 1000),
-)
-def test_bins_are_means_over_equal_spans(lengths: list[int], at_most: int, seed: int) -> None:
-    h = np.random.RandomState(seed).normal(size=(sum(lengths), 3))
-    bins = Bins(3, at_most)
-    for part in np.split(h, np.cumsum(lengths)[:-1]) if lengths else []:
-        bins.add(part)
-    means = bins.means()
-    assert len(means) <= at_most
-    assert bins.total == len(h)
-    expected = [h[i : i + bins.size].mean(axis=0) for i in range(0, len(h), bins.size)]
-    # Means of means, a few roundings of values around 1.
-    np.testing.assert_allclose(means, np.reshape(expected, (-1, 3)), rtol=0, atol=1e-12)
-    assert bins.size == 1 or 2 * len(means) >= at_most
 
 
 def test_a_heatmap_without_colour(run_rnn: Rnn) -> None:

@@ -1,0 +1,68 @@
+"""Sequences of any length as a limited number of spans, against NumPy over each span."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.model.arrays import Floats
+from rnncli.writers.bins import Bins
+
+
+def binned(values: Floats, lengths: list[int], at_most: int) -> Bins:
+    """Add values in parts of these lengths."""
+    bins = Bins(values.shape[1], at_most)
+    for part in np.split(values, np.cumsum(lengths)[:-1]) if lengths else []:
+        bins.add(part)
+    return bins
+
+
+@pytest.mark.slow
+@given(
+    lengths=st.lists(st.integers(0, 60), max_size=8),
+    at_most=st.integers(1, 20),
+    seed=st.integers(0, 1000),
+)
+def test_bins_are_means_and_ends_over_equal_spans(
+    lengths: list[int], at_most: int, seed: int
+) -> None:
+    values = np.random.RandomState(seed).normal(size=(sum(lengths), 3))
+    bins = binned(values, lengths, at_most)
+    means = bins.means()
+    assert len(means) <= at_most
+    assert bins.total == len(values)
+    assert bins.size == 1 or 2 * len(means) >= at_most
+    spans = [values[i : i + bins.size] for i in range(0, len(values), bins.size)]
+    expected = np.reshape([np.mean(span, axis=0) for span in spans], (-1, 3))
+    # Sums in another order: a few roundings of values around 1.
+    np.testing.assert_allclose(means, expected, rtol=0, atol=1e-12)
+    least, greatest = bins.ends()
+    np.testing.assert_array_equal(least, np.reshape([np.min(s, axis=0) for s in spans], (-1, 3)))
+    np.testing.assert_array_equal(greatest, np.reshape([np.max(s, axis=0) for s in spans], (-1, 3)))
+
+
+def test_a_missing_value_is_none_of_its_bin() -> None:
+    values = np.array([[1, np.nan], [np.nan, np.nan], [5, np.nan], [2, 4]], np.float32)
+    bins = binned(values, [1, 3], at_most=2)
+    least, greatest = bins.ends()
+    np.testing.assert_array_equal(bins.means(), [[1, np.nan], [3.5, 4]])
+    np.testing.assert_array_equal(least, [[1, np.nan], [2, 4]])
+    np.testing.assert_array_equal(greatest, [[1, np.nan], [5, 4]])
+
+
+def test_a_step_by_itself_is_exact() -> None:
+    values = np.array([[0.1], [1e30], [-1e-30]], np.float32)
+    np.testing.assert_array_equal(binned(values, [3], at_most=3).means(), values)
+
+
+def test_a_mean_is_finite_where_the_sum_is_not() -> None:
+    values = np.full((4, 1), 1e308)
+    assert binned(values, [4], at_most=1).means() == [[1e308]]
+
+
+def test_memory_does_not_grow_with_the_sequence() -> None:
+    bins = Bins(1, at_most=4)
+    for _ in range(50):
+        bins.add(np.ones((8192, 1)))
+    assert bins.size * 4 >= bins.total == 50 * 8192
+    assert sum(part.nbytes for part in bins._parts) <= 4 * 4 * 8
