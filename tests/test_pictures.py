@@ -57,3 +57,30 @@ def test_pictures_of_nothing_and_of_several(run_rnn: Rnn, form: str) -> None:
     result = run_rnn(*options, "--group-by", "k", stdin="k,v\na,1\n")
     assert result.exit_code == 2
     assert f"a {form} shows one sequence, this input has one for each k" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--plot=lines", "--x=t", "--against=t"])
+def test_options_of_figures_are_for_figures(run_rnn: Rnn, option: str) -> None:
+    for form in ("csv", "heatmap"):
+        result = run_rnn("run", "--hidden", "2", "--format", form, option, stdin="t,v\n1,2\n")
+        assert (result.exit_code, result.stdout) == (2, "")
+        name = option.partition("=")[0]
+        assert f"{name} is for figures, the format is {form}: give -o FILE.svg" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--x", "--against"])
+def test_columns_beside_the_features(run_rnn: Rnn, tmp_path: Path, option: str) -> None:
+    figure = str(tmp_path / "h.svg")
+    options = ("run", "--hidden", "2", "-o", figure, option)
+    result = run_rnn(*options, "T", "--columns", "v", stdin="t,v\n1,2\n")
+    assert result.stderr == "Error: standard input: no column 'T'; there are 't', 'v' (or 1 to 2)\n"
+    result = run_rnn(*options, "3", "--columns", "2", stdin="1,2\n")
+    message = "no column '3': it has no header; expected a number from 1 to 2 in"
+    assert result.stderr == f"Error: standard input: {message} {option}\n"
+    result = run_rnn(*options, "1", "--seq", "1,2")
+    assert "--x and --against are for files, not for --seq" in result.stderr
+    np.save(tmp_path / "x.npy", np.ones(3))
+    result = run_rnn(*options, "1", str(tmp_path / "x.npy"))
+    assert "an array has no cells of text; --x and --against are for CSV text" in result.stderr
+    assert result.exit_code == 2
+    assert not (tmp_path / "h.svg").exists()

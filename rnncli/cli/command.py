@@ -15,7 +15,7 @@ SECTIONS = {
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
     "Output": "output format json naming passthrough last no_last all_steps all_layers states "
-    "digits header",
+    "plot x against digits header",
     "Other": "",
 }
 

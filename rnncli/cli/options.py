@@ -15,7 +15,7 @@ from rnncli.model.cells.gru import RESETS
 from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
-from rnncli.writers import WRITERS
+from rnncli.writers import PLOTS, WRITERS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -35,6 +35,8 @@ class InputOptions(NamedTuple):
     scale: tuple[float, ...] | None = None
     passthrough: bool = False
     follow: bool = False
+    x: str | None = None
+    against: str | None = None
 
 
 class NetworkOptions(NamedTuple):
@@ -415,6 +417,26 @@ result_options = group(
         is_flag=True,
         help="Write all that the top recurrent layer carries from step to step: h, and c of an "
         "LSTM, also where a layer stands above it.",
+    ),
+    click.option(
+        "--plot",
+        type=click.Choice(PLOTS),
+        help="How a figure (-o FILE.svg, .png or .pdf) shows states: a line for each unit, or a "
+        "row of colours.  [default: lines up to 8 units, else heatmap]",
+    ),
+    click.option(
+        "--x",
+        metavar="COLUMN",
+        type=values.name,
+        help="The column of a file, by name or number, that a figure has below, in place of t: "
+        "numbers, dates or times as ISO 8601 writes them, or text. It must not go back.",
+    ),
+    click.option(
+        "--against",
+        metavar="COLUMN",
+        type=values.name,
+        help="The column that a figure draws with the predictions of a head: at each t the y of "
+        "that step, and the number in the same row.",
     ),
     click.option(
         "--digits",

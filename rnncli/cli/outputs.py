@@ -15,8 +15,9 @@ from rnncli.writers import EXTENSIONS, Style
 from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
-# Formats that show one sequence over time.
-PICTURES = ("heatmap", "svg")
+# Formats that are drawn as figures, and all that show steps over time.
+FIGURES = ("svg",)
+PICTURES = ("heatmap", *FIGURES)
 
 
 def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) -> str:
@@ -56,6 +57,11 @@ def _format_of_file(path: str | None) -> str:
 def _check_goes_with(chosen: str, options: OutputOptions, style: Style) -> None:
     if not style.header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
+    for name in ("plot", "x", "against"):
+        if getattr(style, name) is not None and chosen not in FIGURES:
+            raise click.UsageError(
+                f"--{name} is for figures, the format is {chosen}: give -o FILE.{FIGURES[0]}"
+            )
     if style.digits is not None and chosen in ("npy", *PICTURES):
         raise click.UsageError(f"--digits is for text, the format is {chosen}")
     if options.last and chosen in PICTURES:

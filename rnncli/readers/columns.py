@@ -275,9 +275,8 @@ def _is_header(first: Row, layout: Layout) -> bool:
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
     group_by = parted(layout.group_by, cells)
-    if any(
-        not _is_number(column, width) and column in cells for column in (*layout.columns, *group_by)
-    ):
+    wanted = (*layout.columns, *group_by, *filter(None, (layout.x, layout.against)))
+    if any(not _is_number(column, width) and column in cells for column in wanted):
         return True
     try:
         grouping = choose("", group_by, width, None)

@@ -73,7 +73,7 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     table = _Table(path, layout, keys, lines or read_lines(path))
     header, chosen = table.header, table.shape.chosen
     numbered = [f"column_{i + 1}" for i in range(table.shape.width)]
-    kept = (header or numbered) if layout.passthrough else ()
+    kept = [(header or numbered)[i] for i in table.kept]
     # A cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
     blocks = in_blocks(table.rows(), steps)
@@ -102,6 +102,8 @@ class _Table:
         Names of all columns.
     grouping : sequence of int
         Columns of the keys.
+    kept : sequence of int
+        Columns whose cells are kept.
     shape : Shape
         Of each row.
     """
@@ -119,6 +121,7 @@ class _Table:
             raise InputError(self._name, "no column is left to read", " beside those of `group_by`")
         if layout.passthrough and self.header:
             check_distinct(self._name, self.header)
+        self.kept = list(range(width)) if layout.passthrough else self._beside(width)
         gaps = layout.missing != "error" and width > 1
         self.shape = Shape(width, chosen, delimiter, gaps)
         self._key_table = KeyTable(keys, self.grouping)
@@ -147,11 +150,24 @@ class _Table:
                 return
             self._line += self._rows.line_num - start
 
+    def _beside(self, width: int) -> list[int]:
+        """Return the columns that a figure takes beside the features."""
+        wanted = {"x": self._layout.x, "against": self._layout.against}
+        return [
+            place
+            for parameter, column in wanted.items()
+            for place in choose(
+                self._name, [column] if column else [], width, self.header, parameter
+            )
+        ]
+
     def _steps(self, values: Floats, rows: list[Row], key: Integers | None) -> Rows:
         self._begun = True
         filled_in, masked = filled(values, self._layout.missing)
         x = filled_in if masked is None else values
         cells = rows if self._layout.passthrough else None
+        if self.kept and cells is None:
+            cells = [[row[i] for i in self.kept] for row in rows]
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
     def _key(self, rows: list[Row]) -> Integers | None:
@@ -175,7 +191,7 @@ class _Table:
             return None
         self._line += len(values)
         key = self._key_table.numbers(simple, self.shape) if self.grouping else None
-        kept = rows_of(simple, delimiter) if self._layout.passthrough else []
+        kept = rows_of(simple, delimiter) if self.kept else []
         return self._steps(values, kept, key)
 
     def _take(self) -> tuple[list[Row], InputError | None]:

@@ -48,6 +48,9 @@ class Layout(NamedTuple):
         Rows in a block.
     indices : int, optional
         If the numbers are indices into an embedding: how many rows that has.
+    x, against : str, optional
+        Columns, given as in `columns`, whose cells alone are kept: what a
+        figure has on its time axis, and what it compares predictions with.
     """
 
     dtype: np.dtype[np.floating]
@@ -59,6 +62,8 @@ class Layout(NamedTuple):
     passthrough: bool = False
     block_steps: int = BLOCK_STEPS
     indices: int | None = None
+    x: str | None = None
+    against: str | None = None
 
 
 class Input(NamedTuple):

@@ -72,6 +72,10 @@ def _check_layout(path: str, layout: Layout) -> None:
         raise InputError(path, "an array has no lines of cells", hint)
     if layout.passthrough:
         raise InputError(path, "an array has no cells of text", "`passthrough` is for CSV text")
+    if layout.x or layout.against:
+        raise InputError(
+            path, "an array has no cells of text", "`x` and `against` are for CSV text"
+        )
     if layout.group_by:
         raise InputError(path, "an array has no column of keys", "`group_by` is for CSV text")
 

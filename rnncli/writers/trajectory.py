@@ -191,6 +191,10 @@ class UntilError:
             raise self.error
 
 
+# How a figure shows states.
+PLOTS = ("lines", "heatmap")
+
+
 class Style(NamedTuple):
     """How results are written.
 
@@ -204,6 +208,11 @@ class Style(NamedTuple):
         Whether a table on a terminal shows a long sequence whole.
     follow : bool
         Whether each block is flushed at once.
+    plot : {"lines", "heatmap"}, optional
+        How a figure shows states; by default as there are many or few.
+    x, against : str, optional
+        Columns of cells, in this order, that are on the time axis of a figure
+        and beside predictions; the header of a `Trajectory` has their names.
     worded : callable
         Returns a note as the user is to see it. Parameters stand in it
         between backticks.
@@ -213,6 +222,9 @@ class Style(NamedTuple):
     header: bool = True
     all_steps: bool = False
     follow: bool = False
+    plot: str | None = None
+    x: str | None = None
+    against: str | None = None
     worded: Callable[[str], str] = str
 
 
