@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GUIDE, ROOT
+from conftest import GUIDE, ROOT, SAMPLES
 
 README = GUIDE["README"]
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 
 
-def examples() -> list[tuple[str, str]]:
-    """Commands after ``$``, each with the lines up to the next."""
+def sessions() -> list[list[tuple[str, str]]]:
+    """Sessions of a shell: commands after ``$``, each with the lines up to the next."""
     return [
-        (command, output)
+        re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
         for text in GUIDE.values()
         for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
     ]
 
 
@@ -33,28 +32,35 @@ def words(text: str) -> list[str]:
 
 
 def test_there_are_examples() -> None:
-    assert len(examples()) >= 7
-    assert len(re.findall(r"^\$ ", "".join(GUIDE.values()), re.MULTILINE)) == len(examples())
+    examples = sum(map(len, sessions()))
+    assert examples >= 7
+    assert len(re.findall(r"^\$ ", "".join(GUIDE.values()), re.MULTILINE)) == examples
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "output"), examples(), ids=[c for c, _ in examples()])
-def test_example(command: str, output: str) -> None:
+@pytest.mark.parametrize("session", sessions(), ids=[each[0][0] for each in sessions()])
+def test_a_session(session: list[tuple[str, str]], tmp_path: Path) -> None:
+    (tmp_path / "sample_data").symlink_to(SAMPLES)
     scripts = Path(sys.executable).parent  # where pip put the console script
-    environment = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "COLUMNS": "80"}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    shown = done.stdout.decode()
-    assert words(shown) == words(output)
-    computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
-    np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
+    environment = os.environ | {
+        "PATH": f"{scripts}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "80",
+    }
+    for command, output in session:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        shown = done.stdout.decode()
+        assert words(shown) == words(output)
+        computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
+        np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
 
 
 def test_python_examples(
