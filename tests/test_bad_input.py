@@ -111,7 +111,7 @@ def test_csv(run_rnn: Rnn, text: str, message: str) -> None:
         (b"\x1f\x8b\x08", "gzip data; decompress it (zcat), or give a file named .gz"),
         (b"\x93NUMPY\x01\x00", "an .npy array; give a file named .npy"),
         (b"PK\x03\x04", "a zip archive (.xlsx, .npz?); export it as CSV"),
-        ("1,2\n".encode("utf-16"), "UTF-16 text; iconv -f utf-16 -t utf-8 makes it UTF-8"),
+        ("1,2\n".encode("utf-16"), "UTF-16 text; --encoding utf-16 reads it"),
     ],
 )
 def test_not_text(run_rnn: Rnn, start: bytes, found: str) -> None:
@@ -426,8 +426,8 @@ USAGE = {
     ),
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
-        "--columns, --group-by, --delimiter, --first-row, --missing, --passthrough and "
-        "--follow are for files, not for --seq "
+        "--columns, --group-by, --delimiter, --encoding, --first-row, --missing, "
+        "--passthrough, --follow, --x and --against are for files, not for --seq "
         "(see 'rnn run --help')",
     ),
     "long delimiter": (

@@ -9,7 +9,7 @@ from rnncli.cli.signals import signals_raised
 
 # The headings, and the parameters under each; any other option stands under the last.
 SECTIONS = {
-    "Input": "seq columns group_by delimiter first_row missing center scale follow inputs",
+    "Input": "seq columns group_by delimiter encoding first_row missing center scale follow inputs",
     "Network": "hidden cell bias seed init weights layer direction merge activation "
     "recurrent_activation clip reset h0 c0 state state_in state_out",
     "Computation": "precision unroll",

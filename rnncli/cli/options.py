@@ -15,6 +15,7 @@ from rnncli.model.cells.gru import RESETS
 from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
+from rnncli.readers.foreign import UTF_8
 from rnncli.writers import PLOTS, WRITERS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -28,6 +29,7 @@ class InputOptions(NamedTuple):
     seq: str | None
     columns: tuple[str, ...]
     delimiter: str | None
+    encoding: str
     first_row: str
     group_by: tuple[str, ...]
     missing: str
@@ -155,6 +157,15 @@ input_options = group(
         type=values.delimiter,
         help="What separates the cells: one character, or comma, tab, semicolon, space, pipe. "
         "By default comma, tab or semicolon, told from the first line.",
+    ),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        type=values.encoding,
+        default=UTF_8,
+        show_default=True,
+        help="The encoding of text: utf-8, latin-1, cp1252 (Windows), utf-16 (with a byte order "
+        "mark), or another that Python knows.",
     ),
     click.option(
         "--first-row",

@@ -1,5 +1,6 @@
 """Kinds of option values that Click does not know."""
 
+import codecs
 from collections.abc import Callable
 from math import isfinite, nan
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import did_you_mean, sentence
 from rnncli.readers.columns import separated
+from rnncli.readers.foreign import UTF_8
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 
@@ -108,3 +110,25 @@ def columns(value: str) -> tuple[str, ...]:
         return separated(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def encoding(value: str) -> str:
+    """Check the name of an encoding of text; all names of UTF-8 are one."""
+    if not _is_encoding(value):
+        from encodings.aliases import aliases
+
+        known = (name.replace("_", "-") for name in {*aliases, *aliases.values()})
+        what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
+        hint = did_you_mean(value.replace("_", "-"), filter(_is_encoding, known))
+        raise click.BadParameter(sentence("", what, hint))
+    name = codecs.lookup(value).name
+    return UTF_8 if name in (UTF_8, "utf-8-sig") else value
+
+
+def _is_encoding(name: str) -> bool:
+    """Return whether Python has an encoding of text by a name; it has others, such as zip."""
+    try:
+        "0".encode(name)
+    except (LookupError, UnicodeError):
+        return False
+    return True

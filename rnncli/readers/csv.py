@@ -70,7 +70,7 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     OSError
         The file cannot be opened.
     """
-    table = _Table(path, layout, keys, lines or read_lines(path))
+    table = _Table(path, layout, keys, lines or read_lines(path, layout.encoding))
     header, chosen = table.header, table.shape.chosen
     numbered = [f"column_{i + 1}" for i in range(table.shape.width)]
     kept = [(header or numbered)[i] for i in table.kept]
@@ -86,7 +86,7 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
         key_columns=[(header or numbered)[i] for i in table.grouping],
         keys=keys.names if table.grouping else (),
         header=kept,
-        share=share_read(path, table.lines),
+        share=share_read(path, table.lines, layout.encoding),
         chosen=named(chosen, header),
     )
 

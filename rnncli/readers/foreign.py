@@ -1,12 +1,14 @@
-"""Files that are no CSV text in UTF-8, and the command that makes them that."""
+"""Files that are no CSV text in their encoding, and the way out."""
 
 import codecs
+import re
 import shlex
 from json import JSONDecodeError, JSONDecoder
 
 from rnncli.model.errors import InputError, verbatim
 
 STDIN = "-"
+UTF_8 = "utf-8"
 
 _SIGNATURES = {
     b"\x1f\x8b": ("gzip data", "decompress it (zcat), or give a file named .gz"),
@@ -15,6 +17,10 @@ _SIGNATURES = {
 }
 _MARKUP = ("<!doctype", "<html", "<?xml")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Latin letters in UTF-16, from the first NUL on.
+_LATIN_IN_UTF_16 = re.compile(b"(\0[^\0]){3}")
+# Bytes that are letters and marks in Windows' own encoding, and no text in Latin-1.
+_OF_WINDOWS = re.compile(b"[\x80-\x9f]")
 
 
 def display_name(path: str) -> str:
@@ -22,7 +28,7 @@ def display_name(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
-def check_start(start: bytes, path: str) -> None:
+def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
     """Check that the first bytes of a file are not those of another kind.
 
     Raises
@@ -30,21 +36,40 @@ def check_start(start: bytes, path: str) -> None:
     InputError
         They are.
     """
-    if start.startswith(_UTF_16):
-        hint = f"{_command('iconv -f utf-16 -t utf-8', path)} makes it UTF-8"
-        raise InputError(display_name(path), _found("UTF-16 text"), hint)
+    if start.startswith(_UTF_16) and not has_mark(encoding):
+        raise InputError(display_name(path), _found("UTF-16 text"), "`encoding` utf-16 reads it")
+    if start.startswith(codecs.BOM_UTF8) and encoding != UTF_8:
+        found = _found("UTF-8 text", encoding)
+        raise InputError(display_name(path), found, "leave `encoding` out")
     for mark, (kind, hint) in _SIGNATURES.items():
         if start.startswith(mark):
             raise InputError(display_name(path), _found(kind), _as_model(path) or hint)
 
 
-def not_text(path: str, line: int, piece: bytes) -> InputError:
-    """Return the error of a piece of a file with a byte that is no text in some line."""
+def has_mark(encoding: str) -> bool:
+    """Return whether text in an encoding may begin with the byte order mark of UTF-16 or UTF-32."""
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+
+
+def not_text(path: str, line: int, rest: bytes, encoding: str = UTF_8) -> InputError:
+    """Return the error of a file whose rest begins with a byte that is no text, in some line.
+
+    There is no rest where the file ends within a character.
+    """
     place = f"{display_name(path)}:{line}"
-    if b"\0" in piece:
+    if b"\0" in rest and not has_mark(encoding):
+        if _LATIN_IN_UTF_16.match(rest):
+            hint = "`encoding` utf-16-le or utf-16-be reads it"
+            return InputError(place, _found("binary data (UTF-16 without its mark?)"), hint)
         return InputError(place, _found("binary data"), _as_model(path))
-    hint = f"{_command('iconv -f latin1 -t utf-8', path)} makes them UTF-8"
-    return InputError(place, _found("bytes that are not UTF-8 (Latin-1?)"), hint)
+    if encoding != UTF_8:
+        found = f"the byte {rest[0]:#04x}" if rest else "a character that is cut short"
+        hint = f"is it {encoding}-le or {encoding}-be?" if has_mark(encoding) and line == 1 else ""
+        return InputError(place, _found(found, encoding), hint)
+    guess, name = ("cp1252", "Windows-1252") if _OF_WINDOWS.search(rest) else ("latin-1", "Latin-1")
+    return InputError(
+        place, _found(f"bytes that are not UTF-8 ({name}?)"), f"`encoding` {guess} reads it"
+    )
 
 
 def check_first_lines(lines: list[str], path: str) -> None:
@@ -76,8 +101,8 @@ def _as_model(path: str) -> str:
     return f"is it a model? give `weights` {verbatim(path)}" if is_model(path) else ""
 
 
-def _found(kind: str) -> str:
-    return f"expected CSV text, found {kind}"
+def _found(kind: str, encoding: str = "") -> str:
+    return f"expected CSV text{encoding and f' in {encoding}'}, found {kind}"
 
 
 def _is_json(line: str) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices
+from rnncli.readers.foreign import UTF_8
 
 Doubles = NDArray[np.float64]
 
@@ -51,6 +52,8 @@ class Layout(NamedTuple):
     x, against : str, optional
         Columns, given as in `columns`, whose cells alone are kept: what a
         figure has on its time axis, and what it compares predictions with.
+    encoding : str
+        Of text, as Python names it.
     """
 
     dtype: np.dtype[np.floating]
@@ -64,6 +67,7 @@ class Layout(NamedTuple):
     indices: int | None = None
     x: str | None = None
     against: str | None = None
+    encoding: str = UTF_8
 
 
 class Input(NamedTuple):

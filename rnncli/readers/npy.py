@@ -19,6 +19,7 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER, Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
+from rnncli.readers.foreign import UTF_8
 from rnncli.readers.input import Input, Keys, Layout, filled, first_unfit, unfit, unnamed
 
 # Bytes of rows that are read at once where few of their columns are chosen.
@@ -70,6 +71,8 @@ def _check_layout(path: str, layout: Layout) -> None:
     if layout.delimiter or layout.first_row != "auto":
         hint = "`delimiter` and `first_row` are for CSV text"
         raise InputError(path, "an array has no lines of cells", hint)
+    if layout.encoding != UTF_8:
+        raise InputError(path, "an array is no text", "`encoding` is for CSV text")
     if layout.passthrough:
         raise InputError(path, "an array has no cells of text", "`passthrough` is for CSV text")
     if layout.x or layout.against:

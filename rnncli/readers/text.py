@@ -1,7 +1,7 @@
 r"""Text from a file, compressed or not, or from standard input, line by line or many at once.
 
-It is UTF-8, with or without a byte order mark. A line ends in ``\n``,
-``\r\n`` or ``\r``.
+It is UTF-8, with or without a byte order mark, or is made that of another
+encoding. A line ends in ``\n``, ``\r\n`` or ``\r``.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import STDIN, check_start, display_name, not_text
+from rnncli.readers.foreign import STDIN, UTF_8, check_start, display_name, not_text
 
 if TYPE_CHECKING:
     from gzip import GzipFile
@@ -130,14 +130,14 @@ class Lines:
         return piece
 
 
-def read_lines(path: str) -> Lines:
+def read_lines(path: str, encoding: str = UTF_8) -> Lines:
     """Return the lines of a text file, with their ends.
-
-    UTF-8, with or without a byte order mark.
 
     Parameters
     ----------
     path : str
+    encoding : str
+        As Python names it. A byte order mark is passed over.
 
     Raises
     ------
@@ -147,25 +147,26 @@ def read_lines(path: str) -> Lines:
     OSError
         The file cannot be opened: when the first line is asked for.
     """
-    return Lines(_checked(_pieces(path), path))
+    return Lines(_checked(_pieces(path, encoding), path, encoding))
 
 
-def share_read(path: str, lines: Lines) -> Callable[[int], float | None]:
+def share_read(path: str, lines: Lines, encoding: str = UTF_8) -> Callable[[int], float | None]:
     """Return a function of the share of a file that has been read, 0 to 1.
 
-    It returns None where the size of the text is not known.
+    It returns None where the size of the text, in UTF-8, is not known.
     """
-    known = path != STDIN and os.path.isfile(path) and not path.lower().endswith(".gz")
+    plain = encoding == UTF_8 and not path.lower().endswith(".gz")
+    known = plain and path != STDIN and os.path.isfile(path)
     size = os.path.getsize(path) if known else 0
     return lambda _: min(1.0, lines.bytes_read / size) if size else None
 
 
-def _pieces(path: str) -> Iterator[bytes]:
+def _pieces(path: str, encoding: str) -> Iterator[bytes]:
     """Pieces of a file, each as soon as it is there."""
     with _opened(path) as file:
         try:
-            check_start(file.peek(8), path)
-            if start := _start(file):
+            check_start(file.peek(8), path, encoding)
+            if encoding == UTF_8 and (start := _start(file)):
                 yield start
             while piece := file.read1(_PIECE):
                 yield piece
@@ -173,25 +174,71 @@ def _pieces(path: str) -> Iterator[bytes]:
             raise InputError(display_name(path), f"cannot be read: {error}") from error
 
 
-def _checked(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """Pass pieces on, until a line is too long, or a byte is not UTF-8 or is NUL."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _checked(pieces: Iterator[bytes], path: str, encoding: str) -> Iterator[bytes]:
+    """Pass pieces on, in UTF-8, until a line is too long, or a byte is no text or is NUL."""
+    decoder = _Decoder(encoding)
     number, length, after_return = 1, 0, False  # of the line that has not ended
     for piece in pieces:
-        ends = [end for end in (piece.find(b"\n"), piece.find(b"\r")) if end >= 0]
-        if length + min(ends, default=len(piece)) > MOST_IN_A_LINE:
+        text, rest = decoder.text(piece)
+        ends = [end for end in (text.find(b"\n"), text.find(b"\r")) if end >= 0]
+        if length + min(ends, default=len(text)) > MOST_IN_A_LINE:
             raise _too_long(f"{display_name(path)}:{number}")
-        text = piece[: _end_of_text(decoder, piece)]
         number += _line_ends(text) - (after_return and text.startswith(b"\n"))
         if text:
             yield text
-        if len(text) < len(piece):
-            raise not_text(path, number, piece)
+        if rest:
+            raise not_text(path, number, rest, encoding)
         length = 0 if ends else length
-        length += len(piece) - max(piece.rfind(b"\n"), piece.rfind(b"\r")) - 1
-        after_return = piece.endswith(b"\r")
-    if decoder.getstate()[0]:
-        raise not_text(path, number, b"")
+        length += len(text) - max(text.rfind(b"\n"), text.rfind(b"\r")) - 1
+        after_return = text.endswith(b"\r") if text else after_return
+    if decoder.is_cut_short():
+        raise not_text(path, number, b"", encoding)
+
+
+class _Decoder:
+    """Makes UTF-8 of the pieces of a file, in which a character may be cut in two.
+
+    Parameters
+    ----------
+    encoding : str
+        Of the file.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._is_utf_8, self._begun = encoding == UTF_8, False
+
+    def text(self, piece: bytes) -> tuple[bytes, bytes]:
+        """Return the text of a piece, and what follows from a byte on that is none, or is NUL."""
+        if self._is_utf_8:
+            end = _end_of_text(self._decoder, piece)
+            return piece[:end], piece[end:]
+        text, rest = self._decoded(piece)
+        nul = text.find(b"\0")
+        if nul >= 0:
+            text, rest = text[:nul], text[nul:]
+        if text and not self._begun:
+            text, self._begun = text.removeprefix(codecs.BOM_UTF8), True
+        return text, rest
+
+    def is_cut_short(self) -> bool:
+        """Return whether the pieces ended within a character."""
+        try:
+            self._decoder.decode(b"", final=True)
+        except UnicodeError:
+            return True
+        return False
+
+    def _decoded(self, piece: bytes) -> tuple[bytes, bytes]:
+        state = self._decoder.getstate()
+        try:
+            return self._decoder.decode(piece).encode(), b""
+        except UnicodeDecodeError as error:
+            self._decoder.setstate(state)
+            before = piece[: max(0, error.start - len(state[0]))]
+            return self._decoded(before)[0] if before else b"", error.object[error.start :]
+        except UnicodeError:  # there is no byte order mark where one is needed
+            return b"", piece
 
 
 def _too_long(place: str) -> InputError:
