@@ -45,8 +45,8 @@ def log(tmp_path: Path) -> Path:
     ("words", "found"),
     [
         (("he",), ["help"]),
-        (("help", ""), list(TOPICS)),
-        (("help", "in"), ["inputs"]),
+        (("help", ""), [*TOPICS, *COMMANDS]),
+        (("help", "inp"), ["inputs"]),
         (("run", "--precision", ""), list(PRECISIONS)),
         (("run", "--activation", ""), list(ACTIVATIONS)),
         (("run", "--activation", "leaky"), ["leaky_relu"]),

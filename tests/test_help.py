@@ -10,7 +10,9 @@ from conftest import GUIDE, Rnn
 
 from rnncli import __version__
 from rnncli.cli import rnn
-from rnncli.cli.command import heading_of
+from rnncli.cli.command import SECTIONS, heading_of
+from rnncli.cli.command import TOPICS as HEADED
+from rnncli.cli.help import TOPICS
 from rnncli.model.formats import FORMATS
 
 TOLD = "".join(GUIDE.values())
@@ -78,8 +80,30 @@ def test_examples_parse(line: str) -> None:
 @pytest.mark.parametrize("width", ["1", "40", "80", "200"])
 def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     monkeypatch.setenv("COLUMNS", width)
-    headings = re.findall(r"^(\w+):$", run_rnn("run", "--help").stdout, re.MULTILINE)
-    assert headings == ["Input", "Network", "Computation", "Output", "Other", "Examples"]
+    headings = re.findall(r"^(\w.*):$", run_rnn("run", "--help").stdout, re.MULTILINE)
+    topics = [f"{heading} (rnn help {topic})" for heading, topic in HEADED.items()]
+    topics.remove("Comparison (rnn help verification)")
+    assert headings == [*topics, "Other", "Examples"]
+
+
+def test_each_section_names_a_topic() -> None:
+    assert set(HEADED.values()) < set(TOPICS)
+    assert [*HEADED, "Other"] == list(SECTIONS)
+
+
+@pytest.mark.parametrize("width", [120, 200])
+def test_help_is_as_wide_as_can_be_read(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    pages = {}
+    for columns in (80, width):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        pages[columns] = run_rnn("run", "--help").stdout
+    lines = {columns: page.split("\nExamples:")[0].splitlines() for columns, page in pages.items()}
+    assert max(map(len, lines[80])) <= 78
+    assert 100 < max(map(len, lines[width])) <= 110
+    assert len(lines[width]) < 0.8 * len(lines[80])
+    assert all(line in pages[width] for line, _ in examples_of(dict(COMMANDS)[("run",)]))
 
 
 def test_help_is_as_narrow_as_the_terminal(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

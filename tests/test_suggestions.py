@@ -39,7 +39,7 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         (("predict",), None),
         (("train",), None),
         (("help", "inpts"), "inputs"),
-        (("help", "lstm"), None),
+        (("help", "transformer"), None),
         (("--versoin",), "--version"),
         (("run", "--colums", "2"), "--columns"),
         (("run", "--hiden", "2"), "--hidden"),

@@ -26,6 +26,7 @@ class Rnn(click.Group):
             "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
             "Whether Keras, PyTorch and others agree.",
         ),
+        ("rnn help inputs", "The reference, a topic at a time: rnn help has the list."),
     )
 
     def list_commands(self, _ctx: click.Context) -> list[str]:

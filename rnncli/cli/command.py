@@ -10,19 +10,29 @@ from rnncli.cli.signals import signals_raised
 # The headings, and the parameters under each; any other option stands under the last.
 SECTIONS = {
     "Input": "seq columns group_by delimiter encoding first_row missing center scale follow inputs",
-    "Network": "hidden cell bias seed init weights layer direction merge activation "
-    "recurrent_activation clip reset h0 c0 state state_in state_out",
+    "Network": "hidden cell seed init bias weights layer direction merge activation "
+    "recurrent_activation clip reset",
+    "State": "h0 c0 state state_in state_out",
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
     "Output": "output format json naming passthrough last no_last all_steps all_layers states "
     "plot x against digits header",
     "Other": "",
 }
+# The topic of `rnn help` that says more than a section does.
+TOPICS = {
+    "Input": "inputs",
+    "Network": "networks",
+    "State": "state",
+    "Computation": "speed",
+    "Comparison": "verification",
+    "Output": "output",
+}
 
 # Columns for options beside their help; in a terminal too narrow for both it stands below them.
 BESIDE, BELOW, NARROW = 30, 4, 60
 # Help is never wider nor narrower.
-WIDEST, LEAST = 78, 20
+WIDEST, LEAST = 110, 20
 
 Examples = tuple[tuple[str, str], ...]
 
@@ -73,7 +83,8 @@ class Command(click.Command):
                 sections[heading_of(param.name)].append(record)
         for heading, records in sections.items():
             if records:
-                with formatter.section(heading):
+                topic = TOPICS.get(heading)
+                with formatter.section(f"{heading} (rnn help {topic})" if topic else heading):
                     formatter.write_dl(records, col_max=columns)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -227,13 +227,6 @@ network_options = group(
         help="What the layers are made of: vanilla cells, LSTMs or GRUs.  [default: rnn]",
     ),
     click.option(
-        "--no-bias",
-        "bias",
-        is_flag=True,
-        callback=lambda _ctx, _param, left_out: False if left_out else None,
-        help="Draw layers that have no bias: it is zero, in files too.",
-    ),
-    click.option(
         "--seed",
         type=values.whole(0, SEED_MAX),
         metavar="N",
@@ -242,18 +235,23 @@ network_options = group(
     click.option(
         "--init",
         type=values.Choice(list(INITIALIZERS)),
-        help="Whose weights the seed gives. tensorflow: tf.random.normal after "
-        "tf.random.set_seed(N), for W_xh, then W_hh; b_h is zero. keras: layers made after "
-        "keras.utils.set_random_seed(N). torch: nn.RNN, nn.LSTM or nn.GRU after "
-        "torch.manual_seed(N).  [default: tensorflow]",
+        help="Whose weights the seed gives. tensorflow: tf.random.normal, as in the notebook. "
+        "keras: those of its layers. torch: those of nn.RNN, nn.LSTM or nn.GRU.  "
+        "[default: tensorflow]",
+    ),
+    click.option(
+        "--no-bias",
+        "bias",
+        is_flag=True,
+        callback=lambda _ctx, _param, left_out: False if left_out else None,
+        help="Draw layers that have no bias: it is zero, in files too.",
     ),
     click.option(
         "--weights",
         type=values.FileName(),
         metavar="FILE",
-        help="Take the network from a file instead: a model that Keras (.keras, .h5), PyTorch "
-        "(.pt) or another framework (.onnx) saved, .safetensors, or .npz, as rnn weights -o writes "
-        "it. rnn inspect shows what is in it.",
+        help="Take the network from a file instead: .keras, .h5, .pt, .onnx, .safetensors, or "
+        ".npz, as rnn weights -o writes it. rnn inspect shows what is in it.",
     ),
     layer_option,
     click.option(
@@ -274,9 +272,9 @@ network_options = group(
         multiple=True,
         callback=_any_given,
         shell_complete=_completed("activations"),
-        help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1 or "
-        "hard_sigmoid:0.2,0.5. Give it again for one of each layer, the bottom one first, or of "
-        "each cell, forward before backward.  [default: tanh]",
+        help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1. Give it "
+        "again for each layer, the bottom one first, or each cell, forward first.  "
+        "[default: tanh]",
     ),
     click.option(
         "--recurrent-activation",
@@ -330,9 +328,7 @@ state_options = group(
         type=values.FileName(),
         metavar="FILE",
         help="Start from the states in this file, where it exists, and leave the final states "
-        "there. Sequences that it does not know start from --h0 and --c0. A second run waits "
-        "until the first has left it. With --follow, those after the rows delivered, whatever "
-        "ends the run.",
+        "there for the next run. Sequences that are not in it start from --h0 and --c0.",
     ),
     click.option(
         "--state-in",
@@ -363,10 +359,9 @@ computation_options = group(
         default="auto",
         show_default=True,
         help="How the steps are computed. stepwise: two products a step, the reference. fused: "
-        "one product a step. projected: the inputs of many steps in one product first. parallel: "
-        "a long sequence in pieces at once, if the network's memory fades. compiled: in the "
-        "processor's own instructions, after pip install 'rnncli[fast]'. auto: the fastest "
-        "measured for the size.",
+        "one. projected: the inputs of many steps in one product first. parallel: a long sequence "
+        "in pieces at once. compiled: in machine code, with the extra fast. auto: the fastest for "
+        "the size.",
     ),
 )
 

@@ -84,13 +84,14 @@ comparison_options = group(
     click.option(
         "--last",
         is_flag=True,
-        help="The file has a row a sequence: of the final state, or what a head makes of it, as of "
-        "a model that gives one row a sequence.",
+        help="The file of --expected has a row a sequence: of the final state, or what a head "
+        "makes of it, as of a model that gives one row a sequence.",
     ),
     click.option(
         "--no-last",
         is_flag=True,
-        help="The file has a row a step, also of a model that gives one row a sequence.",
+        help="The file of --expected has a row a step, also of a model that gives one row a "
+        "sequence.",
     ),
     click.option(
         "--atol",

@@ -54,7 +54,7 @@ EXAMPLES = (
 def weights(
     inputs: int | None, output: str | None, json: bool, naming: str | None, **given: Any
 ) -> None:
-    """Write the weights of a network: every array of every layer, gate by gate.
+    """Show or save the weights of a network, array by array.
 
     They are those that a seed gives, or those in a file. With -o FILE they
     are saved: as .npz, .safetensors, .onnx or .json.
