@@ -418,7 +418,8 @@ USAGE = {
     "fractional seed": (("--seed", "1.5"), f"Invalid value for '--seed': '1.5' {SEED}"),
     "no hidden": (
         ("--seq", "1"),
-        "no network: give --hidden H or --weights FILE (see 'rnn run --help')",
+        "no network: give --hidden H or --weights FILE, as in 'rnn run --seq 1,2,3 --hidden 4' "
+        "(see 'rnn run --help')",
     ),
     "seq and file": (
         ("--seq", "1", "a.csv", *NETWORK),

@@ -39,6 +39,7 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         (("predict",), None),
         (("train",), None),
         (("help", "inpts"), "inputs"),
+        (("help", "--colums"), "--columns"),
         (("help", "transformer"), None),
         (("--versoin",), "--version"),
         (("run", "--colums", "2"), "--columns"),
@@ -118,6 +119,14 @@ def test_options_stand_behind_a_command(run_rnn: Rnn) -> None:
     assert message == (
         "Error: No such option '--seq'; a command comes first: rnn run (see 'rnn --help')\n"
     )
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "weights"])
+def test_a_first_line_that_works(run_rnn: Rnn, command: str) -> None:
+    words = () if command == "run" else ("--cell", "rnn")
+    (line,) = re.findall("as in '(.+?)'", said(run_rnn, command, *words))
+    assert line == f"rnn {command}{' --seq 1,2,3' * (command != 'weights')} --hidden 4"
+    assert run_rnn(*line.split()[1:]).exit_code == 0
 
 
 def test_the_library_asks_too() -> None:

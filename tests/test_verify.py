@@ -469,7 +469,8 @@ BAD = {
     ),
     "no network": (
         ("--seq", "1"),
-        "no network: give --hidden H or --weights FILE (see 'rnn verify --help')",
+        "no network: give --hidden H or --weights FILE, as in 'rnn verify --seq 1,2,3 --hidden 4' "
+        "(see 'rnn verify --help')",
     ),
     "expected of nothing": (
         ("--expected", "two.csv"),

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ class Subject(Choice):
                 if option_text(option):
                     return option
         return super().convert(value, param, ctx)
+
+    def known(self) -> Iterable[str]:
+        """Return the topics, the commands, and the options of all tables."""
+        return [*self.choices, *re.findall("`(--[a-z0-9-]+)", "".join(map(topic_text, TOPICS)))]
 
 
 @click.command(

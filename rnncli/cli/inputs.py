@@ -120,9 +120,7 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
     }
     if options.weights is None:
         if options.hidden is None:
-            raise click.UsageError(
-                f"no network: {_of_model(files) or 'give --hidden H or --weights FILE'}"
-            )
+            raise click.UsageError(f"no network: {_of_model(files) or _example(files)}")
         if options.layer is not None:
             raise click.UsageError("--layer is for --weights")
         if options.merge is not None and options.direction != "bidirectional":
@@ -132,6 +130,16 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
     for name, value in drawn.items():
         if value is not None:
             raise click.UsageError(f"{name} and --weights {options.weights}: give one")
+
+
+def _example(files: Sequence[str]) -> str:
+    """Return how a network is given; where there is no input either, with a line that works."""
+    given = "give --hidden H or --weights FILE"
+    if files:
+        return given
+    context = click.get_current_context()
+    seq = "--seq 1,2,3 " if "seq" in context.params else ""
+    return f"{given}, as in '{context.command_path} {seq}--hidden 4'"
 
 
 def _of_model(files: Sequence[str]) -> str:
