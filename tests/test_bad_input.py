@@ -36,6 +36,11 @@ CSV = {
         "1,2\n3,4,5\n",
         "standard input:2: expected as many cells as in the first row, 2, got 3",
     ),
+    "title": (
+        "Sensor 3\ntime,value\n1,2\n",
+        "standard input:2: expected as many cells as in the first row, 1, got 2 "
+        "(a title above the header, or a decimal comma?)",
+    ),
     "word": (
         "value\n1\n2\nN/A\n",
         "standard input:4: column 'value': not a number: 'N/A'",
@@ -123,6 +128,41 @@ def test_missing_file(run_rnn: Rnn) -> None:
     assert failure(run_rnn, "no.csv") == "no.csv: cannot be read: No such file or directory"
 
 
+@pytest.mark.parametrize("option", [(), ("--seq", "1", "--weights"), ("log.csv",)])
+def test_a_missing_file_beside_a_near_one(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text("1\n")
+    (tmp_path / "model.pt").mkdir()
+    named = ["lgo.csv", "log.csv"] if "--seq" not in option else ["mdoel.pt", "model.pt"]
+    for path in (named[0], f"../{tmp_path.name}/{named[0]}"):
+        result = run_rnn("run", *option, path, *([] if "--seq" in option else ["--hidden", "2"]))
+        what = "cannot be read: No such file or directory"
+        assert result.stderr == f"Error: {path}: {what}; did you mean {named[1]!r}?\n"
+    assert failure(run_rnn, "b.csv") == "b.csv: cannot be read: No such file or directory"
+
+
+def test_a_file_given_as_a_sequence(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("1\n")
+    result = run_rnn("run", "--seq", str(path), "--hidden", "2")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: --seq: '")
+    assert result.stderr.endswith(" is a file; give it without --seq\n")
+
+
+def test_a_model_given_to_weights(run_rnn: Rnn) -> None:
+    result = run_rnn("weights", "model.pt")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: unexpected argument 'model.pt'; a network is given by --weights model.pt "
+        "(see 'rnn weights --help')\n",
+    )
+    result = run_rnn("weights", "log.csv")
+    assert "unexpected argument 'log.csv' (see" in result.stderr
+
+
 def test_numbers_given_as_a_file(run_rnn: Rnn) -> None:
     assert failure(run_rnn, "1,2,3").endswith(" (numbers are given by --seq 1,2,3)")
 
@@ -131,7 +171,10 @@ def test_numbers_given_as_a_file(run_rnn: Rnn) -> None:
 def test_directory(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     path = str(tmp_path / name)
-    assert failure(run_rnn, path) == f"{path}: cannot be read: Is a directory"
+    assert (
+        failure(run_rnn, path)
+        == f"{path}: cannot be read: Is a directory; give the files in it: {path}/*.csv"
+    )
 
 
 @pytest.mark.parametrize("kept", [5, 20, 60])
@@ -196,7 +239,10 @@ WHOLE = saved(np.arange(20.0))
 NPY = {
     "empty": (b"", "not an .npy file; expected one made by numpy.save"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "expected numbers, got an"),
-    "strings": (saved(np.array(["a"])), "expected numbers, got an array of <U1"),
+    "strings": (
+        saved(np.array(["a"])),
+        "expected numbers, got an array of <U1; array.astype('float32') makes numbers of text",
+    ),
     "complex": (saved(np.array([1j])), "expected numbers, got an array of complex128"),
     "rank 0": (
         saved(np.array(1.0)),
@@ -454,19 +500,23 @@ USAGE = {
     ),
     "empty output": (
         ("--seq", "1", "-o", "", *NETWORK),
-        "Invalid value for '-o' / '--output': an empty file name (see 'rnn run --help')",
+        "Invalid value for '-o' / '--output': an empty file name (a shell variable "
+        "that is not set?) (see 'rnn run --help')",
     ),
     "empty state": (
         ("--seq", "1", "--state", "", *NETWORK),
-        "Invalid value for '--state': an empty file name (see 'rnn run --help')",
+        "Invalid value for '--state': an empty file name (a shell variable "
+        "that is not set?) (see 'rnn run --help')",
     ),
     "empty weights": (
         ("--seq", "1", "--weights", ""),
-        "Invalid value for '--weights': an empty file name (see 'rnn run --help')",
+        "Invalid value for '--weights': an empty file name (a shell variable "
+        "that is not set?) (see 'rnn run --help')",
     ),
     "empty file": (
         ("", *NETWORK),
-        "Invalid value for '[FILE]...': an empty file name (see 'rnn run --help')",
+        "Invalid value for '[FILE]...': an empty file name (a shell variable "
+        "that is not set?) (see 'rnn run --help')",
     ),
     "option without its value": (
         ("--hidden", "2", "--seq"),

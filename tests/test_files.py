@@ -365,8 +365,8 @@ def test_a_link_leads_to_what_is_replaced(run_rnn: Rnn, tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("loop.csv", "Too many levels of symbolic links"),
-        ("folder", "Is a directory"),
-        ("new/", "Is a directory"),
+        ("folder", "Is a directory; give a file in it"),
+        ("new/", "Is a directory; give a file in it"),
         ("file/x.csv", "Not a directory"),
     ],
 )

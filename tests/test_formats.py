@@ -1628,9 +1628,12 @@ def test_our_own_file_without_a_bias(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "d.npz").mkdir()
     os.mkfifo(tmp_path / "p.npz")
+    (tmp_path / "w.toml").touch()
+    (tmp_path / "w").touch()
     reasons = {
         "none.npz": "cannot be read: No such file or directory",
         "none.safetensors": "cannot be read: No such file or directory",
+        "none": "cannot be read: No such file or directory",
         "d.npz": "expected an .npz file, got a folder; give the file in it",
         "p.npz": "cannot be read: not a plain file",
         "w.toml": f"extension: expected one of {', '.join(FORMATS)}, got '.toml'",

@@ -182,14 +182,15 @@ def test_a_damaged_part(run_rnn: Rnn) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x", "missing.npz"])
+@pytest.mark.parametrize("name", ["x.csv", "x", "missing.npz", "missing"])
 def test_no_model_file(run_rnn: Rnn, in_folder: Path, name: str) -> None:
     (in_folder / "x.csv").write_text("1,2\n")
+    (in_folder / "x").write_text("1,2\n")
     result = run_rnn("inspect", name)
     assert (result.exit_code, result.stdout) == (2, "")
     what = "extension: expected one of .npz, .safetensors, .keras, "
     assert result.stderr.startswith(
-        f"Error: {name}: {'cannot be read: No such file' if name == 'missing.npz' else what}"
+        f"Error: {name}: {'cannot be read: No such file' if 'missing' in name else what}"
     )
 
 

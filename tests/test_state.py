@@ -104,7 +104,10 @@ def test_the_state_of_another_run(
     text = "k,v\na,1\n" if "--group-by" in options else "v\n1\n"
     network = NETWORK[2:] if "--hidden" in options else NETWORK
     result = run_rnn("run", *network, "csv", *options, "--state", str(state), stdin=text)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {state}: {message}\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"Error: {state}: {message}; give the options of the run that wrote it, or another file\n",
+    )
     assert state.read_bytes() == content
 
 

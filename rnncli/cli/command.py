@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rnncli.cli.signals import signals_raised
+from rnncli.model.errors import sentence
 
 # The headings, and the parameters under each; any other option stands under the last.
 SECTIONS = {
@@ -53,9 +54,11 @@ class Command(click.Command):
         Raises
         ------
         click.UsageError
-            An option is given several times.
+            An option is given several times, or an argument that there is not.
         """
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        _, rest, given = self.make_parser(ctx).parse_args(list(args))
+        if rest and not ctx.resilient_parsing:
+            raise click.UsageError(self._unexpected(rest[0]), ctx)
         once = [
             each
             for each in given
@@ -67,6 +70,13 @@ class Command(click.Command):
                 message = f"{option.opts[-1]}: given {times} times, give it once"
                 raise click.UsageError(message, ctx)
         return super().parse_args(ctx, args)
+
+    def _unexpected(self, argument: str) -> str:
+        from rnncli.model.formats import is_model
+
+        weights = is_model(argument) and any(param.name == "weights" for param in self.params)
+        hint = f"a network is given by --weights {argument}" if weights else ""
+        return sentence("", f"unexpected argument {argument!r}", hint)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

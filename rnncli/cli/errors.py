@@ -28,6 +28,8 @@ INTERRUPTED = 130
 
 # A parameter in a hint, or a backtick of a user's text, which `verbatim` writes twice.
 _PARAMETER = re.compile("``|`([a-z]\\w*)`")
+# How near the name of another file must be: that of a.csv to b.csv is 0.8.
+_NEAR_FILE = 0.82
 # Options whose names are not those of their parameters.
 _OPTIONS = {"output": "-o", "peers": "--peer"}
 
@@ -101,7 +103,18 @@ def _option(parameter: str) -> str:
 
 
 def _shown(error: InputError) -> str:
-    return sentence(error.place, error.what, with_options(error.hint))
+    hint = with_options(error.hint) or _near_file(error.__cause__)
+    return sentence(error.place, error.what, hint)
+
+
+def _near_file(error: BaseException | None) -> str:
+    """Return a hint at a file beside one that is not there, if their names are near."""
+    if not (isinstance(error, FileNotFoundError) and isinstance(error.filename, str)):
+        return ""
+    folder, name = os.path.split(error.filename)
+    with suppress(OSError):
+        return did_you_mean(name, sorted(os.listdir(folder or ".")), near=_NEAR_FILE)
+    return ""
 
 
 def naming_options(blocks: "Iterable[Block]") -> "Iterator[Block]":

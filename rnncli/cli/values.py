@@ -13,6 +13,8 @@ from rnncli.readers.columns import separated
 from rnncli.readers.foreign import UTF_8
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+# Why a script gives an empty value.
+_UNSET = "(a shell variable that is not set?)"
 
 
 class Choice(click.Choice[str]):
@@ -29,19 +31,19 @@ class Choice(click.Choice[str]):
 
 
 class FileName(click.Path):
-    """The name of a file, ``-`` among them; an unset shell variable is none."""
+    """The name of a file, ``-`` among them."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name."""
         if not value:
-            self.fail("an empty file name", param, ctx)
+            self.fail(f"an empty file name {_UNSET}", param, ctx)
         return super().convert(value, param, ctx)
 
 
 def name(value: str) -> str:
-    """Check the name of something in a file; an unset shell variable is none."""
+    """Check the name of something in a file."""
     if not value:
-        raise click.BadParameter("an empty name")
+        raise click.BadParameter(f"an empty name {_UNSET}")
     return value
 
 

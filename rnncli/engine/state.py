@@ -28,6 +28,8 @@ _MOST_STEPS = 2**53
 _NETWORKS = {"rnn": "a vanilla RNN", "lstm": "an LSTM", "gru": "a GRU"}
 # The cells of a network whose state file does not name them.
 _VANILLA = ("rnn",)
+# The way out where a state is of another run.
+_OTHER_RUN = "give the options of the run that wrote it, or another file"
 
 
 class State(NamedTuple):
@@ -169,14 +171,15 @@ def fitting_states(
     cells, names = cells_of(network), network.state_names
     if state.cells != cells:
         what = f"the state of {_kinds(state.cells)}, this network is {_kinds(cells)}"
-        raise InputError(path, what)
+        raise InputError(path, what, _OTHER_RUN)
     if state.network != whose:
-        raise InputError(path, "the state of another network or precision")
+        raise InputError(path, "the state of another network or precision", _OTHER_RUN)
     if list(state.key_columns) != list(key_columns):
         raise InputError(
             path,
             f"the state of sequences by {_named(state.key_columns)}, "
             f"this run has {_named(key_columns)}",
+            _OTHER_RUN,
         )
     if set(state.arrays) != set(names):
         raise _damaged(path, _unexpected(names, ["about", "t", *state.arrays]))

@@ -21,7 +21,7 @@ _OTHER_WORDS = {
     "swish": "silu",
     "reverse": "backward",
 }
-# A near name: how alike the two are, from 0 to 1. It lets one letter of three differ.
+# How alike two near names are, from 0 to 1: one letter of three may differ.
 _NEAR = 0.65
 # Characters of a word of which one may be wrong.
 _SHORTEST = 3
@@ -100,10 +100,11 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
     return choices[chosen]
 
 
-def did_you_mean(wrong: str, names: Iterable[str]) -> str:
+def did_you_mean(wrong: str, names: Iterable[str], near: float = _NEAR) -> str:
     """Return a hint that asks whether a near name was meant; empty where none is near.
 
-    Where two names are as near as each other, neither is.
+    Where two names are as near as each other, neither is. Names are as alike
+    as `near`, from 0 to 1; by default one letter of three may differ.
     """
     word = wrong.lower()
     word = _OTHER_WORDS.get(word, word)
@@ -113,7 +114,7 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     nearness = {name: _nearness(word, name.lower()) for name in compared}
     first, *others = sorted(nearness, key=nearness.__getitem__, reverse=True)
     rest = nearness[others[0]] if others else 0.0
-    return f"did you mean {first!r}?" if nearness[first] > max(_NEAR, rest) else ""
+    return f"did you mean {first!r}?" if nearness[first] > max(near, rest) else ""
 
 
 def _nearness(word: str, name: str) -> float:

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import STDIN
 from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
@@ -56,6 +57,8 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         return read(path, layout, keys)
     except OSError as error:
         hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
+        if isinstance(error, IsADirectoryError):
+            hint = f"give the files in it: {verbatim(os.path.join(shlex.quote(path), '*.csv'))}"
         raise InputError(path, f"cannot be read: {error.strerror or error}", hint) from error
 
 
@@ -72,7 +75,8 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """
     for n, path in enumerate(paths):
         if path != STDIN and not os.path.exists(path):
-            raise InputError(path, f"cannot be read: {os.strerror(errno.ENOENT)}")
+            missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            raise InputError(path, f"cannot be read: {missing.strerror}") from missing
         if path in paths[:n]:
             raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())

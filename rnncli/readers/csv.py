@@ -268,7 +268,9 @@ class _Table:
             return InputError(f"{self._name}:{self._blank_line}", what, hint)
         if len(row) != self.shape.width:
             expected = f"expected as many cells as in the first row, {self.shape.width}"
-            return InputError(place, f"{expected}, got {len(row)}")
+            hint = " (a title above the header, or a decimal comma?)"
+            hint = hint if self.shape.width == 1 and self.shape.delimiter == "," else ""
+            return InputError(place, f"{expected}, got {len(row)}", hint)
         for column in self.shape.chosen:
             error = error_in(row[column], self._layout.dtype, self._layout.indices)
             if error and (strict or not is_missing(row[column])):

@@ -1,6 +1,7 @@
 """Numbers given on the command line."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,7 +11,14 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.input import Input, error_in, first_unfit, unnamed
+from rnncli.readers.input import (
+    Input,
+    error_in,
+    first_unfit,
+    mark_between_numbers,
+    shortened,
+    unnamed,
+)
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
@@ -47,6 +55,8 @@ def read_inline(
         raise InputError(name, "empty; expected numbers such as 1,2,3")
     x = _numbers(steps, dtype, indices)
     if x is None:
+        if os.path.isfile(text):
+            raise InputError(name, f"{shortened(text)} is a file", "give it without `seq`")
         raise next(_errors(steps, dtype, name, "" if is_json else _HINT, indices))
     note = ""
     if len(x) == 1 < x.shape[1] and not is_json:
@@ -141,19 +151,25 @@ def _errors(
     width = len(steps[0])
     for t, cells in enumerate(steps, start=1):
         place = f"{name}: step {t}"
-        yield from _errors_in(cells, dtype, place, indices)
+        yield from _errors_in(cells, dtype, place, indices, hint)
         if len(cells) != width:
             expected = f"expected as many features as in step 1, {width}"
             yield InputError(place, f"{expected}, got {len(cells)}", hint)
 
 
 def _errors_in(
-    cells: Sequence[object], dtype: np.dtype[np.floating], place: str, indices: int | None = None
+    cells: Sequence[object],
+    dtype: np.dtype[np.floating],
+    place: str,
+    indices: int | None = None,
+    hint: str = "",
 ) -> Iterator[InputError]:
+    """Return what is wrong with cells; the hint is for one that holds several numbers."""
     if not cells:
         yield InputError(place, "empty; expected a number")
     for cell in cells:
         if not isinstance(cell, str):  # an object, true or null in JSON
             yield InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
         elif error := error_in(cell, dtype, indices):
-            yield InputError(place, *error)
+            what, way_out = error
+            yield InputError(place, what, way_out or (hint if mark_between_numbers(cell) else ""))

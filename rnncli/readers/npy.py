@@ -238,7 +238,8 @@ class StoredArray:
         except Exception as error:
             raise self._not_whole("its header is damaged") from error
         if dtype.kind not in "fiub":
-            raise InputError(self._path, f"expected numbers, got an array of {dtype}")
+            hint = "" if dtype.kind == "c" else "array.astype('float32') makes numbers of text"
+            raise InputError(self._path, f"expected numbers, got an array of {dtype}", hint)
         without_values = 0 in shape and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
         if min(shape, default=0) < 0 or without_values:
             raise self._not_whole(f"shape {shape}")

@@ -86,7 +86,8 @@ def check_writable(path: str, *, append: bool = False) -> None:
         hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
         raise InputError(path, str(error.strerror), hint) from error
     except OSError as error:
-        raise InputError(path, str(error.strerror)) from error
+        hint = "give a file in it" if isinstance(error, IsADirectoryError) else ""
+        raise InputError(path, str(error.strerror), hint) from error
 
 
 def descriptor(path: str) -> int | None:

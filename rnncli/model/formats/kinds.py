@@ -122,6 +122,8 @@ def check_kind(path: str, formats: Mapping[str, str]) -> None:
         article = "an" if extension[1:2] in ("n", "h", "o") else "a"
         expected = f"expected {article} {extension} file, got " if reader else "is "
         raise InputError(path, f"{expected}{found.name}", hint)
+    if extension not in formats:
+        os.stat(path)  # that it is not there comes first
     choice(f"{path}: extension", extension, formats)
 
 

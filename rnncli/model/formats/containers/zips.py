@@ -47,7 +47,7 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
     bounded: Any = _Bounded(file)
     with damage(path):
         if not is_zipfile(bounded):
-            raise ValueError("its end is missing, where a zip archive lists its members")
+            raise ValueError("its end, a list of its members, is missing: was all of it copied?")
         return ZipFile(bounded)
 
 
