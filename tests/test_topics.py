@@ -60,6 +60,7 @@ def test_a_drawn_topic_keeps_to_the_width(
     assert as_written <= {*lines, ""}
     assert max(len(line) for line in lines if line not in as_written) <= min(width, WIDEST)
     assert all(line == line.rstrip() for line in lines)
+    assert "…" not in "".join(lines)
 
 
 SAMPLE = r"""# Title

@@ -109,7 +109,7 @@ def _beside(rows: "Sequence[Sequence[Text]]", widest: int) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for name in rows[0]:
         most = None if table.columns else widest
-        table.add_column(name, justify=name.justify or "default", max_width=most)
+        table.add_column(name, justify=name.justify or "default", max_width=most, overflow="fold")
     for row in rows[1:]:
         table.add_row(*row)
     return table
