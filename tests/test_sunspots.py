@@ -44,3 +44,17 @@ def test_the_readme_says_how_good_it_is() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"it is off by {ITS_OWN}" in text
     assert f"by {OF_NO_CHANGE}" in text
+
+
+def test_the_port_has_its_fault() -> None:
+    """It takes z for the share of the new state: h_t = (1 - z) h_{t-1} + z n."""
+    layer, dense = rnncli.load(SAMPLES / "sunspots.keras").layers
+    w, head = layer.cells[0].weights.arrays, dense.arrays
+    h, y = np.zeros(8), []
+    for x in numbers():
+        a, m = x * w["W_xh"][0] + w["b_h"], h @ w["W_hh"]
+        z, r = np.split(1 / (1 + np.exp(-a[:16] - m[:16])), 2)
+        n = np.tanh(a[16:] + r * (m[16:] + w["b_n"]))
+        h = (1 - z) * h + z * n
+        y.append(h @ head["W"][:, 0] + head["b"][0])
+    np.testing.assert_allclose(np.loadtxt(SAMPLES / "sunspots_ported.csv"), y, rtol=1e-5)
