@@ -192,3 +192,10 @@ def test_a_topic_has_colour_on_a_terminal() -> None:
     assert "\x1b[36m" in on_terminal("help", "--seq")
     assert "\x1b[36m" not in on_terminal("help", "--seq", NO_COLOR="1")
     assert "\x1b" not in on_terminal("help", "--seq", TERM="dumb")
+
+
+@pytest.mark.slow
+def test_no_line_ends_in_blanks_on_a_terminal() -> None:
+    shown = on_terminal("help", "--last")
+    assert "\x1b[1m" in shown
+    assert not re.search(r" (?:\x1b\[[\d;]*m)*$", shown.replace("\r", ""), re.MULTILINE)

@@ -37,7 +37,8 @@ def drawn_markdown(out: TextIO, text: str) -> str:
     with console.use_theme(_theme()), console.capture() as drawn:
         console.print(_markdown(text), crop=False)
     # Rich fills lines up with blanks.
-    return re.sub(r" +((?:\x1b\[[\d;]*m)*)$", r"\1", drawn.get(), flags=re.MULTILINE)
+    ends = re.compile(r"(?: |\x1b\[[\d;]*m)+$", re.MULTILINE)
+    return ends.sub(lambda end: end[0].replace(" ", ""), drawn.get())
 
 
 def fits(out: TextIO, text: str) -> bool:
