@@ -15,7 +15,9 @@ TOPICS = Path(__file__).parent.parent / "rnncli" / "cli" / "topics"
 # Between these lines a topic has a row for each option that the first one names.
 TABLE = re.compile(r"^<!-- options of (\w+): ([\w -]+) -->\n(.*?)^<!-- end -->\n", re.M | re.S)
 # What stands between backticks in a row, though not in the help.
-CODE = re.compile(rf"(?<![\w`-])(?:rnn (?:{'|'.join(COMMANDS)})\b(?: -o\b)?|--?[a-z][\w-]*)")
+CODE = re.compile(
+    rf"(?<![\w`-])(?:rnn (?:{'|'.join(COMMANDS)})\b(?: -o\b)?|--?[a-z][\w-]*(?: FILE(?:\.\w+)?)?)"
+)
 
 
 def options() -> Iterator[tuple[str, str, str]]:
@@ -40,11 +42,11 @@ def row(option: click.Option, context: click.Context) -> str:
     if isinstance(option.type, click.Choice):
         for choice in option.type.choices:
             text = re.sub(rf"(?<![\w`-]){choice}:", f"`{choice}`:", text)
-        text += f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}"
-        text += f"; `{default}` by default." if default else "."
-    else:
-        written = written[:-1] + f" {option.metavar}`" if option.metavar else written
-        text += f" `{default}` by default." if default else ""
+        text += f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+    elif option.metavar:
+        written = f"{written[:-1]} {option.metavar}`"
+    if default:
+        text += f" By default {default if ' ' in default else f'`{default}`'}."
     cells = (cell.replace("|", r"\|") for cell in (written, text))
     return f"| {' | '.join(cells)} |\n"
 
