@@ -28,10 +28,10 @@ def test_every_option_stands_in_one_table() -> None:
 
 
 def test_a_row() -> None:
-    given: dict[str, Any] = {"help": "See --size or rnn run -o, -o FILE.csv, a|b.  [default: 2]"}
+    given: dict[str, Any] = {"help": "See --size or rnn run -o, -o FILE.svg.  [default: 2]"}
     context = click.Context(click.Command("made"))
     assert row(click.Option(["-s", "--shape"], metavar="S|T", **given), context) == (
-        "| `-s`, `--shape S\\|T` | See `--size` or `rnn run -o`, `-o FILE.csv`, a\\|b. By default `2`. |\n"
+        "| `-s`, `--shape S\\|T` | See `--size` or `rnn run -o`, `-o FILE.svg`. By default `2`. |\n"
     )
     given = {"help": "up: to the top.", "type": click.Choice(["up", "down"]), "default": "up"}
     assert row(click.Option(["--to"], show_default=True, **given), context) == (
