@@ -44,6 +44,15 @@ class Activation(NamedTuple):
         return max(kind.steepest, abs(prod(self.parameters[: kind.factors])))
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values that it nears or keeps on either side; None if it has not both."""
+        found = ACTIVATIONS[self.name].ends
+        if found is None or self.name != "scaled_tanh":
+            return found
+        alpha = abs(self.parameters[0])
+        return -alpha, alpha
+
+    @property
     def jumps(self) -> bool:
         """Whether states of sums a rounding apart can be far apart."""
         return self.name == "thresholded_relu" and self.parameters != (0.0,)
@@ -69,12 +78,15 @@ class Kind(NamedTuple):
         How many of the parameters multiply the sum.
     steepest : float
         The steepest slope that no parameter sets, at least 1.
+    ends : tuple of float, optional
+        The values that it nears or keeps on either side, if there are two.
     """
 
     function: Callable[..., Any]
     defaults: tuple[float | None, ...] = ()
     factors: int = 0
     steepest: float = 1.0
+    ends: tuple[float, float] | None = None
 
 
 def activation(name: str, *parameters: float) -> Activation:
@@ -270,19 +282,19 @@ def _share(a: Floats) -> Floats:
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 ACTIVATIONS = {
-    "tanh": Kind(np.tanh),
+    "tanh": Kind(np.tanh, ends=(-1, 1)),
     "relu": Kind(_relu),
-    "sigmoid": Kind(_sigmoid),
+    "sigmoid": Kind(_sigmoid, ends=(0, 1)),
     "linear": Kind(_linear),
     "affine": Kind(_affine, (None, None), factors=1),
     "leaky_relu": Kind(_leaky_relu, (0.01,), factors=1),
     "thresholded_relu": Kind(_thresholded_relu, (1.0,)),
-    "scaled_tanh": Kind(_scaled_tanh, (None, None), factors=2),
-    "hard_sigmoid": Kind(_hard_sigmoid, (0.2, 0.5), factors=1),
+    "scaled_tanh": Kind(_scaled_tanh, (None, None), factors=2, ends=(-1, 1)),
+    "hard_sigmoid": Kind(_hard_sigmoid, (0.2, 0.5), factors=1, ends=(0, 1)),
     "elu": Kind(_elu, (1.0,), factors=1),
-    "softsign": Kind(_softsign),
+    "softsign": Kind(_softsign, ends=(-1, 1)),
     "softplus": Kind(_softplus),
-    "relu6": Kind(_relu6),
+    "relu6": Kind(_relu6, ends=(0, 6)),
     "silu": Kind(_silu, steepest=1.09983933),
     "gelu": Kind(_gelu, steepest=1.12890415),
     "gelu_tanh": Kind(_gelu_tanh, steepest=1.12899307),
