@@ -322,6 +322,13 @@ start_options = group(
     ),
 )
 
+state_in_option = click.option(
+    "--state-in",
+    type=values.FileName(),
+    metavar="FILE",
+    help="Start from the states in this file, and leave it as it is.",
+)
+
 state_options = group(
     click.option(
         "--state",
@@ -330,12 +337,7 @@ state_options = group(
         help="Start from the states in this file, where it exists, and leave the final states "
         "there for the next run. Sequences that are not in it start from --h0 and --c0.",
     ),
-    click.option(
-        "--state-in",
-        type=values.FileName(),
-        metavar="FILE",
-        help="Start from the states in this file, and leave it as it is.",
-    ),
+    state_in_option,
     click.option(
         "--state-out",
         type=values.FileName(),
@@ -344,15 +346,17 @@ state_options = group(
     ),
 )
 
+precision_option = click.option(
+    "--precision",
+    type=values.Choice(list(PRECISIONS)),
+    default="float32",
+    show_default=True,
+    help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
+    "float32, as GPUs and TPUs do.",
+)
+
 computation_options = group(
-    click.option(
-        "--precision",
-        type=values.Choice(list(PRECISIONS)),
-        default="float32",
-        show_default=True,
-        help="tf32 and bfloat16 round the operands of each product, then multiply and add in "
-        "float32, as GPUs and TPUs do.",
-    ),
+    precision_option,
     click.option(
         "--unroll",
         type=values.Choice(["auto", *UNROLLS]),
@@ -375,6 +379,14 @@ output_option = click.option(
 )
 
 json_option = click.option("--json", is_flag=True, help="Write one JSON document.")
+
+digits_option = click.option(
+    "--digits",
+    type=values.whole(0, 20),
+    metavar="N",
+    help="Round to N digits after the point, 0 to 20. By default numbers have as many "
+    "digits as read back to the same float.",
+)
 
 naming_option = click.option(
     "--naming",
@@ -444,13 +456,7 @@ result_options = group(
         help="The column that a figure draws with the predictions of a head: at each t the y of "
         "that step, and the number in the same row.",
     ),
-    click.option(
-        "--digits",
-        type=values.whole(0, 20),
-        metavar="N",
-        help="Round to N digits after the point, 0 to 20. By default numbers have as many "
-        "digits as read back to the same float.",
-    ),
+    digits_option,
     click.option(
         "--no-header",
         "header",

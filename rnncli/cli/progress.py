@@ -4,8 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Block
 
 if TYPE_CHECKING:
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
 # thread draws: the system may have none left.
 SECONDS = 1.0
 
+Counted = TypeVar("Counted", Block, Rows)
+
 
 def with_progress(
-    blocks: Iterator[Block], share: Callable[[int], float | None], *, quiet: bool
-) -> Iterator[Block]:
+    blocks: Iterator[Counted], share: Callable[[int], float | None], *, quiet: bool
+) -> Iterator[Counted]:
     """Pass blocks on, and show their rows, rows a second and the share of the input read.
 
     Parameters
     ----------
-    blocks : iterator of Block
+    blocks : iterator of Block or Rows
     share : callable
         Returns the share of the input that has been read after so many rows,
         0 to 1, or None if it is not known.
@@ -52,13 +55,13 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _shown(blocks: Iterator[Block], share: Callable[[int], float | None]) -> Iterator[Block]:
+def _shown(blocks: Iterator[Counted], share: Callable[[int], float | None]) -> Iterator[Counted]:
     begin, rows = time.monotonic(), 0
     due = begin + SECONDS
     bar: Progress | None = None
     try:
         for block in blocks:
-            rows += len(block.h)
+            rows += len(block.x)
             now = time.monotonic()
             if now > due:
                 due = now + SECONDS / 10
