@@ -12,7 +12,7 @@ from rnncli.cli.errors import errors_shown
 from rnncli.model.errors import did_you_mean, sentence
 
 # A file each, loaded when its command is called: one does not wait for the others.
-COMMANDS = ("run", "weights", "inspect", "verify", "bench", "help")
+COMMANDS = ("run", "explain", "weights", "inspect", "verify", "bench", "help")
 
 
 class Rnn(click.Group):
@@ -20,6 +20,10 @@ class Rnn(click.Group):
 
     examples = (
         ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
+        (
+            "rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2",
+            "How one of them came about, term by term.",
+        ),
         ("rnn weights --hidden 4", "The weights that it ran with."),
         ("rnn inspect model.keras", "What is in a trained model, and the command that runs it."),
         (

@@ -16,6 +16,7 @@ SECTIONS = {
     "State": "h0 c0 state state_in state_out",
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
+    "Explanation": "steps unit key",
     "Output": "output format json naming passthrough last no_last all_steps all_layers states "
     "plot x against digits header",
     "Other": "",

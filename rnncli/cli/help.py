@@ -21,6 +21,7 @@ TOPICS = (
     "weights",
     "state",
     "output",
+    "explain",
     "verification",
     "speed",
     "python",

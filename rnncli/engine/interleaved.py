@@ -86,7 +86,7 @@ def advance_rows(prepared: Prepared, rows: Rows, groups: Groups, states: Floats)
     if rows.masked is not None:
         masked = rows.masked
         x = np.where(masked[:, None], 0, x)  # a masked row may have no features
-    made = _masked_by_layers(prepared, x) & ~masked  # by the network, and not by the input
+    made = masked_by_layers(prepared, x) & ~masked  # by the network, and not by the input
     masked = masked | made
     if masked.any():
         before = states[groups.present]
@@ -129,7 +129,7 @@ def _groups(order: Integers, key: Integers) -> Groups:
     return Groups(order, key, key[starts], starts, np.diff(starts, append=len(key)))
 
 
-def _masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
+def masked_by_layers(prepared: Prepared, x: Floats) -> Truths:
     """Return which rows the layers of the network mask."""
     masked = np.zeros(len(x), bool)
     layers = prepared.network.layers[: prepared.network.masking]

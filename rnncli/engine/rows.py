@@ -42,7 +42,7 @@ class Rows(NamedTuple):
         return Rows(*(cut(part, slice(start, stop)) for part in self))
 
 
-def cut(part: Any, rows: slice) -> Any:
+def cut(part: Any, rows: slice | Truths) -> Any:
     """Return some rows of an array or a list, if there is one."""
     return None if part is None else part[rows]
 

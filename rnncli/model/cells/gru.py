@@ -88,7 +88,7 @@ class GRU(Cell):
             raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
 
     @property
-    def _halved(self) -> bool:
+    def halved(self) -> bool:
         """Whether the gates are sigmoids of unlimited sums, by the tanh of half of them."""
         return self.recurrent_activation == SIGMOID and isinf(self.clip)
 
@@ -100,7 +100,7 @@ class GRU(Cell):
         of its own. Where the gates are sigmoids, z and r are halved:
         ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``, which changes no bit of a sum.
         """
-        half, H, dtype = 0.5 if self._halved else 1.0, self.hidden_size, self.weights.W_hh.dtype
+        half, H, dtype = 0.5 if self.halved else 1.0, self.hidden_size, self.weights.W_hh.dtype
         factors = np.repeat((1.0, half, half), H).astype(dtype)
         W_xh, W_hh, b_h = (
             np.multiply(ordered(W, (2, 0, 1)), factors, dtype=dtype) for W in self.weights[:3]
@@ -143,7 +143,7 @@ class GRU(Cell):
 
     def _gates(self) -> Any:
         """Return the function of z and r, in place."""
-        if not self._halved:
+        if not self.halved:
             f = clipped(self.recurrent_activation, self.clip)
             return lambda gates: f(gates, gates)
 
@@ -180,7 +180,7 @@ class GRU(Cell):
         return (n + self._gate(apply, z) * (h - n),)
 
     def _gate(self, apply: Apply, a: Any) -> Any:
-        if self._halved:
+        if self.halved:
             return 0.5 * apply(TANH, a, inf) + 0.5
         return apply(self.recurrent_activation, a, self.clip)
 
@@ -192,7 +192,7 @@ class GRU(Cell):
         """
         eps = np.finfo(off.dtype).eps
         (h,), (h_after,) = before, after
-        if not self._halved or self.activation != TANH:
+        if not self.halved or self.activation != TANH:
             # Nothing is known of the size of the gates: what rounding alone does to the state.
             return (4 * eps * np.abs(h_after),)
         tanh = np.tanh(sums[1:3])

@@ -98,7 +98,7 @@ class LSTM(Cell):
         return len(self.weights.W_hh), self.hidden_size
 
     @property
-    def _halved(self) -> bool:
+    def halved(self) -> bool:
         """Whether the gates are halved: one tanh then serves all."""
         return (
             self.recurrent_activation == SIGMOID
@@ -115,7 +115,7 @@ class LSTM(Cell):
         ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``: one tanh then serves all.
         Halving changes no bit of a sum.
         """
-        half = 0.5 if self._halved else 1.0
+        half = 0.5 if self.halved else 1.0
         factors = np.repeat((half, half, half, 1.0), self.hidden_size)
         return Operands(
             *(ordered(W, (0, 1, 3, 2)) * factors.astype(W.dtype) for W in self.weights[:3])
@@ -123,7 +123,7 @@ class LSTM(Cell):
 
     def combine(self, multiplier: Multiplier) -> Combine:
         """Return the step from the sums of i, f, o and g."""
-        combine = self._halved_step() if self._halved else self._any_step()
+        combine = self._halved_step() if self.halved else self._any_step()
         if self.weights.W_hr is None:
             return combine
         project = multiplier(self.weights.W_hr)
@@ -197,7 +197,7 @@ class LSTM(Cell):
         i, f, o, g = sums
 
         def gate(a: Any) -> Any:
-            if self._halved:
+            if self.halved:
                 return 0.5 * apply(TANH, a, inf) + 0.5
             return apply(self.recurrent_activation, a, self.clip)
 
@@ -214,7 +214,7 @@ class LSTM(Cell):
         """
         eps = np.finfo(off.dtype).eps
         c_before, c = np.abs(before[1]), np.abs(after[1])
-        if self.weights.W_hr is not None or not self._halved:
+        if self.weights.W_hr is not None or not self.halved:
             # Nothing is known of the size of the gates: what rounding alone does to the state.
             return tuple(4 * eps * np.abs(array) for array in after)
         tanh = np.tanh(sums)

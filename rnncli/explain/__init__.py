@@ -1,0 +1,1 @@
+"""How a step came about: its products, sums and activations, with the numbers in them."""

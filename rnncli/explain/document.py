@@ -1,0 +1,149 @@
+"""Explained steps as one JSON document.
+
+::
+
+    {"model": as rnn run has it,
+     "steps": [{"key": {column: value} with keys, "t", "x": [numbers],
+                "masked": true at a row that is no step; it has no layers,
+                "layers": [{"layer": from 1, "title", "kind": "rnn", "lstm", "gru",
+                            "dense", ..., "input": [numbers],
+                            "cells": [{"direction", "state": {"h": [numbers], ...},
+                                       "quantities": [QUANTITY]}],
+                            "merge": of two directions, "output": [numbers]}],
+                "h": [numbers], "y": [numbers] of a head}]}
+
+A layer without state has one cell, without direction and state. A QUANTITY::
+
+    {"name": "i_t", "equation",
+     "terms": [{"name", "values": [H numbers]}],
+     "sum": [numbers], "function", "clip": if there is one,
+     "values": [numbers], "saturated": [units]}
+
+A sum, a function and saturated units stand only where a function is applied;
+the values are the sum of the terms elsewhere. The last quantity of a cell is
+h_t, that of a layer without state y_t.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite, isinf
+from typing import Any, TextIO
+
+import numpy as np
+
+from rnncli.explain.quantities import Quantity
+from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
+from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats
+from rnncli.model.layers import Recurrent, name_of
+from rnncli.model.network import Network
+from rnncli.writers.digits import texts
+from rnncli.writers.model import describe, layer_line
+
+# How near to an end of its function a saturated unit is.
+NEAR = 1e-3
+
+
+class Documents:
+    """Makes items of a document of steps.
+
+    Parameters
+    ----------
+    key_columns : sequence of str
+        Names of the parts of a key.
+    keys : sequence of tuples of str
+        The key of each sequence; it grows as they come.
+    digits : int, optional
+        Digits after the point; by default as many as read back to the same.
+    """
+
+    def __init__(
+        self,
+        key_columns: Sequence[str] = (),
+        keys: Sequence[tuple[str, ...]] = (),
+        digits: int | None = None,
+    ) -> None:
+        self._key_columns, self._keys, self._digits = key_columns, keys, digits
+
+    def step(self, step: Step) -> dict[str, Any]:
+        """Return the item of a step."""
+        item: dict[str, Any] = {}
+        if step.key is not None and self._key_columns:
+            item["key"] = dict(zip(self._key_columns, self._keys[step.key], strict=True))
+        item |= {"t": step.t, "x": self._numbers(step.x)}
+        if not step.layers:
+            item["masked"] = True
+        item |= {"layers": list(map(self._layer, step.layers)), "h": self._numbers(step.h)}
+        return item if step.y is None else item | {"y": self._numbers(step.y)}
+
+    def _layer(self, layer: ExplainedLayer) -> dict[str, Any]:
+        return {
+            "layer": layer.number,
+            **described(layer.layer),
+            "input": self._numbers(layer.input),
+            "cells": list(map(self._cell, layer.cells)),
+            **({"merge": layer.layer.settings["merge"]} if len(layer.cells) > 1 else {}),
+            "output": self._numbers(layer.output),
+        }
+
+    def _cell(self, cell: ExplainedCell) -> dict[str, Any]:
+        state = {name: self._numbers(array) for name, array in cell.state.items()}
+        place = {"direction": cell.direction, "state": state} if state else {}
+        return {**place, "quantities": list(map(self._quantity, cell.quantities))}
+
+    def _quantity(self, quantity: Quantity) -> dict[str, Any]:
+        terms = [{"name": t.name, "values": self._numbers(t.values)} for t in quantity.terms]
+        item: dict[str, Any] = {
+            "name": quantity.name,
+            "equation": quantity.equation,
+            "terms": terms,
+        }
+        if quantity.sum is not None:
+            item |= {"sum": self._numbers(quantity.sum), "function": str(quantity.function)}
+        if not isinf(quantity.clip):
+            item["clip"] = quantity.clip
+        item["values"] = self._numbers(quantity.values)
+        units = saturated(quantity)
+        return item if units is None else item | {"saturated": np.flatnonzero(units).tolist()}
+
+    def _numbers(self, values: Floats) -> list[float | None]:
+        """Return numbers that are written with these digits; null for those that JSON has not."""
+        (row,) = texts(values[None], self._digits)
+        return [n if isfinite(n) else None for n in map(float, row)]
+
+
+def described(layer: Any) -> dict[str, str]:
+    """Return the title and the kind of a layer."""
+    model = describe(Network(layer), {}, "")
+    if isinstance(layer, Recurrent):
+        return {
+            "title": layer_line({"layer": "recurrent", **model}),
+            "kind": name_of(layer.cells[0]),
+        }
+    (only,) = model["layers"]
+    return {"title": layer_line(only), "kind": only["layer"]}
+
+
+def saturated(quantity: Quantity) -> Any:
+    """Return which units are at an end of their function, (H,); None if it has no ends."""
+    f = quantity.function
+    if not isinstance(f, Activation) or f.ends is None:
+        return None
+    low, high = f.ends
+    return (quantity.values <= low + NEAR) | (quantity.values >= high - NEAR)
+
+
+def write_document(
+    out: TextIO, model: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write one document; if the run fails, the steps before it and ``error``."""
+    out.write(f'{{"model": {json.dumps(model)},\n"steps": [')
+    begin = ""
+    try:
+        for step in steps:
+            out.write(f"{begin}{json.dumps(step, allow_nan=False)}")
+            begin = ",\n"
+    except ValueError as error:
+        out.write(f'],\n"error": {json.dumps(str(error))}}}\n')
+        raise
+    out.write("]}\n")

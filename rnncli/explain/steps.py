@@ -1,0 +1,368 @@
+"""The steps of a run that are explained: which they are, and all that they compute."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.engine.interleaved import grouped, masked_by_layers
+from rnncli.engine.passes import Prepared, prepare
+from rnncli.engine.rows import Rows, cut, joined
+from rnncli.engine.run import run
+from rnncli.engine.stream import Block, Carried, stream
+from rnncli.explain.quantities import OF_CELLS, CellStep, Quantity
+from rnncli.explain.rows import quantities_of
+from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.cells import Cell, State
+from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.network import Network
+from rnncli.writers.trajectory import UntilError
+
+
+class Wanted(NamedTuple):
+    """Which steps of each sequence, counted from 1, both ends included.
+
+    Parameters
+    ----------
+    first, last : int or None
+        Without a last one to the end of the sequence; without either its last
+        step alone.
+    """
+
+    first: int | None = None
+    last: int | None = None
+
+    def among(self, t: Integers) -> Truths:
+        """Return which of these steps are wanted."""
+        found = t >= (self.first or 1)
+        return found if self.last is None else found & (t <= self.last)
+
+
+class ExplainedCell(NamedTuple):
+    """A step of a cell, and what it computes.
+
+    Parameters
+    ----------
+    direction : str
+        Empty for a layer without state.
+    state : mapping of str to arrays
+        Before the step, by name.
+    quantities : list of Quantity
+        In the order of computation. The last is h_t, or y_t.
+    """
+
+    direction: str
+    state: dict[str, Floats]
+    quantities: list[Quantity]
+
+
+class ExplainedLayer(NamedTuple):
+    """What a layer computes at a step.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    layer : Layer
+    input, output : arrays, shape (I,) and (O,)
+    cells : list of ExplainedCell
+        One for a layer without state.
+    """
+
+    number: int
+    layer: Layer
+    input: Floats
+    output: Floats
+    cells: list[ExplainedCell]
+
+
+class Step(NamedTuple):
+    """A step of a sequence.
+
+    Parameters
+    ----------
+    key : int or None
+        Which sequence; None where there is one.
+    t : int
+    x : array, shape (I,)
+        NaN where a masked row has none.
+    layers : list of ExplainedLayer
+        The bottom one first; none of a masked row, at which states are kept.
+    h : array, shape (H,)
+        What the top recurrent layer gives.
+    y : array, shape (O,), optional
+        What the head gives, if there is one.
+    """
+
+    key: int | None
+    t: int
+    x: Floats
+    layers: list[ExplainedLayer]
+    h: Floats
+    y: Floats | None
+
+
+def explained(
+    network: Network,
+    blocks: Iterable[Rows],
+    wanted: Wanted,
+    carried: Carried,
+    *,
+    precision: str = "float32",
+    keys: Sequence[tuple[str, ...]] = (),
+    one: bool = True,
+) -> Iterator[Step]:
+    """Run a network step by step, and explain some of the steps.
+
+    Every number is that of `rnncli.stream` with ``unroll="stepwise"``. Of the
+    rows before the steps that are wanted only the states are kept; what
+    follows them is not run, and where there is one sequence not read. A
+    network that needs whole sequences runs over all of the input.
+
+    Parameters
+    ----------
+    network : Network
+    blocks : iterable of Rows
+    wanted : Wanted
+    carried : Carried
+        Where the sequences stand.
+    precision : str
+    keys : sequence of tuples of str
+        Names of the sequences, for messages.
+    one : bool
+        Whether there is one sequence, or all rows are of one.
+
+    Returns
+    -------
+    iterator of Step
+
+    Raises
+    ------
+    NotFiniteError
+        A state overflowed at a step that was run.
+    """
+    walk = Walk(prepare(network, precision, "stepwise"), precision, carried, keys)
+    carried.convert(network, walk.prepared.precision.dtype)
+    if network.needs_whole_sequences:
+        for rows in joined(blocks):
+            yield from walk.explain(rows, _chosen(rows, wanted, carried.t))
+        return
+    last = wanted == Wanted()
+    parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, carried.t, one=one)
+    for before, rows in parts:
+        deque(walk.run(before), maxlen=0)
+        yield from walk.explain(rows, np.ones(len(rows.x), bool))
+
+
+class Walk(NamedTuple):
+    """A network on its way through sequences.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        To run stepwise.
+    precision : str
+    carried : Carried
+        Where the sequences stand.
+    keys : sequence of tuples of str
+        Their names, for messages.
+    """
+
+    prepared: Prepared
+    precision: str
+    carried: Carried
+    keys: Sequence[tuple[str, ...]]
+
+    def run(self, rows: Rows) -> Iterator[Block]:
+        """Run over rows."""
+        return stream(
+            self.prepared.network,
+            [rows] if len(rows.x) else [],
+            precision=self.precision,
+            unroll="stepwise",
+            carried=self.carried,
+            keys=self.keys,
+        )
+
+    def explain(self, rows: Rows, chosen: Truths) -> Iterator[Step]:
+        """Run over rows, and explain those that are chosen.
+
+        Raises
+        ------
+        NotFiniteError
+            A state overflowed, after the steps that come before it.
+        """
+        groups = grouped(rows)
+        self.carried.grow(int(groups.present.max(initial=-1)) + 1)
+        start = self.carried.state.copy()
+        given = UntilError(self.run(rows))
+        steps, done = {}, 0
+        for block in given:
+            for n in np.flatnonzero(chosen[done : done + len(block.t)]).tolist():
+                steps[done + n] = block.cut(n, n + 1)
+            done += len(block.t)
+        for number, begin, length in zip(*groups[2:], strict=True):
+            places = groups.order[begin : begin + length]
+            asked = [place for place in places.tolist() if place in steps]
+            if asked:
+                layers = self.layers(rows, places, start[number])
+            for place in asked:
+                t, x, h, key, _, y, _ = steps[place]
+                yield Step(
+                    None if key is None else int(key[0]),
+                    int(t[0]),
+                    x[0],
+                    layers(place),
+                    h[0],
+                    None if y is None else y[0],
+                )
+        given.check()
+
+    def layers(
+        self, rows: Rows, places: Integers, state: Floats
+    ) -> Callable[[int], list[ExplainedLayer]]:
+        """Run over the rows of one sequence, layer by layer; return what explains one of them."""
+        network, prepared = self.prepared.network, self.prepared
+        masked = np.zeros(len(places), bool) if rows.masked is None else rows.masked[places]
+        x = np.where(masked[:, None], 0, rows.x[places]).astype(prepared.precision.dtype)
+        active = ~(masked | masked_by_layers(prepared, x))
+        x, at = x[active], {int(place): n for n, place in enumerate(places[active])}
+        walked = []
+        for layer, slices in zip(network.layers, network.state_slices, strict=True):
+            before = [tuple(state[place] for place in of_cell) for of_cell in slices]
+            walked.append(self._walked(layer, x, before))
+            x = walked[-1].output
+
+        def explain(place: int) -> list[ExplainedLayer]:
+            if place not in at:
+                return []
+            return [
+                each.explained(prepared, number, at[place])
+                for number, each in enumerate(walked, start=1)
+            ]
+
+        return explain
+
+    def _walked(self, layer: Layer, x: Floats, state: Sequence[State]) -> "Walked":
+        """Run a layer over rows, each of its cells from its state."""
+        if not isinstance(layer, Recurrent):
+            return Walked(layer, x, layer(np.ascontiguousarray(x), self.prepared.multiply), [])
+        before, outputs = [], []
+        for cell, direction, start in zip(layer.cells, layer.directions, state, strict=True):
+            turn = -1 if direction == "backward" else 1
+            found = run(
+                Network(cell),
+                x[::turn],
+                np.concatenate(start),
+                precision=self.precision,
+                unroll="stepwise",
+                all_states=True,
+            )
+            assert found.c is not None
+            after = [found.h, *np.split(found.c, np.cumsum(cell.state_sizes[1:-1]), axis=1)]
+            outputs.append(found.h[::turn])
+            before.append(
+                tuple(
+                    np.concatenate([first[None], array[:-1]])[::turn]
+                    for first, array in zip(start, after, strict=False)
+                )
+            )
+        return Walked(layer, x, layer.merged(outputs), before)
+
+
+class Walked(NamedTuple):
+    """A layer that was run over the rows of a sequence.
+
+    Parameters
+    ----------
+    layer : Layer
+    x, output : arrays, shape (n, I) and (n, O)
+    before : list of tuples of arrays, shape (n, size) each
+        Of each of its cells, the state before each row.
+    """
+
+    layer: Layer
+    x: Floats
+    output: Floats
+    before: list[State]
+
+    def explained(self, prepared: Prepared, number: int, row: int) -> ExplainedLayer:
+        """Explain a row."""
+        x = self.x[row : row + 1]
+        if isinstance(self.layer, Recurrent):
+            cells = [
+                _cell(prepared, cell, direction, x, tuple(a[row : row + 1] for a in before))
+                for cell, direction, before in zip(
+                    self.layer.cells, self.layer.directions, self.before, strict=True
+                )
+            ]
+        else:
+            cells = [ExplainedCell("", {}, quantities_of(self.layer, x, prepared))]
+        return ExplainedLayer(number, self.layer, x[0], self.output[row], cells)
+
+
+def _cell(prepared: Prepared, cell: Cell, direction: str, x: Floats, state: State) -> ExplainedCell:
+    named = dict(zip(cell.state_names, (array[0] for array in state), strict=True))
+    before = "t+1" if direction == "backward" else "t-1"
+    with np.errstate(all="ignore"):
+        found = OF_CELLS[type(cell)](CellStep(cell, prepared.precision, x, state, before))
+    return ExplainedCell(direction, named, found)
+
+
+def _chosen(rows: Rows, wanted: Wanted, taken: Integers) -> Truths:
+    """Return which rows of whole sequences are wanted, (n,)."""
+    if wanted != Wanted():
+        return wanted.among(_numbers(rows, taken))
+    chosen = np.zeros(len(rows.x), bool)
+    chosen[grouped(rows).last] = True
+    return chosen
+
+
+def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
+    """Return rows to pass by, and rows to explain: the last of each sequence, at the end."""
+    held: list[Rows] = []
+    for block in blocks:
+        for rows in joined([*held, block]):
+            chosen = np.zeros(len(rows.x), bool)
+            chosen[grouped(rows).last] = True
+            yield _only(rows, ~chosen), _only(rows, chosen & False)
+            held = [_only(rows, chosen)]
+    for rows in held:
+        yield _only(rows, np.zeros(len(rows.x), bool)), rows
+
+
+def _rows_between(
+    blocks: Iterable[Rows], wanted: Wanted, taken: Integers, *, one: bool
+) -> Iterator[tuple[Rows, Rows]]:
+    """Return rows to pass by, and rows to explain, until no more are wanted."""
+    for rows in blocks:
+        t = _numbers(rows, taken)
+        taken = _counted(rows, taken)
+        first = wanted.first or 1
+        yield _only(rows, t < first), _only(rows, wanted.among(t))
+        if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
+            return
+
+
+def _numbers(rows: Rows, taken: Integers) -> Integers:
+    """Return the number of each row's step in its sequence, after so many, (K,)."""
+    order, key, _, starts, lengths = grouped(rows)
+    t = np.empty(len(order), np.intp)
+    before = np.append(taken, np.zeros(key.max(initial=-1) + 1, np.intp))
+    t[order] = np.arange(1, len(t) + 1) - np.repeat(starts, lengths) + before[key]
+    return t
+
+
+def _counted(rows: Rows, taken: Integers) -> Integers:
+    """Return how many steps each sequence has had after these rows, (K,)."""
+    groups = grouped(rows)
+    more = np.zeros(max(len(taken), int(groups.present.max(initial=-1)) + 1), np.intp)
+    more[: len(taken)] = taken
+    more[groups.present] += groups.lengths
+    return more
+
+
+def _only(rows: Rows, chosen: Truths) -> Rows:
+    """Return some of the rows, which come without their cells."""
+    return Rows(*(cut(part, chosen) for part in rows))
