@@ -136,15 +136,13 @@ def draw_cells(
     styles = [heading.style for heading in headings]
     grid = _Grid(cells, names)
     widths = np.diff(grid.edges[labels:]).tolist()
-    beside = grid.edges[labels]
     # Rich takes a width on a dumb terminal only together with a height.
-    width = max(screen.width, beside + max(widths, default=0))
+    width = max(screen.width, grid.edges[labels] + max(widths, default=0))
     console = console_on(out, width, screen.height)
     if title:
         _print(console, Text(printable(title), style="bold"))
     rich_rows = (_RICH_ROWS if title else 1) if console.is_terminal else 0
-    for part in _parts(widths, width - beside):
-        shown = [slice(0, labels), slice(labels + part.start, labels + part.stop)]
+    for shown in _parts(grid, labels, width):
         columns = [i for piece in shown for i in range(piece.start, piece.stop)]
         out.write("\n")
         if rich_rows:
@@ -153,6 +151,31 @@ def draw_cells(
             rule = "-" if console.options.ascii_only else "─"
             out.write(_heading(grid, columns, rule))
         out.writelines(grid.lines(shown, slice(rich_rows, None)))
+
+
+def lines_beside(
+    names: Sequence[str], labels: int, cells: str, width: int
+) -> Iterator[tuple[str, list[str]]]:
+    """Return the lines of columns side by side, as many as fit, then those of the others.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One for each column.
+    labels, cells
+        As for `draw_cells`.
+    width : int
+        Of the screen.
+
+    Returns
+    -------
+    iterator of tuples
+        The names of some columns as a line, and a line for each row.
+    """
+    grid = _Grid(cells, names)
+    for shown in _parts(grid, labels, width):
+        columns = [i for piece in shown for i in range(piece.start, piece.stop)]
+        yield _names(grid, columns), [line[:-1] for line in grid.lines(shown, slice(None))]
 
 
 def write_note(out: TextIO, note: str) -> None:
@@ -199,24 +222,30 @@ def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
     return np.where(number, points, 0)
 
 
-def _parts(widths: Sequence[int], available: int) -> Iterator[slice]:
-    """Return slices of columns that fit side by side; at least one column in each."""
-    start, taken = 0, 0
-    for n, width in enumerate(widths):
-        if n > start and taken + width > available:
-            yield slice(start, n)
-            start, taken = n, 0
-        taken += width
-    yield slice(start, len(widths))
+def _parts(grid: _Grid, labels: int, width: int) -> Iterator[list[slice]]:
+    """Return the labels and the columns that fit beside them; at least one column in each part."""
+    left = slice(0, labels)
+    start, end = labels, len(grid.names)
+    available = width - grid.edges[labels]
+    for n in range(labels, end):
+        if n > start and grid.edges[n + 1] - grid.edges[start] > available:
+            yield [left, slice(start, n)]
+            start = n
+    yield [left, slice(start, end)]
+
+
+def _names(grid: _Grid, columns: Sequence[int]) -> str:
+    """Return the names of columns as a line."""
+    from rich.cells import set_cell_size
+
+    names = (set_cell_size(grid.names[i], grid.width(i)) for i in columns)
+    return (" " * _BLANKS).join(names).rstrip()
 
 
 def _heading(grid: _Grid, columns: Sequence[int], rule: str) -> str:
     """Return the names of columns, and a rule below them."""
-    from rich.cells import cell_len, set_cell_size
-
-    names = [set_cell_size(grid.names[i], grid.width(i)) for i in columns]
-    line = (" " * _BLANKS).join(names)
-    return f"{line.rstrip()}\n{rule * (cell_len(line) + 1)}\n"
+    width = sum(grid.width(i) + _BLANKS for i in columns) - _BLANKS
+    return f"{_names(grid, columns)}\n{rule * (width + 1)}\n"
 
 
 def _table(grid: _Grid, styles: Sequence[str], columns: Sequence[int], rows: int) -> "Table":
