@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rnncli.cli.command import Command
+from rnncli.cli.errors import with_options
 from rnncli.cli.inputs import check_network, open_both
 from rnncli.cli.options import (
     InputOptions,
@@ -30,6 +31,7 @@ from rnncli.cli.states import check_state_options, resume, state_files
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.explain.document import Documents, write_document
+from rnncli.explain.report import Report
 from rnncli.explain.steps import Step, Wanted, explained
 from rnncli.model.errors import InputError
 from rnncli.readers import Keys
@@ -44,7 +46,7 @@ EXAMPLES = (
         "Every product, sum and activation of six steps, as one JSON document.",
     ),
 )
-EXTENSIONS = {"": "json", ".json": "json"}
+EXTENSIONS = {"": "text", ".txt": "text", ".json": "json"}
 
 
 def wanted_steps(value: str) -> Wanted:
@@ -124,6 +126,11 @@ def explain(
     with destination(output) as out:
         if form == "json":
             write_document(out, opened.model, map(documents.step, found))
+        else:
+            names = [name for name in source.chosen if isinstance(name, str)]
+            if len(names) < len(source.columns):
+                names = []
+            Report(out, names, source.keys, digits, with_options).write(opened.model, found)
 
 
 def _form(path: str | None) -> str:

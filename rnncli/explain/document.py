@@ -12,7 +12,8 @@
                             "merge": of two directions, "output": [numbers]}],
                 "h": [numbers], "y": [numbers] of a head}]}
 
-A layer without state has one cell, without direction and state. A QUANTITY::
+A layer without state has one cell, without direction and state. If it
+multiplies or divides each value, these stand in "arrays". A QUANTITY::
 
     {"name": "i_t", "equation",
      "terms": [{"name", "values": [H numbers]}],
@@ -87,8 +88,10 @@ class Documents:
         }
 
     def _cell(self, cell: ExplainedCell) -> dict[str, Any]:
-        state = {name: self._numbers(array) for name, array in cell.state.items()}
-        place = {"direction": cell.direction, "state": state} if state else {}
+        given = {name: self._numbers(array) for name, array in cell.given.items()}
+        place = {"direction": cell.direction, "state": given} if cell.direction else {}
+        if given and not cell.direction:
+            place = {"arrays": given}
         return {**place, "quantities": list(map(self._quantity, cell.quantities))}
 
     def _quantity(self, quantity: Quantity) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.writers.trajectory import UntilError
 
+# Arrays of layers without state that stand in no sum by themselves.
+FACTORS = ("scale", "factor")
+
 
 class Wanted(NamedTuple):
     """Which steps of each sequence, counted from 1, both ends included.
@@ -46,14 +49,15 @@ class ExplainedCell(NamedTuple):
     ----------
     direction : str
         Empty for a layer without state.
-    state : mapping of str to arrays
-        Before the step, by name.
+    given : mapping of str to arrays
+        What it takes beside its input, by name: the state before the step, or
+        what a layer without state multiplies or divides each value by.
     quantities : list of Quantity
         In the order of computation. The last is h_t, or y_t.
     """
 
     direction: str
-    state: dict[str, Floats]
+    given: dict[str, Floats]
     quantities: list[Quantity]
 
 
@@ -298,7 +302,8 @@ class Walked(NamedTuple):
                 )
             ]
         else:
-            cells = [ExplainedCell("", {}, quantities_of(self.layer, x, prepared))]
+            given = {name: a for name, a in self.layer.arrays.items() if name in FACTORS}
+            cells = [ExplainedCell("", given, quantities_of(self.layer, x, prepared))]
         return ExplainedLayer(number, self.layer, x[0], self.output[row], cells)
 
 
