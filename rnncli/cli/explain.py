@@ -1,11 +1,12 @@
 """``rnn explain``: how a step came about."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import click
+import numpy as np
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
@@ -25,16 +26,19 @@ from rnncli.cli.options import (
     start_options,
     state_in_option,
 )
-from rnncli.cli.outputs import check_destination, check_files_apart, destination, on_screen
+from rnncli.cli.outputs import check_destination, check_files_apart, destination, note, on_screen
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, resume, state_files
+from rnncli.cli.values import columns, name
+from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.explain.document import Documents, write_document
 from rnncli.explain.report import Report
-from rnncli.explain.steps import Step, Wanted, explained
-from rnncli.model.errors import InputError
-from rnncli.readers import Keys
+from rnncli.explain.steps import Step, Wanted, chosen_rows, explained
+from rnncli.explain.units import find_unit
+from rnncli.model.errors import InputError, listed, shown
+from rnncli.readers import Input, Keys
 
 EXAMPLES = (
     (
@@ -80,6 +84,21 @@ def wanted_steps(value: str) -> Wanted:
     help="The step to explain, counted from 1, or a range of them: 1:6 with both ends, 3: to the "
     "end.  [default: the last]",
 )
+@click.option(
+    "--unit",
+    metavar="UNIT",
+    type=name,
+    help="One unit alone, with every single term of its sums, the largest first: its number in "
+    "the top recurrent layer, or the name of its column in rnn run --all-layers, such as h_2, c_2, "
+    "y_0 or layer_1_h_2.",
+)
+@click.option(
+    "--key",
+    metavar="KEY",
+    type=columns,
+    help="Of several sequences this one alone: the value of --group-by, or the name of the file. "
+    "The values of several columns are separated by commas.",
+)
 @output_option
 @json_option
 @digits_option
@@ -87,6 +106,8 @@ def explain(
     precision: str,
     state_in: str | None,
     steps: Wanted | None,
+    unit: str | None,
+    key: tuple[str, ...] | None,
     output: str | None,
     json: bool,
     digits: int | None,
@@ -104,33 +125,35 @@ def explain(
     form = "json" if json else _form(output)
     check_files_apart({"-o": output}, [*reading.files, options.weights, state_in])
     check_destination(output)
-    wanted = steps or Wanted()
     with state_files(states) as files:
         known = files.before.keys if files.before else ()
         opened = open_both(reading, options, precision, picked(StartOptions, given), Keys(known))
         source, network = opened.source, opened.network
-        one = not source.key_columns
-        carried = Carried(opened.start, sequences=1 if one else len(source.keys))
+        carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         resume(files, carried, network, fingerprint(network, precision), source.key_columns)
+    one_unit = None if unit is None else find_unit(network, unit)
+    rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
     found = explained(
         network,
-        with_progress(source.blocks, source.share, quiet=on_screen(output)),
-        wanted,
+        rows if key is None else _of_key(rows, source, key),
+        steps or Wanted(),
         carried,
         precision=precision,
         keys=source.keys,
-        one=one,
+        one=key is not None or not source.key_columns,
     )
-    found = _begun(found, wanted, carried)
-    documents = Documents(source.key_columns, source.keys, digits)
+    found = _begun(found, steps or Wanted(), carried, source, key)
+    if one_unit:
+        found = map(one_unit.of_step, found)
     with destination(output) as out:
         if form == "json":
+            documents = Documents(source.key_columns, source.keys, digits)
             write_document(out, opened.model, map(documents.step, found))
-        else:
-            names = [name for name in source.chosen if isinstance(name, str)]
-            if len(names) < len(source.columns):
-                names = []
-            Report(out, names, source.keys, digits, with_options).write(opened.model, found)
+            return
+        named = all(isinstance(column, str) for column in source.chosen)
+        names = source.columns if named and source.chosen else ()
+        report = Report(out, names, source.keys, digits, one_unit, with_options)
+        report.write(opened.model, found)
 
 
 def _form(path: str | None) -> str:
@@ -143,20 +166,56 @@ def _form(path: str | None) -> str:
     return EXTENSIONS[extension]
 
 
-def _begun(steps: Iterator[Step], wanted: Wanted, carried: Carried) -> Iterator[Step]:
+def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
+    """Pass on the rows of one sequence.
+
+    Raises
+    ------
+    click.UsageError
+        There are no several sequences, or their keys have other parts.
+    """
+    columns = source.key_columns
+    if len(key) != len(columns):
+        expected = f"{', '.join(columns)} of each sequence" if columns else "one sequence"
+        raise click.UsageError(f"--key {','.join(key)}: the input has {expected}")
+    for rows in blocks:
+        if key in source.keys and rows.key is not None:
+            yield chosen_rows(rows, rows.key == source.keys.index(key))
+
+
+def _begun(
+    steps: Iterator[Step],
+    wanted: Wanted,
+    carried: Carried,
+    source: Input,
+    key: tuple[str, ...] | None,
+) -> Iterator[Step]:
     """Explain the first step now: a failure before it leaves nothing to write."""
     first = next(steps, None)
-    if first is None:
-        raise InputError("", _missing(wanted, carried))
-    return chain([first], steps)
+    if first is not None:
+        return _noted(chain([first], steps), wanted)
+    if key is not None and key not in source.keys:
+        known = listed(" ".join(each) for each in source.keys)
+        raise InputError("", f"there is no sequence {shown(' '.join(key))}: there are {known}")
+    whose = slice(None) if key is None else source.keys.index(key)
+    taken = int(np.max(carried.t[whose], initial=0))
+    started = int(np.max(carried.starts()[0][whose], initial=0))
+    raise InputError("", _missing(wanted, taken, started))
 
 
-def _missing(wanted: Wanted, carried: Carried) -> str:
+def _missing(wanted: Wanted, taken: int, started: int) -> str:
     """Return why there is none of the steps that are wanted."""
-    taken, started = int(carried.t.max(initial=0)), int(carried.resumed.t.max(initial=0))
-    if taken == started == 0:
+    if taken == started:
+        if wanted.last is not None and wanted.last <= started:
+            return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
         return "the input has no steps"
-    if wanted.last is not None and wanted.last <= started:
-        return f"step {wanted.last} is before the state: steps go on at {started + 1}"
-    begin = started + 1
-    return f"there is no step {wanted.first or begin}: the input has steps {begin} to {taken}"
+    return f"there is no step {wanted.first}: the input has the steps {started + 1} to {taken}"
+
+
+def _noted(steps: Iterator[Step], wanted: Wanted) -> Iterator[Step]:
+    """Pass steps on, and note if the last of one sequence is not there."""
+    step = None
+    for step in steps:
+        yield step
+    if step and step.key is None and wanted.last is not None and step.t < wanted.last:
+        note(f"there is no step {wanted.last}: the last one is {step.t}")

@@ -18,11 +18,14 @@ multiplies or divides each value, these stand in "arrays". A QUANTITY::
     {"name": "i_t", "equation",
      "terms": [{"name", "values": [H numbers]}],
      "sum": [numbers], "function", "clip": if there is one,
-     "values": [numbers], "saturated": [units]}
+     "values": [numbers], "saturated": [units],
+     "of_unit": [{"name", "value", "left" and "weight" of a product}]}
 
 A sum, a function and saturated units stand only where a function is applied;
 the values are the sum of the terms elsewhere. The last quantity of a cell is
-h_t, that of a layer without state y_t.
+h_t, that of a layer without state y_t. With `unit` there are the layer and the
+cells that have it; the quantities are of this unit alone, and "of_unit" has
+every single term of their sums, the largest first.
 """
 
 import json
@@ -32,7 +35,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncli.explain.quantities import Quantity
+from rnncli.explain.quantities import Quantity, Single
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
@@ -107,7 +110,18 @@ class Documents:
             item["clip"] = quantity.clip
         item["values"] = self._numbers(quantity.values)
         units = saturated(quantity)
-        return item if units is None else item | {"saturated": np.flatnonzero(units).tolist()}
+        if units is not None:
+            item["saturated"] = np.flatnonzero(units).tolist()
+        if quantity.of_unit is not None:
+            item["of_unit"] = list(map(self._single, quantity.of_unit))
+        return item
+
+    def _single(self, single: Single) -> dict[str, Any]:
+        """Return a single term; what is not multiplied is its value alone."""
+        numbers = {name: n for name, n in single._asdict().items() if n is not None}
+        name = numbers.pop("name")
+        values = self._numbers(np.array(list(numbers.values())))
+        return {"name": name, **dict(zip(numbers, values, strict=True))}
 
     def _numbers(self, values: Floats) -> list[float | None]:
         """Return numbers that are written with these digits; null for those that JSON has not."""

@@ -7,7 +7,7 @@ A cell, or a layer without state, is one function here and one entry in
 
 from collections.abc import Callable, Sequence
 from math import inf, isinf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,15 +27,34 @@ class Term(NamedTuple):
         As it stands in the equation.
     values : array, shape (H,)
     left : array, shape (K,) or (H,), optional
-        Of a product with weights: what is multiplied by them.
+        Of a product: what stands on its left.
     weights : array, shape (K, H) or (H,), optional
-        Those weights.
+        What stands on its right: weights, or one value for each unit.
     """
 
     name: str
     values: Floats
     left: Floats | None = None
     weights: Floats | None = None
+
+
+class Single(NamedTuple):
+    """One product of a sum, or what it adds as it is.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``x_t[0] W_xh[0, i_2]``.
+    value : float
+    left, weight : float, optional
+        What is multiplied, as the product takes it: `weight` is what stands
+        on the right, also where that is no weight.
+    """
+
+    name: str
+    value: np.floating[Any]
+    left: np.floating[Any] | None = None
+    weight: np.floating[Any] | None = None
 
 
 class Quantity(NamedTuple):
@@ -57,6 +76,8 @@ class Quantity(NamedTuple):
         Of single values, or the name of one of the row.
     clip : float
         The sum is limited to ±`clip` first; infinite for no limit.
+    of_unit : list of Single, optional
+        Of a quantity of one unit: every single term, the largest first.
     """
 
     name: str
@@ -66,6 +87,7 @@ class Quantity(NamedTuple):
     sum: Floats | None = None
     function: Activation | str | None = None
     clip: float = inf
+    of_unit: list[Single] | None = None
 
 
 class CellStep(NamedTuple):
@@ -151,13 +173,17 @@ def lstm(step: CellStep) -> list[Quantity]:
 
     i_t = gate("i", i, step.c, c)
     if cell.input_forget:
-        terms = [Term("1", np.ones_like(i_t.values)), Term("-i_t", -i_t.values)]
-        f_t = Quantity("f_t", "1 - i_t", terms, 1 - i_t.values)
+        parts = [Term("1", np.ones_like(i_t.values)), Term("-i_t", -i_t.values)]
+        f_t = Quantity("f_t", "1 - i_t", parts, 1 - i_t.values)
     else:
         f_t = gate("f", f, step.c, c)
     g_t = _applied("g_t", g, cell.activation, cell.clip)
     kept, added = f_t.values * c[0], i_t.values * g_t.values
-    c_t = _added("c_t", [Term(f"f_t {step.c}", kept), Term("i_t g_t", added)], kept + added)
+    terms = [
+        Term(f"f_t {step.c}", kept, f_t.values, c[0]),
+        Term("i_t g_t", added, i_t.values, g_t.values),
+    ]
+    c_t = _added("c_t", terms, kept + added)
     o_t = gate("o", o, "c_t", c_t.values[None])
     out = _applied(
         "out_t", Sum([Term("c_t", c_t.values)], c_t.values[None]), cell.output_activation
@@ -166,7 +192,7 @@ def lstm(step: CellStep) -> list[Quantity]:
     h = o_t.values * out.values
     product = f"o_t {out.name}"
     of_gates = [i_t, f_t, g_t, o_t, c_t] if peepholes is None else [i_t, f_t, g_t, c_t, o_t]
-    last = _added("h_t", [Term(product, h)], h)
+    last = _added("h_t", [Term(product, h, o_t.values, out.values)], h)
     if cell.weights.W_hr is None:
         return [*of_gates, out, last]
     W = cell.weights.W_hr
@@ -187,18 +213,18 @@ def gru(step: CellStep) -> list[Quantity]:
     h = step.state[0]
     if after:
         inner = _added("m_t", m[0].terms, m[0].total[0])
-        product = r_t.values * inner.values
-        term = Term("r_t m_t", product)
+        term = Term("r_t m_t", r_t.values * inner.values, r_t.values, inner.values)
     else:
         reset = r_t.values * h[0]
-        inner = _added(f"r_t {step.h}", [Term(f"r_t {step.h}", reset)], reset)
+        name = f"r_t {step.h}"
+        inner = _added(name, [Term(name, reset, r_t.values, h[0])], reset)
         W = cell.inner
         assert W is not None
         term = step.term(f"({inner.name})", reset[None], "W_hh[n]", W, step.product(reset[None], W))
     n_t = _applied("n_t", n.plus(term), cell.activation, cell.clip)
-    apart = z_t.values * (h[0] - n_t.values)
-    terms = [Term("n_t", n_t.values), Term(f"z_t ({step.h} - n_t)", apart)]
-    h_t = _added("h_t", terms, n_t.values + apart)
+    apart = h[0] - n_t.values
+    moved = Term(f"z_t ({step.h} - n_t)", z_t.values * apart, z_t.values, apart)
+    h_t = _added("h_t", [Term("n_t", n_t.values), moved], n_t.values + moved.values)
     equation = f"{h_t.equation} = z_t {step.h} + (1 - z_t) n_t"
     return [z_t, r_t, inner, n_t, h_t._replace(equation=equation)]
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from rnncli.explain.document import NEAR, described, saturated
-from rnncli.explain.quantities import Quantity
+from rnncli.explain.quantities import Quantity, Single
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
+from rnncli.explain.units import Unit
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import texts_with_gaps
@@ -59,6 +60,8 @@ class Report:
         The key of each sequence; it grows as they come.
     digits : int, optional
         Digits after the point; by default as many as read back to the same.
+    unit : Unit, optional
+        Where steps are of this unit alone.
     worded : callable
         Shows parameters between backticks as the user knows them.
     """
@@ -69,9 +72,10 @@ class Report:
         names: Sequence[str] = (),
         keys: Sequence[tuple[str, ...]] = (),
         digits: int | None = None,
+        unit: Unit | None = None,
         worded: Callable[[str], str] = str,
     ) -> None:
-        self._out, self._names, self._keys = out, names, keys
+        self._out, self._names, self._keys, self._unit = out, names, keys, unit
         self._digits, self._worded = digits, worded
         self._console = console_on(out)
         self._marked = self._cut = False
@@ -109,13 +113,14 @@ class Report:
         self._wrapped(f"{name} = {', '.join(shown)}", INPUT)
 
     def _layer(self, layer: ExplainedLayer, *, several: bool) -> None:
-        if several:
+        whole = layer.layer
+        if several or self._unit:
+            unit = f"Unit {self._unit} of layer" if self._unit else "Layer"
             below = f", x_t is what layer {layer.number - 1} gives" if layer.number > 1 else ""
-            title = described(layer.layer)["title"]
             self._print()
-            self._wrapped(f"Layer {layer.number}: {title}{below}", EQUATION)
+            self._wrapped(f"{unit} {layer.number}: {described(whole)['title']}{below}", EQUATION)
         for cell in layer.cells:
-            if len(layer.cells) > 1:
+            if len(whole.cells) > 1:
                 self._print()
                 self._print(cell.direction.capitalize(), EQUATION)
             self._cell(cell)
@@ -123,13 +128,17 @@ class Report:
             self._merged(layer)
 
     def _cell(self, cell: ExplainedCell) -> None:
+        if self._unit:
+            for quantity in cell.quantities:
+                self._of_unit(quantity)
+            return
         before = {"": "", "backward": "_{t+1}"}.get(cell.direction, "_{t-1}")
         lines = [
             Line(f"{name}{before}", self._texts(values)) for name, values in cell.given.items()
         ]
         for quantity in cell.quantities:
             lines += self._quantity(quantity, first=not lines)
-        self._table(lines, "unit " if cell.direction else "y_")
+        self._units(lines, "unit " if cell.direction else "y_")
 
     def _merged(self, layer: ExplainedLayer) -> None:
         """Write what becomes of the states of two directions."""
@@ -142,19 +151,27 @@ class Report:
             )
             return
         equation = Line(f"h_t = {MERGED[merge]}", None, EQUATION)
-        self._table([equation, Line("h_t", self._texts(layer.output), EQUATION)], "unit ")
+        lines = [equation, Line("h_t", self._texts(layer.output), EQUATION)]
+        if self._unit:
+            self._table(lines, ["value"])
+        else:
+            self._units(lines, "unit ")
 
     def _quantity(self, quantity: Quantity, *, first: bool) -> Iterator[Line]:
+        """Return the lines of a quantity: its equation, its terms, a rule, and what they make."""
         if not first:
             yield Line("")
         if quantity.name != quantity.equation:
             yield Line(f"{quantity.name} = {quantity.equation}", None, EQUATION)
-        several = len(quantity.terms) > 1
-        if several or (quantity.sum is not None and quantity.name != quantity.equation):
+        if len(quantity.terms) > 1 or (quantity.function and quantity.name != quantity.equation):
             for term in quantity.terms:
                 yield Line(term.name, self._texts(term.values))
-            yield Line("", None, rule=True)
-        if several and quantity.sum is not None:
+            yield Line("", rule=True)
+        yield from self._made(quantity)
+
+    def _made(self, quantity: Quantity) -> Iterator[Line]:
+        """Return the lines of a sum, and of what the function makes of it."""
+        if quantity.sum is not None and len(quantity.of_unit or quantity.terms) > 1:
             yield Line("sum", self._texts(quantity.sum))
         if quantity.sum is not None and not isinf(quantity.clip):
             limit = quantity.clip
@@ -163,18 +180,49 @@ class Report:
         values = self._texts(quantity.values)
         if units is not None and units.any():
             self._marked = True
-            values = [
-                f"{text}{MARK}" if at else text for text, at in zip(values, units, strict=True)
-            ]
+            marks = np.where(units, MARK, "")
+            values = [f"{text}{mark}" for text, mark in zip(values, marks, strict=True)]
         yield Line(quantity.name, values, EQUATION)
 
-    def _table(self, lines: Sequence[Line], name: str) -> None:
-        """Draw lines below the units, as many side by side as fit."""
+    def _of_unit(self, quantity: Quantity) -> None:
+        """Draw the single terms of a quantity, below each other."""
+        singles = quantity.of_unit or []
+        lines = list(self._quantity(quantity, first=True))
+        if any(single.left is not None for single in singles):
+            shown = [None if n is None else singles[n] for n in self._shown(len(singles))]
+            made = [
+                line._replace(cells=["", "", *(line.cells or [])]) for line in self._made(quantity)
+            ]
+            equations = [line for line in lines if line.label and not line.cells]
+            lines = [*equations, *map(self._single, shown), Line("", rule=True), *made]
+        names = ["left", "right", "product"] if len(lines[-1].cells or []) > 1 else ["value"]
+        self._table(lines, names)
+
+    def _single(self, single: Single | None) -> Line:
+        """Return the line of a single term; None stands for those left out."""
+        if single is None:
+            return Line(GAP, [GAP] * 3)
+        numbers = (single.left, single.weight, single.value)
+        cells = ["" if n is None else self._texts(np.array([n]))[0] for n in numbers]
+        return Line(single.name, cells)
+
+    def _units(self, lines: Sequence[Line], name: str) -> None:
+        """Draw lines with the values of units below each other."""
         shown = self._shown(max(len(line.cells) for line in lines if line.cells))
-        rows = [[line.label, *_at(line.cells, shown)] for line in lines if line.cells]
+        names = [GAP if j is None else f"{name}{j}" for j in shown]
+        each = (line._replace(cells=line.cells and _at(line.cells, shown)) for line in lines)
+        self._table(list(each), names)
+
+    def _table(self, lines: Sequence[Line], names: Sequence[str]) -> None:
+        """Draw lines, as many columns side by side as fit; an only equation stands above them."""
+        equations = [line for line in lines if not (line.cells or line.rule or not line.label)]
+        if len(equations) == 1:
+            self._print()
+            self._wrapped(equations[0].label, EQUATION)
+            lines = [line for line in lines if line is not equations[0]]
+        rows = [[line.label, *line.cells] for line in lines if line.cells]
         cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
-        names = ["", *(GAP if j is None else f"{name}{j}" for j in shown)]
-        for heading, drawn in lines_beside(names, 1, cells, self._console.width):
+        for heading, drawn in lines_beside(["", *names], 1, cells, self._console.width):
             begin = len(heading) - len(heading.lstrip())
             rule = "-" if self._console.options.ascii_only else "─"
             rule *= max(map(len, [heading, *drawn])) - begin

@@ -331,10 +331,10 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
         for rows in joined([*held, block]):
             chosen = np.zeros(len(rows.x), bool)
             chosen[grouped(rows).last] = True
-            yield _only(rows, ~chosen), _only(rows, chosen & False)
-            held = [_only(rows, chosen)]
+            yield chosen_rows(rows, ~chosen), chosen_rows(rows, chosen & False)
+            held = [chosen_rows(rows, chosen)]
     for rows in held:
-        yield _only(rows, np.zeros(len(rows.x), bool)), rows
+        yield chosen_rows(rows, np.zeros(len(rows.x), bool)), rows
 
 
 def _rows_between(
@@ -345,7 +345,7 @@ def _rows_between(
         t = _numbers(rows, taken)
         taken = _counted(rows, taken)
         first = wanted.first or 1
-        yield _only(rows, t < first), _only(rows, wanted.among(t))
+        yield chosen_rows(rows, t < first), chosen_rows(rows, wanted.among(t))
         if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
             return
 
@@ -368,6 +368,6 @@ def _counted(rows: Rows, taken: Integers) -> Integers:
     return more
 
 
-def _only(rows: Rows, chosen: Truths) -> Rows:
+def chosen_rows(rows: Rows, chosen: Truths) -> Rows:
     """Return some of the rows, which come without their cells."""
     return Rows(*(cut(part, chosen) for part in rows))
