@@ -130,8 +130,8 @@ def test_unknown_command(run_rnn: Rnn) -> None:
     result = run_rnn("train")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: No such command 'train'; there are run, weights, inspect, verify, bench, help "
-        "(see 'rnn --help')\n",
+        "Error: No such command 'train'; there are run, explain, weights, inspect, verify, "
+        "bench, help (see 'rnn --help')\n",
     )
 
 
