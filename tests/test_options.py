@@ -17,7 +17,10 @@ VALUES = {
     "--recurrent-activation": "relu",
     "--layer": "rnn",
 }
-NUMBERS = ("--seed", "--clip", "--inputs", "--digits", "--repeats", "--atol", "--rtol")
+NUMBERS = (
+    *("--seed", "--clip", "--inputs", "--digits", "--repeats", "--atol", "--rtol"),
+    *("--head", "--tail", "--every"),
+)
 
 
 def valued() -> list[tuple[str, click.Option]]:

@@ -17,8 +17,8 @@ SECTIONS = {
     "Computation": "precision unroll",
     "Comparison": "expected peers atol rtol repeats",
     "Explanation": "steps unit key",
-    "Output": "output format json naming passthrough last no_last all_steps all_layers states "
-    "plot x against digits header",
+    "Output": "output format json naming passthrough last no_last head tail every all_steps "
+    "all_layers states plot x against digits header",
     "Other": "",
 }
 # The topic of `rnn help` that says more than a section does.

@@ -420,6 +420,25 @@ result_options = group(
         help="Write a row a step, also of a model that gives one row a sequence.",
     ),
     click.option(
+        "--head",
+        type=values.whole(1),
+        metavar="N",
+        help="Show the first N steps of each sequence only, with --tail those too. The run goes on "
+        "to the end all the same: final states and errors stay what they are.",
+    ),
+    click.option(
+        "--tail",
+        type=values.whole(1),
+        metavar="N",
+        help="Show the last N steps of each sequence only, with --head those too.",
+    ),
+    click.option(
+        "--every",
+        type=values.whole(1),
+        metavar="N",
+        help="Show the steps at t = N, 2 N, 3 N, ... only; --head and --tail count these.",
+    ),
+    click.option(
         "--all-steps",
         is_flag=True,
         help="Show every step of a long sequence on a terminal too. Elsewhere a table has all of "

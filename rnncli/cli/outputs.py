@@ -11,7 +11,7 @@ import click
 from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
-from rnncli.writers import EXTENSIONS, Style
+from rnncli.writers import EXTENSIONS, Selection, Style
 from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
@@ -20,7 +20,9 @@ FIGURES = ("svg",)
 PICTURES = ("heatmap", *FIGURES)
 
 
-def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) -> str:
+def choose_format(
+    options: OutputOptions, style: Style, selection: Selection, *, passthrough: bool
+) -> str:
     """Return the format: by option, else by the extension of the file, else a table.
 
     Raises
@@ -32,8 +34,9 @@ def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) ->
         raise click.UsageError(f"--json and --format {options.format}: give one")
     if options.last and options.no_last:
         raise click.UsageError("--last and --no-last: give one")
+    _check_selection(selection, last=options.last, follow=style.follow)
     chosen = "json" if options.json else options.format or _format_of_file(options.output)
-    _check_goes_with(chosen, options, style)
+    _check_goes_with(chosen, options, style, selection)
     for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
             raise click.UsageError(
@@ -42,6 +45,14 @@ def choose_format(options: OutputOptions, style: Style, *, passthrough: bool) ->
         if given and options.last:
             raise click.UsageError(f"{name} and --last: give one")
     return chosen
+
+
+def _check_selection(selection: Selection, *, last: bool, follow: bool) -> None:
+    for name in selection.given():
+        if last:
+            raise click.UsageError(f"--{name} is of steps, --last shows none: give one")
+        if follow and name != "every":
+            raise click.UsageError(f"--{name} and --follow: give one; --every goes with it")
 
 
 def _format_of_file(path: str | None) -> str:
@@ -54,7 +65,9 @@ def _format_of_file(path: str | None) -> str:
     return EXTENSIONS[extension]
 
 
-def _check_goes_with(chosen: str, options: OutputOptions, style: Style) -> None:
+def _check_goes_with(
+    chosen: str, options: OutputOptions, style: Style, selection: Selection
+) -> None:
     if not style.header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
     for name in ("plot", "x", "against"):
@@ -66,6 +79,8 @@ def _check_goes_with(chosen: str, options: OutputOptions, style: Style) -> None:
         raise click.UsageError(f"--digits is for text, the format is {chosen}")
     if options.last and chosen in PICTURES:
         raise click.UsageError(f"--last is not for pictures, the format is {chosen}")
+    if selection.head and selection.tail and chosen in PICTURES:
+        raise click.UsageError(f"--head and --tail: a {chosen} shows steps in a row, give one")
     if chosen == "npy" and on_screen(options.output):
         raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
 

@@ -43,7 +43,7 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
-from rnncli.writers import WRITERS, Style, Trajectory, continue_log
+from rnncli.writers import WRITERS, Selection, Style, Trajectory, continue_log
 from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
 # Formats that do not say what was run.
@@ -129,9 +129,10 @@ def run(precision: str, unroll: str, **given: Any) -> None:
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
     starting = picked(StartOptions, given)
     style = picked(Style, given | {"worded": with_options})
+    selection = picked(Selection, given)
     check_network(options, reading.files)
     check_state_options(states)
-    form = choose_format(output, style, passthrough=reading.passthrough)
+    form = choose_format(output, style, selection, passthrough=reading.passthrough)
     check_files_apart(
         {"-o": output.output, "--state": states.state, "--state-out": states.state_out},
         [*reading.files, options.weights],
@@ -142,7 +143,8 @@ def run(precision: str, unroll: str, **given: Any) -> None:
         known = files.before.keys if files.before else ()
         opened = open_both(reading, options, precision, starting, Keys(known))
         _check_goes_backward(opened.network, reading, states)
-        output = output._replace(last=_one_row(opened.network, options, output, reading, form))
+        last = _one_row(opened.network, options, output, reading, selection, form)
+        output = output._replace(last=last)
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
@@ -168,6 +170,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
             trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
                 trajectory = trajectory.ended(one_row=bool(network.last))
+            trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
             with (
                 leaving(files, source, delivery, network, whose),
                 destination(output.output, append=reading.follow) as out,
@@ -188,6 +191,7 @@ def _one_row(
     options: NetworkOptions,
     output: OutputOptions,
     reading: InputOptions,
+    selection: Selection,
     form: str,
 ) -> bool:
     """Return whether to write one row a sequence: as asked, else as the model gives it.
@@ -200,6 +204,7 @@ def _one_row(
     of_steps = {
         "--follow": reading.follow,
         "--passthrough": reading.passthrough,
+        **{f"--{name}": True for name in selection.given()},
         f"a {form}": form in PICTURES,
     }
     for name, given in of_steps.items():

@@ -1,6 +1,7 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.interleaved import Groups, advance_rows, grouped
 from rnncli.engine.passes import Pass, Prepared, final_output, prepare
 from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
-from rnncli.model.arrays import Floats, Integers, in_dtype
+from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
 
@@ -49,6 +50,12 @@ class Block(NamedTuple):
     def cut(self, start: int, stop: int | None) -> "Block":
         """Return some of the rows."""
         return Block(*(cut(part, slice(start, stop)) for part in self))
+
+    def take(self, rows: Truths) -> "Block":
+        """Return the rows of which it is true."""
+        cells = None if self.cells is None else [*compress(self.cells, rows)]
+        parts = (cut(part, rows) for part in self._replace(cells=None))
+        return Block(*parts)._replace(cells=cells)
 
 
 class Carried:

@@ -5,10 +5,11 @@ from rnncli.writers.heatmap import write_heatmap, write_svg
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
+from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
 from rnncli.writers.trajectory import PLOTS, Style, Trajectory
 
-__all__ = ["EXTENSIONS", "PLOTS", "WRITERS", "Style", "Trajectory", "continue_log"]
+__all__ = ["EXTENSIONS", "PLOTS", "WRITERS", "Selection", "Style", "Trajectory", "continue_log"]
 
 WRITERS = {
     "table": write_table,

@@ -1,7 +1,7 @@
 """States as a table for people: a row for every t."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.labels import Key, Labels
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory, UntilError
+from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
@@ -84,18 +84,11 @@ def _ends(blocks: Iterable[Block]) -> Iterator[tuple[list[Block], int]]:
         if total <= LONG:
             begin.append(block.cut(0, LONG))
         total += len(block.h)
-        end = [_joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
+        end = [joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
     if total <= LONG:
-        yield [_joined(begin)] if begin else [], 0
+        yield [joined(begin)] if begin else [], 0
     else:
-        yield [_joined(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
-
-
-def _joined(blocks: list[Block]) -> Block:
-    """Return the rows of several blocks as one, without the input's cells."""
-    parts = zip(*(block._replace(cells=None) for block in blocks), strict=True)
-    joined: list[Any] = [None if part[0] is None else np.concatenate(part) for part in parts]
-    return Block(*joined)
+        yield [joined(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
 
 
 def _cells(piece: Block, values: Floats, keys: Labels, style: Style) -> str:

@@ -185,10 +185,25 @@ class UntilError:
         except ValueError as error:
             self.error = error
 
+    def after(self, made: Iterable[Block]) -> Iterator[Block]:
+        """Pass on blocks that are made of these, then raise the error, if there was one."""
+        yield from made
+        self.check()
+
     def check(self) -> None:
         """Raise the error, if there was one."""
         if self.error:
             raise self.error
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """Return the rows of several blocks as one."""
+    cells = (
+        None if blocks[0].cells is None else [row for each in blocks for row in each.cells or ()]
+    )
+    parts = zip(*(block._replace(cells=None) for block in blocks), strict=True)
+    arrays: list[Any] = [None if part[0] is None else np.concatenate(part) for part in parts]
+    return Block(*arrays)._replace(cells=cells)
 
 
 # How a figure shows states.

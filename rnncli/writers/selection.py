@@ -1,0 +1,123 @@
+"""Which of the rows are shown: the stage between the blocks of a run and its writer."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.engine.rows import BLOCK_STEPS
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Integers, Truths
+from rnncli.writers.trajectory import Trajectory, UntilError, joined
+
+
+class Selection(NamedTuple):
+    """Which steps of each sequence are shown; None is no limit.
+
+    Parameters
+    ----------
+    head, tail : int, optional
+        So many of the first, and of the last, that `every` leaves. Both
+        together: the first and the last, none of them twice.
+    every : int, optional
+        Those whose t is a multiple of it.
+    """
+
+    head: int | None = None
+    tail: int | None = None
+    every: int | None = None
+
+    def given(self) -> dict[str, int]:
+        """Return the limits that there are, by name."""
+        return {name: n for name, n in self._asdict().items() if n is not None}
+
+    def of(self, trajectory: Trajectory, resumed: Integers, *, at_once: bool) -> Trajectory:
+        """Leave out the other rows, as the blocks come.
+
+        The rows of `tail` come after all others, and alone are kept until the
+        blocks have ended, or failed.
+
+        Parameters
+        ----------
+        trajectory : Trajectory
+        resumed : array of int, shape (K,)
+            How many steps the first sequences had before this run.
+        at_once : bool
+            Whether each row is to come as soon as it is known; else they
+            come in blocks, as those of a run do.
+        """
+        if not self.given():
+            return trajectory
+        blocks = UntilError(trajectory.blocks)
+        rows = self._rows(blocks, resumed)
+        return trajectory._replace(
+            blocks=blocks.after(rows if at_once else _in_blocks(rows)),
+            shape=self._shape(trajectory.shape, resumed),
+            forward=trajectory.forward and (self.tail is None or self.head is not None),
+        )
+
+    def _rows(self, blocks: Iterable[Block], resumed: Integers) -> Iterator[Block]:
+        kept: list[Block] = []
+        before = self._times(resumed)
+        latest = np.zeros_like(before)
+        for block in blocks:
+            if self.every:
+                block = block.take(block.t % self.every == 0)
+            room = (0, max(0, _keys(block).max(initial=0) + 1 - len(before)))
+            before, latest = np.pad(before, room), np.pad(latest, room)
+            place = self._times(block.t) - before[_keys(block)]
+            first = place <= self._most(self.head)
+            yield from _some(block, first)
+            if self.tail:
+                latest[_keys(block)] = self._times(block.t)  # of several steps the last counts
+                kept.append(block.take(~first))
+                kept = [some for each in kept for some in self._last(each, latest)]
+        yield from kept
+
+    def _last(self, block: Block, latest: Integers) -> Iterator[Block]:
+        """Return the rows that are among the last so far, if there are any."""
+        behind = latest[_keys(block)] - self._times(block.t)
+        return _some(block, behind < self._most(self.tail))
+
+    def _most(self, limit: int | None) -> int:
+        """Return a limit: without both everything is of the head."""
+        alone = self.head is None and self.tail is None
+        return np.iinfo(np.intp).max if alone else limit or 0
+
+    def _times(self, t: Integers) -> Integers:
+        """Count the steps up to each that `every` leaves."""
+        return t // (self.every or 1)
+
+    def _shape(self, shape: tuple[int, ...], resumed: Integers) -> tuple[int, ...]:
+        """Return the shape of what is left, if it is known and the rows come in its order."""
+        if not shape or (len(shape) > 1 and self.head and self.tail):
+            return ()
+        *sequences, steps = shape
+        start = np.pad(resumed, (0, max(0, (sequences or [1])[0] - len(resumed))))
+        left = self._times(start + steps) - self._times(start)
+        counts = {min(n, self._most(self.head) + (self.tail or 0)) for n in left.tolist()}
+        return (*sequences, *counts) if len(counts) == 1 else ()
+
+
+def _in_blocks(pieces: Iterable[Block]) -> Iterator[Block]:
+    """Join pieces, which may be small: a table has a heading for each block."""
+    taken: list[Block] = []
+    for piece in pieces:
+        taken.append(piece)
+        if sum(len(each.t) for each in taken) >= BLOCK_STEPS:
+            yield joined(taken)
+            taken = []
+    if taken:
+        yield joined(taken)
+
+
+def _keys(block: Block) -> Integers:
+    return np.zeros_like(block.t) if block.key is None else block.key
+
+
+def _some(block: Block, rows: Truths) -> Iterator[Block]:
+    """Return some rows of a block, if there are any."""
+    if rows.all():
+        yield block
+    elif rows.any():
+        yield block.take(rows)
