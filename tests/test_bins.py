@@ -21,17 +21,20 @@ def binned(values: Floats, lengths: list[int], at_most: int) -> Bins:
 @given(
     lengths=st.lists(st.integers(0, 60), max_size=8),
     at_most=st.integers(1, 20),
+    fitted=st.none() | st.integers(1, 20),
     seed=st.integers(0, 1000),
 )
 def test_bins_are_means_and_ends_over_equal_spans(
-    lengths: list[int], at_most: int, seed: int
+    lengths: list[int], at_most: int, fitted: int | None, seed: int
 ) -> None:
     values = np.random.RandomState(seed).normal(size=(sum(lengths), 3))
     bins = binned(values, lengths, at_most)
+    assert bins.size == 1 or 2 * len(bins.means()) >= at_most
+    if fitted:
+        bins = bins.fitted(fitted)
     means = bins.means()
-    assert len(means) <= at_most
+    assert len(means) <= (fitted or at_most)
     assert bins.total == len(values)
-    assert bins.size == 1 or 2 * len(means) >= at_most
     spans = [values[i : i + bins.size] for i in range(0, len(values), bins.size)]
     expected = np.reshape([np.mean(span, axis=0) for span in spans], (-1, 3))
     # Sums in another order: a few roundings of values around 1.
@@ -48,6 +51,11 @@ def test_a_missing_value_is_none_of_its_bin() -> None:
     np.testing.assert_array_equal(bins.means(), [[1, np.nan], [3.5, 4]])
     np.testing.assert_array_equal(least, [[1, np.nan], [2, 4]])
     np.testing.assert_array_equal(greatest, [[1, np.nan], [5, 4]])
+
+
+def test_means_of_a_state_that_swings_show_no_slower_swing() -> None:
+    bins = binned(np.array([[1.0], [-1.0]] * 15), [30], at_most=40).fitted(12)
+    np.testing.assert_array_equal(bins.means(), np.zeros((8, 1)))  # not of three steps each
 
 
 def test_a_step_by_itself_is_exact() -> None:

@@ -55,6 +55,25 @@ class Bins:
         _, _, least, greatest = self._parts
         return least, greatest
 
+    def fitted(self, at_most: int) -> "Bins":
+        """Return the same in at most so many bins, of one step or an even number each.
+
+        A state often changes its sign from step to step: means of an odd
+        number would swing too, far slower than it does.
+        """
+        together = max(1, -(-len(self._parts[0]) // at_most))
+        together += together > 1 and self.size * together % 2
+        fitted = Bins(0, at_most)
+        fitted.size, fitted.total = self.size * together, self.total
+        fitted._parts = self._merged(together)
+        return fitted
+
+    def _merged(self, together: int) -> list[Floats]:
+        """Return the parts of bins, so many as one."""
+        starts = np.arange(0, len(self._parts[0]), together)
+        merged = zip(_JOINS, self._parts, strict=True)
+        return [join.reduceat(part, starts) for join, part in merged]
+
     def _add(self, values: Floats) -> None:
         known = ~np.isnan(values)
         parts = (np.where(known, values, 0), known.astype(np.float64), values, values)
@@ -67,7 +86,5 @@ class Bins:
             self._parts[i] = np.concatenate([self._parts[i], new[bool(missing) :]])
         self.total += len(values)
         while len(self._parts[0]) > self._at_most:
-            pairs = range(0, len(self._parts[0]), 2)
-            merged = zip(_JOINS, self._parts, strict=True)
-            self._parts = [join.reduceat(part, pairs) for join, part in merged]
+            self._parts = self._merged(2)
             self.size *= 2

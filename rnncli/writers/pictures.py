@@ -1,0 +1,153 @@
+"""What pictures in a terminal share: a few columns of it for many steps, and their time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import printable
+from rnncli.writers.bins import Bins
+from rnncli.writers.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# So many sequences are shown.
+SEQUENCES = 12
+# Bins for each column of the screen, which are merged to as many as it has, or a few less; and
+# values in them, where a step has many.
+_FINE, _VALUES = 16, 1 << 20
+# Blanks between the marks of an axis, at least.
+_APART = 2
+
+
+class Drawn(NamedTuple):
+    """A sequence that is to be drawn.
+
+    Parameters
+    ----------
+    title : str
+        Its key; empty text where there is one sequence.
+    bins : Bins
+        Of t, then of what is drawn.
+    """
+
+    title: str
+    bins: Bins
+
+
+def gathered(
+    trajectory: Trajectory, columns: int, drawn: Callable[[Block], Sequence[Floats]]
+) -> list[Drawn]:
+    """Run through all blocks, and keep what fits so many columns of each sequence.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    columns : int
+    drawn : callable
+        Returns what is drawn of n rows: arrays of shape (n, values).
+    """
+    found: dict[int, Bins] = {}
+    for block in trajectory.blocks:
+        for number, rows in _by_sequence(block):
+            values = np.column_stack([rows.t, *drawn(rows)])
+            width = values.shape[1]
+            at_most = min(_FINE * columns, max(columns, _VALUES // width))
+            found.setdefault(number, Bins(width, at_most)).add(values)
+    every = sorted(found.items())
+    return [Drawn(_title(trajectory, number), bins.fitted(columns)) for number, bins in every]
+
+
+def _by_sequence(block: Block) -> Iterator[tuple[int, Block]]:
+    """Split a block into the rows of each sequence that is shown."""
+    if block.key is None:
+        yield 0, block
+        return
+    for number in range(SEQUENCES):
+        rows = block.key == number
+        if rows.any():
+            yield number, block.take(rows)
+
+
+def _title(trajectory: Trajectory, number: int) -> str:
+    if not trajectory.key_columns:
+        return ""
+    key = zip(trajectory.key_columns, trajectory.keys[number], strict=True)
+    return printable(", ".join(f"{name} {value}" for name, value in key))
+
+
+def not_shown(trajectory: Trajectory) -> str:
+    """Return a note of the sequences that are not shown; empty text if all are."""
+    more = len(trajectory.keys) - SEQUENCES if trajectory.key_columns else 0
+    return f"Sequences {SEQUENCES + 1} to {SEQUENCES + more} are not shown." if more > 0 else ""
+
+
+def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:
+    """Return names of one width, at most `room`; a longer one ends as it did, behind a mark."""
+    from rich.cells import cell_len, set_cell_size
+
+    names = [*map(printable, names)]
+    width = min(room, max(map(cell_len, names), default=0))
+    short = (n if cell_len(n) <= width else f"{cut}{n[cell_len(n) - width + 1 :]}" for n in names)
+    return [set_cell_size(name, width) for name in short]
+
+
+def time_axis(t: Integers, places: Integers, width: int, tick: str) -> tuple[str, str]:
+    """Return a line of ticks and one of marks, each under the first digit of its t.
+
+    Parameters
+    ----------
+    t : array of int, shape (n,)
+        The first t of each span.
+    places : array of int, shape (n,)
+        Where each stands in a line.
+    width : int
+        Of the lines.
+    tick : str
+        One character.
+    """
+    ticks, marks = [" "] * width, [" "] * width
+    for mark, place in _marks(t, places, width):
+        ticks[place] = tick
+        marks[place : place + len(mark)] = mark
+    return "".join(ticks).rstrip(), "".join(marks[:width]).rstrip()
+
+
+def _marks(t: Integers, places: Integers, width: int) -> list[tuple[str, int]]:
+    """Return the closest marks at round t that stand apart, the first of them at the first t."""
+    if not len(t):
+        return []
+    span, power = int(t[-1] - t[0]), 1
+    while power <= 10 * span:
+        for step in (power, 2 * power, 5 * power):
+            if span // step <= width:
+                found = _at_multiples(t, places, width, step)
+                if found:
+                    return found
+        power *= 10
+    return [(str(t[0]), 0)][: int(len(str(t[0])) <= width)]
+
+
+def _at_multiples(t: Integers, places: Integers, width: int, step: int) -> list[tuple[str, int]]:
+    """Return marks at the first t and at multiples of a step; none if two are too close."""
+    first = int(t[0])
+    times = np.r_[first, np.arange(first // step + 1, int(t[-1]) // step + 1) * step]
+    at = places[np.searchsorted(t, times, "right") - 1].tolist()
+    found = [(str(times[0]), at[0])]
+    for n, place in zip(times[1:].tolist(), at[1:], strict=True):
+        if place < found[-1][1] + len(found[-1][0]) + _APART:
+            if len(found) > 1:
+                return []
+        elif place + len(str(n)) <= width:
+            found.append((str(n), place))
+    return found if len(found) > 1 else []
+
+
+def print_line(console: "Console", *pieces: tuple[str, str]) -> None:
+    """Print a line, each piece of it with its style; what does not fit is cut off."""
+    from rich.text import Text
+
+    console.print(Text.assemble(*pieces), overflow="crop", no_wrap=True)

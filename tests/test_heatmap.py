@@ -1,0 +1,170 @@
+"""The heatmap of a terminal: its colours, and that it decodes to the states."""
+
+import re
+
+import numpy as np
+import pytest
+from conftest import Rnn
+
+from rnncli.writers.heatmap import ramp
+
+WAVE = "\n".join(f"{np.sin(t / 3):.3f}" for t in range(400))
+
+
+def lightness(rgb: tuple[int, ...]) -> float:
+    """CIE L* of an sRGB colour, from 0 (black) to 100 (white)."""
+    each = [c / 255 for c in rgb]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in each]
+    y = float(np.dot(linear, [0.2126729, 0.7151522, 0.072175]))
+    return float(116 * np.cbrt(y) - 16) if y > 216 / 24389 else y * 24389 / 27
+
+
+def xterm(number: int) -> tuple[int, ...]:
+    """A colour of the xterm palette from 16 up: a cube, then greys."""
+    if number >= 232:
+        return (8 + 10 * (number - 232),) * 3
+    steps = (0, 95, 135, 175, 215, 255)
+    return tuple(steps[(number - 16) // n % 6] for n in (36, 6, 1))
+
+
+# As xterm shows them; and the share of its cell that a character covers.
+SIXTEEN = {"bright_blue": (92, 92, 255), "bright_red": (255, 0, 0)}
+COVERED = {" ": 0.0, "░": 0.25, "▒": 0.5, "▓": 0.75, "█": 1.0}
+
+
+def shown(char: str, style: str, ground: int) -> tuple[int, ...]:
+    """The colour of a cell, mixed where a character covers some of the ground."""
+    if found := re.fullmatch(r"on color\((\d+)\)", style):
+        return xterm(int(found[1]))
+    if found := re.fullmatch(r"on rgb\((\d+),(\d+),(\d+)\)", style):
+        return tuple(map(int, found.groups()))
+    share = COVERED[char]
+    colour = SIXTEEN.get(style, (ground,) * 3)
+    return tuple(round(share * c + (1 - share) * ground) for c in colour)
+
+
+@pytest.mark.parametrize("ground", [0, 255], ids=["dark", "light"])
+@pytest.mark.parametrize("system", ["standard", "256", "truecolor"])
+def test_more_looks_like_more(system: str, ground: int) -> None:
+    colours = [shown(*step, ground) for step in ramp(system, ascii_only=False)]
+    zero = len(colours) // 2
+    for side in (colours[zero::-1], colours[zero:]):
+        apart = np.diff([lightness(colour) for colour in side])
+        # A step that is seen: a few L*; of 50 steps no one has to be.
+        least = 0 if system == "truecolor" else 4
+        assert (apart > least).all() or (apart < -least).all()
+    assert len(set(colours)) == len(colours)
+    for negative, positive in zip(colours[:zero], colours[zero + 1 :], strict=True):
+        assert negative[2] > negative[0]
+        assert positive[0] > positive[2]
+
+
+@pytest.mark.parametrize("system", [None, "standard", "256", "truecolor"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_ramp_is_as_long_on_either_side(system: str | None, ascii_only: bool) -> None:
+    steps = ramp(system, ascii_only=ascii_only)
+    assert len(steps) % 2 == 1
+    assert len(set(steps)) == len(steps)
+    assert all(char.isascii() for char, _ in steps) or not ascii_only
+
+
+def heatmap(text: str) -> tuple[list[str], list[int], list[tuple[int, int]]]:
+    """Rows of cells, places of the ticks, and each mark with its place."""
+    lines = text.splitlines()
+    (at,) = (i for i, line in enumerate(lines) if re.match("t +1", line))
+    rows = [line for line in lines[:at] if line.startswith("h_")]
+    left = rows[0].index(" ") + 1 if len(rows) < 11 else max(row.index(" ") for row in rows) + 1
+    marks = [(int(m[0]), m.start() - left) for m in re.finditer(r"\d+", lines[at])]
+    ticks = [m.start() - left for m in re.finditer(r"[╵|]", lines[at - 1])]
+    return [row[left:] for row in rows], ticks, marks
+
+
+@pytest.mark.parametrize("steps", [1, 6, 77, 400])
+@pytest.mark.parametrize("columns", [20, 40, 80, 120, 200])
+def test_a_heatmap_decodes_to_means(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, steps: int, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    wave = "\n".join(WAVE.splitlines()[:steps])
+    states = run_rnn("run", "--hidden", "3", "--format", "csv", stdin=wave).stdout
+    h = np.loadtxt(states.splitlines(), delimiter=",", skiprows=1, ndmin=2)[:, 1:]
+    text = run_rnn("run", "--hidden", "3", "--format", "heatmap", stdin=wave).stdout
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= columns
+    rows, ticks, marks = heatmap(text)
+    found = re.search(r"mean of (\d+)\s+steps\s+a\s+column", text)
+    size = int(found[1]) if found else 1
+    means = np.array([h[i : i + size].mean(axis=0) for i in range(0, len(h), size)])
+    wide = len(rows[0]) // len(means)
+    largest = float(text.split()[-1])
+    assert largest == pytest.approx(abs(means).max() or 1, rel=5e-3)
+    shades = [step[0] for step in ramp(None, ascii_only=False)]
+    for row, line in zip(rows, means.T, strict=True):
+        values = [2 * shades.index(c) / (len(shades) - 1) - 1 for c in row[::wide]]
+        assert row == "".join(c * wide for c in row[::wide])
+        # Half a step of the scale, and the rounding of its end in the legend.
+        np.testing.assert_allclose(
+            values, line / largest, rtol=0, atol=1 / (len(shades) - 1) + 1e-2
+        )
+    assert [place for _, place in marks] == ticks
+    assert marks[0] == (1, 0)
+    for t, place in marks:
+        assert (t - 1) // size == place // wide
+    room = columns - len("h_0 ")
+    assert 2 * len(rows[0]) >= room or wide == 8
+    if steps > 1 and room > 30:
+        assert len(marks) > 2
+
+
+@pytest.mark.parametrize("columns", [1, 20, 40, 80, 120, 200])
+@pytest.mark.parametrize("options", [("--hidden", "100"), ("--hidden", "3,12", "--all-layers")])
+def test_pictures_fit(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: int, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = run_rnn("run", *options, "--format", "heatmap", stdin=WAVE).stdout
+    assert max(map(len, text.splitlines())) <= columns
+    units = re.findall(r"^\S*_?\d+ +[.:=+*#%@-]+$", text, re.MULTILINE)
+    assert len(units) == (100 if "100" in options else 15) or columns == 1
+
+
+def test_a_heatmap_of_constant_states(run_rnn: Rnn) -> None:
+    still = ("run", "--seq", "0,0,0", "--hidden", "2", "--format", "heatmap")
+    rows, _, _ = heatmap(run_rnn(*still).stdout)
+    assert set("".join(rows)) == {"+"}
+    rows, _, _ = heatmap(run_rnn(*still, "--activation", "sigmoid").stdout)
+    assert {row[0] for row in rows} == {"@"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        ({"TERM": "xterm-256color"}, r"\x1b\[48;5;\d+m"),
+        ({"TERM": "xterm-16color"}, r"\x1b\[9[14]m[░▒▓█]"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, r"\x1b\[48;2;[\d;]+m"),
+    ],
+)
+def test_a_heatmap_in_colour(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], code: str
+) -> None:
+    monkeypatch.delenv("COLORTERM", raising=False)
+    for name, value in {"FORCE_COLOR": "1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    command = ("run", "--hidden", "2", "--format", "heatmap")
+    assert len(set(re.findall(code, run_rnn(*command, stdin=WAVE).stdout))) > 4
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(code, run_rnn(*command, stdin=WAVE).stdout)
+
+
+def test_several_sequences_stand_below_each_other(run_rnn: Rnn) -> None:
+    """On one scale, the first twelve of them."""
+    lines = [f"{k},{(-1) ** k * k / 40}" for _ in range(3) for k in range(14)]
+    options = ("--hidden", "1", "--columns", "v", "--activation", "linear")
+    command = ("run", "--format", "heatmap", "--group-by", "k", *options)
+    text = run_rnn(*command, stdin="\n".join(["k,v", *lines])).stdout
+    assert re.findall(r"^k (\d+)$", text, re.MULTILINE) == [str(k) for k in range(12)]
+    assert re.findall(r"^Sequences .*", text, re.MULTILINE) == ["Sequences 13 to 14 are not shown."]
+    rows = [row[4] for row in text.splitlines() if row.startswith("h_0")]
+    assert rows[0] == "+"
+    assert "@" in text or "." in "".join(rows)
+    assert len(set(rows)) > 4
