@@ -65,7 +65,7 @@ OPTIONAL = {
 SIBLINGS = {
     "engine/unroll": {"stepwise", "fused"},  # parallel takes the loops of the others
     "readers": {"inline", "csv", "npy"},
-    "writers": {"table", "json", "csv", "npy", "heatmap"},
+    "writers": {"table", "json", "csv", "npy", "heatmap", "plot"},
     "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow
     "model/formats": {"npz", "safetensors"},
     "verify/peers": {"keras", "torch", "onnxruntime"},

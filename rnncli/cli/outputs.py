@@ -17,7 +17,7 @@ from rnncli.writers.screen import Screen
 
 # Formats that are drawn as figures, and all that show steps over time.
 FIGURES = ("svg",)
-PICTURES = ("heatmap", *FIGURES)
+PICTURES = ("heatmap", "plot", *FIGURES)
 
 
 def choose_format(

@@ -5,6 +5,7 @@ from rnncli.writers.heatmap import write_heatmap, write_svg
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
+from rnncli.writers.plot import write_plot
 from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
 from rnncli.writers.trajectory import PLOTS, Style, Trajectory
@@ -18,6 +19,7 @@ WRITERS = {
     "csv": write_csv,
     "npy": write_npy,
     "heatmap": write_heatmap,
+    "plot": write_plot,
     "svg": write_svg,
 }
 EXTENSIONS = {

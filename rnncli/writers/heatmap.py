@@ -112,14 +112,15 @@ def _draw(console: "Console", trajectory: Trajectory) -> None:
     names = fitted(trajectory.units, max(console.width // 3, 1), "~" if ascii_only else "…")
     room = max(1, console.width - len(names[0]) - 1)
     sequences = gathered(trajectory, room, lambda block: [trajectory.rows(block)])
-    means = [sequence.bins.means()[:, 1:] for sequence in sequences]
+    bins = [sequence.bins.fitted(room) for sequence in sequences]
+    means = [each.means()[:, 1:] for each in bins]
     largest = max((float(abs(each).max(initial=0)) for each in means), default=0) or 1.0
     console.print(Text(model_line(trajectory.model), style="bold"))
-    for sequence, each in zip(sequences, means, strict=True):
+    for sequence, spans, each in zip(sequences, bins, means, strict=True):
         if sequence.title:
             print_line(console, (f"\n{sequence.title}", "bold"))
         _draw_rows(console, names, room, each / largest, steps)
-        _draw_time(console, len(names[0]) + 1, room, sequence.bins)
+        _draw_time(console, len(names[0]) + 1, room, spans)
     _draw_scale(console, largest, steps)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # So many sequences are shown.
 SEQUENCES = 12
-# Bins for each column of the screen, which are merged to as many as it has, or a few less; and
+# Bins for each column of the screen, which `Bins.fitted` merges to as many or a few less; and
 # values in them, where a step has many.
 _FINE, _VALUES = 16, 1 << 20
 # Blanks between the marks of an axis, at least.
@@ -47,6 +47,7 @@ def gathered(
     ----------
     trajectory : Trajectory
     columns : int
+        Of the screen, at most: the bins are some times as many.
     drawn : callable
         Returns what is drawn of n rows: arrays of shape (n, values).
     """
@@ -58,7 +59,7 @@ def gathered(
             at_most = min(_FINE * columns, max(columns, _VALUES // width))
             found.setdefault(number, Bins(width, at_most)).add(values)
     every = sorted(found.items())
-    return [Drawn(_title(trajectory, number), bins.fitted(columns)) for number, bins in every]
+    return [Drawn(_title(trajectory, number), bins) for number, bins in every]
 
 
 def _by_sequence(block: Block) -> Iterator[tuple[int, Block]]:
