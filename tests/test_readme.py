@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GUIDE, ROOT, SAMPLES
+from conftest import GUIDE, ROOT, SAMPLES, TOPICS
 
-README = GUIDE["README"]
-NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
+NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
 
 
 def sessions() -> list[list[tuple[str, str]]]:
@@ -29,6 +28,13 @@ def words(text: str) -> list[str]:
     return [
         re.sub(r"─+", "─", " ".join(NUMBER.sub("#", line).split())) for line in text.splitlines()
     ]
+
+
+def check_numbers(shown: str, output: str) -> None:
+    """Compare numbers; last digits depend on the processor, as far as the largest is rounded."""
+    computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
+    atol = 1e-6 * abs(expected).max(initial=1)
+    np.testing.assert_allclose(computed, expected, rtol=0, atol=atol)
 
 
 def test_there_are_examples() -> None:
@@ -59,8 +65,7 @@ def test_a_session(session: list[tuple[str, str]], tmp_path: Path) -> None:
         )
         shown = done.stdout.decode()
         assert words(shown) == words(output)
-        computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
-        np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6)
+        check_numbers(shown, output)
 
 
 def test_python_examples(
@@ -80,11 +85,42 @@ def test_python_examples(
     np.testing.assert_allclose(names["block"].h, last, rtol=0, atol=1e-6)
 
 
-def test_every_package_is_in_the_guide() -> None:
+def test_the_readme_runs_from_python(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE["README"], re.DOTALL)
+    output = code.partition("  # ")[2]
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    shown = capsys.readouterr().out
+    assert words(shown) == words(output)
+    check_numbers(shown, output)
+
+
+def test_the_readme_leads_to_every_topic() -> None:
+    links = re.findall(r"\((rnncli/cli/topics/[\w-]+\.md)\)", GUIDE["README"])
+    assert {Path(link).stem for link in links} == set(GUIDE) - {"README"}
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", GUIDE["README"], re.MULTILINE)
+    }
+    contents = re.findall(r"\(#([\w-]+)\)", GUIDE["README"])
+    assert contents
+    assert set(contents) <= anchors
+
+
+def test_links_between_topics_lead_somewhere() -> None:
+    for topic in TOPICS.glob("*.md"):
+        for link in re.findall(r"\]\(([\w-]+\.md)\)", topic.read_text(encoding="utf-8")):
+            assert (TOPICS / link).exists(), f"{topic}: {link}"
+
+
+def test_contributors_are_told_of_every_package() -> None:
     packages = {
         f"rnncli/{path.name}{'/' if path.is_dir() else ''}"
         for path in (ROOT / "rnncli").iterdir()
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    named = set(re.findall(r"^\| `(rnncli/[^`]+)` \|", README, re.MULTILINE))
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(rnncli/[^`]+)` \|", guide, re.MULTILINE))
     assert named == packages - {"rnncli/__init__.py", "rnncli/__main__.py"}
