@@ -188,17 +188,19 @@ def lstm(step: CellStep) -> list[Quantity]:
     out = _applied(
         "out_t", Sum([Term("c_t", c_t.values)], c_t.values[None]), cell.output_activation
     )
-    out = out._replace(name=out.equation)
+    out = out._replace(name=out.equation)  # c_t itself where the function is linear
     h = o_t.values * out.values
     product = f"o_t {out.name}"
-    of_gates = [i_t, f_t, g_t, o_t, c_t] if peepholes is None else [i_t, f_t, g_t, c_t, o_t]
+    found = [i_t, f_t, g_t, o_t, c_t] if peepholes is None else [i_t, f_t, g_t, c_t, o_t]
+    if out.function is not None:
+        found.append(out)
     last = _added("h_t", [Term(product, h, o_t.values, out.values)], h)
     if cell.weights.W_hr is None:
-        return [*of_gates, out, last]
+        return [*found, last]
     W = cell.weights.W_hr
     projected = step.term(f"({product})", h[None], "W_hr", W, step.product(h[None], W))
     whole = last._replace(name=product)
-    return [*of_gates, out, whole, _added("h_t", [projected], projected.values)]
+    return [*found, whole, _added("h_t", [projected], projected.values)]
 
 
 def gru(step: CellStep) -> list[Quantity]:

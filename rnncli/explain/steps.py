@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.interleaved import grouped, masked_by_layers
-from rnncli.engine.passes import Prepared, prepare
+from rnncli.engine.passes import Prepared, output_of, prepare
 from rnncli.engine.rows import Rows, cut, joined
 from rnncli.engine.run import run
 from rnncli.engine.stream import Block, Carried, stream
@@ -195,7 +195,8 @@ class Walk(NamedTuple):
         Raises
         ------
         NotFiniteError
-            A state overflowed, after the steps that come before it.
+            A state overflowed; after the steps before that, if there is no
+            backward cell.
         """
         groups = grouped(rows)
         self.carried.grow(int(groups.present.max(initial=-1)) + 1)
@@ -206,8 +207,11 @@ class Walk(NamedTuple):
             for n in np.flatnonzero(chosen[done : done + len(block.t)]).tolist():
                 steps[done + n] = block.cut(n, n + 1)
             done += len(block.t)
+        if self.prepared.network.needs_whole_sequences:
+            given.check()
         for number, begin, length in zip(*groups[2:], strict=True):
             places = groups.order[begin : begin + length]
+            places = places[places < done]
             asked = [place for place in places.tolist() if place in steps]
             if asked:
                 layers = self.layers(rows, places, start[number])
@@ -251,7 +255,7 @@ class Walk(NamedTuple):
     def _walked(self, layer: Layer, x: Floats, state: Sequence[State]) -> "Walked":
         """Run a layer over rows, each of its cells from its state."""
         if not isinstance(layer, Recurrent):
-            return Walked(layer, x, layer(np.ascontiguousarray(x), self.prepared.multiply), [])
+            return Walked(layer, x, output_of(self.prepared, layer, x), [])
         before, outputs = [], []
         for cell, direction, start in zip(layer.cells, layer.directions, state, strict=True):
             turn = -1 if direction == "backward" else 1
