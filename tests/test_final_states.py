@@ -146,11 +146,11 @@ def test_the_command_says_which_final_state_is_wrong(
     result = run_rnn(*arguments)
     assert result.exit_code == 1
     assert result.stdout.startswith("DIFFERENT: --unroll fused\n")
-    assert "--unroll fused: the final state is wrong: c of layer 1, unit 2. Expected" in (
-        result.stdout
-    )
+    where = "wrong in 1 of 8 values, first c of layer 1, unit 2: expected "
+    assert f"--unroll fused: the final state is {where}" in result.stdout
     result = run_rnn(*arguments, "--json")
     assert result.exit_code == 1
     (item,) = (each for each in json.loads(result.stdout)["results"] if "final" in each)
     assert (item["verdict"], item["first"]) == ("different", None)
     assert (item["final"]["array"], item["final"]["unit"]) == ("c", 2)
+    assert (item["final"]["wrong"], item["final"]["values"]) == (1, 8)

@@ -18,7 +18,7 @@ from rnncli.verify import reference, steps
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
-from rnncli.verify.steps import case_step_errors, largest_step_error, one_step, step_errors
+from rnncli.verify.steps import case_step_errors, judged_steps, largest_step_error, step_errors
 
 # Right code stays far below the bound; half of it is an operand on the other side of the
 # middle between two, where a precision rounds these.
@@ -148,14 +148,17 @@ def test_pieces_are_judged_as_each_sequence_alone(
         np.testing.assert_allclose(errors[n, :length], alone, rtol=1e-6)
 
 
-def test_one_step_is_taken_from_the_h_of_the_result() -> None:
+def test_a_wrong_value_is_shown_beside_what_the_h_of_the_result_makes() -> None:
     cell = drawn(KINDS["lstm"], 2, 4)
     case = case_of(Network(Recurrent(cell)), "float64", T=9)
     (h,) = case.outputs()
     exact = reference.unroll(cell, case.x[2, :8], case.h0[2])
-    assert one_step(case, [h], (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
-    h[2, 7, 3] = 0.5  # its own value is not looked at
-    assert one_step(case, [h], (2, 7, 3)) == pytest.approx(exact[7, 3], rel=1e-13)
+    h[2, 7, 3] = 0.5
+    judged = judged_steps(case, [h])
+    assert judged
+    (tally,) = judged.tallies
+    assert (tally.first and tally.first.place, tally.worst[0].expected) == ((3, 8, 3), 0.5)
+    assert tally.worst[0].actual == pytest.approx(exact[7, 3], rel=1e-13)
 
 
 def negative(name: str) -> Callable[[Cell], Cell]:

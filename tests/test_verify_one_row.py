@@ -1,6 +1,7 @@
 """``rnn verify`` with a row a sequence: of a model that gives one, or with ``--last``."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +251,8 @@ def test_where_a_row_is_wrong_is_told(run_rnn: Rnn, tmp_path: Path, data: Path) 
     assert first["first"].items() >= {"sequence": 2, "step": 7, "unit": 1}.items()
     assert first["at"] == {"sequence": 2, "step": 7, "unit": 1}
     text = run_rnn("verify", *arguments).stdout
-    assert f"{path}: the first wrong value is at sequence 2 (b), step 7, unit 1. " in text
+    assert "values (16.7%), in sequence 2 (b) alone, in unit 1 alone.\n" in text
+    assert re.search("^#2 b +7 +1 ", text, re.MULTILINE)
     assert "No convention that rnn knows reproduces it." in text
     assert verified(run_rnn, *arguments, "--atol", "2e-3")["results"][0]["verdict"] == "equal"
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.steps import Judged, judged_steps, one_step
+from rnncli.verify.steps import Judged, judged_steps
+from rnncli.verify.tally import PIECE, WORST, Place, Tally, Wrong
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
@@ -23,28 +24,8 @@ class Tolerance(NamedTuple):
     rtol: float = 0.0
 
 
-class Place(NamedTuple):
-    """A value in a result: sequence and step counted from 1, unit from 0."""
-
-    sequence: int
-    step: int
-    unit: int
-
-
-class Wrong(NamedTuple):
-    """A wrong value: its place, what it should be, and what the network computes.
-
-    Where steps are judged, each value is computed from the h_{t-1} of the
-    same result.
-    """
-
-    place: Place
-    expected: float
-    actual: float
-
-
 class WrongFinal(NamedTuple):
-    """A wrong value of a final state; expected and actual are as in `Wrong`.
+    """The first wrong value of a final state; expected and actual are as in `Wrong`.
 
     Parameters
     ----------
@@ -55,6 +36,8 @@ class WrongFinal(NamedTuple):
         As the cell names it: ``h`` or ``c``.
     unit : int
         Counted from 0.
+    wrong, values : int
+        How many values are wrong, and how many there are.
     """
 
     sequence: int
@@ -64,6 +47,8 @@ class WrongFinal(NamedTuple):
     unit: int
     expected: float
     actual: float
+    wrong: int
+    values: int
 
 
 class Verdict(NamedTuple):
@@ -79,7 +64,8 @@ class Verdict(NamedTuple):
         Largest error of a step as a share of its bound; None where steps
         are not judged.
     first : Wrong or None
-        The first value that is wrong; it should be what was compared with.
+        The first value that is wrong, by sequence, step and layer; of our own
+        run where that is wrong, and the steps of the result are right.
     at : Place or None
         Where the difference is largest; None where the runs are equal.
     rtol : float
@@ -90,6 +76,9 @@ class Verdict(NamedTuple):
         Share of the values that could be judged.
     final : WrongFinal or None
         The first value of the final states that is wrong.
+    tallies : sequence of Tally
+        What is wrong in each layer of the result, the bottom one first: in the
+        top one alone where only that is compared.
     """
 
     equal: bool
@@ -101,6 +90,28 @@ class Verdict(NamedTuple):
     steps: int = 0
     judged: float = 1.0
     final: WrongFinal | None = None
+    tallies: Sequence[Tally] = ()
+
+    @property
+    def values(self) -> int:
+        """How many values were compared."""
+        return sum(tally.values for tally in self.tallies)
+
+    @property
+    def wrong(self) -> int:
+        """How many of them are wrong."""
+        return sum(tally.wrong for tally in self.tallies)
+
+    @property
+    def own_wrong(self) -> bool:
+        """Whether it is in our own run that values are wrong."""
+        return any(tally.own and tally.wrong for tally in self.tallies)
+
+    @property
+    def worst(self) -> list[Wrong]:
+        """The values that are furthest off, in bounds."""
+        found = (wrong for tally in self.tallies for wrong in tally.worst)
+        return sorted(found, key=lambda wrong: -wrong.times)[:WORST]
 
 
 @dataclass
@@ -170,56 +181,70 @@ class Comparison:
             The shapes differ, there are no steps, or rounding moves so many
             values that those which can be judged, and are equal, are too few.
         """
-        ours = self.ours
-        # Layers without state below the top one give the same in every result.
-        top_alone = not any(layer.cells for layer in self.case.network.layers[:-1])
-        layers = layers or [*(self.layers[:-1] if top_alone else ()), theirs]
+        ours, rows = self.ours, self.case.rows()
         if ours.shape != theirs.shape:
             raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
-        running = np.broadcast_to(self.case.rows()[..., None], ours.shape)
-        if not running.any():
+        if not rows.any():
             raise ValueError("nothing to compare: there are no steps")
-        steps = judged_steps(self.case, layers) if self.tolerance is None else None
-        errors = steps.errors if steps else None
-        distance, judged = distances(ours, theirs), running
-        if self.tolerance is not None:
-            # In float64: a float32 may not hold the tolerance.
-            atol, rtol = self.tolerance
-            wrong = ~(distance <= atol + rtol * np.abs(theirs.astype(np.float64)))
-        elif errors is not None:
-            wrong = errors > 1
+        known = layers or [*self._below(), theirs]
+        steps = judged_steps(self.case, known) if self.tolerance is None else None
+        distance = distances(ours, theirs)
+        compared = judged = np.broadcast_to(rows[..., None], ours.shape)
+        if steps:
+            tallies = steps.tallies if layers else steps.tallies[-1:]
+            for tally in tallies:
+                tally.own = known[-1] is ours
         else:
-            wrong = ~(distance <= self.bounds.distance)
-            judged = running & (self.bounds.judged | bool((distance == 0).all()))
-        wrong = running & (wrong | ~np.isfinite(theirs))
-        share = float(judged.sum() / running.sum())
-        if share < ENOUGH and not wrong.any():
+            bound = self._bound(theirs)
+            tallies = [self._tally(theirs, distance, bound)]
+            if self.tolerance is None:
+                judged = compared & (self.bounds.judged | bool((distance == 0).all()))
+            compared = judged | (compared & ~(distance <= bound))
+        share = float(judged.sum() / (rows.sum() * ours.shape[2]))
+        firsts = [tally.first for tally in tallies if tally.first]
+        first = min(firsts, key=lambda wrong: (wrong.place[:2], wrong.layer), default=self.wrong)
+        if share < ENOUGH and not firsts:
             raise ValueError(
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        by_step: Sequence[Floats] = ()
-        first = _first(wrong)
-        if first and errors is not None and top_alone:
-            by_step = layers
-        elif self.wrong and not first:
-            first = self.wrong.place
         final = self._wrong_final(steps, h_n)
-        measured = _measured(theirs, distance, judged | wrong)
+        measured = _measured(self.case, theirs, distance, compared)
         return measured._replace(
             equal=first is None and final is None,
-            step_error=None if errors is None else float(errors.max()),
-            first=self._wrong_at(first, theirs, by_step) if first else None,
-            at=self._placed(measured.at) if measured.at else None,
+            step_error=max(tally.times for tally in steps.tallies) if steps else None,
+            first=first,
             judged=share,
             final=final,
+            tallies=tallies,
         )
 
-    def _placed(self, place: Place) -> Place:
-        """Return a place as it is shown: a row of a sequence as a whole is at its last step."""
-        if not self.case.network.last:
-            return place
-        return place._replace(step=int(self.case.lengths[place.sequence - 1]))
+    def _below(self) -> Sequence[Floats]:
+        """Return the layers below the top one if they give the same in every result."""
+        stateless = not any(layer.cells for layer in self.case.network.layers[:-1])
+        return self.layers[:-1] if stateless else ()
+
+    def _bound(self, theirs: Floats) -> Floats:
+        """Return how far each value of the whole runs may be apart."""
+        if self.tolerance is None:
+            return self.bounds.distance
+        # In float64: a float32 may not hold the tolerance.
+        atol, rtol = self.tolerance
+        return np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
+
+    def _tally(self, theirs: Floats, distance: Floats, bound: Floats) -> Tally:
+        """Count the values that are further apart than they may be."""
+        tally = Tally(self.case, len(self.case.network.layers), theirs)
+        n, t = np.nonzero(self.case.rows())
+        piece = max(1, PIECE // theirs.shape[2])
+        for start in range(0, len(n), piece):
+            at = n[start : start + piece], t[start : start + piece]
+            apart = distance[at]
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                times = np.where(apart > 0, apart / bound[at], 0)
+            times[~np.isfinite(apart)] = np.inf
+            tally.add(*at, slice(None), times, theirs, self.ours[at])
+        return tally
 
     def _wrong_final(self, steps: Judged | None, h_n: Floats | None) -> WrongFinal | None:
         """Return the first value that is further from the right one than rounding carries it."""
@@ -235,22 +260,8 @@ class Comparison:
         n, at = (int(i) for i in np.argwhere(wrong)[0])
         expected, actual = h_n[n, at], h_n.dtype.type(right.value[n, at])
         layer, direction, array, unit = self.case.network.state_place(at)
-        return WrongFinal(
-            n + 1, layer, direction, array, unit, float(str(expected)), float(str(actual))
-        )
-
-    def _wrong_at(self, place: Place, theirs: Floats, by_step: Sequence[Floats]) -> Wrong:
-        """Return the value of a result and ours, with the digits of their float type.
-
-        Where the steps of one of them are judged, `by_step`, the other value
-        is what one step makes of the h_{t-1} of the same result.
-        """
-        at = place.sequence - 1, place.step - 1, place.unit
-        expected, actual = theirs[at], self.ours[at]
-        if by_step:
-            step = self.ours.dtype.type(one_step(self.case, by_step, at))
-            expected, actual = (step, actual) if by_step[-1] is self.ours else (expected, step)
-        return Wrong(self._placed(place), float(str(expected)), float(str(actual)))
+        pair = float(str(expected)), float(str(actual))
+        return WrongFinal(n + 1, layer, direction, array, unit, *pair, int(wrong.sum()), wrong.size)
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:
@@ -259,7 +270,7 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _measured(theirs: Floats, distance: Floats, compared: Truths) -> Verdict:
+def _measured(case: Case, theirs: Floats, distance: Floats, compared: Truths) -> Verdict:
     """Return how far whole runs are apart in the values that are compared."""
     distance = np.where(compared, distance, 0)
     distance = np.where(np.isnan(distance), np.inf, distance)
@@ -269,14 +280,7 @@ def _measured(theirs: Floats, distance: Floats, compared: Truths) -> Verdict:
     return Verdict(
         largest == 0,
         largest,
-        at=_first(distance == largest) if largest else None,
+        at=Place.of(case, np.argwhere(distance == largest)[0]) if largest else None,
         rtol=float(np.where(np.isnan(share), np.inf, share).max()),
         steps=int(compared.any(axis=2).sum(axis=1).max()),
     )
-
-
-def _first(wanted: Truths) -> Place | None:
-    if not wanted.any():
-        return None
-    sequence, step, unit = (int(i) for i in np.argwhere(wanted)[0])
-    return Place(sequence + 1, step + 1, unit)

@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import isfinite
-from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.model.errors import printable
 from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Place, Tolerance, WrongFinal
-from rnncli.writers.grid import Column, console_on, draw
+from rnncli.verify.comparison import Tolerance, Verdict, WrongFinal
+from rnncli.verify.tally import Place, Tally, Wrong
+from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
+
+# How Rich paints a verdict; the words say the same.
+STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
 class Report(NamedTuple):
@@ -46,41 +48,192 @@ class Report(NamedTuple):
         return self.expected.explanations if self.expected else None
 
     @property
+    def verdict(self) -> str:
+        """Whether all is equal that was compared, and the file, if any, was compared."""
+        if self.expected and not (self.expected.verdict or self.expected.explanations):
+            return "not compared"
+        if self.differing:
+            return "different"
+        return "equal" if any(result.verdict for result in self.results) else "not compared"
+
+    @property
+    def differing(self) -> list[Result]:
+        """What differs, the file first."""
+        return [each for each in self.results if each.differs or each.explanations]
+
+    @property
+    def shown(self) -> list[tuple[str, Verdict]]:
+        """Names and verdicts: those by which our own run is wrong, else all that differ."""
+        found = [(_label(each), each.verdict) for each in self.differing if each.verdict]
+        return [each for each in found if each[1].own_wrong] or found
+
+    @property
     def equal(self) -> bool:
-        """Whether nothing that was compared differs, and the file, if any, was compared."""
-        missing = self.expected is not None and self.expected.verdict is None
-        return not missing and not any(result.differs for result in self.results)
+        """Whether the verdict is that all is equal."""
+        return self.verdict == "equal"
 
 
 def write_report_table(out: TextIO, report: Report) -> None:
-    """Write what differs, a row for each result, then what a table cannot show."""
-    out.writelines(f"{printable(line)}\n" for line in _headline(report))
-    compared = [(result, result.verdict) for result in report.results if result.verdict]
-    verdicts = [verdict for _, verdict in compared]
-    names = Column("", [os.path.basename(_name(result)) for result, _ in compared])
-    errors = ["" if each.step_error is None else f"{each.step_error:.2g}" for each in verdicts]
+    """Write the verdict, what is wrong and why, a row for each result, then the legend."""
+    differing, style = report.differing, STYLES[report.verdict]
+    if report.equal:
+        write_text(out, f"EQUAL: {_sentence(report)}", style)
+    else:
+        names = ", ".join(map(_name, differing or filter(None, [report.expected]))) or "nothing"
+        write_text(out, f"{report.verdict.upper()}: {names}", style)
+        write_text(out, _sentence(report))
+    for name, verdict in report.shown:
+        _write_wrong(out, report, name, verdict)
+    if report.explanations is not None:
+        out.write("\n")
+        for line in _explained(report.explanations, report.with_options):
+            write_text(out, line, "bold reverse")
+        if not report.explanations:
+            write_text(out, "No convention that rnn knows reproduces it.")
+    out.write("\n")
+    _draw_results(out, report)
+    out.write("\n")
+    for note in _notes(report):
+        write_text(out, note)
+    for line in _legend(report):
+        write_text(out, line, "dim", wrap=True)
+
+
+def _sentence(report: Report) -> str:
+    """Return in a sentence what was compared with what, and how much of it differs."""
+    expected, wrong = report.expected, [verdict for _, verdict in report.shown]
+    verdicts = [result.verdict for result in report.results if result.verdict]
+    if expected and not expected.verdict:
+        return f"{expected.note}."
+    if report.equal:
+        sizes = {verdict.tallies[-1].values for verdict in verdicts if verdict.tallies}
+        each = f" of {max(sizes):,} values each" if report.model else ""
+        within = "within the tolerance" if report.tolerance else "up to rounding"
+        return f"{len(verdicts)} results{each} are what rnn computes, {within}."
+    if wrong and wrong[0].own_wrong:
+        return f"rnn's own run is wrong, in {_amount(wrong[0], report.keys)}; so nothing equals it."
+    text = "They differ from what rnn computes"
+    if len(wrong) == 1:
+        text = "It differs from what rnn computes"
+        text += f" in {_amount(wrong[0], report.keys)}" if wrong[0].wrong else ""
+        text += " in the final state alone" if wrong[0].final and not wrong[0].wrong else ""
+    return f"{text}.{' All else is equal.' if len(verdicts) > len(wrong) else ''}"
+
+
+def _amount(verdict: Verdict, keys: Sequence[str]) -> str:
+    """Return how many values are wrong, their share, and where they are."""
+    share = _percent(verdict.wrong, verdict.values)
+    *_, where = (tally.where(keys) for tally in verdict.tallies)
+    amount = f"{verdict.wrong:,} of {verdict.values:,} values ({share})"
+    return f"{amount}, {where}" if len(verdict.tallies) == 1 and where else amount
+
+
+def _write_wrong(out: TextIO, report: Report, name: str, verdict: Verdict) -> None:
+    """Write how much is wrong, and where; the first wrong value and the worst of them."""
+    out.write("\n")
+    if verdict.wrong and len(report.shown) > 1:
+        write_text(out, f"{name}: wrong in {_amount(verdict, report.keys)}.", "bold")
+        out.write("\n")
+    if verdict.wrong and len(verdict.tallies) > 1:
+        _draw_layers(out, verdict.tallies, report.keys)
+    if verdict.wrong:
+        _draw_values(out, verdict, report.keys)
+    elif verdict.first:
+        write_text(out, f"{name}: none of its values is wrong by itself.")
+    elif not verdict.final:
+        write_text(out, f"{name}: off by up to {_short(verdict.difference)}.")
+    if final := verdict.final:
+        out.write("\n" if verdict.wrong else "")
+        count = f"{final.wrong:,} of {final.values:,} values"
+        pair = f"expected {final.expected!r}, rnn computes {final.actual!r}"
+        where = _final_at(final, report.keys)
+        write_text(out, f"{name}: the final state is wrong in {count}, first {where}: {pair}.")
+
+
+def _draw_layers(out: TextIO, tallies: Sequence[Tally], keys: Sequence[str]) -> None:
+    labels = Column("layer", [str(tally.layer) for tally in tallies])
     columns = [
-        Column("", ["equal" if verdict.equal else "DIFFERENT" for verdict in verdicts]),
-        Column("step error", errors),
-        Column("difference", [f"{verdict.difference:.2g}" for verdict in verdicts]),
+        Column("values", [f"{tally.values:,}" for tally in tallies]),
+        Column("wrong", [f"{tally.wrong:,}" for tally in tallies]),
+        Column("share", [_percent(tally.wrong, tally.values) for tally in tallies]),
+        Column("step error", [_short(tally.times) for tally in tallies]),
+        Column("", [tally.where(keys) for tally in tallies]),
+    ]
+    draw(out, "Layer by layer", [labels], columns)
+    out.write("\n")
+
+
+def _draw_values(out: TextIO, verdict: Verdict, keys: Sequence[str]) -> None:
+    """Draw a row for the first wrong value and each of the worst, as they stand in the result."""
+    found = {_order(wrong): wrong for wrong in (*filter(None, [verdict.first]), *verdict.worst)}
+    shown = [found[order] for order in sorted(found)]
+    labels = []
+    if len(verdict.tallies[-1].steps) > 1:
+        labels.append(Column("sequence", [_sequence(each.place, keys) for each in shown]))
+    if len(verdict.tallies) > 1:
+        labels.append(Column("layer", [str(each.layer) for each in shown]))
+    labels += [
+        Column("step", [str(each.place.step) for each in shown]),
+        Column("unit", [str(each.place.unit) for each in shown]),
+    ]
+    columns = [
+        Column("expected", [repr(each.expected) for each in shown]),
+        Column("rnn computes", [repr(each.actual) for each in shown]),
+        Column("difference", [_short(each.difference) for each in shown]),
+        Column("times bound", [_short(each.times) for each in shown]),
+    ]
+    which = (
+        "The first wrong value, and the worst" if verdict.wrong > len(shown) else "The wrong values"
+    )
+    draw(out, which, labels, columns)
+
+
+def _order(wrong: Wrong) -> tuple[tuple[int, ...], int, int]:
+    """Return what the first wrong value has least: as results are read, from below."""
+    return wrong.place[:2], wrong.layer, wrong.place.unit
+
+
+def _sequence(place: Place, keys: Sequence[str]) -> str:
+    return f"#{place.sequence} {keys[place.sequence - 1]}" if keys else str(place.sequence)
+
+
+def _draw_results(out: TextIO, report: Report) -> None:
+    """Draw a row for each result that was compared; of recorded ones under what computed them."""
+    rows: list[tuple[str, Verdict | None]] = []
+    compared = [(result, result.verdict) for result in report.results if result.verdict]
+    if report.model:
+        rows += [(_label(result), verdict) for result, verdict in compared]
+    else:
+        for source, group in groupby(compared, key=lambda each: each[0].name.partition(": ")[0]):
+            rows.append((source, None))
+            rows += [(f"  {each.name.partition(': ')[2]}", verdict) for each, verdict in group]
+
+    def column(name: str, cell: Callable[[Verdict], str]) -> Column:
+        return Column(name, [cell(verdict) if verdict else "" for _, verdict in rows])
+
+    def at(field: str) -> Column:
+        return column(field, lambda each: str(getattr(each.at, field)) if each.at else "")
+
+    columns = [
+        column("verdict", lambda each: "equal" if each.equal else "DIFFERENT"),
+        column(
+            "step error", lambda each: "" if each.step_error is None else _short(each.step_error)
+        ),
+        column("difference", lambda each: _short(each.difference)),
     ]
     if report.model:
-        for field in Place._fields if report.keys else Place._fields[1:]:
-            cells = [str(getattr(verdict.at, field)) if verdict.at else "" for verdict in verdicts]
-            columns.append(Column(field, cells))
-        columns.append(Column("rtol", [f"{verdict.rtol:.2g}" for verdict in verdicts]))
-    draw(out, model_line(report.model) if report.model else "Recorded cases", [names], columns)
-    width = console_on(out).width
-    legend = [line for text in _legend(report) for line in wrap(text, width)]
-    findings = [*_not_compared(report), *_wrong(report), *_explained(report)]
-    out.writelines(f"{printable(line)}\n" for line in ("", *legend, *findings))
+        columns += [at(field) for field in Place._fields[0 if report.keys else 1 :]]
+        columns.append(column("rtol", lambda each: _short(each.rtol)))
+    title = model_line(report.model) if report.model else "Recorded cases"
+    draw(out, title, [Column("", [name for name, _ in rows])], columns)
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
-    """Write one document: model, rule, results, explanations."""
-    document: dict[str, Any] = {"equal": report.equal, "model": dict(report.model) or None}
+    """Write one document: verdict, model, rule, results, explanations."""
+    document: dict[str, Any] = {"equal": report.equal, "verdict": report.verdict}
+    document["model"] = dict(report.model) or None
     document["rule"] = report.tolerance._asdict() if report.tolerance else "step error"
-    document["results"] = [_item(result) for result in report.results]
+    document["results"] = [_item(result, report.keys) for result in report.results]
     if report.explanations is not None:
         document["explanations"] = [
             _finite({"name": report.with_options(name), "difference": left})
@@ -89,75 +242,54 @@ def write_report_json(out: TextIO, report: Report) -> None:
     out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _headline(report: Report) -> list[str]:
-    differing = [_name(result) for result in report.results if result.differs]
-    expected = report.expected
-    if expected and not expected.verdict:
-        if report.explanations is None:
-            return [f"NOT COMPARED: {_name(expected)}", ""]
-        differing.insert(0, _name(expected))
-    return [f"DIFFERENT: {', '.join(differing)}", ""] if differing else []
-
-
 def _name(result: Result) -> str:
     return f"{result.name} {result.version}".strip()
 
 
+def _label(result: Result) -> str:
+    """Return a name as it is short enough for a table: of a file without its folder."""
+    return os.path.basename(_name(result))
+
+
+def _short(number: float) -> str:
+    """Return two digits, or all before the point."""
+    return f"{number:,.0f}" if 100 <= number < 1e6 else f"{number:.2g}"
+
+
+def _percent(part: int, whole: int) -> str:
+    """Return a share as text; 100% is all of it."""
+    return "100%" if part == whole else f"{min(100 * part / whole, 99.9):.3g}%"
+
+
 def _legend(report: Report) -> list[str]:
-    """Return the rule by which the table judges."""
+    """Return what the columns of the table mean."""
     if report.tolerance:
         atol, rtol = report.tolerance
-        return [f"The rule: |a - b| <= {atol:g} + {rtol:g} |b| in all values of the whole runs."]
-    rule = "The rule: a step error of up to 1 is what rounding explains, in every step."
-    if not report.model:
-        return [rule]
-    text = (
-        f"{rule} Whole runs may be driven apart by rounding alone. Their largest difference is "
-        "the smallest `atol` that would pass them, rtol the smallest `rtol`."
-    )
-    return [report.with_options(text), *_whole_runs(report)]
+        return [f"Bound: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."]
+    lines = ["Step error: distance from a float64 step; 1 is the most that rounding explains."]
+    if report.model:
+        text = (
+            "Difference, rtol: the largest of whole runs, which rounding alone may drive apart; "
+            "as `atol` or `rtol` they would pass."
+        )
+        lines.append(report.with_options(text))
+    if any(result.verdict and result.verdict.step_error is None for result in report.results):
+        what = "whole runs" if report.model else "whole runs, or weights"
+        lines.append(f"Blank step error: {what}, compared with bounds of their own.")
+    return lines
 
 
-def _whole_runs(report: Report) -> list[str]:
-    """Return where whole runs stand for steps, and how much of them was judged."""
-    verdicts = [result.verdict for result in report.results if result.verdict]
-    judged = [verdict.judged for verdict in verdicts if verdict.step_error is None]
-    if not judged:
-        return []
-    return [
-        "Without a step error, not all states are known, and whole runs are compared: a value may "
-        "differ by what rounding makes of it in this network. Where that is too much it is not "
-        f"judged; here {_percent(min(judged))} of the values are."
-    ]
-
-
-def _percent(share: float) -> str:
-    """Return a share as text; 100% is all of it."""
-    return "100%" if share == 1 else f"{min(share, 0.999):.1%}"
-
-
-def _not_compared(report: Report) -> list[str]:
-    notes = groupby((each for each in report.results if not each.verdict), lambda each: each.note)
-    return [f"{', '.join(map(_name, results))}: {note}" for note, results in notes]
-
-
-def _wrong(report: Report) -> list[str]:
-    return [
-        f"{result.name}: the first wrong value is at {_at(first.place, report.keys)}. "
-        f"Expected {first.expected!r}, rnn computes {first.actual!r}."
+def _notes(report: Report) -> list[str]:
+    """Return what was not compared, or not all of it."""
+    others = [each for each in report.results if each is not report.expected and not each.verdict]
+    partly = [
+        f"{_label(result)}: {100 * verdict.judged:.3g}% of the values are judged; rounding alone "
+        "may drive the others anywhere."
         for result in report.results
-        if result.verdict and (first := result.verdict.first)
-    ] + [
-        f"{result.name}: the final state is wrong: {_final_at(final, report.keys)}. "
-        f"Expected {final.expected!r}, rnn computes {final.actual!r}."
-        for result in report.results
-        if result.verdict and (final := result.verdict.final)
+        if (verdict := result.verdict) and verdict.judged < 1
     ]
-
-
-def _at(place: Place, keys: Sequence[str]) -> str:
-    step = f"step {place.step}, unit {place.unit}"
-    return f"sequence {place.sequence} ({keys[place.sequence - 1]}), {step}" if keys else step
+    notes = groupby(others, lambda each: each.note)
+    return [*(f"{', '.join(map(_name, results))}: {note}" for note, results in notes), *partly]
 
 
 def _final_at(final: WrongFinal, keys: Sequence[str]) -> str:
@@ -166,20 +298,17 @@ def _final_at(final: WrongFinal, keys: Sequence[str]) -> str:
     return f"{sequence}{final.array} of {layer} {final.layer}, unit {final.unit}"
 
 
-def _explained(report: Report) -> list[str]:
-    if report.explanations is None:
-        return []
-    if not report.explanations:
-        return ["No convention that rnn knows reproduces it."]
-    lines = []
-    for name, left in report.explanations.items():
+def _explained(
+    explanations: Mapping[str, float], with_options: Callable[[str], str]
+) -> Iterator[str]:
+    """Yield what reproduces the file."""
+    for name, left in explanations.items():
         within = f"within {left:.2g}" if left else "to the bit"
-        how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
-        lines.append(f"Reproduced {within} {how}.")
-    return lines
+        how = f"with {with_options(name)}" if name.startswith("`") else f"by: {name}"
+        yield f"Reproduced {within} {how}."
 
 
-def _item(result: Result) -> dict[str, Any]:
+def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
     item: dict[str, Any] = {"name": result.name}
     if result.version:
         item["version"] = result.version
@@ -188,21 +317,45 @@ def _item(result: Result) -> dict[str, Any]:
     verdict = result.verdict
     if verdict is None:
         return item | {"verdict": "not compared"}
-    if first := verdict.first:
-        wrong = first.place._asdict() | {"expected": first.expected, "actual": first.actual}
     if final := verdict.final:
         item["final"] = _finite(final._asdict())
-    return item | _finite(
+    item |= _finite(
         {
             "verdict": "equal" if verdict.equal else "different",
             "step_error": verdict.step_error,
             "difference": verdict.difference,
             "at": verdict.at._asdict() if verdict.at else None,
-            "first": _finite(wrong) if first else None,
+            "first": _value(verdict.first, keys) if verdict.first else None,
             "atol": verdict.difference,
             "rtol": verdict.rtol,
             "steps": verdict.steps,
             "judged": verdict.judged,
+        }
+    )
+    if verdict.tallies:
+        item |= {"values": verdict.values, "wrong": verdict.wrong}
+        item["worst"] = [_value(wrong, keys) for wrong in verdict.worst]
+        item["layers"] = [_layer(tally, keys) for tally in verdict.tallies]
+    return item
+
+
+def _value(wrong: Wrong, keys: Sequence[str]) -> dict[str, Any]:
+    place, key = wrong.place, {"key": keys[wrong.place.sequence - 1]} if keys else {}
+    numbers = {name: getattr(wrong, name) for name in ("expected", "actual", "difference", "times")}
+    return _finite(place._asdict() | numbers | {"layer": wrong.layer} | key)
+
+
+def _layer(tally: Tally, keys: Sequence[str]) -> dict[str, Any]:
+    return _finite(
+        {
+            "layer": tally.layer,
+            "values": tally.values,
+            "wrong": tally.wrong,
+            "times": tally.times,
+            "wrong_sequences": int(tally.steps.any(axis=1).sum()),
+            "wrong_steps": int(tally.steps.sum()),
+            "wrong_units": int((tally.units > 0).sum()),
+            "where": tally.where(keys),
         }
     )
 

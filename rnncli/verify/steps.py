@@ -7,7 +7,6 @@ and how far from it a right one may be, is in `rnncli.verify.bounded`.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -27,9 +26,7 @@ from rnncli.verify.bounded import (
 )
 from rnncli.verify.case import Case
 from rnncli.verify.near import Near, exactly, held
-
-# Values that are judged at once: their arrays in float64 stay in the cache.
-PIECE = 2**17
+from rnncli.verify.tally import PIECE, Tally
 
 
 def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
@@ -67,7 +64,8 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
         Up to 1 is right; infinite where `h` is not finite.
     """
     case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
-    ((errors, _),) = _judged(case, [h[None]])
+    errors = case_step_errors(case, [h[None]])
+    assert errors is not None
     return np.asarray(errors[0])
 
 
@@ -76,15 +74,15 @@ class Judged(NamedTuple):
 
     Parameters
     ----------
-    errors : array of float64, shape (N, T, O)
-        See `case_step_errors`.
+    tallies : list of Tally
+        Of each layer, the bottom one first.
     final : Near
         The final state of all cells, (N, S), that follows from the outputs:
         h from the last step of a cell, what it has beside h carried up to
         there.
     """
 
-    errors: Floats
+    tallies: list[Tally]
     final: Near
 
 
@@ -92,13 +90,16 @@ def judged_steps(case: Case, layers: Sequence[Floats]) -> Judged | None:
     """Judge every step of a result; None, and parameters, as for `case_step_errors`."""
     if not can_judge_steps(case.network, len(layers)):
         return None
-    top: Floats = np.zeros(0)
     final = exactly(np.zeros(case.h0.shape), case.precision)
-    for errors, parts in _judged(case, layers):
-        top = errors
-        for place, state in chain.from_iterable(part.final for part in parts):
-            final.value[:, place], final.off[:, place] = state.value, state.off
-    return Judged(top, final)
+    tallies, each = [], zip(_parts(case, layers), layers, strict=True)
+    for number, (parts, output) in enumerate(each, start=1):
+        tallies.append(Tally(case, number, output))
+        for part in parts:
+            for n, t, errors, right in _errors(part):
+                tallies[-1].add(n, t, part.columns, errors, part.output, right)
+            for place, state in part.final:
+                final.value[:, place], final.off[:, place] = state.value, state.off
+    return Judged(tallies, final)
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -117,8 +118,16 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
         0 beyond a sequence's length; None where steps cannot be judged
         (`can_judge_steps`). An error in a layer below counts for all values.
     """
-    judged = judged_steps(case, layers)
-    return judged.errors if judged else None
+    if not can_judge_steps(case.network, len(layers)):
+        return None
+    errors: Floats = np.zeros((*case.running().shape, 1))
+    for parts, output in zip(_parts(case, layers), layers, strict=True):
+        below, errors = errors.max(axis=2, keepdims=True), np.zeros(output.shape)
+        for part in parts:
+            for n, t, each, _ in _errors(part):
+                errors[n, t, part.columns] = each
+        np.maximum(errors, below, out=errors)
+    return errors
 
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
@@ -135,32 +144,8 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     float or None
         None where steps cannot be judged (`can_judge_steps`).
     """
-    if not can_judge_steps(case.network, len(layers)):
-        return None
-    each = chain.from_iterable(map(_errors, chain.from_iterable(_parts(case, layers))))
-    return max((float(errors.max()) for _, _, errors in each), default=0.0)
-
-
-def one_step(case: Case, layers: Sequence[Floats], place: tuple[int, int, int]) -> float:
-    """Compute a value of the top layer in float64, from the h_{t-1} of a result.
-
-    Parameters
-    ----------
-    case : Case
-    layers : sequence of arrays, shape (N, T, O)
-        The outputs of all layers, the bottom one first.
-    place : tuple of int
-        The value's sequence, step and unit, from 0.
-    """
-    (sequence, step, unit), O = place, layers[-1].shape[2]
-    only = [sequence]
-    alone = case._replace(x=case.x[only], h0=case.h0[only], lengths=case.lengths[only])
-    *_, parts = _parts(alone, [output[only] for output in layers])
-    (part,) = (
-        part for part in parts if part.rows[0, step] and unit in range(*part.columns.indices(O))
-    )
-    found = (steps[0, t == step] for _, t, steps, _ in _steps(part) if step in t)
-    return float(next(found)[0, unit - (part.columns.start or 0)])
+    judged = judged_steps(case, layers)
+    return max(tally.times for tally in judged.tallies) if judged else None
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
@@ -221,19 +206,6 @@ class Part(NamedTuple):
     output: Floats
     step_at: StepAt
     final: Sequence[tuple[slice, Near]] = ()
-
-
-def _judged(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, list[Part]]]:
-    """Yield the step errors of each layer in a result, or those of the layers below; its parts."""
-    below: Floats = np.zeros((*case.running().shape, 1))
-    for parts, output in zip(_parts(case, layers), layers, strict=True):
-        errors: Floats = np.zeros(output.shape)
-        for part in parts:
-            for n, t, each in _errors(part):
-                errors[n, t, part.columns] = each
-        np.maximum(errors, below, out=errors)
-        below = errors.max(axis=2, keepdims=True)
-        yield errors, parts
 
 
 def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
@@ -298,10 +270,10 @@ def _last(h: Floats, steps: Truths, direction: str, start: Floats) -> Floats:
     return np.where(none, start, h[np.arange(len(h)), row])
 
 
-def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
-    """Yield n, t, the steps t of the sequences n, and the bounds, piece by piece as they are taken.
+def _errors(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
+    """Yield n, t, the errors of the steps t of the sequences n, (k, H), and the right steps.
 
-    The result may be long.
+    They come piece by piece, as they are taken: the result may be long.
     """
     t, n = np.nonzero(part.rows.T)
     if part.direction == "backward":
@@ -311,12 +283,5 @@ def _steps(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
         rows = slice(start, start + piece)
         with np.errstate(invalid="ignore", over="ignore"):
             steps, bound = part.step_at(n[rows], t[rows])
-        yield n[rows], t[rows], steps, bound
-
-
-def _errors(part: Part) -> Iterator[tuple[Integers, Integers, Floats]]:
-    """Yield n, t, and the step errors, (k, H), piece by piece."""
-    for n, t, steps, bound in _steps(part):
-        with np.errstate(invalid="ignore", over="ignore"):
-            errors = np.abs(part.output[n, t] - steps).min(axis=0) / bound
-        yield n, t, np.where(np.isfinite(errors), errors, np.inf)
+            errors = np.abs(part.output[n[rows], t[rows]] - steps).min(axis=0) / bound
+        yield n[rows], t[rows], np.where(np.isfinite(errors), errors, np.inf), steps[0]

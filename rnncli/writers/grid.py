@@ -180,16 +180,36 @@ def lines_beside(
 
 def write_note(out: TextIO, note: str) -> None:
     """Write a line below what is drawn, if any."""
+    if note:
+        out.write("\n")
+        write_text(out, note, "italic", wrap=True)
+
+
+def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -> None:
+    """Write text in lines that fit a terminal; a word that does not, such as a path, is not cut.
+
+    Parameters
+    ----------
+    out : text stream
+    text : str
+    style : str
+        As Rich names it.
+    wrap : bool
+        Whether it is broken into lines elsewhere too; else what searches it finds it whole.
+    """
     from rich.text import Text
 
-    if note:
-        _print(console_on(out), Text(f"\n{printable(note)}", style="italic"))
+    console, text = console_on(out), printable(text)
+    if wrap or console.is_terminal:
+        _print(console, Text(text, style=style, overflow="ignore"), crop=False)
+    else:
+        out.write(f"{text}\n")
 
 
-def _print(console: "Console", piece: "RenderableType") -> None:
+def _print(console: "Console", piece: "RenderableType", **options: bool) -> None:
     """Print without blanks at the ends of lines."""
     with console.capture() as drawn:
-        console.print(piece)
+        console.print(piece, **options)  # type: ignore[arg-type]
     console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 

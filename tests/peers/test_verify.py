@@ -45,7 +45,7 @@ def test_the_notebook_beside_every_peer() -> None:
 
 def test_the_topics_table() -> None:
     """Versions and last digits aside."""
-    (shown,) = re.findall(r"```text\n(RNN: .*?)```", TOPIC.read_text(encoding="utf-8"), re.DOTALL)
+    (shown,) = re.findall(r"```text\n(EQUAL: .*?)```", TOPIC.read_text(encoding="utf-8"), re.DOTALL)
     assert skeleton(invoke(*SEQ).stdout) == skeleton(shown)
 
 

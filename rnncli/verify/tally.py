@@ -1,0 +1,210 @@
+"""The wrong values of a result: how many there are, where, the first and the worst of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.verify.case import Case
+
+# Values that are judged at once: their arrays in float64 stay in the cache.
+PIECE = 2**17
+# So many of the worst values are kept.
+WORST = 5
+# So many units that do not stand side by side are named.
+NAMED = 4
+
+
+class Place(NamedTuple):
+    """A value in a result: sequence and step counted from 1, unit from 0."""
+
+    sequence: int
+    step: int
+    unit: int
+
+    @classmethod
+    def of(cls, case: Case, at: Sequence[np.intp]) -> "Place":
+        """Return the place of a value by its indices; a row of a sequence is at its last step."""
+        n, t, unit = map(int, at)
+        return cls(n + 1, int(case.lengths[n]) if case.network.last else t + 1, unit)
+
+
+class Wrong(NamedTuple):
+    """A wrong value.
+
+    Parameters
+    ----------
+    place : Place
+    expected, actual : float
+        What it should be, and what the network computes. Where steps are
+        judged, one of them is computed from the h_{t-1} of the other's result.
+    times : float
+        How far it is off, in bounds.
+    layer : int
+        Counted from 1.
+    """
+
+    place: Place
+    expected: float
+    actual: float
+    times: float
+    layer: int
+
+    @property
+    def difference(self) -> float:
+        """Distance of the two."""
+        return abs(self.expected - self.actual)
+
+
+class Tally:
+    """What is wrong in the output of a layer, counted piece by piece.
+
+    Parameters
+    ----------
+    case : Case
+    layer : int
+        Counted from 1.
+    output : array, shape (N, T, O)
+        What is judged: of another program, or, where `own` is set, of rnn.
+
+    Attributes
+    ----------
+    values : int
+        How many there are.
+    times : float
+        How far the furthest value is off, in bounds: up to 1 is right.
+    units : array of int, shape (O,)
+        How many values of each unit are wrong.
+    steps : array of bool, shape (N, T)
+        Whether a value of each step is wrong.
+    """
+
+    def __init__(self, case: Case, layer: int, output: Floats) -> None:
+        self.layer, self.own = layer, False
+        self._case, self._shape, self._dtype = case, output.shape, output.dtype
+        self.values, self.times = int(case.rows().sum()) * output.shape[2], 0.0
+        self.units = np.zeros(output.shape[2], np.intp)
+        self.steps = np.zeros(output.shape[:2], bool)
+        # A row for each value: its times, its place, it itself, and what is right there.
+        self._first: Floats = np.zeros((0, 4))
+        self._worst = self._first
+
+    def add(
+        self,
+        n: Integers,
+        t: Integers,
+        columns: slice,
+        times: Floats,
+        given: Floats,
+        right: Floats,
+    ) -> None:
+        """Count the values in some columns of the rows at n, t.
+
+        Parameters
+        ----------
+        n, t : array of int, shape (K,)
+        columns : slice
+        times : array, shape (K, H)
+            How far each value is off, in bounds.
+        given : array, shape (N, T, H)
+            These columns of the output.
+        right : array, shape (K, H)
+            What each value should be.
+        """
+        self.times = max(self.times, float(times.max(initial=0.0)))
+        row, column = np.nonzero(times > 1)
+        if not len(row):
+            return
+        unit = column + (columns.start or 0)
+        self.units += np.bincount(unit, minlength=len(self.units))
+        self.steps[n[row], t[row]] = True
+        place = np.ravel_multi_index((n[row], t[row], unit), self._shape)
+        each = times[row, column], place, given[n[row], t[row], column], right[row, column]
+        found = np.stack(each, axis=1)
+        first, worst = (np.concatenate([kept, found]) for kept in (self._first, self._worst))
+        self._first = first[[first[:, 1].argmin()]]
+        self._worst = worst[np.lexsort((worst[:, 1], -worst[:, 0]))[:WORST]]
+
+    @property
+    def wrong(self) -> int:
+        """How many values are wrong."""
+        return int(self.units.sum())
+
+    @property
+    def first(self) -> Wrong | None:
+        """The first wrong value: by sequence, step and unit."""
+        return next(map(self._shown, self._first), None)
+
+    @property
+    def worst(self) -> list[Wrong]:
+        """The values that are furthest off."""
+        return list(map(self._shown, self._worst))
+
+    def _shown(self, value: Floats) -> Wrong:
+        """Return a value with the digits of its float type."""
+        times, place, *pair = value
+        given, right = (float(str(self._dtype.type(number))) for number in pair)
+        expected, actual = (right, given) if self.own else (given, right)
+        at = Place.of(self._case, np.unravel_index(int(place), self._shape))
+        return Wrong(at, expected, actual, float(times), self.layer)
+
+    def where(self, keys: Sequence[str] = ()) -> str:
+        """Return in words where the wrong values are, as a fault leaves them.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Names of the sequences, if they have any.
+        """
+        steps = "" if self._case.network.last else _steps_in_words(self._case.rows(), self.steps)
+        words = self._sequences_in_words(keys), steps, _units_in_words(self.units)
+        return ", ".join(filter(None, words))
+
+    def _sequences_in_words(self, keys: Sequence[str]) -> str:
+        sequences, N = np.flatnonzero(self.steps.any(axis=1)), len(self.steps)
+        if N == 1 or not len(sequences):
+            return ""
+        if len(sequences) == N:
+            return "in every sequence"
+        if len(sequences) > 1:
+            return f"in {len(sequences)} of {N} sequences"
+        key = f" ({keys[sequences[0]]})" if keys else ""
+        return f"in sequence {sequences[0] + 1}{key} alone"
+
+
+def _steps_in_words(rows: Truths, wrong: Truths) -> str:
+    """Return which of the rows, (N, T), of the sequences that have wrong ones are wrong."""
+    some = wrong.any(axis=1)
+    rows, wrong = rows[some], wrong[some]
+    steps = np.flatnonzero(wrong.any(axis=0)) + 1
+    if not len(steps) or rows.shape[1] == 1:
+        return ""
+    first, last = int(steps[0]), int(steps[-1])
+    after = rows[:, first - 1 :]
+    if (after == wrong[:, first - 1 :]).all() and first < rows.sum(axis=1).max():
+        return f"from step {first} on" if first > 1 else "at every step"
+    if (rows[:, first - 1 : last] == wrong[:, first - 1 : last]).all():
+        return f"from step {first} to {last}" if first < last else f"at step {first} alone"
+    apart = int(np.diff(steps)[0])
+    again = np.arange(first - 1, rows.shape[1], apart)
+    if len(again) > 2 and wrong.sum() == rows[:, again].sum() == wrong[:, again].sum():
+        return f"every {apart} steps from step {first} on"
+    start = f" from step {first} on" if first > 1 else ""
+    return f"at {wrong.sum():,} of {after.sum():,} steps{start}"
+
+
+def _units_in_words(counts: Integers) -> str:
+    units, O = np.flatnonzero(counts), len(counts)
+    if O == 1 or not len(units):
+        return ""
+    if len(units) == 1:
+        return f"in unit {units[0]} alone"
+    if len(units) == O:
+        return "in every unit"
+    if units[-1] - units[0] == len(units) - 1:
+        return f"in units {units[0]} to {units[-1]}"
+    if len(units) <= NAMED:
+        *others, last = map(str, units)
+        return f"in units {', '.join(others)} and {last}"
+    return f"in {len(units)} of {O} units"
