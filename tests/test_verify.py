@@ -124,8 +124,9 @@ def test_several_sequences_are_compared_row_by_row(run_rnn: Rnn, tmp_path: Path)
     assert (first["step"], first["unit"]) == (int(cells[1]), 2)
     text = run_rnn("verify", *options, "--expected", str(path)).stdout
     # The next step, which starts from the wrong value, is wrong too.
-    where = f"in sequence {first['sequence']} ({cells[0]}) alone, from step {cells[1]} to "
-    assert f"of 1,080 values (0.278%), {where}{int(cells[1]) + 1}, in every unit.\n" in text
+    steps = f"from step {cells[1]} to {int(cells[1]) + 1}"
+    where = f"in sequence {first['sequence']} ({cells[0]}) alone, {steps}, in every unit"
+    assert f"in 3 of 1,080 values (0.278%), {where}. All else is equal.\n" in text
 
 
 def test_what_fails_says_so_first(

@@ -251,7 +251,7 @@ def test_where_a_row_is_wrong_is_told(run_rnn: Rnn, tmp_path: Path, data: Path) 
     assert first["first"].items() >= {"sequence": 2, "step": 7, "unit": 1}.items()
     assert first["at"] == {"sequence": 2, "step": 7, "unit": 1}
     text = run_rnn("verify", *arguments).stdout
-    assert "values (16.7%), in sequence 2 (b) alone, in unit 1 alone.\n" in text
+    assert "values (16.7%), in sequence 2 (b) alone, in unit 1 alone. " in text
     assert re.search("^#2 b +7 +1 ", text, re.MULTILINE)
     assert "No convention that rnn knows reproduces it." in text
     assert verified(run_rnn, *arguments, "--atol", "2e-3")["results"][0]["verdict"] == "equal"
