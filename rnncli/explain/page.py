@@ -1,0 +1,202 @@
+"""One page of HTML with all steps of a run: it needs no network, and no other file."""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
+from rnncli.model.errors import InputError, printable
+from rnncli.model.layers import Dense
+from rnncli.model.network import Network
+from rnncli.writers.model import model_line
+
+# Bytes of numbers that a page may have: a browser shows them without delay.
+MOST_BYTES = 8_000_000
+
+
+def write_page(out: TextIO, document: Mapping[str, Any], network: Network) -> None:
+    """Write a page that shows every step.
+
+    The numbers of all steps stand in it once, bit by bit, and compressed. Sums
+    and products that follow from other numbers, rounded as the run rounds,
+    are left out: the page computes them.
+
+    Parameters
+    ----------
+    out : text file
+    document : mapping
+        What ``rnn explain`` writes as JSON, ``steps`` being any iterable of all
+        of a step; and ``unit``, if one is chosen: the number of its layer, its
+        cell, or None for each of them, and its place.
+    network : Network
+        Its weights are shown too.
+
+    Raises
+    ------
+    InputError
+        There are too many numbers for a page.
+    """
+    model = document["model"]
+    precision = PRECISIONS[model["precision"]]
+    dtype = precision.dtype.newbyteorder("<")
+    numbers = _Numbers(dtype)
+    steps = [numbers.placed(_shortened(step, precision)) for step in document["steps"]]
+    columns = model.get("columns", ())
+    names = [printable(str(column)) for column in columns]
+    shown = {
+        "single": dtype.itemsize == 4,
+        **({} if all(isinstance(each, int) for each in columns) else {"columns": names}),
+        "steps": steps,
+        "unit": document.get("unit"),
+        "weights": numbers.placed(_weights(network.converted(precision.convert))),
+    }
+    style, script, page = (
+        files("rnncli.explain").joinpath(f"page.{kind}").read_text(encoding="utf-8")
+        for kind in ("css", "js", "html")
+    )
+    out.write(
+        Template(page).substitute(
+            title=escape(model_line(model)),
+            style=style,
+            style_hash=_hash(style),
+            script=script,
+            script_hash=_hash(script),
+            size=dtype.itemsize,
+            numbers=_packed(numbers.planes()),
+            steps=_packed(json.dumps(shown, separators=(",", ":")).encode()),
+        )
+    )
+
+
+class _Numbers:
+    """Rows of numbers: equal ones have one place."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._places: dict[bytes, int] = {}
+        self._count = 0
+
+    def placed(self, part: Any) -> Any:
+        """Return a part of a document with the place of each row of numbers in its stead."""
+        if isinstance(part, Mapping):
+            return {printable(name): self.placed(value) for name, value in part.items()}
+        if isinstance(part, np.ndarray):
+            return self._place(part) if part.ndim == 1 else [self._place(row) for row in part]
+        if isinstance(part, list):
+            if part and all(isinstance(value, float) for value in part):
+                return self._place(part)
+            return [self.placed(value) for value in part]
+        return printable(part) if isinstance(part, str) else part
+
+    def _place(self, values: Any) -> dict[str, int]:
+        row = np.asarray(values, self._dtype)
+        at = self._places.setdefault(row.tobytes(), self._count)
+        if at == self._count:
+            self._count += len(row)
+            size = self._count * self._dtype.itemsize
+            if size > MOST_BYTES:
+                what = f"a page holds {MOST_BYTES // 10**6} MB of numbers, these steps have more"
+                raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
+        return {"at": at, "n": len(row)}
+
+    def planes(self) -> bytes:
+        """Return the first bytes of all numbers, then the second ones, and so on."""
+        each = np.frombuffer(b"".join(self._places), np.uint8)
+        return each.reshape(-1, self._dtype.itemsize).T.tobytes()
+
+
+def _shortened(step: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
+    """Return a step without the numbers that follow from others."""
+    layers = [
+        {**layer, "cells": [_cell(layer["input"], cell, precision) for cell in layer["cells"]]}
+        for layer in step["layers"]
+    ]
+    return {**step, "layers": layers}
+
+
+def _cell(x: Sequence[float], cell: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
+    """Return a cell without them; what the names in its terms stand for is known."""
+    before = "t+1" if cell.get("direction") == "backward" else "t-1"
+    state = {f"{name}_{{{before}}}": values for name, values in cell.get("state", {}).items()}
+    results = {quantity["name"]: quantity["values"] for quantity in cell["quantities"]}
+    named = {"x_t": x, **state, **results}
+    vectors = {name: np.asarray(values, precision.dtype) for name, values in named.items()}
+    return {**cell, "quantities": [_quantity(q, vectors, precision) for q in cell["quantities"]]}
+
+
+def _quantity(
+    quantity: Mapping[str, Any], vectors: Mapping[str, Floats], precision: Precision
+) -> dict[str, Any]:
+    terms = [np.asarray(term["values"], precision.dtype) for term in quantity["terms"]]
+    kept = dict(quantity)
+    if "sum" in kept and _same(kept["sum"], reduce(np.add, terms)):
+        del kept["sum"]
+    return kept | {"terms": [_term(term, vectors, precision) for term in quantity["terms"]]}
+
+
+def _term(
+    term: Mapping[str, Any], vectors: Mapping[str, Floats], precision: Precision
+) -> dict[str, Any]:
+    values = np.asarray(term["values"], precision.dtype)
+    factors = [vectors[name] for name in term["name"].split(" ") if name in vectors]
+    product = len(factors) == 2 == len(term["name"].split(" "))
+    if product and _same(values, factors[0] * factors[1]):
+        return {"name": term["name"]}
+    kept = {"name": term["name"], "values": values}
+    if precision.rounds and " @ " in term["name"]:
+        left = term["name"].split(" @ ")[0].removeprefix("(").removesuffix(")")
+        kept["left"] = precision.operand(vectors[left])
+    return kept
+
+
+def _same(values: ArrayLike, others: Floats) -> bool:
+    """Return whether these are the same numbers, zeros with the same sign."""
+    return np.asarray(values, others.dtype).tobytes() == others.tobytes()
+
+
+def _weights(network: Network) -> list[list[dict[str, Floats]]]:
+    """Return the matrices that each cell of each layer multiplies by, as terms name them."""
+    return [
+        [_of_cell(cell) for cell in layer.cells]
+        or [_matrices(layer.arrays) if isinstance(layer, Dense) else {}]
+        for layer in network.layers
+    ]
+
+
+def _of_cell(cell: Cell) -> dict[str, Floats]:
+    matrices = _matrices(cell.weights.arrays)
+    if cell.gates == 1:
+        return matrices
+    by_gate = {
+        f"{name}[{gate}]": block
+        for name in ("W_xh", "W_hh")
+        for gate, block in zip(
+            cell.gate_names, np.split(matrices.pop(name), cell.gates, axis=1), strict=True
+        )
+    }
+    return by_gate | matrices
+
+
+def _matrices(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: array for name, array in arrays.items() if array.ndim == 2}
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode()
+
+
+def _hash(text: str) -> str:
+    """Return what names a style or a script in a policy: no other one is run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
