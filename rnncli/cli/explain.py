@@ -34,6 +34,7 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.explain.document import Documents, write_document
+from rnncli.explain.page import write_page
 from rnncli.explain.report import Report
 from rnncli.explain.steps import Step, Wanted, chosen_rows, explained
 from rnncli.explain.units import find_unit
@@ -46,11 +47,15 @@ EXAMPLES = (
         "How the second hidden state came about.",
     ),
     (
+        "rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html",
+        "A page for a browser, with a slider over all steps.",
+    ),
+    (
         "rnn explain --seq 1,2,3,4,5,6 --hidden 4 --steps 1:6 --json",
         "Every product, sum and activation of six steps, as one JSON document.",
     ),
 )
-EXTENSIONS = {"": "text", ".txt": "text", ".json": "json"}
+EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
 def wanted_steps(value: str) -> Wanted:
@@ -82,7 +87,7 @@ def wanted_steps(value: str) -> Wanted:
     metavar="T[:T]",
     type=wanted_steps,
     help="The step to explain, counted from 1, or a range of them: 1:6 with both ends, 3: to the "
-    "end.  [default: the last]",
+    "end.  [default: the last; of a page all]",
 )
 @click.option(
     "--unit",
@@ -123,6 +128,9 @@ def explain(
     check_network(options, reading.files)
     check_state_options(states)
     form = "json" if json else _form(output)
+    steps = steps or (Wanted(1) if form == "page" else Wanted())
+    if form == "page" and digits is not None:
+        raise click.UsageError("--digits is for text, a page has all digits")
     check_files_apart({"-o": output}, [*reading.files, options.weights, state_in])
     check_destination(output)
     with state_files(states) as files:
@@ -136,18 +144,23 @@ def explain(
     found = explained(
         network,
         rows if key is None else _of_key(rows, source, key),
-        steps or Wanted(),
+        steps,
         carried,
         precision=precision,
         keys=source.keys,
         one=key is not None or not source.key_columns,
     )
-    found = _begun(found, steps or Wanted(), carried, source, key)
-    if one_unit:
+    found = _begun(found, steps, carried, source, key)
+    if one_unit and form != "page":
         found = map(one_unit.of_step, found)
     with destination(output) as out:
+        documents = Documents(source.key_columns, source.keys, digits)
+        if form == "page":
+            place = one_unit and [one_unit.layer, one_unit.cell, one_unit.place]
+            document = {"model": opened.model, "steps": map(documents.step, found), "unit": place}
+            write_page(out, document, network)
+            return
         if form == "json":
-            documents = Documents(source.key_columns, source.keys, digits)
             write_document(out, opened.model, map(documents.step, found))
             return
         named = all(isinstance(column, str) for column in source.chosen)

@@ -1,0 +1,86 @@
+"""Networks of every kind, and what `rnn explain` says of their steps."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from conftest import Rnn
+
+import rnncli
+from rnncli.model.cells import GRU, LSTM
+from rnncli.model.layers import Dense, Masking, Recurrent
+from rnncli.model.network import Network
+
+# A key that would end a script, begin a tag, clear a screen and turn writing round.
+HOSTILE = "</script><img src=x onerror=hacked=1>\x1b[2J\u202eab"
+
+
+class Case(NamedTuple):
+    """A command line, and the network that it runs."""
+
+    arguments: list[str]
+    network: Network | None = None
+    rows: str = "1,2,-3,0.25,5,6"
+
+
+def seeded(**options: Any) -> Network:
+    return rnncli.seeded(**{"input_size": 1, "seed": 3, "init": "keras", **options})
+
+
+def stack_with_head() -> Network:
+    """A bidirectional stack of GRUs below a dense layer."""
+    layers = seeded(hidden_size=[3, 4], cell="gru", direction="bidirectional").layers
+    W = np.random.default_rng(0).normal(size=(8, 2))
+    return Network(*layers, Dense(W, [0.5, -1.0], "sigmoid"))
+
+
+def projected() -> Network:
+    """An LSTM with peepholes and a projection, whose h has other units than its gates."""
+    drawn = np.random.default_rng(1)
+    (layer,) = seeded(hidden_size=3, cell="lstm").layers
+    weights = layer.cells[0].weights._replace(
+        W_hh=drawn.normal(size=(2, 12)), w_ch=drawn.normal(size=9), W_hr=drawn.normal(size=(3, 2))
+    )
+    return Network(Recurrent(LSTM(weights)))
+
+
+def reset_before() -> Network:
+    (layer,) = seeded(hidden_size=3, cell="gru", init="tensorflow").layers
+    weights = layer.cells[0].weights._replace(b_n=None)
+    return Network(Recurrent(GRU(weights, reset="before")))
+
+
+CASES = {
+    "vanilla": Case(["--hidden", "4"]),
+    "lstm": Case(["--hidden", "4", "--cell", "lstm", "--init", "keras"]),
+    "lstm, float64": Case(["--hidden", "3", "--cell", "lstm", "--precision", "float64"]),
+    "gru, both directions, head": Case([], stack_with_head()),
+    "gru, reset before": Case([], reset_before()),
+    "lstm, projected": Case(["--precision", "float64"], projected()),
+    "rounded operands": Case(["--hidden", "3", "--precision", "bfloat16"]),
+    "masked row": Case([], Network(Masking(-3.0, 1), *seeded(hidden_size=2).layers)),
+}
+
+
+def command_of(case: Case, folder: Path) -> list[str]:
+    """The command line of a case, its network saved in the folder."""
+    if case.network is None:
+        return ["explain", "--seq", case.rows, *case.arguments]
+    path = folder / "network.npz"
+    rnncli.save(case.network, path)
+    return ["explain", "--seq", case.rows, "--weights", str(path), *case.arguments]
+
+
+def written(run: Rnn, command: list[str], folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The page of all steps, and the document of them."""
+    page, document = folder / "page.html", folder / "page.json"
+    for path in (page, document):
+        result = run(*command, "--steps", "1:", "-o", str(path))
+        assert result.exit_code == 0, result.output
+    return page, json.loads(document.read_text())
+
+
+def dtype_of(document: dict[str, Any]) -> Callable[..., Any]:
+    return np.float64 if document["model"]["precision"] == "float64" else np.float32
