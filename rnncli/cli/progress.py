@@ -33,7 +33,7 @@ def with_progress(
     quiet : bool
         Whether to show nothing, as results go to the same screen.
     """
-    if quiet or not _on_terminal():
+    if quiet or not on_terminal():
         return blocks
     return _shown(blocks, share)
 
@@ -41,7 +41,7 @@ def with_progress(
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """Show a text on a terminal's standard error while a block of code runs."""
-    if not _on_terminal():
+    if not on_terminal():
         yield
         return
     from rich.console import Console
@@ -51,7 +51,8 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
-def _on_terminal() -> bool:
+def on_terminal() -> bool:
+    """Return whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

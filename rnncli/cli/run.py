@@ -35,6 +35,7 @@ from rnncli.cli.outputs import (
     on_screen,
 )
 from rnncli.cli.progress import with_progress
+from rnncli.cli.saturation import Saturation
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
 from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
@@ -166,7 +167,9 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                 carried=carried,
                 keys=source.keys,
             )
-            blocks = with_progress(steps, source.share, quiet=on_screen(output.output))
+            saturation = Saturation(network, quiet=reading.follow)
+            watched = saturation.watched(steps)
+            blocks = with_progress(watched, source.share, quiet=on_screen(output.output))
             trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
                 trajectory = trajectory.ended(one_row=bool(network.last))
@@ -184,6 +187,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                     _note_columns(source.chosen)
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
+        saturation.write(scaled=reading.center is not None or reading.scale is not None)
 
 
 def _one_row(

@@ -165,6 +165,11 @@ class Cell:
         """What the cell is beside its weights."""
         return {name: getattr(self, name) for name in self.setting_names}
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values between which h lies, and nears; None if there are not two."""
+        return None
+
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
         """Return the same cell but for what is given."""
         weights = self.weights if weights is None else weights

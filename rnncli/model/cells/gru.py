@@ -88,6 +88,11 @@ class GRU(Cell):
             raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of the candidate: h lies between it and the h before."""
+        return self.activation.ends
+
+    @property
     def halved(self) -> bool:
         """Whether the gates are sigmoids of unlimited sums, by the tanh of half of them."""
         return self.recurrent_activation == SIGMOID and isinf(self.clip)

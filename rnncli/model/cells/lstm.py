@@ -98,6 +98,11 @@ class LSTM(Cell):
         return len(self.weights.W_hh), self.hidden_size
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of what is made of c, if h is not projected."""
+        return None if self.weights.W_hr is not None else self.output_activation.ends
+
+    @property
     def halved(self) -> bool:
         """Whether the gates are halved: one tanh then serves all."""
         return (

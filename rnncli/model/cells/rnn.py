@@ -45,6 +45,11 @@ class RNN(Cell):
         self.weights, self.clip = weights, positive_clip(clip)
         self.activation = as_activation(activation)
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of f."""
+        return self.activation.ends
+
     @cached_property
     def operands(self) -> Operands:
         """The weights as they are."""

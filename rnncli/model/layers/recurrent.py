@@ -83,6 +83,13 @@ class Recurrent:
         self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.settings = {"direction": direction, "merge": merge}
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values between which what the layer gives lies, if its cells have the same two."""
+        found = {cell.ends for cell in self.cells}
+        of_cells = len(self.cells) == 1 or self.merge == "concat"
+        return found.pop() if of_cells and len(found) == 1 else None
+
     def merged(self, outputs: Sequence[Floats]) -> Floats:
         """Return what the layer gives, of the outputs of its cells."""
         return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
