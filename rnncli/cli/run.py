@@ -57,15 +57,18 @@ EXAMPLES = (
         "The same with the rounding of the GPU it ran on: its very numbers.",
     ),
     (
-        "rnn run sunspots.csv --columns SUNACTIVITY --hidden 8 -o states.csv",
-        "One column of a file in, CSV out.",
+        "rnn run sunspots.csv --columns SUNACTIVITY --center 50 --scale 40 --hidden 8 "
+        "-o states.csv",
+        "One column of a file in, near 0 as networks like it; CSV out.",
     ),
     (
-        "cat log.csv | rnn run --columns 3,4 --hidden 16 --format jsonl | head -3",
+        "cat log.csv | rnn run --columns 3,4 --center 20,60 --scale 5,10 --hidden 16 "
+        "--format jsonl | head -3",
         "Columns 3 and 4 of a stream, a line of JSON for each step.",
     ),
     (
-        "rnn run log.csv --group-by sensor --columns temperature --hidden 16 -o states.csv",
+        "rnn run log.csv --group-by sensor --columns temperature --center 20 --scale 5 --hidden 16 "
+        "-o states.csv",
         "A sequence for each sensor of a log in which they are interleaved.",
     ),
     (
@@ -77,24 +80,38 @@ EXAMPLES = (
         "A line out for every line in, as they come.",
     ),
     (
-        "rnn run log.csv --columns temperature --missing hold --passthrough --hidden 4 -o out.csv",
+        "rnn run log.csv --columns temperature --center 20 --scale 5 --missing hold --passthrough "
+        "--hidden 4 -o out.csv",
         "The log with the states beside it; rows without a temperature keep the state.",
     ),
     (
-        "rnn run today.csv --group-by sensor --columns 3 --hidden 8 --state s.npz -o today.out.csv",
+        "rnn run today.csv --group-by sensor --columns 3 --center 20 --scale 5 --hidden 8 "
+        "--state s.npz -o today.out.csv",
         "Go on from where the last run left each sensor.",
     ),
     (
-        "rnn run log.csv --columns 3,4 --center 20,50 --scale 5,10 --cell lstm --hidden 16 "
+        "rnn run log.csv --columns 3,4 --center 20,60 --scale 5,10 --cell lstm --hidden 16 "
         "--states -o out.csv",
         "Two columns, centered and scaled; h and c of every step.",
     ),
     (
-        "rnn run sunspots.csv --columns 2 --hidden 8 --format heatmap",
+        "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 8 "
+        "--format heatmap",
         "The units over time, as a picture in the terminal; -o states.svg as a file.",
     ),
     (
-        "rnn run log.csv --columns temperature --cell gru --init keras --hidden 16 --last",
+        "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 3 "
+        "--head 100 --format plot",
+        "Lines of dots in the terminal: input and units, at the first hundred steps.",
+    ),
+    (
+        "rnn run log.csv --group-by sensor --columns temperature --center 20 --scale 5 "
+        "--hidden 4 --tail 2",
+        "The last two steps of each sensor.",
+    ),
+    (
+        "rnn run log.csv --columns temperature --center 20 --scale 5 --cell gru --init keras "
+        "--hidden 16 --last",
         "The final state of a GRU, as Keras draws it.",
     ),
     (
