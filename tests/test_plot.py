@@ -39,10 +39,12 @@ def decoded(text: str, names: list[str]) -> tuple[dict[str, Panel], str]:
     left = re.search(r"[└+]", lines[corner]).end()  # type: ignore[union-attr]
     width = len(lines[corner]) - left
     first = next(i for i, line in enumerate(lines) if line.startswith(names[0]))
-    tall = (corner - first) // len(names)
+    starts = [first]
+    for name in names[1:]:
+        starts.append(next(i for i in range(starts[-1] + 1, corner) if lines[i].startswith(name)))
+    tall = corner - starts[-1]
     panels = {}
-    for number, name in enumerate(names):
-        start = first + number * tall
+    for start, name in zip(starts, names, strict=True):
         block = [f"{line:{left + width}}" for line in lines[start : start + tall]]
         braille = "└" in lines[corner]
         cells = [[cell(char, braille=braille) for char in line[left:]] for line in block]
@@ -62,7 +64,8 @@ def check_line(panel: Panel, values: Floats, size: int, ends: tuple[float, float
     rows, columns = panel.dots.shape
     low, high = spans(values, size)
     places = np.rint(np.linspace(0, columns - 1, len(low))).astype(int)
-    up, down = ((ends[1] - v) / (ends[1] - ends[0]) * (rows - 1) for v in (high, low))
+    # The first row of dots is between panels.
+    up, down = (1 + (ends[1] - v) / (ends[1] - ends[0]) * (rows - 2) for v in (high, low))
     within = 0.5 + 1e-6  # the rounding to a dot
     for n, place in enumerate(places):
         drawn = np.flatnonzero(panel.dots[:, place])
@@ -139,7 +142,7 @@ def test_a_spike_of_many_steps_is_seen(run_rnn: Rnn, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     text = run_rnn("run", tmp_path / "x.npy", "--hidden", "1", "--format", "plot").stdout
     panels, _ = decoded(text, ["x", "h_0"])
-    (column,) = np.flatnonzero(panels["x"].dots[0])
+    (column,) = np.flatnonzero(panels["x"].dots[1])
     assert panels["x"].marks == ("5", "0")
     assert column == pytest.approx(123_456 / 300_000 * panels["x"].dots.shape[1], abs=2)
 
@@ -220,7 +223,7 @@ def test_values_that_a_difference_overflows(run_rnn: Rnn) -> None:
     text = run_rnn(*command, "--precision", "float64", "--format", "plot").stdout
     panels, _ = decoded(text, ["x", "h_0"])
     assert panels["x"].marks == ("1e+308", "-1e+308")
-    assert panels["x"].dots[0, 0]
+    assert panels["x"].dots[1, 0]
     assert panels["x"].dots[-1, -1]
 
 

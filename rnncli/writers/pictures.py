@@ -87,12 +87,13 @@ def not_shown(trajectory: Trajectory) -> str:
 
 
 def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:
-    """Return names of one width, at most `room`; a longer one ends as it did, behind a mark."""
+    """Return names of one width, at most `room`: longer ones with a mark for their middle."""
     from rich.cells import cell_len, set_cell_size
 
     names = [*map(printable, names)]
     width = min(room, max(map(cell_len, names), default=0))
-    short = (n if cell_len(n) <= width else f"{cut}{n[cell_len(n) - width + 1 :]}" for n in names)
+    before, behind = max(0, width - 1) // 2, max(1, width // 2)
+    short = (n if cell_len(n) <= width else f"{n[:before]}{cut}{n[-behind:]}" for n in names)
     return [set_cell_size(name, width) for name in short]
 
 

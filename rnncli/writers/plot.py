@@ -15,8 +15,8 @@ from rnncli.writers.trajectory import Style, Trajectory, UntilError
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Lines of a panel, and those that a picture has beside them.
-_LEAST, _MOST, _BESIDE = 2, 6, 6
+# Lines of a panel, those with which it has a blank one below, and those that stand beside panels.
+_LEAST, _MOST, _APART, _BESIDE = 2, 6, 4, 6
 # So many features of the input are drawn.
 _FEATURES = 4
 
@@ -70,10 +70,13 @@ class Panel(NamedTuple):
     style: str
 
     def row(self, value: Floats | float, rows: int) -> Floats | float:
-        """Return in which of so many rows values stand, from the greatest in the first down."""
+        """Return in which of so many rows values stand, from the greatest in the second down.
+
+        The first is between this line and the one above.
+        """
         least, greatest = self.ends
         # By halves: the whole span may overflow.
-        return (greatest / 2 - value / 2) / (greatest / 2 - least / 2) * (rows - 1)
+        return 1 + (greatest / 2 - value / 2) / (greatest / 2 - least / 2) * (rows - 2)
 
     def marks(self, lines: int, dots: Dots) -> list[str]:
         """Return the values that stand beside its lines, and empty text."""
@@ -106,7 +109,7 @@ def write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # no
         lambda block: [block.x[:, :_FEATURES], trajectory.rows(block)],
     )
     panels = [*_panels(console, trajectory, [sequence.bins for sequence in sequences])]
-    lines = min(_MOST, max(_LEAST, (console.height - _BESIDE) // len(panels)))
+    lines = max(_LEAST, (console.height - _BESIDE) // len(panels))
     with console.capture() as drawn:
         console.print(Text(model_line(trajectory.model), style="bold"))
         for sequence in sequences:
@@ -160,6 +163,8 @@ def _ends(values: Sequence[Floats]) -> tuple[float, float]:
 
 def _draw(console: "Console", panels: Sequence[Panel], bins: Bins, lines: int, dots: Dots) -> None:
     """Draw the panels of a sequence, and the time below."""
+    apart = lines >= _APART
+    lines = min(lines - apart, _MOST)
     marks = [panel.marks(lines, dots) for panel in panels]
     beside = max(len(mark) for each in marks for mark in each) + 1
     named = len(panels[0].name)
@@ -177,6 +182,8 @@ def _draw(console: "Console", panels: Sequence[Panel], bins: Bins, lines: int, d
             axis = dots.end if mark else dots.axis
             left = f"{name}{mark:>{beside}}{axis}"
             print_line(console, (left, "dim"), (text.rstrip(), panel.style))
+        if apart and panel is not panels[-1]:
+            print_line(console, (f"{'':{named + beside}}{dots.axis}", "dim"))
     t, left = least[:, 0].astype(np.intp), " " * (named + beside)
     ticks, times = time_axis(t, places // dots.values.shape[1], room, dots.tick)
     rule = f"{ticks:{room}}".replace(" ", dots.rule)
