@@ -136,6 +136,21 @@ def test_a_heatmap_of_constant_states(run_rnn: Rnn) -> None:
     assert {row[0] for row in rows} == {"@"}
 
 
+def test_arrays_have_scales_of_their_own(run_rnn: Rnn) -> None:
+    command = ("run", "--hidden", "2", "--cell", "lstm", "--states", "--activation", "linear")
+    csv = run_rnn(*command, "--format", "csv", stdin=WAVE[:200]).stdout.splitlines()
+    values = abs(np.loadtxt(csv, delimiter=",", skiprows=1)[:, 1:]).max(axis=0)
+    text = run_rnn(*command, "--format", "heatmap", stdin=WAVE[:200]).stdout
+    scales = re.findall(r"^([hc]) -(\S+) \S+ (\S+)$", text, re.MULTILINE)
+    assert [name for name, _, _ in scales] == ["h", "c"]
+    for (_, least, greatest), end in zip(scales, (max(values[:2]), max(values[2:])), strict=True):
+        assert least == greatest
+        assert float(greatest) == pytest.approx(end, rel=5e-3)
+    for name in "hc":
+        rows = re.findall(rf"^{name}_\d (.*)$", text, re.MULTILINE)
+        assert set("".join(rows)) & {".", "@"}
+
+
 @pytest.mark.parametrize(
     ("variables", "code"),
     [

@@ -72,7 +72,7 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
 
     A sequence longer than the screen is wide is averaged over equal numbers
     of steps, and the legend says over how many. Several are drawn one below
-    the other, on one scale.
+    the other. The columns of an array, such as h, have one scale.
     """
     from rnncli.writers.grid import console_on, write_note
 
@@ -114,14 +114,21 @@ def _draw(console: "Console", trajectory: Trajectory) -> None:
     sequences = gathered(trajectory, room, lambda block: [trajectory.rows(block)])
     bins = [sequence.bins.fitted(room) for sequence in sequences]
     means = [each.means()[:, 1:] for each in bins]
-    largest = max((float(abs(each).max(initial=0)) for each in means), default=0) or 1.0
+    arrays = trajectory.arrays
+    peaks = np.max([np.zeros(len(arrays)), *(abs(each).max(axis=0) for each in means)], axis=0)
+    largest = {
+        name: max(float(peak) for of, peak in zip(arrays, peaks, strict=True) if of == name) or 1.0
+        for name in dict.fromkeys(arrays)
+    }
+    ends = np.array([largest[name] for name in arrays])
     console.print(Text(model_line(trajectory.model), style="bold"))
     for sequence, spans, each in zip(sequences, bins, means, strict=True):
         if sequence.title:
             print_line(console, (f"\n{sequence.title}", "bold"))
-        _draw_rows(console, names, room, each / largest, steps)
+        _draw_rows(console, names, room, each / ends, steps)
         _draw_time(console, len(names[0]) + 1, room, spans)
-    _draw_scale(console, largest, steps)
+    for name, end in largest.items():
+        _draw_scale(console, f"{name} " if len(largest) > 1 else "", end, steps)
 
 
 def _draw_rows(
@@ -150,9 +157,9 @@ def _width(room: int, columns: int) -> int:
     return min(_WIDEST, max(1, room // max(1, columns)))
 
 
-def _draw_scale(console: "Console", largest: float, steps: Ramp) -> None:
+def _draw_scale(console: "Console", name: str, largest: float, steps: Ramp) -> None:
     """Draw what the colours or the characters mean."""
-    ends = f"-{largest:.3g} ", f" {largest:.3g}"
+    ends = f"{name}-{largest:.3g} ", f" {largest:.3g}"
     room = max(3, min(_SCALE, len(steps), console.width - len("".join(ends))))
     cells = _cells(np.linspace(-1, 1, room - (room % 2 == 0)), steps)
     print_line(console, (ends[0], ""), *cells, (ends[1], ""))

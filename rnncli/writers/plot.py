@@ -134,13 +134,7 @@ def _panels(
     features = trajectory.columns[:_FEATURES]
     cut = "~" if console.options.ascii_only else "…"
     names = fitted([*features, *trajectory.units], max(4, console.width // 5), cut)
-    arrays = [
-        part.array
-        for part in trajectory.values
-        if part.array in trajectory.shown
-        for _ in range(part.width)
-    ]
-    axes = [*range(len(features)), *arrays]
+    axes = [*range(len(features)), *trajectory.arrays]
     column = 1
     for axis, group in groupby(zip(axes, names, strict=True), lambda each: each[0]):
         together = [name for _, name in group]

@@ -137,6 +137,12 @@ class Trajectory(NamedTuple):
             for j in range(part.width)
         ]
 
+    @property
+    def arrays(self) -> list[str]:
+        """Which array each of the columns is of."""
+        shown = (part for part in self.values if part.array in self.shown)
+        return [part.array for part in shown for _ in range(part.width)]
+
     def rows(self, block: Block) -> Floats:
         """Return the columns of a block."""
         arrays = [getattr(block, name) for name in self.shown]
