@@ -43,7 +43,8 @@ CSV = {
     ),
     "word": (
         "value\n1\n2\nN/A\n",
-        "standard input:4: column 'value': not a number: 'N/A'",
+        "standard input:4: column 'value': not a number: 'N/A'; "
+        "--null-value N/A with --missing hold or zero passes it",
     ),
     "word in a later column": (
         "t,value\n1,2\n3,x\n",
@@ -473,8 +474,8 @@ USAGE = {
     ),
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
-        "--columns, --group-by, --delimiter, --encoding, --first-row, --missing, "
-        "--passthrough, --follow, --x and --against are for files, not for --seq "
+        "--columns, --group-by, --delimiter, --encoding, --first-row, --null-value, "
+        "--missing, --passthrough, --follow, --x and --against are for files, not for --seq "
         "(see 'rnn run --help')",
     ),
     "long delimiter": (

@@ -31,7 +31,7 @@ _PARAMETER = re.compile("``|`([a-z]\\w*)`")
 # How near the name of another file must be: that of a.csv to b.csv is 0.8.
 _NEAR_FILE = 0.82
 # Options whose names are not those of their parameters.
-_OPTIONS = {"output": "-o", "peers": "--peer"}
+_OPTIONS = {"output": "-o", "peers": "--peer", "null_values": "--null-value"}
 
 
 class Failure(click.ClickException):

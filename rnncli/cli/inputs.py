@@ -300,8 +300,8 @@ def _open_input(
         raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
     if layout != Layout(dtype, indices=indices):
         raise click.UsageError(
-            "--columns, --group-by, --delimiter, --encoding, --first-row, --missing, "
-            "--passthrough, --follow, --x and --against are for files, not for --seq"
+            "--columns, --group-by, --delimiter, --encoding, --first-row, --null-value, "
+            "--missing, --passthrough, --follow, --x and --against are for files, not for --seq"
         )
     return read_inline(options.seq, dtype, "--seq", indices)
 

@@ -32,6 +32,7 @@ class InputOptions(NamedTuple):
     encoding: str
     first_row: str
     group_by: tuple[str, ...]
+    null_values: tuple[str, ...]
     missing: str
     center: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
@@ -123,6 +124,11 @@ def _completed(kind: str) -> Callable[..., list[str]]:
     return complete
 
 
+def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[Any, ...]) -> Any:
+    """Return the values of all lists that an option was given."""
+    return tuple(chain.from_iterable(lists))
+
+
 input_options = group(
     click.argument("files", nargs=-1, metavar="[FILE]...", type=values.FileName()),
     click.option(
@@ -136,7 +142,7 @@ input_options = group(
         metavar="LIST",
         type=values.columns,
         multiple=True,
-        callback=lambda _ctx, _param, lists: tuple(chain.from_iterable(lists)),
+        callback=_joined,
         shell_complete=_completed("columns"),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas, or the option given again; 2-4 and 3- are ranges, '!time' is all but that one. "
@@ -176,12 +182,23 @@ input_options = group(
         "if a cell to be read in it is a word.",
     ),
     click.option(
+        "--null-value",
+        "null_values",
+        metavar="LIST",
+        type=values.null_values,
+        multiple=True,
+        callback=_joined,
+        help="Cells that are missing beside an empty one and nan, as they stand in the file, "
+        "separated by commas: NA,-,-999. --missing says what becomes of them.",
+    ),
+    click.option(
         "--missing",
         type=values.Choice(MISSING),
         default="error",
         show_default=True,
-        help="What an empty cell or nan is. hold: at such a row the state stays as it is, as "
-        "where Keras masks. zero: 0 in that cell, which --center and --scale change.",
+        help="What a missing cell is: an empty one, nan, or a --null-value. hold: at such a row "
+        "the state stays as it is, as where Keras masks. zero: 0 in that cell, which --center and "
+        "--scale change.",
     ),
     click.option(
         "--center",

@@ -107,13 +107,22 @@ def delimiter(value: str) -> str:
     return character
 
 
+def null_values(value: str) -> tuple[str, ...]:
+    """Read cells, separated by commas; quoted as in CSV."""
+    return _separated(value, "cell")
+
+
 def columns(value: str) -> tuple[str, ...]:
     """Read header names or numbers from 1, separated by commas; quoted as in CSV.
 
     Numbers stay text.
     """
+    return _separated(value, "column")
+
+
+def _separated(value: str, kind: str) -> tuple[str, ...]:
     try:
-        return separated(value)
+        return separated(value, kind)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -283,7 +283,8 @@ def _is_header(first: Row, layout: Layout) -> bool:
         chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
     except InputError:  # at a column that is named, or is not there with a header either
         return True
-    return any(_is_word(cells[i]) for i in chosen)
+    usual = layout.notation.usual
+    return any(_is_word(usual(cells[i])) for i in chosen)
 
 
 def others(columns: Sequence[int], width: int) -> list[int]:

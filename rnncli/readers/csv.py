@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -10,7 +11,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, verbatim
 from rnncli.readers.columns import (
     Row,
     check_distinct,
@@ -32,6 +33,7 @@ from rnncli.readers.input import (
     filled,
     first_unfit,
     is_missing,
+    looks_missing,
     mark_between_numbers,
     parse_cells,
     unnamed,
@@ -123,7 +125,8 @@ class _Table:
             check_distinct(self._name, self.header)
         self.kept = list(range(width)) if layout.passthrough else self._beside(width)
         gaps = layout.missing != "error" and width > 1
-        self.shape = Shape(width, chosen, delimiter, gaps)
+        self._notation = layout.notation
+        self.shape = Shape(width, chosen, delimiter, gaps, self._notation)
         self._key_table = KeyTable(keys, self.grouping)
         self._rows = csv_rows(lines, delimiter)
         self._blank_lines = 0  # that no row has followed yet
@@ -215,7 +218,7 @@ class _Table:
         if self._blank_lines or set(map(len, rows)) != {self.shape.width}:
             return None
         cells = [row[column] for row in rows for column in self.shape.chosen]
-        parsed = parse_cells(cells, gaps=self.shape.gaps)
+        parsed = parse_cells(cells, gaps=self.shape.gaps, notation=self._notation)
         if parsed is None:
             return None
         values = parsed.reshape(len(rows), -1)
@@ -247,7 +250,7 @@ class _Table:
             line += 1 + _line_breaks(row)
         if kept:
             cells = (row[column] for row in kept for column in self.shape.chosen)
-            values = np.fromiter(map(_number, cells), np.float64)
+            values = np.fromiter(map(_number, map(self._notation.usual, cells)), np.float64)
             yield self._steps(values.reshape(len(kept), -1), kept, self._key(kept))
         if error:
             raise error
@@ -272,18 +275,24 @@ class _Table:
             hint = hint if self.shape.width == 1 and self.shape.delimiter == "," else ""
             return InputError(place, f"{expected}, got {len(row)}", hint)
         for column in self.shape.chosen:
-            error = error_in(row[column], self._layout.dtype, self._layout.indices)
-            if error and (strict or not is_missing(row[column])):
+            cell, layout = row[column], self._layout
+            error = error_in(cell, layout.dtype, layout.indices, self._notation)
+            if error and (strict or not is_missing(self._notation.usual(cell))):
                 label = repr(self.header[column]) if self.header else column + 1
                 what, hint = error
-                hints = filter(None, [hint, self._hint(row[column], line)])
+                hints = filter(None, [hint, self._hint(cell, line)])
                 return InputError(f"{place}: column {label}", what, "; ".join(hints))
         return None
 
     def _hint(self, cell: str, line: int) -> str:
         """Return what to do about a cell that is no number."""
-        if is_missing(cell):
-            return "`missing` hold or zero passes it"
+        passes = "`missing` hold or zero passes it"
+        if is_missing(self._notation.usual(cell)):
+            return passes
+        if looks_missing(cell):
+            null = f"`null_values` {verbatim(shlex.quote(cell.strip()))}"
+            strict = self._layout.missing == "error"
+            return f"{null} with {passes}" if strict else f"{null} passes it"
         if mark := mark_between_numbers(cell):
             return mark
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1
@@ -291,7 +300,7 @@ class _Table:
             return "`columns` chooses those to read"
         if self._layout.missing == "error" or self._layout.indices is not None:
             return ""
-        return "only an empty cell or nan is missing"
+        return "only an empty cell, nan or a `null_values` is missing"
 
 
 def _number(cell: str) -> float:

@@ -22,6 +22,27 @@ _HINTS = {
     "|": " (is it `delimiter` pipe?)",
     " ": " (is it `delimiter` space?)",
 }
+# What programs write where they have no number.
+_NULLS = frozenset(("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", "."))
+
+
+class Notation(NamedTuple):
+    """How numbers are written that Python would not read, or would read as what they are not.
+
+    Parameters
+    ----------
+    null_values : frozenset of str
+        Cells that are missing, as they stand.
+    """
+
+    null_values: frozenset[str] = frozenset()
+
+    def usual(self, cell: str) -> str:
+        """Return a cell as Python writes it, ``nan`` where it is missing."""
+        return "nan" if cell.strip() in self.null_values else cell
+
+
+USUAL = Notation()
 
 
 class Layout(NamedTuple):
@@ -42,7 +63,7 @@ class Layout(NamedTuple):
         Columns, given as in `columns`, whose values tell sequences apart; a
         text may be several, separated by commas.
     missing : {"error", "hold", "zero"}
-        What an empty cell or ``nan`` is: an error, a mask for its row, or 0.
+        What a missing cell is: an error, a mask for its row, or 0.
     passthrough : bool
         Whether the cells of each row are kept.
     block_steps : int
@@ -54,6 +75,8 @@ class Layout(NamedTuple):
         figure has on its time axis, and what it compares predictions with.
     encoding : str
         Of text, as Python names it.
+    null_values : sequence of str
+        Cells that are missing, beside an empty one and ``nan``.
     """
 
     dtype: np.dtype[np.floating]
@@ -68,6 +91,12 @@ class Layout(NamedTuple):
     x: str | None = None
     against: str | None = None
     encoding: str = UTF_8
+    null_values: Sequence[str] = ()
+
+    @property
+    def notation(self) -> Notation:
+        """How numbers are written."""
+        return Notation(frozenset(self.null_values))
 
 
 class Input(NamedTuple):
@@ -158,11 +187,13 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in ("", "nan")
 
 
-def parse_cells(cells: Sequence[str], *, gaps: bool) -> Doubles | None:
+def parse_cells(cells: Sequence[str], *, gaps: bool, notation: Notation = USUAL) -> Doubles | None:
     """Read cells as numbers; None if any is none, or is a NaN that does not count as missing.
 
     With `gaps`, an empty cell is a NaN.
     """
+    if notation != USUAL:
+        cells = [notation.usual(cell) for cell in cells]
     if gaps:
         cells = [cell or "nan" for cell in cells]
     if "_" in "".join(cells):  # Python reads 1_000 as a number
@@ -213,17 +244,27 @@ def unfit(
 
 
 def error_in(
-    cell: str, dtype: np.dtype[np.floating], indices: int | None = None
+    cell: str,
+    dtype: np.dtype[np.floating],
+    indices: int | None = None,
+    notation: Notation = USUAL,
 ) -> tuple[str, str] | None:
     """Return why a cell is no number as `first_unfit` wants it, and a hint; None if it is one."""
     if not cell.strip():
         return "empty; expected a number", ""
-    value = parse_number(cell)
+    if cell.strip() in notation.null_values:
+        return f"missing: {shortened(cell.strip())}", ""
+    value = parse_number(notation.usual(cell))
     if value is None:
         return f"not a number: {shortened(cell)}", ""
     if first_unfit(np.array([[value]]), dtype, indices) is None:
         return None
     return unfit(value, dtype, cell.strip(), indices)
+
+
+def looks_missing(cell: str) -> bool:
+    """Return whether a cell is what programs write where they have no number."""
+    return cell.strip().lower() in _NULLS
 
 
 def shortened(text: str, limit: int = 40) -> str:

@@ -20,7 +20,7 @@ from rnncli.model.arrays import READ_NPY_HEADER, Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
 from rnncli.readers.foreign import UTF_8
-from rnncli.readers.input import Input, Keys, Layout, filled, first_unfit, unfit, unnamed
+from rnncli.readers.input import USUAL, Input, Keys, Layout, filled, first_unfit, unfit, unnamed
 
 # Bytes of rows that are read at once where few of their columns are chosen.
 _PIECE = 1 << 22
@@ -75,6 +75,9 @@ def _check_layout(path: str, layout: Layout) -> None:
         raise InputError(path, "an array is no text", "`encoding` is for CSV text")
     if layout.passthrough:
         raise InputError(path, "an array has no cells of text", "`passthrough` is for CSV text")
+    if layout.notation != USUAL:
+        hint = "`null_values` is for CSV text"
+        raise InputError(path, "an array has no cells of text", hint)
     if layout.x or layout.against:
         raise InputError(
             path, "an array has no cells of text", "`x` and `against` are for CSV text"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Integers, Truths
-from rnncli.readers.input import Doubles, parse_cells
+from rnncli.readers.input import USUAL, Doubles, Notation, parse_cells, parse_number
 
 Words = NDArray[np.uint64]
 
@@ -45,12 +45,15 @@ class Shape(NamedTuple):
         One of `DELIMITERS`.
     gaps : bool
         Whether an empty cell is a NaN; otherwise it is no number.
+    notation : Notation
+        How numbers are written.
     """
 
     width: int
     chosen: Sequence[int]
     delimiter: str
     gaps: bool
+    notation: Notation = USUAL
 
 
 def plain(text: bytes, delimiter: str) -> bytes | None:
@@ -129,9 +132,11 @@ def _numbers(text: bytes, shape: Shape) -> Doubles | None:
         mark_before = marks[bound[:, columns].ravel() - 1]
         point = np.where(mark_before < start, stop, mark_before)
         read, is_read = _decimals(text, start, stop, point)
+        _take_out(read, text, start, stop, shape.notation)
         if not is_read.all():
             others = np.flatnonzero(~is_read)
-            parsed = parse_cells(texts(text, start[others], stop[others]), gaps=shape.gaps)
+            cells = texts(text, start[others], stop[others])
+            parsed = parse_cells(cells, gaps=shape.gaps, notation=shape.notation)
             if parsed is None:
                 return None
             read[others] = parsed
@@ -181,6 +186,17 @@ def _decimals(
     values = _quotients(numbers, power)
     values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
     return values, read
+
+
+def _take_out(
+    values: Doubles, text: bytes, start: Integers, stop: Integers, notation: Notation
+) -> None:
+    """Put NaN in place of those of n numbers that are missing values, as they are written."""
+    for null in notation.null_values:
+        same = np.flatnonzero(values == parse_number(null))
+        if len(same):
+            cells = texts(text, start[same], stop[same])
+            values[same[[cell == null for cell in cells]]] = np.nan
 
 
 def _integers(text: bytes, stop: Integers, count: Integers) -> tuple[Words, Truths]:
