@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import Context, Option
 from click.shell_completion import CompletionItem, ShellComplete
 from conftest import ROOT
 
@@ -59,6 +60,7 @@ def log(tmp_path: Path) -> Path:
         ),
         (("verify", "--recurrent-activation", "hard_s"), ["hard_sigmoid", "hard_silu"]),
         (("run", "--activation", "no"), []),
+        (("run", "--encoding", "la"), ["latin-1"]),
     ],
 )
 def test_names(words: tuple[str, ...], found: list[str]) -> None:
@@ -80,6 +82,27 @@ def test_columns(log: Path, command: str, option: str) -> None:
     assert completed(command, log, option, "x") == []
 
 
+@pytest.mark.parametrize("option", ["--x", "--against"])
+def test_a_column_of_a_figure(log: Path, option: str) -> None:
+    names = ["sensor", "temperature", "relative humidity", "a,b", "5"]
+    assert completed("run", log, option, "") == names
+    assert completed("run", log, option, "a,") == ["a,b"]
+
+
+def test_every_option_that_takes_a_name_is_completed(log: Path) -> None:
+    """Where nothing is completed, nothing can be: a number, or a text of the user's own."""
+    model = MODELS / "torch_tagger.pt"
+    for name in COMMANDS:
+        command = rnn.get_command(Context(rnn), name)
+        assert command
+        before = [name, log] if name in ("run", "verify", "bench") else [name]
+        for option in filter(lambda each: isinstance(each, Option), command.params):
+            if str(option.metavar).partition("[")[0] in ("NAME", "COLUMN", "LIST", "FILE"):
+                words = [model] if name == "inspect" else ["--weights", model]
+                numbers = option.name in ("center", "scale")
+                assert bool(items(*before, *words, option.opts[-1], "")) != numbers, option.opts
+
+
 @pytest.mark.parametrize(
     ("begun", "found"),
     {
@@ -99,6 +122,10 @@ def test_columns_in_a_list(log: Path, begun: str, found: list[str]) -> None:
 
 
 def test_columns_of_other_files(tmp_path: Path, log: Path) -> None:
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("température\n1\n".encode("latin-1"))
+    assert completed("run", latin, "--encoding", "latin-1", "--columns", "t") == ["température"]
+    assert completed("run", latin, "--columns", "t") == []
     packed = tmp_path / "log.tsv.gz"
     packed.write_bytes(gzip.compress(HEADER.replace(",", "\t").encode()))
     assert completed("run", packed, "--columns", "te") == ["temperature"]

@@ -42,6 +42,11 @@ def activations(_ctx: click.Context, incomplete: str) -> list[str]:
     return _begun(incomplete, ACTIVATIONS)
 
 
+def encodings(_ctx: click.Context, incomplete: str) -> list[str]:
+    """Return the usual encodings of text; Python knows a hundred."""
+    return _begun(incomplete, ("utf-8", "latin-1", "cp1252", "utf-16"))
+
+
 def columns(ctx: click.Context, incomplete: str) -> list[str]:
     """Return the names in the header of the first file, for the last of a list of columns."""
     outside = re.sub('"[^"]*"?', lambda quoted: "_" * len(quoted[0]), incomplete)
@@ -49,6 +54,11 @@ def columns(ctx: click.Context, incomplete: str) -> list[str]:
     end += incomplete.startswith("!", end)
     names = (_in_list(name, incomplete[end:]) for name in _header(ctx))
     return _begun(incomplete, (incomplete[:end] + name for name in names))
+
+
+def column(ctx: click.Context, incomplete: str) -> list[str]:
+    """Return the names in the header of the first file, for one column."""
+    return _begun(incomplete, _header(ctx))
 
 
 def layers(ctx: click.Context, incomplete: str) -> list[str]:

@@ -168,6 +168,7 @@ input_options = group(
         "--encoding",
         metavar="NAME",
         type=values.encoding,
+        shell_complete=_completed("encodings"),
         default=UTF_8,
         show_default=True,
         help="The encoding of text: utf-8, latin-1, cp1252 (Windows), utf-16 (with a byte order "
@@ -482,6 +483,7 @@ result_options = group(
         "--x",
         metavar="COLUMN",
         type=values.name,
+        shell_complete=_completed("column"),
         help="The column of a file, by name or number, that a figure has below, in place of t: "
         "numbers, dates or times as ISO 8601 writes them, or text. It must not go back.",
     ),
@@ -489,6 +491,7 @@ result_options = group(
         "--against",
         metavar="COLUMN",
         type=values.name,
+        shell_complete=_completed("column"),
         help="The column that a figure draws with the predictions of a head: at each t the y of "
         "that step, and the number in the same row.",
     ),
