@@ -219,6 +219,15 @@ def test_words_for_bash(monkeypatch: pytest.MonkeyPatch, word: str, value: str, 
     assert bash.format_completion(CompletionItem(value)) == f"plain,{shown}"
 
 
+def test_bash_parts_a_word_at_the_sign_of_equality(
+    monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    for words in (["--columns", "=", "te"], ["--columns", "=", "2", "--group-by", "=", "te"]):
+        monkeypatch.setenv("COMP_WORDS", "\n".join(["rnn", "run", str(log), *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) + 2))
+        assert Bash(rnn, {}, "rnn", "_RNN_COMPLETE").complete() == "plain,temperature"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ from rnncli.readers import Keys, Layout, read_file
 class Bash(BashComplete):
     """Bash, to which a completed word goes as it is to stand on the command line."""
 
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the one to complete; Bash takes ``=`` for a word."""
+        args, incomplete = super().get_completion_args()
+        return [word for word in args if word != "="], incomplete
+
     def format_completion(self, item: CompletionItem[Any]) -> str:
         """Quote a word, unless it stands in quotes; `read` of Bash takes one backslash off."""
         value = item.value
