@@ -82,6 +82,18 @@ def test_columns(log: Path, command: str, option: str) -> None:
     assert completed(command, log, option, "x") == []
 
 
+def test_only_names_that_can_be_shown(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text('a\x1b[31m,"b\nc",d\u202ee,f\n')
+    assert completed("run", path, "--columns", "") == ["f"]
+
+
+def test_other_options_do_not_matter(log: Path) -> None:
+    words = ("--x", "no", "--against", "no", "--group-by", "no", "--columns", "no", "--clip", "x")
+    assert completed("run", log, *words, "--columns", "te") == ["temperature"]
+    assert completed("run", log, "--no-such", "--columns", "te") == ["temperature"]
+
+
 @pytest.mark.parametrize("option", ["--x", "--against"])
 def test_a_column_of_a_figure(log: Path, option: str) -> None:
     names = ["sensor", "temperature", "relative humidity", "a,b", "5"]

@@ -14,7 +14,6 @@ import click
 import numpy as np
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-from rnncli.cli.options import picked
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.readers import Keys, Layout, read_file
 
@@ -78,7 +77,8 @@ def layers(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def _begun(incomplete: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(incomplete)]
+    """Return the words that begin so; a shell would show what controls a terminal as it is."""
+    return [word for word in words if word.startswith(incomplete) and word.isprintable()]
 
 
 def _in_list(name: str, begun: str) -> str:
@@ -90,12 +90,12 @@ def _in_list(name: str, begun: str) -> str:
 
 def _header(ctx: click.Context) -> list[str]:
     """Return the names of the columns of the first file; those that stand twice are none."""
-    given = {name: value for name, value in ctx.params.items() if value is not None}
-    given |= {"dtype": np.dtype(np.float32), "columns": (), "group_by": (), "passthrough": False}
+    looks = ((name, ctx.params.get(name)) for name in ("delimiter", "encoding", "first_row"))
+    layout = Layout(np.dtype(np.float32), **{name: look for name, look in looks if look})
     with suppress(Exception):
         path, *_ = _files(ctx, "files")
         if os.path.isfile(path):  # a pipe would wait, and be read but once
-            chosen = read_file(path, picked(Layout, given), Keys()).chosen
+            chosen = read_file(path, layout, Keys()).chosen
             return [name for name in chosen if isinstance(name, str)]
     return []
 
