@@ -135,6 +135,7 @@ def test_a_missing_file_beside_a_near_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "log.csv").write_text("1\n")
+    (tmp_path / "a.csv").touch()
     (tmp_path / "model.pt").mkdir()
     named = ["lgo.csv", "log.csv"] if "--seq" not in option else ["mdoel.pt", "model.pt"]
     for path in (named[0], f"../{tmp_path.name}/{named[0]}"):
