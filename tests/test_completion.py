@@ -71,7 +71,7 @@ def test_commands() -> None:
     assert completed("") == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+@pytest.mark.parametrize("command", ["run", "explain", "verify", "bench"])
 @pytest.mark.parametrize("option", ["--columns", "--group-by"])
 def test_columns(log: Path, command: str, option: str) -> None:
     assert completed(command, log, option, "") == NAMED
@@ -107,7 +107,7 @@ def test_every_option_that_takes_a_name_is_completed(log: Path) -> None:
     for name in COMMANDS:
         command = rnn.get_command(Context(rnn), name)
         assert command
-        before = [name, log] if name in ("run", "verify", "bench") else [name]
+        before = [name, *[log for each in command.params if each.name == "files"]]
         for option in filter(lambda each: isinstance(each, Option), command.params):
             if str(option.metavar).partition("[")[0] in ("NAME", "COLUMN", "LIST", "FILE"):
                 words = [model] if name == "inspect" else ["--weights", model]

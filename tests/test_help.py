@@ -81,9 +81,10 @@ def test_examples_parse(line: str) -> None:
 def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     monkeypatch.setenv("COLUMNS", width)
     headings = re.findall(r"^(\w.*):$", run_rnn("run", "--help").stdout, re.MULTILINE)
-    topics = [f"{heading} (rnn help {topic})" for heading, topic in HEADED.items()]
-    topics.remove("Comparison (rnn help verification)")
-    assert headings == [*topics, "Other", "Examples"]
+    topics = {"Input": "inputs", "Network": "networks", "State": "state", "Computation": "speed"}
+    topics["Output"] = "output"
+    named = [f"{heading} (rnn help {topic})" for heading, topic in topics.items()]
+    assert headings == [*named, "Other", "Examples"]
 
 
 def test_each_section_names_a_topic() -> None:
@@ -114,6 +115,27 @@ def test_help_is_as_narrow_as_the_terminal(run_rnn: Rnn, monkeypatch: pytest.Mon
     assert max(map(len, helps)) <= 40
     text = run_rnn("--help").stdout.partition("\nExamples:")[0]
     assert max(map(len, text.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("width", [40, 57, 80, 111])
+@pytest.mark.parametrize("path", dict(COMMANDS), ids=IDS)
+def test_no_line_ends_within_an_option(
+    run_rnn: Rnn,
+    monkeypatch: pytest.MonkeyPatch,
+    path: tuple[str, ...],
+    width: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    page = run_rnn(*path, "--help").stdout
+    assert not re.findall(r"\S+-$", page, re.MULTILINE)
+    assert "\u2011" not in page
+    if path and path[0] not in TOPICS:
+        assert run_rnn("help", *path).stdout == page
+
+
+def test_no_command_is_described_in_part(run_rnn: Rnn) -> None:
+    commands = run_rnn("--help").stdout.partition("Commands:")[2].partition("Examples:")[0]
+    assert "..." not in commands
 
 
 def test_version(run_rnn: Rnn) -> None:

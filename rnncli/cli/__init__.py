@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.command import help_width, write_examples
+from rnncli.cli.command import Context, help_width, write_examples
 from rnncli.cli.errors import errors_shown
 from rnncli.model.errors import did_you_mean, sentence
 
@@ -18,6 +18,7 @@ COMMANDS = ("run", "explain", "weights", "inspect", "verify", "bench", "help")
 class Rnn(click.Group):
     """The command ``rnn``, which shows the errors of all that it holds in one way."""
 
+    context_class = Context
     examples = (
         ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
         (

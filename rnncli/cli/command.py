@@ -1,5 +1,6 @@
 """Commands whose help has headings and worked examples, and whose options are given once."""
 
+from collections.abc import Iterable
 from shutil import get_terminal_size
 from typing import Any
 
@@ -29,6 +30,7 @@ TOPICS = {
     "State": "state",
     "Computation": "speed",
     "Comparison": "verification",
+    "Explanation": "explain",
     "Output": "output",
 }
 
@@ -36,12 +38,39 @@ TOPICS = {
 BESIDE, BELOW, NARROW = 30, 4, 60
 # Help is never wider nor narrower.
 WIDEST, LEAST = 110, 20
+# A hyphen at which no line ends.
+_UNBROKEN = "\u2011"
 
 Examples = tuple[tuple[str, str], ...]
 
 
+class Formatter(click.HelpFormatter):
+    """Help whose lines do not end within the name of an option, as textwrap ends them."""
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", _UNBROKEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **extra: Any) -> None:
+        """Write names, each with its text."""
+        unbroken = [(name, text.replace("-", _UNBROKEN)) for name, text in rows]
+        super().write_dl(unbroken, *args, **extra)
+
+    def getvalue(self) -> str:
+        """Return all that was written."""
+        return super().getvalue().replace(_UNBROKEN, "-")
+
+
+class Context(click.Context):
+    """A context whose help is written so."""
+
+    formatter_class = Formatter
+
+
 class Command(click.Command):
     """A command with worked examples, each a line of shell and what it does."""
+
+    context_class = Context
 
     def __init__(self, *args: Any, examples: Examples = (), **attrs: Any) -> None:
         super().__init__(*args, **attrs)

@@ -118,7 +118,7 @@ def explain(
     digits: int | None,
     **given: Any,
 ) -> None:
-    """Show how a step came about: products, sums, activations, and the state.
+    """Show how a step came about: products, sums and activations.
 
     It takes an input and a network as rnn run does, and shows the equations
     of a step with the numbers in them: those of rnn run --unroll stepwise.

@@ -129,4 +129,4 @@ def _command_help(ctx: click.Context, name: str) -> str:
     assert isinstance(group, click.Group)
     command = group.get_command(ctx, name)
     assert command
-    return f"{command.get_help(click.Context(command, ctx.parent, info_name=name))}\n"
+    return f"{command.get_help(command.context_class(command, ctx.parent, info_name=name))}\n"
