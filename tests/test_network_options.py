@@ -411,7 +411,7 @@ BAD_INPUT = {
     ),
     "extension": (
         ("weights", "--hidden", "2", "-o", "w.h5"),
-        "-o w.h5: no format of weights has the extension '.h5' "
+        "-o w.h5: no format has the extension '.h5' "
         "(known: .npz, .safetensors, .onnx, .json) "
         "(see 'rnn weights --help')",
     ),

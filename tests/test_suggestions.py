@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from conftest import ROOT, Rnn
 
 import rnncli
-from rnncli.cli import COMMANDS
+from rnncli.cli import COMMANDS, rnn
+from rnncli.cli.values import Choice
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.errors import did_you_mean
 
@@ -61,7 +63,9 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         ((*SEQ, "--hidden", "2", "--delimiter", "semicolen"), "semicolon"),
         ((*SEQ, "--hidden", "2", "-o", "a.jsn"), ".json"),
         ((*SEQ, "--hidden", "2", "-o", "a.xlsx"), None),
+        ((*SEQ, "--hidden", "2", "--plot", "line"), "lines"),
         (("weights", "--hidden", "2", "-o", "a.safetensor"), ".safetensors"),
+        (("explain", *SEQ[1:], "--hidden", "2", "-o", "a.jsn"), ".json"),
         (("verify", *SEQ[1:], "--hidden", "2", "--peer", "pytorch"), "torch"),
     ],
 )
@@ -87,6 +91,23 @@ def test_column(run_rnn: Rnn, tmp_path: Path, option: str, name: str, meant: str
     message = said(run_rnn, "run", str(path), option, name, "--hidden", "2")
     assert asked(message) == meant
     assert f"no column '{name}'; there are 'time', 'sensor', " in message
+
+
+@pytest.mark.parametrize(("key", "meant"), [("atic", "attic"), ("garage", None)])
+def test_sequence(run_rnn: Rnn, tmp_path: Path, key: str, meant: str | None) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("sensor,v\nattic,1\ncellar,2\n")
+    words = ("--group-by", "sensor", "--hidden", "2", "--key", key)
+    assert asked(said(run_rnn, "explain", str(path), *words)) == meant
+
+
+def test_every_choice_asks() -> None:
+    context = click.Context(rnn)
+    commands = (rnn.get_command(context, name) for name in COMMANDS)
+    params = [param for command in commands if command for param in command.params]
+    choices = [param.type for param in params if isinstance(param.type, click.Choice)]
+    assert len(choices) > 10
+    assert all(isinstance(each, Choice) for each in choices)
 
 
 @pytest.mark.parametrize(

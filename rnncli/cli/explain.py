@@ -1,6 +1,5 @@
 """``rnn explain``: how a step came about."""
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -26,7 +25,14 @@ from rnncli.cli.options import (
     start_options,
     state_in_option,
 )
-from rnncli.cli.outputs import check_destination, check_files_apart, destination, note, on_screen
+from rnncli.cli.outputs import (
+    check_destination,
+    check_files_apart,
+    destination,
+    extension_of,
+    note,
+    on_screen,
+)
 from rnncli.cli.progress import with_progress
 from rnncli.cli.states import check_state_options, resume, state_files
 from rnncli.cli.values import columns, name
@@ -38,7 +44,7 @@ from rnncli.explain.page import write_page
 from rnncli.explain.report import Report
 from rnncli.explain.steps import Step, Wanted, chosen_rows, explained
 from rnncli.explain.units import find_unit
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.readers import Input, Keys
 
 EXAMPLES = (
@@ -127,7 +133,7 @@ def explain(
     states = StateOptions(None, state_in, None)
     check_network(options, reading.files)
     check_state_options(states)
-    form = "json" if json else _form(output)
+    form = "json" if json else EXTENSIONS[extension_of(output, EXTENSIONS)]
     steps = steps or (Wanted(1) if form == "page" else Wanted())
     if form == "page" and digits is not None:
         raise click.UsageError("--digits is for text, a page has all digits")
@@ -169,16 +175,6 @@ def explain(
         report.write(opened.model, found)
 
 
-def _form(path: str | None) -> str:
-    extension = os.path.splitext(path or "")[1].lower()
-    if extension not in EXTENSIONS:
-        known = ", ".join(filter(None, EXTENSIONS))
-        raise click.UsageError(
-            f"-o {path}: no format has the extension {extension!r} (known: {known})"
-        )
-    return EXTENSIONS[extension]
-
-
 def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
     """Pass on the rows of one sequence.
 
@@ -208,8 +204,10 @@ def _begun(
     if first is not None:
         return _noted(chain([first], steps), wanted)
     if key is not None and key not in source.keys:
-        known = listed(" ".join(each) for each in source.keys)
-        raise InputError("", f"there is no sequence {shown(' '.join(key))}: there are {known}")
+        known = [" ".join(each) for each in source.keys]
+        wanted_key = " ".join(key)
+        what = f"there is no sequence {shown(wanted_key)}: there are {listed(known)}"
+        raise InputError("", what, verbatim(did_you_mean(wanted_key, known)))
     whose = slice(None) if key is None else source.keys.index(key)
     taken = int(np.max(carried.t[whose], initial=0))
     started = int(np.max(carried.starts()[0][whose], initial=0))

@@ -475,7 +475,7 @@ result_options = group(
     ),
     click.option(
         "--plot",
-        type=click.Choice(PLOTS),
+        type=values.Choice(PLOTS),
         help="How a figure (-o FILE.svg, .png or .pdf) shows states: a line for each unit, or a "
         "row of colours.  [default: lines up to 8 units, else heatmap]",
     ),

@@ -35,7 +35,8 @@ def choose_format(
     if options.last and options.no_last:
         raise click.UsageError("--last and --no-last: give one")
     _check_selection(selection, last=options.last, follow=style.follow)
-    chosen = "json" if options.json else options.format or _format_of_file(options.output)
+    chosen = "json" if options.json else options.format or ""
+    chosen = chosen or EXTENSIONS[extension_of(options.output, EXTENSIONS, ": give --format")]
     _check_goes_with(chosen, options, style, selection)
     for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
@@ -55,14 +56,29 @@ def _check_selection(selection: Selection, *, last: bool, follow: bool) -> None:
             raise click.UsageError(f"--{name} and --follow: give one; --every goes with it")
 
 
-def _format_of_file(path: str | None) -> str:
-    extension = os.path.splitext(path or "")[1].lower()
-    if extension not in EXTENSIONS:
-        known = ", ".join(name for name in EXTENSIONS if name)
-        what = f"no format has the extension {extension!r} (known: {known}): give --format"
-        hint = did_you_mean(extension, EXTENSIONS)
-        raise click.UsageError(sentence(f"-o {path}", what, hint))
-    return EXTENSIONS[extension]
+def extension_of(path: str | None, known: Iterable[str], way_out: str = "") -> str:
+    """Return the extension of the file that a result is written to.
+
+    Parameters
+    ----------
+    path : str, optional
+        None has the extension of a name without any.
+    known : iterable of str
+        Those that decide a format.
+    way_out : str
+        What else decides it, for the message.
+
+    Raises
+    ------
+    click.UsageError
+        It is not known.
+    """
+    extension, names = os.path.splitext(path or "")[1].lower(), list(known)
+    if extension not in names:
+        listed = ", ".join(filter(None, names))
+        what = f"no format has the extension {extension!r} (known: {listed}){way_out}"
+        raise click.UsageError(sentence(f"-o {path}", what, did_you_mean(extension, names)))
+    return extension
 
 
 def _check_goes_with(

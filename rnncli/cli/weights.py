@@ -17,8 +17,7 @@ from rnncli.cli.options import (
     output_option,
     picked,
 )
-from rnncli.cli.outputs import check_destination, destination, note
-from rnncli.model.errors import did_you_mean, sentence
+from rnncli.cli.outputs import check_destination, destination, extension_of, note
 from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -86,10 +85,7 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
         return extension
     from rnncli.model.formats import WRITTEN
 
-    known = [*WRITTEN, ".json"]
-    if extension not in known:
-        what = f"no format of weights has the extension {extension!r} (known: {', '.join(known)})"
-        raise click.UsageError(sentence(f"-o {output}", what, did_you_mean(extension, known)))
+    extension_of(output, [*WRITTEN, ".json"])
     if json:
         raise click.UsageError(f"--json and -o {output}: give one")
     return extension
