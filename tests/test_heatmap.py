@@ -1,6 +1,7 @@
 """The heatmap of a terminal: its colours, and that it decodes to the states."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,8 +179,18 @@ def test_several_sequences_stand_below_each_other(run_rnn: Rnn) -> None:
     command = ("run", "--format", "heatmap", "--group-by", "k", *options)
     text = run_rnn(*command, stdin="\n".join(["k,v", *lines])).stdout
     assert re.findall(r"^k (\d+)$", text, re.MULTILINE) == [str(k) for k in range(12)]
-    assert re.findall(r"^Sequences .*", text, re.MULTILINE) == ["Sequences 13 to 14 are not shown."]
+    assert text.endswith("\n2 more sequences are not shown.\n")
     rows = [row[4] for row in text.splitlines() if row.startswith("h_0")]
     assert rows[0] == "+"
     assert "@" in text or "." in "".join(rows)
     assert len(set(rows)) > 4
+
+
+def test_sequences_of_an_earlier_run_take_no_room(run_rnn: Rnn, tmp_path: Path) -> None:
+    command = ("run", "--hidden", "1", "--format", "heatmap", "--group-by", "k", "--columns", "v")
+    state = ("--state", str(tmp_path / "s.npz"))
+    for first in ("before", "now"):
+        stdin = "\n".join(["k,v", *(f"{first} {k},1" for k in range(12))])
+        text = run_rnn(*command, *state, stdin=stdin).stdout
+        assert re.findall(r"^k (.*)$", text, re.MULTILINE) == [f"{first} {k}" for k in range(12)]
+        assert "not shown" not in text

@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.writers.bins import Bins
 from rnncli.writers.model import model_line
-from rnncli.writers.pictures import fitted, gathered, not_shown, print_line, time_axis
+from rnncli.writers.pictures import fitted, gathered, print_line, time_axis
 from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
     console = console_on(out)
     blocks = UntilError(trajectory.blocks)
     with console.capture() as drawn:
-        _draw(console, trajectory._replace(blocks=blocks))
+        more = _draw(console, trajectory._replace(blocks=blocks))
     console.file.write(drawn.get())  # a terminal's stream that takes colours
-    write_note(out, not_shown(trajectory))
+    write_note(out, more)
     blocks.check()
 
 
@@ -103,7 +103,8 @@ def write_svg(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
     out.write(console.export_svg(title="rnn"))
 
 
-def _draw(console: "Console", trajectory: Trajectory) -> None:
+def _draw(console: "Console", trajectory: Trajectory) -> str:
+    """Draw, and return a note of what is not shown."""
     from rich.text import Text
 
     coloured = not console.no_color
@@ -111,7 +112,7 @@ def _draw(console: "Console", trajectory: Trajectory) -> None:
     steps = ramp(console.color_system if coloured else None, ascii_only=ascii_only)
     names = fitted(trajectory.units, max(console.width // 3, 1), "~" if ascii_only else "…")
     room = max(1, console.width - len(names[0]) - 1)
-    sequences = gathered(trajectory, room, lambda block: [trajectory.rows(block)])
+    sequences, more = gathered(trajectory, room, lambda block: [trajectory.rows(block)])
     bins = [sequence.bins.fitted(room) for sequence in sequences]
     means = [each.means()[:, 1:] for each in bins]
     arrays = trajectory.arrays
@@ -129,6 +130,7 @@ def _draw(console: "Console", trajectory: Trajectory) -> None:
         _draw_time(console, len(names[0]) + 1, room, spans)
     for name, end in largest.items():
         _draw_scale(console, f"{name} " if len(largest) > 1 else "", end, steps)
+    return more
 
 
 def _draw_rows(

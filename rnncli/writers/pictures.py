@@ -19,6 +19,8 @@ SEQUENCES = 12
 # Bins for each column of the screen, which `Bins.fitted` merges to as many or a few less; and
 # values in them, where a step has many.
 _FINE, _VALUES = 16, 1 << 20
+# Steps that are put into bins at once.
+_STEPS = 4096
 # Blanks between the marks of an axis, at least.
 _APART = 2
 
@@ -40,7 +42,7 @@ class Drawn(NamedTuple):
 
 def gathered(
     trajectory: Trajectory, columns: int, drawn: Callable[[Block], Sequence[Floats]]
-) -> list[Drawn]:
+) -> tuple[list[Drawn], str]:
     """Run through all blocks, and keep what fits so many columns of each sequence.
 
     Parameters
@@ -50,27 +52,35 @@ def gathered(
         Of the screen, at most: the bins are some times as many.
     drawn : callable
         Returns what is drawn of n rows: arrays of shape (n, values).
+
+    Returns
+    -------
+    list of Drawn
+        The first sequences of which there are rows.
+    str
+        A note of those that are not among them; empty text if all are.
     """
     found: dict[int, Bins] = {}
+    others: set[int] = set()
     for block in trajectory.blocks:
-        for number, rows in _by_sequence(block):
-            values = np.column_stack([rows.t, *drawn(rows)])
-            width = values.shape[1]
-            at_most = min(_FINE * columns, max(columns, _VALUES // width))
-            found.setdefault(number, Bins(width, at_most)).add(values)
-    every = sorted(found.items())
-    return [Drawn(_title(trajectory, number), bins) for number, bins in every]
+        for number in [0] if block.key is None else np.unique(block.key).tolist():
+            if len(found) == SEQUENCES and number not in found:
+                others.add(number)
+                continue
+            for rows in _pieces(block, number):
+                values = np.column_stack([rows.t, *drawn(rows)])
+                width = values.shape[1]
+                at_most = min(_FINE * columns, max(columns, _VALUES // width))
+                found.setdefault(number, Bins(width, at_most)).add(values)
+    sequences = [Drawn(_title(trajectory, number), bins) for number, bins in found.items()]
+    return sequences, f"{len(others)} more sequences are not shown." if others else ""
 
 
-def _by_sequence(block: Block) -> Iterator[tuple[int, Block]]:
-    """Split a block into the rows of each sequence that is shown."""
-    if block.key is None:
-        yield 0, block
-        return
-    for number in range(SEQUENCES):
-        rows = block.key == number
-        if rows.any():
-            yield number, block.take(rows)
+def _pieces(block: Block, number: int) -> Iterator[Block]:
+    """Return the rows of a sequence, few at once: in float64 they take much memory."""
+    rows = block if block.key is None else block.take(block.key == number)
+    for start in range(0, len(rows.t), _STEPS):
+        yield rows.cut(start, start + _STEPS)
 
 
 def _title(trajectory: Trajectory, number: int) -> str:
@@ -78,12 +88,6 @@ def _title(trajectory: Trajectory, number: int) -> str:
         return ""
     key = zip(trajectory.key_columns, trajectory.keys[number], strict=True)
     return printable(", ".join(f"{name} {value}" for name, value in key))
-
-
-def not_shown(trajectory: Trajectory) -> str:
-    """Return a note of the sequences that are not shown; empty text if all are."""
-    more = len(trajectory.keys) - SEQUENCES if trajectory.key_columns else 0
-    return f"Sequences {SEQUENCES + 1} to {SEQUENCES + more} are not shown." if more > 0 else ""
 
 
 def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.writers.bins import Bins
 from rnncli.writers.model import model_line
-from rnncli.writers.pictures import fitted, gathered, not_shown, print_line, time_axis
+from rnncli.writers.pictures import fitted, gathered, print_line, time_axis
 from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # no
     console = console_on(out)
     dots = _ASCII if console.options.ascii_only else _BRAILLE
     blocks = UntilError(trajectory.blocks)
-    sequences = gathered(
+    sequences, more = gathered(
         trajectory._replace(blocks=blocks),
         console.width * dots.values.shape[1],
         lambda block: [block.x[:, :_FEATURES], trajectory.rows(block)],
@@ -117,7 +117,7 @@ def write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # no
                 print_line(console, (f"\n{sequence.title}", "bold"))
             _draw(console, panels, sequence.bins, lines, dots)
     console.file.write(drawn.get())  # a terminal's stream that takes colours
-    write_note(out, " ".join(filter(None, [_more(trajectory.columns), not_shown(trajectory)])))
+    write_note(out, " ".join(filter(None, [_more(trajectory.columns), more])))
     blocks.check()
 
 
