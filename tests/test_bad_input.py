@@ -540,7 +540,8 @@ USAGE = {
     "unknown extension": (
         ("--seq", "1", "-o", "x.parquet", *NETWORK),
         "-o x.parquet: no format has the extension '.parquet' "
-        "(known: .txt, .json, .jsonl, .csv, .npy, .svg): give --format (see 'rnn run --help')",
+        "(known: .txt, .json, .jsonl, .csv, .npy, .svg, .png, .pdf): "
+        "give --format (see 'rnn run --help')",
     ),
 }
 

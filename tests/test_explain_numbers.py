@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import reduce
 from math import isinf
 from typing import Any
 
@@ -108,7 +107,7 @@ class Checked:
                 code += f"value({token!r})" if token[0].isalpha() else token
             else:
                 code += token
-            after = token == ")" or operand and token != "(" and token not in _FUNCTIONS
+            after = token == ")" or (operand and token != "(" and token not in _FUNCTIONS)
         return np.asarray(eval(code, {"value": self.looked_up, **_FUNCTIONS}))
 
     def looked_up(self, name: str) -> Floats:

@@ -57,6 +57,7 @@ BESIDE = {
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
+    "rnncli.writers.figure": {"matplotlib"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},
@@ -65,7 +66,7 @@ OPTIONAL = {
 SIBLINGS = {
     "engine/unroll": {"stepwise", "fused"},  # parallel takes the loops of the others
     "readers": {"inline", "csv", "npy"},
-    "writers": {"table", "json", "csv", "npy", "heatmap", "plot"},
+    "writers": {"table", "json", "csv", "npy", "heatmap", "plot", "figure"},
     "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow
     "model/formats": {"npz", "safetensors"},
     "verify/peers": {"keras", "torch", "onnxruntime"},

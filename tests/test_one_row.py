@@ -239,7 +239,7 @@ OF_STEPS = {
     "--follow": ("--follow", "--format", "csv"),
     "--passthrough": ("--passthrough", "--format", "jsonl"),
     "a heatmap": ("--format", "heatmap"),
-    "a svg": ("--format", "svg"),
+    "a figure": ("--format", "svg"),
 }
 
 

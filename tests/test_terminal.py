@@ -83,8 +83,9 @@ def test_nothing_to_read_at_a_terminal_is_an_error_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_an_array_is_not_thrown_at_a_terminal() -> None:
-    assert on_terminal(*TABLE, "--format", "npy").startswith("Error: npy is not text")
+@pytest.mark.parametrize("form", ["npy", "png", "pdf"])
+def test_bytes_are_not_thrown_at_a_terminal(form: str) -> None:
+    assert on_terminal(*TABLE, "--format", form).startswith(f"Error: {form} is not text")
 
 
 @pytest.mark.slow

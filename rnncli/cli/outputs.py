@@ -11,13 +11,14 @@ import click
 from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
-from rnncli.writers import EXTENSIONS, Selection, Style
+from rnncli.writers import EXTENSIONS, FIGURES, Selection, Style
 from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
-# Formats that are drawn as figures, and all that show steps over time.
-FIGURES = ("svg",)
+# Formats that show steps over time.
 PICTURES = ("heatmap", "plot", *FIGURES)
+# Formats that are no text.
+_BYTES = ("npy", "png", "pdf")
 
 
 def choose_format(
@@ -97,8 +98,8 @@ def _check_goes_with(
         raise click.UsageError(f"--last is not for pictures, the format is {chosen}")
     if selection.head and selection.tail and chosen in PICTURES:
         raise click.UsageError(f"--head and --tail: a {chosen} shows steps in a row, give one")
-    if chosen == "npy" and on_screen(options.output):
-        raise click.UsageError("npy is not text: give -o FILE, or pipe it on")
+    if chosen in _BYTES and on_screen(options.output):
+        raise click.UsageError(f"{chosen} is not text: give -o FILE, or pipe it on")
 
 
 def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:

@@ -44,7 +44,7 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
-from rnncli.writers import WRITERS, Selection, Style, Trajectory, continue_log
+from rnncli.writers import FIGURES, WRITERS, Selection, Style, Trajectory, continue_log
 from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
 # Formats that do not say what was run.
@@ -97,7 +97,11 @@ EXAMPLES = (
     (
         "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 8 "
         "--format heatmap",
-        "The units over time, as a picture in the terminal; -o states.svg as a file.",
+        "The units over time, as a picture in the terminal.",
+    ),
+    (
+        "rnn run sunspots.csv --columns 2 --weights sunspots.keras --x YEAR --against 2 -o y.svg",
+        "The same for print, by year: predictions beside what came; also .png and .pdf.",
     ),
     (
         "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 3 "
@@ -166,7 +170,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
-        _check_picture(form, source.key_columns)
+        _check_figure(form, style, network)
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
@@ -226,7 +230,7 @@ def _one_row(
         "--follow": reading.follow,
         "--passthrough": reading.passthrough,
         **{f"--{name}": True for name in selection.given()},
-        f"a {form}": form in PICTURES,
+        "a figure" if form in FIGURES else f"a {form}": form in PICTURES,
     }
     for name, given in of_steps.items():
         if given:
@@ -296,11 +300,13 @@ def _check_goes_backward(network: Network, reading: InputOptions, states: StateO
                 )
 
 
-def _check_picture(form: str, key_columns: Sequence[str]) -> None:
-    if form == "svg" and key_columns:
-        raise click.UsageError(
-            f"a {form} shows one sequence, this input has one for each {', '.join(key_columns)}"
-        )
+def _check_figure(form: str, style: Style, network: Network) -> None:
+    if style.against is not None and not network.head:
+        raise click.UsageError("--against is for predictions: the network has no head")
+    if form in FIGURES:
+        from rnncli.writers.figure import check_installed
+
+        check_installed()
 
 
 def _note_columns(columns: Sequence[str | int]) -> None:

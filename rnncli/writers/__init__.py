@@ -1,7 +1,11 @@
 """Writers: blocks of states as text, pictures or an array on a stream."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TextIO
+
 from rnncli.writers.csv import write_csv
-from rnncli.writers.heatmap import write_heatmap, write_svg
+from rnncli.writers.heatmap import write_heatmap
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
@@ -10,9 +14,28 @@ from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
 from rnncli.writers.trajectory import PLOTS, Style, Trajectory
 
-__all__ = ["EXTENSIONS", "PLOTS", "WRITERS", "Selection", "Style", "Trajectory", "continue_log"]
+__all__ = [
+    "EXTENSIONS",
+    "FIGURES",
+    "PLOTS",
+    "WRITERS",
+    "Selection",
+    "Style",
+    "Trajectory",
+    "continue_log",
+]
 
-WRITERS = {
+# Formats that are drawn as figures.
+FIGURES = ("svg", "png", "pdf")
+
+
+def _write_figure(form: str, out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    from rnncli.writers.figure import write_figure  # it takes long to import what draws
+
+    write_figure(out, trajectory, style, form)
+
+
+WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_jsonl,
@@ -20,7 +43,7 @@ WRITERS = {
     "npy": write_npy,
     "heatmap": write_heatmap,
     "plot": write_plot,
-    "svg": write_svg,
+    **{form: partial(_write_figure, form) for form in FIGURES},
 }
 EXTENSIONS = {
     "": "table",
@@ -29,5 +52,5 @@ EXTENSIONS = {
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".npy": "npy",
-    ".svg": "svg",
+    **{f".{form}": form for form in FIGURES},
 }

@@ -1,6 +1,5 @@
 """States as a picture: a line for each unit, time from left to right."""
 
-import io
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -13,8 +12,6 @@ from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-SVG_WIDTH = 100
 
 # A character and its style, for each of equal steps from -1 over 0 to 1.
 Ramp = list[tuple[str, str]]
@@ -83,24 +80,6 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
     console.file.write(drawn.get())  # a terminal's stream that takes colours
     write_note(out, more)
     blocks.check()
-
-
-def write_svg(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
-    """Write the picture of `write_heatmap` as an SVG file, 100 characters wide."""
-    from rich.console import Console
-
-    console = Console(
-        file=io.StringIO(),
-        record=True,
-        width=SVG_WIDTH,
-        height=25,
-        force_terminal=True,
-        color_system="truecolor",
-        no_color=False,
-        highlight=False,
-    )
-    _draw(console, trajectory)
-    out.write(console.export_svg(title="rnn"))
 
 
 def _draw(console: "Console", trajectory: Trajectory) -> str:

@@ -26,11 +26,14 @@ class Columns(NamedTuple):
         What they are called but for the number of each: ``h``, or
         ``layer_1_h`` below the top.
     width : int
+    directions : sequence of str
+        Those whose values stand side by side in them, where there are two.
     """
 
     array: str
     name: str
     width: int
+    directions: Sequence[str] = ()
 
 
 class SequenceStates(NamedTuple):
@@ -275,9 +278,11 @@ def columns_of(
             y.append(Columns("y", kind, layer.output_size))
             continue
         size = sum(cell.state_sizes[0] for cell in layer.cells) if last else layer.output_size
-        h.append(Columns("h", kind, size))
+        both = layer.directions if len(layer.cells) > 1 else ()
+        apart = last or layer.settings.get("merge") == "concat"
+        h.append(Columns("h", kind, size, both if apart else ()))
         if all_states:
-            c.append(Columns("c", f"{prefix}c", c_size(layer)))
+            c.append(Columns("c", f"{prefix}c", c_size(layer), both))
     if last:
         y = [Columns("y", "y", network.output_size)] if network.one_output else []
     return [*h, *c, *y]

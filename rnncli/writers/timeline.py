@@ -1,0 +1,124 @@
+"""The time axis of a figure: steps, or the values of a column."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import isfinite
+
+import numpy as np
+
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import InputError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+
+
+class Timeline:
+    """Where steps stand on a time axis.
+
+    The first cells of a column tell what it holds: numbers, times as ISO 8601
+    writes them, or text, which stands at its step.
+
+    Parameters
+    ----------
+    column : str, optional
+        Name of the first of the cells that are kept; by default it is `t`.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"steps", "numbers", "times", "times in UTC", "text"}
+    """
+
+    def __init__(self, column: str | None = None) -> None:
+        self.name = "t" if column is None else column
+        self.kind = "steps" if column is None else ""
+
+    def places(self, block: Block) -> Floats:
+        """Return the place of each row, shape (n,): a number, times as days since 1970.
+
+        Raises
+        ------
+        InputError
+            A cell is not of the kind of those before it.
+        """
+        if self.kind in ("steps", "text"):
+            return block.t.astype(np.float64)
+        cells = [row[0].strip() for row in block.cells or ()]
+        for kind in [self.kind] if self.kind else _READ:
+            places = _places(kind, cells)
+            if places is not None:
+                self.kind = kind
+                return places
+        if self.kind:
+            row = next(i for i, cell in enumerate(cells) if _places(self.kind, [cell]) is None)
+            what = f"{cells[row]!r} is not one of the {self.kind}, as those before it"
+            raise InputError(self._at(block, row), what)
+        self.kind = "text"
+        return self.places(block)
+
+    def labels(self, block: Block) -> Sequence[str]:
+        """Return the text that stands at each row, if any does."""
+        return [row[0].strip() for row in block.cells or ()] if self.kind == "text" else ()
+
+    def check_forward(self, block: Block, rows: Integers, places: Floats, before: float) -> None:
+        """Check that a sequence does not go back in time.
+
+        Parameters
+        ----------
+        block : Block
+        rows : array of int
+            Which rows of it are of the sequence.
+        places : array, shape (n,)
+            Of all its rows.
+        before : float
+            The place of the row before those.
+
+        Raises
+        ------
+        InputError
+            They do.
+        """
+        back = rows[np.diff(places[rows], prepend=before) < 0]
+        if len(back) and block.cells:
+            row = int(back[0])
+            what = f"{block.cells[row][0].strip()!r} is before that of the step before"
+            raise InputError(self._at(block, row), what, "a figure's `x` must not go back")
+
+    def _at(self, block: Block, row: int) -> str:
+        return f"column {self.name!r}: t = {block.t[row]}"
+
+
+def number(cell: str) -> float | None:
+    """Read a finite number, or None; unlike Python's own, ``1_000`` is none."""
+    try:
+        found = None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+    return found if found is not None and isfinite(found) else None
+
+
+def _time(cell: str, *, aware: bool) -> float | None:
+    """Read a time as days since 1970, or None; `aware` ones tell how far they are from UTC."""
+    try:
+        found = datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+    if (found.tzinfo is not None) != aware:
+        return None
+    return ((found if aware else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
+
+
+_READ: Mapping[str, Callable[[str], float | None]] = {
+    "numbers": number,
+    "times": partial(_time, aware=False),
+    "times in UTC": partial(_time, aware=True),
+}
+
+
+def _places(kind: str, cells: Sequence[str]) -> Floats | None:
+    """Return what cells of a kind are; None if any of them is not of that kind."""
+    found = [*map(_READ[kind], cells)]
+    return None if None in found else np.array(found, np.float64)

@@ -1,0 +1,343 @@
+"""Figures: what is drawn, asked of matplotlib's own artists."""
+
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SAMPLES, Rnn
+from matplotlib.colors import to_hex
+from matplotlib.dates import date2num
+from matplotlib.figure import Figure
+
+from rnncli.model.arrays import Floats
+
+SUNSPOTS = (str(SAMPLES / "sunspots.csv"), "--columns", "2", "--center", "50", "--scale", "50")
+SENSORS = (str(SAMPLES / "sensors.csv"), "--group-by", "sensor", "--columns", "temperature")
+KERAS = ("--weights", str(SAMPLES / "sunspots.keras"))
+SMALL = ("--init", "keras", "--hidden")
+
+Drawn = Callable[..., Figure]
+
+
+@pytest.fixture
+def drawn(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """Run a command line that draws a figure, and return it in place of writing it."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+
+    def run(*arguments: str, stdin: str | None = None) -> Figure:
+        result = run_rnn("run", *arguments, "--format", "svg", stdin=stdin)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return figures[-1]
+
+    return run
+
+
+def states(run_rnn: Rnn, *arguments: str, stdin: str | None = None) -> Floats:
+    """What the same run has as CSV: t, then the columns of numbers."""
+    text = run_rnn("run", *arguments, "--format", "csv", stdin=stdin).stdout
+    return np.loadtxt(StringIO(text), np.float32, delimiter=",", skiprows=1, ndmin=2)
+
+
+def panels(figure: Figure) -> list[Any]:
+    """The axes that have values, without colour bars."""
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def lines(axes: Any) -> dict[str, Floats]:
+    return {line.get_label(): np.asarray(line.get_xydata()) for line in axes.lines}
+
+
+def wave(steps: int) -> str:
+    values = np.sin(np.arange(steps) / 50) + np.random.RandomState(0).normal(size=steps) / 9
+    values[steps // 2] = 7  # a spike
+    return "v\n" + "\n".join(f"{value:.5f}" for value in values)
+
+
+def test_lines_are_the_input_and_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
+    command = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
+    above, below = panels(drawn(*command))
+    np.testing.assert_array_equal(lines(above)["x"], [[t, t] for t in range(1, 7)])
+    t, *h = states(run_rnn, *command).T
+    assert list(lines(below)) == [f"h_{j}" for j in range(4)]
+    for drawn_line, right in zip(lines(below).values(), h, strict=True):
+        np.testing.assert_array_equal(drawn_line, np.column_stack([t, right]))
+    assert (above.get_ylabel(), below.get_ylabel(), below.get_xlabel()) == ("x", "h", "t")
+    assert [text.get_text() for text in below.get_legend().get_texts()] == list(lines(below))
+    assert len({to_hex(line.get_color()) for line in below.lines}) == 4
+
+
+def test_a_heatmap_is_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
+    command = (*SUNSPOTS, *SMALL, "12")
+    _, below = panels(drawn(*command))
+    (mesh,) = below.collections
+    right = states(run_rnn, *command)[:, 1:]
+    np.testing.assert_array_equal(mesh.get_array(), right.T)
+    x, y = mesh.get_coordinates()[0, :, 0], mesh.get_coordinates()[:, 0, 1]
+    np.testing.assert_array_equal(x, np.arange(310) + 0.5)
+    np.testing.assert_array_equal(y, np.arange(13) - 0.5)
+    assert below.get_ylim() == (11.5, -0.5)
+    # The scale has its middle, white, at 0.
+    assert mesh.get_clim() == pytest.approx((-abs(right).max(), abs(right).max()))
+    assert [text.get_text() for text in below.get_yticklabels()] == [f"h_{j}" for j in range(12)]
+    assert mesh.colorbar.ax.get_ylabel() == "h"
+
+
+@pytest.mark.parametrize(
+    ("units", "plot", "heatmap"),
+    [
+        ("8", (), False),
+        ("9", (), True),
+        ("2", ("--plot", "heatmap"), True),
+        ("9", ("--plot", "lines"), False),
+    ],
+)
+def test_many_units_are_a_heatmap_unless_lines_are_asked_for(
+    drawn: Drawn, units: str, plot: tuple[str, ...], heatmap: bool
+) -> None:
+    _, below = panels(drawn("--seq", "1,2,3", *SMALL, units, *plot))
+    assert (len(below.collections), len(below.lines)) == ((1, 0) if heatmap else (0, int(units)))
+
+
+def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Drawn) -> None:
+    """Over equal spans; the spike of a single step is seen."""
+    steps = 5000
+    command = (*SMALL, "2")
+    figure = drawn(*command, stdin=wave(steps))
+    found = states(run_rnn, *command, stdin=wave(steps))
+    x = np.loadtxt(StringIO(wave(steps)), skiprows=1)
+    every = panels(figure)
+    assert [axes.get_ylabel() for axes in every] == ["v", "h_0", "h_1"]
+    size = int(re.search(r"([\d,]+) steps", figure.get_supxlabel())[1])  # type: ignore[index]
+    assert size == 8
+    for axes, values in zip(every, (x, *found[:, 1:].T), strict=True):
+        spans = values.astype(np.float32).reshape(-1, size).astype(np.float64)
+        ((t, mean),) = (line.T for line in lines(axes).values())
+        np.testing.assert_array_equal(t, np.arange(1, steps + 1).reshape(-1, size).mean(axis=1))
+        # Sums in another order.
+        np.testing.assert_allclose(mean, spans.mean(axis=1), rtol=1e-12, atol=1e-15)
+        ((path,),) = (band.get_paths() for band in axes.collections)
+        for place, least, greatest in zip(t, spans.min(axis=1), spans.max(axis=1), strict=True):
+            at = path.vertices[path.vertices[:, 0] == place, 1]
+            assert (at.min(), at.max()) == (least, greatest)
+    assert every[0].get_ylim()[1] > 7
+
+
+def test_a_long_heatmap_is_means(run_rnn: Rnn, drawn: Drawn) -> None:
+    command = (*SMALL, "9")
+    _, below = panels(drawn(*command, stdin=wave(4000)))
+    right = states(run_rnn, *command, stdin=wave(4000))[:, 1:].reshape(500, 8, 9).mean(axis=1)
+    (mesh,) = below.collections
+    np.testing.assert_allclose(mesh.get_array(), right.T, rtol=1e-6, atol=1e-6)
+    assert mesh.colorbar.ax.get_ylabel() == "mean of h"
+
+
+def test_memory_does_not_grow_with_the_sequence(drawn: Drawn) -> None:
+    _, below = panels(drawn(*SMALL, "9", stdin=wave(70_000)))
+    assert below.collections[0].get_array().shape[1] <= 800
+
+
+def test_states_that_would_cover_each_other_stand_apart(drawn: Drawn) -> None:
+    _, *strips = panels(drawn(*SUNSPOTS, *SMALL, "8"))
+    assert [axes.get_ylabel() for axes in strips] == [f"h_{j}" for j in range(8)]
+    assert len({axes.get_ylim() for axes in strips}) == 1
+
+
+def test_layers_states_and_directions_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:
+    asked = ("--states", "--all-layers", "--direction", "bidirectional")
+    command = ("--seq", "1,2,3", "--cell", "lstm", *SMALL, "3,2", *asked)
+    _, *every = panels(drawn(*command))
+    names = [f"{name}, {way}" for name in ("layer_1_h", "h", "layer_1_c", "c") for way in WAYS]
+    assert [axes.get_ylabel() for axes in every] == names
+    found = np.concatenate([[*lines(axes).values()] for axes in every])[..., 1]
+    np.testing.assert_array_equal(found.T, states(run_rnn, *command)[:, 1:])
+    # Both directions of a layer have one scale.
+    assert len({axes.get_ylim() for axes in every[:2]}) == 1
+
+
+WAYS = ("forward", "backward")
+
+
+def test_merged_directions_have_one_panel(drawn: Drawn) -> None:
+    merged = ("--direction", "bidirectional", "--merge", "sum")
+    assert len(panels(drawn("--seq", "1,2,3", *SMALL, "2", *merged))) == 2
+
+
+def test_predictions_beside_a_column(run_rnn: Rnn, drawn: Drawn) -> None:
+    """Both at the step of their row; the figure says so."""
+    command = (*SUNSPOTS[:3], *KERAS)
+    figure = drawn(*command, "--x", "YEAR", "--against", "SUNACTIVITY")
+    last = panels(figure)[-1]
+    table = np.loadtxt(SUNSPOTS[0], delimiter=",", skiprows=1)
+    y, truth = lines(last).values()
+    right = np.column_stack([table[:, 0], states(run_rnn, *command)[:, 1]])
+    np.testing.assert_array_equal(y, right)
+    np.testing.assert_array_equal(truth, table)
+    names = [text.get_text() for text in last.get_legend().get_texts()]
+    assert names == ["y_0", "SUNACTIVITY in the same row"]
+    assert "SUNACTIVITY of the same row" in figure.get_supxlabel()
+    assert last.get_xlabel() == "YEAR"
+
+
+def test_what_is_missing_is_not_drawn(drawn: Drawn) -> None:
+    text = "a,b\n1,4\n,5\n3,\n"
+    command = ("--columns", "a", "--missing", "hold", *KERAS, "--against", "b")
+    above, *_, below = panels(drawn(*command, stdin=text))
+    np.testing.assert_array_equal(lines(above)["a"][:, 1], [1, np.nan, 3])
+    np.testing.assert_array_equal(lines(below)["b in the same row"][:, 1], [4, 5, np.nan])
+
+
+def test_features_that_differ_much_have_each_a_scale(drawn: Drawn) -> None:
+    alike, _ = panels(drawn("--hidden", "2", stdin="a,b\n1,2\n2,1\n"))
+    assert [*lines(alike)] == ["a", "b"]
+    one, other, _ = panels(drawn("--hidden", "2", stdin="a,b\n1,1001\n2,1003\n"))
+    assert (one.get_ylabel(), other.get_ylabel()) == ("a", "b")
+    assert one.get_ylim() == pytest.approx((0.94, 2.06))
+    assert other.get_ylim() == pytest.approx((1000.88, 1003.12))
+
+
+def test_sequences_are_small_multiples(run_rnn: Rnn, drawn: Drawn) -> None:
+    figure = drawn(*SENSORS, *SMALL, "2")
+    every = panels(figure)
+    names = [axes.get_title() for axes in every if axes.get_title()]
+    assert names == ["sensor greenhouse", "sensor attic", "sensor cellar"]
+    text = run_rnn("run", *SENSORS, *SMALL, "2", "--format", "csv").stdout
+    rows = [line.split(",") for line in text.splitlines()[1:]]
+    for name, axes in zip(names, every[1::2], strict=True):
+        own = [row[1:] for row in rows if f"sensor {row[0]}" == name]
+        t, *h = np.array(own, np.float32).T
+        for line, right in zip(lines(axes).values(), h, strict=True):
+            np.testing.assert_array_equal(line, np.column_stack([t, right]))
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in every[1::2]}) == 1
+    assert figure.get_supxlabel() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sequences", "shown"), [(2, 2), (4, 4), (12, 12), (30, 12)])
+def test_sequences_that_are_not_shown_are_told(drawn: Drawn, sequences: int, shown: int) -> None:
+    rows = "".join(f"s{k},{t}\n" for t in range(3) for k in range(sequences))
+    figure = drawn("--group-by", "k", *SMALL, "1", stdin=f"k,v\n{rows}")
+    names = [axes.get_title() for axes in panels(figure) if axes.get_title()]
+    assert names == [f"k s{k}" for k in range(shown)]
+    told = f"These are the first 12 of {sequences} sequences."
+    assert figure.get_supxlabel() == (told if sequences > shown else "")
+
+
+@pytest.mark.slow
+def test_sequences_of_an_array_and_of_files(drawn: Drawn, tmp_path: Path) -> None:
+    path = str(tmp_path / "x.npy")
+    np.save(path, np.arange(12.0).reshape(2, 3, 2))
+    every = panels(drawn(path, *SMALL, "1"))
+    assert [axes.get_title() for axes in every if axes.get_title()] == ["sequence 1", "sequence 2"]
+    np.testing.assert_array_equal(lines(every[2])["x_1"], [[1, 7], [2, 9], [3, 11]])
+    (tmp_path / "a.csv").write_text("v\n1\n")
+    (tmp_path / "b.csv").write_text("v\n2\n")
+    every = panels(drawn(str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), *SMALL, "1"))
+    ends = [axes.get_title()[-6:] for axes in every if axes.get_title()]
+    assert ends == ["/a.csv", "/b.csv"]
+
+
+TIMES = {
+    "numbers": (("3", "4.5", "4.5"), [3, 4.5, 4.5]),
+    "dates": (
+        ("2024-02-28", "2024-02-29", "2024-03-01"),
+        date2num(np.array(["2024-02-28", "2024-02-29", "2024-03-01"], "M8[s]")),
+    ),
+    "times in UTC": (
+        ("2024-05-06T06:00:00+02:00", "2024-05-06T04:00:30Z", "2024-05-06T04:01Z"),
+        date2num(
+            np.array(["2024-05-06T04:00", "2024-05-06T04:00:30", "2024-05-06T04:01"], "M8[s]")
+        ),
+    ),
+    "text": (("first", "again", "again"), [1, 2, 3]),
+    "text and numbers": (("1", "", "3"), [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(("cells", "places"), TIMES.values(), ids=TIMES)
+def test_the_time_axis_is_a_column(drawn: Drawn, cells: tuple[str, ...], places: Any) -> None:
+    text = "when,v\n" + "".join(f"{cell},{t}\n" for t, cell in enumerate(cells))
+    above, below = panels(drawn("--columns", "v", "--x", "when", *SMALL, "2", stdin=text))
+    np.testing.assert_allclose(lines(above)["v"], np.column_stack([places, range(3)]), rtol=1e-12)
+    assert below.get_xlabel() == ("when, UTC" if "Z" in cells[1] else "when")
+    shown = [tick.get_text() for tick in below.get_xticklabels()]
+    if list(places) == [1, 2, 3]:
+        assert shown == list(cells)
+    if "-" in cells[0]:
+        assert any("2024" in tick for tick in shown)
+
+
+def test_cells_of_uneven_times_reach_half_way(drawn: Drawn) -> None:
+    text = "when,v\n1,0\n2,0\n6,0\n"
+    _, below = panels(drawn("--columns", "v", "--x", "when", *SMALL, "9", stdin=text))
+    edges = below.collections[0].get_coordinates()[0, :, 0]
+    np.testing.assert_array_equal(edges, [0.5, 1.5, 4, 8])
+
+
+REFUSED = {
+    "back": ("--x", "2,0\n1,0\n", "column 'w': t = 2: '1' is before that of the step before"),
+    "another kind": (
+        "--x",
+        "".join(f"{n},0\n" for n in range(5000)) + "end,0\n",
+        "column 'w': t = 5001: 'end' is not one of the numbers, as those before it",
+    ),
+    "no number": ("--against", "1,0\nx,0\n", "column 'w': t = 2: not a number: 'x'"),
+    "infinite": ("--against", "inf,0\n", "column 'w': t = 1: not a number: 'inf'"),
+}
+
+
+@pytest.mark.parametrize(("option", "rows", "message"), REFUSED.values(), ids=REFUSED)
+def test_columns_that_are_refused(
+    run_rnn: Rnn, tmp_path: Path, option: str, rows: str, message: str
+) -> None:
+    path = tmp_path / "y.png"
+    command = ("run", "--columns", "v", *KERAS, option, "w", "-o", str(path))
+    result = run_rnn(*command, stdin=f"w,v\n{rows}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {message}")
+    assert len(result.stderr.splitlines()) == 1
+    assert not path.exists()
+
+
+def test_without_a_head_there_is_nothing_to_compare(run_rnn: Rnn) -> None:
+    command = ("run", "--columns", "v", "--hidden", "2", "--against", "v", "--format", "svg")
+    result = run_rnn(*command, stdin="v\n1\n")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: --against is for predictions: the network has no head (see 'rnn run --help')\n"
+    )
+
+
+def test_one_step_and_none(drawn: Drawn) -> None:
+    for units in ("1", "9"):
+        above, below = panels(drawn("--seq", "2", *SMALL, units))
+        assert len(below.lines) + len(below.collections) == 1
+        for axes in panels(drawn(*SMALL, units, stdin="v\n")):
+            assert "no steps" in [text.get_text() for text in axes.texts]
+    assert above.lines[0].get_marker() == "."
+
+
+@pytest.mark.parametrize("units", ["3", "12"])
+@pytest.mark.parametrize("x", ["0,0,0", "1e30,-1e30,3e37", "1e308,-1e308,1e300"])
+def test_constant_and_huge_values(drawn: Drawn, units: str, x: str) -> None:
+    command = ("--seq", x, *SMALL, units, "--activation", "linear", "--precision", "float64")
+    above, below = panels(drawn(*command))
+    assert np.isfinite([above.get_ylim(), below.get_ylim()]).all()
+    power = 308 if "308" in x else 0
+    scaled = np.array(x.split(","), float) / 10.0**power
+    np.testing.assert_allclose(lines(above)["x"][:, 1], scaled, rtol=1e-15)
+    assert above.get_ylabel() == ("x / 1e308" if power else "x")
+
+
+@pytest.mark.slow
+def test_very_many_units_share_rows(run_rnn: Rnn, drawn: Drawn) -> None:
+    _, below = panels(drawn("--seq", "1,2", *SMALL, "1001"))
+    rows = below.collections[0].get_array()
+    right = states(run_rnn, "--seq", "1,2", *SMALL, "1001")[:, 1:]
+    assert below.get_ylabel() == "unit (3 in a row)"
+    np.testing.assert_allclose(rows[0], right[:, :3].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(rows[-1], right[:, 999:].mean(axis=1), rtol=1e-6)
