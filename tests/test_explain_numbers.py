@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from math import isinf
 from typing import Any
 
@@ -22,7 +23,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, RNN, Cell
 from rnncli.model.errors import NotFiniteError
-from rnncli.model.layers import Layer, Pointwise
+from rnncli.model.layers import Layer, Pointwise, Recurrent
 from rnncli.verify import reference
 
 CELLS = ("rnn", "lstm", "gru")
@@ -96,18 +97,15 @@ class Checked:
         return found, size
 
     def evaluated(self, expression: str) -> Floats:
-        """A product, a quotient or a difference of names; what stands side by side is multiplied."""
+        """A product, quotient or difference of names; those side by side are multiplied."""
         known = sorted([*self.named, *self.arrays, *_FUNCTIONS], key=len, reverse=True)
         name = "|".join(map(re.escape, known))
         code, after = "", False
         for token in re.findall(rf"(?:{name})(?:\[\w\])?|[-+/()]|[\d.]+", expression):
-            operand = token not in "-+/)"
-            code += " * " if operand and after else ""
-            if operand and token != "(" and token not in _FUNCTIONS:
-                code += f"value({token!r})" if token[0].isalpha() else token
-            else:
-                code += token
-            after = token == ")" or (operand and token != "(" and token not in _FUNCTIONS)
+            value = token not in {*"-+/()", *_FUNCTIONS}
+            code += " * " if after and (value or token not in "-+/)") else ""
+            code += f"value({token!r})" if value and token[0].isalpha() else token
+            after = value or token == ")"
         return np.asarray(eval(code, {"value": self.looked_up, **_FUNCTIONS}))
 
     def looked_up(self, name: str) -> Floats:
@@ -177,7 +175,7 @@ def check_against_run(case: NetworkCase, steps: list[Step], precision: str) -> N
         for layer, output, c in zip(step.layers, ran.layers, ran.layers_c, strict=True):
             np.testing.assert_array_equal(layer.output, output[n])
             last = [cell.quantities[-1].values for cell in layer.cells]
-            merged = layer.layer.merged(last) if layer.layer.cells else last[0]
+            merged = layer.layer.merged(last) if isinstance(layer.layer, Recurrent) else last[0]
             np.testing.assert_array_equal(merged, layer.output)
             of_c = [values for cell in layer.cells for values in named(cell, "c_t")]
             np.testing.assert_array_equal(np.concatenate([c[n][:0], *of_c]), c[n])
@@ -187,12 +185,12 @@ def named(cell: ExplainedCell, name: str) -> Iterator[Floats]:
     return (quantity.values for quantity in cell.quantities if quantity.name == name)
 
 
-def check_chain(network: Network, steps: list[Step]) -> None:
+def check_chain(steps: list[Step]) -> None:
     """A cell starts where it ended at the step before, and a layer takes what is below."""
     for step in steps:
-        for below, layer in zip(step.layers, step.layers[1:], strict=False):
+        for below, layer in pairwise(step.layers):
             np.testing.assert_array_equal(layer.input, below.output)
-    for one, other in zip(steps, steps[1:], strict=False):
+    for one, other in pairwise(steps):
         for first, second in zip(one.layers, other.layers, strict=True):
             for a, b in zip(first.cells, second.cells, strict=True):
                 start, end = (a, b) if a.direction == "backward" else (b, a)
@@ -242,7 +240,7 @@ def test_numbers_are_those_of_a_run_and_add_up(case: NetworkCase, precision: str
     network = case.network.converted(PRECISIONS[precision].convert)
     steps = steps_of(case, precision)
     check_against_run(case, steps, precision)
-    check_chain(network, steps)
+    check_chain(steps)
     for step in steps:
         for layer, shown in zip(network.layers, step.layers, strict=True):
             check_layer(layer, shown, precision)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
+from rnncli.engine.precision import PRECISIONS
 from rnncli.explain.document import NEAR, described, saturated
 from rnncli.explain.quantities import Quantity, Single
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
@@ -85,13 +86,22 @@ class Report:
         self._wrapped(model_line(model), EQUATION)
         for step in steps:
             self._step(step)
+        notes = list(self._notes(model.get("precision", "float32")))
+        if notes:
+            self._print()
+        for note in notes:
+            self._wrapped(self._worded(note), NOTE)
+
+    def _notes(self, precision: str) -> Iterator[str]:
+        """Return what the numbers do not say themselves."""
+        bits = PRECISIONS[precision].mantissa
+        if bits is not None:
+            yield f"{precision}: each product (@) takes both sides rounded to {bits} bits."
         if self._marked:
-            self._note(f"{MARK} saturated: within {NEAR} of an end of its function.")
+            yield f"{MARK} saturated: within {NEAR} of an end of its function."
         if self._cut:
-            self._note(
-                f"Only the first and last {SHOWN_AT_ENDS} are shown: "
-                "`unit` shows one, `output` FILE all."
-            )
+            ends = f"Only the first and last {SHOWN_AT_ENDS} are shown"
+            yield f"{ends}: {'' if self._unit else '`unit` shows one, '}`output` FILE all."
 
     def _step(self, step: Step) -> None:
         key = "" if step.key is None else f"{' '.join(self._keys[step.key])}: "
@@ -99,8 +109,10 @@ class Report:
         self._print(f"{key}t = {step.t}", EQUATION)
         self._vector("x_t", step.x, self._names)
         if not step.layers:
-            self._wrapped("The input has no step here: every state stays as it is.")
+            self._wrapped("This row is masked: every state stays as it is.")
             self._vector("h_t", step.h)
+            if step.y is not None:
+                self._vector("y_t", step.y)
         for layer in step.layers:
             self._layer(layer, several=len(step.layers) > 1)
 
@@ -247,10 +259,6 @@ class Report:
     def _texts(self, values: Floats) -> list[str]:
         (row,) = texts_with_gaps(values[None], "missing", self._digits)
         return row
-
-    def _note(self, text: str) -> None:
-        self._print()
-        self._wrapped(self._worded(text), NOTE)
 
     def _wrapped(self, text: str, style: str = "") -> None:
         """Print text on as many lines as it takes; a product stays on one."""
