@@ -153,9 +153,9 @@ const overTime = (parent, name, prefix, read) => {
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, units);
     rows.forEach((row, t) =>
-      row?.forEach((value, unit) => {
-        image.data.set([...colour(value, scale), 255], 4 * (unit * canvas.width + t));
-      }),
+      Array.from(row || [], (value, unit) =>
+        image.data.set([...colour(value, scale), 255], 4 * (unit * canvas.width + t)),
+      ),
     );
     context.putImageData(image, 0, 0);
   });
@@ -237,8 +237,7 @@ const addRow = (body, className, name, units, sign = "") => {
     add(cell, "span", "brief").setAttribute("aria-hidden", "true");
     return cell;
   });
-  const table = line.closest("table");
-  if (!table.querySelector("td[tabindex]")) cells[0].tabIndex = 0;
+  if (!line.closest("table").querySelector("td[tabindex]")) makeStop(cells[0]);
   return { head, cells };
 };
 
@@ -418,6 +417,12 @@ const showQuantity = (section, q, scales, flow) => {
   if (saturated) markSaturated(cells, of, f);
 };
 
+// The number of a table at which the Tab key stops.
+const makeStop = (cell) => {
+  cell.closest("table").querySelector("td[tabindex]")?.removeAttribute("tabindex");
+  cell.tabIndex = 0;
+};
+
 // A term of a table of rows is called by the row that was looked up.
 const rename = (head, name) => {
   if (head.parentNode.dataset.name === name) return;
@@ -443,7 +448,7 @@ const markSaturated = (cells, read, what) => {
 // ---- Matrices
 
 // "h_{t-1} @ W_hh[i]": the vector, and the matrix.
-const parts = (term) => term.match(/^\(?(.+?)\)? @ (\S+)$/)?.slice(1) ?? [];
+const parts = (term) => term.match(/^(.+) @ (\S+)$/)?.slice(1) ?? [];
 
 // A weight by its unit, and in a matrix by its row: "b_h[i_5]", "W_hh[3, i_5]".
 const weightName = (array, unit, row = "") => {
@@ -453,7 +458,7 @@ const weightName = (array, unit, row = "") => {
 
 // What a matrix is multiplied by: the vector, unless the precision rounds it first.
 const factorsOf = ({ layer, read }, step, term) =>
-  term.left ?? vectors(layer(step), read(step))[parts(term.name)[0]];
+  term.left ?? vectors(layer(step), read(step))[parts(term.name)[0].replace(/^\((.+)\)$/, "$1")];
 
 // The rows of a matrix, each behind the value that it is multiplied by.
 const matrixRows = (section, body, term, matrix, factors, scales) => {
@@ -489,6 +494,7 @@ const toggle = (head, body, term, matrix, build) => {
   const open = (opened) => {
     if (opened && !body.rows.length) build();
     body.hidden = !opened;
+    if (body.querySelector("td[tabindex]")) makeStop(head.nextSibling);
     button.setAttribute("aria-expanded", String(opened));
   };
   button.addEventListener("click", () => open(body.hidden));
@@ -637,8 +643,7 @@ layers.addEventListener("click", ({ target }) => {
 });
 
 const focusOn = (cell) => {
-  cell.closest("table").querySelector("td[tabindex]")?.removeAttribute("tabindex");
-  cell.tabIndex = 0;
+  makeStop(cell);
   cell.focus();
 };
 

@@ -1,0 +1,247 @@
+"""The page in use: slider, keys, pointer, screen reader, colours, and room."""
+
+from typing import Any
+
+import pytest
+from page_cases import CASES
+
+from page.conftest import Open, Opened
+
+HEAD = "gru, both directions, head"
+WIDTHS = (320, 800, 1400)
+
+
+def now(opened: Opened) -> str:
+    """What the label of the slider says, and what a screen reader hears at it: the same."""
+    text = opened.page.locator("#now").text_content()
+    assert text.startswith(opened.page.locator("#slider").get_attribute("aria-valuetext") + " (")
+    return str(text)
+
+
+def focused(opened: Opened) -> tuple[str, str]:
+    """The row and the column of the number that has the focus."""
+    row, column = opened.page.evaluate(
+        """() => {
+          const cell = document.activeElement;
+          const head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
+          return [cell.parentNode.dataset.name, head.textContent];
+        }"""
+    )
+    return row, column
+
+
+def test_slider_and_its_keys(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    slider = opened.page.get_by_label("t = 1, x = 1.0")
+    assert now(opened) == "t = 1, x = 1.0 (step 1 of 6)"
+    for key, expected in [
+        ("ArrowRight", "t = 2, x = 2.0 (step 2 of 6)"),
+        ("ArrowLeft", "t = 1, x = 1.0 (step 1 of 6)"),
+        ("End", "t = 6, x = 6.0 (step 6 of 6)"),
+        ("ArrowRight", "t = 6, x = 6.0 (step 6 of 6)"),
+        ("PageDown", "t = 5, x = 5.0 (step 5 of 6)"),
+        ("PageUp", "t = 6, x = 6.0 (step 6 of 6)"),
+        ("Home", "t = 1, x = 1.0 (step 1 of 6)"),
+    ]:
+        opened.page.locator("#slider").press(key)
+        assert now(opened) == expected
+    assert slider.count() == 1
+
+
+def test_the_slider_stands_below_its_step(open_page: Open) -> None:
+    for width in WIDTHS:
+        opened = open_page("vanilla", width)
+        for number in range(6):
+            opened.go_to(number)
+            marker = opened.page.locator("#overview .marker").bounding_box()
+            slider = opened.page.locator("#slider").bounding_box()
+            thumb = slider["x"] + 8 + (slider["width"] - 16) * number / 5
+            assert abs(marker["x"] + marker["width"] / 2 - thumb) < 2
+
+
+def test_buttons_and_keys_of_the_page(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    page = opened.page
+    assert page.get_by_role("button", name="Step back").is_disabled()
+    page.get_by_role("button", name="Step on").click()
+    assert now(opened).startswith("t = 2,")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    assert now(opened).startswith("t = 3,")
+    page.keyboard.press("ArrowLeft")
+    assert now(opened).startswith("t = 2,")
+    page.get_by_role("button", name="Play").click()
+    page.get_by_text("t = 6, x = 6.0").wait_for()
+    page.get_by_role("button", name="Play").wait_for()
+
+
+def test_keys_in_a_table(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    page = opened.page
+    grid = page.get_by_role("grid", name="h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)")
+    grid.locator("td[tabindex]").focus()
+    assert focused(opened) == ("x_t @ W_xh", "h_0")
+    for key, expected in [
+        ("ArrowUp", ("x_t[0]", "h_0")),
+        ("ArrowUp", ("x_t[0]", "h_0")),
+        ("ArrowLeft", ("x_t[0]", "h_0")),
+        ("ArrowDown", ("x_t @ W_xh", "h_0")),
+        ("ArrowRight", ("x_t @ W_xh", "h_1")),
+        ("End", ("x_t @ W_xh", "h_3")),
+        ("ArrowRight", ("x_t @ W_xh", "h_3")),
+        ("Home", ("x_t @ W_xh", "h_0")),
+    ]:
+        page.keyboard.press(key)
+        assert focused(opened) == expected
+    note = page.locator("#note")
+    value = opened.document["steps"][0]["layers"][0]["cells"][0]["quantities"][0]["terms"][0]
+    assert note.text_content() == f"x_t @ W_xh, h_0\n{value['values'][0]}"
+    page.keyboard.press("Escape")
+    assert note.is_hidden()
+    page.keyboard.press("PageDown")
+    later = opened.document["steps"][1]["layers"][0]["cells"][0]["quantities"][0]["terms"][0]
+    assert now(opened).startswith("t = 2,")
+    heard = page.locator("#live").text_content()
+    assert heard == f"t = 2, x = 2.0: x_t @ W_xh, h_0\n{later['values'][0]}"
+    page.keyboard.press("PageUp")
+    assert now(opened).startswith("t = 1,")
+    page.keyboard.press("Enter")
+    assert page.locator("select").input_value() == "0"
+    assert grid.locator("tr:not(thead tr) .chosen").count() == grid.locator("tbody tr").count()
+    assert page.locator("ol.terms li").count() == 1 + 4 + 1
+    page.keyboard.press("Enter")
+    assert page.locator("select").input_value() == ""
+    assert page.locator(".chosen").count() == 0
+
+
+def test_a_table_has_one_stop_for_tab(open_page: Open) -> None:
+    opened = open_page("lstm")
+    for table in opened.page.locator("table").all():
+        assert table.locator("td[tabindex]").count() == 1
+    opened.page.locator(".matrix td").first.click()
+    opened.page.locator("th button").first.click()
+    assert opened.page.locator(".matrix").first.is_hidden()
+    assert opened.page.locator(".matrix td[tabindex]").count() == 0
+    for table in opened.page.locator("table").all():
+        assert table.locator("td[tabindex]").count() == 1
+
+
+def test_the_pointer_shows_a_value(open_page: Open) -> None:
+    opened = open_page("vanilla", 320)
+    opened.go_to(4)
+    cells = opened.page.locator("tr.value").last.locator("td")
+    for unit, value in enumerate(opened.document["steps"][4]["h"]):
+        cells.nth(unit).hover()
+        lines = opened.page.locator("#note").text_content().split("\n")
+        assert lines[:2] == [f"h_t, h_{unit}", str(value)]
+        box = opened.page.locator("#note").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 320
+    opened.page.locator("h2").hover()
+    assert opened.page.locator("#note").is_hidden()
+
+
+def test_the_pointer_on_the_trajectory(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    box = opened.page.locator("#overview canvas").bounding_box()
+    for number, step in enumerate(opened.document["steps"]):
+        for unit, value in enumerate(step["h"]):
+            x = box["x"] + box["width"] * (number + 0.5) / 6
+            y = box["y"] + box["height"] * (unit + 0.5) / 4
+            opened.page.mouse.move(x, y)
+            text = opened.page.locator("#note").text_content()
+            assert text == f"t = {number + 1}\nh_{unit} = {value}"
+        opened.page.mouse.click(x, y)
+        assert now(opened).startswith(f"t = {number + 1},")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_tell_the_sign(scheme: str, open_page: Open) -> None:
+    """Blue is negative, orange positive, and nothing is neither; more is more intense."""
+    opened = open_page("lstm", scheme=scheme)
+    opened.go_to(3)
+    cells = opened.page.evaluate(
+        """() => [...document.querySelectorAll("tr.value td")].map((cell) =>
+          [Number(cell.querySelector(".exact").textContent),
+           ...getComputedStyle(cell).backgroundColor.match(/\\d+/g).map(Number)])"""
+    )
+    negative = [(value, b - r) for value, r, _, b in cells if value < -0.1]
+    positive = [(value, r - b) for value, r, _, b in cells if value > 0.1]
+    assert negative
+    assert positive
+    for value, apart in negative + positive:
+        assert apart > 0, value
+    colours = opened.page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#overview canvas");
+          return [...canvas.getContext("2d").getImageData(3, 0, 1, canvas.height).data];
+        }"""
+    )
+    for unit, value in enumerate(opened.document["steps"][3]["h"]):
+        r, _, b, alpha = colours[4 * unit : 4 * unit + 4]
+        assert alpha == 255
+        assert (r > b) == (value > 0)
+
+
+def test_paper_is_white(open_page: Open) -> None:
+    opened = open_page("vanilla", scheme="dark")
+    page = opened.page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) != "rgb(255, 255, 255)"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(ground) != "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_part_is_wider_than_the_window(name: str, open_page: Open) -> None:
+    for width in WIDTHS:
+        opened = open_page(name, width)
+        opened.page.locator("select").first.select_option("0")
+        opened.page.locator("summary").click()
+        wide = opened.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1400])
+@pytest.mark.parametrize("name", ["vanilla", "lstm", HEAD])
+def test_axe_has_no_serious_finding(name: str, width: int, scheme: str, open_page: Open) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs the extra test-page"
+    )
+    opened = open_page(name, width, scheme)
+    opened.go_to(4)
+    opened.page.locator("select").first.select_option("1")
+    opened.page.locator("summary").click()
+    found = axe.Axe().run(opened.page).response
+    assert len(found["passes"]) > 20
+    serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+
+
+def test_a_browser_that_cannot_unpack_says_so(browser: Any, pages: Any) -> None:
+    page = browser.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(pages("vanilla")[0].as_uri())
+    assert "browser" in page.locator("#wait").text_content()
+    assert page.locator("#time").is_hidden()
+    page.close()
+
+
+def test_the_policy_forbids_scripts_and_requests(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    opened.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "document.title = 'run'";
+          document.body.append(script);
+        }"""
+    )
+    fetched = """() => fetch("https://example.org/").then(() => "fetched", () => "refused")"""
+    assert opened.page.evaluate(fetched) == "refused"
+    assert opened.page.title().startswith("RNN: ")
+    assert len(opened.said) >= 2
+    assert all("Content Security Policy" in each for each in opened.said)
+    opened.said.clear()

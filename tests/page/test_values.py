@@ -1,0 +1,175 @@
+"""Every number that the page shows, against the document that `rnn explain --json` writes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Rnn
+from page_cases import CASES, command_of, dtype_of
+
+from page.conftest import Open, Opened
+from rnncli.model.layers import Dense
+
+# Of each table its title and, of each row, its name and all of what its cells say.
+TABLES = """() => [...document.querySelectorAll("table")].map((table) => ({
+  title: document.getElementById(table.getAttribute("aria-labelledby")).querySelector("code")
+    .textContent,
+  rows: [...table.querySelectorAll("tbody tr")].map((row) => ({
+    name: row.dataset.name,
+    matrix: row.dataset.matrix,
+    k: Number(row.dataset.k),
+    values: [...row.querySelectorAll("td .exact")].map((cell) => cell.textContent),
+  })),
+}))"""
+# What the note says at each number.
+NOTES = """() => [...document.querySelectorAll("td")].map((cell) => {
+  cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+  return document.getElementById("note").textContent.split("\\n")[1];
+})"""
+
+
+def expected_tables(step: dict[str, Any]) -> list[tuple[str, list[tuple[str, list[float]]]]]:
+    """Titles and rows of the tables of a step, without those of matrices."""
+    tables = []
+    for layer in step["layers"]:
+        for cell in layer["cells"]:
+            tables.append(("x_t", [("x_t", layer["input"])]))
+            before = "t+1" if cell.get("direction") == "backward" else "t-1"
+            for name, values in cell.get("state", {}).items():
+                title = f"{name}_{{{before}}}"
+                tables.append((title, [(title, values)]))
+            tables += [(title_of(each), rows_of(each)) for each in cell["quantities"]]
+        if "merge" in layer:
+            tables.append((f"output = {layer['merge']} of both", [("output", layer["output"])]))
+    return tables
+
+
+def title_of(quantity: dict[str, Any]) -> str:
+    name, equation = quantity["name"], quantity["equation"]
+    return str(name) if name == equation else f"{name} = {equation}"
+
+
+def rows_of(quantity: dict[str, Any]) -> list[tuple[str, list[float]]]:
+    """The terms, the sum and the values; what would stand there twice is there once."""
+    terms = [(term["name"], term["values"]) for term in quantity["terms"]]
+    one = len(terms) == 1
+    if one and "function" not in quantity and " @ " not in terms[0][0]:
+        assert terms[0][1] == quantity["values"]
+        terms = []
+    if "sum" in quantity and not one:
+        terms.append(("sum", quantity["sum"]))
+    return [*terms, (quantity["name"], quantity["values"])]
+
+
+def bits(values: Any, dtype: Any) -> bytes:
+    return np.asarray([float(value) for value in values], dtype).tobytes()
+
+
+def check_step(opened: Opened, number: int) -> None:
+    step, dtype = opened.go_to(number), dtype_of(opened.document)
+    if not step["layers"]:
+        assert opened.page.locator("#masked").is_visible()
+        assert not opened.page.locator("#layers").is_visible()
+        return
+    shown = opened.page.evaluate(TABLES)
+    expected = expected_tables(step)
+    assert [table["title"] for table in shown] == [title for title, _ in expected]
+    for table, (_, rows) in zip(shown, expected, strict=True):
+        found = [row for row in table["rows"] if row["matrix"] is None]
+        assert [row["name"] for row in found] == [name for name, _ in rows]
+        for row, (_, values) in zip(found, rows, strict=True):
+            assert bits(row["values"], dtype) == bits(values, dtype), row["name"]
+    notes = opened.page.evaluate(NOTES)
+    assert notes == [value for table in shown for row in table["rows"] for value in row["values"]]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_number_of_every_step(name: str, open_page: Open) -> None:
+    opened = open_page(name)
+    steps = len(opened.document["steps"])
+    assert steps == 6
+    for number in (0, *range(steps - 1, -1, -1)):
+        check_step(opened, number)
+
+
+@pytest.mark.parametrize("name", ["vanilla", "lstm", "lstm, float64", "gru, both directions, head"])
+def test_every_weight_of_a_matrix(name: str, open_page: Open) -> None:
+    opened, dtype = open_page(name), dtype_of(open_page(name).document)
+    parts = [part for layer in CASES[name].network.layers for part in layer.cells or [layer]]
+    shown: list[dict[str, list[list[float]]]] = []
+    for table in opened.page.evaluate(TABLES):
+        if table["title"] == "x_t":
+            shown.append({})
+        for row in table["rows"]:
+            if row["matrix"]:
+                rows = shown[-1].setdefault(row["matrix"], [])
+                assert row["k"] == len(rows)
+                rows.append([float(value) for value in row["values"]])
+    assert len(shown) == len(parts)
+    for part, matrices in zip(parts, shown, strict=True):
+        expected = matrices_of(part)
+        assert matrices.keys() == expected.keys()
+        for each, rows in matrices.items():
+            assert np.array_equal(np.array(rows, dtype), expected[each].astype(dtype)), each
+
+
+def matrices_of(part: Any) -> dict[str, Any]:
+    """The matrices of a cell or a dense layer, by the names that the README has for them."""
+    if isinstance(part, Dense):
+        return {"W": part.W}
+    names = [f"[{gate}]" for gate in part.gate_names] if part.gates > 1 else [""]
+    return {
+        f"{array}{name}": block
+        for array in ("W_xh", "W_hh")
+        for name, block in zip(
+            names, np.split(getattr(part.weights, array), part.gates, axis=1), strict=True
+        )
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path: Path) -> None:
+    """Those of `rnn explain --unit`, with the same names and factors, in the same order."""
+    opened = open_page(name)
+    opened.go_to(5)
+    command = [*command_of(CASES[name], tmp_path), "--json", "--unit", "layer_1_h_1"]
+    if name == "masked row":
+        command[-1] = "h_1"
+    (step,) = json.loads(run_rnn(*command).stdout)["steps"]
+    (cell,) = step["layers"][0]["cells"]
+    opened.page.locator("select").nth(step["layers"][0]["layer"] - 1).select_option("1")
+    shown = opened.page.evaluate(
+        """() => [...document.querySelectorAll("ol.terms:not([hidden])")].map((list) =>
+          [...list.children].map((item) => item.textContent))"""
+    )
+    expected = [quantity["of_unit"] for quantity in cell["quantities"]]
+    assert len(shown) == len(expected)
+    dtype = dtype_of(opened.document)
+    for list_shown, singles in zip(shown, expected, strict=True):
+        names = [text.split(" = ")[0] for text in list_shown]
+        assert sorted(names) == sorted(single["name"] for single in singles)
+        values = [float(text.split(" = ")[-1]) for text in list_shown]
+        assert bits(values, dtype) == bits([single["value"] for single in singles], dtype)
+        for text, title in zip(list_shown, names, strict=True):
+            (single,) = (each for each in singles if each["name"] == title)
+            if text.count(" = ") == 2:
+                factors = text.split(" = ")[1].split(" \N{MULTIPLICATION SIGN} ")
+                assert bits(factors, dtype) == bits([single["left"], single["weight"]], dtype)
+
+
+def test_saturated_units_are_marked(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    seen = set()
+    for number in range(6):
+        step = opened.go_to(number)
+        (quantity,) = step["layers"][0]["cells"][0]["quantities"]
+        row = opened.page.locator("tr.value").last
+        for unit, cell in enumerate(row.locator("td").all()):
+            classes = set((cell.get_attribute("class") or "").split())
+            end = {"upper"} if quantity["values"][unit] > 0 else {"lower"}
+            assert classes == (end if unit in quantity["saturated"] else set())
+            assert ("saturated" in cell.inner_text()) == bool(classes)
+            seen |= classes
+    assert seen == {"upper", "lower"}
