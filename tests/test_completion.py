@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click import Context, Option
 from click.shell_completion import CompletionItem, ShellComplete
-from conftest import ROOT
+from conftest import ROOT, SAMPLES
 
 from rnncli.cli import COMMANDS, rnn
 from rnncli.cli.completion import Bash
@@ -61,9 +61,16 @@ def log(tmp_path: Path) -> Path:
         (("verify", "--recurrent-activation", "hard_s"), ["hard_sigmoid", "hard_silu"]),
         (("run", "--activation", "no"), []),
         (("run", "--encoding", "la"), ["latin-1"]),
+        (
+            ("explain", "--hidden", "2,1", "--cell", "lstm", "--unit", ""),
+            ["h_0", "c_0", "layer_1_h_0", "layer_1_h_1", "layer_1_c_0", "layer_1_c_1"],
+        ),
+        (("explain", "--weights", SAMPLES / "sunspots.pt", "--unit", "y"), ["y_0"]),
+        (("explain", "--weights", "none.pt", "--unit", ""), []),
+        (("explain", "--unit", ""), []),
     ],
 )
-def test_names(words: tuple[str, ...], found: list[str]) -> None:
+def test_names(words: tuple[object, ...], found: list[str]) -> None:
     assert completed(*words) == found
 
 

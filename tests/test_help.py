@@ -81,10 +81,10 @@ def test_examples_parse(line: str) -> None:
 def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     monkeypatch.setenv("COLUMNS", width)
     headings = re.findall(r"^(\w.*):$", run_rnn("run", "--help").stdout, re.MULTILINE)
-    topics = {"Input": "inputs", "Network": "networks", "State": "state", "Computation": "speed"}
-    topics["Output"] = "output"
-    named = [f"{heading} (rnn help {topic})" for heading, topic in topics.items()]
-    assert headings == [*named, "Other", "Examples"]
+    topics = [f"{heading} (rnn help {topic})" for heading, topic in HEADED.items()]
+    topics.remove("Comparison (rnn help verification)")
+    topics.remove("Explanation (rnn help explain)")
+    assert headings == [*topics, "Other", "Examples"]
 
 
 def test_each_section_names_a_topic() -> None:

@@ -7,13 +7,15 @@ to complete, and nothing is said.
 import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from io import StringIO
 from typing import Any
 
 import click
 import numpy as np
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
+from rnncli.cli.options import NetworkOptions, picked
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.readers import Keys, Layout, read_file
 
@@ -73,6 +75,19 @@ def layers(ctx: click.Context, incomplete: str) -> list[str]:
     with suppress(Exception):
         if os.path.isfile(path):
             return _begun(incomplete, layer_names(path))
+    return []
+
+
+def units(ctx: click.Context, incomplete: str) -> list[str]:
+    """Return the names of the units of a network."""
+    from rnncli.cli.inputs import build_network
+    from rnncli.explain.units import unit_names
+
+    with suppress(Exception), redirect_stderr(StringIO()):
+        network, *_ = build_network(picked(NetworkOptions, ctx.params), None)
+        return _begun(
+            incomplete, (f"{name}{j}" for name, size in unit_names(network) for j in range(size))
+        )
     return []
 
 

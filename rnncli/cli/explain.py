@@ -15,6 +15,7 @@ from rnncli.cli.options import (
     NetworkOptions,
     StartOptions,
     StateOptions,
+    completed,
     digits_option,
     input_options,
     json_option,
@@ -99,6 +100,7 @@ def wanted_steps(value: str) -> Wanted:
     "--unit",
     metavar="UNIT",
     type=name,
+    shell_complete=completed("units"),
     help="One unit alone, with every single term of its sums, the largest first: its number in "
     "the top recurrent layer, or the name of its column in rnn run --all-layers, such as h_2, c_2, "
     "y_0 or layer_1_h_2.",

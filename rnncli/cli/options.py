@@ -112,7 +112,7 @@ def _any_given(_ctx: click.Context, _param: click.Parameter, found: tuple[Any, .
     return found or None
 
 
-def _completed(kind: str) -> Callable[..., list[str]]:
+def completed(kind: str) -> Callable[..., list[str]]:
     """Return what completes a value of some kind."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -143,7 +143,7 @@ input_options = group(
         type=values.columns,
         multiple=True,
         callback=_joined,
-        shell_complete=_completed("columns"),
+        shell_complete=completed("columns"),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas, or the option given again; 2-4 and 3- are ranges, '!time' is all but that one. "
         "All by default.",
@@ -153,7 +153,7 @@ input_options = group(
         multiple=True,
         metavar="LIST",
         type=values.name,
-        shell_complete=_completed("columns"),
+        shell_complete=completed("columns"),
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Several, as in --columns: each of their combinations.",
     ),
@@ -168,7 +168,7 @@ input_options = group(
         "--encoding",
         metavar="NAME",
         type=values.encoding,
-        shell_complete=_completed("encodings"),
+        shell_complete=completed("encodings"),
         default=UTF_8,
         show_default=True,
         help="The encoding of text: utf-8, latin-1, cp1252 (Windows), utf-16 (with a byte order "
@@ -227,7 +227,7 @@ layer_option = click.option(
     "--layer",
     metavar="NAME",
     type=values.name,
-    shell_complete=_completed("layers"),
+    shell_complete=completed("layers"),
     help="Which part of a larger model in the file, by the name of a layer or a module; rnn "
     "inspect lists them.",
 )
@@ -289,7 +289,7 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
-        shell_complete=_completed("activations"),
+        shell_complete=completed("activations"),
         help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1. Give it "
         "again for each layer, the bottom one first, or each cell, forward first.  "
         "[default: tanh]",
@@ -300,7 +300,7 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
-        shell_complete=_completed("activations"),
+        shell_complete=completed("activations"),
         help="That of the gates of an LSTM or a GRU; as --activation.  [default: sigmoid]",
     ),
     click.option(
@@ -483,7 +483,7 @@ result_options = group(
         "--x",
         metavar="COLUMN",
         type=values.name,
-        shell_complete=_completed("column"),
+        shell_complete=completed("column"),
         help="The column of a file, by name or number, that a figure has below, in place of t: "
         "numbers, dates or times as ISO 8601 writes them, or text. It must not go back.",
     ),
@@ -491,7 +491,7 @@ result_options = group(
         "--against",
         metavar="COLUMN",
         type=values.name,
-        shell_complete=_completed("column"),
+        shell_complete=completed("column"),
         help="The column that a figure draws with the predictions of a head: at each t the y of "
         "that step, and the number in the same row.",
     ),

@@ -84,7 +84,10 @@ def find_unit(network: Network, name: str) -> Unit:
         place = int(found[3])
         if number <= len(layers) and place < _size(layers[number - 1], array):
             return _unit(layers[number - 1], number, array, place)
-    names = ", ".join(_columns(network))
+    names = ", ".join(
+        f"{name}0" if size == 1 else f"{name}0 to {name}{size - 1}"
+        for name, size in unit_names(network)
+    )
     raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {names}")
 
 
@@ -106,15 +109,17 @@ def _size(layer: Layer, array: str) -> int:
     return layer.output_size if array == "h" else 0
 
 
-def _columns(network: Network) -> Iterator[str]:
-    """Return which units there are, the top layers first."""
-    below = len(network.layers) - network.head
+def unit_names(network: Network) -> list[tuple[str, int]]:
+    """Return what the units are called but for their numbers, and how many there are of each.
+
+    The top layers come first: ``h_``, and ``layer_1_h_``.
+    """
+    below, found = len(network.layers) - network.head, []
     for number, layer in reversed([*enumerate(network.layers, start=1)]):
-        at_top = number in (below, len(network.layers))
-        for array in "hcy":
-            if size := _size(layer, array):
-                name = f"{array}_" if at_top else f"layer_{number}_{array}_"
-                yield f"{name}0" if size == 1 else f"{name}0 to {name}{size - 1}"
+        prefix = "" if number in (below, len(network.layers)) else f"layer_{number}_"
+        sizes = {f"{prefix}{array}_": _size(layer, array) for array in "hcy"}
+        found += [(name, size) for name, size in sizes.items() if size]
+    return found
 
 
 def _of_unit(quantity: Quantity, place: int) -> Quantity:
