@@ -39,7 +39,7 @@ CSV = {
     "title": (
         "Sensor 3\ntime,value\n1,2\n",
         "standard input:2: expected as many cells as in the first row, 1, got 2 "
-        "(a title above the header, or a decimal comma?)",
+        "(a title above the header, or a decimal comma: --decimal ,?)",
     ),
     "word": (
         "value\n1\n2\nN/A\n",
@@ -79,7 +79,7 @@ CSV = {
     "underscore": ("1\n1_000\n", "standard input:2: column 1: not a number: '1_000'"),
     "decimal comma": (
         "1;2\n3;4,5\n",
-        "standard input:2: column 2: not a number: '4,5' (a decimal comma? write a point)",
+        "standard input:2: column 2: not a number: '4,5' (a decimal comma? --decimal , reads it)",
     ),
     "spaces": (
         "v\n1 2\n",
@@ -475,9 +475,9 @@ USAGE = {
     ),
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
-        "--columns, --group-by, --delimiter, --encoding, --first-row, --null-value, "
-        "--missing, --passthrough, --follow, --x and --against are for files, not for --seq "
-        "(see 'rnn run --help')",
+        "--columns, --group-by, --delimiter, --decimal, --encoding, --first-row, "
+        "--null-value, --missing, --passthrough, --follow, --x and --against are for files, "
+        "not for --seq (see 'rnn run --help')",
     ),
     "long delimiter": (
         ("--delimiter", "::"),

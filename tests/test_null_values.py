@@ -176,6 +176,6 @@ def test_lists_that_are_none(run_rnn: Rnn, value: str, message: str) -> None:
 
 def test_they_are_for_text(run_rnn: Rnn) -> None:
     array = run_rnn("run", str(SAMPLES / "notebook.npy"), *OPTIONS, "--null-value", "3")
-    assert array.stderr.endswith("no cells of text; --null-value is for CSV text\n")
+    assert array.stderr.endswith("no cells of text; --null-value and --decimal are for CSV text\n")
     inline = run_rnn("run", "--seq", "1,2", *OPTIONS, "--null-value", "2")
     assert "are for files, not for --seq" in inline.stderr

@@ -9,6 +9,7 @@ from test_help import COMMANDS
 VALUES = {
     "--seq": "1",
     "--delimiter": "comma",
+    "--decimal": ",",
     "--encoding": "latin-1",
     "--hidden": "2",
     "--h0": "0,0",

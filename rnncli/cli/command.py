@@ -11,8 +11,8 @@ from rnncli.model.errors import sentence
 
 # The headings, and the parameters under each; any other option stands under the last.
 SECTIONS = {
-    "Input": "seq columns group_by delimiter encoding first_row null_values missing center scale "
-    "follow inputs",
+    "Input": "seq columns group_by delimiter decimal encoding first_row null_values missing center "
+    "scale follow inputs",
     "Network": "hidden cell seed init bias weights layer direction merge activation "
     "recurrent_activation clip reset",
     "State": "h0 c0 state state_in state_out",

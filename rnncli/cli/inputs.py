@@ -291,6 +291,11 @@ def _open_input(
     block_steps = 1 if options.follow else BLOCK_STEPS
     given = {"dtype": dtype, "block_steps": block_steps, "indices": indices}
     layout = picked(Layout, options._asdict() | given)
+    if layout.delimiter == layout.decimal != ".":
+        raise click.UsageError(
+            f"--delimiter and --decimal are both {layout.decimal!r}: give another, or leave "
+            "--delimiter out where such numbers stand in quotes"
+        )
     if options.seq is None:
         paths = options.files or [_piped()]
         return (
@@ -300,8 +305,9 @@ def _open_input(
         raise click.UsageError(f"two inputs, --seq and {options.files[0]}: give one")
     if layout != Layout(dtype, indices=indices):
         raise click.UsageError(
-            "--columns, --group-by, --delimiter, --encoding, --first-row, --null-value, "
-            "--missing, --passthrough, --follow, --x and --against are for files, not for --seq"
+            "--columns, --group-by, --delimiter, --decimal, --encoding, --first-row, "
+            "--null-value, --missing, --passthrough, --follow, --x and --against are for files, "
+            "not for --seq"
         )
     return read_inline(options.seq, dtype, "--seq", indices)
 

@@ -29,6 +29,7 @@ class InputOptions(NamedTuple):
     seq: str | None
     columns: tuple[str, ...]
     delimiter: str | None
+    decimal: str
     encoding: str
     first_row: str
     group_by: tuple[str, ...]
@@ -163,6 +164,15 @@ input_options = group(
         type=values.delimiter,
         help="What separates the cells: one character, or comma, tab, semicolon, space, pipe. "
         "By default comma, tab or semicolon, told from the first line.",
+    ),
+    click.option(
+        "--decimal",
+        metavar="CHAR",
+        type=values.decimal,
+        default=".",
+        show_default=True,
+        help="What stands before the decimals of a number: , in 1,5. Cells are then separated by a "
+        "tab or semicolon, or stand in quotes. A mark of thousands is an error.",
     ),
     click.option(
         "--encoding",

@@ -107,6 +107,19 @@ def delimiter(value: str) -> str:
     return character
 
 
+def decimal(value: str) -> str:
+    """Read the character before the decimals of a number; it stands nowhere else in a row."""
+    character = _NAMED.get(value, value)
+    if (
+        len(character) != 1
+        or character.isalnum()
+        or character in "+-_\"';|:"
+        or character.isspace()
+    ):
+        raise click.BadParameter(f"{value!r} is not one character such as ',' or '.'")
+    return character
+
+
 def null_values(value: str) -> tuple[str, ...]:
     """Read cells, separated by commas; quoted as in CSV."""
     return _separated(value, "cell")

@@ -1,13 +1,20 @@
 """Which columns an input has, and which of them are its features."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rnncli.model.errors import InputError, did_you_mean, verbatim
 from rnncli.readers.foreign import check_first_lines, display_name
-from rnncli.readers.input import Layout, mark_between_numbers, parse_number
+from rnncli.readers.input import (
+    Layout,
+    Notation,
+    mark_between_numbers,
+    parse_number,
+    shortened,
+)
 from rnncli.readers.text import Lines
 
 _DELIMITERS = ("\t", ";", ",")
@@ -212,10 +219,35 @@ def first_line(lines: Lines, path: str) -> str:
     return shown[0]
 
 
-def _delimiter_of(line: str) -> str:
-    """Return tab, semicolon or comma: the first of them outside quotes."""
-    outside = "".join(line.split('"')[::2])
-    return next((mark for mark in _DELIMITERS if mark in outside), ",")
+def _delimiter_of(line: str, notation: Notation) -> str:
+    """Return tab, semicolon or comma: the first of them outside quotes.
+
+    A comma between two digits of a single number is none where it stands
+    before its decimals.
+    """
+    outside = _outside_quotes(line)
+    found = next((mark for mark in _DELIMITERS if mark in outside), ",")
+    if found != notation.decimal:
+        return found
+    alone = found not in outside or parse_number(notation.with_point(line)) is not None
+    return ";" if alone else found
+
+
+def _outside_quotes(line: str) -> str:
+    return "".join(line.split('"')[::2])
+
+
+def _check_commas(place: str, line: str) -> None:
+    """Check that commas of a row end cells, where they may also stand in numbers.
+
+    Raises
+    ------
+    InputError
+        One stands between digits outside quotes.
+    """
+    if re.search(r"\d,\d", _outside_quotes(line)):
+        what = f"a comma may end a cell here, or stand in a number: {shortened(line.strip())}"
+        raise InputError(place, what, "put such numbers in quotes, or give another `delimiter`")
 
 
 def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row | None, int]:
@@ -246,7 +278,7 @@ def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row 
         There is none, or it is not CSV.
     """
     begin, name = first_line(lines, path), display_name(path)
-    delimiter = layout.delimiter or _delimiter_of(begin)
+    delimiter = layout.delimiter or _delimiter_of(begin, layout.notation)
     taken: list[str] = []
 
     def kept() -> Iterator[str]:
@@ -263,7 +295,10 @@ def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row 
                 return delimiter, len(row), [cell.strip() for cell in row], rows.line_num + 1
             else:
                 lines.put_back("".join(taken))
-                return delimiter, len(row), None, rows.line_num - len(taken) + 1
+                line = rows.line_num - len(taken) + 1
+                if delimiter == layout.decimal == ",":
+                    _check_commas(f"{name}:{line}", begin)
+                return delimiter, len(row), None, line
     except csv.Error as error:
         raise syntax_error(name, rows.line_num, error) from error
     raise _empty(name)

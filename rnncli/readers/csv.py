@@ -36,6 +36,7 @@ from rnncli.readers.input import (
     looks_missing,
     mark_between_numbers,
     parse_cells,
+    parse_number,
     unnamed,
 )
 from rnncli.readers.keyed import KeyTable
@@ -170,8 +171,13 @@ class _Table:
         x = filled_in if masked is None else values
         cells = rows if self._layout.passthrough else None
         if self.kept and cells is None:
-            cells = [[row[i] for i in self.kept] for row in rows]
+            cells = [[self._as_usual(row[i]) for i in self.kept] for row in rows]
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
+
+    def _as_usual(self, cell: str) -> str:
+        """Return a cell of a figure as Python writes it, if it is a number, and not a time."""
+        usual = self._notation.usual(cell)
+        return cell if parse_number(usual) is None else usual
 
     def _key(self, rows: list[Row]) -> Integers | None:
         if not self.grouping:
@@ -271,9 +277,7 @@ class _Table:
             return InputError(f"{self._name}:{self._blank_line}", what, hint)
         if len(row) != self.shape.width:
             expected = f"expected as many cells as in the first row, {self.shape.width}"
-            hint = " (a title above the header, or a decimal comma?)"
-            hint = hint if self.shape.width == 1 and self.shape.delimiter == "," else ""
-            return InputError(place, f"{expected}, got {len(row)}", hint)
+            return InputError(place, f"{expected}, got {len(row)}", self._hint_at_width())
         for column in self.shape.chosen:
             cell, layout = row[column], self._layout
             error = error_in(cell, layout.dtype, layout.indices, self._notation)
@@ -284,6 +288,15 @@ class _Table:
                 return InputError(f"{place}: column {label}", what, "; ".join(hints))
         return None
 
+    def _hint_at_width(self) -> str:
+        """Return what to do about a row of more or fewer cells than the first."""
+        if self.shape.delimiter != ",":
+            return ""
+        if self._notation.decimal == ",":
+            return "a number with a decimal comma stands in quotes"
+        alone = self.shape.width == 1
+        return " (a title above the header, or a decimal comma: `decimal` ,?)" if alone else ""
+
     def _hint(self, cell: str, line: int) -> str:
         """Return what to do about a cell that is no number."""
         passes = "`missing` hold or zero passes it"
@@ -293,6 +306,9 @@ class _Table:
             null = f"`null_values` {verbatim(shlex.quote(cell.strip()))}"
             strict = self._layout.missing == "error"
             return f"{null} with {passes}" if strict else f"{null} passes it"
+        decimal = self._notation.decimal
+        if decimal != "." and not cell.strip(f" +-.{decimal}0123456789"):
+            return f" (`decimal` is {decimal!r}: a number has one of it at most, and no point)"
         if mark := mark_between_numbers(cell):
             return mark
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1

@@ -76,7 +76,7 @@ def _read_csv(path: str, name: str, _part: str) -> Floats:
         blocks = [rows.x for rows in read_csv(path, layout, Keys(), lines).blocks]
     except InputError as error:
         # Parameters are of the input, not of this file.
-        hint = "" if error.hint.startswith("`") else error.hint
+        hint = "" if "`" in error.hint else error.hint
         raise InputError(error.place, error.what, hint) from error
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 

@@ -16,12 +16,13 @@ Doubles = NDArray[np.float64]
 MISSING = ("error", "hold", "zero")
 # What two numbers with such a mark between them most often mean.
 _HINTS = {
-    ",": " (a decimal comma? write a point)",
+    ",": " (a decimal comma? `decimal` , reads it)",
     ";": " (is it `delimiter` ';'?)",
     "\t": " (is it `delimiter` tab?)",
     "|": " (is it `delimiter` pipe?)",
     " ": " (is it `delimiter` space?)",
 }
+_THOUSANDS = " (a mark of thousands? leave it out)"
 # What programs write where they have no number.
 _NULLS = frozenset(("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", "."))
 
@@ -33,13 +34,22 @@ class Notation(NamedTuple):
     ----------
     null_values : frozenset of str
         Cells that are missing, as they stand.
+    decimal : str
+        What stands before the decimals: one character.
     """
 
     null_values: frozenset[str] = frozenset()
+    decimal: str = "."
 
     def usual(self, cell: str) -> str:
         """Return a cell as Python writes it, ``nan`` where it is missing."""
-        return "nan" if cell.strip() in self.null_values else cell
+        return "nan" if cell.strip() in self.null_values else self.with_point(cell)
+
+    def with_point(self, cell: str) -> str:
+        """Return a cell with a point before the decimals; a point in it makes it no number."""
+        if self.decimal == ".":
+            return cell
+        return cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
 
 
 USUAL = Notation()
@@ -77,6 +87,8 @@ class Layout(NamedTuple):
         Of text, as Python names it.
     null_values : sequence of str
         Cells that are missing, beside an empty one and ``nan``.
+    decimal : str
+        What stands before the decimals of a number: one character.
     """
 
     dtype: np.dtype[np.floating]
@@ -92,11 +104,12 @@ class Layout(NamedTuple):
     against: str | None = None
     encoding: str = UTF_8
     null_values: Sequence[str] = ()
+    decimal: str = "."
 
     @property
     def notation(self) -> Notation:
         """How numbers are written."""
-        return Notation(frozenset(self.null_values))
+        return Notation(frozenset(self.null_values), self.decimal)
 
 
 class Input(NamedTuple):
@@ -277,5 +290,5 @@ def mark_between_numbers(cell: str) -> str:
     for mark, hint in _HINTS.items():
         parts = cell.split(mark)
         if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
-            return hint
+            return _THOUSANDS if mark == "," and "." in cell else hint
     return ""

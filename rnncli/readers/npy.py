@@ -76,7 +76,7 @@ def _check_layout(path: str, layout: Layout) -> None:
     if layout.passthrough:
         raise InputError(path, "an array has no cells of text", "`passthrough` is for CSV text")
     if layout.notation != USUAL:
-        hint = "`null_values` is for CSV text"
+        hint = "`null_values` and `decimal` are for CSV text"
         raise InputError(path, "an array has no cells of text", hint)
     if layout.x or layout.against:
         raise InputError(

@@ -112,7 +112,7 @@ def numbers(text: bytes, shape: Shape) -> Doubles | None:
 
 def _numbers(text: bytes, shape: Shape) -> Doubles | None:
     text = bytes(_MARGIN - 1) + b"\n" + text
-    marks, bounds = _marks(text, shape.delimiter)
+    marks, bounds = _marks(text, shape.delimiter, shape.notation.decimal)
     places = marks[bounds]
     rows = (len(bounds) - 1) // shape.width
     last = np.arange(shape.width) == shape.width - 1
@@ -144,11 +144,11 @@ def _numbers(text: bytes, shape: Shape) -> Doubles | None:
     return values
 
 
-def _marks(text: bytes, delimiter: str) -> tuple[Integers, Integers]:
+def _marks(text: bytes, delimiter: str, decimal: str) -> tuple[Integers, Integers]:
     """Find the ends of lines and cells and the points, and which of them are no points."""
     characters = np.frombuffer(text, np.uint8)
     separators = (characters == ord("\n")) | (characters == ord(delimiter))
-    marks = np.flatnonzero(separators | (characters == ord(".")))
+    marks = np.flatnonzero(separators | (characters == ord(decimal)))
     return marks, np.flatnonzero(separators[marks])
 
 
@@ -193,7 +193,7 @@ def _take_out(
 ) -> None:
     """Put NaN in place of those of n numbers that are missing values, as they are written."""
     for null in notation.null_values:
-        same = np.flatnonzero(values == parse_number(null))
+        same = np.flatnonzero(values == parse_number(notation.with_point(null)))
         if len(same):
             cells = texts(text, start[same], stop[same])
             values[same[[cell == null for cell in cells]]] = np.nan
