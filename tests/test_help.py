@@ -13,6 +13,7 @@ from rnncli.cli import rnn
 from rnncli.cli.command import SECTIONS, heading_of
 from rnncli.cli.command import TOPICS as HEADED
 from rnncli.cli.help import TOPICS
+from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.formats import FORMATS
 
 TOLD = "".join(GUIDE.values())
@@ -131,6 +132,21 @@ def test_no_line_ends_within_an_option(
     assert "\u2011" not in page
     if path and path[0] not in TOPICS:
         assert run_rnn("help", *path).stdout == page
+
+
+def test_a_topic_names_all_activations() -> None:
+    text = GUIDE["networks"].partition("## Activations")[2].partition("\n## ")[0]
+    named = re.findall("`([a-z0-9_]+)(?::(.*?))?`", text)
+    parameters = {name: len(found.split(",")) if found else 0 for name, found in reversed(named)}
+    assert parameters == {name: len(kind.defaults) for name, kind in ACTIVATIONS.items()}
+
+
+@pytest.mark.parametrize("path", dict(COMMANDS), ids=IDS)
+def test_help_of_an_option_is_short(run_rnn: Rnn, path: tuple[str, ...]) -> None:
+    """What is longer stands in a topic."""
+    page = run_rnn(*path, "--help").stdout
+    for text in re.findall(r"^  -.*\n(?: {12,}.*\n)*", page, re.MULTILINE):
+        assert text.count("\n") <= 5, text
 
 
 def test_no_command_is_described_in_part(run_rnn: Rnn) -> None:

@@ -9,7 +9,7 @@ import click
 from rnncli.cli import values
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
-from rnncli.model.activations import ACTIVATIONS, Activation
+from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.initializers import INITIALIZERS, SEED_MAX
@@ -300,7 +300,7 @@ network_options = group(
         multiple=True,
         callback=_any_given,
         shell_complete=completed("activations"),
-        help=f"One of {', '.join(ACTIVATIONS)}; with parameters as in leaky_relu:0.1. Give it "
+        help="relu, gelu or one of many others, with parameters as in leaky_relu:0.1. Give it "
         "again for each layer, the bottom one first, or each cell, forward first.  "
         "[default: tanh]",
     ),
@@ -390,10 +390,8 @@ computation_options = group(
         type=values.Choice(["auto", *UNROLLS]),
         default="auto",
         show_default=True,
-        help="How the steps are computed. stepwise: two products a step, the reference. fused: "
-        "one. projected: the inputs of many steps in one product first. parallel: a long sequence "
-        "in pieces at once. compiled: in machine code, with the extra fast. auto: the fastest for "
-        "the size.",
+        help="How the steps are computed. auto: the fastest for the size. stepwise: the reference. "
+        "compiled: in machine code, with the extra fast.",
     ),
 )
 
