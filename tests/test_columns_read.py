@@ -51,7 +51,7 @@ def test_json_and_titles_name_the_columns(
 def test_verify_names_them(run_rnn: Rnn) -> None:
     command = ("verify", SUNSPOTS, "--columns", "2", *NETWORK)
     assert json.loads(run_rnn(*command, "--json").stdout)["model"]["columns"] == ["SUNACTIVITY"]
-    assert run_rnn(*command).stdout.startswith("RNN: I = 1 (SUNACTIVITY), H = 2")
+    assert "\nRNN: I = 1 (SUNACTIVITY), H = 2" in run_rnn(*command).stdout
 
 
 def test_arrays_and_inline_steps(run_rnn: Rnn, tmp_path: Path) -> None:

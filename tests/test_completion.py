@@ -118,8 +118,8 @@ def test_every_option_that_takes_a_name_is_completed(log: Path) -> None:
         for option in filter(lambda each: isinstance(each, Option), command.params):
             if str(option.metavar).partition("[")[0] in ("NAME", "COLUMN", "LIST", "FILE"):
                 words = [model] if name == "inspect" else ["--weights", model]
-                numbers = option.name in ("center", "scale")
-                assert bool(items(*before, *words, option.opts[-1], "")) != numbers, option.opts
+                own = option.name in ("center", "scale", "null_value")
+                assert bool(items(*before, *words, option.opts[-1], "")) != own, option.opts
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,7 @@ NAMED_LIKE_A_PARAMETER = {
     ),
     "a`seq`.csv": (
         b"\xff\xfe1\0",
-        "{path}: expected CSV text, found UTF-16 text; "
-        "iconv -f utf-16 -t utf-8 '{path}' makes it UTF-8",
+        "{path}: expected CSV text, found UTF-16 text; --encoding utf-16 reads it",
     ),
     "`last`.json": (
         b"[[1]]\n",

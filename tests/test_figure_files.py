@@ -176,10 +176,8 @@ def test_columns_beside_the_features(run_rnn: Rnn, tmp_path: Path, option: str) 
     figure = str(tmp_path / "h.svg")
     options = ("run", "--hidden", "2", "-o", figure, option)
     result = run_rnn(*options, "T", "--columns", "v", stdin="t,v\n1,2\n")
-    assert (
-        result.stderr
-        == "Error: standard input: no column 'T'; there are 't', 'v' (or 1 to 2); did you mean 't'?\n"
-    )
+    message = "no column 'T'; there are 't', 'v' (or 1 to 2); did you mean 't'?"
+    assert result.stderr == f"Error: standard input: {message}\n"
     result = run_rnn(*options, "3", "--first-row", "data", stdin="1,2\n")
     message = "no column '3': it has no header; expected a number from 1 to 2 in"
     assert result.stderr == f"Error: standard input: {message} {option}\n"
