@@ -118,7 +118,7 @@ def test_every_option_that_takes_a_name_is_completed(log: Path) -> None:
         for option in filter(lambda each: isinstance(each, Option), command.params):
             if str(option.metavar).partition("[")[0] in ("NAME", "COLUMN", "LIST", "FILE"):
                 words = [model] if name == "inspect" else ["--weights", model]
-                own = option.name in ("center", "scale", "null_value")
+                own = option.name in ("center", "scale", "null_values")
                 assert bool(items(*before, *words, option.opts[-1], "")) != own, option.opts
 
 
