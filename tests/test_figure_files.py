@@ -181,6 +181,9 @@ def test_columns_beside_the_features(run_rnn: Rnn, tmp_path: Path, option: str) 
     result = run_rnn(*options, "3", "--first-row", "data", stdin="1,2\n")
     message = "no column '3': it has no header; expected a number from 1 to 2 in"
     assert result.stderr == f"Error: standard input: {message} {option}\n"
+    result = run_rnn(*options, "1-2", stdin="t,v\n1,2\n")
+    message = f"'1-2' is 2 columns; {option} takes one"
+    assert result.stderr == f"Error: standard input: {message}\n"
     result = run_rnn(*options, "1", "--seq", "1,2")
     assert "--x and --against are for files, not for --seq" in result.stderr
     np.save(tmp_path / "x.npy", np.ones(3))

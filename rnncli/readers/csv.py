@@ -26,6 +26,7 @@ from rnncli.readers.columns import (
 )
 from rnncli.readers.foreign import STDIN, display_name
 from rnncli.readers.input import (
+    USUAL,
     Input,
     Keys,
     Layout,
@@ -156,14 +157,15 @@ class _Table:
 
     def _beside(self, width: int) -> list[int]:
         """Return the columns that a figure takes beside the features."""
-        wanted = {"x": self._layout.x, "against": self._layout.against}
-        return [
-            place
-            for parameter, column in wanted.items()
-            for place in choose(
-                self._name, [column] if column else [], width, self.header, parameter
-            )
-        ]
+        kept: list[int] = []
+        for parameter, column in (("x", self._layout.x), ("against", self._layout.against)):
+            wanted = [] if column is None else [column]
+            found = choose(self._name, wanted, width, self.header, parameter)
+            if len(found) > 1:
+                what = f"{column!r} is {len(found)} columns"
+                raise InputError(self._name, what, f"`{parameter}` takes one")
+            kept += found
+        return kept
 
     def _steps(self, values: Floats, rows: list[Row], key: Integers | None) -> Rows:
         self._begun = True
@@ -171,7 +173,8 @@ class _Table:
         x = filled_in if masked is None else values
         cells = rows if self._layout.passthrough else None
         if self.kept and cells is None:
-            cells = [[self._as_usual(row[i]) for i in self.kept] for row in rows]
+            usual = str if self._notation == USUAL else self._as_usual
+            cells = [tuple([usual(row[i]) for i in self.kept]) for row in rows]
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
     def _as_usual(self, cell: str) -> str:

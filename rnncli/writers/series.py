@@ -9,7 +9,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, printable
 from rnncli.writers.bins import Bins
-from rnncli.writers.timeline import Timeline, number
+from rnncli.writers.timeline import Timeline, numbers
 from rnncli.writers.trajectory import Style, Trajectory
 
 # Sequences that are drawn at most, also for the panels of each, and points of one that is alone
@@ -207,14 +207,16 @@ def _values(trajectory: Trajectory, block: Block, against: str) -> Floats:
 
 def _numbers(block: Block, column: str) -> Floats:
     """Return the last of the cells that are kept, (n, 1); NaN where it is empty or ``nan``."""
-    found = np.empty((len(block.t), 1))
-    for row, (*_, cell) in enumerate(block.cells or ()):
-        missing = cell.strip().lower() in ("", "nan")
-        value = np.nan if missing else number(cell)
-        if value is None:
-            raise InputError(f"column {column!r}: t = {block.t[row]}", f"not a number: {cell!r}")
-        found[row] = value
-    return found
+    cells = [row[-1] for row in block.cells or ()]
+    missing = [cell.strip().lower() in ("", "nan") for cell in cells]
+    filled = ["0" if absent else cell for cell, absent in zip(cells, missing, strict=True)]
+    found = numbers(filled)
+    if found is None:
+        row = next(i for i, cell in enumerate(filled) if numbers([cell]) is None)
+        place = f"column {column!r}: t = {block.t[row]}"
+        raise InputError(place, f"not a number: {cells[row]!r}")
+    found[missing] = np.nan
+    return found[:, None]
 
 
 def _name(trajectory: Trajectory, key: int) -> str:

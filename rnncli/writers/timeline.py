@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from math import isfinite
 
 import numpy as np
 
@@ -46,15 +45,16 @@ class Timeline:
         """
         if self.kind in ("steps", "text"):
             return block.t.astype(np.float64)
-        cells = [row[0].strip() for row in block.cells or ()]
+        cells = [row[0] for row in block.cells or ()]
         for kind in [self.kind] if self.kind else _READ:
-            places = _places(kind, cells)
+            places = _READ[kind](cells)
             if places is not None:
                 self.kind = kind
                 return places
         if self.kind:
-            row = next(i for i, cell in enumerate(cells) if _places(self.kind, [cell]) is None)
-            what = f"{cells[row]!r} is not one of the {self.kind}, as those before it"
+            read = _READ[self.kind]
+            row = next(i for i, cell in enumerate(cells) if read([cell]) is None)
+            what = f"{cells[row].strip()!r} is not one of the {self.kind}, as those before it"
             raise InputError(self._at(block, row), what)
         self.kind = "text"
         return self.places(block)
@@ -91,34 +91,31 @@ class Timeline:
         return f"column {self.name!r}: t = {block.t[row]}"
 
 
-def number(cell: str) -> float | None:
-    """Read a finite number, or None; unlike Python's own, ``1_000`` is none."""
+def numbers(cells: Sequence[str]) -> Floats | None:
+    """Read finite numbers, or None if one is none; unlike Python's own, ``1_000`` is none."""
+    if "_" in "".join(cells):
+        return None
     try:
-        found = None if "_" in cell else float(cell)
+        found = np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return None
-    return found if found is not None and isfinite(found) else None
+    return found if np.isfinite(found).all() else None
 
 
-def _time(cell: str, *, aware: bool) -> float | None:
-    """Read a time as days since 1970, or None; `aware` ones tell how far they are from UTC."""
+def _times(cells: Sequence[str], *, aware: bool) -> Floats | None:
+    """Read times as days since 1970, or None; `aware` ones tell how far they are from UTC."""
     try:
-        found = datetime.fromisoformat(cell)
+        found = [datetime.fromisoformat(cell.strip()) for cell in cells]
     except ValueError:
         return None
-    if (found.tzinfo is not None) != aware:
+    if any((time.tzinfo is not None) != aware for time in found):
         return None
-    return ((found if aware else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
+    utc = found if aware else [time.replace(tzinfo=UTC) for time in found]
+    return np.array([(time - _EPOCH) / _DAY for time in utc], np.float64)
 
 
-_READ: Mapping[str, Callable[[str], float | None]] = {
-    "numbers": number,
-    "times": partial(_time, aware=False),
-    "times in UTC": partial(_time, aware=True),
+_READ: Mapping[str, Callable[[Sequence[str]], Floats | None]] = {
+    "numbers": numbers,
+    "times": partial(_times, aware=False),
+    "times in UTC": partial(_times, aware=True),
 }
-
-
-def _places(kind: str, cells: Sequence[str]) -> Floats | None:
-    """Return what cells of a kind are; None if any of them is not of that kind."""
-    found = [*map(_READ[kind], cells)]
-    return None if None in found else np.array(found, np.float64)
