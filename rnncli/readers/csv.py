@@ -3,7 +3,7 @@
 import csv
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 import numpy as np
@@ -171,7 +171,7 @@ class _Table:
         self._begun = True
         filled_in, masked = filled(values, self._layout.missing)
         x = filled_in if masked is None else values
-        cells = rows if self._layout.passthrough else None
+        cells: Sequence[Sequence[str]] | None = rows if self._layout.passthrough else None
         if self.kept and cells is None:
             usual = str if self._notation == USUAL else self._as_usual
             cells = [tuple([usual(row[i]) for i in self.kept]) for row in rows]
