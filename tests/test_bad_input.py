@@ -158,11 +158,11 @@ def test_a_model_given_to_weights(run_rnn: Rnn) -> None:
     result = run_rnn("weights", "model.pt")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: unexpected argument 'model.pt'; a network is given by --weights model.pt "
-        "(see 'rnn weights --help')\n",
+        "Error: unexpected argument 'model.pt'; a network is given by --weights model.pt, "
+        "and no input is read (see 'rnn weights --help')\n",
     )
     result = run_rnn("weights", "log.csv")
-    assert "unexpected argument 'log.csv' (see" in result.stderr
+    assert "'log.csv'; a network is given by --weights FILE, and no" in result.stderr
 
 
 def test_numbers_given_as_a_file(run_rnn: Rnn) -> None:

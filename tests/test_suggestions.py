@@ -60,6 +60,7 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         ((*SEQ, "--hidden", "2", "--activation", "leaky:0.1"), "leaky_relu"),
         ((*SEQ, "--hidden", "2", "--activation", "cauchy"), None),
         ((*SEQ, "--hidden", "2", "--precision", "double"), "float64"),
+        ((*SEQ, "--hidden", "2", "--precision", "float16"), None),
         ((*SEQ, "--hidden", "2", "--delimiter", "semicolen"), "semicolon"),
         ((*SEQ, "--hidden", "2", "-o", "a.jsn"), ".json"),
         ((*SEQ, "--hidden", "2", "-o", "a.xlsx"), None),

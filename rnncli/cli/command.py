@@ -105,8 +105,10 @@ class Command(click.Command):
     def _unexpected(self, argument: str) -> str:
         from rnncli.model.formats import is_model
 
-        weights = is_model(argument) and any(param.name == "weights" for param in self.params)
-        hint = f"a network is given by --weights {argument}" if weights else ""
+        hint = ""
+        if any(param.name == "weights" for param in self.params):
+            file = argument if is_model(argument) else "FILE"
+            hint = f"a network is given by --weights {file}, and no input is read"
         return sentence("", f"unexpected argument {argument!r}", hint)
 
     def invoke(self, ctx: click.Context) -> Any:

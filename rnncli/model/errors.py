@@ -16,6 +16,7 @@ _OTHER_WORDS = {
     "tf": "tensorflow",
     "float": "float32",
     "double": "float64",
+    "float16": "half",  # near bfloat16 in its name alone
     "identity": "linear",
     "logistic": "sigmoid",
     "swish": "silu",
