@@ -156,7 +156,7 @@ def test_a_wrong_value_is_shown_beside_what_the_h_of_the_result_makes() -> None:
     h[2, 7, 3] = 0.5
     judged = judged_steps(case, [h])
     assert judged
-    (tally,) = judged.tallies
+    ((tally,), _) = judged
     assert (tally.first and tally.first.place, tally.worst[0].expected) == ((3, 8, 3), 0.5)
     assert tally.worst[0].actual == pytest.approx(exact[7, 3], rel=1e-13)
 

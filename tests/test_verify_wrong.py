@@ -164,6 +164,8 @@ def test_each_layer_is_counted_alone(direction: str) -> None:
     above = case._replace(network=upper, x=below, h0=case.h0[:, lower.state_size :])
     theirs = above.outputs()[-1].copy()
     theirs[3, 2, 1] += np.float32(0.01)
+    theirs[0, 1] += np.float32(0.01)  # at the same step as the first below
+    below[0, 1, 3] += np.float32(0.01)
     verdict = Comparison(case, ours).judge(theirs, [below, theirs])
     parts = {1: by_hand(alone, below), 2: by_hand(above, theirs)}
     wrong = {
@@ -245,7 +247,6 @@ def test_where_a_fault_lies_is_told_in_words(text: str) -> None:
 NETWORK = ("--hidden", "4", "--init", "torch")
 LOG = (str(SAMPLES / "sensors.csv"), "--columns", "temperature", "--group-by", "sensor")
 HELD = (*LOG, *NETWORK, "--missing", "hold", "--center", "20", "--scale", "10")
-COLUMNS = ["step", "unit", "expected", "rnn computes", "difference", "times bound"]
 
 
 @pytest.fixture
@@ -273,6 +274,8 @@ def test_json_and_text_agree(run_rnn: Rnn, port: list[str]) -> None:
     assert headline == "DIFFERENT: port.csv"
     (layer,) = item["layers"]
     assert (layer["wrong"], layer["values"]) == (item["wrong"], item["values"])
+    counts = [layer[f"wrong_{name}"] for name in ("sequences", "steps", "units")]
+    assert counts == [1, 116 - 12, 4]  # attic has 116 rows
     assert layer["where"] == "in sequence 2 (attic) alone, from step 13 on, in every unit"
     amount = f"{item['wrong']:,} of {item['values']:,} values ({share})"
     assert sentence == (

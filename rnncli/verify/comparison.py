@@ -9,7 +9,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.steps import Judged, judged_steps
+from rnncli.verify.near import Near
+from rnncli.verify.steps import judged_steps
 from rnncli.verify.tally import PIECE, WORST, Place, Tally, Wrong
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
@@ -190,14 +191,16 @@ class Comparison:
         steps = judged_steps(self.case, known) if self.tolerance is None else None
         distance = distances(ours, theirs)
         compared = judged = np.broadcast_to(rows[..., None], ours.shape)
+        final = None
         if steps:
-            tallies = steps.tallies if layers else steps.tallies[-1:]
+            tallies, final = steps
             for tally in tallies:
                 tally.own = known[-1] is ours
         else:
             bound = self._bound(theirs)
             tallies = [self._tally(theirs, distance, bound)]
             if self.tolerance is None:
+                final = self.bounds.final
                 judged = compared & (self.bounds.judged | bool((distance == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
@@ -208,15 +211,19 @@ class Comparison:
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        final = self._wrong_final(steps, h_n)
-        measured = _measured(self.case, theirs, distance, compared)
-        return measured._replace(
-            equal=first is None and final is None,
-            step_error=max(tally.times for tally in steps.tallies) if steps else None,
+        wrong_final = self._wrong_final(final, h_n)
+        difference, at, rtol = _measured(self.case, theirs, distance, compared)
+        return Verdict(
+            equal=first is None and wrong_final is None,
+            difference=difference,
+            step_error=max(tally.times for tally in tallies) if steps else None,
             first=first,
+            at=at,
+            rtol=rtol,
+            steps=int(compared.any(axis=2).sum(axis=1).max()),
             judged=share,
-            final=final,
-            tallies=tallies,
+            final=wrong_final,
+            tallies=tallies if layers else tallies[-1:],
         )
 
     def _below(self) -> Sequence[Floats]:
@@ -246,12 +253,9 @@ class Comparison:
             tally.add(*at, slice(None), times, theirs, self.ours[at])
         return tally
 
-    def _wrong_final(self, steps: Judged | None, h_n: Floats | None) -> WrongFinal | None:
+    def _wrong_final(self, right: Near | None, h_n: Floats | None) -> WrongFinal | None:
         """Return the first value that is further from the right one than rounding carries it."""
-        if h_n is None or self.tolerance is not None:
-            return None
-        right = steps.final if steps else self.bounds.final
-        if right is None:
+        if h_n is None or right is None:
             return None
         bound = np.where(np.isnan(right.off), np.inf, right.off) + np.finfo(h_n.dtype).tiny
         wrong = ~(distances(h_n, right.value) <= bound) & np.isfinite(right.value)
@@ -270,17 +274,14 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _measured(case: Case, theirs: Floats, distance: Floats, compared: Truths) -> Verdict:
-    """Return how far whole runs are apart in the values that are compared."""
+def _measured(
+    case: Case, theirs: Floats, distance: Floats, compared: Truths
+) -> tuple[float, Place | None, float]:
+    """Return the largest distance of the values that are compared, its place, and rtol."""
     distance = np.where(compared, distance, 0)
     distance = np.where(np.isnan(distance), np.inf, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(distance > 0, distance / np.abs(theirs), 0)
     largest = float(distance.max())
-    return Verdict(
-        largest == 0,
-        largest,
-        at=Place.of(case, np.argwhere(distance == largest)[0]) if largest else None,
-        rtol=float(np.where(np.isnan(share), np.inf, share).max()),
-        steps=int(compared.any(axis=2).sum(axis=1).max()),
-    )
+    at = Place.of(case, np.argwhere(distance == largest)[0]) if largest else None
+    return largest, at, float(np.where(np.isnan(share), np.inf, share).max())

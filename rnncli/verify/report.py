@@ -107,7 +107,7 @@ def _sentence(report: Report) -> str:
         return f"{expected.note}."
     if report.equal:
         sizes = {verdict.tallies[-1].values for verdict in verdicts if verdict.tallies}
-        each = f" of {max(sizes):,} values each" if report.model else ""
+        each = f" of {max(sizes):,} value{'s' * (max(sizes) > 1)} each" if report.model else ""
         within = "within the tolerance" if report.tolerance else "up to rounding"
         return f"{len(verdicts)} results{each} are what rnn computes, {within}."
     if wrong and wrong[0].own_wrong:

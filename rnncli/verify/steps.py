@@ -69,25 +69,18 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     return np.asarray(errors[0])
 
 
-class Judged(NamedTuple):
-    """What comes of judging every step of a result.
+def judged_steps(case: Case, layers: Sequence[Floats]) -> tuple[list[Tally], Near] | None:
+    """Judge every step of a result; None, and parameters, as for `case_step_errors`.
 
-    Parameters
-    ----------
+    Returns
+    -------
     tallies : list of Tally
-        Of each layer, the bottom one first.
+        What is wrong in each layer, the bottom one first.
     final : Near
         The final state of all cells, (N, S), that follows from the outputs:
         h from the last step of a cell, what it has beside h carried up to
         there.
     """
-
-    tallies: list[Tally]
-    final: Near
-
-
-def judged_steps(case: Case, layers: Sequence[Floats]) -> Judged | None:
-    """Judge every step of a result; None, and parameters, as for `case_step_errors`."""
     if not can_judge_steps(case.network, len(layers)):
         return None
     final = exactly(np.zeros(case.h0.shape), case.precision)
@@ -99,7 +92,7 @@ def judged_steps(case: Case, layers: Sequence[Floats]) -> Judged | None:
                 tallies[-1].add(n, t, part.columns, errors, part.output, right)
             for place, state in part.final:
                 final.value[:, place], final.off[:, place] = state.value, state.off
-    return Judged(tallies, final)
+    return tallies, final
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -145,7 +138,7 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
         None where steps cannot be judged (`can_judge_steps`).
     """
     judged = judged_steps(case, layers)
-    return max(tally.times for tally in judged.tallies) if judged else None
+    return max(tally.times for tally in judged[0]) if judged else None
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
