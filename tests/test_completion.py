@@ -61,6 +61,8 @@ def log(tmp_path: Path) -> Path:
         (("verify", "--recurrent-activation", "hard_s"), ["hard_sigmoid", "hard_silu"]),
         (("run", "--activation", "no"), []),
         (("run", "--encoding", "la"), ["latin-1"]),
+        (("run", "--center", ""), ["auto"]),
+        (("run", "--scale", "1"), []),
         (
             ("explain", "--hidden", "2,1", "--cell", "lstm", "--unit", ""),
             ["h_0", "c_0", "layer_1_h_0", "layer_1_h_1", "layer_1_c_0", "layer_1_c_1"],
@@ -118,7 +120,7 @@ def test_every_option_that_takes_a_name_is_completed(log: Path) -> None:
         for option in filter(lambda each: isinstance(each, Option), command.params):
             if str(option.metavar).partition("[")[0] in ("NAME", "COLUMN", "LIST", "FILE"):
                 words = [model] if name == "inspect" else ["--weights", model]
-                own = option.name in ("center", "scale", "null_values")
+                own = option.name == "null_values"
                 assert bool(items(*before, *words, option.opts[-1], "")) != own, option.opts
 
 

@@ -105,7 +105,9 @@ def _in_list(name: str, begun: str) -> str:
 
 def _header(ctx: click.Context) -> list[str]:
     """Return the names of the columns of the first file; those that stand twice are none."""
-    looks = ((name, ctx.params.get(name)) for name in ("delimiter", "encoding", "first_row"))
+    looks = (
+        (name, ctx.params.get(name)) for name in ("delimiter", "decimal", "encoding", "first_row")
+    )
     layout = Layout(np.dtype(np.float32), **{name: look for name, look in looks if look})
     with suppress(Exception):
         path, *_ = _files(ctx, "files")

@@ -12,6 +12,8 @@ from rnncli import __version__
 from rnncli.cli.errors import with_options
 from rnncli.cli.options import InputOptions, NetworkOptions, StartOptions, picked
 from rnncli.cli.outputs import note
+from rnncli.cli.progress import working
+from rnncli.cli.values import AUTO
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.arrays import Floats, Integers
@@ -31,6 +33,7 @@ from rnncli.readers import (
     read_state,
 )
 from rnncli.readers.columns import listed
+from rnncli.readers.foreign import display_name
 from rnncli.writers.model import describe
 
 if TYPE_CHECKING:
@@ -179,6 +182,7 @@ def open_both(
         Either cannot be read, they do not fit each other, or no layer of the
         network is recurrent.
     """
+    _check_read_twice(reading)
     dtype = PRECISIONS[precision].dtype
     loaded = None if options.weights is None else build_network(options, None)
     source = _open_input(reading, dtype, keys, loaded[0].indices if loaded else None)
@@ -186,6 +190,7 @@ def open_both(
     if not network.state_size:
         raise InputError(str(options.weights), "has no recurrent layer")
     check_input_size(network, len(source.columns), source.hint)
+    reading = _found(reading, network, source.columns)
     network = _scaled(network, reading, source.columns)
     if source.note:
         note(source.note)
@@ -256,6 +261,79 @@ def read_case(
     return ReadCase(case, network.last, model, rows, source.keys, names, present, arranged)
 
 
+def _to_find(options: InputOptions) -> list[str]:
+    """Return which of center and scale are to be found in the input."""
+    return [name for name in ("center", "scale") if getattr(options, name) == AUTO]
+
+
+def _check_read_twice(options: InputOptions) -> None:
+    """Check that an input can be read twice, where center or scale are to be found in it.
+
+    Raises
+    ------
+    click.UsageError
+        It cannot.
+    """
+    names = _to_find(options)
+    if not names:
+        return
+    if options.follow:
+        raise click.UsageError(f"--{names[0]} auto and --follow: give numbers to follow an input")
+    for path in () if options.seq is not None else options.files or (STDIN,):
+        if not _is_kept(path):
+            raise click.UsageError(
+                f"--{names[0]} auto reads the input twice, {display_name(path)} can be read but "
+                "once: give numbers"
+            )
+
+
+def _is_kept(path: str) -> bool:
+    """Return whether a file is the same when it is read again, or cannot be read at all."""
+    return path != STDIN and (os.path.isfile(path) or not os.path.exists(path))
+
+
+def _found(options: InputOptions, network: Network, columns: Sequence[str]) -> InputOptions:
+    """Find center and scale, where they are not given, in the whole input; a note has them.
+
+    Raises
+    ------
+    InputError
+        The input is damaged, or a column has no mean or standard deviation.
+    """
+    names = _to_find(options)
+    if not names:
+        return options
+    _check_measured(network)
+    from rnncli.readers.moments import center_and_scale, moments_of
+
+    # A cell that is missing is no value, also where it is 0 to the network.
+    missing = "hold" if options.missing == "zero" else options.missing
+    first = options._replace(missing=missing, passthrough=False, x=None, against=None)
+    with working("Finding center and scale"):
+        blocks = _open_input(first, np.dtype(np.float64), Keys(), None).blocks
+        if options.missing == "zero":
+            blocks = (rows._replace(masked=None) for rows in blocks)
+        moments = moments_of(blocks, len(columns))
+    found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
+    note(" ".join(["found", *(f"--{name} {','.join(map(_short, found[name]))}" for name in names)]))
+    for column, low, high in zip(columns, moments.lowest, moments.highest, strict=True):
+        if low == high and "scale" in names:
+            note(f"column {column!r} is {_short(low)} throughout: its scale is 1")
+    return options._replace(**{name: found[name] for name in names})  # type: ignore[arg-type]
+
+
+def _short(number: float) -> str:
+    """Return a number as it is typed."""
+    return repr(float(number)).removesuffix(".0")
+
+
+def _check_measured(network: Network) -> None:
+    if network.indices is not None:
+        raise click.UsageError(
+            "--center and --scale are for measured values, the network takes whole numbers"
+        )
+
+
 def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> Network:
     """Put what centers and scales the columns below a network.
 
@@ -273,10 +351,7 @@ def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> 
             )
     if options.center is None and options.scale is None:
         return network
-    if network.indices is not None:
-        raise click.UsageError(
-            "--center and --scale are for measured values, the network takes whole numbers"
-        )
+    _check_measured(network)
     center, scale = options.center or [0.0] * len(columns), options.scale or [1.0] * len(columns)
     return Network(Normalization(center, scale), *network.layers, last=network.last)
 

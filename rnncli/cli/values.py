@@ -12,6 +12,9 @@ from rnncli.model.errors import did_you_mean, sentence
 from rnncli.readers.columns import separated
 from rnncli.readers.foreign import UTF_8
 
+# Numbers that are to be found.
+AUTO: tuple[float, ...] = ()
+
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 # Why a script gives an empty value.
 _UNSET = "(a shell variable that is not set?)"
@@ -84,9 +87,9 @@ def number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]
 
 
 def numbers(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], tuple[float, ...]]:
-    """Return a function that reads finite numbers within bounds, separated by commas."""
+    """Return a function that reads finite numbers within bounds, separated by commas, or `AUTO`."""
     read = number(bounds, fits)
-    return lambda value: tuple(map(read, value.split(",")))
+    return lambda value: AUTO if value == "auto" else tuple(map(read, value.split(",")))
 
 
 def activation(value: str) -> Activation:

@@ -1,0 +1,110 @@
+"""Mean and standard deviation of each column of an input, in one pass and constant memory."""
+
+from collections.abc import Iterable, Sequence
+from math import floor, isfinite, log10
+
+import numpy as np
+
+from rnncli.engine.rows import Rows
+from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError
+
+# Of a standard deviation: enough for a network, and few enough to be typed.
+_DIGITS = 6
+
+
+class Moments:
+    """The moments of the values of each column so far.
+
+    Parameters
+    ----------
+    columns : int
+        How many there are, I.
+
+    Attributes
+    ----------
+    count : array, shape (I,)
+        How many values there were.
+    squares : array, shape (I,)
+        The sum of the squares of their distances from the mean.
+    lowest, highest : array, shape (I,)
+
+    Notes
+    -----
+    Distances are taken from the mean of a block before they are squared, and
+    blocks are joined by the distance of their means. The mean is a sum of
+    two, of which the first never changes. So nothing is lost where the
+    values are large and their distances small.
+
+    Source: T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for
+    computing the sample variance.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.count, self.squares = np.zeros((2, columns))
+        self._first, self._rest = np.zeros((2, columns))  # of the mean
+        self.lowest, self.highest = np.full(columns, np.inf), np.full(columns, -np.inf)
+
+    @property
+    def mean(self) -> Floats:
+        """The mean, shape (I,)."""
+        return np.asarray(self._first + self._rest)
+
+    def add(self, x: Floats) -> None:
+        """Add rows of values, (n, I); those that are NaN are left out."""
+        absent = np.isnan(x)
+        count = len(x) - absent.sum(axis=0)
+        divisor = np.maximum(count, 1)
+        mean = np.where(absent, 0, x).sum(axis=0) / divisor
+        away = np.where(absent, 0, x - mean)
+        rest = away.sum(axis=0) / divisor  # what rounding has left in the mean
+        squares = (away * away).sum(axis=0) - rest * rest * count
+        self._first = np.where(self.count == 0, mean, self._first)
+        apart = (mean - self._first) + (rest - self._rest)
+        total = np.maximum(self.count + count, 1)
+        self.squares += squares + apart * apart * self.count * count / total
+        self._rest += apart * count / total
+        self.count += count
+        self.lowest = np.fmin(self.lowest, np.fmin.reduce(x, initial=np.inf))
+        self.highest = np.fmax(self.highest, np.fmax.reduce(x, initial=-np.inf))
+
+
+def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
+    """Return the moments of all rows but those that are masked."""
+    moments = Moments(columns)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in blocks:
+            moments.add(rows.x if rows.masked is None else rows.x[~rows.masked])
+    return moments
+
+
+def center_and_scale(
+    moments: Moments, columns: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what makes the values of each column about -1 to 1: mean and standard deviation.
+
+    They are rounded to six digits of the standard deviation, that of all
+    values (not of a sample). The scale of a column whose values are all the
+    same is 1, and its center is that value.
+
+    Raises
+    ------
+    InputError
+        A column has no values, or no standard deviation that is a float64.
+    """
+    centers, scales = [], []
+    for i, column in enumerate(columns):
+        if not moments.count[i]:
+            raise InputError("", f"column {column!r} has no values to take a mean of")
+        low, high = moments.lowest[i].item(), moments.highest[i].item()
+        deviation = float(np.sqrt(moments.squares[i] / moments.count[i]))
+        center, scale = low, 1.0
+        if low < high:
+            if not (isfinite(deviation) and deviation):
+                what = f"column {column!r}: the squares of its values are no float64"
+                raise InputError("", f"{what} ({low} to {high})")
+            places = _DIGITS - 1 - floor(log10(deviation))
+            center, scale = round(moments.mean[i].item(), places), round(deviation, places)
+        centers.append(center + 0.0)  # no -0
+        scales.append(scale)
+    return tuple(centers), tuple(scales)
