@@ -5,11 +5,9 @@ from functools import partial
 from typing import TextIO
 
 from rnncli.writers.csv import write_csv
-from rnncli.writers.heatmap import write_heatmap
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
-from rnncli.writers.plot import write_plot
 from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
 from rnncli.writers.trajectory import PLOTS, Style, Trajectory
@@ -29,8 +27,21 @@ __all__ = [
 FIGURES = ("svg", "png", "pdf")
 
 
+# It takes long to import what draws.
+def _write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    from rnncli.writers.heatmap import write_heatmap
+
+    write_heatmap(out, trajectory, style)
+
+
+def _write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    from rnncli.writers.plot import write_plot
+
+    write_plot(out, trajectory, style)
+
+
 def _write_figure(form: str, out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.figure import write_figure  # it takes long to import what draws
+    from rnncli.writers.figure import write_figure
 
     write_figure(out, trajectory, style, form)
 
@@ -41,8 +52,8 @@ WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "npy": write_npy,
-    "heatmap": write_heatmap,
-    "plot": write_plot,
+    "heatmap": _write_heatmap,
+    "plot": _write_plot,
     **{form: partial(_write_figure, form) for form in FIGURES},
 }
 EXTENSIONS = {

@@ -72,7 +72,7 @@ def gathered(
                 width = values.shape[1]
                 at_most = min(_FINE * columns, max(columns, _VALUES // width))
                 found.setdefault(number, Bins(width, at_most)).add(values)
-    sequences = [Drawn(_title(trajectory, number), bins) for number, bins in found.items()]
+    sequences = [Drawn(trajectory.name_of(number), bins) for number, bins in found.items()]
     return sequences, f"{len(others)} more sequences are not shown." if others else ""
 
 
@@ -81,13 +81,6 @@ def _pieces(block: Block, number: int) -> Iterator[Block]:
     rows = block if block.key is None else block.take(block.key == number)
     for start in range(0, len(rows.t), _STEPS):
         yield rows.cut(start, start + _STEPS)
-
-
-def _title(trajectory: Trajectory, number: int) -> str:
-    if not trajectory.key_columns:
-        return ""
-    key = zip(trajectory.key_columns, trajectory.keys[number], strict=True)
-    return printable(", ".join(f"{name} {value}" for name, value in key))
 
 
 def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:

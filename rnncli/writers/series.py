@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError, printable
+from rnncli.model.errors import InputError
 from rnncli.writers.bins import Bins
 from rnncli.writers.timeline import Timeline, numbers
 from rnncli.writers.trajectory import Style, Trajectory
@@ -154,7 +154,7 @@ def gathered(trajectory: Trajectory, style: Style) -> Series:
             if key not in tracks and len(tracks) == most:
                 left_out.add(key)
                 continue
-            track = tracks.setdefault(key, Track(_name(trajectory, key), width, at_most))
+            track = tracks.setdefault(key, Track(trajectory.name_of(key), width, at_most))
             timeline.check_forward(block, rows, places, track.end)
             track.add(places[rows], values[rows], [labels[row] for row in rows] if labels else ())
     shown = [*tracks.values()] or [Track("", width, at_most)]
@@ -217,11 +217,3 @@ def _numbers(block: Block, column: str) -> Floats:
         raise InputError(place, f"not a number: {cells[row]!r}")
     found[missing] = np.nan
     return found[:, None]
-
-
-def _name(trajectory: Trajectory, key: int) -> str:
-    """Return the name of a sequence: its key columns and what is in them."""
-    if not trajectory.key_columns:
-        return ""
-    parts = zip(trajectory.key_columns, trajectory.keys[key], strict=True)
-    return printable(", ".join(f"{column} {value}" for column, value in parts))

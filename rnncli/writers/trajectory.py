@@ -10,7 +10,7 @@ import numpy as np
 from rnncli.engine.run import c_size
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, printable
 from rnncli.model.network import Network
 from rnncli.writers.labels import Key
 
@@ -145,6 +145,13 @@ class Trajectory(NamedTuple):
         """Which array each of the columns is of."""
         shown = (part for part in self.values if part.array in self.shown)
         return [part.array for part in shown for _ in range(part.width)]
+
+    def name_of(self, number: int) -> str:
+        """Return what a sequence is called in a picture: its key; empty text where there is one."""
+        if not self.key_columns:
+            return ""
+        parts = zip(self.key_columns, self.keys[number], strict=True)
+        return printable(", ".join(f"{column} {value}" for column, value in parts))
 
     def rows(self, block: Block) -> Floats:
         """Return the columns of a block."""
