@@ -279,7 +279,34 @@ def test_cells_of_uneven_times_reach_half_way(drawn: Drawn) -> None:
     np.testing.assert_array_equal(edges, [0.5, 1.5, 4, 8])
 
 
+def test_text_of_a_long_sequence_is_that_of_the_first_steps(drawn: Drawn) -> None:
+    rows = "".join(f"d{t},a,0\n" + f"e{t},b,0\n" * (t % 5 == 0) for t in range(1, 10_001))
+    command = ("--columns", "v", "--x", "when", "--group-by", "k", *SMALL, "1")
+    _, below, *_ = panels(drawn(*command, stdin=f"when,k,v\n{rows}"))
+    ticks = [tick.get_text() for tick in below.get_xticklabels()]
+    assert len(ticks) > 2
+    assert ticks == [f"d{place:.0f}" for place in below.get_xticks()]
+
+
+def test_the_name_of_the_time_makes_a_header(drawn: Drawn) -> None:
+    above, _ = panels(drawn("--columns", "2", "--x", "year", *SMALL, "1", stdin="year,7\n1999,0\n"))
+    np.testing.assert_array_equal(lines(above)["7"], [[1999, 0]])
+
+
+def test_years_are_whole_numbers(drawn: Drawn) -> None:
+    text = "year,v\n1999,0\n2000,0\n2001,0\n"
+    _, below = panels(drawn("--columns", "v", "--x", "year", *SMALL, "1", stdin=text))
+    below.figure.canvas.draw()
+    shown = [tick.get_text() for tick in below.get_xticklabels()]
+    assert {"1999", "2000", "2001"} == {*shown} - {"1998", "2002"}
+
+
 REFUSED = {
+    "back behind many": (
+        "--x",
+        "".join(f"{n},0\n" for n in range(4096)) + "4000,0\n",
+        "column 'w': t = 4097: '4000' is before that of the step before",
+    ),
     "back": ("--x", "2,0\n1,0\n", "column 'w': t = 2: '1' is before that of the step before"),
     "another kind": (
         "--x",
@@ -317,6 +344,7 @@ def test_one_step_and_none(drawn: Drawn) -> None:
     for units in ("1", "9"):
         above, below = panels(drawn("--seq", "2", *SMALL, units))
         assert len(below.lines) + len(below.collections) == 1
+        assert below.get_xlim() == (0.5, 1.5)
         for axes in panels(drawn(*SMALL, units, stdin="v\n")):
             assert "no steps" in [text.get_text() for text in axes.texts]
     assert above.lines[0].get_marker() == "."
