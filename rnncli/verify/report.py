@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
@@ -86,8 +86,10 @@ def write_report_table(out: TextIO, report: Report) -> None:
         _write_wrong(out, report, name, verdict)
     if report.explanations is not None:
         out.write("\n")
-        for line in _explained(report.explanations, report.with_options):
-            write_text(out, line, "bold reverse")
+        for name, left in report.explanations.items():
+            within = f"within {left:.2g}" if left else "to the bit"
+            how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
+            write_text(out, f"Reproduced {within} {how}.", "bold reverse")
         if not report.explanations:
             write_text(out, "No convention that rnn knows reproduces it.")
     out.write("\n")
@@ -296,16 +298,6 @@ def _final_at(final: WrongFinal, keys: Sequence[str]) -> str:
     sequence = f"sequence {final.sequence} ({keys[final.sequence - 1]}), " if keys else ""
     layer = f"{final.direction} layer" if final.direction == "backward" else "layer"
     return f"{sequence}{final.array} of {layer} {final.layer}, unit {final.unit}"
-
-
-def _explained(
-    explanations: Mapping[str, float], with_options: Callable[[str], str]
-) -> Iterator[str]:
-    """Yield what reproduces the file."""
-    for name, left in explanations.items():
-        within = f"within {left:.2g}" if left else "to the bit"
-        how = f"with {with_options(name)}" if name.startswith("`") else f"by: {name}"
-        yield f"Reproduced {within} {how}."
 
 
 def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
