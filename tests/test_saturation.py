@@ -18,13 +18,16 @@ from rnncli.model.cells.gru import GRU
 from rnncli.model.cells.lstm import LSTM
 from rnncli.model.cells.rnn import RNN
 from rnncli.model.layers import Recurrent
+from rnncli.model.layers.stateless import Embedding
 from rnncli.model.network import Network
 
 NOTE = (
     "Note: {} of the states are within 0.001 of {}, the ends of their range: they say little but "
     "on which side a unit is"
 )
-WAY_OUT = ". Is the input large? --center and --scale bring it near 0"
+WAY_OUT = (
+    ". Is the input large? --center and --scale bring it near 0: auto, or a number for each column"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +119,14 @@ def test_a_long_block_is_looked_at_here_and_there(
     assert 0 < max(seen) <= 2 * 512
 
 
+def test_indices_cannot_be_scaled(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = Recurrent(RNN(weights(1)))
+    watch = Saturation(Network(Embedding(np.ones((5, 1))), layer), quiet=False)
+    list(watch.watched(blocks(np.ones((10, 2)))))
+    watch.write(scaled=False)
+    assert capsys.readouterr().err == f"{NOTE.format('100%', '-1 or 1')}\n"
+
+
 def test_no_states_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     told(Recurrent(RNN(weights(1))), np.ones((0, 2)))
     assert capsys.readouterr().err == ""
@@ -146,4 +157,4 @@ def test_what_is_no_terminal_gets_none(run_rnn: Rnn, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_a_terminal_gets_it() -> None:
-    assert WAY_OUT in on_terminal(*LARGE, TERM="dumb")
+    assert WAY_OUT in on_terminal(*LARGE, TERM="dumb").replace("\r\n", "")

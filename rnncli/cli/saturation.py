@@ -14,6 +14,9 @@ from rnncli.model.network import Network
 _NEAR, _SHARE = 1e-3, 0.9
 # Rows of a block that are looked at, spread over it.
 _ROWS = 512
+_WAY_OUT = (
+    ". Is the input large? --center and --scale bring it near 0: auto, or a number for each column"
+)
 
 
 class Saturation:
@@ -32,6 +35,7 @@ class Saturation:
         layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
         self._width = layers[-1].output_size
         self._ends = layers[-1].ends if on_terminal() and not quiet else None
+        self._of_indices = network.indices is not None
         self._at_ends = self._all = 0
 
     def watched(self, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -57,7 +61,7 @@ class Saturation:
         if self._ends is None or self._at_ends < max(1, _SHARE * self._all):
             return
         least, greatest = self._ends
-        way_out = "" if scaled else ". Is the input large? --center and --scale bring it near 0"
+        way_out = "" if scaled or self._of_indices else _WAY_OUT
         note(
             f"{self._at_ends / self._all:.0%} of the states are within {_NEAR} of {least:g} or "
             f"{greatest:g}, the ends of their range: they say little but on which side a unit "
