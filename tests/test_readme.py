@@ -109,6 +109,10 @@ def test_the_readme_leads_to_every_topic() -> None:
     assert set(contents) <= anchors
 
 
+def test_the_readme_is_short() -> None:
+    assert GUIDE["README"].count("\n") < 220
+
+
 def test_links_between_topics_lead_somewhere() -> None:
     for topic in TOPICS.glob("*.md"):
         for link in re.findall(r"\]\(([\w-]+\.md)\)", topic.read_text(encoding="utf-8")):
