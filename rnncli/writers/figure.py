@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.model import model_line
 from rnncli.writers.series import Panel, Series, Track, gathered
-from rnncli.writers.timeline import Timeline
+from rnncli.writers.timeline import FIRST_DAY, LAST_DAY, Timeline
 from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
@@ -281,7 +281,8 @@ class _Lines:
         axes.legend(frameon=False, **place)
 
     def _names(self) -> list[str]:
-        names = [*map(_short, self._panel.names)]
+        # matplotlib leaves lines out of a legend whose names begin with _.
+        names = [f" {name}" if name[:1] == "_" else name for name in map(_short, self._panel.names)]
         if not self._against:
             return names
         return [*names[:-1], f"{names[-1]}{chr(10) if self._several else ' '}in the same row"]
@@ -381,6 +382,8 @@ def _draw_time(axes: "Sequence[Axes]", series: Series, track: Track, ticks: int)
     """Give the axes of a sequence the ends of the time axis, and its ticks."""
     edges = [_edges(each) for each in series.tracks]
     low, high = min(each[0] for each in edges), max(each[-1] for each in edges)
+    if series.timeline.kind.startswith("times"):
+        low, high = max(low, FIRST_DAY), min(high, LAST_DAY)
     for each in axes:
         each.set_xlim(low, high)
         if not track.bins.total:

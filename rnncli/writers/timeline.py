@@ -12,6 +12,13 @@ from rnncli.model.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
+# Between them are all times that there are.
+FIRST_DAY, LAST_DAY = (
+    (time.replace(tzinfo=UTC) - _EPOCH) / _DAY
+    for time in (datetime.min, datetime.max.replace(microsecond=0))
+)
+# Larger numbers stand as text.
+_LARGEST = 1e100
 
 
 class Timeline:
@@ -114,8 +121,14 @@ def _times(cells: Sequence[str], *, aware: bool) -> Floats | None:
     return np.array([(time - _EPOCH) / _DAY for time in utc], np.float64)
 
 
+def _ordinary(cells: Sequence[str]) -> Floats | None:
+    """Read finite numbers whose distances are finite too, or None if one is none."""
+    found = numbers(cells)
+    return None if found is None or abs(found).max(initial=0) > _LARGEST else found
+
+
 _READ: Mapping[str, Callable[[Sequence[str]], Floats | None]] = {
-    "numbers": numbers,
+    "numbers": _ordinary,
     "times": partial(_times, aware=False),
     "times in UTC": partial(_times, aware=True),
 }
