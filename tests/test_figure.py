@@ -338,6 +338,13 @@ def test_columns_that_are_refused(
     assert not path.exists()
 
 
+def test_the_sequence_that_goes_back_is_told(run_rnn: Rnn) -> None:
+    command = ("run", *SMALL, "1", "--columns", "v", "--x", "w", "--group-by", "k")
+    result = run_rnn(*command, "--format", "svg", stdin="k,w,v\na,1,0\nb,2,0\na,3,0\nb,1,0\n")
+    message = "k b: column 'w': t = 2: '1' is before that of the step before"
+    assert result.stderr == f"Error: {message}; a figure's --x must not go back\n"
+
+
 def test_without_a_head_there_is_nothing_to_compare(run_rnn: Rnn) -> None:
     command = ("run", "--columns", "v", "--hidden", "2", "--against", "v", "--format", "svg")
     result = run_rnn(*command, stdin="v\n1\n")

@@ -155,7 +155,7 @@ def gathered(trajectory: Trajectory, style: Style) -> Series:
                 left_out.add(key)
                 continue
             track = tracks.setdefault(key, Track(trajectory.name_of(key), width, at_most))
-            timeline.check_forward(block, rows, places, track.end)
+            timeline.check_forward(track.name, block, rows, places, track.end)
             track.add(places[rows], values[rows], [labels[row] for row in rows] if labels else ())
     shown = [*tracks.values()] or [Track("", width, at_most)]
     top = [panels[0], *panels[1:][-_PANELS:]]

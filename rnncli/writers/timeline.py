@@ -70,11 +70,15 @@ class Timeline:
         """Return the text that stands at each row, if any does."""
         return [row[0].strip() for row in block.cells or ()] if self.kind == "text" else ()
 
-    def check_forward(self, block: Block, rows: Integers, places: Floats, before: float) -> None:
+    def check_forward(
+        self, name: str, block: Block, rows: Integers, places: Floats, before: float
+    ) -> None:
         """Check that a sequence does not go back in time.
 
         Parameters
         ----------
+        name : str
+            Of the sequence, empty where there is one.
         block : Block
         rows : array of int
             Which rows of it are of the sequence.
@@ -92,7 +96,8 @@ class Timeline:
         if len(back) and block.cells:
             row = int(back[0])
             what = f"{block.cells[row][0].strip()!r} is before that of the step before"
-            raise InputError(self._at(block, row), what, "a figure's `x` must not go back")
+            place = ": ".join(filter(None, [name, self._at(block, row)]))
+            raise InputError(place, what, "a figure's `x` must not go back")
 
     def _at(self, block: Block, row: int) -> str:
         return f"column {self.name!r}: t = {block.t[row]}"
