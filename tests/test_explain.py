@@ -185,8 +185,9 @@ def test_rows_that_a_layer_masks(network: Network, x: Floats) -> None:
             np.testing.assert_array_equal(layer.output, y)
 
 
-def test_an_overflow_ends_the_steps(run_rnn: Rnn) -> None:
-    network = ("--hidden", "2", "--activation", "exponential")
+@pytest.mark.parametrize("hidden", ["2", "2,2"])
+def test_an_overflow_ends_the_steps(run_rnn: Rnn, hidden: str) -> None:
+    network = ("--hidden", hidden, "--activation", "exponential")
     result = run_rnn("explain", "--seq", "1,2,3,4,5", *network, "--steps", "1:", "--json")
     expected = run_rnn("run", "--seq", "1,2,3,4,5", *network, "--json", "--unroll", "stepwise")
     assert (result.exit_code, result.stderr) == (1, expected.stderr)

@@ -99,6 +99,8 @@ class Report:
             yield f"{precision}: each product (@) takes both sides rounded to {bits} bits."
         if self._marked:
             yield f"{MARK} saturated: within {NEAR} of an end of its function."
+        if self._digits is not None:
+            yield f"Rounded to {self._digits} digits after the point (`digits`)."
         if self._cut:
             ends = f"Only the first and last {SHOWN_AT_ENDS} are shown"
             yield f"{ends}: {'' if self._unit else '`unit` shows one, '}`output` FILE all."
