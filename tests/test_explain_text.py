@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -121,11 +121,31 @@ def test_a_wide_layer_is_cut_on_a_terminal_alone(run_rnn: Rnn) -> None:
     assert [int(unit) for unit in shown] == [*range(6), *range(94, 100)]
     assert "Only the first and last 6 are shown: `unit` shows one, `output` FILE all." in drawn(100)
     assert "Only the first" not in drawn(16)
-    terms = re.findall(r"\[(\d+)\] W_hh", drawn(100, unit="3"))
-    assert len(terms) <= 12
-    assert "Only the first and last 6 are shown: `output` FILE all." in drawn(100, unit="3")
     piped = run_rnn(*NOTEBOOK, "--hidden", "100").stdout
     assert len(set(re.findall(r"unit (\d+)", piped))) == 100
+
+
+def test_the_smaller_terms_of_a_unit_are_added_up_on_a_terminal(run_rnn: Rnn) -> None:
+    text = re.sub(r"\x1b\[[\d;]*m", "", drawn(100, unit="3"))
+    rows = dict(numbers_below(text))
+    assert "the other 86" in rows
+    shown = [numbers[-1] for label, numbers in rows.items() if label not in ("sum", "h_t")]
+    assert len(shown) == 17
+    assert sum(shown) == pytest.approx(rows["sum"][0], rel=1e-5)
+    assert "The smaller terms are added up: `output` FILE has each." in text
+    piped = run_rnn(*NOTEBOOK, "--hidden", "100", "--unit", "3").stdout
+    assert len(re.findall(r"^\S+ W_hh\[\d+, 3\]", piped, re.MULTILINE)) == 100
+    assert "the other" not in piped
+
+
+def test_an_equation_is_cut_between_its_terms(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run_rnn(*NOTEBOOK, "--hidden", "1", "--cell", "gru", "--clip", "9").stdout.splitlines()
+    for begin, end in pairwise(lines):
+        if end.startswith("    ") and end.strip() and " = " in begin:
+            assert begin[-1] in "+=,"
 
 
 def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Explained steps for people: the equations, and the numbers in them below each unit."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isinf
 from textwrap import wrap
@@ -20,6 +21,8 @@ from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units.
 WIDE, SHOWN_AT_ENDS = 16, 6
+# Behind it no new line begins.
+NO_BREAK = "\N{NO-BREAK SPACE}"
 # Marks a unit at an end of its function.
 MARK = "*"
 EQUATION, LABEL, INPUT, NOTE, SATURATED = "bold", "dim", "cyan", "italic", "yellow"
@@ -101,9 +104,11 @@ class Report:
             yield f"{MARK} saturated: within {NEAR} of an end of its function."
         if self._digits is not None:
             yield f"Rounded to {self._digits} digits after the point (`digits`)."
-        if self._cut:
+        if self._cut and self._unit:
+            yield "The smaller terms are added up: `output` FILE has each."
+        elif self._cut:
             ends = f"Only the first and last {SHOWN_AT_ENDS} are shown"
-            yield f"{ends}: {'' if self._unit else '`unit` shows one, '}`output` FILE all."
+            yield f"{ends}: `unit` shows one, `output` FILE all."
 
     def _step(self, step: Step) -> None:
         key = "" if step.key is None else f"{' '.join(self._keys[step.key])}: "
@@ -120,7 +125,7 @@ class Report:
 
     def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
         """Write values after each other, by their names if they have any."""
-        cells = self._texts(values)
+        cells = self._texts(values, "missing")
         if names:
             cells = [f"{name} {text}" for name, text in zip(names, cells, strict=True)]
         shown = _at(cells, self._shown(len(cells)))
@@ -203,22 +208,26 @@ class Report:
         singles = quantity.of_unit or []
         lines = list(self._quantity(quantity, first=True))
         if any(single.left is not None for single in singles):
-            shown = [None if n is None else singles[n] for n in self._shown(len(singles))]
             made = [
                 line._replace(cells=["", "", *(line.cells or [])]) for line in self._made(quantity)
             ]
             equations = [line for line in lines if line.label and not line.cells]
-            lines = [*equations, *map(self._single, shown), Line("", rule=True), *made]
+            lines = [*equations, *self._singles(singles), Line("", rule=True), *made]
         names = ["left", "right", "product"] if len(lines[-1].cells or []) > 1 else ["value"]
         self._table(lines, names)
 
-    def _single(self, single: Single | None) -> Line:
-        """Return the line of a single term; None stands for those left out."""
-        if single is None:
-            return Line(GAP, [GAP] * 3)
-        numbers = (single.left, single.weight, single.value)
-        cells = ["" if n is None else self._texts(np.array([n]))[0] for n in numbers]
-        return Line(single.name, cells)
+    def _singles(self, singles: Sequence[Single]) -> Iterator[Line]:
+        """Return the lines of single terms; on a terminal many small ones share the last."""
+        whole = len(singles) <= WIDE or not self._out.isatty()
+        shown = len(singles) if whole else WIDE
+        for single in singles[:shown]:
+            numbers = (single.left, single.weight, single.value)
+            cells = ["" if n is None else self._texts(np.array([n]))[0] for n in numbers]
+            yield Line(single.name, cells)
+        if not whole:
+            self._cut = True
+            rest = np.sum([single.value for single in singles[shown:]], keepdims=True)
+            yield Line(f"the other {len(singles) - shown}", ["", "", *self._texts(rest)])
 
     def _units(self, lines: Sequence[Line], name: str) -> None:
         """Draw lines with the values of units below each other."""
@@ -232,7 +241,7 @@ class Report:
         equations = [line for line in lines if not (line.cells or line.rule or not line.label)]
         if len(equations) == 1:
             self._print()
-            self._wrapped(equations[0].label, EQUATION)
+            self._equation(equations[0].label)
             lines = [line for line in lines if line is not equations[0]]
         rows = [[line.label, *line.cells] for line in lines if line.cells]
         cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
@@ -248,8 +257,10 @@ class Report:
                     self._print(next(each), line.style)
                 elif line.rule:
                     self._print(f"{' ' * begin}{rule}", LABEL)
+                elif line.label:
+                    self._equation(line.label)
                 else:
-                    self._wrapped(line.label, line.style)
+                    self._print()
 
     def _shown(self, size: int) -> list[int | None]:
         """Return which values are shown; None for those left out between."""
@@ -258,17 +269,20 @@ class Report:
         self._cut = True
         return [*range(SHOWN_AT_ENDS), None, *range(size - SHOWN_AT_ENDS, size)]
 
-    def _texts(self, values: Floats) -> list[str]:
-        (row,) = texts_with_gaps(values[None], "missing", self._digits)
+    def _texts(self, values: Floats, gap: str = "nan") -> list[str]:
+        (row,) = texts_with_gaps(values[None], gap, self._digits)
         return row
 
+    def _equation(self, text: str) -> None:
+        """Print an equation; only behind a sign or a comma a new line may begin."""
+        self._wrapped(re.sub("(?<![+=,]) ", NO_BREAK, text), EQUATION)
+
     def _wrapped(self, text: str, style: str = "") -> None:
-        """Print text on as many lines as it takes; a product stays on one."""
+        """Print text on as many lines as it takes."""
         width = self._console.width
-        whole = text.replace(" @ ", "\N{NO-BREAK SPACE}@\N{NO-BREAK SPACE}")
-        lines = wrap(whole, width, subsequent_indent="    ", break_long_words=False)
+        lines = wrap(text, width, subsequent_indent="    ", break_long_words=False)
         for line in lines or [""]:
-            self._print(line.replace("\N{NO-BREAK SPACE}", " "), style)
+            self._print(line.replace(NO_BREAK, " "), style)
 
     def _print(self, text: str = "", style: str = "") -> None:
         from rich.text import Text
