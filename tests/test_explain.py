@@ -13,9 +13,12 @@ from conftest import SAMPLES, Rnn
 from rnncli import Dense, Embedding, Masking, Network, run, seeded
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
+from rnncli.explain.quantities import OF_CELLS
+from rnncli.explain.rows import OF_LAYERS
 from rnncli.explain.steps import Wanted, explained
 from rnncli.model.arrays import Floats
-from rnncli.model.layers import Layer
+from rnncli.model.cells import CELLS
+from rnncli.model.layers import LAYERS, Layer
 
 NOTEBOOK = ("explain", "--seq", "1,2,3,4,5,6", "--hidden", "4")
 LOG = "who,v\na,1\nb,2\na,3\nb,\nb,5\na,7\nc,8\n"
@@ -224,3 +227,8 @@ def test_text_names_no_unit_like_a_time(run_rnn: Rnn) -> None:
         text = run_rnn(*NOTEBOOK, "--cell", cell).stdout
         assert not re.search(r"\b[hc]_?\d", text)
         assert "unit 1" in text
+
+
+def test_every_cell_and_layer_is_explained() -> None:
+    assert set(OF_CELLS) == set(CELLS.values())
+    assert set(OF_LAYERS) == set(LAYERS.values())

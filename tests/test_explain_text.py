@@ -182,5 +182,5 @@ def test_names_from_an_input_cannot_steer_a_terminal(run_rnn: Rnn) -> None:
     shown = run_rnn("explain", "--group-by", "k", "--hidden", "1", stdin=text).stdout
     assert "\x1b" not in shown
     assert "\x07" not in shown
-    assert r"\x1b]0;x\x07: t = 1" in shown
+    assert r"k \x1b]0;x\x07: t = 1" in shown
     assert r"x_t = \x1b[31mv\x07 1.0" in shown

@@ -173,7 +173,7 @@ def explain(
             return
         named = all(isinstance(column, str) for column in source.chosen)
         names = source.columns if named and source.chosen else ()
-        report = Report(out, names, source.keys, digits, one_unit, with_options)
+        report = Report(out, names, source.key_columns, source.keys, digits, one_unit, with_options)
         report.write(opened.model, found)
 
 

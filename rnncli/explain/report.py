@@ -60,6 +60,8 @@ class Report:
     out : text stream
     names : sequence of str
         Of the features; none where they are not named.
+    key_columns : sequence of str
+        Names of the parts of a key.
     keys : sequence of tuples of str
         The key of each sequence; it grows as they come.
     digits : int, optional
@@ -74,12 +76,14 @@ class Report:
         self,
         out: TextIO,
         names: Sequence[str] = (),
+        key_columns: Sequence[str] = (),
         keys: Sequence[tuple[str, ...]] = (),
         digits: int | None = None,
         unit: Unit | None = None,
         worded: Callable[[str], str] = str,
     ) -> None:
-        self._out, self._names, self._keys, self._unit = out, names, keys, unit
+        self._out, self._names, self._unit = out, names, unit
+        self._key_columns, self._keys = key_columns, keys
         self._digits, self._worded = digits, worded
         self._console = console_on(out)
         self._marked = self._cut = False
@@ -111,9 +115,12 @@ class Report:
             yield f"{ends}: `unit` shows one, `output` FILE all."
 
     def _step(self, step: Step) -> None:
-        key = "" if step.key is None else f"{' '.join(self._keys[step.key])}: "
+        parts = (
+            [] if step.key is None else zip(self._key_columns, self._keys[step.key], strict=True)
+        )
+        key = ", ".join(f"{column} {value}" for column, value in parts)
         self._print()
-        self._print(f"{key}t = {step.t}", EQUATION)
+        self._print(f"{key}: t = {step.t}" if key else f"t = {step.t}", EQUATION)
         self._vector("x_t", step.x, self._names)
         if not step.layers:
             self._wrapped("This row is masked: every state stays as it is.")
