@@ -184,3 +184,14 @@ def test_bad_text(text: str, message: str) -> None:
 def test_text_reads_back(alpha: float, beta: float) -> None:
     assert parse(str(activation("affine", alpha, beta))) == Activation("affine", (alpha, beta))
     assert str(parse("tanh")) == "tanh"
+
+
+@pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=IDS)
+def test_ends_are_where_large_sums_lead(f: Activation) -> None:
+    with np.errstate(over="ignore"):
+        low, high = sorted(reference.activated(f, np.array([-1e6, 1e6])))
+    if f.ends is None:
+        assert max(abs(low), abs(high)) > 1e3
+    else:
+        np.testing.assert_allclose((low, high), f.ends, rtol=0, atol=1e-5)
+    assert activation("scaled_tanh", -2, 1).ends == (-2, 2)
