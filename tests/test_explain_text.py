@@ -143,9 +143,13 @@ def test_an_equation_is_cut_between_its_terms(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     lines = run_rnn(*NOTEBOOK, "--hidden", "1", "--cell", "gru", "--clip", "9").stdout.splitlines()
-    for begin, end in pairwise(lines):
-        if end.startswith("    ") and end.strip() and " = " in begin:
-            assert begin[-1] in "+=,"
+    cut = [
+        begin
+        for begin, end in pairwise(lines)
+        if re.match("[a-z]_t = ", begin) and end.startswith("    ") and end.strip()[0] != "─"
+    ]
+    assert len(cut) == 4
+    assert all(begin[-1] in "+=" for begin in cut)
 
 
 def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,8 +173,7 @@ def lstm(step: CellStep) -> list[Quantity]:
 
     i_t = gate("i", i, step.c, c)
     if cell.input_forget:
-        parts = [Term("1", np.ones_like(i_t.values)), Term("-i_t", -i_t.values)]
-        f_t = Quantity("f_t", "1 - i_t", parts, 1 - i_t.values)
+        f_t = _added("f_t", [Term("1 - i_t", 1 - i_t.values)], 1 - i_t.values)
     else:
         f_t = gate("f", f, step.c, c)
     g_t = _applied("g_t", g, cell.activation, cell.clip)

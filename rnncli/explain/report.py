@@ -281,8 +281,8 @@ class Report:
         return row
 
     def _equation(self, text: str) -> None:
-        """Print an equation; only behind a sign or a comma a new line may begin."""
-        self._wrapped(re.sub("(?<![+=,]) ", NO_BREAK, text), EQUATION)
+        """Print an equation; only behind a sign may a new line begin."""
+        self._wrapped(re.sub("(?<![+=]) ", NO_BREAK, text), EQUATION)
 
     def _wrapped(self, text: str, style: str = "") -> None:
         """Print text on as many lines as it takes."""
