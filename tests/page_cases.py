@@ -58,6 +58,7 @@ CASES = {
     "gru, reset before": Case(reset_before()),
     "lstm, projected": Case(projected(), ("--precision", "float64")),
     "rounded operands": Case(seeded(hidden_size=3), ("--precision", "bfloat16")),
+    "thirty units": Case(seeded(hidden_size=30)),
     "masked row": Case(Network(Masking(-3.0, 1), *seeded(hidden_size=2).layers)),
 }
 

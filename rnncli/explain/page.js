@@ -466,6 +466,9 @@ const matrixRows = (section, body, term, matrix, factors, scales) => {
   const heads = matrix.map((row, k) => {
     const { head, cells } = addRow(body, "", `${left}[${k}]`, row.length);
     Object.assign(head.parentNode.dataset, { matrix: name, k });
+    const label = head.querySelector(".name");
+    label.textContent = `[${k}]`;
+    label.prepend(add(head, "span", "left", left));
     const paintRow = () => fill(cells, row, scales[name.split("[")[0]]);
     paints.push(paintRow);
     paintRow();
@@ -586,7 +589,10 @@ const fit = () => {
     const width = Math.max(13, Math.min(150, Math.floor((room - head) / units) - 1));
     for (const { table } of tables) {
       const digits = width >= (single ? 84 : 146) ? "full" : width >= 40 ? "short" : "none";
-      table.className = `${digits} ${width < 34 ? "narrow" : ""} ${width < 20 ? "dense" : ""}`;
+      table.className = digits;
+      table.classList.toggle("narrow", width < 34);
+      table.classList.toggle("dense", width < 20);
+      table.classList.toggle("tight", head < 130);
       table.querySelectorAll("col").forEach((column, i) => {
         column.style.width = `${i ? width : head}px`;
       });

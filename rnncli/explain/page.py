@@ -23,7 +23,7 @@ from rnncli.model.network import Network
 from rnncli.writers.model import model_line
 
 # Bytes of numbers that a page may have: a browser shows them without delay.
-MOST_BYTES = 8_000_000
+MOST_BYTES = 4_000_000
 
 
 def write_page(out: TextIO, document: Mapping[str, Any], network: Network) -> None:

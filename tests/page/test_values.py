@@ -151,6 +151,7 @@ def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path:
         names = [text.split(" = ")[0] for text in list_shown]
         assert sorted(names) == sorted(single["name"] for single in singles)
         values = [float(text.split(" = ")[-1]) for text in list_shown]
+        assert [abs(value) for value in values] == sorted(map(abs, values), reverse=True)
         assert bits(values, dtype) == bits([single["value"] for single in singles], dtype)
         for text, title in zip(list_shown, names, strict=True):
             (single,) = (each for each in singles if each["name"] == title)
