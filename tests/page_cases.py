@@ -9,7 +9,14 @@ from conftest import Rnn
 
 import rnncli
 from rnncli.model.cells import GRU, LSTM
-from rnncli.model.layers import Dense, Masking, Recurrent
+from rnncli.model.layers import (
+    Dense,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Pointwise,
+    Recurrent,
+)
 from rnncli.model.network import Network
 
 # A key that would end a script, begin a tag, clear a screen and turn writing round.
@@ -50,6 +57,14 @@ def reset_before() -> Network:
     return Network(Recurrent(GRU(weights, reset="before")))
 
 
+def between_layers_without_state() -> Network:
+    below = Normalization([0.5], [2.0], [0.25], [1.5])
+    (layer,) = seeded(hidden_size=3).layers
+    return Network(
+        below, layer, LayerNormalization([1.0, 2.0, 3.0], [0.5, 0.0, -0.5]), Pointwise("softmax", 3)
+    )
+
+
 CASES = {
     "vanilla": Case(seeded(hidden_size=4, init="tensorflow")),
     "lstm": Case(seeded(hidden_size=4, cell="lstm")),
@@ -59,6 +74,7 @@ CASES = {
     "lstm, projected": Case(projected(), ("--precision", "float64")),
     "rounded operands": Case(seeded(hidden_size=3), ("--precision", "bfloat16")),
     "thirty units": Case(seeded(hidden_size=30)),
+    "layers without state": Case(between_layers_without_state()),
     "masked row": Case(Network(Masking(-3.0, 1), *seeded(hidden_size=2).layers)),
 }
 

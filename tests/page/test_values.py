@@ -40,6 +40,7 @@ def expected_tables(step: dict[str, Any]) -> list[tuple[str, list[tuple[str, lis
             for name, values in cell.get("state", {}).items():
                 title = f"{name}_{{{before}}}"
                 tables.append((title, [(title, values)]))
+            tables += [(name, [(name, array)]) for name, array in cell.get("arrays", {}).items()]
             tables += [(title_of(each), rows_of(each)) for each in cell["quantities"]]
         if "merge" in layer:
             tables.append((f"output = {layer['merge']} of both", [("output", layer["output"])]))
@@ -134,12 +135,12 @@ def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path:
     """Those of `rnn explain --unit`, with the same names and factors, in the same order."""
     opened = open_page(name)
     opened.go_to(5)
-    command = [*command_of(CASES[name], tmp_path), "--json", "--unit", "layer_1_h_1"]
-    if name == "masked row":
-        command[-1] = "h_1"
+    layers = CASES[name].network.layers
+    number = next(n for n, layer in enumerate(layers, start=1) if layer.cells)
+    command = [*command_of(CASES[name], tmp_path), "--json", "--unit", f"layer_{number}_h_1"]
     (step,) = json.loads(run_rnn(*command).stdout)["steps"]
     (cell,) = step["layers"][0]["cells"]
-    opened.page.locator("select").nth(step["layers"][0]["layer"] - 1).select_option("1")
+    opened.page.locator("select").nth(number - 1).select_option("1")
     shown = opened.page.evaluate(
         """() => [...document.querySelectorAll("ol.terms:not([hidden])")].map((list) =>
           [...list.children].map((item) => item.textContent))"""
