@@ -119,7 +119,9 @@ def test_six_digits_of_the_deviation(values: list[float], places: int) -> None:
     assert center == float(round(statistics.mean(fractions), places))
     assert scale == round(math.sqrt(statistics.pvariance(fractions)), places)
     assert 1e5 <= round(scale * 10.0**places) < 1e6
-    assert math.copysign(1, center) == (-1 if center < 0 else 1)  # what is rounded to nothing is 0, not -0
+    assert math.copysign(1, center) == (
+        -1 if center < 0 else 1
+    )  # what is rounded to nothing is 0, not -0
 
 
 @pytest.mark.parametrize("value", [7.123456789, 0.1, -5.0, 1e9 + 1 / 3])
