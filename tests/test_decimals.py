@@ -215,5 +215,5 @@ def test_cells_of_a_figure_are_read_alike(tmp_path: Path) -> None:
             Layout(np.dtype(np.float64), block_steps=block_steps, **layout),  # type: ignore[arg-type]
             Keys(),
         )
-        cells = [row for block in source.blocks for row in block.cells or ()]
+        cells = [list(row) for block in source.blocks for row in block.cells or ()]
         assert cells == [["2024.05.06", "2.25"], ["3.5", "nan"]]
