@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rnncli.bench.race import Timing
-from rnncli.cli import bench, progress
+from rnncli.cli import bench, progress, rnn
 from rnncli.engine.stream import Block
 
 RNN = (sys.executable, "-m", "rnncli")
@@ -135,5 +135,5 @@ def test_bench_keeps_to_one_line_of_a_narrow_terminal(monkeypatch: pytest.Monkey
     monkeypatch.setattr(bench, "race", raced)
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        bench.bench.main(["--seq", "1,2", "--hidden", "2", "--json"], standalone_mode=False)
+        rnn.main(["bench", "--seq", "1,2", "--hidden", "2", "--json"], standalone_mode=False)
     assert "\rcase 1 of 1, round 1 of 1: --unroll aut\r" in everything(master)
