@@ -204,8 +204,8 @@ WHERE: dict[str, Place] = {
     "in sequence 3 (c) alone, at every step, in unit 2 alone": (2, EVERY, 2),
     "in every sequence, from step 4 on, in every unit": (EVERY, slice(3, None), EVERY),
     "in 2 of 4 sequences, from step 2 to 3, in units 1 to 4": ([0, 2], slice(1, 3), slice(1, 5)),
-    "in sequence 2 (b) alone, at step 9 alone, in units 0, 2 and 5": (1, 8, [0, 2, 5]),
-    "in sequence 1 (a) alone, every 4 steps from step 3 on, in unit 5 alone": (
+    "in sequence 2 (b) alone, at step 9 alone, in 3 of 6 units": (1, 8, [0, 2, 5]),
+    "in sequence 1 (a) alone, at 3 of 10 steps from step 3 on, in unit 5 alone": (
         0,
         slice(2, None, 4),
         5,
@@ -215,7 +215,7 @@ WHERE: dict[str, Place] = {
         [1, 2, 6],
         EVERY,
     ),
-    "in every sequence, every 2 steps from step 1 on, in units 0, 1, 3 and 5": (
+    "in every sequence, at 20 of 38 steps, in 4 of 6 units": (
         EVERY,
         slice(0, None, 2),
         [0, 1, 3, 5],

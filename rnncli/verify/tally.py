@@ -12,8 +12,6 @@ from rnncli.verify.case import Case
 PIECE = 2**17
 # So many of the worst values are kept.
 WORST = 5
-# So many units that do not stand side by side are named.
-NAMED = 4
 
 
 class Place(NamedTuple):
@@ -186,10 +184,6 @@ def _steps_in_words(rows: Truths, wrong: Truths) -> str:
         return f"from step {first} on" if first > 1 else "at every step"
     if (rows[:, first - 1 : last] == wrong[:, first - 1 : last]).all():
         return f"from step {first} to {last}" if first < last else f"at step {first} alone"
-    apart = int(np.diff(steps)[0])
-    again = np.arange(first - 1, rows.shape[1], apart)
-    if len(again) > 2 and wrong.sum() == rows[:, again].sum() == wrong[:, again].sum():
-        return f"every {apart} steps from step {first} on"
     start = f" from step {first} on" if first > 1 else ""
     return f"at {wrong.sum():,} of {after.sum():,} steps{start}"
 
@@ -204,7 +198,4 @@ def _units_in_words(counts: Integers) -> str:
         return "in every unit"
     if units[-1] - units[0] == len(units) - 1:
         return f"in units {units[0]} to {units[-1]}"
-    if len(units) <= NAMED:
-        *others, last = map(str, units)
-        return f"in units {', '.join(others)} and {last}"
     return f"in {len(units)} of {O} units"
