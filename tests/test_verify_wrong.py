@@ -21,6 +21,7 @@ from rnncli.verify import comparison, steps
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Tolerance, Verdict
 
+STEP = "one step, from the state before it in the same result."
 EPS = float(np.finfo(np.float32).eps)
 LENGTHS = (11, 0, 4, 7, 10)
 Values = dict[tuple[int, int, int], tuple[float, float, float]]
@@ -391,6 +392,7 @@ def test_a_wrong_run_of_our_own_is_told_once(run_rnn: Rnn, monkeypatch: pytest.M
     arguments = ("verify", "--seq", "1,2,3", "--hidden", "4")
     sentence, *lines = run_rnn(*arguments).stdout.splitlines()[1:]
     assert sentence.startswith("rnn's own run is wrong, in ")
+    assert f"Expected: {STEP}" in lines
     assert sum(line.startswith("step  unit") for line in lines) == 1
     item = json.loads(run_rnn(*arguments, "--json").stdout)["results"][0]
     assert (item["name"], item["wrong"] > 0) == ("float64 loop", True)
@@ -419,3 +421,19 @@ def test_a_wrong_strategy_is_shown_layer_by_layer(
         row = f"{layer['layer']} +{layer['values']} +{layer['wrong']} .*{layer['where']}\n"
         assert re.search(f"^{row}", text, re.MULTILINE)
     assert sum(layer["wrong"] for layer in item["layers"]) == item["wrong"]
+
+
+def test_what_one_step_makes_is_not_taken_for_a_run(run_rnn: Rnn, tmp_path: Path) -> None:
+    arguments = ("--seq", "0.5,-0.25,1,0.75", "--hidden", "3", "--init", "torch")
+    run_rnn("run", *arguments, "-o", tmp_path / "ours.npy")
+    ours = np.load(tmp_path / "ours.npy")
+    theirs = ours.copy()
+    theirs[1, 0] += 0.125
+    np.save(tmp_path / "damaged.npy", theirs)
+    verify = ("verify", *arguments, "--expected", tmp_path / "damaged.npy")
+    (item, *_) = json.loads(run_rnn(*verify, "--json").stdout)["results"]
+    next_row = next(each for each in item["worst"] if each["step"] == 3)
+    assert abs(next_row["actual"] - ours[2, next_row["unit"]]) > 1e-3  # as `rnn run` has it
+    assert f"\nrnn computes: {STEP}\n" in run_rnn(*verify).stdout
+    assert STEP not in run_rnn(*verify, "--atol", "1e-3").stdout
+    assert STEP not in run_rnn(*verify[:-2]).stdout

@@ -269,6 +269,10 @@ def _legend(report: Report) -> list[str]:
         atol, rtol = report.tolerance
         return [f"Bound: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."]
     lines = ["Step error: distance from a float64 step; 1 is the most that rounding explains."]
+    steps = [each for _, each in report.shown if each.wrong and each.step_error is not None]
+    if steps:
+        column = "Expected" if steps[0].own_wrong else "rnn computes"
+        lines.insert(0, f"{column}: one step, from the state before it in the same result.")
     if report.model:
         text = (
             "Difference, rtol: the largest of whole runs, which rounding alone may drive apart; "
