@@ -6,9 +6,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.writers.bins import Bins
-from rnncli.writers.model import model_line
-from rnncli.writers.pictures import fitted, gathered, print_line, time_axis
-from rnncli.writers.trajectory import Style, Trajectory, UntilError
+from rnncli.writers.pictures import fitted, gathered, print_line, time_axis, write_picture
+from rnncli.writers.trajectory import Style, Trajectory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,28 +70,18 @@ def write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:  #
     of steps, and the legend says over how many. Several are drawn one below
     the other. The columns of an array, such as h, have one scale.
     """
-    from rnncli.writers.grid import console_on, write_note
-
-    console = console_on(out)
-    blocks = UntilError(trajectory.blocks)
-    with console.capture() as drawn:
-        more = _draw(console, trajectory._replace(blocks=blocks))
-    console.file.write(drawn.get())  # a terminal's stream that takes colours
-    write_note(out, more)
-    blocks.check()
+    write_picture(out, trajectory, _draw)
 
 
 def _draw(console: "Console", trajectory: Trajectory) -> str:
     """Draw, and return a note of what is not shown."""
-    from rich.text import Text
-
     coloured = not console.no_color
     ascii_only = console.options.ascii_only
     steps = ramp(console.color_system if coloured else None, ascii_only=ascii_only)
     names = fitted(trajectory.units, max(console.width // 3, 1), "~" if ascii_only else "…")
     room = max(1, console.width - len(names[0]) - 1)
     sequences, more = gathered(trajectory, room, lambda block: [trajectory.rows(block)])
-    bins = [sequence.bins.fitted(room) for sequence in sequences]
+    bins = [each.fitted(room) for _, each in sequences]
     means = [each.means()[:, 1:] for each in bins]
     arrays = trajectory.arrays
     peaks = np.max([np.zeros(len(arrays)), *(abs(each).max(axis=0) for each in means)], axis=0)
@@ -101,10 +90,9 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
         for name in dict.fromkeys(arrays)
     }
     ends = np.array([largest[name] for name in arrays])
-    console.print(Text(model_line(trajectory.model), style="bold"))
-    for sequence, spans, each in zip(sequences, bins, means, strict=True):
-        if sequence.title:
-            print_line(console, (f"\n{sequence.title}", "bold"))
+    for (title, _), spans, each in zip(sequences, bins, means, strict=True):
+        if title:
+            print_line(console, (f"\n{title}", "bold"))
         _draw_rows(console, names, room, each / ends, steps)
         _draw_time(console, len(names[0]) + 1, room, spans)
     for name, end in largest.items():

@@ -1,7 +1,7 @@
 """What pictures in a terminal share: a few columns of it for many steps, and their time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
@@ -9,7 +9,9 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import printable
 from rnncli.writers.bins import Bins
-from rnncli.writers.trajectory import Trajectory
+from rnncli.writers.grid import console_on, write_note
+from rnncli.writers.model import model_line
+from rnncli.writers.trajectory import Trajectory, UntilError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,24 +27,34 @@ _STEPS = 4096
 _APART = 2
 
 
-class Drawn(NamedTuple):
-    """A sequence that is to be drawn.
+def write_picture(
+    out: TextIO, trajectory: Trajectory, draw: Callable[["Console", Trajectory], str]
+) -> None:
+    """Write what was run, a picture of it, and a note of what that does not show.
 
     Parameters
     ----------
-    title : str
-        Its key; empty text where there is one sequence.
-    bins : Bins
-        Of t, then of what is drawn.
+    out : text stream
+    trajectory : Trajectory
+    draw : callable
+        Draws on a console what there is of a run, which may have failed, and
+        returns the note.
     """
+    from rich.text import Text
 
-    title: str
-    bins: Bins
+    console = console_on(out)
+    blocks = UntilError(trajectory.blocks)
+    with console.capture() as drawn:
+        console.print(Text(model_line(trajectory.model), style="bold"))
+        note = draw(console, trajectory._replace(blocks=blocks))
+    console.file.write(drawn.get())  # a terminal's stream that takes colours
+    write_note(out, note)
+    blocks.check()
 
 
 def gathered(
     trajectory: Trajectory, columns: int, drawn: Callable[[Block], Sequence[Floats]]
-) -> tuple[list[Drawn], str]:
+) -> tuple[list[tuple[str, Bins]], str]:
     """Run through all blocks, and keep what fits so many columns of each sequence.
 
     Parameters
@@ -55,8 +67,9 @@ def gathered(
 
     Returns
     -------
-    list of Drawn
-        The first sequences of which there are rows.
+    list of (str, Bins)
+        Of the first sequences of which there are rows, the key, empty where
+        there is one sequence; and t, then what is drawn.
     str
         A note of those that are not among them; empty text if all are.
     """
@@ -72,7 +85,7 @@ def gathered(
                 width = values.shape[1]
                 at_most = min(_FINE * columns, max(columns, _VALUES // width))
                 found.setdefault(number, Bins(width, at_most)).add(values)
-    sequences = [Drawn(trajectory.name_of(number), bins) for number, bins in found.items()]
+    sequences = [(trajectory.name_of(number), bins) for number, bins in found.items()]
     return sequences, f"{len(others)} more sequences are not shown." if others else ""
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.writers.bins import Bins
-from rnncli.writers.model import model_line
-from rnncli.writers.pictures import fitted, gathered, print_line, time_axis
-from rnncli.writers.trajectory import Style, Trajectory, UntilError
+from rnncli.writers.pictures import fitted, gathered, print_line, time_axis, write_picture
+from rnncli.writers.trajectory import Style, Trajectory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,29 +95,24 @@ def write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # no
     spans several steps reaches from the least to the greatest of their
     values, so that no spike is lost.
     """
-    from rich.text import Text
+    write_picture(out, trajectory, _draw)
 
-    from rnncli.writers.grid import console_on, write_note
 
-    console = console_on(out)
+def _draw(console: "Console", trajectory: Trajectory) -> str:
+    """Draw, and return a note of what is not shown."""
     dots = _ASCII if console.options.ascii_only else _BRAILLE
-    blocks = UntilError(trajectory.blocks)
     sequences, more = gathered(
-        trajectory._replace(blocks=blocks),
+        trajectory,
         console.width * dots.values.shape[1],
         lambda block: [block.x[:, :_FEATURES], trajectory.rows(block)],
     )
-    panels = [*_panels(console, trajectory, [sequence.bins for sequence in sequences])]
+    panels = [*_panels(console, trajectory, [bins for _, bins in sequences])]
     lines = max(_LEAST, (console.height - _BESIDE) // len(panels))
-    with console.capture() as drawn:
-        console.print(Text(model_line(trajectory.model), style="bold"))
-        for sequence in sequences:
-            if sequence.title:
-                print_line(console, (f"\n{sequence.title}", "bold"))
-            _draw(console, panels, sequence.bins, lines, dots)
-    console.file.write(drawn.get())  # a terminal's stream that takes colours
-    write_note(out, " ".join(filter(None, [_more(trajectory.columns), more])))
-    blocks.check()
+    for title, bins in sequences:
+        if title:
+            print_line(console, (f"\n{title}", "bold"))
+        _lines(console, panels, bins, lines, dots)
+    return " ".join(filter(None, [_more(trajectory.columns), more]))
 
 
 def _more(columns: Sequence[str]) -> str:
@@ -155,7 +149,7 @@ def _ends(values: Sequence[Floats]) -> tuple[float, float]:
     return float(least), float(greatest)
 
 
-def _draw(console: "Console", panels: Sequence[Panel], bins: Bins, lines: int, dots: Dots) -> None:
+def _lines(console: "Console", panels: Sequence[Panel], bins: Bins, lines: int, dots: Dots) -> None:
     """Draw the panels of a sequence, and the time below."""
     apart = lines >= _APART
     lines = min(lines - apart, _MOST)
