@@ -7,11 +7,12 @@ import numpy as np
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import on_terminal
 from rnncli.engine.stream import Block
+from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
-# How near an end a state is at it, and the share of states from which a note is written.
-_NEAR, _SHARE = 1e-3, 0.9
+# The share of states from which a note is written.
+_SHARE = 0.9
 # Rows of a block that are looked at, spread over it.
 _ROWS = 512
 _WAY_OUT = (
@@ -40,13 +41,12 @@ class Saturation:
 
     def watched(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Pass blocks on."""
-        return blocks if self._ends is None else self._counted(blocks, *self._ends)
+        return blocks if self._ends is None else self._counted(blocks, self._ends)
 
-    def _counted(self, blocks: Iterator[Block], least: float, greatest: float) -> Iterator[Block]:
-        middle, half = (least + greatest) / 2, (greatest - least) / 2
+    def _counted(self, blocks: Iterator[Block], ends: tuple[float, float]) -> Iterator[Block]:
         for block in blocks:
             h = block.h[:: -(-len(block.h) // _ROWS) or 1, -self._width :]
-            self._at_ends += int(np.count_nonzero(np.abs(np.abs(h - middle) - half) <= _NEAR))
+            self._at_ends += int(np.count_nonzero(saturated(h, ends)))
             self._all += h.size
             yield block
 
@@ -63,7 +63,7 @@ class Saturation:
         least, greatest = self._ends
         way_out = "" if scaled or self._of_indices else _WAY_OUT
         note(
-            f"{self._at_ends / self._all:.0%} of the states are within {_NEAR} of {least:g} or "
+            f"{self._at_ends / self._all:.0%} of the states are within {NEAR_END} of {least:g} or "
             f"{greatest:g}, the ends of their range: they say little but on which side a unit "
             f"is{way_out}"
         )

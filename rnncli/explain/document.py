@@ -37,15 +37,11 @@ import numpy as np
 
 from rnncli.explain.quantities import Quantity, Single
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
-from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 from rnncli.writers.digits import texts
 from rnncli.writers.model import describe, layer_line
-
-# How near to an end of its function a saturated unit is.
-NEAR = 1e-3
 
 
 class Documents:
@@ -109,7 +105,7 @@ class Documents:
         if not isinf(quantity.clip):
             item["clip"] = quantity.clip
         item["values"] = self._numbers(quantity.values)
-        units = saturated(quantity)
+        units = quantity.saturated
         if units is not None:
             item["saturated"] = np.flatnonzero(units).tolist()
         if quantity.of_unit is not None:
@@ -139,15 +135,6 @@ def described(layer: Any) -> dict[str, str]:
         }
     (only,) = model["layers"]
     return {"title": layer_line(only), "kind": only["layer"]}
-
-
-def saturated(quantity: Quantity) -> Any:
-    """Return which units are at an end of their function, (H,); None if it has no ends."""
-    f = quantity.function
-    if not isinstance(f, Activation) or f.ends is None:
-        return None
-    low, high = f.ends
-    return (quantity.values <= low + NEAR) | (quantity.values >= high - NEAR)
 
 
 def write_document(

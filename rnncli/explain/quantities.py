@@ -13,8 +13,8 @@ import numpy as np
 
 from rnncli.engine.precision import Precision
 from rnncli.engine.unroll.stepwise import row_products
-from rnncli.model.activations import Activation, clipped
-from rnncli.model.arrays import Floats, contiguous
+from rnncli.model.activations import Activation, clipped, saturated
+from rnncli.model.arrays import Floats, Truths, contiguous
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 
 
@@ -88,6 +88,13 @@ class Quantity(NamedTuple):
     function: Activation | str | None = None
     clip: float = inf
     of_unit: list[Single] | None = None
+
+    @property
+    def saturated(self) -> Truths | None:
+        """Which units are at an end of their function, (H,); None if it has no ends."""
+        f = self.function
+        found = f.ends if isinstance(f, Activation) else None
+        return saturated(self.values, found) if found else None
 
 
 class CellStep(NamedTuple):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explain.document import NEAR, described, saturated
+from rnncli.explain.document import described
 from rnncli.explain.quantities import Quantity, Single
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explain.units import Unit
+from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import texts_with_gaps
@@ -105,7 +106,7 @@ class Report:
         if bits is not None:
             yield f"{precision}: each product (@) takes both sides rounded to {bits} bits."
         if self._marked:
-            yield f"{MARK} saturated: within {NEAR} of an end of its function."
+            yield f"{MARK} saturated: within {NEAR_END} of an end of its function."
         if self._digits is not None:
             yield f"Rounded to {self._digits} digits after the point (`digits`)."
         if self._cut and self._unit:
@@ -202,7 +203,7 @@ class Report:
         if quantity.sum is not None and not isinf(quantity.clip):
             limit = quantity.clip
             yield Line("clip(sum)", self._texts(np.clip(quantity.sum, -limit, limit)))
-        units = saturated(quantity)
+        units = quantity.saturated
         values = self._texts(quantity.values)
         if units is not None and units.any():
             self._marked = True

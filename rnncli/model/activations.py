@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Truths
 from rnncli.model.errors import choice
+
+# How near to an end of its range a value is saturated.
+NEAR_END = 1e-3
 
 
 class Activation(NamedTuple):
@@ -87,6 +90,13 @@ class Kind(NamedTuple):
     factors: int = 0
     steepest: float = 1.0
     ends: tuple[float, float] | None = None
+
+
+def saturated(values: Floats, ends: tuple[float, float]) -> Truths:
+    """Return which of the values are within `NEAR_END` of an end of their range."""
+    least, greatest = ends
+    middle, half = (least + greatest) / 2, (greatest - least) / 2
+    return np.asarray(np.abs(np.abs(values - middle) - half) <= NEAR_END)
 
 
 def activation(name: str, *parameters: float) -> Activation:
