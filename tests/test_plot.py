@@ -183,6 +183,11 @@ def test_plots_fit(
         assert len(names) == units
 
 
+def test_a_terminal_of_unknown_width_ends(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")  # as some terminals have it
+    assert run_rnn("run", "--seq", "1,2,3", "--hidden", "1", "--format", "plot").exit_code == 0
+
+
 def test_a_plot_keeps_to_the_height(run_rnn: Rnn) -> None:
     """A screen has 25 lines where it does not say."""
     for hidden in ("1", "3", "8"):

@@ -103,7 +103,7 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
     dots = _ASCII if console.options.ascii_only else _BRAILLE
     sequences, more = gathered(
         trajectory,
-        console.width * dots.values.shape[1],
+        max(1, console.width) * dots.values.shape[1],
         lambda block: [block.x[:, :_FEATURES], trajectory.rows(block)],
     )
     panels = [*_panels(console, trajectory, [bins for _, bins in sequences])]
