@@ -1,9 +1,11 @@
 """Which rows are shown: the first, the last, every so many steps of each sequence."""
 
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.stream import Block
+from rnncli.model.arrays import Integers
 from rnncli.writers.selection import Selection
 from rnncli.writers.trajectory import SequenceStates, Trajectory
 
@@ -54,6 +57,7 @@ limit = st.none() | st.integers(1, 5)
     resumed=st.lists(st.integers(0, 6), max_size=4),
     limits=st.tuples(limit, limit, limit),
     at_once=st.booleans(),
+    page=st.integers(1, 20),
 )
 def test_the_rows_are_those_of_the_whole(
     keys: list[int],
@@ -61,6 +65,7 @@ def test_the_rows_are_those_of_the_whole(
     resumed: list[int],
     limits: tuple[int | None, ...],
     at_once: bool,
+    page: int,
 ) -> None:
     start = np.r_[resumed, np.zeros(4 - len(resumed), int)].astype(int)
     key = np.array(keys, int)
@@ -69,7 +74,9 @@ def test_the_rows_are_those_of_the_whole(
     edges = [0, *sorted(min(cut, len(t)) for cut in cuts), len(t)]
     blocks = [whole.cut(a, b) for a, b in pairwise(edges)]
     selection = Selection(*limits)
-    shown = list(selection.of(trajectory(blocks), np.array(resumed, int), at_once=at_once).blocks)
+    with patch("rnncli.writers.selection.BLOCK_STEPS", page):
+        some = selection.of(trajectory(blocks), np.array(resumed, int), at_once=at_once)
+        shown = list(some.blocks)
     names = ("--head", "--tail", "--every")
     given = [(name, str(n)) for name, n in zip(names, limits, strict=True) if n]
     options = tuple(part for pair in given for part in pair)
@@ -84,6 +91,27 @@ def test_the_rows_are_those_of_the_whole(
         for i, (cell,) in enumerate(block.cells):
             assert (block.t[i], block.key[i]) == (t[int(cell)], key[int(cell)])  # type: ignore[index]
             assert (block.x[i, 0], block.h[i, 0]) == (t[int(cell)] * 0.5, t[int(cell)] + 0.25)
+
+
+@pytest.mark.parametrize("limits", [(None, 1, None), (1, 1, None)])
+def test_few_rows_of_many_sequences_are_gone_through_once(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int | None, ...]
+) -> None:
+    """Of several files each is a block, however short."""
+    gone_through: list[Block] = []
+    last = Selection._last
+
+    def counted(selection: Selection, block: Block, latest: Integers) -> Iterator[Block]:
+        gone_through.append(block)
+        return last(selection, block, latest)
+
+    monkeypatch.setattr(Selection, "_last", counted)
+    t = np.arange(1, 4)
+    blocks = [Block(t, t[:, None] / 1, t[:, None] / 1, np.full(3, key)) for key in range(200)]
+    selected = Selection(*limits).of(trajectory(blocks), np.zeros(0, int), at_once=False)
+    (shown,) = selected.blocks
+    assert np.bincount(shown.t).tolist() == [0, *([200, 0] if limits[0] else [0, 0]), 200]
+    assert len(gone_through) <= 2 * len(blocks)
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=" ".join)

@@ -58,6 +58,7 @@ class Selection(NamedTuple):
 
     def _rows(self, blocks: Iterable[Block], resumed: Integers) -> Iterator[Block]:
         kept: list[Block] = []
+        held = left = 0  # rows of it, now and when the others were last left out
         before = self._times(resumed)
         latest = np.zeros_like(before)
         for block in blocks:
@@ -70,9 +71,13 @@ class Selection(NamedTuple):
             yield from _some(block, first)
             if self.tail:
                 latest[_keys(block)] = self._times(block.t)  # of several steps the last counts
-                kept.append(block.take(~first))
-                kept = [some for each in kept for some in self._last(each, latest)]
-        yield from kept
+                kept += _some(block, ~first)
+                held += int(np.count_nonzero(~first))
+                if held >= BLOCK_STEPS + 2 * left:  # seldom, as blocks may be small
+                    kept = [*self._last(joined(kept), latest)]
+                    held = left = sum(len(each.t) for each in kept)
+        for block in kept:
+            yield from self._last(block, latest)
 
     def _last(self, block: Block, latest: Integers) -> Iterator[Block]:
         """Return the rows that are among the last so far, if there are any."""
@@ -102,11 +107,13 @@ class Selection(NamedTuple):
 def _in_blocks(pieces: Iterable[Block]) -> Iterator[Block]:
     """Join pieces, which may be small: a table has a heading for each block."""
     taken: list[Block] = []
+    rows = 0
     for piece in pieces:
         taken.append(piece)
-        if sum(len(each.t) for each in taken) >= BLOCK_STEPS:
+        rows += len(piece.t)
+        if rows >= BLOCK_STEPS:
             yield joined(taken)
-            taken = []
+            taken, rows = [], 0
     if taken:
         yield joined(taken)
 
