@@ -1,7 +1,10 @@
 """A sequence of any length as a limited number of equal spans."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats
 
 # Steps that are taken at once: each becomes four float64 for every value.
@@ -37,11 +40,25 @@ class Bins:
         self._at_most = at_most
         self._parts: list[Floats] = [*np.empty((len(_JOINS), 0, width))]
 
+    @np.errstate(over="ignore")
     def add(self, values: Floats) -> None:
-        """Add steps, shape (n, W)."""
-        for start in range(0, len(values), _STEPS):
-            with np.errstate(over="ignore"):
-                self._add(values[start : start + _STEPS].astype(np.float64))
+        """Add steps, shape (n, W), not many at once: see `pieces`."""
+        if not len(values):
+            return
+        values = values.astype(np.float64)
+        known = ~np.isnan(values)
+        parts = (np.where(known, values, 0), known.astype(np.float64), values, values)
+        missing = -self.total % self.size  # of the last bin, which the first steps go on with
+        starts = [*[0] * bool(missing), *range(missing, len(values), self.size)]
+        for i, (join, part) in enumerate(zip(_JOINS, parts, strict=True)):
+            new = join.reduceat(part, starts)
+            if missing:
+                self._parts[i][-1] = join(self._parts[i][-1], new[0])
+            self._parts[i] = np.concatenate([self._parts[i], new[bool(missing) :]])
+        self.total += len(values)
+        while len(self._parts[0]) > self._at_most:
+            self._parts = self._merged(2)
+            self.size *= 2
 
     def means(self) -> Floats:
         """Return the mean of each bin, shape (bins, W)."""
@@ -74,17 +91,8 @@ class Bins:
         merged = zip(_JOINS, self._parts, strict=True)
         return [join.reduceat(part, starts) for join, part in merged]
 
-    def _add(self, values: Floats) -> None:
-        known = ~np.isnan(values)
-        parts = (np.where(known, values, 0), known.astype(np.float64), values, values)
-        missing = -self.total % self.size  # of the last bin, which the first steps go on with
-        starts = [*[0] * bool(missing), *range(missing, len(values), self.size)]
-        for i, (join, part) in enumerate(zip(_JOINS, parts, strict=True)):
-            new = join.reduceat(part, starts)
-            if missing:
-                self._parts[i][-1] = join(self._parts[i][-1], new[0])
-            self._parts[i] = np.concatenate([self._parts[i], new[bool(missing) :]])
-        self.total += len(values)
-        while len(self._parts[0]) > self._at_most:
-            self._parts = self._merged(2)
-            self.size *= 2
+
+def pieces(block: Block) -> Iterator[Block]:
+    """Cut a block into pieces whose values in float64 take little memory."""
+    for start in range(0, len(block.t), _STEPS):
+        yield block.cut(start, start + _STEPS)

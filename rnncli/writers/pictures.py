@@ -1,6 +1,6 @@
 """What pictures in a terminal share: a few columns of it for many steps, and their time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import printable
-from rnncli.writers.bins import Bins
+from rnncli.writers.bins import Bins, pieces
 from rnncli.writers.grid import console_on, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.trajectory import Trajectory, UntilError
@@ -21,8 +21,6 @@ SEQUENCES = 12
 # Bins for each column of the screen, which `Bins.fitted` merges to as many or a few less; and
 # values in them, where a step has many.
 _FINE, _VALUES = 16, 1 << 20
-# Steps that are put into bins at once.
-_STEPS = 4096
 # Blanks between the marks of an axis, at least.
 _APART = 2
 
@@ -80,20 +78,13 @@ def gathered(
             if len(found) == SEQUENCES and number not in found:
                 others.add(number)
                 continue
-            for rows in _pieces(block, number):
+            for rows in pieces(block if block.key is None else block.take(block.key == number)):
                 values = np.column_stack([rows.t, *drawn(rows)])
                 width = values.shape[1]
                 at_most = min(_FINE * columns, max(columns, _VALUES // width))
                 found.setdefault(number, Bins(width, at_most)).add(values)
     sequences = [(trajectory.name_of(number), bins) for number, bins in found.items()]
     return sequences, f"{len(others)} more sequences are not shown." if others else ""
-
-
-def _pieces(block: Block, number: int) -> Iterator[Block]:
-    """Return the rows of a sequence, few at once: in float64 they take much memory."""
-    rows = block if block.key is None else block.take(block.key == number)
-    for start in range(0, len(rows.t), _STEPS):
-        yield rows.cut(start, start + _STEPS)
 
 
 def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What a figure draws: a limited number of points for each sequence, gathered as rows come."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
-from rnncli.writers.bins import Bins
+from rnncli.writers.bins import Bins, pieces
 from rnncli.writers.timeline import Timeline, numbers
 from rnncli.writers.trajectory import Style, Trajectory
 
@@ -18,8 +19,6 @@ _SEQUENCES, _PANELS = 12, 36
 _POINTS, _POINTS_EACH = 800, 256
 # Values in the bins of a sequence: where a step has many, there are fewer points.
 _VALUES = 1 << 20
-# Steps that are gathered at once.
-_STEPS = 4096
 
 
 class Panel(NamedTuple):
@@ -147,7 +146,7 @@ def gathered(trajectory: Trajectory, style: Style) -> Series:
     most = max(1, min(_SEQUENCES, _PANELS // len(panels)))
     tracks: dict[int, Track] = {}
     left_out: set[int] = set()
-    for block in _pieces(trajectory.blocks):
+    for block in chain.from_iterable(map(pieces, trajectory.blocks)):
         places, labels = timeline.places(block), timeline.labels(block)
         values = _values(trajectory, block, against)
         for key, rows in _by_sequence(block):
@@ -178,13 +177,6 @@ def _panels(trajectory: Trajectory, against: str) -> Iterator[Panel]:
             some = names[n * width : (n + 1) * width]
             label = values.name if width > 1 else some[0]
             yield Panel(values.array, label, some, columns, together, direction)
-
-
-def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Cut blocks where their values in float64 would take much memory."""
-    for block in blocks:
-        for start in range(0, len(block.t), _STEPS):
-            yield block.cut(start, start + _STEPS)
 
 
 def _by_sequence(block: Block) -> Iterator[tuple[int, Integers]]:
