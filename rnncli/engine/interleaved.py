@@ -53,6 +53,16 @@ class Groups(NamedTuple):
         kept = chosen[self.order]
         return _groups(self.order[kept], self.key[kept])
 
+    def numbered(self, taken: Integers) -> Integers:
+        """Return the number of each row's step, and add the rows to those `taken` before, (K,)."""
+        t = np.arange(1, len(self.order) + 1)
+        if len(self.present) == 1:
+            t += taken[self.present]
+        else:
+            t[self.order] = t + np.repeat(taken[self.present] - self.starts, self.lengths)
+        taken[self.present] += self.lengths
+        return t
+
 
 def grouped(rows: Rows) -> Groups:
     """Group the rows of a block by their sequences."""

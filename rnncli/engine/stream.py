@@ -295,7 +295,7 @@ def _blocks(
             carried.keep(read, passes[-1].output)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []
         block = Block(
-            _count(groups, carried),
+            groups.numbered(carried.t),
             rows.x,
             _beside([each.output for each in passes[first:head]]),
             rows.key,
@@ -322,18 +322,6 @@ def _finite_rows(h: Floats) -> int:
     """Count the rows before the first that is not finite."""
     finite = np.isfinite(h)
     return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
-
-
-def _count(groups: Groups, carried: Carried) -> Integers:
-    """Return the number of each row's step in its sequence, and count the rows."""
-    order, _, present, starts, lengths = groups
-    t = np.arange(1, len(order) + 1)
-    if len(present) == 1:
-        t += carried.t[present]
-    else:
-        t[order] = t + np.repeat(carried.t[present] - starts, lengths)
-    carried.t[present] += lengths
-    return t
 
 
 def _not_finite(

@@ -322,10 +322,15 @@ def _cell(prepared: Prepared, cell: Cell, direction: str, x: Floats, state: Stat
 def _chosen(rows: Rows, wanted: Wanted, taken: Integers) -> Truths:
     """Return which rows of whole sequences are wanted, (n,)."""
     if wanted != Wanted():
-        return wanted.among(_numbers(rows, taken))
-    chosen = np.zeros(len(rows.x), bool)
-    chosen[grouped(rows).last] = True
-    return chosen
+        return wanted.among(_counted(rows, taken)[0])
+    return _last_steps(rows)
+
+
+def _last_steps(rows: Rows) -> Truths:
+    """Return which rows are the last of their sequence, (n,)."""
+    last = np.zeros(len(rows.x), bool)
+    last[grouped(rows).last] = True
+    return last
 
 
 def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
@@ -333,10 +338,9 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
     held: list[Rows] = []
     for block in blocks:
         for rows in joined([*held, block]):
-            chosen = np.zeros(len(rows.x), bool)
-            chosen[grouped(rows).last] = True
-            yield chosen_rows(rows, ~chosen), chosen_rows(rows, chosen & False)
-            held = [chosen_rows(rows, chosen)]
+            last = _last_steps(rows)
+            yield chosen_rows(rows, ~last), chosen_rows(rows, last & False)
+            held = [chosen_rows(rows, last)]
     for rows in held:
         yield chosen_rows(rows, np.zeros(len(rows.x), bool)), rows
 
@@ -346,30 +350,19 @@ def _rows_between(
 ) -> Iterator[tuple[Rows, Rows]]:
     """Return rows to pass by, and rows to explain, until no more are wanted."""
     for rows in blocks:
-        t = _numbers(rows, taken)
-        taken = _counted(rows, taken)
+        t, taken = _counted(rows, taken)
         first = wanted.first or 1
         yield chosen_rows(rows, t < first), chosen_rows(rows, wanted.among(t))
         if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
             return
 
 
-def _numbers(rows: Rows, taken: Integers) -> Integers:
-    """Return the number of each row's step in its sequence, after so many, (K,)."""
-    order, key, _, starts, lengths = grouped(rows)
-    t = np.empty(len(order), np.intp)
-    before = np.append(taken, np.zeros(key.max(initial=-1) + 1, np.intp))
-    t[order] = np.arange(1, len(t) + 1) - np.repeat(starts, lengths) + before[key]
-    return t
-
-
-def _counted(rows: Rows, taken: Integers) -> Integers:
-    """Return how many steps each sequence has had after these rows, (K,)."""
+def _counted(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:
+    """Return the number of each row's step after so many, (K,), and how many there are then."""
     groups = grouped(rows)
-    more = np.zeros(max(len(taken), int(groups.present.max(initial=-1)) + 1), np.intp)
-    more[: len(taken)] = taken
-    more[groups.present] += groups.lengths
-    return more
+    new = max(0, int(groups.present.max(initial=-1)) + 1 - len(taken))
+    taken = np.pad(taken, (0, new))
+    return groups.numbered(taken), taken
 
 
 def chosen_rows(rows: Rows, chosen: Truths) -> Rows:
