@@ -1,25 +1,10 @@
-"""Which columns an input has, and which of them are its features."""
+"""Which columns a name means, a number, or a range, and which are left out."""
 
 import csv
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rnncli.model.errors import InputError, did_you_mean, verbatim
-from rnncli.readers.foreign import check_first_lines, display_name
-from rnncli.readers.input import (
-    Layout,
-    Notation,
-    mark_between_numbers,
-    parse_number,
-    shortened,
-)
-from rnncli.readers.text import Lines
-
-_DELIMITERS = ("\t", ";", ",")
-
-Row = list[str]
 
 
 def separated(text: str, kind: str = "column") -> tuple[str, ...]:
@@ -137,7 +122,7 @@ class _Columns:
 
     def _alone(self, text: str) -> Sequence[int]:
         """Return the position of a column, or several where a name stands several times."""
-        return [int(text) - 1] if _is_number(text, self._width) else self._places.get(text, ())
+        return [int(text) - 1] if is_number(text, self._width) else self._places.get(text, ())
 
     def _range(self, text: str) -> Sequence[int]:
         """Return the positions of a range, where one ``-`` in a text stands between two columns.
@@ -178,7 +163,7 @@ def check_distinct(name: str, header: Sequence[str]) -> None:
             raise InputError(name, f"column {column!r} stands twice in the header", hint)
 
 
-def _is_number(column: str, width: int) -> bool:
+def is_number(column: str, width: int) -> bool:
     """Return whether a wanted column is given by its number, not by its name."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
 
@@ -189,162 +174,6 @@ def listed(names: Sequence[str | int], limit: int = 8) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
-def csv_rows(lines: Iterable[str], delimiter: str) -> Any:
-    """Return rows as lists of cells: csv.reader's object, whose type has no public name."""
-    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-
-
-def first_line(lines: Lines, path: str) -> str:
-    """Look at the first line that is not blank.
-
-    Raises
-    ------
-    InputError
-        There is none, or it is not CSV.
-    """
-    blank, passed, shown = 0, list[str](), list[str]()
-    for line in lines:
-        if not (passed or line.strip()):
-            blank += 1
-            continue
-        passed.append(line)
-        shown += [line] if line.strip() else []
-        # A bracket alone does not tell which kind of JSON begins.
-        if shown[0].strip() != "[" or len(shown) > 1:
-            break
-    if not shown:
-        raise _empty(display_name(path))
-    check_first_lines(shown, path)
-    lines.put_back("\n" * blank + "".join(passed))
-    return shown[0]
-
-
-def _delimiter_of(line: str, notation: Notation) -> str:
-    """Return tab, semicolon or comma: the first of them outside quotes.
-
-    A comma between two digits of a single number is none where it stands
-    before its decimals.
-    """
-    outside = _outside_quotes(line)
-    found = next((mark for mark in _DELIMITERS if mark in outside), ",")
-    if found != notation.decimal:
-        return found
-    alone = found not in outside or parse_number(notation.with_point(line)) is not None
-    return ";" if alone else found
-
-
-def _outside_quotes(line: str) -> str:
-    return "".join(line.split('"')[::2])
-
-
-def _check_commas(place: str, line: str) -> None:
-    """Check that commas of a row end cells, where they may also stand in numbers.
-
-    Raises
-    ------
-    InputError
-        One stands between digits outside quotes.
-    """
-    if re.search(r"\d,\d", _outside_quotes(line)):
-        what = f"a comma may end a cell here, or stand in a number: {shortened(line.strip())}"
-        raise InputError(place, what, "put such numbers in quotes, or give another `delimiter`")
-
-
-def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row | None, int]:
-    """Take the first row that is not blank, if it is a header.
-
-    Parameters
-    ----------
-    lines : Lines
-        All of a text.
-    path : str
-        Where it is from, for messages.
-    layout : Layout
-
-    Returns
-    -------
-    delimiter : str
-        What stands between two cells.
-    width : int
-        How many cells it has.
-    header : list of str or None
-        What is in them, if it is a header.
-    line : int
-        Number of the line where the rows of data begin, counted from 1.
-
-    Raises
-    ------
-    InputError
-        There is none, or it is not CSV.
-    """
-    begin, name = first_line(lines, path), display_name(path)
-    delimiter = layout.delimiter or _delimiter_of(begin, layout.notation)
-    taken: list[str] = []
-
-    def kept() -> Iterator[str]:
-        for line in lines:
-            taken.append(line)
-            yield line
-
-    rows = csv_rows(kept(), delimiter)
-    try:
-        for row in rows:
-            if is_blank(row):
-                taken.clear()
-            elif _is_header(row, layout):
-                return delimiter, len(row), [cell.strip() for cell in row], rows.line_num + 1
-            else:
-                lines.put_back("".join(taken))
-                line = rows.line_num - len(taken) + 1
-                if delimiter == layout.decimal == ",":
-                    _check_commas(f"{name}:{line}", begin)
-                return delimiter, len(row), None, line
-    except csv.Error as error:
-        raise syntax_error(name, rows.line_num, error) from error
-    raise _empty(name)
-
-
-def _is_header(first: Row, layout: Layout) -> bool:
-    """Return whether the first row names columns: it must, or a feature in it is a word."""
-    if layout.first_row != "auto":
-        return layout.first_row == "header"
-    cells, width = [cell.strip() for cell in first], len(first)
-    group_by = parted(layout.group_by, cells)
-    wanted = (*layout.columns, *group_by, *filter(None, (layout.x, layout.against)))
-    if any(not _is_number(column, width) and column in cells for column in wanted):
-        return True
-    try:
-        grouping = choose("", group_by, width, None)
-        chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
-    except InputError:  # at a column that is named, or is not there with a header either
-        return True
-    usual = layout.notation.usual
-    return any(_is_word(usual(cells[i])) for i in chosen)
-
-
 def others(columns: Sequence[int], width: int) -> list[int]:
     """Return the positions of all columns but these."""
     return [i for i in range(width) if i not in columns]
-
-
-def is_blank(row: Row) -> bool:
-    """Return whether a row is of nothing, or of a cell of nothing but spaces."""
-    return len(row) < 2 and not "".join(row).strip()
-
-
-def syntax_error(name: str, line: int, error: csv.Error) -> InputError:
-    """Return the error with the line where text is not CSV."""
-    hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
-    return InputError(f"{name}:{line}", f"not CSV: {error}", hint)
-
-
-def _is_word(cell: str) -> bool:
-    """Return whether a cell is neither empty nor a number, nor several.
-
-    ``nan`` is a number to Python.
-    """
-    return bool(cell.strip()) and parse_number(cell) is None and not mark_between_numbers(cell)
-
-
-def _empty(name: str) -> InputError:
-    return InputError(name, "empty; expected rows of numbers")

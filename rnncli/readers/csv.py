@@ -12,19 +12,9 @@ from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, verbatim
-from rnncli.readers.columns import (
-    Row,
-    check_distinct,
-    choose,
-    csv_rows,
-    is_blank,
-    named,
-    others,
-    parted,
-    syntax_error,
-    take_header,
-)
+from rnncli.readers.columns import check_distinct, choose, named, others, parted
 from rnncli.readers.foreign import STDIN, display_name
+from rnncli.readers.header import Row, csv_rows, is_blank, syntax_error, take_header
 from rnncli.readers.input import (
     USUAL,
     Input,

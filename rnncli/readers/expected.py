@@ -10,9 +10,10 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, first_line
+from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
 from rnncli.readers.foreign import display_name
+from rnncli.readers.header import first_line
 from rnncli.readers.input import Keys, Layout
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
