@@ -337,13 +337,6 @@ network_options = group(
     ),
 )
 
-inputs_option = click.option(
-    "--inputs",
-    type=values.whole(1),
-    metavar="I",
-    help="Number of input features; those of --weights, or else 1, by default.",
-)
-
 start_options = group(
     click.option(
         "--h0",
@@ -420,12 +413,6 @@ digits_option = click.option(
     metavar="N",
     help="Round to N digits after the point, 0 to 20. By default numbers have as many "
     "digits as read back to the same float.",
-)
-
-naming_option = click.option(
-    "--naming",
-    type=values.Choice(["torch", "keras"]),
-    help="Whose names the tensors of a .safetensors file have.  [default: torch]",
 )
 
 result_options = group(

@@ -10,14 +10,13 @@ from rnncli.cli.command import Command
 from rnncli.cli.inputs import build_network, check_input_size, check_network
 from rnncli.cli.options import (
     NetworkOptions,
-    inputs_option,
     json_option,
-    naming_option,
     network_options,
     output_option,
     picked,
 )
 from rnncli.cli.outputs import check_destination, destination, extension_of, note
+from rnncli.cli.values import Choice, whole
 from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -45,11 +44,20 @@ EXAMPLES = (
 
 
 @click.command("weights", cls=Command, examples=EXAMPLES)
-@inputs_option
+@click.option(
+    "--inputs",
+    type=whole(1),
+    metavar="I",
+    help="Number of input features; those of --weights, or else 1, by default.",
+)
 @network_options
 @output_option
 @json_option
-@naming_option
+@click.option(
+    "--naming",
+    type=Choice(["torch", "keras"]),
+    help="Whose names the tensors of a .safetensors file have.  [default: torch]",
+)
 def weights(
     inputs: int | None, output: str | None, json: bool, naming: str | None, **given: Any
 ) -> None:
