@@ -57,7 +57,7 @@ BESIDE = {
 # What is installed as an extra, by the only place that may import it.
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
-    "rnncli.writers.figure": {"matplotlib"},
+    "rnncli.writers.figure.drawing": {"matplotlib"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},
@@ -169,17 +169,19 @@ def test_containers_and_frameworks_stand_apart(part: str) -> None:
                 assert there in OF_FORMATS[part] | {part}, f"{path} imports {name}"
 
 
+def sibling(name: str, folder: str) -> set[str]:
+    """Which of the siblings in a folder a module is, or is in; none of another folder."""
+    head = f"rnncli.{folder.replace('/', '.')}."
+    return SIBLINGS[folder] & {name.removeprefix(head).split(".")[0]} if head in name else set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
 def test_siblings_do_not_import_each_other(path: Path) -> None:
-    folder = path.parent.relative_to(PACKAGE).as_posix()
-    siblings = SIBLINGS.get(folder, set()) - {path.stem}
-    if path.stem not in SIBLINGS.get(folder, ()):
-        return
-    for name, _ in imports(path):
-        head = f"rnncli.{folder.replace('/', '.')}."
-        if name.startswith(head):
-            assert name.removeprefix(head).split(".")[0] not in siblings, f"{path} imports {name}"
+    for folder in SIBLINGS:
+        if here := sibling(module(path), folder):
+            for name, _ in imports(path):
+                assert sibling(name, folder) <= here, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=map(module, FILES))
@@ -222,4 +224,4 @@ def test_the_top_level_holds_what_it_should() -> None:
 
 def test_the_siblings_are_as_the_folders_are() -> None:
     for folder, names in SIBLINGS.items():
-        assert names <= {path.stem for path in (PACKAGE / folder).glob("*.py")}
+        assert names <= {path.stem for path in (PACKAGE / folder).iterdir()}

@@ -304,7 +304,7 @@ def _check_figure(form: str, style: Style, network: Network) -> None:
     if style.against is not None and not network.head:
         raise click.UsageError("--against is for predictions: the network has no head")
     if form in FIGURES:
-        from rnncli.writers.figure import check_installed
+        from rnncli.writers.figure.drawing import check_installed
 
         check_installed()
 

@@ -41,7 +41,7 @@ def _write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
 
 def _write_figure(form: str, out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.figure import write_figure
+    from rnncli.writers.figure.drawing import write_figure
 
     write_figure(out, trajectory, style, form)
 

@@ -10,7 +10,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.writers.bins import Bins, pieces
-from rnncli.writers.timeline import Timeline, numbers
+from rnncli.writers.figure.timeline import Timeline, numbers
 from rnncli.writers.trajectory import Style, Trajectory
 
 # Sequences that are drawn at most, also for the panels of each, and points of one that is alone

@@ -10,9 +10,9 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
+from rnncli.writers.figure.series import Panel, Series, Track, gathered
+from rnncli.writers.figure.timeline import FIRST_DAY, LAST_DAY, Timeline
 from rnncli.writers.model import model_line
-from rnncli.writers.series import Panel, Series, Track, gathered
-from rnncli.writers.timeline import FIRST_DAY, LAST_DAY, Timeline
 from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 if TYPE_CHECKING:
