@@ -18,6 +18,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import texts_with_gaps
 from rnncli.writers.grid import GAP, console_on, lines_beside
+from rnncli.writers.labels import in_words
 from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units.
@@ -116,10 +117,7 @@ class Report:
             yield f"{ends}: `unit` shows one, `output` FILE all."
 
     def _step(self, step: Step) -> None:
-        parts = (
-            [] if step.key is None else zip(self._key_columns, self._keys[step.key], strict=True)
-        )
-        key = ", ".join(f"{column} {value}" for column, value in parts)
+        key = "" if step.key is None else in_words(self._key_columns, self._keys[step.key])
         self._print()
         self._print(f"{key}: t = {step.t}" if key else f"t = {step.t}", EQUATION)
         self._vector("x_t", step.x, self._names)

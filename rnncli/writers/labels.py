@@ -16,6 +16,11 @@ Key = tuple[str, ...]
 _LONGEST = 128
 
 
+def in_words(columns: Sequence[str], key: Key) -> str:
+    """Return a key as people read it: each of its columns with its value."""
+    return ", ".join(f"{column} {value}" for column, value in zip(columns, key, strict=True))
+
+
 class Labels:
     """The text of each sequence's key, made when it is first needed.
 

@@ -12,7 +12,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, printable
 from rnncli.model.network import Network
-from rnncli.writers.labels import Key
+from rnncli.writers.labels import Key, in_words
 
 
 class Columns(NamedTuple):
@@ -150,8 +150,7 @@ class Trajectory(NamedTuple):
         """Return what a sequence is called in a picture: its key; empty text where there is one."""
         if not self.key_columns:
             return ""
-        parts = zip(self.key_columns, self.keys[number], strict=True)
-        return printable(", ".join(f"{column} {value}" for column, value in parts))
+        return printable(in_words(self.key_columns, self.keys[number]))
 
     def rows(self, block: Block) -> Floats:
         """Return the columns of a block."""
