@@ -279,6 +279,13 @@ def test_the_time_axis_is_a_column(drawn: Drawn, cells: tuple[str, ...], places:
         assert any("2024" in tick for tick in shown)
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+def test_times_that_are_none_in_utc_are_text(drawn: Drawn, time: str) -> None:
+    text = f"when,v\n{time},0\n"
+    above, _ = panels(drawn("--columns", "v", "--x", "when", *SMALL, "1", stdin=text))
+    np.testing.assert_array_equal(lines(above)["v"], [[1, 0]])
+
+
 def test_cells_of_uneven_times_reach_half_way(drawn: Drawn) -> None:
     text = "when,v\n1,0\n2,0\n6,0\n"
     _, below = panels(drawn("--columns", "v", "--x", "when", *SMALL, "9", stdin=text))

@@ -12,7 +12,7 @@ from rnncli.model.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-# Between them are all times that there are.
+# In UTC matplotlib has no time before or after them.
 FIRST_DAY, LAST_DAY = (
     (time.replace(tzinfo=UTC) - _EPOCH) / _DAY
     for time in (datetime.min, datetime.max.replace(microsecond=0))
@@ -123,7 +123,8 @@ def _times(cells: Sequence[str], *, aware: bool) -> Floats | None:
     if any((time.tzinfo is not None) != aware for time in found):
         return None
     utc = found if aware else [time.replace(tzinfo=UTC) for time in found]
-    return np.array([(time - _EPOCH) / _DAY for time in utc], np.float64)
+    days = np.array([(time - _EPOCH) / _DAY for time in utc], np.float64)
+    return days if ((days >= FIRST_DAY) & (days <= LAST_DAY)).all() else None
 
 
 def _ordinary(cells: Sequence[str]) -> Floats | None:
