@@ -109,6 +109,16 @@ def test_letters_that_the_font_lacks_are_no_warning(run_rnn: Rnn, form: str) -> 
 
 
 @pytest.mark.slow
+def test_names_are_shown_as_a_terminal_shows_them(run_rnn: Rnn) -> None:
+    command = ("run", "--columns", "2", "--x", "1", "--group-by", "3", "--hidden", "1")
+    name = f"a\x1b$_{'long' * 20}"
+    result = run_rnn(*command, "--format", "svg", stdin=f"{name},{name},{name}\n1,2,\x1b\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = ["".join(text.itertext()) for text in ET.fromstring(result.stdout).iter(f"{SVG}text")]
+    assert len([text for text in shown if text.startswith("a\\x1b$_long")]) == 3
+
+
+@pytest.mark.slow
 def test_of_very_many_layers_the_upper_ones_are_shown(run_rnn: Rnn) -> None:
     hidden = ",".join(["1"] * 50)
     result = run_rnn(*COMMAND[:3], "--hidden", hidden, "--all-layers", "--format", "svg")

@@ -45,8 +45,8 @@ _TIMES = {
     1e-4: "%H:%M:%S\n%Y-%m-%d",
     0: "%H:%M:%S.%f\n%Y-%m-%d",
 }
-# Letters of a legend side by side.
-_LETTERS = 100
+# Letters of a legend side by side, and of a name above or below axes.
+_LETTERS, _LONGEST = 100, 40
 _WORDS = {"x": "feature", "h": "unit", "c": "unit", "y": "output"}
 
 # Okabe and Ito's colours, which people who are colour-blind tell apart, without their yellow.
@@ -147,7 +147,7 @@ def _figure(series: Series, title: str, plot: str | None) -> "Figure":
                 each.draw_label(one)
                 labelled.append(one)
             one.tick_params(labelleft=column == 0, labelbottom=one is axes[-1])
-        axes[0].set_title(_short(track.name, 40))
+        axes[0].set_title(_short(track.name, _LONGEST))
         _draw_time(axes, series, track, _TICKS[across > 1])
         if n + across >= len(tracks):
             axes[-1].set_xlabel(_name_of_time(series.timeline))
@@ -416,7 +416,8 @@ def _ticks(series: Series, span: float, ticks: int) -> tuple[Any, Any]:
 
 
 def _name_of_time(timeline: Timeline) -> str:
-    return _joined(timeline.name, "UTC" if timeline.kind == "times in UTC" else "")
+    zone = "UTC" if timeline.kind == "times in UTC" else ""
+    return _joined(_short(timeline.name, _LONGEST), zone)
 
 
 def _joined(name: str, more: str) -> str:
