@@ -119,6 +119,16 @@ def test_names_are_shown_as_a_terminal_shows_them(run_rnn: Rnn) -> None:
 
 
 @pytest.mark.slow
+def test_text_is_utf_8_in_any_locale() -> None:
+    drawn = [
+        python(MAIN, *COMMAND, "--format", "svg", PYTHONIOENCODING=encoding).stdout
+        for encoding in ("utf-8", "ascii")
+    ]
+    assert "\N{MINUS SIGN}".encode() in drawn[0]
+    assert drawn[1] == drawn[0]
+
+
+@pytest.mark.slow
 def test_of_very_many_layers_the_upper_ones_are_shown(run_rnn: Rnn) -> None:
     hidden = ",".join(["1"] * 50)
     result = run_rnn(*COMMAND[:3], "--hidden", hidden, "--all-layers", "--format", "svg")

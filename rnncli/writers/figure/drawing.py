@@ -115,10 +115,7 @@ def write_figure(out: TextIO, trajectory: Trajectory, style: Style, form: str) -
         matplotlib.rcParams.update(_SETTINGS)
         figure = _figure(series, model_line(trajectory.model), style.plot)
         figure.savefig(content, format=form, metadata=_METADATA[form])
-    if form == "svg":
-        out.write(content.getvalue().decode())
-    else:
-        out.buffer.write(content.getvalue())
+    out.buffer.write(content.getvalue())
     blocks.check()
 
 
