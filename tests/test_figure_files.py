@@ -174,6 +174,15 @@ def test_without_matplotlib_it_says_what_to_install(form: str, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_settings_that_matplotlib_refuses(tmp_path: Path) -> None:
+    done = python(MAIN, *COMMAND, "-o", str(tmp_path / "y.svg"), MPLBACKEND="nonsense")
+    assert done.returncode == 1
+    begin = b"Error: matplotlib refuses its settings (MPLBACKEND, matplotlibrc): Key backend: "
+    assert done.stderr.startswith(begin)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.slow
 def test_matplotlib_is_imported_for_figures_alone() -> None:
     script = "import atexit, sys; atexit.register(lambda: print('matplotlib' in sys.modules));"
     for form, imported in (("csv", b"False"), ("heatmap", b"False"), ("svg", b"True")):

@@ -90,6 +90,9 @@ def check_installed() -> None:
             raise
         message = "figures need matplotlib: pip install 'rnncli[plot]'"
         raise ImportError(message) from None
+    except ValueError as error:
+        message = f"matplotlib refuses its settings (MPLBACKEND, matplotlibrc): {error}"
+        raise ImportError(message) from None
 
 
 def write_figure(out: TextIO, trajectory: Trajectory, style: Style, form: str) -> None:
