@@ -111,6 +111,33 @@ def test_the_state_of_another_run(
     assert state.read_bytes() == content
 
 
+TWO = "k,a,b\nx,1,2\n"
+OTHER_COLUMNS = {
+    "another column": (TWO, "a", TWO, "b", "'a', this one reads 'b'"),
+    "by number": (TWO, "2", TWO, "3", "'a', this one reads 'b'"),
+    "another order": (TWO, "a,b", TWO, "b,a", "'a', 'b', this one reads 'b', 'a'"),
+    "a control character": ("k,\x1b[2J\n", "2", TWO, "2", r"'\x1b[2J', this one reads 'a'"),
+    "the same": (TWO, "a", TWO, "2", ""),
+    "no name before": ("x,1,2\n", "2", TWO, "2", ""),
+    "no name now": (TWO, "2", "x,1,2\n", "2", ""),
+    "a name twice": ("k,b,b\n", "2,3", TWO, "2,3", ""),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_COLUMNS.values(), ids=OTHER_COLUMNS)
+def test_a_state_of_other_columns_is_noted(
+    run_rnn: Rnn, tmp_path: Path, case: tuple[str, str, str, str, str]
+) -> None:
+    before, columns, now, others, named = case
+    state = tmp_path / "s"
+    options = ("run", *NETWORK, "csv", "--state", str(state), "--columns")
+    first = run_rnn(*options, columns, stdin=before)
+    second = run_rnn(*options, others, stdin=now)
+    assert (first.exit_code, first.stderr, second.exit_code) == (0, "", 0)
+    note = f"Note: {state}: left by a run over {named}\n"
+    assert second.stderr == (note if named else "")
+
+
 @pytest.mark.parametrize("fault", ["k,v\na,1\nb,x\n", "k,v\nx\n"])
 def test_a_failed_run_leaves_the_state(run_rnn: Rnn, tmp_path: Path, fault: str) -> None:
     state = tmp_path / "s"

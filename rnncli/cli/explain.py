@@ -146,7 +146,7 @@ def explain(
         opened = open_both(reading, options, precision, picked(StartOptions, given), Keys(known))
         source, network = opened.source, opened.network
         carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
-        resume(files, carried, network, fingerprint(network, precision), source.key_columns)
+        resume(files, carried, network, fingerprint(network, precision), source)
     one_unit = None if unit is None else find_unit(network, unit)
     rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
     found = explained(

@@ -176,7 +176,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
         trajectory = _trajectory(opened, carried, output, precision, unroll)
         check_names(form, trajectory, grouped=bool(reading.group_by))
         whose = fingerprint(network, precision) if any(states) else ""
-        resume(files, carried, network, whose, source.key_columns)
+        resume(files, carried, network, whose, source)
         with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
             steps = stream(
                 network,

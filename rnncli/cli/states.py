@@ -1,7 +1,7 @@
 """The state files of a run: what it starts from, and what it leaves."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from rnncli.engine.stream import Carried
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
+from rnncli.readers.columns import listed
 from rnncli.writers.files import NotOnDiskError, check_writable, writing
 
 
@@ -103,9 +104,9 @@ def resume(
     carried: Carried,
     network: Network,
     whose: str,
-    key_columns: Sequence[str],
+    source: Input,
 ) -> None:
-    """Set the sequences to where an earlier run has left them.
+    """Set the sequences to where an earlier run has left them; note if it read other columns.
 
     Raises
     ------
@@ -114,8 +115,19 @@ def resume(
     """
     if files.read and files.before:
         dtype = carried.initial.dtype
-        state = fitting_states(files.read, files.before, network, whose, key_columns, dtype)
+        keys = source.key_columns
+        state = fitting_states(files.read, files.before, network, whose, keys, dtype)
         carried.resume(files.before.t, state)
+        before, now = files.before.columns, _names(source)
+        if before and now and before != now:
+            what = f"left by a run over {listed(before)}, this one reads {listed(now)}"
+            note(f"{files.read}: {what}")
+
+
+def _names(source: Input) -> tuple[str, ...]:
+    """Return the names of the columns that are read; none where one has a number alone."""
+    names = tuple(column for column in source.chosen if isinstance(column, str))
+    return names if len(names) == len(source.chosen) else ()
 
 
 @contextmanager
@@ -162,6 +174,7 @@ def _leave(
         # Of a row that is not out, a new key has its number already.
         keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
-        state = State(whose, source.key_columns, keys, states.t, arrays, cells_of(network))
+        cells, columns = cells_of(network), _names(source)
+        state = State(whose, source.key_columns, keys, states.t, arrays, cells, columns)
         with writing(files.written) as file:
             save_state(file.buffer, state)

@@ -2,7 +2,9 @@
 
 It is an archive of arrays: ``about``, JSON text; ``t``, the steps that each of
 K sequences has had; and the state after them, ``h`` of all cells side by side
-and, where cells carry more, an array for each other name.
+and, where cells carry more, an array for each other name. The text is an object:
+``format``, ``network``, ``key_columns`` and ``keys``; ``cells``, where they are
+not vanilla ones alone; ``columns``, where those that were read have names.
 """
 
 import json
@@ -49,6 +51,8 @@ class State(NamedTuple):
         The state of all cells after them, by `Network.state_names`.
     cells : tuple of str
         The kinds of cells, as `cells_of` returns them.
+    columns : tuple of str
+        The names of the columns that were read; none where they are not known.
     """
 
     network: str
@@ -57,6 +61,7 @@ class State(NamedTuple):
     t: Integers
     arrays: Mapping[str, Floats]
     cells: tuple[str, ...] = _VANILLA
+    columns: tuple[str, ...] = ()
 
 
 def fingerprint(network: Network, precision: str) -> str:
@@ -96,6 +101,7 @@ def save_state(file: BinaryIO, state: State) -> None:
         "network": state.network,
         "key_columns": list(state.key_columns),
         "keys": [list(key) for key in state.keys],
+        **({"columns": list(state.columns)} if state.columns else {}),
     }
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
     np.savez(file, **arrays)
@@ -204,22 +210,26 @@ def _read(archive: "Archive") -> State:
     archive.check_sizes(archive.members, most_times=1)
     place = archive.place("about")
     about = read_json(place, archive.text("about"), _FORMAT)
-    network, key_columns, keys = (about.get(name) for name in ("network", "key_columns", "keys"))
-    cells = about.get("cells", list(_VANILLA))
-    if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
-        raise InputError(place, f"cells: expected a list of texts, got {cells!r:.40}")
+    network = about.get("network")
+    cells = _texts(place, "cells", about.get("cells", list(_VANILLA)))
+    columns = _texts(place, "columns", about.get("columns", []))
+    key_columns = _texts(place, "key_columns", about.get("key_columns"))
     if not isinstance(network, str):
         raise InputError(place, f"network: expected a text, got {network!r:.40}")
-    if not isinstance(key_columns, list) or not all(isinstance(name, str) for name in key_columns):
-        raise InputError(place, f"key_columns: expected a list of texts, got {key_columns!r:.40}")
-    found = _keys(place, keys, len(key_columns))
+    found = _keys(place, about.get("keys"), len(key_columns))
     t = _rows(archive, "t", "iu", (len(found),))
     wrong = t[(t < 0) | (t > _MOST_STEPS)]
     if len(wrong):
         raise InputError(archive.place("t"), f"expected 0 to 2^53, got {wrong[0]}")
     names = [name for name in archive.members if name not in ("about", "t")]
     arrays = {name: _rows(archive, name, "f", (len(found), "S")) for name in names}
-    return State(network, key_columns, found, t.astype(np.intp), arrays, tuple(cells))
+    return State(network, key_columns, found, t.astype(np.intp), arrays, cells, columns)
+
+
+def _texts(place: str, name: str, texts: Any) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(place, f"{name}: expected a list of texts, got {texts!r:.40}")
+    return tuple(texts)
 
 
 def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
