@@ -85,12 +85,18 @@ def test_a_table_goes_on_counting(run_rnn: Rnn, tmp_path: Path) -> None:
     assert [row[0] for row in rows if row and row[0].isdigit()] == ["2", "3"]
 
 
+OPTIONS = "give the options of the run that wrote it"
+ANOTHER = f"the state of another network or precision; {OPTIONS}, --center and --scale too"
 REFUSED = {
-    "another cell": (("--cell", "gru"), "the state of a vanilla RNN, this network is a GRU"),
-    "another seed": (("--seed", "2"), "the state of another network or precision"),
-    "another size": (("--hidden", "4"), "the state of another network or precision"),
-    "another precision": (("--precision", "tf32"), "the state of another network or precision"),
-    "a key": (("--group-by", "k"), "the state of sequences by no key, this run has k"),
+    "another cell": (
+        ("--cell", "gru"),
+        f"the state of a vanilla RNN, this network is a GRU; {OPTIONS}",
+    ),
+    "another seed": (("--seed", "2"), ANOTHER),
+    "another size": (("--hidden", "4"), ANOTHER),
+    "another precision": (("--precision", "tf32"), ANOTHER),
+    "another scale": (("--scale", "5"), ANOTHER),
+    "a key": (("--group-by", "k"), f"the state of sequences by no key, this run has k; {OPTIONS}"),
 }
 
 
@@ -106,7 +112,7 @@ def test_the_state_of_another_run(
     result = run_rnn("run", *network, "csv", *options, "--state", str(state), stdin=text)
     assert (result.exit_code, result.stderr) == (
         2,
-        f"Error: {state}: {message}; give the options of the run that wrote it, or another file\n",
+        f"Error: {state}: {message}, or another file\n",
     )
     assert state.read_bytes() == content
 

@@ -32,6 +32,10 @@ _NETWORKS = {"rnn": "a vanilla RNN", "lstm": "an LSTM", "gru": "a GRU"}
 _VANILLA = ("rnn",)
 # The way out where a state is of another run.
 _OTHER_RUN = "give the options of the run that wrote it, or another file"
+# The same where the network is another: what scales the columns is part of it.
+_OTHER_NETWORK = (
+    "give the options of the run that wrote it, `center` and `scale` too, or another file"
+)
 
 
 class State(NamedTuple):
@@ -179,7 +183,7 @@ def fitting_states(
         what = f"the state of {_kinds(state.cells)}, this network is {_kinds(cells)}"
         raise InputError(path, what, _OTHER_RUN)
     if state.network != whose:
-        raise InputError(path, "the state of another network or precision", _OTHER_RUN)
+        raise InputError(path, "the state of another network or precision", _OTHER_NETWORK)
     if list(state.key_columns) != list(key_columns):
         raise InputError(
             path,
