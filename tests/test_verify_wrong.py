@@ -21,7 +21,7 @@ from rnncli.verify import comparison, steps
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Tolerance, Verdict
 
-STEP = "one step, from the state before it in the same result."
+STEP = "one step from the h_{t-1} of the same result, not a whole run."
 EPS = float(np.finfo(np.float32).eps)
 LENGTHS = (11, 0, 4, 7, 10)
 Values = dict[tuple[int, int, int], tuple[float, float, float]]
@@ -280,7 +280,8 @@ def test_json_and_text_agree(run_rnn: Rnn, port: list[str]) -> None:
     assert layer["where"] == "in sequence 2 (attic) alone, from step 13 on, in every unit"
     amount = f"{item['wrong']:,} of {item['values']:,} values ({share})"
     assert sentence == (
-        f"It differs from what rnn computes in {amount}, {layer['where']}. All else is equal."
+        f"It differs from what rnn computes in {amount}, {layer['where']}. "
+        "The other ways to compute it are equal (last table)."
     )
     told = {
         (each["sequence"], each["step"], each["unit"]): each

@@ -119,7 +119,9 @@ def _sentence(report: Report) -> str:
         text = "It differs from what rnn computes"
         text += f" in {_amount(wrong[0], report.keys)}" if wrong[0].wrong else ""
         text += " in the final state alone" if wrong[0].final and not wrong[0].wrong else ""
-    return f"{text}.{' All else is equal.' if len(verdicts) > len(wrong) else ''}"
+    others = "ways to compute it" if report.model else "cases"
+    equal = f" The other {others} are equal (last table)." if len(verdicts) > len(wrong) else ""
+    return f"{text}.{equal}"
 
 
 def _amount(verdict: Verdict, keys: Sequence[str]) -> str:
@@ -272,11 +274,12 @@ def _legend(report: Report) -> list[str]:
     steps = [each for _, each in report.shown if each.wrong and each.step_error is not None]
     if steps:
         column = "Expected" if steps[0].own_wrong else "rnn computes"
-        lines.insert(0, f"{column}: one step, from the state before it in the same result.")
+        what = "one step from the h_{t-1} of the same result, not a whole run"
+        lines.insert(0, f"{column}: {what}.")
     if report.model:
         text = (
-            "Difference, rtol: the largest of whole runs, which rounding alone may drive apart; "
-            "as `atol` or `rtol` they would pass."
+            "Difference, rtol: how far whole runs are apart at most; rounding alone can add up to "
+            "much. With these as `atol` or `rtol`, the runs pass."
         )
         lines.append(report.with_options(text))
     if any(result.verdict and result.verdict.step_error is None for result in report.results):
