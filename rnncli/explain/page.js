@@ -199,8 +199,8 @@ const hideNote = () => {
   $("note").hidden = true;
 };
 
-// A table of a cell: a column a unit.
-const grid = (section, caption, prefix, units, flow = "", corner = "unit") => {
+// A table of a cell: a column a unit, or a column of the input, which may have a name.
+const grid = (section, caption, prefix, units, flow = "", corner = "unit", names = null) => {
   const title = add(section.node, "p", "title");
   title.id = `title-${document.querySelectorAll(".title").length}`;
   add(title, "code", "", caption);
@@ -216,10 +216,13 @@ const grid = (section, caption, prefix, units, flow = "", corner = "unit") => {
     add(columns, "col");
     const cell = add(head, "th");
     cell.scope = "col";
+    if (names) {
+      add(cell, "div", "named", names[unit]).title = names[unit];
+      continue;
+    }
     add(cell, "span", "prefix", prefix);
     add(cell, "span", unit % 5 ? "number" : "number fifth", String(unit));
   }
-  table.dataset.prefix = prefix;
   section.tables.push({ table, units });
   return table;
 };
@@ -323,7 +326,8 @@ const showCell = (section, above) => {
 
   const { input } = layer(taken[0]);
   const flow = above ? "↓ flows in from the layer below" : "↓ flows in";
-  const x = grid(section, "x_t", "x_", input.length, flow, "column");
+  const names = above ? null : columns;
+  const x = grid(section, "x_t", "x_", input.length, flow, "column", names);
   const most = Math.max(1, largest(taken.map((step) => layer(step).input)));
   valuesRow(add(x, "tbody"), "value", "x_t", (step) => layer(step).input, most);
 
@@ -336,7 +340,7 @@ const showCell = (section, above) => {
     valuesRow(add(table, "tbody"), "value", title, state, scales.values[`${name}_t`]);
   }
   for (const [name, values] of Object.entries(first.arrays ?? {})) {
-    const table = grid(section, name, "x_", values.length, "", "column");
+    const table = grid(section, name, "x_", values.length, "", "column", names);
     valuesRow(add(table, "tbody"), "value", name, () => values, Math.max(1, largest([values])));
   }
   const lists = first.quantities.map(({ name }, q) => {
@@ -620,10 +624,9 @@ const show = (at) => {
 
 const about = (cell) => {
   const line = cell.parentNode;
-  const { prefix } = line.closest("table").dataset;
-  const unit = cell.cellIndex - 1;
+  const column = line.closest("table").tHead.rows[0].cells[cell.cellIndex].textContent;
   const { name, matrix, k } = line.dataset;
-  const number = matrix ? weightName(matrix, unit, `${k}, `) : `${name}, ${prefix}${unit}`;
+  const number = matrix ? weightName(matrix, cell.cellIndex - 1, `${k}, `) : `${name}, ${column}`;
   const saturated = cell.childNodes[2]?.textContent ?? "";
   const value = cell.firstChild.textContent;
   return `${number}\n${value}${saturated && `\n${saturated.trim()}`}`;

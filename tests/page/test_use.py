@@ -1,9 +1,11 @@
 """The page in use: slider, keys, pointer, screen reader, colours, and room."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from page_cases import CASES
+from conftest import Rnn
+from page_cases import CASES, HOSTILE
 
 from page.conftest import Open, Opened
 
@@ -219,6 +221,34 @@ def test_axe_has_no_serious_finding(name: str, width: int, scheme: str, open_pag
     assert len(found["passes"]) > 20
     serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
     assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+
+
+def of_input(browser: Any, run_rnn: Rnn, folder: Path, *command: Any) -> Opened:
+    """The page of an input, without a document."""
+    path = folder / "page.html"
+    result = run_rnn("explain", *command, "-o", path)
+    assert result.exit_code == 0, result.output
+    return Opened(browser.new_page(), path, {})
+
+
+def test_columns_of_the_input_have_their_names(browser: Any, run_rnn: Rnn, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text(f"{HOSTILE},a&b\n1,2\n3,4\n")
+    opened = of_input(browser, run_rnn, tmp_path, data, "--hidden", "2,2", "--first-row", "header")
+    heads = opened.page.evaluate(
+        """() => [...document.querySelectorAll("table")].map((table) =>
+          [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent))"""
+    )
+    of_x, of_h, *_ = heads
+    assert of_x[0].startswith("</script><img src=x")
+    assert of_x[1] == "a&b"
+    assert of_h == ["h_0", "h_1"]
+    assert heads.count(["x_0", "x_1"]) == 1  # of the upper layer
+    opened.page.locator("tr.value td").nth(1).hover()
+    assert opened.page.locator("#note").text_content() == "x_t, a&b\n2.0"
+    assert opened.page.locator("img").count() == 0
+    assert opened.said == []
+    opened.page.close()
 
 
 def test_a_browser_that_cannot_unpack_says_so(browser: Any, pages: Any) -> None:
