@@ -136,6 +136,7 @@ const said = (step) => {
 
 // All steps of some values: a column a step, a row a unit.
 const overTime = (parent, name, prefix, read) => {
+  if (steps.length === 1) return;
   const rows = steps.map(read);
   const units = rows.find((row) => row).length;
   const scale = largest(rows) || 1;
@@ -611,7 +612,8 @@ const show = (at) => {
   const step = steps[now];
   $("slider").value = now;
   $("slider").setAttribute("aria-valuetext", said(step));
-  $("now").textContent = `${said(step)} (step ${now + 1} of ${steps.length})`;
+  const of = steps.length > 1 ? ` (step ${now + 1} of ${steps.length})` : "";
+  $("now").textContent = said(step) + of;
   $("back").disabled = now === 0;
   $("on").disabled = now === steps.length - 1;
   for (const mark of markers) mark();
@@ -727,6 +729,7 @@ const onPaper = (paper) => {
 readPalette();
 $("wait").remove();
 $("time").hidden = false;
+for (const node of document.querySelectorAll(".several")) node.hidden = steps.length === 1;
 $("time").style.setProperty("--steps", steps.length);
 $("slider").max = steps.length - 1;
 overTime($("overview"), "h", "h_", (step) => step.h);

@@ -251,6 +251,17 @@ def test_columns_of_the_input_have_their_names(browser: Any, run_rnn: Rnn, tmp_p
     opened.page.close()
 
 
+def test_one_step_has_no_time(browser: Any, run_rnn: Rnn, tmp_path: Path) -> None:
+    command = ("--seq", "1,2,3", "--hidden", "2", "--cell", "lstm", "--step", "3")
+    opened = of_input(browser, run_rnn, tmp_path, *command)
+    assert opened.page.locator("#now").text_content() == "t = 3, x = 3.0"
+    assert opened.page.locator("canvas").count() == 0
+    for name in ("#slider", "#back", "#on", "#play", "#overview"):
+        assert opened.page.locator(name).is_hidden()
+    assert opened.said == []
+    opened.page.close()
+
+
 def test_a_browser_that_cannot_unpack_says_so(browser: Any, pages: Any) -> None:
     page = browser.new_page()
     page.add_init_script("delete window.DecompressionStream")
