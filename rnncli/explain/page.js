@@ -353,8 +353,8 @@ const showCell = (section, above) => {
 };
 
 // Where colours end. What functions take has one scale, so that the colours of a table add up;
-// what stays within 1 has another; a quantity without a function has its own where it does not;
-// and the gates of an array of weights have one.
+// what stays within 1 has another; a quantity without a function has its own where it, or a term
+// of it, does not; and the gates of an array of weights have one.
 const scalesOf = ({ first, read, matrices }) => {
   const scales = { sums: 1, terms: {}, values: {}, own: {}, weights: {} };
   const ends = first.quantities.map((quantity, q) => {
@@ -368,7 +368,8 @@ const scalesOf = ({ first, read, matrices }) => {
     const own = quantity.function ? scales.sums : Math.max(1, inner, outer);
     scales.terms[quantity.name] = own;
     scales.values[quantity.name] = outer > 1 ? own : 1;
-    if (!quantity.function && own > 1) scales.own[quantity.name] = own;
+    const whose = outer > 1 ? quantity.name : `terms of ${quantity.name}`;
+    if (!quantity.function && own > 1) scales.own[whose] = own;
   });
   for (const [name, matrix] of Object.entries(matrices)) {
     const [array] = name.split("[");

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 from page_cases import CASES, HOSTILE
 
 from page.conftest import Open, Opened
@@ -259,6 +259,20 @@ def test_one_step_has_no_time(browser: Any, run_rnn: Rnn, tmp_path: Path) -> Non
     for name in ("#slider", "#back", "#on", "#play", "#overview"):
         assert opened.page.locator(name).is_hidden()
     assert opened.said == []
+    opened.page.close()
+
+
+def test_a_legend_names_what_leaves_the_scale_of_values(
+    browser: Any, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    """A GRU's h_t stays within 1, z_t (h_{t-1} - n_t) does not."""
+    data = ROOT / "sample_data"
+    command = ("--columns", "SUNACTIVITY", "--weights", data / "sunspots.keras")
+    opened = of_input(browser, run_rnn, tmp_path, data / "sunspots.csv", *command)
+    legend = opened.page.locator(".legend").first.text_content()
+    assert "what stays within 1: -11" in legend
+    assert "terms of h_t: -1.571.57" in legend
+    assert "m_t: -2.82.8" in legend
     opened.page.close()
 
 
