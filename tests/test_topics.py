@@ -157,8 +157,14 @@ def test_help_on_an_option_of_several_commands(run_rnn: Rnn) -> None:
 def test_help_on_nothing_there_is(run_rnn: Rnn, word: str) -> None:
     result = run_rnn("help", "--", word)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: ")
-    assert "'inputs'" in result.stderr
+    what = f"Error: {word!r} is no topic, command or option; "
+    assert result.stderr.startswith(what)
+    assert result.stderr.endswith("rnn help lists the topics\n")
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) & set(TOPICS)))
+def test_a_topic_named_as_a_command_tells_where_its_options_are(name: str) -> None:
+    assert f"`rnn {name} --help`" in topic_text(name)
 
 
 PAGER = """#!/bin/sh

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rnncli.cli import COMMANDS
 from rnncli.cli.command import Command, help_width
 from rnncli.cli.outputs import destination, on_screen
 from rnncli.cli.values import Choice
+from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.markdown import drawn_markdown, fits
 
 # In the order in which a reader needs them.
@@ -44,15 +45,15 @@ class Subject(Choice):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name of a topic or a command, or an option with its dashes."""
-        if value not in self.choices:
-            for option in (value, f"--{value}"):
-                if option_text(option):
-                    return option
-        return super().convert(value, param, ctx)
-
-    def known(self) -> Iterable[str]:
-        """Return the topics, the commands, and the options of all tables."""
-        return [*self.choices, *re.findall("`(--[a-z0-9-]+)", "".join(map(topic_text, TOPICS)))]
+        with suppress(click.BadParameter):
+            return super().convert(value, param, ctx)
+        for option in (value, f"--{value}"):
+            if option_text(option):
+                return option
+        options = re.findall("`(--[a-z0-9-]+)", "".join(map(topic_text, TOPICS)))
+        near = did_you_mean(value, [*self.choices, *options])
+        what = f"{value!r} is no topic, command or option"
+        raise InputError("", what, f"{near} rnn help lists the topics".lstrip())
 
 
 @click.command(
@@ -117,7 +118,7 @@ def topics() -> str:
         formatter.write_dl([(topic, topic_text(topic).splitlines()[2]) for topic in TOPICS])
     formatter.write_paragraph()
     formatter.write_text(
-        "rnn help TOPIC shows one, rnn help COMMAND what a command takes, and rnn help --OPTION "
+        "rnn help TOPIC shows one, rnn COMMAND --help what a command takes, and rnn help --OPTION "
         "what an option does."
     )
     return formatter.getvalue()

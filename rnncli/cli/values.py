@@ -1,7 +1,7 @@
 """Kinds of option values that Click does not know."""
 
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import isfinite, nan
 from typing import Any
 
@@ -26,11 +26,7 @@ class Choice(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return the message about a name that is none of them."""
         what = super().get_invalid_choice_message(value, ctx).rstrip(".")
-        return sentence("", what, did_you_mean(str(value), self.known()))
-
-    def known(self) -> Iterable[str]:
-        """Return all that may be meant."""
-        return self.choices
+        return sentence("", what, did_you_mean(str(value), self.choices))
 
 
 class FileName(click.Path):
