@@ -48,6 +48,28 @@ JSON = {
 }
 
 
+@pytest.mark.parametrize("form", ["table", "heatmap", "plot"])
+@pytest.mark.parametrize(
+    "network", [("--cell", "lstm"), ("--weights", str(ROOT / "sample_data" / "sunspots.keras"))]
+)
+def test_a_table_of_rnn(run_rnn: Rnn, tmp_path: Path, network: tuple[str, ...], form: str) -> None:
+    size = () if network[0] == "--weights" else ("--hidden", "2")
+    path = tmp_path / "table.txt"
+    path.write_text(run_rnn("run", "--seq", "1,2", *network, *size, "--format", form).stdout)
+    assert refusal(run_rnn, path) == (
+        ": expected CSV text, found a table of rnn; give --format csv to the run that wrote it"
+    )
+
+
+def test_a_table_of_rnn_without_its_title(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "table.txt"
+    written = run_rnn("run", "--seq", "1,2", "--hidden", "2").stdout
+    path.write_text("".join(written.splitlines(keepends=True)[2:]))
+    result = run_rnn("run", str(path), *NETWORK)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("; give --format csv to the run that wrote it\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.json", "x.csv", "the data.json.gz"])
 @pytest.mark.parametrize(("text", "which"), JSON.values(), ids=JSON)

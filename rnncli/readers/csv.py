@@ -13,7 +13,7 @@ from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers.columns import check_distinct, choose, named, others, parted
-from rnncli.readers.foreign import STDIN, display_name
+from rnncli.readers.foreign import OF_TABLE, RULE, STDIN, display_name
 from rnncli.readers.header import Row, csv_rows, is_blank, syntax_error, take_header
 from rnncli.readers.input import (
     USUAL,
@@ -302,6 +302,8 @@ class _Table:
         decimal = self._notation.decimal
         if decimal != "." and not cell.strip(f" +-.{decimal}0123456789"):
             return f" (`decimal` is {decimal!r}: a number has one of it at most, and no point)"
+        if not cell.strip(f" {RULE}"):
+            return OF_TABLE
         if mark := mark_between_numbers(cell):
             return mark
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1

@@ -15,6 +15,11 @@ _SIGNATURES = {
     b"\x93NUMPY": ("an .npy array", "give a file named .npy"),
     b"PK\x03\x04": ("a zip archive (.xlsx, .npz?)", "export it as CSV"),
 }
+# What to do about a table that is drawn for people.
+OF_TABLE = "give `format` csv to the run that wrote it"
+# The title of a table or a picture, and what a cell of the line below its names is made of.
+_TITLE = re.compile(r"(Network|[A-Z]+(, [A-Z]+)*): I = \d")
+RULE = "─"
 _MARKUP = ("<!doctype", "<html", "<?xml")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Latin letters in UTF-16, from the first NUL on.
@@ -73,7 +78,7 @@ def not_text(path: str, line: int, rest: bytes, encoding: str = UTF_8) -> InputE
 
 
 def check_first_lines(lines: list[str], path: str) -> None:
-    """Check that a text is not HTML, XML, or JSON, also a value a line.
+    """Check that a text is not HTML, XML, a table of rnn, or JSON, also a value a line.
 
     Parameters
     ----------
@@ -90,6 +95,8 @@ def check_first_lines(lines: list[str], path: str) -> None:
     if line.lower().startswith(_MARKUP):
         found = _found("HTML or XML (a page that tells of an error?)")
         raise InputError(display_name(path), found)
+    if _TITLE.match(line):
+        raise InputError(display_name(path), _found("a table of rnn"), OF_TABLE)
     if _is_json(line):
         raise InputError(display_name(path), _found("JSON"), _out_of_json(lines, path))
 
