@@ -51,7 +51,7 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         ((*SEQ, "--hidden", "2", "--init", "TF"), "tensorflow"),
         ((*SEQ, "--hidden", "2", "--init", "glorot"), None),
         ((*SEQ, "--hidden", "2", "--cell", "lstn"), "lstm"),
-        ((*SEQ, "--hidden", "2", "--cell", "LSTM"), "lstm"),
+        ((*SEQ, "--hidden", "2", "--cell", "LSTN"), "lstm"),
         ((*SEQ, "--hidden", "2", "--cell", "SimpleRNN"), "rnn"),
         ((*SEQ, "--hidden", "2", "--cell", "transformer"), None),
         ((*SEQ, "--hidden", "2", "--format", "jason"), "json"),
@@ -102,13 +102,25 @@ def test_sequence(run_rnn: Rnn, tmp_path: Path, key: str, meant: str | None) -> 
     assert asked(said(run_rnn, "explain", str(path), *words)) == meant
 
 
-def test_every_choice_asks() -> None:
+def test_every_choice_asks_and_takes_any_case() -> None:
     context = click.Context(rnn)
     commands = (rnn.get_command(context, name) for name in COMMANDS)
     params = [param for command in commands if command for param in command.params]
     choices = [param.type for param in params if isinstance(param.type, click.Choice)]
     assert len(choices) > 10
-    assert all(isinstance(each, Choice) for each in choices)
+    for each in choices:
+        assert isinstance(each, Choice)
+        for name in each.choices:
+            assert each.convert(name.upper(), None, None) == name
+
+
+def test_a_document_has_the_names_in_lower_case(run_rnn: Rnn) -> None:
+    words = ["--cell", "gru", "--init", "keras", "--activation", "relu", "--format", "json"]
+    command = ("run", "--seq", "1,2", "--hidden", "2")
+    expected = run_rnn(*command, *words)
+    assert expected.exit_code == 0, expected.output
+    given = [word if word.startswith("-") else word.upper() for word in words]
+    assert run_rnn(*command, *given).stdout == expected.stdout
 
 
 @pytest.mark.parametrize(

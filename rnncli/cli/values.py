@@ -1,7 +1,7 @@
 """Kinds of option values that Click does not know."""
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite, nan
 from typing import Any
 
@@ -21,7 +21,10 @@ _UNSET = "(a shell variable that is not set?)"
 
 
 class Choice(click.Choice[str]):
-    """One of several names; a wrong one near one of them is asked about."""
+    """One of several names, in any case; a wrong one near one of them is asked about."""
+
+    def __init__(self, choices: Iterable[str]) -> None:
+        super().__init__(choices, case_sensitive=False)
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return the message about a name that is none of them."""
@@ -89,9 +92,9 @@ def numbers(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], tuple
 
 
 def activation(value: str) -> Activation:
-    """Read the name of an activation, with its parameters."""
+    """Read the name of an activation, in any case, with its parameters."""
     try:
-        return parse(value)
+        return parse(value.lower())
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
