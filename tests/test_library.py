@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 
 import rnncli
 from rnncli.model.errors import NotFiniteError
@@ -59,6 +59,13 @@ def test_what_names_leave_open_is_warned_of_where_it_is_saved(tmp_path: Path) ->
     with pytest.warns(UserWarning, match="do not tell activation relu") as warned:
         rnncli.save(network, tmp_path / "net.safetensors")
     assert warned[0].filename == __file__
+
+
+def test_what_a_network_is_printed_as() -> None:
+    network = rnncli.load(ROOT / "sample_data" / "sunspots.keras")
+    assert repr(network) == "Network(GRU 8, Dense 1)"
+    both = rnncli.seeded(1, (3, 4), cell="lstm", direction="bidirectional")
+    assert repr(both) == "Network(LSTM 3 bidirectional, LSTM 4 bidirectional)"
 
 
 def test_errors_name_parameters_not_options(tmp_path: Path) -> None:

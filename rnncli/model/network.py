@@ -102,6 +102,9 @@ class Network:
         self.state_size = max((place.stop for place in self.state_names.values()), default=0)
         self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
 
+    def __repr__(self) -> str:
+        return f"Network({', '.join(map(repr, self.layers))})"
+
     def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
         """Convert rows of input, (..., I), to a float type.
 

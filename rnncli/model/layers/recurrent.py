@@ -83,6 +83,10 @@ class Recurrent:
         self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.settings = {"direction": direction, "merge": merge}
 
+    def __repr__(self) -> str:
+        direction = "" if self.direction == "forward" else f" {self.direction}"
+        return f"{type(self.cells[0]).__name__} {self.hidden_size}{direction}"
+
     @property
     def ends(self) -> tuple[float, float] | None:
         """The values between which what the layer gives lies, if its cells have the same two."""

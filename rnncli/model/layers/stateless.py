@@ -48,6 +48,9 @@ class Stateless:
     input_size: int
     output_size: int
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.output_size}"
+
     @property
     def arrays(self) -> dict[str, Floats]:
         """Those that there are, by name."""
