@@ -42,7 +42,8 @@ from rnncli.bench.race import race
 from rnncli.bench.report import with_results, write_json, write_machine, write_table
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
-from rnncli.cli.inputs import check_network, read_case
+from rnncli.cli.inputs import read_case
+from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,

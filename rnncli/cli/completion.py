@@ -80,7 +80,7 @@ def layers(ctx: click.Context, incomplete: str) -> list[str]:
 
 def units(ctx: click.Context, incomplete: str) -> list[str]:
     """Return the names of the units of a network."""
-    from rnncli.cli.inputs import build_network
+    from rnncli.cli.networks import build_network
     from rnncli.explain.units import unit_names
 
     with suppress(Exception), redirect_stderr(StringIO()):

@@ -9,7 +9,8 @@ import numpy as np
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
-from rnncli.cli.inputs import check_network, open_both
+from rnncli.cli.inputs import open_both
+from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,

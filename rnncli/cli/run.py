@@ -9,7 +9,8 @@ import click
 from rnncli.cli.command import Command
 from rnncli.cli.delivery import Delivery
 from rnncli.cli.errors import naming_options, with_options
-from rnncli.cli.inputs import Opened, check_network, open_both
+from rnncli.cli.inputs import Opened, open_both
+from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     InputOptions,
     NetworkOptions,

@@ -10,7 +10,8 @@ from click.exceptions import Exit
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
-from rnncli.cli.inputs import ReadCase, check_network, read_case
+from rnncli.cli.inputs import ReadCase, read_case
+from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
     InputOptions,

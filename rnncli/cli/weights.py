@@ -7,7 +7,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.command import Command
-from rnncli.cli.inputs import build_network, check_input_size, check_network
+from rnncli.cli.networks import build_network, check_input_size, check_network
 from rnncli.cli.options import (
     NetworkOptions,
     json_option,

@@ -1,0 +1,177 @@
+"""From the values of options to a network: drawn from a seed, or read from a file."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rnncli.cli.errors import with_options
+from rnncli.cli.options import NetworkOptions
+from rnncli.cli.outputs import note
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import CELLS
+from rnncli.model.errors import InputError
+from rnncli.model.initializers import seeded
+from rnncli.model.layers import Architecture, per_cell
+from rnncli.model.network import Network, taken_by
+
+_GIB = 2**30
+_SEED, _INIT = 1, "tensorflow"
+# Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
+_OF_LAYERS = ("direction", "merge", "cell", "bias")
+_OF_CELLS = ("activation", "recurrent_activation", "clip", "reset")
+# A network, where its weights are from, and the biases of each cell in a weight file.
+Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
+
+
+def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
+    """Check what needs neither a file nor the input; `files` are what is to be the input.
+
+    Raises
+    ------
+    click.UsageError
+        Options contradict each other, or do not say which network.
+    """
+    drawn = {
+        "--hidden": options.hidden,
+        "--cell": options.cell,
+        "--no-bias": options.bias,
+        "--seed": options.seed,
+        "--init": options.init,
+    }
+    if options.weights is None:
+        if options.hidden is None:
+            raise click.UsageError(f"no network: {_of_model(files) or _example(files)}")
+        if options.layer is not None:
+            raise click.UsageError("--layer is for --weights")
+        if options.merge is not None and options.direction != "bidirectional":
+            raise click.UsageError("--merge is for --direction bidirectional")
+        _check_cell(options)
+        return
+    for name, value in drawn.items():
+        if value is not None:
+            raise click.UsageError(f"{name} and --weights {options.weights}: give one")
+
+
+def _example(files: Sequence[str]) -> str:
+    """Return how a network is given; where there is no input either, with a line that works."""
+    given = "give --hidden H or --weights FILE"
+    if files:
+        return given
+    context = click.get_current_context()
+    seq = "--seq 1,2,3 " if "seq" in context.params else ""
+    return f"{given}, as in '{context.command_path} {seq}--hidden 4'"
+
+
+def _of_model(files: Sequence[str]) -> str:
+    """Return what to do where one of these is a model, and no input."""
+    from rnncli.model.formats import is_model
+
+    models = filter(is_model, files)
+    return next((f"{path} is a model, give --weights {path}" for path in models), "")
+
+
+def _check_cell(options: NetworkOptions) -> None:
+    """Check settings of cells that are drawn: that the cells have them, and how many they are."""
+    architecture = _architecture(options, 1)
+    for name, given in _given(options, *_OF_CELLS).items():
+        option = f"--{name.replace('_', '-')}"
+        having = [kind for kind, cell in CELLS.items() if name in cell.setting_names]
+        if architecture.cell not in having:
+            raise click.UsageError(f"{option} is for --cell {' and --cell '.join(having)}")
+        try:
+            per_cell(option, given, architecture.cell_counts)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+
+def build_network(
+    options: NetworkOptions, input_size: int | None, bytes_a_weight: int = 4
+) -> Sourced:
+    """Draw the network, or read it.
+
+    Parameters
+    ----------
+    options : NetworkOptions
+    input_size : int, optional
+        Number of input features of a network that is drawn, 1 by default.
+    bytes_a_weight : int
+        In the precision of the run.
+
+    Raises
+    ------
+    ValueError
+        The weights would take more than half of the physical memory, or the
+        file has no network that the options agree with.
+    """
+    if options.weights is not None:
+        return _loaded(options)
+    architecture = _architecture(options, 1 if input_size is None else input_size)
+    _check_memory(architecture, bytes_a_weight)
+    seed = _SEED if options.seed is None else options.seed
+    init = options.init or _INIT
+    given = _given(options, *_OF_LAYERS, *_OF_CELLS)
+    network = seeded(architecture.input_size, architecture.hidden_sizes, seed, init, **given)
+    return network, {"init": init, "seed": seed, **_given(options, "bias")}, ()
+
+
+def _architecture(options: NetworkOptions, input_size: int) -> Architecture:
+    return Architecture(input_size, options.hidden or (), **_given(options, *_OF_LAYERS, "reset"))
+
+
+def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
+    """Return the values of those options that are given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _loaded(options: NetworkOptions) -> Sourced:
+    from rnncli.model.formats import load_network
+
+    assert options.weights is not None
+    overrides = _given(options, *_OF_CELLS, "direction", "merge")
+    loaded = load_network(options.weights, options.layer, overrides)
+    for sentence in loaded.assumptions:
+        note(f"{options.weights}: {with_options(sentence)}")
+    source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
+    if loaded.beside:
+        source["beside"] = loaded.beside
+    return loaded.network, source, loaded.biases
+
+
+def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
+    """Check that an input is as wide as the network takes.
+
+    Raises
+    ------
+    InputError
+        It has more or fewer features.
+    """
+    I, bottom = network.input_size, network.layers[0]
+    if input_size != I:
+        name, unit = taken_by(bottom)
+        what = f"{name} has {I} {unit}"
+        if bottom.cells:
+            what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"
+        raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
+
+
+def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
+    # 2**100 bytes are too many in any case, and no number too large for a message.
+    needed = min(architecture.weight_count() * bytes_a_weight, 2**100)
+    memory = _physical_memory()
+    if memory is not None and needed > memory / 2:
+        raise InputError(
+            f"--hidden {','.join(map(str, architecture.hidden_sizes))}",
+            f"the weights would take {needed / _GIB:,.1f} GiB, over half of this machine's "
+            f"{memory / _GIB:,.1f} GiB of memory",
+            "take fewer hidden units",
+        )
+
+
+def _physical_memory() -> int | None:
+    """Return the bytes of memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
