@@ -31,7 +31,7 @@ from rnncli.cli.values import Choice, FileName, number
 from rnncli.engine.run import States
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.model.network import Network
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
@@ -202,12 +202,30 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
         else:
             name = "y" if read.case.network.head else "h"
             theirs = _arranged(read_expected(own.expected, name), read)
-            expected = with_expected(comparison, display_name(own.expected), theirs)
+            hint = _of_states(read, theirs.shape[-1])
+            expected = with_expected(comparison, display_name(own.expected), theirs, hint)
         results.insert(0, expected)
     with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
         results += with_peers(comparison, own.peers)
     model = read.model | {"unroll": unroll}
-    return Report(model, results, expected, comparison.tolerance, read.names, with_options)
+    hint = _of_states(read) if expected and expected.explanations == {} else ""
+    return Report(model, results, expected, comparison.tolerance, read.names, with_options, hint)
+
+
+def _of_states(read: ReadCase, columns: int | None = None) -> str:
+    """Return what compares the states below a head, if a file of so many columns may have them."""
+    network, source = read.case.network, read.model["source"]
+    states = network.layers[-1 - network.head].output_size
+    if not network.head or (columns and not network.output_size != columns == states):
+        return ""
+    from rnncli.model.formats import below_head, layer_names
+
+    if not layer_names(source["weights"]):
+        return ""
+    name = "" if "layer" in source else below_head(source["weights"])
+    if not name:
+        return "`layer` NAME picks a part of the model alone"
+    return f"`layer` {verbatim(shown(name))} compares the states below the head"
 
 
 def _with_last(read: ReadCase, unroll: str, own: ComparisonOptions) -> Result:
@@ -228,7 +246,8 @@ def _with_last(read: ReadCase, unroll: str, own: ComparisonOptions) -> Result:
             f"expected a row for each of {shape[0]} sequences, got {len(rows)}, as there are steps"
         )
         raise InputError(display_name(path), what, "`no_last` compares a row a step")
-    return with_expected(comparison, display_name(path), rows.reshape(-1, 1, rows.shape[-1]))
+    rows, hint = rows.reshape(-1, 1, rows.shape[-1]), _of_states(read, rows.shape[-1])
+    return with_expected(comparison, display_name(path), rows, hint)
 
 
 def _named(results: Iterable[Result]) -> list[Result]:

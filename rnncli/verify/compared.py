@@ -7,6 +7,7 @@ import numpy as np
 
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError
 from rnncli.verify import reference
 from rnncli.verify.comparison import Comparison, Verdict
 from rnncli.verify.diagnosis import explain
@@ -120,7 +121,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
         yield result_of(comparison, name, theirs, states.layers, installed, states.h_n)
 
 
-def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
+def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str = "") -> Result:
     """Compare with what a file holds; where it differs, look for what explains it.
 
     Parameters
@@ -130,10 +131,12 @@ def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
         Of the file.
     theirs : array, shape (N, T, O)
         Another shape is an error, unless a hypothesis explains it.
+    hint : str
+        What to do about that error.
 
     Raises
     ------
-    ValueError
+    InputError
         The shapes differ, and nothing explains it.
     """
     ours, last = comparison.ours, comparison.case.network.last
@@ -150,7 +153,7 @@ def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
     if theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all():
         found = explain(comparison.case, theirs, comparison.tolerance)
     if not (result.verdict or found):
-        raise ValueError(f"{name}: {result.note}")
+        raise InputError(name, result.note, hint)
     return result._replace(explanations=found)
 
 

@@ -33,6 +33,8 @@ class Report(NamedTuple):
         Names of the sequences, where there are several.
     with_options : callable
         Shows parameters between backticks as the user knows them.
+    hint : str
+        What to do where nothing reproduces the file.
     """
 
     model: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Report(NamedTuple):
     tolerance: Tolerance | None = None
     keys: Sequence[str] = ()
     with_options: Callable[[str], str] = str
+    hint: str = ""
 
     @property
     def explanations(self) -> Mapping[str, float] | None:
@@ -85,13 +88,7 @@ def write_report_table(out: TextIO, report: Report) -> None:
     for name, verdict in report.shown:
         _write_wrong(out, report, name, verdict)
     if report.explanations is not None:
-        out.write("\n")
-        for name, left in report.explanations.items():
-            within = f"within {left:.2g}" if left else "to the bit"
-            how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
-            write_text(out, f"Reproduced {within} {how}.", "bold reverse")
-        if not report.explanations:
-            write_text(out, "No convention that rnn knows reproduces it.")
+        _write_explanations(out, report, report.explanations)
     out.write("\n")
     _draw_results(out, report)
     out.write("\n")
@@ -122,6 +119,19 @@ def _sentence(report: Report) -> str:
     others = "ways to compute it" if report.model else "cases"
     equal = f" The other {others} are equal (last table)." if len(verdicts) > len(wrong) else ""
     return f"{text}.{equal}"
+
+
+def _write_explanations(out: TextIO, report: Report, explanations: Mapping[str, float]) -> None:
+    """Write what reproduces the file, or what to do where nothing does."""
+    out.write("\n")
+    for name, left in explanations.items():
+        within = f"within {left:.2g}" if left else "to the bit"
+        how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
+        write_text(out, f"Reproduced {within} {how}.", "bold reverse")
+    if not explanations:
+        write_text(out, "No convention that rnn knows reproduces it.")
+        if report.hint:
+            write_text(out, report.with_options(f"Save the states too: {report.hint}."))
 
 
 def _amount(verdict: Verdict, keys: Sequence[str]) -> str:

@@ -222,6 +222,20 @@ def layer_names(path: str) -> list[str]:
         return [] if model.tensors.metadata else model.names()
 
 
+def below_head(path: str) -> str:
+    """Return the name that picks all that is below the head of a model, if one part is.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    with opened(path) as (model, _):
+        bottom, *above = (part for part in model.parts if part.layers)
+        alone = bottom.layers[-1].cells and not any(part.recurrent for part in above)
+        return bottom.name if alone else ""
+
+
 @contextmanager
 def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
     """Open a model file; return what is in it, or in a part of it, and the digest of its bytes.
