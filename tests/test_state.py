@@ -118,11 +118,13 @@ def test_the_state_of_another_run(
 
 
 TWO = "k,a,b\nx,1,2\n"
+WIDE = "k,a,b,c,d,e,f,g,h,"
 OTHER_COLUMNS = {
     "another column": (TWO, "a", TWO, "b", "'a', this one reads 'b'"),
     "by number": (TWO, "2", TWO, "3", "'a', this one reads 'b'"),
     "another order": (TWO, "a,b", TWO, "b,a", "'a', 'b', this one reads 'b', 'a'"),
     "a control character": ("k,\x1b[2J\n", "2", TWO, "2", r"'\x1b[2J', this one reads 'a'"),
+    "the last of many": (WIDE + "i\n", "2-", WIDE + "j\n", "2-", "'i', this one reads 'j'"),
     "the same": (TWO, "a", TWO, "2", ""),
     "no name before": ("x,1,2\n", "2", TWO, "2", ""),
     "no name now": (TWO, "2", "x,1,2\n", "2", ""),

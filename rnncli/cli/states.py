@@ -118,10 +118,10 @@ def resume(
         keys = source.key_columns
         state = fitting_states(files.read, files.before, network, whose, keys, dtype)
         carried.resume(files.before.t, state)
-        before, now = files.before.columns, _names(source)
-        if before and now and before != now:
-            what = f"left by a run over {listed(before)}, this one reads {listed(now)}"
-            note(f"{files.read}: {what}")
+        names = zip(files.before.columns, _names(source), strict=False)
+        if others := [(before, now) for before, now in names if before != now]:
+            left, read = map(listed, zip(*others, strict=True))
+            note(f"{files.read}: left by a run over {left}, this one reads {read}")
 
 
 def _names(source: Input) -> tuple[str, ...]:
