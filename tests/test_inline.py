@@ -3,6 +3,8 @@
 import pytest
 from conftest import Rnn
 
+from rnncli.cli import run
+
 NETWORK = ("--hidden", "2", "--format", "jsonl")
 NOTE = "Note: --seq: read as one step of 3 features; commas or line ends separate steps: 1,2,3\n"
 
@@ -27,6 +29,29 @@ def test_a_lone_step_of_several_numbers_is_noted(run_rnn: Rnn, command: str, tex
 @pytest.mark.parametrize("text", ["1", "1,2", "1 2, 3 4", "[[1, 2, 3]]"])
 def test_any_other_is_not(run_rnn: Rnn, text: str) -> None:
     assert run_rnn("run", *NETWORK, "--seq", text).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "noted"),
+    [
+        ("1,2,3\n", (), True),
+        ("1\n", (), False),
+        ("1,2,3\n4,5,6\n", (), False),
+        ("a,b,c\n1,2,3\n", (), False),
+        ("1,2,3\n", ("--columns", "1-3"), False),
+        ("1,2,3\n", ("--follow",), False),
+    ],
+)
+def test_a_lone_line_is_noted_on_a_terminal(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, text: str, words: tuple[str, ...], noted: bool
+) -> None:
+    command = ("run", "--hidden", "2", "--format", "csv", *words)
+    note = "Note: one row is 1 step of 3 features: "
+    assert note not in run_rnn(*command, stdin=text).stderr
+    monkeypatch.setattr(run, "on_terminal", lambda: True)
+    result = run_rnn(*command, stdin=text)
+    assert result.exit_code == 0, result.output
+    assert (note in result.stderr) == noted
 
 
 def test_a_network_of_one_feature_says_how_to_write_steps(run_rnn: Rnn, tmp_path: object) -> None:

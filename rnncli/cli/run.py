@@ -35,7 +35,7 @@ from rnncli.cli.outputs import (
     note,
     on_screen,
 )
-from rnncli.cli.progress import with_progress
+from rnncli.cli.progress import on_terminal, with_progress
 from rnncli.cli.saturation import Saturation
 from rnncli.cli.states import check_state_options, leaving, resume, state_files
 from rnncli.engine.passes import prepare
@@ -210,6 +210,10 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
         saturation.write(scaled=reading.center is not None or reading.scale is not None)
+        if not (
+            reading.files or reading.seq or reading.follow or reading.columns or options.weights
+        ):
+            _note_one_row(source.chosen, carried)
 
 
 def _one_row(
@@ -317,6 +321,17 @@ def _note_columns(columns: Sequence[str | int]) -> None:
     """
     if len(columns) > 1 and any(isinstance(column, str) for column in columns):
         note(f"the features are the columns {listed(columns)}: --columns chooses others")
+
+
+def _note_one_row(columns: Sequence[str | int], carried: Carried) -> None:
+    """Note on a terminal that numbers that were piped in on one line are one step."""
+    steps = int((carried.t - carried.starts()[0]).sum())
+    unnamed = all(isinstance(column, int) for column in columns)
+    if steps == 1 < len(columns) and unnamed and on_terminal():
+        note(
+            f"one row is 1 step of {len(columns)} features: --seq 1,2,3, or a line for each step, "
+            "makes them steps"
+        )
 
 
 def _begun(blocks: Iterable[Block]) -> Iterator[Block]:
