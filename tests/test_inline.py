@@ -39,6 +39,7 @@ def test_any_other_is_not(run_rnn: Rnn, text: str) -> None:
         ("1,2,3\n4,5,6\n", (), False),
         ("a,b,c\n1,2,3\n", (), False),
         ("1,2,3\n", ("--columns", "1-3"), False),
+        ("7,1,2,3\n", ("--group-by", "1"), False),
         ("1,2,3\n", ("--follow",), False),
     ],
 )

@@ -210,9 +210,8 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
         saturation.write(scaled=reading.center is not None or reading.scale is not None)
-        if not (
-            reading.files or reading.seq or reading.follow or reading.columns or options.weights
-        ):
+        asked = (reading.files, reading.seq, reading.follow, reading.columns, reading.group_by)
+        if not any((*asked, options.weights)):
             _note_one_row(source.chosen, carried)
 
 
