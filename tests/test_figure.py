@@ -99,8 +99,9 @@ def test_a_heatmap_is_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
 def test_many_units_are_a_heatmap_unless_lines_are_asked_for(
     drawn: Drawn, units: str, plot: tuple[str, ...], heatmap: bool
 ) -> None:
-    _, below = panels(drawn("--seq", "1,2,3", *SMALL, units, *plot))
-    assert (len(below.collections), len(below.lines)) == ((1, 0) if heatmap else (0, int(units)))
+    _, *below = panels(drawn("--seq", "1,2,3", *SMALL, units, *plot))
+    found = [sum(len(getattr(axes, kind)) for axes in below) for kind in ("collections", "lines")]
+    assert found == ([1, 0] if heatmap else [0, int(units)])
 
 
 def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Drawn) -> None:
@@ -141,10 +142,20 @@ def test_memory_does_not_grow_with_the_sequence(drawn: Drawn) -> None:
     assert below.collections[0].get_array().shape[1] <= 800
 
 
-def test_states_that_would_cover_each_other_stand_apart(drawn: Drawn) -> None:
-    _, *strips = panels(drawn(*SUNSPOTS, *SMALL, "8"))
-    assert [axes.get_ylabel() for axes in strips] == [f"h_{j}" for j in range(8)]
+@pytest.mark.parametrize(("units", "steps"), [("8", "309"), ("3", "309"), ("5", "100"), ("5", "6")])
+def test_states_that_would_cover_each_other_stand_apart(
+    drawn: Drawn, units: str, steps: str
+) -> None:
+    _, *strips = panels(drawn(*SUNSPOTS, *SMALL, units, "--head", steps))
+    assert [axes.get_ylabel() for axes in strips] == [f"h_{j}" for j in range(int(units))]
     assert len({axes.get_ylim() for axes in strips}) == 1
+
+
+@pytest.mark.parametrize(("units", "steps"), [("2", "309"), ("4", "100")])
+def test_few_states_stand_together(drawn: Drawn, units: str, steps: str) -> None:
+    command = (*SUNSPOTS, *SMALL, units, "--cell", "lstm", "--states", "--head", steps)
+    _, *below = panels(drawn(*command))
+    assert [axes.get_ylabel() for axes in below] == ["h", "c"]
 
 
 def test_layers_states_and_directions_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:

@@ -24,8 +24,9 @@ _LINES = 8
 # Rows of a heatmap at most, points that are marked, and ticks on the time axis of one sequence and
 # of each of several.
 _ROWS, _MARKED, _TICKS = 500, 40, (8, 4)
-# Lines of states over more steps than this hide each other: each has axes of its own, of so many.
-_CLEAR, _STRIPS = 100, 16
+# More lines of states than these hide each other, over more steps than that fewer do: each has
+# axes of its own, of so many.
+_TOGETHER, _CLEAR, _STRIPS = 4, 100, 16
 # A feature is flat where it takes less of a scale that others share.
 _FLAT = 0.2
 # Inches: how wide a figure of one sequence and of several is, how high its panels are.
@@ -164,7 +165,7 @@ def _drawn(series: Series, panel: Panel, plot: str | None) -> "Sequence[_Lines |
         lines = plot == "lines"
     if not lines:
         return [_Heatmap(panel, series.tracks)]
-    if _Scale(panel, series.tracks).unlike or (states and _hide_each_other(series)):
+    if _Scale(panel, series.tracks).unlike or (states and _hide_each_other(series, panel)):
         return [_Lines(each, series.tracks, _STRIP_HIGH) for each in panel.apart()]
     height = _INPUT_HIGH if panel.array == "x" else _LINES_HIGH
     if len(series.tracks) > 1:
@@ -172,12 +173,13 @@ def _drawn(series: Series, panel: Panel, plot: str | None) -> "Sequence[_Lines |
     return [_Lines(panel, series.tracks, height, series.against if compared else "")]
 
 
-def _hide_each_other(series: Series) -> bool:
+def _hide_each_other(series: Series, panel: Panel) -> bool:
     """Return whether lines of states would cover one another, and there is room for each."""
     units = sum(len(panel.names) for panel in series.panels if panel.array in ("h", "c"))
     bins = series.tracks[0].bins
-    clear = 1 if bins.size > 1 else 2  # of two bands one covers the other
-    return len(series.tracks) == 1 and clear < units <= _STRIPS and bins.total > _CLEAR
+    clear = 2 if bins.total > _CLEAR else _TOGETHER
+    clear = 1 if bins.size > 1 else clear  # of two bands one covers the other
+    return len(series.tracks) == 1 and clear < len(panel.names) and units <= _STRIPS
 
 
 class _Scale:
