@@ -24,8 +24,8 @@ _LINES = 8
 # Rows of a heatmap at most, points that are marked, and ticks on the time axis of one sequence and
 # of each of several.
 _ROWS, _MARKED, _TICKS = 500, 40, (8, 4)
-# More lines of states than these hide each other, over more steps than that fewer do: each has
-# axes of its own, of so many.
+# Lines of states that can be told apart on the same axes, and up to how many steps they can: of
+# more, each has axes of its own, if there are no more than so many.
 _TOGETHER, _CLEAR, _STRIPS = 4, 100, 16
 # A feature is flat where it takes less of a scale that others share.
 _FLAT = 0.2
