@@ -114,6 +114,14 @@ def test_every_choice_asks_and_takes_any_case() -> None:
             assert each.convert(name.upper(), None, None) == name
 
 
+@pytest.mark.parametrize("option", ["--delimiter", "--decimal"])
+def test_a_character_is_named_in_any_case(run_rnn: Rnn, option: str) -> None:
+    command = ("run", "--hidden", "2", option)
+    expected = run_rnn(*command, "comma", stdin="1\n2\n")
+    assert expected.exit_code == 0, expected.output
+    assert run_rnn(*command, "Comma", stdin="1\n2\n").stdout == expected.stdout
+
+
 def test_a_document_has_the_names_in_lower_case(run_rnn: Rnn) -> None:
     words = ["--cell", "gru", "--init", "keras", "--activation", "relu", "--format", "json"]
     command = ("run", "--seq", "1,2", "--hidden", "2")

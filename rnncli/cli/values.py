@@ -101,7 +101,7 @@ def activation(value: str) -> Activation:
 
 def delimiter(value: str) -> str:
     """Read one character, or the name of one that is awkward to type."""
-    character = _NAMED.get(value, value)
+    character = _NAMED.get(value.lower(), value)
     if len(character) != 1 or character in '"\r\n':
         known = ", ".join(_NAMED)
         what = f"{value!r} is not one character, or one of {known}"
@@ -111,7 +111,7 @@ def delimiter(value: str) -> str:
 
 def decimal(value: str) -> str:
     """Read the character before the decimals of a number; it stands nowhere else in a row."""
-    character = _NAMED.get(value, value)
+    character = _NAMED.get(value.lower(), value)
     if (
         len(character) != 1
         or character.isalnum()
