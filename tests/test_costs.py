@@ -16,6 +16,7 @@ import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried, stream
 from rnncli.readers import Keys, Layout, read_file
+from rnncli.readers.columns import choose
 
 NETWORK = ("--hidden", "2", "--seed", "4")
 
@@ -245,3 +246,9 @@ def test_a_table_takes_no_calls_for_its_cells(
 
     calls(2)  # imports Rich
     assert calls(402) - calls(2) < 500 * 400 / 4
+
+
+@pytest.mark.parametrize("wanted", [[], ["3"]])
+def test_names_are_looked_through_only_where_one_is_wanted(wanted: list[str]) -> None:
+    header = [f"column {i}" for i in range(1000)]
+    assert calls_in(lambda: choose("log.csv", wanted, len(header), header)) < 50

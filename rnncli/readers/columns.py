@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from rnncli.model.errors import InputError, did_you_mean, verbatim
 
@@ -97,9 +98,14 @@ class _Columns:
     def __init__(self, name: str, width: int, header: Sequence[str] | None, parameter: str) -> None:
         self._name, self._width, self._header = name, width, header
         self._parameter = parameter
-        self._places: dict[str, list[int]] = {}
-        for i, column in enumerate(header or ()):
-            self._places.setdefault(column, []).append(i)
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """The positions of each name: made where one is wanted, as there may be a million."""
+        places: dict[str, list[int]] = {}
+        for i, column in enumerate(self._header or ()):
+            places.setdefault(column, []).append(i)
+        return places
 
     def has(self, text: str) -> bool:
         """Return whether a text is the name of a column as it stands."""
