@@ -19,6 +19,25 @@ SEQ = ("run", "--seq", "1,2,3")
 MODELS = ROOT / "tests" / "data" / "models"
 LOG = "time,sensor,temperature,relative humidity\n1,a,20,50\n2,b,21,51\n"
 
+# Types of numbers as other programs call them: a wrong one computes other numbers.
+TYPES = {
+    "double": "float64",
+    "fp64": "float64",
+    "float": "float32",
+    "single": "float32",
+    "fp32": "float32",
+    "f32": "float32",
+    "tensorfloat32": "tf32",
+    "bf16": "bfloat16",
+    "fp16": None,
+    "float16": None,
+}
+# Functions of Keras and PyTorch that are not those of a near name.
+OTHER_FUNCTIONS = (
+    *("celu", "CELU", "GLU", "hard_shrink", "Hardtanh", "hard_tanh", "log_sigmoid", "PReLU"),
+    *("log_softmax", "softmax", "Softmin", "soft_shrink", "sparse_sigmoid", "tanh_shrink"),
+)
+
 
 def asked(text: str) -> str | None:
     """The name that a message asks about; None if it asks nothing."""
@@ -59,8 +78,8 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         ((*SEQ, "--hidden", "2", "--activation", "tahn"), "tanh"),
         ((*SEQ, "--hidden", "2", "--activation", "leaky:0.1"), "leaky_relu"),
         ((*SEQ, "--hidden", "2", "--activation", "cauchy"), None),
-        ((*SEQ, "--hidden", "2", "--precision", "double"), "float64"),
-        ((*SEQ, "--hidden", "2", "--precision", "float16"), None),
+        *(((*SEQ, "--hidden", "2", "--precision", name), meant) for name, meant in TYPES.items()),
+        *(((*SEQ, "--hidden", "2", "--activation", name), None) for name in OTHER_FUNCTIONS),
         ((*SEQ, "--hidden", "2", "--delimiter", "semicolen"), "semicolon"),
         ((*SEQ, "--hidden", "2", "-o", "a.jsn"), ".json"),
         ((*SEQ, "--hidden", "2", "-o", "a.xlsx"), None),

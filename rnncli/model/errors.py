@@ -14,13 +14,18 @@ _OTHER_WORDS = {
     "simplernn": "rnn",
     "vanilla": "rnn",
     "tf": "tensorflow",
-    "float": "float32",
-    "double": "float64",
-    "float16": "half",  # near bfloat16 in its name alone
+    **dict.fromkeys(("float", "single", "fp32", "f32"), "float32"),
+    **dict.fromkeys(("double", "fp64", "f64"), "float64"),
+    "tensorfloat32": "tf32",
     "identity": "linear",
     "logistic": "sigmoid",
     "swish": "silu",
     "reverse": "backward",
+}
+# What other programs have and rnn has not, though a name here is near; but for underscores.
+_UNLIKE = {
+    *("float16", "celu", "crelu", "glu", "hardshrink", "hardtanh", "logsigmoid", "prelu", "rrelu"),
+    *("softmin", "softshrink", "sparsesigmoid"),
 }
 # How alike two near names are, from 0 to 1: one letter of three may differ.
 _NEAR = 0.65
@@ -110,7 +115,7 @@ def did_you_mean(wrong: str, names: Iterable[str], near: float = _NEAR) -> str:
     word = wrong.lower()
     word = _OTHER_WORDS.get(word, word)
     compared = [name for name in islice(names, _COMPARED) if 0 < len(name) <= _LONGEST]
-    if not compared or len(word) > _LONGEST:
+    if not compared or len(word) > _LONGEST or word.replace("_", "") in _UNLIKE:
         return ""
     nearness = {name: _nearness(word, name.lower()) for name in compared}
     first, *others = sorted(nearness, key=nearness.__getitem__, reverse=True)
