@@ -53,6 +53,11 @@ def encodings(_ctx: click.Context, incomplete: str) -> list[str]:
     return _begun(incomplete, ("utf-8", "latin-1", "cp1252", "utf-16"))
 
 
+def auto(_ctx: click.Context, incomplete: str) -> list[str]:
+    """Return the word for numbers that are to be found."""
+    return _begun(incomplete, ("auto",))
+
+
 def columns(ctx: click.Context, incomplete: str) -> list[str]:
     """Return the names in the header of the first file, for the last of a list of columns."""
     outside = re.sub('"[^"]*"?', lambda quoted: "_" * len(quoted[0]), incomplete)

@@ -125,11 +125,6 @@ def completed(kind: str) -> Callable[..., list[str]]:
     return complete
 
 
-def _one_of(*words: str) -> Callable[..., list[str]]:
-    """Return what completes one of some words."""
-    return lambda _ctx, _param, incomplete: [word for word in words if word.startswith(incomplete)]
-
-
 def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[Any, ...]) -> Any:
     """Return the values of all lists that an option was given."""
     return tuple(chain.from_iterable(lists))
@@ -220,7 +215,7 @@ input_options = group(
         "--center",
         metavar="LIST",
         type=values.numbers("", lambda _: True),
-        shell_complete=_one_of("auto"),
+        shell_complete=completed("auto"),
         help="What is taken from each column before the network, a number for each, separated by "
         "commas. auto: its mean, which is found before the run and told in a note.",
     ),
@@ -228,7 +223,7 @@ input_options = group(
         "--scale",
         metavar="LIST",
         type=values.numbers("other than 0", lambda scale: scale != 0),
-        shell_complete=_one_of("auto"),
+        shell_complete=completed("auto"),
         help="What each column is then divided by, a number for each. auto: its standard "
         "deviation.",
     ),
