@@ -180,7 +180,7 @@ def lstm(step: CellStep) -> list[Quantity]:
 
     i_t = gate("i", i, step.c, c)
     if cell.input_forget:
-        f_t = _added("f_t", [Term("1 - i_t", 1 - i_t.values)], 1 - i_t.values)
+        f_t = sum_of("f_t", [Term("1 - i_t", 1 - i_t.values)], 1 - i_t.values)
     else:
         f_t = gate("f", f, step.c, c)
     g_t = _applied("g_t", g, cell.activation, cell.clip)
@@ -189,7 +189,7 @@ def lstm(step: CellStep) -> list[Quantity]:
         Term(f"f_t {step.c}", kept, f_t.values, c[0]),
         Term("i_t g_t", added, i_t.values, g_t.values),
     ]
-    c_t = _added("c_t", terms, kept + added)
+    c_t = sum_of("c_t", terms, kept + added)
     o_t = gate("o", o, "c_t", c_t.values[None])
     out = _applied(
         "out_t", Sum([Term("c_t", c_t.values)], c_t.values[None]), cell.output_activation
@@ -200,13 +200,13 @@ def lstm(step: CellStep) -> list[Quantity]:
     found = [i_t, f_t, g_t, o_t, c_t] if peepholes is None else [i_t, f_t, g_t, c_t, o_t]
     if out.function is not None:
         found.append(out)
-    last = _added("h_t", [Term(product, h, o_t.values, out.values)], h)
+    last = sum_of("h_t", [Term(product, h, o_t.values, out.values)], h)
     if cell.weights.W_hr is None:
         return [*found, last]
     W = cell.weights.W_hr
     projected = step.term(f"({product})", h[None], "W_hr", W, step.product(h[None], W))
     whole = last._replace(name=product)
-    return [*found, whole, _added("h_t", [projected], projected.values)]
+    return [*found, whole, sum_of("h_t", [projected], projected.values)]
 
 
 def gru(step: CellStep) -> list[Quantity]:
@@ -220,19 +220,19 @@ def gru(step: CellStep) -> list[Quantity]:
     r_t = _applied("r_t", r, f, cell.clip, halved=cell.halved)
     h = step.state[0]
     if after:
-        inner = _added("m_t", m[0].terms, m[0].total[0])
+        inner = sum_of("m_t", m[0].terms, m[0].total[0])
         term = Term("r_t m_t", r_t.values * inner.values, r_t.values, inner.values)
     else:
         reset = r_t.values * h[0]
         name = f"r_t {step.h}"
-        inner = _added(name, [Term(name, reset, r_t.values, h[0])], reset)
+        inner = sum_of(name, [Term(name, reset, r_t.values, h[0])], reset)
         W = cell.inner
         assert W is not None
         term = step.term(f"({inner.name})", reset[None], "W_hh[n]", W, step.product(reset[None], W))
     n_t = _applied("n_t", n.plus(term), cell.activation, cell.clip)
     apart = h[0] - n_t.values
     moved = Term(f"z_t ({step.h} - n_t)", z_t.values * apart, z_t.values, apart)
-    h_t = _added("h_t", [Term("n_t", n_t.values), moved], n_t.values + moved.values)
+    h_t = sum_of("h_t", [Term("n_t", n_t.values), moved], n_t.values + moved.values)
     equation = f"{h_t.equation} = z_t {step.h} + (1 - z_t) n_t"
     return [z_t, r_t, inner, n_t, h_t._replace(equation=equation)]
 
@@ -291,7 +291,7 @@ def _terms(step: CellStep, gate: str, x: Floats, h: Floats, b: Floats) -> list[T
     ]
 
 
-def _added(name: str, terms: list[Term], values: Floats) -> Quantity:
+def sum_of(name: str, terms: list[Term], values: Floats) -> Quantity:
     """Return a sum that no function is applied to."""
     return Quantity(name, " + ".join(term.name for term in terms), terms, values)
 
@@ -308,11 +308,11 @@ def _applied(
         values += half
     else:
         clipped(f, clip)(total.total, values)
-    added = _added(name, total.terms, values[0])
-    equation = added.equation
+    found = sum_of(name, total.terms, values[0])
+    equation = found.equation
     if not isinf(clip):
         equation = f"clip({equation}, -{clip:g}, {clip:g})"
     elif f.name == "linear":
-        return added
+        return found
     equation = equation if f.name == "linear" else f"{f.name}({equation})"
-    return added._replace(equation=equation, sum=total.total[0], function=f, clip=clip)
+    return found._replace(equation=equation, sum=total.total[0], function=f, clip=clip)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rnncli.engine.passes import Prepared
-from rnncli.explain.quantities import Quantity, Term
+from rnncli.explain.quantities import Quantity, Term, sum_of
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import (
@@ -46,7 +46,7 @@ def normalization(layer: Normalization, x: Floats, prepared: Prepared) -> list[Q
         name, value = f"factor {name}", value * layer.factor
     shift = [] if layer.shift is None else [Term("shift", layer.shift)]
     terms = [Term(name, value[0]), *shift]
-    return [d, Quantity("y_t", " + ".join(term.name for term in terms), terms, y)]
+    return [d, sum_of("y_t", terms, y)]
 
 
 def layer_normalization(layer: LayerNormalization, x: Floats, prepared: Prepared) -> list[Quantity]:
@@ -57,10 +57,7 @@ def layer_normalization(layer: LayerNormalization, x: Floats, prepared: Prepared
     shift = [] if layer.shift is None else [Term("shift", layer.shift)]
     terms = [Term("factor n_t", n * layer.factor), *shift]
     (y,) = layer(x, prepared.multiply)
-    return [
-        Quantity("n_t", name, [Term(name, n)], n),
-        Quantity("y_t", " + ".join(term.name for term in terms), terms, y),
-    ]
+    return [sum_of("n_t", [Term(name, n)], n), sum_of("y_t", terms, y)]
 
 
 def pointwise(layer: Pointwise, x: Floats, prepared: Prepared) -> list[Quantity]:
@@ -71,7 +68,7 @@ def pointwise(layer: Pointwise, x: Floats, prepared: Prepared) -> list[Quantity]
 def masking(layer: Masking, x: Floats, prepared: Prepared) -> list[Quantity]:
     """Return ``y_t = x_t``: a row that is masked is no step."""
     (y,) = layer(x, prepared.multiply)
-    return [Quantity("y_t", "x_t", [Term("x_t", y)], y)]
+    return [sum_of("y_t", [Term("x_t", y)], y)]
 
 
 # quantities(layer, x, prepared): what a layer computes at a row, (1, I), by its class. The last
@@ -104,8 +101,8 @@ def quantities_of(layer: Stateless, x: Floats, prepared: Prepared) -> list[Quant
 def _function(
     function: Activation | str, terms: list[Term], total: Floats, values: Floats
 ) -> Quantity:
-    equation = " + ".join(term.name for term in terms)
+    y_t = sum_of("y_t", terms, values[0])
     name = function if isinstance(function, str) else function.name
     if name == "linear":
-        return Quantity("y_t", equation, terms, values[0])
-    return Quantity("y_t", f"{name}({equation})", terms, values[0], total, function)
+        return y_t
+    return y_t._replace(equation=f"{name}({y_t.equation})", sum=total, function=function)

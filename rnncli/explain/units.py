@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnncli.engine.run import c_size
 from rnncli.explain.quantities import Quantity, Single, Term
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.model.errors import InputError, shown
@@ -105,7 +106,7 @@ def _size(layer: Layer, array: str) -> int:
     if not isinstance(layer, Recurrent):
         return layer.output_size if array == "y" else 0
     if array == "c":
-        return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
+        return c_size(layer)
     return layer.output_size if array == "h" else 0
 
 
