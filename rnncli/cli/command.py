@@ -9,29 +9,20 @@ import click
 from rnncli.cli.signals import signals_raised
 from rnncli.model.errors import sentence
 
-# The headings, and the parameters under each; any other option stands under the last.
+# The headings, each with the topic that says more, and the parameters under it; any other option
+# stands under the last.
 SECTIONS = {
-    "Input": "seq columns group_by delimiter decimal encoding first_row null_values missing center "
-    "scale follow inputs",
-    "Network": "hidden cell seed init bias weights layer direction merge activation "
-    "recurrent_activation clip reset",
-    "State": "h0 c0 state state_in state_out",
-    "Computation": "precision unroll",
-    "Comparison": "expected peers atol rtol repeats",
-    "Explanation": "steps unit key",
-    "Output": "output format json naming passthrough last no_last head tail every all_steps "
-    "all_layers states plot x against digits header",
+    "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
+    "null_values missing center scale follow inputs",
+    "Network (rnn help networks)": "hidden cell seed init bias weights layer direction merge "
+    "activation recurrent_activation clip reset",
+    "State (rnn help state)": "h0 c0 state state_in state_out",
+    "Computation (rnn help speed)": "precision unroll",
+    "Comparison (rnn help verification)": "expected peers atol rtol repeats",
+    "Explanation (rnn help explain)": "steps unit key",
+    "Output (rnn help output)": "output format json naming passthrough last no_last head tail "
+    "every all_steps all_layers states plot x against digits header",
     "Other": "",
-}
-# The topic of `rnn help` that says more than a section does.
-TOPICS = {
-    "Input": "inputs",
-    "Network": "networks",
-    "State": "state",
-    "Computation": "speed",
-    "Comparison": "verification",
-    "Explanation": "explain",
-    "Output": "output",
 }
 
 # Columns for options beside their help; in a terminal too narrow for both it stands below them.
@@ -126,8 +117,7 @@ class Command(click.Command):
                 sections[heading_of(param.name)].append(record)
         for heading, records in sections.items():
             if records:
-                topic = TOPICS.get(heading)
-                with formatter.section(f"{heading} (rnn help {topic})" if topic else heading):
+                with formatter.section(heading):
                     formatter.write_dl(records, col_max=columns)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
