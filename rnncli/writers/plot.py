@@ -112,13 +112,9 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
         if title:
             print_line(console, (f"\n{title}", "bold"))
         _lines(console, panels, bins, lines, dots)
-    return " ".join(filter(None, [_more(trajectory.columns), more]))
-
-
-def _more(columns: Sequence[str]) -> str:
-    """Return a note of the features that are not shown; empty text if all are."""
-    more = len(columns) - _FEATURES
-    return f"{more} more features of the input are not shown." if more > 0 else ""
+    features = len(trajectory.columns) - _FEATURES
+    left_out = f"{features} more features of the input are not shown." if features > 0 else ""
+    return f"{left_out} {more}".strip()
 
 
 def _panels(
