@@ -44,7 +44,7 @@ from rnncli.engine.stream import Carried
 from rnncli.explain.document import Documents, write_document
 from rnncli.explain.page import write_page
 from rnncli.explain.report import Report
-from rnncli.explain.steps import Step, Wanted, chosen_rows, explained
+from rnncli.explain.steps import Step, Wanted, explained
 from rnncli.explain.units import find_unit
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.readers import Input, Keys
@@ -192,7 +192,7 @@ def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iter
         raise click.UsageError(f"--key {','.join(key)}: the input has {expected}")
     for rows in blocks:
         if key in source.keys and rows.key is not None:
-            yield chosen_rows(rows, rows.key == source.keys.index(key))
+            yield rows.take(rows.key == source.keys.index(key))
 
 
 def _begun(

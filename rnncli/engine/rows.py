@@ -1,7 +1,7 @@
 """Rows of an input: what readers hand over, and blocks of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, compress
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -41,10 +41,18 @@ class Rows(NamedTuple):
         """Return some of the rows."""
         return Rows(*(cut(part, slice(start, stop)) for part in self))
 
+    def take(self, rows: Truths) -> "Rows":
+        """Return the rows of which it is true."""
+        return Rows(*(cut(part, rows) for part in self))
+
 
 def cut(part: Any, rows: slice | Truths) -> Any:
     """Return some rows of an array or a list, if there is one."""
-    return None if part is None else part[rows]
+    if part is None:
+        return None
+    if isinstance(rows, slice) or isinstance(part, np.ndarray):
+        return part[rows]
+    return [*compress(part, rows)]
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:

@@ -1,7 +1,6 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -53,9 +52,7 @@ class Block(NamedTuple):
 
     def take(self, rows: Truths) -> "Block":
         """Return the rows of which it is true."""
-        cells = None if self.cells is None else [*compress(self.cells, rows)]
-        parts = (cut(part, rows) for part in self._replace(cells=None))
-        return Block(*parts)._replace(cells=cells)
+        return Block(*(cut(part, rows) for part in self))
 
 
 class Carried:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.engine.interleaved import grouped, masked_by_layers
 from rnncli.engine.passes import Prepared, output_of, prepare
-from rnncli.engine.rows import Rows, cut, joined
+from rnncli.engine.rows import Rows, joined
 from rnncli.engine.run import run
 from rnncli.engine.stream import Block, Carried, stream
 from rnncli.explain.quantities import OF_CELLS, CellStep, Quantity
@@ -339,10 +339,10 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
     for block in blocks:
         for rows in joined([*held, block]):
             last = _last_steps(rows)
-            yield chosen_rows(rows, ~last), chosen_rows(rows, last & False)
-            held = [chosen_rows(rows, last)]
+            yield rows.take(~last), rows.take(last & False)
+            held = [rows.take(last)]
     for rows in held:
-        yield chosen_rows(rows, np.zeros(len(rows.x), bool)), rows
+        yield rows.take(np.zeros(len(rows.x), bool)), rows
 
 
 def _rows_between(
@@ -352,7 +352,7 @@ def _rows_between(
     for rows in blocks:
         t, taken = _counted(rows, taken)
         first = wanted.first or 1
-        yield chosen_rows(rows, t < first), chosen_rows(rows, wanted.among(t))
+        yield rows.take(t < first), rows.take(wanted.among(t))
         if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
             return
 
@@ -363,8 +363,3 @@ def _counted(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:
     new = max(0, int(groups.present.max(initial=-1)) + 1 - len(taken))
     taken = np.pad(taken, (0, new))
     return groups.numbered(taken), taken
-
-
-def chosen_rows(rows: Rows, chosen: Truths) -> Rows:
-    """Return some of the rows, which come without their cells."""
-    return Rows(*(cut(part, chosen) for part in rows))
