@@ -1,5 +1,6 @@
 """Types of arrays, and conversions to them."""
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,16 @@ READ_NPY_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """Read numbers, or None if a text is none; unlike Python's own, ``1_000`` is none."""
+    if "_" in "".join(texts):
+        return None
+    try:
+        return np.fromiter(map(float, texts), np.float64, len(texts))
+    except ValueError:
+        return None
 
 
 def as_floats(name: str, values: ArrayLike) -> Floats:

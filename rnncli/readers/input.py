@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
-from rnncli.model.arrays import Floats, Truths, no_index, not_indices
+from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
 from rnncli.readers.foreign import UTF_8
 
 Doubles = NDArray[np.float64]
@@ -209,11 +209,8 @@ def parse_cells(cells: Sequence[str], *, gaps: bool, notation: Notation = USUAL)
         cells = [notation.usual(cell) for cell in cells]
     if gaps:
         cells = [cell or "nan" for cell in cells]
-    if "_" in "".join(cells):  # Python reads 1_000 as a number
-        return None
-    try:
-        values = np.fromiter(map(float, cells), np.float64, len(cells))
-    except ValueError:
+    values = parse_numbers(cells)
+    if values is None:
         return None
     absent = {cells[i] for i in np.flatnonzero(np.isnan(values)).tolist()}
     return values if all(map(is_missing, absent)) else None

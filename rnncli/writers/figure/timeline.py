@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnncli.engine.stream import Block
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats, Integers, parse_numbers
 from rnncli.model.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,14 +104,9 @@ class Timeline:
 
 
 def numbers(cells: Sequence[str]) -> Floats | None:
-    """Read finite numbers, or None if one is none; unlike Python's own, ``1_000`` is none."""
-    if "_" in "".join(cells):
-        return None
-    try:
-        found = np.fromiter(map(float, cells), np.float64, len(cells))
-    except ValueError:
-        return None
-    return found if np.isfinite(found).all() else None
+    """Read finite numbers, or None if one is none."""
+    found = parse_numbers(cells)
+    return found if found is not None and np.isfinite(found).all() else None
 
 
 def _times(cells: Sequence[str], *, aware: bool) -> Floats | None:
