@@ -160,6 +160,17 @@ def test_steps_go_on_from_a_state(run_rnn: Rnn, tmp_path: Path) -> None:
     assert beyond.stderr == "Error: there is no step 4: the input has the steps 3 to 3\n"
 
 
+def test_no_sequence_has_the_step(run_rnn: Rnn, tmp_path: Path) -> None:
+    state = str(tmp_path / "s.npz")
+    network = ("--hidden", "1", "--group-by", "who")
+    run_rnn("run", *network, "--state-out", state, stdin="who,x\na,1\na,2\nc,3\n")
+    more = ("explain", *network, "--state-in", state)
+    for step, text in (("4", "who,x\na,3\nb,1\n"), ("1", "who,x\na,3\n")):
+        result = run_rnn(*more, "--step", step, stdin=text)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"Error: no sequence has the step {step}\n"
+
+
 def masking_networks() -> Iterator[tuple[Network, Floats]]:
     random = np.random.RandomState(3)
     for direction in ("forward", "backward", "bidirectional"):

@@ -46,6 +46,7 @@ from rnncli.explain.page import write_page
 from rnncli.explain.report import Report
 from rnncli.explain.steps import Step, Wanted, explained
 from rnncli.explain.units import find_unit
+from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.readers import Input, Keys
 
@@ -211,19 +212,20 @@ def _begun(
         wanted_key = " ".join(key)
         what = f"there is no sequence {shown(wanted_key)}: there are {listed(known)}"
         raise InputError("", what, verbatim(did_you_mean(wanted_key, known)))
-    whose = slice(None) if key is None else source.keys.index(key)
-    taken = int(np.max(carried.t[whose], initial=0))
-    started = int(np.max(carried.starts()[0][whose], initial=0))
-    raise InputError("", _missing(wanted, taken, started))
+    whose = slice(None) if key is None else [source.keys.index(key)]
+    raise InputError("", _missing(wanted, carried.starts()[0][whose], carried.t[whose]))
 
 
-def _missing(wanted: Wanted, taken: int, started: int) -> str:
-    """Return why there is none of the steps that are wanted."""
-    if taken == started:
+def _missing(wanted: Wanted, starts: Integers, taken: Integers) -> str:
+    """Return why there is none of the steps that are wanted, after those that were run."""
+    if len(starts) > 1 and wanted.first:
+        return f"no sequence has the step {wanted.first}"
+    started, last = int(np.max(starts, initial=0)), int(np.max(taken, initial=0))
+    if last == started:
         if wanted.last is not None and wanted.last <= started:
             return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
         return "the input has no steps"
-    return f"there is no step {wanted.first}: the input has the steps {started + 1} to {taken}"
+    return f"there is no step {wanted.first}: the input has the steps {started + 1} to {last}"
 
 
 def _noted(steps: Iterator[Step], wanted: Wanted) -> Iterator[Step]:
