@@ -162,3 +162,10 @@ def test_a_text_of_many_brackets(tmp_path: Path) -> None:
     tensors = {"weight_ih": np.ones((3, 2), "f"), "weight_hh": np.ones((3, 3), "f")}
     content = save(tensors, {"rnncli": text})
     assert "not JSON text" in refused(tmp_path / "w.safetensors", content)
+
+
+@pytest.mark.parametrize("number", [0x110000, 0xFFFF73, 0xFFFFFFFF])
+def test_text_of_numbers_that_are_no_characters(tmp_path: Path, number: int) -> None:
+    """NumPy makes a string of some, at which Python then fails."""
+    about: Any = np.array(number, "<u4").view("<U1")
+    assert "about: damaged: " in refused(tmp_path / "w.npz", by_hand(**SMALL, about=about))

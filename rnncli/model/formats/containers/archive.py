@@ -119,8 +119,9 @@ class Archive(NamedTuple):
                 place, f"expected at most {most:,} bytes, got {member.info.file_size:,}"
             )
         text = self.array(name)
-        with damage(place):  # not every number is a character
-            return str(text[()])
+        with damage(place):  # not every number is a character, as NumPy takes some for
+            content = text.astype(text.dtype.newbyteorder("<")).tobytes()
+            return content.decode("utf-32-le", "surrogatepass").rstrip("\0")
 
     def place(self, name: str) -> str:
         """Return where an array stands, for messages."""
