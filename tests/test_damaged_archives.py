@@ -167,5 +167,5 @@ def test_a_text_of_many_brackets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0x110000, 0xFFFF73, 0xFFFFFFFF])
 def test_text_of_numbers_that_are_no_characters(tmp_path: Path, number: int) -> None:
     """NumPy makes a string of some, at which Python then fails."""
-    about: Any = np.array(number, "<u4").view("<U1")
+    about: Any = np.array([ord("{"), number], "<u4").view("<U2")[0]
     assert "about: damaged: " in refused(tmp_path / "w.npz", by_hand(**SMALL, about=about))
