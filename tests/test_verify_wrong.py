@@ -424,6 +424,22 @@ def test_a_wrong_strategy_is_shown_layer_by_layer(
     assert sum(layer["wrong"] for layer in item["layers"]) == item["wrong"]
 
 
+@pytest.mark.parametrize(
+    ("times", "text"), [(1.004, ">1"), (1.2, "1.2"), (99.4, "99"), (99.7, "100"), (1234.4, "1,234")]
+)
+def test_what_is_wrong_is_not_shown_as_right(
+    run_rnn: Rnn, tmp_path: Path, times: float, text: str
+) -> None:
+    arguments = ("--seq", "1,2", "--hidden", "1", "--precision", "float64")
+    run_rnn("run", *arguments, "-o", tmp_path / "h.npy")
+    h = np.load(tmp_path / "h.npy")
+    h[1] += 1e-6 * times
+    np.save(tmp_path / "h.npy", h)
+    shown = run_rnn("verify", *arguments, "--expected", tmp_path / "h.npy", "--atol", "1e-6").stdout
+    (row,) = re.findall(r"^2 +0 .*", shown, re.MULTILINE)
+    assert row.split()[-1] == text
+
+
 def test_what_one_step_makes_is_not_taken_for_a_run(run_rnn: Rnn, tmp_path: Path) -> None:
     arguments = ("--seq", "0.5,-0.25,1,0.75", "--hidden", "3", "--init", "torch")
     run_rnn("run", *arguments, "-o", tmp_path / "ours.npy")

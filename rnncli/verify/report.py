@@ -170,7 +170,7 @@ def _draw_layers(out: TextIO, tallies: Sequence[Tally], keys: Sequence[str]) -> 
         Column("values", [f"{tally.values:,}" for tally in tallies]),
         Column("wrong", [f"{tally.wrong:,}" for tally in tallies]),
         Column("share", [_percent(tally.wrong, tally.values) for tally in tallies]),
-        Column("step error", [_short(tally.times) for tally in tallies]),
+        Column("step error", [_times(tally.times) for tally in tallies]),
         Column("", [tally.where(keys) for tally in tallies]),
     ]
     draw(out, "Layer by layer", [labels], columns)
@@ -194,7 +194,7 @@ def _draw_values(out: TextIO, verdict: Verdict, keys: Sequence[str]) -> None:
         Column("expected", [repr(each.expected) for each in shown]),
         Column("rnn computes", [repr(each.actual) for each in shown]),
         Column("difference", [_short(each.difference) for each in shown]),
-        Column("times bound", [_short(each.times) for each in shown]),
+        Column("times bound", [_times(each.times) for each in shown]),
     ]
     which = (
         "The first wrong value, and the worst" if verdict.wrong > len(shown) else "The wrong values"
@@ -231,7 +231,7 @@ def _draw_results(out: TextIO, report: Report) -> None:
     columns = [
         column("verdict", lambda each: "equal" if each.equal else "DIFFERENT"),
         column(
-            "step error", lambda each: "" if each.step_error is None else _short(each.step_error)
+            "step error", lambda each: "" if each.step_error is None else _times(each.step_error)
         ),
         column("difference", lambda each: _short(each.difference)),
     ]
@@ -267,7 +267,12 @@ def _label(result: Result) -> str:
 
 def _short(number: float) -> str:
     """Return two digits, or all before the point."""
-    return f"{number:,.0f}" if 100 <= number < 1e6 else f"{number:.2g}"
+    return f"{number:,.0f}" if 99.5 <= number < 1e6 else f"{number:.2g}"
+
+
+def _times(number: float) -> str:
+    """Return how many bounds something is off; what is over 1, and so wrong, is not shown as 1."""
+    return ">1" if 1 < number < 1.05 else _short(number)
 
 
 def _percent(part: int, whole: int) -> str:
