@@ -115,7 +115,7 @@ def test_a_long_block_is_looked_at_here_and_there(
     monkeypatch.setattr(np, "count_nonzero", counted)
     half = np.repeat([[1.0, 1.0], [0.0, 0.0]], [60_000, 5536], axis=0)
     told(Recurrent(RNN(weights(1))), half)
-    assert "Note: 92% of the states" in capsys.readouterr().err
+    assert "Note: 91% of the states" in capsys.readouterr().err
     assert 0 < max(seen) <= 2 * 512
 
 
@@ -125,6 +125,13 @@ def test_indices_cannot_be_scaled(capsys: pytest.CaptureFixture[str]) -> None:
     list(watch.watched(blocks(np.ones((10, 2)))))
     watch.write(scaled=False)
     assert capsys.readouterr().err == f"{NOTE.format('100%', '-1 or 1')}\n"
+
+
+def test_all_of_them_is_all(capsys: pytest.CaptureFixture[str]) -> None:
+    h = np.ones((500, 2))
+    h[0, 0] = 0
+    told(Recurrent(RNN(weights(1))), h)
+    assert capsys.readouterr().err == f"{NOTE.format('99%', '-1 or 1')}{WAY_OUT}\n"
 
 
 def test_no_states_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
