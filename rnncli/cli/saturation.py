@@ -63,7 +63,7 @@ class Saturation:
         least, greatest = self._ends
         way_out = "" if scaled or self._of_indices else _WAY_OUT
         note(
-            f"{100 * self._at_ends // self._all}% of the states are within {NEAR_END} of {least:g} or "
-            f"{greatest:g}, the ends of their range: they say little but on which side a unit "
+            f"{100 * self._at_ends // self._all}% of the states are within {NEAR_END} of {least:g} "
+            f"or {greatest:g}, the ends of their range: they say little but on which side a unit "
             f"is{way_out}"
         )
