@@ -144,11 +144,11 @@ def explain(
     check_files_apart({"-o": output}, [*reading.files, options.weights, state_in])
     check_destination(output)
     with state_files(states) as files:
-        known = files.before.keys if files.before else ()
-        opened = open_both(reading, options, precision, picked(StartOptions, given), Keys(known))
+        starting, keys = picked(StartOptions, given), Keys(files.keys)
+        opened = open_both(reading, options, precision, starting, keys)
         source, network = opened.source, opened.network
-        carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
-        resume(files, carried, network, fingerprint(network, precision), source)
+        whose = fingerprint(network, precision)
+        carried = resume(files, opened.start, network, whose, source)
     one_unit = None if unit is None else find_unit(network, unit)
     rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
     found = explained(

@@ -163,8 +163,7 @@ def run(precision: str, unroll: str, **given: Any) -> None:
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
     with state_files(states) as files:
-        known = files.before.keys if files.before else ()
-        opened = open_both(reading, options, precision, starting, Keys(known))
+        opened = open_both(reading, options, precision, starting, Keys(files.keys))
         _check_goes_backward(opened.network, reading, states)
         last = _one_row(opened.network, options, output, reading, selection, form)
         output = output._replace(last=last)
@@ -172,12 +171,11 @@ def run(precision: str, unroll: str, **given: Any) -> None:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
         _check_figure(form, style, network)
-        carried = Carried(opened.start, sequences=len(source.keys) if source.key_columns else 1)
+        whose = fingerprint(network, precision) if any(states) else ""
+        carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
         check_names(form, trajectory, grouped=bool(reading.group_by))
-        whose = fingerprint(network, precision) if any(states) else ""
-        resume(files, carried, network, whose, source)
         with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
             steps = stream(
                 network,

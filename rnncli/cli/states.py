@@ -1,7 +1,7 @@
 """The state files of a run: what it starts from, and what it leaves."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
@@ -44,6 +45,11 @@ class StateFiles(NamedTuple):
     written: str | None
     before: State | None
     check_unchanged: Callable[[], None] | None
+
+    @property
+    def keys(self) -> Sequence[tuple[str, ...]]:
+        """Of the sequences that the one that is read knows."""
+        return self.before.keys if self.before else ()
 
 
 def check_state_options(options: StateOptions) -> None:
@@ -100,28 +106,27 @@ def _locked(path: str, stack: ExitStack) -> Callable[[], None]:
 
 
 def resume(
-    files: StateFiles,
-    carried: Carried,
-    network: Network,
-    whose: str,
-    source: Input,
-) -> None:
-    """Set the sequences to where an earlier run has left them; note if it read other columns.
+    files: StateFiles, start: Floats, network: Network, whose: str, source: Input
+) -> Carried:
+    """Return where the sequences stand: at `start`, (S,), or where an earlier run has left them.
+
+    A note says if that read other columns.
 
     Raises
     ------
     ValueError
         That was a run of another network, precision or key, or the file is damaged.
     """
+    keys = source.key_columns
+    carried = Carried(start, sequences=len(source.keys) if keys else 1)
     if files.read and files.before:
-        dtype = carried.initial.dtype
-        keys = source.key_columns
-        state = fitting_states(files.read, files.before, network, whose, keys, dtype)
+        state = fitting_states(files.read, files.before, network, whose, keys, start.dtype)
         carried.resume(files.before.t, state)
         names = zip(files.before.columns, _names(source), strict=False)
         if others := [(before, now) for before, now in names if before != now]:
             left, read = map(listed, zip(*others, strict=True))
             note(f"{files.read}: left by a run over {left}, this one reads {read}")
+    return carried
 
 
 def _names(source: Input) -> tuple[str, ...]:
