@@ -124,19 +124,7 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
 
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
-    """Return the largest of the `case_step_errors`, piece by piece: the result may be long.
-
-    Parameters
-    ----------
-    case : Case
-    layers : sequence of arrays, shape (N, T, O)
-        As for `case_step_errors`.
-
-    Returns
-    -------
-    float or None
-        None where steps cannot be judged (`can_judge_steps`).
-    """
+    """Return the largest of the `case_step_errors`, piece by piece: the result may be long."""
     judged = judged_steps(case, layers)
     return max(tally.times for tally in judged[0]) if judged else None
 
