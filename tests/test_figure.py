@@ -395,6 +395,17 @@ def test_constant_and_huge_values(drawn: Drawn, units: str, x: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_long_title_leaves_room_for_axes(drawn: Drawn) -> None:
+    high = []
+    for name in ("v", " ".join(["long"] * 100)):
+        figure = drawn(*SMALL, "9", stdin=f"{name}\n1\n2\n")
+        figure.draw_without_rendering()
+        high.append([axes.bbox.height for axes in panels(figure)])
+        (title,) = (text for text in figure.texts if text.get_text().startswith("RNN"))
+        assert title.get_window_extent().x1 < figure.bbox.x1
+    np.testing.assert_allclose(*high, rtol=0.05)
+
+
 def test_very_many_units_share_rows(run_rnn: Rnn, drawn: Drawn) -> None:
     _, below = panels(drawn("--seq", "1,2", *SMALL, "1001"))
     rows = below.collections[0].get_array()

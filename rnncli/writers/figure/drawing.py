@@ -29,6 +29,8 @@ _ROWS, _MARKED, _TICKS = 500, 40, (8, 4)
 _TOGETHER, _CLEAR, _STRIPS = 4, 100, 16
 # A feature is flat where it takes less of a scale that others share.
 _FLAT = 0.2
+# Letters of an inch of title, and inches that a line of it is high.
+_LETTERS_OF_INCH, _LINE_HIGH = 16, 0.14
 # Inches: how wide a figure of one sequence and of several is, how high its panels are.
 _WIDTH, _WIDTH_OF_SEVERAL = 7.5, 10.0
 _INPUT_HIGH, _LINES_HIGH, _LINES_OF_SEVERAL, _STRIP_HIGH = 1.1, 2.0, 1.3, 0.55
@@ -132,9 +134,11 @@ def _figure(series: Series, title: str, plot: str | None) -> "Figure":
     width = _WIDTH if across == 1 else _WIDTH_OF_SEVERAL
     drawn = [each for panel in series.panels for each in _drawn(series, panel, plot)]
     heights = [each.height for each in drawn] * ceil(len(tracks) / across)
-    figure = Figure((width, sum(heights) + 1.2), layout="constrained")
-    for name, text in (("suptitle", title), ("supxlabel", _caption(series))):
-        getattr(figure, name)(fill(text, round(width * 18)), x=0.01, ha="left", size="medium")
+    texts = [fill(text, round(width * _LETTERS_OF_INCH)) for text in (title, _caption(series))]
+    high = sum(heights) + 1.2 + _LINE_HIGH * sum(text.count("\n") for text in texts)
+    figure = Figure((width, high), layout="constrained")
+    for write, text in zip((figure.suptitle, figure.supxlabel), texts, strict=True):
+        write(text, x=0.01, ha="left", size="medium")
     labelled = []
     grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
     for n, track in enumerate(tracks):
