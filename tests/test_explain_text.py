@@ -172,7 +172,8 @@ def test_stacks_directions_and_merges() -> None:
     concat = re.sub(r"\x1b\[[\d;]*m", "", drawn(2, direction="bidirectional"))
     assert "h_0 to h_1 of the layer are the forward units, h_2 to h_3 the backward" in concat
     one = re.sub(r"\x1b\[[\d;]*m", "", drawn(2, unit="h_3", direction="bidirectional"))
-    assert ("Forward" in one, "Backward" in one) == (False, True)
+    assert ("Forward" in one, "\nBackward, unit 1\n" in one) == (False, True)
+    assert "Unit h_3 of layer 1: RNN 2, bidirectional" in one
 
 
 def test_what_rounded_products_take_is_said(run_rnn: Rnn) -> None:

@@ -140,14 +140,15 @@ class Report:
     def _layer(self, layer: ExplainedLayer, *, several: bool) -> None:
         whole = layer.layer
         if several or self._unit:
-            unit = f"Unit {self._unit} of layer" if self._unit else "Layer"
+            unit = f"Unit {self._unit.name} of layer" if self._unit else "Layer"
             below = f", x_t is what layer {layer.number - 1} gives" if layer.number > 1 else ""
             self._print()
             self._wrapped(f"{unit} {layer.number}: {described(whole)['title']}{below}", EQUATION)
         for cell in layer.cells:
             if len(whole.cells) > 1:
+                unit = f", unit {self._unit.place}" if self._unit else ""
                 self._print()
-                self._print(cell.direction.capitalize(), EQUATION)
+                self._print(f"{cell.direction.capitalize()}{unit}", EQUATION)
             self._cell(cell)
         if len(layer.cells) > 1:
             self._merged(layer)

@@ -31,16 +31,15 @@ class Unit(NamedTuple):
         Which cell of the layer has it; None for each of them.
     place : int
         Where it stands in the array of the cell.
+    name : str
+        What it is called within its layer.
     """
 
     layer: int
     array: str
     cell: int | None
     place: int
-
-    def __str__(self) -> str:
-        """Return what the unit is called within its layer."""
-        return f"{self.array}_{self.place}"
+    name: str
 
     def of_step(self, step: Step) -> Step:
         """Return a step with nothing but what makes this unit."""
@@ -93,12 +92,13 @@ def find_unit(network: Network, name: str) -> Unit:
 
 
 def _unit(layer: Layer, number: int, array: str, place: int) -> Unit:
+    name = f"{array}_{place}"
     if len(layer.cells) < 2:
-        return Unit(number, array, 0, place)
+        return Unit(number, array, 0, place, name)
     size = _size(layer, array) // 2
     if array == "c" or layer.settings["merge"] == "concat":
-        return Unit(number, array, place // size, place % size)
-    return Unit(number, array, None, place)
+        return Unit(number, array, place // size, place % size, name)
+    return Unit(number, array, None, place, name)
 
 
 def _size(layer: Layer, array: str) -> int:
