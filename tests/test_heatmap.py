@@ -194,3 +194,16 @@ def test_sequences_of_an_earlier_run_take_no_room(run_rnn: Rnn, tmp_path: Path) 
         text = run_rnn(*command, *state, stdin=stdin).stdout
         assert re.findall(r"^k (.*)$", text, re.MULTILINE) == [f"{first} {k}" for k in range(12)]
         assert "not shown" not in text
+
+
+@pytest.mark.parametrize("form", ["heatmap", "plot"])
+def test_a_long_key_is_told_whole(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Keys, such as names of files, often differ only at their ends."""
+    monkeypatch.setenv("COLUMNS", "30")
+    keys = [f"[b]the folder of all sensors/:key:/2024-{n}" for n in range(2)]
+    rows = "\n".join(["k,v", *(f"{key},1" for key in keys)])
+    command = ("run", "--hidden", "1", "--group-by", "k", "--columns", "v", "--format", form)
+    lines = [line.rstrip() for line in run_rnn(*command, stdin=rows).stdout.splitlines()]
+    assert max(map(len, lines)) <= 30
+    text = " ".join(lines)
+    assert [text.count(f"k {key}") for key in keys] == [1, 1]

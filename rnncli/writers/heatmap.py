@@ -92,7 +92,7 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
     ends = np.array([largest[name] for name in arrays])
     for (title, _), spans, each in zip(sequences, bins, means, strict=True):
         if title:
-            print_line(console, (f"\n{title}", "bold"))
+            console.print(f"\n{title}", style="bold", markup=False, emoji=False)
         _draw_rows(console, names, room, each / ends, steps)
         _draw_time(console, len(names[0]) + 1, room, spans)
     for name, end in largest.items():

@@ -110,7 +110,7 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
     lines = max(_LEAST, (console.height - _BESIDE) // len(panels))
     for title, bins in sequences:
         if title:
-            print_line(console, (f"\n{title}", "bold"))
+            console.print(f"\n{title}", style="bold", markup=False, emoji=False)
         _lines(console, panels, bins, lines, dots)
     features = len(trajectory.columns) - _FEATURES
     left_out = f"{features} more features of the input are not shown." if features > 0 else ""
