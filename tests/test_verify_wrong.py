@@ -424,6 +424,22 @@ def test_a_wrong_strategy_is_shown_layer_by_layer(
     assert sum(layer["wrong"] for layer in item["layers"]) == item["wrong"]
 
 
+def test_a_long_key_leaves_room_for_the_numbers(run_rnn: Rnn, tmp_path: Path) -> None:
+    keys = [f"the folder of all sensors/in the house/{name}.csv" for name in ("attic", "cellar")]
+    rows = [f"{key},0.{t}" for t in range(4) for key in keys]
+    (tmp_path / "log.csv").write_text("\n".join(["k,v", *rows]))
+    log = (tmp_path / "log.csv", "--group-by", "k", "--columns", "v", "--hidden", "2")
+    run_rnn("run", *log, "-o", tmp_path / "h.npy")
+    np.save(tmp_path / "h.npy", np.load(tmp_path / "h.npy") + np.float32(0.25))
+    shown = run_rnn("verify", *log, "--expected", tmp_path / "h.npy").stdout
+    lines = [line for line in shown.splitlines() if line.startswith("#")]
+    assert {line.split(".csv")[0] for line in lines} == {
+        "#1 the folde...se/attic",
+        "#2 the folde...e/cellar",
+    }
+    assert all(len(line) <= 80 and len(line.split()) >= 8 for line in lines)
+
+
 @pytest.mark.parametrize(
     ("times", "text"), [(1.004, ">1"), (1.2, "1.2"), (99.4, "99"), (99.7, "100"), (1234.4, "1,234")]
 )

@@ -7,12 +7,15 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
+from rnncli.model.errors import shown as shortened
 from rnncli.verify.compared import Result
 from rnncli.verify.comparison import Tolerance, Verdict, WrongFinal
 from rnncli.verify.tally import Place, Tally, Wrong
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 
+# Characters of a key in a table, beside the number of its sequence.
+_KEY = 24
 # How Rich paints a verdict; the words say the same.
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
@@ -208,7 +211,8 @@ def _order(wrong: Wrong) -> tuple[tuple[int, ...], int, int]:
 
 
 def _sequence(place: Place, keys: Sequence[str]) -> str:
-    return f"#{place.sequence} {keys[place.sequence - 1]}" if keys else str(place.sequence)
+    number = place.sequence
+    return f"#{number} {shortened(keys[number - 1], _KEY)}" if keys else str(number)
 
 
 def _draw_results(out: TextIO, report: Report) -> None:
