@@ -139,7 +139,11 @@ def test_one_of_several_sequences(run_rnn: Rnn) -> None:
     ]
     for key, message in (
         ("d", "there is no sequence d: there are a, b, c"),
-        ("a,b", "--key a,b: the input has who of each sequence (see 'rnn explain --help')"),
+        (
+            "a,b",
+            "--key a,b: expected a value of who, got 2 (quote a value with a comma) "
+            "(see 'rnn explain --help')",
+        ),
     ):
         result = run_rnn("explain", *GROUPED, "--key", key, stdin=LOG)
         assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")

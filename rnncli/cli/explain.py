@@ -189,8 +189,11 @@ def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iter
     """
     columns = source.key_columns
     if len(key) != len(columns):
-        expected = f"{', '.join(columns)} of each sequence" if columns else "one sequence"
-        raise click.UsageError(f"--key {','.join(key)}: the input has {expected}")
+        what = "the input has one sequence"
+        if columns:
+            named = " and one of ".join(columns)
+            what = f"expected a value of {named}, got {len(key)} (quote a value with a comma)"
+        raise click.UsageError(f"--key {','.join(key)}: {what}")
     for rows in blocks:
         if key in source.keys and rows.key is not None:
             yield rows.take(rows.key == source.keys.index(key))
