@@ -395,7 +395,6 @@ def test_constant_and_huge_values(drawn: Drawn, units: str, x: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_long_title_leaves_room_for_axes(drawn: Drawn) -> None:
     high = []
     for name in ("v", " ".join(["long"] * 100)):
@@ -407,6 +406,7 @@ def test_a_long_title_leaves_room_for_axes(drawn: Drawn) -> None:
     np.testing.assert_allclose(high[1], high[0], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_very_many_units_share_rows(run_rnn: Rnn, drawn: Drawn) -> None:
     _, below = panels(drawn("--seq", "1,2", *SMALL, "1001"))
     rows = below.collections[0].get_array()
