@@ -15,7 +15,7 @@ from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 
 # Characters of a key in a table, beside the number of its sequence.
-_KEY = 12
+_KEY = 10
 # How Rich paints a verdict; the words say the same.
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
