@@ -143,6 +143,9 @@ def test_a_missing_file_beside_a_near_one(
         what = "cannot be read: No such file or directory"
         assert result.stderr == f"Error: {path}: {what}; did you mean {named[1]!r}?\n"
     assert failure(run_rnn, "b.csv") == "b.csv: cannot be read: No such file or directory"
+    Path("2026-01-01.csv").touch()  # the day before is no slip
+    assert failure(run_rnn, "2026-01-02.csv").endswith(": No such file or directory")
+    assert failure(run_rnn, "2026-01-01.cvs").endswith("; did you mean '2026-01-01.csv'?")
 
 
 def test_a_file_given_as_a_sequence(run_rnn: Rnn, tmp_path: Path) -> None:

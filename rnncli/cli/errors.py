@@ -108,13 +108,22 @@ def _shown(error: InputError) -> str:
 
 
 def _near_file(error: BaseException | None) -> str:
-    """Return a hint at a file beside one that is not there, if their names are near."""
+    """Return a hint at a file beside one that is not there, if their names are near.
+
+    One that differs in a number is another of a series, such as that of the day before.
+    """
     if not (isinstance(error, FileNotFoundError) and isinstance(error.filename, str)):
         return ""
     folder, name = os.path.split(error.filename)
     with suppress(OSError):
-        return did_you_mean(name, sorted(os.listdir(folder or ".")), near=_NEAR_FILE)
+        others = sorted(os.listdir(folder or "."))
+        alike = [other for other in others if _numbers(other) == _numbers(name)]
+        return did_you_mean(name, alike, near=_NEAR_FILE)
     return ""
+
+
+def _numbers(name: str) -> list[str]:
+    return re.findall("[0-9]+", name)
 
 
 def naming_options(blocks: "Iterable[Block]") -> "Iterator[Block]":
