@@ -118,6 +118,10 @@ COMMAS: dict[str, tuple[str, list[list[float]] | None]] = {
     "thousands": ("a;b\n1.234,5;2\n", None),
     "thousands alone": ("a;b\n1.234;2\n", None),
     "two commas": ("a;b\n1,234,5;2\n", None),
+    **{
+        f"thousands by {mark!a}": (f"1{mark}234,5;2\n999,5;2\n", None)
+        for mark in "'\u2019\xa0\u202f"
+    },
 }
 
 
@@ -147,6 +151,11 @@ def test_decimal_commas(
             "a;b\n1,234.5;2\n",
             (),
             ":2: column 'a': not a number: '1,234.5' (a mark of thousands? leave it out)\n",
+        ),
+        (
+            "1'234,5;2\n",
+            ("--decimal", ","),
+            ':1: column 1: not a number: "1\'234,5" (a mark of thousands? leave it out)\n',
         ),
         (
             "a;b\n1.234,5;2\n",

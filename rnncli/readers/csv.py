@@ -304,7 +304,7 @@ class _Table:
             return f" (`decimal` is {decimal!r}: a number has one of it at most, and no point)"
         if not cell.strip(f" {RULE}"):
             return OF_TABLE
-        if mark := mark_between_numbers(cell):
+        if mark := mark_between_numbers(self._notation.usual(cell)):
             return mark
         reads_all = len(self.shape.chosen) + len(self.grouping) == self.shape.width > 1
         if reads_all and line == self._line and not self._begun:

@@ -14,6 +14,7 @@ from rnncli.readers.foreign import UTF_8
 Doubles = NDArray[np.float64]
 
 MISSING = ("error", "hold", "zero")
+_THOUSANDS = " (a mark of thousands? leave it out)"
 # What two numbers with such a mark between them most often mean.
 _HINTS = {
     ",": " (a decimal comma? `decimal` , reads it)",
@@ -21,8 +22,10 @@ _HINTS = {
     "\t": " (is it `delimiter` tab?)",
     "|": " (is it `delimiter` pipe?)",
     " ": " (is it `delimiter` space?)",
+    **dict.fromkeys(
+        "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}", _THOUSANDS
+    ),
 }
-_THOUSANDS = " (a mark of thousands? leave it out)"
 # What programs write where they have no number.
 _NULLS = frozenset(("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", "."))
 
