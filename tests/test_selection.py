@@ -26,8 +26,9 @@ LIMITS = [
     ("--every", "7"),
     ("--head", "2", "--tail", "3"),
     ("--head", "2", "--tail", "1", "--every", "9"),
-    ("--head", "400", "--tail", "400"),
+    ("--head", "400", "--tail", f"{10**30}"),
     ("--every", "1000"),
+    ("--every", f"{2**63 - 1}", "--tail", "1"),
 ]
 
 
@@ -227,7 +228,8 @@ def test_a_log_may_be_thinned(run_rnn: Rnn) -> None:
     ("options", "message"),
     [
         (("--head", "0"), "'0' is not a whole number from 1 up"),
-        (("--every", "x"), "'x' is not a whole number from 1 up"),
+        (("--every", "x"), "'x' is not a whole number from 1 to 9223372036854775807"),
+        (("--every", f"{2**63}"), f"'{2**63}' is not a whole number from 1 to {2**63 - 1}"),
         (("--last", "--tail", "2"), "--tail is of steps, --last shows none: give one"),
         (("--follow", "--format", "csv", "--head", "2"), "--head and --follow: give one"),
         (("--format", "heatmap", "--head", "1", "--tail", "1"), "--head and --tail: a heatmap"),

@@ -450,7 +450,7 @@ result_options = group(
     ),
     click.option(
         "--every",
-        type=values.whole(1),
+        type=values.whole(1, values.MOST_STEPS),
         metavar="N",
         help="Show the steps at t = N, 2 N, 3 N, ... only; --head and --tail count these.",
     ),

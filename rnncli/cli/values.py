@@ -15,6 +15,9 @@ from rnncli.readers.foreign import UTF_8
 # Numbers that are to be found.
 AUTO: tuple[float, ...] = ()
 
+# A sequence never has more steps, nor an array of their numbers a larger one.
+MOST_STEPS = 2**63 - 1
+
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 # Why a script gives an empty value.
 _UNSET = "(a shell variable that is not set?)"
