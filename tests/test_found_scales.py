@@ -280,6 +280,18 @@ def test_a_pipe_with_a_name_is_left_as_it_is(run_rnn: Rnn, tmp_path: Path) -> No
     assert f"auto reads the input twice, {path} can be read but once: give numbers" in result.stderr
 
 
+@pytest.mark.parametrize(("precision", "told"), [("float32", True), ("float64", False)])
+def test_values_that_a_float_type_does_not_tell_apart(
+    run_rnn: Rnn, tmp_path: Path, precision: str, told: bool
+) -> None:
+    (tmp_path / "x.csv").write_text("v\n123456789\n123456790\n")
+    result = run_rnn("run", str(tmp_path / "x.csv"), *BOTH, *OPTIONS, "--precision", precision)
+    notes = ["Note: found --center 123456789.5 --scale 0.5"]
+    what = "float32 tells values 8 apart, their deviation is 0.5 (--precision float64 tells more)"
+    notes += [f"Note: column 'v': {what}"] * told
+    assert (result.exit_code, result.stderr.splitlines()) == (0, notes)
+
+
 def test_a_header_alone_has_no_mean(run_rnn: Rnn, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("v\n")
     result = run_rnn("run", str(tmp_path / "x.csv"), *BOTH, *OPTIONS)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Bytes: more than any array of a block of rows takes.
 _KEPT = 1 << 24
+# How much of a standard deviation values may be apart, rounded to their float type, without a note.
+_COARSE = 0.1
 
 
 class Opened(NamedTuple):
@@ -120,7 +122,7 @@ def open_both(
     if not network.state_size:
         raise InputError(str(options.weights), "has no recurrent layer")
     check_input_size(network, len(source.columns), source.hint)
-    reading = _found(reading, network, source.columns)
+    reading = _found(reading, network, source.columns, dtype)
     network = _scaled(network, reading, source.columns)
     if source.note:
         note(source.note)
@@ -222,8 +224,15 @@ def _is_kept(path: str) -> bool:
     return path != STDIN and (os.path.isfile(path) or not os.path.exists(path))
 
 
-def _found(options: InputOptions, network: Network, columns: Sequence[str]) -> InputOptions:
+def _found(
+    options: InputOptions,
+    network: Network,
+    columns: Sequence[str],
+    dtype: np.dtype[np.floating],
+) -> InputOptions:
     """Find center and scale, where they are not given, in the whole input; a note has them.
+
+    Another note tells of a column whose values the float type rounds to few.
 
     Raises
     ------
@@ -246,9 +255,15 @@ def _found(options: InputOptions, network: Network, columns: Sequence[str]) -> I
         moments = moments_of(blocks, len(columns))
     found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
     note(" ".join(["found", *(f"--{name} {','.join(map(_short, found[name]))}" for name in names)]))
-    for column, low, high in zip(columns, moments.lowest, moments.highest, strict=True):
+    ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
+    for column, low, high, scale in ends:
         if low == high and "scale" in names:
             note(f"column {column!r} is {_short(low)} throughout: its scale is 1")
+        with np.errstate(all="ignore"):
+            apart = float(np.spacing(dtype.type(max(abs(low), abs(high)))))
+        if low < high and apart > _COARSE * scale:
+            what = f"{dtype} tells values {_short(apart)} apart, their deviation is {_short(scale)}"
+            note(f"column {column!r}: {what} (--precision float64 tells more)")
     return options._replace(**{name: found[name] for name in names})  # type: ignore[arg-type]
 
 
