@@ -80,4 +80,5 @@ def test_more_than_one_column(run_rnn: Rnn, tmp_path: Path) -> None:
     result = run_rnn("run", path, *WEIGHTS)
     assert result.exit_code == 2
     what = "expected I = 1, as an embedding has 1 feature, got I = 2"
-    assert result.stderr == f"Error: {what}; --columns chooses those to read\n"
+    hint = "--columns chooses those to read: there are 'a', 'b'"
+    assert result.stderr == f"Error: {what}; {hint}\n"

@@ -191,6 +191,14 @@ def test_matplotlib_is_imported_for_figures_alone() -> None:
         assert done.stdout.splitlines()[-1] == imported
 
 
+@pytest.mark.parametrize("form", ["heatmap", "plot"])
+def test_a_picture_of_characters_is_no_figure(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "h.png"
+    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", "--format", form, "-o", str(path))
+    assert (result.exit_code, result.stdout, path.exists()) == (2, "", False)
+    assert f"{path}: --format {form} is text; --plot heatmap or lines" in result.stderr
+
+
 @pytest.mark.parametrize("option", ["--plot=lines", "--x=t", "--against=t"])
 def test_options_of_figures_are_for_figures(run_rnn: Rnn, option: str) -> None:
     for form in ("csv", "heatmap"):

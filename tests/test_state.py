@@ -86,7 +86,8 @@ def test_a_table_goes_on_counting(run_rnn: Rnn, tmp_path: Path) -> None:
 
 
 OPTIONS = "give the options of the run that wrote it"
-ANOTHER = f"the state of another network or precision; {OPTIONS}, --center and --scale too"
+SCALES = "--center and --scale too (if it was auto, the numbers found then)"
+ANOTHER = f"the state of another network or precision; {OPTIONS}, {SCALES}"
 REFUSED = {
     "another cell": (
         ("--cell", "gru"),
@@ -245,7 +246,8 @@ def test_both_halves_may_be_one_file(run_rnn: Rnn, night: tuple[Path, bytes]) ->
 def test_a_state_to_start_from_that_is_not_there(run_rnn: Rnn, tmp_path: Path) -> None:
     state = tmp_path / "s"
     result = run_rnn("run", *NETWORK, "csv", "--state-in", str(state), stdin="v\n1\n")
-    message = f"Error: {state}: cannot be read: No such file or directory\n"
+    what = "cannot be read: No such file or directory; the first run has no --state-in"
+    message = f"Error: {state}: {what}\n"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
 
 

@@ -462,6 +462,11 @@ BAD = {
         (*SEQ, "--expected", "narrow.csv"),
         "narrow.csv: expected shape (6, 4), as the input and the network give, got (6, 2)",
     ),
+    "too wide": (
+        ("--seq", "1,2,3,4,5,6", "--hidden", "1", "--expected", "narrow.csv"),
+        "narrow.csv: expected shape (6, 1), as the input and the network give, got (6, 2); "
+        "name the columns h_0, ... in a header: others are passed over",
+    ),
     "no steps": (
         ("v.csv", "--hidden", "2"),
         "the input has no steps",

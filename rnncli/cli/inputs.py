@@ -17,7 +17,7 @@ from rnncli.cli.values import AUTO
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, verbatim
 from rnncli.model.layers import Normalization
 from rnncli.model.network import Network
 from rnncli.readers import (
@@ -121,7 +121,10 @@ def open_both(
     network, origin, biases = loaded or build_network(options, len(source.columns), dtype.itemsize)
     if not network.state_size:
         raise InputError(str(options.weights), "has no recurrent layer")
-    check_input_size(network, len(source.columns), source.hint)
+    hint, names = source.hint, [name for name in source.chosen if isinstance(name, str)]
+    if hint and names:
+        hint = f"{hint}: there are {verbatim(listed(names))}"
+    check_input_size(network, len(source.columns), hint)
     reading = _found(reading, network, source.columns, dtype)
     network = _scaled(network, reading, source.columns)
     if source.note:

@@ -38,6 +38,7 @@ def choose_format(
     _check_selection(selection, last=options.last, follow=style.follow)
     chosen = "json" if options.json else options.format or ""
     chosen = chosen or EXTENSIONS[extension_of(options.output, EXTENSIONS, ": give --format")]
+    _check_is_no_figure(chosen, options.output)
     _check_goes_with(chosen, options, style, selection)
     for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):
         if given and chosen not in ("csv", "jsonl"):
@@ -80,6 +81,14 @@ def extension_of(path: str | None, known: Iterable[str], way_out: str = "") -> s
         what = f"no format has the extension {extension!r} (known: {listed}){way_out}"
         raise click.UsageError(sentence(f"-o {path}", what, did_you_mean(extension, names)))
     return extension
+
+
+def _check_is_no_figure(chosen: str, path: str | None) -> None:
+    """Refuse a picture for the terminal in a file that is named like a figure."""
+    extension = os.path.splitext(path or "")[1].lower()
+    if chosen in PICTURES and chosen not in FIGURES and EXTENSIONS.get(extension) in FIGURES:
+        what = f"--format {chosen} is text; --plot heatmap or lines in its place draws a figure"
+        raise click.UsageError(f"-o {path}: {what}")
 
 
 def _check_goes_with(

@@ -91,7 +91,8 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
             check_unchanged = _locked(written, stack)
         before = load_state(read) if read else None
         if options.state_in and before is None:
-            raise InputError(options.state_in, "cannot be read: No such file or directory")
+            what = "cannot be read: No such file or directory"
+            raise InputError(options.state_in, what, "the first run has no `state_in`")
         yield StateFiles(read, written, before, check_unchanged)
 
 

@@ -215,9 +215,11 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
 def _of_states(read: ReadCase, columns: int | None = None) -> str:
     """Return what compares the states below a head, if a file of so many columns may have them."""
     network, source = read.case.network, read.model["source"]
-    states = network.layers[-1 - network.head].output_size
-    if not network.head or (columns and not network.output_size != columns == states):
-        return ""
+    states, size = network.layers[-1 - network.head].output_size, network.output_size
+    if not network.head or (columns and not size != columns == states):
+        name = "y" if network.head else "h"
+        named = f"name the columns {name}_0, ... in a header: others are passed over"
+        return named if columns and columns > size else ""
     from rnncli.model.formats import below_head, layer_names
 
     if not layer_names(source["weights"]):

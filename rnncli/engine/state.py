@@ -34,7 +34,8 @@ _VANILLA = ("rnn",)
 _OTHER_RUN = "give the options of the run that wrote it, or another file"
 # The same where the network is another: what scales the columns is part of it.
 _OTHER_NETWORK = (
-    "give the options of the run that wrote it, `center` and `scale` too, or another file"
+    "give the options of the run that wrote it, `center` and `scale` too (if it was auto, the "
+    "numbers found then), or another file"
 )
 
 
