@@ -34,7 +34,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         HOSTILE: "x\n1\n",
         f"{HOSTILE}.csv": "x\n1\n",
         "other.csv": "x\n1\n",
-        "expected.csv": "h_0\n0.1\n0.2\n",
+        "expected.csv": "h_0\n0.1\n-0.9758598\n",
         f"{HOSTILE}.txt": "0.1\n0.2\n",
     }.items():
         Path(name).write_text(text, encoding="utf-8", newline="")
@@ -87,7 +87,7 @@ FOR_PEOPLE = {
     "weights: layer": ("weights", "--weights", "layers.npz", "--layer", HOSTILE),
     "verify: weight file": ("verify", *WEIGHTS),
     "verify: expected": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),
-    "verify: key": ("verify", *KEYS, "--expected", "expected.csv"),
+    "verify: key": ("verify", *KEYS, "--expected", "expected.csv"),  # of the one that is wrong
 }
 
 
