@@ -179,7 +179,7 @@ def test_several_sequences_stand_below_each_other(run_rnn: Rnn) -> None:
     command = ("run", "--format", "heatmap", "--group-by", "k", *options)
     text = run_rnn(*command, stdin="\n".join(["k,v", *lines])).stdout
     assert re.findall(r"^k (\d+)$", text, re.MULTILINE) == [str(k) for k in range(12)]
-    assert text.endswith("\n2 more sequences are not shown.\n")
+    assert text.endswith("\nThese are the first 12 of 14 sequences.\n")
     rows = [row[4] for row in text.splitlines() if row.startswith("h_0")]
     assert rows[0] == "+"
     assert "@" in text or "." in "".join(rows)
@@ -193,7 +193,7 @@ def test_sequences_of_an_earlier_run_take_no_room(run_rnn: Rnn, tmp_path: Path) 
         stdin = "\n".join(["k,v", *(f"{first} {k},1" for k in range(12))])
         text = run_rnn(*command, *state, stdin=stdin).stdout
         assert re.findall(r"^k (.*)$", text, re.MULTILINE) == [f"{first} {k}" for k in range(12)]
-        assert "not shown" not in text
+        assert "These are the first" not in text
 
 
 @pytest.mark.parametrize("form", ["heatmap", "plot"])

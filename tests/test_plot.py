@@ -200,7 +200,7 @@ def test_only_so_many_features_are_drawn(run_rnn: Rnn) -> None:
     text = run_rnn("run", "--hidden", "1", "--format", "plot", stdin="\n".join(rows)).stdout
     panels, _ = decoded(text, ["a", "b", "c", "d", "h_0"])
     assert panels["d"].marks == ("5", "4")
-    assert "2 more features of the input are not shown." in text
+    assert "These are the first 4 of 6 features of the input." in text
 
 
 def test_arrays_have_scales_of_their_own(run_rnn: Rnn) -> None:

@@ -84,7 +84,8 @@ def gathered(
                 at_most = min(_FINE * columns, max(columns, _VALUES // width))
                 found.setdefault(number, Bins(width, at_most)).add(values)
     sequences = [(trajectory.name_of(number), bins) for number, bins in found.items()]
-    return sequences, f"{len(others)} more sequences are not shown." if others else ""
+    first = f"These are the first {len(found)} of {len(found) + len(others):,} sequences."
+    return sequences, first if others else ""
 
 
 def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:

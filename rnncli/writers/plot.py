@@ -112,9 +112,9 @@ def _draw(console: "Console", trajectory: Trajectory) -> str:
         if title:
             console.print(f"\n{title}", style="bold", markup=False, emoji=False)
         _lines(console, panels, bins, lines, dots)
-    features = len(trajectory.columns) - _FEATURES
-    left_out = f"{features} more features of the input are not shown." if features > 0 else ""
-    return f"{left_out} {more}".strip()
+    features = len(trajectory.columns)
+    first = f"These are the first {_FEATURES} of {features} features of the input."
+    return f"{first if features > _FEATURES else ''} {more}".strip()
 
 
 def _panels(
