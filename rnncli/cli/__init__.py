@@ -12,7 +12,7 @@ from rnncli.cli.errors import errors_shown
 from rnncli.model.errors import did_you_mean, sentence
 
 # A file each, loaded when its command is called: one does not wait for the others.
-COMMANDS = ("run", "explain", "weights", "inspect", "verify", "bench", "help")
+COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
 
 
 class Rnn(click.Group):

@@ -130,14 +130,7 @@ def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[Any, ...]
     return tuple(chain.from_iterable(lists))
 
 
-input_options = group(
-    click.argument("files", nargs=-1, metavar="[FILE]...", type=values.FileName()),
-    click.option(
-        "--seq",
-        metavar="STEPS",
-        help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
-        "or a JSON array. Line ends separate steps as commas do.",
-    ),
+layout_options = group(
     click.option(
         "--columns",
         metavar="LIST",
@@ -227,6 +220,17 @@ input_options = group(
         help="What each column is then divided by, a number for each. auto: its standard "
         "deviation.",
     ),
+)
+
+input_options = group(
+    click.argument("files", nargs=-1, metavar="[FILE]...", type=values.FileName()),
+    click.option(
+        "--seq",
+        metavar="STEPS",
+        help="The sequence itself: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', "
+        "or a JSON array. Line ends separate steps as commas do.",
+    ),
+    layout_options,
 )
 
 follow_option = click.option(
@@ -410,14 +414,7 @@ digits_option = click.option(
     "digits as read back to the same float.",
 )
 
-result_options = group(
-    output_option,
-    click.option(
-        "--format",
-        type=values.Choice(list(WRITERS)),
-        help="By default the extension's of -o, else a table.",
-    ),
-    json_option,
+shown_options = group(
     click.option(
         "--passthrough",
         is_flag=True,
@@ -501,4 +498,15 @@ result_options = group(
         callback=lambda _ctx, _param, left_out: not left_out,
         help="Leave out the first line of CSV.",
     ),
+)
+
+result_options = group(
+    output_option,
+    click.option(
+        "--format",
+        type=values.Choice(list(WRITERS)),
+        help="By default the extension's of -o, else a table.",
+    ),
+    json_option,
+    shown_options,
 )

@@ -142,11 +142,22 @@ EXAMPLES = (
 @state_options
 @computation_options
 @result_options
-def run(precision: str, unroll: str, **given: Any) -> None:
+def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
     input), what is piped in, or --seq. A row is a step, a column a feature.
+    """
+    forward(**given)
+
+
+def forward(precision: str, unroll: str, **given: Any) -> int:
+    """Read an input, run a network over it, and write the result: what the options say.
+
+    Returns
+    -------
+    int
+        How many steps that were.
     """
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
@@ -208,9 +219,11 @@ def run(precision: str, unroll: str, **given: Any) -> None:
                 with delivery.patiently(out) as file:
                     WRITERS[form](file, trajectory, style)
         saturation.write(scaled=reading.center is not None or reading.scale is not None)
+        steps_run = int((carried.t - carried.starts()[0]).sum())
         asked = (reading.files, reading.seq, reading.follow, reading.columns, reading.group_by)
         if not any((*asked, options.weights)):
-            _note_one_row(source.chosen, carried)
+            _note_one_row(source.chosen, steps_run)
+        return steps_run
 
 
 def _one_row(
@@ -320,9 +333,8 @@ def _note_columns(columns: Sequence[str | int]) -> None:
         note(f"the features are the columns {listed(columns)}: --columns chooses others")
 
 
-def _note_one_row(columns: Sequence[str | int], carried: Carried) -> None:
+def _note_one_row(columns: Sequence[str | int], steps: int) -> None:
     """Note on a terminal that numbers that were piped in on one line are one step."""
-    steps = int((carried.t - carried.starts()[0]).sum())
     unnamed = all(isinstance(column, int) for column in columns)
     if steps == 1 < len(columns) and unnamed and on_terminal():
         note(

@@ -140,6 +140,11 @@ def may_start_a_thread() -> bool:
     return THREADS > 1 and not hasattr(_here, "ended")
 
 
+def start_no_threads() -> None:
+    """Have this thread start no others: its process has one processor to itself."""
+    _here.ended = threading.Event()
+
+
 def blocks(T: int, steps: int) -> Iterator[slice]:
     """Cut T steps into blocks; between two of them a thread that nobody waits for ends."""
     ended = getattr(_here, "ended", None)
