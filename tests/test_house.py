@@ -58,6 +58,7 @@ BESIDE = {
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
     "rnncli.writers.figure.drawing": {"matplotlib"},
+    "rnncli.batches.cluster": {"distributed"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},

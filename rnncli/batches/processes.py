@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from rnncli.__main__ import BLAS_THREADS
 from rnncli.batches.report import Outcome, failed
@@ -80,7 +81,7 @@ def run_in_processes(tasks: Sequence[Task], work: Work, jobs: int) -> Iterator[O
             process.stop()
 
 
-def serve(connection: "Connection[object, object]") -> None:
+def serve(connection: "Connection[Any, Any]") -> None:
     """Do the tasks that come, until no more do: what a process runs."""
     from rnncli.engine.threads import start_no_threads
 
@@ -108,7 +109,7 @@ class _Process:
                 pass_fds=[theirs.fileno()],
                 env=os.environ | dict.fromkeys(BLAS_THREADS, "1"),
             )
-        self.connection: Connection[object, object] = Connection(ours.detach())
+        self.connection: Connection[Any, Any] = Connection(ours.detach())
         self.lot: deque[Task] = deque()
         self.connection.send(sys.path)
         self.connection.send_bytes(pickle.dumps(work))

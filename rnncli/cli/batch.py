@@ -4,7 +4,7 @@ import hashlib
 import json as json_text
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, redirect_stderr
 from functools import partial
 from io import StringIO
@@ -138,7 +138,7 @@ def _run(options: BatchOptions, tasks: Sequence[Task], given: Mapping[str, Any])
         count["skipped"] = len(tasks) - len(todo)
         for folder in {os.path.dirname(task.output) or "." for task in todo}:
             os.makedirs(folder, exist_ok=True)
-        work = partial(run_task, given=_OF_RUN | given | {"format": options.format})
+        work = partial(run_task, given={**_OF_RUN, **given, "format": options.format})
         with closing(_outcomes(options, todo, work)) as outcomes:
             for outcome in outcomes:
                 report.add(outcome)
@@ -151,7 +151,7 @@ def _run(options: BatchOptions, tasks: Sequence[Task], given: Mapping[str, Any])
     return Summary(**count, seconds=round(time.monotonic() - begin, 3), report=path)
 
 
-def _outcomes(options: BatchOptions, tasks: Sequence[Task], work: Work) -> Iterator[Outcome]:
+def _outcomes(options: BatchOptions, tasks: Sequence[Task], work: Work) -> Generator[Outcome, None, None]:
     """Run tasks where the options say, and yield what becomes of each as it ends."""
     jobs = min(options.jobs or len(usable_processors()), len(tasks))
     if options.scheduler:
