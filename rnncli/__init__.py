@@ -106,7 +106,7 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
 
     from rnncli.model.errors import choice
     from rnncli.model.formats import NAMINGS, save_network
-    from rnncli.writers.files import writing
+    from rnncli.storage.local import writing
 
     choice("naming", naming, dict.fromkeys(NAMINGS))
     target = os.fspath(path)

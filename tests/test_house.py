@@ -14,9 +14,13 @@ PACKAGE = ROOT / "rnncli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each package may import those before it; `__init__` is the library.
-ORDER = ("model", "engine", "readers", "writers", "verify", "bench", "explain", "batches", "cli")
+ORDER = (
+    *("model", "engine", "storage", "readers", "writers"),
+    *("verify", "bench", "explain", "batches", "cli"),
+)
 # Siblings, or what a package has no business with, and what it may import all the same.
 APART = {
+    "storage": ("engine", set[str]()),
     "readers": ("engine", {"rnncli.engine.rows", "rnncli.engine.threads"}),
     "writers": ("readers", set[str]()),
 }

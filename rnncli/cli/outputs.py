@@ -11,8 +11,8 @@ import click
 from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
+from rnncli.storage.local import check_writable, descriptor, sync, writing
 from rnncli.writers import EXTENSIONS, FIGURES, Selection, Style
-from rnncli.writers.files import check_writable, descriptor, sync, writing
 from rnncli.writers.screen import Screen
 
 # Formats that show steps over time.

@@ -25,7 +25,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
 from rnncli.readers.columns import listed
-from rnncli.writers.files import NotOnDiskError, check_writable, writing
+from rnncli.storage.local import NotOnDiskError, check_writable, writing
 
 
 class StateFiles(NamedTuple):

@@ -1,0 +1,1 @@
+"""Storage: files on this machine, written whole or not at all."""
