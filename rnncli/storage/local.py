@@ -4,6 +4,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import shlex
 import stat
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from rnncli.model.errors import InputError, verbatim
 
 # Directories in which the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
+# What a file is called while it is written.
+_TEMPORARY = re.compile(r"\.rnn-[0-9a-f]{16}\.tmp")
 # The system follows no more links than this.
 _LINKS = 40
 
@@ -29,9 +32,10 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     Without `append` the write is atomic. A temporary file in the same
     directory (``.rnn-*.tmp``, private to the user) takes all that is
     written, and is renamed to `path` once it is on the disk. A failed or
-    killed run or a power loss leaves the old file as it was. The new file
-    has the permissions of the old one and, where the system allows it, its
-    owner and group.
+    killed run or a power loss leaves the old file as it was; what a killed
+    run leaves besides, `remove_left` removes. The new file has the
+    permissions of the old one and, where the system allows it, its owner
+    and group.
 
     With `append` the file is created or opened at its end, and can also be
     read. It is locked against other runs. Rows that are written before an
@@ -78,7 +82,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         if not _is_plain(path) or (append and os.path.exists(path)):
             return
         with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
-            _lock(file, path)
+            _lock(file, path, fcntl.LOCK_SH)  # one that was written a moment ago may have that lock
         if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
@@ -88,6 +92,22 @@ def check_writable(path: str, *, append: bool = False) -> None:
     except OSError as error:
         hint = "give a file in it" if isinstance(error, IsADirectoryError) else ""
         raise InputError(path, str(error.strerror), hint) from error
+
+
+def remove_left(folder: str) -> None:
+    """Remove what killed runs have left in a directory: the temporary files of `writing`.
+
+    Those that are being written are locked and stay; so do all of them where
+    the file system has no locks, or that are not this user's.
+
+    Raises
+    ------
+    OSError
+        The directory cannot be read.
+    """
+    for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+        with suppress(OSError):
+            _remove_unlocked(os.path.join(folder, name))
 
 
 def descriptor(path: str) -> int | None:
@@ -183,11 +203,11 @@ def _replace(path: str) -> Iterator[TextIO]:
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
     try:
-        with _open(temporary, "x", opener=_private) as file:
+        with _open(temporary, "x", opener=_create_locked) as file:
             yield file
             _copy_access(target, file.fileno())
             sync(file)
-        os.replace(temporary, target)
+            os.replace(temporary, target)  # while it is locked
         _sync_folder(folder)
     except BaseException as error:
         # An error with this name is of the file itself: it could not be created,
@@ -198,8 +218,35 @@ def _replace(path: str) -> Iterator[TextIO]:
         raise
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _create_locked(path: str, flags: int) -> int:
+    """Create a private file that `remove_left` leaves alone while it is open."""
+    # Some network file systems lock for reading only what can be read.
+    flags = (flags & ~os.O_WRONLY) | os.O_RDWR
+    while True:
+        number = os.open(path, flags, 0o600)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(number, fcntl.LOCK_SH)
+        if os.path.exists(path):
+            return number
+        os.close(number)  # it was removed before it was locked
+
+
+def _remove_unlocked(path: str) -> None:
+    """Remove a temporary file whose writer has ended.
+
+    Raises
+    ------
+    OSError
+        It is locked, or gone.
+    """
+    number = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its writer may have made another one of that name, or renamed it.
+        if os.path.samestat(os.fstat(number), os.stat(path)):
+            os.unlink(path)
+    finally:
+        os.close(number)
 
 
 def _copy_access(target: str, number: int) -> None:
@@ -222,10 +269,10 @@ def _copy_access(target: str, number: int) -> None:
         os.fchmod(number, mode)
 
 
-def _lock(file: IO[Any], path: str) -> None:
+def _lock(file: IO[Any], path: str, kind: int = fcntl.LOCK_EX) -> None:
     """Lock an open file against other runs, where the file system has locks."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(path, "another run is adding to it") from error
     except OSError:
