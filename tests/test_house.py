@@ -62,6 +62,7 @@ BESIDE = {
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
     "rnncli.writers.figure.drawing": {"matplotlib"},
+    "rnncli.storage.remote": {"fsspec", "aiohttp"},
     "rnncli.batches.cluster": {"distributed"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},

@@ -1,1 +1,116 @@
-"""Storage: files on this machine, written whole or not at all."""
+"""Storage: files on this machine or elsewhere, written whole or not at all.
+
+A file elsewhere is named by a URL. Other modules open and write files by
+these functions, and need not know where they are.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO, TextIO
+
+from rnncli.storage import local
+from rnncli.storage.url import is_url
+
+__all__ = ["check_writable", "exists", "local_copy", "opened", "version", "writing"]
+
+
+def opened(path: str, *, seekable: bool = False) -> BinaryIO:
+    """Open a file for reading; one elsewhere is read as it comes.
+
+    Parameters
+    ----------
+    path : str
+    seekable : bool
+        Whether to read it out of order. One elsewhere whose parts cannot be
+        asked for is copied first.
+
+    Raises
+    ------
+    OSError
+        A file of this machine cannot be opened.
+    InputError
+        One elsewhere cannot be opened; later, it cannot be read on.
+    """
+    if is_url(path):
+        from rnncli.storage import remote
+
+        return remote.opened(path, seekable=seekable)
+    return open(path, "rb")
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Have a file on this machine, by its own name or as a copy of that name.
+
+    Errors in the block name the file that was copied.
+
+    Raises
+    ------
+    InputError
+        It is elsewhere and cannot be read.
+    """
+    if not is_url(path):
+        yield path
+        return
+    from rnncli.storage import remote
+
+    with remote.local_copy(path) as copy:
+        yield copy
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a file.
+
+    Raises
+    ------
+    InputError
+        It is elsewhere, and that cannot be found out.
+    """
+    return bool(version(path)) if is_url(path) else os.path.exists(path)
+
+
+def version(path: str) -> str:
+    """Return what differs between a file and what it was before, or nothing where there is none.
+
+    Raises
+    ------
+    OSError
+        A file of this machine is in no directory that can be read.
+    InputError
+        It is elsewhere, and that cannot be found out.
+    """
+    if is_url(path):
+        from rnncli.storage import remote
+
+        return remote.version(path)
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def writing(path: str, *, append: bool = False) -> AbstractContextManager[TextIO]:
+    """Open a text file for writing, as `local.writing` does; one elsewhere is put there whole."""
+    if is_url(path):
+        from rnncli.storage import remote
+
+        return remote.writing(path)
+    return local.writing(path, append=append)
+
+
+def check_writable(path: str, *, append: bool = False) -> None:
+    """Check before a long run that `writing` can open a file.
+
+    Raises
+    ------
+    InputError
+        It cannot, as things are now.
+    """
+    if is_url(path):
+        from rnncli.storage import remote
+
+        remote.check_writable(path, append=append)
+    else:
+        local.check_writable(path, append=append)

@@ -1,0 +1,284 @@
+"""Files elsewhere: on S3, on Google Cloud, on the web, and what else fsspec knows.
+
+One is written to a temporary file first, and put in its place whole. Until
+that is done, or where it fails, the store has the old one.
+"""
+
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TextIO, cast
+
+from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
+from rnncli.storage.url import Url, named
+
+# Stores that show a file only when all of it is there.
+_WHOLE = ("s3", "s3a", "gs", "gcs", "memory")
+_WEB = ("http", "https")
+# Bytes that are asked for at once.
+_PIECE = 1 << 23
+# Seconds until a server has to answer at all, and until it has to send more.
+_CONNECT, _SEND = 5, 60
+# Of what tells one version of a file from another, the first that a store has.
+_VERSIONS = (
+    *("ETag", "etag", "generation", "Content-MD5", "Digest", "Last-Modified", "LastModified"),
+    *("mtime", "last_modified", "updated", "modified", "created"),
+)
+_NO_FILE = "cannot be read: no such file"
+# The names and codes of errors, the most telling first; what they mean, and what to do about it.
+_WRONG_KEYS = (
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
+    *("AuthFailure", "InvalidClientTokenId"),
+)
+_REASONS = (
+    (("NoSuchBucket",), "no such bucket", ""),
+    (("404",), _NO_FILE, ""),
+    (_WRONG_KEYS, "wrong credentials ({name})", "check {keys}"),
+    (("NoCredentialsError", "PartialCredentialsError"), "no credentials", "set {keys}"),
+    (("AccessDenied", "403", "401", "PermissionError"), "access denied", "check {keys}"),
+    (
+        ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"),
+        "cannot connect to {server}",
+        "",
+    ),
+    (("FileNotFoundError",), _NO_FILE, ""),
+    (("TimeoutError", "ReadTimeoutError"), "no answer in time", "try again"),
+    (
+        ("ClientPayloadError", "IncompleteRead", "ServerDisconnectedError", "ConnectionError"),
+        "the connection broke",
+        "try again",
+    ),
+)
+_SERVER = re.compile('(?://|host )([^/ "]+)')
+_KEYS = {
+    **dict.fromkeys(("s3", "s3a"), "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+    **dict.fromkeys(("gs", "gcs"), "GOOGLE_APPLICATION_CREDENTIALS"),
+}
+
+
+def opened(path: str, *, seekable: bool = False) -> BinaryIO:
+    """Open a file for reading, as `rnncli.storage.opened` does."""
+    url = cast(Url, named(path))
+    with _errors(url):
+        fs, place = _found(url)
+        if url.protocol not in _WEB:
+            return _buffered(url, fs.open(place, "rb", block_size=_PIECE))
+        if seekable and fs.info(place).get("partial"):
+            return _buffered(url, fs.open(place, "rb", block_size=_PIECE))
+        # A size keeps it from asking for one.
+        stream = _buffered(url, fs.open(place, "rb", block_size=0, size=1))
+    if not seekable:
+        return stream
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    with stream:
+        shutil.copyfileobj(stream, copy, _PIECE)
+    copy.seek(0)
+    return cast(BinaryIO, copy)
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Copy a file, as `rnncli.storage.local_copy` does."""
+    url = cast(Url, named(path))
+    with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
+        copy = os.path.join(folder, os.path.basename(url))
+        with opened(url) as file, open(copy, "wb") as to:
+            shutil.copyfileobj(file, to, _PIECE)
+        try:
+            yield copy
+        except InputError as error:
+            parts = (part.replace(copy, url) for part in (error.place, error.what, error.hint))
+            raise InputError(*parts) from error
+
+
+def version(path: str) -> str:
+    """Tell one version of a file from another, as `rnncli.storage.version` does."""
+    url = cast(Url, named(path))
+    with _errors(url):
+        fs, place = _found(url)
+        info = _info(fs, place)
+    found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
+    return f"{info.get('size')}{found}" if info else ""
+
+
+@contextmanager
+def writing(path: str) -> Iterator[TextIO]:
+    """Open a text file that is put in its place, whole, when the block ends without an error.
+
+    Raises
+    ------
+    OSError
+        It cannot be.
+    """
+    url = cast(Url, named(path))
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    try:
+        with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            try:
+                with _errors(url):
+                    fs, place = _found(url)
+                    # A file without a name: a run that is killed leaves nothing.
+                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
+            except InputError as error:
+                raise OSError(None, sentence("", error.what, error.hint), url) from error
+    except OSError as error:
+        place = "" if error.errno is None else f" in {tempfile.gettempdir()}"
+        raise OSError(error.errno, f"{error.strerror}{place}", url) from error
+
+
+def check_writable(path: str, *, append: bool = False) -> None:
+    """Check that `writing` can write a file, as far as that can be told before.
+
+    Raises
+    ------
+    InputError
+        It cannot.
+    """
+    url = cast(Url, named(path))
+    if url.protocol not in _WHOLE:
+        what = f"{url.protocol}:// is for reading"
+        raise InputError(url, what, "write to a file, s3:// or gs://")
+    if append:
+        raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
+    with _errors(url):
+        fs, place = _found(url)
+        try:
+            kind = _info(fs, place).get("type")
+        except PermissionError as error:
+            if _about(error).keys() & set(_WRONG_KEYS):
+                raise
+            kind = ""  # who may write need not be allowed to look
+    if kind == "directory":
+        raise InputError(url, "Is a directory", "give a file in it")
+
+
+class _Raw(io.RawIOBase):
+    """A file of fsspec whose errors are those of an input."""
+
+    def __init__(self, url: Url, file: Any) -> None:
+        self._url, self._file = url, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(place, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with _errors(self._url):
+            return int(self._file.readinto(buffer))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _buffered(url: Url, file: Any) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Raw(url, file), 1 << 20))
+
+
+def _found(url: Url) -> tuple[Any, str]:
+    """Return the file system of a URL, and where the file is there."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise _missing(url, "fsspec") from error
+    if url.protocol not in (known := fsspec.available_protocols()):
+        hint = did_you_mean(url.protocol, known) or "known are s3://, gs:// and https://"
+        raise InputError(url, f"nothing is known of {url.protocol}://", hint)
+    options: dict[str, Any] = {}
+    if url.protocol in ("s3", "s3a"):
+        # By default, botocore waits a minute for a server that is not there, and some times more.
+        config = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
+        options = {"config_kwargs": config | _retries(), "max_concurrency": 2}
+    if url.protocol in _WEB:
+        try:
+            import aiohttp
+        except ImportError as error:
+            raise _missing(url, "aiohttp") from error
+        # By default, all of a file has to be read within five minutes.
+        wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
+        options = {"client_kwargs": {"timeout": wait}}
+    try:
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **options))
+    except ImportError as error:
+        raise _missing(url, str(error)) from error
+
+
+def _retries() -> dict[str, Any]:
+    """Return how often a request to S3 is made, where the user does not say it."""
+    said = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys()
+    return {} if said else {"retries": {"mode": "standard", "total_max_attempts": 3}}
+
+
+def _missing(url: Url, what: str) -> ImportError:
+    return ImportError(f"{url}: {what} is not installed: pip install 'rnncli[remote]'")
+
+
+def _info(fs: Any, place: str) -> dict[str, Any]:
+    """Return what a store knows of a file; nothing where there is none."""
+    try:
+        return cast(dict[str, Any], fs.info(place))
+    except FileNotFoundError as error:
+        if _reason("", error)[0] != _NO_FILE:
+            raise
+        return {}
+    except PermissionError:
+        fs.ls(place)  # S3 gives no reason until it is asked for a list
+        raise
+
+
+@contextmanager
+def _errors(url: Url) -> Iterator[None]:
+    """Make one error of those of fsspec and of all the libraries below it.
+
+    Raises
+    ------
+    InputError
+        Whatever the reason.
+    """
+    try:
+        yield
+    except (InputError, ImportError):
+        raise
+    except Exception as error:
+        raise InputError(url, *_reason(url.protocol, error)) from error
+
+
+def _reason(protocol: str, error: Exception) -> tuple[str, str]:
+    """Return what is wrong with a file elsewhere, and what to do about it."""
+    about = _about(error)
+    for names, what, hint in _REASONS:
+        if known := [name for name in names if name in about]:
+            server = _SERVER.search(about[known[0]])
+            given = {"name": known[0], "server": server[1] if server else "the server"}
+            return what.format(**given), hint.format(keys=_KEYS.get(protocol, "your credentials"))
+    return re.sub(r"\w+://\S+", lambda found: named(found[0]), one_line(error)), ""
+
+
+def _about(error: BaseException | None) -> dict[str, str]:
+    """Return the names and codes of an error and of those that led to it, each with its text."""
+    about: dict[str, str] = {}
+    while isinstance(error, Exception):
+        response = getattr(error, "response", None)
+        codes = [getattr(error, "status", None), getattr(error, "code", None)]
+        if isinstance(response, dict):
+            codes.append(response.get("Error", {}).get("Code"))
+        names = [each.__name__ for each in type(error).__mro__]
+        for name in [*names, *map(str, filter(None, codes))]:
+            about.setdefault(name, str(error))
+        error = error.__cause__ or error.__context__
+    return about
