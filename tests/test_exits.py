@@ -266,7 +266,7 @@ def test_follow_that_is_stopped_leaves_its_state(tmp_path: Path, number: signal.
 # A signal comes once the third key has its number, before its row is a step.
 THIRD_KEY = """
 import signal
-from rnncli.readers.input import Keys
+from rnncli.readers import Keys
 number, calls = Keys.number, []
 def interrupted(self, keys):
     found = number(self, keys)

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from test_fuzz import WHOLE, damaged
 
 from rnncli.readers import Keys, Layout, read_file
 from rnncli.readers.csv import read_csv
 from rnncli.readers.input import is_missing, parse_number
-from rnncli.readers.keyed import KeyTable
 from rnncli.readers.plain import Shape, numbers
 from rnncli.readers.text import Lines
 
@@ -145,40 +142,6 @@ def test_how_many_rows_are_read_at_once_does_not_show(tmp_path: Path, seed: int)
     expected = outcome(path, 1, **layout)
     for block_steps in (2, 7, 1000):
         assert outcome(path, block_steps, **layout) == expected
-
-
-@pytest.mark.slow
-@given(data=st.data())
-def test_keys_are_the_cells_of_each_row(data: st.DataObject) -> None:
-    """Some alike but for their ends, or for a byte beyond so many words; some empty."""
-    width = data.draw(st.integers(1, 4))
-    long = data.draw(st.sampled_from(["", "sensor-", "long " * 5, "longer " * 30]))
-    cell = st.text("1é", max_size=2).map(lambda end: long + end)
-    rows = data.draw(st.lists(st.lists(cell, min_size=width, max_size=width), min_size=1))
-    columns = data.draw(st.permutations(range(width)).map(lambda order: order[: 1 + width // 2]))
-    text = "".join(";".join(row) + "\n" for row in rows).encode()
-    each = [tuple(row[i] for i in columns) for row in rows]
-    keys, table_shape = Keys(), Shape(width, (), ";", gaps=False)
-    numbers_of_rows = KeyTable(keys, columns).numbers(text, table_shape)
-    assert [keys.names[number] for number in numbers_of_rows] == each
-    assert keys.names == list(dict.fromkeys(each))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("distinct", [1, 300, 5_000, 30_000])
-def test_keys_are_numbered_as_they_come(distinct: int) -> None:
-    """More than the table has places for, too, and longer ones than those before."""
-    random = np.random.RandomState(distinct)
-    words = [f"{'ab' * random.randint(24)}{i % 97}" for i in range(distinct)]
-    pairs = [(words[i], f"{i // 7:x}" * (i % 3)) for i in random.randint(0, distinct, 60_000)]
-    pairs[40_000] = ("a" * 49, "")
-    keys, expected = Keys([("before", "it")]), {("before", "it"): 0}
-    table = KeyTable(keys, (2, 0))
-    for some in (pairs[:20_000], pairs[20_000:40_000], pairs[40_000:50_000], pairs[50_000:]):
-        text = "".join(f"{second},1,{first}\n" for first, second in some).encode()
-        read = table.numbers(text, Shape(3, (1,), ",", gaps=False))
-        assert read.tolist() == [expected.setdefault(pair, len(expected)) for pair in some]
-    assert keys.names == list(expected)
 
 
 @pytest.mark.parametrize("missing", ["error", "hold", "zero"])

@@ -12,7 +12,8 @@ from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import STDIN
-from rnncli.readers.input import MISSING, Input, Keys, Layout, parse_number
+from rnncli.readers.input import MISSING, Input, Layout, parse_number
+from rnncli.readers.keyed import Keys
 
 __all__ = [
     "FIRST_ROW",

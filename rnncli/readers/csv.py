@@ -18,7 +18,6 @@ from rnncli.readers.header import Row, csv_rows, is_blank, syntax_error, take_he
 from rnncli.readers.input import (
     USUAL,
     Input,
-    Keys,
     Layout,
     error_in,
     filled,
@@ -30,8 +29,8 @@ from rnncli.readers.input import (
     parse_number,
     unnamed,
 )
-from rnncli.readers.keyed import KeyTable
-from rnncli.readers.plain import DELIMITERS, Shape, numbers, plain, rows_of
+from rnncli.readers.keyed import Cells, Keys
+from rnncli.readers.plain import DELIMITERS, Shape, bounds, numbers, plain, rows_of
 from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
 
 FIRST_ROW = ("auto", "header", "data")
@@ -119,7 +118,6 @@ class _Table:
         gaps = layout.missing != "error" and width > 1
         self._notation = layout.notation
         self.shape = Shape(width, chosen, delimiter, gaps, self._notation)
-        self._key_table = KeyTable(keys, self.grouping)
         self._rows = csv_rows(lines, delimiter)
         self._blank_lines = 0  # that no row has followed yet
         self._blank_line = 0  # the last of them
@@ -192,9 +190,15 @@ class _Table:
             self.lines.put_back(text)
             return None
         self._line += len(values)
-        key = self._key_table.numbers(simple, self.shape) if self.grouping else None
+        key = self._plain_key(simple) if self.grouping else None
         kept = rows_of(simple, delimiter) if self.kept else []
         return self._steps(values, kept, key)
+
+    def _plain_key(self, text: bytes) -> Integers:
+        starts, stops = bounds(text, self.shape)
+        return self._keys.number_cells(
+            [Cells(text, starts[:, i], stops[:, i]) for i in self.grouping]
+        )
 
     def _take(self) -> tuple[list[Row], InputError | None]:
         """Take rows of any kind, up to the end, damage, or an error in the quoting."""

@@ -14,7 +14,8 @@ from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
 from rnncli.readers.foreign import display_name
 from rnncli.readers.header import first_line
-from rnncli.readers.input import Keys, Layout
+from rnncli.readers.input import Layout
+from rnncli.readers.keyed import Keys
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
 

@@ -1,20 +1,17 @@
 """What every reader takes and returns."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
-from rnncli.model.arrays import Floats, Integers, Truths, no_index, not_indices, parse_numbers
+from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
 from rnncli.readers.foreign import UTF_8
 
 Doubles = NDArray[np.float64]
 
-# Codes of keys, each with a place of its own.
-_CODES = 1 << 20
 MISSING = ("error", "hold", "zero")
 _THOUSANDS = " (a mark of thousands? leave it out)"
 # What two numbers with such a mark between them most often mean.
@@ -157,58 +154,6 @@ class Input(NamedTuple):
     chosen: Sequence[str | int] = ()
     hint: str = "`columns` chooses those to read"
     note: str = ""
-
-
-class Keys:
-    """The keys so far, numbered as they come.
-
-    Parameters
-    ----------
-    known : sequence of tuples of str
-        Those of an earlier run.
-    """
-
-    def __init__(self, known: Sequence[tuple[str, ...]] = ()) -> None:
-        self.names = list(known)
-        # Text is looked up in a third of the time that a tuple of it takes.
-        self._numbers: dict[str | tuple[str, ...], int] = {
-            key[0] if key and not key[1:] else key: number for number, key in enumerate(known)
-        }
-
-    def number(self, *columns: Sequence[str]) -> NDArray[np.intp]:
-        """Return the number of each key, of which a column has a part; a new one gets the next."""
-        numbers = self._numbers
-        keys: Iterable[str | tuple[str, ...]] = columns[0]
-        if len(columns) > 1:
-            keys = zip(*columns, strict=True)
-        found = [numbers.setdefault(key, len(numbers)) for key in keys]
-        new = list(islice(reversed(numbers), len(numbers) - len(self.names)))
-        self.names += [(key,) if isinstance(key, str) else key for key in reversed(new)]
-        return np.array(found, np.intp)
-
-    def number_coded(self, columns: Sequence[tuple[Integers, Sequence[str]]]) -> NDArray[np.intp]:
-        """Return the number of each key of n rows; a text is looked up once.
-
-        Parameters
-        ----------
-        columns : sequence of (codes, texts)
-            The code of each row in a key column, (n,), which is a place among
-            the texts of that column. No text stands there twice, some may be
-            of no row.
-        """
-        rows = np.arange(len(columns[0][0]))
-        code, size = np.zeros(len(rows), np.intp), 1
-        for codes, texts in columns:
-            code, size = code * len(texts) + codes, size * len(texts)
-            if size > _CODES:
-                distinct, code = np.unique(code, return_inverse=True)
-                size = len(distinct)
-        at = np.empty(size, np.intp)
-        at[code[::-1]] = rows[::-1]  # of several rows at a place the first stays
-        first = np.flatnonzero(at[code] == rows)
-        some = ([texts[i] for i in codes[first].tolist()] for codes, texts in columns)
-        at[code[first]] = self.number(*some)
-        return at[code]
 
 
 def unnamed(count: int) -> tuple[str, ...]:

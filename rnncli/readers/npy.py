@@ -20,7 +20,8 @@ from rnncli.model.arrays import READ_NPY_HEADER, Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
 from rnncli.readers.foreign import UTF_8
-from rnncli.readers.input import USUAL, Input, Keys, Layout, filled, first_unfit, unfit, unnamed
+from rnncli.readers.input import USUAL, Input, Layout, filled, first_unfit, unfit, unnamed
+from rnncli.readers.keyed import Keys
 
 # Bytes of rows that are read at once where few of their columns are chosen.
 _PIECE = 1 << 22
