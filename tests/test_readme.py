@@ -12,6 +12,8 @@ import pytest
 from conftest import GUIDE, ROOT, SAMPLES, TOPICS
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
+# What a batch took, which is another time at each run.
+SECONDS = re.compile(r"\b\d+\.\d s\b")
 
 
 def sessions() -> list[list[tuple[str, str]]]:
@@ -32,7 +34,9 @@ def words(text: str) -> list[str]:
 
 def check_numbers(shown: str, output: str) -> None:
     """Compare numbers; last digits depend on the processor, as far as the largest is rounded."""
-    computed, expected = (np.array(NUMBER.findall(text), float) for text in (shown, output))
+    computed, expected = (
+        np.array(NUMBER.findall(SECONDS.sub("", text)), float) for text in (shown, output)
+    )
     atol = 1e-6 * abs(expected).max(initial=1)
     np.testing.assert_allclose(computed, expected, rtol=0, atol=atol)
 
