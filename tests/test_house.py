@@ -48,7 +48,6 @@ PURE_LIBRARY = {
 BESIDE = {
     # The thread pool, and that of NumPy's products.
     "rnncli.engine.threads": {"os", "sys", "ctypes", "queue", "threading"},
-    "rnncli.engine.lock": {"os", "fcntl"},
     "rnncli.engine.compiled.code": {"struct"},
     "rnncli.engine.compiled.machine": {"ctypes", "importlib"},
     "rnncli.engine.compiled.steps": {"threading"},

@@ -32,6 +32,7 @@ from rnncli.readers import (
 )
 from rnncli.readers.columns import listed
 from rnncli.readers.foreign import display_name
+from rnncli.storage import is_url
 from rnncli.writers.model import describe
 
 if TYPE_CHECKING:
@@ -319,6 +320,8 @@ def _open_input(
             f"--delimiter and --decimal are both {layout.decimal!r}: give another, or leave "
             "--delimiter out where such numbers stand in quotes"
         )
+    for path in filter(is_url, options.files if options.follow else ()):
+        raise click.UsageError(f"--follow and {path}: it does not grow; give a file or a pipe")
     if options.seq is None:
         paths = options.files or [_piped()]
         return (

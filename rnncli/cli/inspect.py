@@ -30,6 +30,7 @@ from rnncli.cli.errors import with_options
 from rnncli.cli.options import json_option, layer_option
 from rnncli.cli.outputs import destination
 from rnncli.cli.values import FileName
+from rnncli.storage import local_copy
 from rnncli.writers.parts import describe_file, write_parts_json, write_parts_table
 
 EXAMPLES = (
@@ -58,8 +59,8 @@ def inspect(file: str, layer: str | None, json: bool) -> None:
         words = ["rnn", "run", "FILE.csv", "--weights", file]
         return shlex.join([*words, *([] if picked is None else ["--layer", picked])])
 
-    with opened(file, layer) as (model, sha256):
-        document = describe_file(model, sha256, layer, command, with_options)
+    with local_copy(file) as path, opened(path, layer) as (model, sha256):
+        document = describe_file(model, sha256, layer, command, with_options) | {"file": file}
     with destination(None) as out:
         if json:
             write_parts_json(out, document)

@@ -15,6 +15,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
 from rnncli.model.layers import Architecture, per_cell
 from rnncli.model.network import Network, taken_by
+from rnncli.storage import local_copy
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
@@ -130,7 +131,8 @@ def _loaded(options: NetworkOptions) -> Sourced:
 
     assert options.weights is not None
     overrides = _given(options, *_OF_CELLS, "direction", "merge")
-    loaded = load_network(options.weights, options.layer, overrides)
+    with local_copy(options.weights) as path:
+        loaded = load_network(path, options.layer, overrides)
     for sentence in loaded.assumptions:
         note(f"{options.weights}: {with_options(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}

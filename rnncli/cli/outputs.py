@@ -11,7 +11,8 @@ import click
 from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
-from rnncli.storage.local import check_writable, descriptor, sync, writing
+from rnncli.storage import check_writable, writing
+from rnncli.storage.local import descriptor, sync
 from rnncli.writers import EXTENSIONS, FIGURES, Selection, Style
 from rnncli.writers.screen import Screen
 

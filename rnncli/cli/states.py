@@ -10,7 +10,6 @@ import click
 from rnncli.cli.delivery import Delivery, Stopped
 from rnncli.cli.options import StateOptions
 from rnncli.cli.outputs import note
-from rnncli.engine.lock import locked
 from rnncli.engine.state import (
     State,
     cells_of,
@@ -25,7 +24,8 @@ from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
 from rnncli.readers.columns import listed
-from rnncli.storage.local import NotOnDiskError, check_writable, writing
+from rnncli.storage import check_writable, exists, local_copy, locked, writing
+from rnncli.storage.local import NotOnDiskError
 
 
 class StateFiles(NamedTuple):
@@ -89,11 +89,19 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
     with ExitStack() as stack:
         if read and written and os.path.realpath(read) == os.path.realpath(written):
             check_unchanged = _locked(written, stack)
-        before = load_state(read) if read else None
+        before = _loaded(read) if read else None
         if options.state_in and before is None:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
         yield StateFiles(read, written, before, check_unchanged)
+
+
+def _loaded(path: str) -> State | None:
+    """Read a state, or None where there is none yet."""
+    if not exists(path):
+        return None
+    with local_copy(path) as copy:
+        return load_state(copy)
 
 
 def _locked(path: str, stack: ExitStack) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """Kinds of option values that Click does not know."""
 
 import codecs
+import os
 from collections.abc import Callable, Iterable
 from math import isfinite, nan
 from typing import Any
@@ -11,6 +12,7 @@ from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import did_you_mean, sentence
 from rnncli.readers.columns import separated
 from rnncli.readers.foreign import UTF_8
+from rnncli.storage import named
 
 # Numbers that are to be found.
 AUTO: tuple[float, ...] = ()
@@ -39,10 +41,10 @@ class FileName(click.Path):
     """The name of a file, ``-`` among them."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name."""
+        """Return the name, of a URL without what is secret in it."""
         if not value:
             self.fail(f"an empty file name {_UNSET}", param, ctx)
-        return super().convert(value, param, ctx)
+        return named(os.fsdecode(super().convert(value, param, ctx)))
 
 
 def name(value: str) -> str:

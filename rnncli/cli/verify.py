@@ -36,6 +36,7 @@ from rnncli.model.network import Network
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
+from rnncli.storage import local_copy
 from rnncli.verify.compared import (
     Result,
     with_expected,
@@ -222,9 +223,10 @@ def _of_states(read: ReadCase, columns: int | None = None) -> str:
         return named if columns and columns > size else ""
     from rnncli.model.formats import below_head, layer_names
 
-    if not layer_names(source["weights"]):
-        return ""
-    name = "" if "layer" in source else below_head(source["weights"])
+    with local_copy(source["weights"]) as path:
+        if not layer_names(path):
+            return ""
+        name = "" if "layer" in source else below_head(path)
     if not name:
         return "`layer` NAME picks a part of the model alone"
     return f"`layer` {verbatim(shown(name))} compares the states below the head"

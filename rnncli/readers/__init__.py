@@ -14,6 +14,7 @@ from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import STDIN
 from rnncli.readers.input import MISSING, Input, Layout, parse_number
 from rnncli.readers.keyed import Keys
+from rnncli.storage import exists
 
 __all__ = [
     "FIRST_ROW",
@@ -75,7 +76,7 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
         As for `read_file`, or the files do not go together.
     """
     for n, path in enumerate(paths):
-        if path != STDIN and not os.path.exists(path):
+        if path != STDIN and not exists(path):
             missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             raise InputError(path, f"cannot be read: {missing.strerror}") from missing
         if path in paths[:n]:

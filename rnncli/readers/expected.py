@@ -18,6 +18,7 @@ from rnncli.readers.input import Layout
 from rnncli.readers.keyed import Keys
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import read_lines
+from rnncli.storage import opened
 
 
 def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
@@ -102,7 +103,7 @@ def _state_columns(path: str, line: str, name: str) -> tuple[str, ...]:
 
 
 def _read_json(path: str, name: str, part: str) -> Floats:
-    with open(path, "rb") as file:
+    with opened(path) as file:
         document = _parsed(path, file.read())
     if isinstance(document, dict):
         if part not in document:
@@ -113,7 +114,7 @@ def _read_json(path: str, name: str, part: str) -> Floats:
 
 
 def _read_jsonl(path: str, name: str, _part: str) -> Floats:
-    with open(path, "rb") as file:
+    with opened(path) as file:
         items = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
     return _rows(path, items, name)
 

@@ -5,10 +5,8 @@ kills the process. What is read and falls short is an error.
 """
 
 import os
-import stat
 import weakref
 from collections.abc import Iterator, Sequence
-from io import FileIO
 from math import prod
 from typing import Any
 
@@ -22,6 +20,7 @@ from rnncli.readers.columns import choose, named
 from rnncli.readers.foreign import UTF_8
 from rnncli.readers.input import USUAL, Input, Layout, filled, first_unfit, unfit, unnamed
 from rnncli.readers.keyed import Keys
+from rnncli.storage import opened
 
 # Bytes of rows that are read at once where few of their columns are chosen.
 _PIECE = 1 << 22
@@ -138,16 +137,17 @@ class StoredArray:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file = FileIO(path)
+        self._file = opened(path, seekable=True)
         weakref.finalize(self, self._file.close)
-        found = os.fstat(self._file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        if os.path.exists(path) and not os.path.isfile(path):
             raise InputError(path, "cannot be read: not a plain file")
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
         self.shape, self._fortran_order, self.dtype = self._header()
         holds = np.promote_types(self.dtype, np.float32)
         self._float = np.dtype(f"f{min(holds.itemsize, 8)}")
         self._start = self._file.tell()
-        size, got = prod(self.shape) * self.dtype.itemsize, found.st_size - self._start
+        size, got = prod(self.shape) * self.dtype.itemsize, end - self._start
         if got < size:
             raise self._not_whole(
                 f"expected {size:,} bytes, as its shape {self.shape} of {self.dtype} takes, "

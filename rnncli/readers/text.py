@@ -10,7 +10,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from rnncli.model.errors import InputError
 from rnncli.readers.foreign import STDIN, UTF_8, check_start, display_name, not_text
+from rnncli.storage import opened
 
 if TYPE_CHECKING:
     from gzip import GzipFile
@@ -257,16 +258,21 @@ def _start(file: _File) -> bytes:
     return start.removeprefix(_BYTE_ORDER_MARK)
 
 
-def _opened(path: str) -> AbstractContextManager[_File]:
+@contextmanager
+def _opened(path: str) -> Iterator[_File]:
     if path == STDIN:
         if sys.stdin is None:
             raise InputError(display_name(path), "closed", "give a FILE or `seq`")
-        return nullcontext(_buffered(sys.stdin.buffer))
-    if path.lower().endswith(".gz"):
-        import gzip
+        yield _buffered(sys.stdin.buffer)
+        return
+    with opened(path) as file:
+        if path.lower().endswith(".gz"):
+            import gzip
 
-        return gzip.open(path)
-    return open(path, "rb")
+            with gzip.open(file) as text:
+                yield text
+        else:
+            yield file
 
 
 def _buffered(file: Any) -> io.BufferedReader:

@@ -4,18 +4,29 @@ A file elsewhere is named by a URL. Other modules open and write files by
 these functions, and need not know where they are.
 """
 
+import io
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TextIO
 
-from rnncli.storage import local
-from rnncli.storage.url import is_url
+from rnncli.storage import local, lock
+from rnncli.storage.url import is_url, named
 
-__all__ = ["check_writable", "exists", "local_copy", "opened", "version", "writing"]
+__all__ = [
+    "check_writable",
+    "exists",
+    "is_url",
+    "local_copy",
+    "locked",
+    "named",
+    "opened",
+    "version",
+    "writing",
+]
 
 
-def opened(path: str, *, seekable: bool = False) -> BinaryIO:
+def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
     """Open a file for reading; one elsewhere is read as it comes.
 
     Parameters
@@ -114,3 +125,18 @@ def check_writable(path: str, *, append: bool = False) -> None:
         remote.check_writable(path, append=append)
     else:
         local.check_writable(path, append=append)
+
+
+def locked(
+    path: str, when_waiting: Callable[[], None]
+) -> AbstractContextManager[Callable[[], None]]:
+    """Keep other processes from a file that is read and then replaced, as `lock.locked` does.
+
+    There is no lock on one elsewhere: two runs at once are told apart only
+    by ``check_unchanged()``, right before the second one replaces it.
+    """
+    if is_url(path):
+        from rnncli.storage import remote
+
+        return nullcontext(remote.unchanged(path))
+    return lock.locked(path, when_waiting)

@@ -9,11 +9,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO, cast
 
 from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
+from rnncli.storage.lock import CHANGED
 from rnncli.storage.url import Url, named
 
 # Stores that show a file only when all of it is there.
@@ -60,7 +61,7 @@ _KEYS = {
 }
 
 
-def opened(path: str, *, seekable: bool = False) -> BinaryIO:
+def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
     """Open a file for reading, as `rnncli.storage.opened` does."""
     url = cast(Url, named(path))
     with _errors(url):
@@ -77,7 +78,7 @@ def opened(path: str, *, seekable: bool = False) -> BinaryIO:
     with stream:
         shutil.copyfileobj(stream, copy, _PIECE)
     copy.seek(0)
-    return cast(BinaryIO, copy)
+    return cast(io.BufferedReader, copy)
 
 
 @contextmanager
@@ -93,6 +94,8 @@ def local_copy(path: str) -> Iterator[str]:
         except InputError as error:
             parts = (part.replace(copy, url) for part in (error.place, error.what, error.hint))
             raise InputError(*parts) from error
+        except ValueError as error:
+            raise ValueError(str(error).replace(copy, url)) from error
 
 
 def version(path: str) -> str:
@@ -103,6 +106,17 @@ def version(path: str) -> str:
         info = _info(fs, place)
     found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
     return f"{info.get('size')}{found}" if info else ""
+
+
+def unchanged(path: str) -> Callable[[], None]:
+    """Return a function that raises an OSError if the file is another version by then."""
+    before = version(path)
+
+    def check_unchanged() -> None:
+        if version(path) != before:
+            raise OSError(None, CHANGED, path)
+
+    return check_unchanged
 
 
 @contextmanager
@@ -141,9 +155,11 @@ def check_writable(path: str, *, append: bool = False) -> None:
         It cannot.
     """
     url = cast(Url, named(path))
+    if url.protocol not in (*_WHOLE, *_WEB):
+        _found(url)  # the error of one that nothing is known of comes first
     if url.protocol not in _WHOLE:
         what = f"{url.protocol}:// is for reading"
-        raise InputError(url, what, "write to a file, s3:// or gs://")
+        raise InputError(url, what, "give a file to write to, or s3:// or gs://")
     if append:
         raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
     with _errors(url):
@@ -186,16 +202,16 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
-def _buffered(url: Url, file: Any) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Raw(url, file), 1 << 20))
+def _buffered(url: Url, file: Any) -> io.BufferedReader:
+    return io.BufferedReader(_Raw(url, file), 1 << 20)
 
 
 def _found(url: Url) -> tuple[Any, str]:
     """Return the file system of a URL, and where the file is there."""
     try:
         import fsspec
-    except ImportError as error:
-        raise _missing(url, "fsspec") from error
+    except ImportError:
+        raise _missing(url, "fsspec") from None
     if url.protocol not in (known := fsspec.available_protocols()):
         hint = did_you_mean(url.protocol, known) or "known are s3://, gs:// and https://"
         raise InputError(url, f"nothing is known of {url.protocol}://", hint)
@@ -207,15 +223,15 @@ def _found(url: Url) -> tuple[Any, str]:
     if url.protocol in _WEB:
         try:
             import aiohttp
-        except ImportError as error:
-            raise _missing(url, "aiohttp") from error
+        except ImportError:
+            raise _missing(url, "aiohttp") from None
         # By default, all of a file has to be read within five minutes.
         wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
         options = {"client_kwargs": {"timeout": wait}}
     try:
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **options))
     except ImportError as error:
-        raise _missing(url, str(error)) from error
+        raise _missing(url, str(error.name)) from None
 
 
 def _retries() -> dict[str, Any]:

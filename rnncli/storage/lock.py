@@ -5,6 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+# Why a file is not replaced.
+CHANGED = (
+    "changed by another program since this run has read it: it is left as that program has left "
+    "it, and the state of this run is not kept"
+)
 # Bytes that the name of a file may have.
 _LONGEST = 255
 
@@ -48,12 +53,7 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
 
         def check_unchanged() -> None:
             if _version(target) != before:
-                raise OSError(
-                    None,
-                    "changed by another program since this run has read it: it is left as that "
-                    "program has left it, and the state of this run is not kept",
-                    path,
-                )
+                raise OSError(None, CHANGED, path)
 
         yield check_unchanged
     finally:
