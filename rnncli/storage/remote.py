@@ -20,8 +20,8 @@ from rnncli.storage.url import Url, named
 # Stores that show a file only when all of it is there.
 _WHOLE = ("s3", "s3a", "gs", "gcs", "memory")
 _WEB = ("http", "https")
-# Bytes that are asked for at once.
-_PIECE = 1 << 23
+# Bytes that are asked for, and put, at once.
+_PIECE, _PART = 1 << 23, 1 << 23
 # Seconds until a server has to answer at all, and until it has to send more.
 _CONNECT, _SEND = 5, 60
 # Of what tells one version of a file from another, the first that a store has.
@@ -105,7 +105,7 @@ def version(path: str) -> str:
         fs, place = _found(url)
         info = _info(fs, place)
     found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
-    return f"{info.get('size')}{found}" if info else ""
+    return f"{info.get('size') or 0}{found}" if info else ""
 
 
 def unchanged(path: str) -> Callable[[], None]:
@@ -138,7 +138,7 @@ def writing(path: str) -> Iterator[TextIO]:
                 with _errors(url):
                     fs, place = _found(url)
                     # A file without a name: a run that is killed leaves nothing.
-                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
+                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PART)
             except InputError as error:
                 raise OSError(None, sentence("", error.what, error.hint), url) from error
     except OSError as error:
