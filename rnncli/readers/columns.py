@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from rnncli.model.errors import InputError, did_you_mean, verbatim
+from rnncli.readers.input import Layout
 
 
 def separated(text: str, kind: str = "column") -> tuple[str, ...]:
@@ -90,6 +91,34 @@ def choose(
     if left_out and not left:
         raise InputError(name, "no column is left", f" in `{parameter}`")
     return left
+
+
+def choose_all(
+    name: str, layout: Layout, width: int, header: Sequence[str] | None
+) -> tuple[list[int], list[int], list[int]]:
+    """Return the columns of the keys, those that are features, and whose cells are kept.
+
+    Raises
+    ------
+    InputError
+        As `choose` does, or no column is left to be a feature, or two columns
+        whose cells are passed through have one name.
+    """
+    grouping = choose(name, parted(layout.group_by, header or ()), width, header, "group_by")
+    chosen = choose(name, layout.columns, width, header, otherwise=others(grouping, width))
+    if not chosen:
+        raise InputError(name, "no column is left to read", " beside those of `group_by`")
+    if layout.passthrough:
+        check_distinct(name, header or ())
+        return grouping, chosen, list(range(width))
+    kept: list[int] = []
+    for parameter, column in (("x", layout.x), ("against", layout.against)):
+        found = choose(name, [] if column is None else [column], width, header, parameter)
+        if len(found) > 1:
+            what = f"{column!r} is {len(found)} columns"
+            raise InputError(name, what, f"`{parameter}` takes one")
+        kept += found
+    return grouping, chosen, kept
 
 
 class _Columns:

@@ -12,7 +12,7 @@ from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, verbatim
-from rnncli.readers.columns import check_distinct, choose, named, others, parted
+from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import OF_TABLE, RULE, STDIN, display_name
 from rnncli.readers.header import Row, csv_rows, is_blank, syntax_error, take_header
 from rnncli.readers.input import (
@@ -106,15 +106,7 @@ class _Table:
         self.lines = lines
         # The line is that where the next rows start.
         delimiter, width, self.header, self._line = take_header(lines, path, layout)
-        group_by = parted(layout.group_by, self.header or ())
-        self.grouping = choose(self._name, group_by, width, self.header, "group_by")
-        rest = others(self.grouping, width)
-        chosen = choose(self._name, layout.columns, width, self.header, otherwise=rest)
-        if not chosen:
-            raise InputError(self._name, "no column is left to read", " beside those of `group_by`")
-        if layout.passthrough and self.header:
-            check_distinct(self._name, self.header)
-        self.kept = list(range(width)) if layout.passthrough else self._beside(width)
+        self.grouping, chosen, self.kept = choose_all(self._name, layout, width, self.header)
         gaps = layout.missing != "error" and width > 1
         self._notation = layout.notation
         self.shape = Shape(width, chosen, delimiter, gaps, self._notation)
@@ -142,18 +134,6 @@ class _Table:
             if not rows:
                 return
             self._line += self._rows.line_num - start
-
-    def _beside(self, width: int) -> list[int]:
-        """Return the columns that a figure takes beside the features."""
-        kept: list[int] = []
-        for parameter, column in (("x", self._layout.x), ("against", self._layout.against)):
-            wanted = [] if column is None else [column]
-            found = choose(self._name, wanted, width, self.header, parameter)
-            if len(found) > 1:
-                what = f"{column!r} is {len(found)} columns"
-                raise InputError(self._name, what, f"`{parameter}` takes one")
-            kept += found
-        return kept
 
     def _steps(self, values: Floats, rows: list[Row], key: Integers | None) -> Rows:
         self._begun = True

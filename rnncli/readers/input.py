@@ -1,13 +1,14 @@
 """What every reader takes and returns."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
+from rnncli.model.errors import InputError
 from rnncli.readers.foreign import UTF_8
 
 Doubles = NDArray[np.float64]
@@ -24,6 +25,18 @@ _HINTS = {
     **dict.fromkeys(
         "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}", _THOUSANDS
     ),
+}
+# What only text has, and what a file of another kind lacks.
+_OF_TEXT = {
+    ("delimiter", "first_row"): "has no lines of cells",
+    ("encoding",): "is no text",
+    ("null_values", "decimal"): "has no cells of text",
+}
+# What an array lacks that tables and text have.
+_OF_COLUMNS = {
+    ("passthrough",): "has no cells of text",
+    ("x", "against"): "has no cells of text",
+    ("group_by",): "has no column of keys",
 }
 # What programs write where they have no number.
 _NULLS = frozenset(("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", "."))
@@ -142,6 +155,8 @@ class Input(NamedTuple):
         What to do where the features are not as many as a network takes.
     note : str
         What the user may not have meant.
+    types : pyarrow.Schema, optional
+        Types of the columns of the cells that are kept, where they have any.
     """
 
     columns: Sequence[str]
@@ -154,6 +169,68 @@ class Input(NamedTuple):
     chosen: Sequence[str | int] = ()
     hint: str = "`columns` chooses those to read"
     note: str = ""
+    types: Any = None
+
+
+def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False) -> None:
+    """Check that nothing is asked of a file that only text has.
+
+    Parameters
+    ----------
+    path : str
+    layout : Layout
+    kind : str
+        What the file is.
+    columns : bool
+        Whether it has columns of any type, with names.
+
+    Raises
+    ------
+    InputError
+        Something is.
+    """
+    usual = Layout(layout.dtype)
+    for names, lacks in (_OF_TEXT if columns else _OF_TEXT | _OF_COLUMNS).items():
+        if any(getattr(layout, name) != getattr(usual, name) for name in names):
+            listed = " and ".join(f"`{name}`" for name in names)
+            hint = f"{listed} {'are' if names[1:] else 'is'} for CSV text"
+            raise InputError(path, f"{kind} {lacks}", hint)
+
+
+def checked(
+    name: str, parts: Iterable[Rows], labels: Sequence[object], layout: Layout
+) -> Iterator[Rows]:
+    """Pass rows on as the float type that they become, up to an error.
+
+    Parameters
+    ----------
+    name : str
+        Of the input, for messages.
+    parts : iterable of Rows
+        Values that are missing are NaN.
+    labels : sequence
+        What each of their columns is called.
+    layout : Layout
+
+    Raises
+    ------
+    InputError
+        A value is missing, or is not finite: after the rows before it.
+    """
+    start = 0
+    for part in parts:
+        values, masked = filled(part.x, layout.missing)
+        wrong = first_unfit(values, layout.dtype, layout.indices)
+        rows = part._replace(x=values if masked is None else part.x, masked=masked)
+        whole = rows.cut(0, wrong[0] if wrong else None)
+        yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
+        if wrong:
+            place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
+            value = values[wrong].item()
+            what, hint = unfit(value, layout.dtype, value, layout.indices)
+            hint = "`missing` hold or zero passes it" if np.isnan(value) else hint
+            raise InputError(place, what, hint)
+        start += len(values)
 
 
 def unnamed(count: int) -> tuple[str, ...]:

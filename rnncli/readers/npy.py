@@ -17,8 +17,7 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER, Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
-from rnncli.readers.foreign import UTF_8
-from rnncli.readers.input import USUAL, Input, Layout, filled, first_unfit, unfit, unnamed
+from rnncli.readers.input import Input, Layout, check_layout, checked, unnamed
 from rnncli.readers.keyed import Keys
 from rnncli.storage import opened
 
@@ -43,7 +42,7 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     OSError
         The file cannot be opened.
     """
-    _check_layout(path, layout)
+    check_layout(path, layout, "an array")
     array = StoredArray(path)
     N, T, I = array.sizes if len(array.shape) in (1, 2, 3) else (0, 0, 0)
     if 0 in (N, I):
@@ -51,7 +50,8 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
         raise InputError(path, f"{expected}, got {array.shape}")
     columns = choose(path, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
-    rows = _checked(path, array.parts(columns, steps), columns, layout)
+    labels = [column + 1 for column in columns]
+    rows = checked(path, map(Rows, array.parts(columns, steps)), labels, layout)
     blocks = in_blocks(rows, min(steps, layout.block_steps))
     names, chosen = unnamed(len(columns)), named(columns, header=None)
 
@@ -64,44 +64,6 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     blocks = _numbered(blocks, numbers, T)
     key = ("sequence",), keys.names
     return Input(names, blocks, *key, share=share, shape=(N, T), chosen=chosen)
-
-
-def _check_layout(path: str, layout: Layout) -> None:
-    """Check that nothing is asked of an array that only text has."""
-    if layout.delimiter or layout.first_row != "auto":
-        hint = "`delimiter` and `first_row` are for CSV text"
-        raise InputError(path, "an array has no lines of cells", hint)
-    if layout.encoding != UTF_8:
-        raise InputError(path, "an array is no text", "`encoding` is for CSV text")
-    if layout.passthrough:
-        raise InputError(path, "an array has no cells of text", "`passthrough` is for CSV text")
-    if layout.notation != USUAL:
-        hint = "`null_values` and `decimal` are for CSV text"
-        raise InputError(path, "an array has no cells of text", hint)
-    if layout.x or layout.against:
-        raise InputError(
-            path, "an array has no cells of text", "`x` and `against` are for CSV text"
-        )
-    if layout.group_by:
-        raise InputError(path, "an array has no column of keys", "`group_by` is for CSV text")
-
-
-def _checked(
-    path: str, parts: Iterator[Floats], columns: list[int], layout: Layout
-) -> Iterator[Rows]:
-    """Make rows of the values, up to an error."""
-    start = 0
-    for read in parts:
-        values, masked = filled(read, layout.missing)
-        wrong = first_unfit(values, layout.dtype, layout.indices)
-        rows = Rows(values if masked is None else read, masked=masked)
-        whole = rows.cut(0, wrong[0] if wrong else None)
-        yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
-        if wrong:
-            place = f"{path}: row {start + wrong[0] + 1}, column {columns[wrong[1]] + 1}"
-            value = values[wrong].item()
-            raise InputError(place, *unfit(value, layout.dtype, value, layout.indices))
-        start += len(values)
 
 
 def _numbered(blocks: Iterator[Rows], numbers: Integers, T: int) -> Iterator[Rows]:
