@@ -29,7 +29,8 @@ class Rows(NamedTuple):
     masked : array of bool, shape (n,), optional
         Rows at which the state stays as it is, as in Keras.
     cells : list of lists of str, optional
-        The rows as they stand in the input.
+        The rows as they stand in the input; or rows with their types, in a
+        sequence whose `of` joins several, and which truths choose from.
     """
 
     x: Floats
@@ -50,9 +51,20 @@ def cut(part: Any, rows: slice | Truths) -> Any:
     """Return some rows of an array or a list, if there is one."""
     if part is None:
         return None
-    if isinstance(rows, slice) or isinstance(part, np.ndarray):
-        return part[rows]
-    return [*compress(part, rows)]
+    if isinstance(part, list) and not isinstance(rows, slice):
+        return [*compress(part, rows)]
+    return part[rows]
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Return the rows of several arrays or lists as one, if there are any."""
+    if parts[0] is None:
+        return None
+    if isinstance(parts[0], list):
+        return [*chain.from_iterable(parts)]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return parts[0].of(parts)
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
@@ -69,10 +81,8 @@ def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
         return
     if len({rows.key is None for rows in every}) > 1:
         raise ValueError("key: expected keys in all blocks or in none")
-    x = np.concatenate([rows.x for rows in every])
-    keys = [rows.key for rows in every if rows.key is not None]
-    cells = list(chain.from_iterable(rows.cells or () for rows in every))
-    yield Rows(x, np.concatenate(keys) if keys else None, _masked(every), cells or None)
+    x, key, cells = (join([getattr(r, name) for r in every]) for name in ("x", "key", "cells"))
+    yield Rows(x, key, _masked(every), cells)
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.engine.rows import join
 from rnncli.engine.run import c_size
 from rnncli.engine.stream import Block
 from rnncli.model.arrays import Floats, Integers
@@ -101,6 +102,8 @@ class Trajectory(NamedTuple):
         The key of each sequence; it grows with the blocks.
     header : sequence of str
         Names of the input's columns, if its cells are written too.
+    types : pyarrow.Schema, optional
+        Types of these columns, where they have any.
     shape : tuple of int
         (T,), (N, T), or (N,) of a row a sequence, if the number of rows is known
         beforehand.
@@ -124,6 +127,7 @@ class Trajectory(NamedTuple):
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()
     header: Sequence[str] = ()
+    types: Any = None
     shape: tuple[int, ...] = ()
     all_layers: bool = False
     forward: bool = True
@@ -213,16 +217,13 @@ class UntilError:
 
 def joined(blocks: Sequence[Block]) -> Block:
     """Return the rows of several blocks as one."""
-    cells = (
-        None if blocks[0].cells is None else [row for each in blocks for row in each.cells or ()]
-    )
-    parts = zip(*(block._replace(cells=None) for block in blocks), strict=True)
-    arrays: list[Any] = [None if part[0] is None else np.concatenate(part) for part in parts]
-    return Block(*arrays)._replace(cells=cells)
+    return Block(*map(join, zip(*blocks, strict=True)))
 
 
 # How a figure shows states.
 PLOTS = ("lines", "heatmap")
+# How Parquet and Arrow have the values of a layer.
+LAYOUTS = ("columns", "list")
 
 
 class Style(NamedTuple):
@@ -243,6 +244,9 @@ class Style(NamedTuple):
     x, against : str, optional
         Columns of cells, in this order, that are on the time axis of a figure
         and beside predictions; the header of a `Trajectory` has their names.
+    layout : {"columns", "list"}, optional
+        Whether Parquet and Arrow have a column for each value, by default, or
+        one of lists.
     worded : callable
         Returns a note as the user is to see it. Parameters stand in it
         between backticks.
@@ -255,6 +259,7 @@ class Style(NamedTuple):
     plot: str | None = None
     x: str | None = None
     against: str | None = None
+    layout: str | None = None
     worded: Callable[[str], str] = str
 
 
@@ -328,7 +333,7 @@ def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     keys, header = list(trajectory.key_columns), trajectory.header
     repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"
-    if not repeated and form in ("csv", "table"):
+    if not repeated and form in ("csv", "table", "parquet", "arrow"):
         own = {*trajectory.units, *([] if header else ["t"])}
         if header and not grouped:
             own.update(keys)
