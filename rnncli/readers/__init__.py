@@ -11,9 +11,10 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.foreign import STDIN
+from rnncli.readers.foreign import STDIN, UTF_8, is_table
 from rnncli.readers.input import MISSING, Input, Layout, parse_number
 from rnncli.readers.keyed import Keys
+from rnncli.readers.text import start_of_stdin
 from rnncli.storage import exists
 
 __all__ = [
@@ -30,7 +31,19 @@ __all__ = [
 ]
 
 FIRST_ROW = csv.FIRST_ROW
-READERS = {".csv": csv.read_csv, ".npy": npy.read_npy}
+
+
+def _read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
+    from rnncli.readers.arrow import read_arrow
+
+    return read_arrow(path, layout, keys)
+
+
+READERS = {
+    ".csv": csv.read_csv,
+    ".npy": npy.read_npy,
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), _read_arrow),
+}
 
 read_inline = inline.read_inline
 read_state = inline.read_state
@@ -42,8 +55,9 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     Parameters
     ----------
     path : str
-        A ``.csv``, ``.tsv`` or ``.npy`` file, the text also as ``.gz``, or
-        ``-`` for CSV on standard input.
+        A ``.csv``, ``.tsv``, ``.npy``, ``.parquet`` or ``.arrow`` file, the
+        text also as ``.gz``, or ``-`` for standard input: CSV, or what its
+        first bytes say.
     layout : Layout
     keys : Keys
         Those so far.
@@ -55,6 +69,8 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         raised only when the iteration over the blocks reaches them.
     """
     read = READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
+    if path == STDIN and layout.encoding == UTF_8 and is_table(start_of_stdin()):
+        read = _read_arrow
     try:
         return read(path, layout, keys)
     except OSError as error:
@@ -96,6 +112,7 @@ def _in_turn(
     for number, path, source in zip(numbers, paths, inputs, strict=True):
         if number is not None and source.key_columns:
             raise InputError(path, "holds several sequences: give it alone")
+        _check_types(path, source, paths[0], first)
         for expected, got in ((first.columns, source.columns), (first.header, source.header)):
             if list(got) != list(expected):
                 raise InputError(
@@ -105,6 +122,17 @@ def _in_turn(
                 )
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))
+
+
+def _check_types(path: str, source: Input, first_path: str, first: Input) -> None:
+    """Check that columns whose cells are kept have the types that those of the first file have."""
+    if (source.types is None) != (first.types is None):
+        hint = "with `passthrough` give CSV, or Parquet and Arrow"
+        raise InputError(path, f"is not of the kind of {first_path}", hint)
+    for got, expected in zip(source.types or (), first.types or (), strict=False):
+        if got.name == expected.name and got.type != expected.type:
+            what = f"column {got.name!r} holds {got.type}, that of {first_path} {expected.type}"
+            raise InputError(path, what, "with `passthrough` the types have to agree")
 
 
 def _is_inline(path: str) -> bool:

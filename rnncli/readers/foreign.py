@@ -10,9 +10,15 @@ from rnncli.model.errors import InputError, verbatim
 STDIN = "-"
 UTF_8 = "utf-8"
 
+# The first bytes of Parquet, which no text has, of an Arrow file and of an Arrow stream.
+PARQUET, ARROW, STREAM = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff"
+_TABLES = (PARQUET, ARROW, STREAM)
 _SIGNATURES = {
     b"\x1f\x8b": ("gzip data", "decompress it (zcat), or give a file named .gz"),
     b"\x93NUMPY": ("an .npy array", "give a file named .npy"),
+    PARQUET: ("a Parquet file", "give a file named .parquet"),
+    ARROW: ("an Arrow file", "give a file named .arrow"),
+    STREAM: ("an Arrow stream", "give a file named .arrow"),
     b"PK\x03\x04": ("a zip archive (.xlsx, .npz?)", "export it as CSV"),
 }
 # What to do about a table that is drawn for people.
@@ -31,6 +37,12 @@ _OF_WINDOWS = re.compile(b"[\x80-\x9f]")
 def display_name(path: str) -> str:
     """Return the name of an input for messages."""
     return "standard input" if path == STDIN else path
+
+
+def is_table(start: bytes) -> bool:
+    """Return whether the first bytes of a pipe, which may be few, are of Parquet or Arrow."""
+    few = len(start) >= len(STREAM) and any(mark.startswith(start) for mark in _TABLES)
+    return few or start.startswith(_TABLES)
 
 
 def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:

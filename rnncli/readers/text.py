@@ -151,6 +151,19 @@ def read_lines(path: str, encoding: str = UTF_8) -> Lines:
     return Lines(_checked(_pieces(path, encoding), path, encoding))
 
 
+def start_of_stdin() -> bytes:
+    """Look at the first bytes of standard input; they are read again."""
+    if sys.stdin is None:
+        return b""
+    file = sys.stdin.buffer
+    if isinstance(file, io.BufferedReader):
+        return file.peek(8)
+    place = file.tell()
+    start = file.read(8)
+    file.seek(place)
+    return start
+
+
 def share_read(path: str, lines: Lines, encoding: str = UTF_8) -> Callable[[int], float | None]:
     """Return a function of the share of a file that has been read, 0 to 1.
 
@@ -258,12 +271,23 @@ def _start(file: _File) -> bytes:
     return start.removeprefix(_BYTE_ORDER_MARK)
 
 
+def standard_input() -> io.BufferedReader:
+    """Return standard input as bytes.
+
+    Raises
+    ------
+    InputError
+        It is closed.
+    """
+    if sys.stdin is None:
+        raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
+    return _buffered(sys.stdin.buffer)
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[_File]:
     if path == STDIN:
-        if sys.stdin is None:
-            raise InputError(display_name(path), "closed", "give a FILE or `seq`")
-        yield _buffered(sys.stdin.buffer)
+        yield standard_input()
         return
     with opened(path) as file:
         if path.lower().endswith(".gz"):
