@@ -541,9 +541,9 @@ USAGE = {
         "--passthrough and --last: give one (see 'rnn run --help')",
     ),
     "unknown extension": (
-        ("--seq", "1", "-o", "x.parquet", *NETWORK),
-        "-o x.parquet: no format has the extension '.parquet' "
-        "(known: .txt, .json, .jsonl, .csv, .npy, .svg, .png, .pdf): "
+        ("--seq", "1", "-o", "x.xlsx", *NETWORK),
+        "-o x.xlsx: no format has the extension '.xlsx' "
+        "(known: .txt, .json, .jsonl, .csv, .npy, .parquet, .arrow, .feather, .svg, .png, .pdf): "
         "give --format (see 'rnn run --help')",
     ),
 }

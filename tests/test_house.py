@@ -63,6 +63,8 @@ OPTIONAL = {
     "rnncli.writers.figure.drawing": {"matplotlib"},
     "rnncli.storage.remote": {"fsspec", "aiohttp"},
     "rnncli.batches.cluster": {"distributed"},
+    "rnncli.readers.arrow": {"pyarrow"},
+    "rnncli.writers.arrow": {"pyarrow"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},
@@ -70,8 +72,8 @@ OPTIONAL = {
 # Files that are one of several of a kind, each by itself; others in the folder they may share.
 SIBLINGS = {
     "engine/unroll": {"stepwise", "fused"},  # parallel takes the loops of the others
-    "readers": {"inline", "csv", "npy"},
-    "writers": {"table", "json", "csv", "npy", "heatmap", "plot", "figure"},
+    "readers": {"inline", "csv", "npy", "arrow"},
+    "writers": {"table", "json", "csv", "npy", "arrow", "heatmap", "plot", "figure"},
     "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow
     "model/formats": {"npz", "safetensors"},
     "verify/peers": {"keras", "torch", "onnxruntime"},

@@ -13,13 +13,13 @@ from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
 from rnncli.storage import check_writable, writing
 from rnncli.storage.local import descriptor, sync
-from rnncli.writers import EXTENSIONS, FIGURES, Selection, Style
+from rnncli.writers import EXTENSIONS, FIGURES, TABLES, Selection, Style
 from rnncli.writers.screen import Screen
 
 # Formats that show steps over time.
 PICTURES = ("heatmap", "plot", *FIGURES)
 # Formats that are no text.
-_BYTES = ("npy", "png", "pdf")
+_BYTES = ("npy", "png", "pdf", *TABLES)
 
 
 def choose_format(
@@ -40,11 +40,14 @@ def choose_format(
     chosen = "json" if options.json else options.format or ""
     chosen = chosen or EXTENSIONS[extension_of(options.output, EXTENSIONS, ": give --format")]
     _check_is_no_figure(chosen, options.output)
+    _check_numbers(chosen, style)
     _check_goes_with(chosen, options, style, selection)
-    for name, given in (("--follow", style.follow), ("--passthrough", passthrough)):
-        if given and chosen not in ("csv", "jsonl"):
+    of_rows = ("--follow", style.follow, "CSV and JSONL", ("csv", "jsonl"))
+    of_cells = ("CSV, JSONL, Parquet and Arrow", ("csv", "jsonl", *TABLES))
+    for name, given, known, forms in (of_rows, ("--passthrough", passthrough, *of_cells)):
+        if given and chosen not in forms:
             raise click.UsageError(
-                f"{name} is for CSV and JSONL, the format is {chosen}: give --format csv"
+                f"{name} is for {known}, the format is {chosen}: give --format csv"
             )
         if given and options.last:
             raise click.UsageError(f"{name} and --last: give one")
@@ -92,6 +95,16 @@ def _check_is_no_figure(chosen: str, path: str | None) -> None:
         raise click.UsageError(f"-o {path}: {what}")
 
 
+def _check_numbers(chosen: str, style: Style) -> None:
+    """Check that a format has numbers as a style asks for them."""
+    if style.layout is not None and chosen not in TABLES:
+        raise click.UsageError(
+            f"--layout is for Parquet and Arrow, the format is {chosen}: give -o FILE.parquet"
+        )
+    if style.digits is not None and chosen in ("npy", *TABLES, *PICTURES):
+        raise click.UsageError(f"--digits is for text, the format is {chosen}")
+
+
 def _check_goes_with(
     chosen: str, options: OutputOptions, style: Style, selection: Selection
 ) -> None:
@@ -102,8 +115,6 @@ def _check_goes_with(
             raise click.UsageError(
                 f"--{name} is for figures, the format is {chosen}: give -o FILE.{FIGURES[0]}"
             )
-    if style.digits is not None and chosen in ("npy", *PICTURES):
-        raise click.UsageError(f"--digits is for text, the format is {chosen}")
     if options.last and chosen in PICTURES:
         raise click.UsageError(f"--last is not for pictures, the format is {chosen}")
     if selection.head and selection.tail and chosen in PICTURES:

@@ -45,11 +45,11 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
-from rnncli.writers import FIGURES, WRITERS, Selection, Style, Trajectory, continue_log
+from rnncli.writers import FIGURES, TABLES, WRITERS, Selection, Style, Trajectory, continue_log
 from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
-# Formats that do not say what was run.
-_UNTITLED = ("csv", "jsonl", "npy")
+# Formats in which nobody sees what was run.
+_UNTITLED = ("csv", "jsonl", "npy", *TABLES)
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "The notebook: every hidden state, as a table."),
@@ -167,6 +167,10 @@ def forward(precision: str, unroll: str, **given: Any) -> int:
     check_network(options, reading.files)
     check_state_options(states)
     form = choose_format(output, style, selection, passthrough=reading.passthrough)
+    if form in TABLES:
+        from rnncli.writers.arrow import check_installed
+
+        check_installed()
     check_files_apart(
         {"-o": output.output, "--state": states.state, "--state-out": states.state_out},
         [*reading.files, options.weights],
@@ -288,6 +292,7 @@ def _trajectory(
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
+        types=source.types,
         shape=source.shape,
         all_layers=output.all_layers,
         forward=not network.needs_whole_sequences,

@@ -10,12 +10,14 @@ from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
 from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
-from rnncli.writers.trajectory import PLOTS, Style, Trajectory
+from rnncli.writers.trajectory import LAYOUTS, PLOTS, Style, Trajectory
 
 __all__ = [
     "EXTENSIONS",
     "FIGURES",
+    "LAYOUTS",
     "PLOTS",
+    "TABLES",
     "WRITERS",
     "Selection",
     "Style",
@@ -25,6 +27,8 @@ __all__ = [
 
 # Formats that are drawn as figures.
 FIGURES = ("svg", "png", "pdf")
+# Formats with columns of any type.
+TABLES = ("parquet", "arrow")
 
 
 # It takes long to import what draws.
@@ -40,6 +44,18 @@ def _write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     write_plot(out, trajectory, style)
 
 
+def _write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    from rnncli.writers.arrow import write_parquet
+
+    write_parquet(out, trajectory, style)
+
+
+def _write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    from rnncli.writers.arrow import write_arrow
+
+    write_arrow(out, trajectory, style)
+
+
 def _write_figure(form: str, out: TextIO, trajectory: Trajectory, style: Style) -> None:
     from rnncli.writers.figure.drawing import write_figure
 
@@ -52,6 +68,8 @@ WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "npy": write_npy,
+    "parquet": _write_parquet,
+    "arrow": _write_arrow,
     "heatmap": _write_heatmap,
     "plot": _write_plot,
     **{form: partial(_write_figure, form) for form in FIGURES},
@@ -63,5 +81,8 @@ EXTENSIONS = {
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".npy": "npy",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
     **{f".{form}": form for form in FIGURES},
 }

@@ -1,0 +1,219 @@
+"""States as columns with types: a Parquet file, an Arrow file or an Arrow stream."""
+
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Integers
+from rnncli.model.errors import InputError, one_line
+from rnncli.writers.labels import Key
+from rnncli.writers.trajectory import Style, Trajectory, UntilError
+
+# Values in a row group of Parquet.
+_GROUP = 1 << 22
+
+
+def check_installed() -> None:
+    """Check that PyArrow is there.
+
+    Raises
+    ------
+    ImportError
+        It is not.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        message = "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'"
+        raise ImportError(message) from None
+
+
+def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    """Write the columns of CSV in row groups of some megabytes.
+
+    Raises
+    ------
+    InputError
+        The input has a column of a type that Parquet does not have.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    blocks = UntilError(trajectory.blocks)
+    columns = _Columns(trajectory, style)
+    most = max(1, _GROUP // columns.width)
+    repeated = [*trajectory.key_columns, *trajectory.header]
+    held: list[Any] = []
+    with (
+        _storable("Parquet"),
+        pq.ParquetWriter(
+            out.buffer, columns.schema, compression="zstd", use_dictionary=repeated
+        ) as writer,
+    ):
+        for table in map(columns.table, blocks):
+            held.append(table)
+            if sum(map(len, held)) >= most:
+                writer.write_table(pa.concat_tables(held).unify_dictionaries(), most)
+                held = []
+        if held:
+            writer.write_table(pa.concat_tables(held).unify_dictionaries(), most)
+    blocks.check()
+
+
+def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    """Write the columns of CSV, a batch a block: to a file as that of Arrow, else a stream."""
+    from pyarrow import ipc
+
+    blocks = UntilError(trajectory.blocks)
+    columns = _Columns(trajectory, style)
+    options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    new = ipc.new_file if _is_file(out) else ipc.new_stream
+    with _storable("Arrow"), new(out.buffer, columns.schema, options=options) as writer:
+        for block in blocks:
+            writer.write_table(columns.table(block))
+    blocks.check()
+
+
+def _is_file(out: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(out.fileno()).st_mode)
+    except io.UnsupportedOperation:  # a stream in memory
+        return False
+
+
+@contextmanager
+def _storable(form: str) -> Iterator[None]:
+    """Make an InputError of what PyArrow raises where a format has no such type."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise InputError(
+            "", f"{form} does not hold the input's columns: {one_line(error)}"
+        ) from error
+
+
+class _Columns:
+    """The columns of a result.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        Their names and types, and what was run.
+    width : int
+        How many values a row has.
+    """
+
+    def __init__(self, trajectory: Trajectory, style: Style) -> None:
+        import pyarrow as pa
+
+        self._trajectory, self._lists = trajectory, style.layout == "list"
+        number = pa.from_numpy_dtype(trajectory.initial().rows().h.dtype)
+        keyed = not set(trajectory.key_columns) <= set(trajectory.header)
+        self._keys = [_Codes(i) for i in range(len(trajectory.key_columns))] if keyed else []
+        text = pa.dictionary(pa.int32(), pa.string())
+        fields = [pa.field(name, text) for name in trajectory.key_columns] if keyed else []
+        if trajectory.types is not None:
+            fields += trajectory.types
+        else:
+            fields += [pa.field(name, pa.string()) for name in trajectory.header]
+        if not trajectory.header:
+            fields.append(pa.field("t", pa.int64()))
+        fields += self._units(number)
+        self.schema = pa.schema(fields, {"model": json.dumps(trajectory.model)})
+        self.width = len(fields) - self._lists + self._lists * len(trajectory.units)
+
+    def _units(self, number: Any) -> list[Any]:
+        import pyarrow as pa
+
+        trajectory = self._trajectory
+        if not self._lists:
+            return [pa.field(unit, number) for unit in trajectory.units]
+        return [
+            pa.field(part.name, pa.list_(number, part.width))
+            for part in trajectory.values
+            if part.array in trajectory.shown and part.width
+        ]
+
+    def table(self, block: Block) -> Any:
+        """Return a block as a table."""
+        import pyarrow as pa
+
+        columns: list[Any] = []
+        if block.key is not None:
+            columns = [key.column(block.key, self._trajectory.keys) for key in self._keys]
+        if block.cells is None:
+            columns.append(_column(block.t.astype(np.int64, copy=False)))
+        elif hasattr(block.cells, "arrow"):
+            columns += block.cells.arrow.columns
+        else:
+            columns += map(_strings, zip(*block.cells, strict=True))
+        columns += self._values(block)
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+    def _values(self, block: Block) -> Iterator[Any]:
+        import pyarrow as pa
+
+        if not self._lists:
+            yield from map(_column, np.ascontiguousarray(self._trajectory.rows(block).T))
+            return
+        for part, array in self._trajectory.by_layer(block):
+            if part.array in self._trajectory.shown and part.width:
+                flat = _column(np.ascontiguousarray(array).reshape(-1))
+                yield pa.FixedSizeListArray.from_arrays(flat, part.width)
+
+
+class _Codes:
+    """A column of keys, whose texts are numbered as they come.
+
+    Parameters
+    ----------
+    place : int
+        Of the column in a key.
+    """
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+        self._numbers: dict[str, int] = {}
+        self._codes = np.empty(0, np.int32)  # of each key
+        self._texts: Any = None
+
+    def column(self, numbers: Integers, keys: Sequence[Key]) -> Any:
+        """Return the column of rows with keys of such numbers."""
+        import pyarrow as pa
+
+        known, found = len(self._codes), self._numbers
+        if self._texts is None or known < len(keys):
+            new = [found.setdefault(key[self._place], len(found)) for key in keys[known:]]
+            self._codes = np.append(self._codes, np.array(new, np.int32))
+            self._texts = _strings(list(found))
+        return pa.DictionaryArray.from_arrays(_column(self._codes[numbers]), self._texts)
+
+
+def _column(values: NDArray[Any]) -> Any:
+    """Wrap numbers; `pyarrow.array` would import pandas, where it is installed: 0.2 s."""
+    import pyarrow as pa
+
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _strings(texts: Sequence[str]) -> Any:
+    """Return text as a column."""
+    import pyarrow as pa
+
+    encoded = [text.encode(errors="backslashreplace") for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    content = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(texts), content)
