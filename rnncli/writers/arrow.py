@@ -17,8 +17,8 @@ from rnncli.model.errors import InputError, one_line
 from rnncli.writers.labels import Key
 from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
-# Values in a row group of Parquet.
-_GROUP = 1 << 22
+# Values of blocks in a row group of Parquet: one block may have more.
+_GROUP = 1 << 20
 
 
 def check_installed() -> None:
@@ -46,12 +46,10 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     InputError
         The input has a column of a type that Parquet does not have.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     blocks = UntilError(trajectory.blocks)
     columns = _Columns(trajectory, style)
-    most = max(1, _GROUP // columns.width)
     repeated = [*trajectory.key_columns, *trajectory.header]
     held: list[Any] = []
     with (
@@ -62,12 +60,19 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     ):
         for table in map(columns.table, blocks):
             held.append(table)
-            if sum(map(len, held)) >= most:
-                writer.write_table(pa.concat_tables(held).unify_dictionaries(), most)
+            if sum(map(len, held)) * columns.width >= _GROUP:
+                writer.write_table(_one(held))
                 held = []
         if held:
-            writer.write_table(pa.concat_tables(held).unify_dictionaries(), most)
+            writer.write_table(_one(held))
     blocks.check()
+
+
+def _one(tables: Sequence[Any]) -> Any:
+    """Return several tables as one, whose columns have one dictionary each."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
