@@ -4,9 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedReader, FileIO
 from itertools import chain, islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from rnncli.readers.foreign import ARROW, PARQUET, STDIN, STREAM, display_name
 from rnncli.readers.input import Doubles, Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import standard_input
-
-_File: TypeAlias = "BufferedReader[Any]"
+from rnncli.storage import opened
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _PIECE = 1 << 20
@@ -56,8 +54,8 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     """
     name = display_name(path)
     _check_installed(name)
-    file: _File = standard_input() if path == STDIN else BufferedReader(FileIO(path))
-    source = _opened(name, file, layout.block_steps)
+    file: Any = standard_input() if path == STDIN else opened(path, seekable=True)
+    source = _source(name, file, layout.block_steps)
     check_layout(name, layout, source.kind, columns=True)
     names = source.schema.names
     table = _Table(name, source, layout, keys)
@@ -105,7 +103,7 @@ class Typed(Sequence[Sequence[str]]):
             start, stop, _ = rows.indices(len(self))
             return Typed(self.arrow.slice(start, stop - start))
         if isinstance(rows, np.ndarray):
-            return Typed(self.arrow.filter(_bits(rows)))
+            return Typed(_taken(self.arrow, rows))
         return next(iter(self[rows : rows + 1]))
 
     @staticmethod
@@ -161,7 +159,7 @@ def _readable(name: str, kind: str) -> Iterator[None]:
         raise InputError(name, f"not a whole {kind} file: {one_line(error)}") from error
 
 
-def _opened(name: str, file: _File, steps: int) -> _Source:
+def _source(name: str, file: Any, steps: int) -> _Source:
     """Tell by its first bytes what a file is, and read its schema."""
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
@@ -177,7 +175,7 @@ def _opened(name: str, file: _File, steps: int) -> _Source:
     raise InputError(name, f"neither a Parquet nor an Arrow file: {what}")
 
 
-def _parquet(file: _File, steps: int) -> _Source:
+def _parquet(file: Any, steps: int) -> _Source:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(
@@ -197,18 +195,18 @@ def _parquet(file: _File, steps: int) -> _Source:
     return _Source("Parquet", schema, batches, lambda done: done / max(1, rows), rows)
 
 
-def _spooled(file: _File) -> _File:
+def _spooled(file: Any) -> Any:
     """Copy what can be read but once to a file without a name."""
     import shutil
     import tempfile
 
-    copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  it is closed when it has been read
     shutil.copyfileobj(file, copy, _PIECE)
     copy.seek(0)
-    return BufferedReader(copy)
+    return copy
 
 
-def _arrow_file(file: _File) -> _Source:
+def _arrow_file(file: Any) -> _Source:
     from pyarrow import ipc
 
     share = [0.0]
@@ -223,7 +221,7 @@ def _arrow_file(file: _File) -> _Source:
     return _Source("Arrow", ipc.open_file(file).schema, batches, lambda _: share[0])
 
 
-def _stream(file: _File) -> _Source:
+def _stream(file: Any) -> _Source:
     from pyarrow import ipc
 
     if file.peek(1).startswith(ARROW[:1]):  # a file in a pipe: a stream after these bytes
@@ -462,12 +460,18 @@ def _stored(column: Any) -> NDArray[Any]:
     return np.from_dlpack(column)
 
 
-def _bits(truths: Truths) -> Any:
-    """Return truths as an array of Arrow: `pyarrow.array` would import pandas, where it is."""
+def _taken(table: Any, truths: Truths) -> Any:
+    """Return the rows of a table of which it is true."""
     import pyarrow as pa
 
-    bits = pa.py_buffer(np.packbits(truths, bitorder="little"))
-    return pa.Array.from_buffers(pa.bool_(), len(truths), [None, bits])
+    # `pyarrow.array` would import pandas, where it is installed: 0.2 s.
+    bits = [None, pa.py_buffer(np.packbits(truths, bitorder="little"))]
+    try:
+        return table.filter(pa.Array.from_buffers(pa.bool_(), len(truths), bits))
+    except pa.ArrowNotImplementedError:  # of a type that is new
+        edges = np.flatnonzero(np.diff(truths, prepend=False, append=False)).reshape(-1, 2)
+        parts = [table.slice(start, stop - start) for start, stop in edges.tolist()]
+        return pa.concat_tables([table.slice(0, 0), *parts]).combine_chunks()
 
 
 def _coded(column: Any) -> tuple[Integers, Sequence[str]]:
@@ -475,9 +479,8 @@ def _coded(column: Any) -> tuple[Integers, Sequence[str]]:
     import pyarrow as pa
 
     if not isinstance(column, pa.DictionaryArray) or len(column.dictionary) > len(column):
-        column = _plain(column)
         try:
-            column = column.dictionary_encode()
+            column = (column if _is_uuid(column) else _plain(column)).dictionary_encode()
         except pa.ArrowNotImplementedError:
             return np.arange(len(column)), _texts(column)
     codes, texts = np.empty(len(column), np.intp), _texts(column.dictionary)
@@ -491,7 +494,7 @@ def _texts(column: Any) -> list[str]:
     """Return the text of each cell, as CSV would have it: empty where there is no value."""
     from pyarrow import types
 
-    if getattr(column.type, "extension_name", "") == "arrow.uuid":
+    if _is_uuid(column):
         return ["" if each is None else str(each) for each in column.to_pylist()]
     column = _plain(column)
     kind = column.type
@@ -502,10 +505,16 @@ def _texts(column: Any) -> list[str]:
         return texts.tolist()
     if types.is_timestamp(kind) or types.is_time(kind):
         return [_iso(text, _DIGITS[kind.unit]) for text in _cast(column)]
-    if types.is_nested(kind) or types.is_interval(kind) or types.is_union(kind):
+    if "binary" in str(kind):
+        return [str(each or b"", "utf-8", "backslashreplace") for each in column.to_pylist()]
+    if types.is_nested(kind) or types.is_interval(kind):
         values = column.to_pylist()
         return ["" if each is None else json.dumps(each, default=str) for each in values]
     return _cast(column)
+
+
+def _is_uuid(column: Any) -> bool:
+    return getattr(column.type, "extension_name", "") == "arrow.uuid"
 
 
 def _cast(column: Any) -> list[str]:
@@ -516,4 +525,5 @@ def _iso(text: str, digits: int) -> str:
     """Return a time as ISO 8601 has it, without zeros at the end of its second."""
     head, _, tail = text.partition(".")
     fraction = tail[:digits].rstrip("0")
-    return head.replace(" ", "T") + (fraction and f".{fraction}") + tail[digits:]
+    text = head.replace(" ", "T") + (fraction and f".{fraction}") + tail[digits:]
+    return f"{text[:-2]}:{text[-2:]}" if text[-5] in "+-" else text

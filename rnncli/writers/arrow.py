@@ -104,9 +104,9 @@ def _storable(form: str) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise InputError(
-            "", f"{form} does not hold the input's columns: {one_line(error)}"
-        ) from error
+        hint = "`format` arrow does" if form == "Parquet" else ""
+        what = f"{form} does not hold a column of the input: {one_line(error)}"
+        raise InputError("", what, hint) from error
 
 
 class _Columns:
