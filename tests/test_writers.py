@@ -5,7 +5,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -200,10 +200,14 @@ MORE: list[Part] = [
 ]
 
 
+def firsts(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    return [key[0] for key in keys]
+
+
 # Labels that come as they are needed, longer ones later; some are too long for a cell, or cells.
 NAMES = ["a", "bc\x1f", "ü" * 9, "\udc80", "x" * 16, "y" * 17, "z" * 128, "z" * 129]
 LABELS = [
-    Labelled(Labels([(name,) for name in NAMES[:count]], "".join), np.arange(350) % count)
+    Labelled(Labels([(name,) for name in NAMES[:count]], firsts), np.arange(350) % count)
     for count in (1, 3, 5, 7, 8)
 ]
 
@@ -234,12 +238,27 @@ def test_rows_are_the_same_in_pieces_and_one_by_one(
 
 def test_labels_of_keys_that_come_later() -> None:
     keys: list[tuple[str, ...]] = []
-    labels = Labels(keys, "".join)
+    labels = Labels(keys, firsts)
     for count in range(1, len(NAMES) + 1):
         keys[:] = [(name,) for name in NAMES[:count]]
         numbers = np.arange(400) * 7 % count
         text = "".join(rows_of_text([Labelled(labels, numbers), "\n"], ","))
         assert text.split("\n") == [*(NAMES[number] for number in numbers), ""]
+
+
+@pytest.mark.parametrize("odd", [",", '"', "\r", "\n", '"a", b\r\n'])
+def test_one_cell_in_quotes_among_others_without(odd: str) -> None:
+    """Of a key, and of the rows of input."""
+    cells, keys = [["a", "b"], [odd, "b"], ["", odd]], [("a",), (odd,), ("",)]
+    for given_cells in (None, cells):
+        h = np.ones((3, 1), np.float32)
+        block = Block(np.arange(3), h, h, np.arange(3), given_cells)
+        run = trajectory(h)._replace(key_columns=["k"], keys=keys, blocks=[block])
+        out = io.StringIO()
+        WRITERS["csv"](out, run, Style(header=False))
+        rows = [row[:-1] for row in csv.reader(io.StringIO(out.getvalue(), newline=""))]
+        of_input = given_cells or [["0"], ["1"], ["2"]]
+        assert rows == [[*key, *row] for key, row in zip(keys, of_input, strict=True)]
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ class _Items:
 
     def __init__(self, trajectory: Trajectory, style: Style) -> None:
         self._trajectory, self._digits = trajectory, style.digits
-        self._labels = Labels(trajectory.keys, self._label)
+        self._labels = Labels(trajectory.keys, self._texts_of)
 
     def text(self, parts: Sequence[Part]) -> Iterator[str]:
         """Return the text of rows, in pieces."""
@@ -113,10 +113,11 @@ class _Items:
     def _key(self, numbers: Integers | None) -> list[Part]:
         return [] if numbers is None else [Labelled(self._labels, numbers)]
 
-    def _label(self, key: Key) -> str:
-        """Text of a key: ``"key": {"column": "value"}, ``."""
+    def _texts_of(self, keys: Sequence[Key]) -> list[str]:
+        """Text of each key: ``"key": {"column": "value"}, ``."""
         names = self._trajectory.key_columns
-        return f'"key": {json.dumps(dict(zip(names, key, strict=True)))}, '
+        named = (dict(zip(names, key, strict=True)) for key in keys)
+        return [f'"key": {json.dumps(key)}, ' for key in named]
 
     def _input(self, block: Block) -> list[Part]:
         if block.cells is not None:

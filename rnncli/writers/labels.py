@@ -29,10 +29,10 @@ class Labels:
     keys : sequence of tuples of str
         The key of each sequence; may grow.
     write : callable
-        Returns the text of a key, which is not empty.
+        Returns the text of each of some keys, none of them empty.
     """
 
-    def __init__(self, keys: Sequence[Key], write: Callable[[Key], str]) -> None:
+    def __init__(self, keys: Sequence[Key], write: Callable[[Sequence[Key]], list[str]]) -> None:
         self._keys, self._write = keys, write
         self._texts: list[str] = []  # empty text: not made yet
         # Of cells, a row a key; empty: not made yet.
@@ -46,8 +46,9 @@ class Labels:
         texts = self._texts
         texts += repeat("", len(self._keys) - len(texts))
         asked = numbers.tolist()
-        for number in asked:
-            texts[number] = texts[number] or self._write(self._keys[number])
+        new = [number for number in dict.fromkeys(asked) if not texts[number]]
+        for number, text in zip(new, self._written(new), strict=True):
+            texts[number] = text
         return [texts[number] for number in asked]
 
     def cells(self, numbers: Integers) -> Cells | None:
@@ -60,8 +61,11 @@ class Labels:
             self._make(new)
         return None if self._long else Cells(*(each.take(numbers, axis=0) for each in self._arrays))
 
+    def _written(self, numbers: Sequence[int]) -> list[str]:
+        return self._write([self._keys[number] for number in numbers])
+
     def _make(self, numbers: Integers) -> None:
-        written = list(self.of(numbers))
+        written = self._written(numbers.tolist())
         self._long = max(map(len, written)) > _LONGEST
         if not self._long:
             made: Sequence[NDArray[Any]] = texts(written)

@@ -37,7 +37,7 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     blocks = UntilError(trajectory.blocks)
     pages = _pages(blocks, page_rows(len(headings))) if whole else _ends(blocks)
     title, cells = model_line(trajectory.model), _initial(trajectory, style)
-    keys = Labels(trajectory.keys, _key)
+    keys = Labels(trajectory.keys, lambda keys: [*map(_key, keys)])
     gap = f"{GAP}\n" * len(headings)
     left_out = 0
     for pieces, between in pages:
