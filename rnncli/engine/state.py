@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ def save_state(file: BinaryIO, state: State) -> None:
         **({} if state.cells == _VANILLA else {"cells": list(state.cells)}),
         "network": state.network,
         "key_columns": list(state.key_columns),
-        "keys": [list(key) for key in state.keys],
+        "keys": list(state.keys),
         **({"columns": list(state.columns)} if state.columns else {}),
     }
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
@@ -239,9 +240,11 @@ def _texts(place: str, name: str, texts: Any) -> tuple[str, ...]:
 
 def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
     """Check that these are texts, as many in each key as there are columns, and no key twice."""
-    sound = isinstance(keys, list) and all(
-        isinstance(key, list) and len(key) == columns and all(isinstance(t, str) for t in key)
-        for key in keys
+    sound = (
+        isinstance(keys, list)
+        and {*map(type, keys)} <= {list}
+        and {*map(len, keys)} <= {columns}
+        and {*map(type, chain.from_iterable(keys))} <= {str}
     )
     if not sound:
         raise InputError(place, f"keys: expected a list of lists of {columns}, got {keys!r:.40}")

@@ -121,7 +121,8 @@ class Keys:
         """Return the number of each key of n rows, of which a column has the cells of a part."""
         behind = self.names[self._table.count :]
         if behind:
-            self._look_up([_cells(texts) for texts in zip(*behind, strict=True)])
+            parts = ([key[i] for key in behind] for i in range(len(columns)))
+            self._look_up([*map(_cells, parts)])
         numbers, new = self._look_up(columns)
         self.names += zip(*(cells.cut(new).texts() for cells in columns), strict=True)
         return numbers
