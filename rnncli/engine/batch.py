@@ -264,12 +264,25 @@ def by_length(lengths: Integers, parts: int) -> list[Sequences]:
     N = len(lengths)
     if (lengths == lengths[:1]).all():
         return list(shares(N, parts))
-    order = np.argsort(-lengths, kind="stable")
+    order = order_of(lengths.max() - lengths)
     # One more a sequence, so that those of no steps are counted too.
     done = (lengths[order] + 1).cumsum()
     ends = done[-1] * np.arange(1, parts) / parts
     edges = [0, *np.searchsorted(done, ends).tolist(), N]
     return [order[start:stop] for start, stop in pairwise(edges) if start < stop]
+
+
+def order_of(numbers: Integers) -> Integers:
+    """Return the places of numbers from 0 in rising order, those of a number in their own.
+
+    NumPy sorts 16 bits at a time by radix: a fifth of the time of any other
+    stable sort.
+    """
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    for bits in range(16, int(numbers.max(initial=0)).bit_length(), 16):
+        part = (numbers[order] >> bits).astype(np.uint16)
+        order = order[np.argsort(part, kind="stable")]
+    return order
 
 
 def _steps(rows: Floats, parts: list[EqualSteps]) -> Steps:

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from rnncli.engine.batch import Packing, Sequences
+from rnncli.engine.batch import Packing, Sequences, order_of
 from rnncli.engine.passes import Pass, Prepared, drive, output_of
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
@@ -70,7 +70,7 @@ def grouped(rows: Rows) -> Groups:
     if rows.key is None:
         one = np.zeros(min(n, 1), np.intp)
         return Groups(np.arange(n), np.zeros(n, np.intp), one, one, one + n)
-    order = _order_of(rows.key)
+    order = order_of(rows.key)
     return _groups(order, rows.key[order])
 
 
@@ -116,19 +116,6 @@ def advance_rows(prepared: Prepared, rows: Rows, groups: Groups, states: Floats)
     )
     states[groups.present] = state
     return found
-
-
-def _order_of(key: Integers) -> Integers:
-    """Return the rows in the order of their keys, those of a key in their own.
-
-    NumPy sorts 16 bits at a time by radix: a fifth of the time of any other
-    stable sort.
-    """
-    order = np.arange(len(key))
-    for bits in range(0, int(key.max(initial=0)).bit_length(), 16):
-        part = (key[order] >> bits).astype(np.uint16)
-        order = order[np.argsort(part, kind="stable")]
-    return order
 
 
 def _groups(order: Integers, key: Integers) -> Groups:
