@@ -56,10 +56,15 @@ class Labels:
         room, width = self._arrays[0].shape
         if room < len(self._keys):
             self._make_room(2 * len(self._keys), width)
-        new = np.unique(numbers[self._arrays[2][numbers, 0] == 0])
+        taken = self._taken(numbers)
+        new = np.unique(numbers[taken.lengths[:, 0] == 0])
         if len(new) and not self._long:
             self._make(new)
-        return None if self._long else Cells(*(each.take(numbers, axis=0) for each in self._arrays))
+            taken = self._taken(numbers)
+        return None if self._long else taken
+
+    def _taken(self, numbers: Integers) -> Cells:
+        return Cells(*(each.take(numbers, axis=0) for each in self._arrays))
 
     def _written(self, numbers: Sequence[int]) -> list[str]:
         return self._write([self._keys[number] for number in numbers])
