@@ -151,8 +151,49 @@ def run(**given: Any) -> None:
     forward(**given)
 
 
-def forward(precision: str, unroll: str, **given: Any) -> int:
+def check(**given: Any) -> str:
+    """Check what options say before any file is read.
+
+    Returns
+    -------
+    str
+        The format of the result.
+
+    Raises
+    ------
+    click.UsageError
+        They contradict each other, or do not say which network.
+    """
+    check_network(picked(NetworkOptions, given), given["files"])
+    check_state_options(picked(StateOptions, given))
+    style = picked(Style, given | {"worded": with_options})
+    form = choose_format(
+        picked(OutputOptions, given),
+        style,
+        picked(Selection, given),
+        passthrough=given["passthrough"],
+    )
+    if form in TABLES:
+        from rnncli.writers.arrow import check_installed
+
+        check_installed()
+    return form
+
+
+def forward(
+    precision: str, unroll: str, *, task: str = "", again: bool = False, **given: Any
+) -> int:
     """Read an input, run a network over it, and write the result: what the options say.
+
+    Parameters
+    ----------
+    precision, unroll : str
+    task : str
+        What tells a task of a batch from any other: its state file says so too.
+    again : bool
+        Whether to run one again that has left its state already.
+    given : mapping
+        The other options of ``rnn run``.
 
     Returns
     -------
@@ -164,20 +205,14 @@ def forward(precision: str, unroll: str, **given: Any) -> int:
     starting = picked(StartOptions, given)
     style = picked(Style, given | {"worded": with_options})
     selection = picked(Selection, given)
-    check_network(options, reading.files)
-    check_state_options(states)
-    form = choose_format(output, style, selection, passthrough=reading.passthrough)
-    if form in TABLES:
-        from rnncli.writers.arrow import check_installed
-
-        check_installed()
+    form = check(**given)
     check_files_apart(
         {"-o": output.output, "--state": states.state, "--state-out": states.state_out},
         [*reading.files, options.weights],
     )
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
-    with state_files(states) as files:
+    with state_files(states, task, again=again) as files:
         opened = open_both(reading, options, precision, starting, Keys(files.keys))
         _check_goes_backward(opened.network, reading, states)
         last = _one_row(opened.network, options, output, reading, selection, form)

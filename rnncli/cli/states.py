@@ -28,6 +28,10 @@ from rnncli.storage import check_writable, exists, local_copy, locked, writing
 from rnncli.storage.local import NotOnDiskError
 
 
+class CountedError(Exception):
+    """A task would count its input a second time in states that it has left before."""
+
+
 class StateFiles(NamedTuple):
     """The state files of a run, while it has them.
 
@@ -39,12 +43,15 @@ class StateFiles(NamedTuple):
         What was in the one that is read.
     check_unchanged : callable, optional
         Raises an OSError if another program has changed a file that is read and written.
+    task : str
+        What the one that is written says of the task that left it.
     """
 
     read: str | None
     written: str | None
     before: State | None
     check_unchanged: Callable[[], None] | None
+    task: str = ""
 
     @property
     def keys(self) -> Sequence[tuple[str, ...]]:
@@ -70,11 +77,23 @@ def check_state_options(options: StateOptions) -> None:
 
 
 @contextmanager
-def state_files(options: StateOptions) -> Iterator[StateFiles]:
+def state_files(
+    options: StateOptions, task: str = "", *, again: bool = False
+) -> Iterator[StateFiles]:
     """Read what a run starts from; keep other runs from a file that is read and then written.
+
+    Parameters
+    ----------
+    options : StateOptions
+    task : str
+        What tells a task of a batch from any other.
+    again : bool
+        Whether to run a task again that has left the states already.
 
     Raises
     ------
+    CountedError
+        The task has left the states that are read.
     InputError
         What is read is not there, or no state file.
     OSError
@@ -93,7 +112,9 @@ def state_files(options: StateOptions) -> Iterator[StateFiles]:
         if options.state_in and before is None:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        yield StateFiles(read, written, before, check_unchanged)
+        if check_unchanged and before and before.task == task != "" and not again:
+            raise CountedError
+        yield StateFiles(read, written, before, check_unchanged, task)
 
 
 def _loaded(path: str) -> State | None:
@@ -189,6 +210,7 @@ def _leave(
         keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
         cells, columns = cells_of(network), _names(source)
-        state = State(whose, source.key_columns, keys, states.t, arrays, cells, columns)
+        about = whose, source.key_columns, keys
+        state = State(*about, states.t, arrays, cells, columns, files.task)
         with writing(files.written) as file:
             save_state(file.buffer, state)

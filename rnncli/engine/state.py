@@ -4,7 +4,8 @@ It is an archive of arrays: ``about``, JSON text; ``t``, the steps that each of
 K sequences has had; and the state after them, ``h`` of all cells side by side
 and, where cells carry more, an array for each other name. The text is an object:
 ``format``, ``network``, ``key_columns`` and ``keys``; ``cells``, where they are
-not vanilla ones alone; ``columns``, where those that were read have names.
+not vanilla ones alone; ``columns``, where those that were read have names;
+``task``, where a task of a batch left it.
 """
 
 import json
@@ -59,6 +60,8 @@ class State(NamedTuple):
         The kinds of cells, as `cells_of` returns them.
     columns : tuple of str
         The names of the columns that were read; none where they are not known.
+    task : str
+        What tells the task of a batch that left it from any other.
     """
 
     network: str
@@ -68,6 +71,7 @@ class State(NamedTuple):
     arrays: Mapping[str, Floats]
     cells: tuple[str, ...] = _VANILLA
     columns: tuple[str, ...] = ()
+    task: str = ""
 
 
 def fingerprint(network: Network, precision: str) -> str:
@@ -108,6 +112,7 @@ def save_state(file: BinaryIO, state: State) -> None:
         "key_columns": list(state.key_columns),
         "keys": list(state.keys),
         **({"columns": list(state.columns)} if state.columns else {}),
+        **({"task": state.task} if state.task else {}),
     }
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
     np.savez(file, **arrays)
@@ -229,7 +234,10 @@ def _read(archive: "Archive") -> State:
         raise InputError(archive.place("t"), f"expected 0 to 2^53, got {wrong[0]}")
     names = [name for name in archive.members if name not in ("about", "t")]
     arrays = {name: _rows(archive, name, "f", (len(found), "S")) for name in names}
-    return State(network, key_columns, found, t.astype(np.intp), arrays, cells, columns)
+    task = about.get("task", "")
+    if not isinstance(task, str):
+        raise InputError(place, f"task: expected a text, got {task!r:.40}")
+    return State(network, key_columns, found, t.astype(np.intp), arrays, cells, columns, task)
 
 
 def _texts(place: str, name: str, texts: Any) -> tuple[str, ...]:
