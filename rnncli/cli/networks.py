@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,13 +17,18 @@ from rnncli.model.errors import InputError
 from rnncli.model.initializers import seeded
 from rnncli.model.layers import Architecture, per_cell
 from rnncli.model.network import Network, taken_by
-from rnncli.storage import local_copy
+from rnncli.storage import local_copy, version
+
+if TYPE_CHECKING:
+    from rnncli.model.formats import Loaded
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
 # Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
 _OF_LAYERS = ("direction", "merge", "cell", "bias")
 _OF_CELLS = ("activation", "recurrent_activation", "clip", "reset")
+# The last weight file that was read, with the versions of the files that it is made of.
+_LAST: dict[tuple[Any, ...], tuple["Loaded", dict[str, str]]] = {}
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
@@ -113,7 +120,8 @@ def build_network(
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
     given = _given(options, *_OF_LAYERS, *_OF_CELLS)
-    network = seeded(architecture.input_size, architecture.hidden_sizes, seed, init, **given)
+    sizes = architecture.input_size, architecture.hidden_sizes
+    network = _drawn(*sizes, seed, init, tuple(given.items()))
     return network, {"init": init, "seed": seed, **_given(options, "bias")}, ()
 
 
@@ -126,13 +134,52 @@ def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def _loaded(options: NetworkOptions) -> Sourced:
+# In a batch the next file most often has the same network.
+@lru_cache(maxsize=1)
+def _drawn(
+    input_size: int,
+    sizes: tuple[int, ...],
+    seed: int,
+    init: str,
+    given: tuple[tuple[str, Any], ...],
+) -> Network:
+    return seeded(input_size, sizes, seed, init, **dict(given))
+
+
+def read_weights(options: NetworkOptions) -> "Loaded":
+    """Read a weight file; the last one is kept for as long as its files stay as they are.
+
+    Raises
+    ------
+    ValueError
+        It has no network that the options agree with.
+    """
     from rnncli.model.formats import load_network
 
     assert options.weights is not None
-    overrides = _given(options, *_OF_CELLS, "direction", "merge")
-    with local_copy(options.weights) as path:
-        loaded = load_network(path, options.layer, overrides)
+    path, overrides = options.weights, _given(options, *_OF_CELLS, "direction", "merge")
+    key = path, options.layer, tuple(overrides.items())
+    loaded, versions = _LAST.get(key, (None, {}))
+    if loaded is None or any(version(file) != about for file, about in versions.items()):
+        _LAST.clear()
+        about = ""
+        with suppress(OSError):  # to read it says why
+            about = version(path)
+        with local_copy(path) as copy:
+            loaded = load_network(copy, options.layer, overrides)
+        beside = (os.path.join(os.path.dirname(path), name) for name in loaded.beside)
+        _LAST[key] = loaded, {path: about, **{file: version(file) for file in beside}}
+    return loaded
+
+
+def digest_of(options: NetworkOptions) -> str:
+    """Return what tells the bytes of a weight file, and of those beside it, from any others."""
+    loaded = read_weights(options)
+    return " ".join([loaded.sha256, *(loaded.beside[name] for name in sorted(loaded.beside))])
+
+
+def _loaded(options: NetworkOptions) -> Sourced:
+    loaded = read_weights(options)
     for sentence in loaded.assumptions:
         note(f"{options.weights}: {with_options(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
