@@ -26,6 +26,9 @@ RUN_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
+# Errors that have a message, beside those of the system.
+EXPECTED = (click.UsageError, ValueError, MemoryError, ImportError)
+
 # A parameter in a hint, or a backtick of a user's text, which `verbatim` writes twice.
 _PARAMETER = re.compile("``|`([a-z]\\w*)`")
 # How near the name of another file must be: that of a.csv to b.csv is 0.8.
@@ -74,13 +77,16 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
         raise Exit(0) from None
     except OSError as error:
         _abandon_stdout()
+        raise failure(error) from error
+    except EXPECTED as error:
+        raise failure(error, ctx) from error
+
+
+def failure(error: Exception, group: click.Context | None = None) -> Failure:
+    """Return what is shown of an error that is one of `EXPECTED`, or an OSError."""
+    if isinstance(error, OSError):
         place = error.filename or "standard output"
-        raise Failure(f"{place}: {error.strerror or error}", RUN_FAILED) from error
-    except (click.UsageError, ValueError, MemoryError, ImportError) as error:
-        raise _failure(error, ctx) from error
-
-
-def _failure(error: Exception, group: click.Context | None) -> Failure:
+        return Failure(f"{place}: {error.strerror or error}", RUN_FAILED)
     if isinstance(error, click.UsageError):
         return Failure(_usage_message(error, group), BAD_INPUT)
     if isinstance(error, InputError):
