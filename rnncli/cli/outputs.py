@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TextIO, cast
 
 import click
@@ -18,6 +19,8 @@ from rnncli.writers.screen import Screen
 
 # Formats that show steps over time.
 PICTURES = ("heatmap", "plot", *FIGURES)
+# Where the notes of one of many runs go, whose progress is not shown either.
+collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 # Formats that are no text.
 _BYTES = ("npy", "png", "pdf", *TABLES)
 
@@ -210,6 +213,9 @@ def _guarded(out: TextIO) -> TextIO:
 
 def note(text: str) -> None:
     """Write on standard error, if it is open, what a result does not show."""
-    if sys.stderr is not None:
+    notes = collected.get()
+    if notes is not None:
+        notes.append(on_a_line(text))
+    elif sys.stderr is not None:
         with suppress(OSError):
             click.echo(f"Note: {on_a_line(text)}", err=True)

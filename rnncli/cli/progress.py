@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from rnncli.cli.outputs import collected
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Block
 
@@ -52,37 +54,69 @@ def working(text: str) -> Iterator[None]:
 
 
 def on_terminal() -> bool:
-    """Return whether standard error is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Return whether standard error is a terminal, and of this run alone."""
+    alone = collected.get() is None
+    return alone and sys.stderr is not None and sys.stderr.isatty()
 
 
 def _shown(blocks: Iterator[Counted], share: Callable[[int], float | None]) -> Iterator[Counted]:
-    begin, rows = time.monotonic(), 0
-    due = begin + SECONDS
-    bar: Progress | None = None
+    bar, rows = Bar(), 0
     try:
         for block in blocks:
             rows += len(block.x)
-            now = time.monotonic()
-            if now > due:
-                due = now + SECONDS / 10
-                bar = bar or _bar()
-                read = share(rows)
-                bar.update(
-                    bar.task_ids[0],
-                    completed=read or 0,
-                    total=None if read is None else 1,
-                    rows=f"{rows:,}",
-                    rate=f"{rows / (now - begin):,.0f}",
-                    refresh=True,
-                )
+            if bar.due():
+                rate = f"{rows / bar.seconds:,.0f} a second"
+                bar.show(f"{rows:,} rows, {rate}", share(rows))
             yield block
     finally:
-        if bar:
-            bar.stop()
+        bar.clear()
 
 
-def _bar() -> "Progress":
+class Bar:
+    """A bar on a terminal's standard error.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether there is none.
+
+    Attributes
+    ----------
+    seconds : float
+        How long it has been there, as `due` last found it.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._begin, self.seconds = time.monotonic(), 0.0
+        self._next = inf if quiet or not on_terminal() else SECONDS
+        self._progress: Progress | None = None
+
+    def due(self) -> bool:
+        """Return whether it is time to show how far the work is."""
+        self.seconds = time.monotonic() - self._begin
+        return self.seconds > self._next
+
+    def show(self, text: str, share: float | None) -> None:
+        """Show a text, and the share of the work that is done, 0 to 1, or None if not known."""
+        self._next = self.seconds + SECONDS / 10
+        if self._progress is None:
+            self._progress = _progress()
+        self._progress.start()
+        self._progress.update(
+            self._progress.task_ids[0],
+            completed=share or 0,
+            total=None if share is None else 1,
+            text=text,
+            refresh=True,
+        )
+
+    def clear(self) -> None:
+        """Take it off the terminal, for something else to be written or at the end."""
+        if self._progress:
+            self._progress.stop()
+
+
+def _progress() -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -93,7 +127,7 @@ def _bar() -> "Progress":
     )
 
     bar = Progress(
-        TextColumn("{task.fields[rows]} rows, {task.fields[rate]} a second"),
+        TextColumn("{task.fields[text]}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
@@ -101,6 +135,5 @@ def _bar() -> "Progress":
         auto_refresh=False,
         transient=True,
     )
-    bar.add_task("", total=None, rows="", rate="")
-    bar.start()
+    bar.add_task("", total=None, text="")
     return bar
