@@ -9,13 +9,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Self, TextIO
+from typing import BinaryIO, NamedTuple, Self
 
-from rnncli.batches.tasks import Task
+from rnncli.batches.tasks import Task, resolver
 from rnncli.model.errors import InputError
 
 NAME = "rnn-batch.jsonl"
 DONE, FAILED = "done", "failed"
+# What every line begins with.
+_BEGIN = b'{"input": '
 
 
 class Outcome(NamedTuple):
@@ -24,14 +26,14 @@ class Outcome(NamedTuple):
     Parameters
     ----------
     input, output, made_of : str
-        Of the task.
+        Of the task. In the report the names are absolute.
     status : {"done", "failed"}
     rows : int
         Steps that were run.
     seconds : float
     error : str
         What went wrong, as ``rnn run`` says it.
-    notes : list of str
+    notes : tuple of str
         What ``rnn run`` would have noted.
     """
 
@@ -55,26 +57,21 @@ class Report:
 
     Parameters
     ----------
-    file : text stream
+    file : binary file
         Open to read and to add to.
 
     Attributes
     ----------
     done : dict
-        Of each output that is done: what it is made of.
+        Of each output that the last line of says is done: what it is made of.
+        Outputs are absolute names.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self.done: dict[str, str] = {}
-        file.seek(0)
-        line = "\n"
-        for line in file:
-            with suppress(ValueError, KeyError, TypeError):  # of a run that was killed
-                item = json.loads(line)
-                self.done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
-        if not line.endswith("\n"):
-            file.write("\n")
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._resolved = file, resolver()
+        self.done, whole = _read(file)
+        if not whole:
+            file.write(b"\n")
 
     @classmethod
     @contextmanager
@@ -84,12 +81,11 @@ class Report:
         Raises
         ------
         InputError
-            Another batch has it.
+            Another batch has it, or it is something else.
         OSError
             It cannot be written.
         """
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "a+", encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, "ab+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -100,5 +96,39 @@ class Report:
 
     def add(self, outcome: Outcome) -> None:
         """Add a line."""
-        self._file.write(json.dumps(outcome._asdict()) + "\n")
+        place = self._resolved
+        named = outcome._replace(input=place(outcome.input), output=place(outcome.output))
+        line = json.dumps(named._asdict())
+        self._file.write(line.encode() + b"\n")
         self._file.flush()
+
+
+def done_before(path: str) -> dict[str, str]:
+    """Return `Report.done` of a report that is left as it is; nothing where there is none.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    OSError
+        It cannot be read.
+    """
+    if not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        return _read(file)[0]
+
+
+def _read(file: BinaryIO) -> tuple[dict[str, str], bool]:
+    """Return what is done, and whether the last line is whole."""
+    done, line = dict[str, str](), b"\n"
+    file.seek(0)
+    begin = file.read(len(_BEGIN))
+    if not _BEGIN.startswith(begin):
+        raise InputError(file.name, "not the report of a batch", "give `report` another name")
+    file.seek(0)
+    for line in file:
+        with suppress(ValueError, KeyError, TypeError):  # of a run that was killed
+            item = json.loads(line)
+            done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
+    return done, line.endswith(b"\n")
