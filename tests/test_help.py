@@ -84,6 +84,7 @@ def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str
     sections = list(SECTIONS)
     sections.remove("Comparison (rnn help verification)")
     sections.remove("Explanation (rnn help explain)")
+    sections.remove("Batch (rnn help clusters)")
     assert headings == [*sections, "Examples"]
 
 
@@ -169,8 +170,8 @@ def test_unknown_command(run_rnn: Rnn) -> None:
     result = run_rnn("train")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: No such command 'train'; there are run, explain, weights, inspect, verify, "
-        "bench, help (see 'rnn --help')\n",
+        "Error: No such command 'train'; there are run, batch, explain, weights, inspect, "
+        "verify, bench, help (see 'rnn --help')\n",
     )
 
 

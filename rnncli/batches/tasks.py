@@ -1,14 +1,23 @@
-"""From inputs and a template to tasks: an input, and the output that is its own."""
+"""From inputs and templates to tasks: an input, and the output that is its own."""
 
+import glob
+import hashlib
 import os
+import re
+import shlex
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from rnncli.model.errors import InputError, did_you_mean, shown
+from rnncli.model.errors import InputError, did_you_mean, shown, verbatim
+from rnncli.storage import version
+from rnncli.storage.url import is_url
 
 # What a template can name of every input.
 OF_INPUT = ("stem", "name", "dir")
+
+_NUMBER = re.compile("([0-9]+)")
 
 
 class Task(NamedTuple):
@@ -22,7 +31,7 @@ class Task(NamedTuple):
         the values that a sweep gives it.
     made_of : str
         What tells this result from any other: a hash of the version, the
-        options and the weights, and the size and time of the input.
+        options, the weights, all names, and the size and time of the input.
     size : int
         Bytes of the input.
     """
@@ -34,6 +43,24 @@ class Task(NamedTuple):
     size: int = 0
 
 
+class Variant(NamedTuple):
+    """What every input is run with: one combination of the values of a sweep.
+
+    Parameters
+    ----------
+    names : mapping
+        What a template has for each swept option.
+    options : mapping
+        Their values.
+    made_of : str
+        What tells this version, these options and weights from others.
+    """
+
+    names: Mapping[str, str]
+    options: Mapping[str, Any]
+    made_of: str
+
+
 class Template:
     """A name with parts in braces that differ from task to task.
 
@@ -43,34 +70,32 @@ class Template:
         That gives it, for messages.
     text : str
         ``out/{stem}.csv``; ``{{`` is a brace.
-    known : sequence of str
-        Names that may stand in it.
-
-    Attributes
-    ----------
-    names : set of str
-        Those that do.
+    swept : sequence of str
+        Names that have to stand in it, beside those of the input that may.
 
     Raises
     ------
     InputError
-        Another name stands there, or a brace is left open.
+        Another name stands there, one of these does not, or a brace is left open.
     """
 
-    def __init__(self, option: str, text: str, known: Sequence[str]) -> None:
-        place = f"{option} {text}"
+    def __init__(self, option: str, text: str, swept: Sequence[str] = ()) -> None:
+        self.text, place = text, f"{option} {text}"
+        known = [*OF_INPUT, *swept]
         try:
-            parts = list(string.Formatter().parse(text))
+            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
             hint = "a brace that is meant as one is written twice: {{"
             raise InputError(place, f"not a template: {error}", hint) from error
-        self.text = text
-        self.names = {name for _, name, _, _ in parts if name is not None}
         for _, name, form, conversion in parts:
-            if name is not None and (name not in known or form or conversion):
+            if name not in known or form or conversion:
                 there = ", ".join(f"{{{each}}}" for each in known)
-                what = f"{{{shown(name)}}} is none of {there}"
-                raise InputError(place, what, did_you_mean(name, known))
+                what = f"{{{shown(str(name))}}} is none of {there}"
+                raise InputError(place, what, did_you_mean(str(name), known))
+        for name in swept:
+            if name not in {part[1] for part in parts}:
+                what = f"one file for every {name}"
+                raise InputError(place, what, f"put {{{name}}} into it")
 
     @property
     def folder(self) -> str:
@@ -79,7 +104,10 @@ class Template:
 
     def filled(self, names: Mapping[str, str]) -> str:
         """Return the text with a value for each name."""
-        return os.path.normpath(self.text.format_map(names))
+        text = self.text.format_map(names)
+        if is_url(text):
+            return text
+        return re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
 
 
 def names_of(path: str) -> dict[str, str]:
@@ -88,7 +116,7 @@ def names_of(path: str) -> dict[str, str]:
     ``{dir}`` is the folder as it is given, but for ``/`` at its start and
     ``..``: an output never leaves the folder that a template begins with.
     """
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(path.partition("://")[2] if is_url(path) else path)
     stem, extension = os.path.splitext(name)
     if extension.lower() == ".gz":
         stem = os.path.splitext(stem)[0]
@@ -96,20 +124,167 @@ def names_of(path: str) -> dict[str, str]:
     return {"stem": stem, "name": name, "dir": os.path.join(*inside) if inside else "."}
 
 
-def check_apart(tasks: Iterable[Task]) -> None:
-    """Check that no two tasks write one file.
+def expanded(given: Iterable[str]) -> list[str]:
+    """Return the files that names and patterns stand for: those of a pattern in natural order.
+
+    A file that is there is itself, whatever its name.
+
+    Raises
+    ------
+    InputError
+        A pattern matches no file.
+    """
+    paths = []
+    for name in given:
+        if not glob.has_magic(name) or os.path.lexists(name):
+            paths.append(name)
+            continue
+        found = [path for path in glob.iglob(name, recursive=True) if not os.path.isdir(path)]
+        if not found:
+            raise InputError(name, "matches no file")
+        paths += sorted(found, key=_naturally)
+    return paths
+
+
+def _naturally(name: str) -> list[tuple[str, int]]:
+    """Return what sorts 2 before 10."""
+    parts = _NUMBER.split(name)
+    return [*zip(parts[::2], map(int, [*parts[1::2], "0"]), strict=True), (name, 0)]
+
+
+def listed_in(text: bytes) -> list[str]:
+    """Return the names in a list, one a line; blank lines are passed over."""
+    lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
+    return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def make_tasks(
+    inputs: Sequence[str], templates: Mapping[str, Template], variants: Iterable[Variant]
+) -> list[Task]:
+    """Return a task for each input and variant.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+    templates : mapping
+        Of ``output``, and of the options that name a state file.
+    variants : iterable of Variant
+
+    Raises
+    ------
+    InputError
+        An input is a folder, or cannot be looked at.
+    """
+    place = resolver()
+    version_once = cache(version)
+    each = [(path, *_looked_at(path), names_of(path)) for path in inputs]
+    tasks = []
+    for variant in variants:
+        for path, size, about, names in each:
+            files = {
+                option: template.filled({**names, **variant.names})
+                for option, template in templates.items()
+            }
+            before = version_once(files["state_in"]) if "state_in" in files else ""
+            told = (variant.made_of, about, before, place(path), *map(place, files.values()))
+            text = "\0".join(told).encode(errors="surrogateescape")
+            made_of = hashlib.sha256(text).hexdigest()[:20]
+            output = files.pop("output")
+            tasks.append(Task(path, output, {**variant.options, **files}, made_of, size))
+    return tasks
+
+
+def _looked_at(path: str) -> tuple[int, str]:
+    """Return the bytes of an input, and what differs when it has changed.
+
+    Raises
+    ------
+    InputError
+        It is a folder, or elsewhere and cannot be looked at.
+    """
+    if not is_url(path) and os.path.isdir(path):
+        pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
+        raise InputError(path, "a folder", f"give the files in it: {pattern}")
+    try:
+        about = version(path)
+    except OSError:
+        about = ""  # its own task says so
+    size = about.partition(" ")[0]
+    return int(size) if size.isdecimal() else 0, about
+
+
+def resolver() -> Callable[[str], str]:
+    """Return what finds the one name of a file, there or not, whose links are followed."""
+    folders = cache(os.path.realpath)
+
+    def resolved(path: str) -> str:
+        if is_url(path):
+            return path
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        return os.path.join(folders(folder or "."), name)
+
+    return resolved
+
+
+def check_apart(tasks: Iterable[Task], read: Iterable[str], report: str) -> None:
+    """Check that no two tasks write one file, nor one that is read, by whatever names.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+    read : iterable of str
+        Files that are read beside the inputs.
+    report : str
+        Of the batch.
 
     Raises
     ------
     InputError
         They do.
     """
-    first: dict[str, Task] = {}
+    tasks, place, first = list(tasks), resolver(), dict[str, tuple[str, Task]]()
+    sources = {task.input: None for task in tasks}
+    sources |= {task.options["state_in"]: None for task in tasks if "state_in" in task.options}
+    by_name = {place(path): path for path in (*sources, *read)}
+    by_file = {_file(path): path for path in by_name.values()}
+    if place(report) in by_name:
+        raise InputError(report, "would be the report, and is read", "give `report` another name")
     for task in tasks:
-        other = first.setdefault(task.output, task)
-        if other is task:
-            continue
-        if other.input == task.input:
-            raise InputError(task.input, "is given twice")
-        what = f"{other.input} and {task.input} would both be written to {task.output}"
-        raise InputError("", what, "tell them apart in `output`, by {dir} or {name}")
+        for option in ("output", "state", "state_out"):
+            path = task.output if option == "output" else task.options.get(option)
+            if path is None:
+                continue
+            name = place(path)
+            source = by_name.get(name) or (os.path.exists(path) and by_file.get(_file(path)))
+            if source:
+                what = f"would be written over: {source} is read"
+                raise InputError(path, what, f"give `{option}` another folder or name")
+            if name == place(report):
+                raise InputError(path, "is the report of the batch", "give `report` another name")
+            other = first.setdefault(name, (option, task))
+            if other[1] is not task or other[0] != option:
+                raise _shared(path, option, other[1], task)
+
+
+def _file(path: str) -> tuple[int, int] | str:
+    """Return what is the same for all names of a file that is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
+
+
+def _shared(path: str, option: str, one: Task, other: Task) -> InputError:
+    """Return the error of two tasks that would write one file."""
+    if one is other:
+        return InputError(path, "would be the output and the state of one input", "give two names")
+    if one.input == other.input:
+        if one.options == other.options:
+            return InputError(one.input, "is given twice")
+        what = f"two values of the sweep would both write {path}"
+        return InputError("", what, f"put something between their names in `{option}`")
+    what = f"{one.input} and {other.input} would both be written to {path}"
+    return InputError("", what, f"tell them apart in `{option}`, by {{dir}} or {{name}}")

@@ -1,46 +1,94 @@
 """``rnn batch``: a result for each of many inputs."""
 
-import hashlib
+import errno
 import json as json_text
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, redirect_stderr
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from io import StringIO
 from typing import Any, NamedTuple
 
 import click
 
 from rnncli import __version__
 from rnncli.batches.processes import Work, run_in_processes
-from rnncli.batches.report import DONE, NAME, Outcome, Report, failed
-from rnncli.batches.tasks import OF_INPUT, Task, Template, check_apart, names_of
+from rnncli.batches.report import DONE, NAME, Outcome, Report, done_before, failed
+from rnncli.batches.tasks import (
+    Task,
+    Template,
+    Variant,
+    check_apart,
+    expanded,
+    listed_in,
+    make_tasks,
+    names_of,
+    resolver,
+)
 from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, Failure, errors_shown
+from rnncli.cli.errors import EXPECTED, RUN_FAILED, Failure, failure
+from rnncli.cli.networks import digest_of
 from rnncli.cli.options import (
+    NetworkOptions,
+    completed,
     computation_options,
     layout_options,
     network_options,
+    picked,
     shown_options,
     start_options,
     state_options,
 )
-from rnncli.cli.run import forward
+from rnncli.cli.outputs import collected, note
+from rnncli.cli.progress import Bar
+from rnncli.cli.run import check, forward
+from rnncli.cli.states import CountedError
+from rnncli.cli.sweeps import Sweep, check_given_once, combinations, read_sweep
 from rnncli.cli.values import Choice, FileName, whole
 from rnncli.engine.threads import usable_processors
-from rnncli.writers import WRITERS
+from rnncli.model.errors import InputError, printable
+from rnncli.readers import STDIN
+from rnncli.storage import exists
+from rnncli.storage.local import remove_left
+from rnncli.storage.url import is_url
+from rnncli.writers import EXTENSIONS, WRITERS
 
-# Notes that are shown as they come; the report has all of them.
-_NOTES = 10
+# Failures, and texts of notes, that are shown as they come; the report has all of them.
+_FAILURES, _NOTES = 20, 10
 # What a run has and a batch has not.
 _OF_RUN = {"seq": None, "follow": False, "json": False}
 _STATES = ("state", "state_in", "state_out")
+# Of a disk without room: every other output would fail too.
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 EXAMPLES = (
     (
         "rnn batch 'in/*.csv' -o 'out/{stem}.csv' --columns SUNACTIVITY --weights model.keras",
         "A result for each file. Again: only what is new or has changed.",
+    ),
+    (
+        "find logs -name '*.csv' | rnn batch --files-from - -o 'states/{dir}/{stem}.npy' "
+        "--columns 3 --hidden 16 --init torch",
+        "The files of a list, each output in a folder such as that of its input.",
+    ),
+    (
+        "rnn batch 'in/*.csv' -o 'out/{stem}-{hidden}-{seed}.csv' --columns 2 --sweep 'seed=1 2 3' "
+        "--sweep 'hidden=8 16 32,16'",
+        "Every input with each of nine networks.",
+    ),
+    (
+        "rnn batch 'today/*.csv' -o 'out/{stem}.csv' --columns temperature --weights model.keras "
+        "--state 'states/{stem}.npz'",
+        "Each sensor's file goes on from where its last one ended.",
+    ),
+    (
+        "rnn batch 's3://logs/in/*.parquet' -o 's3://logs/out/{stem}.parquet' --report night.jsonl "
+        "--columns temperature --weights model.keras --scheduler tcp://10.0.0.5:8786",
+        "On a Dask cluster, from and to S3.",
+    ),
+    (
+        "rnn batch 'in/*.csv' -o out --columns 2 --weights model.keras --dry-run",
+        "What would be run, and what is done.",
     ),
 )
 
@@ -52,6 +100,7 @@ class BatchOptions(NamedTuple):
     files_from: str | None
     output: str
     format: str | None
+    sweep: list[Sweep]
     jobs: int | None
     scheduler: str | None
     force: bool
@@ -62,96 +111,387 @@ class BatchOptions(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What became of a batch."""
+    """What became of a batch.
+
+    Parameters
+    ----------
+    done, skipped, failed, not_run : int
+        Tasks: run now, done before, failed, and not run since the batch was
+        stopped by a failure.
+    rows : int
+        Steps that were run.
+    seconds : float
+    report : str
+        The file that has a line for each task.
+    failures : list of dict
+        ``input``, ``output`` and ``error`` of each that failed.
+    """
 
     done: int
     skipped: int
     failed: int
+    not_run: int
     rows: int
     seconds: float
     report: str
+    failures: list[dict[str, str]]
 
 
 @click.command("batch", cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, metavar="[IN]...", type=FileName())
-@click.option("--files-from", metavar="FILE", type=FileName(), help="Inputs, one a line.")
+@click.option(
+    "--files-from",
+    metavar="FILE",
+    type=FileName(),
+    help="Take inputs from a list, one a line; - for standard input.",
+)
 @layout_options
 @network_options
 @start_options
 @state_options
 @computation_options
-@click.option("-o", "--output", metavar="TEMPLATE", required=True, type=FileName(), help="...")
-@click.option("--format", type=Choice(list(WRITERS)), help="...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="TEMPLATE",
+    required=True,
+    type=FileName(),
+    help="Where each result goes: {stem} is the name of its input without the extension, {name} "
+    "the whole name, {dir} its folder, and {seed} or the like what is swept. Without a brace, a "
+    "folder. Folders are made.",
+)
+@click.option(
+    "--format",
+    type=Choice(list(WRITERS)),
+    help="By default the extension's of -o; in a folder, csv.",
+)
 @shown_options
-@click.option("-j", "--jobs", metavar="N", type=whole(1), help="...")
-@click.option("--scheduler", metavar="ADDRESS", help="...")
-@click.option("--force", is_flag=True, help="...")
-@click.option("-n", "--dry-run", is_flag=True, help="...")
-@click.option("--fail-fast", is_flag=True, help="...")
-@click.option("--report", metavar="FILE", type=FileName(), help="...")
-@click.option("--json", is_flag=True, help="...")
-def batch(**given: Any) -> None:
-    """Run a network over many inputs, and write a result for each."""
-    options = BatchOptions(**{name: given.pop(name) for name in BatchOptions._fields})
-    tasks = _tasks(options, given)
-    check_apart(tasks)
-    summary = _run(options, tasks, given)
+@click.option(
+    "--sweep",
+    metavar="NAME='V V ...'",
+    multiple=True,
+    callback=read_sweep,
+    shell_complete=completed("sweeps"),
+    help="Run every input once for each value of seed, init, hidden, weights or precision; give it "
+    "again for each combination with another.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=whole(1),
+    help="Processes on this machine. By default one for each processor; 1 starts none.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, or local for one that is "
+    "started here.",
+)
+@click.option("--force", is_flag=True, help="Run what is done, too.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Only show what would be run, and what is done."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=FileName(),
+    help=f"Where a line of JSON is added for each input as it ends, from which the next batch "
+    f"knows what is done. By default {NAME} in the folder that -o begins with.",
+)
+@click.option("--json", is_flag=True, help="Write the summary as JSON on standard output.")
+@click.pass_context
+def batch(ctx: click.Context, /, **given: Any) -> None:
+    """Run a network over many inputs and write a result for each.
+
+    IN is a file, or a pattern in quotes such as 'in/**/*.csv'. What is done,
+    by this version with these options and weights from the input as it is
+    now, is skipped.
+    """
+    options = picked(BatchOptions, given)
+    if options.json and options.dry_run:
+        raise click.UsageError("--json and --dry-run: give one")
+    summary = run_batch(ctx, _inputs(options), shown=True)
     if options.json:
         click.echo(json_text.dumps(summary._asdict()))
-    else:
+    elif not options.dry_run:
         click.echo(_sentence(summary), err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
 
 
-def _tasks(options: BatchOptions, given: Mapping[str, Any]) -> list[Task]:
-    text = options.output
-    if "{" not in text:
-        text = os.path.join(text, f"{{stem}}.{options.format or 'csv'}")
-    template = Template("-o", text, OF_INPUT)
-    settings = repr((__version__, sorted(given.items()), options.format))
-    made_of = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    tasks = []
-    for path in options.files:
-        names = names_of(path)
-        output, size = template.filled(names), 0
-        about = made_of
-        if os.path.exists(path):
-            found = os.stat(path)
-            size, about = found.st_size, f"{made_of} {found.st_size} {found.st_mtime_ns}"
-        tasks.append(Task(path, output, {}, about, size))
-    return tasks
+def _inputs(options: BatchOptions) -> list[str]:
+    """Return the files that are given: as patterns, and in a list.
+
+    Raises
+    ------
+    click.UsageError
+        None can be.
+    InputError
+        A pattern matches none, or the list cannot be read.
+    """
+    if STDIN in options.files:
+        raise click.UsageError("-: inputs are files; --files-from - reads a list of them")
+    if options.files_from is None:
+        if not options.files:
+            raise click.UsageError(
+                "no input: give files, a pattern in quotes, or --files-from FILE"
+            )
+        return expanded(options.files)
+    try:
+        with click.open_file(options.files_from, "rb") as file:
+            listed = listed_in(file.read())
+    except OSError as error:
+        raise InputError(options.files_from, f"cannot be read: {error.strerror}") from error
+    return [*expanded(options.files), *listed]
 
 
-def _run(options: BatchOptions, tasks: Sequence[Task], given: Mapping[str, Any]) -> Summary:
-    begin, template = time.monotonic(), Template("-o", options.output, OF_INPUT)
-    path = options.report or os.path.join(template.folder or ".", NAME)
-    count = {"done": 0, "skipped": 0, "failed": 0, "rows": 0}
-    with Report.opened(path) as report:
-        todo = [
-            task
-            for task in tasks
-            if options.force
-            or report.done.get(task.output) != task.made_of
-            or not os.path.exists(task.output)
-        ]
-        count["skipped"] = len(tasks) - len(todo)
-        for folder in {os.path.dirname(task.output) or "." for task in todo}:
+def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summary:
+    """Make a result of each input that has none.
+
+    Parameters
+    ----------
+    ctx : click.Context
+        Of the command, with its options as Click has read them.
+    inputs : sequence of str
+    shown : bool
+        Whether to show failures, notes and progress on standard error.
+
+    Raises
+    ------
+    click.UsageError, InputError
+        Options contradict each other, or two of the files are one.
+    OSError
+        The report cannot be written.
+    """
+    options = picked(BatchOptions, ctx.params)
+    check_given_once(ctx, options.sweep)
+    template = _template(options)
+    path = _report(options, template)
+    given = {name: ctx.params[name] for name in ctx.params if name not in BatchOptions._fields}
+    given |= _OF_RUN | {"format": options.format}
+    swept = [sweep.name for sweep in options.sweep]
+    templates = {"output": template} | {
+        name: Template(f"--{name.replace('_', '-')}", given[name], swept)
+        for name in _STATES
+        if given[name] is not None
+    }
+    variants, digests = _variants(options, given, template, inputs)
+    tasks = make_tasks(inputs, templates, variants)
+    check_apart(tasks, digests, path)
+    work = partial(run_task, given=given | {"again": options.force}, digests=digests)
+    if options.dry_run:
+        return _dry_run(options, tasks, path)
+    return _Batch(options, tasks, path, shown=shown).run(work)
+
+
+def _template(options: BatchOptions) -> Template:
+    """Return where results go: a template, or in a folder a name for each input."""
+    text, swept = options.output, [sweep.name for sweep in options.sweep]
+    if text == STDIN:
+        raise click.UsageError(
+            "-o -: there is a result for each input; give a folder or a template"
+        )
+    if "{" in text:
+        return Template("-o", text, swept)
+    name = "-".join(["{stem}", *(f"{{{name}}}" for name in swept)])
+    known = os.path.splitext(text)[1].lower()
+    if known and known in EXTENSIONS:
+        what = f"one file for all inputs: give a folder, or a template such as 'out/{name}{known}'"
+        raise InputError(f"-o {text}", what)
+    form = options.format or "csv"
+    extension = next((each for each, of in EXTENSIONS.items() if each and of == form), ".txt")
+    return Template("-o", os.path.join(text.replace("}", "}}"), name + extension), swept)
+
+
+def _report(options: BatchOptions, template: Template) -> str:
+    """Return the name of the report."""
+    if options.report is None:
+        if is_url(template.text):
+            raise click.UsageError("--report FILE: with -o elsewhere, give a file on this machine")
+        return os.path.join(template.folder, NAME)
+    if options.report == STDIN or is_url(options.report):
+        raise click.UsageError(f"--report {options.report}: give a file on this machine")
+    return options.report
+
+
+def _variants(
+    options: BatchOptions, given: Mapping[str, Any], template: Template, inputs: Sequence[str]
+) -> tuple[list[Variant], dict[str, str]]:
+    """Return what every input is run with, and the digest of each weight file.
+
+    Raises
+    ------
+    click.UsageError, ValueError
+        Options contradict each other, or a weight file cannot be used.
+    """
+    variants, digests = [], dict[str, str]()
+    constant = "." in template.text.rpartition("}")[2]
+    for names, swept in combinations(options.sweep):
+        all_given = {**given, **swept}
+        for path in inputs[:1] if constant else inputs:
+            output = template.filled({**names_of(path), **names})
+            check(**{**all_given, "files": (path,), "output": output})
+        network, digest = picked(NetworkOptions, all_given), ""
+        if network.weights is not None:
+            digest = digests[network.weights] = digest_of(network)
+        told = [each for each in all_given.items() if each[0] not in ("weights", *_STATES)]
+        variants.append(Variant(names, swept, repr((__version__, sorted(told), digest))))
+    return variants, digests
+
+
+def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:
+    """Return the tasks of which there is no result as they would make it."""
+    place = resolver()
+    return [
+        task
+        for task in tasks
+        if options.force or done.get(place(task.output)) != task.made_of or not exists(task.output)
+    ]
+
+
+def _dry_run(options: BatchOptions, tasks: Sequence[Task], path: str) -> Summary:
+    """Show what would be run, and what is done."""
+    to_do = {task.output for task in _to_do(options, tasks, done_before(path))}
+    for task in tasks:
+        word = "run " if task.output in to_do else "done"
+        click.echo(printable(f"{word}  {task.input} -> {task.output}"))
+    return Summary(0, len(tasks) - len(to_do), 0, len(to_do), 0, 0.0, path, [])
+
+
+class _Batch:
+    """A batch that runs: what became of its tasks so far, and what is shown of them."""
+
+    def __init__(
+        self, options: BatchOptions, tasks: Sequence[Task], path: str, *, shown: bool
+    ) -> None:
+        self._options, self._tasks, self._path, self._shown = options, tasks, path, shown
+        self._begin, self._bar = time.monotonic(), Bar(quiet=not shown)
+        self._done = self._rows = 0
+        self._failures: list[dict[str, str]] = []
+        self._notes: set[str] = set()
+
+    def run(self, work: Work) -> Summary:
+        """Do the tasks that are to be done."""
+        folders = _folders(self._tasks)
+        _make([os.path.dirname(self._path) or "."])
+        with Report.opened(self._path) as report, _clean(folders):
+            to_do = _to_do(self._options, self._tasks, report.done)
+            _make(_folders(to_do))
+            with closing(_outcomes(self._options, to_do, work)) as outcomes:
+                try:
+                    for outcome in outcomes:
+                        report.add(outcome)
+                        self._count(outcome, len(to_do))
+                        if self._ends(outcome):
+                            break
+                except (KeyboardInterrupt, SystemExit):
+                    self._stopped(len(to_do))
+                    raise
+                finally:
+                    self._bar.clear()
+        return self._summary(len(to_do))
+
+    def _count(self, outcome: Outcome, total: int) -> None:
+        self._rows += outcome.rows
+        if outcome.status == DONE:
+            self._done += 1
+        else:
+            told = {"input": outcome.input, "output": outcome.output, "error": outcome.error}
+            self._failures.append(told)
+        if not self._shown:
+            return
+        for text in outcome.notes:
+            self._show_note(outcome.input, text)
+        if outcome.error:
+            self._show_failure(outcome.error)
+        if self._bar.due():
+            ended = self._done + len(self._failures)
+            rate = f"{ended / self._bar.seconds:,.0f} a second"
+            failures = f", {len(self._failures):,} failed" if self._failures else ""
+            self._bar.show(f"{ended:,} of {total:,} files{failures}, {rate}", ended / total)
+
+    def _show_note(self, path: str, text: str) -> None:
+        """Show a note the first time that it comes, whichever file it is of."""
+        about = text.replace(path, "")
+        if about in self._notes or len(self._notes) > _NOTES:
+            return
+        self._notes.add(about)
+        self._bar.clear()
+        if len(self._notes) > _NOTES:
+            note(f"there are more notes: {self._path} has all of them")
+        else:
+            note(text if path in text else f"{path}: {text}")
+
+    def _show_failure(self, error: str) -> None:
+        if len(self._failures) <= _FAILURES:
+            self._bar.clear()
+            Failure(error, RUN_FAILED).show()
+        elif len(self._failures) == _FAILURES + 1:
+            self._bar.clear()
+            note(f"more have failed: {self._path} has all of them")
+
+    def _ends(self, outcome: Outcome) -> bool:
+        """Return whether nothing is to be run after it."""
+        return bool(outcome.error) and (self._options.fail_fast or outcome.error.endswith(_FULL))
+
+    def _stopped(self, total: int) -> None:
+        ended = self._done + len(self._failures)
+        if self._shown:
+            self._bar.clear()
+            note(f"{ended:,} of {total:,} ended; the same command goes on with the rest")
+
+    def _summary(self, total: int) -> Summary:
+        failures, seconds = len(self._failures), round(time.monotonic() - self._begin, 3)
+        return Summary(
+            done=self._done,
+            skipped=len(self._tasks) - total,
+            failed=failures,
+            not_run=total - self._done - failures,
+            rows=self._rows,
+            seconds=seconds,
+            report=self._path,
+            failures=self._failures,
+        )
+
+
+def _folders(tasks: Sequence[Task]) -> list[str]:
+    """Return the folders on this machine that tasks write to."""
+    files = [
+        (task.output, task.options.get("state"), task.options.get("state_out")) for task in tasks
+    ]
+    names = {os.path.dirname(file) for each in files for file in each if file and not is_url(file)}
+    return sorted(name or "." for name in names)
+
+
+def _make(folders: Sequence[str]) -> None:
+    for folder in folders:
+        try:
             os.makedirs(folder, exist_ok=True)
-        work = partial(run_task, given={**_OF_RUN, **given, "format": options.format})
-        with closing(_outcomes(options, todo, work)) as outcomes:
-            for outcome in outcomes:
-                report.add(outcome)
-                count["rows"] += outcome.rows
-                count["done" if outcome.status == DONE else "failed"] += 1
-                if outcome.error:
-                    click.echo(f"Error: {outcome.error}", err=True)
-                    if options.fail_fast:
-                        break
-    return Summary(**count, seconds=round(time.monotonic() - begin, 3), report=path)
+        except OSError as error:
+            raise InputError(folder, f"cannot be made: {error.strerror}") from error
 
 
-def _outcomes(options: BatchOptions, tasks: Sequence[Task], work: Work) -> Generator[Outcome, None, None]:
+@contextmanager
+def _clean(folders: Sequence[str]) -> Iterator[None]:
+    """Remove what processes that were killed have left, before and after a block of code."""
+    _remove_left(folders)
+    try:
+        yield
+    finally:
+        _remove_left(folders)
+
+
+def _remove_left(folders: Sequence[str]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            remove_left(folder)
+
+
+def _outcomes(
+    options: BatchOptions, tasks: Sequence[Task], work: Work
+) -> Generator[Outcome, None, None]:
     """Run tasks where the options say, and yield what becomes of each as it ends."""
     jobs = min(options.jobs or len(usable_processors()), len(tasks))
     if options.scheduler:
@@ -164,7 +504,9 @@ def _outcomes(options: BatchOptions, tasks: Sequence[Task], work: Work) -> Gener
         yield from map(work, tasks)
 
 
-def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
+def run_task(
+    task: Task, given: Mapping[str, Any], digests: Mapping[str, str] | None = None
+) -> Outcome:
     """Do a task in this process, whatever becomes of it: what ``rnn run`` would do.
 
     Parameters
@@ -172,24 +514,50 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
     task : Task
     given : mapping
         The options of ``rnn run`` that all tasks have, as Click has read them.
+    digests : mapping, optional
+        Of each weight file, as it is to be.
     """
-    begin, said = time.monotonic(), StringIO()
+    begin, notes, error, rows = time.monotonic(), list[str](), "", 0
     options = {**given, **task.options, "files": (task.input,), "output": task.output}
+    token = collected.set(notes)
     try:
-        with redirect_stderr(said), errors_shown():
-            rows = forward(**options)
-    except Failure as failure:
-        outcome = failed(task, failure.message)
-    except Exception as error:  # a fault of this program's own must not end the others
-        outcome = failed(task, f"{task.input}: {type(error).__name__}: {error}")
+        _check_weights(options, digests or {})
+        rows = forward(task=task.made_of, **options)
+    except CountedError:
+        if not exists(task.output):
+            what = f"{options['state']} has counted it, and {task.output} is gone"
+            error = f"{task.input}: {what} (--force runs it again, from that state)"
+    except (OSError, *EXPECTED) as reason:
+        error = failure(reason).message
+    except Exception as reason:  # a fault of this program's own must not end the others
+        error = f"{type(reason).__name__}: {reason}"
+    finally:
+        collected.reset(token)
+    seconds = round(time.monotonic() - begin, 4)
+    if error:
+        named = task.input in error or task.output in error
+        outcome = failed(task, error if named else f"{task.input}: {error}")
     else:
         outcome = Outcome(task.input, task.output, task.made_of, DONE, rows)
-    notes = tuple(said.getvalue().splitlines())
-    return outcome._replace(seconds=round(time.monotonic() - begin, 4), notes=notes)
+    return outcome._replace(seconds=seconds, notes=tuple(notes))
+
+
+def _check_weights(options: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Check that a weight file is what it was when the batch began.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    path = options["weights"]
+    if path in digests and digest_of(picked(NetworkOptions, options)) != digests[path]:
+        raise InputError(path, "was changed since the batch began", "run the same command again")
 
 
 def _sentence(summary: Summary) -> str:
+    left = f"{summary.not_run:,} not run, " if summary.not_run else ""
     return (
-        f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed, "
+        f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, {left}"
         f"{summary.rows:,} rows, {summary.seconds:.1f} s; {summary.report}"
     )

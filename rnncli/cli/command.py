@@ -22,6 +22,7 @@ SECTIONS = {
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json naming passthrough last no_last head tail "
     "every all_steps all_layers states plot x against layout digits header",
+    "Batch (rnn help clusters)": "files_from sweep jobs scheduler force dry_run fail_fast report",
     "Other": "",
 }
 
