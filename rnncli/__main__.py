@@ -20,6 +20,18 @@ def main() -> None:
     # could be lost within the import system.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    import sys
+
+    prepare()
+    try:
+        from rnncli.cli import rnn
+    except (ImportError, MemoryError, SystemError) as error:  # the last: Python 3.12, out of memory
+        sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
+    rnn()
+
+
+def prepare() -> None:
+    """Set what holds for a process, before NumPy is loaded."""
     import gc
     import os
     import sys
@@ -32,11 +44,6 @@ def main() -> None:
         warnings.simplefilter("ignore")
     for name in BLAS_THREADS:
         os.environ.setdefault(name, "1")
-    try:
-        from rnncli.cli import rnn
-    except (ImportError, MemoryError, SystemError) as error:  # the last: Python 3.12, out of memory
-        sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
-    rnn()
 
 
 if __name__ == "__main__":
