@@ -65,6 +65,10 @@ class InputError(ValueError):
         super().__init__(sentence(place, what, hint))
         self.place, self.what, self.hint = place, what, hint
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """Return what another process makes the same error of."""
+        return type(self), (self.place, self.what, self.hint)
+
 
 class NotFiniteError(ValueError):
     """A state or an output overflowed, or is not a number.
