@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO, cast
 
 from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
@@ -29,7 +29,7 @@ _VERSIONS = (
     *("ETag", "etag", "generation", "Content-MD5", "Digest", "Last-Modified", "LastModified"),
     *("mtime", "last_modified", "updated", "modified", "created"),
 )
-_NO_FILE = "cannot be read: no such file"
+_NO_FILE, _DENIED = "cannot be read: no such file", "access denied"
 # The names and codes of errors, the most telling first; what they mean, and what to do about it.
 _WRONG_KEYS = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
@@ -40,12 +40,13 @@ _REASONS = (
     (("404",), _NO_FILE, ""),
     (_WRONG_KEYS, "wrong credentials ({name})", "check {keys}"),
     (("NoCredentialsError", "PartialCredentialsError"), "no credentials", "set {keys}"),
-    (("AccessDenied", "403", "401", "PermissionError"), "access denied", "check {keys}"),
+    (("AccessDenied", "403", "401", "PermissionError"), _DENIED, "check {keys}"),
     (
         ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"),
         "cannot connect to {server}",
         "",
     ),
+    (("ClientResponseError",), "the server answers {status}", ""),
     (("FileNotFoundError",), _NO_FILE, ""),
     (("TimeoutError", "ReadTimeoutError"), "no answer in time", "try again"),
     (
@@ -74,11 +75,12 @@ def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
         stream = _buffered(url, fs.open(place, "rb", block_size=0, size=1))
     if not seekable:
         return stream
-    copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
-    with stream:
+    with stream, ExitStack() as stack:
+        copy = stack.enter_context(tempfile.TemporaryFile())
         shutil.copyfileobj(stream, copy, _PIECE)
-    copy.seek(0)
-    return cast(io.BufferedReader, copy)
+        copy.seek(0)
+        stack.pop_all()
+        return cast(io.BufferedReader, copy)
 
 
 @contextmanager
@@ -162,14 +164,13 @@ def check_writable(path: str, *, append: bool = False) -> None:
         raise InputError(url, what, "give a file to write to, or s3:// or gs://")
     if append:
         raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
-    with _errors(url):
-        fs, place = _found(url)
-        try:
-            kind = _info(fs, place).get("type")
-        except PermissionError as error:
-            if _about(error).keys() & set(_WRONG_KEYS):
-                raise
-            kind = ""  # who may write need not be allowed to look
+    try:
+        with _errors(url):
+            kind = _info(*_found(url)).get("type")
+    except InputError as error:
+        if error.what != _DENIED:
+            raise
+        return  # who may write need not be allowed to look
     if kind == "directory":
         raise InputError(url, "Is a directory", "give a file in it")
 
@@ -231,7 +232,7 @@ def _found(url: Url) -> tuple[Any, str]:
     try:
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **options))
     except ImportError as error:
-        raise _missing(url, str(error.name)) from None
+        raise _missing(url, getattr(error.__cause__, "name", str(error))) from None
 
 
 def _retries() -> dict[str, Any]:
@@ -252,9 +253,6 @@ def _info(fs: Any, place: str) -> dict[str, Any]:
         if _reason("", error)[0] != _NO_FILE:
             raise
         return {}
-    except PermissionError:
-        fs.ls(place)  # S3 gives no reason until it is asked for a list
-        raise
 
 
 @contextmanager
@@ -271,7 +269,19 @@ def _errors(url: Url) -> Iterator[None]:
     except (InputError, ImportError):
         raise
     except Exception as error:
-        raise InputError(url, *_reason(url.protocol, error)) from error
+        raise InputError(url, *_reason(url.protocol, _telling(url, error))) from error
+
+
+def _telling(url: Url, error: Exception) -> Exception:
+    """Return an error that says whether credentials are wrong; S3 says it only of a list."""
+    if "403" in _about(error):
+        fs, place = _found(url)
+        try:
+            fs.ls(place)
+        except Exception as other:
+            if _about(other).keys() & set(_WRONG_KEYS):
+                return other
+    return error
 
 
 def _reason(protocol: str, error: Exception) -> tuple[str, str]:
@@ -280,7 +290,11 @@ def _reason(protocol: str, error: Exception) -> tuple[str, str]:
     for names, what, hint in _REASONS:
         if known := [name for name in names if name in about]:
             server = _SERVER.search(about[known[0]])
-            given = {"name": known[0], "server": server[1] if server else "the server"}
+            given = {
+                "name": known[0],
+                "server": server[1] if server else "the server",
+                "status": next(filter(str.isdecimal, about), "an error"),
+            }
             return what.format(**given), hint.format(keys=_KEYS.get(protocol, "your credentials"))
     return re.sub(r"\w+://\S+", lambda found: named(found[0]), one_line(error)), ""
 
@@ -290,7 +304,7 @@ def _about(error: BaseException | None) -> dict[str, str]:
     about: dict[str, str] = {}
     while isinstance(error, Exception):
         response = getattr(error, "response", None)
-        codes = [getattr(error, "status", None), getattr(error, "code", None)]
+        codes = [getattr(error, "status", None) or getattr(error, "code", None)]
         if isinstance(response, dict):
             codes.append(response.get("Error", {}).get("Code"))
         names = [each.__name__ for each in type(error).__mro__]

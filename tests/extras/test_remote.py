@@ -125,7 +125,9 @@ def test_states_go_on_elsewhere(run_rnn: Rnn, s3: S3, tmp_path: Path) -> None:
     name, *first = parts[0].stdout.splitlines()
     _, *second = parts[1].stdout.splitlines()
     assert [name, *first, *second] == run_rnn("run", whole, *run).stdout.splitlines()
-    apart = run_rnn("run", halves[1], *run, "--state-in", s3.url("s.npz"), "--state-out", "s")
+    apart = run_rnn(
+        "run", halves[1], *run, "--state-in", s3.url("s.npz"), "--state-out", tmp_path / "s"
+    )
     assert apart.exit_code == 0
 
 
