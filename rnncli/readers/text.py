@@ -158,6 +158,8 @@ def start_of_stdin() -> bytes:
     file = sys.stdin.buffer
     if isinstance(file, io.BufferedReader):
         return file.peek(8)
+    if not file.seekable():
+        return b""
     place = file.tell()
     start = file.read(8)
     file.seek(place)
