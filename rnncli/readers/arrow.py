@@ -1,6 +1,7 @@
 """Parquet files, Arrow files and Arrow streams: columns with types, read in batches by PyArrow."""
 
 import json
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     check_layout(name, layout, source.kind, columns=True)
     names = source.schema.names
     table = _Table(name, source, layout, keys)
+    if path != STDIN:
+        weakref.finalize(table, file.close)
     features, kept = table.features, table.kept
     # As many as in CSV, where a cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(features) + 8 * len(kept), layout.block_steps)

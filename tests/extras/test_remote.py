@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SAMPLES, Rnn
+from pyarrow import parquet
+from pyarrow.csv import read_csv
 
 from extras.conftest import S3, Page, Web
 from rnncli.storage import opened, remote, version
@@ -23,11 +25,18 @@ def as_npy(content: bytes) -> bytes:
     return file.getvalue()
 
 
+def as_parquet(content: bytes) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(read_csv(io.BytesIO(content)), file, row_group_size=100)
+    return file.getvalue()
+
+
 FORMS = {
     "csv": SUNSPOTS,
     "csv.gz": gzip.compress(SUNSPOTS),
     "tsv": SUNSPOTS.replace(b",", b"\t"),
     "npy": as_npy(SUNSPOTS),
+    "parquet": as_parquet(SUNSPOTS),
 }
 
 
@@ -55,7 +64,7 @@ def test_inputs_are_those_of_files(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "npy", "svg", "png"])
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "npy", "svg", "png", "parquet", "arrow"])
 def test_outputs_are_those_of_files(run_rnn: Rnn, s3: S3, tmp_path: Path, form: str) -> None:
     run = ("run", SAMPLES / "sunspots.csv", *NETWORK, "-o")
     assert run_rnn(*run, tmp_path / f"y.{form}").exit_code == 0
