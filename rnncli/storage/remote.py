@@ -5,6 +5,7 @@ that is done, or where it fails, the store has the old one.
 """
 
 import io
+import logging
 import os
 import re
 import shutil
@@ -17,11 +18,13 @@ from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
 from rnncli.storage.lock import CHANGED
 from rnncli.storage.url import Url, named
 
+_S3, _GOOGLE, _WEB = ("s3", "s3a"), ("gs", "gcs"), ("http", "https")
 # Stores that show a file only when all of it is there.
-_WHOLE = ("s3", "s3a", "gs", "gcs", "memory")
-_WEB = ("http", "https")
+_WHOLE = (*_S3, *_GOOGLE, "memory")
 # Bytes that are asked for, and put, at once.
 _PIECE, _PART = 1 << 23, 1 << 23
+# Bytes that are kept for the reader.
+_BUFFER = 1 << 20
 # Seconds until a server has to answer at all, and until it has to send more.
 _CONNECT, _SEND = 5, 60
 # Of what tells one version of a file from another, the first that a store has.
@@ -40,12 +43,13 @@ _REASONS = (
     (("404",), _NO_FILE, ""),
     (_WRONG_KEYS, "wrong credentials ({name})", "check {keys}"),
     (("NoCredentialsError", "PartialCredentialsError"), "no credentials", "set {keys}"),
-    (("AccessDenied", "403", "401", "PermissionError"), _DENIED, "check {keys}"),
+    (("AccessDenied", "403", "401", "Forbidden", "PermissionError"), _DENIED, "check {keys}"),
     (
         ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"),
         "cannot connect to {server}",
         "",
     ),
+    (("FileExpired",), "was changed while it was read", "try again"),
     (("ClientResponseError",), "the server answers {status}", ""),
     (("FileNotFoundError",), _NO_FILE, ""),
     (("TimeoutError", "ReadTimeoutError"), "no answer in time", "try again"),
@@ -55,10 +59,12 @@ _REASONS = (
         "try again",
     ),
 )
+# Libraries that log what is an error here too, with tracebacks.
+_LOGS = ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio")
 _SERVER = re.compile('(?://|host )([^/ "]+)')
 _KEYS = {
-    **dict.fromkeys(("s3", "s3a"), "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
-    **dict.fromkeys(("gs", "gcs"), "GOOGLE_APPLICATION_CREDENTIALS"),
+    **dict.fromkeys(_S3, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+    **dict.fromkeys(_GOOGLE, "GOOGLE_APPLICATION_CREDENTIALS"),
 }
 
 
@@ -67,13 +73,11 @@ def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
     url = cast(Url, named(path))
     with _errors(url):
         fs, place = _found(url)
-        if url.protocol not in _WEB:
-            return _buffered(url, fs.open(place, "rb", block_size=_PIECE))
-        if seekable and fs.info(place).get("partial"):
-            return _buffered(url, fs.open(place, "rb", block_size=_PIECE))
-        # A size keeps it from asking for one.
-        stream = _buffered(url, fs.open(place, "rb", block_size=0, size=1))
-    if not seekable:
+        # A page comes in one answer: not every server knows parts. A size keeps it from asking.
+        how = {"block_size": 0, "size": 1} if url.protocol in _WEB else {"block_size": _PIECE}
+        raw = _Raw(url, fs.open(place, "rb", **how))
+    stream: io.BufferedReader = io.BufferedReader(raw, _BUFFER)
+    if not seekable or stream.seekable():
         return stream
     with stream, ExitStack() as stack:
         copy = stack.enter_context(tempfile.TemporaryFile())
@@ -87,17 +91,20 @@ def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
 def local_copy(path: str) -> Iterator[str]:
     """Copy a file, as `rnncli.storage.local_copy` does."""
     url = cast(Url, named(path))
+    place, name = os.path.split(url)
+    if name in ("", ".", ".."):
+        raise InputError(url, "Is a directory", "give a file in it")
     with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
-        copy = os.path.join(folder, os.path.basename(url))
+        copy = os.path.join(folder, name)
         with opened(url) as file, open(copy, "wb") as to:
             shutil.copyfileobj(file, to, _PIECE)
         try:
             yield copy
         except InputError as error:
-            parts = (part.replace(copy, url) for part in (error.place, error.what, error.hint))
+            parts = (part.replace(folder, place) for part in (error.place, error.what, error.hint))
             raise InputError(*parts) from error
         except ValueError as error:
-            raise ValueError(str(error).replace(copy, url)) from error
+            raise ValueError(str(error).replace(folder, place)) from error
 
 
 def version(path: str) -> str:
@@ -185,7 +192,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return bool(self._file.seekable())
+        return self._url.protocol not in _WEB
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(place, whence))
@@ -203,46 +210,42 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
-def _buffered(url: Url, file: Any) -> io.BufferedReader:
-    return io.BufferedReader(_Raw(url, file), 1 << 20)
-
-
 def _found(url: Url) -> tuple[Any, str]:
     """Return the file system of a URL, and where the file is there."""
     try:
         import fsspec
-    except ImportError:
-        raise _missing(url, "fsspec") from None
-    if url.protocol not in (known := fsspec.available_protocols()):
-        hint = did_you_mean(url.protocol, known) or "known are s3://, gs:// and https://"
-        raise InputError(url, f"nothing is known of {url.protocol}://", hint)
-    options: dict[str, Any] = {}
-    if url.protocol in ("s3", "s3a"):
+
+        if url.protocol not in fsspec.available_protocols():
+            hint = did_you_mean(url.protocol, (*_WHOLE, *_WEB))
+            hint = hint or "known are s3://, gs:// and https://"
+            raise InputError(url, f"nothing is known of {url.protocol}://", hint)
+        for name in _LOGS:
+            if not (log := logging.getLogger(name)).hasHandlers():
+                log.addHandler(logging.NullHandler())
+        # Without credentials, finding out what kind of bucket it is takes many seconds.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **_options(url)))
+    except ImportError as error:
+        name = getattr(error.__cause__ or error, "name", "") or str(error)
+        message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
+        raise ImportError(message) from None
+
+
+def _options(url: Url) -> dict[str, Any]:
+    """Return how long and how often a server is asked, in the words of each library."""
+    if url.protocol in _S3:
         # By default, botocore waits a minute for a server that is not there, and some times more.
-        config = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
-        options = {"config_kwargs": config | _retries(), "max_concurrency": 2}
+        config: dict[str, Any] = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
+        if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
+            config["retries"] = {"mode": "standard", "total_max_attempts": 3}
+        return {"config_kwargs": config, "max_concurrency": 2}
     if url.protocol in _WEB:
-        try:
-            import aiohttp
-        except ImportError:
-            raise _missing(url, "aiohttp") from None
+        import aiohttp
+
         # By default, all of a file has to be read within five minutes.
         wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
-        options = {"client_kwargs": {"timeout": wait}}
-    try:
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **options))
-    except ImportError as error:
-        raise _missing(url, getattr(error.__cause__, "name", str(error))) from None
-
-
-def _retries() -> dict[str, Any]:
-    """Return how often a request to S3 is made, where the user does not say it."""
-    said = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys()
-    return {} if said else {"retries": {"mode": "standard", "total_max_attempts": 3}}
-
-
-def _missing(url: Url, what: str) -> ImportError:
-    return ImportError(f"{url}: {what} is not installed: pip install 'rnncli[remote]'")
+        return {"client_kwargs": {"timeout": wait}}
+    return {}
 
 
 def _info(fs: Any, place: str) -> dict[str, Any]:
@@ -274,7 +277,7 @@ def _errors(url: Url) -> Iterator[None]:
 
 def _telling(url: Url, error: Exception) -> Exception:
     """Return an error that says whether credentials are wrong; S3 says it only of a list."""
-    if "403" in _about(error):
+    if url.protocol in _S3 and "403" in _about(error):
         fs, place = _found(url)
         try:
             fs.ls(place)
@@ -308,6 +311,7 @@ def _about(error: BaseException | None) -> dict[str, str]:
         if isinstance(response, dict):
             codes.append(response.get("Error", {}).get("Code"))
         names = [each.__name__ for each in type(error).__mro__]
+        names.append(str(error).partition(":")[0])  # all that gcsfs has for a code
         for name in [*names, *map(str, filter(None, codes))]:
             about.setdefault(name, str(error))
         error = error.__cause__ or error.__context__

@@ -21,6 +21,9 @@ class Url(str):
         What stands before the colon, such as ``s3``.
     """
 
+    full: str
+    protocol: str
+
     def __new__(cls, full: str) -> "Url":
         """Leave out what is secret, or may be."""
         protocol, rest = full.split("://", 1)
@@ -30,9 +33,6 @@ class Url(str):
         url = super().__new__(cls, f"{protocol}://{place.rpartition('@')[2]}{slash}{path}")
         url.full, url.protocol = full, protocol.lower()
         return url
-
-    full: str
-    protocol: str
 
 
 def is_url(path: str) -> bool:

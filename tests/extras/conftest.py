@@ -128,15 +128,12 @@ class Page(NamedTuple):
     ----------
     content : bytes
     status : int
-    ranges : bool
-        Whether parts can be asked for.
     cut_at : int, optional
         The connection ends after so many bytes.
     """
 
     content: bytes
     status: int = 200
-    ranges: bool = False
     cut_at: int | None = None
 
 
@@ -175,27 +172,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_GET(self) -> None:
-        page, content = self._answer()
-        for start in range(0, len(content[: page.cut_at]), 1 << 16):
-            self.wfile.write(content[: page.cut_at][start : start + (1 << 16)])
-            self.server.sent += 1 << 16
+        page = self._answer()
+        sent = memoryview(page.content)[: page.cut_at]
+        for start in range(0, len(sent), 1 << 16):
+            self.server.sent += self.wfile.write(sent[start : start + (1 << 16)])
         if page.cut_at is not None:
             self.close_connection = True
 
-    def _answer(self) -> tuple[Page, bytes]:
+    def _answer(self) -> Page:
         self.server.asked.append((self.command, self.path, self.headers["Authorization"]))
         page = self.server.pages.get(self.path.partition("?")[0], Page(b"", 404))
-        content, status = page.content, page.status
-        asked = self.headers["Range"]
-        if page.ranges and asked and status == 200:
-            start, end = map(int, asked.removeprefix("bytes=").split("-"))
-            content, status = content[start : end + 1], 206
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        if page.ranges:
-            self.send_header("Accept-Ranges", "bytes")
+        self.send_response(page.status)
+        self.send_header("Content-Length", str(len(page.content)))
         self.end_headers()
-        return page, content
+        return page
 
     def log_message(self, *_: object) -> None:
         pass

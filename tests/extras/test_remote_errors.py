@@ -1,9 +1,11 @@
 """What is wrong with a file elsewhere is one line, and what was there stays."""
 
+import gzip
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Rnn
@@ -167,14 +169,36 @@ def test_an_input_that_is_cut(
     run_rnn: Rnn, web: Web, s3: S3, tmp_path: object, name: str, to: str
 ) -> None:
     """What would have been written is not: the rows so far are no result."""
-    url = web.put(name, Page(b"1\n" * 500_000, cut_at=600_000))
+    content = b"1\n" * 500_000
+    if name.endswith(".gz"):
+        content = gzip.compress(b"".join(b"%d\n" % n for n in range(200_000)))
+    url = web.put(name, Page(content, cut_at=len(content) // 2))
     s3.put("y.csv", b"old")
     output = s3.url("y.csv") if to == "s3" else f"{tmp_path}/y.csv"
     done = run_rnn("run", url, *NETWORK, "-o", output)
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"Error: {url}: ")
+    assert done.stderr == f"Error: {url}: the connection broke; try again\n"
     assert s3.get("y.csv") == b"old"
     assert s3.names() == ["y.csv"]
+
+
+@pytest.mark.slow
+def test_an_input_that_is_changed_while_it_is_read(
+    run_rnn: Rnn, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_PIECE", 1 << 10)
+    url = s3.put("x.csv", b"1\n" * 1_000_000)
+
+    def change(environ: Environ) -> None:
+        if environ.get("HTTP_RANGE"):
+            s3.before = None
+            s3.put("x.csv", b"2\n" * 1_000_000)
+
+    s3.before = change
+    done = run_rnn("run", url, *NETWORK, "-o", s3.url("y.csv"))
+    reason = "was changed while it was read; try again"
+    assert (done.exit_code, done.stderr) == (2, f"Error: {url}: {reason}\n")
+    assert s3.names() == ["x.csv"]
 
 
 def refuse_parts(after: int) -> object:
@@ -285,3 +309,12 @@ def test_weights_that_are_damaged_are_named_by_their_url(run_rnn: Rnn, s3: S3) -
             assert (done.exit_code, done.stdout) == (2, "")
             assert done.stderr.startswith(f"Error: {url}: ")
             assert "/tmp" not in done.stderr
+
+
+def test_weights_with_another_name(run_rnn: Rnn, s3: S3) -> None:
+    weights = Path(__file__).parent.parent.parent / "sample_data" / "sunspots.keras"
+    url = s3.put("a/w.npz", weights.read_bytes())
+    done = run_rnn("run", "--seq", "1", "--weights", url)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {url}: expected an .npz file, got ")
+    assert done.stderr.endswith(f"; rename it to {s3.url('a/w.keras')}\n")
