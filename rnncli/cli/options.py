@@ -285,8 +285,8 @@ network_options = group(
         "--weights",
         type=values.FileName(),
         metavar="FILE",
-        help="Take the network from a file instead: .keras, .h5, .pt, .onnx, .safetensors, or "
-        ".npz, as rnn weights -o writes it. rnn inspect shows what is in it.",
+        help="Take the network from a file or a URL instead: .keras, .h5, .pt, .onnx, "
+        ".safetensors, or .npz, as rnn weights -o writes it. rnn inspect shows what is in it.",
     ),
     layer_option,
     click.option(
@@ -363,7 +363,8 @@ state_options = group(
         type=values.FileName(),
         metavar="FILE",
         help="Start from the states in this file, where it exists, and leave the final states "
-        "there for the next run. Sequences that are not in it start from --h0 and --c0.",
+        "there for the next run. Sequences that are not in it start from --h0 and --c0. A second "
+        "run waits; one on the same URL is refused as it ends.",
     ),
     state_in_option,
     click.option(
@@ -400,8 +401,8 @@ output_option = click.option(
     "--output",
     type=values.FileName(),
     metavar="FILE",
-    help="Write to a file, which is replaced once all is written. Its extension decides "
-    "the format if no option does.",
+    help="Write to a file, or to s3:// or gs://. It is replaced once all is written. Its "
+    "extension decides the format if no option does.",
 )
 
 json_option = click.option("--json", is_flag=True, help="Write one JSON document.")

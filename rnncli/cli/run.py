@@ -146,7 +146,8 @@ def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
-    input), what is piped in, or --seq. A row is a step, a column a feature.
+    input) on this machine or at s3://, gs:// or https://, what is piped in, or
+    --seq. A row is a step, a column a feature.
     """
     forward(**given)
 
