@@ -1,0 +1,100 @@
+"""Every type of Arrow: a feature or refused by name, a key, and kept as it is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Rnn
+
+from extras.arrow_types import CASES, LISTS, NOT_MADE, NUMBERS, OTHERS, Case
+from rnncli.readers import Keys, Layout, read_file
+
+ALONE = ("--hidden", "1", "--columns", "v")
+
+
+def saved(path: Path, case: Case) -> Path:
+    table = pa.table({"x": case.column, "v": pa.array([1.0, 2.0])})
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    return path
+
+
+def opened(path: Path) -> Any:
+    return pq.read_table(path) if path.suffix == ".parquet" else pa.ipc.open_file(path).read_all()
+
+
+def test_every_type_is_here() -> None:
+    """Those that PyArrow has, by their numbers: one that is new is to be decided on."""
+    known = {name.removeprefix("Type_") for name in dir(pa.lib) if name.startswith("Type_")}
+    here = {
+        getattr(case.column.type, "storage_type", case.column.type).id for case in CASES.values()
+    }
+    assert {name for name in known if getattr(pa.lib, f"Type_{name}") not in here} == NOT_MADE
+
+
+@pytest.mark.parametrize("name", NUMBERS | LISTS)
+def test_numbers_are_features(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    layout = Layout(np.dtype(np.float64), columns=("x",), missing="hold")
+    source = read_file(str(saved(tmp_path / "x.arrow", case)), layout, Keys())
+    (rows,) = source.blocks
+    np.testing.assert_array_equal(rows.x, case.numbers)
+    missing = np.isnan(np.array(case.numbers)).any(axis=1)
+    masked = np.zeros(2, bool) if rows.masked is None else rows.masked
+    assert masked.tolist() == missing.tolist()
+    width = len(case.numbers[0])
+    assert source.columns == (["x"] if name in NUMBERS else [f"x_{j}" for j in range(width)])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_types_are_refused_by_name(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / "x.arrow", OTHERS[name])
+    refused = f"Error: {path}: column 'x': expected numbers, got {OTHERS[name].column.type}"
+    result = run_rnn("run", path, "--hidden", "1", "--columns", "x")
+    assert (result.exit_code, result.stderr) == (2, f"{refused}{OTHERS[name].numbers}\n")
+    result = run_rnn("run", path, "--hidden", "1")
+    assert result.stderr == f"{refused}; --columns chooses those to read\n"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_type_is_a_key(tmp_path: Path, name: str) -> None:
+    path = str(saved(tmp_path / "x.arrow", CASES[name]))
+    keys = Keys()
+    layout = Layout(np.dtype(np.float64), columns=("v",), group_by=("x",))
+    (rows,) = read_file(path, layout, keys).blocks
+    assert rows.key is not None
+    assert [keys.names[number] for number in rows.key] == [(text,) for text in CASES[name].texts]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_type_is_text_beside_text(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / "x.arrow", CASES[name])
+    lines = run_rnn("run", path, *ALONE, "--passthrough", "--format", "jsonl").stdout.splitlines()
+    for line, text in zip(lines, CASES[name].texts, strict=True):
+        quoted = text.replace("\\", r"\\").replace('"', r"\"")
+        assert f'"row": {{"x": "{quoted}", "v": ' in line
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("every", [1, 2])
+def test_any_type_is_kept(run_rnn: Rnn, tmp_path: Path, name: str, form: str, every: int) -> None:
+    """All of its rows, or some."""
+    case, to = CASES[name], tmp_path / f"out.{form}"
+    path = saved(tmp_path / "x.arrow", case)
+    result = run_rnn("run", path, *ALONE, "--passthrough", "--every", str(every), "-o", to)
+    if form == "parquet" and not case.in_parquet:
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: Parquet does not hold a column of the input: ")
+        assert str(case.column.type) in result.stderr
+        assert result.stderr.endswith("; --format arrow does\n")
+        return
+    assert result.exit_code == 0
+    found = opened(to)
+    assert repr(found["x"].to_pylist()) == repr(case.column.slice(every - 1).to_pylist())
+    if form == "arrow":
+        assert found.schema.field("x").type == case.column.type
+    assert found.column_names == ["x", "v", "h_0"]
