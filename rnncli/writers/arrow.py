@@ -4,7 +4,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -84,9 +84,18 @@ def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
     new = ipc.new_file if _is_file(out) else ipc.new_stream
     with _storable("Arrow"), new(out.buffer, columns.schema, options=options) as writer:
-        for block in blocks:
-            writer.write_table(columns.table(block))
+        for table in _growing(map(columns.table, blocks)):
+            writer.write_table(table)
     blocks.check()
+
+
+def _growing(tables: Iterable[Any]) -> Iterator[Any]:
+    """Put before the values of each dictionary those of the tables before: a file has only one."""
+    before: list[Any] = []
+    for table in tables:
+        one = _one([*before, table])
+        before = [one.slice(0, 0)]
+        yield one
 
 
 def _is_file(out: TextIO) -> bool:
