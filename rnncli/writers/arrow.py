@@ -172,7 +172,8 @@ class _Columns:
         elif hasattr(block.cells, "arrow"):
             columns += block.cells.arrow.columns
         else:
-            columns += map(_strings, zip(*block.cells, strict=True))
+            places = range(len(self._trajectory.header))
+            columns += [_strings([row[i] for row in block.cells]) for i in places]
         columns += self._values(block)
         return pa.Table.from_arrays(columns, schema=self.schema)
 
