@@ -75,7 +75,8 @@ class Labels:
         if not self._long:
             made: Sequence[NDArray[Any]] = texts(written)
             (room, before), width = self._arrays[0].shape, made[0].shape[1]
-            self._make_room(room, max(before, width))
+            if width > before:
+                self._make_room(room, width)
             for every, each in zip(self._arrays, made, strict=True):
                 every[numbers, :width] = each
 
