@@ -100,8 +100,8 @@ class Keys:
         ----------
         columns : sequence of (codes, texts)
             The code of each row in a key column, (n,), which is a place among
-            the texts of that column. No text stands there twice, some may be
-            of no row.
+            the texts of that column. Some may be of no row, or stand there
+            twice.
         """
         rows = np.arange(len(columns[0][0]))
         code, size = np.zeros(len(rows), np.intp), 1
@@ -180,10 +180,8 @@ class _Table:
             free = others[places[at[others]] < 0][::-1]
             places[at[free]] = before + free  # of several rows at a place the first stays
             numbers[others] = places[at[others]]
-            taken = (numbers[others] < before) | self._is_other(
-                [word[others] for word in words], numbers[others]
-            )
-            others = others[taken]
+            some = [word[others] for word in words]
+            others = others[self._is_other(some, numbers[others])]
             at[others] = (at[others] + 1) % len(places)
         first = np.flatnonzero(numbers == before + rows)
         self.count += len(first)
@@ -261,5 +259,5 @@ def _words(columns: Sequence[Cells], width: int) -> list[Words]:
         for text, starts, stops in columns:
             every = np.ndarray(len(text) - _WORD + 1, "<u8", text, strides=1)
             foreign = (np.maximum(size - (stops - starts), 0) * 8).astype(np.uint64)
-            words.append(every[stops - size] >> foreign << foreign)
+            words.append(every[stops - size] >> foreign)
     return words
