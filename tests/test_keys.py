@@ -114,3 +114,12 @@ def test_files_with_and_without_quotes_share_the_keys(tmp_path: Path) -> None:
     ]
     assert [*chain(*numbers)] == [1, 2, 1, 3, 2, 0] * 2
     assert keys.names == [("d",), ("b",), ("a",), ("c",)]
+
+
+def test_a_nul_counts() -> None:
+    """Though cells that are compared many at once are filled up with them."""
+    texts = ["", "\0", "\0\0", "a", "\0a", "a\0", "x" * 31, "\0" + "x" * 31]
+    keys = Keys()
+    assert keys.number_cells([cells(texts)]).tolist() == [*range(8)]
+    for number, text in enumerate(texts):
+        assert keys.number_cells([cells([text])]).tolist() == [number]
