@@ -69,9 +69,9 @@ class Report:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._resolved = file, resolver()
-        self.done, whole = _read(file)
-        if not whole:
-            file.write(b"\n")
+        self.done, half = _read(file)
+        if half:  # of a batch that was killed
+            file.truncate(file.tell() - half)
 
     @classmethod
     @contextmanager
@@ -119,8 +119,8 @@ def done_before(path: str) -> dict[str, str]:
         return _read(file)[0]
 
 
-def _read(file: BinaryIO) -> tuple[dict[str, str], bool]:
-    """Return what is done, and whether the last line is whole."""
+def _read(file: BinaryIO) -> tuple[dict[str, str], int]:
+    """Return what is done, and the bytes of a last line that is not whole."""
     done, line = dict[str, str](), b"\n"
     file.seek(0)
     begin = file.read(len(_BEGIN))
@@ -128,7 +128,7 @@ def _read(file: BinaryIO) -> tuple[dict[str, str], bool]:
         raise InputError(file.name, "not the report of a batch", "give `report` another name")
     file.seek(0)
     for line in file:
-        with suppress(ValueError, KeyError, TypeError):  # of a run that was killed
+        with suppress(ValueError, KeyError, TypeError):
             item = json.loads(line)
             done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
-    return done, line.endswith(b"\n")
+    return done, 0 if line.endswith(b"\n") else len(line)

@@ -88,10 +88,11 @@ class Template:
             hint = "a brace that is meant as one is written twice: {{"
             raise InputError(place, f"not a template: {error}", hint) from error
         for _, name, form, conversion in parts:
-            if name not in known or form or conversion:
+            given = f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
+            if given not in known:
                 there = ", ".join(f"{{{each}}}" for each in known)
-                what = f"{{{shown(str(name))}}} is none of {there}"
-                raise InputError(place, what, did_you_mean(str(name), known))
+                what = f"{{{shown(given)}}} is none of {there}"
+                raise InputError(place, what, did_you_mean(given, known))
         for name in swept:
             if name not in {part[1] for part in parts}:
                 what = f"one file for every {name}"
@@ -100,7 +101,7 @@ class Template:
     @property
     def folder(self) -> str:
         """What stands before the first name, up to its last ``/``."""
-        return os.path.dirname(self.text.partition("{")[0])
+        return os.path.dirname(self.text.partition("{")[0].replace("}}", "}"))
 
     def filled(self, names: Mapping[str, str]) -> str:
         """Return the text with a value for each name."""

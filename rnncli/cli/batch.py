@@ -374,6 +374,8 @@ class _Batch:
 
     def run(self, work: Work) -> Summary:
         """Do the tasks that are to be done."""
+        if not self._tasks:
+            return self._summary(0)
         folders = _folders(self._tasks)
         _make([os.path.dirname(self._path) or "."])
         with Report.opened(self._path) as report, _clean(folders):
