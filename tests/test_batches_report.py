@@ -1,0 +1,89 @@
+"""The report of a batch: what it says is done, and which files it is."""
+
+import fcntl
+import json
+from pathlib import Path
+
+import pytest
+from batch_runs import NETWORK, Batch, counted, in_folder
+
+from rnncli.batches.report import Outcome, Report, done_before
+from rnncli.model.errors import InputError
+
+__all__ = ["in_folder"]
+
+
+def line(output: str, status: str, made_of: str = "x") -> str:
+    return json.dumps(Outcome("/in", output, made_of, status)._asdict()) + "\n"
+
+
+def test_the_last_line_counts(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    assert done_before(str(path)) == {}
+    path.write_text(
+        line("/a", "done")
+        + line("/b", "done")
+        + line("/a", "failed")
+        + line("/c", "failed")
+        + line("/c", "done", "y")
+        + '{"input": "no'
+    )
+    assert done_before(str(path)) == {"/a": "", "/b": "x", "/c": "y"}
+
+
+@pytest.mark.parametrize("half", ["", "{", '{"input": "/x", "outp', '{"input": "/\\ud'])
+def test_a_line_that_is_cut_off_is_ended(tmp_path: Path, half: str) -> None:
+    path = tmp_path / "r.jsonl"
+    for before in ("", line("/a", "done")):
+        path.write_text(before + half)
+        with Report.opened(str(path)) as report:
+            report.add(Outcome("/in/b", "/b", "y", "done"))
+        lines = path.read_text().splitlines()
+        assert lines == [*before.splitlines(), lines[-1]]
+        assert done_before(str(path)) == dict.fromkeys(["/a"] * bool(before), "x") | {"/b": "y"}
+
+
+@pytest.mark.parametrize(
+    "text", ["t,value\n1,2\n", '{"t": 1, "h": [0.5]}\n', "[]", "\n", "\0\0", '{"input":1}\n']
+)
+def test_another_file_is_left_as_it_is(batch: Batch, text: str) -> None:
+    Path("notes.txt").write_text(text)
+    command = ("in/*.csv", "-o", "out/{stem}.csv", "--report", "notes.txt", *NETWORK)
+    for more in ((), ("--dry-run",), ("--force",)):
+        result = batch(*command, *more)
+        assert (result.exit_code, result.stderr) == (
+            2,
+            "Error: notes.txt: not the report of a batch; give --report another name\n",
+        )
+    assert Path("notes.txt").read_text() == text
+    assert not Path("out").exists()
+
+
+def test_a_report_is_one_batches(tmp_path: Path) -> None:
+    path = str(tmp_path / "r.jsonl")
+    with Report.opened(path) as report:
+        report.add(Outcome("/in/b", "/b", "y", "done"))
+        with pytest.raises(InputError, match="another batch is adding to it"), Report.opened(path):
+            pass
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_name_that_is_no_utf_8_is_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "r.jsonl")
+    with Report.opened(path) as report:
+        report.add(Outcome("/in/\udcff", "/out/\udcff", "y", "done"))
+    assert done_before(path) == {"/out/\udcff": "y"}
+
+
+def test_a_report_that_is_a_folder(batch: Batch) -> None:
+    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--report", "in", *NETWORK)
+    assert (result.exit_code, result.stderr) == (1, "Error: in: Is a directory\n")
+
+
+def test_two_batches_can_share_a_report(batch: Batch) -> None:
+    for folder in ("one", "two", "one", "two"):
+        done = 0 if Path(folder).exists() else 3
+        command = ("in/*.csv", "-o", f"{folder}/{{stem}}.csv", "--report", "r.jsonl", "--json")
+        assert counted(batch(*command, *NETWORK)) == (done, 3 - done, 0, 0)
+    assert len(Path("r.jsonl").read_text().splitlines()) == 6

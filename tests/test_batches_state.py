@@ -1,0 +1,124 @@
+"""State files of a batch: no input is counted twice, whenever a batch is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from batch_runs import NETWORK, Batch, counted, in_folder
+from conftest import ROOT, Rnn
+
+__all__ = ["in_folder"]
+COMMAND = ("in/*.csv", "-o", "out/{stem}.csv", "--state", "s/{stem}.npz", *NETWORK)
+# A batch that ends itself before, or after, it has renamed something for so many times.
+KILLED = """
+import os, signal, sys
+when, times = sys.argv[1], int(sys.argv[2])
+real = os.replace
+def replace(*names):
+    global times
+    times -= 1
+    if when == "after":
+        real(*names)
+    if not times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if when == "before":
+        real(*names)
+os.replace = replace
+from rnncli.cli import rnn
+rnn(["batch", "-j", "1", *sys.argv[3:]])
+"""
+
+
+def steps(path: str) -> int:
+    with np.load(path) as state:
+        return int(state["t"][0])
+
+
+def test_states_are_those_of_run(batch: Batch, run_rnn: Rnn) -> None:
+    """The numbers and the bytes, but for the task that left them."""
+    assert batch(*COMMAND).exit_code == 0
+    for name in "abc":
+        alone = ("run", f"in/{name}.csv", "--state", f"{name}.npz", *NETWORK, "-o", "x.csv")
+        assert run_rnn(*alone).exit_code == 0
+        with np.load(f"s/{name}.npz") as ours, np.load(f"{name}.npz") as theirs:
+            assert ours["h"].tobytes() == theirs["h"].tobytes()
+            assert ours["t"].tobytes() == theirs["t"].tobytes()
+            ours_about, theirs_about = str(ours["about"]), str(theirs["about"])
+        assert '"task"' not in theirs_about
+        begin, _, task = ours_about.partition(', "task": "')
+        assert theirs_about == begin + "}"
+        assert len(task) == len('0123456789abcdef0123"}')
+
+
+def test_the_next_files_go_on(batch: Batch, run_rnn: Rnn) -> None:
+    assert batch(*COMMAND).exit_code == 0
+    Path("in/b.csv").write_text("value\n3\n2\n")
+    assert counted(batch(*COMMAND, "--json")) == (1, 2, 0, 0)
+    assert [steps(f"s/{name}.npz") for name in "abc"] == [5, 8, 7]
+    # Another run goes on from such a state, and leaves one that no task has left.
+    alone = ("run", "in/b.csv", "--state", "s/b.npz", *NETWORK, "-o", "x.csv")
+    assert run_rnn(*alone).exit_code == 0
+    assert steps("s/b.npz") == 10
+    assert b'"task"' not in Path("s/b.npz").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("times", [3, 4])
+def test_a_batch_that_was_killed_counts_nothing_twice(
+    batch: Batch, run_rnn: Rnn, when: str, times: int
+) -> None:
+    """Of b.csv the output is renamed third and the state fourth."""
+    command = [sys.executable, "-c", KILLED, when, str(times), *COMMAND]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 1
+    assert counted(batch(*COMMAND, "--json")) == (2, 1, 0, 0)
+    assert counted(batch(*COMMAND, "--json")) == (0, 3, 0, 0)
+    assert [steps(f"s/{name}.npz") for name in "abc"] == [5, 6, 7]
+    for name in "abc":
+        assert run_rnn("run", f"in/{name}.csv", *NETWORK, "-o", "x.csv").exit_code == 0
+        assert Path(f"out/{name}.csv").read_bytes() == Path("x.csv").read_bytes()
+    assert not list(Path().rglob("*.tmp"))
+
+
+def test_an_output_that_is_gone_is_not_made_from_a_state_that_has_it(batch: Batch) -> None:
+    assert batch(*COMMAND).exit_code == 0
+    os.unlink("out/b.csv")
+    result = batch(*COMMAND)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == (
+        "Error: in/b.csv: s/b.npz has counted it, and out/b.csv is gone "
+        "(--force runs it again, from that state)"
+    )
+    assert steps("s/b.npz") == 6
+    assert counted(batch("in/b.csv", *COMMAND[1:], "--force", "--json")) == (1, 0, 0, 0)
+    assert steps("s/b.npz") == 12
+
+
+@pytest.mark.slow
+def test_states_in_and_out(batch: Batch) -> None:
+    """They can be run again, and are if the state to start from has changed."""
+    assert batch(*COMMAND).exit_code == 0
+    one_night = (*COMMAND[:3], "--state-in", "s/{stem}.npz", "--state-out", "t/{stem}.npz")
+    for again in (3, 0):
+        result = batch(*one_night, *NETWORK, "--json", "--report", "night.jsonl")
+        assert counted(result) == (again, 3 - again, 0, 0)
+        assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
+    os.utime("s/b.npz", ns=(1, 1))
+    os.unlink("out/c.csv")
+    result = batch(*one_night, *NETWORK, "--json", "--report", "night.jsonl")
+    assert counted(result) == (2, 1, 0, 0)
+    assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
+
+
+def test_one_state_to_start_from_serves_all(batch: Batch) -> None:
+    assert batch(*COMMAND).exit_code == 0
+    result = batch("in/*.csv", "-o", "o/{stem}.csv", "--state-in", "s/a.npz", "--json", *NETWORK)
+    assert counted(result) == (3, 0, 0, 0)
+    assert Path("o/a.csv").read_text().splitlines()[1].startswith("6,")

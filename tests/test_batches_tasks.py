@@ -1,0 +1,225 @@
+"""From inputs and templates to tasks, and what of it is refused before anything runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+from batch_runs import NETWORK, Batch, counted, files, in_folder
+
+from rnncli.batches.tasks import Template, expanded, listed_in, names_of
+from rnncli.model.errors import InputError
+
+__all__ = ["in_folder"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stem", "name", "folder"),
+    [
+        ("a.csv", "a", "a.csv", "."),
+        ("in/a.csv", "a", "a.csv", "in"),
+        ("in/a.b.csv.gz", "a.b", "a.b.csv.gz", "in"),
+        ("/data/in/a.CSV.GZ", "a", "a.CSV.GZ", "data/in"),
+        ("../../x/./a.csv", "a", "a.csv", "x"),
+        ("../a", "a", "a", "."),
+        ("s3://bucket/in/a.parquet", "a", "a.parquet", "bucket/in"),
+    ],
+)
+def test_names_of_an_input(path: str, stem: str, name: str, folder: str) -> None:
+    assert names_of(path) == {"stem": stem, "name": name, "dir": folder}
+
+
+@pytest.mark.parametrize(
+    ("text", "filled", "folder"),
+    [
+        ("out/{stem}.csv", "out/a.csv", "out"),
+        ("out/{dir}/{stem}.csv", "out/a.csv", "out"),
+        ("{dir}/{name}.npy", "a.csv.npy", ""),
+        ("/x//y/{stem}", "/x/y/a", "/x//y"),
+        ("../o-{stem}-{stem}.csv", "../o-a-a.csv", ".."),
+        ("{{x}}/{stem}", "{x}/a", ""),
+        ("s3://b/o/{stem}.csv", "s3://b/o/a.csv", "s3://b/o"),
+    ],
+)
+def test_a_template(text: str, filled: str, folder: str) -> None:
+    template = Template("-o", text)
+    assert template.filled(names_of("./a.csv")) == filled
+    assert template.folder == folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{stme}.csv", "{stme} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
+        ("{seed}", "{seed} is none of {stem}, {name}, {dir}"),
+        ("{}", "{''} is none of {stem}, {name}, {dir}"),
+        ("{stem!r}", "{stem!r} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
+        ("{stem:9}", "{stem:9} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
+        ("{stem.__class__}", "{stem.__class__} is none of {stem}, {name}, {dir}"),
+        (
+            "{stem",
+            "not a template: expected '}' before end of string; "
+            "a brace that is meant as one is written twice: {{",
+        ),
+    ],
+)
+def test_what_is_no_template(text: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        Template("-o", text)
+    assert str(raised.value) == f"-o {text}: {message}"
+
+
+def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.makedirs("in/deep/x.csv")
+    names = ("in/s2.csv", "in/s10.csv", "in/s1.csv", "in/deep/s3.csv", "in/[1].csv", "in/.s4.csv")
+    for name in names:
+        Path(name).touch()
+    assert expanded(["in/s*.csv"]) == ["in/s1.csv", "in/s2.csv", "in/s10.csv"]
+    assert expanded(["in/**/s*.csv", "no.csv"]) == [
+        *("in/deep/s3.csv", "in/s1.csv", "in/s2.csv", "in/s10.csv", "no.csv"),
+    ]
+    assert expanded(["in/[1].csv", "in/s[12].csv"]) == ["in/[1].csv", "in/s1.csv", "in/s2.csv"]
+    with pytest.raises(InputError, match=r"^in/x\*: matches no file$"):
+        expanded(["in/x*"])
+
+
+def test_a_list() -> None:
+    assert listed_in(b"a b\r\n\n\t\nc \nd") == ["a b", "c ", "d"]
+    assert list(map(os.fsencode, listed_in(b"\xff\n"))) == [b"\xff"]
+
+
+OUT = ("-o", "out/{stem}.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*OUT,), "no input: give files, a pattern in quotes, or --files-from FILE (see "),
+        (("in", *OUT), "in: a folder; give the files in it: 'in/*.csv'"),
+        (("-", *OUT), "-: inputs are files; --files-from - reads a list of them (see "),
+        (("in/*.txt", *OUT), "in/*.txt: matches no file"),
+        (("in/a.csv", "-o", "-"), "-o -: there is a result for each input; give a folder or a te"),
+        (
+            ("in/a.csv", "-o", "out.csv"),
+            "-o out.csv: one file for all inputs: give a folder, or a template such as "
+            "'out/{stem}.csv'",
+        ),
+        (
+            ("in/a.csv", "-o", "{name}.x"),
+            "-o a.csv.x: no format has the extension '.x' (known: .txt",
+        ),
+        (("in/a.csv", "in/a.csv", *OUT), "in/a.csv: is given twice"),
+        (("in/a.csv", "./in/a.csv", *OUT), "in/a.csv and ./in/a.csv would both be written to out"),
+        (
+            ("in/a.csv", "in/b.csv", "-o", "out/{dir}.csv"),
+            "in/a.csv and in/b.csv would both be written to out/in.csv; tell them apart in -o, by "
+            "{dir} or {name}",
+        ),
+        (
+            ("in/a.csv", "in/b.csv", *OUT, "--state", "s.npz"),
+            "in/a.csv and in/b.csv would both be written to s.npz; tell them apart in --state, by "
+            "{dir} or {name}",
+        ),
+        (
+            ("in/a.csv", "in/b.csv", "-o", "in/{stem}.csv"),
+            "in/a.csv: would be written over: in/a.csv is read; give -o another folder or name",
+        ),
+        (
+            ("in/a.csv", "-o", "link/{stem}.csv"),
+            "link/a.csv: would be written over: in/a.csv is read; give -o another folder or name",
+        ),
+        (
+            ("in/a.csv", "-o", "hard/{stem}.csv"),
+            "hard/a.csv: would be written over: in/a.csv is read; give -o another folder or name",
+        ),
+        (
+            ("in/a.csv", "in/b.csv", "-o", "{stem}/x.csv"),
+            "in/a.csv and in/b.csv would both be written to b/x.csv; tell them apart in -o, by ",
+        ),
+        (
+            ("in/a.csv", *OUT, "--report", "out/a.csv"),
+            "out/a.csv: is the report of the batch; give --report another name",
+        ),
+        (
+            ("in/a.csv", *OUT, "--report", "link/a.csv"),
+            "link/a.csv: would be the report, and is read; give --report another name",
+        ),
+        (
+            ("in/a.csv", *OUT, "--state-in", "s/{stem}", "--state-out", "s/{stem}"),
+            "s/a: would be written over: s/a is read; give --state-out another folder or name",
+        ),
+        (
+            ("in/a.csv", "-o", "s/{stem}.csv", "--state", "s/{stem}.csv"),
+            "s/a.csv: would be the output and the state of one input; give two names",
+        ),
+        (("in/a.csv", *OUT, "--state", "{x}"), "--state {x}: {x} is none of {stem}, {name}, {dir"),
+        (("in/a.csv", *OUT, "--report", "-"), "--report -: give a file on this machine (see "),
+        (("in/a.csv", "-o", "s3://b/{stem}.csv"), "--report FILE: with -o elsewhere, give a file "),
+        (("in/a.csv", *OUT, "--json", "--passthrough", "--last"), "--passthrough and --last: give"),
+        (("in/a.csv", *OUT, "--weights", "no.npz"), "--hidden and --weights no.npz: give one"),
+        (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'"),
+        (("in/a.csv", *OUT, "--follow"), "No such option '--follow'"),
+        (("in/a.csv", *OUT, "--fail-fats"), "No such option '--fail-fats'; did you mean '--fail-"),
+        (("in/a.csv", *OUT, "--jobs", "2"), "--jobs: given 2 times, give it once"),
+        (("in/a.csv",), "Missing option '-o' / '--output'"),
+        (("in/a.csv", "-o", "in/a.csv/{stem}.csv"), "in/a.csv: cannot be made: "),
+    ],
+)
+def test_what_is_refused_before_anything_runs(
+    batch: Batch, arguments: tuple[str, ...], message: str
+) -> None:
+    os.symlink("in", "link")
+    os.mkdir("hard")
+    os.link("in/a.csv", "hard/a.csv")
+    os.mkdir("b")
+    os.symlink("b", "a")
+    before = sorted(Path().rglob("*"))
+    result = batch(*arguments, *NETWORK)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {message}")
+    assert result.stderr.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_bad_model_is_one_line(batch: Batch) -> None:
+    Path("net.npz").write_text("no archive")
+    result = batch("in/*.csv", *OUT, "--weights", "net.npz")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: net.npz: ")
+    assert result.stderr.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_an_output_over_the_model_is_refused(batch: Batch) -> None:
+    assert batch("in/a.csv", "-o", "nets/{stem}.csv", *NETWORK).exit_code == 0
+    Path("nets/a.csv").unlink()
+    import rnncli
+
+    rnncli.save(rnncli.seeded(1, 4), "net.npz")
+    os.symlink("../net.npz", "nets/a.csv")
+    result = batch("in/a.csv", "-o", "nets/{stem}.csv", "--columns", "2", "--weights", "net.npz")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: nets/a.csv: would be written over: net.npz is read; "
+        "give -o another folder or name\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [((), "a.csv"), (("--format", "jsonl"), "a.jsonl"), (("--format", "table"), "a.txt")],
+)
+def test_a_folder_has_a_name_for_each(batch: Batch, options: tuple[str, ...], name: str) -> None:
+    for folder in ("out", "out/", "./o}ut"):
+        assert batch("in/a.csv", "-o", folder, *options, *NETWORK).exit_code == 0
+        assert sorted(files(folder)) == [name, "rnn-batch.jsonl"]
+
+
+def test_folders_of_inputs_stay_apart(batch: Batch) -> None:
+    os.makedirs("in/x/y")
+    os.rename("in/c.csv", "in/x/y/a.csv")
+    command = ("in/**/*.csv", "-o", "out/{dir}/{stem}.csv", "--json", *NETWORK)
+    assert counted(batch(*command)) == (3, 0, 0, 0)
+    outputs = sorted(str(path) for path in Path("out").rglob("*.csv"))
+    assert outputs == ["out/in/a.csv", "out/in/b.csv", "out/in/x/y/a.csv"]
+    assert Path("out/rnn-batch.jsonl").exists()
