@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
 
+    from rnncli.cli.library import batch as batch
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
@@ -64,6 +65,7 @@ _MODULES = {
     "States": "engine.run",
     "Weights": "model.cells",
     "activation": "model.activations",
+    "batch": "cli.library",
     "load": "model.formats",
     "run": "engine.run",
     "seeded": "model.initializers",

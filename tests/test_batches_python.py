@@ -1,0 +1,172 @@
+"""`rnncli.batch`: what ``rnn batch`` does, from Python."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from batch_runs import Batch, files, in_folder
+from conftest import ROOT
+
+import rnncli
+
+__all__ = ["in_folder"]
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        (
+            {"hidden": (8, 4), "columns": ["value"], "last": True},
+            ["--hidden", "8,4", "--columns", "value", "--last"],
+        ),
+        (
+            {"hidden": 4, "columns": "time,value", "center": (0.5, -1), "bias": False},
+            ["--hidden", "4", "--columns", "time,value", "--center", "0.5,-1", "--no-bias"],
+        ),
+        (
+            {"hidden": np.int64(4), "columns": [2], "h0": np.zeros(4), "header": False},
+            ["--hidden", "4", "--columns", "2", "--h0", "0,0,0,0", "--no-header"],
+        ),
+        (
+            {"hidden": [4, 4], "group_by": ["time"], "activation": ["relu", "tanh"], "digits": 3},
+            [
+                *("--hidden", "4,4", "--group-by", "time", "--activation", "relu"),
+                *("--activation", "tanh", "--digits", "3"),
+            ],
+        ),
+        (
+            {"hidden": 4, "null_value": ["NA"], "no_last": True, "bias": True, "seed": None},
+            ["--hidden", "4", "--null-value", "NA", "--no-last"],
+        ),
+    ],
+)
+def test_options_are_those_of_the_command(
+    batch: Batch, options: dict[str, Any], arguments: list[str]
+) -> None:
+    summary = rnncli.batch("in/*.csv", Path("ours/{stem}.csv"), jobs=1, **options)
+    assert (summary.done, summary.failed, summary.failures) == (3, 0, [])
+    assert batch("in/*.csv", "-o", "theirs/{stem}.csv", *arguments).exit_code == 0
+    ours, theirs = files("ours"), files("theirs")
+    assert ours.pop("rnn-batch.jsonl") != theirs.pop("rnn-batch.jsonl")
+    assert ours == theirs
+    again = rnncli.batch([Path("in/a.csv"), "in/b.csv"], "ours/{stem}.csv", jobs=1, **options)
+    assert (again.done, again.skipped, again.rows) == (0, 2, 0)
+
+
+@pytest.mark.usefixtures("batch")
+def test_the_names_of_columns_are_taken_as_they_are() -> None:
+    Path("in/a.csv").write_text('"a,b","say ""x""",c\n1,2,3\n')
+    given: dict[str, Any] = {"columns": ["a,b", 'say "x"'], "hidden": 4, "format": "json"}
+    assert rnncli.batch("in/a.csv", "out", jobs=1, **given).failures == []
+    assert json.loads(Path("out/a.json").read_text())["model"]["columns"] == ["a,b", 'say "x"']
+
+
+@pytest.mark.usefixtures("batch")
+def test_a_sweep() -> None:
+    rnncli.save(rnncli.seeded(1, 4), "a net.npz")
+    sweep: dict[str, list[Any]] = {
+        "weights": [Path("a net.npz")],
+        "precision": ["float32", "float64"],
+    }
+    summary = rnncli.batch(
+        "in/a.csv", "{weights}-{precision}.csv", sweep=sweep, columns=["value"], jobs=1
+    )
+    assert (summary.done, summary.report) == (2, "rnn-batch.jsonl")
+    summary = rnncli.batch(
+        "in/a.csv", "{hidden}-{seed}.csv", sweep={"seed": range(3), "hidden": [8, (3, 2)]}, jobs=1
+    )
+    assert summary.done == 6
+    assert Path("3,2-2.csv").exists()
+
+
+@pytest.mark.usefixtures("batch")
+def test_it_prints_nothing_unless_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/b.csv").write_text("time,value\n1,many\n")
+    for verbose in (False, True):
+        summary = rnncli.batch("in/*.csv", "out", hidden=4, verbose=verbose, jobs=1, force=True)
+        assert (summary.done, summary.failed, summary.not_run) == (2, 1, 0)
+        (failure,) = summary.failures
+        assert failure["input"] == "in/b.csv"
+        shown = capsys.readouterr()
+        note, error = "Note: in/a.csv: the features are", f"Error: {failure['error']}\n"
+        assert shown.out == ""
+        assert (note in shown.err, error in shown.err) == (verbose, verbose)
+
+
+@pytest.mark.usefixtures("batch")
+def test_nothing_to_do() -> None:
+    summary = rnncli.batch([], "out", hidden=4)
+    assert (summary.done, summary.skipped, summary.failed) == (0, 0, 0)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"hiden": 3}, TypeError, "unexpected keyword argument 'hiden'; did you mean 'hidden'?"),
+        ({"hidden": 4, "follow": True}, TypeError, "unexpected keyword argument 'follow'"),
+        ({"hidden": 4, "dry_run": True}, TypeError, "unexpected keyword argument 'dry_run'"),
+        ({"hidden": 0}, ValueError, "'0' is not a whole number from 1 up"),
+        ({"hidden": 4, "jobs": 0}, ValueError, "'0' is not a whole number from 1 up"),
+        ({}, ValueError, "no network: give --hidden H or --weights FILE"),
+        ({"hidden": 4, "sweep": {"seed": [1]}}, rnncli.InputError, "one file for every seed"),
+        ({"weights": "no.npz"}, rnncli.InputError, "no.npz: cannot be read: No such file"),
+        ({"hidden": 4, "report": "in"}, IsADirectoryError, "in"),
+    ],
+)
+@pytest.mark.usefixtures("batch")
+def test_wrong_options(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as raised:
+        rnncli.batch("in/*.csv", "out/{stem}.csv", **options)
+    assert type(raised.value) is kind
+    assert message in str(raised.value)
+
+
+@pytest.mark.usefixtures("batch")
+def test_wrong_inputs() -> None:
+    for inputs, message in (("in", "in: a folder"), ("in/*.txt", "matches no file")):
+        with pytest.raises(rnncli.InputError, match=message):
+            rnncli.batch(inputs, "out/{stem}.csv", hidden=4)
+
+
+@pytest.mark.usefixtures("batch")
+def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """What another thread prints meanwhile is printed; a missing file closes nothing."""
+    failures: list[Any] = []
+
+    def work() -> None:
+        inputs = [*(f"in/{name}.csv" for name in "abc"), "in/no.csv"]
+        failures.extend(rnncli.batch(inputs, "out", hidden=4, jobs=1).failures)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        sys.stderr.write("beside\n")
+        thread.join(0.001)
+    assert [failure["input"] for failure in failures] == ["in/no.csv"]
+    shown = capsys.readouterr()
+    assert set(shown.err.splitlines()) == {"beside"}
+    assert not any("beside" in path.read_text() for path in Path("out").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch")
+def test_a_program_needs_no_guard() -> None:
+    """Processes are started, and the program is not run by them."""
+    Path("program.py").write_text(
+        "import rnncli\n"
+        "print('once')\n"
+        "print(rnncli.batch('in/*.csv', 'out', hidden=4, columns=['value'], jobs=2).done)\n"
+        "rnncli.batch('in/no.csv', 'out', hidden=4, jobs=1)\n"
+        "print('still')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n3\nstill\n", "")
