@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from rnncli.cli.command import NARROW
 from rnncli.cli.outputs import collected
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Block
@@ -101,14 +102,14 @@ class Bar:
         self._next = self.seconds + SECONDS / 10
         if self._progress is None:
             self._progress = _progress()
-        self._progress.start()
         self._progress.update(
             self._progress.task_ids[0],
             completed=share or 0,
             total=None if share is None else 1,
             text=text,
-            refresh=True,
         )
+        self._progress.start()
+        self._progress.refresh()
 
     def clear(self) -> None:
         """Take it off the terminal, for something else to be written or at the end."""
@@ -125,13 +126,15 @@ def _progress() -> "Progress":
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    console = Console(stderr=True)
+    text = TextColumn("{task.fields[text]}")
+    left = TimeRemainingColumn(table_column=Column(min_width=7))
+    columns = (text, BarColumn(), TaskProgressColumn(), left)
     bar = Progress(
-        TextColumn("{task.fields[text]}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        *(columns if console.width > NARROW else (left, text)),
+        console=console,
         auto_refresh=False,
         transient=True,
     )
