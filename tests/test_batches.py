@@ -293,7 +293,7 @@ def test_a_signal_leaves_a_whole_report(
         patch.setattr(rnncli.cli.batch, "forward", forward)
         result = batch(*command)
     assert result.exit_code == (130 if error is KeyboardInterrupt else 0)
-    assert result.stderr == "Note: 2 of 3 ended; the same command goes on with the rest\n"
+    assert result.stderr == "Note: stopped after 2 of 3; the same command goes on with the rest\n"
     assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 2
     assert counted(batch(*command, "--json")) == (1, 2, 0, 0)
 

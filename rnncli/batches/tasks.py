@@ -223,8 +223,8 @@ def resolver() -> Callable[[str], str]:
             return path
         if os.path.islink(path):
             return os.path.realpath(path)
-        folder, name = os.path.split(path)
-        return os.path.join(folders(folder or "."), name)
+        folder, slash, name = path.rpartition("/")
+        return f"{folders((folder or slash) or '.').rstrip('/')}/{name}"
 
     return resolved
 

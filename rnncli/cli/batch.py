@@ -442,7 +442,7 @@ class _Batch:
         ended = self._done + len(self._failures)
         if self._shown:
             self._bar.clear()
-            note(f"{ended:,} of {total:,} ended; the same command goes on with the rest")
+            note(f"stopped after {ended:,} of {total:,}; the same command goes on with the rest")
 
     def _summary(self, total: int) -> Summary:
         failures, seconds = len(self._failures), round(time.monotonic() - self._begin, 3)
