@@ -6,13 +6,13 @@ import os
 import re
 import shlex
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, did_you_mean, shown, verbatim
-from rnncli.storage import version
-from rnncli.storage.url import is_url
+from rnncli.storage import is_url, matching, named, version, versions
 
 # What a template can name of every input.
 OF_INPUT = ("stem", "name", "dir")
@@ -107,7 +107,7 @@ class Template:
         """Return the text with a value for each name."""
         text = self.text.format_map(names)
         if is_url(text):
-            return text
+            return named(text)
         return re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
 
 
@@ -133,17 +133,17 @@ def expanded(given: Iterable[str]) -> list[str]:
     Raises
     ------
     InputError
-        A pattern matches no file.
+        A pattern matches no file, or is elsewhere and cannot be looked for.
     """
     paths = []
     for name in given:
         if not glob.has_magic(name) or os.path.lexists(name):
-            paths.append(name)
+            paths.append(named(name))
             continue
-        found = [path for path in glob.iglob(name, recursive=True) if not os.path.isdir(path)]
+        found = matching(name)
         if not found:
             raise InputError(name, "matches no file")
-        paths += sorted(found, key=_naturally)
+        paths += map(named, sorted(found, key=_naturally))
     return paths
 
 
@@ -156,7 +156,7 @@ def _naturally(name: str) -> list[tuple[str, int]]:
 def listed_in(text: bytes) -> list[str]:
     """Return the names in a list, one a line; blank lines are passed over."""
     lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
-    return [os.fsdecode(line) for line in lines if line.strip()]
+    return [named(os.fsdecode(line)) for line in lines if line.strip()]
 
 
 def make_tasks(
@@ -176,9 +176,8 @@ def make_tasks(
     InputError
         An input is a folder, or cannot be looked at.
     """
-    place = resolver()
-    version_once = cache(version)
-    each = [(path, *_looked_at(path), names_of(path)) for path in inputs]
+    place, version_once, found = resolver(), cache(version), finder(inputs)
+    each = [(path, *_looked_at(path, found), names_of(path)) for path in inputs]
     tasks = []
     for variant in variants:
         for path, size, about, names in each:
@@ -195,7 +194,7 @@ def make_tasks(
     return tasks
 
 
-def _looked_at(path: str) -> tuple[int, str]:
+def _looked_at(path: str, found: Callable[[str], str]) -> tuple[int, str]:
     """Return the bytes of an input, and what differs when it has changed.
 
     Raises
@@ -206,12 +205,27 @@ def _looked_at(path: str) -> tuple[int, str]:
     if not is_url(path) and os.path.isdir(path):
         pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
         raise InputError(path, "a folder", f"give the files in it: {pattern}")
-    try:
-        about = version(path)
-    except OSError:
-        about = ""  # its own task says so
+    about = found(path)
     size = about.partition(" ")[0]
     return int(size) if size.isdecimal() else 0, about
+
+
+def finder(paths: Iterable[str]) -> Callable[[str], str]:
+    """Return what finds the `version` of a file: of many elsewhere by a list of their folder."""
+    many = Counter(os.path.dirname(path) for path in paths if is_url(path))
+    listed = cache(versions)
+
+    def found(path: str) -> str:
+        folder, name = os.path.split(path)
+        beside = listed(folder) if many[folder] > 1 else None
+        if beside is not None:
+            return beside.get(name, "")
+        try:
+            return version(path)
+        except OSError:  # its task says why
+            return ""
+
+    return found
 
 
 def resolver() -> Callable[[str], str]:
@@ -220,7 +234,7 @@ def resolver() -> Callable[[str], str]:
 
     def resolved(path: str) -> str:
         if is_url(path):
-            return path
+            return named(path)
         if os.path.islink(path):
             return os.path.realpath(path)
         folder, slash, name = path.rpartition("/")

@@ -20,6 +20,7 @@ from rnncli.batches.tasks import (
     Variant,
     check_apart,
     expanded,
+    finder,
     listed_in,
     make_tasks,
     names_of,
@@ -343,11 +344,11 @@ def _variants(
 
 def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:
     """Return the tasks of which there is no result as they would make it."""
-    place = resolver()
+    place, found = resolver(), finder(task.output for task in tasks)
     return [
         task
         for task in tasks
-        if options.force or done.get(place(task.output)) != task.made_of or not exists(task.output)
+        if options.force or done.get(place(task.output)) != task.made_of or not found(task.output)
     ]
 
 

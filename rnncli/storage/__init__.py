@@ -4,6 +4,7 @@ A file elsewhere is named by a URL. Other modules open and write files by
 these functions, and need not know where they are.
 """
 
+import glob
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -19,9 +20,11 @@ __all__ = [
     "is_url",
     "local_copy",
     "locked",
+    "matching",
     "named",
     "opened",
     "version",
+    "versions",
     "writing",
 ]
 
@@ -100,6 +103,40 @@ def version(path: str) -> str:
     except FileNotFoundError:
         return ""
     return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def versions(folder: str) -> dict[str, str] | None:
+    """Return the `version` of each file in a folder elsewhere, by their names.
+
+    Returns
+    -------
+    dict or None
+        None where there is no list of the files.
+
+    Raises
+    ------
+    InputError
+        That cannot be found out.
+    """
+    from rnncli.storage import remote
+
+    return remote.versions(folder)
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the files that a pattern stands for; on the web a name is no pattern.
+
+    Raises
+    ------
+    InputError
+        They are elsewhere, and that cannot be found out.
+    """
+    if is_url(pattern):
+        from rnncli.storage import remote
+
+        return remote.matching(pattern)
+    found = glob.iglob(pattern, recursive=True)
+    return [path for path in found if not os.path.isdir(path)]
 
 
 def writing(path: str, *, append: bool = False) -> AbstractContextManager[TextIO]:

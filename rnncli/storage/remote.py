@@ -112,9 +112,40 @@ def version(path: str) -> str:
     url = cast(Url, named(path))
     with _errors(url):
         fs, place = _found(url)
-        info = _info(fs, place)
+        return _version(_info(fs, place))
+
+
+def _version(info: dict[str, Any]) -> str:
     found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
     return f"{info.get('size') or 0}{found}" if info else ""
+
+
+def versions(folder: str) -> dict[str, str] | None:
+    """Return the version of each file in a folder, as `rnncli.storage.versions` does."""
+    url = cast(Url, named(folder))
+    if url.protocol in _WEB:
+        return None
+    with _errors(url):
+        fs, place = _found(url)
+        try:
+            listed = fs.ls(place, detail=True)
+        except FileNotFoundError:
+            listed = []
+        fs.invalidate_cache()  # what it has listed would later be taken for what is there
+    return {os.path.basename(info["name"]): _version(info) for info in listed}
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the files that a pattern stands for, as `rnncli.storage.matching` does."""
+    url = cast(Url, named(pattern))
+    if url.protocol in _WEB:
+        return [pattern]
+    with _errors(url):
+        fs, place = _found(url)
+        found = fs.glob(place, detail=True)
+        fs.invalidate_cache()
+    names = [name for name, info in found.items() if info["type"] == "file"]
+    return [f"{url.protocol}://{name}" for name in names]
 
 
 def unchanged(path: str) -> Callable[[], None]:
