@@ -137,3 +137,27 @@ def test_bench_keeps_to_one_line_of_a_narrow_terminal(monkeypatch: pytest.Monkey
         monkeypatch.setattr(sys, "stderr", terminal)
         rnn.main(["bench", "--seq", "1,2", "--hidden", "2", "--json"], standalone_mode=False)
     assert "\rcase 1 of 1, round 1 of 1: --unroll aut\r" in everything(master)
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_progress_of_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str) -> None:
+    """Files and time left, with a failure on a line of its own; the runs show none of theirs."""
+    for name, cell in {"a": "1", "b": "no", "c": "2", "d": "3"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"value\n{cell}\n")
+    monkeypatch.setattr(progress, "SECONDS", -1)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.chdir(tmp_path)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        command = ["batch", "?.csv", "-o", "o/{stem}.csv", "--hidden", "2", "-j", "1"]
+        assert rnn.main(command, standalone_mode=False) == 1
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", everything(master))
+    lines = re.split(r"[\r\n]+", text)
+    assert "Error: b.csv:2: column 'value': not a number: 'no'" in lines
+    ends = [line for line in lines if "4 of 4 files, 1 failed" in line]
+    assert ends
+    assert all(re.search(r"\d:\d\d:\d\d|-:--:--", line) for line in ends)
+    assert max(map(len, ends)) <= int(columns)
+    assert " row" not in text.replace("3 rows, ", "")
