@@ -1,0 +1,175 @@
+"""A log in pieces, and its rows in parts: every row once, in its order, with its key's others."""
+
+import csv
+import io
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnncli.batches import pieces
+from rnncli.batches.pieces import Log, Part, cut, divided, open_log, part_of
+from rnncli.model.errors import InputError
+from rnncli.readers import Layout
+
+PARTS = 3
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
+ROWS = st.lists(st.tuples(KEYS, KEYS, st.integers(-99, 99)), max_size=12)
+
+
+def layout(*group_by: str, **given: Any) -> Layout:
+    return Layout(np.dtype(np.float32), **{"columns": ["v"], "group_by": group_by, **given})
+
+
+def in_parts(paths: Sequence[Path], log: Log, folder: Path) -> list[Path]:
+    """Do what the workers do, here; return the files of the parts."""
+    found = [divided(piece, log, PARTS) for path in paths for piece in cut(log, str(path))[0]]
+    written = [folder / f"{part}.part" for part in range(PARTS)]
+    for part, path in enumerate(written):
+        Part([each[part] for each in found if part in each], log).write(str(path))
+    return written
+
+
+def written(path: Path, rows: Sequence[Sequence[object]], *header: str, **form: Any) -> Path:
+    text = io.StringIO(newline="")
+    csv.writer(text, **form).writerows([header, *rows] if header else rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    return path
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, skipinitialspace=True))
+
+
+@pytest.mark.parametrize("parts", [1, 7, 2**31])
+def test_the_part_of_a_key_never_changes(parts: int) -> None:
+    # The check value of CRC-32, as its specifications give it.
+    assert part_of(["123456789"], parts) == 0xCBF43926 % parts
+    assert part_of(["ä", ""], parts) == zlib.crc32(b"\xc3\xa4\0") % parts
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(files=st.lists(ROWS, min_size=1, max_size=3))
+def test_every_row_of_text_is_in_the_part_of_its_key(
+    files: list[list[tuple[str, str, int]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    paths = [written(folder / f"{i}.csv", rows, "a", "b", "v") for i, rows in enumerate(files)]
+    log = open_log(str(paths[0]), layout("a", "b"), None)
+    expected: list[list[list[str]]] = [[] for _ in range(PARTS)]
+    for path in paths:
+        for row in rows_of(path)[1:]:
+            expected[part_of(row[:2], PARTS)].append(row)
+    found = [rows_of(path) for path in in_parts(paths, log, folder)]
+    assert found == [[["a", "b", "v"], *rows] for rows in expected]
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 999)), min_size=1),
+    size=st.integers(1, 40),
+)
+def test_where_a_file_is_cut_does_not_matter(
+    rows: list[tuple[int, int]], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    path = written(folder / "log.csv", rows, "k", "v")
+    log = open_log(str(path), layout("k"), None)
+    whole = [path.read_bytes() for path in in_parts([path], log, folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE_BYTES", size)
+        assert len(cut(log, str(path))[0]) >= min(2, len(rows) * 4 // size)
+        assert [path.read_bytes() for path in in_parts([path], log, folder)] == whole
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["", "b", "ä", None], pa.string()),
+        ([1, 20, -3, None], pa.int16()),
+        ([True, False, None, True], pa.bool_()),
+        (["x", "y", "x", None], pa.dictionary(pa.int8(), pa.string())),
+    ],
+)
+def test_the_part_of_a_typed_key_is_that_of_its_text(
+    values: list[Any], kind: pa.DataType, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"k": pa.array(values, kind), "v": [1.0, 2, 3, 4]}), path)
+    log = open_log(str(path), layout("k"), None)
+    texts = ["" if each is None else str(each).removeprefix("T").lower() for each in values]
+    texts = [{"rue": "true"}.get(each, each) for each in texts]
+    for part, file in enumerate(in_parts([path], log, tmp_path)):
+        table = pa.ipc.open_file(file).read_all()
+        assert table.column_names == ["k", "v"]
+        rows = [int(v) - 1 for v in table["v"].to_pylist()]
+        assert rows == [i for i, text in enumerate(texts) if part_of([text], PARTS) == part]
+        assert table["k"].to_pylist() == [values[i] for i in rows]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["10", "9", "-1", "9"], [2, 1, 3, 0]),
+        (["1e3", "9.5", "-0", "9.5"], [2, 1, 3, 0]),
+        (["2024-05-02", "2023-11-01T10:00", "2024-05-01 23:59:59.5", "2024-05-01"], [1, 3, 2, 0]),
+        (["2024-01-01T00:00:00.5Z", "2024-01-01T00:00:00Z"], [1, 0]),
+        (["9999999999999999", "9999999999999998"], [1, 0]),
+        (["b", "a", "B", ""[:0] or "ä"], [2, 1, 0, 3]),
+    ],
+)
+def test_rows_are_ordered_by_numbers_times_or_text(
+    cells: list[str], expected: list[int], tmp_path: Path
+) -> None:
+    rows = [("k", cell, i) for i, cell in enumerate(cells)]
+    path = written(tmp_path / "log.csv", rows, "k", "when", "v")
+    log = open_log(str(path), layout("k"), "when")
+    found = [row for file in in_parts([path], log, tmp_path) for row in rows_of(file)[1:]]
+    assert [int(row[2]) for row in found] == expected
+
+
+def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "log.csv", [("k", "10,5", 0), ("k", "9,5", 1)], "k", "t", "v", delimiter=";"
+    )
+    log = open_log(str(path), layout("k", decimal=","), "t")
+    (part,) = [file for file in in_parts([path], log, tmp_path) if len(rows_of(file)) > 1]
+    assert part.read_text() == "k;t;v\nk;9,5;1\nk;10,5;0\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("", "{path}:4: column 't': is missing, and rows are ordered by it"),
+        ("nan", "{path}:4: column 't': is missing, and rows are ordered by it"),
+        ("n/a", "column 't': holds numbers and text, and rows are ordered by it"),
+    ],
+)
+def test_what_cannot_be_ordered_is_refused(cell: str, message: str, tmp_path: Path) -> None:
+    rows = [("k", "1", 0), ("k", "2.5", 0), ("k", cell, 1)]
+    path = written(tmp_path / "log.csv", rows, "k", "t", "v")
+    log = open_log(str(path), layout("k"), "t")
+    with pytest.raises(InputError) as error:
+        in_parts([path], log, tmp_path)
+    assert str(error.value) == message.format(path=path)
+
+
+def test_a_null_is_not_ordered(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, times in zip(paths, ([1, 2], [3, None]), strict=True):
+        pq.write_table(
+            pa.table({"k": ["k"] * 2, "t": pa.array(times, "int64"), "v": [1.0, 2]}), path
+        )
+    log = open_log(str(paths[0]), layout("k"), "t")
+    with pytest.raises(InputError, match=r"b.parquet: row 2: column 't': is missing"):
+        in_parts(paths, log, tmp_path)
