@@ -157,12 +157,12 @@ def divided(piece: Piece, log: Log, parts: int) -> dict[int, bytes]:
     order = np.argsort(part, kind="stable")
     rows = table.take(pa.array(order)).replace_schema_metadata({"piece": json.dumps(piece)})
     present, starts = np.unique(part[order], return_index=True)
+    edges = [*starts.tolist(), len(rows)]
     found: dict[int, bytes] = {}
-    for number, some in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
-        start = starts[len(found)]
+    for number, (start, stop) in zip(present.tolist(), pairwise(edges), strict=True):
         stream = pa.BufferOutputStream()
         with pa.ipc.new_stream(stream, rows.schema) as writer:
-            writer.write_table(rows.slice(start, len(some)))
+            writer.write_table(rows.slice(start, stop - start))
         found[number] = stream.getvalue().to_pybytes()
     return found
 
