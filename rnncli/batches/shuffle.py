@@ -8,7 +8,7 @@ local disk of a worker, and a task as any other.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rnncli.batches.pieces import Log, Part, Piece, divided
@@ -16,6 +16,9 @@ from rnncli.batches.processes import Work
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def names_of_parts(parts: int) -> list[str]:
@@ -27,20 +30,21 @@ def names_of_parts(parts: int) -> list[str]:
 def run_parts(
     log: Log,
     pieces: Sequence[Piece],
-    parts: int,
-    tasks: Mapping[int, Task],
+    parts: Sequence[str],
+    tasks: Sequence[Task],
     work: Work,
-    client: Any,
+    client: "Client",
 ) -> Iterator[Outcome]:
-    """Divide a log among parts, and do the task of each; yield what becomes of it, as it ends.
+    """Divide a log among parts, and do the tasks of each; yield what becomes of them, as they end.
 
     Parameters
     ----------
     log : Log
     pieces : sequence of Piece
-    parts : int
-    tasks : mapping
-        The task of each part that is wanted.
+    parts : sequence of str
+        The names of all parts.
+    tasks : sequence of Task
+        Whose inputs are parts, all of them or some.
     work : callable
     client : distributed.Client
 
@@ -53,14 +57,16 @@ def run_parts(
     from dask import dataframe
     from distributed import as_completed
 
-    wanted = {part: place for place, part in enumerate(tasks)}
+    tasks_of = {part: [task for task in tasks if task.input == part] for part in parts}
+    wanted = [part for part in parts if tasks_of[part]]
+    places = {parts.index(part): place for place, part in enumerate(wanted)}
     with dask.config.set({"dataframe.convert-string": False}):
         frames = dataframe.from_map(
             read_piece,
             list(enumerate(pieces)),
             log=log,
-            parts=parts,
-            wanted=wanted,
+            parts=len(parts),
+            places=places,
             once=uuid4().hex,  # what another batch has read is not taken for this one's
             meta=_frame([], [], []),
         )
@@ -68,53 +74,76 @@ def run_parts(
         divisions = list(range(len(wanted) + 1))
         shuffled = frames.set_index("part", divisions=divisions, shuffle_method="p2p")
         runs = [
-            dask.delayed(run_part, pure=False)(frame, log, task, work)
-            for frame, task in zip(shuffled.to_delayed(), tasks.values(), strict=True)
+            dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work)
+            for frame, part in zip(shuffled.to_delayed(), wanted, strict=True)
         ]
         futures = client.compute(runs, retries=2)
-    task_of = {future.key: task for future, task in zip(futures, tasks.values(), strict=True)}
+    part_of = dict(zip((future.key for future in futures), wanted, strict=True))
     for future in as_completed(futures, loop=client.loop):
         error = future.exception()
         if isinstance(error, InputError):  # in a piece, without which no part is whole
             raise error
         if error is None:
-            yield future.result()
+            yield from future.result()
         else:
-            task = task_of[future.key]
-            yield failed(task, f"{task.input}: {type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            for task in tasks_of[part_of[future.key]]:
+                yield failed(task, f"{task.input}: {reason}")
         future.release()
 
 
 def read_piece(
-    numbered: tuple[int, Piece], log: Log, parts: int, wanted: Mapping[int, int], once: str
+    numbered: tuple[int, Piece], log: Log, parts: int, places: Mapping[int, int], once: str
 ) -> Any:
     """Return what a piece has for each part that is wanted, as a table of Dask's."""
     del once
     number, piece = numbered
     found = divided(piece, log, parts)
-    kept = {wanted[part]: rows for part, rows in found.items() if part in wanted}
+    kept = {places[part]: rows for part, rows in found.items() if part in places}
     return _frame(list(kept), [number] * len(kept), list(kept.values()))
 
 
-def run_part(frame: Any, log: Log, task: Task, work: Work) -> Outcome:
-    """Do the task of a part, whose rows are in a table of Dask's: what a worker runs."""
+def run_part(frame: Any, log: Log, tasks: Sequence[Task], work: Work) -> list[Outcome]:
+    """Do the tasks of a part, whose rows are in a table of Dask's: what a worker runs."""
     from tempfile import TemporaryDirectory
 
     from distributed import get_worker
 
-    streams = frame.sort_values("piece")["rows"].array.__arrow_array__()
-    streams = [row.as_buffer() for chunk in getattr(streams, "chunks", [streams]) for row in chunk]
+    column = frame["rows"].array.__arrow_array__()
+    streams = [column[i].as_buffer() for i in frame["piece"].to_numpy().argsort()]
     try:
         part = Part(streams, log)
     except InputError as error:
-        return failed(task, str(error))
+        return [failed(task, f"{task.input}: {error}") for task in tasks]
     with TemporaryDirectory(prefix="rnn-", dir=get_worker().local_directory) as folder:
-        path = os.path.join(folder, task.input + log.extension)
-        options = {**task.options, **part.write(path)}
-        outcome = work(task._replace(input=path, options=options))
-    message = part.with_origins(outcome.error, path).replace(path, task.input)
+        path = os.path.join(folder, tasks[0].input + log.extension)
+        options = part.write(path)
+        del frame, column, streams
+        return [run_with(part, path, options, task, work) for task in tasks]
+
+
+def run_with(part: Part, path: str, options: Mapping[str, Any], task: Task, work: Work) -> Outcome:
+    """Do a task with the file of its part, and name the part and its rows in what is told."""
+    outcome = work(task._replace(input=path, options={**task.options, **options}))
+    error = part.with_origins(outcome.error, path).replace(path, task.input)
     notes = tuple(note.replace(path, task.input) for note in outcome.notes)
-    return outcome._replace(input=task.input, error=message, notes=notes)
+    return outcome._replace(input=task.input, error=error, notes=notes)
+
+
+def check_installed() -> None:
+    """Check that what cuts a log into parts is installed.
+
+    Raises
+    ------
+    ImportError
+        It is not.
+    """
+    try:
+        import dask.dataframe  # noqa: F401
+        import distributed  # noqa: F401
+    except ImportError:
+        what = "a log in parts needs Dask, pandas and PyArrow"
+        raise ImportError(f"{what}: pip install 'rnncli[cluster]'") from None
 
 
 def _frame(part: Sequence[int], piece: Sequence[int], rows: Sequence[bytes]) -> Any:

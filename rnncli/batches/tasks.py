@@ -43,6 +43,26 @@ class Task(NamedTuple):
     size: int = 0
 
 
+class Source(NamedTuple):
+    """What a task is made of, beside its options: an input, or a part of a log.
+
+    Parameters
+    ----------
+    input : str
+    size : int
+        Bytes.
+    about : str
+        What differs when it has changed.
+    names : mapping
+        What a template has for each of its names.
+    """
+
+    input: str
+    size: int
+    about: str
+    names: Mapping[str, str]
+
+
 class Variant(NamedTuple):
     """What every input is run with: one combination of the values of a sweep.
 
@@ -71,7 +91,9 @@ class Template:
     text : str
         ``out/{stem}.csv``; ``{{`` is a brace.
     swept : sequence of str
-        Names that have to stand in it, beside those of the input that may.
+        Names that have to stand in it.
+    of_input : sequence of str
+        Names that may.
 
     Raises
     ------
@@ -79,9 +101,15 @@ class Template:
         Another name stands there, one of these does not, or a brace is left open.
     """
 
-    def __init__(self, option: str, text: str, swept: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        option: str,
+        text: str,
+        swept: Sequence[str] = (),
+        of_input: Sequence[str] = OF_INPUT,
+    ) -> None:
         self.text, place = text, f"{option} {text}"
-        known = [*OF_INPUT, *swept]
+        known = [*of_input, *swept]
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
@@ -160,33 +188,27 @@ def listed_in(text: bytes) -> list[str]:
 
 
 def make_tasks(
-    inputs: Sequence[str], templates: Mapping[str, Template], variants: Iterable[Variant]
+    sources: Sequence[Source], templates: Mapping[str, Template], variants: Iterable[Variant]
 ) -> list[Task]:
-    """Return a task for each input and variant.
+    """Return a task for each source and variant.
 
     Parameters
     ----------
-    inputs : sequence of str
+    sources : sequence of Source
     templates : mapping
         Of ``output``, and of the options that name a state file.
     variants : iterable of Variant
-
-    Raises
-    ------
-    InputError
-        An input is a folder, or cannot be looked at.
     """
-    place, version_once, found = resolver(), cache(version), finder(inputs)
-    each = [(path, *_looked_at(path, found), names_of(path)) for path in inputs]
+    place, version_once = resolver(), cache(version)
     tasks = []
     for variant in variants:
-        for path, size, about, names in each:
+        for path, size, about, names in sources:
             files = {
                 option: template.filled({**names, **variant.names})
                 for option, template in templates.items()
             }
             before = version_once(files["state_in"]) if "state_in" in files else ""
-            told = (variant.made_of, about, before, place(path), *map(place, files.values()))
+            told = (variant.made_of, about, before, *map(place, files.values()))
             text = "\0".join(told).encode(errors="surrogateescape")
             made_of = hashlib.sha256(text).hexdigest()[:20]
             output = files.pop("output")
@@ -194,20 +216,24 @@ def make_tasks(
     return tasks
 
 
-def _looked_at(path: str, found: Callable[[str], str]) -> tuple[int, str]:
-    """Return the bytes of an input, and what differs when it has changed.
+def looked_at(inputs: Sequence[str]) -> list[Source]:
+    """Return a source for each input.
 
     Raises
     ------
     InputError
-        It is a folder, or elsewhere and cannot be looked at.
+        One is a folder, or elsewhere and cannot be looked at.
     """
-    if not is_url(path) and os.path.isdir(path):
-        pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
-        raise InputError(path, "a folder", f"give the files in it: {pattern}")
-    about = found(path)
-    size = about.partition(" ")[0]
-    return int(size) if size.isdecimal() else 0, about
+    place, found, sources = resolver(), finder(inputs), []
+    for path in inputs:
+        if not is_url(path) and os.path.isdir(path):
+            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
+            raise InputError(path, "a folder", f"give the files in it: {pattern}")
+        about = found(path)
+        size = about.partition(" ")[0]
+        bytes_there = int(size) if size.isdecimal() else 0
+        sources.append(Source(path, bytes_there, f"{about}\0{place(path)}", names_of(path)))
+    return sources
 
 
 def finder(paths: Iterable[str]) -> Callable[[str], str]:

@@ -4,7 +4,7 @@ import errno
 import json as json_text
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from rnncli import __version__
 from rnncli.batches.processes import Work, run_in_processes
 from rnncli.batches.report import DONE, NAME, Outcome, Report, done_before, failed
 from rnncli.batches.tasks import (
+    Source,
     Task,
     Template,
     Variant,
@@ -22,8 +23,8 @@ from rnncli.batches.tasks import (
     expanded,
     finder,
     listed_in,
+    looked_at,
     make_tasks,
-    names_of,
     resolver,
 )
 from rnncli.cli.command import Command
@@ -41,11 +42,12 @@ from rnncli.cli.options import (
     state_options,
 )
 from rnncli.cli.outputs import collected, note
+from rnncli.cli.parts import PART, check_cut, cut_log, is_cut, outcomes
 from rnncli.cli.progress import Bar
 from rnncli.cli.run import check, forward
 from rnncli.cli.states import CountedError
 from rnncli.cli.sweeps import Sweep, check_given_once, combinations, read_sweep
-from rnncli.cli.values import Choice, FileName, whole
+from rnncli.cli.values import Choice, FileName, name, whole
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, printable
 from rnncli.readers import STDIN
@@ -88,6 +90,11 @@ EXAMPLES = (
         "On a Dask cluster, from and to S3.",
     ),
     (
+        "rnn batch 'log/*.parquet' -o 'states/{part}.parquet' --group-by sensor --order-by time "
+        "--columns temperature --weights model.keras --scheduler tcp://10.0.0.5:8786",
+        "One log with many sensors, larger than one machine: each part has some of them whole.",
+    ),
+    (
         "rnn batch 'in/*.csv' -o out --columns 2 --weights model.keras --dry-run",
         "What would be run, and what is done.",
     ),
@@ -104,6 +111,8 @@ class BatchOptions(NamedTuple):
     sweep: list[Sweep]
     jobs: int | None
     scheduler: str | None
+    order_by: str | None
+    parts: int | None
     force: bool
     dry_run: bool
     fail_fast: bool
@@ -157,9 +166,9 @@ class Summary(NamedTuple):
     metavar="TEMPLATE",
     required=True,
     type=FileName(),
-    help="Where each result goes: {stem} is the name of its input without the extension, {name} "
-    "the whole name, {dir} its folder, and {seed} or the like what is swept. Without a brace, a "
-    "folder. Folders are made.",
+    help="Where each result goes: {stem} is its input's name without the extension, {name} all of "
+    "it, {dir} its folder, {seed} or the like what is swept, {part} a part of one log. Without a "
+    "brace, a folder.",
 )
 @click.option(
     "--format",
@@ -188,6 +197,21 @@ class Summary(NamedTuple):
     metavar="ADDRESS",
     help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, or local for one that is "
     "started here.",
+)
+@click.option(
+    "--order-by",
+    metavar="COLUMN",
+    type=name,
+    shell_complete=completed("column"),
+    help="With {part} in -o: put the rows of each key in order by a column of numbers, times or "
+    "text. By default they stay as they come, file by file.",
+)
+@click.option(
+    "--parts",
+    metavar="N",
+    type=whole(1),
+    help="With {part} in -o: how many parts to cut the log into. By default as many as are there "
+    "from before; else one for 128 MB of rows, and one for each worker.",
 )
 @click.option("--force", is_flag=True, help="Run what is done, too.")
 @click.option(
@@ -268,23 +292,33 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     """
     options = picked(BatchOptions, ctx.params)
     check_given_once(ctx, options.sweep)
+    cut = is_cut(options.output)
+    check_cut(ctx.params, cut=cut)
     template = _template(options)
     path = _report(options, template)
     given = {name: ctx.params[name] for name in ctx.params if name not in BatchOptions._fields}
     given |= _OF_RUN | {"format": options.format}
     swept = [sweep.name for sweep in options.sweep]
     templates = {"output": template} | {
-        name: Template(f"--{name.replace('_', '-')}", given[name], swept)
+        name: _named(f"--{name.replace('_', '-')}", given[name], swept, cut=cut)
         for name in _STATES
         if given[name] is not None
     }
-    variants, digests = _variants(options, given, template, inputs)
-    tasks = make_tasks(inputs, templates, variants)
-    check_apart(tasks, digests, path)
+    log = cut_log(ctx.params, inputs, templates.values(), swept) if cut else None
+    sources = log.sources if log else looked_at(inputs)
+    variants, digests = _variants(options, given, template, sources)
+    tasks = make_tasks(sources, templates, variants)
+    check_apart(tasks, [*digests, *inputs] if log else digests, path)
     work = partial(run_task, given=given | {"again": options.force}, digests=digests)
     if options.dry_run:
         return _dry_run(options, tasks, path)
-    return _Batch(options, tasks, path, shown=shown).run(work)
+    run = partial(outcomes, log, ctx.params) if log else partial(_outcomes, options)
+    return _Batch(options, tasks, path, shown=shown).run(partial(run, work=work))
+
+
+def _named(option: str, text: str, swept: Sequence[str], *, cut: bool) -> Template:
+    """Return a template that has what is swept, and an input or a part of a log."""
+    return Template(option, text, [*swept, PART], ()) if cut else Template(option, text, swept)
 
 
 def _template(options: BatchOptions) -> Template:
@@ -295,7 +329,7 @@ def _template(options: BatchOptions) -> Template:
             "-o -: there is a result for each input; give a folder or a template"
         )
     if "{" in text:
-        return Template("-o", text, swept)
+        return _named("-o", text, swept, cut=is_cut(text))
     name = "-".join(["{stem}", *(f"{{{name}}}" for name in swept)])
     known = os.path.splitext(text)[1].lower()
     if known and known in EXTENSIONS:
@@ -318,7 +352,7 @@ def _report(options: BatchOptions, template: Template) -> str:
 
 
 def _variants(
-    options: BatchOptions, given: Mapping[str, Any], template: Template, inputs: Sequence[str]
+    options: BatchOptions, given: Mapping[str, Any], template: Template, sources: Sequence[Source]
 ) -> tuple[list[Variant], dict[str, str]]:
     """Return what every input is run with, and the digest of each weight file.
 
@@ -331,9 +365,9 @@ def _variants(
     constant = "." in template.text.rpartition("}")[2]
     for names, swept in combinations(options.sweep):
         all_given = {**given, **swept}
-        for path in inputs[:1] if constant else inputs:
-            output = template.filled({**names_of(path), **names})
-            check(**{**all_given, "files": (path,), "output": output})
+        for source in sources[:1] if constant else sources:
+            output = template.filled({**source.names, **names})
+            check(**{**all_given, "files": (source.input,), "output": output})
         network, digest = picked(NetworkOptions, all_given), ""
         if network.weights is not None:
             digest = digests[network.weights] = digest_of(network)
@@ -373,7 +407,7 @@ class _Batch:
         self._failures: list[dict[str, str]] = []
         self._notes: set[str] = set()
 
-    def run(self, work: Work) -> Summary:
+    def run(self, run: Callable[[Sequence[Task]], Generator[Outcome, None, None]]) -> Summary:
         """Do the tasks that are to be done."""
         if not self._tasks:
             return self._summary(0)
@@ -382,7 +416,7 @@ class _Batch:
         with Report.opened(self._path) as report, _clean(folders):
             to_do = _to_do(self._options, self._tasks, report.done)
             _make(_folders(to_do))
-            with closing(_outcomes(self._options, to_do, work)) as outcomes:
+            with closing(run(to_do)) as outcomes:
                 try:
                     for outcome in outcomes:
                         report.add(outcome)

@@ -22,7 +22,8 @@ SECTIONS = {
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json naming passthrough last no_last head tail "
     "every all_steps all_layers states plot x against layout digits header",
-    "Batch (rnn help clusters)": "files_from sweep jobs scheduler force dry_run fail_fast report",
+    "Batch (rnn help clusters)": "files_from sweep jobs scheduler order_by parts "
+    "force dry_run fail_fast report",
     "Other": "",
 }
 
