@@ -330,7 +330,8 @@ def _reason(protocol: str, error: Exception) -> tuple[str, str]:
                 "status": next(filter(str.isdecimal, about), "an error"),
             }
             return what.format(**given), hint.format(keys=_KEYS.get(protocol, "your credentials"))
-    return re.sub(r"\w+://\S+", lambda found: named(found[0]), one_line(error)), ""
+    text = getattr(error, "strerror", None) or one_line(error)
+    return re.sub(r"\w+://\S+", lambda found: named(found[0]), text), ""
 
 
 def _about(error: BaseException | None) -> dict[str, str]:
