@@ -36,6 +36,9 @@ class Google(ThreadingHTTPServer):
         self.puts = Counter[str]()
         self.refuses: int | None = None
 
+    def handle_error(self, *_: object) -> None:
+        """Say nothing where a client goes."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Google
