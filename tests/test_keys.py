@@ -78,16 +78,6 @@ def test_a_table_of_keys_grows(distinct: int, how: str) -> None:
     assert keys.names == list(expected)
 
 
-def test_many_texts_in_each_column() -> None:
-    """More combinations than there could be a place for."""
-    texts = [str(i) for i in range(3_000)]
-    codes = np.random.RandomState(5).randint(0, len(texts), (3, 5_000))
-    expected: dict[Key, int] = {}
-    rows = zip(*([texts[i] for i in each] for each in codes.tolist()), strict=True)
-    numbers = Keys().number_coded([(each, texts) for each in codes])
-    assert numbers.tolist() == [expected.setdefault(key, len(expected)) for key in rows]
-
-
 @pytest.mark.parametrize("how", ["texts", "cells", "codes"])
 def test_no_rows(how: str) -> None:
     keys, none = Keys([("a", "b")]), np.empty(0, np.intp)

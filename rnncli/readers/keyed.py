@@ -24,8 +24,6 @@ _DIGEST = 31
 _ROWS = 1 << 13
 # Places in the table, at first and for each key: few keys share one.
 _FEWEST, _FOR_EACH = 1 << 15, 4
-# Codes of keys, each with a place of its own.
-_CODES = 1 << 20
 # Multiples of 2**64 over the golden ratio are spread evenly.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -94,7 +92,7 @@ class Keys:
         return np.array(found, np.intp)
 
     def number_coded(self, columns: Sequence[tuple[Integers, Sequence[str]]]) -> Integers:
-        """Return the number of each key of n rows; a text is looked up once.
+        """Return the number of each key of n rows, whose parts are texts that rows share.
 
         Parameters
         ----------
@@ -103,19 +101,7 @@ class Keys:
             the texts of that column. Some may be of no row, or stand there
             twice.
         """
-        rows = np.arange(len(columns[0][0]))
-        code, size = np.zeros(len(rows), np.intp), 1
-        for codes, texts in columns:
-            code, size = code * len(texts) + codes, size * len(texts)
-            if size > _CODES:
-                distinct, code = np.unique(code, return_inverse=True)
-                size = len(distinct)
-        at = np.empty(size, np.intp)
-        at[code[::-1]] = rows[::-1]  # of several rows at a place the first stays
-        first = np.flatnonzero(at[code] == rows)
-        some = ([texts[i] for i in codes[first].tolist()] for codes, texts in columns)
-        at[code[first]] = self.number(*some)
-        return at[code]
+        return self.number_cells([_cells(texts).cut(codes) for codes, texts in columns])
 
     def number_cells(self, columns: Sequence[Cells]) -> Integers:
         """Return the number of each key of n rows, of which a column has the cells of a part."""
@@ -221,9 +207,12 @@ class _Table:
 
 
 def _cells(texts: Sequence[str]) -> Cells:
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    edges = np.cumsum([0, *map(len, encoded)])
-    return Cells(b"".join(encoded), edges[:-1], edges[1:])
+    joined = "".join(texts)
+    text, sizes = joined.encode("utf-8", "surrogatepass"), [*map(len, texts)]
+    if len(text) > len(joined):  # not all in ASCII
+        sizes = [len(each.encode("utf-8", "surrogatepass")) for each in texts]
+    edges = np.cumsum([0, *sizes])
+    return Cells(text, edges[:-1], edges[1:])
 
 
 def _fitting(cells: Cells) -> Cells:
