@@ -101,14 +101,14 @@ class Keys:
             the texts of that column. Some may be of no row, or stand there
             twice.
         """
-        return self.number_cells([_cells(texts).cut(codes) for codes, texts in columns])
+        return self.number_cells([cells_of(texts).cut(codes) for codes, texts in columns])
 
     def number_cells(self, columns: Sequence[Cells]) -> Integers:
         """Return the number of each key of n rows, of which a column has the cells of a part."""
         behind = self.names[self._table.count :]
         if behind:
             parts = ([key[i] for key in behind] for i in range(len(columns)))
-            self._look_up([*map(_cells, parts)])
+            self._look_up([*map(cells_of, parts)])
         numbers, new = self._look_up(columns)
         self.names += zip(*(cells.cut(new).texts() for cells in columns), strict=True)
         return numbers
@@ -206,7 +206,8 @@ class _Table:
                 self.numbers(list(kept[first : first + _ROWS].T))
 
 
-def _cells(texts: Sequence[str]) -> Cells:
+def cells_of(texts: Sequence[str]) -> Cells:
+    """Return texts as cells."""
     joined = "".join(texts)
     text, sizes = joined.encode("utf-8", "surrogatepass"), [*map(len, texts)]
     if len(text) > len(joined):  # not all in ASCII

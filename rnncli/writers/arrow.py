@@ -4,8 +4,9 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, islice
 from typing import Any, TextIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from rnncli.engine.stream import Block
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, one_line
 from rnncli.writers.labels import Key
-from rnncli.writers.trajectory import Style, Trajectory, UntilError
+from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
 
 # Values of blocks in a row group of Parquet: one block may have more.
 _GROUP = 1 << 20
@@ -51,28 +52,21 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     blocks = UntilError(trajectory.blocks)
     columns = _Columns(trajectory, style)
     repeated = [*trajectory.key_columns, *trajectory.header]
-    held: list[Any] = []
+    held: list[Block] = []
     with (
         _storable("Parquet"),
         pq.ParquetWriter(
             out.buffer, columns.schema, compression="zstd", use_dictionary=repeated
         ) as writer,
     ):
-        for table in map(columns.table, blocks):
-            held.append(table)
-            if sum(map(len, held)) * columns.width >= _GROUP:
-                writer.write_table(_one(held))
+        for block in blocks:
+            held.append(block)
+            if sum(len(each.t) for each in held) * columns.width >= _GROUP:
+                writer.write_table(columns.table(joined(held)))
                 held = []
         if held:
-            writer.write_table(_one(held))
+            writer.write_table(columns.table(joined(held)))
     blocks.check()
-
-
-def _one(tables: Sequence[Any]) -> Any:
-    """Return several tables as one, whose columns have one dictionary each."""
-    import pyarrow as pa
-
-    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
@@ -80,22 +74,14 @@ def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     from pyarrow import ipc
 
     blocks = UntilError(trajectory.blocks)
-    columns = _Columns(trajectory, style)
+    is_file = _is_file(out)
+    columns = _Columns(trajectory, style, growing=is_file)
     options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-    new = ipc.new_file if _is_file(out) else ipc.new_stream
+    new = ipc.new_file if is_file else ipc.new_stream
     with _storable("Arrow"), new(out.buffer, columns.schema, options=options) as writer:
-        for table in _growing(map(columns.table, blocks)):
-            writer.write_table(table)
+        for block in blocks:
+            writer.write_table(columns.table(block))
     blocks.check()
-
-
-def _growing(tables: Iterable[Any]) -> Iterator[Any]:
-    """Put before the values of each dictionary those of the tables before: a file has only one."""
-    before: list[Any] = []
-    for table in tables:
-        one = _one([*before, table])
-        before = [one.slice(0, 0)]
-        yield one
 
 
 def _is_file(out: TextIO) -> bool:
@@ -121,6 +107,14 @@ def _storable(form: str) -> Iterator[None]:
 class _Columns:
     """The columns of a result.
 
+    Parameters
+    ----------
+    trajectory : Trajectory
+    style : Style
+    growing : bool
+        Whether the dictionary of a column has the values of those before it
+        first: an Arrow file has but one for each.
+
     Attributes
     ----------
     schema : pyarrow.Schema
@@ -129,9 +123,11 @@ class _Columns:
         How many values a row has.
     """
 
-    def __init__(self, trajectory: Trajectory, style: Style) -> None:
+    def __init__(self, trajectory: Trajectory, style: Style, *, growing: bool = False) -> None:
         import pyarrow as pa
 
+        self._growing = growing
+        self._before: dict[int, list[Any]] = {}  # of each column, no rows with its dictionary
         self._trajectory, self._lists = trajectory, style.layout == "list"
         number = pa.from_numpy_dtype(trajectory.initial().rows().h.dtype)
         keyed = not set(trajectory.key_columns) <= set(trajectory.header)
@@ -170,12 +166,22 @@ class _Columns:
         if block.cells is None:
             columns.append(_column(block.t.astype(np.int64, copy=False)))
         elif hasattr(block.cells, "arrow"):
-            columns += block.cells.arrow.columns
+            columns += map(self._kept, count(), block.cells.arrow.columns)
         else:
             places = range(len(self._trajectory.header))
             columns += [_strings([row[i] for row in block.cells]) for i in places]
         columns += self._values(block)
         return pa.Table.from_arrays(columns, schema=self.schema)
+
+    def _kept(self, place: int, column: Any) -> Any:
+        """Return a column of the input, with one dictionary, if it has any."""
+        import pyarrow as pa
+
+        if self._growing and pa.types.is_dictionary(column.type):
+            column = pa.chunked_array([*self._before.get(place, ()), *column.chunks])
+            column = column.unify_dictionaries()
+            self._before[place] = [column.chunk(0).slice(0, 0)]
+        return column.unify_dictionaries()
 
     def _values(self, block: Block) -> Iterator[Any]:
         import pyarrow as pa
@@ -202,17 +208,18 @@ class _Codes:
         self._place = place
         self._numbers: dict[str, int] = {}
         self._codes = np.empty(0, np.int32)  # of each key
-        self._texts: Any = None
+        self._texts = _strings([])
 
     def column(self, numbers: Integers, keys: Sequence[Key]) -> Any:
         """Return the column of rows with keys of such numbers."""
         import pyarrow as pa
 
         known, found = len(self._codes), self._numbers
-        if self._texts is None or known < len(keys):
+        if known < len(keys):
             new = [found.setdefault(key[self._place], len(found)) for key in keys[known:]]
             self._codes = np.append(self._codes, np.array(new, np.int32))
-            self._texts = _strings(list(found))
+            new_texts = [*islice(reversed(found), len(found) - len(self._texts))]
+            self._texts = pa.concat_arrays([self._texts, _strings(new_texts[::-1])])
         return pa.DictionaryArray.from_arrays(_column(self._codes[numbers]), self._texts)
 
 

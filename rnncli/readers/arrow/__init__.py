@@ -15,9 +15,9 @@ from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, one_line
 from rnncli.readers.arrow.cells import (
     Typed,
-    coded,
     is_list,
     is_number,
+    key_cells,
     lists,
     numbers,
     plain,
@@ -330,7 +330,7 @@ class _Table:
         if not self.grouping:
             return None
         columns = (batch.column(self._place[column]) for column in self.grouping)
-        return self._keys.number_coded([*map(coded, columns)])
+        return self._keys.number_cells([*map(key_cells, columns)])
 
     def _cells(self, batch: Any) -> Typed | None:
         import pyarrow as pa

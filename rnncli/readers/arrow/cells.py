@@ -1,4 +1,4 @@
-"""Cells of Arrow: as numbers, as text, as codes of keys, and as they are."""
+"""Cells of Arrow: as numbers, as text, and as they are."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Integers, Truths, parse_numbers
+from rnncli.model.arrays import Truths, parse_numbers
 from rnncli.readers.input import Doubles
+from rnncli.readers.keyed import Cells, cells_of
 
 # Digits of a second that a unit of time has.
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -167,20 +168,45 @@ def _taken(table: Any, truths: Truths) -> Any:
         return pa.concat_tables([table.slice(0, 0), *parts]).combine_chunks()
 
 
-def coded(column: Any) -> tuple[Integers, Sequence[str]]:
-    """Return a code for each cell, and the text of each code."""
+def key_cells(column: Any) -> Cells:
+    """Return the text of each cell of a column, each text of a dictionary made once."""
     import pyarrow as pa
 
-    if not isinstance(column, pa.DictionaryArray) or len(column.dictionary) > len(column):
+    if not (_is_text(column.type) or isinstance(column, pa.DictionaryArray)):
         try:
             column = (column if _is_uuid(column) else plain(column)).dictionary_encode()
         except pa.ArrowNotImplementedError:
-            return np.arange(len(column)), _texts(column)
-    codes, texts = np.empty(len(column), np.intp), _texts(column.dictionary)
-    codes[...] = len(texts)
+            return cells_of(_texts(column))
+    if not isinstance(column, pa.DictionaryArray):
+        return _text_cells(column)
+    texts = _text_cells(column.dictionary)
+    codes = np.full(len(column), len(texts.starts))
     present = _present(column.indices)
     codes[present] = _stored(column.indices)[present]
-    return codes, [*texts, ""]
+    return Cells(texts.text, *(np.append(edges, 0)[codes] for edges in texts[1:]))
+
+
+def _text_cells(column: Any) -> Cells:
+    """Return the text of each cell of a column; of text as it lies in memory."""
+    from pyarrow import types
+
+    if not _is_text(column.type):
+        return cells_of(_texts(column))
+    _, edges, content = column.buffers()
+    kind = np.int64 if types.is_large_string(column.type) else np.int32
+    edges = np.frombuffer(edges, kind)[column.offset :][: len(column) + 1].astype(np.intp)
+    text = content[edges[0] : edges[-1]].to_pybytes() if content else b""
+    starts, stops = edges[:-1] - edges[0], edges[1:] - edges[0]
+    present = np.zeros(len(column), bool)
+    present[_present(column)] = True
+    return Cells(text, starts, np.where(present, stops, starts))
+
+
+def _is_text(kind: Any) -> bool:
+    """Return whether text of a type lies in memory in one piece."""
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _texts(column: Any) -> list[str]:
