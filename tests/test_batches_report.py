@@ -87,3 +87,14 @@ def test_two_batches_can_share_a_report(batch: Batch) -> None:
         command = ("in/*.csv", "-o", f"{folder}/{{stem}}.csv", "--report", "r.jsonl", "--json")
         assert counted(batch(*command, *NETWORK)) == (done, 3 - done, 0, 0)
     assert len(Path("r.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_report_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no disk that is full")
+    path = str(tmp_path / "r.jsonl")
+    with Report.opened(path) as report, open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(report, "_file", full)
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            report.add(Outcome("/in/b", "/b", "y", "done"))
+        assert raised.value.filename == path

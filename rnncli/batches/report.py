@@ -9,7 +9,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, NamedTuple, Self
+from io import FileIO
+from typing import NamedTuple, Self
 
 from rnncli.batches.tasks import Task, resolver
 from rnncli.model.errors import InputError
@@ -57,8 +58,9 @@ class Report:
 
     Parameters
     ----------
-    file : binary file
-        Open to read and to add to.
+    path : str
+    file : raw binary file
+        The same, open to add to.
 
     Attributes
     ----------
@@ -67,11 +69,10 @@ class Report:
         Outputs are absolute names.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._resolved = file, resolver()
-        self.done, half = _read(file)
-        if half:  # of a batch that was killed
-            file.truncate(file.tell() - half)
+    def __init__(self, path: str, file: FileIO) -> None:
+        self._path, self._file, self._resolved = path, file, resolver()
+        self.done, whole = _read(path)
+        file.truncate(whole)  # without a half line, of a batch that was killed
 
     @classmethod
     @contextmanager
@@ -85,22 +86,31 @@ class Report:
         OSError
             It cannot be written.
         """
-        with open(path, "ab+") as file:
+        with open(path, "ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(path, "another batch is adding to it") from error
             except OSError:  # the file system has no locks
                 pass
-            yield cls(file)
+            yield cls(path, file)
 
     def add(self, outcome: Outcome) -> None:
-        """Add a line."""
+        """Add a line.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
         place = self._resolved
         named = outcome._replace(input=place(outcome.input), output=place(outcome.output))
-        line = json.dumps(named._asdict())
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        rest = memoryview(json.dumps(named._asdict()).encode() + b"\n")
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
 
 
 def done_before(path: str) -> dict[str, str]:
@@ -113,22 +123,18 @@ def done_before(path: str) -> dict[str, str]:
     OSError
         It cannot be read.
     """
-    if not os.path.exists(path):
-        return {}
-    with open(path, "rb") as file:
-        return _read(file)[0]
+    return _read(path)[0] if os.path.exists(path) else {}
 
 
-def _read(file: BinaryIO) -> tuple[dict[str, str], int]:
-    """Return what is done, and the bytes of a last line that is not whole."""
+def _read(path: str) -> tuple[dict[str, str], int]:
+    """Return what is done, and how many bytes the lines are that are whole."""
     done, line = dict[str, str](), b"\n"
-    file.seek(0)
-    begin = file.read(len(_BEGIN))
-    if not _BEGIN.startswith(begin):
-        raise InputError(file.name, "not the report of a batch", "give `report` another name")
-    file.seek(0)
-    for line in file:
-        with suppress(ValueError, KeyError, TypeError):
-            item = json.loads(line)
-            done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
-    return done, 0 if line.endswith(b"\n") else len(line)
+    with open(path, "rb") as file:
+        if not _BEGIN.startswith(file.read(len(_BEGIN))):
+            raise InputError(path, "not the report of a batch", "give `report` another name")
+        file.seek(0)
+        for line in file:
+            with suppress(ValueError, KeyError, TypeError):
+                item = json.loads(line)
+                done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
+        return done, file.tell() - (0 if line.endswith(b"\n") else len(line))
