@@ -309,7 +309,7 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     variants, digests = _variants(options, given, template, sources)
     tasks = make_tasks(sources, templates, variants)
     check_apart(tasks, [*digests, *inputs] if log else digests, path)
-    work = partial(run_task, given=given | {"again": options.force}, digests=digests)
+    work = partial(run_task, given=given | {"again": options.force})
     if options.dry_run:
         return _dry_run(options, tasks, path)
     run = partial(outcomes, log, ctx.params) if log else partial(_outcomes, options)
@@ -368,11 +368,11 @@ def _variants(
         for source in sources[:1] if constant else sources:
             output = template.filled({**source.names, **names})
             check(**{**all_given, "files": (source.input,), "output": output})
-        network, digest = picked(NetworkOptions, all_given), ""
+        network = picked(NetworkOptions, all_given)
         if network.weights is not None:
-            digest = digests[network.weights] = digest_of(network)
-        told = [each for each in all_given.items() if each[0] not in ("weights", *_STATES)]
-        variants.append(Variant(names, swept, repr((__version__, sorted(told), digest))))
+            swept["sha256"] = digests[network.weights] = digest_of(network)
+        told = {**all_given, **swept, **dict.fromkeys(("weights", *_STATES))}
+        variants.append(Variant(names, swept, repr((__version__, sorted(told.items())))))
     return variants, digests
 
 
@@ -541,9 +541,7 @@ def _outcomes(
         yield from map(work, tasks)
 
 
-def run_task(
-    task: Task, given: Mapping[str, Any], digests: Mapping[str, str] | None = None
-) -> Outcome:
+def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
     """Do a task in this process, whatever becomes of it: what ``rnn run`` would do.
 
     Parameters
@@ -551,14 +549,11 @@ def run_task(
     task : Task
     given : mapping
         The options of ``rnn run`` that all tasks have, as Click has read them.
-    digests : mapping, optional
-        Of each weight file, as it is to be.
     """
     begin, notes, error, rows = time.monotonic(), list[str](), "", 0
     options = {**given, **task.options, "files": (task.input,), "output": task.output}
     token = collected.set(notes)
     try:
-        _check_weights(options, digests or {})
         rows = forward(task=task.made_of, **options)
     except CountedError:
         if not exists(task.output):
@@ -577,19 +572,6 @@ def run_task(
     else:
         outcome = Outcome(task.input, task.output, task.made_of, DONE, rows)
     return outcome._replace(seconds=seconds, notes=tuple(notes))
-
-
-def _check_weights(options: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Check that a weight file is what it was when the batch began.
-
-    Raises
-    ------
-    InputError
-        It is not.
-    """
-    path = options["weights"]
-    if path in digests and digest_of(picked(NetworkOptions, options)) != digests[path]:
-        raise InputError(path, "was changed since the batch began", "run the same command again")
 
 
 def _sentence(summary: Summary) -> str:

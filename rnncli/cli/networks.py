@@ -152,7 +152,7 @@ def read_weights(options: NetworkOptions) -> "Loaded":
     Raises
     ------
     ValueError
-        It has no network that the options agree with.
+        It has no network that the options agree with, or other bytes.
     """
     from rnncli.model.formats import load_network
 
@@ -169,12 +169,17 @@ def read_weights(options: NetworkOptions) -> "Loaded":
             loaded = load_network(copy, options.layer, overrides)
         beside = (os.path.join(os.path.dirname(path), name) for name in loaded.beside)
         _LAST[key] = loaded, {path: about, **{file: version(file) for file in beside}}
+    if options.sha256 not in (None, _digest(loaded)):
+        raise InputError(path, "was changed since the batch began", "run the same command again")
     return loaded
 
 
 def digest_of(options: NetworkOptions) -> str:
     """Return what tells the bytes of a weight file, and of those beside it, from any others."""
-    loaded = read_weights(options)
+    return _digest(read_weights(options))
+
+
+def _digest(loaded: "Loaded") -> str:
     return " ".join([loaded.sha256, *(loaded.beside[name] for name in sorted(loaded.beside))])
 
 

@@ -44,7 +44,10 @@ class InputOptions(NamedTuple):
 
 
 class NetworkOptions(NamedTuple):
-    """Which network it is; None is what was not given."""
+    """Which network it is; None is what was not given.
+
+    `sha256` is what the bytes of the weight file have to be.
+    """
 
     hidden: tuple[int, ...] | None
     cell: str | None
@@ -59,6 +62,7 @@ class NetworkOptions(NamedTuple):
     recurrent_activation: tuple[Activation, ...] | None
     clip: tuple[float, ...] | None
     reset: str | None
+    sha256: str | None = None
 
 
 NOTHING_GIVEN = NetworkOptions(*[None] * len(NetworkOptions._fields))
