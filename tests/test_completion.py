@@ -51,6 +51,8 @@ def log(tmp_path: Path) -> Path:
         (("run", "--precision", ""), list(PRECISIONS)),
         (("run", "--activation", ""), list(ACTIVATIONS)),
         (("run", "--activation", "leaky"), ["leaky_relu"]),
+        (("batch", "--sweep", "s"), ["seed="]),
+        (("batch", "--format", "json"), ["json", "jsonl"]),
         (
             (
                 "run",
@@ -89,6 +91,12 @@ def test_columns(log: Path, command: str, option: str) -> None:
     assert completed(command, log, option, "te") == ["temperature"]
     assert completed(command, log, f"{option}=te") == ["temperature"]
     assert completed(command, log, option, "x") == []
+
+
+def test_columns_of_the_files_of_a_pattern(log: Path) -> None:
+    words = ("batch", log.parent / "*.csv", "-o", "out", "--columns", "te")
+    assert completed(*words) == ["temperature"]
+    assert completed("batch", log.parent / "*.no", "--columns", "te") == []
 
 
 def test_only_names_that_can_be_shown(tmp_path: Path) -> None:

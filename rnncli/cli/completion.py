@@ -4,6 +4,7 @@ It is loaded when a shell asks. Where a file cannot be read there is nothing
 to complete, and nothing is said.
 """
 
+import glob
 import os
 import re
 from collections.abc import Iterable
@@ -122,7 +123,8 @@ def _header(ctx: click.Context) -> list[str]:
     )
     layout = Layout(np.dtype(np.float32), **{name: look for name, look in looks if look})
     with suppress(Exception):
-        path, *_ = _files(ctx, "files")
+        first, *_ = _files(ctx, "files")
+        path = next(glob.iglob(first, recursive=True), first)  # a batch has patterns
         if os.path.isfile(path):  # a pipe would wait, and be read but once
             chosen = read_file(path, layout, Keys()).chosen
             return [name for name in chosen if isinstance(name, str)]
