@@ -171,6 +171,18 @@ def test_an_error_without_a_file_names_it(batch: Batch) -> None:
     assert result.stderr.startswith("Error: in/b.csv: step 2, unit ")
 
 
+def test_options_that_do_not_go_with_an_input(batch: Batch) -> None:
+    Path("in/b.csv").write_text("one,two,three\n1,2,3\n")
+    command = ("--columns", "2-", "--center", "1", "--hidden", "4")
+    result = batch("in/[ab].csv", "-o", "out/{stem}.csv", *command)
+    assert result.exit_code == 1
+    error, last = result.stderr.splitlines()
+    assert error == (
+        "Error: in/b.csv: --center: expected 2, a number for each of 'two', 'three', got 1"
+    )
+    assert last.startswith("1 done, 0 skipped, 1 failed, ")
+
+
 def test_the_first_failure_can_end_it(batch: Batch) -> None:
     Path("in/b.csv").write_text("t,value\n1,many\n")
     result = batch("in/*.csv", "-o", "out/{stem}.csv", "--json", "--fail-fast", *NETWORK)

@@ -559,6 +559,8 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
         if not exists(task.output):
             what = f"{options['state']} has counted it, and {task.output} is gone"
             error = f"{task.input}: {what} (--force runs it again, from that state)"
+    except click.UsageError as reason:  # of an option that does not go with this input
+        error = reason.format_message()
     except (OSError, *EXPECTED) as reason:
         error = failure(reason).message
     except Exception as reason:  # a fault of this program's own must not end the others
