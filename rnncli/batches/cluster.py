@@ -1,34 +1,50 @@
 """Tasks on a Dask cluster: one that runs somewhere, or one that is started here."""
 
+import asyncio
+import fcntl
 import json
 import logging
 import os
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import count, filterfalse
+from math import ceil
 from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Thread, get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import uuid4
 
 import numpy as np
 
 from rnncli import __version__
-from rnncli.batches.processes import Work, lots
-from rnncli.batches.report import Outcome
+from rnncli.batches.processes import Processes, Work, lots
+from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError, one_line
+from rnncli.storage.url import is_url
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 # The address that starts a cluster on this machine.
 LOCAL = "local"
 # Seconds that a scheduler has to answer.
 SECONDS = 10
-# Tasks that a worker is given at once: a hundred that take a millisecond each hide what Dask takes.
-MOST_TASKS, MOST_BYTES = 100, 1 << 20
+# A lot is at most so many tasks and bytes of their inputs, and there are so many for each thread.
+MOST_TASKS, MOST_BYTES, LOTS = 200, 16 << 20, 10
+# Seconds after which a worker gives back what it has not come to.
+SECONDS_A_LOT = 3.0
+# Lots that are on their way at once where there are few threads, or none yet.
+FEWEST = 8
+# Seconds without a result after which the workers are counted.
+WAIT = 5.0
+_NO_WORKERS = "the cluster has no workers; waiting for one"
 # A cluster in a process of its own: what it and its workers log goes nowhere, and it ends when
 # this process has ended, however that was.
 _PROGRAM = """
@@ -48,6 +64,12 @@ with (
 """
 
 
+# What became of the tasks that a worker came to; or its address, and how it differs.
+Answer = list[Outcome] | tuple[str, str]
+# In a worker: the processes of each batch and thread.
+_kept: dict[tuple[str, int], Processes] = {}
+
+
 class Here(NamedTuple):
     """What a worker must find as it is here.
 
@@ -55,12 +77,18 @@ class Here(NamedTuple):
     ----------
     versions : mapping
         Of what decides about results, by name.
+    batch : str
+        A name that no other batch has.
+    folder : str
+        What names of files are relative to.
     paths : sequence of str
         Files that are there.
     """
 
     versions: Mapping[str, str]
-    paths: Sequence[str] = ()
+    batch: str
+    folder: str
+    paths: Sequence[str]
 
 
 @contextmanager
@@ -122,9 +150,9 @@ def check_workers(
     OSError
         It is not, or they do not.
     """
-    here = Here({"rnncli": __version__, "NumPy": np.__version__}, paths)
+    here = Here(_versions(), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
     if not client.nthreads():
-        note(f"{address}: the cluster has no workers yet; waiting for one")
+        note(f"{address}: {_NO_WORKERS}")
         client.submit(os.getpid, pure=False).result()  # some clusters grow when they have work
     found = client.run(difference, here, on_error="return")
     check_differences(address, found)
@@ -133,14 +161,18 @@ def check_workers(
 
 def difference(here: Here) -> str:
     """Return how this process differs from the one that the batch was started in; or nothing."""
-    there = {"rnncli": __version__, "NumPy": np.__version__}
+    there = _versions()
     for name, version in here.versions.items():
         if there[name] != version:
             return f"has {name} {there[name]}, here it is {version}: install one version on all"
     for path in here.paths:
-        if not os.path.exists(path):
+        if not os.path.exists(os.path.join(here.folder, path)):
             return f"does not see {path}: a cluster needs a file system that all share, or URLs"
     return ""
+
+
+def _versions() -> dict[str, str]:
+    return {"rnncli": __version__, "NumPy": np.__version__}
 
 
 def check_differences(address: str, found: Mapping[str, str | Exception]) -> None:
@@ -172,26 +204,226 @@ def run_on_cluster(
     tasks: Sequence[Task],
     work: Work,
     address: str,
-    jobs: int = 1,
-    note: Callable[[str], None] = print,
-) -> Iterator[Outcome]:
-    """Do tasks on a cluster; yield what becomes of each, as they end."""
-    from distributed import as_completed
+    jobs: int,
+    read: Sequence[str],
+    note: Callable[[str], None],
+) -> Generator[Outcome, None, None]:
+    """Do tasks on a cluster; yield what becomes of each, as they end.
 
-    with connected(address, jobs) as client:
-        check_workers(client, address, (), note)
-        futures = [
-            client.submit(run_lot, lot, work, pure=False, retries=2)
-            for lot in lots(tasks, MOST_TASKS, MOST_BYTES)
-        ]
-        for future in as_completed(futures, loop=client.loop):
-            yield from future.result()
+    Parameters
+    ----------
+    tasks : sequence of Task
+    work : callable
+    address : str
+        As `connected` takes it.
+    jobs : int
+        Processes of a cluster that is started here.
+    read : sequence of str
+        Files that are read beside the inputs.
+    note : callable
+        Is told what there is to wait for.
+
+    Raises
+    ------
+    ImportError, InputError, OSError
+        As `connected` and `check_workers` do; or the connection is lost.
+    """
+    if not tasks:
+        return
+    with ExitStack() as stack:
+        client = stack.enter_context(connected(address, jobs))
+        outputs = [task.output for task in tasks if not is_url(task.output)]
+        marks = [stack.enter_context(_mark(path)) for path in outputs[:1]]
+        inputs = [task.input for task in tasks if os.path.exists(task.input)]
+        here = check_workers(client, address, [*marks, *inputs[:1], *read], note)
+        call = partial(run_lot, work=work, here=here._replace(paths=marks))
+        found = stack.enter_context(closing(_Lots(client, address, here.batch, tasks, call, note)))
+        yield from found.outcomes()
+
+
+class _Lots:
+    """The tasks of a batch, in lots that go to workers and come back."""
+
+    def __init__(
+        self,
+        client: "Client",
+        address: str,
+        batch: str,
+        tasks: Sequence[Task],
+        call: Callable[[list[Task]], Answer],
+        note: Callable[[str], None],
+    ) -> None:
+        self._client, self._address, self._batch = client, address, batch
+        self._call, self._note, self._sent = call, note, count()
+        self._threads, self._due, self._noted = 0, 0.0, False
+        self._count_threads()
+        # Large inputs first: the last one would run alone.
+        large_first = sorted(tasks, key=lambda task: max(MOST_BYTES, task.size), reverse=True)
+        most = ceil(len(tasks) / (LOTS * max(1, self._threads)))
+        self._waiting = deque(lots(large_first, min(most, MOST_TASKS), MOST_BYTES))
+        self._alone: deque[list[Task]] = deque()
+        self._tried: set[str] = set()
+        self._running: dict[str, tuple[Future[Answer], list[Task]]] = {}
+        self._ended: SimpleQueue[Future[Answer]] = SimpleQueue()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield what becomes of each task."""
+        while self._waiting or self._alone or self._running:
+            self._submit()
+            future = self._next()
+            _, lot = self._running.pop(future.key)
+            answer = self._answer(future)
             future.release()
+            if isinstance(answer, Exception):
+                yield from self._alone_or_failed(lot, answer)
+                continue
+            yield from answer
+            done = {outcome.output for outcome in answer}
+            rest = [task for task in lot if task.output not in done]
+            self._waiting.extend(lots(rest, ceil(len(rest) / 2), MOST_BYTES))
+
+    def close(self) -> None:
+        """Cancel what is on its way, and leave nothing at the workers."""
+        if self._client.status == "running":
+            self._client.cancel([future for future, _ in self._running.values()])
+            self._client.run(leave, self._batch, on_error="ignore")
+
+    def _submit(self) -> None:
+        """Send lots on their way: a few for each thread, so that none waits for the next."""
+        self._count_threads()
+        while self._waiting and len(self._running) < max(FEWEST, 2 * self._threads):
+            self._send(self._waiting.popleft())
+        if not self._running:
+            self._send(self._alone.popleft())
+
+    def _send(self, lot: list[Task]) -> None:
+        key = f"rnn-batch-{self._batch}-{next(self._sent)}"
+        future = self._client.submit(self._call, lot, key=key, pure=False)
+        self._running[future.key] = future, lot
+        future.add_done_callback(self._ended.put)
+
+    def _count_threads(self) -> None:
+        """Count the threads of all workers, not more than once a second."""
+        if time.monotonic() > self._due:
+            with suppress(OSError):  # the connection is lost, which each lot will say
+                self._threads = sum(self._client.nthreads().values())
+            self._due = time.monotonic() + 1
+
+    def _next(self) -> "Future[Answer]":
+        """Wait for a lot to end."""
+        while True:
+            try:
+                return self._ended.get(timeout=WAIT)
+            except Empty:
+                self._count_threads()
+                if not self._threads and not self._noted:
+                    self._note(f"{self._address}: {_NO_WORKERS}")
+                self._noted = not self._threads
+
+    def _answer(self, future: "Future[Answer]") -> list[Outcome] | Exception:
+        """Return what a worker has answered.
+
+        Raises
+        ------
+        OSError
+            No other will do better.
+        """
+        from distributed import CancelledError
+
+        try:
+            answer: Answer = future.result()
+        except CancelledError:
+            what = (
+                "the connection is lost, or the cluster was restarted: run the same command again"
+            )
+            raise refused(self._address, what) from None
+        except (ImportError, AttributeError) as error:
+            check_differences(self._address, {"that came later": error})
+            raise
+        except Exception as error:
+            return error
+        if isinstance(answer, tuple):
+            check_differences(self._address, dict([answer]))
+        return cast(list[Outcome], answer)
+
+    def _alone_or_failed(self, lot: Sequence[Task], error: Exception) -> Iterator[Outcome]:
+        """Have each task of a lot that failed as a whole run alone; once, then it has failed."""
+        killed = type(error).__name__ == "KilledWorker"
+        how = "every worker that ran it ended (out of memory?)" if killed else one_line(error)
+        for task in lot:
+            if task.output in self._tried:
+                yield failed(task, f"{task.input}: {how}")
+            else:
+                self._tried.add(task.output)
+                self._alone.append([task])
 
 
-def run_lot(tasks: Sequence[Task], work: Work) -> list[Outcome]:
-    """Do tasks one after the other: what a worker runs."""
-    return list(map(work, tasks))
+def run_lot(tasks: Sequence[Task], work: Work, here: Here) -> Answer:
+    """Do tasks in a process of their own: what a worker runs.
+
+    There they have their own threads, folder and memory, whatever else the
+    worker does; and they end at once when they are not wanted any more.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    work : callable
+    here : Here
+
+    Returns
+    -------
+    list of Outcome
+        Those of the tasks that it came to in a few seconds, so that others
+        can do the rest; or the address of the worker and how it differs.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    if reason := difference(here):
+        return str(worker.address), reason
+    key = worker.get_current_task()
+
+    def check_wanted() -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise _NotWantedError
+
+    place = here.batch, get_ident()
+    if place not in _kept:
+        folder = here.folder if os.path.isdir(here.folder) else None
+        _kept[place] = Processes(work, 1, folder)
+    outcomes: list[Outcome] = []
+    with suppress(_NotWantedError):
+        for outcome in _kept[place].run(tasks, SECONDS_A_LOT, check_wanted):
+            outcomes.append(outcome)
+    return outcomes
+
+
+async def leave(batch: str, dask_worker: Any) -> None:
+    """Wait until a worker is at no lot of a batch, and end its processes."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end and any(batch in str(key) for key in dask_worker.state.tasks):
+        await asyncio.sleep(0.02)
+    for place in [place for place in _kept if place[0] == batch]:
+        _kept.pop(place).close()
+
+
+class _NotWantedError(Exception):
+    """Nobody waits for a lot any more."""
+
+
+@contextmanager
+def _mark(path: str) -> Iterator[str]:
+    """Put a file beside another one, by which a worker is known to see the same folder."""
+    folder = os.path.dirname(os.path.abspath(path))
+    mark = os.path.join(folder, f".rnn-{uuid4().hex[:16]}.tmp")  # removed if this is killed
+    with open(mark, "xb") as file:
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_SH)  # other batches leave it alone
+            yield mark
+        finally:
+            os.unlink(mark)
 
 
 @contextmanager

@@ -6,12 +6,15 @@ in a new process, and the others lose nothing. A process whose parent is gone
 ends after the task that it is at.
 """
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from math import inf
 from multiprocessing.connection import Connection, Pipe, wait
 from tempfile import TemporaryFile
 from typing import Any
@@ -25,6 +28,10 @@ Work = Callable[[Task], Outcome]
 
 # Tasks that a process is given at once, and bytes of their inputs.
 MOST_TASKS, MOST_BYTES = 16, 1 << 20
+# Seconds after which a wait for processes asks whether their tasks are still wanted.
+_SECONDS = 0.2
+# Seconds after which a process that is given nothing more ends.
+_IDLE = 60.0
 _PROGRAM = """
 import sys
 from multiprocessing.connection import Connection
@@ -41,13 +48,114 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def lots(tasks: Iterable[Task], most_tasks: int, most_bytes: int) -> Iterator[list[Task]]:
     """Put tasks that stand in a row together, up to so many, or so many bytes of input."""
     lot: list[Task] = []
+    size = 0
     for task in tasks:
-        if lot and (len(lot) == most_tasks or task.size + sum(t.size for t in lot) > most_bytes):
+        if lot and (len(lot) == most_tasks or task.size + size > most_bytes):
             yield lot
-            lot = []
+            lot, size = [], 0
         lot.append(task)
+        size += task.size
     if lot:
         yield lot
+
+
+class Processes:
+    """Processes that do tasks, started when there are some and kept for the next.
+
+    Parameters
+    ----------
+    work : callable
+    jobs : int
+        How many.
+    folder : str, optional
+        What names of files are relative to; by default, this process's.
+    """
+
+    def __init__(self, work: Work, jobs: int, folder: str | None = None) -> None:
+        self._work, self._jobs, self._folder = work, jobs, folder
+        self._processes: list[_Process] = []
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        seconds: float = inf,
+        check_wanted: Callable[[], None] = lambda: None,
+    ) -> Generator[Outcome, None, None]:
+        """Do tasks; yield what becomes of each, as they end.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+        seconds : float
+            No task is begun that long after the first has ended.
+        check_wanted : callable
+            Raises an error, some times a second, once nobody wants the rest.
+
+        Raises
+        ------
+        OSError
+            No process can be started.
+        """
+        most = max(1, min(MOST_TASKS, len(tasks) // (4 * self._jobs)))
+        waiting = deque(_large_first(lots(tasks, most, MOST_BYTES)))
+        tried: set[str] = set()
+        end = inf
+        try:
+            while waiting or any(process.lot for process in self._processes):
+                _give(self._processes, waiting)
+                if waiting:
+                    self._start()
+                for outcome in self._received(waiting, tried, check_wanted):
+                    yield outcome
+                    end = min(end, time.monotonic() + seconds)
+                if time.monotonic() > end:
+                    waiting.clear()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        while self._processes:
+            self._processes.pop().stop()
+
+    def _start(self) -> None:
+        """Start processes until there are as many as can be."""
+        while len(self._processes) < self._jobs:
+            try:
+                with _signals_held():  # a process that is started and not yet known would be left
+                    self._processes.append(_Process(self._work, self._folder))
+            except OSError as error:
+                self._no_more(error.strerror)
+
+    def _no_more(self, reason: object) -> None:
+        """Do with the processes that there are, once one could not be started.
+
+        Raises
+        ------
+        OSError
+            There is none.
+        """
+        if not self._processes:
+            raise OSError(None, f"no process can be started: {reason}", sys.executable)
+        self._jobs = len(self._processes)
+
+    def _received(
+        self, waiting: deque[list[Task]], tried: set[str], check_wanted: Callable[[], None]
+    ) -> Iterator[Outcome]:
+        """Wait for something to happen; yield what has become of tasks."""
+        for process in _heard(self._processes, check_wanted):
+            try:
+                if outcome := process.receive():
+                    yield outcome
+                continue
+            except EOFError:
+                self._processes.remove(process)
+                how = process.ended()
+            if process.ready:
+                yield from _second_try(process.lot, how, waiting, tried)
+            else:
+                self._no_more(how)
 
 
 def run_in_processes(
@@ -60,30 +168,8 @@ def run_in_processes(
     OSError
         No process can be started.
     """
-    most = max(1, min(MOST_TASKS, len(tasks) // (4 * jobs)))
-    waiting = deque(_large_first(lots(tasks, most, MOST_BYTES)))
-    tried: set[str] = set()
-    processes: list[_Process] = []
-    try:
-        while waiting or any(process.lot for process in processes):
-            _give(processes, waiting)
-            if waiting:
-                jobs = _start(processes, work, jobs)
-            for process in _heard(processes):
-                try:
-                    if outcome := process.receive():
-                        yield outcome
-                    continue
-                except EOFError:
-                    processes.remove(process)
-                    how = process.ended()
-                if process.ready:
-                    yield from _second_try(process.lot, how, waiting, tried)
-                else:
-                    jobs = _most(processes, how)
-    finally:
-        for process in processes:
-            process.stop()
+    with closing(Processes(work, jobs)) as processes:
+        yield from processes.run(tasks)
 
 
 def serve(connection: "Connection[Any, Any]") -> None:
@@ -94,7 +180,7 @@ def serve(connection: "Connection[Any, Any]") -> None:
     with suppress(EOFError, ConnectionError):  # the parent is gone
         work: Work = connection.recv()
         connection.send(None)  # it is ready
-        while True:
+        while connection.poll(_IDLE):
             for task in connection.recv():
                 connection.send(work(task))
 
@@ -108,7 +194,7 @@ class _Process:
         Whether it has started, and loaded all that it needs.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, folder: str | None = None) -> None:
         self.lot: deque[Task] = deque()
         self.ready = False
         with ExitStack() as stack:
@@ -120,11 +206,12 @@ class _Process:
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
                 pass_fds=[theirs.fileno()],
+                cwd=folder,
             )
             theirs.close()
             self._opened = stack.pop_all()
         with suppress(ConnectionError):  # it has ended, which `receive` says
-            self.connection.send(sys.path)
+            self.connection.send(list(map(os.path.abspath, sys.path)))
             self.connection.send(work)
 
     def give(self, lot: Sequence[Task]) -> bool:
@@ -184,30 +271,6 @@ def _give(processes: Iterable[_Process], waiting: deque[list[Task]]) -> None:
             waiting.popleft()
 
 
-def _start(processes: list[_Process], work: Work, jobs: int) -> int:
-    """Start processes until there are so many; return how many there can be."""
-    while len(processes) < jobs:
-        try:
-            with _signals_held():  # a process that is started and not yet known would be left
-                processes.append(_Process(work))
-        except OSError as error:
-            return _most(processes, error.strerror)
-    return jobs
-
-
-def _most(processes: Sequence[_Process], reason: object) -> int:
-    """Return how many processes there can be, once one could not be started.
-
-    Raises
-    ------
-    OSError
-        There is none.
-    """
-    if not processes:
-        raise OSError(None, f"no process can be started: {reason}", sys.executable)
-    return len(processes)
-
-
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Have signals wait. A process that is started meanwhile goes on to have them wait."""
@@ -218,10 +281,13 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _heard(processes: Sequence[_Process]) -> list[_Process]:
+def _heard(processes: Sequence[_Process], check_wanted: Callable[[], None]) -> list[_Process]:
     """Wait until processes have something to say, or have ended."""
     by_connection = {process.connection: process for process in processes}
-    return [by_connection[each] for each in wait(list(by_connection))]  # type: ignore[index]
+    while True:
+        check_wanted()
+        if ready := wait(list(by_connection), _SECONDS):
+            return [by_connection[each] for each in ready]  # type: ignore[index]
 
 
 def _second_try(

@@ -312,7 +312,7 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     work = partial(run_task, given=given | {"again": options.force})
     if options.dry_run:
         return _dry_run(options, tasks, path)
-    run = partial(outcomes, log, ctx.params) if log else partial(_outcomes, options)
+    run = partial(outcomes, log, ctx.params) if log else partial(_outcomes, options, list(digests))
     return _Batch(options, tasks, path, shown=shown).run(partial(run, work=work))
 
 
@@ -527,14 +527,14 @@ def _remove_left(folders: Sequence[str]) -> None:
 
 
 def _outcomes(
-    options: BatchOptions, tasks: Sequence[Task], work: Work
+    options: BatchOptions, read: Sequence[str], tasks: Sequence[Task], work: Work
 ) -> Generator[Outcome, None, None]:
     """Run tasks where the options say, and yield what becomes of each as it ends."""
     jobs = min(options.jobs or len(usable_processors()), len(tasks))
     if options.scheduler:
         from rnncli.batches.cluster import run_on_cluster
 
-        yield from run_on_cluster(tasks, work, options.scheduler)
+        yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, note)
     elif jobs > 1:
         yield from run_in_processes(tasks, work, jobs)
     else:
