@@ -65,7 +65,9 @@ def test_an_option_given_twice_is_refused(run_rnn: Rnn, command: str, option: cl
 def test_an_empty_value_is_refused(run_rnn: Rnn, command: str, option: click.Option) -> None:
     """Such as that of a shell variable which is not set."""
     alone = option.opts == ["--hidden"] or command in ("weights", "inspect")
-    others = () if alone else ("--hidden", "2")
+    others = [] if alone else ["--hidden", "2"]
+    if command == "batch" and "-o" not in option.opts:
+        others += ["data.csv", "-o", "out"]
     result = run_rnn(command, *others, option.opts[-1], "", stdin=",v\n1,2\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("Error: ")

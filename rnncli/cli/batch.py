@@ -195,6 +195,7 @@ class Summary(NamedTuple):
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
+    type=name,
     help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, or local for one that is "
     "started here.",
 )

@@ -344,12 +344,14 @@ start_options = group(
     click.option(
         "--h0",
         metavar="STATE",
+        type=values.state,
         help="Hidden state before the first step: a number for each unit, separated by commas, "
         "the bottom layer first, forward before backward. Zeros by default.",
     ),
     click.option(
         "--c0",
         metavar="STATE",
+        type=values.state,
         help="The same for the cell state c of an LSTM.",
     ),
 )

@@ -49,8 +49,17 @@ class FileName(click.Path):
 
 def name(value: str) -> str:
     """Check the name of something in a file."""
+    return _not_empty("name", value)
+
+
+def state(value: str) -> str:
+    """Check that a state is given; what it has to be is told by the network."""
+    return _not_empty("state", value)
+
+
+def _not_empty(kind: str, value: str) -> str:
     if not value:
-        raise click.BadParameter(f"an empty name {_UNSET}")
+        raise click.BadParameter(f"an empty {kind} {_UNSET}")
     return value
 
 
