@@ -447,7 +447,11 @@ def test_a_column_named_t_is_passed_through_in_place_of_t(run_rnn: Rnn) -> None:
 
 H0 = {
     "short": ("1,2,3", "--h0: expected 4 numbers, one for each hidden unit, got 3"),
-    "empty": ("", "--h0: expected 4 numbers, one for each hidden unit, got 0"),
+    "empty": (
+        "",
+        "Invalid value for '--h0': an empty state (a shell variable that is not set?) "
+        "(see 'rnn run --help')",
+    ),
     "word": ("1,2,3,x", "--h0: not a number: 'x'"),
     "nan": ("1,2,3,nan", "--h0: not a finite number: nan"),
 }
