@@ -32,6 +32,7 @@ from rnncli.readers.input import (
 from rnncli.readers.keyed import Cells, Keys
 from rnncli.readers.plain import DELIMITERS, Shape, bounds, numbers, plain, rows_of
 from rnncli.readers.text import TAKEN, Lines, read_lines, share_read
+from rnncli.storage import is_url
 
 FIRST_ROW = ("auto", "header", "data")
 # Blocks of rows that are read before a thread reads the next ones.
@@ -71,7 +72,8 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
     blocks = in_blocks(table.rows(), steps)
     # A short input needs no thread, none waits for a pipe, or holds rows back that are followed.
-    if path != STDIN and os.path.isfile(path) and layout.block_steps > 1:
+    whole = is_url(path) or (path != STDIN and os.path.isfile(path))
+    if whole and layout.block_steps > 1:
         blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),

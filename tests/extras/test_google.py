@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -136,3 +138,26 @@ def test_what_is_refused_leaves_the_old_object(google: Google, run_rnn: Rnn) -> 
     hint = "access denied; check GOOGLE_APPLICATION_CREDENTIALS"
     assert (done.exit_code, done.stderr) == (1, f"Error: gs://mine/y: {hint}\n")
     assert google.objects == {"y": b"old"}
+
+
+@pytest.mark.slow
+def test_nothing_else_is_said(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of gcsfs has the error once more, with a traceback."""
+    monkeypatch.setenv("FSSPEC_GS_TOKEN", "anon")
+    google.refuses = 400
+    command = [
+        sys.executable,
+        "-W",
+        "default",
+        "-m",
+        "rnncli",
+        "run",
+        "--seq",
+        "1",
+        "--hidden",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "-o", "gs://mine/y"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: gs://mine/y: no, 400\n")
