@@ -226,7 +226,8 @@ def forward(
         carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
-        check_names(form, trajectory, grouped=bool(reading.group_by))
+        lists = style.layout == "list"
+        check_names(form, trajectory, grouped=bool(reading.group_by), lists=lists)
         with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
             steps = stream(
                 network,

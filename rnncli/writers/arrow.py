@@ -47,11 +47,14 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     InputError
         The input has a column of a type that Parquet does not have.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     blocks = UntilError(trajectory.blocks)
     columns = _Columns(trajectory, style)
-    repeated = [*trajectory.key_columns, *trajectory.header]
+    floats = (pa.float16(), pa.float32(), pa.float64())
+    names = (*trajectory.key_columns, *trajectory.header)
+    repeated = [name for name in names if columns.schema.field(name).type not in floats]
     held: list[Block] = []
     with (
         _storable("Parquet"),

@@ -217,6 +217,8 @@ class UntilError:
 
 def joined(blocks: Sequence[Block]) -> Block:
     """Return the rows of several blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
     return Block(*map(join, zip(*blocks, strict=True)))
 
 
@@ -314,7 +316,7 @@ def states_by_layer(
     return layers if all_layers else layers[-1:]
 
 
-def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
+def check_names(form: str, trajectory: Trajectory, *, grouped: bool, lists: bool = False) -> None:
     """Check that no column of the input has the name of another column of the result.
 
     Parameters
@@ -324,6 +326,8 @@ def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     trajectory : Trajectory
     grouped : bool
         Whether the keys are cells of the input, not names of files.
+    lists : bool
+        Whether the values of a layer are one column.
 
     Raises
     ------
@@ -334,7 +338,8 @@ def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"
     if not repeated and form in ("csv", "table", "parquet", "arrow"):
-        own = {*trajectory.units, *([] if header else ["t"])}
+        values = [part.name for part in trajectory.values] if lists else trajectory.units
+        own = {*values, *([] if header else ["t"])}
         if header and not grouped:
             own.update(keys)
         repeated = [name for name in header or keys if name in own]

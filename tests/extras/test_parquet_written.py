@@ -193,6 +193,19 @@ def test_an_error_leaves_the_old_file(run_rnn: Rnn, tmp_path: Path, form: str) -
     assert read(content)["t"].to_pylist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [((), "h_0"), (("--layout", "list"), "h"), (("--layout", "columns"), "h_0")],
+)
+def test_two_columns_of_one_name(
+    run_rnn: Rnn, tmp_path: Path, options: tuple[str, ...], name: str
+) -> None:
+    given = ("--passthrough", "--hidden", "1", "-o", tmp_path / "x.parquet", *options)
+    result = run_rnn("run", *given, stdin=f"{name}\n1\n")
+    what = f"the input's column {name!r} would stand beside another of that name"
+    assert (result.exit_code, result.stderr.split(";")[0]) == (2, f"Error: {what}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_a_pipe_takes_it_and_gives_it(form: str, tmp_path: Path) -> None:
