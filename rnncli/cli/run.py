@@ -73,6 +73,11 @@ EXAMPLES = (
         "A sequence for each sensor of a log in which they are interleaved.",
     ),
     (
+        "rnn run log.parquet --group-by sensor --columns temperature --center 20 --scale 5 "
+        "--weights model.keras --passthrough -o scored.parquet",
+        "Parquet in and out: what the model says beside the log's columns, which keep their types.",
+    ),
+    (
         "rnn run monday.csv tuesday.csv --hidden 8 --last",
         "A sequence a file: the final state of each.",
     ),
@@ -145,9 +150,9 @@ EXAMPLES = (
 def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
-    A sequence is a FILE (.csv, .tsv, .npy; the text also .gz; - for standard
-    input) on this machine or at s3://, gs:// or https://, what is piped in, or
-    --seq. A row is a step, a column a feature.
+    A sequence is a FILE (.csv, .tsv, .npy, .parquet, .arrow; the text also .gz;
+    - for standard input) on this machine or at s3://, gs:// or https://, what
+    is piped in, or --seq. A row is a step, a column a feature.
     """
     forward(**given)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Rnn
+from conftest import SAMPLES, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,6 +188,20 @@ def test_several_files(run_rnn: Rnn, tmp_path: Path) -> None:
         f"{tmp_path / 'a.csv'},1,"
         + run_rnn("run", two[0], "--columns", "value", *NETWORK).stdout.splitlines()[1][2:]
     )
+
+
+def test_a_figure_takes_its_time_and_values_from_columns(run_rnn: Rnn, tmp_path: Path) -> None:
+    each = table(60)
+    (tmp_path / "x.csv").write_text(as_csv(each))
+    saved(tmp_path, each, 25)
+    network = ("--weights", SAMPLES / "sunspots.keras", "--missing", "hold")
+    options = ("--columns", "value", *network, "--x", "time", "--against", "gap")
+    figures = []
+    for name in ("x.csv", "x.parquet", "x.arrow"):
+        assert run_rnn("run", tmp_path / name, *options, "-o", tmp_path / "x.svg").exit_code == 0
+        figures.append((tmp_path / "x.svg").read_text())
+    assert "2024-05-06" in figures[0]
+    assert figures == figures[:1] * 3
 
 
 LATER = {
