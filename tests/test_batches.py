@@ -10,6 +10,7 @@ import pytest
 from batch_runs import NETWORK, Batch, counted, files, in_folder
 from conftest import SAMPLES, Rnn
 
+import rnncli
 import rnncli.cli.batch
 
 __all__ = ["in_folder"]
@@ -131,6 +132,15 @@ def test_what_has_changed_is_run_again(
     alone = run_rnn("run", "in/b.csv", "-o", "b.csv", *options, *added)
     assert alone.exit_code == 0
     assert Path("out/b.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+def test_weights_are_known_by_their_bytes(batch: Batch) -> None:
+    os.mkdir("nets")
+    for name, seed in (("net.npz", 1), ("nets/copy.npz", 1), ("nets/net.npz", 2)):
+        rnncli.save(rnncli.seeded(1, 4, seed=seed), name)
+    for name, again in (("net.npz", 3), ("nets/copy.npz", 0), ("nets/net.npz", 3)):
+        command = ("in/*.csv", "-o", "out/{stem}.csv", "--json", "--columns", "2")
+        assert counted(batch(*command, "--weights", name)) == (again, 3 - again, 0, 0)
 
 
 def test_inputs_of_one_size_and_time_are_told_apart(batch: Batch) -> None:

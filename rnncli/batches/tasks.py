@@ -212,7 +212,8 @@ def make_tasks(
             text = "\0".join(told).encode(errors="surrogateescape")
             made_of = hashlib.sha256(text).hexdigest()[:20]
             output = files.pop("output")
-            tasks.append(Task(path, output, {**variant.options, **files}, made_of, size))
+            options = {**variant.options, **files} if files else variant.options
+            tasks.append(Task(path, output, options, made_of, size))
     return tasks
 
 

@@ -363,12 +363,13 @@ def _variants(
         Options contradict each other, or a weight file cannot be used.
     """
     variants, digests = [], dict[str, str]()
-    constant = "." in template.text.rpartition("}")[2]
+    files = tuple(source.input for source in sources[:1])
+    of_all = sources[:1] if "." in template.text.rpartition("}")[2] else sources
     for names, swept in combinations(options.sweep):
         all_given = {**given, **swept}
-        for source in sources[:1] if constant else sources:
-            output = template.filled({**source.names, **names})
-            check(**{**all_given, "files": (source.input,), "output": output})
+        outputs = (template.filled({**source.names, **names}) for source in of_all)
+        for output in {os.path.splitext(output)[1]: output for output in outputs}.values():
+            check(**{**all_given, "files": files, "output": output})
         network = picked(NetworkOptions, all_given)
         if network.weights is not None:
             swept["sha256"] = digests[network.weights] = digest_of(network)
