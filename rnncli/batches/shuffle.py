@@ -7,6 +7,7 @@ local disk of a worker, and a task as any other.
 """
 
 import os
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -77,40 +78,52 @@ def run_parts(
             dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work)
             for frame, part in zip(shuffled.to_delayed(), wanted, strict=True)
         ]
-        futures = client.compute(runs, retries=2)
+        futures = client.compute(runs)
     part_of = dict(zip((future.key for future in futures), wanted, strict=True))
     for future in as_completed(futures, loop=client.loop):
         error = future.exception()
-        if isinstance(error, InputError):  # in a piece, without which no part is whole
-            raise error
-        if error is None:
-            yield from future.result()
-        else:
+        found = [] if error else future.result()
+        if isinstance(found, InputError):  # in a piece, without which no part is whole
+            raise found
+        if error:
             reason = f"{type(error).__name__}: {error}"
-            for task in tasks_of[part_of[future.key]]:
-                yield failed(task, f"{task.input}: {reason}")
+            tasks_left = tasks_of[part_of[future.key]]
+            found = [failed(task, f"{task.input}: {reason}") for task in tasks_left]
+        yield from found
         future.release()
 
 
 def read_piece(
     numbered: tuple[int, Piece], log: Log, parts: int, places: Mapping[int, int], once: str
 ) -> Any:
-    """Return what a piece has for each part that is wanted, as a table of Dask's."""
+    """Return what a piece has for each part that is wanted, as a table of Dask's.
+
+    An error goes to all parts in place of rows, as that of a piece numbered
+    -1: a task that fails would stop the shuffle, and Dask might wait for it.
+    """
     del once
     number, piece = numbered
-    found = divided(piece, log, parts)
+    try:
+        found = divided(piece, log, parts)
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            error = InputError(piece.path, f"cannot be read: {error.strerror or error}")
+        number, found = -1, dict.fromkeys(places, pickle.dumps(error))
     kept = {places[part]: rows for part, rows in found.items() if part in places}
     return _frame(list(kept), [number] * len(kept), list(kept.values()))
 
 
-def run_part(frame: Any, log: Log, tasks: Sequence[Task], work: Work) -> list[Outcome]:
+def run_part(frame: Any, log: Log, tasks: Sequence[Task], work: Work) -> list[Outcome] | InputError:
     """Do the tasks of a part, whose rows are in a table of Dask's: what a worker runs."""
     from tempfile import TemporaryDirectory
 
     from distributed import get_worker
 
-    column = frame["rows"].array.__arrow_array__()
-    streams = [column[i].as_buffer() for i in frame["piece"].to_numpy().argsort()]
+    column, numbers = frame["rows"].array.__arrow_array__(), frame["piece"].to_numpy()
+    streams = [column[i].as_buffer() for i in numbers.argsort()]
+    if len(numbers) and numbers.min() < 0:
+        error: InputError = pickle.loads(streams[0])
+        return error
     try:
         part = Part(streams, log)
     except InputError as error:
