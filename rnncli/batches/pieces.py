@@ -26,6 +26,7 @@ from rnncli.readers.foreign import STDIN, UTF_8
 from rnncli.readers.header import csv_rows, is_blank, syntax_error, take_header
 from rnncli.readers.input import Layout
 from rnncli.readers.text import Lines, read_lines, read_stretch
+from rnncli.storage import opened
 
 # Bytes that a worker reads at once, and rows of text that it makes a table of.
 PIECE_BYTES, _ROWS = 1 << 25, 1 << 16
@@ -196,19 +197,23 @@ class Part:
         self._log = log
         tables = [pa.ipc.open_stream(pa.py_buffer(each)).read_all() for each in streams]
         self._pieces = [Piece(*json.loads(each.schema.metadata[b"piece"])) for each in tables]
-        self._piece = np.repeat(np.arange(len(tables)), [len(each) for each in tables])
+        numbers = np.arange(len(tables), dtype=np.int32)
+        self._piece = np.repeat(numbers, [len(each) for each in tables])
         tables = [each.replace_schema_metadata() for each in tables]
         self._table = pa.concat_tables(tables or [log.schema.empty_table()])
         if tables and log.order is not None:
             order = self._order(log.order)
             self._table, self._piece = self._table.take(pa.array(order)), self._piece[order]
+        self._ends: Integers | None = None
 
     def write(self, path: str) -> Mapping[str, Any]:
         """Write a file with the rows; return the options of ``rnn run`` that read it.
 
-        Text without rows has a header at least, or it would not be read.
+        Text without rows has a header at least, or it would not be read. Of
+        the rows only their numbers are kept.
         """
         import pyarrow as pa
+        from pyarrow import compute
 
         options = self._log.options
         with pa.OSFile(path, "wb") as file:
@@ -220,10 +225,14 @@ class Part:
                 file.write(_header(self._log))
                 for chunk in self._table[_LINE].chunks:
                     file.write(_joined(chunk))
+                self._ends = np.cumsum(compute.count_substring(self._table[_LINE], "\n"))
             else:
                 table = self._table.drop_columns([_ROW]).combine_chunks()
                 with pa.ipc.new_file(file, table.schema) as writer:
                     writer.write_table(table, max_chunksize=_ROWS)
+                del table
+        self._table = self._table.select([_ROW]).combine_chunks()
+        pa.default_memory_pool().release_unused()
         return options
 
     def with_origins(self, message: str, path: str) -> str:
@@ -233,16 +242,10 @@ class Part:
         if found is None:
             return message
         number = int(found[1]) - 1
-        if self._log.kind == TEXT:
-            number = self._row_at(number)
+        if self._ends is not None:
+            line = number - _header(self._log).count(b"\n")
+            number = int(np.searchsorted(self._ends, line, "right"))
         return message[: found.start()] + self._origin(number) + message[found.end() :]
-
-    def _row_at(self, line: int) -> int:
-        """Return which row is at a line of the file, both counted from 0."""
-        from pyarrow import compute
-
-        ends = np.cumsum(compute.count_substring(self._table[_LINE], "\n"))
-        return int(np.searchsorted(ends, line - _header(self._log).count(b"\n"), "right"))
 
     def _origin(self, number: int) -> str:
         """Return where a row, counted from 0, stands in the log."""
@@ -271,7 +274,7 @@ def _kind(path: str) -> str:
     """Tell what a file is by its first bytes."""
     if path == STDIN:
         raise InputError("standard input", "cannot be cut into parts", "give files")
-    with open(path, "rb") as file:
+    with opened(path, seekable=True) as file:
         start = file.read(8)
     if start.startswith(b"\x93NUMPY"):
         raise InputError(path, "is an .npy array, which has no keys")
@@ -310,12 +313,17 @@ def _open_text(path: str, layout: Layout, order_by: str | None) -> Log:
     return Log(path, TEXT, layout, columns, schema, grouping, order, options, named, delimiter)
 
 
+def _size(path: str) -> int:
+    with opened(path, seekable=True) as file:
+        return file.seek(0, os.SEEK_END)
+
+
 def _cut_text(path: str, encoding: str) -> tuple[list[Piece], int]:
-    size, packed = os.path.getsize(path), path.lower().endswith(".gz")
+    size, packed = _size(path), path.lower().endswith(".gz")
     if packed or encoding != UTF_8 or size <= PIECE_BYTES:
         return [Piece(path)], size * _GZIP if packed else size
     edges = [0]
-    with open(path, "rb") as file:
+    with opened(path, seekable=True) as file:
         while edges[-1] + PIECE_BYTES < size:
             file.seek(edges[-1] + PIECE_BYTES)
             while (line := file.readline(PIECE_BYTES)) and not line.endswith(b"\n"):
@@ -404,7 +412,7 @@ def _further(error: InputError, piece: Piece) -> InputError:
 def _lines_before(piece: Piece) -> int:
     """Count the lines of a file before a piece of it."""
     found = left = 0
-    with open(piece.path, "rb") as file:
+    with opened(piece.path, seekable=True) as file:
         left = piece.start
         while left and (some := file.read(min(left, PIECE_BYTES))):
             left -= len(some)
@@ -504,8 +512,8 @@ def _cut_parquet(path: str, log: Log) -> tuple[list[Piece], int]:
 def _cut_arrow(path: str) -> tuple[list[Piece], int]:
     import pyarrow as pa
 
-    size = os.path.getsize(path)
-    with open(path, "rb") as file, _readable(path, ARROW):
+    size = _size(path)
+    with opened(path, seekable=True) as file, _readable(path, ARROW):
         if not file.read(8).startswith(b"ARROW1"):
             return [Piece(path)], size
         reader = pa.ipc.open_file(file)
@@ -525,7 +533,7 @@ def _schema(path: str) -> Any:
     from pyarrow import parquet
 
     kind = _kind(path)
-    with open(path, "rb") as file, _readable(path, kind):
+    with opened(path, seekable=True) as file, _readable(path, kind):
         if kind == PARQUET:
             return parquet.read_schema(file)
         is_file = file.read(8).startswith(b"ARROW1")
@@ -544,7 +552,7 @@ def _read_table(piece: Piece, log: Log) -> tuple[Any, list[Any]]:
         if _plain_type(schema.types[place]) != field.type:
             what = f"column {field.name!r} is {schema.types[place]}"
             raise InputError(piece.path, f"{what}, that of {log.path} {field.type}")
-    with open(piece.path, "rb") as file, _readable(piece.path, log.kind):
+    with opened(piece.path, seekable=True) as file, _readable(piece.path, log.kind):
         table = _rows(file, piece, log).select(log.columns)
     table = table.cast(pa.schema(list(log.schema)[:-1]))
     numbers = pa.array(np.arange(len(table)))

@@ -126,7 +126,7 @@ def _check_installed(name: str) -> None:
 
 
 @contextmanager
-def _readable(name: str, kind: str) -> Iterator[None]:
+def readable(name: str, kind: str) -> Iterator[None]:
     """Make an InputError of what PyArrow raises where a file is damaged."""
     import pyarrow as pa
 
@@ -157,11 +157,11 @@ def _source(name: str, file: Any, steps: int) -> _Source:
     """Tell by its first bytes what a file is, and read its schema."""
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
-        with _readable(name, "Parquet"):
+        with readable(name, "Parquet"):
             return _parquet(file, steps)
     is_file = start.startswith(ARROW[:6])
     if is_file or start.startswith(STREAM):
-        with _readable(name, "Arrow"):
+        with readable(name, "Arrow"):
             return _arrow_file(file) if is_file and file.seekable() else _stream(file)
     if start.startswith(b"PARE"):
         raise InputError(name, "is encrypted; expected a Parquet file that is not")
@@ -239,7 +239,7 @@ class _Table:
 
     def _read(self, columns: Sequence[int]) -> Iterator[Any]:
         """Read batches that are not empty, and are what they claim to be."""
-        with _readable(self._name, self._source.kind):
+        with readable(self._name, self._source.kind):
             for batch in self._source.batches(columns):
                 batch.validate(full=True)
                 if batch.num_rows:
@@ -316,7 +316,7 @@ class _Table:
     def _rows(self, batch: Any) -> Rows:
         x = np.empty((batch.num_rows, len(self.features)))
         at = 0
-        with _readable(self._name, self._source.kind):
+        with readable(self._name, self._source.kind):
             for column, width in zip(self.chosen, self._widths, strict=True):
                 cells = batch.column(self._place[column])
                 if width is None:
