@@ -1,0 +1,306 @@
+"""One log in parts on a cluster: to the bit what one run over the rows in order gives."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Rnn
+
+from rnncli.batches.cluster import connected
+from rnncli.batches.pieces import cut, open_log, part_of
+from rnncli.batches.report import DONE, Outcome
+from rnncli.batches.shuffle import run_parts
+from rnncli.batches.tasks import Task
+from rnncli.readers import Layout
+
+pytestmark = pytest.mark.slow
+
+NETWORK = ("--hidden", "3", "--unroll", "stepwise")
+READING = ("--group-by", "sensor", "--columns", "value")
+KEYS = ["", "7", "07", "ä, b", 'q"t', "line", *(f"s{i}" for i in range(14))]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with connected("local", 2) as client:
+        yield client.scheduler.address
+
+
+def write_rows(path: Path, rows: Sequence[tuple[int, str, float]], *, header: bool = True) -> Path:
+    if path.suffix == ".csv":
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerows([("time", "sensor", "value"), *rows] if header else rows)
+    else:
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+        types = pa.timestamp("us"), pa.string(), pa.float64()
+        arrays = [pa.array(each, kind) for each, kind in zip(columns, types, strict=True)]
+        pq.write_table(pa.table(arrays, ["time", "sensor", "value"]), path, row_group_size=17)
+    return path
+
+
+def drawn(count: int, seed: int = 1) -> list[tuple[int, str, float]]:
+    random = np.random.default_rng(seed)
+    keys, values = random.integers(0, len(KEYS), count), random.standard_normal(count).round(3)
+    return [(9 + i, KEYS[k], float(v)) for i, (k, v) in enumerate(zip(keys, values, strict=True))]
+
+
+def rows_in(paths: Sequence[Path]) -> list[list[str]]:
+    """The rows of CSV files with one header, by key and step."""
+    found = []
+    for path in paths:
+        with open(path, encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+        assert head[:2] == ["sensor", "t"]
+        found += rows
+    return sorted(found, key=lambda row: (row[0], int(row[1])))
+
+
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
+def test_parts_are_what_one_run_gives(
+    extension: str, cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    """Also with files out of order, one of them empty, and more parts than keys in some."""
+    rows = drawn(300)
+    for i, some in enumerate((rows[200:], rows[:90], [], rows[90:200])):
+        write_rows(tmp_path / f"log-{i}.{extension}", some)
+    one = write_rows(tmp_path / f"sorted.{extension}", rows)
+    assert run_rnn("run", one, *READING, *NETWORK, "-o", tmp_path / "one.csv").exit_code == 0
+    output = tmp_path / "out" / "{part}.csv"
+    options = ("-o", output, *READING, *NETWORK, "--order-by", "time", "--scheduler", cluster)
+    log = str(tmp_path / f"log-*.{extension}")
+    result = run_rnn("batch", log, *options, "--parts", 12)
+    assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+    assert result.stderr.startswith("12 done, 0 skipped, 0 failed, 300 rows")
+    parts = sorted((tmp_path / "out").glob("*.csv"))
+    assert [path.name for path in parts] == [f"part-{i:02}-of-12.csv" for i in range(12)]
+    assert rows_in(parts) == rows_in([tmp_path / "one.csv"])
+    for number, path in enumerate(parts):
+        assert {part_of(row[:1], 12) for row in rows_in([path])} <= {number}
+    again = run_rnn("batch", log, *options)  # as many parts as there are
+    assert again.stderr.startswith("0 done, 12 skipped, 0 failed, 0 rows")
+    parts[3].unlink()
+    assert run_rnn("batch", log, *options).stderr.startswith("1 done, 11 skipped")
+    assert rows_in(parts) == rows_in([tmp_path / "one.csv"])
+    os.utime(tmp_path / f"log-1.{extension}", (1, 1))
+    assert run_rnn("batch", log, *options).stderr.startswith("12 done, 0 skipped")
+
+
+def test_rows_stay_as_they_come_without_an_order(
+    cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    rows = drawn(200, seed=2)
+    paths = [
+        write_rows(tmp_path / f"{i}.csv", some, header=False)
+        for i, some in enumerate((rows[120:], rows[:120]))
+    ]
+    options = ("--group-by", "2", "--columns", "3", *NETWORK)
+    assert run_rnn("run", *paths, *options, "-o", tmp_path / "one.csv").exit_code == 0
+    output = tmp_path / "{part}.out"
+    result = run_rnn(
+        "batch", *paths, "-o", output, "--format", "csv", *options, "--scheduler", cluster
+    )
+    assert result.exit_code == 0, result.stderr
+    parts = sorted(tmp_path.glob("*.out"))
+    assert len(parts) == 2  # one for each worker
+    found = [row for path in parts for row in path.read_text().splitlines()[1:]]
+    assert sorted(found) == sorted((tmp_path / "one.csv").read_text().splitlines()[1:])
+
+
+def test_parquet_is_passed_through_with_its_types(
+    cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "log.parquet", drawn(100))
+    result = run_rnn(
+        *("batch", path, "-o", tmp_path / "out/{part}.parquet", *READING, *NETWORK),
+        *("--passthrough", "--scheduler", cluster, "--parts", 2),
+    )
+    assert result.exit_code == 0, result.stderr
+    tables = [pq.read_table(each) for each in sorted((tmp_path / "out").glob("*.parquet"))]
+    whole = pa.concat_tables(tables).sort_by("time")
+    assert whole.select(["time", "sensor", "value"]).equals(pq.read_table(path).sort_by("time"))
+
+
+def test_states_go_on_from_night_to_night(cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
+    rows = drawn(240, seed=3)
+    nights = [
+        write_rows(tmp_path / "monday.csv", rows[:130]),
+        write_rows(tmp_path / "tuesday.csv", rows[130:]),
+    ]
+    for path in nights:
+        state = ("--state", tmp_path / "one.npz", "-o", tmp_path / f"{path.stem}.one.csv")
+        assert run_rnn("run", path, *READING, *NETWORK, *state).exit_code == 0
+    states = ("--state", tmp_path / "s" / "{part}.npz", "--scheduler", cluster)
+    common = (*READING, *NETWORK, *states)
+    for path in nights:
+        output = tmp_path / path.stem / "{part}.csv"
+        result = run_rnn("batch", path, "-o", output, *common, "--parts", 3)
+        assert result.exit_code == 0, result.stderr
+        found = rows_in(sorted((tmp_path / path.stem).glob("*.csv")))
+        assert found == rows_in([tmp_path / f"{path.stem}.one.csv"])
+    output = tmp_path / "wednesday" / "{part}.csv"
+    other = run_rnn("batch", nights[0], "-o", output, *common, "--parts", 4)
+    assert other.exit_code == 2
+    assert "of a run with 3 parts, this one has 4; give --parts 3" in other.stderr
+    unsaid = run_rnn("batch", nights[0], "-o", output, *common)
+    assert (unsaid.exit_code, "give --parts N" in unsaid.stderr) == (2, True)
+
+
+def test_an_error_names_the_file_and_the_row(cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
+    rows = drawn(60)
+    write_rows(tmp_path / "log-0.csv", rows[30:])
+    path = write_rows(tmp_path / "log-1.csv", rows[:30])
+    lines = path.read_text().split("\n")
+    lines[16] = f'1,"{lines[16].split(",")[1]}",oops\r'
+    path.write_text("\n".join(lines), newline="")
+    result = run_rnn(
+        *("batch", tmp_path / "log-*.csv", "-o", tmp_path / "out/{part}.csv", "--scheduler"),
+        *(cluster, *READING, *NETWORK, "--order-by", "time", "--parts", 2),
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {path}:17: column 'value': not a number: 'oops'\n")
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+    path.write_text("\n".join([*lines[:5], '1,"x"y,2', *lines[5:]]), newline="")
+    result = run_rnn(
+        *("batch", tmp_path / "log-*.csv", "-o", tmp_path / "out/{part}.csv", "--scheduler"),
+        *(cluster, *READING, *NETWORK, "--parts", 2),
+    )
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {path}:6: not CSV")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "{part}.csv"], "give --group-by COLUMN"),
+        (["-o", "{part}.csv", "--group-by", "sensor"], "give the --scheduler of a cluster"),
+        (["-o", "{stem}.csv", "--parts", "2"], "--parts is for one log in parts"),
+        (["-o", "{{part}}.csv", "--order-by", "time"], "--order-by is for one log in parts"),
+        (
+            ["-o", "{part}.csv", *READING, "--scheduler", "local", "--scale", "auto"],
+            "--center and --scale auto would differ from part to part",
+        ),
+        (
+            ["-o", "{stem}-{part}.csv", *READING, "--scheduler", "local"],
+            "{stem} is none of {part}",
+        ),
+        (
+            ["-o", "{part}.csv", *READING, "--scheduler", "local", "--order-by", "tiem"],
+            "no column 'tiem'; there are 'time', 'sensor', 'value' (or 1 to 3)",
+        ),
+        (
+            ["-o", "{part}.csv", *READING, "--scheduler", "local", "--order-by", "1-2"],
+            "'1-2' is 2 columns; --order-by takes one",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    options: list[str], message: str, run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("log.csv"), drawn(3))
+    result = run_rnn("batch", "log.csv", *options, "--hidden", "3")
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+    assert os.listdir(tmp_path) == ["log.csv"]
+
+
+def test_files_of_one_kind_and_columns(run_rnn: Rnn, tmp_path: Path) -> None:
+    text = write_rows(tmp_path / "a.csv", drawn(3))
+    table = write_rows(tmp_path / "b.parquet", drawn(3))
+    options = ("-o", tmp_path / "{part}.csv", *READING, *NETWORK, "--scheduler", "local")
+    result = run_rnn("batch", text, table, *options)
+    assert f"{table}: is Parquet, and {text} is text" in result.stderr
+    result = run_rnn("batch", text, text, *options)
+    assert (result.exit_code, f"{text}: is given twice" in result.stderr) == (2, True)
+    result = run_rnn("batch", tmp_path / "none.csv", *options)
+    assert (result.exit_code, "none.csv: cannot be read" in result.stderr) == (2, True)
+
+
+def killed_in_a_piece(folder: str) -> None:
+    """Have a worker die where it divides its second piece."""
+    from rnncli.batches import shuffle
+
+    divide, done = vars(shuffle)["divided"], []
+
+    def divided(*given: Any) -> Any:
+        done.append(given)
+        if len(done) == 2 and not os.path.exists(os.path.join(folder, "killed")):
+            open(os.path.join(folder, "killed"), "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return divide(*given)
+
+    vars(shuffle)["divided"] = divided
+
+
+def dying(folder: str) -> Callable[[Task], Outcome]:
+    """Return work that counts the rows of a part, and kills its worker the second time."""
+
+    def work(task: Task) -> Outcome:
+        with open(task.input) as file:
+            rows = file.read()
+        if os.listdir(folder) and not os.path.exists(os.path.join(folder, "killed")):
+            open(os.path.join(folder, "killed"), "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(task.output, "w") as file:
+            file.write(rows)
+        return Outcome(task.input, task.output, "", DONE, rows.count("\n") - 1)
+
+    return work
+
+
+@pytest.mark.parametrize("when", ["in a piece", "in a part"])
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(when: str, tmp_path: Path) -> None:
+    rows = drawn(400)
+    for i in range(8):
+        write_rows(tmp_path / f"log-{i}.csv", rows[i * 50 : i * 50 + 50])
+    paths = sorted(map(str, tmp_path.glob("log-*.csv")))
+    layout = Layout(np.dtype(np.float32), columns=["value"], group_by=["sensor"])
+    log = open_log(paths[0], layout, "time")
+    pieces = [piece for path in paths for piece in cut(log, path)[0]]
+    out = tmp_path / "out"
+    out.mkdir()
+    parts = [f"p{i}" for i in range(4)]
+    tasks = [Task(part, str(out / part), {}) for part in parts]
+    with connected("local", 2) as client:
+        before = set(client.run(os.getpid).values())
+        if when == "in a piece":
+            client.run(partial(killed_in_a_piece, str(out)))
+            (out / "none").touch()
+        outcomes = list(run_parts(log, pieces, parts, tasks, dying(str(out)), client))
+        assert len(before & set(client.run(os.getpid).values())) < 2
+    assert (out / "killed").exists()
+    assert sorted(outcome.input for outcome in outcomes) == parts
+    assert [outcome.error for outcome in outcomes] == [""] * 4
+    found = [
+        [int(row.split(",")[0]) for row in (out / part).read_text().splitlines()[1:]]
+        for part in parts
+    ]
+    assert all(times == sorted(times) for times in found)
+    assert sorted(time for times in found for time in times) == [time for time, _, _ in rows]
+
+
+def test_a_report_has_a_line_for_each_part(cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(50))
+    options = ("-o", tmp_path / "{part}-{seed}.csv", *READING, *NETWORK, "--sweep", "seed=1 2")
+    result = run_rnn("batch", path, *options, "--scheduler", cluster, "--parts", 2, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["rows"] == 100
+    lines = (tmp_path / "rnn-batch.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [
+        os.path.basename(each["output"]) for each in sorted(told, key=lambda each: each["output"])
+    ] == [f"part-{part}-of-2-{seed}.csv" for part in range(2) for seed in (1, 2)]
+    for seed in (1, 2):
+        one = tmp_path / f"{seed}.csv"
+        assert run_rnn("run", path, *READING, *NETWORK, "--seed", seed, "-o", one).exit_code == 0
+        assert rows_in(sorted(tmp_path.glob(f"part-*-{seed}.csv"))) == rows_in([one])
