@@ -12,6 +12,7 @@ from rnncli.model.errors import sentence
 # The headings, each with the topic that says more, and the parameters under it; any other option
 # stands under the last.
 SECTIONS = {
+    "Batch (rnn help clusters)": "files_from sweep jobs scheduler order_by parts "
     "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
     "null_values missing center scale follow inputs",
     "Network (rnn help networks)": "hidden cell seed init bias weights layer direction merge "
@@ -22,7 +23,6 @@ SECTIONS = {
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json naming passthrough last no_last head tail "
     "every all_steps all_layers states plot x against layout digits header",
-    "Batch (rnn help clusters)": "files_from sweep jobs scheduler order_by parts "
     "force dry_run fail_fast report",
     "Other": "",
 }
