@@ -4,7 +4,6 @@ A file elsewhere is named by a URL. Other modules open and write files by
 these functions, and need not know where they are.
 """
 
-import glob
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -135,6 +134,8 @@ def matching(pattern: str) -> list[str]:
         from rnncli.storage import remote
 
         return remote.matching(pattern)
+    import glob  # for a batch alone
+
     found = glob.iglob(pattern, recursive=True)
     return [path for path in found if not os.path.isdir(path)]
 

@@ -16,7 +16,7 @@ from rnncli.model.errors import InputError, verbatim
 # Directories in which the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
 # What a file is called while it is written.
-_TEMPORARY = re.compile(r"\.rnn-[0-9a-f]{16}\.tmp")
+_TEMPORARY = r"\.rnn-[0-9a-f]{16}\.tmp"
 # The system follows no more links than this.
 _LINKS = 40
 
@@ -105,9 +105,10 @@ def remove_left(folder: str) -> None:
     OSError
         The directory cannot be read.
     """
-    for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
-        with suppress(OSError):
-            _remove_unlocked(os.path.join(folder, name))
+    for name in os.listdir(folder):
+        if re.fullmatch(_TEMPORARY, name):
+            with suppress(OSError):
+                _remove_unlocked(os.path.join(folder, name))
 
 
 def descriptor(path: str) -> int | None:

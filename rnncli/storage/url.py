@@ -2,7 +2,6 @@
 
 import re
 
-_URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _OF_WEB = ("http", "https")
 
 
@@ -37,7 +36,9 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a name is that of a file elsewhere."""
-    return _URL.match(path) is not None
+    protocol, mark, _ = path.partition("://")
+    letters = re.sub("[+.-]", "", protocol) if mark else ""
+    return protocol[:1].isalpha() and letters.isascii() and letters.isalnum()
 
 
 def named(path: str) -> str:
