@@ -13,6 +13,7 @@ from rnncli.model.errors import sentence
 # stands under the last.
 SECTIONS = {
     "Batch (rnn help clusters)": "files_from sweep jobs scheduler order_by parts "
+    "force dry_run fail_fast report",
     "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
     "null_values missing center scale follow inputs",
     "Network (rnn help networks)": "hidden cell seed init bias weights layer direction merge "
@@ -23,7 +24,6 @@ SECTIONS = {
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json naming passthrough last no_last head tail "
     "every all_steps all_layers states plot x against layout digits header",
-    "force dry_run fail_fast report",
     "Other": "",
 }
 
