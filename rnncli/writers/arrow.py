@@ -56,19 +56,26 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     names = (*trajectory.key_columns, *trajectory.header)
     repeated = [name for name in names if columns.schema.field(name).type not in floats]
     held: list[Block] = []
+    # Lists are one column: its pieces are as large as those of all columns together.
+    most = max(1, _GROUP // columns.width) if style.layout == "list" else None
     with (
         _storable("Parquet"),
         pq.ParquetWriter(
-            out.buffer, columns.schema, compression="zstd", use_dictionary=repeated
+            out.buffer,
+            columns.schema,
+            compression="zstd",
+            use_dictionary=repeated,
+            # Keys that are interleaved, and states, have much the same ends in each group.
+            write_statistics=["t", *trajectory.header],
         ) as writer,
     ):
         for block in blocks:
             held.append(block)
             if sum(len(each.t) for each in held) * columns.width >= _GROUP:
-                writer.write_table(columns.table(joined(held)))
+                writer.write_table(columns.table(joined(held)), most)
                 held = []
         if held:
-            writer.write_table(columns.table(joined(held)))
+            writer.write_table(columns.table(joined(held)), most)
     blocks.check()
 
 
