@@ -41,8 +41,8 @@ def numbered(keys: Keys, rows: Sequence[Key], how: str) -> Integers:
     for column in columns:
         texts = ["of no row", *column]  # every second row has a code of its own
         codes = [row if row % 2 else texts.index(texts[row]) for row in range(1, len(texts))]
-        coded.append((np.array(codes), texts))
-    return keys.number_coded(coded)
+        coded.append(Cells.of(texts).cut(codes))
+    return keys.number_cells(coded)
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_no_rows(how: str) -> None:
     numbers = {
         "texts": lambda: keys.number([], []),
         "cells": lambda: keys.number_cells([Cells(b"", none, none)] * 2),
-        "codes": lambda: keys.number_coded([(none, ["a"]), (none, [])]),
+        "codes": lambda: keys.number_cells([Cells.of(["a"]).cut(none), Cells.of([])]),
     }[how]()
     assert (str(numbers.dtype), numbers.shape, keys.names) == ("int64", (0,), [("a", "b")])
 

@@ -43,6 +43,16 @@ class Cells(NamedTuple):
     starts: Integers
     stops: Integers
 
+    @staticmethod
+    def of(texts: Sequence[str]) -> "Cells":
+        """Return texts as cells."""
+        joined = "".join(texts)
+        text, sizes = joined.encode("utf-8", "surrogatepass"), [*map(len, texts)]
+        if len(text) > len(joined):  # not all in ASCII
+            sizes = [len(each.encode("utf-8", "surrogatepass")) for each in texts]
+        edges = np.cumsum([0, *sizes])
+        return Cells(text, edges[:-1], edges[1:])
+
     def cut(self, rows: Any) -> "Cells":
         """Return some of them."""
         return Cells(self.text, self.starts[rows], self.stops[rows])
@@ -91,24 +101,12 @@ class Keys:
         names += [(key,) if isinstance(key, str) else key for key in reversed(new)]
         return np.array(found, np.intp)
 
-    def number_coded(self, columns: Sequence[tuple[Integers, Sequence[str]]]) -> Integers:
-        """Return the number of each key of n rows, whose parts are texts that rows share.
-
-        Parameters
-        ----------
-        columns : sequence of (codes, texts)
-            The code of each row in a key column, (n,), which is a place among
-            the texts of that column. Some may be of no row, or stand there
-            twice.
-        """
-        return self.number_cells([cells_of(texts).cut(codes) for codes, texts in columns])
-
     def number_cells(self, columns: Sequence[Cells]) -> Integers:
         """Return the number of each key of n rows, of which a column has the cells of a part."""
         behind = self.names[self._table.count :]
         if behind:
             parts = ([key[i] for key in behind] for i in range(len(columns)))
-            self._look_up([*map(cells_of, parts)])
+            self._look_up([*map(Cells.of, parts)])
         numbers, new = self._look_up(columns)
         self.names += zip(*(cells.cut(new).texts() for cells in columns), strict=True)
         return numbers
@@ -204,16 +202,6 @@ class _Table:
             self._places = np.full(_FOR_EACH * len(self._places), -1, np.int32)
             for first in range(0, len(kept), _ROWS):
                 self.numbers(list(kept[first : first + _ROWS].T))
-
-
-def cells_of(texts: Sequence[str]) -> Cells:
-    """Return texts as cells."""
-    joined = "".join(texts)
-    text, sizes = joined.encode("utf-8", "surrogatepass"), [*map(len, texts)]
-    if len(text) > len(joined):  # not all in ASCII
-        sizes = [len(each.encode("utf-8", "surrogatepass")) for each in texts]
-    edges = np.cumsum([0, *sizes])
-    return Cells(text, edges[:-1], edges[1:])
 
 
 def _fitting(cells: Cells) -> Cells:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Truths, parse_numbers
 from rnncli.readers.input import Doubles
-from rnncli.readers.keyed import Cells, cells_of
+from rnncli.readers.keyed import Cells
 
 # Digits of a second that a unit of time has.
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -176,7 +176,7 @@ def key_cells(column: Any) -> Cells:
         try:
             column = (column if _is_uuid(column) else plain(column)).dictionary_encode()
         except pa.ArrowNotImplementedError:
-            return cells_of(_texts(column))
+            return Cells.of(_texts(column))
     if not isinstance(column, pa.DictionaryArray):
         return _text_cells(column)
     texts = _text_cells(column.dictionary)
@@ -191,7 +191,7 @@ def _text_cells(column: Any) -> Cells:
     from pyarrow import types
 
     if not _is_text(column.type):
-        return cells_of(_texts(column))
+        return Cells.of(_texts(column))
     _, edges, content = column.buffers()
     kind = np.int64 if types.is_large_string(column.type) else np.int32
     edges = np.frombuffer(edges, kind)[column.offset :][: len(column) + 1].astype(np.intp)
