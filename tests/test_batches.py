@@ -306,6 +306,7 @@ def test_a_signal_leaves_a_whole_report(
 
     def forward(**given: Any) -> int:
         if given["files"] == ("in/c.csv",):
+            Path("out/.rnn-0123456789abcdef.tmp").write_text("half a resu")
             raise error
         rows: int = real(**given)
         return rows
@@ -317,6 +318,7 @@ def test_a_signal_leaves_a_whole_report(
     assert result.exit_code == (130 if error is KeyboardInterrupt else 0)
     assert result.stderr == "Note: stopped after 2 of 3; the same command goes on with the rest\n"
     assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 2
+    assert sorted(files("out")) == ["a.csv", "b.csv", "rnn-batch.jsonl"]
     assert counted(batch(*command, "--json")) == (1, 2, 0, 0)
 
 

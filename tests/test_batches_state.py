@@ -117,6 +117,13 @@ def test_states_in_and_out(batch: Batch) -> None:
     assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
 
 
+def test_another_name_for_the_states_is_another_task(batch: Batch) -> None:
+    assert batch(*COMMAND).exit_code == 0
+    command = [word.replace("s/{stem}", "t/{stem}") for word in COMMAND]
+    assert counted(batch(*command, "--json")) == (3, 0, 0, 0)
+    assert [steps(f"t/{name}.npz") for name in "abc"] == [5, 6, 7]
+
+
 def test_one_state_to_start_from_serves_all(batch: Batch) -> None:
     assert batch(*COMMAND).exit_code == 0
     result = batch("in/*.csv", "-o", "o/{stem}.csv", "--state-in", "s/a.npz", "--json", *NETWORK)

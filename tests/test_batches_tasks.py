@@ -190,6 +190,15 @@ def test_a_bad_model_is_one_line(batch: Batch) -> None:
     assert not Path("out").exists()
 
 
+def test_an_output_that_is_a_link_to_another_is_refused(batch: Batch) -> None:
+    os.mkdir("out")
+    os.symlink("a.csv", "out/b.csv")
+    result = batch("in/*.csv", *OUT, *NETWORK)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: in/a.csv and in/b.csv would both be written to out/b")
+    assert os.listdir("out") == ["b.csv"]
+
+
 def test_an_output_over_the_model_is_refused(batch: Batch) -> None:
     assert batch("in/a.csv", "-o", "nets/{stem}.csv", *NETWORK).exit_code == 0
     Path("nets/a.csv").unlink()
