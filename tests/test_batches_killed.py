@@ -182,6 +182,9 @@ def test_killed_at_any_moment(tmp_path: Path, expected: Expected, state: bool) -
             wait_for(descended(tmp_path))
             batch.check_whole()
             batch.clear()
+        elif batch.recorded():  # as where the power fails
+            report = batch.out / NAME
+            os.truncate(report, report.stat().st_size - random.choice([0, 1, 20]))
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,24 @@ def test_none_is_left_when_a_batch_ends(
     assert os.listdir(tmp_path) == []
 
 
+@LINUX
+def test_ctrl_c_while_one_is_started_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until the process is known."""
+    start, pids = subprocess.Popen, list[int]()
+
+    def start_and_interrupt(command: list[str], **options: Any) -> Any:
+        child = start(command, **options)
+        pids.append(child.pid)
+        os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tasks_of(100), do, 3)
+    (pid,) = pids
+    assert not os.path.exists(f"/proc/{pid}")
+
+
 def test_what_a_task_writes_is_no_noise_and_ctrl_c_is_not_its(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
