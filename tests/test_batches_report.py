@@ -31,12 +31,15 @@ def test_the_last_line_counts(tmp_path: Path) -> None:
     assert done_before(str(path)) == {"/a": "", "/b": "x", "/c": "y"}
 
 
-@pytest.mark.parametrize("half", ["", "{", '{"input": "/x", "outp', '{"input": "/\\ud'])
+@pytest.mark.parametrize(
+    "half", ["", "{", '{"input": "/x", "outp', '{"input": "/\\ud', line("/c", "done").rstrip()]
+)
 def test_a_line_that_is_cut_off_is_ended(tmp_path: Path, half: str) -> None:
     path = tmp_path / "r.jsonl"
     for before in ("", line("/a", "done")):
         path.write_text(before + half)
         with Report.opened(str(path)) as report:
+            assert list(report.done) == ["/a"] * bool(before)
             report.add(Outcome("/in/b", "/b", "y", "done"))
         lines = path.read_text().splitlines()
         assert lines == [*before.splitlines(), lines[-1]]

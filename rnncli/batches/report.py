@@ -128,13 +128,16 @@ def done_before(path: str) -> dict[str, str]:
 
 def _read(path: str) -> tuple[dict[str, str], int]:
     """Return what is done, and how many bytes the lines are that are whole."""
-    done, line = dict[str, str](), b"\n"
+    done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
         if not _BEGIN.startswith(file.read(len(_BEGIN))):
             raise InputError(path, "not the report of a batch", "give `report` another name")
         file.seek(0)
         for line in file:
+            if not line.endswith(b"\n"):  # it will be cut off, so it says nothing
+                break
+            whole += len(line)
             with suppress(ValueError, KeyError, TypeError):
                 item = json.loads(line)
                 done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
-        return done, file.tell() - (0 if line.endswith(b"\n") else len(line))
+    return done, whole
