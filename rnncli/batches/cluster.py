@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
-from functools import partial
 from itertools import count, filterfalse
 from math import ceil
 from queue import Empty, SimpleQueue
@@ -236,8 +236,8 @@ def run_on_cluster(
         marks = [stack.enter_context(_mark(path)) for path in outputs[:1]]
         inputs = [task.input for task in tasks if os.path.exists(task.input)]
         here = check_workers(client, address, [*marks, *inputs[:1], *read], note)
-        call = partial(run_lot, work=work, here=here._replace(paths=marks))
-        found = stack.enter_context(closing(_Lots(client, address, here.batch, tasks, call, note)))
+        here = here._replace(paths=marks)
+        found = stack.enter_context(closing(_Lots(client, address, tasks, work, here, note)))
         yield from found.outcomes()
 
 
@@ -248,13 +248,13 @@ class _Lots:
         self,
         client: "Client",
         address: str,
-        batch: str,
         tasks: Sequence[Task],
-        call: Callable[[list[Task]], Answer],
+        work: Work,
+        here: Here,
         note: Callable[[str], None],
     ) -> None:
-        self._client, self._address, self._batch = client, address, batch
-        self._call, self._note, self._sent = call, note, count()
+        self._client, self._address, self._batch = client, address, here.batch
+        self._call, self._note, self._sent = (work, here), note, count()
         self._threads, self._due, self._noted = 0, 0.0, False
         self._count_threads()
         # Large inputs first: the last one would run alone.
@@ -298,7 +298,9 @@ class _Lots:
 
     def _send(self, lot: list[Task]) -> None:
         key = f"rnn-batch-{self._batch}-{next(self._sent)}"
-        future = self._client.submit(self._call, lot, key=key, pure=False)
+        future = self._client.submit(
+            pickle.loads, pickle.dumps(_Call(lot, *self._call, SECONDS_A_LOT)), key=key
+        )
         self._running[future.key] = future, lot
         future.add_done_callback(self._ended.put)
 
@@ -358,7 +360,20 @@ class _Lots:
                 self._alone.append([task])
 
 
-def run_lot(tasks: Sequence[Task], work: Work, here: Here) -> Answer:
+class _Call:
+    """A lot that is done where it is unpickled.
+
+    The scheduler unpickles the function of a task, and need not have this package.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Answer], tuple[Any, ...]]:
+        return run_lot, self._arguments
+
+
+def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> Answer:
     """Do tasks in a process of their own: what a worker runs.
 
     There they have their own threads, folder and memory, whatever else the
@@ -369,12 +384,14 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here) -> Answer:
     tasks : sequence of Task
     work : callable
     here : Here
+    seconds : float
+        No task is begun that long after the first has ended.
 
     Returns
     -------
     list of Outcome
-        Those of the tasks that it came to in a few seconds, so that others
-        can do the rest; or the address of the worker and how it differs.
+        Those of the tasks that were begun; or the address of the worker and
+        how it differs.
     """
     from distributed import get_worker
 
@@ -394,7 +411,7 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here) -> Answer:
         _kept[place] = Processes(work, 1, folder)
     outcomes: list[Outcome] = []
     with suppress(_NotWantedError):
-        for outcome in _kept[place].run(tasks, SECONDS_A_LOT, check_wanted):
+        for outcome in _kept[place].run(tasks, seconds, check_wanted):
             outcomes.append(outcome)
     return outcomes
 

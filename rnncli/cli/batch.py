@@ -533,7 +533,7 @@ def _outcomes(
 ) -> Generator[Outcome, None, None]:
     """Run tasks where the options say, and yield what becomes of each as it ends."""
     jobs = min(options.jobs or len(usable_processors()), len(tasks))
-    if options.scheduler:
+    if options.scheduler is not None:
         from rnncli.batches.cluster import run_on_cluster
 
         yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, note)
