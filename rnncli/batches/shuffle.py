@@ -9,11 +9,12 @@ local disk of a worker, and a task as any other.
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rnncli.batches.pieces import Log, Part, Piece, divided
-from rnncli.batches.processes import Work
+from rnncli.batches.processes import Processes, Work
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError
@@ -35,6 +36,7 @@ def run_parts(
     tasks: Sequence[Task],
     work: Work,
     client: "Client",
+    folder: str,
 ) -> Iterator[Outcome]:
     """Divide a log among parts, and do the tasks of each; yield what becomes of them, as they end.
 
@@ -48,6 +50,8 @@ def run_parts(
         Whose inputs are parts, all of them or some.
     work : callable
     client : distributed.Client
+    folder : str
+        What names in the tasks are relative to.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def run_parts(
         divisions = list(range(len(wanted) + 1))
         shuffled = frames.set_index("part", divisions=divisions, shuffle_method="p2p")
         runs = [
-            dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work)
+            dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work, folder)
             for frame, part in zip(shuffled.to_delayed(), wanted, strict=True)
         ]
         futures = client.compute(runs)
@@ -113,8 +117,14 @@ def read_piece(
     return _frame(list(kept), [number] * len(kept), list(kept.values()))
 
 
-def run_part(frame: Any, log: Log, tasks: Sequence[Task], work: Work) -> list[Outcome] | InputError:
-    """Do the tasks of a part, whose rows are in a table of Dask's: what a worker runs."""
+def run_part(
+    frame: Any, log: Log, tasks: Sequence[Task], work: Work, folder: str
+) -> list[Outcome] | InputError:
+    """Do the tasks of a part, whose rows are in a table of Dask's: what a worker runs.
+
+    They are done in a process of their own, which has the folder of the
+    batch, and ends at once when nobody waits for them any more.
+    """
     from tempfile import TemporaryDirectory
 
     from distributed import get_worker
@@ -126,21 +136,33 @@ def run_part(frame: Any, log: Log, tasks: Sequence[Task], work: Work) -> list[Ou
         return error
     try:
         part = Part(streams, log)
-    except InputError as error:
-        return [failed(task, f"{task.input}: {error}") for task in tasks]
-    with TemporaryDirectory(prefix="rnn-", dir=get_worker().local_directory) as folder:
-        path = os.path.join(folder, tasks[0].input + log.extension)
+    except InputError as reason:
+        return [failed(task, f"{task.input}: {reason}") for task in tasks]
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def check_wanted() -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise RuntimeError("nobody waits for it")
+
+    with (
+        TemporaryDirectory(prefix="rnn-", dir=worker.local_directory) as place,
+        closing(Processes(work, 1, folder if os.path.isdir(folder) else None)) as processes,
+    ):
+        path = os.path.join(place, tasks[0].input + log.extension)
         options = part.write(path)
         del frame, column, streams
-        return [run_with(part, path, options, task, work) for task in tasks]
+        of_file = [task._replace(input=path, options={**task.options, **options}) for task in tasks]
+        outcomes = list(processes.run(of_file, check_wanted=check_wanted))
+        return [_named(outcome, part, path, tasks[0].input) for outcome in outcomes]
 
 
-def run_with(part: Part, path: str, options: Mapping[str, Any], task: Task, work: Work) -> Outcome:
-    """Do a task with the file of its part, and name the part and its rows in what is told."""
-    outcome = work(task._replace(input=path, options={**task.options, **options}))
-    error = part.with_origins(outcome.error, path).replace(path, task.input)
-    notes = tuple(note.replace(path, task.input) for note in outcome.notes)
-    return outcome._replace(input=task.input, error=error, notes=notes)
+def _named(outcome: Outcome, part: Part, path: str, name: str) -> Outcome:
+    """Name a part, and the files that its rows are from, in place of its file."""
+    error = part.with_origins(outcome.error, path).replace(path, name)
+    notes = tuple(note.replace(path, name) for note in outcome.notes)
+    return outcome._replace(input=name, error=error, notes=notes)
 
 
 def check_installed() -> None:

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -117,9 +118,11 @@ def cut_log(
             raise InputError(path, "is given twice")
     layout = picked(Layout, {**given, "dtype": np.dtype(np.float32)})
     found, size = list[pieces.Piece](), 0
+    # A worker need not be in this folder.
+    paths = [path if is_url(path) else os.path.abspath(path) for path in inputs]
     try:
-        log = pieces.open_log(inputs[0], layout, given["order_by"])
-        for path in inputs:
+        log = pieces.open_log(paths[0], layout, given["order_by"])
+        for path in paths:
             some, taken = pieces.cut(log, path)
             found += some
             size += taken
@@ -127,7 +130,7 @@ def cut_log(
         what = f"cannot be read: {error.strerror}"
         raise InputError(error.filename, what) from error
     count = _count(given, [path for each in templates for path in _there(each, names)], size)
-    told = [given["order_by"] or "", *(text for path in inputs for text in (path, version(path)))]
+    told = [given["order_by"] or "", *(text for path in paths for text in (path, version(path)))]
     about = hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()
     parts = shuffle.names_of_parts(count)
     sources = [Source(part, size // count, about, {PART: part}) for part in parts]
@@ -145,8 +148,8 @@ def outcomes(
         return
     parts = [source.input for source in cut.sources]
     with connected(given["scheduler"], _jobs(given)) as client:
-        check_workers(client, given["scheduler"], (cut.log.path,), note)
-        yield from run_parts(cut.log, cut.pieces, parts, tasks, work, client)
+        here = check_workers(client, given["scheduler"], (cut.log.path,), note)
+        yield from run_parts(cut.log, cut.pieces, parts, tasks, work, client, here.folder)
 
 
 def _there(template: Template, names: Iterable[str]) -> Iterator[str]:

@@ -4,7 +4,8 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,20 +243,14 @@ def killed_in_a_piece(folder: str) -> None:
     vars(shuffle)["divided"] = divided
 
 
-def dying(folder: str) -> Callable[[Task], Outcome]:
-    """Return work that counts the rows of a part, and kills its worker the second time."""
-
-    def work(task: Task) -> Outcome:
-        with open(task.input) as file:
-            rows = file.read()
-        if os.listdir(folder) and not os.path.exists(os.path.join(folder, "killed")):
-            open(os.path.join(folder, "killed"), "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        with open(task.output, "w") as file:
-            file.write(rows)
-        return Outcome(task.input, task.output, "", DONE, rows.count("\n") - 1)
-
-    return work
+def dying(task: Task, folder: str) -> Outcome:
+    """Copy the file of a part; kill the worker that waits for the second one."""
+    rows = Path(task.input).read_text()
+    if os.listdir(folder) and not os.path.exists(os.path.join(folder, "killed")):
+        open(os.path.join(folder, "killed"), "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+    Path(task.output).write_text(rows)
+    return Outcome(task.input, task.output, "", DONE, rows.count("\n") - 1)
 
 
 @pytest.mark.parametrize("when", ["in a piece", "in a part"])
@@ -276,7 +271,8 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(when: str, tmp_path: 
         if when == "in a piece":
             client.run(partial(killed_in_a_piece, str(out)))
             (out / "none").touch()
-        outcomes = list(run_parts(log, pieces, parts, tasks, dying(str(out)), client))
+        work = partial(dying, folder=str(out))
+        outcomes = list(run_parts(log, pieces, parts, tasks, work, client, str(tmp_path)))
         assert len(before & set(client.run(os.getpid).values())) < 2
     assert (out / "killed").exists()
     assert sorted(outcome.input for outcome in outcomes) == parts
@@ -287,6 +283,29 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(when: str, tmp_path: 
     ]
     assert all(times == sorted(times) for times in found)
     assert sorted(time for times in found for time in times) == [time for time, _, _ in rows]
+
+
+def test_a_missing_extra_is_named(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(3))
+    monkeypatch.setitem(sys.modules, "dask.dataframe", None)
+    output = tmp_path / "{part}.csv"
+    result = run_rnn("batch", path, "-o", output, *READING, *NETWORK, "--scheduler", "local")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("needs Dask, pandas and PyArrow: pip install 'rnncli[cluster]'\n")
+
+
+def test_workers_need_not_be_in_the_folder_of_the_batch(
+    cluster: str, run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("log.csv"), drawn(20))
+    assert run_rnn("weights", "--inputs", 1, *NETWORK[:2], "-o", "net.npz").exit_code == 0
+    options = (*READING, "--weights", "net.npz", "--scheduler", cluster, "--state", "{part}.npz")
+    result = run_rnn("batch", "log.csv", "-o", "out/{part}.csv", *options, "--parts", 1)
+    assert (result.exit_code, result.stderr[:6]) == (0, "1 done")
+    assert sorted(os.listdir("out")) == ["part-0-of-1.csv", "rnn-batch.jsonl"]
 
 
 def test_a_report_has_a_line_for_each_part(cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
