@@ -69,6 +69,17 @@ def test_any_type_is_a_key(tmp_path: Path, name: str) -> None:
     assert [keys.names[number] for number in rows.key] == [(text,) for text in CASES[name].texts]
 
 
+def test_a_missing_key_is_empty_whatever_lies_there(tmp_path: Path) -> None:
+    bits = np.packbits([False, True], bitorder="little")
+    buffers = [bits.tobytes(), np.array([0, 1, 2], np.int32).tobytes(), b"ab"]
+    column = pa.Array.from_buffers(pa.string(), 2, [*map(pa.py_buffer, buffers)])
+    path = saved(tmp_path / "x.arrow", Case(column, "", ("", "b")))
+    keys = Keys()
+    layout = Layout(np.dtype(np.float64), columns=("v",), group_by=("x",))
+    assert [*read_file(str(path), layout, keys).blocks]
+    assert keys.names == [("",), ("b",)]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_any_type_is_text_beside_text(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / "x.arrow", CASES[name])
