@@ -141,18 +141,20 @@ def test_columns_of_a_table_keep_their_types(run_rnn: Rnn, tmp_path: Path) -> No
     assert found["h_0"].tolist() == [np.float32(line.split(",")[1]) for line in states]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_dictionaries_may_change(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
-    """From batch to batch: an Arrow file has one that grows."""
+    """From batch to batch, and from block to block: an Arrow file has one that grows."""
     path, to = tmp_path / "x.feather", tmp_path / f"y.{form}"
-    kinds = [pa.array(texts).dictionary_encode() for texts in (["a", "b"], ["c", "a"], ["b", "d"])]
-    tables = [pa.table({"k": kind, "v": [1.0, 2.0]}) for kind in kinds]
+    texts = [each for two in ("ab", "ca", "bd") for each in [two[0]] * 30_000 + [two[1]] * 10_000]
+    parts = [pa.array(texts[at : at + 40_000]) for at in (0, 40_000, 80_000)]
+    tables = [pa.table({"k": each.dictionary_encode(), "v": np.ones(40_000)}) for each in parts]
     with pa.ipc.new_stream(path, tables[0].schema) as file:
         for each in tables:
             file.write_table(each)
     run_rnn("run", path, "--columns", "v", "--hidden", "1", "--passthrough", "-o", to)
     read = pq.read_table if form == "parquet" else lambda path: pa.ipc.open_file(path).read_all()
-    assert read(to)["k"].to_pylist() == [*"abcabd"]
+    assert read(to)["k"].to_pylist() == texts
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.rows import Rows, in_blocks, steps_in_block
+from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, one_line
@@ -32,7 +32,7 @@ from rnncli.readers.text import standard_input
 from rnncli.storage import opened
 
 # Bytes of a column that are read at once: a row group may be the whole file.
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 # Blocks of rows that are read before a thread reads the next ones.
 _WITHOUT_A_THREAD = 2
 
@@ -66,7 +66,7 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     _check_installed(name)
     with ExitStack() as files:
         file = _seekable(path, files)
-        source = _source(name, file, layout.block_steps)
+        source = _source(name, file)
         check_layout(name, layout, source.kind, columns=True)
         table = _Table(name, source, layout, keys)
         weakref.finalize(table, files.pop_all().close)
@@ -153,12 +153,12 @@ def _seekable(path: str, files: ExitStack) -> Any:
     return copy
 
 
-def _source(name: str, file: Any, steps: int) -> _Source:
+def _source(name: str, file: Any) -> _Source:
     """Tell by its first bytes what a file is, and read its schema."""
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
         with readable(name, "Parquet"):
-            return _parquet(file, steps)
+            return _parquet(file)
     is_file = start.startswith(ARROW[:6])
     if is_file or start.startswith(STREAM):
         with readable(name, "Arrow"):
@@ -169,7 +169,7 @@ def _source(name: str, file: Any, steps: int) -> _Source:
     raise InputError(name, f"neither a Parquet nor an Arrow file: {what}")
 
 
-def _parquet(file: Any, steps: int) -> _Source:
+def _parquet(file: Any) -> _Source:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(file, buffer_size=_PIECE, pre_buffer=False)
@@ -181,6 +181,8 @@ def _parquet(file: Any, steps: int) -> _Source:
         # A name with a point may be of a part of a column.
         apart = all(times[name] == 1 and "." not in name for name in names)
         some = names if apart else None
+        values = sum(getattr(schema.field(i).type, "list_size", 1) for i in columns)
+        steps = steps_in_block(values, BLOCK_STEPS)
         for batch in parquet.iter_batches(steps, columns=some, use_threads=False):
             yield batch.select(names if apart else columns)
 
