@@ -184,14 +184,14 @@ class _Columns:
         return pa.Table.from_arrays(columns, schema=self.schema)
 
     def _kept(self, place: int, column: Any) -> Any:
-        """Return a column of the input, with one dictionary, if it has any."""
+        """Return a column of the input, behind what its dictionary has had, where that grows."""
         import pyarrow as pa
 
         if self._growing and pa.types.is_dictionary(column.type):
             column = pa.chunked_array([*self._before.get(place, ()), *column.chunks])
             column = column.unify_dictionaries()
             self._before[place] = [column.chunk(0).slice(0, 0)]
-        return column.unify_dictionaries()
+        return column
 
     def _values(self, block: Block) -> Iterator[Any]:
         import pyarrow as pa
