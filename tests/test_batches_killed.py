@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -161,11 +161,20 @@ def still_runs(process: "subprocess.Popen[str]", batch: Batch, random: Random) -
     return process.poll() is None
 
 
-@pytest.mark.parametrize("state", [False, True], ids=["outputs", "states"])
-def test_killed_at_any_moment(tmp_path: Path, expected: Expected, state: bool) -> None:
-    batch, random, killed = Batch(tmp_path, expected, state=state), Random(int(state)), 0
+def kill_at_random_moments(batch: Batch, codes: Set[int], *options: str) -> None:
+    """Run a batch as often as it takes to kill it so many times; check all that it leaves.
+
+    Parameters
+    ----------
+    batch : Batch
+    codes : set of int
+        How the command may end where one of its processes was killed.
+    options : str
+        Of the command.
+    """
+    random, killed = Random(len(batch.states)), 0
     while killed < KILLS:
-        process = batch.start()
+        process = batch.start(*options)
         if batch.recorded() < INPUTS and still_runs(process, batch, random):
             killed += 1
             others = batch.others(process)
@@ -176,15 +185,20 @@ def test_killed_at_any_moment(tmp_path: Path, expected: Expected, state: bool) -
             if random.choice([True, False]):  # otherwise the next batch meets them
                 wait_for(others)
         _, message = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), message
+        assert process.returncode in codes | {-signal.SIGKILL}, message
         batch.check()
         if process.returncode == 0:
-            wait_for(descended(tmp_path))
+            wait_for(descended(batch.folder))
             batch.check_whole()
             batch.clear()
         elif batch.recorded():  # as where the power fails
             report = batch.out / NAME
             os.truncate(report, report.stat().st_size - random.choice([0, 1, 20]))
+
+
+@pytest.mark.parametrize("state", [False, True], ids=["outputs", "states"])
+def test_killed_at_any_moment(tmp_path: Path, expected: Expected, state: bool) -> None:
+    kill_at_random_moments(Batch(tmp_path, expected, state=state), {0}, "-j", "2")
 
 
 @pytest.mark.parametrize(
