@@ -172,10 +172,11 @@ def kill_at_random_moments(batch: Batch, codes: Set[int], *options: str) -> None
     options : str
         Of the command.
     """
-    random, killed = Random(len(batch.states)), 0
-    while killed < KILLS:
+    random, killed, whole = Random(len(batch.states)), 0, False
+    while killed < KILLS or not whole:
         process = batch.start(*options)
-        if batch.recorded() < INPUTS and still_runs(process, batch, random):
+        more = killed < KILLS and batch.recorded() < INPUTS
+        if more and still_runs(process, batch, random):
             killed += 1
             others = batch.others(process)
             one = random.choice(others or [process.pid])
@@ -187,7 +188,8 @@ def kill_at_random_moments(batch: Batch, codes: Set[int], *options: str) -> None
         _, message = process.communicate()
         assert process.returncode in codes | {-signal.SIGKILL}, message
         batch.check()
-        if process.returncode == 0:
+        whole = process.returncode == 0
+        if whole:
             wait_for(descended(batch.folder))
             batch.check_whole()
             batch.clear()
