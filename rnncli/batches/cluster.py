@@ -44,6 +44,7 @@ SECONDS_A_LOT = 3.0
 FEWEST = 8
 # Seconds without a result after which the workers are counted.
 WAIT = 5.0
+_LOGGERS = ("distributed", "dask", "tornado", "asyncio")
 _NO_WORKERS = "the cluster has no workers; waiting for one"
 # A cluster in a process of its own: what it and its workers log goes nowhere, and it ends when
 # this process has ended, however that was.
@@ -193,11 +194,12 @@ def check_differences(address: str, found: Mapping[str, str | Exception]) -> Non
 def _reason(answer: str | Exception) -> str:
     if isinstance(answer, str):
         return answer
-    if isinstance(answer, ModuleNotFoundError) and answer.name == "rnncli":
+    text = one_line(answer)
+    if "No module named 'rnncli'" in text:
         return f"has no rnncli: pip install rnncli=={__version__} there"
-    if isinstance(answer, ImportError | AttributeError):
+    if "rnncli" in text:
         return f"has another rnncli, here it is {__version__}: install one version on all"
-    return f"fails: {one_line(answer)}"
+    return f"fails: {text}"
 
 
 def run_on_cluster(
@@ -446,7 +448,9 @@ def _mark(path: str) -> Iterator[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what Dask logs and warns of from the terminal: an error says what it comes to."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    logging.getLogger("asyncio")
+    known = list(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(name) for name in known if name.split(".")[0] in _LOGGERS]
     kept = [(logger.handlers, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [logging.NullHandler()], False
