@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import deque
@@ -49,19 +51,18 @@ _NO_WORKERS = "the cluster has no workers; waiting for one"
 # A cluster in a process of its own: what it and its workers log goes nowhere, and it ends when
 # this process has ended, however that was.
 _PROGRAM = """
-import sys, tempfile
+import dask, shutil, sys
 from distributed import LocalCluster
-with (
-    tempfile.TemporaryDirectory(prefix="rnn-", ignore_cleanup_errors=True) as folder,
-    LocalCluster(
-        n_workers=int(sys.argv[1]),
-        threads_per_worker=1,
-        dashboard_address=None,
-        local_directory=folder,
-    ) as cluster,
-):
-    print(cluster.scheduler_address, flush=True)
-    sys.stdin.read()
+folder, jobs = sys.argv[1:]
+dask.config.set(temporary_directory=folder)
+try:
+    with LocalCluster(
+        n_workers=int(jobs), threads_per_worker=1, dashboard_address=None, local_directory=folder
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+finally:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -466,8 +467,9 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _started_here(jobs: int) -> Iterator[str]:
     """Start a cluster of so many processes on this machine, and return its address."""
+    folder = tempfile.mkdtemp(prefix="rnn-")
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM, str(jobs)],
+        [sys.executable, "-P", "-c", _PROGRAM, folder, str(jobs)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -486,6 +488,7 @@ def _started_here(jobs: int) -> Iterator[str]:
         process.stdin.close()
         process.stdout.close()
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)  # the other process was killed
 
 
 def _place(address: str) -> str:
