@@ -212,7 +212,7 @@ class Summary(NamedTuple):
     metavar="N",
     type=whole(1),
     help="With {part} in -o: how many parts to cut the log into. By default as many as are there "
-    "from before; else one for 128 MB of rows, and one for each worker.",
+    "from before; else one for 64 MB of rows, and one for each worker.",
 )
 @click.option("--force", is_flag=True, help="Run what is done, too.")
 @click.option(

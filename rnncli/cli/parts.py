@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PART = "part"
 # Bytes of rows in memory that a part has by default.
-_BYTES = 1 << 27
+_BYTES = 1 << 26
 _COUNT = re.compile(r"part-\d+-of-(\d+)")
 
 
