@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -20,11 +20,14 @@ from zlib import crc32
 import numpy as np
 
 from rnncli.model.arrays import Integers
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.errors import InputError
+from rnncli.readers.arrow import readable
+from rnncli.readers.arrow.cells import key_cells
 from rnncli.readers.columns import choose, others, parted
 from rnncli.readers.foreign import STDIN, UTF_8
 from rnncli.readers.header import csv_rows, is_blank, syntax_error, take_header
 from rnncli.readers.input import Layout
+from rnncli.readers.keyed import Keys
 from rnncli.readers.text import Lines, read_lines, read_stretch
 from rnncli.storage import opened
 
@@ -492,7 +495,7 @@ def _open_table(path: str, layout: Layout, order_by: str | None) -> Log:
 def _cut_parquet(path: str, log: Log) -> tuple[list[Piece], int]:
     from pyarrow import parquet
 
-    with _readable(path, PARQUET):
+    with readable(path, PARQUET):
         groups = parquet.read_metadata(path)
     pieces, start, before, rows, size, total = list[Piece](), 0, 0, 0, 0, 0
     for i in range(groups.num_row_groups):
@@ -513,7 +516,7 @@ def _cut_arrow(path: str) -> tuple[list[Piece], int]:
     import pyarrow as pa
 
     size = _size(path)
-    with opened(path, seekable=True) as file, _readable(path, ARROW):
+    with opened(path, seekable=True) as file, readable(path, ARROW):
         if not file.read(8).startswith(b"ARROW1"):
             return [Piece(path)], size
         reader = pa.ipc.open_file(file)
@@ -533,7 +536,7 @@ def _schema(path: str) -> Any:
     from pyarrow import parquet
 
     kind = _kind(path)
-    with opened(path, seekable=True) as file, _readable(path, kind):
+    with opened(path, seekable=True) as file, readable(path, kind):
         if kind == PARQUET:
             return parquet.read_schema(file)
         is_file = file.read(8).startswith(b"ARROW1")
@@ -552,7 +555,7 @@ def _read_table(piece: Piece, log: Log) -> tuple[Any, list[Any]]:
         if _plain_type(schema.types[place]) != field.type:
             what = f"column {field.name!r} is {schema.types[place]}"
             raise InputError(piece.path, f"{what}, that of {log.path} {field.type}")
-    with opened(piece.path, seekable=True) as file, _readable(piece.path, log.kind):
+    with opened(piece.path, seekable=True) as file, readable(piece.path, log.kind):
         table = _rows(file, piece, log).select(log.columns)
     table = table.cast(pa.schema(list(log.schema)[:-1]))
     numbers = pa.array(np.arange(len(table)))
@@ -578,17 +581,6 @@ def _rows(file: Any, piece: Piece, log: Log) -> Any:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-@contextmanager
-def _readable(path: str, kind: str) -> Iterator[None]:
-    """Make an InputError of what PyArrow raises where a file is damaged."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"not a whole {kind} file: {one_line(error)}") from error
-
-
 def _plain_type(kind: Any) -> Any:
     """Return the type of values that are stored as a dictionary."""
     from pyarrow import types
@@ -598,18 +590,6 @@ def _plain_type(kind: Any) -> Any:
 
 def _parts_of(keys: Sequence[Any], parts: int) -> Integers:
     """Return the part of each row, of whose key a column has a part."""
-    coded = [_coded(column) for column in keys]
-    codes = np.zeros(len(keys[0]), np.intp)
-    for numbers, texts in coded:
-        _, codes = np.unique(codes * (len(texts) + 1) + numbers, return_inverse=True)
-    _, first, place = np.unique(codes, return_index=True, return_inverse=True)
-    distinct = ([texts[numbers[i]] for numbers, texts in coded] for i in first.tolist())
-    found = np.fromiter((part_of(key, parts) for key in distinct), np.intp)
-    return found[place] if len(found) else place
-
-
-def _coded(column: Any) -> tuple[Integers, Sequence[str]]:
-    """Return a code for each cell, and the text of each code."""
-    coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    texts = coded.dictionary.cast("string").to_pylist()
-    return np.asarray(coded.indices), [text or "" for text in texts]
+    known = Keys()
+    numbers = known.number_cells([key_cells(column.combine_chunks()) for column in keys])
+    return np.array([part_of(key, parts) for key in known.names], np.intp)[numbers]
