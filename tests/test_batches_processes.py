@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -246,7 +247,8 @@ def test_ctrl_c_while_one_is_started_leaves_none(monkeypatch: pytest.MonkeyPatch
     def start_and_interrupt(command: list[str], **options: Any) -> Any:
         child = start(command, **options)
         pids.append(child.pid)
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread, as to the command, which has no other one then.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         return child
 
     monkeypatch.setattr(subprocess, "Popen", start_and_interrupt)
