@@ -180,6 +180,21 @@ def test_an_error_names_the_file_and_the_row(cluster: str, run_rnn: Rnn, tmp_pat
     assert result.stderr.count("\n") == 1
 
 
+def test_an_error_in_a_table_names_the_file_and_the_row(
+    cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, times, last in zip(paths, ([7, 8, 9], [1, 3, 2]), (1.0, None), strict=True):
+        table = pa.table({"time": times, "sensor": ["x"] * 3, "value": [1.0, 2.0, last]})
+        pq.write_table(table, path, row_group_size=1)
+    result = run_rnn(
+        *("batch", *paths, "-o", tmp_path / "{part}.csv", *READING, *NETWORK),
+        *("--order-by", "time", "--scheduler", cluster, "--parts", 1),
+    )
+    assert result.exit_code == 1
+    assert f"Error: {paths[1]}: row 3, column 'value': not a finite number: nan" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
