@@ -42,7 +42,7 @@ from rnncli.cli.options import (
     state_options,
 )
 from rnncli.cli.outputs import collected, note
-from rnncli.cli.parts import PART, check_cut, cut_log, is_cut, outcomes
+from rnncli.cli.parts import PART, check_cut, check_states_go_on, cut_log, is_cut, outcomes
 from rnncli.cli.progress import Bar
 from rnncli.cli.run import check, forward
 from rnncli.cli.states import CountedError
@@ -381,10 +381,15 @@ def _variants(
 def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:
     """Return the tasks of which there is no result as they would make it."""
     place, found = resolver(), finder(task.output for task in tasks)
+    if options.force:
+        return list(tasks)
+    made = [done.get(place(task.output)) for task in tasks]
+    if is_cut(options.output):
+        check_states_go_on(tasks, made)
     return [
         task
-        for task in tasks
-        if options.force or done.get(place(task.output)) != task.made_of or not found(task.output)
+        for task, made_of in zip(tasks, made, strict=True)
+        if made_of != task.made_of or not found(task.output)
     ]
 
 

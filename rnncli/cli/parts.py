@@ -137,6 +137,37 @@ def cut_log(
     return Cut(log, found, sources)
 
 
+def check_states_go_on(tasks: Sequence[Task], made: Sequence[str | None]) -> None:
+    """Check that no state has counted rows of a log that has changed since, and would again.
+
+    A log in which a row is mended, after another part was done, is another
+    log: all of its parts are run.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    made : sequence of str or None
+        What the output of each is made of; empty text where it failed, None
+        where it was never run.
+
+    Raises
+    ------
+    InputError
+        Some tasks were done of another log, and others were not.
+    """
+    changed = [
+        task
+        for task, before in zip(tasks, made, strict=True)
+        if before and before != task.made_of and "state" in task.options
+    ]
+    if changed and not all(made):
+        what = (
+            "has counted its part of a log that has changed since, and whose parts are not all done"
+        )
+        hint = "`state_in` and `state_out` can be run again; `force` counts all rows again"
+        raise InputError(changed[0].options["state"], what, hint)
+
+
 def outcomes(
     cut: Cut, given: Mapping[str, Any], tasks: Sequence[Task], work: Work
 ) -> Generator[Outcome, None, None]:

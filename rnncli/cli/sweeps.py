@@ -73,7 +73,8 @@ def _read(ctx: click.Context, text: str) -> Sweep:
         try:
             value = option.type.convert(each, option, ctx)
         except click.BadParameter as error:
-            raise click.BadParameter(f"{name}: {error.message}") from error
+            hint = "blanks stand between values" if "," in each else ""
+            raise click.BadParameter(sentence(name, error.message, hint)) from error
         shown = _shown(value)
         if shown in values:
             both = f"{values[shown]} and {value}" if values[shown] != value else shown

@@ -156,6 +156,36 @@ def test_states_go_on_from_night_to_night(cluster: str, run_rnn: Rnn, tmp_path: 
     assert (unsaid.exit_code, "give --parts N" in unsaid.stderr) == (2, True)
 
 
+def test_no_state_counts_a_log_twice_of_which_a_row_is_mended(
+    cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(60))
+    sound = path.read_text()
+    lines = sound.split("\n")
+    lines[16] = f'1,"{lines[16].split(",")[1]}",oops\r'
+    path.write_text("\n".join(lines), newline="")
+
+    def again(output: str, *options: str) -> tuple[int, str]:
+        result = run_rnn(
+            *("batch", path, "-o", tmp_path / output / "{part}.csv", "--scheduler", cluster),
+            *(*READING, *NETWORK, "--parts", 2, *options),
+        )
+        return result.exit_code, result.stderr
+
+    state = str(tmp_path / "{part}.npz")
+    code, told = again("in-place", "--state", state)
+    assert (code, "1 done, 0 skipped, 1 failed" in told) == (1, True)
+    before = {each: each.read_bytes() for each in tmp_path.glob("*.npz")}
+    path.write_text(sound, newline="")
+    for shown_only in ((), ("--dry-run",)):
+        code, told = again("in-place", "--state", state, *shown_only)
+        assert (code, told.count("\n")) == (2, 1)
+        assert "--state-in and --state-out can be run again" in told
+    assert before == {each: each.read_bytes() for each in tmp_path.glob("*.npz")}
+    assert again("apart", "--state-out", str(tmp_path / "tue-{part}.npz"))[0] == 0
+    assert again("in-place", "--state", state, "--force")[0] == 0
+
+
 def test_an_error_names_the_file_and_the_row(cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
     rows = drawn(60)
     write_rows(tmp_path / "log-0.csv", rows[30:])
