@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ FEWEST = 8
 WAIT = 5.0
 _LOGGERS = ("distributed", "dask", "tornado", "asyncio")
 _NO_WORKERS = "the cluster has no workers; waiting for one"
-# A cluster in a process of its own: what it and its workers log goes nowhere, and it ends when
+# A cluster in a process of its own: what it and its workers log is not shown, and it ends when
 # this process has ended, however that was.
 _PROGRAM = """
 import dask, shutil, sys
@@ -468,27 +469,34 @@ def _quiet() -> Iterator[None]:
 def _started_here(jobs: int) -> Iterator[str]:
     """Start a cluster of so many processes on this machine, and return its address."""
     folder = tempfile.mkdtemp(prefix="rnn-")
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM, folder, str(jobs)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this process, which ends that one
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        address = process.stdout.readline().strip()
-        if not address:
-            raise refused(LOCAL, "the cluster could not be started")
-        yield address
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)  # the other process was killed
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, folder, str(jobs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for this process, which ends that one
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            address = process.stdout.readline().strip()
+            if not address:
+                log.seek(0)
+                *_, last = ["", *log.read().decode(errors="replace").split("\n")[:-1]]
+                raise refused(LOCAL, f"no cluster can be started here: {last}")
+            yield address
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            shutil.rmtree(folder, ignore_errors=True)  # the other process was killed
 
 
 def _place(address: str) -> str:

@@ -113,3 +113,15 @@ def test_a_kill_loses_nothing(seed: int, expected: dict[str, bytes], tmp_path: P
         assert batch.wait() == 0
     check_results(expected, tmp_path / "out")
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.usefixtures("expected")
+def test_a_cluster_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__PRELOAD", "['none_such']")
+    with started("-o", "out", "--scheduler", "local") as batch:
+        assert batch.stderr
+        stderr = batch.stderr.read()
+    assert batch.returncode == 1
+    assert stderr.startswith("Error: local: no cluster can be started here: ")
+    assert len(stderr.splitlines()) == 1
+    assert "none_such" in stderr
