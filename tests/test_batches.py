@@ -2,13 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from batch_runs import NETWORK, Batch, counted, files, in_folder
-from conftest import SAMPLES, Rnn
+from conftest import ROOT, SAMPLES, Rnn
 
 import rnncli
 import rnncli.cli.batch
@@ -266,6 +268,27 @@ def test_names_that_control_a_terminal_are_escaped(batch: Batch) -> None:
     assert "\x1b" not in dry.output + wet.output
     assert "in/x\\x1b[31m.csv" in dry.output
     assert "in/x\\x1b[31m.csv:2: " in wet.output
+    wet = batch("in/a.csv", "-o", "o\x1b[31m", *NETWORK)
+    assert wet.stderr.endswith(" s; o\\x1b[31m/rnn-batch.jsonl\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--json",), ("--dry-run",)])
+def test_what_nobody_can_read_is_no_success(batch: Batch, options: tuple[str, ...]) -> None:
+    """A summary on a pipe that is closed, and results on standard output that is."""
+    Path("in/b.csv").write_text("value\nmany\n")
+    command = ("in/*.csv", "-o", "out", *NETWORK, *options)
+    words = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "rnncli", "batch", *command]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    reader, writer = os.pipe()
+    if not options:
+        os.close(reader)
+    done = subprocess.run(words, env=environment, check=False, stderr=writer)
+    os.close(writer)
+    assert done.returncode == 1
+    if options:
+        with open(reader) as file:
+            assert file.readlines()[-1] == "Error: standard output: closed\n"
 
 
 def test_nothing_to_do(batch: Batch) -> None:

@@ -41,7 +41,7 @@ from rnncli.cli.options import (
     start_options,
     state_options,
 )
-from rnncli.cli.outputs import collected, note
+from rnncli.cli.outputs import collected, destination, note
 from rnncli.cli.parts import PART, check_cut, check_states_go_on, cut_log, is_cut, outcomes
 from rnncli.cli.progress import Bar
 from rnncli.cli.run import check, forward
@@ -240,9 +240,11 @@ def batch(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError("--json and --dry-run: give one")
     summary = run_batch(ctx, _inputs(options), shown=True)
     if options.json:
-        click.echo(json_text.dumps(summary._asdict()))
+        with destination(None) as out:
+            print(json_text.dumps(summary._asdict()), file=out)
     elif not options.dry_run:
-        click.echo(_sentence(summary), err=True)
+        with suppress(OSError):  # nobody reads it, which changes no exit code
+            click.echo(_sentence(summary), err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
 
@@ -396,9 +398,10 @@ def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]
 def _dry_run(options: BatchOptions, tasks: Sequence[Task], path: str) -> Summary:
     """Show what would be run, and what is done."""
     to_do = {task.output for task in _to_do(options, tasks, done_before(path))}
-    for task in tasks:
-        word = "run " if task.output in to_do else "done"
-        click.echo(printable(f"{word}  {task.input} -> {task.output}"))
+    with destination(None) as out:
+        for task in tasks:
+            word = "run " if task.output in to_do else "done"
+            print(printable(f"{word}  {task.input} -> {task.output}"), file=out)
     return Summary(0, len(tasks) - len(to_do), 0, len(to_do), 0, 0.0, path, [])
 
 
@@ -587,5 +590,5 @@ def _sentence(summary: Summary) -> str:
     left = f"{summary.not_run:,} not run, " if summary.not_run else ""
     return (
         f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, {left}"
-        f"{summary.rows:,} rows, {summary.seconds:.1f} s; {summary.report}"
+        f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
     )
