@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,6 +57,8 @@ WHOLE = {
     "stream.arrow": arrow(pa.ipc.new_stream),
     "zstd.arrow": arrow(pa.ipc.new_file, "zstd"),
 }
+FLIPPED = bytearray(parquet(compression="none", use_dictionary=False, write_page_checksum=True))
+FLIPPED[FLIPPED.index(struct.pack("<d", 77 / 7))] ^= 1
 NEITHER = "neither a Parquet nor an Arrow file: it "
 DAMAGED = {
     "CSV": (b"t,v\n1,2\n", f"{NEITHER}begins with b't,v\\n'"),
@@ -69,6 +72,11 @@ DAMAGED = {
     "cut": (WHOLE["x.parquet"][:-20], "not a whole Parquet file: "),
     "cut Arrow": (WHOLE["x.arrow"][:-20], "not a whole Arrow file: "),
     "cut stream": (WHOLE["stream.arrow"][:-300], "not a whole Arrow file: "),
+    "two streams": (
+        WHOLE["stream.arrow"] * 2,
+        "not a whole Arrow file: more follows its end (a second stream?)",
+    ),
+    "a bit of a value": (bytes(FLIPPED), "not a whole Parquet file: "),
     "a size beyond the file": (
         WHOLE["x.parquet"][:-8] + b"\xff\xff\xff\x7fPAR1",
         "not a whole Parquet file: ",

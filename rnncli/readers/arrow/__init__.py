@@ -172,7 +172,8 @@ def _source(name: str, file: Any) -> _Source:
 def _parquet(file: Any) -> _Source:
     import pyarrow.parquet as pq
 
-    parquet = pq.ParquetFile(file, buffer_size=_PIECE, pre_buffer=False)
+    how = {"buffer_size": _PIECE, "pre_buffer": False, "page_checksum_verification": True}
+    parquet = pq.ParquetFile(file, **how)
     schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
     times = Counter(schema.names)
 
@@ -205,12 +206,20 @@ def _arrow_file(file: Any) -> _Source:
 
 
 def _stream(file: Any) -> _Source:
+    import pyarrow as pa
     from pyarrow import ipc
 
-    if file.peek(1).startswith(ARROW[:1]):  # a file in a pipe: a stream after these bytes
+    in_file = file.peek(1).startswith(ARROW[:1])  # a file in a pipe: a stream after these bytes
+    if in_file:
         file.read(len(ARROW))
     reader = ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False))
-    return _Source("Arrow", reader.schema, lambda columns: (b.select(columns) for b in reader))
+
+    def batches(columns: Sequence[int]) -> Iterator[Any]:
+        yield from (batch.select(columns) for batch in reader)
+        if not in_file and file.read(1):
+            raise pa.ArrowInvalid("more follows its end (a second stream?)")
+
+    return _Source("Arrow", reader.schema, batches)
 
 
 class _Table:
