@@ -273,8 +273,9 @@ def test_names_that_control_a_terminal_are_escaped(batch: Batch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize("options", [(), ("--json",), ("--dry-run",)])
-def test_what_nobody_can_read_is_no_success(batch: Batch, options: tuple[str, ...]) -> None:
+def test_what_nobody_can_read_is_no_success(options: tuple[str, ...]) -> None:
     """A summary on a pipe that is closed, and results on standard output that is."""
     Path("in/b.csv").write_text("value\nmany\n")
     command = ("in/*.csv", "-o", "out", *NETWORK, *options)

@@ -117,7 +117,7 @@ def test_nothing_to_do() -> None:
         ({}, ValueError, "no network: give --hidden H or --weights FILE"),
         ({"hidden": 4, "sweep": {"seed": [1]}}, rnncli.InputError, "one file for every seed"),
         ({"weights": "no.npz"}, rnncli.InputError, "no.npz: cannot be read: No such file"),
-        ({"hidden": 4, "report": "in"}, IsADirectoryError, "in"),
+        ({"hidden": 4, "report": "in"}, ValueError, "--report in: give a file on this machine"),
     ],
 )
 @pytest.mark.usefixtures("batch")

@@ -79,11 +79,6 @@ def test_a_name_that_is_no_utf_8_is_kept(tmp_path: Path) -> None:
     assert done_before(path) == {"/out/\udcff": "y"}
 
 
-def test_a_report_that_is_a_folder(batch: Batch) -> None:
-    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--report", "in", *NETWORK)
-    assert (result.exit_code, result.stderr) == (1, "Error: in: Is a directory\n")
-
-
 def test_two_batches_can_share_a_report(batch: Batch) -> None:
     for folder in ("one", "two", "one", "two"):
         done = 0 if Path(folder).exists() else 3

@@ -37,6 +37,7 @@ def test_names_of_an_input(path: str, stem: str, name: str, folder: str) -> None
         ("/x//y/{stem}", "/x/y/a", "/x//y"),
         ("../o-{stem}-{stem}.csv", "../o-a-a.csv", ".."),
         ("{{x}}/{stem}", "{x}/a", ""),
+        ("./-", "./-", "."),
         ("s3://b/o/{stem}.csv", "s3://b/o/a.csv", "s3://b/o"),
     ],
 )
@@ -96,7 +97,16 @@ OUT = ("-o", "out/{stem}.csv")
     [
         ((*OUT,), "no input: give files, a pattern in quotes, or --files-from FILE (see "),
         (("in", *OUT), "in: a folder; give the files in it: 'in/*.csv'"),
-        (("-", *OUT), "-: inputs are files; --files-from - reads a list of them (see "),
+        (("-", *OUT), "-: inputs are files (./- is a file of that name; --files-from - reads a "),
+        (("--files-from", "list", *OUT), "-: inputs are files (./- is a file of that name"),
+        (("--files-from", "null", *OUT), "null: not a list of files, one a line: it has null b"),
+        (
+            ("--files-from", "a.txt", "-o", "{stem}.txt", "--format", "csv"),
+            "a.txt: would be written over: a.txt is read; give -o another folder or name",
+        ),
+        (("in/a.csv", "-o", "~/{stem}.csv"), "-o ~/{stem}.csv: in quotes ~ is no home folder; wr"),
+        (("in/a.csv", *OUT, "--report", "in"), "--report in: give a file on this machine (see "),
+        (("in/a.csv", *OUT, "--report", "pipe"), "--report pipe: give a file on this machine (s"),
         (("in/*.txt", *OUT), "in/*.txt: matches no file"),
         (("in/a.csv", "-o", "-"), "-o -: there is a result for each input; give a folder or a te"),
         (
@@ -173,6 +183,9 @@ def test_what_is_refused_before_anything_runs(
     os.link("in/a.csv", "hard/a.csv")
     os.mkdir("b")
     os.symlink("b", "a")
+    os.mkfifo("pipe")
+    for name, text in (("list", "in/a.csv\n-\n"), ("null", "in/a.csv\0"), ("a.txt", "in/a.csv\n")):
+        Path(name).write_text(text)
     before = sorted(Path().rglob("*"))
     result = batch(*arguments, *NETWORK)
     assert (result.exit_code, result.stdout) == (2, "")

@@ -109,6 +109,9 @@ class Template:
         of_input: Sequence[str] = OF_INPUT,
     ) -> None:
         self.text, place = text, f"{option} {text}"
+        if text.startswith("~/"):
+            what = "in quotes ~ is no home folder"
+            raise InputError(place, what, 'write "$HOME", or ./~ for a file of that name')
         known = [*of_input, *swept]
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
@@ -136,7 +139,8 @@ class Template:
         text = self.text.format_map(names)
         if is_url(text):
             return named(text)
-        return re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
+        text = re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
+        return "./-" if text == "-" else text  # a file, not standard output
 
 
 def names_of(path: str) -> dict[str, str]:

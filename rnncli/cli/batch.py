@@ -259,8 +259,6 @@ def _inputs(options: BatchOptions) -> list[str]:
     InputError
         A pattern matches none, or the list cannot be read.
     """
-    if STDIN in options.files:
-        raise click.UsageError("-: inputs are files; --files-from - reads a list of them")
     if options.files_from is None:
         if not options.files:
             raise click.UsageError(
@@ -269,10 +267,12 @@ def _inputs(options: BatchOptions) -> list[str]:
         return expanded(options.files)
     try:
         with click.open_file(options.files_from, "rb") as file:
-            listed = listed_in(file.read())
+            text = file.read()
     except OSError as error:
         raise InputError(options.files_from, f"cannot be read: {error.strerror}") from error
-    return [*expanded(options.files), *listed]
+    if b"\0" in text:
+        raise InputError(options.files_from, "not a list of files, one a line: it has null bytes")
+    return [*expanded(options.files), *listed_in(text)]
 
 
 def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summary:
@@ -294,6 +294,9 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
         The report cannot be written.
     """
     options = picked(BatchOptions, ctx.params)
+    if STDIN in inputs:
+        hint = "./- is a file of that name; --files-from - reads a list"
+        raise click.UsageError(f"-: inputs are files ({hint})")
     check_given_once(ctx, options.sweep)
     cut = is_cut(options.output)
     check_cut(ctx.params, cut=cut)
@@ -311,7 +314,7 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     sources = log.sources if log else looked_at(inputs)
     variants, digests = _variants(options, given, template, sources)
     tasks = make_tasks(sources, templates, variants)
-    check_apart(tasks, [*digests, *inputs] if log else digests, path)
+    check_apart(tasks, [*digests, *(inputs if log else ()), options.files_from or STDIN], path)
     work = partial(run_task, given=given | {"again": options.force})
     if options.dry_run:
         return _dry_run(options, tasks, path)
@@ -349,7 +352,8 @@ def _report(options: BatchOptions, template: Template) -> str:
         if is_url(template.text):
             raise click.UsageError("--report FILE: with -o elsewhere, give a file on this machine")
         return os.path.join(template.folder, NAME)
-    if options.report == STDIN or is_url(options.report):
+    there = os.path.exists(options.report)
+    if options.report == STDIN or is_url(options.report) or there != os.path.isfile(options.report):
         raise click.UsageError(f"--report {options.report}: give a file on this machine")
     return options.report
 
