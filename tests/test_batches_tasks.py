@@ -164,7 +164,7 @@ OUT = ("-o", "out/{stem}.csv")
         ),
         (("in/a.csv", *OUT, "--state", "{x}"), "--state {x}: {x} is none of {stem}, {name}, {dir"),
         (("in/a.csv", *OUT, "--report", "-"), "--report -: give a file on this machine (see "),
-        (("in/a.csv", "-o", "s3://b/{stem}.csv"), "--report FILE: with -o elsewhere, give a file "),
+        (("in/a.csv", "-o", "s3://b/{stem}.csv"), "-o s3://b/{stem}.csv: the report stays on this"),
         (("in/a.csv", *OUT, "--json", "--passthrough", "--last"), "--passthrough and --last: give"),
         (("in/a.csv", *OUT, "--weights", "no.npz"), "--hidden and --weights no.npz: give one"),
         (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'"),

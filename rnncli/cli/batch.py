@@ -350,7 +350,8 @@ def _report(options: BatchOptions, template: Template) -> str:
     """Return the name of the report."""
     if options.report is None:
         if is_url(template.text):
-            raise click.UsageError("--report FILE: with -o elsewhere, give a file on this machine")
+            what = "the report stays on this machine: name it with --report FILE"
+            raise click.UsageError(f"-o {options.output}: {what}")
         return os.path.join(template.folder, NAME)
     there = os.path.exists(options.report)
     if options.report == STDIN or is_url(options.report) or there != os.path.isfile(options.report):
