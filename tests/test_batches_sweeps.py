@@ -86,6 +86,14 @@ def test_a_folder_has_a_name_for_each_value(batch: Batch) -> None:
             ("seed=1", "--sweep", "seed=2", "-o", "{seed}"),
             "Invalid value for '--sweep': seed is given twice: give all values at once",
         ),
+        (
+            ("seed=1", "2", "3", "-o", "out"),
+            "2: no such file; put the values in quotes: --sweep 'seed=... 2 ...' (see 'rnn batch",
+        ),
+        (
+            ("init=keras", "torch", "-o", "out"),
+            "torch: no such file; put the values in quotes: --sweep 'init=... torch ...' (see ",
+        ),
         (("seed=1", "--seed", "1", "-o", "{seed}"), "--seed and --sweep seed=...: give one"),
         (
             ("precision=float64", "--precision", "float32", "-o", "{precision}"),

@@ -46,7 +46,7 @@ from rnncli.cli.parts import PART, check_cut, check_states_go_on, cut_log, is_cu
 from rnncli.cli.progress import Bar
 from rnncli.cli.run import check, forward
 from rnncli.cli.states import CountedError
-from rnncli.cli.sweeps import Sweep, check_given_once, combinations, read_sweep
+from rnncli.cli.sweeps import Sweep, check_given_once, check_quoted, combinations, read_sweep
 from rnncli.cli.values import Choice, FileName, name, whole
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, printable
@@ -298,6 +298,7 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
         hint = "./- is a file of that name; --files-from - reads a list"
         raise click.UsageError(f"-: inputs are files ({hint})")
     check_given_once(ctx, options.sweep)
+    check_quoted(ctx, options.sweep, options.files)
     cut = is_cut(options.output)
     check_cut(ctx.params, cut=cut)
     template = _template(options)

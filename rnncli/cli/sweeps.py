@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -51,6 +52,24 @@ def check_given_once(ctx: click.Context, sweeps: Sequence[Sweep]) -> None:
             raise click.UsageError(f"--{name} and --sweep {name}=...: give one", ctx)
 
 
+def check_quoted(ctx: click.Context, sweeps: Sequence[Sweep], files: Sequence[str]) -> None:
+    """Check that no value of a sweep stands among the files, for want of quotes.
+
+    Raises
+    ------
+    click.UsageError
+        A file that is not there reads as one.
+    """
+    for name in (sweep.name for sweep in sweeps if sweep.name != "weights"):
+        option = _option(ctx, name)
+        for file in files:
+            with suppress(click.BadParameter):
+                option.type.convert(file, option, ctx)
+                if not os.path.lexists(file):
+                    what = f"put the values in quotes: --sweep '{name}=... {file} ...'"
+                    raise click.UsageError(f"{file}: no such file; {what}", ctx)
+
+
 def combinations(sweeps: Sequence[Sweep]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
     """Return each combination of their values, as texts and as values; one without sweeps."""
     names = [sweep.name for sweep in sweeps]
@@ -67,7 +86,7 @@ def _read(ctx: click.Context, text: str) -> Sweep:
     if name not in NAMES or not equals:
         what = f"{text!r} is not NAME='VALUE VALUE ...', NAME one of {', '.join(NAMES)}"
         raise click.BadParameter(sentence("", what, did_you_mean(name, NAMES)))
-    (option,) = (param for param in ctx.command.params if param.name == name)
+    option = _option(ctx, name)
     values: dict[str, Any] = {}
     for each in _split(name, rest):
         try:
@@ -85,6 +104,11 @@ def _read(ctx: click.Context, text: str) -> Sweep:
     if not values:
         raise click.BadParameter(f"{name}: no value")
     return Sweep(name, values)
+
+
+def _option(ctx: click.Context, name: str) -> click.Parameter:
+    (option,) = (param for param in ctx.command.params if param.name == name)
+    return option
 
 
 def _split(name: str, text: str) -> list[str]:
