@@ -167,7 +167,7 @@ OUT = ("-o", "out/{stem}.csv")
         (("in/a.csv", "-o", "s3://b/{stem}.csv"), "-o s3://b/{stem}.csv: the report stays on this"),
         (("in/a.csv", *OUT, "--json", "--passthrough", "--last"), "--passthrough and --last: give"),
         (("in/a.csv", *OUT, "--weights", "no.npz"), "--hidden and --weights no.npz: give one"),
-        (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'"),
+        (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'; it is one of rnn run ("),
         (("in/a.csv", *OUT, "--follow"), "No such option '--follow'"),
         (("in/a.csv", *OUT, "--fail-fats"), "No such option '--fail-fats'; did you mean '--fail-"),
         (("in/a.csv", *OUT, "--jobs", "2"), "--jobs: given 2 times, give it once"),

@@ -159,8 +159,13 @@ def _meant(error: NoSuchOption) -> str:
         return ""
     command = error.ctx.command
     names = chain.from_iterable(param.opts for param in command.get_params(error.ctx))
-    comes_first = "a command comes first: rnn run" if isinstance(command, click.Group) else ""
-    return did_you_mean(error.option_name, names) or comes_first
+    if isinstance(command, click.Group):
+        return did_you_mean(error.option_name, names) or "a command comes first: rnn run"
+    group = error.ctx.parent and error.ctx.parent.command
+    run = group.get_command(error.ctx, "run") if isinstance(group, click.Group) else None
+    if run and any(error.option_name in param.opts for param in run.params):
+        return "it is one of rnn run"
+    return did_you_mean(error.option_name, names)
 
 
 def _abandon_stdout() -> None:
