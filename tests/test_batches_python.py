@@ -41,8 +41,15 @@ __all__ = ["in_folder"]
             ],
         ),
         (
-            {"hidden": 4, "null_value": ["NA"], "no_last": True, "bias": True, "seed": None},
-            ["--hidden", "4", "--null-value", "NA", "--no-last"],
+            {
+                "hidden": 4,
+                "columns": 2,
+                "null_value": ["NA"],
+                "no_last": True,
+                "bias": True,
+                "seed": None,
+            },
+            ["--hidden", "4", "--columns", "2", "--null-value", "NA", "--no-last"],
         ),
     ],
 )
@@ -118,6 +125,9 @@ def test_nothing_to_do() -> None:
         ({"hidden": 4, "sweep": {"seed": [1]}}, rnncli.InputError, "one file for every seed"),
         ({"weights": "no.npz"}, rnncli.InputError, "no.npz: cannot be read: No such file"),
         ({"hidden": 4, "report": "in"}, ValueError, "--report in: give a file on this machine"),
+        ({"weights": rnncli.seeded(1, 2)}, TypeError, "a path or numbers, got Network(RNN 2)"),
+        ({"hidden": 4, "sweep": "seed=1 2"}, TypeError, "sweep: expected a mapping such as {'seed"),
+        ({"hidden": 4, "columns": object}, TypeError, "expected text, a path or numbers, got "),
     ],
 )
 @pytest.mark.usefixtures("batch")

@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import click
@@ -45,7 +46,8 @@ def batch(
     output : str or path
         Where each result goes: ``out/{stem}.csv``, or a folder. ``{stem}`` is
         the name of its input without the extension, ``{name}`` the whole
-        name, ``{dir}`` its folder, ``{seed}`` or the like what is swept.
+        name, ``{dir}`` its folder, ``{seed}`` or the like what is swept,
+        ``{part}`` a part of one log.
     sweep : mapping, optional
         Values of `seed`, `init`, `hidden`, `weights` or `precision` that
         every input is run with, each combination of them.
@@ -81,7 +83,7 @@ def batch(
     ValueError
         Options contradict each other, or a value is none of an option's.
     TypeError
-        There is no such option.
+        There is no such option, or a value is of no type that one has.
     OSError
         The report cannot be written.
 
@@ -93,6 +95,8 @@ def batch(
     >>> summary.failed
     0
     """
+    if not isinstance(sweep, Mapping | None):
+        raise TypeError(f"sweep: expected a mapping such as {{'seed': [1, 2]}}, got {sweep!r}")
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     swept = [f"{name}={_values(values)}" for name, values in (sweep or {}).items()]
     given = {
@@ -126,7 +130,7 @@ def _words(name: str, value: Any) -> list[str]:
     if option.is_flag:
         return [option.opts[-1]] if bool(value) != inverse else []
     texts = [_text(value)]
-    if option.multiple and not isinstance(value, str):
+    if option.multiple and isinstance(value, Iterable) and not isinstance(value, str):
         texts = [_quoted(_text(each)) if option.name in _NAMED else _text(each) for each in value]
     return [f"{option.opts[-1]}={text}" for text in texts]
 
@@ -158,4 +162,6 @@ def _text(value: Any) -> str:
         return os.fspath(value)
     if isinstance(value, Iterable):
         return ",".join(map(str, value))
-    return str(value)
+    if isinstance(value, Number):
+        return str(value)
+    raise TypeError(f"expected text, a path or numbers, got {value!r}")
