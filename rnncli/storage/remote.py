@@ -275,7 +275,9 @@ def _options(url: Url) -> dict[str, Any]:
 
         # By default, all of a file has to be read within five minutes.
         wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
-        return {"client_kwargs": {"timeout": wait}}
+        # What aiohttp decompresses may end too soon without an error.
+        as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+        return {"client_kwargs": {"timeout": wait, **as_it_is}}
     return {}
 
 

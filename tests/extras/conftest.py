@@ -130,11 +130,14 @@ class Page(NamedTuple):
     status : int
     cut_at : int, optional
         The connection ends after so many bytes.
+    encoding : str
+        The `Content-Encoding` of the content.
     """
 
     content: bytes
     status: int = 200
     cut_at: int | None = None
+    encoding: str = "identity"
 
 
 class Web(ThreadingHTTPServer):
@@ -184,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         page = self.server.pages.get(self.path.partition("?")[0], Page(b"", 404))
         self.send_response(page.status)
         self.send_header("Content-Length", str(len(page.content)))
+        self.send_header("Content-Encoding", page.encoding)
         self.end_headers()
         return page
 

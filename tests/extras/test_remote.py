@@ -15,6 +15,7 @@ from extras.conftest import S3, Page, Web
 from rnncli.storage import opened, remote, version
 
 SUNSPOTS = (SAMPLES / "sunspots.csv").read_bytes()
+PLAIN = ("--hidden", "1", "--format", "csv")
 NETWORK = ("--columns", "2", "--center", "50", "--scale", "40", "--hidden", "3")
 WEIGHTS = str(SAMPLES / "sunspots.keras")
 
@@ -200,6 +201,25 @@ def test_a_page_is_read_out_of_order(web: Web) -> None:
     with opened(url, seekable=True) as file:
         assert (file.seek(-3, io.SEEK_END), file.read()) == (499_997, bytes([247, 248, 249]))
         assert (file.seek(2), file.read(2)) == (2, bytes([2, 3]))
+
+
+def test_what_is_compressed_is_read_as_it_is(run_rnn: Rnn, web: Web) -> None:
+    """Whatever the server calls it: a file that is cut is told by its own end."""
+    content = gzip.compress(b"v\n1\n2\n")
+    whole, cut = (
+        run_rnn("run", web.put(f"{n}.csv.gz", Page(content[:n], encoding="gzip")), *PLAIN)
+        for n in (len(content), len(content) - 1)
+    )
+    of_text = run_rnn("run", "--seq", "1,2", *PLAIN)
+    assert (whole.exit_code, whole.stdout) == (0, of_text.stdout)
+    assert (cut.exit_code, cut.stderr.count("\n")) == (2, 1)
+
+
+def test_a_protocol_in_capitals(run_rnn: Rnn, s3: S3, web: Web) -> None:
+    page = web.put("x.csv", Page(b"v\n1\n"))
+    done = run_rnn("run", page.replace("http", "HTTP"), *PLAIN, "-o", f"S3{s3.url('y')[2:]}")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert s3.get("y") == run_rnn("run", "--seq", "1", *PLAIN).stdout_bytes
 
 
 def test_versions_tell_contents_apart(s3: S3) -> None:
