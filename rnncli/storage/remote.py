@@ -255,7 +255,8 @@ def _found(url: Url) -> tuple[Any, str]:
                 log.addHandler(logging.NullHandler())
         # Without credentials, finding out what kind of bucket it is takes many seconds.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(url.full, **_options(url)))
+        full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(full, **_options(url)))
     except ImportError as error:
         name = getattr(error.__cause__ or error, "name", "") or str(error)
         message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
