@@ -13,7 +13,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from rnncli.batches.pieces import Log, Part, Piece, divided
+from rnncli.batches.log import divided
+from rnncli.batches.log.part import Part
+from rnncli.batches.log.pieces import Log, Piece
 from rnncli.batches.processes import Processes, Work
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task

@@ -23,7 +23,7 @@ from rnncli.storage import version
 from rnncli.storage.url import is_url
 
 if TYPE_CHECKING:
-    from rnncli.batches.pieces import Log, Piece
+    from rnncli.batches.log.pieces import Log, Piece
 
 PART = "part"
 # Bytes of rows in memory that a part has by default.
@@ -110,20 +110,21 @@ def cut_log(
     InputError
         The log cannot be read, or there are files of a run with more or fewer parts.
     """
-    from rnncli.batches import pieces, shuffle
+    from rnncli.batches import log as logs
+    from rnncli.batches import shuffle
 
     shuffle.check_installed()
     for n, path in enumerate(inputs):
         if path in inputs[:n]:
             raise InputError(path, "is given twice")
     layout = picked(Layout, {**given, "dtype": np.dtype(np.float32)})
-    found, size = list[pieces.Piece](), 0
+    found, size = list["Piece"](), 0
     # A worker need not be in this folder.
     paths = [path if is_url(path) else os.path.abspath(path) for path in inputs]
     try:
-        log = pieces.open_log(paths[0], layout, given["order_by"])
+        log = logs.open_log(paths[0], layout, given["order_by"])
         for path in paths:
-            some, taken = pieces.cut(log, path)
+            some, taken = logs.cut(log, path)
             found += some
             size += taken
     except OSError as error:

@@ -93,6 +93,22 @@ def choose(
     return left
 
 
+def choose_one(
+    name: str, wanted: str | None, width: int, header: Sequence[str] | None, parameter: str
+) -> int | None:
+    """Return the position of a column, if one is wanted.
+
+    Raises
+    ------
+    InputError
+        As `choose` does, or a range of several is wanted.
+    """
+    found = choose(name, [] if wanted is None else [wanted], width, header, parameter)
+    if len(found) > 1:
+        raise InputError(name, f"{wanted!r} is {len(found)} columns", f"`{parameter}` takes one")
+    return found[0] if found else None
+
+
 def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
@@ -113,11 +129,8 @@ def choose_all(
         return grouping, chosen, list(range(width))
     kept: list[int] = []
     for parameter, column in (("x", layout.x), ("against", layout.against)):
-        found = choose(name, [] if column is None else [column], width, header, parameter)
-        if len(found) > 1:
-            what = f"{column!r} is {len(found)} columns"
-            raise InputError(name, what, f"`{parameter}` takes one")
-        kept += found
+        place = choose_one(name, column, width, header, parameter)
+        kept += [] if place is None else [place]
     return grouping, chosen, kept
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import Rnn
 
 from rnncli.batches.cluster import connected
-from rnncli.batches.pieces import cut, open_log, part_of
+from rnncli.batches.log import cut, open_log, part_of
 from rnncli.batches.report import DONE, Outcome
 from rnncli.batches.shuffle import run_parts
 from rnncli.batches.tasks import Task
@@ -265,7 +265,7 @@ def test_files_of_one_kind_and_columns(run_rnn: Rnn, tmp_path: Path) -> None:
     table = write_rows(tmp_path / "b.parquet", drawn(3))
     options = ("-o", tmp_path / "{part}.csv", *READING, *NETWORK, "--scheduler", "local")
     result = run_rnn("batch", text, table, *options)
-    assert f"{table}: is Parquet, and {text} is text" in result.stderr
+    assert f"{table}: is Parquet or Arrow, and {text} is text" in result.stderr
     result = run_rnn("batch", text, text, *options)
     assert (result.exit_code, f"{text}: is given twice" in result.stderr) == (2, True)
     result = run_rnn("batch", tmp_path / "none.csv", *options)

@@ -1,18 +1,17 @@
 """Parquet files, Arrow files and Arrow streams: columns with types, read in batches by PyArrow."""
 
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
+from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Integers
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.errors import InputError
 from rnncli.readers.arrow.cells import (
     Typed,
     is_list,
@@ -24,15 +23,14 @@ from rnncli.readers.arrow.cells import (
     plain_type,
     what_to_do,
 )
+from rnncli.readers.arrow.source import Source, open_source, readable
 from rnncli.readers.columns import choose_all, named
-from rnncli.readers.foreign import ARROW, PARQUET, STDIN, STREAM, display_name
+from rnncli.readers.foreign import PARQUET, STDIN, display_name
 from rnncli.readers.input import Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import standard_input
 from rnncli.storage import opened
 
-# Bytes of a column that are read at once: a row group may be the whole file.
-_PIECE = 1 << 16
 # Blocks of rows that are read before a thread reads the next ones.
 _WITHOUT_A_THREAD = 2
 
@@ -66,7 +64,7 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     _check_installed(name)
     with ExitStack() as files:
         file = _seekable(path, files)
-        source = _source(name, file)
+        source = open_source(name, file)
         check_layout(name, layout, source.kind, columns=True)
         table = _Table(name, source, layout, keys)
         weakref.finalize(table, files.pop_all().close)
@@ -91,30 +89,6 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     )
 
 
-class _Source(NamedTuple):
-    """A file or a stream.
-
-    Parameters
-    ----------
-    kind : str
-        What it is, for messages.
-    schema : pyarrow.Schema
-    batches : callable
-        Takes positions of columns, in their order, and returns an iterator
-        over record batches of these.
-    share : callable
-        As for `Input`.
-    rows : int, optional
-        How many there are, if that is known.
-    """
-
-    kind: str
-    schema: Any
-    batches: Callable[[Sequence[int]], Iterator[Any]]
-    share: Callable[[int], float | None] = lambda _: None
-    rows: int | None = None
-
-
 def _check_installed(name: str) -> None:
     try:
         import pyarrow  # noqa: F401
@@ -123,17 +97,6 @@ def _check_installed(name: str) -> None:
             raise
         message = f"{name}: Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'"
         raise ImportError(message) from None
-
-
-@contextmanager
-def readable(name: str, kind: str) -> Iterator[None]:
-    """Make an InputError of what PyArrow raises where a file is damaged."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
-        raise InputError(name, f"not a whole {kind} file: {one_line(error)}") from error
 
 
 def _seekable(path: str, files: ExitStack) -> Any:
@@ -148,78 +111,9 @@ def _seekable(path: str, files: ExitStack) -> Any:
     import tempfile
 
     copy = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(file, copy, _PIECE)
+    shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy
-
-
-def _source(name: str, file: Any) -> _Source:
-    """Tell by its first bytes what a file is, and read its schema."""
-    start = file.peek(len(ARROW))
-    if start.startswith(PARQUET[:4]):
-        with readable(name, "Parquet"):
-            return _parquet(file)
-    is_file = start.startswith(ARROW[:6])
-    if is_file or start.startswith(STREAM):
-        with readable(name, "Arrow"):
-            return _arrow_file(file) if is_file and file.seekable() else _stream(file)
-    if start.startswith(b"PARE"):
-        raise InputError(name, "is encrypted; expected a Parquet file that is not")
-    what = f"it begins with {start[:4]!r}" if start else "it is empty"
-    raise InputError(name, f"neither a Parquet nor an Arrow file: {what}")
-
-
-def _parquet(file: Any) -> _Source:
-    import pyarrow.parquet as pq
-
-    how = {"buffer_size": _PIECE, "pre_buffer": False, "page_checksum_verification": True}
-    parquet = pq.ParquetFile(file, **how)
-    schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
-    times = Counter(schema.names)
-
-    def batches(columns: Sequence[int]) -> Iterator[Any]:
-        names = [schema.names[i] for i in columns]
-        # A name with a point may be of a part of a column.
-        apart = all(times[name] == 1 and "." not in name for name in names)
-        some = names if apart else None
-        values = sum(getattr(schema.field(i).type, "list_size", 1) for i in columns)
-        steps = steps_in_block(values, BLOCK_STEPS)
-        for batch in parquet.iter_batches(steps, columns=some, use_threads=False):
-            yield batch.select(names if apart else columns)
-
-    return _Source("Parquet", schema, batches, lambda done: done / max(1, rows), rows)
-
-
-def _arrow_file(file: Any) -> _Source:
-    from pyarrow import ipc
-
-    share = [0.0]
-
-    def batches(columns: Sequence[int]) -> Iterator[Any]:
-        options = ipc.IpcReadOptions(included_fields=list(columns), use_threads=False)
-        reader = ipc.open_file(file, options=options)
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
-            share[0] = (number + 1) / reader.num_record_batches
-
-    return _Source("Arrow", ipc.open_file(file).schema, batches, lambda _: share[0])
-
-
-def _stream(file: Any) -> _Source:
-    import pyarrow as pa
-    from pyarrow import ipc
-
-    in_file = file.peek(1).startswith(ARROW[:1])  # a file in a pipe: a stream after these bytes
-    if in_file:
-        file.read(len(ARROW))
-    reader = ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False))
-
-    def batches(columns: Sequence[int]) -> Iterator[Any]:
-        yield from (batch.select(columns) for batch in reader)
-        if not in_file and file.read(1):
-            raise pa.ArrowInvalid("more follows its end (a second stream?)")
-
-    return _Source("Arrow", reader.schema, batches)
 
 
 class _Table:
@@ -233,13 +127,13 @@ class _Table:
         Their names: a column of lists is several.
     """
 
-    def __init__(self, name: str, source: _Source, layout: Layout, keys: Keys) -> None:
+    def __init__(self, name: str, source: Source, layout: Layout, keys: Keys) -> None:
         self._name, self._source, self._layout, self._keys = name, source, layout, keys
         names = source.schema.names
         self.grouping, self.chosen, self.kept = choose_all(name, layout, len(names), names)
         read = sorted({*self.grouping, *self.chosen, *self.kept})
         self._place = {column: place for place, column in enumerate(read)}
-        self._batches = self._read(read)
+        self._batches = source.batches(read)
         # How many features each of the chosen columns is, None where it holds no lists.
         self._widths = [self._width(column) for column in self.chosen]
         self.features: list[str] = []
@@ -247,14 +141,6 @@ class _Table:
             name = names[column]
             several = [f"{name}_{j}" for j in range(width or 0)]
             self.features += [name] if width is None else several
-
-    def _read(self, columns: Sequence[int]) -> Iterator[Any]:
-        """Read batches that are not empty, and are what they claim to be."""
-        with readable(self._name, self._source.kind):
-            for batch in self._source.batches(columns):
-                batch.validate(full=True)
-                if batch.num_rows:
-                    yield batch
 
     def _width(self, column: int) -> int | None:
         """Return how many values the lists of a column have; None where there are no lists."""

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnncli.batches import pieces
-from rnncli.batches.pieces import Log, Part, Piece, cut, divided, open_log, part_of
+from rnncli.batches.log import cut, divided, open_log, part_of, pieces
+from rnncli.batches.log.part import Part
+from rnncli.batches.log.pieces import Log, Piece
 from rnncli.model.errors import InputError
 from rnncli.readers import Layout
 
@@ -215,7 +216,7 @@ def test_arrow_is_cut_between_its_batches(
         writer.write_table(table, max_chunksize=7)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
     log = open_log(str(path), layout("k"), None)
-    assert [piece.before for piece in cut(log, str(path))[0]] == before
+    assert [log.rows_before(piece) for piece in cut(log, str(path))[0]] == before
     tables = [pa.ipc.open_file(each).read_all() for each in in_parts([path], log, tmp_path)]
     rows = pa.concat_tables(tables).sort_by("v")
     assert rows.select(["v", "k"]).equals(table)
@@ -229,7 +230,7 @@ def test_row_groups_are_joined_up_to_the_size_of_a_piece(tmp_path: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "PIECE_BYTES", 1)
         found, _ = cut(log, str(path))
-        assert [piece.before for piece in found] == [0, 7, 14, 21, 28, 35]
+        assert [log.rows_before(piece) for piece in found] == [0, 7, 14, 21, 28, 35]
 
 
 @pytest.mark.parametrize(

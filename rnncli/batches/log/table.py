@@ -1,0 +1,137 @@
+"""A log of Parquet or Arrow: a row keeps the types of its columns."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from rnncli.batches.log import pieces
+from rnncli.batches.log.pieces import ROW, Log, Piece
+from rnncli.model.arrays import Integers
+from rnncli.model.errors import InputError
+from rnncli.readers import Layout
+from rnncli.readers.arrow.source import Source, open_source
+from rnncli.readers.columns import choose_all, choose_one
+from rnncli.storage import opened
+
+# Rows that are written at once.
+_ROWS = 1 << 16
+
+
+def open_table(path: str, layout: Layout, order_by: str | None) -> Log:
+    """Look at the first file of a log, which is Parquet or Arrow.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or has no such column.
+    """
+    with opened(path, seekable=True) as file:
+        schema = open_source(path, file).schema
+    names = schema.names
+    grouping, chosen, kept = choose_all(path, layout, len(names), names)
+    order = choose_one(path, order_by, len(names), names, "order_by")
+    alone = {
+        name: choose_one(path, getattr(layout, name), len(names), names, name)
+        for name in ("x", "against")
+    }
+    read = sorted({*grouping, *chosen, *kept, *([] if order is None else [order])})
+    place: dict[int | None, int] = {column: number for number, column in enumerate(read)}
+    options = {
+        "columns": tuple(str(place[i] + 1) for i in chosen),
+        "group_by": tuple(str(place[i] + 1) for i in grouping),
+        **{name: str(place[i] + 1) for name, i in alone.items() if i is not None},
+    }
+    columns = [names[i] for i in read]
+    for name in columns:
+        if names.count(name) > 1:
+            raise InputError(path, f"column {name!r} stands twice")
+    common = path, layout, columns, [place[i] for i in grouping], place.get(order)
+    types = [_plain_type(schema.types[i]) for i in read]
+    return _TableLog(*common, types=types, options=options)
+
+
+class _TableLog(Log):
+    """A log of tables.
+
+    Parameters
+    ----------
+    path, layout, columns, grouping, order
+        As of a `Log`.
+    types : list of pyarrow.DataType
+        Of the columns.
+    options : mapping
+        What `write` returns.
+    """
+
+    is_table, extension, mark = True, ".arrow", ": row "
+
+    def __init__(self, *common: Any, types: list[Any], options: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+
+        super().__init__(*common)
+        self._options = options
+        self._columns = pa.schema(zip(self.columns, types, strict=True))
+        self.schema = self._columns.append(pa.field(ROW, pa.int64()))
+
+    def cut(self, path: str) -> tuple[list[Piece], int]:
+        with opened(path, seekable=True) as file:
+            source = open_source(path, file)
+            there = [i for i, name in enumerate(source.schema.names) if name in self.columns]
+            sizes = source.sizes(there)
+            total = sum(sizes) or file.seek(0, 2)  # a stream
+        found, start, size = list[Piece](), 0, 0
+        for stop, more in enumerate(sizes, 1):
+            size += more
+            if size >= pieces.PIECE_BYTES or stop == len(sizes):
+                found.append(Piece(path, start, stop))
+                start, size = stop, 0
+        return found or [Piece(path)], total
+
+    def read(self, piece: Piece) -> tuple[Any, list[Any]]:
+        import pyarrow as pa
+
+        with opened(piece.path, seekable=True) as file:
+            source = open_source(piece.path, file)
+            places = self._places(source)
+            batches = source.batches(places, slice(piece.start, piece.stop or None))
+            schema = pa.schema([source.schema.field(i) for i in places])
+            table = pa.Table.from_batches(batches, schema)
+        table = table.cast(self._columns)
+        keys = [table.column(i) for i in self.grouping]
+        return table.append_column(ROW, pa.array(np.arange(len(table)))), keys
+
+    def _places(self, source: Source) -> list[int]:
+        """Return where the columns of the log stand in another of its files."""
+        schema = source.schema
+        places = [schema.get_field_index(name) for name in self.columns]
+        for place, field in zip(places, self._columns, strict=True):
+            if place < 0:
+                raise InputError(source.name, f"no column {field.name!r}, as {self.path} has")
+            if _plain_type(schema.types[place]) != field.type:
+                what = f"column {field.name!r} is {schema.types[place]}"
+                raise InputError(source.name, f"{what}, that of {self.path} {field.type}")
+        return places
+
+    def ordering(self, rows: Any) -> Any:
+        assert self.order is not None
+        return rows.column(self.order)
+
+    def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
+        import pyarrow as pa
+
+        table = rows.drop_columns([ROW]).combine_chunks()
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=_ROWS)
+        return self._options, np.arange(1, len(rows) + 1)
+
+    def rows_before(self, piece: Piece) -> int:
+        with opened(piece.path, seekable=True) as file:
+            return open_source(piece.path, file).rows_before(piece.start)
+
+
+def _plain_type(kind: Any) -> Any:
+    """Return the type of values that are stored as a dictionary."""
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) else kind

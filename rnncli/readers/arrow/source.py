@@ -1,0 +1,215 @@
+"""Parquet files, Arrow files and Arrow streams: record batches of some of their columns."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
+from rnncli.model.errors import InputError, one_line
+from rnncli.readers.foreign import ARROW, PARQUET, STREAM
+
+# Bytes of a column that are read at once: a row group may be the whole file.
+_PIECE = 1 << 16
+
+
+class Source(ABC):
+    """A file or a stream, whose rows stand in groups.
+
+    Parameters
+    ----------
+    name : str
+        The input, for messages.
+    file : binary file
+
+    Attributes
+    ----------
+    kind : str
+        What it is, for messages.
+    schema : pyarrow.Schema
+    rows : int or None
+        How many there are, if that is known.
+    """
+
+    kind = "Arrow"
+    schema: Any
+    rows: int | None = None
+
+    def __init__(self, name: str, file: Any) -> None:
+        self.name, self._file = name, file
+        with readable(name, self.kind):
+            self._open()
+
+    def batches(self, columns: Sequence[int], groups: slice = slice(None)) -> Iterator[Any]:
+        """Read record batches that are not empty, and are what they claim to be.
+
+        Parameters
+        ----------
+        columns : sequence of int
+            Their positions, in the order in which they are wanted.
+        groups : slice
+            Of the groups that `sizes` tells of.
+
+        Raises
+        ------
+        InputError
+            The file is damaged.
+        """
+        with readable(self.name, self.kind):
+            for batch in self._batches(columns, groups):
+                batch.validate(full=True)
+                if batch.num_rows:
+                    yield batch
+
+    def sizes(self, columns: Sequence[int]) -> list[int]:
+        """Return about how many bytes of memory columns take in each group; none of a stream."""
+        del columns
+        return []
+
+    def rows_before(self, group: int) -> int:
+        """Return how many rows stand before a group."""
+        del group
+        return 0
+
+    def share(self, done: int) -> float | None:
+        """Return the share of the rows that has been read, 0 to 1, as for `Input`."""
+        return done / max(1, self.rows) if self.rows is not None else None
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Read what there is before the rows."""
+
+    @abstractmethod
+    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]: ...
+
+
+def open_source(name: str, file: Any) -> Source:
+    """Tell by its first bytes what a file is, and read its schema.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or something else.
+    """
+    start = file.peek(len(ARROW))
+    if start.startswith(PARQUET[:4]):
+        return _Parquet(name, file)
+    if start.startswith(ARROW[:6]) and file.seekable():
+        return _ArrowFile(name, file)
+    if start.startswith((ARROW[:6], STREAM)):
+        return _Stream(name, file)
+    if start.startswith(b"PARE"):
+        raise InputError(name, "is encrypted; expected a Parquet file that is not")
+    what = f"it begins with {start[:4]!r}" if start else "it is empty"
+    raise InputError(name, f"neither a Parquet nor an Arrow file: {what}")
+
+
+@contextmanager
+def readable(name: str, kind: str) -> Iterator[None]:
+    """Make an InputError of what PyArrow raises where a file is damaged."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
+        raise InputError(name, f"not a whole {kind} file: {one_line(error)}") from error
+
+
+class _Parquet(Source):
+    kind = "Parquet"
+
+    def _open(self) -> None:
+        from pyarrow import parquet
+
+        how = {"buffer_size": _PIECE, "pre_buffer": False, "page_checksum_verification": True}
+        self._parquet = parquet.ParquetFile(self._file, **how)
+        self.schema, self.rows = self._parquet.schema_arrow, self._parquet.metadata.num_rows
+
+    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+        names, times = self.schema.names, Counter(self.schema.names)
+        wanted = [names[i] for i in columns]
+        # A name with a point may be of a part of a column.
+        apart = all(times[name] == 1 and "." not in name for name in wanted)
+        values = sum(getattr(self.schema.field(i).type, "list_size", 1) for i in columns)
+        for batch in self._parquet.iter_batches(
+            steps_in_block(values, BLOCK_STEPS),
+            row_groups=range(self._parquet.num_row_groups)[groups],
+            columns=wanted if apart else None,
+            use_threads=False,
+        ):
+            yield batch.select(wanted if apart else columns)
+
+    def sizes(self, columns: Sequence[int]) -> list[int]:
+        names = {self.schema.names[i] for i in columns}
+        return [
+            sum(
+                max(column.total_uncompressed_size, column.num_values * 8)
+                for column in map(group.column, range(group.num_columns))
+                if column.path_in_schema.split(".")[0] in names
+            )
+            for group in self._groups()
+        ]
+
+    def rows_before(self, group: int) -> int:
+        return sum(each.num_rows for each in self._groups()[:group])
+
+    def _groups(self) -> list[Any]:
+        about = self._parquet.metadata
+        return [about.row_group(i) for i in range(about.num_row_groups)]
+
+
+class _ArrowFile(Source):
+    def _open(self) -> None:
+        self._share = 0.0
+        reader = self._reader(None)
+        self.schema, self._count = reader.schema, reader.num_record_batches
+
+    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+        in_file = sorted(columns)
+        reader, numbers = self._reader(in_file), range(self._count)[groups]
+        for done, number in enumerate(numbers, 1):
+            yield reader.get_batch(number).select([in_file.index(i) for i in columns])
+            self._share = done / len(numbers)
+
+    def sizes(self, columns: Sequence[int]) -> list[int]:
+        """They are told by the size of the file, with all of its columns."""
+        del columns
+        place = self._file.tell()
+        size = self._file.seek(0, 2)
+        self._file.seek(place)
+        return [size // max(1, self._count)] * self._count
+
+    def rows_before(self, group: int) -> int:
+        reader = self._reader(None)
+        return sum(reader.get_batch(number).num_rows for number in range(group))
+
+    def share(self, done: int) -> float | None:
+        del done
+        return self._share
+
+    def _reader(self, columns: list[int] | None) -> Any:
+        from pyarrow import ipc
+
+        options = ipc.IpcReadOptions(included_fields=columns, use_threads=False)
+        return ipc.open_file(self._file, options=options)
+
+
+class _Stream(Source):
+    def _open(self) -> None:
+        from pyarrow import ipc
+
+        self._in_file = self._file.peek(1).startswith(ARROW[:1])
+        if self._in_file:  # a file in a pipe: a stream after these bytes
+            self._file.read(len(ARROW))
+        options = ipc.IpcReadOptions(use_threads=False)
+        self._reader = ipc.open_stream(self._file, options=options)
+        self.schema = self._reader.schema
+
+    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+        import pyarrow as pa
+
+        del groups
+        yield from (batch.select(columns) for batch in self._reader)
+        if not self._in_file and self._file.read(1):
+            raise pa.ArrowInvalid("more follows its end (a second stream?)")
