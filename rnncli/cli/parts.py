@@ -110,8 +110,8 @@ def cut_log(
     InputError
         The log cannot be read, or there are files of a run with more or fewer parts.
     """
-    from rnncli.batches import log as logs
     from rnncli.batches import shuffle
+    from rnncli.batches.log import cut, open_log
 
     shuffle.check_installed()
     for n, path in enumerate(inputs):
@@ -122,9 +122,9 @@ def cut_log(
     # A worker need not be in this folder.
     paths = [path if is_url(path) else os.path.abspath(path) for path in inputs]
     try:
-        log = logs.open_log(paths[0], layout, given["order_by"])
+        log = open_log(paths[0], layout, given["order_by"])
         for path in paths:
-            some, taken = logs.cut(log, path)
+            some, taken = cut(log, path)
             found += some
             size += taken
     except OSError as error:
