@@ -222,6 +222,22 @@ def test_arrow_is_cut_between_its_batches(
     assert rows.select(["v", "k"]).equals(table)
 
 
+@pytest.mark.parametrize("extension", ["parquet", "arrow"])
+def test_columns_may_stand_in_another_order(extension: str, tmp_path: Path) -> None:
+    table, paths = pa.table({"k": ["x", "y"], "w": [5, 6], "v": [1.0, 2.0]}), list[Path]()
+    for columns in (["k", "w", "v"], ["v", "k"]):
+        paths.append(tmp_path / f"{len(columns)}.{extension}")
+        if extension == "parquet":
+            pq.write_table(table.select(columns), paths[-1])
+        else:
+            with pa.ipc.new_file(paths[-1], table.select(columns).schema) as writer:
+                writer.write_table(table.select(columns))
+    log = open_log(str(paths[0]), layout("k"), None)
+    tables = [pa.ipc.open_file(each).read_all() for each in in_parts(paths, log, tmp_path)]
+    rows = pa.concat_tables(tables).sort_by("v").to_pylist()
+    assert rows == [{"k": k, "v": v} for k, v in (("x", 1.0), ("x", 1.0), ("y", 2.0), ("y", 2.0))]
+
+
 def test_row_groups_are_joined_up_to_the_size_of_a_piece(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     pq.write_table(pa.table({"v": [*range(40)], "k": ["x", "y"] * 20}), path, row_group_size=7)
