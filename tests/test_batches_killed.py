@@ -224,7 +224,7 @@ def test_a_signal_leaves_nothing_and_the_next_batch_goes_on(
     os.killpg(process.pid, number)
     _, message = process.communicate()
     recorded = batch.recorded()
-    sentence = f"{recorded} of {INPUTS} ended; the same command goes on with the rest"
+    sentence = f"stopped after {recorded} of {INPUTS}; the same command goes on with the rest"
     assert process.returncode == code
     assert message in (f"Note: {sentence}\n", "" if count < 0 else None)
     assert descended(tmp_path) == []
