@@ -62,6 +62,13 @@ def test_another_file_is_left_as_it_is(batch: Batch, text: str) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("damage", [b"\0\xff", b"[1]", b'{"output": {}}', b"[" * 10**5])
+def test_a_line_that_is_damaged_says_nothing(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(line("/a", "done").encode() + damage + b"\n" + line("/b", "done").encode())
+    assert done_before(str(path)) == {"/a": "x", "/b": "x"}
+
+
 def test_a_report_is_one_batches(tmp_path: Path) -> None:
     path = str(tmp_path / "r.jsonl")
     with Report.opened(path) as report:

@@ -137,7 +137,7 @@ def _read(path: str) -> tuple[dict[str, str], int]:
             if not line.endswith(b"\n"):  # it will be cut off, so it says nothing
                 break
             whole += len(line)
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 item = json.loads(line)
                 done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
     return done, whole
