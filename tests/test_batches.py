@@ -176,6 +176,13 @@ def test_failures_are_named_and_the_rest_is_done(batch: Batch, run_rnn: Rnn) -> 
     assert failure == {"input": "in/no.csv", "output": "out/no.csv", "error": error}
 
 
+def test_a_link_to_nothing_is_not_what_was_meant(batch: Batch) -> None:
+    os.symlink("nothing", "in/dangling.csv")
+    result = batch("in/dang*", "-o", "out", *NETWORK)
+    error = "Error: in/dangling.csv: cannot be read: No such file or directory"
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, error)
+
+
 def test_an_error_without_a_file_names_it(batch: Batch) -> None:
     Path("in/b.csv").write_text("value\n1e38\n1e38\n")
     result = batch("in/*.csv", "-o", "out/{stem}.csv", *NETWORK, "--activation", "linear")

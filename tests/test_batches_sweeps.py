@@ -70,7 +70,11 @@ def test_a_folder_has_a_name_for_each_value(batch: Batch) -> None:
         (("seed=1 01", "-o", "{seed}"), "Invalid value for '--sweep': seed: 1: two values that a"),
         (("seed=", "-o", "{seed}"), "Invalid value for '--sweep': seed: no value"),
         (("seed='1", "-o", "{seed}"), "Invalid value for '--sweep': seed: No closing quotation"),
-        (("seed", "-o", "{seed}"), "Invalid value for '--sweep': 'seed' is not NAME='VALUE VALU"),
+        (
+            ("seed", "-o", "{seed}"),
+            "Invalid value for '--sweep': 'seed' is not NAME='VALUE VALUE ...', NAME one of "
+            "seed, init, hidden, weights, precision (see 'rnn batch --help')\n",
+        ),
         (
             ("sede=1", "-o", "{seed}"),
             "Invalid value for '--sweep': 'sede=1' is not NAME='VALUE VALUE ...', NAME one of "

@@ -122,7 +122,7 @@ def _near_file(error: BaseException | None) -> str:
         return ""
     folder, name = os.path.split(error.filename)
     with suppress(OSError):
-        others = sorted(os.listdir(folder or "."))
+        others = sorted({*os.listdir(folder or ".")} - {name})  # a link to nothing is there
         alike = [other for other in others if _numbers(other) == _numbers(name)]
         return did_you_mean(name, alike, near=_NEAR_FILE)
     return ""

@@ -85,7 +85,8 @@ def _read(ctx: click.Context, text: str) -> Sweep:
     name = name.removeprefix("--")
     if name not in NAMES or not equals:
         what = f"{text!r} is not NAME='VALUE VALUE ...', NAME one of {', '.join(NAMES)}"
-        raise click.BadParameter(sentence("", what, did_you_mean(name, NAMES)))
+        hint = "" if name in NAMES else did_you_mean(name, NAMES)
+        raise click.BadParameter(sentence("", what, hint))
     option = _option(ctx, name)
     values: dict[str, Any] = {}
     for each in _split(name, rest):
