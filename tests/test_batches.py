@@ -299,6 +299,41 @@ def test_what_nobody_can_read_is_no_success(options: tuple[str, ...]) -> None:
             assert file.readlines()[-1] == "Error: standard output: closed\n"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch")
+def test_failures_are_no_success_where_nobody_reads_the_summary() -> None:
+    Path("in/b.csv").write_text("value\nmany\n")
+    for path, code in (("in/a.csv", 0), ("in/b.csv", 1)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = ("batch", path, "-o", "out", *NETWORK, "--json")
+        done = subprocess.run(
+            [sys.executable, "-m", "rnncli", *command],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writer)
+        assert done.returncode == code
+        errors = done.stderr.splitlines()
+        assert errors[1:] == ["Error: standard output: closed"] * code
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("batch")
+def test_a_list_on_standard_input_that_is_closed() -> None:
+    command = ("batch", "--files-from", "-", "-o", "out", *NETWORK)
+    words = ["sh", "-c", '"$@" <&-', "sh", sys.executable, "-m", "rnncli", *command]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: --files-from -: standard input is closed\n",
+    )
+
+
 def test_nothing_to_do(batch: Batch) -> None:
     result = batch("--files-from", "-", "-o", "out/{stem}.csv", *NETWORK, stdin="\n")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -307,7 +342,7 @@ def test_nothing_to_do(batch: Batch) -> None:
 
 
 def test_a_list_of_inputs(batch: Batch) -> None:
-    Path("list.txt").write_bytes(b"in/b.csv\r\n\n  \nin/\xff.csv\n")
+    Path("list.txt").write_bytes(b"\xef\xbb\xbfin/b.csv\r\n\n  \nin/\xff.csv\n")
     Path(os.fsdecode(b"in/\xff.csv")).write_text("value\n1\n")
     command = ("in/a.csv", "--files-from", "list.txt", "-o", "out/{stem}.csv", *NETWORK)
     assert counted(batch(*command, "--json")) == (3, 0, 0, 0)

@@ -3,7 +3,9 @@
 import errno
 import json as json_text
 import os
+import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -240,13 +242,29 @@ def batch(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError("--json and --dry-run: give one")
     summary = run_batch(ctx, _inputs(options), shown=True)
     if options.json:
-        with destination(None) as out:
-            print(json_text.dumps(summary._asdict()), file=out)
+        _print_json(summary)
     elif not options.dry_run:
         with suppress(OSError):  # nobody reads it, which changes no exit code
             click.echo(_sentence(summary), err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+def _print_json(summary: Summary) -> None:
+    """Write a summary on standard output.
+
+    Raises
+    ------
+    OSError
+        Nobody reads it; a `BrokenPipeError`, which is no failure, only where nothing has failed.
+    """
+    try:
+        with destination(None) as out:
+            print(json_text.dumps(summary._asdict()), file=out)
+    except BrokenPipeError:
+        if summary.failed:
+            raise OSError("closed") from None
+        raise
 
 
 def _inputs(options: BatchOptions) -> list[str]:
@@ -265,9 +283,11 @@ def _inputs(options: BatchOptions) -> list[str]:
                 "no input: give files, a pattern in quotes, or --files-from FILE"
             )
         return expanded(options.files)
+    if options.files_from == STDIN and sys.stdin is None:
+        raise InputError("--files-from -", "standard input is closed")
     try:
         with click.open_file(options.files_from, "rb") as file:
-            text = file.read()
+            text = file.read().removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(options.files_from, f"cannot be read: {error.strerror}") from error
     if b"\0" in text:
