@@ -334,6 +334,48 @@ def test_a_list_on_standard_input_that_is_closed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("inputs", "output", "module", "message"),
+    [
+        ("*.parquet", "out/{stem}.csv", "pyarrow", "Parquet and Arrow need PyArrow: pip install "),
+        ("*.csv", "out/{stem}.arrow", "pyarrow", "Parquet and Arrow need PyArrow: pip install 'r"),
+        ("*.csv", "out/{stem}.pdf", "matplotlib", "figures need matplotlib: pip install 'rnncli["),
+    ],
+)
+def test_what_no_task_can_do_without_is_said_once(
+    batch: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    inputs: str,
+    output: str,
+    module: str,
+    message: str,
+) -> None:
+    for name in "ab":
+        Path(f"in/{name}.parquet").write_text("not read")
+    monkeypatch.setitem(sys.modules, module, None)
+    result = batch(f"in/{inputs}", "-o", output, *NETWORK)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {message}")
+    assert result.stderr.count("\n") == 1
+    assert os.listdir() == ["in"]
+    # Others do without.
+    result = batch("in/*", "-o", "out/{name}.csv", "--json", *NETWORK)
+    assert counted(result) == (3, 0, 2, 0)
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_once(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkdir("out")
+    monkeypatch.setattr(os, "access", lambda path, _: path != "out")
+    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--report", "r.jsonl", *NETWORK)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: out: no file can be made in it: read-only, or another user's\n",
+    )
+    assert os.listdir("out") == []
+
+
 def test_nothing_to_do(batch: Batch) -> None:
     result = batch("--files-from", "-", "-o", "out/{stem}.csv", *NETWORK, stdin="\n")
     assert (result.exit_code, result.stdout) == (0, "")

@@ -56,7 +56,7 @@ from rnncli.readers import STDIN
 from rnncli.storage import exists
 from rnncli.storage.local import remove_left
 from rnncli.storage.url import is_url
-from rnncli.writers import EXTENSIONS, WRITERS
+from rnncli.writers import EXTENSIONS, TABLES, WRITERS
 
 # Failures, and texts of notes, that are shown as they come; the report has all of them.
 _FAILURES, _NOTES = 20, 10
@@ -334,6 +334,7 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     log = cut_log(ctx.params, inputs, templates.values(), swept) if cut else None
     sources = log.sources if log else looked_at(inputs)
     variants, digests = _variants(options, given, template, sources)
+    _check_installed(sources)
     tasks = make_tasks(sources, templates, variants)
     check_apart(tasks, [*digests, *(inputs if log else ()), options.files_from or STDIN], path)
     work = partial(run_task, given=given | {"again": options.force})
@@ -406,6 +407,21 @@ def _variants(
     return variants, digests
 
 
+def _check_installed(sources: Sequence[Source]) -> None:
+    """Check that PyArrow is there if all inputs need it.
+
+    Raises
+    ------
+    ImportError
+        It is not.
+    """
+    forms = {EXTENSIONS.get(os.path.splitext(source.input)[1].lower()) for source in sources}
+    if forms and forms.issubset(TABLES):
+        from rnncli.writers.arrow import check_installed
+
+        check_installed()
+
+
 def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:
     """Return the tasks of which there is no result as they would make it."""
     place, found = resolver(), finder(task.output for task in tasks)
@@ -451,7 +467,7 @@ class _Batch:
         _make([os.path.dirname(self._path) or "."])
         with Report.opened(self._path) as report, _clean(folders):
             to_do = _to_do(self._options, self._tasks, report.done)
-            _make(_folders(to_do))
+            _make(_folders(to_do), writable=True)
             with closing(run(to_do)) as outcomes:
                 try:
                     for outcome in outcomes:
@@ -538,12 +554,15 @@ def _folders(tasks: Sequence[Task]) -> list[str]:
     return sorted(name or "." for name in names)
 
 
-def _make(folders: Sequence[str]) -> None:
+def _make(folders: Sequence[str], *, writable: bool = False) -> None:
+    """Make folders, and check that files can be made in them."""
     for folder in folders:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise InputError(folder, f"cannot be made: {error.strerror}") from error
+        if writable and not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(folder, "no file can be made in it: read-only, or another user's")
 
 
 @contextmanager

@@ -183,6 +183,10 @@ def check(**given: Any) -> str:
         from rnncli.writers.arrow import check_installed
 
         check_installed()
+    if form in FIGURES:
+        from rnncli.writers.figure import drawing
+
+        drawing.check_installed()
     return form
 
 
@@ -226,7 +230,7 @@ def forward(
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
-        _check_figure(form, style, network)
+        _check_against(style, network)
         whose = fingerprint(network, precision) if any(states) else ""
         carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
@@ -362,13 +366,9 @@ def _check_goes_backward(network: Network, reading: InputOptions, states: StateO
                 )
 
 
-def _check_figure(form: str, style: Style, network: Network) -> None:
+def _check_against(style: Style, network: Network) -> None:
     if style.against is not None and not network.head:
         raise click.UsageError("--against is for predictions: the network has no head")
-    if form in FIGURES:
-        from rnncli.writers.figure.drawing import check_installed
-
-        check_installed()
 
 
 def _note_columns(columns: Sequence[str | int]) -> None:
