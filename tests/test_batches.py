@@ -183,6 +183,12 @@ def test_a_link_to_nothing_is_not_what_was_meant(batch: Batch) -> None:
     assert (result.exit_code, result.stderr.splitlines()[0]) == (1, error)
 
 
+def test_numbers_are_files_that_are_not_there(batch: Batch) -> None:
+    result = batch("1,2,3", "-o", "out", *NETWORK)
+    error = "Error: 1,2,3: cannot be read: No such file or directory"
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, error)
+
+
 def test_an_error_without_a_file_names_it(batch: Batch) -> None:
     Path("in/b.csv").write_text("value\n1e38\n1e38\n")
     result = batch("in/*.csv", "-o", "out/{stem}.csv", *NETWORK, "--activation", "linear")

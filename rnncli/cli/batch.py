@@ -617,7 +617,8 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
     except click.UsageError as reason:  # of an option that does not go with this input
         error = reason.format_message()
     except (OSError, *EXPECTED) as reason:
-        error = failure(reason).message
+        hint = f" (numbers are given by --seq {task.input})"  # which a batch has not
+        error = failure(reason).message.removesuffix(hint)
     except Exception as reason:  # a fault of this program's own must not end the others
         error = f"{type(reason).__name__}: {reason}"
     finally:
