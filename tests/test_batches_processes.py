@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,23 @@ def test_one_that_dies_while_it_is_idle_is_replaced_and_no_task_blamed(tmp_path:
     (last,) = outcomes
     assert (last.input, last.status) == ("0.csv", DONE)
     assert last.notes != (str(idle),)
+
+
+def test_something_can_be_done_while_tasks_take_their_time(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "0")
+
+    def write() -> None:
+        with suppress(OSError):  # nobody reads it yet, or no longer
+            os.close(os.open(tmp_path / "0", os.O_WRONLY | os.O_NONBLOCK))
+
+    (outcome,) = run_in_processes(tasks_of(1, tmp_path), read, 1, write)
+    assert outcome.status == DONE
+
+
+def read(task: Task) -> Outcome:
+    with open(task.output) as pipe:
+        pipe.read()
+    return do(task)
 
 
 def test_nothing_is_given_to_one_that_has_died() -> None:

@@ -113,6 +113,41 @@ def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | N
     assert set(re.findall(r"\d+%", shown)) == ({"25%"} if share else set())
 
 
+@pytest.mark.parametrize(
+    ("count", "rate", "left"),
+    [
+        (0, "0 an hour", "-:--:--"),
+        (1, "15 an hour", "0:36:00"),
+        (4, "1 a minute", "0:06:00"),
+        (9, "2 a minute", "0:00:27"),
+        (10, "2 a minute", "0:00:00"),
+    ],
+)
+def test_slow_files_have_a_rate_and_a_time(
+    monkeypatch: pytest.MonkeyPatch, count: int, rate: str, left: str
+) -> None:
+    master, slave = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "80")
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        bar = progress.Bar()
+        bar.seconds = 240.0
+        bar.show(bar.rate(count), count / 10)
+        bar.clear()
+    shown = everything(master)
+    assert rate in shown
+    assert left in shown
+
+
+@pytest.mark.parametrize(
+    ("count", "rate"), [(59, "59 a minute"), (60, "1 a second"), (10**7, "166,667 a second")]
+)
+def test_a_rate_is_of_a_second_where_it_can_be(count: int, rate: str) -> None:
+    bar = progress.Bar()
+    bar.seconds = 60.0
+    assert bar.rate(count) == rate
+
+
 def test_progress_is_quiet_when_asked_or_not_seen() -> None:
     given = blocks()
     assert progress.with_progress(given, lambda _: None, quiet=True) is given

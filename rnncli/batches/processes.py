@@ -159,9 +159,17 @@ class Processes:
 
 
 def run_in_processes(
-    tasks: Sequence[Task], work: Work, jobs: int
+    tasks: Sequence[Task], work: Work, jobs: int, meanwhile: Callable[[], None] = lambda: None
 ) -> Generator[Outcome, None, None]:
     """Do tasks in so many processes; yield what becomes of each, as they end.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    work : callable
+    jobs : int
+    meanwhile : callable
+        Is called some times a second.
 
     Raises
     ------
@@ -169,7 +177,7 @@ def run_in_processes(
         No process can be started.
     """
     with closing(Processes(work, jobs)) as processes:
-        yield from processes.run(tasks)
+        yield from processes.run(tasks, check_wanted=meanwhile)
 
 
 def serve(connection: "Connection[Any, Any]") -> None:

@@ -340,8 +340,10 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     work = partial(run_task, given=given | {"again": options.force})
     if options.dry_run:
         return _dry_run(options, tasks, path)
-    run = partial(outcomes, log, ctx.params) if log else partial(_outcomes, options, list(digests))
-    return _Batch(options, tasks, path, shown=shown).run(partial(run, work=work))
+    made = _Batch(options, tasks, path, shown=shown)
+    if log:
+        return made.run(partial(outcomes, log, ctx.params, work=work))
+    return made.run(partial(_outcomes, options, list(digests), made.show_progress, work=work))
 
 
 def _named(option: str, text: str, swept: Sequence[str], *, cut: bool) -> Template:
@@ -455,34 +457,45 @@ class _Batch:
     ) -> None:
         self._options, self._tasks, self._path, self._shown = options, tasks, path, shown
         self._begin, self._bar = time.monotonic(), Bar(quiet=not shown)
-        self._done = self._rows = 0
+        self._total = self._done = self._rows = 0
         self._failures: list[dict[str, str]] = []
         self._notes: set[str] = set()
 
     def run(self, run: Callable[[Sequence[Task]], Generator[Outcome, None, None]]) -> Summary:
         """Do the tasks that are to be done."""
         if not self._tasks:
-            return self._summary(0)
+            return self._summary()
         folders = _folders(self._tasks)
         _make([os.path.dirname(self._path) or "."])
         with Report.opened(self._path) as report, _clean(folders):
             to_do = _to_do(self._options, self._tasks, report.done)
+            self._total = len(to_do)
             _make(_folders(to_do), writable=True)
             with closing(run(to_do)) as outcomes:
                 try:
                     for outcome in outcomes:
                         report.add(outcome)
-                        self._count(outcome, len(to_do))
+                        self._count(outcome)
+                        self.show_progress()
                         if self._ends(outcome):
                             break
                 except (KeyboardInterrupt, SystemExit):
-                    self._stopped(len(to_do))
+                    self._stopped()
                     raise
                 finally:
                     self._bar.clear()
-        return self._summary(len(to_do))
+        return self._summary()
 
-    def _count(self, outcome: Outcome, total: int) -> None:
+    def show_progress(self) -> None:
+        """Show how many tasks have ended, how fast that was, and how long the rest takes."""
+        if self._bar.due():
+            ended = self._done + len(self._failures)
+            failures = f", {len(self._failures):,} failed" if self._failures else ""
+            rate = f", {self._bar.rate(ended)}" if ended else ""
+            text = f"{ended:,} of {self._total:,} files{failures}{rate}"
+            self._bar.show(text, ended / self._total)
+
+    def _count(self, outcome: Outcome) -> None:
         self._rows += outcome.rows
         if outcome.status == DONE:
             self._done += 1
@@ -495,11 +508,6 @@ class _Batch:
             self._show_note(outcome.input, text)
         if outcome.error:
             self._show_failure(outcome.error)
-        if self._bar.due():
-            ended = self._done + len(self._failures)
-            rate = f"{ended / self._bar.seconds:,.0f} a second"
-            failures = f", {len(self._failures):,} failed" if self._failures else ""
-            self._bar.show(f"{ended:,} of {total:,} files{failures}, {rate}", ended / total)
 
     def _show_note(self, path: str, text: str) -> None:
         """Show a note the first time that it comes, whichever file it is of."""
@@ -525,19 +533,20 @@ class _Batch:
         """Return whether nothing is to be run after it."""
         return bool(outcome.error) and (self._options.fail_fast or outcome.error.endswith(_FULL))
 
-    def _stopped(self, total: int) -> None:
+    def _stopped(self) -> None:
         ended = self._done + len(self._failures)
         if self._shown:
             self._bar.clear()
-            note(f"stopped after {ended:,} of {total:,}; the same command goes on with the rest")
+            of = f"{ended:,} of {self._total:,}"
+            note(f"stopped after {of}; the same command goes on with the rest")
 
-    def _summary(self, total: int) -> Summary:
+    def _summary(self) -> Summary:
         failures, seconds = len(self._failures), round(time.monotonic() - self._begin, 3)
         return Summary(
             done=self._done,
-            skipped=len(self._tasks) - total,
+            skipped=len(self._tasks) - self._total,
             failed=failures,
-            not_run=total - self._done - failures,
+            not_run=self._total - self._done - failures,
             rows=self._rows,
             seconds=seconds,
             report=self._path,
@@ -582,7 +591,11 @@ def _remove_left(folders: Sequence[str]) -> None:
 
 
 def _outcomes(
-    options: BatchOptions, read: Sequence[str], tasks: Sequence[Task], work: Work
+    options: BatchOptions,
+    read: Sequence[str],
+    meanwhile: Callable[[], None],
+    tasks: Sequence[Task],
+    work: Work,
 ) -> Generator[Outcome, None, None]:
     """Run tasks where the options say, and yield what becomes of each as it ends."""
     jobs = min(options.jobs or len(usable_processors()), len(tasks))
@@ -591,7 +604,7 @@ def _outcomes(
 
         yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, note)
     elif jobs > 1:
-        yield from run_in_processes(tasks, work, jobs)
+        yield from run_in_processes(tasks, work, jobs, meanwhile)
     else:
         yield from map(work, tasks)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Shorter runs show nothing; longer ones are drawn ten times in that time. No
 # thread draws: the system may have none left.
 SECONDS = 1.0
+_UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
 Counted = TypeVar("Counted", Block, Rows)
 
@@ -66,8 +67,7 @@ def _shown(blocks: Iterator[Counted], share: Callable[[int], float | None]) -> I
         for block in blocks:
             rows += len(block.x)
             if bar.due():
-                rate = f"{rows / bar.seconds:,.0f} a second"
-                bar.show(f"{rows:,} rows, {rate}", share(rows))
+                bar.show(f"{rows:,} rows, {bar.rate(rows)}", share(rows))
             yield block
     finally:
         bar.clear()
@@ -97,6 +97,12 @@ class Bar:
         self.seconds = time.monotonic() - self._begin
         return self.seconds > self._next
 
+    def rate(self, count: int) -> str:
+        """Return how many have been done a second; of slow ones, a minute or an hour."""
+        rates = {unit: count / self.seconds * seconds for unit, seconds in _UNITS.items()}
+        unit = next((unit for unit, rate in rates.items() if rate >= 1), "an hour")
+        return f"{rates[unit]:,.0f} {unit}"
+
     def show(self, text: str, share: float | None) -> None:
         """Show a text, and the share of the work that is done, 0 to 1, or None if not known."""
         self._next = self.seconds + SECONDS / 10
@@ -107,6 +113,7 @@ class Bar:
             completed=share or 0,
             total=None if share is None else 1,
             text=text,
+            left=_left(self.seconds, share),
         )
         self._progress.start()
         self._progress.refresh()
@@ -117,6 +124,14 @@ class Bar:
             self._progress.stop()
 
 
+def _left(seconds: float, share: float | None) -> str:
+    """Return how long the rest takes, at the rate of all so far: files may take minutes."""
+    if not share:
+        return "-:--:--"
+    minutes, rest = divmod(round(seconds / share - seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def _progress() -> "Progress":
     from rich.console import Console
     from rich.progress import (
@@ -124,13 +139,12 @@ def _progress() -> "Progress":
         Progress,
         TaskProgressColumn,
         TextColumn,
-        TimeRemainingColumn,
     )
     from rich.table import Column
 
     console = Console(stderr=True)
     text = TextColumn("{task.fields[text]}")
-    left = TimeRemainingColumn(table_column=Column(min_width=7))
+    left = TextColumn("{task.fields[left]}", "progress.remaining", table_column=Column(min_width=7))
     columns = (text, BarColumn(), TaskProgressColumn(), left)
     bar = Progress(
         *(columns if console.width > NARROW else (left, text)),
@@ -138,5 +152,5 @@ def _progress() -> "Progress":
         auto_refresh=False,
         transient=True,
     )
-    bar.add_task("", total=None, text="")
+    bar.add_task("", total=None, text="", left="")
     return bar
