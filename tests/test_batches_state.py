@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from batch_runs import NETWORK, Batch, counted, in_folder
 from conftest import ROOT, Rnn
+
+import rnncli.cli.batch
 
 __all__ = ["in_folder"]
 COMMAND = ("in/*.csv", "-o", "out/{stem}.csv", "--state", "s/{stem}.npz", *NETWORK)
@@ -122,6 +125,32 @@ def test_another_name_for_the_states_is_another_task(batch: Batch) -> None:
     command = [word.replace("s/{stem}", "t/{stem}") for word in COMMAND]
     assert counted(batch(*command, "--json")) == (3, 0, 0, 0)
     assert [steps(f"t/{name}.npz") for name in "abc"] == [5, 6, 7]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_input_that_changes_meanwhile_is_not_counted_for_what_it_was(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """The next batch has it as it is then, and would count it again."""
+    real = vars(rnncli.cli.batch)["forward"]
+    command = ("in/a.csv", "in/b.csv", *COMMAND[1:])
+    if not there:
+        os.unlink("in/b.csv")
+
+    def forward(**given: Any) -> int:
+        Path("in/b.csv").write_text("value\n3\n2\n")
+        rows: int = real(**given)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rnncli.cli.batch, "forward", forward)
+        result = batch(*command)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == (
+        "Error: in/b.csv: was changed since the batch began; run the same command again"
+    )
+    assert counted(batch(*command, "--json")) == (1, 1, 0, 0)
+    assert [steps(f"s/{name}.npz") for name in "ab"] == [5, 2]
 
 
 def test_one_state_to_start_from_serves_all(batch: Batch) -> None:

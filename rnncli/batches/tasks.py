@@ -35,6 +35,8 @@ class Task(NamedTuple):
         options, the weights, all names, and the size and time of the input.
     size : int
         Bytes of the input.
+    version : str, optional
+        Of the input; None for a part of a log.
     """
 
     input: str
@@ -42,6 +44,7 @@ class Task(NamedTuple):
     options: Mapping[str, Any]
     made_of: str = ""
     size: int = 0
+    version: str | None = None
 
 
 class Source(NamedTuple):
@@ -56,12 +59,15 @@ class Source(NamedTuple):
         What differs when it has changed.
     names : mapping
         What a template has for each of its names.
+    version : str, optional
+        Of an input, as it was before the first task.
     """
 
     input: str
     size: int
     about: str
     names: Mapping[str, str]
+    version: str | None = None
 
 
 class Variant(NamedTuple):
@@ -207,7 +213,7 @@ def make_tasks(
     place, version_once = resolver(), cache(version)
     tasks = []
     for variant in variants:
-        for path, size, about, names in sources:
+        for path, size, about, names, seen in sources:
             files = {
                 option: template.filled({**names, **variant.names})
                 for option, template in templates.items()
@@ -218,7 +224,7 @@ def make_tasks(
             made_of = hashlib.sha256(text).hexdigest()[:20]
             output = files.pop("output")
             options = {**variant.options, **files} if files else variant.options
-            tasks.append(Task(path, output, options, made_of, size))
+            tasks.append(Task(path, output, options, made_of, size, seen))
     return tasks
 
 
@@ -234,10 +240,11 @@ def looked_at(inputs: Sequence[str]) -> list[Source]:
     for path in inputs:
         if not is_url(path):
             _check_is_file(path)
-        about = found(path)
-        size = about.partition(" ")[0]
+        seen = found(path)
+        size = seen.partition(" ")[0]
         bytes_there = int(size) if size.isdecimal() else 0
-        sources.append(Source(path, bytes_there, f"{about}\0{place(path)}", names_of(path)))
+        about = f"{seen}\0{place(path)}"
+        sources.append(Source(path, bytes_there, about, names_of(path), seen))
     return sources
 
 

@@ -53,7 +53,7 @@ from rnncli.cli.values import Choice, FileName, name, whole
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, printable
 from rnncli.readers import STDIN
-from rnncli.storage import exists
+from rnncli.storage import exists, version
 from rnncli.storage.local import remove_left
 from rnncli.storage.url import is_url
 from rnncli.writers import EXTENSIONS, TABLES, WRITERS
@@ -622,6 +622,8 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
     options = {**given, **task.options, "files": (task.input,), "output": task.output}
     token = collected.set(notes)
     try:
+        if "state" in task.options and task.version is not None:
+            _check_unchanged(task)
         rows = forward(task=task.made_of, **options)
     except CountedError:
         if not exists(task.output):
@@ -643,6 +645,20 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
     else:
         outcome = Outcome(task.input, task.output, task.made_of, DONE, rows)
     return outcome._replace(seconds=seconds, notes=tuple(notes))
+
+
+def _check_unchanged(task: Task) -> None:
+    """Check that an input is what its state will say that it has counted.
+
+    Raises
+    ------
+    InputError
+        It has changed: the next batch would count it again.
+    """
+    if version(task.input) not in ("", task.version):
+        raise InputError(
+            task.input, "was changed since the batch began", "run the same command again"
+        )
 
 
 def _sentence(summary: Summary) -> str:
