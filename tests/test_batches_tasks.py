@@ -56,6 +56,7 @@ def test_a_template(text: str, filled: str, folder: str) -> None:
         ("{stem!r}", "{stem!r} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
         ("{stem:9}", "{stem:9} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
         ("{stem.__class__}", "{stem.__class__} is none of {stem}, {name}, {dir}"),
+        ("out/{stem}/", "a folder; end it with the name of a file"),
         (
             "{stem",
             "not a template: expected '}' before end of string; "

@@ -105,7 +105,8 @@ class Template:
     Raises
     ------
     InputError
-        Another name stands there, one of these does not, or a brace is left open.
+        Another name stands there, one of these does not, a brace is left open, or
+        it names folders.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Template:
         if text.startswith("~/"):
             what = "in quotes ~ is no home folder"
             raise InputError(place, what, 'write "$HOME", or ./~ for a file of that name')
+        if text.endswith("/"):
+            raise InputError(place, "a folder", "end it with the name of a file")
         known = [*of_input, *swept]
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
