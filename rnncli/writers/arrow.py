@@ -80,7 +80,10 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
 
 def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write the columns of CSV, a batch a block: to a file as that of Arrow, else a stream."""
+    """Write the columns of CSV, a batch a block: to a file as that of Arrow, else a stream.
+
+    A stream of a run that fails has no mark of its end: who reads it learns that.
+    """
     from pyarrow import ipc
 
     blocks = UntilError(trajectory.blocks)
@@ -88,9 +91,12 @@ def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     columns = _Columns(trajectory, style, growing=is_file)
     options = ipc.IpcWriteOptions(emit_dictionary_deltas=True)
     new = ipc.new_file if is_file else ipc.new_stream
-    with _storable("Arrow"), new(out.buffer, columns.schema, options=options) as writer:
+    with _storable("Arrow"):
+        writer = new(out.buffer, columns.schema, options=options)
         for block in blocks:
             writer.write_table(columns.table(block))
+        if is_file or not blocks.error:
+            writer.close()
     blocks.check()
 
 

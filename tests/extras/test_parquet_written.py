@@ -195,6 +195,14 @@ def test_an_error_leaves_the_old_file(run_rnn: Rnn, tmp_path: Path, form: str) -
     assert read(content)["t"].to_pylist() == [1, 2]
 
 
+def test_a_stream_of_a_run_that_fails_has_no_end(run_rnn: Rnn) -> None:
+    """What reads it from a pipe does not take it for all there is."""
+    options = ("run", "--hidden", "1", "--format")
+    stream = run_rnn(*options, "arrow", stdin="1\n2\nx\n").stdout_bytes
+    result = run_rnn(*options, "csv", stdin=stream)
+    assert (result.exit_code, result.stdout.count("\n")) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [((), "h_0"), (("--layout", "list"), "h"), (("--layout", "columns"), "h_0")],

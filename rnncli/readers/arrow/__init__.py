@@ -25,7 +25,7 @@ from rnncli.readers.arrow.cells import (
 )
 from rnncli.readers.arrow.source import Source, open_source, readable
 from rnncli.readers.columns import choose_all, named
-from rnncli.readers.foreign import PARQUET, STDIN, display_name
+from rnncli.readers.foreign import ARROW, PARQUET, STDIN, display_name
 from rnncli.readers.input import Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import standard_input
@@ -100,12 +100,12 @@ def _check_installed(name: str) -> None:
 
 
 def _seekable(path: str, files: ExitStack) -> Any:
-    """Open a file, or a copy of Parquet that is piped in: its list of contents is at the end."""
+    """Open a file, or a copy of one that is piped in: its list of contents is at the end."""
     if path == STDIN:
         file: Any = standard_input()
     else:
         file = files.enter_context(opened(path, seekable=True))
-    if file.seekable() or not file.peek(1).startswith(PARQUET[:1]):
+    if file.seekable() or file.peek(1)[:1] not in (PARQUET[:1], ARROW[:1]):
         return file
     import shutil
     import tempfile

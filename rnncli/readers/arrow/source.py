@@ -1,9 +1,11 @@
 """Parquet files, Arrow files and Arrow streams: record batches of some of their columns."""
 
+import io
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
@@ -95,9 +97,9 @@ def open_source(name: str, file: Any) -> Source:
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
         return _Parquet(name, file)
-    if start.startswith(ARROW[:6]) and file.seekable():
+    if start.startswith(ARROW[:6]):
         return _ArrowFile(name, file)
-    if start.startswith((ARROW[:6], STREAM)):
+    if start.startswith(STREAM):
         return _Stream(name, file)
     if start.startswith(b"PARE"):
         raise InputError(name, "is encrypted; expected a Parquet file that is not")
@@ -161,6 +163,11 @@ class _Parquet(Source):
 
 class _ArrowFile(Source):
     def _open(self) -> None:
+        import pyarrow as pa
+
+        # A thread of Arrow that has a Python object when the process ends aborts it.
+        with suppress(io.UnsupportedOperation):  # of a file elsewhere
+            self._file = pa.OSFile(f"/dev/fd/{self._file.fileno()}")
         self._share = 0.0
         reader = self._reader(None)
         self.schema, self._count = reader.schema, reader.num_record_batches
@@ -176,7 +183,7 @@ class _ArrowFile(Source):
         """They are told by the size of the file, with all of its columns."""
         del columns
         place = self._file.tell()
-        size = self._file.seek(0, 2)
+        size = self._file.seek(0, os.SEEK_END)
         self._file.seek(place)
         return [size // max(1, self._count)] * self._count
 
@@ -199,11 +206,9 @@ class _Stream(Source):
     def _open(self) -> None:
         from pyarrow import ipc
 
-        self._in_file = self._file.peek(1).startswith(ARROW[:1])
-        if self._in_file:  # a file in a pipe: a stream after these bytes
-            self._file.read(len(ARROW))
+        self._mark = _Mark(self._file)
         options = ipc.IpcReadOptions(use_threads=False)
-        self._reader = ipc.open_stream(self._file, options=options)
+        self._reader = ipc.open_stream(self._mark, options=options)
         self.schema = self._reader.schema
 
     def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
@@ -211,5 +216,28 @@ class _Stream(Source):
 
         del groups
         yield from (batch.select(columns) for batch in self._reader)
-        if not self._in_file and self._file.read(1):
+        if not self._mark.found:
+            raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
+        if self._file.read(1):
             raise pa.ArrowInvalid("more follows its end (a second stream?)")
+
+
+class _Mark:
+    """A stream for PyArrow, which takes one that is cut between two batches for a whole one.
+
+    Attributes
+    ----------
+    found : bool
+        Whether what was read last was there: at the end, the mark of the end.
+    """
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.found = file, True
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, fewer where the stream ends."""
+        content: bytes = self._file.read(size)
+        self.found = len(content) == size
+        return content
