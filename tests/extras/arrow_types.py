@@ -30,8 +30,8 @@ def named(kind: Any, values: list[Any]) -> Any:
     return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
 
 
-def dictionary(values: list[Any]) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array(values))
+def dictionary(values: list[Any], kind: Any = None) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array(values, kind))
 
 
 def runs(values: list[Any]) -> Any:
@@ -136,6 +136,13 @@ OTHERS = {
     },
     "json": Case(named(pa.json_(), ['{"a": 1}', None]), _TEXT_HINT, ('{"a": 1}', "")),
     "dictionary of text": Case(dictionary(["a", "b"]), _TEXT_HINT, ("b", "a")),
+    **{
+        f"dictionary of {kind}": Case(dictionary(["a", "b"], kind), _TEXT_HINT, ("b", "a"))
+        for kind in (pa.string_view(), pa.large_string())
+    },
+    "dictionary of binary_view": Case(
+        dictionary([b"a", b"\xff"], pa.binary_view()), "", (r"\xff", "a")
+    ),
     "runs of text": Case(runs(["a", "b"]), _TEXT_HINT, ("a", "b"), in_parquet=False),
     "list of text": Case(cells([["a"], []], pa.list_(pa.string())), _TEXT_HINT, ('["a"]', "[]")),
     **{

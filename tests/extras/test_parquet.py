@@ -309,6 +309,15 @@ def test_lists_of_which_none_is_there(run_rnn: Rnn, tmp_path: Path) -> None:
     assert result.stderr == f"Error: {path}: column 'v': no row says how long its lists are\n"
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float64(), 0)])
+def test_lists_of_no_values(run_rnn: Rnn, tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"v": pa.array([[], []], kind), "w": [1.0, 2.0]}), path)
+    result = run_rnn("run", path, *NETWORK)
+    what = "column 'v': expected lists of numbers, got an empty one"
+    assert (result.exit_code, result.stderr) == (2, f"Error: {path}: {what}\n")
+
+
 def test_no_rows(run_rnn: Rnn, tmp_path: Path) -> None:
     for path in saved(tmp_path, table(0), 1).values():
         result = run_rnn("run", path, "--columns", "value", *NETWORK)

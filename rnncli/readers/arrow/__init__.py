@@ -26,7 +26,7 @@ from rnncli.readers.arrow.cells import (
 from rnncli.readers.arrow.source import Source, open_source, readable
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STDIN, display_name
-from rnncli.readers.input import Input, Layout, check_layout, checked
+from rnncli.readers.input import Doubles, Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import standard_input
 from rnncli.storage import opened
@@ -147,16 +147,24 @@ class _Table:
         kind = plain_type(self._source.schema.field(column).type)
         if not is_list(kind):
             return None
-        if hasattr(kind, "list_size"):
-            return int(kind.list_size)
+        lengths = [kind.list_size] if hasattr(kind, "list_size") else self._lengths(column)
+        if not len(lengths):
+            what = "no row says how long its lists are"
+        elif not lengths[0]:
+            what = "expected lists of numbers, got an empty one"
+        else:
+            return int(lengths[0])
+        label = repr(self._source.schema.names[column])
+        raise InputError(self._name, f"column {label}: {what}")
+
+    def _lengths(self, column: int) -> Doubles:
+        """Return how long the lists of a column are in the first batch."""
         first = list(islice(self._batches, 1))
         self._batches = chain(first, self._batches)
-        for batch in first:
-            lengths = numbers(plain(batch.column(self._place[column])).value_lengths())
-            if not np.isnan(lengths).all():
-                return int(lengths[~np.isnan(lengths)][0])
-        label = repr(self._source.schema.names[column])
-        raise InputError(self._name, f"column {label}: no row says how long its lists are")
+        if not first:
+            return np.empty(0)
+        lengths = numbers(plain(first[0].column(self._place[column])).value_lengths())
+        return lengths[~np.isnan(lengths)]
 
     def rows(self, steps: int) -> Iterator[Rows]:
         """Read some rows at a time, up to a list that is not as long as the first."""

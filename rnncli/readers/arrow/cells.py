@@ -81,6 +81,32 @@ def plain(column: Any) -> Any:
             return column
 
 
+def without_views(batch: Any) -> Any:
+    """Give dictionaries of views, with which PyArrow can do nothing, values of the plain type."""
+    import pyarrow as pa
+
+    kinds = schema_without_views(batch.schema).types
+    for place, (column, kind) in enumerate(zip(batch.columns, kinds, strict=True)):
+        if column.type != kind:
+            values = column.dictionary.cast(kind.value_type)
+            column = pa.DictionaryArray.from_arrays(column.indices, values, ordered=kind.ordered)
+            batch = batch.set_column(place, batch.schema.field(place).with_type(kind), column)
+    return batch
+
+
+def schema_without_views(schema: Any) -> Any:
+    """Return the schema of batches that `without_views` gives."""
+    import pyarrow as pa
+
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    for place, field in enumerate(schema):
+        kind = field.type
+        if pa.types.is_dictionary(kind) and kind.value_type in plain:
+            kind = pa.dictionary(kind.index_type, plain[kind.value_type], kind.ordered)
+            schema = schema.set(place, field.with_type(kind))
+    return schema
+
+
 def is_list(kind: Any) -> bool:
     """Return whether a type is of lists, of one length or not."""
     from pyarrow import types
@@ -242,6 +268,8 @@ def _cast(column: Any) -> list[str]:
 
 def _iso(text: str, digits: int) -> str:
     """Return a time as ISO 8601 has it, without zeros at the end of its second."""
+    if text.startswith("<"):  # out of the range that has a date
+        return text
     head, _, tail = text.partition(".")
     fraction = tail[:digits].rstrip("0")
     text = head.replace(" ", "T") + (fraction and f".{fraction}") + tail[digits:]

@@ -10,6 +10,7 @@ from typing import Any
 
 from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
 from rnncli.model.errors import InputError, one_line
+from rnncli.readers.arrow.cells import schema_without_views, without_views
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM
 
 # Bytes of a column that are read at once: a row group may be the whole file.
@@ -42,6 +43,7 @@ class Source(ABC):
         self.name, self._file = name, file
         with readable(name, self.kind):
             self._open()
+        self.schema = schema_without_views(self.schema)
 
     def batches(self, columns: Sequence[int], groups: slice = slice(None)) -> Iterator[Any]:
         """Read record batches that are not empty, and are what they claim to be.
@@ -62,7 +64,7 @@ class Source(ABC):
             for batch in self._batches(columns, groups):
                 batch.validate(full=True)
                 if batch.num_rows:
-                    yield batch
+                    yield without_views(batch)
 
     def sizes(self, columns: Sequence[int]) -> list[int]:
         """Return about how many bytes of memory columns take in each group; none of a stream."""
