@@ -49,6 +49,9 @@ _REASONS = (
         "cannot connect to {server}",
         "",
     ),
+    (("TooManyRedirects",), "the server redirects too often", ""),
+    (("NonHttpUrlRedirectClientError",), "the server redirects to what is not on the web", ""),
+    (("InvalidURL",), "is no address on the web", ""),
     (("FileExpired",), "was changed while it was read", "try again"),
     (("ClientResponseError",), "the server answers {status}", ""),
     (("FileNotFoundError",), _NO_FILE, ""),
@@ -342,7 +345,8 @@ def _about(error: BaseException | None) -> dict[str, str]:
     about: dict[str, str] = {}
     while isinstance(error, Exception):
         response = getattr(error, "response", None)
-        codes = [getattr(error, "status", None) or getattr(error, "code", None)]
+        name = "status" if hasattr(error, "status") else "code"
+        codes = [getattr(error, name, None)]
         if isinstance(response, dict):
             codes.append(response.get("Error", {}).get("Code"))
         names = [each.__name__ for each in type(error).__mro__]

@@ -132,12 +132,15 @@ class Page(NamedTuple):
         The connection ends after so many bytes.
     encoding : str
         The `Content-Encoding` of the content.
+    location : str
+        Where to look instead.
     """
 
     content: bytes
     status: int = 200
     cut_at: int | None = None
     encoding: str = "identity"
+    location: str = ""
 
 
 class Web(ThreadingHTTPServer):
@@ -188,6 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(page.status)
         self.send_header("Content-Length", str(len(page.content)))
         self.send_header("Content-Encoding", page.encoding)
+        if page.location:
+            self.send_header("Location", page.location)
         self.end_headers()
         return page
 

@@ -162,6 +162,24 @@ def test_what_a_web_server_refuses(run_rnn: Rnn, web: Web, status: int, reason: 
         assert done.stderr == f"Error: {url}: {reason}\n"
 
 
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/x.csv", "the server redirects too often"),
+        ("file:///etc/passwd", "the server redirects to what is not on the web"),
+    ],
+)
+def test_a_redirect_that_leads_nowhere(run_rnn: Rnn, web: Web, location: str, reason: str) -> None:
+    url = web.put("x.csv", Page(b"", 302, location=location))
+    done = run_rnn("run", url, *NETWORK)
+    assert (done.exit_code, done.stderr) == (2, f"Error: {url}: {reason}\n")
+
+
+def test_an_address_without_a_host(run_rnn: Rnn) -> None:
+    done = run_rnn("run", "http:///x.csv", *NETWORK)
+    assert done.stderr == "Error: http:///x.csv: is no address on the web\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["s3", "file"])
 @pytest.mark.parametrize("name", ["x.csv", "x.npy", "x.csv.gz"])
