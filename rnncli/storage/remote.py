@@ -147,6 +147,8 @@ def matching(pattern: str) -> list[str]:
         fs, place = _found(url)
         found = fs.glob(place, detail=True)
         fs.invalidate_cache()
+        if place in found or (not found and _info(fs, place).get("type") == "file"):
+            return [pattern]  # the name of a file, as of one on this machine
     names = [name for name, info in found.items() if info["type"] == "file"]
     return [f"{url.protocol}://{name}" for name in names]
 

@@ -70,6 +70,14 @@ def test_a_list_says_the_same_as_a_file(s3: S3) -> None:
     assert matching(s3.url("i?/*.csv")) == [url, s3.url("in/b.csv")]
 
 
+def test_a_name_that_could_be_a_pattern(s3: S3) -> None:
+    for name in ("a[1].csv", "ab.csv", "a?.csv"):
+        s3.put(name, b"1\n")
+    for name in ("a[1].csv", "a?.csv"):
+        assert matching(s3.url(name)) == [s3.url(name)]
+    assert matching(s3.url("a[0].csv")) == []
+
+
 def test_nothing_is_there(batch: Callable[..., Result], s3: S3) -> None:
     result = batch(s3.url("in/*.csv"), "-o", s3.url("out/{stem}.csv"))
     assert (result.exit_code, result.stderr) == (
