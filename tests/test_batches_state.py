@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_runs import NETWORK, Batch, counted, in_folder
+from batch_runs import NETWORK, Batch, counted, files, in_folder
 from conftest import ROOT, Rnn
 
 import rnncli.cli.batch
@@ -54,7 +54,7 @@ def test_states_are_those_of_run(batch: Batch, run_rnn: Rnn) -> None:
         assert '"task"' not in theirs_about
         begin, _, task = ours_about.partition(', "task": "')
         assert theirs_about == begin + "}"
-        assert len(task) == len('0123456789abcdef0123"}')
+        assert len(task) == len('0123456789abcdef0123-0123456789abcdef0123"}')
 
 
 def test_the_next_files_go_on(batch: Batch, run_rnn: Rnn) -> None:
@@ -118,6 +118,20 @@ def test_states_in_and_out(batch: Batch) -> None:
     result = batch(*one_night, *NETWORK, "--json", "--report", "night.jsonl")
     assert counted(result) == (2, 1, 0, 0)
     assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
+
+
+@pytest.mark.parametrize("other", [["--digits", "3"], ["-o", "o/{stem}.csv"]])
+def test_no_state_counts_an_input_again_with_other_options(batch: Batch, other: list[str]) -> None:
+    assert batch(*COMMAND).exit_code == 0
+    before = files("s")
+    again = batch(*COMMAND, *other)
+    assert (again.exit_code, counted(again)) == (1, (0, 0, 3, 0))
+    what = "has counted this input with other options, or in another version of rnn"
+    hint = "remove it to begin anew; --force counts the input again"
+    assert again.stderr.startswith(f"Error: in/a.csv: s/a.npz: {what}; {hint}\n")
+    assert files("s") == before
+    assert batch(*COMMAND, *other, "--force").exit_code == 0
+    assert [steps(f"s/{name}.npz") for name in "abc"] == [10, 12, 14]
 
 
 def test_another_name_for_the_states_is_another_task(batch: Batch) -> None:

@@ -222,13 +222,16 @@ def make_tasks(
                 for option, template in templates.items()
             }
             before = version_once(files["state_in"]) if "state_in" in files else ""
-            told = (variant.made_of, about, before, *map(place, files.values()))
-            text = "\0".join(told).encode(errors="surrogateescape")
-            made_of = hashlib.sha256(text).hexdigest()[:20]
+            told = (variant.made_of, before, *map(place, files.values()))
+            made_of = f"{_digest(about)}-{_digest(about, *told)}"
             output = files.pop("output")
             options = {**variant.options, **files} if files else variant.options
             tasks.append(Task(path, output, options, made_of, size, seen))
     return tasks
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
 def looked_at(inputs: Sequence[str]) -> list[Source]:

@@ -405,6 +405,7 @@ def _variants(
         if network.weights is not None:
             swept["sha256"] = digests[network.weights] = digest_of(network)
         told = {**all_given, **swept, **dict.fromkeys(("weights", *_STATES))}
+        told["order_by"] = options.order_by
         variants.append(Variant(names, swept, repr((__version__, sorted(told.items())))))
     return variants, digests
 

@@ -131,7 +131,7 @@ def cut_log(
         what = f"cannot be read: {error.strerror}"
         raise InputError(error.filename, what) from error
     count = _count(given, [path for each in templates for path in _there(each, names)], size)
-    told = [given["order_by"] or "", *(text for path in paths for text in (path, version(path)))]
+    told = [text for path in paths for text in (path, version(path))]
     about = hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()
     parts = shuffle.names_of_parts(count)
     sources = [Source(part, size // count, about, {PART: part}) for part in parts]

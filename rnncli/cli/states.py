@@ -86,7 +86,8 @@ def state_files(
     ----------
     options : StateOptions
     task : str
-        What tells a task of a batch from any other.
+        What tells a task of a batch from any other; what tells its input
+        from any other stands before a ``-``.
     again : bool
         Whether to run a task again that has left the states already.
 
@@ -95,7 +96,8 @@ def state_files(
     CountedError
         The task has left the states that are read.
     InputError
-        What is read is not there, or no state file.
+        What is read is not there, or no state file, or a task with other
+        options has left it that had the same input.
     OSError
         What is to be written cannot be, or not be locked.
     """
@@ -112,9 +114,17 @@ def state_files(
         if options.state_in and before is None:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        if check_unchanged and before and before.task == task != "" and not again:
-            raise CountedError
+        if check_unchanged and before and task and not again:
+            _check_not_counted(written or "", before.task, task)
         yield StateFiles(read, written, before, check_unchanged, task)
+
+
+def _check_not_counted(path: str, before: str, task: str) -> None:
+    if before == task:
+        raise CountedError
+    if before.partition("-")[0] == task.partition("-")[0]:
+        what = "has counted this input with other options, or in another version of rnn"
+        raise InputError(path, what, "remove it to begin anew; `force` counts the input again")
 
 
 def _loaded(path: str) -> State | None:
