@@ -131,8 +131,6 @@ OUT = ("-o", "out/{stem}.csv")
             "in/a.csv and in/b.csv would both be written to s.npz; tell them apart in --state, by "
             "{dir} or {name}",
         ),
-        (("pipe", *OUT), "pipe: a pipe or a device; a batch has files; rnn run reads this\n"),
-        (("/dev/null", *OUT), "/dev/null: a pipe or a device; a batch has files; rnn run reads t"),
         (
             ("in/a.csv", "in/b.csv", "-o", "in/{stem}.csv"),
             "in/a.csv: would be written over: in/a.csv is read; give -o another folder or name",

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shlex
-import stat
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -240,30 +239,19 @@ def looked_at(inputs: Sequence[str]) -> list[Source]:
     Raises
     ------
     InputError
-        One is a folder, a pipe or a device, or elsewhere and cannot be looked at.
+        One is a folder, or elsewhere and cannot be looked at.
     """
     place, found, sources = resolver(), finder(inputs), []
     for path in inputs:
-        if not is_url(path):
-            _check_is_file(path)
+        if not is_url(path) and os.path.isdir(path):
+            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
+            raise InputError(path, "a folder", f"give the files in it: {pattern}")
         seen = found(path)
         size = seen.partition(" ")[0]
         bytes_there = int(size) if size.isdecimal() else 0
         about = f"{seen}\0{place(path)}"
         sources.append(Source(path, bytes_there, about, names_of(path), seen))
     return sources
-
-
-def _check_is_file(path: str) -> None:
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # its task says why
-        return
-    if stat.S_ISDIR(mode):
-        pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
-        raise InputError(path, "a folder", f"give the files in it: {pattern}")
-    if not stat.S_ISREG(mode):  # it has no version, and processes cannot share it
-        raise InputError(path, "a pipe or a device", "a batch has files; rnn run reads this")
 
 
 def finder(paths: Iterable[str]) -> Callable[[str], str]:
