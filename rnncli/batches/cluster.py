@@ -47,6 +47,8 @@ SECONDS_A_LOT = 3.0
 FEWEST = 8
 # Seconds without a result after which the workers are counted.
 WAIT = 5.0
+# Seconds after which a worker looks whether it has lots of a batch left.
+LOOK = 2.0
 _LOGGERS = ("distributed", "dask", "tornado", "asyncio")
 _NO_WORKERS = "the cluster has no workers; waiting for one"
 # A cluster in a process of its own: what it and its workers log is not shown, and it ends when
@@ -413,6 +415,7 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
     if place not in _kept:
         folder = here.folder if os.path.isdir(here.folder) else None
         _kept[place] = Processes(work, 1, folder)
+        worker.loop.add_callback(end_unused, here.batch, worker)
     outcomes: list[Outcome] = []
     with suppress(_NotWantedError):
         for outcome in _kept[place].run(tasks, seconds, check_wanted):
@@ -423,8 +426,23 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
 async def leave(batch: str, dask_worker: Any) -> None:
     """Wait until a worker is at no lot of a batch, and end its processes."""
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end and any(batch in str(key) for key in dask_worker.state.tasks):
+    while time.monotonic() < end and _has_lots(dask_worker, batch):
         await asyncio.sleep(0.02)
+    _end_processes(batch)
+
+
+async def end_unused(batch: str, worker: Any) -> None:
+    """End the processes of a batch once a worker has no lots of it: its client may be gone."""
+    while _has_lots(worker, batch):
+        await asyncio.sleep(LOOK)
+    _end_processes(batch)
+
+
+def _has_lots(worker: Any, batch: str) -> bool:
+    return any(batch in str(key) for key in worker.state.tasks)
+
+
+def _end_processes(batch: str) -> None:
     for place in [place for place in _kept if place[0] == batch]:
         _kept.pop(place).close()
 

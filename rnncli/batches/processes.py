@@ -30,8 +30,6 @@ Work = Callable[[Task], Outcome]
 MOST_TASKS, MOST_BYTES = 16, 1 << 20
 # Seconds after which a wait for processes asks whether their tasks are still wanted.
 _SECONDS = 0.2
-# Seconds after which a process that is given nothing more ends.
-_IDLE = 60.0
 _PROGRAM = """
 import sys
 from multiprocessing.connection import Connection
@@ -188,7 +186,7 @@ def serve(connection: "Connection[Any, Any]") -> None:
     with suppress(EOFError, ConnectionError):  # the parent is gone
         work: Work = connection.recv()
         connection.send(None)  # it is ready
-        while connection.poll(_IDLE):
+        while True:
             for task in connection.recv():
                 connection.send(work(task))
 

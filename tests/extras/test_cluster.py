@@ -314,6 +314,22 @@ def test_what_a_killed_client_has_not_done_is_done_next(
     assert not list((here / "out").glob(".rnn-*"))
 
 
+def children_of(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for each in threads for child in (each / "children").read_text().split()]
+
+
+def test_no_process_of_a_killed_client_stays(alone: Cluster, here: Path) -> None:
+    """Not the one at a task, nor one that waits for more of them."""
+    worker = alone.work(threads=2)
+    with at_a_pipe(alone.address, here) as (batch, _, _):
+        report = here / "out" / "rnn-batch.jsonl"
+        until(lambda: report.exists() and len(lines_of(report)) == 19)
+        assert len(children_of(worker.pid)) == 2
+        batch.kill()
+        until(lambda: not children_of(worker.pid))
+
+
 def end(*processes: int) -> None:
     """Kill processes, and wait until they read and write no more."""
     for pid in processes:
