@@ -50,6 +50,7 @@ WAIT = 5.0
 # Seconds after which a worker looks whether it has lots of a batch left.
 LOOK = 2.0
 _LOGGERS = ("distributed", "dask", "tornado", "asyncio")
+_LOST = "the connection is lost, or the cluster was restarted: run the same command again"
 _NO_WORKERS = "the cluster has no workers; waiting for one"
 # A cluster in a process of its own: what it and its workers log is not shown, and it ends when
 # this process has ended, however that was.
@@ -115,7 +116,7 @@ def connected(address: str, jobs: int) -> Iterator["Client"]:
     InputError
         It is no address.
     OSError
-        No scheduler answers there.
+        No scheduler answers there, or one does no more.
     """
     try:
         import distributed
@@ -127,7 +128,10 @@ def connected(address: str, jobs: int) -> Iterator["Client"]:
     with _quiet(), started as place:
         client: Client = _answered(distributed.Client, place, address)
         with closing(client):
-            yield client
+            try:
+                yield client
+            except distributed.CancelledError:
+                raise refused(address, _LOST) from None
 
 
 def refused(address: str, reason: str) -> OSError:
@@ -333,6 +337,8 @@ class _Lots:
 
         Raises
         ------
+        CancelledError
+            The connection is lost.
         OSError
             No other will do better.
         """
@@ -341,10 +347,7 @@ class _Lots:
         try:
             answer: Answer = future.result()
         except CancelledError:
-            what = (
-                "the connection is lost, or the cluster was restarted: run the same command again"
-            )
-            raise refused(self._address, what) from None
+            raise
         except (ImportError, AttributeError) as error:
             check_differences(self._address, {"that came later": error})
             raise

@@ -384,6 +384,16 @@ def test_a_scheduler_that_ends_is_one_line(here: Path, tmp_path: Path) -> None:
     assert "Traceback" not in stderr
 
 
+def test_a_lost_scheduler_is_an_error_whatever_waits_for_it(tmp_path: Path) -> None:
+    """As a log in parts does, whose futures are its own."""
+    with closing(Cluster(tmp_path)) as found:
+        lost = pytest.raises(OSError, match="the connection is lost")
+        with lost, cluster.connected(found.address, 1) as client:
+            future = client.submit(os.getpid)
+            found.close()
+            future.result()
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("silent", [False, True])
 def test_an_address_that_does_not_answer(
