@@ -537,7 +537,23 @@ def _place(address: str) -> str:
         get_address_host_port(address, strict=False)
     except ValueError as error:
         raise InputError(address, "no address of a Dask scheduler", hint) from error
+    if address.startswith("tls://"):
+        _check_certificates(address)
     return address
+
+
+def _check_certificates(address: str) -> None:
+    """Check that Dask has certificates: a client without them ends late, and not in one line."""
+    from distributed import Security
+
+    hint = "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT and ...__CLIENT__KEY"
+    try:
+        found = Security().get_connection_args("client")["ssl_context"]
+    except OSError as error:
+        what = f"the certificates that Dask is configured with: {error.strerror or error}"
+        raise InputError(address, what, hint) from error
+    if found is None:
+        raise InputError(address, "Dask is configured with no certificates", hint)
 
 
 def _answered(connect: Callable[..., "Client"], place: str, address: str) -> "Client":

@@ -420,6 +420,24 @@ def test_what_is_no_address(address: str, here: Path, run_rnn: Rnn) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("file", [None, "none.pem", "a.pem"])
+def test_certificates_that_are_not_there(
+    file: str | None, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "a.pem").write_text("")
+    if file is not None:
+        for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"):
+            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", file)
+    address = "tls://127.0.0.1:1"
+    with started("in/*.csv", "-o", "out", "--scheduler", address) as batch:
+        assert batch.stderr
+        stderr = batch.stderr.read()
+    assert batch.returncode == 2
+    what = "Dask is configured with no certificates" if file is None else "the certificates that "
+    assert stderr.startswith(f"Error: {address}: {what}")
+    assert stderr.count("\n") == 1
+
+
 def test_dask_that_is_missing_is_told_how_to_install(
     here: Path, run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
