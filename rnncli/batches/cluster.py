@@ -14,8 +14,9 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from importlib import import_module
 from itertools import count, filterfalse
 from math import ceil
 from queue import Empty, SimpleQueue
@@ -140,9 +141,13 @@ def refused(address: str, reason: str) -> OSError:
 
 
 def check_workers(
-    client: "Client", address: str, paths: Sequence[str], note: Callable[[str], None]
+    client: "Client",
+    address: str,
+    paths: Sequence[str],
+    note: Callable[[str], None],
+    packages: Sequence[str] = (),
 ) -> Here:
-    """Check that what is installed on all workers is what is here, and that they see some files.
+    """Check that workers have installed what is here, and that they see some files.
 
     Parameters
     ----------
@@ -153,25 +158,41 @@ def check_workers(
         Files that are there.
     note : callable
         Is told if there is no worker yet, before one is waited for.
+    packages : sequence of str
+        What workers and the scheduler use beside rnncli and NumPy, for tasks
+        that the scheduler unpickles. A worker that cannot do so ends.
 
     Raises
     ------
     OSError
         It is not, or they do not.
     """
-    here = Here(_versions(), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
+    here = Here(_versions(packages), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
     if not client.nthreads():
         note(f"{address}: {_NO_WORKERS}")
         client.submit(os.getpid, pure=False).result()  # some clusters grow when they have work
     found = client.run(difference, here, on_error="return")
     check_differences(address, found)
+    if packages:
+        _check_scheduler(client, address, here)
     return here
+
+
+def _check_scheduler(client: "Client", address: str, here: Here) -> None:
+    try:
+        reason = client.run_on_scheduler(difference, here._replace(paths=()))
+    except Exception as error:
+        reason = _reason(error)
+    if reason:
+        raise refused(address, f"the scheduler {reason}")
 
 
 def difference(here: Here) -> str:
     """Return how this process differs from the one that the batch was started in; or nothing."""
-    there = _versions()
+    there = _versions(here.versions)
     for name, version in here.versions.items():
+        if name not in there:
+            return f"has no {name}: pip install 'rnncli[cluster]' there"
         if there[name] != version:
             return f"has {name} {there[name]}, here it is {version}: install one version on all"
     for path in here.paths:
@@ -180,8 +201,14 @@ def difference(here: Here) -> str:
     return ""
 
 
-def _versions() -> dict[str, str]:
-    return {"rnncli": __version__, "NumPy": np.__version__}
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of rnncli, of NumPy, and of those packages that are there."""
+    found = {"rnncli": __version__, "NumPy": np.__version__}
+    for name in packages:
+        if name not in found:
+            with suppress(ImportError):
+                found[name] = import_module(name).__version__
+    return found
 
 
 def check_differences(address: str, found: Mapping[str, str | Exception]) -> None:

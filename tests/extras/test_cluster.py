@@ -20,16 +20,18 @@ from rnncli.batches import cluster
 from rnncli.batches.tasks import Task
 
 OPTIONS = ("--columns", "value", "--hidden", "3", "--unroll", "stepwise")
-# What a worker that has another version of something is started with.
-OTHER = {
-    "no rnncli": """
+# A program that a process without rnncli is started with: a scheduler only passes tasks on.
+NO_RNNCLI = """
 import sys
 class Finder:
     def find_spec(name, path=None, target=None):
         if name.split(".")[0] == "rnncli":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Finder)
-""",
+"""
+# What a worker that has another version of something is started with.
+OTHER = {
+    "no rnncli": NO_RNNCLI,
     "rnncli": "import rnncli; rnncli.__version__ = '9.9.9'",
     "NumPy": "import numpy; numpy.__version__ = '1.0.0'",
     "no files": "import os; os.path.exists = lambda path: False",
@@ -50,12 +52,11 @@ def until(condition: Callable[[], Any]) -> Any:
 class Cluster:
     """A scheduler and workers, each a process of its own."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, program: str = NO_RNNCLI, **settings: str) -> None:
         self.folder, self.file = folder, folder / "scheduler.json"
         self._environ, self._processes = os.environ | settings, list[subprocess.Popen[bytes]]()
         arguments = ("--no-dashboard", "--scheduler-file", str(self.file), "--port", "0")
-        path = self._path(OTHER["no rnncli"])  # it only passes things on
-        self._dask("scheduler", *arguments, PYTHONPATH=path)
+        self._dask("scheduler", *arguments, PYTHONPATH=self._path(program))
         self.address: str = until(self._told)["address"]
 
     def _told(self) -> Any:
@@ -65,14 +66,13 @@ class Cluster:
     def work(self, threads: int = 1, program: str = "") -> subprocess.Popen[bytes]:
         """Start a worker, with a program that runs before it."""
         options = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard")
-        path = f"{self._path(program)}{os.pathsep}{ROOT}"
-        return self._dask("worker", self.address, *options, PYTHONPATH=path)
+        return self._dask("worker", self.address, *options, PYTHONPATH=self._path(program))
 
     def _path(self, program: str) -> str:
         path = self.folder / f"path-{len(self._processes)}"
         path.mkdir()
         (path / "sitecustomize.py").write_text(program)
-        return str(path)
+        return f"{path}{os.pathsep}{ROOT}"
 
     def _dask(self, name: str, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
         program = f"from distributed.cli.dask_{name} import main; main()"
@@ -241,6 +241,30 @@ def test_a_worker_that_differs_is_refused(
     }
     assert expected[lacks] in error
     assert not list((here / "out").glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("import sys; sys.modules['pandas'] = None", "has no pandas: pip install"),
+        ("import pandas; pandas.__version__ = '0.1'", "has pandas 0.1, here it is "),
+    ],
+)
+def test_a_worker_is_refused_that_lacks_a_package(
+    program: str, expected: str, alone: Cluster
+) -> None:
+    alone.work(program=program)
+    with cluster.connected(alone.address, 1) as client:
+        cluster.check_workers(client, alone.address, [], print)
+        with pytest.raises(OSError, match=expected):
+            cluster.check_workers(client, alone.address, [], print, ["pyarrow", "pandas"])
+
+
+def test_a_scheduler_that_differs_is_refused_where_it_unpickles_tasks(alone: Cluster) -> None:
+    alone.work()
+    refused = pytest.raises(OSError, match="the scheduler has no rnncli: pip install rnncli==")
+    with cluster.connected(alone.address, 1) as client, refused:
+        cluster.check_workers(client, alone.address, [], print, ["pandas"])
 
 
 def test_a_worker_that_comes_later_is_looked_at_too(alone: Cluster, here: Path) -> None:
