@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 
 from rnncli.batches.cluster import connected
 from rnncli.batches.log import cut, open_log, part_of
@@ -22,6 +24,8 @@ from rnncli.batches.report import DONE, Outcome
 from rnncli.batches.shuffle import run_parts
 from rnncli.batches.tasks import Task
 from rnncli.readers import Layout
+
+from .test_cluster import OTHER, Cluster, until
 
 pytestmark = pytest.mark.slow
 
@@ -368,3 +372,143 @@ def test_a_report_has_a_line_for_each_part(cluster: str, run_rnn: Rnn, tmp_path:
         one = tmp_path / f"{seed}.csv"
         assert run_rnn("run", path, *READING, *NETWORK, "--seed", seed, "-o", one).exit_code == 0
         assert rows_in(sorted(tmp_path.glob(f"part-*-{seed}.csv"))) == rows_in([one])
+
+
+# What a program does before it is `rnn`: at first, all workers have ended.
+ALL_ENDED = """
+import os
+from rnncli.batches import cluster
+check = cluster.check_workers
+
+def checked(client, *given):
+    here = check(client, *given)
+    client.run(os._exit, 1, on_error="ignore")
+    return here
+
+cluster.check_workers = checked
+from rnncli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_worker_that_comes_later_is_waited_for_and_looked_at(
+    differs: bool, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(20))
+    options = ("--parts", "2", "-o", str(tmp_path / "{part}.csv"))
+    errors = tmp_path / "stderr"
+    with closing(Cluster(tmp_path, program="")) as found, errors.open("w") as stderr:
+        first = found.work()
+        command = [sys.executable, "-c", ALL_ENDED, "batch", str(path), *options]
+        with subprocess.Popen(
+            [*command, *READING, *NETWORK, "--scheduler", found.address],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=stderr,
+        ) as batch:
+            try:
+                first.wait()
+                if not differs:
+                    until(lambda: f"{found.address}: the cluster has no wor" in errors.read_text())
+                found.work(program=OTHER["rnncli"] if differs else "")
+                until(lambda: batch.poll() is not None)
+            finally:
+                batch.kill()
+    told = errors.read_text()
+    assert batch.returncode == differs, told
+    assert ("has rnncli 9.9.9, here it is " if differs else "2 done") in told
+
+
+def test_a_scheduler_without_this_program_is_told(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(20))
+    options = ("--parts", 2, "-o", tmp_path / "{part}.csv", *READING, *NETWORK)
+    with closing(Cluster(tmp_path)) as found:
+        found.work()
+        result = run_rnn("batch", path, *options, "--scheduler", found.address)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert f"Error: {found.address}: the scheduler has no rnncli: pip install" in result.stderr
+
+
+@pytest.mark.parametrize("lacks", ["pandas", "pyarrow"])
+def test_a_worker_that_lacks_what_parts_need_is_told(
+    lacks: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "log.csv", drawn(20))
+    options = ("--parts", 2, "-o", tmp_path / "{part}.csv", *READING, *NETWORK)
+    with closing(Cluster(tmp_path, program="")) as found:
+        worker = found.work(program=f"import sys; sys.modules[{lacks!r}] = None")
+        result = run_rnn("batch", path, *options, "--scheduler", found.address)
+        assert worker.poll() is None
+    assert result.exit_code == 1
+    assert f"has no {lacks}: pip install 'rnncli[cluster]' there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [str(2**64 - 60 + i) for i in range(60)],
+        [f"1700000000.{i:09}" for i in range(60)],
+        [f"9999-12-31T{14 + i % 2 * 2}:{i:02}:00+0{i % 2 * 2}:00" for i in range(60)],
+    ],
+    ids=["beyond 63 bits", "nanoseconds", "beyond the year 2262"],
+)
+def test_no_two_times_are_one(times: list[str], cluster: str, run_rnn: Rnn, tmp_path: Path) -> None:
+    rows = [(time, "x", f"{i % 7 - 3}") for i, time in enumerate(times)]
+    for name, some in (("one", rows), ("log", rows[::-1])):
+        lines = [",".join(row) for row in (("time", "sensor", "value"), *some)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+    one, part = tmp_path / "run.csv", tmp_path / "part-0-of-1.csv"
+    assert run_rnn("run", tmp_path / "one.csv", *READING, *NETWORK, "-o", one).exit_code == 0
+    result = run_rnn(
+        *("batch", tmp_path / "log.csv", "-o", tmp_path / "{part}.csv", *READING, *NETWORK),
+        *("--order-by", "time", "--parts", 1, "--scheduler", cluster),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert rows_in([part]) == rows_in([one])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["9:59", "10:00"],
+        ["2024-1-9", "2024-1-10"],
+        ["9,999", "10,000"],
+        ["2024-01-01T12:00:00+02:00", "2024-01-01T11:00:00"],
+    ],
+)
+def test_what_may_be_no_order_is_told(
+    times: list[str], cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    """As text, the second is before the first."""
+    path = tmp_path / "log.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("time", "sensor", "value"), *((time, "x", 1) for time in times)]
+        )
+    result = run_rnn(
+        *("batch", path, "-o", tmp_path / "{part}.csv", *READING, *NETWORK),
+        *("--order-by", "time", "--parts", 1, "--scheduler", cluster),
+    )
+    assert "column 'time'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_types_of_a_table_are_kept(
+    kind: pa.DataType, cluster: str, run_rnn: Rnn, tmp_path: Path
+) -> None:
+    keys = pa.array(["x", "y", "x"]).cast(kind)
+    table = pa.table({"time": [1, 2, 3], "sensor": keys, "value": [1.0, 2.0, 3.0]})
+    path, one = tmp_path / "log.arrow", tmp_path / "one.parquet"
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    options = (*READING, *NETWORK, "--passthrough")
+    assert run_rnn("run", path, *options, "-o", one).exit_code == 0
+    result = run_rnn(
+        *("batch", path, "-o", tmp_path / "{part}.parquet", *options),
+        *("--order-by", "time", "--parts", 1, "--scheduler", cluster),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert pq.read_table(tmp_path / "part-0-of-1.parquet").equals(pq.read_table(one))
