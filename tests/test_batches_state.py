@@ -120,7 +120,7 @@ def test_states_in_and_out(batch: Batch) -> None:
     assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
 
 
-@pytest.mark.parametrize("other", [["--digits", "3"], ["-o", "o/{stem}.csv"]])
+@pytest.mark.parametrize("other", [["--digits", "3"], ["--head", "2"]])
 def test_no_state_counts_an_input_again_with_other_options(batch: Batch, other: list[str]) -> None:
     assert batch(*COMMAND).exit_code == 0
     before = files("s")

@@ -198,8 +198,8 @@ class Summary(NamedTuple):
     "--scheduler",
     metavar="ADDRESS",
     type=name,
-    help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, or local for one that is "
-    "started here.",
+    help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, the .json file of its "
+    "scheduler, or local for one that is started here.",
 )
 @click.option(
     "--order-by",
@@ -342,8 +342,8 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
         return _dry_run(options, tasks, path)
     made = _Batch(options, tasks, path, shown=shown)
     if log:
-        return made.run(partial(outcomes, log, ctx.params, work=work))
-    return made.run(partial(_outcomes, options, list(digests), made.show_progress, work=work))
+        return made.run(partial(outcomes, log, ctx.params, made.note, work=work))
+    return made.run(partial(_outcomes, options, list(digests), made, work=work))
 
 
 def _named(option: str, text: str, swept: Sequence[str], *, cut: bool) -> Template:
@@ -496,6 +496,12 @@ class _Batch:
             text = f"{ended:,} of {self._total:,} files{failures}{rate}"
             self._bar.show(text, ended / self._total)
 
+    def note(self, text: str) -> None:
+        """Show a note, where the bar may stand."""
+        if self._shown:
+            self._bar.clear()
+            note(text)
+
     def _count(self, outcome: Outcome) -> None:
         self._rows += outcome.rows
         if outcome.status == DONE:
@@ -594,7 +600,7 @@ def _remove_left(folders: Sequence[str]) -> None:
 def _outcomes(
     options: BatchOptions,
     read: Sequence[str],
-    meanwhile: Callable[[], None],
+    shown: _Batch,
     tasks: Sequence[Task],
     work: Work,
 ) -> Generator[Outcome, None, None]:
@@ -603,9 +609,9 @@ def _outcomes(
     if options.scheduler is not None:
         from rnncli.batches.cluster import run_on_cluster
 
-        yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, note)
+        yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, shown.note)
     elif jobs > 1:
-        yield from run_in_processes(tasks, work, jobs, meanwhile)
+        yield from run_in_processes(tasks, work, jobs, shown.show_progress)
     else:
         yield from map(work, tasks)
 

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -14,7 +14,6 @@ from rnncli.batches.processes import Work
 from rnncli.batches.report import Outcome
 from rnncli.batches.tasks import Source, Task, Template
 from rnncli.cli.options import picked
-from rnncli.cli.outputs import note
 from rnncli.cli.values import AUTO
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError
@@ -170,7 +169,11 @@ def check_states_go_on(tasks: Sequence[Task], made: Sequence[str | None]) -> Non
 
 
 def outcomes(
-    cut: Cut, given: Mapping[str, Any], tasks: Sequence[Task], work: Work
+    cut: Cut,
+    given: Mapping[str, Any],
+    note: Callable[[str], None],
+    tasks: Sequence[Task],
+    work: Work,
 ) -> Generator[Outcome, None, None]:
     """Do the tasks of parts on a cluster, and yield what becomes of each as it ends."""
     from rnncli.batches.cluster import check_workers, connected

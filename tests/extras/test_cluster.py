@@ -17,7 +17,10 @@ import pytest
 from conftest import ROOT, Rnn
 
 from rnncli.batches import cluster
+from rnncli.batches.processes import Work
+from rnncli.batches.report import Outcome
 from rnncli.batches.tasks import Task
+from rnncli.cli.progress import Bar
 
 OPTIONS = ("--columns", "value", "--hidden", "3", "--unroll", "stepwise")
 # A program that a process without rnncli is started with: a scheduler only passes tasks on.
@@ -292,6 +295,23 @@ def test_workers_are_waited_for(alone: Cluster, run_rnn: Rnn) -> None:
         assert "2 done, 0 skipped" in batch.stderr.read()
     assert batch.returncode == 0
     check_results(run_rnn, ["in/1.csv", "in/2.csv"], "out/{stem}.csv")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_there_is_to_wait_for_is_no_part_of_the_bar(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared = list[None]()
+    monkeypatch.setattr(Bar, "clear", lambda _: cleared.append(None))
+
+    def noting(tasks: list[Task], work: Work, *rest: Any) -> Iterator[Outcome]:
+        rest[-1]("no workers")
+        assert cleared
+        yield from map(work, tasks)
+
+    monkeypatch.setattr(cluster, "run_on_cluster", noting)
+    command = ("batch", "in/1.csv", *OPTIONS, "-o", "out", "--scheduler", "local")
+    assert run_rnn(*command).stderr.startswith("Note: no workers\n1 done")
 
 
 @contextmanager
