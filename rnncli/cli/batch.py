@@ -317,6 +317,8 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     if STDIN in inputs:
         hint = "./- is a file of that name; --files-from - reads a list"
         raise click.UsageError(f"-: inputs are files ({hint})")
+    if options.jobs and options.scheduler not in (None, "local"):
+        raise click.UsageError(f"-j is for this machine, and {options.scheduler} is a cluster")
     check_given_once(ctx, options.sweep)
     check_quoted(ctx, options.sweep, options.files)
     cut = is_cut(options.output)

@@ -482,6 +482,15 @@ def test_certificates_that_are_not_there(
     assert stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("here")
+def test_processes_of_this_machine_are_none_of_a_cluster(run_rnn: Rnn) -> None:
+    run = run_rnn(
+        "batch", "in/*.csv", *OPTIONS, "-o", "out", "-j", "2", "--scheduler", "tcp://127.0.0.1:1"
+    )
+    assert run.exit_code == 2
+    assert "Error: -j is for this machine, and tcp://127.0.0.1:1 is a cluster" in run.stderr
+
+
 def test_dask_that_is_missing_is_told_how_to_install(
     here: Path, run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
