@@ -512,3 +512,16 @@ def test_types_of_a_table_are_kept(
     )
     assert result.exit_code == 0, result.stderr
     assert pq.read_table(tmp_path / "part-0-of-1.parquet").equals(pq.read_table(one))
+
+
+@pytest.mark.parametrize("other", ["./log.csv", "link.csv", "absolute"])
+def test_no_file_is_counted_twice_by_two_names(
+    other: str, run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_rows(tmp_path / "log.csv", drawn(3))
+    Path("link.csv").symlink_to("log.csv")
+    second = path if other == "absolute" else other
+    options = (*READING, *NETWORK, "--scheduler", "local", "--dry-run")
+    result = run_rnn("batch", "log.csv", second, "-o", "{part}.csv", *options)
+    assert (result.exit_code, "is given twice" in result.stderr) == (2, True)
