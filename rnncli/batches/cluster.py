@@ -323,6 +323,12 @@ class _Lots:
         """Cancel what is on its way, and leave nothing at the workers."""
         if self._client.status == "running":
             self._client.cancel([future for future, _ in self._running.values()])
+            leaving = Thread(target=self._leave, daemon=True)
+            leaving.start()
+            leaving.join(SECONDS + 1)  # a worker that is stopped does not answer
+
+    def _leave(self) -> None:
+        with suppress(Exception):  # the connection is closed meanwhile
             self._client.run(leave, self._batch, on_error="ignore")
 
     def _submit(self) -> None:

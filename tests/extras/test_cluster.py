@@ -342,6 +342,15 @@ def test_ctrl_c_ends_what_is_run_on_the_cluster(two: Cluster, here: Path, run_rn
     assert run.exit_code == 0
 
 
+def test_ctrl_c_waits_for_no_worker_that_is_stopped(alone: Cluster, here: Path) -> None:
+    worker = alone.work()
+    with at_a_pipe(alone.address, here) as (batch, _, _):
+        worker.send_signal(signal.SIGSTOP)
+        batch.send_signal(signal.SIGINT)
+        assert until(lambda: batch.poll()) == 130
+        assert "Traceback" not in batch.stderr.read()
+
+
 def test_what_a_killed_client_has_not_done_is_done_next(
     two: Cluster, here: Path, run_rnn: Rnn
 ) -> None:
