@@ -278,6 +278,47 @@ def run_on_cluster(
         yield from found.outcomes()
 
 
+class Ended:
+    """What is under way on a cluster, in the order in which it ends.
+
+    Parameters
+    ----------
+    client : Client
+    address : str
+        Of the cluster, for messages.
+    note : callable
+        Is told if there is no worker to wait for.
+    """
+
+    def __init__(self, client: "Client", address: str, note: Callable[[str], None]) -> None:
+        self._client, self._address, self._note = client, address, note
+        self._count, self._due, self._noted = 0, 0.0, False
+        self._futures: SimpleQueue[Future[Any]] = SimpleQueue()
+
+    def add(self, future: "Future[Any]") -> None:
+        """Take what is under way."""
+        future.add_done_callback(self._futures.put)
+
+    def next(self) -> "Future[Any]":
+        """Wait for one to end."""
+        while True:
+            try:
+                return self._futures.get(timeout=WAIT)
+            except Empty:
+                idle = not self.threads()
+                if idle and not self._noted:
+                    self._note(f"{self._address}: {_NO_WORKERS}")
+                self._noted = idle
+
+    def threads(self) -> int:
+        """Return how many threads all workers have, not older than a second."""
+        if time.monotonic() > self._due:
+            with suppress(OSError):  # the connection is lost, which each future will say
+                self._count = sum(self._client.nthreads().values())
+            self._due = time.monotonic() + 1
+        return self._count
+
+
 class _Lots:
     """The tasks of a batch, in lots that go to workers and come back."""
 
@@ -291,23 +332,21 @@ class _Lots:
         note: Callable[[str], None],
     ) -> None:
         self._client, self._address, self._batch = client, address, here.batch
-        self._call, self._note, self._sent = (work, here), note, count()
-        self._threads, self._due, self._noted = 0, 0.0, False
-        self._count_threads()
+        self._call, self._sent = (work, here), count()
+        self._ended = Ended(client, address, note)
         # Large inputs first: the last one would run alone.
         large_first = sorted(tasks, key=lambda task: max(MOST_BYTES, task.size), reverse=True)
-        most = ceil(len(tasks) / (LOTS * max(1, self._threads)))
+        most = ceil(len(tasks) / (LOTS * max(1, self._ended.threads())))
         self._waiting = deque(lots(large_first, min(most, MOST_TASKS), MOST_BYTES))
         self._alone: deque[list[Task]] = deque()
         self._tried: set[str] = set()
         self._running: dict[str, tuple[Future[Answer], list[Task]]] = {}
-        self._ended: SimpleQueue[Future[Answer]] = SimpleQueue()
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what becomes of each task."""
         while self._waiting or self._alone or self._running:
             self._submit()
-            future = self._next()
+            future = self._ended.next()
             _, lot = self._running.pop(future.key)
             answer = self._answer(future)
             future.release()
@@ -333,8 +372,8 @@ class _Lots:
 
     def _submit(self) -> None:
         """Send lots on their way: a few for each thread, so that none waits for the next."""
-        self._count_threads()
-        while self._waiting and len(self._running) < max(FEWEST, 2 * self._threads):
+        most = max(FEWEST, 2 * self._ended.threads())
+        while self._waiting and len(self._running) < most:
             self._send(self._waiting.popleft())
         if not self._running:
             self._send(self._alone.popleft())
@@ -345,25 +384,7 @@ class _Lots:
             pickle.loads, pickle.dumps(_Call(lot, *self._call, SECONDS_A_LOT)), key=key
         )
         self._running[future.key] = future, lot
-        future.add_done_callback(self._ended.put)
-
-    def _count_threads(self) -> None:
-        """Count the threads of all workers, not more than once a second."""
-        if time.monotonic() > self._due:
-            with suppress(OSError):  # the connection is lost, which each lot will say
-                self._threads = sum(self._client.nthreads().values())
-            self._due = time.monotonic() + 1
-
-    def _next(self) -> "Future[Answer]":
-        """Wait for a lot to end."""
-        while True:
-            try:
-                return self._ended.get(timeout=WAIT)
-            except Empty:
-                self._count_threads()
-                if not self._threads and not self._noted:
-                    self._note(f"{self._address}: {_NO_WORKERS}")
-                self._noted = not self._threads
+        self._ended.add(future)
 
     def _answer(self, future: "Future[Answer]") -> list[Outcome] | Exception:
         """Return what a worker has answered.

@@ -11,8 +11,8 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
+from rnncli.batches.cluster import Ended, Here, difference, refused
 from rnncli.batches.log import divided
 from rnncli.batches.log.part import Part
 from rnncli.batches.log.pieces import Log, Piece
@@ -20,6 +20,9 @@ from rnncli.batches.processes import Processes, Work
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError
+
+# What workers and the scheduler need beside rnncli and NumPy.
+PACKAGES = ("pandas", "pyarrow")
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,7 +41,8 @@ def run_parts(
     tasks: Sequence[Task],
     work: Work,
     client: "Client",
-    folder: str,
+    here: Here,
+    ended: Ended,
 ) -> Iterator[Outcome]:
     """Divide a log among parts, and do the tasks of each; yield what becomes of them, as they end.
 
@@ -52,17 +56,21 @@ def run_parts(
         Whose inputs are parts, all of them or some.
     work : callable
     client : distributed.Client
-    folder : str
-        What names in the tasks are relative to.
+    here : Here
+        What a worker must find as it is here.
+    ended : Ended
+        Waits for what is under way.
 
     Raises
     ------
     InputError
         A piece cannot be read.
+    OSError
+        A worker that came later differs.
     """
     import dask
     from dask import dataframe
-    from distributed import as_completed
+    from distributed import CancelledError
 
     tasks_of = {part: [task for task in tasks if task.input == part] for part in parts}
     wanted = [part for part in parts if tasks_of[part]]
@@ -74,22 +82,27 @@ def run_parts(
             log=log,
             parts=len(parts),
             places=places,
-            once=uuid4().hex,  # what another batch has read is not taken for this one's
+            here=here,  # of this batch: what another has read is not taken for this one's
             meta=_frame([], [], []),
         )
         # Partition i has the rows from division i on, before the next.
         divisions = list(range(len(wanted) + 1))
         shuffled = frames.set_index("part", divisions=divisions, shuffle_method="p2p")
         runs = [
-            dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work, folder)
+            dask.delayed(run_part, pure=False)(frame, log, tasks_of[part], work, here)
             for frame, part in zip(shuffled.to_delayed(), wanted, strict=True)
         ]
         futures = client.compute(runs)
     part_of = dict(zip((future.key for future in futures), wanted, strict=True))
-    for future in as_completed(futures, loop=client.loop):
+    for future in futures:
+        ended.add(future)
+    for _ in futures:
+        future = ended.next()
         error = future.exception()
+        if isinstance(error, CancelledError):
+            raise error
         found = [] if error else future.result()
-        if isinstance(found, InputError):  # in a piece, without which no part is whole
+        if isinstance(found, Exception):  # without a piece, or a worker, no part is whole
             raise found
         if error:
             reason = f"{type(error).__name__}: {error}"
@@ -100,28 +113,30 @@ def run_parts(
 
 
 def read_piece(
-    numbered: tuple[int, Piece], log: Log, parts: int, places: Mapping[int, int], once: str
+    numbered: tuple[int, Piece], log: Log, parts: int, places: Mapping[int, int], here: Here
 ) -> Any:
     """Return what a piece has for each part that is wanted, as a table of Dask's.
 
     An error goes to all parts in place of rows, as that of a piece numbered
     -1: a task that fails would stop the shuffle, and Dask might wait for it.
     """
-    del once
     number, piece = numbered
+    wrong: Exception | None = _refusal(here)
     try:
-        found = divided(piece, log, parts)
-    except (InputError, OSError) as error:
-        if isinstance(error, OSError):
-            error = InputError(piece.path, f"cannot be read: {error.strerror or error}")
-        number, found = -1, dict.fromkeys(places, pickle.dumps(error))
+        found = {} if wrong else divided(piece, log, parts)
+    except InputError as error:
+        wrong = error
+    except OSError as error:
+        wrong = InputError(piece.path, f"cannot be read: {error.strerror or error}")
+    if wrong:
+        number, found = -1, dict.fromkeys(places, pickle.dumps(wrong))
     kept = {places[part]: rows for part, rows in found.items() if part in places}
     return _frame(list(kept), [number] * len(kept), list(kept.values()))
 
 
 def run_part(
-    frame: Any, log: Log, tasks: Sequence[Task], work: Work, folder: str
-) -> list[Outcome] | InputError:
+    frame: Any, log: Log, tasks: Sequence[Task], work: Work, here: Here
+) -> list[Outcome] | Exception:
     """Do the tasks of a part, whose rows are in a table of Dask's: what a worker runs.
 
     They are done in a process of their own, which has the folder of the
@@ -131,10 +146,12 @@ def run_part(
 
     from distributed import get_worker
 
+    if refusal := _refusal(here):
+        return refusal
     column, numbers = frame["rows"].array.__arrow_array__(), frame["piece"].to_numpy()
     streams = [column[i].as_buffer() for i in numbers.argsort()]
     if len(numbers) and numbers.min() < 0:
-        error: InputError = pickle.loads(streams[0])
+        error: Exception = pickle.loads(streams[0])
         return error
     try:
         part = Part(streams, log)
@@ -148,9 +165,10 @@ def run_part(
         if task is None or task.state == "cancelled":
             raise RuntimeError("nobody waits for it")
 
+    folder = here.folder if os.path.isdir(here.folder) else None
     with (
         TemporaryDirectory(prefix="rnn-", dir=worker.local_directory) as place,
-        closing(Processes(work, 1, folder if os.path.isdir(folder) else None)) as processes,
+        closing(Processes(work, 1, folder)) as processes,
     ):
         path = os.path.join(place, tasks[0].input + log.extension)
         options = part.write(path)
@@ -158,6 +176,14 @@ def run_part(
         of_file = [task._replace(input=path, options={**task.options, **options}) for task in tasks]
         outcomes = list(processes.run(of_file, check_wanted=check_wanted))
         return [_named(outcome, part, path, tasks[0].input) for outcome in outcomes]
+
+
+def _refusal(here: Here) -> OSError | None:
+    """Return the error of a worker that is not as it should be."""
+    from distributed import get_worker
+
+    reason = difference(here)
+    return refused(f"the worker {get_worker().address}", reason) if reason else None
 
 
 def _named(outcome: Outcome, part: Part, path: str, name: str) -> Outcome:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.batches.processes import Work
 from rnncli.batches.report import Outcome
-from rnncli.batches.tasks import Source, Task, Template
+from rnncli.batches.tasks import Source, Task, Template, resolver
 from rnncli.cli.options import picked
 from rnncli.cli.values import AUTO
 from rnncli.engine.threads import usable_processors
@@ -113,9 +113,11 @@ def cut_log(
     from rnncli.batches.log import cut, open_log
 
     shuffle.check_installed()
-    for n, path in enumerate(inputs):
-        if path in inputs[:n]:
+    place, seen = resolver(), set[str]()
+    for path in inputs:
+        if place(path) in seen:
             raise InputError(path, "is given twice")
+        seen.add(place(path))
     layout = picked(Layout, {**given, "dtype": np.dtype(np.float32)})
     found, size = list["Piece"](), 0
     # A worker need not be in this folder.
@@ -176,15 +178,17 @@ def outcomes(
     work: Work,
 ) -> Generator[Outcome, None, None]:
     """Do the tasks of parts on a cluster, and yield what becomes of each as it ends."""
-    from rnncli.batches.cluster import check_workers, connected
-    from rnncli.batches.shuffle import run_parts
+    from rnncli.batches.cluster import Ended, check_workers, connected
+    from rnncli.batches.shuffle import PACKAGES, run_parts
 
     if not tasks:
         return
     parts = [source.input for source in cut.sources]
-    with connected(given["scheduler"], _jobs(given)) as client:
-        here = check_workers(client, given["scheduler"], (cut.log.path,), note)
-        yield from run_parts(cut.log, cut.pieces, parts, tasks, work, client, here.folder)
+    address = given["scheduler"]
+    with connected(address, _jobs(given)) as client:
+        here = check_workers(client, address, (cut.log.path,), note, PACKAGES)
+        ended = Ended(client, address, note)
+        yield from run_parts(cut.log, cut.pieces, parts, tasks, work, client, here, ended)
 
 
 def _there(template: Template, names: Iterable[str]) -> Iterator[str]:

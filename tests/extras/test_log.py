@@ -160,7 +160,11 @@ def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
     [
         ("", "{path}:4: column 't': is missing, and rows are ordered by it"),
         ("nan", "{path}:4: column 't': is missing, and rows are ordered by it"),
-        ("n/a", "column 't': holds numbers and text, and rows are ordered by it"),
+        (
+            "n/a",
+            "column 't': has cells that are neither numbers nor times, and rows are ordered by it; "
+            "expected times such as 2024-05-01T10:00:00",
+        ),
     ],
 )
 def test_what_cannot_be_ordered_is_refused(cell: str, message: str, tmp_path: Path) -> None:
@@ -170,6 +174,26 @@ def test_what_cannot_be_ordered_is_refused(cell: str, message: str, tmp_path: Pa
     with pytest.raises(InputError) as error:
         in_parts([path], log, tmp_path)
     assert str(error.value) == message.format(path=path)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.list_(pa.int8())], ids=str)
+def test_a_type_without_an_order_is_refused(kind: pa.DataType, tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"k": ["k"], "t": pa.array([None], kind), "v": [1.0]}), path)
+    with pytest.raises(InputError, match=r"'t' is .*: rows cannot be ordered by it"):
+        open_log(str(path), layout("k"), "t")
+
+
+def test_text_in_a_table_is_ordered_as_that_of_a_file_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"k": ["k"] * 2, "t": ["10", "9"], "v": [1.0, 2]}), path)
+    log = open_log(str(path), layout("k"), "t")
+    rows = [
+        row
+        for each in in_parts([path], log, tmp_path)
+        for row in pa.ipc.open_file(each).read_all().to_pylist()
+    ]
+    assert [row["t"] for row in rows] == ["9", "10"]
 
 
 def test_a_null_is_not_ordered(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,39 @@ class Part:
 
     def _order(self, column: str) -> Integers:
         """Return the rows in order; those that are equal stay as they stand."""
-        from pyarrow import compute
+        from pyarrow import compute, types
 
-        cells, label = self._log.ordering(self._rows), f"column {column!r}"
+        cells, label = self._rows[self._log.ordering], f"column {column!r}"
+        if types.is_string(cells.type) or types.is_large_string(cells.type):
+            cells = _typed(cells, self._log.layout.decimal, label)
         absent = compute.is_null(cells, nan_is_null=True)
         if compute.any(absent).as_py():
             place = self._origin(compute.index(absent, True).as_py())
             raise InputError(f"{place}: {label}", "is missing, and rows are ordered by it")
         return np.asarray(compute.sort_indices(cells)).astype(np.intp)
+
+
+def _typed(cells: Any, decimal: str, label: str) -> Any:
+    """Read text as numbers or as times, if all of it is; an empty one as missing.
+
+    Raises
+    ------
+    InputError
+        It is neither, and has digits: 10:00 would come before 9:59.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    cells = compute.utf8_trim_whitespace(cells)
+    cells = compute.if_else(compute.equal(cells, ""), None, cells)
+    numbers = compute.replace_substring(cells, decimal, ".")
+    exact = pa.int64(), pa.decimal128(38, 18)
+    times = [pa.timestamp(unit, zone) for unit in ("ns", "us") for zone in (None, "UTC")]
+    for texts, kinds in ((numbers, (*exact, pa.float64())), (cells, times)):
+        for kind in kinds:
+            with suppress(pa.ArrowInvalid):
+                return texts.cast(kind)
+    if compute.any(compute.match_substring_regex(cells, r"\d")).as_py():
+        what = "has cells that are neither numbers nor times, and rows are ordered by it"
+        raise InputError(label, what, "expected times such as 2024-05-01T10:00:00")
+    return cells

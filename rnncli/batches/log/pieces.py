@@ -51,6 +51,8 @@ class Log(ABC):
         Of the file of a part.
     mark : str
         What stands in a message between a file and the number of a row.
+    ordering : str
+        The column of the rows that they are ordered by, if they are.
     schema : pyarrow.Schema
         Of the rows of a piece: the last column is `ROW`.
     """
@@ -58,6 +60,7 @@ class Log(ABC):
     is_table: ClassVar[bool]
     extension: ClassVar[str]
     mark: ClassVar[str]
+    ordering: str
     schema: Any
 
     def __init__(
@@ -84,10 +87,6 @@ class Log(ABC):
         InputError
             It cannot be read, or is unlike the first file of the log.
         """
-
-    @abstractmethod
-    def ordering(self, rows: Any) -> Any:
-        """Return what the rows are ordered by, if they are: a column, null where it is missing."""
 
     @abstractmethod
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:

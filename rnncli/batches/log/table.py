@@ -31,6 +31,8 @@ def open_table(path: str, layout: Layout, order_by: str | None) -> Log:
     names = schema.names
     grouping, chosen, kept = choose_all(path, layout, len(names), names)
     order = choose_one(path, order_by, len(names), names, "order_by")
+    if order is not None:
+        _check_has_order(path, schema.field(order))
     alone = {
         name: choose_one(path, getattr(layout, name), len(names), names, name)
         for name in ("x", "against")
@@ -47,8 +49,7 @@ def open_table(path: str, layout: Layout, order_by: str | None) -> Log:
         if names.count(name) > 1:
             raise InputError(path, f"column {name!r} stands twice")
     common = path, layout, columns, [place[i] for i in grouping], place.get(order)
-    types = [_plain_type(schema.types[i]) for i in read]
-    return _TableLog(*common, types=types, options=options)
+    return _TableLog(*common, types=[schema.types[i] for i in read], options=options)
 
 
 class _TableLog(Log):
@@ -59,7 +60,7 @@ class _TableLog(Log):
     path, layout, columns, grouping, order
         As of a `Log`.
     types : list of pyarrow.DataType
-        Of the columns.
+        Of the columns, as they are read and written.
     options : mapping
         What `write` returns.
     """
@@ -70,9 +71,10 @@ class _TableLog(Log):
         import pyarrow as pa
 
         super().__init__(*common)
-        self._options = options
-        self._columns = pa.schema(zip(self.columns, types, strict=True))
-        self.schema = self._columns.append(pa.field(ROW, pa.int64()))
+        self._options, self.ordering = options, self.columns[self.order or 0]
+        self._types = pa.schema(zip(self.columns, types, strict=True))
+        moved = [(name, _moved_type(kind)) for name, kind in zip(self.columns, types, strict=True)]
+        self.schema = pa.schema([*moved, (ROW, pa.int64())])
 
     def cut(self, path: str) -> tuple[list[Piece], int]:
         with opened(path, seekable=True) as file:
@@ -97,30 +99,25 @@ class _TableLog(Log):
             batches = source.batches(places, slice(piece.start, piece.stop or None))
             schema = pa.schema([source.schema.field(i) for i in places])
             table = pa.Table.from_batches(batches, schema)
-        table = table.cast(self._columns)
-        keys = [table.column(i) for i in self.grouping]
-        return table.append_column(ROW, pa.array(np.arange(len(table)))), keys
+        rows = table.append_column(ROW, pa.array(np.arange(len(table)))).cast(self.schema)
+        return rows, [rows.column(i) for i in self.grouping]
 
     def _places(self, source: Source) -> list[int]:
         """Return where the columns of the log stand in another of its files."""
         schema = source.schema
         places = [schema.get_field_index(name) for name in self.columns]
-        for place, field in zip(places, self._columns, strict=True):
+        for place, field in zip(places, self._types, strict=True):
             if place < 0:
                 raise InputError(source.name, f"no column {field.name!r}, as {self.path} has")
-            if _plain_type(schema.types[place]) != field.type:
+            if _moved_type(schema.types[place]) != _moved_type(field.type):
                 what = f"column {field.name!r} is {schema.types[place]}"
                 raise InputError(source.name, f"{what}, that of {self.path} {field.type}")
         return places
 
-    def ordering(self, rows: Any) -> Any:
-        assert self.order is not None
-        return rows.column(self.order)
-
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
         import pyarrow as pa
 
-        table = rows.drop_columns([ROW]).combine_chunks()
+        table = rows.drop_columns([ROW]).combine_chunks().cast(self._types)
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=_ROWS)
         return self._options, np.arange(1, len(rows) + 1)
@@ -130,8 +127,29 @@ class _TableLog(Log):
             return open_source(piece.path, file).rows_before(piece.start)
 
 
-def _plain_type(kind: Any) -> Any:
-    """Return the type of values that are stored as a dictionary."""
-    from pyarrow import types
+def _check_has_order(path: str, field: Any) -> None:
+    """Check that rows can be ordered by a column.
 
-    return kind.value_type if types.is_dictionary(kind) else kind
+    Raises
+    ------
+    InputError
+        They cannot.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    try:
+        compute.sort_indices(pa.array([], _moved_type(field.type)))
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        what = f"column {field.name!r} is {field.type}: rows cannot be ordered by it"
+        raise InputError(path, what) from error
+
+
+def _moved_type(kind: Any) -> Any:
+    """Return the type that values have while they are moved: that of a dictionary or of views."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    in_one_piece = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return in_one_piece.get(kind, kind)

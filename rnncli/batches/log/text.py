@@ -4,7 +4,6 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice, pairwise
 from typing import IO, Any
 
@@ -49,7 +48,7 @@ def open_text(path: str, layout: Layout, order_by: str | None) -> Log:
 class _TextLog(Log):
     """A log of text, with a header or without."""
 
-    is_table, extension, mark = False, ".csv", ":"
+    is_table, extension, mark, ordering = False, ".csv", ":", _ORDER
 
     def __init__(
         self,
@@ -151,10 +150,6 @@ class _TextLog(Log):
             hint = f"a quoted cell of several lines, cut at byte {piece.stop}? .gz is not cut"
         return InputError(f"{place}:{self.rows_before(piece) + int(line)}", error.what, hint)
 
-    def ordering(self, rows: Any) -> Any:
-        assert self.order is not None
-        return _typed(rows[_ORDER], self.layout.decimal, f"column {self.columns[self.order]!r}")
-
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
         """Write text; without rows it has a header at least, or it would not be read."""
         from pyarrow import compute
@@ -206,22 +201,3 @@ def _joined(texts: Any) -> memoryview | bytes:
     _, offsets, data = texts.buffers()
     edges = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     return memoryview(data)[edges[0] : edges[-1]]
-
-
-def _typed(cells: Any, decimal: str, label: str) -> Any:
-    """Read cells as numbers or as times, if all of them are; an empty one as missing."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    cells = compute.utf8_trim_whitespace(cells)
-    cells = compute.if_else(compute.equal(cells, ""), None, cells)
-    numbers = compute.replace_substring(cells, decimal, ".")
-    whole, real = pa.int64(), pa.float64()
-    times = pa.timestamp("ns"), pa.timestamp("ns", "UTC")
-    for texts, kinds in ((numbers, (whole, real)), (cells, times)):
-        for kind in kinds:
-            with suppress(pa.ArrowInvalid):
-                return texts.cast(kind)
-    if compute.any(compute.match_substring_regex(numbers, r"^[+-]?\d+(\.\d*)?$")).as_py():
-        raise InputError(label, "holds numbers and text, and rows are ordered by it")
-    return cells
