@@ -1,13 +1,12 @@
 """``rnn batch``: a result for each of many inputs."""
 
-import errno
 import json as json_text
 import os
 import sys
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import click
 
 from rnncli import __version__
 from rnncli.batches.processes import Work, run_in_processes
-from rnncli.batches.report import DONE, NAME, Outcome, Report, done_before, failed
+from rnncli.batches.report import DONE, NAME, Outcome, done_before, failed
 from rnncli.batches.tasks import (
     Source,
     Task,
@@ -30,7 +29,7 @@ from rnncli.batches.tasks import (
     resolver,
 )
 from rnncli.cli.command import Command
-from rnncli.cli.errors import EXPECTED, RUN_FAILED, Failure, failure
+from rnncli.cli.errors import EXPECTED, RUN_FAILED, failure
 from rnncli.cli.networks import digest_of
 from rnncli.cli.options import (
     NetworkOptions,
@@ -43,28 +42,23 @@ from rnncli.cli.options import (
     start_options,
     state_options,
 )
-from rnncli.cli.outputs import collected, destination, note
+from rnncli.cli.outputs import collected, destination
 from rnncli.cli.parts import PART, check_cut, check_states_go_on, cut_log, is_cut, outcomes
-from rnncli.cli.progress import Bar
 from rnncli.cli.run import check, forward
 from rnncli.cli.states import CountedError
+from rnncli.cli.summary import Running, Summary, sentence
 from rnncli.cli.sweeps import Sweep, check_given_once, check_quoted, combinations, read_sweep
 from rnncli.cli.values import Choice, FileName, name, whole
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, printable
 from rnncli.readers import STDIN
 from rnncli.storage import exists, version
-from rnncli.storage.local import remove_left
 from rnncli.storage.url import is_url
 from rnncli.writers import EXTENSIONS, TABLES, WRITERS
 
-# Failures, and texts of notes, that are shown as they come; the report has all of them.
-_FAILURES, _NOTES = 20, 10
 # What a run has and a batch has not.
 _OF_RUN = {"seq": None, "follow": False, "json": False}
 _STATES = ("state", "state_in", "state_out")
-# Of a disk without room: every other output would fail too.
-_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 EXAMPLES = (
     (
@@ -120,33 +114,6 @@ class BatchOptions(NamedTuple):
     fail_fast: bool
     report: str | None
     json: bool
-
-
-class Summary(NamedTuple):
-    """What became of a batch.
-
-    Parameters
-    ----------
-    done, skipped, failed, not_run : int
-        Tasks: run now, done before, failed, and not run since the batch was
-        stopped by a failure.
-    rows : int
-        Steps that were run.
-    seconds : float
-    report : str
-        The file that has a line for each task.
-    failures : list of dict
-        ``input``, ``output`` and ``error`` of each that failed.
-    """
-
-    done: int
-    skipped: int
-    failed: int
-    not_run: int
-    rows: int
-    seconds: float
-    report: str
-    failures: list[dict[str, str]]
 
 
 @click.command("batch", cls=Command, examples=EXAMPLES)
@@ -245,7 +212,7 @@ def batch(ctx: click.Context, /, **given: Any) -> None:
         _print_json(summary)
     elif not options.dry_run:
         with suppress(OSError):  # nobody reads it, which changes no exit code
-            click.echo(_sentence(summary), err=True)
+            click.echo(sentence(summary), err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
 
@@ -342,10 +309,12 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     work = partial(run_task, given=given | {"again": options.force})
     if options.dry_run:
         return _dry_run(options, tasks, path)
-    made = _Batch(options, tasks, path, shown=shown)
+    running = Running(tasks, path, fail_fast=options.fail_fast, shown=shown)
     if log:
-        return made.run(partial(outcomes, log, ctx.params, made.note, work=work))
-    return made.run(partial(_outcomes, options, list(digests), made, work=work))
+        do = partial(outcomes, log, ctx.params, running.note, work=work)
+    else:
+        do = partial(_outcomes, options, list(digests), running, work=work)
+    return running.run(partial(_to_do, options, tasks), do)
 
 
 def _named(option: str, text: str, swept: Sequence[str], *, cut: bool) -> Template:
@@ -452,157 +421,10 @@ def _dry_run(options: BatchOptions, tasks: Sequence[Task], path: str) -> Summary
     return Summary(0, len(tasks) - len(to_do), 0, len(to_do), 0, 0.0, path, [])
 
 
-class _Batch:
-    """A batch that runs: what became of its tasks so far, and what is shown of them."""
-
-    def __init__(
-        self, options: BatchOptions, tasks: Sequence[Task], path: str, *, shown: bool
-    ) -> None:
-        self._options, self._tasks, self._path, self._shown = options, tasks, path, shown
-        self._begin, self._bar = time.monotonic(), Bar(quiet=not shown)
-        self._total = self._done = self._rows = 0
-        self._failures: list[dict[str, str]] = []
-        self._notes: set[str] = set()
-
-    def run(self, run: Callable[[Sequence[Task]], Generator[Outcome, None, None]]) -> Summary:
-        """Do the tasks that are to be done."""
-        if not self._tasks:
-            return self._summary()
-        folders = _folders(self._tasks)
-        _make([os.path.dirname(self._path) or "."])
-        with Report.opened(self._path) as report, _clean(folders):
-            to_do = _to_do(self._options, self._tasks, report.done)
-            self._total = len(to_do)
-            _make(_folders(to_do), writable=True)
-            with closing(run(to_do)) as outcomes:
-                try:
-                    for outcome in outcomes:
-                        report.add(outcome)
-                        self._count(outcome)
-                        self.show_progress()
-                        if self._ends(outcome):
-                            break
-                except (KeyboardInterrupt, SystemExit):
-                    self._stopped()
-                    raise
-                finally:
-                    self._bar.clear()
-        return self._summary()
-
-    def show_progress(self) -> None:
-        """Show how many tasks have ended, how fast that was, and how long the rest takes."""
-        if self._bar.due():
-            ended = self._done + len(self._failures)
-            failures = f", {len(self._failures):,} failed" if self._failures else ""
-            rate = f", {self._bar.rate(ended)}" if ended else ""
-            text = f"{ended:,} of {self._total:,} files{failures}{rate}"
-            self._bar.show(text, ended / self._total)
-
-    def note(self, text: str) -> None:
-        """Show a note, where the bar may stand."""
-        if self._shown:
-            self._bar.clear()
-            note(text)
-
-    def _count(self, outcome: Outcome) -> None:
-        self._rows += outcome.rows
-        if outcome.status == DONE:
-            self._done += 1
-        else:
-            told = {"input": outcome.input, "output": outcome.output, "error": outcome.error}
-            self._failures.append(told)
-        if not self._shown:
-            return
-        for text in outcome.notes:
-            self._show_note(outcome.input, text)
-        if outcome.error:
-            self._show_failure(outcome.error)
-
-    def _show_note(self, path: str, text: str) -> None:
-        """Show a note the first time that it comes, whichever file it is of."""
-        about = text.replace(path, "")
-        if about in self._notes or len(self._notes) > _NOTES:
-            return
-        self._notes.add(about)
-        self._bar.clear()
-        if len(self._notes) > _NOTES:
-            note(f"there are more notes: {self._path} has all of them")
-        else:
-            note(text if path in text else f"{path}: {text}")
-
-    def _show_failure(self, error: str) -> None:
-        if len(self._failures) <= _FAILURES:
-            self._bar.clear()
-            Failure(error, RUN_FAILED).show()
-        elif len(self._failures) == _FAILURES + 1:
-            self._bar.clear()
-            note(f"more have failed: {self._path} has all of them")
-
-    def _ends(self, outcome: Outcome) -> bool:
-        """Return whether nothing is to be run after it."""
-        return bool(outcome.error) and (self._options.fail_fast or outcome.error.endswith(_FULL))
-
-    def _stopped(self) -> None:
-        ended = self._done + len(self._failures)
-        if self._shown:
-            self._bar.clear()
-            of = f"{ended:,} of {self._total:,}"
-            note(f"stopped after {of}; the same command goes on with the rest")
-
-    def _summary(self) -> Summary:
-        failures, seconds = len(self._failures), round(time.monotonic() - self._begin, 3)
-        return Summary(
-            done=self._done,
-            skipped=len(self._tasks) - self._total,
-            failed=failures,
-            not_run=self._total - self._done - failures,
-            rows=self._rows,
-            seconds=seconds,
-            report=self._path,
-            failures=self._failures,
-        )
-
-
-def _folders(tasks: Sequence[Task]) -> list[str]:
-    """Return the folders on this machine that tasks write to."""
-    files = [
-        (task.output, task.options.get("state"), task.options.get("state_out")) for task in tasks
-    ]
-    names = {os.path.dirname(file) for each in files for file in each if file and not is_url(file)}
-    return sorted(name or "." for name in names)
-
-
-def _make(folders: Sequence[str], *, writable: bool = False) -> None:
-    """Make folders, and check that files can be made in them."""
-    for folder in folders:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise InputError(folder, f"cannot be made: {error.strerror}") from error
-        if writable and not os.access(folder, os.W_OK | os.X_OK):
-            raise InputError(folder, "no file can be made in it: read-only, or another user's")
-
-
-@contextmanager
-def _clean(folders: Sequence[str]) -> Iterator[None]:
-    """Remove what processes that were killed have left, before and after a block of code."""
-    _remove_left(folders)
-    try:
-        yield
-    finally:
-        _remove_left(folders)
-
-
-def _remove_left(folders: Sequence[str]) -> None:
-    for folder in folders:
-        with suppress(OSError):
-            remove_left(folder)
-
-
 def _outcomes(
     options: BatchOptions,
     read: Sequence[str],
-    shown: _Batch,
+    running: Running,
     tasks: Sequence[Task],
     work: Work,
 ) -> Generator[Outcome, None, None]:
@@ -611,9 +433,9 @@ def _outcomes(
     if options.scheduler is not None:
         from rnncli.batches.cluster import run_on_cluster
 
-        yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, shown.note)
+        yield from run_on_cluster(tasks, work, options.scheduler, jobs, read, running.note)
     elif jobs > 1:
-        yield from run_in_processes(tasks, work, jobs, shown.show_progress)
+        yield from run_in_processes(tasks, work, jobs, running.show_progress)
     else:
         yield from map(work, tasks)
 
@@ -668,11 +490,3 @@ def _check_unchanged(task: Task) -> None:
         raise InputError(
             task.input, "was changed since the batch began", "run the same command again"
         )
-
-
-def _sentence(summary: Summary) -> str:
-    left = f"{summary.not_run:,} not run, " if summary.not_run else ""
-    return (
-        f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, {left}"
-        f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
-    )

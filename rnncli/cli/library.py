@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from rnncli.batches.tasks import expanded
-from rnncli.cli.batch import Summary, run_batch
 from rnncli.cli.batch import batch as command
+from rnncli.cli.batch import run_batch
+from rnncli.cli.summary import Summary
 from rnncli.model.errors import did_you_mean, sentence
 
 # Options that list what a file may name in any way.
