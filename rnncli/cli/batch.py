@@ -173,8 +173,8 @@ class BatchOptions(NamedTuple):
     metavar="COLUMN",
     type=name,
     shell_complete=completed("column"),
-    help="With {part} in -o: put the rows of each key in order by a column of numbers, times or "
-    "text. By default they stay as they come, file by file.",
+    help="With {part} in -o: put the rows of each key in order by a column of numbers, words, or "
+    "times such as 2024-05-01T10:00. By default they stay as they come, file by file.",
 )
 @click.option(
     "--parts",
