@@ -21,7 +21,7 @@ from itertools import count, filterfalse
 from math import ceil
 from queue import Empty, SimpleQueue
 from threading import Thread, get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -71,8 +71,8 @@ finally:
 """
 
 
-# What became of the tasks that a worker came to; or its address, and how it differs.
-Answer = list[Outcome] | tuple[str, str]
+# What became of the tasks that a worker came to; or how it differs.
+Answer = list[Outcome] | str
 # In a worker: the processes of each batch and thread.
 _kept: dict[tuple[str, int], Processes] = {}
 
@@ -172,19 +172,18 @@ def check_workers(
         note(f"{address}: {_NO_WORKERS}")
         client.submit(os.getpid, pure=False).result()  # some clusters grow when they have work
     found = client.run(difference, here, on_error="return")
-    check_differences(address, found)
+    wrong = {worker: answer for worker, answer in found.items() if answer}
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    for worker, answer in wrong.items():
+        raise refused(address, f"the worker {worker}{more} {_reason(answer)}")
     if packages:
-        _check_scheduler(client, address, here)
+        try:
+            answer = client.run_on_scheduler(difference, here._replace(paths=()))
+        except Exception as error:
+            answer = error
+        if answer:
+            raise refused(address, f"the scheduler {_reason(answer)}")
     return here
-
-
-def _check_scheduler(client: "Client", address: str, here: Here) -> None:
-    try:
-        reason = client.run_on_scheduler(difference, here._replace(paths=()))
-    except Exception as error:
-        reason = _reason(error)
-    if reason:
-        raise refused(address, f"the scheduler {reason}")
 
 
 def difference(here: Here) -> str:
@@ -211,22 +210,8 @@ def _versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def check_differences(address: str, found: Mapping[str, str | Exception]) -> None:
-    """Check what workers have answered, by their addresses.
-
-    Raises
-    ------
-    OSError
-        One of them is not as it should be.
-    """
-    wrong = {worker: _reason(answer) for worker, answer in found.items() if answer}
-    for worker, reason in wrong.items():
-        others = len(wrong) - 1
-        more = f" (and {others} more)" if others else ""
-        raise refused(address, f"the worker {worker}{more} {reason}")
-
-
 def _reason(answer: str | Exception) -> str:
+    """Return what `difference` has answered, or what it means that it could not be called."""
     if isinstance(answer, str):
         return answer
     text = one_line(answer)
@@ -403,13 +388,13 @@ class _Lots:
         except CancelledError:
             raise
         except (ImportError, AttributeError) as error:
-            check_differences(self._address, {"that came later": error})
-            raise
+            what = f"the worker that came later {_reason(error)}"
+            raise refused(self._address, what) from error
         except Exception as error:
             return error
-        if isinstance(answer, tuple):
-            check_differences(self._address, dict([answer]))
-        return cast(list[Outcome], answer)
+        if isinstance(answer, str):
+            raise refused(self._address, answer)
+        return answer
 
     def _alone_or_failed(self, lot: Sequence[Task], error: Exception) -> Iterator[Outcome]:
         """Have each task of a lot that failed as a whole run alone; once, then it has failed."""
@@ -452,15 +437,14 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
 
     Returns
     -------
-    list of Outcome
-        Those of the tasks that were begun; or the address of the worker and
-        how it differs.
+    list of Outcome or str
+        Those of the tasks that were begun; or how the worker differs.
     """
     from distributed import get_worker
 
     worker = get_worker()
     if reason := difference(here):
-        return str(worker.address), reason
+        return f"the worker {worker.address} {reason}"
     key = worker.get_current_task()
 
     def check_wanted() -> None:
