@@ -27,7 +27,7 @@ from uuid import uuid4
 import numpy as np
 
 from rnncli import __version__
-from rnncli.batches.processes import Processes, Work, lots
+from rnncli.batches.processes import Processes, Work, large_first, lots
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError, one_line
@@ -319,10 +319,9 @@ class _Lots:
         self._client, self._address, self._batch = client, address, here.batch
         self._call, self._sent = (work, here), count()
         self._ended = Ended(client, address, note)
-        # Large inputs first: the last one would run alone.
-        large_first = sorted(tasks, key=lambda task: max(MOST_BYTES, task.size), reverse=True)
         most = ceil(len(tasks) / (LOTS * max(1, self._ended.threads())))
-        self._waiting = deque(lots(large_first, min(most, MOST_TASKS), MOST_BYTES))
+        found = lots(large_first(tasks, MOST_BYTES), min(most, MOST_TASKS), MOST_BYTES)
+        self._waiting = deque(found)
         self._alone: deque[list[Task]] = deque()
         self._tried: set[str] = set()
         self._running: dict[str, tuple[Future[Answer], list[Task]]] = {}

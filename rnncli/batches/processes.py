@@ -43,6 +43,11 @@ serve(connection)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def large_first(tasks: Iterable[Task], most_bytes: int) -> list[Task]:
+    """Put tasks of more bytes of input first, largest first: the last one would run alone."""
+    return sorted(tasks, key=lambda task: max(most_bytes, task.size), reverse=True)
+
+
 def lots(tasks: Iterable[Task], most_tasks: int, most_bytes: int) -> Iterator[list[Task]]:
     """Put tasks that stand in a row together, up to so many, or so many bytes of input."""
     lot: list[Task] = []
@@ -95,7 +100,7 @@ class Processes:
             No process can be started.
         """
         most = max(1, min(MOST_TASKS, len(tasks) // (4 * self._jobs)))
-        waiting = deque(_large_first(lots(tasks, most, MOST_BYTES)))
+        waiting = deque(lots(large_first(tasks, MOST_BYTES), most, MOST_BYTES))
         tried: set[str] = set()
         end = inf
         try:
@@ -263,11 +268,6 @@ class _Process:
         self._child.kill()
         self._child.wait()
         self._opened.close()
-
-
-def _large_first(found: Iterable[list[Task]]) -> list[list[Task]]:
-    """Put lots of one large input first: the last one would run alone."""
-    return sorted(found, key=lambda lot: max(MOST_BYTES, lot[0].size), reverse=True)
 
 
 def _give(processes: Iterable[_Process], waiting: deque[list[Task]]) -> None:
