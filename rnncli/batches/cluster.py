@@ -424,20 +424,8 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
     """Do tasks in a process of their own: what a worker runs.
 
     There they have their own threads, folder and memory, whatever else the
-    worker does; and they end at once when they are not wanted any more.
-
-    Parameters
-    ----------
-    tasks : sequence of Task
-    work : callable
-    here : Here
-    seconds : float
-        No task is begun that long after the first has ended.
-
-    Returns
-    -------
-    list of Outcome or str
-        Those of the tasks that were begun; or how the worker differs.
+    worker does; and they end at once when they are not wanted any more. None
+    is begun so many seconds after the first has ended.
     """
     from distributed import get_worker
 

@@ -164,20 +164,9 @@ class Processes:
 def run_in_processes(
     tasks: Sequence[Task], work: Work, jobs: int, meanwhile: Callable[[], None] = lambda: None
 ) -> Generator[Outcome, None, None]:
-    """Do tasks in so many processes; yield what becomes of each, as they end.
+    """Do tasks in so many processes, which end then, as `Processes.run` does.
 
-    Parameters
-    ----------
-    tasks : sequence of Task
-    work : callable
-    jobs : int
-    meanwhile : callable
-        Is called some times a second.
-
-    Raises
-    ------
-    OSError
-        No process can be started.
+    `meanwhile` is called some times a second.
     """
     with closing(Processes(work, jobs)) as processes:
         yield from processes.run(tasks, check_wanted=meanwhile)

@@ -382,13 +382,7 @@ def _variants(
 
 
 def _check_installed(sources: Sequence[Source]) -> None:
-    """Check that PyArrow is there if all inputs need it.
-
-    Raises
-    ------
-    ImportError
-        It is not.
-    """
+    """Check that PyArrow is there if all inputs need it, once and not for each of them."""
     forms = {EXTENSIONS.get(os.path.splitext(source.input)[1].lower()) for source in sources}
     if forms and forms.issubset(TABLES):
         from rnncli.writers.arrow import check_installed
@@ -398,9 +392,9 @@ def _check_installed(sources: Sequence[Source]) -> None:
 
 def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:
     """Return the tasks of which there is no result as they would make it."""
-    place, found = resolver(), finder(task.output for task in tasks)
     if options.force:
         return list(tasks)
+    place, found = resolver(), finder(task.output for task in tasks)
     made = [done.get(place(task.output)) for task in tasks]
     if is_cut(options.output):
         check_states_go_on(tasks, made)
