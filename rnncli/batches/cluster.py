@@ -30,7 +30,7 @@ from rnncli import __version__
 from rnncli.batches.processes import Processes, Work, large_first, lots
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.errors import InputError, check_installed, one_line
 from rnncli.storage.url import is_url
 
 if TYPE_CHECKING:
@@ -119,12 +119,10 @@ def connected(address: str, jobs: int) -> Iterator["Client"]:
     OSError
         No scheduler answers there, or one does no more.
     """
-    try:
-        import distributed
-    except ModuleNotFoundError as error:
-        if error.name not in ("dask", "distributed"):
-            raise
-        raise ImportError("a cluster needs Dask: pip install 'rnncli[cluster]'") from None
+    check_installed("dask")
+    check_installed("distributed")
+    import distributed
+
     started = _started_here(jobs) if address == LOCAL else nullcontext(_place(address))
     with _quiet(), started as place:
         client: Client = _answered(distributed.Client, place, address)

@@ -50,7 +50,7 @@ from rnncli.cli.summary import Running, Summary, sentence
 from rnncli.cli.sweeps import Sweep, check_given_once, check_quoted, combinations, read_sweep
 from rnncli.cli.values import Choice, FileName, name, whole
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import InputError, printable
+from rnncli.model.errors import InputError, check_installed, printable
 from rnncli.readers import STDIN
 from rnncli.storage import exists, version
 from rnncli.storage.url import is_url
@@ -385,9 +385,7 @@ def _check_installed(sources: Sequence[Source]) -> None:
     """Check that PyArrow is there if all inputs need it, once and not for each of them."""
     forms = {EXTENSIONS.get(os.path.splitext(source.input)[1].lower()) for source in sources}
     if forms and forms.issubset(TABLES):
-        from rnncli.writers.arrow import check_installed
-
-        check_installed()
+        check_installed("pyarrow")
 
 
 def _to_do(options: BatchOptions, tasks: Sequence[Task], done: Mapping[str, str]) -> list[Task]:

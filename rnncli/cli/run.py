@@ -42,6 +42,7 @@ from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, final_y, stream
 from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import check_installed
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
@@ -180,13 +181,11 @@ def check(**given: Any) -> str:
         passthrough=given["passthrough"],
     )
     if form in TABLES:
-        from rnncli.writers.arrow import check_installed
-
-        check_installed()
+        check_installed("pyarrow")
     if form in FIGURES:
         from rnncli.writers.figure import drawing
 
-        drawing.check_installed()
+        drawing.check_matplotlib()
     return form
 
 

@@ -39,6 +39,13 @@ _CONTROLS = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+# What a package is needed for, and how it is installed.
+_NEEDED = {
+    "pyarrow": "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'",
+    "matplotlib": "figures need matplotlib: pip install 'rnncli[plot]'",
+    **dict.fromkeys(("dask", "distributed"), "a cluster needs Dask: pip install 'rnncli[cluster]'"),
+}
+
 
 class InputError(ValueError):
     """Something given cannot be used.
@@ -88,6 +95,22 @@ class NotFiniteError(ValueError):
     def __init__(self, place: str, step: int, unit: int, value: float, array: str = "h") -> None:
         of = "" if array == "h" else f" of {array}"
         super().__init__(f"{place}step {step}, unit {unit}{of}: overflow ({value})")
+
+
+def check_installed(package: str, place: str = "") -> None:
+    """Check that a package of an extra is installed.
+
+    Raises
+    ------
+    ImportError
+        It is not; the message begins with the place that needs it, if one is given.
+    """
+    try:
+        __import__(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ImportError(sentence(place, _NEEDED[package], "")) from None
 
 
 def sentence(place: str, what: str, hint: str) -> str:

@@ -22,23 +22,6 @@ from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
 _GROUP = 1 << 20
 
 
-def check_installed() -> None:
-    """Check that PyArrow is there.
-
-    Raises
-    ------
-    ImportError
-        It is not.
-    """
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        message = "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'"
-        raise ImportError(message) from None
-
-
 def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write the columns of CSV in row groups of some megabytes.
 

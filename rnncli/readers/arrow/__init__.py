@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Integers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, check_installed
 from rnncli.readers.arrow.cells import (
     Typed,
     is_list,
@@ -61,7 +61,7 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
         The file cannot be opened.
     """
     name = display_name(path)
-    _check_installed(name)
+    check_installed("pyarrow", name)
     with ExitStack() as files:
         file = _seekable(path, files)
         source = open_source(name, file)
@@ -87,16 +87,6 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
         chosen=named(table.chosen, names),
         types=source.schema if layout.passthrough else None,
     )
-
-
-def _check_installed(name: str) -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        message = f"{name}: Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'"
-        raise ImportError(message) from None
 
 
 def _seekable(path: str, files: ExitStack) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import printable
+from rnncli.model.errors import check_installed, printable
 from rnncli.writers.figure.series import Panel, Series, Track, gathered
 from rnncli.writers.figure.timeline import FIRST_DAY, LAST_DAY, Timeline
 from rnncli.writers.model import model_line
@@ -78,7 +78,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def check_installed() -> None:
+def check_matplotlib() -> None:
     """Check that matplotlib is there.
 
     Raises
@@ -87,12 +87,8 @@ def check_installed() -> None:
         It is not, or it does not work.
     """
     try:
+        check_installed("matplotlib")
         from matplotlib import figure  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        message = "figures need matplotlib: pip install 'rnncli[plot]'"
-        raise ImportError(message) from None
     except ValueError as error:
         message = f"matplotlib refuses its settings (MPLBACKEND, matplotlibrc): {error}"
         raise ImportError(message) from None
