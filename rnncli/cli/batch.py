@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from codecs import BOM_UTF8
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from rnncli import __version__
 from rnncli.batches.processes import Work, run_in_processes
 from rnncli.batches.report import DONE, NAME, Outcome, done_before, failed
 from rnncli.batches.tasks import (
+    OF_INPUT,
     Source,
     Task,
     Template,
@@ -290,13 +291,15 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     check_quoted(ctx, options.sweep, options.files)
     cut = is_cut(options.output)
     check_cut(ctx.params, cut=cut)
-    template = _template(options)
+    swept = [sweep.name for sweep in options.sweep]
+    needed, other = ([*swept, PART], ()) if cut else (swept, OF_INPUT)
+    named = partial(Template, swept=needed, of_input=other)
+    template = _template(options, named)
     path = _report(options, template)
     given = {name: ctx.params[name] for name in ctx.params if name not in BatchOptions._fields}
     given |= _OF_RUN | {"format": options.format}
-    swept = [sweep.name for sweep in options.sweep]
     templates = {"output": template} | {
-        name: _named(f"--{name.replace('_', '-')}", given[name], swept, cut=cut)
+        name: named(f"--{name.replace('_', '-')}", given[name])
         for name in _STATES
         if given[name] is not None
     }
@@ -317,28 +320,23 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     return running.run(partial(_to_do, options, tasks), do)
 
 
-def _named(option: str, text: str, swept: Sequence[str], *, cut: bool) -> Template:
-    """Return a template that has what is swept, and an input or a part of a log."""
-    return Template(option, text, [*swept, PART], ()) if cut else Template(option, text, swept)
-
-
-def _template(options: BatchOptions) -> Template:
+def _template(options: BatchOptions, named: Callable[[str, str], Template]) -> Template:
     """Return where results go: a template, or in a folder a name for each input."""
-    text, swept = options.output, [sweep.name for sweep in options.sweep]
+    text = options.output
     if text == STDIN:
         raise click.UsageError(
             "-o -: there is a result for each input; give a folder or a template"
         )
     if "{" in text:
-        return _named("-o", text, swept, cut=is_cut(text))
-    name = "-".join(["{stem}", *(f"{{{name}}}" for name in swept)])
+        return named("-o", text)
+    name = "-".join(["{stem}", *(f"{{{sweep.name}}}" for sweep in options.sweep)])
     known = os.path.splitext(text)[1].lower()
     if known and known in EXTENSIONS:
         what = f"one file for all inputs: give a folder, or a template such as 'out/{name}{known}'"
         raise InputError(f"-o {text}", what)
     form = options.format or "csv"
     extension = next((each for each, of in EXTENSIONS.items() if each and of == form), ".txt")
-    return Template("-o", os.path.join(text.replace("}", "}}"), name + extension), swept)
+    return named("-o", os.path.join(text.replace("}", "}}"), name + extension))
 
 
 def _report(options: BatchOptions, template: Template) -> str:
