@@ -146,6 +146,14 @@ def test_rows_are_ordered_by_numbers_times_or_text(
     assert [int(row[2]) for row in found] == expected
 
 
+@pytest.mark.parametrize("blank", [1 << 16, 3 << 16])
+def test_blank_lines_end_nothing(blank: int, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("k,v\n" + "\n" * blank + "k,1\n")
+    files = in_parts([path], *opened(path, tmp_path))
+    assert [row for file in files for row in rows_of(file)[1:]] == [["k", "1"]]
+
+
 def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
     path = written(
         tmp_path / "log.csv", [("k", "10,5", 0), ("k", "9,5", 1)], "k", "t", "v", delimiter=";"

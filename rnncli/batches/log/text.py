@@ -123,8 +123,8 @@ class _TextLog(Log):
         ended = False
         while not ended:
             texts, numbers, cells = list[str](), list[int](), [list[str]() for _ in wanted]
+            first = number = rows.line_num
             try:
-                number = rows.line_num
                 for row in islice(rows, _ROWS):
                     if not is_blank(row):
                         texts.append("".join(taken).rstrip("\r\n") + "\n")
@@ -135,7 +135,7 @@ class _TextLog(Log):
                     number = rows.line_num
             except csv.Error as error:
                 raise syntax_error(path, begin + rows.line_num, error) from error
-            ended = not texts
+            ended = number == first
             ordering = cells[: len(wanted) - len(self.grouping)]
             keys = cells[len(ordering) :]
             yield pa.table([texts, *ordering, numbers, *keys], schema=schema)
