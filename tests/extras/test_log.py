@@ -154,6 +154,46 @@ def test_blank_lines_end_nothing(blank: int, tmp_path: Path) -> None:
     assert [row for file in files for row in rows_of(file)[1:]] == [["k", "1"]]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("lines", "size"), [(['"a', "b", 'c",1', ""], 1 << 20), (["k,1", ""] * 20, 10)]
+)
+def test_a_message_has_the_line_of_the_log(
+    lines: list[str], size: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after cells of several lines, blank lines, and other pieces."""
+    path, file = tmp_path / "log.csv", tmp_path / "part.csv"
+    path.write_text(end.join(["", "k,v", "", *lines, "k,oops", ""]), newline="")
+    monkeypatch.setattr(pieces, "PIECE_BYTES", size)
+    log, _ = opened(path, tmp_path)
+    part = Part([divided(piece, log, 1)[0] for piece in cut(log, str(path))[0]], log)
+    part.write(str(file))
+    line = file.read_bytes().splitlines().index(b"k,oops") + 1
+    told = part.with_origins(f"{file}:{line}: not a number", str(file))
+    assert told == f"{path}:{4 + len(lines)}: not a number"
+
+
+@pytest.mark.parametrize(
+    ("size", "hint"),
+    [
+        (1 << 20, "is a quote left open or out of place?"),
+        (8, "is a quote left open, or a cell of several lines cut at byte {stop}? .gz is not cut"),
+    ],
+)
+@pytest.mark.parametrize(("before", "stop"), [(0, 12), (4, 23)])
+def test_an_open_quote_is_told_with_the_line_that_it_is_in(
+    before: int, stop: int, size: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("k,v\n" + "k,1\n" * before + '"k\nlmno\nk,1\nk,1\n')
+    monkeypatch.setattr(pieces, "PIECE_BYTES", size)
+    log, folder = opened(path, tmp_path)
+    with pytest.raises(InputError) as error:
+        in_parts([path], log, folder)
+    told = f"{path}:{before + 2}: not CSV: unexpected end of data; {hint.format(stop=stop)}"
+    assert str(error.value) == told
+
+
 def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
     path = written(
         tmp_path / "log.csv", [("k", "10,5", 0), ("k", "9,5", 1)], "k", "t", "v", delimiter=";"

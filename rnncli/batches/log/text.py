@@ -134,7 +134,7 @@ class _TextLog(Log):
                     taken.clear()
                     number = rows.line_num
             except csv.Error as error:
-                raise syntax_error(path, begin + rows.line_num, error) from error
+                raise syntax_error(path, begin + number + 1, error) from error
             ended = number == first
             ordering = cells[: len(wanted) - len(self.grouping)]
             keys = cells[len(ordering) :]
@@ -143,11 +143,12 @@ class _TextLog(Log):
     def _further(self, error: InputError, piece: Piece) -> InputError:
         """Return an error of a piece with the line that it has in the file."""
         place, _, line = error.place.rpartition(":")
-        if not piece.start or not line.isdecimal():
+        if not piece.stop or not line.isdecimal():
             return error
         hint = error.hint
         if "end of data" in error.what:
-            hint = f"a quoted cell of several lines, cut at byte {piece.stop}? .gz is not cut"
+            cut = f"a cell of several lines cut at byte {piece.stop}"
+            hint = f"is a quote left open, or {cut}? .gz is not cut"
         return InputError(f"{place}:{self.rows_before(piece) + int(line)}", error.what, hint)
 
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
@@ -167,7 +168,7 @@ class _TextLog(Log):
             lines = text.getvalue().count("\n")
         for chunk in rows[_LINE].chunks:
             file.write(_joined(chunk))
-        return options, np.cumsum(compute.count_substring(rows[_LINE], "\n")) + lines
+        return options, np.cumsum(compute.count_substring_regex(rows[_LINE], r"\r\n?|\n")) + lines
 
     def rows_before(self, piece: Piece) -> int:
         found = 0
