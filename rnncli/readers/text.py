@@ -197,7 +197,7 @@ def _pieces(path: str, encoding: str) -> Iterator[bytes]:
 
 def _stretch(path: str, start: int, stop: int) -> Iterator[bytes]:
     """Pieces of a file between two bytes."""
-    with open(path, "rb") as file:
+    with opened(path, seekable=True) as file:
         if not start:
             check_start(file.peek(8), path)
             start = len(_BYTE_ORDER_MARK) * file.peek(8).startswith(_BYTE_ORDER_MARK)

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -192,6 +193,24 @@ def test_an_open_quote_is_told_with_the_line_that_it_is_in(
         in_parts([path], log, folder)
     told = f"{path}:{before + 2}: not CSV: unexpected end of data; {hint.format(stop=stop)}"
     assert str(error.value) == told
+
+
+def test_a_file_elsewhere_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, path = "memory://log/log.csv", tmp_path / "log.csv"
+    path.write_text("k,v\n" + "k,1\nl,2\n" * 9)
+    with fsspec.open(url, "wb") as file:
+        file.write(path.read_bytes())
+    expected = [file.read_bytes() for file in in_parts([path], *opened(path, tmp_path))]
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 10)
+    log = open_log(url, layout("k"), None)
+    found, _ = cut(log, url)
+    assert len(found) > 3
+    read = [divided(piece, log, PARTS) for piece in found]
+    for part, content in enumerate(expected):
+        Part([each[part] for each in read if part in each], log).write(str(path))
+        assert path.read_bytes() == content
 
 
 def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
