@@ -227,6 +227,7 @@ def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
     [
         ("", "{path}:4: column 't': is missing, and rows are ordered by it"),
         ("nan", "{path}:4: column 't': is missing, and rows are ordered by it"),
+        ("-9", "{path}:4: column 't': is missing, and rows are ordered by it"),
         (
             "n/a",
             "column 't': has cells that are neither numbers nor times, and rows are ordered by it; "
@@ -237,10 +238,18 @@ def test_a_decimal_comma_is_ordered_as_a_number(tmp_path: Path) -> None:
 def test_what_cannot_be_ordered_is_refused(cell: str, message: str, tmp_path: Path) -> None:
     rows = [("k", "1", 0), ("k", "2.5", 0), ("k", cell, 1)]
     path = written(tmp_path / "log.csv", rows, "k", "t", "v")
-    log = open_log(str(path), layout("k"), "t")
+    log = open_log(str(path), layout("k", null_values=["-9"]), "t")
     with pytest.raises(InputError) as error:
         in_parts([path], log, tmp_path)
     assert str(error.value) == message.format(path=path)
+
+
+def test_a_point_beside_a_decimal_comma_is_in_no_number(tmp_path: Path) -> None:
+    rows = [("k", "1.234", 0), ("k", "999", 1)]
+    path = written(tmp_path / "log.csv", rows, "k", "t", "v", delimiter=";")
+    log = open_log(str(path), layout("k", decimal=","), "t")
+    with pytest.raises(InputError, match="neither numbers nor times"):
+        in_parts([path], log, tmp_path)
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.list_(pa.int8())], ids=str)

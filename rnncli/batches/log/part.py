@@ -11,6 +11,7 @@ import numpy as np
 from rnncli.batches.log.pieces import ROW, Log, Piece
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError
+from rnncli.readers.input import Notation
 
 
 class Part:
@@ -75,7 +76,7 @@ class Part:
 
         cells, label = self._rows[self._log.ordering], f"column {column!r}"
         if types.is_string(cells.type) or types.is_large_string(cells.type):
-            cells = _typed(cells, self._log.layout.decimal, label)
+            cells = _typed(cells, self._log.layout.notation, label)
         absent = compute.is_null(cells, nan_is_null=True)
         if compute.any(absent).as_py():
             place = self._origin(compute.index(absent, True).as_py())
@@ -83,8 +84,8 @@ class Part:
         return np.asarray(compute.sort_indices(cells)).astype(np.intp)
 
 
-def _typed(cells: Any, decimal: str, label: str) -> Any:
-    """Read text as numbers or as times, if all of it is; an empty one as missing.
+def _typed(cells: Any, notation: Notation, label: str) -> Any:
+    """Read text as numbers or as times, if all of it is; an empty cell is missing.
 
     Raises
     ------
@@ -95,8 +96,11 @@ def _typed(cells: Any, decimal: str, label: str) -> Any:
     from pyarrow import compute
 
     cells = compute.utf8_trim_whitespace(cells)
-    cells = compute.if_else(compute.equal(cells, ""), None, cells)
-    numbers = compute.replace_substring(cells, decimal, ".")
+    missing = pa.array(["", *notation.null_values], cells.type)
+    numbers = cells = compute.if_else(compute.is_in(cells, missing), None, cells)
+    if notation.decimal != ".":  # a point makes it no number
+        numbers = compute.replace_substring(cells, ".", notation.decimal * 2)
+        numbers = compute.replace_substring(numbers, notation.decimal, ".")
     exact = pa.int64(), pa.decimal128(38, 18)
     times = [pa.timestamp(unit, zone) for unit in ("ns", "us") for zone in (None, "UTC")]
     for texts, kinds in ((numbers, (*exact, pa.float64())), (cells, times)):
