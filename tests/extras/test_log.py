@@ -252,12 +252,54 @@ def test_a_point_beside_a_decimal_comma_is_in_no_number(tmp_path: Path) -> None:
         in_parts([path], log, tmp_path)
 
 
-@pytest.mark.parametrize("kind", [pa.float16(), pa.list_(pa.int8())], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pa.float16(), pa.list_(pa.int8()), pa.struct({"a": pa.int8()})], ids=str
+)
 def test_a_type_without_an_order_is_refused(kind: pa.DataType, tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     pq.write_table(pa.table({"k": ["k"], "t": pa.array([None], kind), "v": [1.0]}), path)
     with pytest.raises(InputError, match=r"'t' is .*: rows cannot be ordered by it"):
         open_log(str(path), layout("k"), "t")
+
+
+def test_a_type_whose_rows_cannot_be_divided_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.arrow"
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array(["x"]))
+    table = pa.table({"k": runs, "v": [1.0, 2.0]})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match=r"'k' is run_end_.*: such rows cannot be divided"):
+        open_log(str(path), layout("k"), None)
+
+
+def test_dictionaries_are_joined(tmp_path: Path) -> None:
+    """Of numbers too, with more values than the numbers of one have bits for."""
+    paths = [tmp_path / "0.arrow", tmp_path / "1.arrow"]
+    for number, path in enumerate(paths):
+        columns = [
+            pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), values)
+            for values in ([f"{number}-{i}" for i in range(100)], [i / 2 for i in range(100)])
+        ]
+        table = pa.table(columns, ["k", "v"])
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    log = open_log(str(paths[0]), layout("k"), None)
+    files = in_parts(paths, log, tmp_path)
+    rows = pa.concat_tables([pa.ipc.open_file(file).read_all() for file in files]).to_pylist()
+    expected = [{"k": f"{n}-{i}", "v": i / 2} for n in range(2) for i in range(100)]
+    assert sorted(rows, key=str) == sorted(expected, key=str)
+
+
+def test_a_union_is_passed_through(tmp_path: Path) -> None:
+    path, kinds = tmp_path / "log.arrow", pa.array([0, 1], pa.int8())
+    union = pa.UnionArray.from_sparse(kinds, [pa.array([1, 2]), pa.array(["a", "b"])])
+    table = pa.table({"k": ["k", "k"], "v": [1.0, 2.0], "u": union})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    log = open_log(str(path), layout("k", passthrough=True), None)
+    files = in_parts([path], log, tmp_path)
+    rows = [row for file in files for row in pa.ipc.open_file(file).read_all().to_pylist()]
+    assert rows == table.to_pylist()
 
 
 def test_text_in_a_table_is_ordered_as_that_of_a_file_of_text(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Part:
         numbers = np.arange(len(tables), dtype=np.int32)
         self._piece = np.repeat(numbers, [len(each) for each in tables])
         tables = [each.replace_schema_metadata() for each in tables]
-        self._rows = pa.concat_tables(tables or [log.schema.empty_table()])
+        self._rows = pa.concat_tables([pa.Table.from_batches([], log.schema), *tables])
         if tables and log.order is not None:
             order = self._order(log.columns[log.order])
             self._rows, self._piece = self._rows.take(pa.array(order)), self._piece[order]

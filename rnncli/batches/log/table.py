@@ -31,13 +31,13 @@ def open_table(path: str, layout: Layout, order_by: str | None) -> Log:
     names = schema.names
     grouping, chosen, kept = choose_all(path, layout, len(names), names)
     order = choose_one(path, order_by, len(names), names, "order_by")
-    if order is not None:
-        _check_has_order(path, schema.field(order))
     alone = {
         name: choose_one(path, getattr(layout, name), len(names), names, name)
         for name in ("x", "against")
     }
     read = sorted({*grouping, *chosen, *kept, *([] if order is None else [order])})
+    for column in read:
+        _check_type(path, schema.field(column), ordered=column == order)
     place: dict[int | None, int] = {column: number for number, column in enumerate(read)}
     options = {
         "columns": tuple(str(place[i] + 1) for i in chosen),
@@ -117,7 +117,13 @@ class _TableLog(Log):
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
         import pyarrow as pa
 
-        table = rows.drop_columns([ROW]).combine_chunks().cast(self._types)
+        columns = rows.drop_columns([ROW]).combine_chunks().columns
+        # In files of Parquet the same dictionary may have numbers of more or fewer bits.
+        stored = [
+            column.dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)
+            for column, kind in zip(columns, self._types.types, strict=True)
+        ]
+        table = pa.table(stored, self.columns)
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=_ROWS)
         return self._options, np.arange(1, len(rows) + 1)
@@ -127,8 +133,8 @@ class _TableLog(Log):
             return open_source(piece.path, file).rows_before(piece.start)
 
 
-def _check_has_order(path: str, field: Any) -> None:
-    """Check that rows can be ordered by a column.
+def _check_type(path: str, field: Any, *, ordered: bool) -> None:
+    """Check that rows with such a column can be divided, and be ordered by it.
 
     Raises
     ------
@@ -138,11 +144,14 @@ def _check_has_order(path: str, field: Any) -> None:
     import pyarrow as pa
     from pyarrow import compute
 
+    cells, what = pa.nulls(0, _moved_type(field.type)), "such rows cannot be divided"
     try:
-        compute.sort_indices(pa.array([], _moved_type(field.type)))
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        what = f"column {field.name!r} is {field.type}: rows cannot be ordered by it"
-        raise InputError(path, what) from error
+        cells.take(pa.nulls(0, pa.int64()))
+        if ordered:
+            what = "rows cannot be ordered by it"
+            compute.sort_indices(cells)
+    except pa.ArrowException as error:
+        raise InputError(path, f"column {field.name!r} is {field.type}: {what}") from error
 
 
 def _moved_type(kind: Any) -> Any:
