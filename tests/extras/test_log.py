@@ -380,10 +380,11 @@ def test_columns_may_stand_in_another_order(extension: str, tmp_path: Path) -> N
     assert rows == [{"k": k, "v": v} for k, v in (("x", 1.0), ("x", 1.0), ("y", 2.0), ("y", 2.0))]
 
 
-def test_row_groups_are_joined_up_to_the_size_of_a_piece(tmp_path: Path) -> None:
-    path = tmp_path / "log.parquet"
-    pq.write_table(pa.table({"v": [*range(40)], "k": ["x", "y"] * 20}), path, row_group_size=7)
-    log = open_log(str(path), layout("k"), None)
+@pytest.mark.parametrize("key", ["k", "sensor.k"])
+def test_row_groups_are_joined_up_to_the_size_of_a_piece(key: str, tmp_path: Path) -> None:
+    path, value = tmp_path / "log.parquet", key.replace("k", "v")
+    pq.write_table(pa.table({value: [*range(40)], key: ["x", "y"] * 20}), path, row_group_size=7)
+    log = open_log(str(path), layout(key, columns=[value]), None)
     assert cut(log, str(path))[0] == [Piece(str(path), 0, 6)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "PIECE_BYTES", 1)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from typing import Any
 
 from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
@@ -150,7 +151,7 @@ class _Parquet(Source):
             sum(
                 max(column.total_uncompressed_size, column.num_values * 8)
                 for column in map(group.column, range(group.num_columns))
-                if column.path_in_schema.split(".")[0] in names
+                if not names.isdisjoint(_beginnings(column.path_in_schema))
             )
             for group in self._groups()
         ]
@@ -161,6 +162,11 @@ class _Parquet(Source):
     def _groups(self) -> list[Any]:
         about = self._parquet.metadata
         return [about.row_group(i) for i in range(about.num_row_groups)]
+
+
+def _beginnings(path: str) -> Iterator[str]:
+    """Return what may be the name of the column that a path leads into: it may have points."""
+    return accumulate(path.split("."), "{}.{}".format)
 
 
 class _ArrowFile(Source):
