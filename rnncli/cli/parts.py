@@ -122,17 +122,18 @@ def cut_log(
     found, size = list["Piece"](), 0
     # A worker need not be in this folder.
     paths = [path if is_url(path) else os.path.abspath(path) for path in inputs]
+    path = paths[0]
     try:
-        log = open_log(paths[0], layout, given["order_by"])
+        # What is added to a file while it is cut is in no piece: it is another version.
+        told = [text for path in paths for text in (path, version(path))]
+        log = open_log(path, layout, given["order_by"])
         for path in paths:
             some, taken = cut(log, path)
             found += some
             size += taken
     except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise InputError(error.filename, what) from error
+        raise InputError(path, f"cannot be read: {error.strerror or error}") from error
     count = _count(given, [path for each in templates for path in _there(each, names)], size)
-    told = [text for path in paths for text in (path, version(path))]
     about = hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()
     parts = shuffle.names_of_parts(count)
     sources = [Source(part, size // count, about, {PART: part}) for part in parts]

@@ -1,6 +1,7 @@
 """One log in parts on a cluster: to the bit what one run over the rows in order gives."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from conftest import ROOT, Rnn
 
 from rnncli.batches.cluster import Ended, check_workers, connected
 from rnncli.batches.log import cut, open_log, part_of
+from rnncli.batches.log.pieces import Log, Piece
 from rnncli.batches.report import DONE, Outcome
 from rnncli.batches.shuffle import run_parts
 from rnncli.batches.tasks import Task
@@ -274,6 +276,40 @@ def test_files_of_one_kind_and_columns(run_rnn: Rnn, tmp_path: Path) -> None:
     assert (result.exit_code, f"{text}: is given twice" in result.stderr) == (2, True)
     result = run_rnn("batch", tmp_path / "none.csv", *options)
     assert (result.exit_code, "none.csv: cannot be read" in result.stderr) == (2, True)
+
+
+def test_a_file_that_cannot_be_read_on_is_named(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = write_rows(tmp_path / "log.csv", drawn(3))
+    options = ("-o", tmp_path / "{part}.csv", *READING, *NETWORK, "--scheduler", "local")
+    for function in ("cut", "open_log"):
+        monkeypatch.setattr(f"rnncli.batches.log.{function}", broken)
+        result = run_rnn("batch", path, *options)
+        assert result.exit_code == 2
+        assert f"{path}: cannot be read: {os.strerror(errno.EIO)}" in result.stderr
+
+
+def test_what_is_added_while_a_log_is_cut_is_read_by_the_next_batch(
+    cluster: str, run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_and_grown(log: Log, path: str) -> tuple[list[Piece], int]:
+        found = cut(log, path)
+        with open(path, "a") as file:
+            file.write("99,x,1\n")
+        return found
+
+    path = write_rows(tmp_path / "log.csv", drawn(30))
+    options = ("-o", tmp_path / "{part}.csv", *READING, *NETWORK, "--scheduler", cluster)
+    monkeypatch.setattr("rnncli.batches.log.pieces.PIECE_BYTES", 100)
+    with monkeypatch.context() as patch:
+        patch.setattr("rnncli.batches.log.cut", cut_and_grown)
+        first = run_rnn("batch", path, *options, "--parts", 1)
+    assert first.stderr.startswith("1 done, 0 skipped, 0 failed, 30 rows")
+    assert run_rnn("batch", path, *options).stderr.startswith("1 done, 0 skipped, 0 failed, 31")
 
 
 def killed_in_a_piece(folder: str) -> None:
