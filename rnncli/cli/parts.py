@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -18,7 +18,7 @@ from rnncli.cli.values import AUTO
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError
 from rnncli.readers import Layout
-from rnncli.storage import version
+from rnncli.storage import matching, version
 from rnncli.storage.url import is_url
 
 if TYPE_CHECKING:
@@ -192,14 +192,12 @@ def outcomes(
         yield from run_parts(cut.log, cut.pieces, parts, tasks, work, client, here, ended)
 
 
-def _there(template: Template, names: Iterable[str]) -> Iterator[str]:
-    """Yield the files that a template names, of however many parts."""
-    if is_url(template.text):
-        return
+def _there(template: Template, names: Iterable[str]) -> list[str]:
+    """Return the files that a template names, of however many parts."""
     mark = "\0"
     text = template.filled({PART: mark, **dict.fromkeys(names, mark + mark)})
     pattern = glob.escape(text).replace(mark + mark, "*").replace(mark, "part-*-of-*")
-    yield from glob.iglob(pattern)
+    return matching(pattern)
 
 
 def _count(given: Mapping[str, Any], there: Sequence[str], size: int) -> int:

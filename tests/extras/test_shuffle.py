@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -310,6 +311,18 @@ def test_what_is_added_while_a_log_is_cut_is_read_by_the_next_batch(
         first = run_rnn("batch", path, *options, "--parts", 1)
     assert first.stderr.startswith("1 done, 0 skipped, 0 failed, 30 rows")
     assert run_rnn("batch", path, *options).stderr.startswith("1 done, 0 skipped, 0 failed, 31")
+
+
+def test_parts_elsewhere_are_as_many_as_there_are(run_rnn: Rnn, tmp_path: Path) -> None:
+    path, url = write_rows(tmp_path / "log.csv", drawn(3)), "memory://parts/{part}.csv"
+    with fsspec.open(url.format(part="part-1-of-3"), "wb") as file:
+        file.write(b"sensor,t,h_0\n")
+    options = ("-o", url, *READING, *NETWORK, "--scheduler", "local", "--dry-run")
+    report = ("--report", tmp_path / "report.jsonl")
+    assert run_rnn("batch", path, *options, *report).stdout.count("run") == 3
+    result = run_rnn("batch", path, *options, *report, "--parts", 2)
+    assert result.exit_code == 2
+    assert "part-1-of-3.csv: is of a run with 3 parts, this one has 2" in result.stderr
 
 
 def killed_in_a_piece(folder: str) -> None:
