@@ -141,10 +141,10 @@ def cut_log(
 
 
 def check_states_go_on(tasks: Sequence[Task], made: Sequence[str | None]) -> None:
-    """Check that no state has counted rows of a log that has changed since, and would again.
+    """Check that no state has counted rows that it would count again.
 
     A log in which a row is mended, after another part was done, is another
-    log: all of its parts are run.
+    log: all of its parts are run. So it is with other options.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def check_states_go_on(tasks: Sequence[Task], made: Sequence[str | None]) -> Non
     Raises
     ------
     InputError
-        Some tasks were done of another log, and others were not.
+        Some tasks were done of another log or in another way, and others were not.
     """
     changed = [
         task
@@ -165,7 +165,8 @@ def check_states_go_on(tasks: Sequence[Task], made: Sequence[str | None]) -> Non
     ]
     if changed and not all(made):
         what = (
-            "has counted its part of a log that has changed since, and whose parts are not all done"
+            "was left by a batch that has not done all parts, and whose log, options or version "
+            "of rnn have changed since"
         )
         hint = "`state_in` and `state_out` can be run again; `force` counts all rows again"
         raise InputError(changed[0].options["state"], what, hint)

@@ -189,6 +189,9 @@ def test_no_state_counts_a_log_twice_of_which_a_row_is_mended(
         assert (code, told.count("\n")) == (2, 1)
         assert "--state-in and --state-out can be run again" in told
     assert before == {each: each.read_bytes() for each in tmp_path.glob("*.npz")}
+    code, told = again("in-place", "--state", state, "--missing", "zero")
+    assert code == 2
+    assert "has not done all parts, and whose log, options or version of rnn have changed" in told
     assert again("apart", "--state-out", str(tmp_path / "tue-{part}.npz"))[0] == 0
     assert again("in-place", "--state", state, "--force")[0] == 0
 
