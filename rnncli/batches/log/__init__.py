@@ -100,7 +100,7 @@ def part_of(key: Sequence[str], parts: int) -> int:
 
 
 def _parts_of(keys: Sequence[Any], parts: int) -> Integers:
-    """Return the part of each row, of whose key a column has a part."""
+    """Return the part of each row; `keys` has a column for each column of the key."""
     known = Keys()
     numbers = known.number_cells([key_cells(column.combine_chunks()) for column in keys])
     return np.array([part_of(key, parts) for key in known.names], np.intp)[numbers]
