@@ -35,6 +35,7 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
     blocks = UntilError(trajectory.blocks)
     columns = _Columns(trajectory, style)
+    schema = _with_room(columns.schema)
     floats = (pa.float16(), pa.float32(), pa.float64())
     names = (*trajectory.key_columns, *trajectory.header)
     repeated = [name for name in names if columns.schema.field(name).type not in floats]
@@ -45,7 +46,7 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         _storable("Parquet"),
         pq.ParquetWriter(
             out.buffer,
-            columns.schema,
+            schema,
             compression="zstd",
             use_dictionary=repeated,
             # Keys that are interleaved, and states, have much the same ends in each group.
@@ -55,11 +56,23 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         for block in blocks:
             held.append(block)
             if sum(len(each.t) for each in held) * columns.width >= _GROUP:
-                writer.write_table(columns.table(joined(held)), most)
+                writer.write_table(columns.table(joined(held)).cast(schema), most)
                 held = []
         if held:
-            writer.write_table(columns.table(joined(held)), most)
+            writer.write_table(columns.table(joined(held)).cast(schema), most)
     blocks.check()
+
+
+def _with_room(schema: Any) -> Any:
+    """Return a schema whose dictionaries can grow: who reads a file of Parquet joins them."""
+    import pyarrow as pa
+
+    for place, field in enumerate(schema):
+        kind = field.type
+        if pa.types.is_dictionary(kind) and kind.index_type.bit_width < 32:
+            kind = pa.dictionary(pa.int32(), kind.value_type, kind.ordered)
+            schema = schema.set(place, field.with_type(kind))
+    return schema
 
 
 def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:

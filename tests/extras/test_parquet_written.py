@@ -157,6 +157,22 @@ def test_dictionaries_may_change(run_rnn: Rnn, tmp_path: Path, form: str) -> Non
     assert read(to)["k"].to_pylist() == texts
 
 
+def test_dictionaries_may_grow_in_parquet(run_rnn: Rnn, tmp_path: Path) -> None:
+    """Each file has few values, with numbers of 8 bits; all of them have more."""
+    paths, texts = [tmp_path / f"{i}.arrow" for i in range(2)], [*map(str, range(200))]
+    for at, path in zip((0, 100), paths, strict=True):
+        cells = pa.DictionaryArray.from_arrays(
+            pa.array(range(100), pa.int8()), texts[at : at + 100]
+        )
+        table = pa.table({"k": cells, "v": np.ones(100)})
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+    to = tmp_path / "y.parquet"
+    result = run_rnn("run", *paths, "--columns", "v", "--hidden", "1", "--passthrough", "-o", to)
+    assert result.exit_code == 0
+    assert pq.read_table(to)["k"].to_pylist() == texts
+
+
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 @pytest.mark.parametrize("options", [(), ("--passthrough",), ("--layout", "list")])
 def test_no_steps(run_rnn: Rnn, tmp_path: Path, form: str, options: tuple[str, ...]) -> None:
