@@ -171,12 +171,13 @@ class _TextLog(Log):
         return options, np.cumsum(compute.count_substring_regex(rows[_LINE], r"\r\n?|\n")) + lines
 
     def rows_before(self, piece: Piece) -> int:
-        found = 0
+        found, last = 0, b""
         with opened(piece.path, seekable=True) as file:
             left = piece.start
             while left and (some := file.read(min(left, pieces.PIECE_BYTES))):
                 left -= len(some)
-                found += some.count(b"\n")
+                found += some.count(b"\n") + some.count(b"\r") - (last + some).count(b"\r\n")
+                last = some[-1:]
         return found
 
 
