@@ -22,6 +22,8 @@ from rnncli.batches.log.part import Part
 from rnncli.batches.log.pieces import Log, Piece
 from rnncli.model.errors import InputError
 from rnncli.readers import Layout
+from rnncli.readers.csv import read_csv
+from rnncli.readers.keyed import Keys
 
 PARTS = 3
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
@@ -242,6 +244,19 @@ def test_what_cannot_be_ordered_is_refused(cell: str, message: str, tmp_path: Pa
     with pytest.raises(InputError) as error:
         in_parts([path], log, tmp_path)
     assert str(error.value) == message.format(path=path)
+
+
+def test_commas_end_cells_in_a_part_too(tmp_path: Path) -> None:
+    """By a first row such as 7,8 it could not be told."""
+    path, file = tmp_path / "log.csv", tmp_path / "part.csv"
+    path.write_text('"1,5",7\n7,8\n')
+    given = layout("2", columns=["1"], decimal=",")
+    log = open_log(str(path), given, None)
+    found = divided(cut(log, str(path))[0][0], log, PARTS)
+    for streams in found.values():
+        options = Part([streams], log).write(str(file))
+        source = read_csv(str(file), given._replace(**options), Keys())
+        assert [block.x.shape for block in source.blocks] == [(1, 1)]
 
 
 def test_a_point_beside_a_decimal_comma_is_in_no_number(tmp_path: Path) -> None:

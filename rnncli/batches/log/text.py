@@ -152,12 +152,16 @@ class _TextLog(Log):
         return InputError(f"{place}:{self.rows_before(piece) + int(line)}", error.what, hint)
 
     def write(self, rows: Any, file: IO[bytes]) -> tuple[Mapping[str, Any], Integers]:
-        """Write text; without rows it has a header at least, or it would not be read."""
+        """Write text; with a header, where it could not be read without.
+
+        No rows cannot, nor rows such as 7,8 where that is a number too.
+        """
         from pyarrow import compute
 
-        named = self._named or not len(rows)
+        is_told = self._delimiter != self.layout.decimal
+        named = self._named or not len(rows) or not is_told
         options = {"encoding": UTF_8, "first_row": "header" if named else "data"}
-        if self._delimiter != self.layout.decimal:
+        if is_told:
             options["delimiter"] = self._delimiter
         lines = 0
         if named:
