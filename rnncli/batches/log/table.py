@@ -1,5 +1,6 @@
 """A log of Parquet or Arrow: a row keeps the types of its columns."""
 
+import os
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -81,7 +82,7 @@ class _TableLog(Log):
             source = open_source(path, file)
             there = [i for i, name in enumerate(source.schema.names) if name in self.columns]
             sizes = source.sizes(there)
-            total = sum(sizes) or file.seek(0, 2)  # a stream
+            total = sum(sizes) or file.seek(0, os.SEEK_END)  # a stream
         found, start, size = list[Piece](), 0, 0
         for stop, more in enumerate(sizes, 1):
             size += more

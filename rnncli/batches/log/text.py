@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from typing import IO, Any
 
@@ -42,30 +42,31 @@ def open_text(path: str, layout: Layout, order_by: str | None) -> Log:
     grouping, _, _ = choose_all(path, layout, width, header)
     order = choose_one(path, order_by, width, header, "order_by")
     columns = header or _numbered(width)
-    return _TextLog(path, telling, columns, grouping, order, delimiter, named=header is not None)
+    common = path, telling, columns, grouping, order
+    return _TextLog(*common, delimiter=delimiter, named=header is not None)
 
 
 class _TextLog(Log):
-    """A log of text, with a header or without."""
+    """A log of text.
+
+    Parameters
+    ----------
+    path, layout, columns, grouping, order
+        As of a `Log`.
+    delimiter : str
+        What stands between two cells.
+    named : bool
+        Whether its files have a header.
+    """
 
     is_table, extension, mark, ordering = False, ".csv", ":", _ORDER
 
-    def __init__(
-        self,
-        path: str,
-        layout: Layout,
-        columns: list[str],
-        grouping: Sequence[int],
-        order: int | None,
-        delimiter: str,
-        *,
-        named: bool,
-    ) -> None:
+    def __init__(self, *common: Any, delimiter: str, named: bool) -> None:
         import pyarrow as pa
 
-        super().__init__(path, layout, columns, grouping, order)
+        super().__init__(*common)
         self._delimiter, self._named = delimiter, named
-        kinds = {_LINE: pa.large_string(), **({} if order is None else {_ORDER: pa.string()})}
+        kinds = {_LINE: pa.large_string(), **({} if self.order is None else {_ORDER: pa.string()})}
         self.schema = pa.schema({**kinds, ROW: pa.int64()})
 
     def cut(self, path: str) -> tuple[list[Piece], int]:
