@@ -430,23 +430,33 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
     worker = get_worker()
     if reason := difference(here):
         return f"the worker {worker.address} {reason}"
+    check_wanted = wanted_check(worker)
+    place = here.batch, get_ident()
+    if place not in _kept:
+        _kept[place] = one_process(work, here)
+        worker.loop.add_callback(end_unused, here.batch, worker)
+    outcomes: list[Outcome] = []
+    with suppress(NotWantedError):
+        for outcome in _kept[place].run(tasks, seconds, check_wanted):
+            outcomes.append(outcome)
+    return outcomes
+
+
+def one_process(work: Work, here: Here) -> Processes:
+    """Return a process that does the tasks of a worker's thread, in the folder of the batch."""
+    return Processes(work, 1, here.folder if os.path.isdir(here.folder) else None)
+
+
+def wanted_check(worker: Any) -> Callable[[], None]:
+    """Return what raises a `NotWantedError` when nobody waits for this task of a worker."""
     key = worker.get_current_task()
 
     def check_wanted() -> None:
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
-            raise _NotWantedError
+            raise NotWantedError
 
-    place = here.batch, get_ident()
-    if place not in _kept:
-        folder = here.folder if os.path.isdir(here.folder) else None
-        _kept[place] = Processes(work, 1, folder)
-        worker.loop.add_callback(end_unused, here.batch, worker)
-    outcomes: list[Outcome] = []
-    with suppress(_NotWantedError):
-        for outcome in _kept[place].run(tasks, seconds, check_wanted):
-            outcomes.append(outcome)
-    return outcomes
+    return check_wanted
 
 
 async def leave(batch: str, dask_worker: Any) -> None:
@@ -473,7 +483,7 @@ def _end_processes(batch: str) -> None:
         _kept.pop(place).close()
 
 
-class _NotWantedError(Exception):
+class NotWantedError(Exception):
     """Nobody waits for a lot any more."""
 
 

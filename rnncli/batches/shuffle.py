@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from rnncli.batches.cluster import Ended, Here, difference, refused
+from rnncli.batches.cluster import Ended, Here, difference, one_process, refused, wanted_check
 from rnncli.batches.log import divided
 from rnncli.batches.log.part import Part
 from rnncli.batches.log.pieces import Log, Piece
-from rnncli.batches.processes import Processes, Work
+from rnncli.batches.processes import Work
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError
@@ -158,23 +158,15 @@ def run_part(
     except InputError as reason:
         return [failed(task, f"{task.input}: {reason}") for task in tasks]
     worker = get_worker()
-    key = worker.get_current_task()
-
-    def check_wanted() -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled":
-            raise RuntimeError("nobody waits for it")
-
-    folder = here.folder if os.path.isdir(here.folder) else None
     with (
         TemporaryDirectory(prefix="rnn-", dir=worker.local_directory) as place,
-        closing(Processes(work, 1, folder)) as processes,
+        closing(one_process(work, here)) as processes,
     ):
         path = os.path.join(place, tasks[0].input + log.extension)
         options = part.write(path)
         del frame, column, streams
         of_file = [task._replace(input=path, options={**task.options, **options}) for task in tasks]
-        outcomes = list(processes.run(of_file, check_wanted=check_wanted))
+        outcomes = list(processes.run(of_file, check_wanted=wanted_check(worker)))
         return [_named(outcome, part, path, tasks[0].input) for outcome in outcomes]
 
 
