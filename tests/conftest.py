@@ -31,6 +31,10 @@ settings.load_profile("rnncli")
 Rnn = Callable[..., Result]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="rewrite outputs of transcripts")
+
+
 @pytest.fixture
 def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
     """Run a command line in this process, 80 columns wide."""

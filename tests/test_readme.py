@@ -1,75 +1,13 @@
-"""The guide's examples give what it shows: words to the letter, numbers within 1e-6."""
+"""The guide's examples in Python, its links and its length."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GUIDE, ROOT, SAMPLES, TOPICS
-
-NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
-# What a batch took, which is another time at each run.
-SECONDS = re.compile(r"\b\d+\.\d s\b")
-
-
-def sessions() -> list[list[tuple[str, str]]]:
-    """Sessions of a shell: commands after ``$``, each with the lines up to the next."""
-    return [
-        re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-        for text in GUIDE.values()
-        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    ]
-
-
-def words(text: str) -> list[str]:
-    """Lines with numbers taken out, and the blanks and rules that depend on their width."""
-    return [
-        re.sub(r"─+", "─", " ".join(NUMBER.sub("#", line).split())) for line in text.splitlines()
-    ]
-
-
-def check_numbers(shown: str, output: str) -> None:
-    """Compare numbers; last digits depend on the processor, as far as the largest is rounded."""
-    computed, expected = (
-        np.array(NUMBER.findall(SECONDS.sub("", text)), float) for text in (shown, output)
-    )
-    atol = 1e-6 * abs(expected).max(initial=1)
-    np.testing.assert_allclose(computed, expected, rtol=0, atol=atol)
-
-
-def test_there_are_examples() -> None:
-    examples = sum(map(len, sessions()))
-    assert examples >= 7
-    assert len(re.findall(r"^\$ ", "".join(GUIDE.values()), re.MULTILINE)) == examples
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("session", sessions(), ids=[each[0][0] for each in sessions()])
-def test_a_session(session: list[tuple[str, str]], tmp_path: Path) -> None:
-    (tmp_path / "sample_data").symlink_to(SAMPLES)
-    scripts = Path(sys.executable).parent  # where pip put the console script
-    environment = os.environ | {
-        "PATH": f"{scripts}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "80",
-    }
-    for command, output in session:
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        shown = done.stdout.decode()
-        assert words(shown) == words(output)
-        check_numbers(shown, output)
+from conftest import GUIDE, ROOT, TOPICS
+from transcripts import NUMBER, is_same
 
 
 def test_python_examples(
@@ -96,9 +34,7 @@ def test_the_readme_runs_from_python(
     output = code.partition("  # ")[2]
     monkeypatch.chdir(ROOT)
     exec(code, {})
-    shown = capsys.readouterr().out
-    assert words(shown) == words(output)
-    check_numbers(shown, output)
+    assert is_same(capsys.readouterr().out, output)
 
 
 def test_the_readme_leads_to_every_topic() -> None:
