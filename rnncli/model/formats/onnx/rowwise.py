@@ -149,8 +149,6 @@ def _batch_normalization(call: Call) -> Rows:
     rows = call.rows()
     if call.integer("training_mode") or call.integer("spatial", 1) != 1:
         raise RefusedError("BatchNormalization that is being trained is not read")
-    if len(rows.axes) < 2:
-        raise RefusedError("expected an axis of features")
     row = rows.featured(1)
     factor, shift, center = (call.tensor(place, f"input {place + 1}") for place in (1, 2, 3))
     root = partial(deviation, call.number("epsilon", 1e-5))

@@ -243,6 +243,8 @@ class Rows(NamedTuple):
 
     def featured(self, axis: int) -> "Rows":
         """Return rows of which this axis is known to be that of features."""
+        if not 0 <= axis < len(self.axes):
+            raise RefusedError(f"expected an axis of features, got {len(self.axes)} axes")
         name = self.axes[axis].name
         if name in ("", "T", "N", "D", "L") or name != (self.feature or name):
             raise RefusedError("takes another axis for features than the layer below")
