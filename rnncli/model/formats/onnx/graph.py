@@ -52,6 +52,8 @@ def find(model: Model, tensors: Tensors, layer: str | None) -> Found:
         raise InputError(tensors.path, what, "convert it with onnx.version_converter")
     walk.run()
     parts, last = walk.network()
+    if any(part.needed for part in parts):
+        parts = [walk.both_directions(part) for part in parts]
     on_way = {part.name for part in parts}
     others = [part for name, part in walk.recurrent.items() if name not in on_way]
     clash = min(walk.work.derived.keys() & tensors.entries.keys(), default="")
@@ -166,6 +168,11 @@ class _Walk:
         origin, chain = max(below, key=lambda each: each[1].length, default=("", INPUT))
         chain = Chain(part, chain)
         return [Unknown(origin, chain)] * max(1, len(call.node.outputs))
+
+    def both_directions(self, part: Part) -> Part:
+        """Return the whole of a node whose directions were not brought together."""
+        whole = self.recurrent.get(part.name, part)
+        return max(part, whole, key=lambda each: sum(len(layer.cells) for layer in each.layers))
 
     def network(self) -> tuple[list[Part], str | None]:
         """Return the parts on the way to the graph's output, and which row it gives."""
