@@ -117,8 +117,10 @@ def recurrent(call: Call) -> tuple[Part, list[Rows]]:
     if rows.backwards:
         ways = tuple(_TURNED[way] for way in ways)
     _check_lengths(call, rows)
-    _check_starts(call, rows)
     H = _hidden_size(call, kind, len(ways))
+    N = rows.axes[1].size
+    N = N if isinstance(N, int) and N > 0 else "N"
+    _check_starts(call, rows, (N, len(ways), H) if layout else (len(ways), N, H))
     cells = list(_cells(call, kind, len(ways)))
     if len(ways) == 2 and ways[0] == "backward":
         raise RefusedError("takes the steps from the last to the first, in both directions")
@@ -204,8 +206,8 @@ def _check_lengths(call: Call, rows: Rows) -> None:
         raise RefusedError("input sequence_lens is computed in the graph")
 
 
-def _check_starts(call: Call, rows: Rows) -> None:
-    """Check the initial states: zeros, or another input of the graph than rows."""
+def _check_starts(call: Call, rows: Rows, shape: tuple[int | str, ...]) -> None:
+    """Check the initial states: zeros of this shape, or another input of the graph than rows."""
     for place, name in _STARTS.items():
         found = call.given(place)
         if found is None:
@@ -213,6 +215,9 @@ def _check_starts(call: Call, rows: Rows) -> None:
         if isinstance(found, Constant):
             if found.entry.dtype == "object" or call.work.array(found).any():
                 raise RefusedError(f"input {name} is a constant other than zeros")
+            if not _fits(found, shape):
+                sizes = ", ".join(map(str, shape))
+                raise RefusedError(f"{name}: expected shape ({sizes}), got {found.entry.shape}")
         elif found.origin and _moved(found) and not _same_input(rows, found):
             what = "`h0`" if name == "initial_h" else "`c0`"
             call.notes.append(
@@ -220,6 +225,17 @@ def _check_starts(call: Call, rows: Rows) -> None:
             )
         else:
             raise RefusedError(f"input {name} is computed in the graph")
+
+
+def _fits(found: Constant, shape: tuple[int | str, ...]) -> bool:
+    """Return whether a constant has this shape, as far as both are known."""
+    sizes = found.entry.shape
+    if found.spread:  # nor need all of its axes be known
+        sizes = (1,) * (len(shape) - len(sizes)) + sizes
+    return len(sizes) == len(shape) and all(
+        size == expected or expected == "N" or (found.spread and size == 1)
+        for size, expected in zip(sizes, shape, strict=True)
+    )
 
 
 def _same_input(rows: Rows, found: Rows | Unknown) -> bool:
