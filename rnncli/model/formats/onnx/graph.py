@@ -81,7 +81,7 @@ class _Walk:
         self.graph, self.opset = model.graph, model.opsets.get("", 1)
         self.torch = model.producer == "pytorch"
         self.functions = set(model.functions)
-        self.work = Work()
+        self.work = Work({name for node in self.graph.nodes for name in node.inputs})
         self.notes: dict[str, list[str]] = {}
         # Recurrent nodes by name, each for itself.
         self.recurrent: dict[str, Part] = {}

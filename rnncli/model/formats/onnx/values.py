@@ -296,6 +296,11 @@ class Formulas:
 class Work:
     """What is shared by all nodes of a graph while it is read.
 
+    Parameters
+    ----------
+    inputs : set of str
+        Names of the values that nodes take.
+
     Attributes
     ----------
     derived : dict
@@ -305,7 +310,8 @@ class Work:
         How many more values are computed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: set[str]) -> None:
+        self.inputs = inputs
         self.derived: dict[str, Derived] = {}
         self.formulas = Formulas()
         self.left = _MOST_COMPUTED
