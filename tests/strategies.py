@@ -15,7 +15,13 @@ from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
 
 # Parameters for activations that have none by default.
-PARAMETERS = {"affine": (0.5, 0.1), "scaled_tanh": (1.7, 0.66)}
+PARAMETERS: dict[str, tuple[float, ...]] = {
+    "affine": (0.5, 0.1),
+    "scaled_tanh": (1.7, 0.66),
+    "maximum": (-0.3,),
+    "minimum": (0.4,),
+    "power": (1.0,),  # other powers of floats are not numbers, or overflow
+}
 ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIVATIONS]
 # Those of layers that run on: the exponential of a state overflows within some steps.
 OF_LAYERS = [f for f in ALL_ACTIVATIONS if isfinite(f.slope)]

@@ -209,7 +209,7 @@ AXES: dict[str, tuple[Build, str]] = {
         "Squeeze_2: drops axis 1, which is not known to be of size 1",
     ),
     "all axes of size 1": (
-        lambda g: g.add("Squeeze", g.rows()),
+        lambda g: g.add("Relu", g.add("Squeeze", g.rows())),
         "Squeeze_2: drops all axes of size 1, where not all sizes are known",
     ),
     "no such axis": (

@@ -78,10 +78,6 @@ ROWS: dict[str, tuple[Build, str]] = {
         lambda g: g.add("Gemm", g.add("Flatten", g.rows(), axis=2), g.draw(3, 2), transA=1),
         "Gemm_3: multiplies other axes than those of features",
     ),
-    "limits": (
-        lambda g: g.add("Clip", g.rows(), g.array(np.float32(-1)), g.array(np.float32(1))),
-        "Clip_2: Clip to -1.0 ... 1.0 is not read",
-    ),
     "a slope for each feature": (
         lambda g: g.add("PRelu", g.rows(), g.draw(3)),
         "PRelu_2: PRelu with a slope for each feature is not read",

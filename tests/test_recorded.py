@@ -201,7 +201,8 @@ def test_cases_are_named_and_small() -> None:
 # Each with parameters that no case has.
 OTHERS = {"affine": "affine:0.75,0.25", "scaled_tanh": "scaled_tanh:1.5,0.5"}
 OTHERS |= {"leaky_relu": "leaky_relu:0.125", "elu": "elu:0.25"}
-OTHERS |= {"thresholded_relu": "thresholded_relu:1.25"}
+OTHERS |= {"thresholded_relu": "thresholded_relu:1.25", "power": "power:3"}
+OTHERS |= {"maximum": "maximum:0.5", "minimum": "minimum:-0.5"}
 # No case has a sum over 6.
 ALIKE = {"relu", "relu6"}
 

@@ -241,6 +241,21 @@ def _softplus(a: Floats, out: Floats) -> None:
     np.logaddexp(a, a.dtype.type(0), out)
 
 
+def _maximum(a: Floats, out: Floats, alpha: float) -> None:
+    """Compute ``max(a, alpha)``."""
+    np.maximum(a, alpha, out=out)
+
+
+def _minimum(a: Floats, out: Floats, alpha: float) -> None:
+    """Compute ``min(a, alpha)``."""
+    np.minimum(a, alpha, out=out)
+
+
+def _power(a: Floats, out: Floats, alpha: float) -> None:
+    """Compute ``a ** alpha``."""
+    np.power(a, alpha, out=out)
+
+
 def _relu6(a: Floats, out: Floats) -> None:
     """Compute ``min(max(a, 0), 6)``."""
     np.clip(a, 0, 6, out)
@@ -312,6 +327,9 @@ ACTIVATIONS = {
     "mish": Kind(_mish, steepest=1.08849817),
     "exponential": Kind(np.exp, steepest=inf),
     "hard_silu": Kind(_hard_silu, steepest=1.5),
+    "maximum": Kind(_maximum, (None,)),
+    "minimum": Kind(_minimum, (None,)),
+    "power": Kind(_power, (None,), steepest=inf),
 }
 TANH = Activation("tanh")
 SIGMOID = Activation("sigmoid")

@@ -46,7 +46,8 @@ KNOWN = {
     "keras": [*BY_PEER["keras"], *MORE],
     "torch": [name for name in (*ACTIVATIONS, *MORE) if name.partition(":")[0] in torch.FUNCTIONS],
     "onnxruntime": [
-        name for name in (*ACTIVATIONS, *MORE) if not name.startswith(("affine", "scaled"))
+        *(name for name in (*ACTIVATIONS, *MORE) if not name.startswith(("affine", "scaled"))),
+        *("maximum:-0.1", "minimum:0.1", "power:2"),
     ],
 }
 

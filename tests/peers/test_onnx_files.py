@@ -132,6 +132,16 @@ def test_the_new_exporter_repeats_vanilla_cells(tmp_path: Path) -> None:
         load_network(tmp_path / "m.onnx")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_new_exporter_writes_no_projections(tmp_path: Path) -> None:
+    module = Wrapped(nn.LSTM(I, H, proj_size=2, batch_first=True))
+    exported(tmp_path / "m.onnx", module, torch.randn(N, T, I), dynamo=True)
+    with pytest.raises(
+        InputError, match=r": initial_c: expected shape \(1, 2, 2\), got \(1, 2, 4\)"
+    ):
+        load_network(tmp_path / "m.onnx")
+
+
 HEADS = {
     "relu6": nn.ReLU6(),
     "elu": nn.ELU(0.7),
@@ -162,6 +172,45 @@ def test_heads(name: str, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.onnx"
         y = exported(path, module, x, dynamo=opset == 18, opset_version=opset)
         assert furthest([given(load_network(path).network, x.numpy())], [y]) <= 1e-6
+
+
+# Nodes with numbers, one after the other, by their inputs behind the rows.
+NUMBERED: dict[str, list[tuple[str, tuple[float | None, ...]]]] = {
+    "from": [("Clip", (-0.1,))],
+    "to": [("Clip", (None, 0.1))],
+    "from and to": [("Clip", (-0.1, 0.2))],
+    "from above to": [("Clip", (0.2, -0.1))],
+    "limited": [("Max", (-0.1,)), ("Min", (0.2,)), ("Max", (0.0,))],
+    "square": [("Pow", (2,))],
+    "powers": [("Pow", (3.0,)), ("Clip", (0.1,)), ("Pow", (0.5,))],
+}
+
+
+@pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("name", NUMBERED)
+def test_numbers_and_all_axes_of_size_1_dropped(name: str, steps: int, tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    tensors: list[Any] = []
+
+    def array(values: Any) -> str:
+        name = f"tensor_{len(tensors)}"
+        tensors.append(numpy_helper.from_array(values, name))
+        return name
+
+    weights = (random.normal(size=shape).astype(np.float32) for shape in ((1, H, I), (1, H, H)))
+    nodes = [helper.make_node("RNN", ["x", *map(array, weights)], ["y_0"], hidden_size=H)]
+    for k, (op, numbers) in enumerate(NUMBERED[name]):
+        kinds = ((each, np.int64 if isinstance(each, int) else np.float32) for each in numbers)
+        more = ["" if each is None else array(np.array(each, kind)) for each, kind in kinds]
+        nodes.append(helper.make_node(op, [f"y_{k}", *more], [f"y_{k + 1}"]))
+    nodes.append(helper.make_node("Squeeze", [f"y_{len(nodes) - 1}"], ["y"]))
+    value = helper.make_tensor_value_info
+    x, y = (value("x", TensorProto.FLOAT, ["T", 1, I]), value("y", TensorProto.FLOAT, None))
+    graph = helper.make_graph(nodes, "numbers", [x], [y], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rows = random.normal(size=(steps, 1, I)).astype(np.float32)
+    ours = given(load_network(saved(model, str(tmp_path / "m.onnx"))).network, rows[:, 0][None])
+    assert furthest([ours.squeeze()], [session(model, rows)]) <= 1e-6
 
 
 def nearest(ours: Array, theirs: Array) -> float:

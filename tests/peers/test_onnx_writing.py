@@ -50,6 +50,7 @@ SETTINGS: dict[str, list[tuple[dict[str, Any], Sequence[str]]]] = {
 CASES = [(kind, *each) for kind, settings in SETTINGS.items() for each in settings]
 HEADS = [*ACTIVATIONS, "softmax", "log_softmax"]
 HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults]
+HEADS += ["maximum:-0.1", "minimum:0.1", "power:2"]
 RANDOM = np.random.RandomState(0)
 
 

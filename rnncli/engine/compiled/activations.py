@@ -162,4 +162,6 @@ FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "mish": _mish,
     "exponential": exp,
     "hard_silu": lambda a: a * (_clipped(a + 3, 0, 6) / 6),
+    "maximum": lambda a, alpha: a.function.at_least(a, alpha),
+    "minimum": lambda a, alpha: a.function.at_most(a, alpha),
 }

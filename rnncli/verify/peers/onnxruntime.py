@@ -83,6 +83,9 @@ FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "hard_silu": ("HardSwish", {}),
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
+    "maximum": ("Max", {}),
+    "minimum": ("Min", {}),
+    "power": ("Pow", {}),
 }
 DIRECTIONS = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
 # What makes (T, N, H) of the (T, D, N, H) of an RNN node; concat is two other nodes.
@@ -200,10 +203,10 @@ def _stateless(layer: Layer, number: int, arrays: dict[str, Any]) -> list[Any]:
     elif isinstance(layer, Dense):
         steps = [("MatMul", ("W",), {}), ("Add", ("b",), {})]
     if activation := stateless_activation(layer):
-        operator, attributes = _function(activation)
-        if operator == "Clip":
-            arrays |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
-        steps.append((operator, ("low", "high") if operator == "Clip" else (), attributes))
+        operator, attributes, numbers = _function(activation)
+        named = {f"number_{k}": np.array(value, np.float32) for k, value in enumerate(numbers)}
+        arrays |= named
+        steps.append((operator, tuple(named), attributes))
     nodes, source = [], f"out_{number - 1}" if number else "x"
     for place, (operator, taken, attributes) in enumerate(steps, start=1):
         inputs = [source, *(f"{name}_{number}" for name in taken)]
@@ -213,12 +216,15 @@ def _stateless(layer: Layer, number: int, arrays: dict[str, Any]) -> list[Any]:
     return nodes
 
 
-def _function(activation: Activation) -> tuple[str, dict[str, Any]]:
-    """Return the operator of a function of a layer without state, and its attributes."""
+def _function(activation: Activation) -> tuple[str, dict[str, Any], Sequence[float]]:
+    """Return the operator of a function of a layer without state, its attributes and inputs."""
     if activation.name not in FUNCTIONS:
         raise lacks(LIBRARY.name, "activation", activation, FUNCTIONS)
     operator, attributes = FUNCTIONS[activation.name]
-    return operator, attributes | dict(zip(("alpha", "beta"), activation.parameters, strict=False))
+    if operator in ("Max", "Min", "Pow"):
+        return operator, attributes, activation.parameters
+    parameters = dict(zip(("alpha", "beta"), activation.parameters, strict=False))
+    return operator, attributes | parameters, (0, 6) if operator == "Clip" else ()
 
 
 def _weights(cells: Sequence[PeerCell]) -> dict[str, Floats]:

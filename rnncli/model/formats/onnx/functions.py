@@ -6,6 +6,7 @@ nodes. Rows therefore know as what function they came about, as text.
 
 import re
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 
@@ -40,7 +41,7 @@ _CLIPS: dict[tuple[float | None, float | None], str] = {
     (0.0, 1.0): "hard_sigmoid:1.0,0.0",
 }
 _X = r"(?P=x)"
-_CUBE = rf"(?:Pow\({_X},3\.0\)|Mul\({_X},Mul\({_X},{_X}\)\))"
+_CUBE = rf"(?:power:3\.0\({_X}\)|Mul\({_X},Mul\({_X},{_X}\)\))"
 # Twice the share of x that a gelu lets pass.
 _SHARES = {
     "gelu": rf"Add\(Erf\((?:Div\({_X},1\.414213\d*\)|Mul\({_X},0\.707106\d*\))\),1\.0\)",
@@ -48,7 +49,7 @@ _SHARES = {
     rf"Add\({_X},Mul\({_CUBE},0\.0447(?:15|1500\d*|1499\d*)\)\),0\.797884\d*\)\),1\.0\)",
 }
 _LESS = rf"Sub\({_X},Mean\({_X}\)\)"
-_SQUARE = rf"(?:Pow\({_LESS},2\.0\)|Mul\({_LESS},{_LESS}\))"
+_SQUARE = rf"(?:power:2\.0\({_LESS}\)|Mul\({_LESS},{_LESS}\))"
 # What several operators are together, as a function of x.
 _FORMULAS = {
     r"Mul\((?P<x>.+),sigmoid\((?P=x)\)\)": "silu",
@@ -119,14 +120,36 @@ def _swish(call: Call) -> Rows:
 
 
 def _clipped(call: Call) -> Rows:
-    ends = [
-        call.number(name, default) if call.given(place) is None else _scalar(call, place)
-        for place, name, default in ((1, "min", -3.4e38), (2, "max", 3.4e38))
+    low, high = (
+        call.number(name, default) if call.given(place) is None else _number(call, place)
+        for place, name, default in ((1, "min", -inf), (2, "max", inf))
+    )
+    return _limited(call, low, high)
+
+
+def _extreme(call: Call) -> Rows:
+    """Read ``Max`` or ``Min`` of rows and a number."""
+    if len(call.inputs) != 2:
+        raise RefusedError(f"{call.node.op} of {len(call.inputs)} inputs is not read")
+    place = 0 if isinstance(call.given(0), Rows) else 1
+    number = _number(call, 1 - place)
+    ends = (number, inf) if call.node.op == "Max" else (-inf, number)
+    return _limited(call, *ends, place)
+
+
+def _limited(call: Call, low: float, high: float, place: int = 0) -> Rows:
+    """Limit rows; programs write a number beyond 3e38 for no limit."""
+    ends = (None if low < -3e38 else low, None if high > 3e38 else high)
+    names = [
+        str(checked(name, end))
+        for name, end in zip(("maximum", "minimum"), ends, strict=True)
+        if end is not None
     ]
-    low, high = (None if end is None or abs(end) > 3e38 else end for end in ends)
-    if (low, high) not in _CLIPS:
-        raise RefusedError(f"Clip to {ends[0]} ... {ends[1]} is not read")
-    return _pointwise(call, _CLIPS[low, high])
+    return _pointwise(call, *([_CLIPS[ends]] if ends in _CLIPS else names), place=place)
+
+
+def _power(call: Call) -> Rows:
+    return _pointwise(call, str(checked("power", _number(call, 1))))
 
 
 def _softmax(call: Call) -> Rows:
@@ -139,10 +162,11 @@ def _softmax(call: Call) -> Rows:
     return call.layer(row, LayerSpec(kind="activation", settings={"activation": name}))
 
 
-def _pointwise(call: Call, name: str) -> Rows:
-    rows = call.rows()
-    made = call.layer(rows, LayerSpec(kind="activation", settings={"activation": name}))
-    return applied(call, made, name, rows)
+def _pointwise(call: Call, *names: str, place: int = 0) -> Rows:
+    """Read one activation or several, one after the other."""
+    rows = call.rows(place)
+    specs = [LayerSpec(kind="activation", settings={"activation": name}) for name in names]
+    return applied(call, call.layer(rows, *specs), ",".join(names), rows) if names else rows
 
 
 def applied(call: Call, made: Rows, name: str, rows: Rows, value: float | None = None) -> Rows:
@@ -199,12 +223,9 @@ def _part_of_function(call: Call) -> Rows:
     return applied(call, rows, call.node.op, rows)
 
 
-def _with_number(call: Call) -> Rows:
-    """Read an operator of rows and a number that is known only as part of a function."""
-    rows, value = call.rows(), single(call.constant(1))
-    if value is None:
-        raise RefusedError(f"{call.node.op} is not read")
-    return applied(call, rows, call.node.op, rows, value)
+def _greater(call: Call) -> Rows:
+    """Read ``Greater`` than a number, which is known only as part of a function."""
+    return applied(call, call.rows(), "Greater", call.rows(), _number(call, 1))
 
 
 def _chosen(call: Call) -> Rows:
@@ -223,9 +244,12 @@ def _mean(call: Call) -> Rows:
     return known_function(call, row, f"Mean({call.work.formulas.text(row)})", read=False)
 
 
-def _scalar(call: Call, place: int) -> float:
-    value = single(call.constant(place))
-    if value is None:
+def _number(call: Call, place: int) -> float:
+    """Return the number that an input is; one of more axes than the rows adds axes to them."""
+    found = call.constant(place)
+    value = single(found)
+    axes = max(len(each.axes) for each in call.inputs if isinstance(each, Rows))
+    if value is None or len(found.entry.shape) > axes:
         raise RefusedError(f"input {place + 1}: expected one number")
     return value
 
@@ -235,10 +259,12 @@ FUNCTIONS: dict[str, Callable[[Call], Rows]] = {
     **dict.fromkeys((*_PLAIN, *_PARAMETERS), _activated),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     **dict.fromkeys(("Abs", "Erf", "Sqrt"), _part_of_function),
-    **dict.fromkeys(("Greater", "Pow"), _with_number),
+    **dict.fromkeys(("Max", "Min"), _extreme),
     "Clip": _clipped,
     "Gelu": _gelu,
+    "Greater": _greater,
     "PRelu": _prelu,
+    "Pow": _power,
     "ReduceMean": _mean,
     "Selu": _selu,
     "Swish": _swish,

@@ -465,9 +465,10 @@ class Call(NamedTuple):
         entry = Entry((size,), "float32")
         return self.added(role, Derived([], entry, lambda: np.full(size, value, np.float32)))
 
-    def layer(self, rows: Rows, spec: LayerSpec) -> Rows:
-        """Return rows that went through one more layer."""
-        part = self.part(tensors=list(spec.tensors.values()), layers=[spec])
+    def layer(self, rows: Rows, *specs: LayerSpec) -> Rows:
+        """Return rows that went through more layers."""
+        tensors = [name for spec in specs for name in spec.tensors.values()]
+        part = self.part(tensors=tensors, layers=specs)
         return rows.through(rows.chain.then(part))
 
     def part(self, **fields: Any) -> Part:

@@ -285,6 +285,9 @@ def _gelu_tanh(graph: _Graph, a: str) -> str:
 _FORMULAS: dict[str, Callable[..., str]] = {
     "affine": _affine,
     "scaled_tanh": _scaled_tanh,
+    "maximum": lambda graph, a, alpha: graph.add("Max", a, graph.number(alpha)),
+    "minimum": lambda graph, a, alpha: graph.add("Min", a, graph.number(alpha)),
+    "power": lambda graph, a, alpha: graph.add("Pow", a, graph.number(alpha)),
     "relu6": lambda graph, a: graph.add("Clip", a, graph.number(0.0), graph.number(6.0)),
     "silu": lambda graph, a: graph.add("Mul", a, graph.add("Sigmoid", a)),
     "gelu": _gelu,
