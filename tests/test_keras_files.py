@@ -564,7 +564,7 @@ def test_no_scale_is_smaller_than_that_of_keras() -> None:
     )
     (found,) = model.layers()
     (scale,) = model.tensors.read([found.tensors["scale"]])
-    np.testing.assert_array_equal(scale, np.array([1e-7, 2.0], np.float32))
+    np.testing.assert_array_equal(scale, [1e-7, 2.0])
 
 
 def test_two_directions_over_reversed_rows_change_places() -> None:

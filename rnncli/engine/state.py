@@ -75,13 +75,19 @@ class State(NamedTuple):
 
 
 def fingerprint(network: Network, precision: str) -> str:
-    """Return a SHA-256 that tells a network and precision from any others."""
+    """Return a SHA-256 that tells a network and precision from any others.
+
+    Below float64 it has the arrays of a layer in the narrowest of their
+    types: that of the file, which a sum of two biases is wider than.
+    """
     import hashlib  # 3 ms that most runs do not need
 
     digest = hashlib.sha256(precision.encode())
 
     def add(arrays: Mapping[str, Floats]) -> None:
-        for array in arrays.values():
+        narrowest = min((array.dtype for array in arrays.values()), default=None)
+        for each in arrays.values():
+            array = each if precision == "float64" else each.astype(narrowest, copy=False)
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(array.tobytes())
 

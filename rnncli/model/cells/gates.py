@@ -22,19 +22,22 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
 
 
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:
-    """Split the bias of a cell into the input's and the state's.
+    """Split the bias of a cell into the input's and the state's, no wider than the weights.
 
-    The state's is `b_n`, and elsewhere -0.0, which changes no bit of their
-    sum.
+    The state's is `b_n`, and elsewhere what the type of the weights does not
+    hold of the sum, or -0.0, which changes no bit of it.
     """
     b_h, b_n = weights.b_h, weights.b_n
-    if b_n is None:
-        return b_h, np.full_like(b_h, -0.0)
-    return b_h, np.concatenate([np.full(len(b_h) - len(b_n), -0.0, b_n.dtype), b_n])
+    b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
+    b_r = (b_h - b_x).astype(b_x.dtype)
+    b_r[b_r == 0] = -0.0
+    return b_x, b_r if b_n is None else np.concatenate([b_r[: -len(b_n)], b_n])
 
 
 def summed(b_x: Floats, b_r: Floats, apart: int = 0) -> dict[str, Floats]:
     """Return `b_h`, the sum of two biases, and what stays apart as `b_n`.
+
+    The sum is float64, unless their own type holds it exactly.
 
     Parameters
     ----------
@@ -44,7 +47,9 @@ def summed(b_x: Floats, b_r: Floats, apart: int = 0) -> dict[str, Floats]:
         How many of the last values of `b_r` are not added: H in a GRU that
         resets after the product, whose r multiplies them.
     """
-    if not apart:
-        return {"b_h": b_x + b_r}
-    b_h = np.concatenate([b_x[:-apart] + b_r[:-apart], b_x[-apart:]])
-    return {"b_h": b_h, "b_n": b_r[-apart:]}
+    added = len(b_x) - apart
+    b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
+    with np.errstate(over="ignore"):
+        narrow = b_h.astype(np.result_type(b_x, b_r))
+    both = {"b_h": narrow if (narrow == b_h).all() else b_h}
+    return both | {"b_n": b_r[added:]} if apart else both

@@ -121,7 +121,9 @@ def load(
     Returns
     -------
     Network
-        In the file's own float types; halves become float32.
+        In the file's own float types; halves become float32, and what is
+        computed of a file's arrays, such as the sum of two biases, may be
+        float64.
 
     Raises
     ------

@@ -75,9 +75,9 @@ def _cell(tensors: Tensors, cell: CellSpec) -> tuple[Cell, tuple[Floats, ...]]:
     W_hh = ours["W_hh"]
     if len(parts) == 2:
         after = cell.cell == "gru" and cell.settings.get("reset") != "before"
+        ours |= summed(*parts, apart=len(W_hh) if after else 0)
         with np.errstate(over="ignore"):
-            ours |= summed(*parts, apart=len(W_hh) if after else 0)
-        _check_sum(tensors, cell, ours["b_h"])
+            _check_sum(tensors, cell, ours["b_h"].astype(W_hh.dtype))
     else:
         ours["b_h"] = parts[0] if parts else np.zeros(W_hh.shape[1], W_hh.dtype)
     return CELLS[cell.cell](Weights(**ours), **{**cell.assumed, **cell.settings}), parts

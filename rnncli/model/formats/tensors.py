@@ -54,10 +54,9 @@ class Derived(NamedTuple):
 
 
 def deviation(epsilon: float, variance: NDArray[Any]) -> NDArray[Any]:
-    """Return ``sqrt(variance + epsilon)``, computed in float64; halves become float32."""
+    """Return ``sqrt(variance + epsilon)`` in float64."""
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
-        root = np.sqrt(variance.astype(np.float64) + epsilon)
-    return root.astype(np.result_type(variance.dtype, np.float32))
+        return np.sqrt(variance.astype(np.float64) + epsilon)
 
 
 class Tensors(NamedTuple):

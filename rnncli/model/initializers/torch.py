@@ -80,7 +80,9 @@ class Draws:
             drawn(width) if architecture.bias else np.zeros(width, np.float32) for _ in range(2)
         )
         W_hr = None if P is None else drawn(P, H)
-        return Weights(W_xh, W_hh, **summed(bias, recurrent_bias, H if b_n else 0), W_hr=W_hr)
+        biases = summed(bias, recurrent_bias, H if b_n else 0)
+        narrow = {name: array.astype(np.float32) for name, array in biases.items()}
+        return Weights(W_xh, W_hh, **narrow, W_hr=W_hr)
 
     def _uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
         """``tensor.uniform_(-bound, bound)``."""

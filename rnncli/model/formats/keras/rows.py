@@ -214,7 +214,7 @@ def _cut(value: float, dtype: str) -> float:
 
 
 def _least_root(shape: tuple[int, ...], variance: NDArray[Any]) -> NDArray[Any]:
-    return _same(shape, np.maximum(deviation(0, variance), np.float32(_LEAST_SCALE)))
+    return _same(shape, np.maximum(deviation(0, variance), _LEAST_SCALE))
 
 
 def _same(shape: tuple[int, ...], values: NDArray[Any]) -> NDArray[Any]:

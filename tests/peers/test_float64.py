@@ -1,0 +1,87 @@
+"""Files of float32 that run in float64, as their models do in float64: within 1e-12."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import rnncli
+from peers.models_torch import Normed, Rows
+
+X = np.random.RandomState(0).normal(size=(3, 20, 4))
+CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def check(path: Path, expected: Any, x: Any = X) -> None:
+    found = rnncli.run(rnncli.load(path), x, precision="float64")
+    y = found.h if found.y is None else found.y
+    assert y.dtype == np.float64
+    assert np.abs(y - np.asarray(expected)).max() <= 1e-12
+
+
+def save(path: Path, model: Any) -> None:
+    state = model.state_dict()
+    if path.suffix == ".pt":
+        torch.save(state, path)
+    elif path.suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    elif path.suffix == ".npz":
+        np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
+    else:
+        x = torch.zeros(1, 2, 4)
+        torch.onnx.export(model, (x,), path, dynamo=False)
+
+
+@pytest.mark.parametrize("extension", [".pt", ".safetensors", ".npz", ".onnx"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_biases_of_pytorch(tmp_path: Path, cell: str, extension: str) -> None:
+    torch.manual_seed(0)
+    model = Rows(CELLS[cell](4, 5, 2, batch_first=True, bidirectional=True)).eval()
+    path = tmp_path / f"w{extension}"
+    save(path, model)
+    with torch.no_grad():
+        expected = model.double()(torch.from_numpy(X))
+    check(path, expected)
+    # A file of ours keeps the sum, and the types of a float32 file.
+    for kept in (tmp_path / "kept.npz", tmp_path / "kept.safetensors", tmp_path / "kept.onnx"):
+        rnncli.save(rnncli.load(path), kept)
+        check(kept, expected)
+    state = safetensors.torch.load_file(tmp_path / "kept.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+def test_batch_normalization_of_pytorch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Normed()
+    model(torch.from_numpy(np.float32(X[..., :2])))  # in training, which sets the statistics
+    torch.save(model.eval(), tmp_path / "w.pt")
+    with torch.no_grad():
+        expected = model.double()(torch.from_numpy(X[..., :2]))
+    check(tmp_path / "w.pt", expected, X[..., :2])
+
+
+def keras_model(dtype: str) -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((20, 4), dtype=dtype),
+            layers.BatchNormalization(dtype=dtype),
+            layers.GRU(5, return_sequences=True, dtype=dtype),
+            layers.Dense(2, dtype=dtype),
+        ]
+    )
+
+
+def test_keras(tmp_path: Path) -> None:
+    model, wide = keras_model("float32"), keras_model("float64")
+    random = np.random.RandomState(0)
+    model.set_weights([random.uniform(0.1, 0.9, each.shape) for each in model.get_weights()])
+    model.save(tmp_path / "w.keras")
+    wide.set_weights(model.get_weights())
+    check(tmp_path / "w.keras", wide(X))
