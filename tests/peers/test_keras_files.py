@@ -240,6 +240,34 @@ def test_a_layer_may_be_an_activation(tmp_path: Path, library: str, extension: s
     compare(tmp_path / f"m{extension}", chained(draw, lower, *head), draw.features())
 
 
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("unrolled", [(), ("forward",), ("backward",)])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_masks_of_unrolled_layers(
+    tmp_path: Path, library: str, unrolled: tuple[str, ...], sequences: bool
+) -> None:
+    draw = Draw(LIBRARIES[library], 0)
+    cells = [
+        draw.layers.GRU(
+            2,
+            name=name,
+            return_sequences=sequences,
+            unroll=name in unrolled,
+            go_backwards=name == "backward",
+        )
+        for name in ("forward", "backward")
+    ]
+    both = draw.layers.Bidirectional(cells[0], backward_layer=cells[1])
+    model = draw.library.Sequential([draw.layers.Input((3, 1)), draw.layers.Masking(0.0), both])
+    path, x = tmp_path / "model.keras", np.array([[[1], [2], [0]]], np.float32)
+    if unrolled == ("backward",) and sequences:
+        model.save(path)
+        with pytest.raises(ValueError, match="Keras takes that mask in the wrong direction"):
+            given(path, x)
+    else:
+        compare(path, model, x)
+
+
 @pytest.mark.parametrize("extension", EXTENSIONS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_models_in_models(tmp_path: Path, library: str, extension: str) -> None:

@@ -61,6 +61,10 @@ def _bidirectional(layer: Layer) -> Made:
     other = "backward_layer" if layer.settings.get("backward_layer") is not None else "layer"
     backward = layer.within(other, "backward_layer")
     cells = [_wrapped(forward, backward=False), _wrapped(backward, backward=other != "layer")]
+    masked, sequences = layer.flow.masked, backward.settings.truth("return_sequences")
+    if masked and sequences and backward.settings.truth("unroll"):
+        what = f"unroll of the backward layer over the mask of {shown(masked)} is not run here"
+        raise InputError("", f"{what}: Keras takes that mask in the wrong direction")
     merge = layer.settings.get("merge_mode", "concat")
     if merge not in list(MERGES):
         raise InputError("", f"merge_mode {str(merge).lower():.40} is not run here")
