@@ -74,7 +74,6 @@ def long_config() -> bytes:
 
 
 CASES = {
-    "text": (b"1,2,3\n", "expected a Keras file (.keras or HDF5), got text"),
     "no config": (
         without("config.json"),
         f"{MEMBERS_EXPECTED}metadata.json, model.weights.h5{SAVE}",

@@ -543,7 +543,7 @@ ARCHIVES = {
         "Bad CRC-32 for file",
     ),
     "empty": (b"", "an empty file"),
-    "text": (b"weights\n", "expected a file that torch.save wrote, got text"),
+    "text": (b"weights\n", "expected a .pt file, got text"),
     "a tar of 2016": (tar(), "a tar archive"),
     "another pickle": (START + number(3) + STOP, "got another pickle"),
 }

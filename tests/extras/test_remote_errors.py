@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from conftest import Rnn
@@ -327,12 +326,3 @@ def test_weights_that_are_damaged_are_named_by_their_url(run_rnn: Rnn, s3: S3) -
             assert (done.exit_code, done.stdout) == (2, "")
             assert done.stderr.startswith(f"Error: {url}: ")
             assert "/tmp" not in done.stderr
-
-
-def test_weights_with_another_name(run_rnn: Rnn, s3: S3) -> None:
-    weights = Path(__file__).parent.parent.parent / "sample_data" / "sunspots.keras"
-    url = s3.put("a/w.npz", weights.read_bytes())
-    done = run_rnn("run", "--seq", "1", "--weights", url)
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"Error: {url}: expected an .npz file, got ")
-    assert done.stderr.endswith(f"; rename it to {s3.url('a/w.keras')}\n")

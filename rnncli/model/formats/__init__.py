@@ -12,7 +12,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.build import build
-from rnncli.model.formats.kinds import check_kind
+from rnncli.model.formats.kinds import FORMATS, find_reader
 from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.parts import Model
 from rnncli.model.formats.shapes import checked_sizes
@@ -24,21 +24,6 @@ __all__ = ["FORMATS", "NAMINGS", "WRITTEN", "Loaded", "load", "load_network", "s
 
 NAMINGS = ("torch", "keras")
 
-# The module that reads each kind of file, by extension. It is imported when a file is to be read:
-# ``open_model(path)`` opens one, none of whose tensors it reads yet, and returns a function that
-# finds what is in it. It raises InputError where the file is damaged or of another kind.
-FORMATS = {
-    ".npz": "npz",
-    ".safetensors": "safetensors",
-    ".keras": "keras.files",
-    ".h5": "keras.files",
-    ".hdf5": "keras.files",
-    ".pt": "torch.files",
-    ".pth": "torch.files",
-    ".bin": "torch.files",
-    ".ckpt": "torch.files",
-    ".onnx": "onnx.files",
-}
 # Those that are written too: ``save_model(file, network, naming)`` in the module writes a file,
 # and returns sentences as `save_network` does.
 WRITTEN = (".npz", ".safetensors", ".onnx")
@@ -93,6 +78,7 @@ def load(
     Parameters
     ----------
     path : str or path
+        Its content tells what it is; its extension, where that cannot tell.
         ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
         weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
         wrote, or TorchScript. ``.onnx``: a model of any framework.
@@ -218,8 +204,7 @@ def layer_names(path: str) -> list[str]:
     OSError
         It cannot be read.
     """
-    check_kind(path, FORMATS)
-    with _module(os.path.splitext(path)[1].lower()).open_model(path) as find:
+    with _module(find_reader(path)).open_model(path) as find:
         model: Model = find(None)
         return [] if model.tensors.metadata else model.names()
 
@@ -247,11 +232,10 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
     InputError
         It cannot be read, is damaged or of another kind, or has no such part.
     """
-    extension = os.path.splitext(path)[1].lower()
     try:
-        check_kind(path, FORMATS)
+        module = _module(find_reader(path))
         before, digest = {path: _state(path)}, _sha256(path)
-        with _module(extension).open_model(path) as find:
+        with module.open_model(path) as find:
             model = find(layer)
             before |= {each: _state(each) for each in model.beside}
             yield model, digest
@@ -293,12 +277,17 @@ def save_network(
             if not name_of(part):
                 what = f"files have no name for {type(part).__name__}"
                 raise ValueError(f"layer {number}: {what}")
-    sentences: list[str] = _module(extension).save_model(file, network, naming)
+    sentences: list[str] = _module(FORMATS[extension]).save_model(file, network, naming)
     return sentences
 
 
-def _module(extension: str) -> Any:
-    return import_module(f"{__name__}.{FORMATS[extension]}")
+def _module(name: str) -> Any:
+    """Import a module that reads files.
+
+    ``open_model(path)`` opens one, none of whose tensors it reads yet, and returns a function that
+    finds what is in it. It raises InputError where the file is damaged.
+    """
+    return import_module(f"{__name__}.{name}")
 
 
 def _state(path: str) -> tuple[int, ...]:
@@ -308,10 +297,8 @@ def _state(path: str) -> tuple[int, ...]:
 
 
 def _sha256(path: str) -> str:
-    """Return the digest of a plain file."""
+    """Return the digest of a file."""
     import hashlib  # 3 ms that most runs do not need
 
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(path, "cannot be read: not a plain file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,12 +1,25 @@
-"""Kinds of files, by their content: what a misnamed file is, and what to do about it."""
+"""Kinds of files: what reads a file, by its content first, and by its extension otherwise."""
 
 import os
 import re
-from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
-from rnncli.model.errors import InputError, choice, verbatim
+from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.containers.zips import FIRST, open_zip
+
+# The module that reads each kind of file, by extension.
+FORMATS = {
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    ".keras": "keras.files",
+    ".h5": "keras.files",
+    ".hdf5": "keras.files",
+    ".pt": "torch.files",
+    ".pth": "torch.files",
+    ".bin": "torch.files",
+    ".ckpt": "torch.files",
+    ".onnx": "onnx.files",
+}
 
 
 class Kind(NamedTuple):
@@ -16,77 +29,77 @@ class Kind(NamedTuple):
     ----------
     name : str
         For messages, with its article.
-    extension : str
-        What such a file is to be named; empty where it is not read.
     hint : str
-        What to do about it, as in `InputError`.
+        What to do about a file that is not read, as in `InputError`.
+    reader : str
+        The module that reads such files, whatever they are called.
+    perhaps : tuple of str
+        The modules that read such a file if its extension is theirs.
     """
 
     name: str
-    extension: str = ""
     hint: str = ""
+    reader: str = ""
+    perhaps: tuple[str, ...] = ()
 
 
 _CONVERTED = "give the model that it was converted from"
 _TENSORFLOW = "load it with TensorFlow, and save it with model.save('model.keras')"
 _UNPACK = "unpack it, and give the model in it"
+_ARRAYS = "load it where it was made, and write its arrays with numpy.savez"
 
-UNKNOWN = Kind("an unknown kind of file")
-ZIP = Kind("a zip archive", hint=_UNPACK)
-PICKLE = Kind(
-    "a Python pickle", hint="load it where it was made, and write its arrays with numpy.savez"
-)
-KERAS = Kind("a Keras file", ".keras")
-HDF5 = Kind("an HDF5 file", ".h5")
-SAFETENSORS = Kind("a .safetensors file", ".safetensors")
+_UNKNOWN = Kind("an unknown kind of file", perhaps=("onnx.files", "safetensors"))
+_ZIP = Kind("a zip archive", _UNPACK, perhaps=("npz", "keras.files", "torch.files"))
+_PICKLE = Kind("a Python pickle", _ARRAYS, perhaps=("torch.files",))
 _TEXT = Kind("text")
-ONNX = Kind("an ONNX model", ".onnx")
-_TORCH = Kind("a PyTorch file", ".pt")
-_TAR = Kind("a tar archive", hint=_UNPACK)
-_LITE = Kind("a TensorFlow Lite model", hint=_CONVERTED)
-_CORE = Kind("a Core ML model", hint=_CONVERTED)
-_PAGE = Kind("a web page (HTML)", hint="download the file itself")
-_SAVED = Kind("a folder of TensorFlow (SavedModel)", hint=_TENSORFLOW)
-_CHECKPOINT = Kind("a checkpoint of TensorFlow, which has no model", hint=_TENSORFLOW)
+_KERAS = Kind("a Keras file", reader="keras.files")
+_ONNX = Kind("an _ONNX model", reader="onnx.files")
+_TORCH = Kind("a PyTorch file", reader="torch.files")
+_TAR = Kind("a tar archive", _UNPACK)
+_LITE = Kind("a TensorFlow Lite model", _CONVERTED)
+_CORE = Kind("a Core ML model", _CONVERTED)
+_PAGE = Kind("a web page (HTML)", "download the file itself")
+_SAVED = Kind("a folder of TensorFlow (SavedModel)", _TENSORFLOW)
+_CHECKPOINT = Kind("a checkpoint of TensorFlow, which has no model", _TENSORFLOW)
 
 # By the first bytes: letters in lower case.
 _SIGNATURES = {
     b"pk\x05\x06": Kind("a zip archive that holds nothing"),
-    b"\x93numpy": Kind("a single .npy array", hint="numpy.savez writes several, by name, as .npz"),
-    b"\x89hdf\r\n": HDF5,
+    b"\x93numpy": Kind("a single .npy array", "numpy.savez writes several, by name, as .npz"),
+    b"\x89hdf\r\n": _KERAS,
     b"\x80\x02\x8a\nl\xfc\x9cf\xf9 j\xa8p\x19.": _TORCH,  # as PyTorch wrote it before 1.6
-    b"\x80\x02": PICKLE,
-    b"\x80\x03": PICKLE,
-    b"\x80\x04": PICKLE,
-    b"\x80\x05": PICKLE,
-    b"\x1f\x8b": Kind("gzip data", hint="decompress it (gunzip)"),
-    b"version https://git-lfs": Kind("a pointer of Git LFS", hint="git lfs pull fetches the file"),
+    b"\x80\x02": _PICKLE,
+    b"\x80\x03": _PICKLE,
+    b"\x80\x04": _PICKLE,
+    b"\x80\x05": _PICKLE,
+    b"\x1f\x8b": Kind("gzip data", "decompress it (gunzip)"),
+    b"version https://git-lfs": Kind("a pointer of Git LFS", "git lfs pull fetches the file"),
     b"<!doctype": _PAGE,
     b"<html": _PAGE,
 }
 # By bytes that stand further on.
 _LATER = {4: (b"tfl3", _LITE), 257: (b"ustar", _TAR)}
-# A version, and then the beginning of a text or a message.
-_PROTOBUF = re.compile(rb"\x08[\x03-\x14][\x12\x1a\x22\x32\x3a\x42]")
+# A version, and then a text, which Core ML does not have there, or the beginning of another field.
+_PROTOBUF = re.compile(rb"\x08[\x03-\x14](\x12(\0|.[ -~])|[\x1a\x22\x32\x3a\x42])", re.DOTALL)
 # Archives, by how a member's name ends.
 _ARCHIVES = {
-    ".npy": Kind("an .npz file", ".npz"),
+    ".npy": Kind("an .npz file", reader="npz"),
     "data.pkl": _TORCH,
-    "model.weights.h5": KERAS,
+    "model.weights.h5": _KERAS,
 }
 # By the name, where the bytes tell nothing for sure.
 _NAMES = {
-    r"\.(pkl|pickle|joblib)": PICKLE,
+    r"\.(pkl|pickle|joblib)": _PICKLE,
     r"\.tflite": _LITE,
     r"\.(mlmodel|mlpackage)": _CORE,
-    r"\.pb": Kind("a graph of TensorFlow", hint=_TENSORFLOW),
+    r"\.pb": Kind("a graph of TensorFlow", _TENSORFLOW),
     r"\.(index|meta|data-\d+-of-\d+)": _CHECKPOINT,
     r"\.index\.json": Kind(
-        "a list of files with weights", hint="give the one that holds the recurrent layers"
+        "a list of files with weights", "give the one that holds the recurrent layers"
     ),
     r"\.json": Kind(
         "JSON text, of which no weights are read",
-        hint="save the model as .keras, or the network as .npz",
+        "save the model as .keras, or the network as .npz",
     ),
     r"\.tar": _TAR,
 }
@@ -94,48 +107,39 @@ _START = 512
 _CHARACTERS = set(range(0x20, 0x7F)) | set(b"\t\r\n")
 
 
-def check_kind(path: str, formats: Mapping[str, str]) -> None:
-    """Check that a file is of a kind that is read, and of the one that its name says.
-
-    Parameters
-    ----------
-    path : str
-    formats : mapping
-        What reads each kind, by extension.
+def find_reader(path: str) -> str:
+    """Find the module that reads a file.
 
     Raises
     ------
     InputError
-        Its content, or an extension that is none of these, tells that it is of another.
+        None does.
     OSError
         It cannot be read.
     """
     extension = os.path.splitext(path)[1].lower()
-    reader = formats.get(extension)
-    found = _found(path)
-    hint = found.hint
-    if found.extension and formats[found.extension] != reader:
-        hint = f"rename it to {verbatim(os.path.splitext(path)[0] + found.extension)}"
-    # What its reader knows more of.
-    known = (found == ZIP and reader) or (found == PICKLE and reader == formats[_TORCH.extension])
-    if hint and not known:
-        article = "an" if extension[1:2] in ("n", "h", "o") else "a"
-        expected = f"expected {article} {extension} file, got " if reader else "is "
-        raise InputError(path, f"{expected}{found.name}", hint)
-    if extension not in formats:
-        os.stat(path)  # that it is not there comes first
-    choice(f"{path}: extension", extension, formats)
+    named, kind = FORMATS.get(extension, ""), _find_kind(path)
+    if kind.reader or named in kind.perhaps:
+        return kind.reader or named
+    if named:
+        article = "an" if extension[1] in "nho" else "a"
+        raise InputError(path, f"expected {article} {extension} file, got {kind.name}", kind.hint)
+    if kind.hint:
+        raise InputError(path, f"is {kind.name}", kind.hint)
+    return choice(f"{path}: extension", extension, FORMATS)
 
 
-def _found(path: str) -> Kind:
+def _find_kind(path: str) -> Kind:
     """Tell what a path leads to."""
     if os.path.isdir(path):
         saved = os.path.exists(os.path.join(path, "saved_model.pb"))
-        return _SAVED if saved else _named(path, Kind("a folder", hint="give the file in it"))
-    if os.path.isfile(path):
-        kind = kind_of(path)
-        return _named(path, kind) if kind in (_TEXT, ONNX, UNKNOWN) else kind
-    return _CHECKPOINT if os.path.exists(f"{path}.index") else UNKNOWN
+        return _SAVED if saved else _named(path, Kind("a folder", "give the file in it"))
+    if not os.path.exists(path) and os.path.exists(f"{path}.index"):
+        return _CHECKPOINT
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "cannot be read: not a plain file")
+    kind = kind_of(path)
+    return _named(path, kind) if kind in (_TEXT, _UNKNOWN) else kind
 
 
 def _named(path: str, otherwise: Kind) -> Kind:
@@ -145,19 +149,13 @@ def _named(path: str, otherwise: Kind) -> Kind:
 
 
 def kind_of(path: str) -> Kind:
-    """Tell what a file looks like by its content.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Tell what a file is by its content."""
     with open(path, "rb") as file:
         start = file.read(_START)
         if start.startswith(FIRST):
             return _archive(path, file)
     if start[8:9] == b"{" and start[5:8] == bytes(3):  # after a length of under a TiB
-        return SAFETENSORS
+        return Kind("a .safetensors file", reader="safetensors")
     lower = start.lower()
     kinds = [kind for signature, kind in _SIGNATURES.items() if lower.startswith(signature)]
     kinds += [kind for place, (text, kind) in _LATER.items() if lower.startswith(text, place)]
@@ -167,7 +165,7 @@ def kind_of(path: str) -> Kind:
         return Kind("an empty file")
     if set(start) <= _CHARACTERS:
         return _TEXT
-    return ONNX if _PROTOBUF.match(start) else UNKNOWN
+    return _ONNX if _PROTOBUF.match(start) else _UNKNOWN
 
 
 def _archive(path: str, file: BinaryIO) -> Kind:
@@ -175,6 +173,6 @@ def _archive(path: str, file: BinaryIO) -> Kind:
     try:
         names = open_zip(path, file).namelist()
     except InputError:
-        return ZIP
+        return _ZIP
     kinds = (kind for end, kind in _ARCHIVES.items() for name in names if name.endswith(end))
-    return next(kinds, ZIP)
+    return next(kinds, _ZIP)

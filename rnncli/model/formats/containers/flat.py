@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.kinds import SAFETENSORS, UNKNOWN, kind_of
 from rnncli.model.formats.tensors import widened
 
 # Bits of a value, by the format's name of its type.
@@ -113,9 +112,6 @@ def opened(path: str) -> Iterator[Flat]:
             header, origin = _header(file, size)
             texts = _texts(header.pop(_METADATA, None))
         except (ValueError, RecursionError) as error:
-            kind = kind_of(path)
-            if kind not in (SAFETENSORS, UNKNOWN):
-                raise InputError(path, f"expected a .safetensors file, got {kind.name}") from error
             what = f"damaged, or no .safetensors: {one_line(error)}"
             raise InputError(path, what) from error
         tensors = {name: _tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}

@@ -11,9 +11,8 @@ from typing import Any, BinaryIO
 
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
-from rnncli.model.formats.containers.zips import open_zip, read_member
+from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.keras.places import Stored
-from rnncli.model.formats.kinds import HDF5, KERAS, ZIP, kind_of
 from rnncli.model.formats.parts import Find, Model
 from rnncli.model.formats.tensors import Derived, Entry, Tensors, widened
 
@@ -28,16 +27,10 @@ _SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 
 @contextmanager
 def open_model(path: str) -> Iterator[Find]:
-    """Open a Keras file, whatever its extension says; see `FORMATS`."""
-    kind = kind_of(path)
+    """Open a Keras file, an archive or HDF5; see `FORMATS`."""
     with open(path, "rb") as file:
-        if kind in (ZIP, KERAS):
-            stored = _open_archive(path, file)
-        elif kind == HDF5:
-            stored = _open_hdf5(path, file)
-        else:
-            what = f"expected a Keras file (.keras or HDF5), got {kind.name}"
-            raise InputError(path, what, kind.hint)
+        is_archive = file.read(len(FIRST)) == FIRST
+        stored = (_open_archive if is_archive else _open_hdf5)(path, file)
         yield lambda layer: _find(stored, layer)
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import most_unpacked
-from rnncli.model.formats.kinds import ONNX, UNKNOWN, kind_of
 from rnncli.model.formats.onnx.beside import path_beside, read_beside
 from rnncli.model.formats.onnx.elements import Tensor
 from rnncli.model.formats.onnx.graph import find
@@ -29,9 +28,7 @@ _MOST_TIMES = 3
 @contextmanager
 def open_model(path: str) -> Iterator[Find]:
     """Open an ``.onnx`` file; see `FORMATS`."""
-    kind, size = kind_of(path), os.path.getsize(path)
-    if kind not in (ONNX, UNKNOWN):
-        raise InputError(path, f"expected an .onnx file, got {kind.name}", kind.hint)
+    size = os.path.getsize(path)
     if size >= LARGEST:
         raise InputError(path, f"expected an .onnx file of under 2 GiB, got {size:,} bytes")
     with open(path, "rb") as file:
