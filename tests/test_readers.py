@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.readers import Input, Keys, Layout, read_file, read_files, read_inline, read_state
+from rnncli.readers.expected import read_expected
 
 DOUBLE = np.dtype(np.float64)
 
@@ -155,6 +156,13 @@ def test_a_header_alone_is_no_steps(tmp_path: Path, text: str) -> None:
     source = read(tmp_path / "a.csv", text)
     assert list(source.columns) == ["a", "b"]
     assert list(source.blocks) == []
+
+
+def test_an_array_under_another_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[1.0], [2.0]]))
+    path = (tmp_path / "a.npy").rename(tmp_path / "a.txt")
+    assert values(read_file(str(path), Layout(DOUBLE), Keys())) == [[1], [2]]
+    np.testing.assert_array_equal(read_expected(str(path)), [[1], [2]])
 
 
 def test_gzip(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.foreign import STDIN, UTF_8, is_table
+from rnncli.readers.foreign import NPY, STDIN, is_table, start_of
 from rnncli.readers.input import MISSING, Input, Layout, parse_number
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import start_of_stdin
@@ -50,14 +50,15 @@ read_state = inline.read_state
 
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
-    """Open a file as input; any name but a known one's is read as CSV text.
+    """Open a file as input.
+
+    Its first bytes tell Parquet, Arrow and ``.npy``, under any name; then the
+    extension does. All else is CSV text.
 
     Parameters
     ----------
     path : str
-        A ``.csv``, ``.tsv``, ``.npy``, ``.parquet`` or ``.arrow`` file, the
-        text also as ``.gz``, or ``-`` for standard input: CSV, or what its
-        first bytes say.
+        A file, text also as ``.gz``, or ``-`` for standard input.
     layout : Layout
     keys : Keys
         Those so far.
@@ -68,16 +69,22 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         The file cannot be read, or is not of its kind. Errors in rows are
         raised only when the iteration over the blocks reaches them.
     """
-    read = READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
-    if path == STDIN and layout.encoding == UTF_8 and is_table(start_of_stdin()):
-        read = _read_arrow
     try:
-        return read(path, layout, keys)
+        return _find_reader(path)(path, layout, keys)
     except OSError as error:
         hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
         if isinstance(error, IsADirectoryError):
             hint = f"give the files in it: {verbatim(os.path.join(shlex.quote(path), '*.csv'))}"
         raise InputError(path, f"cannot be read: {error.strerror or error}", hint) from error
+
+
+def _find_reader(path: str) -> Callable[[str, Layout, Keys], Input]:
+    start = start_of_stdin() if path == STDIN else start_of(path)
+    if is_table(start, few=path == STDIN):
+        return _read_arrow
+    if start.startswith(NPY) and path != STDIN:
+        return npy.read_npy
+    return READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:

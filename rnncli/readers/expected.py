@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose
 from rnncli.readers.csv import read_csv
-from rnncli.readers.foreign import display_name
+from rnncli.readers.foreign import NPY, display_name, start_of
 from rnncli.readers.header import first_line
 from rnncli.readers.input import Layout
 from rnncli.readers.keyed import Keys
@@ -47,8 +47,9 @@ def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
     InputError
         The file cannot be read, or holds something else.
     """
-    read = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
     try:
+        named = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
+        read = _read_npy if start_of(path).startswith(NPY) else named
         states = read(path, name, "final" if last else "steps")
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error

@@ -1,6 +1,7 @@
 """Files that are no CSV text in their encoding, and the way out."""
 
 import codecs
+import os
 import re
 import shlex
 from json import JSONDecodeError, JSONDecoder
@@ -10,12 +11,12 @@ from rnncli.model.errors import InputError, verbatim
 STDIN = "-"
 UTF_8 = "utf-8"
 
-# The first bytes of Parquet, which no text has, of an Arrow file and of an Arrow stream.
-PARQUET, ARROW, STREAM = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff"
+# The first bytes of Parquet, which no text has, of an Arrow file, of an Arrow stream and of .npy.
+PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
 _TABLES = (PARQUET, ARROW, STREAM)
 _SIGNATURES = {
     b"\x1f\x8b": ("gzip data", "decompress it (zcat), or give a file named .gz"),
-    b"\x93NUMPY": ("an .npy array", "give a file named .npy"),
+    NPY: ("an .npy array", "give a file named .npy"),
     PARQUET: ("a Parquet file", "give a file named .parquet"),
     ARROW: ("an Arrow file", "give a file named .arrow"),
     STREAM: ("an Arrow stream", "give a file named .arrow"),
@@ -39,10 +40,18 @@ def display_name(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
-def is_table(start: bytes) -> bool:
-    """Return whether the first bytes of a pipe, which may be few, are of Parquet or Arrow."""
-    few = len(start) >= len(STREAM) and any(mark.startswith(start) for mark in _TABLES)
+def is_table(start: bytes, *, few: bool = False) -> bool:
+    """Tell Parquet and Arrow by the first bytes of a file, or by `few` of those of a pipe."""
+    few = few and len(start) >= len(STREAM) and any(mark.startswith(start) for mark in _TABLES)
     return few or start.startswith(_TABLES)
+
+
+def start_of(path: str) -> bytes:
+    """Return the first bytes of a local file; none of a pipe or a URL, which would lose them."""
+    if not os.path.isfile(path):
+        return b""
+    with open(path, "rb") as file:
+        return file.read(8)
 
 
 def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:

@@ -98,6 +98,15 @@ def test_states_are_those_of_csv(run_rnn: Rnn, whole: Path, options: tuple[str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "stream.feather"])
+def test_a_table_under_another_name(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, pa.table({"v": [1.0, 2.0]}), 2)[name]
+    command = ("--hidden", "2", "--format", "csv")
+    expected = run_rnn("run", str(path), *command)
+    result = run_rnn("run", str(path.rename(tmp_path / "x.csv")), *command)
+    assert (result.exit_code, result.stdout) == (0, expected.stdout)
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "stream.feather"])
 def test_what_is_piped_in_is_told_by_its_first_bytes(run_rnn: Rnn, whole: Path, name: str) -> None:
     options = ("--columns", "value", "--group-by", "sensor", *NETWORK)
     expected = run_rnn("run", whole / "x.csv", *options)
