@@ -61,9 +61,9 @@ def encrypted(content: bytes) -> bytes:
     return content.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")
 
 
-def config_of(text: bytes) -> bytes:
-    """Return an HDF5 file with a model's config."""
-    return made(header((12, attribute(of_class(3, len(text))[:8], space(), text, b"model_config"))))
+def text_of(name: bytes, text: bytes) -> bytes:
+    """Return an HDF5 file with a text as an attribute."""
+    return made(header((12, attribute(of_class(3, len(text))[:8], space(), text, name))))
 
 
 def long_config() -> bytes:
@@ -128,7 +128,11 @@ CASES = {
         long_config(),
         "model_config: expected at most 2,097,152 characters, got 2,097,153",
     ),
-    "config in HDF5": (config_of(b"[1]"), "model_config: expected a JSON object, got list"),
+    "Keras 1": (text_of(b"keras_version", b"1.2.2"), "is a file of Keras 1, which is not read"),
+    "config in HDF5": (
+        text_of(b"model_config", b"[1]"),
+        "model_config: expected a JSON object, got list",
+    ),
 }
 
 

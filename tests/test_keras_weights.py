@@ -6,7 +6,6 @@ import pytest
 from keras_configs import MASKING, WHOLE, Config, layer, refusal, sequential, stored
 
 from rnncli.model.activations import parse
-from rnncli.model.errors import InputError
 from rnncli.model.formats.build import build
 from rnncli.model.formats.keras import bare, config
 from rnncli.model.formats.overrides import assumptions, with_overrides
@@ -127,24 +126,6 @@ def test_biases_of_cudnn_are_two(shape: tuple[int, ...] | None, why: str) -> Non
         del shapes["layers/cu_dnngru/vars/2"]
     model = config.find(sequential(layer("CuDNNGRU"), shapes=shapes), None)
     assert refusal(model) == f"m.keras: l0: {why}"
-
-
-@pytest.mark.parametrize("role", "WUb")
-def test_arrays_of_the_gates_of_keras_1_are_alike(role: str) -> None:
-    names = [f"gru_{each}_{gate}" for gate in "zrh" for each in "WUb"]
-    shapes = {f"l0/{name}": {"W": (3, 2), "U": (2, 2), "b": (2,)}[name[4]] for name in names}
-    attributes = {"": {"layer_names": ["l0"]}, "l0": {"weight_names": names}}
-    about: dict[str, Any] = {"version": "1.2.2", "shapes": shapes, "attributes": attributes}
-    (gru,) = config.find(sequential(layer("GRU", output_dim=2), **about), None).parts
-    assert sorted(gru.tensors) == sorted(shapes)
-    shapes[f"l0/gru_{role}_r"] = (7,)
-    model = config.find(sequential(layer("GRU", output_dim=2), **about), None)
-    each = ", ".join(f"l0/gru_{role}_{gate}" for gate in "zrh")
-    why = f"expected arrays of one shape and type: {each}"
-    assert refusal(model) == f"m.keras: l0: {why}"
-    with pytest.raises(InputError) as caught:
-        bare.find(stored(None, **about), None)
-    assert str(caught.value) == f"m.keras: {why.replace('l0/', '')}"
 
 
 def test_weights_without_a_config_are_known_by_names_and_shapes() -> None:

@@ -4,11 +4,9 @@ Each is a model as people save them, and beside it is what the model gives.
 What Keras 2 writes under other names than its own, it is asked to read first.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import tf_keras
@@ -23,8 +21,6 @@ X = RANDOM.normal(size=(3, 5, 2)).astype(np.float32)
 GAPS = np.where(RANDOM.uniform(size=(3, 5, 1)) < 0.4, np.float32(MASKED), X)
 # Indices into an embedding; 0 is no word.
 WORDS = RANDOM.randint(0, 7, size=(3, 5, 1)).astype(np.float32)
-# What Keras 1 called the gates, in its order.
-GATES = {"lstm_1": (3, "icfo"), "gru_1": (2, "zrh")}
 
 
 def filled(model: Any) -> Any:
@@ -129,43 +125,12 @@ def keras_2() -> None:
     write_output("keras2_cudnn_bare", same)
 
 
-def keras_1() -> None:
-    """Write what Keras 1 wrote, as Keras 2 still reads it."""
-    L = tf_keras.layers
-    usual = {"recurrent_activation": "hard_sigmoid", "return_sequences": True}
-    layers = [L.LSTM(3, name="lstm_1", **usual), L.GRU(2, name="gru_1", reset_after=False, **usual)]
-    model = tf_keras.Sequential([L.Input((5, 2)), *layers])
-    common = {"inner_activation": "hard_sigmoid", "activation": "tanh", "return_sequences": True}
-    config = [
-        {"class_name": kind, "config": {"name": name, "output_dim": GATES[name][0], **common}}
-        for kind, name in (("LSTM", "lstm_1"), ("GRU", "gru_1"))
-    ]
-    path = FOLDER / "keras1_gates.h5"
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": config})
-        file.attrs["keras_version"] = "1.2.2"
-        weights = file.create_group("model_weights")
-        weights.attrs["layer_names"] = [name.encode() for name in GATES]
-        width = X.shape[-1]
-        for layer, (units, gates) in GATES.items():
-            shapes = {"W": (width, units), "U": (units, units), "b": (units,)}
-            group, names = weights.create_group(layer), []
-            for name, shape in ((f"{layer}_{r}_{g}", shapes[r]) for g in gates for r in shapes):
-                group[name] = RANDOM.normal(0, 0.5, shape).astype(np.float32)
-                names.append(name.encode())
-            group.attrs["weight_names"] = names
-            width = units
-    model.load_weights(path)
-    write_output("keras1_gates", model)
-
-
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     tf_keras.utils.set_random_seed(0)
     keras_3()
     keras_2()
-    keras_1()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Weights of Keras without a config: recurrent layers by the names and shapes of their arrays."""
 
-import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from itertools import chain
 
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, verbatim
-from rnncli.model.formats.keras.layouts import of_cudnn, of_keras_1
+from rnncli.model.formats.keras.layouts import of_cudnn
 from rnncli.model.formats.keras.names import ROLES, find_owners
 from rnncli.model.formats.keras.places import SEEDS, Stored, listed_arrays, version_of
 from rnncli.model.formats.keras.recurrent import SIGMOID_SINCE
@@ -16,10 +15,7 @@ from rnncli.model.formats.parts import Model
 from rnncli.model.formats.spec import LayerSpec, cell_of
 from rnncli.model.formats.tensors import Derived, Tensors
 
-# The names of the arrays of a gate in Keras 1, by role; a vanilla cell has them without the gate.
-_OF_GATE = re.compile(r"(.*)_([WUb])(?:_([a-z]))?", re.DOTALL)
-_ROLES_OF_KERAS_1 = dict(zip("WUb", ROLES, strict=True))
-_GATES = {"icfo": "lstm", "zrh": "gru"}
+_GATED = ("lstm", "gru")
 
 
 def find(stored: Stored, layer: str | None) -> Model:
@@ -32,7 +28,7 @@ def find(stored: Stored, layer: str | None) -> Model:
         together.
     """
     try:
-        tensors = _without_gates(_renamed(stored).under(layer))
+        tensors = _renamed(stored).under(layer)
     except InputError as error:
         raise InputError(error.place or stored.tensors.path, error.what, error.hint) from error
     packed = dict(_from_cudnn(tensors))
@@ -58,7 +54,7 @@ def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerS
         if cell.tensors["W_xh"] in packed:
             usual = {"activation": TANH, "recurrent_activation": SIGMOID}
             cells.append(cell._replace(settings={**usual, **cell.settings}))
-        elif hard and cell.cell in _GATES.values():
+        elif hard and cell.cell in _GATED:
             assumed = {"recurrent_activation": parse(HARD_SIGMOID[True])}
             cells.append(cell._replace(assumed=assumed))
         else:
@@ -82,18 +78,6 @@ def _renamed(stored: Stored) -> Tensors:
     )
 
 
-def _without_gates(tensors: Tensors) -> Tensors:
-    """Put the arrays of the gates of Keras 1 side by side, under the names of today."""
-    derived: dict[str, Derived] = {}
-    for owner, names in _gates(tensors).items():
-        made = zip(ROLES, _joined(tensors, names), strict=False)
-        derived |= {f"{owner}/{role}": each for role, each in made}
-    replaced = {name for each in derived.values() for name in each.names}
-    joined = tensors.with_derived(derived)
-    entries = {name: e for name, e in joined.entries.items() if name not in replaced}
-    return joined._replace(entries=entries)
-
-
 def _from_cudnn(tensors: Tensors) -> Iterator[tuple[str, Derived]]:
     """Yield today's arrays in place of cuDNN's, whose bias is two in one row."""
     for names in find_owners(tensors).values():
@@ -101,31 +85,6 @@ def _from_cudnn(tensors: Tensors) -> Iterator[tuple[str, Derived]]:
             kernel, recurrent, bias = (names[role] for role in ROLES)
             cell = cell_of(tensors, {"W_xh": kernel, "W_hh": recurrent})
             width = tensors.entries[recurrent].shape[-1:]
-            if cell in _GATES.values() and tensors.entries[bias].shape == (2 * width[0],):
+            if cell in _GATED and tensors.entries[bias].shape == (2 * width[0],):
                 each = (kernel, recurrent, bias)
                 yield from zip(each, of_cudnn(cell, each, tensors.entries), strict=True)
-
-
-def _gates(tensors: Tensors) -> dict[str, dict[tuple[str, str], str]]:
-    """Name the arrays of Keras 1's recurrent layers, by role and gate, by their layer."""
-    found: dict[str, dict[tuple[str, str], str]] = {}
-    for name in tensors.entries:
-        if match := _OF_GATE.fullmatch(name):
-            owner, role, gate = match.groups()
-            found.setdefault(owner, {})[role, gate or ""] = name
-    return {
-        owner: names
-        for owner, names in found.items()
-        if {role for role, _ in names} == set(_ROLES_OF_KERAS_1)
-    }
-
-
-def _joined(tensors: Tensors, names: Mapping[tuple[str, str], str]) -> list[Derived]:
-    """Return the three arrays of a layer."""
-    entries = tensors.entries
-    for gates, cell in _GATES.items():
-        keys = [(role, gate) for gate in gates for role in _ROLES_OF_KERAS_1]
-        if names.keys() == set(keys):
-            return of_keras_1(cell, [names[key] for key in keys], entries)
-    alone = [names[role, ""] for role in _ROLES_OF_KERAS_1 if (role, "") in names]
-    return [Derived([name], entries[name], lambda array: array) for name in alone]

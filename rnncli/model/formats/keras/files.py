@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.keras.places import Stored
+from rnncli.model.formats.keras.places import Stored, version_of
 from rnncli.model.formats.parts import Find, Model
 from rnncli.model.formats.tensors import Derived, Entry, Tensors, widened
 
@@ -23,6 +23,7 @@ _TRAINING = ("optimizer", "optimizer_weights")
 _TEXT_MOST = 2 * 2**20
 _STORE = "if it is sound, pack the archive anew without compression, as Keras does"
 _SAVE = "load the model with Keras, and save it with model.save('model.keras')"
+_SAVE_IN_2 = "load the model with Keras 2 (tf_keras), and save it with model.save('model.keras')"
 
 
 @contextmanager
@@ -87,7 +88,10 @@ def _stored(
         if entry.dtype == "void16" and attributes[name].get("dtype") == "bfloat16"
     }
     tensors = Tensors(path, entries, contents.read).with_derived(halves)
-    return Stored(tensors, config, version if isinstance(version, str) else "", attributes)
+    stored = Stored(tensors, config, version if isinstance(version, str) else "", attributes)
+    if version_of(stored) < (2,):
+        raise InputError(path, "is a file of Keras 1, which is not read", _SAVE_IN_2)
+    return stored
 
 
 def _parsed(place: str, text: str | bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Other layouts that Keras has had for the arrays of a cell, and how they become today's.
+"""Arrays of ``CuDNNLSTM`` and ``CuDNNGRU``, and how they become those of today.
 
 Today's are a kernel, a recurrent kernel and a bias, with the gates side by
 side: i f g o, or z r n.
@@ -12,39 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.cells import CELLS
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.tensors import Derived, Entry
-
-# Keras 1 has the three arrays for each gate, which stand as i g f o there: where ours are.
-GATES_OF_KERAS_1 = {"lstm": (0, 2, 1, 3), "gru": (0, 1, 2)}
-
-
-def of_keras_1(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> list[Derived]:
-    """Put the arrays of the gates side by side.
-
-    Parameters
-    ----------
-    cell : {"lstm", "gru"}
-    names : sequence of str
-        Of the three arrays of the first gate, then of the next.
-    entries : mapping
-        Of all tensors.
-
-    Raises
-    ------
-    InputError
-        Those that go together are not there, or not alike.
-    """
-    joined = []
-    for role in range(3):
-        each = [names[3 * gate + role] for gate in GATES_OF_KERAS_1[cell]]
-        found = {entries.get(name) for name in each}
-        entry = found.pop()
-        if found or entry is None or not entry.shape:
-            raise InputError("", f"expected arrays of one shape and type: {listed(each)}")
-        shape = (*entry.shape[:-1], entry.shape[-1] * len(each))
-        joined.append(Derived(each, Entry(shape, entry.dtype), _side_by_side))
-    return joined
 
 
 def of_cudnn(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> list[Derived]:
@@ -85,10 +54,6 @@ def of_cudnn(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> l
         Derived([name], Entry(shape, entries[name].dtype), compute)
         for name, shape, compute in zip(names, shapes, computes, strict=True)
     ]
-
-
-def _side_by_side(*blocks: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate(blocks, axis=-1)
 
 
 def _blocks(array: NDArray[Any], *, gates: int, refilled: bool) -> NDArray[Any]:

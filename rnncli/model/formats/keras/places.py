@@ -93,17 +93,10 @@ class Numbered:
         self._parts.append(part)
         return part
 
-    def take(self, number: int, of: int = 0) -> list[str]:  # noqa: ARG002 - these are as old
+    def take(self, number: int) -> list[str]:
         """Return the names of the next arrays, in the order of ``layer.weights``.
 
         Those that should be there and are not have names too.
-
-        Parameters
-        ----------
-        number : int
-            How many.
-        of : int
-            How many there may be instead; 0 for no other number.
         """
         first, self._taken = self._taken, self._taken + number
         return [self._name(k) for k in range(first, self._taken)]
@@ -165,9 +158,8 @@ class Listed:
             raise InputError("", *_FROZEN)
         return [self for _ in kinds]
 
-    def take(self, number: int, of: int = 0) -> list[str]:
+    def take(self, number: int) -> list[str]:
         """Return the next names."""
-        number = of if of and len(self._arrays) == of else number
         if number > len(self._arrays):
             what = f"expected {number} arrays, {shown(self._layer)} lists {len(self._arrays)}"
             raise InputError("", what)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.keras.layers import Flow, Layer, Made, Maker
-from rnncli.model.formats.keras.layouts import GATES_OF_KERAS_1, of_cudnn, of_keras_1
+from rnncli.model.formats.keras.layouts import of_cudnn
 from rnncli.model.formats.keras.settings import Settings
 from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.layers import MERGES, merged_size
@@ -116,7 +115,7 @@ def _cell(layer: Layer) -> CellSpec:
     cell, packed = _CELLS[kind], kind.startswith(_CUDNN)
     known = _known(cell, layer.settings, packed=packed)
     bias = "b_xr" if known.get("reset") == "after" else "b_h"
-    names = _arrays(layer, cell, packed=packed)
+    names = _arrays(layer, packed=packed)
     H = layer.arrays.size(names[1], 0)
     if H and layer.settings.get("units", H) != H:
         what = f"units {layer.settings.get('units')!s:.40}, {shown(names[1])} has {H} rows"
@@ -139,18 +138,15 @@ def _known(cell: str, settings: Settings, *, packed: bool) -> dict[str, Any]:
     return known
 
 
-def _arrays(layer: Layer, cell: str, *, packed: bool) -> list[str]:
+def _arrays(layer: Layer, *, packed: bool) -> list[str]:
     """Name the kernel, the recurrent kernel and the bias of a cell, as far as it has them."""
     settings, arrays, place = layer.settings, layer.arrays, layer.place
     if layer.kind in _CELLS and not packed:
         place = place.inside("cell")
-    of_gates = settings.version < (2,) and cell in GATES_OF_KERAS_1
-    number = 2 + (packed or settings.truth("use_bias", True))
-    names = place.take(number, of=3 * CELLS[cell].gates if of_gates else 0)
+    names = place.take(2 + (packed or settings.truth("use_bias", True)))
     if packed:
+        cell = _CELLS[layer.kind]
         return [arrays.derive(each) for each in of_cudnn(cell, names, arrays.entries)]
-    if len(names) > number:
-        return [arrays.derive(each) for each in of_keras_1(cell, names, arrays.entries)]
     return names
 
 

@@ -11,19 +11,12 @@ from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.layers.stateless import RowActivation, row_activation
 
-# What Keras 1 called some of them.
-_KERAS_1 = {
-    "units": "output_dim",
-    "use_bias": "bias",
-    "recurrent_activation": "inner_activation",
-}
 # Those that matter in training or in building alone, or say how and not what is computed.
 _INERT = re.compile(
-    r"name|trainable|seed|.*_(initializer|regularizer|constraint)|(.*_)?init|unit_forget_bias"
-    r"|dropout|recurrent_dropout|dropout_[WU]|[WUb]_(regularizer|constraint)|momentum"
-    r"|rate|p|noise_shape|stddev|sigma|l1|l2|synchronized|renorm_momentum"
+    r"name|trainable|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
+    r"|dropout|recurrent_dropout|momentum|rate|noise_shape|stddev|l1|l2|synchronized|renorm_momentum"
     r"|batch_shape|batch_input_shape|build_input_shape|input_(dim|length|dtype|shape)"
-    r"|sparse|ragged|optional|implementation|consume_less|unroll|stateful|return_state"
+    r"|sparse|ragged|optional|implementation|unroll|stateful|return_state"
     r"|reverse_state_order"
 )
 # Keras's names of functions, and ours.
@@ -60,8 +53,8 @@ class Settings:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a setting as it stands; the default where it is left out."""
-        self._asked |= {name, _KERAS_1.get(name, name)}
-        return self._values.get(name, self._values.get(_KERAS_1.get(name, name), default))
+        self._asked.add(name)
+        return self._values.get(name, default)
 
     def truth(self, name: str, default: bool = False) -> bool:
         """Return true or false."""
