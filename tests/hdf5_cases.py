@@ -1,8 +1,6 @@
 """What the files in ``data/hdf5`` hold, and HDF5 files made by hand."""
 
 import struct
-import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +34,6 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
 }
 # A group that keeps the order in which it was written.
 ORDERED = "names"
-# In chunks, where older versions than the latest write them: compressed, plain, of texts.
-CHUNKED: dict[str, Any] = {
-    "packed": np.arange(100, dtype="<f4").reshape(10, 10) / 3,
-    "plain": np.arange(50, dtype="<f8"),
-    "texts": ["a", "bc", ""],
-}
-
 # Files made by hand, of version 2: the superblock, and objects each at its place.
 SPACING = 512
 
@@ -142,32 +133,6 @@ def node(*entries: tuple[int, int]) -> bytes:
 
 def to_node(number: int) -> bytes:
     return struct.pack("<QQ", 0, at(number))
-
-
-def chunked(axes: int = 1, chunk: int = 2, number: int = 2) -> bytes:
-    sizes = struct.pack(f"<{axes + 1}I", *[chunk] * axes, 4)
-    return struct.pack("<BBBQ", 3, 2, axes + 1, at(number)) + sizes
-
-
-def part(start: int, number: int, size: int = 8, skipped: int = 0) -> bytes:
-    return struct.pack("<IIQQQ", size, skipped, start, 0, at(number))
-
-
-DEFLATE = 11, struct.pack("<BBHHHI", 2, 1, 1, 0, 1, 4)
-# Values of two bytes, where there are some of four.
-SHUFFLE = 11, struct.pack("<BBHHHI", 2, 1, 2, 0, 1, 2)
-PACKED = zlib.compress(struct.pack("<2f", 1, 2))
-
-
-def in_parts(
-    *parts: bytes,
-    layout: bytes = chunked(),
-    values: bytes = bytes(8),
-    more: Sequence[tuple[int, bytes]] = (),
-) -> bytes:
-    """Return a file of one dataset of four values, in two parts."""
-    whole = dataset(layout, space(4), F4, *more)
-    return made(GROUP_OF_ONE, whole, tree(1, 0, *parts), values, values)
 
 
 def of_symbols(*objects: bytes) -> bytes:

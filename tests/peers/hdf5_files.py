@@ -1,11 +1,10 @@
 """Writes the files in ``data/hdf5``: ``PYTHONPATH=tests python tests/peers/hdf5_files.py``."""
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-from hdf5_cases import ATTRIBUTES, CHUNKED, FILES, ORDERED, VALUES
+from hdf5_cases import ATTRIBUTES, FILES, ORDERED, VALUES
 
 DATA = Path(__file__).parents[1] / "data" / "hdf5"
 
@@ -26,19 +25,6 @@ def write(path: Path, libver: str) -> None:
         group["external"] = h5py.ExternalLink("other.h5", "/layers")
 
 
-def write_chunked(path: Path, libver: str = "earliest") -> None:
-    """Write datasets in chunks, of which the last ones stand over."""
-    ways: dict[str, dict[str, Any]] = {
-        "packed": {"chunks": (3, 4), "compression": "gzip", "shuffle": True},
-        "plain": {"chunks": (7,)},
-        "texts": {"chunks": (2,), "dtype": h5py.string_dtype()},
-    }
-    with h5py.File(path, "w", libver=libver) as file:
-        for name, value in CHUNKED.items():
-            file.create_dataset(name, data=value, **ways[name])
-
-
 if __name__ == "__main__":
     for name, libver in FILES.items():
         write(DATA / f"{name}.h5", libver)
-    write_chunked(DATA / "chunked.h5")

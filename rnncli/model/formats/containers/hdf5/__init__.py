@@ -7,7 +7,6 @@ around the values is bounded.
 """
 
 import struct
-import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -105,5 +104,5 @@ def _damage(place: str) -> Iterator[None]:
         yield
     except UnknownError as error:
         raise InputError(place, f"has {error}, not read here", _WAY_OUT) from error
-    except (ValueError, IndexError, OverflowError, struct.error, zlib.error) as error:
+    except (ValueError, IndexError, OverflowError, struct.error) as error:
         raise InputError(place, f"damaged: {one_line(error)}") from error

@@ -5,10 +5,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
-
 # Kinds of messages.
-DATASPACE, LINKS, DATATYPE, LINK, EXTERNAL, LAYOUT, FILTERS = 1, 2, 3, 6, 7, 8, 11
+DATASPACE, LINKS, DATATYPE, LINK, EXTERNAL, LAYOUT = 1, 2, 3, 6, 7, 8
 ATTRIBUTE, ATTRIBUTES = 12, 21
 _CONTINUATION, _SYMBOLS = 16, 17
 # The messages of an object, by their kinds.
@@ -16,8 +14,8 @@ Messages = dict[int, list[bytes]]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NO_ADDRESS = 2**64 - 1
-# Kinds of trees.
-GROUP, CHUNKS = 0, 1
+# Kind of the trees of groups.
+_GROUP = 0
 # Kind of an entry in a group that leads on by a name.
 _SOFT_LINK = 2
 
@@ -48,7 +46,6 @@ class Source:
         self._items_left = _MOST_ITEMS
         self._bytes_left = min(_LEAST_BYTES + 2 * self.size, _MOST_BYTES)
         self._values_left = self.size
-        self._unpacked_left = most_unpacked(self.size)
         self._visited: set[int] = set()
         self._heaps: dict[int, dict[int, bytes]] = {}
 
@@ -67,12 +64,6 @@ class Source:
         self._values_left -= size
         if self._values_left < 0:
             raise ValueError("its datasets take more than the file, so that some overlap")
-
-    def claim_unpacked(self, size: int) -> None:
-        """Refuse values that take far more than the file once they are unpacked."""
-        self._unpacked_left -= size
-        if self._unpacked_left < 0:
-            raise UnknownError(f"values that unpack to over {MOST_TIMES} times its size")
 
     def take(self, address: int, size: int) -> bytes:
         """Read bytes that must be there."""
@@ -141,24 +132,24 @@ class Source:
             tree, heap = struct.unpack_from("<QQ", message)
             size, place = struct.unpack_from("<Q8xQ", self._signed(heap, b"HEAP", 32), 8)
             names = self._block(place, size)
-            for _, node in self.leaves(tree, GROUP, 8):
+            for node in self._leaves(tree):
                 yield from self._symbols(node, names)
 
-    def leaves(self, address: int, kind: int, width: int) -> Iterator[tuple[bytes, int]]:
-        """Return the leaves of a tree: a key of so many bytes, and where each leads."""
+    def _leaves(self, address: int) -> Iterator[int]:
+        """Return the addresses of the nodes in the tree of a group."""
         waiting = [address]
         while waiting:
             place = waiting.pop()
             found, level, count = struct.unpack_from("<4xBBH", self._signed(place, b"TREE", 24))
-            if found != kind:
-                raise ValueError(f"expected a tree of kind {kind}, got {found}")
-            block = self._block(place + 24, (width + 8) * count)
-            entries = list(struct.iter_unpack(f"<{width}sQ", block))
+            if found != _GROUP:
+                raise ValueError(f"expected the tree of a group, got kind {found}")
+            block = self._block(place + 24, 16 * count)
+            children = [child for (child,) in struct.iter_unpack("<8xQ", block)]
             if level:
-                waiting += [child for _, child in entries]
+                waiting += children
             else:
                 self.spend(items=count)
-                yield from entries
+                yield from children
 
     def text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
@@ -212,7 +203,7 @@ class Source:
             place += form.size
             if place + size > len(block):
                 raise ValueError("a message is longer than the block that it stands in")
-            if flags & 2 and kind in (DATASPACE, DATATYPE, FILTERS, ATTRIBUTE):
+            if flags & 2 and kind in (DATASPACE, DATATYPE, ATTRIBUTE):
                 raise UnknownError("messages that objects share")
             yield kind, block[place : place + size]
             place += size

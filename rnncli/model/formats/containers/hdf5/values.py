@@ -1,10 +1,8 @@
 """Attributes and datasets of HDF5: their types, their shapes, their values."""
 
 import struct
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import prod
-from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +11,9 @@ from numpy.typing import NDArray
 from rnncli.model.formats.containers.hdf5.structure import (
     ATTRIBUTE,
     ATTRIBUTES,
-    CHUNKS,
     DATASPACE,
     DATATYPE,
     EXTERNAL,
-    FILTERS,
     LAYOUT,
     NO_ADDRESS,
     Messages,
@@ -53,10 +49,8 @@ _FALSE = b"FALSE\0"
 _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Layouts of datasets.
 _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
-_DEFLATE, _SHUFFLE = 1, 2
 # As far as HDF5 goes, and NumPy.
 _MOST_AXES, _MOST_SIZE = 32, 2**31
-_UNWRITTEN = "values that were never written"
 
 
 class Type(NamedTuple):
@@ -74,24 +68,6 @@ class Type(NamedTuple):
     dtype: np.dtype[Any] | None
 
 
-class Chunk(NamedTuple):
-    """A part of a dataset.
-
-    Parameters
-    ----------
-    start : tuple of int
-        Index of its first value.
-    skipped : int
-        A bit for each filter that it did not go through.
-    address, size : int
-    """
-
-    start: Shape
-    skipped: int
-    address: int
-    size: int
-
-
 class Dataset(NamedTuple):
     """A dataset, not read yet.
 
@@ -99,20 +75,13 @@ class Dataset(NamedTuple):
     ----------
     type : Type
     shape : tuple of int
-    content : bytes, Chunk or sequence of Chunk
-        Its values; where they lie; where their parts do.
-    chunk : tuple of int
-        Shape of a part.
-    filters : sequence of pairs of int
-        What parts went through when they were written: the kind, and its
-        number.
+    content : bytes or pair of int
+        Its values, or their address and size.
     """
 
     type: Type
     shape: Shape
-    content: bytes | Chunk | Sequence[Chunk]
-    chunk: Shape = ()
-    filters: Sequence[tuple[int, int]] = ()
+    content: bytes | tuple[int, int]
 
 
 def find_attributes(source: Source, messages: Messages) -> Iterator[tuple[str, Any]]:
@@ -150,8 +119,8 @@ def find_dataset(source: Source, messages: Messages) -> Dataset:
         return Dataset(type_, (0,) if shape is None else shape, b"")
     layout = messages[LAYOUT][0]
     version, kind = layout[:2]
-    if version == 3 and kind == _CHUNKED:
-        return _find_chunks(source, type_, shape, layout, _filters(messages))
+    if kind == _CHUNKED:
+        raise UnknownError("a dataset in chunks, or compressed")
     if version not in (3, 4) or kind not in (_COMPACT, _CONTIGUOUS):
         raise UnknownError(f"a dataset laid out in way {kind} of version {version}")
     if kind == _COMPACT:
@@ -162,29 +131,20 @@ def find_dataset(source: Source, messages: Messages) -> Dataset:
     address, size = struct.unpack_from("<QQ", layout, 2)
     needed = _check_size(type_, shape, size)
     if needed and address == NO_ADDRESS:
-        raise UnknownError(_UNWRITTEN)
-    place = Chunk((), 0, address if needed else 0, needed)
-    source.claim(place.address, needed)
+        raise UnknownError("values that were never written")
+    place = (address if needed else 0, needed)
+    source.claim(*place)
     return Dataset(type_, shape, place)
 
 
 def read_values(source: Source, dataset: Dataset) -> NDArray[Any]:
     """Read the values of a dataset."""
-    type_, shape, content = dataset[:3]
+    type_, shape, content = dataset
     if type_.dtype is None:
         raise UnknownError(f"values of type {type_.name}")
-    if isinstance(content, Chunk):
-        content = source.take(content.address, content.size)
-    if isinstance(content, bytes):
-        return _plain(source, type_, np.ndarray(shape, type_.dtype, content))
-    array: NDArray[Any] = np.empty(shape, type_.dtype)
-    for part in content:
-        values = _unpacked(source.take(part.address, part.size), dataset, part.skipped)
-        stop = map(add, part.start, dataset.chunk)
-        target = array[tuple(map(slice, part.start, stop))]  # the last ones stand over
-        whole = np.ndarray(dataset.chunk, type_.dtype, values)
-        target[...] = whole[tuple(map(slice, target.shape))]
-    return _plain(source, type_, array)
+    if isinstance(content, tuple):
+        content = source.take(*content)
+    return _plain(source, type_, np.ndarray(shape, type_.dtype, content))
 
 
 def _shape(message: bytes) -> Shape | None:
@@ -268,68 +228,3 @@ def _plain(source: Source, type_: Type, array: NDArray[Any]) -> NDArray[Any]:
     else:
         texts = [as_text(each) for each in lying]
     return np.array(texts, object).reshape(array.shape)
-
-
-def _filters(messages: Messages) -> list[tuple[int, int]]:
-    """Return what values went through when they were written: the kind, and its number."""
-    filters = []
-    for message in messages.get(FILTERS, []):
-        version, count = message[:2]
-        place = 8 if version == 1 else 2
-        for _ in range(count):
-            if version == 1:
-                kind, name, _, numbers = struct.unpack_from("<4H", message, place)
-                place += 8 + name
-            else:  # it has no name unless it is of another kind
-                kind, _, numbers = struct.unpack_from("<3H", message, place)
-                place += 6
-            if version not in (1, 2) or kind not in (_DEFLATE, _SHUFFLE) or numbers != 1:
-                raise UnknownError(f"values packed in a way (number {kind})")
-            filters.append((kind, struct.unpack_from("<I", message, place)[0]))
-            place += 8 if version == 1 else 4
-    return filters
-
-
-def _find_chunks(
-    source: Source, type_: Type, shape: Shape, layout: bytes, filters: Sequence[tuple[int, int]]
-) -> Dataset:
-    """Return where the parts of a dataset lie; together they are the whole."""
-    assert type_.dtype
-    axes = layout[2] - 1
-    address, *chunk = struct.unpack_from(f"<Q{axes}I", layout, 3)
-    if axes != len(shape) or 0 in chunk:
-        raise ValueError(f"parts of shape {tuple(chunk)} in a dataset of shape {shape}")
-    count = prod(-(-n // size) for n, size in zip(shape, chunk, strict=True))
-    source.claim_unpacked(count * prod(chunk) * type_.dtype.itemsize)
-    parts = []
-    if address != NO_ADDRESS:
-        for key, place in source.leaves(address, CHUNKS, 16 + 8 * axes):
-            size, skipped, *start = struct.unpack(f"<II{axes}Q8x", key)
-            source.claim(place, size)
-            parts.append(Chunk(tuple(start), skipped, place, size))
-    if len(parts) < count:
-        raise UnknownError(_UNWRITTEN)
-    starts = {
-        part.start
-        for part in parts
-        if all(i < n and i % size == 0 for i, n, size in zip(part.start, shape, chunk, strict=True))
-    }
-    if len(parts) > count or len(starts) < count:
-        raise ValueError("its parts do not make up the whole")
-    return Dataset(type_, shape, parts, tuple(chunk), filters)
-
-
-def _unpacked(content: bytes, dataset: Dataset, skipped: int) -> bytes:
-    """Return the values of a part as they were before they were packed."""
-    assert dataset.type.dtype
-    size = prod(dataset.chunk) * dataset.type.dtype.itemsize
-    for place, (kind, number) in reversed(list(enumerate(dataset.filters))):
-        if skipped >> place & 1:
-            continue
-        if kind == _DEFLATE:
-            content = zlib.decompressobj().decompress(content, size + 1)
-        else:  # first bytes of all values of so many bytes, then second ones, and so on
-            content = np.frombuffer(content, np.uint8).reshape(number, -1).T.tobytes()
-    if len(content) != size:
-        raise ValueError(f"expected {size:,} bytes in a part, got {len(content):,}")
-    return content
