@@ -46,7 +46,7 @@ def lstm_loop(
     for x_t in x.astype(np.float64).swapaxes(0, 1):
         a = operand(x_t) @ weights["W_xh"] + operand(h) @ weights["W_hh"] + weights["b_h"]
         i = f_gate(a[:, :H] + peepholes[0] * c)
-        f = 1 - i if cell.input_forget else f_gate(a[:, H : 2 * H] + peepholes[1] * c)
+        f = f_gate(a[:, H : 2 * H] + peepholes[1] * c)
         c = f * c + i * f_new(a[:, 2 * H : 3 * H])
         o = f_gate(a[:, 3 * H :] + peepholes[2] * c)
         h = o * FUNCTIONS[str(cell.output_activation)](c)
@@ -113,7 +113,7 @@ def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
         if "others" in variant:
             return LSTM(weights, "relu", "hard_sigmoid", "softsign", 2.0)
         clip = 0.3 if "clip" in variant else np.inf
-        return LSTM(weights, clip=clip, input_forget="coupled" in variant)
+        return LSTM(weights, clip=clip)
     weights = drawn_weights(I, H, 3, seed, "" if "before" in variant else "b_n")
     reset = "before" if "before" in variant else "after"
     if "others" in variant:
@@ -125,8 +125,7 @@ VARIANTS = [
     "lstm",
     "lstm peepholes",
     "lstm clip",
-    "lstm coupled",
-    "lstm peepholes clip coupled",
+    "lstm peepholes clip",
     "lstm projection",
     "lstm peepholes projection",
     "lstm others",

@@ -85,7 +85,6 @@ def gated_cells(
     arrays = draw(st.sets(st.sampled_from(CELLS[kind].extra_names))) - {"W_hr"}
     if kind == "lstm":
         settings["output_activation"] = draw(st.sampled_from(OF_LAYERS))
-        settings["input_forget"] = draw(st.booleans())
         arrays |= {"W_hr"} if P < H else set()
     else:
         settings["reset"] = "after" if arrays else draw(st.sampled_from(["after", "before"]))

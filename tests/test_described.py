@@ -36,11 +36,10 @@ DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
             LSTM(
                 zeros(LSTM, 1, 4, 2)._replace(w_ch=np.ones(12), W_hr=np.ones((4, 2))),
                 output_activation="linear",
-                input_forget=True,
             )
         ],
-        "LSTM: I = 1, H = 4, P = 2, tanh, output linear, coupled gates, peepholes",
-        {"projected_sizes": [2], "input_forget": True, "peepholes": True},
+        "LSTM: I = 1, H = 4, P = 2, tanh, output linear, peepholes",
+        {"projected_sizes": [2], "peepholes": True},
     ),
     "two kinds": (
         [LSTM(zeros(LSTM, 1, 4)), GRU(zeros(GRU, 4, 3), "relu")],
@@ -89,7 +88,7 @@ def test_what_is_told_of_a_network(layers: list[Any], line: str, told: dict[str,
 
 def test_what_is_as_usual_is_not_told() -> None:
     described = describe(Network(LSTM(zeros(LSTM, 1, 4))), {}, "1")
-    assert not {"clip", "output_activation", "input_forget", "peepholes"} & described.keys()
+    assert not {"clip", "output_activation", "peepholes"} & described.keys()
 
 
 def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:

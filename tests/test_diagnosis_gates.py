@@ -47,7 +47,6 @@ def lstm(
     s: Callable[[Floats], Floats] = sigmoid,
     candidate: Callable[[Floats], Floats] = np.tanh,
     output: Callable[[Floats], Floats] = np.tanh,
-    coupled: bool = False,
 ) -> tuple[Floats, Floats]:
     """Run an LSTM in float64, and return h and c of every step."""
     w = {name: array.astype(np.float64) for name, array in w.items()}
@@ -57,7 +56,7 @@ def lstm(
     for x_t in x:
         a = dict(zip(order, np.split(x_t @ w["W_xh"] + h @ w["W_hh"] + w["b_h"], 4), strict=True))
         i = s(a["i"] + p["i"] * c)
-        f = 1 - i if coupled else s(a["f"] + p["f"] * c)
+        f = s(a["f"] + p["f"] * c)
         c = f * c + i * candidate(a["g"])
         h = s(a["o"] + p["o"] * c) * output(c)
         rows.append((h, c))
@@ -204,11 +203,6 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     "activation of g left out": (LSTM_CASE, of_lstm(candidate=lambda c: c)),
     "sigmoid for the activation of c": (LSTM_CASE, of_lstm(output=sigmoid)),
     "sigmoid for the activation of g": (LSTM_CASE, of_lstm(candidate=sigmoid)),
-    "input and forget gates coupled": (LSTM_CASE, of_lstm(coupled=True)),
-    "input and forget gates not coupled": (
-        case_of(LSTM(Weights(**L), input_forget=True)),
-        of_lstm(),
-    ),
     "`reset` before": (GRU_CASE, of_gru(before=True)),
     "`reset` after": (
         case_of(GRU(Weights(**G_OLD), reset="before")),

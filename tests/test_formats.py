@@ -351,8 +351,8 @@ UNSAID = {
     ),
     "an LSTM": (Network(LSTM(LSTM_WEIGHTS)), None),
     "an LSTM's settings": (
-        Network(LSTM(LSTM_WEIGHTS, "tanh", "relu", "elu", input_forget=True)),
-        "recurrent_activation relu, output_activation elu:1.0, input_forget True",
+        Network(LSTM(LSTM_WEIGHTS, "tanh", "relu", "elu")),
+        "recurrent_activation relu, output_activation elu:1.0",
     ),
     "a reset": (Network(GRU(weights(2, 3, gates=3), reset="before")), None),
 }
@@ -642,7 +642,7 @@ def test_options_fill_in(
     if (gates := len(layer.cells[0].weights.b_h) // 3) > 1:
         settings = {"recurrent_activation": SIGMOID, **settings}
         settings |= (
-            {"output_activation": settings["activation"], "input_forget": False}
+            {"output_activation": settings["activation"]}
             if gates == 4
             else {"reset": options.get("reset", "after")}
         )
@@ -1250,14 +1250,10 @@ GATED: dict[str, tuple[Cell, dict[str, Any], str]] = {
     "an unknown setting": (lstm(), {"peephole": 1}, "about: layer 1: peephole: no setting of lstm"),
     "a setting of another cell": (
         gru("after"),
-        {"input_forget": True},
-        "about: layer 1: input_forget: no setting of gru",
+        {"output_activation": "relu"},
+        "about: layer 1: output_activation: no setting of gru",
     ),
-    "a truth of a number": (
-        lstm(),
-        {"input_forget": 1},
-        "about: layer 1: input_forget: expected true or false, got 1",
-    ),
+    "coupled gates": (lstm(), {"input_forget": True}, "about: layer 1: input_forget: no setting"),
     "gates by no name": (
         lstm(),
         {"recurrent_activation": "glu"},

@@ -37,7 +37,6 @@ KINDS = {
     "lstm": Kind(LSTM),
     "lstm with peepholes": Kind(LSTM, {"clip": 3.0}, ("w_ch",)),
     "lstm with a projection": Kind(LSTM, {}, ("W_hr",)),
-    "lstm with coupled gates": Kind(LSTM, {"input_forget": True}, ("w_ch",)),
     "lstm with other activations": Kind(
         LSTM,
         {
@@ -220,7 +219,6 @@ LSTM_FAULTS = {
     "f i g o": in_order(1, 0, 2, 3),
     "another gate activation": lambda cell: cell.replaced(recurrent_activation="hard_sigmoid"),
     "another output activation": lambda cell: cell.replaced(output_activation="softsign"),
-    "coupled": lambda cell: cell.replaced(input_forget=True),
 }
 GRU_FAULTS = {
     **COMMON,
@@ -352,11 +350,7 @@ def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str)
 
 def test_a_c_that_grows_without_end_is_not_wrong() -> None:
     """Where gates have no limit, peepholes multiply the error of c by itself."""
-    settings = {
-        "recurrent_activation": "relu",
-        "output_activation": "softsign",
-        "input_forget": True,
-    }
+    settings = {"recurrent_activation": "relu", "output_activation": "softsign"}
     cell = drawn(Kind(LSTM, settings, ("w_ch",)), 2, 4, seed=2, scale=2)
     case = case_of(Network(Recurrent(cell)), T=60)
     assert worst(case) < RIGHT["float32"]

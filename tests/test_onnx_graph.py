@@ -68,6 +68,10 @@ NODES: dict[str, tuple[Build, str]] = {
         lambda g: g.rows(projection=3),
         "LSTM_0: attribute projection is not read",
     ),
+    "coupled gates": (
+        lambda g: g.rows(input_forget=1),
+        "LSTM_0: input_forget (a forget gate of 1 - i) is not run here",
+    ),
     "a direction": (lambda g: g.rows(direction="up"), "LSTM_0: there is no direction up"),
     "an activation": (
         lambda g: g.rows("GRU", activations=["Sigmoid", "Swish"]),

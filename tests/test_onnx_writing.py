@@ -185,7 +185,7 @@ SETTINGS: dict[str, list[tuple[Sequence[str], dict[str, Any]]]] = {
     "lstm": [
         ((), {}),
         (("w_ch",), {"clip": 0.5, "output_activation": "softsign"}),
-        ((), {"input_forget": True, "recurrent_activation": "hard_sigmoid:0.2,0.5"}),
+        ((), {"recurrent_activation": "hard_sigmoid:0.2,0.5"}),
     ],
     "gru": [((), {"reset": "after"}), (("b_n",), {"clip": 0.1}), ((), {"reset": "before"})],
 }
@@ -260,15 +260,6 @@ REFUSED: dict[str, tuple[Sequence[Layer | Cell], str]] = {
         )
         for name, (other, what) in CELLS_APART.items()
     },
-    "another input_forget backward": (
-        [
-            Recurrent(
-                *(cell("lstm", 3, 4, input_forget=each) for each in (True, False)),
-                direction="bidirectional",
-            )
-        ],
-        "layer 1: ONNX has no node with input_forget True forward and False backward",
-    ),
 }
 
 

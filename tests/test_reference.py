@@ -71,7 +71,7 @@ CELLS: dict[str, LSTM | GRU] = {
     "lstm, all of its own": LSTM(
         weights(3, 4, rows=2, w_ch=(9,), W_hr=(3, 2)), "relu", "hard_sigmoid", "softsign", 0.9
     ),
-    "lstm, coupled": LSTM(weights(3, 4, w_ch=(9,)), clip=1.1, input_forget=True),
+    "lstm, peepholes and a clip": LSTM(weights(3, 4, w_ch=(9,)), clip=1.1),
     "gru, after": GRU(weights(3, 3, b_n=(3,))),
     "gru, after, no b_n": GRU(weights(3, 3), "softsign", "hard_sigmoid", 0.8),
     "gru, before": GRU(weights(3, 3), reset="before"),
@@ -182,7 +182,7 @@ class Loop:
         for j in range(H):
             i, f, g, o = (self.sum_of(x, h, k * H + j) for k in range(4))
             i = self.gate(i + peepholes[j] * c[j])
-            f = 1 - i if cell.input_forget else self.gate(f + peepholes[H + j] * c[j])
+            f = self.gate(f + peepholes[H + j] * c[j])
             after.append(f * c[j] + i * self.candidate(g))
             o = self.gate(o + peepholes[2 * H + j] * after[j])
             whole.append(o * FUNCTIONS[cell.output_activation.name](after[j]))

@@ -179,10 +179,7 @@ def lstm(step: CellStep) -> list[Quantity]:
         return _applied(f"{name}_t", total, f, cell.clip, halved=cell.halved)
 
     i_t = gate("i", i, step.c, c)
-    if cell.input_forget:
-        f_t = sum_of("f_t", [Term("1 - i_t", 1 - i_t.values)], 1 - i_t.values)
-    else:
-        f_t = gate("f", f, step.c, c)
+    f_t = gate("f", f, step.c, c)
     g_t = _applied("g_t", g, cell.activation, cell.clip)
     kept, added = f_t.values * c[0], i_t.values * g_t.values
     terms = [

@@ -131,9 +131,7 @@ def _lstm_steps(run: CellRun) -> StepAt:
         return a.activated(cell.recurrent_activation, cell.clip)
 
     def carry(each: Sequence[Steps], i: Near, f: Near, g: Near) -> Near:
-        i = gate(i)
-        f = i.complement() if cell.input_forget else gate(f)
-        return _carried(carried, each, f, i * g)
+        return _carried(carried, each, gate(f), gate(i) * g)
 
     def step_at(n: Integers, t: Integers) -> tuple[Floats, Floats]:
         i, f, g, o = _sum(run, n, t).split(4)

@@ -66,11 +66,6 @@ class Near:
         off = a * other.off + b * self.off + self.off * other.off
         return self._with(value, off + self.eps * np.abs(value))
 
-    def complement(self) -> "Near":
-        """Return ``1 - a``."""
-        value = 1 - self.value
-        return self._with(value, self.off + self.eps * np.abs(value))
-
     def activated(self, f: Activation, clip: float = inf) -> "Near":
         """Return ``f(a)`` of values limited to +-`clip`."""
         value, *sides = (

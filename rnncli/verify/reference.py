@@ -126,7 +126,7 @@ def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
 
         i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
         i = sigmoid(i + p_i c_{t-1})
-        f = sigmoid(f + p_f c_{t-1})    or 1 - i if the gates are coupled
+        f = sigmoid(f + p_f c_{t-1})
         c_t = f c_{t-1} + i tanh(g)
         o = sigmoid(o + p_o c_t)
         h_t = (o tanh(c_t)) @ W_hr
@@ -143,7 +143,7 @@ def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
         return activated(cell.recurrent_activation, a, cell.clip)
 
     i = gate(i + p_i * c)
-    f = 1 - i if cell.input_forget else gate(f + p_f * c)
+    f = gate(f + p_f * c)
     c = f * c + i * activated(cell.activation, g, cell.clip)
     h = gate(o + p_o * c) * activated(cell.output_activation, c)
     return h if W_hr is None else product(h, W_hr, np.zeros(1), precision), c

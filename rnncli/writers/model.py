@@ -21,7 +21,6 @@ _TOLD = {
     "activation": ("", None),
     "recurrent_activation": ("gates", "sigmoid"),
     "output_activation": ("output", None),
-    "input_forget": ("coupled gates", None),
     "peepholes": ("peepholes", None),
     "clip": ("clip", None),
     "reset": ("reset", "after"),

@@ -203,7 +203,7 @@ def same(rows: Any) -> Any:
 
 
 def write_attributes() -> None:
-    """Peepholes, a clip, coupled gates and activations of one LSTM; a GRU that resets before."""
+    """Peepholes, a clip and activations of one LSTM; a GRU that resets before."""
     graph = Graph()
     rows = graph.add(
         "LSTM",
@@ -215,7 +215,6 @@ def write_attributes() -> None:
         clip=0.7,
         direction="bidirectional",
         hidden_size=3,
-        input_forget=1,
     )
     mean = graph.add("ReduceMean", rows, axes=[1], keepdims=0)
     before = (mean, graph.draw(1, 6, 3), graph.draw(1, 6, 2), graph.draw(1, 12))

@@ -290,8 +290,6 @@ class Draw:
             attributes |= self.functions(D * count)
         if self.chance(0.3):
             attributes["clip"] = float(self.random.uniform(0.1, 2))
-        if op == "LSTM":
-            attributes["input_forget"] = self.one_of(0, 1)
         if op == "GRU":
             attributes["linear_before_reset"] = self.one_of(0, 1)
         inputs = [self.draw(D, width, rows.shape[2]), self.draw(D, width, size)]

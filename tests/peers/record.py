@@ -137,7 +137,6 @@ def gated_plans(peer: str, cell: str) -> Iterator[Plan]:
 
 
 RESET_BEFORE = (("reset", ("before", "before")),)
-COUPLED = (("input_forget", (True, True)),)
 CLIP = (("clip", (0.75, 0.75)),)
 GATES = (("recurrent_activation", (f"hard_sigmoid:{1 / 6!r},0.5", "softsign")),)
 ONNX_GATES = (("recurrent_activation", ("hard_sigmoid:0.3,0.4", "softsign")),)
@@ -156,11 +155,6 @@ PARTICULARS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         },
         "peepholes": {"extra": ("w_ch",)},
         "clip 0.75": {"settings": CLIP},
-        "coupled gates": {"settings": COUPLED},
-        "peepholes, clip 0.75, coupled gates": {
-            "extra": ("w_ch",),
-            "settings": CLIP + COUPLED,
-        },
     },
     ("onnxruntime", "gru"): {
         "activations of its own": {

@@ -122,12 +122,8 @@ EACH_DIRECTION = pytest.mark.parametrize("direction", ["forward", "backward", "b
 @EACH_DIRECTION
 @pytest.mark.parametrize("clip", [inf, 0.4])
 @pytest.mark.parametrize("extra", [(), ("w_ch",)])
-@pytest.mark.parametrize("coupled", [False, True])
-def test_what_the_lstm_of_onnx_has(
-    coupled: bool, extra: tuple[str, ...], clip: float, direction: str
-) -> None:
-    options: dict[str, Any] = {"cell": "lstm", "extra": extra, "clips": [clip]}
-    given = network((4, 3), direction, input_forget=[coupled], **options)
+def test_what_the_lstm_of_onnx_has(extra: tuple[str, ...], clip: float, direction: str) -> None:
+    given = network((4, 3), direction, cell="lstm", extra=extra, clips=[clip])
     check("onnxruntime", given, tolerance=ONNX)
 
 
@@ -207,11 +203,6 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
         "keras",
         {"cell": "gru", "clips": [0.5]},
         "Keras's GRU has no clip, and the network has clip 0.5",
-    ),
-    (
-        "torch",
-        {"cell": "lstm", "input_forget": [True]},
-        "PyTorch's nn.LSTM has no coupled gates, and the network has input_forget",
     ),
     (
         "torch",

@@ -36,7 +36,6 @@ SETTINGS: dict[str, list[tuple[dict[str, Any], Sequence[str]]]] = {
     "lstm": [
         ({}, ()),
         ({}, ("w_ch",)),
-        ({"input_forget": (True,)}, ()),
         ({"clips": (0.4,), "output_activation": ("softsign",)}, ("w_ch",)),
         ({"recurrent_activation": ("hard_sigmoid:0.25,0.4", "sigmoid")}, ()),
     ],

@@ -54,9 +54,6 @@ class LSTM(Cell):
     clip : float
         The sums of all gates are limited to ±`clip` (ONNX); infinite for no
         limit.
-    input_forget : bool
-        Whether the forget gate is ``1 - i`` (ONNX). What stands for f in the
-        weights is not looked at.
 
     Raises
     ------
@@ -66,13 +63,7 @@ class LSTM(Cell):
 
     gates = 4
     gate_names = ("i", "f", "g", "o")
-    setting_names = (
-        "activation",
-        "recurrent_activation",
-        "output_activation",
-        "clip",
-        "input_forget",
-    )
+    setting_names = ("activation", "recurrent_activation", "output_activation", "clip")
     state_names = ("h", "c")
     extra_names = ("w_ch", "W_hr")
 
@@ -83,14 +74,11 @@ class LSTM(Cell):
         recurrent_activation: Activation | str = SIGMOID,
         output_activation: Activation | str | None = None,
         clip: float = inf,
-        *,
-        input_forget: bool = False,
     ) -> None:
         self.weights, self.clip = weights, positive_clip(clip)
         self.activation = as_activation(activation)
         self.recurrent_activation = as_activation(recurrent_activation)
         self.output_activation = as_activation(output_activation or activation)
-        self.input_forget = input_forget
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -142,7 +130,7 @@ class LSTM(Cell):
         return projected
 
     def _halved_step(self) -> Combine:
-        f_out, coupled = self.output_activation.function(), self.input_forget
+        f_out = self.output_activation.function()
         tanh, multiply, add = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
         views = Views(lambda sums: (sums[:3], *sums))
@@ -152,8 +140,6 @@ class LSTM(Cell):
             tanh(sums, sums)
             multiply(gates, half, gates)
             add(gates, half, gates)
-            if coupled:
-                np.subtract(1, i, f)
             multiply(f, c, c)
             multiply(i, g, g)
             add(c, g, c)
@@ -166,7 +152,7 @@ class LSTM(Cell):
     def _any_step(self) -> Combine:
         f_gate = clipped(self.recurrent_activation, self.clip)
         f_candidate = clipped(self.activation, self.clip)
-        f_out, coupled = self.output_activation.function(), self.input_forget
+        f_out = self.output_activation.function()
         peepholes = None if self.weights.w_ch is None else np.split(self.weights.w_ch, 3)
 
         def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
@@ -175,10 +161,7 @@ class LSTM(Cell):
                 i += peepholes[0] * c
                 f += peepholes[1] * c
             f_gate(i, i)
-            if coupled:
-                np.subtract(1, i, f)
-            else:
-                f_gate(f, f)
+            f_gate(f, f)
             f_candidate(g, g)
             np.multiply(f, c, c)
             np.multiply(i, g, g)
@@ -206,9 +189,7 @@ class LSTM(Cell):
                 return 0.5 * apply(TANH, a, inf) + 0.5
             return apply(self.recurrent_activation, a, self.clip)
 
-        i = gate(i)
-        f = 1 - i if self.input_forget else gate(f)
-        c = f * c + i * apply(self.activation, g, self.clip)
+        c = gate(f) * c + gate(i) * apply(self.activation, g, self.clip)
         return gate(o) * apply(self.output_activation, c, inf), c
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
@@ -229,8 +210,6 @@ class LSTM(Cell):
         # The halved sums of the gates are as far off as half a whole one.
         d_i, d_f, d_o, d_g = (1 - tanh * tanh) * off + 2 * eps
         d_i, d_f, d_o = d_i / 2, d_f / 2, d_o / 2
-        if self.input_forget:
-            f, d_f = 1 - i, d_i
         d_c = c_before * d_f + np.abs(g) * d_i + i * d_g + 2 * eps * (f * c_before + c)
         steepest = self.output_activation.slope
         slope = 1 - out * out if self.output_activation == TANH else steepest

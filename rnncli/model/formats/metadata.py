@@ -179,7 +179,9 @@ def _completed_cell(place: str, cell: CellSpec, found: dict[str, Any]) -> CellSp
 def _settings(
     place: str, kind: str, found: dict[str, Any], readers: Mapping[str, _Reader]
 ) -> dict[str, Any]:
-    unknown = found.keys() - readers.keys() - {"cell", "layer"}
+    # A setting that is off does nothing.
+    on = {name for name, value in found.items() if value is not False}
+    unknown = on - readers.keys() - {"cell", "layer"}
     if unknown:
         raise InputError(place, f"{listed(sorted(unknown))}: no setting of {kind}")
     try:
@@ -242,7 +244,6 @@ _CELLS: dict[str, _Reader] = {
     "output_activation": _activation,
     "clip": _clip,
     "reset": _reset,
-    "input_forget": _truth,
 }
 # The arrays that a layer without state must have, and what reads its settings.
 _STATELESS: dict[str, tuple[tuple[str, ...], dict[str, _Reader]]] = {

@@ -77,15 +77,6 @@ def _forget_bias(by: float) -> CellChange:
     return change
 
 
-def _coupled(coupled: bool) -> CellChange:
-    def change(cell: Cell) -> Cell:
-        if not isinstance(cell, LSTM) or cell.input_forget == coupled:
-            return cell
-        return cell.replaced(input_forget=coupled)
-
-    return change
-
-
 def _activation(name: str, other: Activation) -> CellChange:
     """Return what takes another activation of the candidate alone, or of c alone."""
 
@@ -150,8 +141,6 @@ GATE_CHANGES: dict[str, CellChange] = {
     "activation of g left out": _activation("activation", LINEAR),
     "sigmoid for the activation of c": _activation("output_activation", SIGMOID),
     "sigmoid for the activation of g": _activation("activation", SIGMOID),
-    "input and forget gates coupled": _coupled(True),
-    "input and forget gates not coupled": _coupled(False),
     "no peepholes": _no_peepholes,
     "`reset` before": _reset("before"),
     "`reset` after": _reset("after"),

@@ -216,8 +216,6 @@ def particulars(cell: PeerCell) -> dict[str, str]:
     weights, has = cell.weights, {}
     if not isinf(cell.clip):
         has["clip"] = f"clip {cell.clip:g}"
-    if cell.settings.get("input_forget"):
-        has["coupled gates"] = "input_forget"
     if weights.w_ch is not None:
         has["peepholes"] = "w_ch"
     if weights.W_hr is not None:

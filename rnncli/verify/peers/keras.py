@@ -49,7 +49,7 @@ LIBRARY = Library(
     "Keras's {}",
     {
         RNN: Kind("SimpleRNN", (0,), ("clip",)),
-        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "coupled gates", "peepholes", "projection")),
+        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "peepholes", "projection")),
         GRU: Kind("GRU", (0, 1, 2), ("clip",)),
     },
     masks=True,

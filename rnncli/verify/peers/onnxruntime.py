@@ -297,13 +297,7 @@ def _attributes(layer: Recurrent, cells: Sequence[PeerCell]) -> dict[str, Any]:
     clip = one_for_both(title, "clip", [cell.clip for cell in cells])
     if not isinf(clip):
         attributes["clip"] = clip
-    settings = {
-        name: one_for_both(title, name, [cell.settings[name] for cell in cells])
-        for name in ("reset", "input_forget")
-        if name in cells[0].settings
-    }
-    if settings.get("reset") == "after":
-        attributes["linear_before_reset"] = 1
-    if settings.get("input_forget"):
-        attributes["input_forget"] = 1
+    if "reset" in cells[0].settings:
+        reset = one_for_both(title, "reset", [cell.settings["reset"] for cell in cells])
+        attributes["linear_before_reset"] = int(reset == "after")
     return {name: given for name, given in attributes.items() if given != []}

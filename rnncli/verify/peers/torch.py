@@ -47,7 +47,7 @@ LIBRARY = Library(
     "PyTorch's nn.{}",
     {
         RNN: Kind("RNN", (0,), ("clip",)),
-        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "coupled gates", "peepholes")),
+        LSTM: Kind("LSTM", (0, 1, 2, 3), ("clip", "peepholes")),
         GRU: Kind("GRU", (1, 0, 2), ("clip",)),
     },
 )

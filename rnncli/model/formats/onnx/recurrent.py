@@ -299,8 +299,8 @@ def _shared(call: Call, kind: Kind) -> dict[str, Any]:
         shared: dict[str, Any] = {"clip": positive_clip(clip)}
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    if kind.cell == "lstm":
-        shared["input_forget"] = bool(call.integer("input_forget"))
+    if call.integer("input_forget"):
+        raise RefusedError("input_forget (a forget gate of 1 - i) is not run here")
     if kind.cell == "gru":
         shared["reset"] = "after" if call.integer("linear_before_reset") else "before"
     return shared

@@ -197,7 +197,7 @@ def _attributes(graph: _Graph, layer: Recurrent) -> dict[str, Any]:
 
     Alphas go in turn to those activations that have one, betas too.
     """
-    settings = {name: graph.one(name, layer.cells) for name in ("clip", "reset", "input_forget")}
+    settings = {name: graph.one(name, layer.cells) for name in ("clip", "reset")}
     functions = [each for cell in layer.cells for each in _functions(cell)]
     for each in functions:
         if each.name not in _OF_CELLS:
@@ -210,7 +210,6 @@ def _attributes(graph: _Graph, layer: Recurrent) -> dict[str, Any]:
         "clip": None if isinf(settings["clip"]) else settings["clip"],
         "direction": _DIRECTIONS[layer.direction],
         "hidden_size": layer.hidden_size,
-        "input_forget": int(bool(settings["input_forget"])),
         "linear_before_reset": int(settings["reset"] == "after"),
     }
     return {name: value for name, value in attributes.items() if value}
