@@ -74,7 +74,7 @@ _MODULES = {
 __all__ = ["__version__", "save", *_MODULES]
 
 
-def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch") -> None:
+def save(network: "Network", path: "str | PathLike[str]") -> None:
     """Write a network as a weight file, which `load` and ``rnn --weights`` read.
 
     The file is replaced whole or not at all, and the same network gives the
@@ -84,11 +84,9 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
     ----------
     network : Network
     path : str or path
-        ``.npz``, with this library's own names, ``.safetensors``, or
-        ``.onnx``: a model of float32 that takes ``x``, (N, T, I), and gives
+        ``.npz``, with this library's own names, ``.safetensors``, with
+        PyTorch's, or ``.onnx``: a model of float32 that takes ``x``, (N, T, I), and gives
         ``y``, or ``h`` where there is no head.
-    naming : {"torch", "keras"}
-        Whose names the tensors of a ``.safetensors`` file have.
 
     Raises
     ------
@@ -106,14 +104,12 @@ def save(network: "Network", path: "str | PathLike[str]", naming: str = "torch")
     import os
     import warnings
 
-    from rnncli.model.errors import choice
-    from rnncli.model.formats import NAMINGS, save_network
+    from rnncli.model.formats import save_network
     from rnncli.storage.local import writing
 
-    choice("naming", naming, dict.fromkeys(NAMINGS))
     target = os.fspath(path)
     with writing(target) as file:
-        sentences = save_network(file.buffer, network, os.path.splitext(target)[1], naming)
+        sentences = save_network(file.buffer, network, os.path.splitext(target)[1])
     for sentence in sentences:
         warnings.warn(f"{target}: {sentence}", stacklevel=2)
 

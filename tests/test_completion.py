@@ -212,7 +212,7 @@ def test_of_a_long_file_only_the_beginning_is_read(tmp_path: Path) -> None:
         "Keras": ("keras_nested.h5", ["sequential_4/gru_2", "simple_rnn_1"]),
         "PyTorch": ("torch_tagger.pt", ["rnn"]),
         "ONNX": ("onnx_head.onnx", ["/rnn/GRU"]),
-        "tensors": ("names_keras_two.safetensors", ["sequential_1/lstm_1"]),
+        "tensors": ("names_torch_gru_head.safetensors", ["rnn"]),
     }.values(),
 )
 def test_layers(file: str, names: list[str]) -> None:

@@ -70,9 +70,9 @@ def of_all_kinds() -> Network:
     )
 
 
-def content(extension: str, naming: str = "torch", network: Network | None = None) -> bytes:
+def content(extension: str, network: Network | None = None) -> bytes:
     file = io.BytesIO()
-    save_network(file, network or made(), extension, naming)
+    save_network(file, network or made(), extension)
     return file.getvalue()
 
 
@@ -87,11 +87,10 @@ SMALL = {"W_xh": np.ones((2, 3), "f"), "W_hh": np.ones((3, 3), "f"), "b_h": np.o
 WHOLE = {
     "npz": content(".npz"),
     "npz, compressed": by_hand(**SMALL),
-    "torch": content(".safetensors", "torch"),
-    "keras": content(".safetensors", "keras"),
+    "torch": content(".safetensors"),
     "npz, all kinds": content(".npz", network=of_all_kinds()),
-    "torch, LSTM": content(".safetensors", "torch", gated("lstm")),
-    "keras, GRU": content(".safetensors", "keras", gated("gru")),
+    "torch, LSTM": content(".safetensors", gated("lstm")),
+    "torch, GRU": content(".safetensors", gated("gru")),
 }
 
 

@@ -27,7 +27,7 @@ from rnncli.model import formats
 from rnncli.model.activations import SIGMOID, TANH, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, weight_shapes
-from rnncli.model.formats import FORMATS, NAMINGS, WRITTEN, Loaded, load_network, save_network
+from rnncli.model.formats import FORMATS, Loaded, load_network, save_network
 from rnncli.model.formats.containers import MOST_BYTES
 from rnncli.model.layers import (
     DIRECTIONS,
@@ -45,7 +45,7 @@ from rnncli.model.network import Network
 
 Tensors = Mapping[str, np.ndarray]
 
-KINDS = [(".npz", ""), (".safetensors", "torch"), (".safetensors", "keras")]
+KINDS = (".npz", ".safetensors")
 WAYS = [("forward", "concat"), ("backward", "concat")]
 WAYS += [("bidirectional", merge) for merge in MERGES]
 RELU = activation("relu")
@@ -82,9 +82,9 @@ def network(
     return Network(*made)
 
 
-def saved(path: Path, network: Network, naming: str = "") -> list[str]:
+def saved(path: Path, network: Network) -> list[str]:
     with path.open("wb") as file:
-        return save_network(file, network, path.suffix, naming)
+        return save_network(file, network, path.suffix)
 
 
 def cells(network: Network) -> list[Any]:
@@ -128,38 +128,22 @@ def refusal(path: Path, layer: str | None = None, **given: Any) -> str:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize(("direction", "merge"), WAYS)
-@pytest.mark.parametrize(("extension", "naming"), KINDS)
+@pytest.mark.parametrize("extension", KINDS)
 def test_round_trips(
-    tmp_path: Path,
-    dtype: str,
-    layers: int,
-    direction: str,
-    merge: str,
-    extension: str,
-    naming: str,
+    tmp_path: Path, dtype: str, layers: int, direction: str, merge: str, extension: str
 ) -> None:
     path = tmp_path / f"w{extension}"
     written = network(layers, direction, merge, dtype)
-    if naming == "torch" and (direction == "backward" or merge != "concat"):
-        with pytest.raises(ValueError, match=r"take `naming` keras, or write \.npz"):
-            saved(path, written, naming)
+    if extension == ".safetensors" and (direction == "backward" or merge != "concat"):
+        with pytest.raises(ValueError, match=r"write \.npz\Z"):
+            saved(path, written)
         assert path.read_bytes() == b""
         return
-    saved(path, written, naming)
+    saved(path, written)
     loaded = load_network(path)
     assert told(loaded.network) == told(written)
     assert loaded.assumptions == []
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.mark.slow
-@given(case=network_cases(), kind=st.sampled_from([KINDS[0], KINDS[2]]))
-def test_round_trips_of_mixed_layers(
-    tmp_path_factory: pytest.TempPathFactory, case: Any, kind: tuple[str, str]
-) -> None:
-    path = tmp_path_factory.getbasetemp() / f"mixed{kind[0]}"
-    saved(path, case.network, kind[1])
-    assert told(load_network(path).network) == told(case.network)
 
 
 @pytest.mark.slow
@@ -180,82 +164,66 @@ def with_b_n(cell: Cell) -> Cell:
     return cell.replaced(weights._replace(b_n=np.full(cell.hidden_size, -0.0, weights.b_h.dtype)))
 
 
-def all_named(network: Network, naming: str) -> bool:
-    """Whether a framework has names for all there is."""
-    parts = cells(network)
-    arrays = {"torch": {"b_n", "W_hr"}, "keras": {"b_n"}}[naming]
-    known = all(set(cell.weights.arrays) - {"W_xh", "W_hh", "b_h"} <= arrays for cell in parts)
-    alike = len({(type(cell), cell.weights.W_hr is None) for cell in parts}) == 1
+def all_named(network: Network) -> bool:
+    """Whether PyTorch has names for all there is."""
+    every, layers = cells(network), network.layers
     return (
-        known
-        and alike
-        and not (
-            naming == "torch"
-            and (
-                {layer.settings["direction"] for layer in network.layers}
-                not in ({"forward"}, {"bidirectional"})
-                or any(
-                    layer.settings["merge"] != "concat" and len(layer.cells) == 2
-                    for layer in network.layers
-                )
-                or any(cell.settings.get("reset") == "before" for cell in parts)
-            )
-        )
+        all(set(cell.weights.arrays) <= {"W_xh", "W_hh", "b_h", "b_n", "W_hr"} for cell in every)
+        and len({(type(cell), cell.weights.W_hr is None) for cell in every}) == 1
+        and {x.settings["direction"] for x in layers} in ({"forward"}, {"bidirectional"})
+        and all(x.settings["merge"] == "concat" or len(x.cells) == 1 for x in layers)
+        and all(cell.settings.get("reset") != "before" for cell in every)
     )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("naming", NAMINGS)
 @pytest.mark.parametrize("kind", CELLS)
 @given(data=st.data())
 def test_round_trips_by_the_names_of_others(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, naming: str, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     written = data.draw(network_cases([kind])).network
     path = tmp_path_factory.getbasetemp() / "named.safetensors"
-    if not all_named(written, naming):
+    if not all_named(written):
         with pytest.raises(ValueError, match=r"write \.npz\Z"):
-            saved(path, written, naming)
+            saved(path, written)
         return
-    saved(path, written, naming)
+    saved(path, written)
     loaded = load_network(path)
     assert told(loaded.network) == told(written.with_cells(with_b_n))
     assert loaded.assumptions == []
 
 
 @pytest.mark.parametrize("last", ["state", "step"])
-@pytest.mark.parametrize(("extension", "naming"), KINDS)
-def test_models_that_give_one_row(tmp_path: Path, extension: str, naming: str, last: str) -> None:
+@pytest.mark.parametrize("extension", KINDS)
+def test_models_that_give_one_row(tmp_path: Path, extension: str, last: str) -> None:
     written = Network(*network(2, "bidirectional").layers, last=last)
-    saved(tmp_path / f"w{extension}", written, naming)
+    saved(tmp_path / f"w{extension}", written)
     assert told(load_network(tmp_path / f"w{extension}").network) == told(written)
 
 
-@pytest.mark.parametrize(("extension", "naming"), KINDS)
-def test_the_same_network_gives_the_same_bytes(extension: str, naming: str) -> None:
+@pytest.mark.parametrize("extension", KINDS)
+def test_the_same_network_gives_the_same_bytes(extension: str) -> None:
     files = [io.BytesIO() for _ in range(20)]
     for file in files:
-        save_network(file, network(2, "bidirectional"), extension, naming)
+        save_network(file, network(2, "bidirectional"), extension)
     assert len({file.getvalue() for file in files}) == 1
 
 
 # The first 16 digits of SHA-256, of 1, 2 and 3 layers, the second file bidirectional.
 VANILLA = {
-    (".npz", ""): ("a1a9c7603fdb2539", "e6e8d7a2db768d6f", "282b4aa565510f96"),
-    (".safetensors", "torch"): ("36cb509cbc10aada", "660d96a053cb63d1", "ff44ee62b4c1c425"),
-    (".safetensors", "keras"): ("40450dff025d757e", "f1ea964999529e66", "7a3ad2273eeda4e3"),
+    ".npz": ("a1a9c7603fdb2539", "e6e8d7a2db768d6f", "282b4aa565510f96"),
+    ".safetensors": ("36cb509cbc10aada", "660d96a053cb63d1", "ff44ee62b4c1c425"),
 }
 
 
 @pytest.mark.parametrize(("kind", "digests"), VANILLA.items(), ids=str)
-def test_files_of_vanilla_networks_stay_as_they_were(
-    kind: tuple[str, str], digests: tuple[str, ...]
-) -> None:
+def test_files_of_vanilla_networks_stay_as_they_were(kind: str, digests: tuple[str, ...]) -> None:
     """What 0.1 wrote and reads."""
     found = []
     for written in (network(1), network(2, "bidirectional"), network(3)):
         file = io.BytesIO()
-        save_network(file, written, *kind)
+        save_network(file, written, kind)
         found.append(hashlib.sha256(file.getvalue()).hexdigest()[:16])
     assert tuple(found) == digests
 
@@ -285,7 +253,7 @@ def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
 
 def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
     path, written = tmp_path / "w.safetensors", network(2, "bidirectional")
-    saved(path, written, "torch")
+    saved(path, written)
     tensors = load_file(str(path))
     ends = ("_l0", "_l0_reverse", "_l1", "_l1_reverse")
     roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -300,36 +268,11 @@ def test_safetensors_reads_pytorch_names(tmp_path: Path) -> None:
         assert file.metadata()["format"] == "pt"
 
 
-def test_safetensors_reads_keras_names(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    layers = [Recurrent(weights(2, 3), weights(2, 3, seed=1), direction="bidirectional")]
-    layers += [
-        Recurrent(weights(6, 1)),
-        Recurrent(weights(1, 2), weights(1, 2), direction="bidirectional"),
-    ]
-    saved(path, Network(*layers), "keras")
-    tensors = load_file(str(path))
-    # The paths of a Sequential model of these layers in Keras 3.15.
-    cells = (
-        "bidirectional/forward_simple_rnn",
-        "bidirectional/backward_simple_rnn",
-        "simple_rnn_1",
-        "bidirectional_1/forward_simple_rnn_2",
-        "bidirectional_1/backward_simple_rnn_2",
-    )
-    roles = ("kernel", "recurrent_kernel", "bias")
-    paths = [f"sequential/{cell}/simple_rnn_cell/{role}" for cell in cells for role in roles]
-    assert sorted(tensors) == sorted(paths)
-    arrays = chain.from_iterable(cell.weights[:3] for layer in layers for cell in layer.cells)
-    for name, array in zip(paths, arrays, strict=True):
-        assert tensors[name].tobytes() == array.tobytes()
-
-
 def test_tensors_are_aligned_to_their_width(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     W_xh, _, b_h = weights(1, 3)[:3]
     written = Network(Weights(W_xh, numbers((3, 3), "float64"), b_h))
-    saved(path, written, "torch")
+    saved(path, written)
     content = path.read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
@@ -344,23 +287,17 @@ UNSAID = {
     "all that frameworks have by default": (Network(weights(2, 3)), None),
     "an activation": (Network(Recurrent(RNN(weights(2, 3), RELU))), "activation relu"),
     "a clip": (Network(Recurrent(RNN(weights(2, 3), TANH, 2.0))), "clip 2.0"),
-    "a direction": (Network(Recurrent(weights(2, 3), direction="backward")), "direction backward"),
-    "a merge": (
-        Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="ave")),
-        "merge ave",
-    ),
     "an LSTM": (Network(LSTM(LSTM_WEIGHTS)), None),
     "an LSTM's settings": (
         Network(LSTM(LSTM_WEIGHTS, "tanh", "relu", "elu")),
         "recurrent_activation relu, output_activation elu:1.0",
     ),
-    "a reset": (Network(GRU(weights(2, 3, gates=3), reset="before")), None),
 }
 
 
 @pytest.mark.parametrize(("written", "what"), UNSAID.values(), ids=UNSAID)
 def test_what_names_do_not_tell_is_said(tmp_path: Path, written: Network, what: str | None) -> None:
-    notes = saved(tmp_path / "w.safetensors", written, "keras")
+    notes = saved(tmp_path / "w.safetensors", written)
     assert [f"do not tell {what}: " in note for note in notes] == ([True] if what else [])
     assert saved(tmp_path / "w.npz", written) == []
 
@@ -381,14 +318,6 @@ def torch(
         tensors[f"{stem}bias_ih{end}"] = np.linspace(-1, 1, gates * H, dtype=np.float32)
         tensors[f"{stem}bias_hh{end}"] = np.linspace(2, 3, gates * H, dtype=np.float32)
     return tensors
-
-
-def keras(path: str, I: int = 2, H: int = 3, gates: int = 1, end: str = "") -> dict[str, Any]:
-    return {
-        f"{path}/kernel{end}": numbers((I, gates * H)),
-        f"{path}/recurrent_kernel{end}": numbers((H, gates * H), seed=1),
-        f"{path}/bias{end}": numbers((gates * H,), seed=2),
-    }
 
 
 def test_a_file_made_by_hand(tmp_path: Path) -> None:
@@ -464,85 +393,6 @@ FOUND: dict[str, tuple[dict[str, Any], str | None, Shape]] = {
     "one inside": (torch("m.enc.") | torch("dec.", 3, 4), "m", [(2, 3, "forward")]),
     "the root": (torch() | torch("dec.", 3, 4), "", [(2, 3, "forward")]),
     "beside an LSTM": (torch("enc.") | torch("lm.", gates=4), "enc", [(2, 3, "forward")]),
-    "Keras": (
-        keras("sequential/simple_rnn/simple_rnn_cell")
-        | {"sequential/dense/kernel": numbers((3, 1)), "sequential/dense/bias": numbers((1,))},
-        None,
-        [(2, 3, "forward")],
-    ),
-    "Keras, ten after two": (
-        dict(
-            chain.from_iterable(
-                keras(f"m/simple_rnn{'_' * (k > 0)}{k or ''}/simple_rnn_cell", k + 1, k + 2).items()
-                for k in range(12)
-            )
-        ),
-        None,
-        [(k + 1, k + 2, "forward") for k in range(12)],
-    ),
-    "Keras, mixed": (
-        keras("m/simple_rnn_4/simple_rnn_cell", 6, 3)
-        | keras("m/bidirectional/forward_simple_rnn_3/simple_rnn_cell")
-        | keras("m/bidirectional/backward_simple_rnn_3/simple_rnn_cell"),
-        None,
-        [(2, 3, "bidirectional"), (6, 3, "forward")],
-    ),
-    "Keras, named wrappers": (
-        dict(
-            chain.from_iterable(
-                keras(f"m/bi_{k}/{way}_cell_of/simple_rnn_cell", I, 3).items()
-                for k, I in ((2, 6), (1, 2))
-                for way in ("forward", "backward")
-            )
-        ),
-        None,
-        [(2, 3, "bidirectional"), (6, 3, "bidirectional")],
-    ),
-    "Keras, a backward layer of another name": (
-        keras("m/bidirectional/forward_simple_rnn/simple_rnn_cell")
-        | keras("m/bidirectional/simple_rnn_1/simple_rnn_cell"),
-        None,
-        [(2, 3, "bidirectional")],
-    ),
-    "Keras, two layers joined by hand": (
-        keras("top/simple_rnn_cell", 6, 1)
-        | keras("forward_x/simple_rnn_cell")
-        | keras("backward_x/simple_rnn_cell"),
-        None,
-        [(2, 3, "bidirectional"), (6, 1, "forward")],
-    ),
-    "Keras, by shape": (
-        keras("enc/simple_rnn_cell", 2, 3) | keras("dec/simple_rnn_cell", 3, 4),
-        None,
-        [(2, 3, "forward"), (3, 4, "forward")],
-    ),
-    "Keras, a stack of cells": (
-        keras("m/rnn/stacked_rnn_cells/simple_rnn_cell", 2, 3)
-        | keras("m/rnn/stacked_rnn_cells/simple_rnn_cell_1", 3, 4),
-        None,
-        [(2, 3, "forward"), (3, 4, "forward")],
-    ),
-    "Keras, one layer": (
-        keras("m/simple_rnn/simple_rnn_cell") | keras("m/simple_rnn_1/simple_rnn_cell", 3, 4),
-        "m/simple_rnn_1",
-        [(3, 4, "forward")],
-    ),
-    "Keras, one wrapper": (
-        keras("m/bidirectional/forward_a/simple_rnn_cell")
-        | keras("m/bidirectional/backward_a/simple_rnn_cell"),
-        "m/bidirectional",
-        [(2, 3, "bidirectional")],
-    ),
-    "Keras 2": (
-        keras("simple_rnn/simple_rnn_cell_5", end=":0"),
-        None,
-        [(2, 3, "forward")],
-    ),
-    "Keras 2, without cells": (
-        keras("simple_rnn", end=":0") | keras("simple_rnn_1", 3, 4, end=":0"),
-        None,
-        [(2, 3, "forward"), (3, 4, "forward")],
-    ),
 }
 
 
@@ -556,12 +406,6 @@ def test_what_is_found(
         for x in loaded.network.layers
     ]
     assert found == expected
-
-
-def test_an_order_that_only_the_shapes_tell_is_said(tmp_path: Path) -> None:
-    tensors, _, _ = FOUND["Keras, by shape"]
-    first, _ = load(tmp_path / "w.safetensors", tensors).assumptions
-    assert first == "enc, dec are taken as layers in this order, as they fit"
 
 
 BOTH = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
@@ -595,12 +439,6 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     "direction given": (".npz", ONE, {"direction": "backward"}, [ACTIVATION]),
     "direction given, PyTorch": (".safetensors", torch(), {"direction": "backward"}, [ACTIVATION]),
     "merge of PyTorch": (".safetensors", torch() | torch(end="_l0_reverse"), {}, [ACTIVATION]),
-    "merge of Keras": (
-        ".safetensors",
-        keras("bidirectional/forward_a") | keras("bidirectional/backward_a"),
-        {},
-        [ACTIVATION, MERGE],
-    ),
     "clip given": (".npz", ONE, {"clip": 2.0}, [ACTIVATION]),
     "direction agrees": (".npz", BOTH, {"direction": "bidirectional"}, [ACTIVATION, MERGE]),
     "an LSTM": (".npz", gated(4), {}, [ACTIVATION, GATES]),
@@ -613,19 +451,6 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     "PyTorch's LSTM": (".safetensors", torch(gates=4), {}, []),
     "PyTorch's GRU": (".safetensors", torch(gates=3), {"reset": "after"}, []),
     "PyTorch's GRU with a clip": (".safetensors", torch(gates=3), {"clip": 2.0}, []),
-    "Keras's LSTM": (".safetensors", keras("lstm", gates=4), {}, [ACTIVATION, GATES]),
-    "Keras's GRU": (
-        ".safetensors",
-        keras("gru", gates=3),
-        {"reset": "before"},
-        [ACTIVATION, GATES],
-    ),
-    "Keras's GRU without a bias": (
-        ".safetensors",
-        {name: array for name, array in keras("gru", gates=3).items() if name != "gru/bias"},
-        {},
-        [ACTIVATION, GATES, RESET],
-    ),
 }
 
 
@@ -690,18 +515,15 @@ CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("extension", "naming"), [KINDS[0], KINDS[2]])
 @pytest.mark.parametrize(("written", "options", "message"), CONFLICTS.values(), ids=CONFLICTS)
 def test_options_that_do_not_agree(
     tmp_path: Path,
     written: Network,
     options: dict[str, Any],
     message: str,
-    extension: str,
-    naming: str,
 ) -> None:
-    path = tmp_path / f"w{extension}"
-    saved(path, written, naming)
+    path = tmp_path / "w.npz"
+    saved(path, written)
     assert refusal(path, **options) == message
 
 
@@ -845,9 +667,9 @@ def test_layers_without_a_name_are_not_written() -> None:
         input_size = output_size = 3
 
     layers: list[Any] = [weights(2, 3), Own()]
-    for extension, naming in KINDS:
+    for extension in KINDS:
         with pytest.raises(ValueError, match="layer 2: files have no name for Own"):
-            save_network(io.BytesIO(), Network(*layers), extension, naming)
+            save_network(io.BytesIO(), Network(*layers), extension)
 
 
 NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -972,18 +794,19 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no recurrent layer": (
         {"fc.weight": numbers((1, 3))},
         {},
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
-        "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight",
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
+        "...), got fc.weight",
+    ),
+    "Keras's names": (
+        {"gru/kernel": numbers((2, 9)), "gru/recurrent_kernel": numbers((3, 9))},
+        {},
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
+        "...), got gru/kernel, gru/recurrent_kernel",
     ),
     "several": (
         torch("enc.") | torch("dec.") | torch("lm.", gates=4),
         {},
         "holds several recurrent modules: dec, enc, lm; pick one with `layer` NAME",
-    ),
-    "several of Keras's": (
-        keras("m/a/simple_rnn/simple_rnn_cell") | keras("m/b/simple_rnn_1/simple_rnn_cell"),
-        {},
-        "holds several recurrent modules: m/a/simple_rnn, m/b/simple_rnn_1; pick one with",
     ),
     "a matrix that goes past": (
         torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers((1, 3))},
@@ -1022,21 +845,6 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "bias_ih_l0: expected shape (9,), as weight_hh_l0 is (9, 3), got (12,)",
     ),
-    "three biases of Keras's GRU": (
-        keras("gru", gates=3) | {"gru/bias": numbers((3, 9))},
-        {},
-        "gru/bias: expected shape (2, 9), as gru/recurrent_kernel is (3, 9), got (3, 9)",
-    ),
-    "two biases of Keras's LSTM": (
-        keras("lstm", gates=4) | {"lstm/bias": numbers((2, 12))},
-        {},
-        "lstm/bias: expected shape (12,), as lstm/recurrent_kernel is (3, 12), got (2, 12)",
-    ),
-    "a sum of Keras's that overflows": (
-        keras("gru", gates=3) | {"gru/bias": np.full((2, 9), 3e38, np.float32)},
-        {},
-        "gru/bias: the sum of its rows is not finite",
-    ),
     "PyTorch's LSTM with relu": (
         torch(gates=4),
         {"activation": RELU},
@@ -1046,11 +854,6 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         torch(gates=3),
         {"reset": "before"},
         "layer 1: the file says reset after, `reset` before was given: leave it out",
-    ),
-    "Keras's GRU with another reset": (
-        keras("gru", gates=3),
-        {"reset": "after"},
-        "layer 1: the file says reset before, `reset` after was given: leave it out",
     ),
     "a reset of an LSTM": (torch(gates=4), {"reset": "after"}, "has no GRU; leave `reset` out"),
     "gates of a vanilla layer": (
@@ -1093,41 +896,6 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "expected one of the two, weight_hh or weight_hh_l0, got both",
     ),
-    "a missing recurrent kernel": (
-        {"m/simple_rnn/simple_rnn_cell/kernel": numbers((2, 3))},
-        {},
-        "has no m/simple_rnn/simple_rnn_cell/recurrent_kernel, which goes with",
-    ),
-    "a missing kernel": (
-        {"m/simple_rnn/simple_rnn_cell/recurrent_kernel": numbers((3, 3))},
-        {},
-        "has no m/simple_rnn/simple_rnn_cell/kernel, which goes with",
-    ),
-    "one direction of a wrapper": (
-        keras("m/bidirectional/forward_simple_rnn/simple_rnn_cell"),
-        {},
-        "has m/bidirectional/forward_simple_rnn, but no other direction beside it",
-    ),
-    "names of both Keras's": (
-        keras("simple_rnn") | keras("simple_rnn", end=":0"),
-        {},
-        "expected one of the two, simple_rnn/bias or simple_rnn/bias:0, got both",
-    ),
-    "an order that nothing tells": (
-        keras("enc/simple_rnn_cell", 3) | keras("dec/simple_rnn_cell", 3),
-        {},
-        "neither names nor shapes tell the order of dec, enc; pick one with `layer` NAME",
-    ),
-    "layers side by side": (
-        keras("simple_rnn/simple_rnn_cell") | keras("simple_rnn_1/simple_rnn_cell"),
-        {},
-        "simple_rnn_1 takes 2 values a step, simple_rnn gives 3; pick one with `layer` NAME",
-    ),
-    "a convolution": (
-        {"c/kernel": numbers((3, 3, 2, 4)), "c/recurrent_kernel": numbers((3, 3, 4, 4))},
-        {},
-        "c/recurrent_kernel: expected shape (H, H) or (H, 4 H) or (H, 3 H), got (3, 3, 4, 4)",
-    ),
     "a transposed matrix": (
         {"weight_ih_l0": numbers((2, 3)), "weight_hh_l0": numbers((3, 3))},
         {},
@@ -1158,12 +926,6 @@ SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "'a\\nb.weight_hh_l0': expected shape (H, H) or (4 H, H) or (3 H, H), got (3, 4)",
     ),
-    "one direction of both": (
-        keras("bidirectional/forward_a") | keras("bidirectional/backward_a"),
-        {"direction": "backward"},
-        "layer 1: the file says direction bidirectional, `direction` backward was given: "
-        "leave it out",
-    ),
     "another merge than PyTorch's": (
         torch() | torch(end="_l0_reverse"),
         {"merge": "sum"},
@@ -1180,12 +942,12 @@ def test_bad_safetensors(
     assert message in refusal(tmp_path / "w.safetensors", **options)
 
 
-@pytest.mark.parametrize(("extension", "naming"), KINDS)
-def test_a_part_of_our_own_file(tmp_path: Path, extension: str, naming: str) -> None:
+@pytest.mark.parametrize("extension", KINDS)
+def test_a_part_of_our_own_file(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"w{extension}"
-    saved(path, network(2), naming)
-    names = {"": "layer_1.forward", "torch": "", "keras": "sequential/simple_rnn"}
-    assert refusal(path, names[naming]).endswith("describes the whole file; leave `layer` out")
+    saved(path, network(2))
+    name = "layer_1.forward" if extension == ".npz" else ""
+    assert refusal(path, name).endswith("describes the whole file; leave `layer` out")
 
 
 ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -1376,9 +1138,8 @@ def test_layers_without_state(tmp_path: Path, written: Network) -> None:
         type(layer) for layer in written.layers
     ]
     assert loaded.assumptions == []
-    for naming in NAMINGS:
-        with pytest.raises(ValueError, match=r"has no names for layers without state; write \.npz"):
-            saved(tmp_path / "w.safetensors", written, naming)
+    with pytest.raises(ValueError, match=r"are for recurrent layers alone; write \.npz"):
+        saved(tmp_path / "w.safetensors", written)
 
 
 BAD_HEADS: dict[str, tuple[str, Change, str]] = {
@@ -1527,54 +1288,41 @@ def test_layers_without_state_need_metadata(tmp_path: Path) -> None:
 
 
 NAMED = {
-    "LSTM": (LSTM(weights(2, 3, gates=4)), NAMINGS),
-    "GRU": (gru("after"), NAMINGS),
-    "GRU without b_n": (GRU(weights(2, 3, gates=3)), NAMINGS),
-    "GRU, reset before": (gru("before"), ("keras",)),
-    "LSTM with a projection": (LSTM(lstm().weights._replace(w_ch=None)), ("torch",)),
+    "LSTM": LSTM(weights(2, 3, gates=4)),
+    "GRU": gru("after"),
+    "GRU without b_n": GRU(weights(2, 3, gates=3)),
+    "LSTM with a projection": LSTM(lstm().weights._replace(w_ch=None)),
 }
 
 
-@pytest.mark.parametrize(("cell", "namings"), NAMED.values(), ids=NAMED)
-def test_gated_cells_by_the_names_of_others(
-    tmp_path: Path, cell: Cell, namings: tuple[str, ...]
-) -> None:
-    for naming in namings:
-        path = tmp_path / f"{naming}.safetensors"
-        saved(path, Network(cell), naming)
-        assert told(load_network(path).network) == told(Network(with_b_n(cell)))
+@pytest.mark.parametrize("cell", NAMED.values(), ids=NAMED)
+def test_gated_cells_by_the_names_of_others(tmp_path: Path, cell: Cell) -> None:
+    saved(tmp_path / "w.safetensors", Network(cell))
+    assert told(load_network(tmp_path / "w.safetensors").network) == told(Network(with_b_n(cell)))
 
 
-UNNAMED: dict[str, tuple[Network, str, str]] = {
-    # What a naming has no name for, and the message.
+UNNAMED: dict[str, tuple[Network, str]] = {
+    # What PyTorch has no name for, and the message.
     "peepholes": (
         Network(LSTM(lstm().weights._replace(W_hr=None, W_hh=numbers((3, 12))))),
-        "torch",
-        "the naming torch has no name for w_ch",
-    ),
-    "a projection": (
-        Network(LSTM(lstm().weights._replace(w_ch=None))),
-        "keras",
-        "the naming keras has no name for W_hr",
+        "PyTorch has no name for w_ch",
     ),
     "two cells": (
-        Network(gru("before"), Weights(numbers((3, 3)), numbers((3, 3)), numbers((3,)))),
-        "keras",
-        "the naming keras is for layers of one kind, got gru, rnn",
+        Network(gru("after"), Weights(numbers((3, 3)), numbers((3, 3)), numbers((3,)))),
+        "PyTorch's names are for layers of one kind, got gru, rnn",
     ),
     "reset before": (
         Network(gru("before")),
-        "torch",
-        "PyTorch's GRU resets after the product, got reset before; take `naming` keras, or",
+        "PyTorch's GRU resets after the product, got reset before",
     ),
 }
 
 
-@pytest.mark.parametrize(("written", "naming", "message"), UNNAMED.values(), ids=UNNAMED)
-def test_what_has_no_name(written: Network, naming: str, message: str) -> None:
+@pytest.mark.parametrize(("written", "message"), UNNAMED.values(), ids=UNNAMED)
+def test_what_has_no_name(written: Network, message: str) -> None:
     file = io.BytesIO()
     with pytest.raises(ValueError, match=re.escape(message) + r".* write \.npz\Z"):
-        save_network(file, written, ".safetensors", naming)
+        save_network(file, written, ".safetensors")
     assert file.getvalue() == b""
 
 
@@ -1589,7 +1337,7 @@ def test_a_text_that_does_not_fit(
     tmp_path: Path, change: Callable[[Any], Any], message: str, extension: str
 ) -> None:
     path = tmp_path / f"w{extension}"
-    saved(path, network(1, "bidirectional"), "torch")
+    saved(path, network(1, "bidirectional"))
     if extension == ".npz":
         with np.load(path) as arrays:
             changed: dict[str, Any] = dict(arrays)
@@ -1650,29 +1398,6 @@ def test_formats_that_cannot_be_written() -> None:
         ValueError, match=r"^extension: expected one of \.npz, \.safetensors, \.onnx, got '.pt'"
     ):
         save_network(io.BytesIO(), network(1), ".pt")
-
-
-def test_an_unknown_naming() -> None:
-    with pytest.raises(ValueError, match="naming: expected one of torch, keras, got 'mine'"):
-        save_network(io.BytesIO(), network(1), ".safetensors", "mine")
-
-
-def test_what_formats_offer() -> None:
-    """A naming decides about .safetensors alone, which says what no naming tells."""
-    assert NAMINGS == ("torch", "keras")
-    assert WRITTEN == (".npz", ".safetensors", ".onnx")
-    for extension, different, notes in (
-        (".npz", 1, 0),
-        (".safetensors", len(NAMINGS), 1),
-        (".onnx", 1, 0),
-    ):
-        files = set()
-        for naming in NAMINGS:
-            file = io.BytesIO()
-            relu = Network(Recurrent(RNN(weights(2, 3), RELU)))
-            assert len(save_network(file, relu, extension, naming)) == notes
-            files.add(file.getvalue())
-        assert len(files) == different
 
 
 @pytest.mark.slow

@@ -6,12 +6,14 @@ import pytest
 from keras_configs import MASKING, WHOLE, Config, layer, refusal, sequential, stored
 
 from rnncli.model.activations import parse
+from rnncli.model.errors import InputError
 from rnncli.model.formats.build import build
 from rnncli.model.formats.keras import bare, config
 from rnncli.model.formats.overrides import assumptions, with_overrides
 from rnncli.model.formats.shapes import checked_sizes
 
 GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
+ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
 JOINED = "takes {} one above the other: names do not tell how they are joined"
 NUMBERED = {f"layers/gru/cell/vars/{k}": shape for k, shape in enumerate(GRU.values())}
 
@@ -138,7 +140,8 @@ def test_weights_without_a_config_are_known_by_names_and_shapes() -> None:
     assert gru.cells[0].settings == {"reset": "after"}
     assert gru.cells[0].assumed == {}
     assert [note.partition(":")[0] for note in model.notes] == [
-        "passes over layers/dense/vars, layers/mine/vars"
+        "holds weights alone",
+        "passes over layers/dense/vars, layers/mine/vars",
     ]
     assert bare.find(weights, "layers/gru").layers()
 
@@ -148,8 +151,11 @@ def test_layers_without_a_config_are_taken_for_a_chain() -> None:
     shapes = {**NUMBERED, "layers/gru_1/cell/vars/0": (2, 6), "layers/gru_1/cell/vars/1": (2, 6)}
     model = bare.find(stored(None, version="", shapes=shapes), None)
     assert len(model.layers()) == 2
-    assert model.notes == [JOINED.format("layers/gru, layers/gru_1")]
-    assert not bare.find(stored(None, version="", shapes=shapes), "layers/gru_1").notes
+    assert model.notes == [ALONE, JOINED.format("layers/gru, layers/gru_1")]
+    others = {**NUMBERED, "layers/lstm/cell/vars/0": (2, 8), "layers/lstm/cell/vars/1": (2, 8)}
+    with pytest.raises(InputError, match="the order of layers/gru, layers/lstm is not in the file"):
+        bare.find(stored(None, version="", shapes=others), None)
+    assert bare.find(stored(None, version="", shapes=shapes), "layers/gru_1").notes == [ALONE]
 
 
 def test_arrays_of_cudnn_are_known_by_their_bias() -> None:
@@ -196,7 +202,7 @@ def test_what_is_taken_is_said_and_may_be_given(
     assert network.layers[0].cells[0].settings["recurrent_activation"] == parse(taken)
 
 
-def test_layers_that_fit_in_several_orders_stand_as_they_are_listed() -> None:
+def test_layers_stand_as_they_are_listed() -> None:
     names = {
         "b": ["lstm/kernel", "lstm/recurrent_kernel"],
         "a": ["gru/kernel", "gru/recurrent_kernel"],
@@ -208,5 +214,4 @@ def test_layers_that_fit_in_several_orders_stand_as_they_are_listed() -> None:
     }
     model = bare.find(stored(None, shapes=shapes, attributes=attributes), None)
     assert [layer.cells[0].cell for layer in model.layers()] == ["lstm", "gru"]
-    order = "lstm, gru are taken as layers in this order, as they fit"
-    assert model.notes == [order, JOINED.format("lstm, gru")]
+    assert model.notes == [ALONE, JOINED.format("lstm, gru")]

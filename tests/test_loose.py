@@ -65,18 +65,6 @@ KERAS = (numbers(2, 9), numbers(3, 9), numbers(2, 9))
 TORCH = (numbers(12, 2), numbers(12, 3), numbers(12), numbers(1, 12)[0])
 # Arrays by name, a row or a column for each unit; input, states, and what is taken for granted.
 FOUND: dict[str, tuple[Arrays, Array, Array, list[str]]] = {
-    "Keras's, alone": (
-        {"kernel": numbers(2, 3), "recurrent_kernel": numbers(3, 3), "bias": numbers(3)},
-        X,
-        rnn(X, numbers(2, 3), numbers(3, 3), numbers(3)),
-        [TANH],
-    ),
-    "Keras's of a GRU, after a word": (
-        dict(zip(("gru_kernel", "gru_recurrent_kernel", "gru_bias"), KERAS, strict=True)),
-        X,
-        gru(X, KERAS[0], KERAS[1], KERAS[2][0], KERAS[2][1], "z"),
-        [TANH, GATES],
-    ),
     "PyTorch's, after a word": (
         {
             "enc_weight_ih_l0": TORCH[0],
@@ -87,29 +75,6 @@ FOUND: dict[str, tuple[Arrays, Array, Array, list[str]]] = {
         X,
         lstm(X, TORCH[0].T, TORCH[1].T, TORCH[2] + TORCH[3]),
         [],
-    ),
-    "short for PyTorch's": (
-        {"a.w_ih": TORCH[0], "a.w_hh": TORCH[1], "a.b_ih": TORCH[2], "a.b_hh": TORCH[3]},
-        X,
-        lstm(X, TORCH[0].T, TORCH[1].T, TORCH[2] + TORCH[3]),
-        [
-            "a.w_ih, a.w_hh, a.b_ih, a.b_hh are taken with a row for each unit, as shapes fit, "
-            "and gates in PyTorch's order",
-            TANH,
-            GATES,
-        ],
-    ),
-    "short for PyTorch's, turned": (
-        {"W_ih": numbers(2, 9), "W_hh": numbers(3, 9), "b_ih": numbers(9), "b_hh": numbers(9)},
-        X,
-        gru(X, numbers(2, 9), numbers(3, 9), numbers(9), numbers(9), "r"),
-        [
-            "W_ih, W_hh, b_ih, b_hh are taken with a column for each unit, as shapes fit, and "
-            "gates in PyTorch's order",
-            TANH,
-            GATES,
-            AFTER,
-        ],
     ),
     "rows, and a head": (
         {
@@ -127,23 +92,23 @@ FOUND: dict[str, tuple[Arrays, Array, Array, list[str]]] = {
             TANH,
         ],
     ),
+    "columns, as a bias tells": (
+        {"Wxh": numbers(3, 3).T, "Whh": numbers(3, 3), "bh": numbers(1, 3)},
+        SQUARE,
+        rnn(SQUARE, numbers(3, 3).T, numbers(3, 3), numbers(1, 3)),
+        ["Wxh, Whh, bh are taken with a column for each unit, as shapes fit", TANH],
+    ),
+    "no bias": (
+        {"Wxh": numbers(3, 2), "Whh": numbers(3, 3)},
+        X,
+        rnn(X, numbers(3, 2).T, numbers(3, 3).T, np.zeros(3)),
+        ["Wxh, Whh are taken with a row for each unit, as shapes fit", TANH],
+    ),
     "rows, as a bias tells": (
         {"Wxh": numbers(3, 3).T, "Whh": numbers(3, 3), "bh": numbers(3, 1)},
         SQUARE,
         rnn(SQUARE, numbers(3, 3), numbers(3, 3).T, numbers(3, 1)),
         ["Wxh, Whh, bh are taken with a row for each unit, as shapes fit", TANH],
-    ),
-    "columns, as a bias tells": (
-        {"W_x": numbers(3, 3).T, "W_h": numbers(3, 3), "b": numbers(1, 3)},
-        SQUARE,
-        rnn(SQUARE, numbers(3, 3).T, numbers(3, 3), numbers(1, 3)),
-        ["W_x, W_h, b are taken with a column for each unit, as shapes fit", TANH],
-    ),
-    "no bias": (
-        {"W_hx": numbers(3, 2), "W_hh": numbers(3, 3)},
-        X,
-        rnn(X, numbers(3, 2).T, numbers(3, 3).T, np.zeros(3)),
-        ["W_hx, W_hh are taken with a row for each unit, as shapes fit", TANH],
     ),
 }
 
@@ -159,36 +124,26 @@ def test_what_is_found(
     assert loaded.assumptions == notes
 
 
-MATRICES = {"Wx": numbers(2, 3), "Wh": numbers(3, 3)}
+MATRICES = {"Wxh": numbers(2, 3), "Whh": numbers(3, 3)}
 REFUSED: dict[str, tuple[Arrays, str]] = {
     "squares": (
         {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)},
         "shapes do not tell whether a unit has a row or a column: Wxh, Whh, bh; name them "
-        "weight_ih, weight_hh, ... for rows, kernel, recurrent_kernel, ... for columns",
+        "weight_ih, weight_hh, ... for rows, W_xh, W_hh, ... for columns",
     ),
     "gates in whichever order": (
-        {"Wx": numbers(2, 12), "Wh": numbers(3, 12), "b": numbers(12)},
-        "names do not tell the order of the gates: Wx, Wh, b; put them in PyTorch's order, and "
-        "name them weight_ih, weight_hh, ..., or in Keras's, and name them kernel, "
-        "recurrent_kernel, ...",
+        {"Wxh": numbers(2, 12), "Whh": numbers(3, 12), "bh": numbers(12)},
+        "Whh: expected shape (H, H), got (3, 12)",
     ),
-    "one array by two names": (
-        MATRICES | {"b": numbers(3), "bh": numbers(3)},
-        "expected one of the two, b or bh, got both",
+    "other short names": (
+        {"w_ih": numbers(3, 2), "w_hh": numbers(3, 3), "b_ih": numbers(3)},
+        "holds no recurrent layer: expected W_xh, W_hh and b_h",
     ),
     "shapes that do not fit": (
-        MATRICES | {"Wx": numbers(5, 4)},
-        "Wx: expected shape (I, 3), as Wh is (3, 3), got (5, 4)",
+        MATRICES | {"Wxh": numbers(5, 4)},
+        "Wxh: expected shape (I, 3), as Whh is (3, 3), got (5, 4)",
     ),
-    "a vector for a matrix": (MATRICES | {"Wh": numbers(3)}, "Wh: expected shape (H, H) or "),
-    "two layers": (
-        {f"{stem}_{name}": array for stem in ("a", "b") for name, array in MATRICES.items()},
-        "holds several recurrent modules: a, b; pick one with `layer` NAME",
-    ),
-    "one direction by other names": (
-        {"w_ih": numbers(3, 2), "w_hh": numbers(3, 3), "b_ih": numbers(4)},
-        "w_ih: expected shape (I, 3), as w_hh is (3, 3), got (3, 2)",
-    ),
+    "a vector for a matrix": (MATRICES | {"Whh": numbers(3)}, "Whh: expected shape (H, H), got"),
     "no names": (
         {"arr_0": numbers(2, 3), "arr_1": numbers(3, 3)},
         "its arrays have no names: arr_0, arr_1; write them by names: numpy.savez(file, W_xh=..., "
@@ -198,13 +153,12 @@ REFUSED: dict[str, tuple[Arrays, str]] = {
         {"x": numbers(2, 3)},
         "holds no recurrent layer: expected W_xh, W_hh and b_h, or for several layers or "
         "directions layer_1.forward.W_xh, layer_1.backward.W_hh, layer_2.forward.b_h, ...; or "
-        "names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) or Keras's (.../kernel, "
-        ".../recurrent_kernel, ...), got x",
+        "names as PyTorch's (weight_ih_l0, weight_hh_l0, ...), got x",
     ),
     "Keras's GRU by our names": (
         dict(zip(("W_xh", "W_hh", "b_h"), KERAS, strict=True)),
-        "b_h: expected a single bias, got two axes, as Keras's GRU has it; name its arrays "
-        "kernel, recurrent_kernel and bias",
+        "b_h: expected a single bias, got two axes, as Keras's GRU has it; save the model "
+        "as .keras",
     ),
 }
 
@@ -216,15 +170,3 @@ def test_what_is_refused(tmp_path: Path, arrays: Arrays, message: str) -> None:
     with pytest.raises(ValueError, match=r"\A.+\Z") as caught:
         load_network(path)
     assert str(caught.value).removeprefix(f"{path}: ").startswith(message)
-
-
-def test_a_module_is_picked_by_what_stands_before(tmp_path: Path) -> None:
-    path = tmp_path / "w.npz"
-    arrays = {f"{s}_{name}": i * a for i, s in enumerate("ab") for name, a in MATRICES.items()}
-    np.savez(path, **dict[str, Any](arrays))
-    (cell,) = load_network(path, "b").network.layers[0].cells
-    np.testing.assert_array_equal(cell.weights.W_xh, MATRICES["Wx"])
-    arrays = {f"rnn_2/{name}": array for name, array in MATRICES.items()}
-    np.savez(path, **dict[str, Any](arrays))
-    with pytest.raises(ValueError, match="holds no tensor under `layer` rnn; it holds rnn_2"):
-        load_network(path, "rnn")

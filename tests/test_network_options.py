@@ -415,10 +415,6 @@ BAD_INPUT = {
         "(known: .npz, .safetensors, .onnx, .json) "
         "(see 'rnn weights --help')",
     ),
-    "naming": (
-        ("weights", "--hidden", "2", "-o", "w.npz", "--naming", "keras"),
-        "--naming is for -o FILE.safetensors (see 'rnn weights --help')",
-    ),
     "json": (
         ("weights", "--hidden", "2", "-o", "w.npz", "--json"),
         "--json and -o w.npz: give one (see 'rnn weights --help')",

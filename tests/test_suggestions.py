@@ -156,7 +156,6 @@ def test_a_document_has_the_names_in_lower_case(run_rnn: Rnn) -> None:
         ("keras_nested.h5", "sequental_4/gru_2", "sequential_4/gru_2"),
         ("torch_tagger.pt", "embeding", "embedding"),
         ("onnx_head.onnx", "rnn/GRU", "/rnn/GRU"),
-        ("names_keras_two.safetensors", "sequential/lstm_1", "sequential_1/lstm_1"),
         ("keras_nested.h5", "decoder", None),
         ("torch_tagger.pt", "decoder", None),
         ("onnx_head.onnx", "decoder", None),

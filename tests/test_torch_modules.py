@@ -346,8 +346,8 @@ REFUSED = {
     ),
     "none": (
         net(fc=FC),
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) "
-        "or Keras's (.../kernel, .../recurrent_kernel, ...), got fc.weight, fc.bias",
+        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
+        "...), got fc.weight, fc.bias",
     ),
     "a weight is missing": (
         net(rnn=module(f"{NN}rnn.LSTM", {"weight_ih_l0": matrix(12, 2)}, mode=text("LSTM"))),

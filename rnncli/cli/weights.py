@@ -16,7 +16,7 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.outputs import check_destination, destination, extension_of, note
-from rnncli.cli.values import Choice, whole
+from rnncli.cli.values import whole
 from rnncli.model.network import Network
 from rnncli.writers.model import describe
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -36,10 +36,6 @@ EXAMPLES = (
         "rnn weights --weights model.keras -o w.npz",
         "A trained model, heads and all, as arrays that numpy.load reads.",
     ),
-    (
-        "rnn weights --weights w.npz --naming keras -o w.safetensors",
-        "The same network with the names that Keras gives its weights.",
-    ),
 )
 
 
@@ -53,20 +49,13 @@ EXAMPLES = (
 @network_options
 @output_option
 @json_option
-@click.option(
-    "--naming",
-    type=Choice(["torch", "keras"]),
-    help="Whose names the tensors of a .safetensors file have.  [default: torch]",
-)
-def weights(
-    inputs: int | None, output: str | None, json: bool, naming: str | None, **given: Any
-) -> None:
+def weights(inputs: int | None, output: str | None, json: bool, **given: Any) -> None:
     """Show or save the weights of a network, array by array.
 
     They are those that a seed gives, or those in a file. With -o FILE they
     are saved: as .npz, .safetensors, .onnx or .json.
     """
-    extension = _extension(output, json=json, naming=naming)
+    extension = _extension(output, json=json)
     options = picked(NetworkOptions, given)
     check_network(options)
     check_destination(output)
@@ -74,7 +63,7 @@ def weights(
     if inputs is not None:
         check_input_size(network, inputs)
     if extension not in ("", ".json"):
-        _save(network, output, extension, naming)
+        _save(network, output, extension)
         return
     model = describe(network, origin, __version__)
     with destination(output) as out:
@@ -84,11 +73,9 @@ def weights(
             write_weights_table(out, network, model, "--json has all")
 
 
-def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
+def _extension(output: str | None, *, json: bool) -> str:
     """Return the extension that decides the format; none for standard output."""
     extension = "" if output in (None, "-") else os.path.splitext(output or "")[1].lower()
-    if naming and extension != ".safetensors":
-        raise click.UsageError("--naming is for -o FILE.safetensors")
     if output in (None, "-") or (json and extension == ".json"):
         return extension
     from rnncli.model.formats import WRITTEN
@@ -99,10 +86,10 @@ def _extension(output: str | None, *, json: bool, naming: str | None) -> str:
     return extension
 
 
-def _save(network: Network, output: str | None, extension: str, naming: str | None) -> None:
-    from rnncli.model.formats import NAMINGS, save_network
+def _save(network: Network, output: str | None, extension: str) -> None:
+    from rnncli.model.formats import save_network
 
     with destination(output) as out:
-        told = save_network(out.buffer, network, extension, naming or NAMINGS[0])
+        told = save_network(out.buffer, network, extension)
     for each in told:
         note(f"{output}: {each}")

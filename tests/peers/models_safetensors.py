@@ -1,16 +1,14 @@
 """Write the ``.safetensors`` files in ``tests/data/models``, run as a program.
 
-They are PyTorch's and Keras's state as the library writes it, and what the
-frameworks give with it in float32.
+They are PyTorch's state as the library writes it, and what it gives with it in
+float32.
 """
 
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 FOLDER = Path(__file__).parent.parent / "data" / "models"
@@ -29,31 +27,14 @@ def write_torch(name: str, module: Any, head: Any = None, dtype: Any = torch.flo
     np.savez(FOLDER / f"{name}.npz", x=X, y=y.numpy())
 
 
-def write_keras(name: str, *layers: Any) -> None:
-    model = keras.Sequential([keras.Input((None, 2)), *layers])
-    random = np.random.RandomState(1)  # biases begin as zeros
-    model.set_weights([random.normal(scale=0.5, size=w.shape) for w in model.get_weights()])
-    tensors = {each.path: each.numpy() for each in model.weights}
-    save_file(tensors, FOLDER / f"{name}.safetensors")
-    np.savez(FOLDER / f"{name}.npz", x=X, y=model.predict(X, verbose=0))
-
-
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    keras.utils.set_random_seed(0)
     nn, two = torch.nn, {"num_layers": 2, "bidirectional": True, "batch_first": True}
     write_torch("names_torch_lstm", nn.LSTM(2, 3, **two))
     write_torch("names_torch_gru_head", nn.GRU(2, 3, batch_first=True), nn.Linear(3, 1))
     write_torch("names_torch_float16", nn.GRU(2, 3, batch_first=True), dtype=torch.float16)
     write_torch("names_torch_bfloat16", nn.LSTM(2, 3, batch_first=True), dtype=torch.bfloat16)
-    layers = keras.layers
-    write_keras("names_keras_gru", layers.GRU(3, return_sequences=True))
-    write_keras(
-        "names_keras_two",
-        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
-        layers.LSTM(2, return_sequences=True),
-    )
 
 
 if __name__ == "__main__":

@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from peers.networks import Array, furthest, network, stack
+from peers.networks import Array, furthest, network
 from rnncli.model.activations import parse
 from rnncli.model.cells import LSTM, RNN, Cell
 from rnncli.model.formats import Loaded, load_network, save_network
-from rnncli.model.layers import MERGES
 from rnncli.model.network import Network
 
 SIZES = ((4,), (4, 4), (4, 4, 4))
@@ -39,7 +37,6 @@ MERGED: dict[str, Callable[[Array, Array], Array]] = {
 
 @pytest.fixture(autouse=True)
 def seeds() -> None:
-    keras.utils.set_random_seed(0)
     torch.manual_seed(0)
 
 
@@ -94,9 +91,9 @@ def close(states: Any, network: Network, x: Array) -> None:
     assert furthest([np.asarray(states).astype(np.float64)], [expected]) <= 1e-6
 
 
-def written(path: Path, network: Network, naming: str) -> dict[str, Array]:
+def written(path: Path, network: Network) -> dict[str, Array]:
     with path.open("wb") as file:
-        save_network(file, network, path.suffix, naming)
+        save_network(file, network, path.suffix)
     tensors: dict[str, Array] = load_file(str(path))
     return tensors
 
@@ -136,7 +133,7 @@ def test_pytorch_takes_what_we_write(
     tmp_path: Path, sizes: tuple[int, ...], direction: str, activation: str
 ) -> None:
     ours = network(sizes, direction, activations=(activation,))
-    written(tmp_path / "w.safetensors", ours, "torch")
+    written(tmp_path / "w.safetensors", ours)
     state = load_torch(str(tmp_path / "w.safetensors"))
     module = torch.nn.RNN(
         3,
@@ -259,7 +256,7 @@ def test_gated_modules_of_pytorch(tmp_path: Path, kind: str, options: dict[str, 
     with torch.no_grad():
         expected = module(torch.from_numpy(x).to(options.get("dtype", torch.float32)))[0].numpy()
     close(expected, loaded.network, x)
-    written(tmp_path / "ours.safetensors", loaded.network, "torch")
+    written(tmp_path / "ours.safetensors", loaded.network)
     state = load_torch(str(tmp_path / "ours.safetensors"))
     biased = getattr(torch.nn, kind)(3, 5, batch_first=True, **options | {"bias": True})
     biased.load_state_dict(state, strict=True)
@@ -283,212 +280,3 @@ def test_gated_cells_of_pytorch(tmp_path: Path, kind: str) -> None:
     for given, expected in zip(loaded.biases[0], biases, strict=True):
         gates = [expected[5 * gate : 5 * gate + 5] for gate in ORDERS[kind]]
         assert given.tobytes() == np.concatenate(gates).tobytes()
-
-
-def sequential(*layers: Any) -> Any:
-    """A model as a process that just began would name it."""
-    keras.backend.clear_session()
-    return keras.Sequential([keras.Input((None, 3)), *[layer() for layer in layers]])
-
-
-# The default recurrent weights are orthogonal: such a network need not forget.
-FORGETS = {
-    "recurrent_initializer": keras.initializers.Orthogonal(gain=0.5, seed=0),
-    "bias_initializer": "random_normal",
-}
-
-
-def simple(units: int, **options: Any) -> Any:
-    return lambda: keras.layers.SimpleRNN(units, return_sequences=True, **FORGETS, **options)
-
-
-def both(units: int, merge: str = "concat", **options: Any) -> Any:
-    inner = simple(units, **options)
-    return lambda: keras.layers.Bidirectional(inner(), merge_mode=merge)
-
-
-def model_of(network: Network) -> Any:
-    """An untrained Keras model of the same layers."""
-    layers = []
-    for layer in network.layers:
-        make = both if len(layer.cells) == 2 else simple
-        arguments = (layer.settings["merge"],) if len(layer.cells) == 2 else ()
-        activation = layer.cells[0].settings["activation"].name
-        layers.append(make(layer.cells[0].state_sizes[0], *arguments, activation=activation))
-    return sequential(*layers)
-
-
-OURS = {
-    "one layer": network((4,)),
-    "unequal layers": network((5, 3, 4)),
-    "relu": network((4, 4), activations=("relu",)),
-    **{f"both directions, {merge}": network((4, 3), "bidirectional", merge) for merge in MERGES},
-    "mixed": stack(
-        ("bidirectional", "concat", 4),
-        ("forward", "concat", 3),
-        ("bidirectional", "sum", 4),
-        ("forward", "concat", 2),
-        ("bidirectional", "ave", 3),
-    ),
-}
-
-
-@pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
-def test_keras_takes_what_we_write(tmp_path: Path, ours: Network) -> None:
-    tensors = written(tmp_path / "w.safetensors", ours, "keras")
-    model = model_of(ours)
-    assert sorted(tensors) == sorted(variable.path for variable in model.weights)
-    for variable in model.weights:
-        variable.assign(tensors[variable.path])
-    arrays = [array for cell in cells_of(ours) for array in cell.weights.arrays.values()]
-    for variable, array in zip(model.weights, arrays, strict=True):
-        assert variable.numpy().tobytes() == array.tobytes()
-    close(model(inputs()).numpy(), ours, inputs())
-
-
-def nested() -> Any:
-    keras.backend.clear_session()
-    inner = keras.Sequential([simple(4)(), simple(3)()], name="encoder")
-    return keras.Sequential([keras.Input((None, 3)), inner, keras.layers.Dense(2)])
-
-
-def functional() -> Any:
-    keras.backend.clear_session()
-    x = keras.Input((None, 3))
-    h = keras.layers.Bidirectional(simple(4)(), name="lower")(x)
-    return keras.Model(x, simple(5, name="upper")()(keras.layers.Dropout(0.5)(h)))
-
-
-def of_cells() -> Any:
-    keras.backend.clear_session()
-    cell = keras.layers.SimpleRNNCell
-    cells = [cell(units, **FORGETS) for units in (4, 5)]
-    layer = keras.layers.RNN(cells, return_sequences=True)
-    return keras.Sequential([keras.Input((None, 3)), layer])
-
-
-def named_partner() -> Any:
-    keras.backend.clear_session()
-    partner = simple(4, go_backwards=True)
-    layer = keras.layers.Bidirectional(simple(4)(), backward_layer=partner())
-    return keras.Sequential([keras.Input((None, 3)), layer])
-
-
-KERAS: dict[str, tuple[Any, int]] = {
-    # How it is made, and the number of recurrent layers.
-    "one layer": (lambda: sequential(simple(4)), 1),
-    "no bias": (lambda: sequential(simple(4, use_bias=False), simple(3)), 2),
-    "twelve layers": (lambda: sequential(*[simple(4)] * 12), 12),
-    "both directions": (lambda: sequential(both(4)), 1),
-    "mixed": (lambda: sequential(simple(2), both(4), simple(5), both(3), both(4)), 5),
-    "with a head": (lambda: sequential(simple(4), simple(3), lambda: keras.layers.Dense(2)), 2),
-    "nested": (nested, 2),
-    "functional": (functional, 2),
-    "a stack of cells": (of_cells, 2),
-    "a backward layer of another name": (named_partner, 1),
-}
-
-
-@pytest.mark.parametrize(("make", "layers"), KERAS.values(), ids=KERAS)
-@pytest.mark.parametrize("end", ["", ":0"])
-def test_we_take_what_keras_holds(tmp_path: Path, make: Any, layers: int, end: str) -> None:
-    model = make()
-    tensors = {f"{variable.path}{end}": variable.numpy() for variable in model.weights}
-    save_file(tensors, str(tmp_path / "w.safetensors"))
-    loaded = load(tmp_path / "w.safetensors")
-    assert len(loaded.network.layers) == layers
-    x = inputs()
-    recurrent = model
-    if isinstance(model.layers[-1], keras.layers.Dense):
-        recurrent = keras.Model(model.inputs[0], model.layers[-2].output)
-    close(recurrent(x).numpy(), loaded.network, x)
-    ours = [array for cell in cells_of(loaded.network) for array in cell.weights[:3] if array.any()]
-    theirs = [v.numpy() for v in model.weights if "dense" not in v.path]
-    assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs]
-
-
-@pytest.mark.parametrize("merge", MERGES)
-def test_merges_of_keras(tmp_path: Path, merge: str) -> None:
-    model = sequential(both(4, merge), both(3, merge))
-    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
-    if merge == "concat":
-        (sentence,) = load(tmp_path / "w.safetensors").assumptions[1:]
-        assert sentence.endswith(
-            "does not say how directions are merged: concat is taken (`merge`)"
-        )
-    else:
-        with pytest.raises(ValueError, match="give `merge`, one of sum, ave, mul"):
-            load(tmp_path / "w.safetensors")
-    loaded = load(tmp_path / "w.safetensors", merge=merge)
-    close(model(inputs()).numpy(), loaded.network, inputs())
-
-
-def test_a_backward_layer_of_keras(tmp_path: Path) -> None:
-    """Keras gives the states of one in the order of processing, we in the order of the input."""
-    model = sequential(simple(4, go_backwards=True))
-    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
-    loaded = load(tmp_path / "w.safetensors", direction="backward")
-    close(model(inputs()).numpy()[:, ::-1], loaded.network, inputs())
-
-
-def gated(name: str, units: int, **options: Any) -> Any:
-    bias = {"bias_initializer": "random_normal"} if options.get("use_bias", True) else {}
-    layer = getattr(keras.layers, name)
-    return lambda: layer(units, return_sequences=True, **bias, **options)
-
-
-def gated_pair(name: str, units: int, merge: str = "concat", **options: Any) -> Any:
-    inner = gated(name, units, **options)
-    return lambda: keras.layers.Bidirectional(inner(), merge_mode=merge)
-
-
-GATED_KERAS: dict[str, tuple[Any, dict[str, Any]]] = {
-    # How it is made, and what must be given.
-    "LSTM": (lambda: sequential(gated("LSTM", 4)), {}),
-    "LSTM, three layers": (lambda: sequential(*[gated("LSTM", n) for n in (4, 5, 3)]), {}),
-    "LSTM, no bias": (lambda: sequential(gated("LSTM", 4, use_bias=False)), {}),
-    "LSTM, both directions": (lambda: sequential(gated_pair("LSTM", 4), gated("LSTM", 2)), {}),
-    "LSTM, merged": (lambda: sequential(gated_pair("LSTM", 4, "ave")), {"merge": "ave"}),
-    "GRU": (lambda: sequential(gated("GRU", 4)), {}),
-    "GRU, three layers": (lambda: sequential(*[gated("GRU", n) for n in (4, 5, 3)]), {}),
-    "GRU, no bias": (lambda: sequential(gated("GRU", 4, use_bias=False)), {}),
-    "GRU, both directions": (lambda: sequential(gated("GRU", 4), gated_pair("GRU", 2)), {}),
-    "GRU, reset before": (lambda: sequential(gated("GRU", 4, reset_after=False)), {}),
-    "GRU, reset before, no bias": (
-        lambda: sequential(gated("GRU", 4, reset_after=False, use_bias=False)),
-        {"reset": "before"},
-    ),
-    "GRU above SimpleRNN": (lambda: sequential(simple(2), gated("GRU", 4)), {}),
-    "with a head": (lambda: sequential(gated("LSTM", 4), lambda: keras.layers.Dense(2)), {}),
-}
-
-
-@pytest.mark.parametrize(("make", "given"), GATED_KERAS.values(), ids=GATED_KERAS)
-def test_gated_layers_of_keras(tmp_path: Path, make: Any, given: dict[str, Any]) -> None:
-    """What it holds we take, and it takes what we write of that."""
-    model = make()
-    save_file({v.path: v.numpy() for v in model.weights}, str(tmp_path / "w.safetensors"))
-    loaded = load(tmp_path / "w.safetensors", **given)
-    open_ = any("reset" in sentence for sentence in loaded.assumptions)
-    theirs = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dense)]
-    assert open_ == (theirs[0].name == "gru" and not theirs[0].use_bias and not given)
-    recurrent = keras.Model(model.inputs[0], theirs[-1].output)
-    close(recurrent(inputs()).numpy(), loaded.network, inputs())
-    weights = iter(recurrent.weights)
-    for cell in cells_of(loaded.network):
-        kernel, W_hh = next(weights).numpy(), next(weights).numpy()
-        assert cell.weights.W_xh.tobytes() == kernel.tobytes()
-        assert cell.weights.W_hh.tobytes() == W_hh.tobytes()
-        if loaded.biases[0]:
-            bias = next(weights).numpy()
-            if bias.ndim == 2:
-                H = len(W_hh)
-                assert cell.weights.arrays["b_n"].tobytes() == bias[1, 2 * H :].tobytes()
-                bias = np.append(bias[0, : 2 * H] + bias[1, : 2 * H], bias[0, 2 * H :])
-            assert cell.weights.b_h.tobytes() == bias.tobytes()
-    if len({type(cell) for cell in cells_of(loaded.network)}) == 1 and loaded.biases[0]:
-        tensors = written(tmp_path / "ours.safetensors", loaded.network, "keras")
-        assert sorted(tensors) == sorted(variable.path for variable in recurrent.weights)
-        for variable in recurrent.weights:
-            variable.assign(tensors[variable.path])
-        close(recurrent(inputs()).numpy(), loaded.network, inputs())

@@ -339,11 +339,14 @@ def test_weights_of_16_bits_are_run_in_float32(tmp_path: Path, library: str) -> 
 def test_weights_alone(tmp_path: Path, library: str) -> None:
     draw = Draw(LIBRARIES[library], 5)
     L = draw.layers
-    lower = L.Bidirectional(L.LSTM(2, return_sequences=True))
-    model = chained(draw, lower, L.GRU(5, return_sequences=True))
+    layers = [L.Bidirectional(L.LSTM(n, return_sequences=True)) for n in (2, 5)]
     path, x = tmp_path / "m.weights.h5", draw.features()
+    model = chained(draw, *layers)
     model.save_weights(path)
     assert furthest([given(path, x)], [np.asarray(model(x))]) <= 1e-6
+    chained(draw, layers[0], L.GRU(5, return_sequences=True)).save_weights(path)
+    with pytest.raises(ValueError, match=r"the order of .* is not in the file; .*model\.save"):
+        given(path, x)
 
 
 MODELS = Path(__file__).parent.parent / "data" / "models"

@@ -20,11 +20,9 @@ from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.layers import DIRECTIONS, MERGES, name_of
 from rnncli.model.network import Network
 
-__all__ = ["FORMATS", "NAMINGS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
+__all__ = ["FORMATS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
 
-NAMINGS = ("torch", "keras")
-
-# Those that are written too: ``save_model(file, network, naming)`` in the module writes a file,
+# Those that are written too: ``save_model(file, network)`` in the module writes a file,
 # and returns sentences as `save_network` does.
 WRITTEN = (".npz", ".safetensors", ".onnx")
 
@@ -86,9 +84,8 @@ def load(
         ``b_h``, ``b_n``, ``w_ch`` and ``W_hr``, as in `Weights`; those of
         several layers or directions ``layer_1.forward.W_xh``,
         ``layer_1.backward.W_xh``, and so on. ``.safetensors``: tensors named
-        as PyTorch's ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells or
-        Keras's ``SimpleRNN``, ``LSTM`` and ``GRU`` name them, among any
-        others. The shapes tell an LSTM or a GRU from a vanilla cell.
+        as PyTorch's ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells name
+        them, among any others. The shapes tell an LSTM or a GRU from a vanilla cell.
         A file that `save` wrote says all there is to say.
     layer : str, optional
         One part of the file: a layer, a module or a node, as ``rnn inspect``
@@ -247,9 +244,7 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
         raise InputError(place, f"cannot be read: {error.strerror or error}") from error
 
 
-def save_network(
-    file: BinaryIO, network: Network, extension: str, naming: str = NAMINGS[0]
-) -> list[str]:
+def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes.
 
     Parameters
@@ -258,8 +253,6 @@ def save_network(
     network : Network
     extension : str
         Of `WRITTEN`.
-    naming : str
-        Of `NAMINGS`, for a format that can be written in several.
 
     Returns
     -------
@@ -277,7 +270,7 @@ def save_network(
             if not name_of(part):
                 what = f"files have no name for {type(part).__name__}"
                 raise ValueError(f"layer {number}: {what}")
-    sentences: list[str] = _module(FORMATS[extension]).save_model(file, network, naming)
+    sentences: list[str] = _module(FORMATS[extension]).save_model(file, network)
     return sentences
 
 

@@ -1,50 +1,43 @@
-"""Namings: names of tensors become layers, and layers names of tensors."""
+"""Names of tensors become layers, and layers names of tensors."""
 
 import re
 from collections.abc import Sequence
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, WEIGHT_NAMES
-from rnncli.model.errors import InputError, choice, listed, verbatim
+from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats import loose
-from rnncli.model.formats.keras import names as keras
 from rnncli.model.formats.parts import Model, Part, Stack
 from rnncli.model.formats.tensors import Tensors
 from rnncli.model.formats.torch import names as torch
 from rnncli.model.formats.torch.heads import surrounded
 from rnncli.model.layers import Layer, Recurrent, name_of
 
-# What returns the arrays of layers as a framework names and lays them out, and which arrays it
-# has names for beside those that every cell has.
-NAMINGS = {
-    "torch": (torch.name_tensors, ("b_n", "W_hr")),
-    "keras": (keras.name_tensors, ("b_n",)),
-}
-# Settings of layers that the names tell, or that everyone takes for granted.
-_NAMED = {"direction": ("forward", "bidirectional"), "merge": ("concat",)}
 _HINT = "write .npz"
-_EXPECTED = (
-    ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...) or Keras's (.../kernel, "
-    ".../recurrent_kernel, ...)"
-)
+_EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
 
 
-def find_model(tensors: Tensors, *, ordered: bool = False) -> Model:
-    """Find the recurrent layers in a file, in whichever naming, and what stands beside them.
+def find_model(
+    tensors: Tensors, *, ordered: bool = False, stacks: Sequence[Stack] | None = None
+) -> Model:
+    """Find the recurrent layers in a file, by PyTorch's names, and what stands beside them.
 
     Parameters
     ----------
     tensors : Tensors
     ordered : bool
         Whether they stand as modules were defined.
+    stacks : sequence of Stack, optional
+        The recurrent layers, where they have other names.
 
     Raises
     ------
     InputError
         The layers of the only stack do not go together.
     """
-    modules = torch.find_stacks(tensors)
-    stacks = [*modules, *keras.find_stacks(tensors, ordered=ordered)] or loose.find_stacks(tensors)
+    modules = torch.find_stacks(tensors) if stacks is None else []
+    if stacks is None:
+        stacks = modules or loose.find_stacks(tensors)
     if len(stacks) == 1:
         found, notes = stacks[0].find()
         if modules:
@@ -81,46 +74,41 @@ def _parts(stack: Stack) -> Sequence[Part]:
         return [Part(label, "", why=error.what, hint=error.hint) for label in stack.labels]
 
 
-def name_tensors(layers: Sequence[Layer], naming: str) -> dict[str, Floats]:
-    """Return the arrays of layers as a framework names and lays them out.
+def name_tensors(layers: Sequence[Layer]) -> dict[str, Floats]:
+    """Return the arrays of layers as PyTorch names and lays them out.
 
     Raises
     ------
     InputError
-        The naming has no names for such layers.
+        It has no names for such layers.
     """
-    name, named = choice("naming", naming, NAMINGS)
     recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
     if len(recurrent) < len(layers):
-        raise InputError("", f"the naming {naming} has no names for layers without state", _HINT)
+        raise InputError("", "PyTorch's names are for recurrent layers alone", _HINT)
     cells = [cell for layer in layers for cell in layer.cells]
     for role in dict.fromkeys(role for cell in cells for role in cell.weights.arrays):
-        if role not in (*WEIGHT_NAMES, *named):
-            raise InputError("", f"the naming {naming} has no name for {role}", _HINT)
+        if role not in (*WEIGHT_NAMES, "b_n", "W_hr"):
+            raise InputError("", f"PyTorch has no name for {role}", _HINT)
     kinds = dict.fromkeys(
         name_of(cell) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
     )
     if len(kinds) > 1:
-        what = f"the naming {naming} is for layers of one kind, got {', '.join(kinds)}"
+        what = f"PyTorch's names are for layers of one kind, got {', '.join(kinds)}"
         raise InputError("", what, _HINT)
-    return name(recurrent)
+    return torch.name_tensors(recurrent)
 
 
 def unnamed(layers: Sequence[Layer]) -> list[str]:
-    """Return a sentence for what no naming tells of layers, so that other programs must be told."""
-    settings = []
-    for layer in layers:
-        settings += [f"{name} {v}" for name, v in layer.settings.items() if v not in _NAMED[name]]
-        for cell in layer.cells:
-            usual = CELLS[name_of(cell)](cell.weights).settings
-            settings += [
-                f"{name} {value}"
-                for name, value in cell.settings.items()
-                if name != "reset" and value != usual[name]
-            ]
+    """Return a sentence for what the names of tensors do not tell of cells."""
+    settings: dict[str, None] = {}
+    for cell in (cell for layer in layers for cell in layer.cells):
+        usual = CELLS[name_of(cell)](cell.weights).settings
+        for name, value in cell.settings.items():
+            if name != "reset" and value != usual[name]:
+                settings[f"{name} {value}"] = None
     if not settings:
         return []
     return [
-        f"the names of tensors do not tell {', '.join(dict.fromkeys(settings))}: rnn reads it from "
-        "the file's metadata, other programs have to be told"
+        f"the names of tensors do not tell {', '.join(settings)}: rnn reads it from the file's "
+        "metadata, other programs have to be told"
     ]

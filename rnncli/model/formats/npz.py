@@ -132,7 +132,7 @@ def _layers(tensors: Tensors) -> list[LayerSpec]:
     return [_layer(tensors, number, layers.get(number, [])) for number in range(1, top + 1)]
 
 
-def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
+def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file, under our own names.
 
     Raises
@@ -179,7 +179,7 @@ def _cell(tensors: Tensors, stem: str) -> CellSpec:
     kind = cell_of(tensors, names)
     if kind == "gru" and "b_h" in names and len(tensors.entries[names["b_h"]].shape) == 2:
         what = "expected a single bias, got two axes, as Keras's GRU has it"
-        hint = "name its arrays kernel, recurrent_kernel and bias"
+        hint = "save the model as .keras, which is read"
         raise InputError(tensors.place(names["b_h"]), what, hint)
     return CellSpec(names, kind, settings)
 

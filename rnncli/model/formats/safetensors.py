@@ -1,4 +1,4 @@
-"""``.safetensors`` files, with tensors named as PyTorch or Keras names them."""
+"""``.safetensors`` files, with tensors named as PyTorch names them."""
 
 import json
 from collections.abc import Iterator
@@ -50,8 +50,8 @@ def _find(tensors: Tensors) -> Model:
     return model._replace(parts=parts, last=last, notes=())
 
 
-def save_model(file: BinaryIO, network: Network, naming: str) -> list[str]:
-    """Write layers as a ``.safetensors`` file, their tensors named as a framework does.
+def save_model(file: BinaryIO, network: Network) -> list[str]:
+    """Write layers as a ``.safetensors`` file, their tensors named as PyTorch does.
 
     What the names do not say is in the file's metadata. The library would
     write the metadata in random order; here the same network gives the same
@@ -60,12 +60,11 @@ def save_model(file: BinaryIO, network: Network, naming: str) -> list[str]:
     Raises
     ------
     InputError
-        The naming has no names for such layers.
+        PyTorch has no names for such layers.
     """
-    tensors = name_tensors(network.layers, naming)
-    metadata = {_OURS: metadata_text(network, tensors)}
-    if naming == "torch":
-        metadata["format"] = "pt"  # without which the transformers library refuses a file
+    tensors = name_tensors(network.layers)
+    # Without the format, the transformers library refuses a file.
+    metadata = {_OURS: metadata_text(network, tensors), "format": "pt"}
     # Wide types first: each tensor is then aligned to its own width.
     named = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header: dict[str, Any] = {}

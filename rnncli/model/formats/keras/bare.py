@@ -6,7 +6,7 @@ from itertools import chain
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.keras.layouts import of_cudnn
-from rnncli.model.formats.keras.names import ROLES, find_owners
+from rnncli.model.formats.keras.names import ROLES, find_owners, find_stacks
 from rnncli.model.formats.keras.places import SEEDS, Stored, listed_arrays, version_of
 from rnncli.model.formats.keras.recurrent import SIGMOID_SINCE
 from rnncli.model.formats.keras.settings import HARD_SIGMOID
@@ -16,6 +16,8 @@ from rnncli.model.formats.spec import LayerSpec, cell_of
 from rnncli.model.formats.tensors import Derived, Tensors
 
 _GATED = ("lstm", "gru")
+_EXPECTED = ": expected Keras's names (.../kernel, .../recurrent_kernel, ...)"
+_ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
 
 
 def find(stored: Stored, layer: str | None) -> Model:
@@ -34,17 +36,18 @@ def find(stored: Stored, layer: str | None) -> Model:
     packed = dict(_from_cudnn(tensors))
     tensors = tensors.with_derived(packed)
     hard = version_of(stored) < SIGMOID_SINCE
-    model = find_model(tensors, ordered=listed_arrays(stored) is not None)
+    stacks = find_stacks(tensors, ordered=listed_arrays(stored) is not None)
+    model = find_model(tensors, stacks=stacks)
     parts = [
         part._replace(layers=[_completed(spec, packed, hard=hard) for spec in part.layers])
         for part in model.parts
     ]
-    notes, taken = [*model.notes], [part.name for part in parts if part.recurrent]
+    notes, taken = [_ALONE, *model.notes], [part.name for part in parts if part.recurrent]
     if model.ordered and len(taken) > 1:
         named = verbatim(listed(taken))
         notes.append(f"takes {named} one above the other: names do not tell how they are joined")
     title = f"Keras {stored.version}".rstrip()
-    return model._replace(parts=parts, title=title, notes=notes)
+    return model._replace(parts=parts, title=title, notes=notes, expected=_EXPECTED)
 
 
 def _completed(spec: LayerSpec, packed: Container[str], *, hard: bool) -> LayerSpec:

@@ -4,22 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, pairwise, permutations
+from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
-from rnncli.model.arrays import Floats
-from rnncli.model.cells.gates import two_biases
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.parts import Part, Stack
 from rnncli.model.formats.spec import PICK, CellSpec, LayerSpec, cell_of
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent, name_of
 
 ROLES = ("kernel", "recurrent_kernel", "bias")
-# What Keras calls layers of each cell.
-_CLASSES = {"rnn": "simple_rnn", "lstm": "lstm", "gru": "gru"}
 _KINDS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 # Keras 3 numbers variables in its own files.
 _VARIABLES = "/vars/"
@@ -33,8 +26,6 @@ _KNOWN_CELL = re.compile(r"(?:\A|/)(?:simple_rnn|lstm|gru)_cell(?:_[0-9]+)?/\Z")
 _FORWARD = "forward_"
 _BIDIRECTIONAL = re.compile(r"bidirectional(?:_[0-9]+)?")
 _NUMBERED = re.compile(r"(.*?)_?([0-9]{1,9})", re.DOTALL)
-# Layers whose order is sought by their shapes.
-_SOUGHT = 8
 
 
 class _Layer(NamedTuple):
@@ -76,31 +67,6 @@ def find_stacks(tensors: Tensors, *, ordered: bool = False) -> list[Stack]:
         )
         for layers in scopes.values()
     ]
-
-
-def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
-    """Name the arrays of layers as Keras does those of the first Sequential model of a process."""
-    tensors: dict[str, Floats] = {}
-    wrapped = 0
-    for number, layer in enumerate(layers):
-        class_ = _CLASSES[name_of(layer.cells[0])]
-        name = f"{class_}{_end(number)}"
-        paths = [f"sequential/{name}"]
-        if layer.direction == "bidirectional":
-            stem = f"sequential/bidirectional{_end(wrapped)}"
-            paths = [f"{stem}/forward_{name}", f"{stem}/backward_{name}"]
-            wrapped += 1
-        for path, cell in zip(paths, layer.cells, strict=True):
-            W_xh, W_hh, bias = cell.weights[:3]
-            if cell.settings.get("reset") == "after":
-                bias = np.stack(two_biases(cell.weights))
-            for role, array in zip(ROLES, (W_xh, W_hh, bias), strict=True):
-                tensors[f"{path}/{class_}_cell/{role}"] = array
-    return tensors
-
-
-def _end(number: int) -> str:
-    return f"_{number}" if number else ""
 
 
 def _cells(tensors: Tensors) -> dict[str, CellSpec]:
@@ -204,7 +170,7 @@ def _parts(
     tensors: Tensors, layers: Sequence[_Layer], *, ordered: bool
 ) -> tuple[Sequence[Part], Sequence[str]]:
     """Order layers, and check that each takes what the one below gives."""
-    sorted_, notes = _ordered(tensors, layers, as_they_stand=ordered)
+    sorted_ = layers if ordered else _ordered(tensors, layers)
     for below, above in pairwise(sorted_):
         lower, upper = _sizes(tensors, below), _sizes(tensors, above)
         if lower and upper and upper[0] not in lower[1]:
@@ -219,38 +185,18 @@ def _parts(
             [layer.spec],
         )
         for layer in sorted_
-    ], notes
+    ], []
 
 
-def _ordered(
-    tensors: Tensors, layers: Sequence[_Layer], *, as_they_stand: bool
-) -> tuple[Sequence[_Layer], Sequence[str]]:
-    """Order layers from the bottom: by their numbers, or else as only their shapes fit.
-
-    Where these fit in several orders, layers may stay as they stand.
-    """
+def _ordered(tensors: Tensors, layers: Sequence[_Layer]) -> Sequence[_Layer]:
+    """Order layers from the bottom by their numbers."""
     paths = [layer.path for layer in layers]
     for names in ([layer.inner for layer in layers], [path.rpartition("/")[2] for path in paths]):
         numbers = [_numbered(name) for name in names]
         if len({stem for stem, _ in numbers}) == 1 and len(set(numbers)) == len(layers):
-            return [layers[i] for i in sorted(range(len(layers)), key=numbers.__getitem__)], []
-    sizes = [size for size in (_sizes(tensors, layer) for layer in layers) if size]
-    if len(sizes) < len(layers):
-        return layers, []  # a tensor is missing or misshapen, which the check of shapes reports
-    orders = permutations(range(len(layers))) if len(layers) <= _SOUGHT else ()
-    fitting = (
-        order
-        for order in orders
-        if all(sizes[above][0] in sizes[below][1] for below, above in pairwise(order))
-    )
-    found = list(islice(fitting, 2))
-    if len(found) != 1 and not (as_they_stand and found[:1] == [tuple(range(len(layers)))]):
-        what = f"neither names nor shapes tell the order of {listed(paths)}"
-        raise InputError(tensors.path, what, PICK)
-    order = found[0]
-    named = verbatim(listed(paths[i] for i in order))
-    note = f"{named} are taken as layers in this order, as they fit"
-    return [layers[i] for i in order], [note]
+            return [layers[i] for i in sorted(range(len(layers)), key=numbers.__getitem__)]
+    what = f"the order of {listed(paths)} is not in the file"
+    raise InputError(tensors.path, what, f"{PICK}; model.save('model.keras') in Keras writes it")
 
 
 def _numbered(name: str) -> tuple[str, int]:

@@ -81,7 +81,7 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
     return tensors
 
 
-def save_model(file: BinaryIO, network: Network, _naming: str) -> list[str]:
+def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write a network as an ``.onnx`` file of float32; see `WRITTEN`.
 
     Raises

@@ -77,7 +77,7 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
         different directions, or for a GRU that resets before the product.
     """
     directions = [layer.direction for layer in layers]
-    hint = "take `naming` keras, or write .npz"
+    hint = "write .npz"
     if "backward" in directions or len(set(directions)) > 1:
         got = ", ".join(directions)
         layers_named = "layers that are all forward or all bidirectional"
