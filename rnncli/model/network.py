@@ -135,17 +135,6 @@ class Network:
             last=self.last,
         )
 
-    def state_place(self, at: int) -> tuple[int, str, str, int]:
-        """Return what value `at` of the state is: layer, from 1, direction, array and unit."""
-        for number, (layer, slices) in enumerate(
-            zip(self.layers, self.state_slices, strict=True), start=1
-        ):
-            for cell, direction, places in zip(layer.cells, layer.directions, slices, strict=True):
-                for name, place in zip(cell.state_names, places, strict=True):
-                    if place.start <= at < place.stop:
-                        return number, direction, name, at - place.start
-        raise IndexError(at)
-
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
         network = copy(self)

@@ -49,11 +49,10 @@ def result_of(
     theirs: Floats,
     layers: Sequence[Floats] = (),
     version: str = "",
-    h_n: Floats | None = None,
 ) -> Result:
     """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done."""
     try:
-        return Result(name, version, comparison.judge(theirs, layers, h_n))
+        return Result(name, version, comparison.judge(theirs, layers))
     except ValueError as error:
         return Result(name, version, note=str(error))
 
@@ -85,9 +84,8 @@ def with_strategies(comparison: Comparison) -> Iterator[Result]:
         if lacking:
             yield Result(name, note=lacking)
             continue
-        states = comparison.case.run(unroll)
-        layers = states.layers
-        yield result_of(comparison, name, layers[-1], layers, h_n=states.h_n)
+        layers = comparison.case.run(unroll).layers
+        yield result_of(comparison, name, layers[-1], layers)
 
 
 def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
@@ -118,7 +116,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
             yield Result(name, installed, note=str(error))
             continue
         theirs = states.h if states.y is None else states.y
-        yield result_of(comparison, name, theirs, states.layers, installed, states.h_n)
+        yield result_of(comparison, name, theirs, states.layers, installed)
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str = "") -> Result:

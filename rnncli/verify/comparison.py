@@ -9,9 +9,8 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near
 from rnncli.verify.steps import judged_steps
-from rnncli.verify.tally import PIECE, WORST, Place, Tally, Wrong
+from rnncli.verify.tally import PIECE, Place, Tally, Wrong
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
@@ -23,33 +22,6 @@ class Tolerance(NamedTuple):
 
     atol: float = 0.0
     rtol: float = 0.0
-
-
-class WrongFinal(NamedTuple):
-    """The first wrong value of a final state; expected and actual are as in `Wrong`.
-
-    Parameters
-    ----------
-    sequence, layer : int
-        Counted from 1.
-    direction : {"forward", "backward"}
-    array : str
-        As the cell names it: ``h`` or ``c``.
-    unit : int
-        Counted from 0.
-    wrong, values : int
-        How many values are wrong, and how many there are.
-    """
-
-    sequence: int
-    layer: int
-    direction: str
-    array: str
-    unit: int
-    expected: float
-    actual: float
-    wrong: int
-    values: int
 
 
 class Verdict(NamedTuple):
@@ -75,8 +47,6 @@ class Verdict(NamedTuple):
         Steps of each sequence that are compared, at most.
     judged : float
         Share of the values that could be judged.
-    final : WrongFinal or None
-        The first value of the final states that is wrong.
     tallies : sequence of Tally
         What is wrong in each layer of the result, the bottom one first: in the
         top one alone where only that is compared.
@@ -90,7 +60,6 @@ class Verdict(NamedTuple):
     rtol: float = 0.0
     steps: int = 0
     judged: float = 1.0
-    final: WrongFinal | None = None
     tallies: Sequence[Tally] = ()
 
     @property
@@ -108,12 +77,6 @@ class Verdict(NamedTuple):
         """Whether it is in our own run that values are wrong."""
         return any(tally.own and tally.wrong for tally in self.tallies)
 
-    @property
-    def worst(self) -> list[Wrong]:
-        """The values that are furthest off, in bounds."""
-        found = (wrong for tally in self.tallies for wrong in tally.worst)
-        return sorted(found, key=lambda wrong: -wrong.times)[:WORST]
-
 
 @dataclass
 class Comparison:
@@ -130,16 +93,12 @@ class Comparison:
     wrong : Wrong, optional
         The first wrong step of our own run, once it is known.
         Nothing is equal to a wrong run, even if its own steps are right.
-    h_n : array, shape (N, S), optional
-        The final state of our run, by which others are judged where steps
-        are not.
     """
 
     case: Case
     layers: tuple[Floats, ...]
     tolerance: Tolerance | None = None
     wrong: Wrong | None = None
-    h_n: Floats | None = None
 
     @property
     def ours(self) -> Floats:
@@ -149,11 +108,9 @@ class Comparison:
     @cached_property
     def bounds(self) -> Bounds:
         """How far whole runs may be apart, measured once and only where it is needed."""
-        return whole_run_bounds(self.case, self.ours, h_n=self.h_n)
+        return whole_run_bounds(self.case, self.ours)
 
-    def judge(
-        self, theirs: Floats, layers: Sequence[Floats] = (), h_n: Floats | None = None
-    ) -> Verdict:
+    def judge(self, theirs: Floats, layers: Sequence[Floats] = ()) -> Verdict:
         """Judge a result.
 
         By default every step is judged by itself, from the states of the
@@ -171,10 +128,6 @@ class Comparison:
             The outputs of all layers in the result whose steps are judged,
             the bottom one first; by default `theirs`, that of the top layer
             alone.
-        h_n : array, shape (N, S), optional
-            The final state of all cells in the result. Where its steps are
-            judged it has to be what the last ones leave, up to rounding;
-            else that of our run.
 
         Raises
         ------
@@ -188,19 +141,17 @@ class Comparison:
         if not rows.any():
             raise ValueError("nothing to compare: there are no steps")
         known = layers or [*self._below(), theirs]
-        steps = judged_steps(self.case, known) if self.tolerance is None else None
+        tallies = judged_steps(self.case, known) if self.tolerance is None else None
+        steps = tallies is not None
         distance = distances(ours, theirs)
         compared = judged = np.broadcast_to(rows[..., None], ours.shape)
-        final = None
-        if steps:
-            tallies, final = steps
+        if tallies is not None:
             for tally in tallies:
                 tally.own = known[-1] is ours
         else:
             bound = self._bound(theirs)
             tallies = [self._tally(theirs, distance, bound)]
             if self.tolerance is None:
-                final = self.bounds.final
                 judged = compared & (self.bounds.judged | bool((distance == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
@@ -211,10 +162,9 @@ class Comparison:
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        wrong_final = self._wrong_final(final, h_n)
         difference, at, rtol = _measured(self.case, theirs, distance, compared)
         return Verdict(
-            equal=first is None and wrong_final is None,
+            equal=first is None,
             difference=difference,
             step_error=max(tally.times for tally in tallies) if steps else None,
             first=first,
@@ -222,7 +172,6 @@ class Comparison:
             rtol=rtol,
             steps=int(compared.any(axis=2).sum(axis=1).max()),
             judged=share,
-            final=wrong_final,
             tallies=tallies if layers else tallies[-1:],
         )
 
@@ -252,20 +201,6 @@ class Comparison:
             times[~np.isfinite(apart)] = np.inf
             tally.add(*at, slice(None), times, theirs, self.ours[at])
         return tally
-
-    def _wrong_final(self, right: Near | None, h_n: Floats | None) -> WrongFinal | None:
-        """Return the first value that is further from the right one than rounding carries it."""
-        if h_n is None or right is None:
-            return None
-        bound = np.where(np.isnan(right.off), np.inf, right.off) + np.finfo(h_n.dtype).tiny
-        wrong = ~(distances(h_n, right.value) <= bound) & np.isfinite(right.value)
-        if not wrong.any():
-            return None
-        n, at = (int(i) for i in np.argwhere(wrong)[0])
-        expected, actual = h_n[n, at], h_n.dtype.type(right.value[n, at])
-        layer, direction, array, unit = self.case.network.state_place(at)
-        pair = float(str(expected)), float(str(actual))
-        return WrongFinal(n + 1, layer, direction, array, unit, *pair, int(wrong.sum()), wrong.size)
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:

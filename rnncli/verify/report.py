@@ -7,15 +7,12 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.model.errors import shown as shortened
 from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Tolerance, Verdict, WrongFinal
-from rnncli.verify.tally import Place, Tally, Wrong
+from rnncli.verify.comparison import Tolerance, Verdict
+from rnncli.verify.tally import Place, Wrong
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 
-# Characters of a key in a table, beside the number of its sequence.
-_KEY = 10
 # How Rich paints a verdict; the words say the same.
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
@@ -26,7 +23,7 @@ class Report(NamedTuple):
     Parameters
     ----------
     model : mapping
-        What was run; empty for the recorded cases.
+        What was run.
     results : sequence of Result
     expected : Result or None
         That of them which is a file's.
@@ -108,20 +105,19 @@ def _sentence(report: Report) -> str:
     if expected and not expected.verdict:
         return f"{expected.note}."
     if report.equal:
-        sizes = {verdict.tallies[-1].values for verdict in verdicts if verdict.tallies}
-        each = f" of {max(sizes):,} value{'s' * (max(sizes) > 1)} each" if report.model else ""
+        values = max(verdict.tallies[-1].values for verdict in verdicts)
+        amount = f"{values:,} value{'s' * (values > 1)}"
         within = "within the tolerance" if report.tolerance else "up to rounding"
-        return f"{len(verdicts)} results{each} are what rnn computes, {within}."
+        if len(verdicts) == 1:
+            return f"1 result of {amount} is what rnn computes, {within}."
+        return f"{len(verdicts)} results of {amount} each are what rnn computes, {within}."
     if wrong and wrong[0].own_wrong:
         return f"rnn's own run is wrong, in {_amount(wrong[0], report.keys)}; so nothing equals it."
-    text = "They differ from what rnn computes"
+    text = "They differ from what rnn computes."
     if len(wrong) == 1:
-        text = "It differs from what rnn computes"
-        text += f" in {_amount(wrong[0], report.keys)}" if wrong[0].wrong else ""
-        text += " in the final state alone" if wrong[0].final and not wrong[0].wrong else ""
-    others = "ways to compute it" if report.model else "cases"
-    equal = f" The other {others} are equal (last table)." if len(verdicts) > len(wrong) else ""
-    return f"{text}.{equal}"
+        text = f"It differs from what rnn computes in {_amount(wrong[0], report.keys)}."
+    others = " The other ways to compute it are equal."
+    return text + others * (len(verdicts) > len(wrong))
 
 
 def _write_explanations(out: TextIO, report: Report, explanations: Mapping[str, float]) -> None:
@@ -146,88 +142,33 @@ def _amount(verdict: Verdict, keys: Sequence[str]) -> str:
 
 
 def _write_wrong(out: TextIO, report: Report, name: str, verdict: Verdict) -> None:
-    """Write how much is wrong, and where; the first wrong value and the worst of them."""
+    """Write the first wrong value; how many are wrong too where several results differ."""
     out.write("\n")
-    if verdict.wrong and len(report.shown) > 1:
-        write_text(out, f"{name}: wrong in {_amount(verdict, report.keys)}.", "bold")
-        out.write("\n")
-    if verdict.wrong and len(verdict.tallies) > 1:
-        _draw_layers(out, verdict.tallies, report.keys)
-    if verdict.wrong:
-        _draw_values(out, verdict, report.keys)
-    elif verdict.first:
+    if not verdict.wrong or not verdict.first:
         write_text(out, f"{name}: none of its values is wrong by itself.")
-    elif not verdict.final:
-        write_text(out, f"{name}: off by up to {_short(verdict.difference)}.")
-    if final := verdict.final:
-        out.write("\n" if verdict.wrong else "")
-        count = f"{final.wrong:,} of {final.values:,} values"
-        pair = f"expected {final.expected!r}, rnn computes {final.actual!r}"
-        where = _final_at(final, report.keys)
-        write_text(out, f"{name}: the final state is wrong in {count}, first {where}: {pair}.")
+        return
+    if len(report.shown) > 1:
+        write_text(out, f"{name}: wrong in {_amount(verdict, report.keys)}.", "bold")
+    write_text(out, f"First wrong value: {_first(verdict, verdict.first, report.keys)}.")
 
 
-def _draw_layers(out: TextIO, tallies: Sequence[Tally], keys: Sequence[str]) -> None:
-    labels = Column("layer", [str(tally.layer) for tally in tallies])
-    columns = [
-        Column("values", [f"{tally.values:,}" for tally in tallies]),
-        Column("wrong", [f"{tally.wrong:,}" for tally in tallies]),
-        Column("share", [_percent(tally.wrong, tally.values) for tally in tallies]),
-        Column("step error", [_times(tally.times) for tally in tallies]),
-        Column("", [tally.where(keys) for tally in tallies]),
-    ]
-    draw(out, "Layer by layer", [labels], columns)
-    out.write("\n")
-
-
-def _draw_values(out: TextIO, verdict: Verdict, keys: Sequence[str]) -> None:
-    """Draw a row for the first wrong value and each of the worst, as they stand in the result."""
-    found = {_order(wrong): wrong for wrong in (*filter(None, [verdict.first]), *verdict.worst)}
-    shown = [found[order] for order in sorted(found)]
-    labels = []
-    if len(verdict.tallies[-1].steps) > 1:
-        labels.append(Column("sequence", [_sequence(each.place, keys) for each in shown]))
-    if len(verdict.tallies) > 1:
-        labels.append(Column("layer", [str(each.layer) for each in shown]))
-    labels += [
-        Column("step", [str(each.place.step) for each in shown]),
-        Column("unit", [str(each.place.unit) for each in shown]),
-    ]
-    columns = [
-        Column("expected", [repr(each.expected) for each in shown]),
-        Column("rnn computes", [repr(each.actual) for each in shown]),
-        Column("difference", [_short(each.difference) for each in shown]),
-        Column("times bound", [_times(each.times) for each in shown]),
-    ]
-    which = (
-        "The first wrong value, and the worst" if verdict.wrong > len(shown) else "The wrong values"
-    )
-    draw(out, which, labels, columns)
-
-
-def _order(wrong: Wrong) -> tuple[tuple[int, ...], int, int]:
-    """Return what the first wrong value has least: as results are read, from below."""
-    return wrong.place[:2], wrong.layer, wrong.place.unit
-
-
-def _sequence(place: Place, keys: Sequence[str]) -> str:
-    number = place.sequence
-    return f"#{number} {shortened(keys[number - 1], _KEY)}" if keys else str(number)
+def _first(verdict: Verdict, first: Wrong, keys: Sequence[str]) -> str:
+    """Return in words where the first wrong value is, and how far it is off."""
+    sequence, step, unit = first.place
+    key = f" ({keys[sequence - 1]})" if keys else ""
+    where = f"sequence {sequence}{key}, " if len(verdict.tallies[-1].steps) > 1 else ""
+    where += f"layer {first.layer}, " if len(verdict.tallies) > 1 else ""
+    pair = f"expected {first.expected!r}, rnn computes {first.actual!r}"
+    off = f"off by {_short(first.difference)}, {_times(first.times)} times the bound"
+    return f"{where}step {step}, unit {unit}: {pair}; {off}"
 
 
 def _draw_results(out: TextIO, report: Report) -> None:
-    """Draw a row for each result that was compared; of recorded ones under what computed them."""
-    rows: list[tuple[str, Verdict | None]] = []
-    compared = [(result, result.verdict) for result in report.results if result.verdict]
-    if report.model:
-        rows += [(_label(result), verdict) for result, verdict in compared]
-    else:
-        for source, group in groupby(compared, key=lambda each: each[0].name.partition(": ")[0]):
-            rows.append((source, None))
-            rows += [(f"  {each.name.partition(': ')[2]}", verdict) for each, verdict in group]
+    """Draw a row for each result that was compared."""
+    rows = [(_label(result), result.verdict) for result in report.results if result.verdict]
 
     def column(name: str, cell: Callable[[Verdict], str]) -> Column:
-        return Column(name, [cell(verdict) if verdict else "" for _, verdict in rows])
+        return Column(name, [cell(verdict) for _, verdict in rows])
 
     def at(field: str) -> Column:
         return column(field, lambda each: str(getattr(each.at, field)) if each.at else "")
@@ -238,18 +179,16 @@ def _draw_results(out: TextIO, report: Report) -> None:
             "step error", lambda each: "" if each.step_error is None else _times(each.step_error)
         ),
         column("difference", lambda each: _short(each.difference)),
+        *(at(field) for field in Place._fields[0 if report.keys else 1 :]),
+        column("rtol", lambda each: _short(each.rtol)),
     ]
-    if report.model:
-        columns += [at(field) for field in Place._fields[0 if report.keys else 1 :]]
-        columns.append(column("rtol", lambda each: _short(each.rtol)))
-    title = model_line(report.model) if report.model else "Recorded cases"
-    draw(out, title, [Column("", [name for name, _ in rows])], columns)
+    draw(out, model_line(report.model), [Column("", [name for name, _ in rows])], columns)
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
     """Write one document: verdict, model, rule, results, explanations."""
     document: dict[str, Any] = {"equal": report.equal, "verdict": report.verdict}
-    document["model"] = dict(report.model) or None
+    document["model"] = dict(report.model)
     document["rule"] = report.tolerance._asdict() if report.tolerance else "step error"
     document["results"] = [_item(result, report.keys) for result in report.results]
     if report.explanations is not None:
@@ -295,15 +234,13 @@ def _legend(report: Report) -> list[str]:
         column = "Expected" if steps[0].own_wrong else "rnn computes"
         what = "one step from the h_{t-1} of the same result, not a whole run"
         lines.insert(0, f"{column}: {what}.")
-    if report.model:
-        text = (
-            "Difference, rtol: how far whole runs are apart at most; rounding alone can add up to "
-            "much. With these as `atol` or `rtol`, the runs pass."
-        )
-        lines.append(report.with_options(text))
+    text = (
+        "Difference, rtol: how far whole runs are apart at most; rounding alone can add up to "
+        "much. With these as `atol` or `rtol`, the runs pass."
+    )
+    lines.append(report.with_options(text))
     if any(result.verdict and result.verdict.step_error is None for result in report.results):
-        what = "whole runs" if report.model else "whole runs, or weights"
-        lines.append(f"Blank step error: {what}, compared with bounds of their own.")
+        lines.append("Blank step error: whole runs, compared with bounds of their own.")
     return lines
 
 
@@ -320,12 +257,6 @@ def _notes(report: Report) -> list[str]:
     return [*(f"{', '.join(map(_name, results))}: {note}" for note, results in notes), *partly]
 
 
-def _final_at(final: WrongFinal, keys: Sequence[str]) -> str:
-    sequence = f"sequence {final.sequence} ({keys[final.sequence - 1]}), " if keys else ""
-    layer = f"{final.direction} layer" if final.direction == "backward" else "layer"
-    return f"{sequence}{final.array} of {layer} {final.layer}, unit {final.unit}"
-
-
 def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
     item: dict[str, Any] = {"name": result.name}
     if result.version:
@@ -335,8 +266,6 @@ def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
     verdict = result.verdict
     if verdict is None:
         return item | {"verdict": "not compared"}
-    if final := verdict.final:
-        item["final"] = _finite(final._asdict())
     item |= _finite(
         {
             "verdict": "equal" if verdict.equal else "different",
@@ -351,9 +280,8 @@ def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
         }
     )
     if verdict.tallies:
-        item |= {"values": verdict.values, "wrong": verdict.wrong}
-        item["worst"] = [_value(wrong, keys) for wrong in verdict.worst]
-        item["layers"] = [_layer(tally, keys) for tally in verdict.tallies]
+        where = verdict.tallies[-1].where(keys)
+        item |= {"values": verdict.values, "wrong": verdict.wrong, "where": where}
     return item
 
 
@@ -361,21 +289,6 @@ def _value(wrong: Wrong, keys: Sequence[str]) -> dict[str, Any]:
     place, key = wrong.place, {"key": keys[wrong.place.sequence - 1]} if keys else {}
     numbers = {name: getattr(wrong, name) for name in ("expected", "actual", "difference", "times")}
     return _finite(place._asdict() | numbers | {"layer": wrong.layer} | key)
-
-
-def _layer(tally: Tally, keys: Sequence[str]) -> dict[str, Any]:
-    return _finite(
-        {
-            "layer": tally.layer,
-            "values": tally.values,
-            "wrong": tally.wrong,
-            "times": tally.times,
-            "wrong_sequences": int(tally.steps.any(axis=1).sum()),
-            "wrong_steps": int(tally.steps.sum()),
-            "wrong_units": int((tally.units > 0).sum()),
-            "where": tally.where(keys),
-        }
-    )
 
 
 def _finite(item: dict[str, Any]) -> dict[str, Any]:

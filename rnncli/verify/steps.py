@@ -25,7 +25,7 @@ from rnncli.verify.bounded import (
     kept_rows,
 )
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near, exactly, held
+from rnncli.verify.near import held
 from rnncli.verify.tally import PIECE, Tally
 
 
@@ -69,30 +69,23 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     return np.asarray(errors[0])
 
 
-def judged_steps(case: Case, layers: Sequence[Floats]) -> tuple[list[Tally], Near] | None:
+def judged_steps(case: Case, layers: Sequence[Floats]) -> list[Tally] | None:
     """Judge every step of a result; None, and parameters, as for `case_step_errors`.
 
     Returns
     -------
-    tallies : list of Tally
+    list of Tally
         What is wrong in each layer, the bottom one first.
-    final : Near
-        The final state of all cells, (N, S), that follows from the outputs:
-        h from the last step of a cell, what it has beside h carried up to
-        there.
     """
     if not can_judge_steps(case.network, len(layers)):
         return None
-    final = exactly(np.zeros(case.h0.shape), case.precision)
     tallies, each = [], zip(_parts(case, layers), layers, strict=True)
     for number, (parts, output) in enumerate(each, start=1):
         tallies.append(Tally(case, number, output))
         for part in parts:
             for n, t, errors, right in _errors(part):
                 tallies[-1].add(n, t, part.columns, errors, part.output, right)
-            for place, state in part.final:
-                final.value[:, place], final.off[:, place] = state.value, state.off
-    return tallies, final
+    return tallies
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -125,8 +118,8 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     """Return the largest of the `case_step_errors`, piece by piece: the result may be long."""
-    judged = judged_steps(case, layers)
-    return max(tally.times for tally in judged[0]) if judged else None
+    tallies = judged_steps(case, layers)
+    return max(tally.times for tally in tallies) if tallies else None
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
@@ -176,9 +169,6 @@ class Part(NamedTuple):
         These columns of it.
     step_at : callable
         See `rnncli.verify.bounded.StepAt`.
-    final : sequence of (slice, Near)
-        Where arrays of its state are among those of the network, and what
-        they are once all steps are taken.
     """
 
     rows: Truths
@@ -186,7 +176,6 @@ class Part(NamedTuple):
     columns: slice
     output: Floats
     step_at: StepAt
-    final: Sequence[tuple[slice, Near]] = ()
 
 
 def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
@@ -222,9 +211,7 @@ def _parts_of_cells(
         # The steps leave what it becomes there, and `start` of float64 would be h0 itself.
         carried = [held(array.copy(), case.precision) for array in start[1:]]
         run = CellRun(case, cell, direction, start, x, h, before, carried)
-        last = held(_last(h, steps, direction, start[0]), case.precision)
-        final = list(zip(places, [last, *carried], strict=True))
-        yield Part(steps, direction, columns, h, BOUNDED_STEPS[type(cell)](run), final)
+        yield Part(steps, direction, columns, h, BOUNDED_STEPS[type(cell)](run))
         if masked.any():
             step_at = kept_rows(run, zero=len(layer.cells) > 1)
             yield Part(masked, direction, columns, h, step_at)
@@ -239,16 +226,6 @@ def _rows_before(steps: Truths, direction: str) -> Integers:
         return np.where(turned < 0, -1, T - 1 - turned)
     last = np.maximum.accumulate(np.where(steps, np.arange(T), -1), axis=1)
     return np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :-1]
-
-
-def _last(h: Floats, steps: Truths, direction: str, start: Floats) -> Floats:
-    """Return the h of the last of the steps of each sequence in a direction; `start` for none."""
-    T = steps.shape[1]
-    if not T:
-        return start
-    row = steps.argmax(axis=1) if direction == "backward" else T - 1 - steps[:, ::-1].argmax(axis=1)
-    none = ~steps.any(axis=1, keepdims=True)
-    return np.where(none, start, h[np.arange(len(h)), row])
 
 
 def _errors(part: Part) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:

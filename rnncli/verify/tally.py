@@ -1,4 +1,4 @@
-"""The wrong values of a result: how many there are, where, the first and the worst of them."""
+"""The wrong values of a result: how many there are, where, and the first of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,6 @@ from rnncli.verify.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
-# So many of the worst values are kept.
-WORST = 5
 
 
 class Place(NamedTuple):
@@ -84,9 +82,8 @@ class Tally:
         self.values, self.times = int(case.rows().sum()) * output.shape[2], 0.0
         self.units = np.zeros(output.shape[2], np.intp)
         self.steps = np.zeros(output.shape[:2], bool)
-        # A row for each value: its times, its place, it itself, and what is right there.
-        self._first: Floats = np.zeros((0, 4))
-        self._worst = self._first
+        # Its times, its place, it itself, and what is right there.
+        self._first: tuple[float, int, float, float] | None = None
 
     def add(
         self,
@@ -117,12 +114,12 @@ class Tally:
         unit = column + (columns.start or 0)
         self.units += np.bincount(unit, minlength=len(self.units))
         self.steps[n[row], t[row]] = True
-        place = np.ravel_multi_index((n[row], t[row], unit), self._shape)
-        each = times[row, column], place, given[n[row], t[row], column], right[row, column]
-        found = np.stack(each, axis=1)
-        first, worst = (np.concatenate([kept, found]) for kept in (self._first, self._worst))
-        self._first = first[[first[:, 1].argmin()]]
-        self._worst = worst[np.lexsort((worst[:, 1], -worst[:, 0]))[:WORST]]
+        places = np.ravel_multi_index((n[row], t[row], unit), self._shape)
+        at = int(places.argmin())
+        if self._first is None or places[at] < self._first[1]:
+            value = given[n[row[at]], t[row[at]], column[at]]
+            there = row[at], column[at]
+            self._first = times[there], int(places[at]), value, right[there]
 
     @property
     def wrong(self) -> int:
@@ -131,20 +128,13 @@ class Tally:
 
     @property
     def first(self) -> Wrong | None:
-        """The first wrong value: by sequence, step and unit."""
-        return next(map(self._shown, self._first), None)
-
-    @property
-    def worst(self) -> list[Wrong]:
-        """The values that are furthest off."""
-        return list(map(self._shown, self._worst))
-
-    def _shown(self, value: Floats) -> Wrong:
-        """Return a value with the digits of its float type."""
-        times, place, *pair = value
+        """The first wrong value, by sequence, step and unit; with the digits of its float type."""
+        if self._first is None:
+            return None
+        times, place, *pair = self._first
         given, right = (float(str(self._dtype.type(number))) for number in pair)
         expected, actual = (right, given) if self.own else (given, right)
-        at = Place.of(self._case, np.unravel_index(int(place), self._shape))
+        at = Place.of(self._case, np.unravel_index(place, self._shape))
         return Wrong(at, expected, actual, float(times), self.layer)
 
     def where(self, keys: Sequence[str] = ()) -> str:

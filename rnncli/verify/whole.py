@@ -23,7 +23,6 @@ from rnncli.model.cells import Cell
 from rnncli.model.layers import Layer, LayerNormalization, Multiply
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near
 
 # How far the weights are nudged. Where operands are rounded it is 1/512 of
 # their last bit: enough that some fall on the other side, as in other programs.
@@ -53,18 +52,13 @@ class Bounds(NamedTuple):
     distance : array of float64, shape (N, T, O)
     judged : array of bool, shape (N, T, O)
         Where that is little enough to tell right from wrong.
-    final : Near or None
-        The final state of all cells, (N, S), if ours is known.
     """
 
     distance: Floats
     judged: Truths
-    final: Near | None = None
 
 
-def whole_run_bounds(
-    case: Case, ours: Floats, runs: int = RUNS, h_n: Floats | None = None
-) -> Bounds:
+def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     """Measure the largest distance of every value in two right runs.
 
     ``8 eps max(|h|, min(1, max |h|)) + 8 d``, where d is the largest distance
@@ -81,23 +75,17 @@ def whole_run_bounds(
         The output of the top layer in our own run.
     runs : int
         How many nudged runs: eight, or fewer to see what is far off.
-    h_n : array, shape (N, S), optional
-        The final state of our own run. One may be off by as much as the
-        furthest value of its sequence is driven.
     """
     shown = ours.shape[1]
     if case.network.last:
         ours = np.concatenate([case.run().layers[-1], ours], axis=1)
-    left = np.zeros(case.h0.shape) if h_n is None else h_n
-    spread, last = _spread(case, ours, left, runs)
-    last = _rounded(left) + FACTOR * last.max(axis=1, keepdims=True, initial=0.0)
-    final = None if h_n is None else Near(h_n.astype(np.float64), last, case.precision)
+    spread = _spread(case, ours, runs)
     driven = FACTOR * _within_steps(spread)
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
     distance = _rounded(ours) + np.where(judged, driven, anywhere)
     T = ours.shape[1]
-    return Bounds(distance[:, T - shown :], judged[:, T - shown :], final)
+    return Bounds(distance[:, T - shown :], judged[:, T - shown :])
 
 
 def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
@@ -121,25 +109,20 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
     return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 
 
-def _spread(case: Case, ours: Floats, h_n: Floats, runs: int) -> tuple[Floats, Floats]:
-    """Return the largest distance of the nudged runs from our own, and of their final states."""
+def _spread(case: Case, ours: Floats, runs: int) -> Floats:
+    """Return the largest distance of the nudged runs from our own."""
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     spread: Floats = np.zeros(ours.shape)
-    last: Floats = np.zeros(h_n.shape)
     for _ in range(runs):
         nudged = case._replace(network=_nudged(case, size, random)).run()
         rows = [nudged.layers[-1]]
         if case.network.last and nudged.y_n is not None:
             rows.append(nudged.y_n[:, None])
-        for largest, right, theirs in (
-            (spread, ours, np.concatenate(rows, axis=1)),
-            (last, h_n, nudged.h_n),
-        ):
-            with np.errstate(invalid="ignore"):
-                distance = np.abs(theirs.astype(np.float64) - right)
-            np.maximum(largest, np.where(np.isfinite(distance), distance, np.inf), out=largest)
-    return spread, last
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
+        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
+    return spread
 
 
 def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
