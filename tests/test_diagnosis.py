@@ -131,10 +131,6 @@ def int8(axis: int | None) -> Callable[[Floats], Floats]:
     return rounded
 
 
-def anew(x: Floats, k: int) -> Floats:
-    return np.concatenate([states(CELL, x[t : t + k]) for t in range(0, len(x), k)])
-
-
 def carried(stack: Stack) -> Floats:
     """Start each sequence where the one before it ended."""
     ends, rows = [0.0] * len(stack[0]), []
@@ -148,26 +144,6 @@ def carried(stack: Stack) -> Floats:
     return np.array(rows)
 
 
-def padded(x: Floats) -> Floats:
-    """Begin the backward cell after zeros up to T."""
-    zeros = np.zeros((T - len(x), I))
-    backward = states(BOTH[0][1], np.concatenate([x, zeros])[::-1])[::-1][: len(x)]
-    return concat(states(BOTH[0][0], x), backward)
-
-
-def shifted(by: int, end: str) -> Callable[[Floats], Floats]:
-    def run(x: Floats) -> Floats:
-        x = np.roll(x, by, axis=0)
-        place = 0 if by > 0 else -1
-        if end == "zeros":
-            x[place] = 0
-        elif end == "again":
-            x[place] = x[1 if by > 0 else -2]
-        return states(CELL, x)
-
-    return run
-
-
 def forward_alone(layer: int) -> Callable[[Floats], Floats]:
     """Leave the backward cell of one layer unturned."""
 
@@ -179,14 +155,7 @@ def forward_alone(layer: int) -> Callable[[Floats], Floats]:
     return run
 
 
-def interleaved(h: Floats) -> Floats:
-    turned = np.empty_like(h)
-    turned[..., ::2], turned[..., 1::2] = h[..., :H], h[..., H:]
-    return turned
-
-
 NO_BIAS = np.zeros(H)
-ORDER = [2, 0, 1, 4, 3]
 MISTAKES: dict[str, tuple[Case, Floats]] = {
     "biases added twice": (
         case_of(ONE),
@@ -196,22 +165,8 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         case_of(ONE),
         batched(lambda x: states(CELL._replace(W_hh=0 * CELL.W_hh), x)),
     ),
-    "the state begins anew every 10 steps": (case_of(ONE), batched(lambda x: anew(x, 10))),
-    "the state begins anew every 37 steps": (case_of(ONE), batched(lambda x: anew(x, 37))),
-    "state carried from sequence to sequence": (case_of(ONE), carried(ONE)),
     "state carried from sequence to sequence, both directions": (case_of(BOTH), carried(BOTH)),
     "`h0` left out": (case_of(ONE, h0=0.5), batched(lambda x: states(CELL, x))),
-    "input one step late: x_{t-1} for x_t": (case_of(ONE), batched(shifted(1, "zeros"))),
-    "input one step late: x_{t-1} for x_t, the first twice": (
-        case_of(ONE),
-        batched(shifted(1, "again")),
-    ),
-    "input one step early: x_{t+1} for x_t": (case_of(ONE), batched(shifted(-1, "zeros"))),
-    "input one step early: x_{t+1} for x_t, the last twice": (
-        case_of(ONE),
-        batched(shifted(-1, "again")),
-    ),
-    "input one step early: x_{t+1} for x_t, in a ring": (case_of(ONE), batched(shifted(-1, ""))),
     "weights rounded to float16": (
         case_of(TWO),
         batched(lambda x: outputs(weights(lambda W: W.astype(np.float16), TWO), x)),
@@ -230,19 +185,10 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         batched(lambda x: outputs(weights(int8(0)), x)),
     ),
     "features permuted: 1 2 0": (case_of(ONE), batched(lambda x: states(CELL, x[:, [1, 2, 0]]))),
-    "units permuted: 2 0 1 4 3": (
-        case_of(ONE),
-        batched(lambda x: states(CELL, x))[..., ORDER],
-    ),
-    "layers in the order 1 3 2": (
-        case_of(drawn(3)),
-        batched(lambda x: outputs([drawn(3)[n] for n in (0, 2, 1)], x)),
-    ),
     "forward and backward halves exchanged in every layer": (
         case_of(FOUR),
         batched(lambda x: outputs(FOUR, x, lambda forward, backward: concat(backward, forward))),
     ),
-    "the output of layer 1": (case_of(TWO), batched(lambda x: outputs(TWO[:1], x))),
     "no bias in layer 2": (
         case_of(TWO),
         batched(lambda x: outputs(with_cell(TWO, 1, 0, b_h=NO_BIAS), x)),
@@ -264,7 +210,6 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         batched(lambda x: concat(*(states(cell, x) for cell in BOTH[0]))),
     ),
     "the backward direction not reversed in layer 1": (case_of(FOUR), batched(forward_alone(0))),
-    "the backward direction begins in the padding": (case_of(BOTH), batched(padded)),
     "weights of the two directions exchanged": (
         case_of(FOUR),
         batched(lambda x: outputs([cells[::-1] for cells in FOUR], x)),
@@ -272,10 +217,6 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     "weights of the two directions exchanged in layer 2": (
         case_of(FOUR),
         batched(lambda x: outputs([FOUR[0], FOUR[1][::-1]], x)),
-    ),
-    "forward and backward units interleaved": (
-        case_of(BOTH),
-        interleaved(batched(lambda x: outputs(BOTH, x))),
     ),
     "`merge` sum": (
         case_of(SUMMED, "ave"),
@@ -285,7 +226,6 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         case_of(SUMMED, "mul"),
         batched(lambda x: outputs(SUMMED, x, lambda a, b: (a + b) / 2)),
     ),
-    "`clip` left out": (case_of(ONE, clip=0.3), batched(lambda x: states(CELL, x))),
     "`activation` leaky_relu:0.2": (
         case_of(ONE, activation="leaky_relu"),
         batched(lambda x: states(CELL, x, f=lambda a: np.where(a < 0, 0.2 * a, a))),
@@ -302,12 +242,6 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     "the last output alone, where a backward direction has but begun": (
         case_of(BOTH),
         np.array([outputs(BOTH, x[:n])[-1] for x, n in zip(X, LENGTHS, strict=True)])[None],
-    ),
-    "the mean of the outputs of a sequence": (
-        case_of(BOTH),
-        np.array([outputs(BOTH, x[:n]).mean(axis=0) for x, n in zip(X, LENGTHS, strict=True)])[
-            None
-        ],
     ),
 }
 

@@ -1,219 +1,219 @@
-"""Mistakes in any cell: its biases, matrices, activations, and how they are rounded."""
+"""Mistakes in cells: their biases, matrices, gates, activations, and how weights are rounded."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import round_mantissa
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import GRU, Cell, Weights
-from rnncli.model.cells.gates import summed
+from rnncli.model.cells import GRU, LSTM, Cell, Weights
+from rnncli.model.cells.gates import ordered, summed
+from rnncli.model.network import Network
 from rnncli.verify.case import Case
-from rnncli.verify.diagnosis.gates import GATE_CHANGES, GATES, ORDERS, gates_as, ordered
-from rnncli.verify.diagnosis.hypothesis import (
-    CellChange,
-    Change,
-    Tried,
-    all_cells,
-    parts,
-    with_cells,
-)
 from rnncli.verify.reference import MANTISSA_BITS
 
-Array = Callable[[Floats], Floats]
+# Name of an explanation, a case, and a result (N, T, O) that equals its run if it explains it.
+Tried: TypeAlias = tuple[str, Case, Floats]
+# change(cell, biases): a cell as a mistake would make it; the same object where the mistake
+# changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
+Change: TypeAlias = Callable[[Cell, Sequence[Floats]], Cell]
+Array: TypeAlias = Callable[[Floats], Floats]
 
+# In the order of the columns of their weights.
+GATES: dict[type[Cell], str] = {LSTM: "ifgo", GRU: "zrn"}
 MATRICES, BIASES = ("W_xh", "W_hh"), ("b_h", "b_n")
 # Largest number of int8, and that of the range -128 to 127 halved, as PyTorch scales.
 INT8 = (127.0, 127.5)
 
 
-def products_rounded(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Round the operands of the products, or do not."""
-    dtype = PRECISIONS[case.precision].dtype
-    for precision, how in PRECISIONS.items():
-        if precision != case.precision and how.dtype == dtype:
-            yield f"`precision` {precision}", case._replace(precision=precision), theirs
-
-
 def all_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Make a mistake in all cells."""
-    for name, change in _changes(case, CELL_CHANGES | WHOLE_CHANGES | GATE_CHANGES):
-        tried = with_cells(case, change, all_cells(case.network))
+    for name, change in (CELL_CHANGES | NETWORK_CHANGES).items():
+        tried = with_cells(case, change)
         if tried is not None:
             yield name, tried, theirs
 
 
 def some_cells_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Make a mistake in one layer, one direction, or one direction of a layer."""
-    for where, numbers in parts(case.network).items():
-        for name, change in _changes(case, CELL_CHANGES | GATE_CHANGES):
+    for where, numbers in _numbered(case.network).items():
+        for name, change in CELL_CHANGES.items():
             tried = with_cells(case, change, numbers)
             if tried is not None:
                 yield f"{name} in {where}", tried, theirs
 
 
-def _changes(case: Case, changes: Mapping[str, CellChange]) -> Iterator[tuple[str, Change]]:
-    def of_any(change: CellChange) -> Change:
-        return lambda _, cell: change(cell)
+def with_cells(case: Case, change: Change, numbers: Container[int] | None = None) -> Case | None:
+    """Change all cells, or those of some numbers; None where that changes nothing.
 
-    for name, change in changes.items():
-        yield name, of_any(change)
-    if case.biases and all(len(each) == 2 for each in case.biases):
-        yield from _two_biases(case)
-        yield from _two_biases_as(case)
-
-
-# What a mistake makes of the input bias and the recurrent one of PyTorch and ONNX.
-TWO_BIASES: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
-    "input bias only": lambda i, r: (i, 0 * r),
-    "recurrent bias only": lambda i, r: (0 * i, r),
-    "input bias added twice": lambda i, r: (2 * i, r),
-    "recurrent bias added twice": lambda i, r: (i, 2 * r),
-    "input bias in place of the recurrent bias": lambda i, _: (i, i),
-    "recurrent bias in place of the input bias": lambda _, r: (r, r),
-}
+    Cells are counted from 0, the bottom layer first, forward before backward.
+    """
+    cells = [cell for layer in case.network.layers for cell in layer.cells]
+    biases = case.biases or [()] * len(cells)
+    changed = [
+        change(cell, both) if numbers is None or number in numbers else cell
+        for number, (cell, both) in enumerate(zip(cells, biases, strict=True))
+    ]
+    if all(new is old for new, old in zip(changed, cells, strict=True)):
+        return None
+    left = iter(changed)
+    return case._replace(network=case.network.with_cells(lambda _: next(left)))
 
 
-def _two_biases(case: Case) -> Iterator[tuple[str, Change]]:
-    for name, mistaken in TWO_BIASES.items():
-
-        def change(number: int, cell: Cell, mistaken: Any = mistaken) -> Cell:
-            return _with_biases(cell, *mistaken(*case.biases[number]))
-
-        yield name, change
-
-
-def _two_biases_as(case: Case) -> Iterator[tuple[str, Change]]:
-    """Read the gates of a GRU in another order, in both biases too: r multiplies a part of one."""
-    for name, order in ORDERS[GRU].items():
-
-        def change(number: int, cell: Cell, order: str = order) -> Cell:
-            read = gates_as(GRU, order)(cell)
-            if read is cell or cell.weights.b_n is None:
-                return cell
-            return _with_biases(read, *(ordered(b, order, GATES[GRU]) for b in case.biases[number]))
-
-        yield name, change
+def _numbered(network: Network) -> Mapping[str, list[int]]:
+    """Return the numbers of the cells in each layer, each direction, and both, by name."""
+    cells = [
+        (f"layer {number}", f"the {direction} direction")
+        for number, layer in enumerate(network.layers, start=1)
+        for direction in layer.directions
+    ]
+    layers, directions = ([*dict.fromkeys(names[axis] for names in cells)] for axis in (0, 1))
+    names = layers * (len(layers) > 1) + directions * (len(directions) > 1)
+    found = {name: [n for n, cell in enumerate(cells) if name in cell] for name in names}
+    if len(layers) > 1 and len(directions) > 1:
+        found |= {f"{direction} of {layer}": [n] for n, (layer, direction) in enumerate(cells)}
+    return found
 
 
-def _with_biases(cell: Cell, input_bias: Floats, recurrent_bias: Floats) -> Cell:
-    """Add two biases; a GRU that resets after the product keeps that of its candidate."""
-    apart = cell.hidden_size if isinstance(cell, GRU) and cell.reset == "after" else 0
-    biases = summed(input_bias, recurrent_bias, apart)
-    return cell.replaced(cell.weights._replace(**biases))
+# Arrays
 
 
-# Weights
+def _arrays(names: Sequence[str], change: Array) -> Change:
+    """Change the arrays of these names, where a cell has them."""
 
-
-def _changed_arrays(names: Sequence[str], change: Array) -> CellChange:
-    """Return what changes the arrays of these names, where a cell has them."""
-
-    def of_cell(cell: Cell) -> Cell:
+    def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
         weights = cell.weights
         arrays = {name: change(weights.arrays[name]) for name in names if name in weights.arrays}
         same = all(np.array_equal(new, weights.arrays[name]) for name, new in arrays.items())
         finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
         return cell.replaced(weights._replace(**arrays)) if finite and not same else cell
 
-    return of_cell
+    return changed
 
 
-def _read_as_transposed(W: Floats) -> Floats:
+def _transposed(W: Floats) -> Floats:
     """Take the numbers of (I, H) as they lie for those of (H, I)."""
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
-def _transposed_as_read(W: Floats) -> Floats:
-    """Take the numbers of (H, I) as they lie for those of (I, H)."""
-    return np.ascontiguousarray(W.T).reshape(W.shape)
+def _one_bias(number: int) -> Change:
+    """Keep only the input bias (0) or the recurrent one (1)."""
+
+    def changed(cell: Cell, biases: Sequence[Floats]) -> Cell:
+        if len(biases) != 2:
+            return cell
+        return _with_biases(cell, [b * (n == number) for n, b in enumerate(biases)])
+
+    return changed
 
 
-def _transposes() -> dict[str, CellChange]:
-    """Read the numbers of the weight matrices as those of their transposes.
-
-    PyTorch and ONNX lay them out as (G H, I) and (G H, H), cuDNN as (H, I) and
-    (H, H) gate by gate. Numbers that lie so may have been reshaped, or the
-    other way round: the same only where they are square.
-    """
-    changes = {}
-    for names in ((MATRICES[0],), (MATRICES[1],), MATRICES):
-        what = f"{' and '.join(names)} transposed"
-        for how, read in (
-            ("", _read_as_transposed),
-            (": (H, I) reshaped to (I, H)", _transposed_as_read),
-        ):
-            changes[what + how] = _changed_arrays(names, read)
-            changes[f"{what} gate by gate{how}"] = _gate_by_gate(names, read)
-    return changes
+def _with_biases(cell: Cell, biases: Sequence[Floats]) -> Cell:
+    """Add two biases; a GRU that resets after the product keeps that of its candidate."""
+    apart = cell.hidden_size if isinstance(cell, GRU) and cell.reset == "after" else 0
+    return cell.replaced(cell.weights._replace(**summed(*biases, apart)))
 
 
-def _gate_by_gate(names: Sequence[str], change: Array) -> CellChange:
-    def of_cell(cell: Cell) -> Cell:
-        def of_gates(W: Floats) -> Floats:
-            return np.concatenate([change(each) for each in np.split(W, cell.gates, 1)], axis=1)
+def _int8(largest: float, axis: int | None) -> Array:
+    def rounded(W: Floats) -> Floats:
+        wide = W.astype(np.float64)
+        scale = np.abs(wide).max(axis=axis, keepdims=True) / largest
+        scale = np.where(scale == 0, 1, scale)
+        return np.asarray(np.clip(np.rint(wide / scale), -128, 127) * scale).astype(W.dtype)
 
-        return cell if cell.gates == 1 else _changed_arrays(names, of_gates)(cell)
-
-    return of_cell
+    return rounded
 
 
-def _roundings() -> dict[str, CellChange]:
+def _roundings() -> dict[str, Change]:
     """Round the weights as they are kept in half as many bits, or fewer."""
-
-    def int8(largest: float, axis: int | None) -> Array:
-        def rounded(W: Floats) -> Floats:
-            wide = W.astype(np.float64)
-            scale = np.abs(wide).max(axis=axis, keepdims=True) / largest
-            scale = np.where(scale == 0, 1, scale)
-            return np.asarray(np.clip(np.rint(wide / scale), -128, 127) * scale).astype(W.dtype)
-
-        return rounded
-
+    matrices = (*MATRICES, "W_hr")
     halves: dict[str, Array] = {
         "float16": lambda W: W.astype(np.float16).astype(W.dtype),
         "bfloat16": lambda W: round_mantissa(
             W.astype(np.float32), MANTISSA_BITS["bfloat16"]
         ).astype(W.dtype),
     }
-    matrices = (*MATRICES, "W_hr")
     changes = {}
     for name, rounded in halves.items():
-        changes[f"weights rounded to {name}"] = _changed_arrays(Weights._fields, rounded)
-        changes[f"weights but for biases rounded to {name}"] = _changed_arrays(matrices, rounded)
+        changes[f"weights rounded to {name}"] = _arrays(Weights._fields, rounded)
+        changes[f"weights but for biases rounded to {name}"] = _arrays(matrices, rounded)
     for axis, name in ((None, "int8"), (0, "int8, a scale for each unit")):
         for largest in INT8:
             how = "" if largest == INT8[0] else f", by max |W| / {largest}"
-            changes[f"weights rounded to {name}{how}"] = _changed_arrays(
-                matrices, int8(largest, axis)
-            )
+            changes[f"weights rounded to {name}{how}"] = _arrays(matrices, _int8(largest, axis))
     return changes
+
+
+# Gates
+
+
+def _gates_as(kind: type[Cell], order: str) -> Change:
+    """Read the weights of such a cell as if their gates stood in another order."""
+    taken = [order.index(letter) for letter in GATES[kind]]
+
+    def changed(cell: Cell, biases: Sequence[Floats]) -> Cell:
+        if not isinstance(cell, kind):
+            return cell
+        W_xh, W_hh, b_h = (ordered(array, taken) for array in cell.weights[:3])
+        read = cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
+        if cell.weights.b_n is None or len(biases) != 2:
+            return read
+        return _with_biases(read, [ordered(bias, taken) for bias in biases])
+
+    return changed
+
+
+def _forget_bias(by: float) -> Change:
+    def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
+        if not isinstance(cell, LSTM):
+            return cell
+        H, b_h = cell.hidden_size, cell.weights.b_h.copy()
+        b_h[H : 2 * H] += by
+        return cell.replaced(cell.weights._replace(b_h=b_h))
+
+    return changed
+
+
+def _reset(reset: str) -> Change:
+    """Reset elsewhere; before the product there is one bias of the candidate alone."""
+
+    def changed(cell: Cell, biases: Sequence[Floats]) -> Cell:
+        if not isinstance(cell, GRU) or cell.reset == reset:
+            return cell
+        weights = cell.weights if reset == "after" else _outside(cell, biases).weights
+        return cell.replaced(weights, reset=reset)
+
+    return changed
+
+
+def _outside(cell: Cell, _: Sequence[Floats]) -> Cell:
+    """Add the candidate's recurrent bias outside of what r multiplies."""
+    b_n = cell.weights.b_n
+    if b_n is None:
+        return cell
+    b_h = cell.weights.b_h.copy()
+    b_h[-len(b_n) :] += b_n
+    return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
+
+
+def _update_exchanged(cell: Cell, _: Sequence[Floats]) -> Cell:
+    """Turn z into 1 - z, which is the gate of the negative sum."""
+    if not isinstance(cell, GRU):
+        return cell
+    signs = np.repeat([-1.0, 1.0, 1.0], cell.hidden_size)
+    W_xh, W_hh, b_h = ((signs * array).astype(array.dtype) for array in cell.weights[:3])
+    return cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
 
 
 # Activations
 
 
-def _activations() -> dict[str, CellChange]:
-    """Take another activation, with the parameters that a framework has by default."""
-    usual = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
-    changes = {}
-    for name in ("activation", "recurrent_activation"):
-        for other in [
-            *usual,
-            activation("hard_sigmoid", 1 / 6, 0.5),  # Keras 3
-            activation("leaky_relu", 0.2),  # Keras
-        ]:
-            text = other.name if other == activation(other.name) else str(other)
-            changes[f"`{name}` {text}"] = _with_activation(name, other)
-    return changes
-
-
-def _with_activation(name: str, other: Activation) -> CellChange:
+def _activation(name: str, other: Activation) -> Change:
     """Take another activation, also for the output if it is the same there."""
 
-    def change(cell: Cell) -> Cell:
+    def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
         before = cell.settings.get(name, other)
         if before == other:
             return cell
@@ -223,20 +223,46 @@ def _with_activation(name: str, other: Activation) -> CellChange:
         settings: dict[str, Any] = dict.fromkeys(names, other)
         return cell.replaced(**settings)
 
-    return change
+    return changed
 
 
-def _without_clip(cell: Cell) -> Cell:
-    clip = cell.settings.get("clip", np.inf)
-    return cell if np.isinf(clip) else cell.replaced(clip=np.inf)
+def _activations() -> dict[str, Change]:
+    """Take another activation, with the parameters that a framework has by default."""
+    others = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+    others.append(activation("hard_sigmoid", 1 / 6, 0.5))  # Keras 3
+    others.append(activation("leaky_relu", 0.2))  # Keras
+    changes = {}
+    for name in ("activation", "recurrent_activation"):
+        for other in others:
+            text = other.name if other == activation(other.name) else str(other)
+            changes[f"`{name}` {text}"] = _activation(name, other)
+    return changes
 
 
-CELL_CHANGES: dict[str, CellChange] = {
-    "no bias": _changed_arrays(BIASES, np.zeros_like),
-    "biases added twice": _changed_arrays(BIASES, lambda b: 2 * b),
-    "no recurrence: W_hh is left out": _changed_arrays(("W_hh",), np.zeros_like),
-    "`clip` left out": _without_clip,
-    **_transposes(),
+CELL_CHANGES: dict[str, Change] = {
+    "no bias": _arrays(BIASES, np.zeros_like),
+    "biases added twice": _arrays(BIASES, lambda b: 2 * b),
+    "no recurrence: W_hh is left out": _arrays(("W_hh",), np.zeros_like),
+    "W_xh transposed": _arrays(("W_xh",), _transposed),
+    "W_hh transposed": _arrays(("W_hh",), _transposed),
+    "W_xh and W_hh transposed": _arrays(MATRICES, _transposed),
+    **{
+        f"gates {' '.join(mine)} taken for {' '.join(order)}": _gates_as(kind, "".join(order))
+        for kind, mine in GATES.items()
+        for order in permutations(mine)
+        if "".join(order) != mine
+    },
+    "1 added to the forget bias": _forget_bias(1),
+    "1 left out of the forget bias": _forget_bias(-1),
+    "no peepholes": _arrays(("w_ch",), np.zeros_like),
+    "`reset` before": _reset("before"),
+    "`reset` after": _reset("after"),
+    "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
+    "recurrent bias of the candidate added twice": _arrays(("b_n",), lambda b: 2 * b),
+    "recurrent bias of the candidate outside r": _outside,
+    "z and 1 - z exchanged": _update_exchanged,
+    "input bias only": _one_bias(0),
+    "recurrent bias only": _one_bias(1),
 }
-# What is one choice for a whole network.
-WHOLE_CHANGES: dict[str, CellChange] = {**_activations(), **_roundings()}
+# One choice for all cells of a network.
+NETWORK_CHANGES: dict[str, Change] = {**_activations(), **_roundings()}
