@@ -59,8 +59,5 @@ def notebook() -> dict[str, Any]:
 
 
 def load(name: str) -> dict[str, Any]:
-    folder = (
-        ROOT / "rnncli" / "verify" / "recorded" if name == "notebook" else ROOT / "tests" / "data"
-    )
-    data: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    data: dict[str, Any] = json.loads((ROOT / "tests" / "data" / f"{name}.json").read_text())
     return data

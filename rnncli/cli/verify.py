@@ -45,12 +45,12 @@ from rnncli.verify.compared import (
     with_strategies,
 )
 from rnncli.verify.comparison import Comparison, Tolerance
+from rnncli.verify.notebook import compare_notebook
 from rnncli.verify.peers import PEERS
-from rnncli.verify.recorded import with_recorded
 from rnncli.verify.report import Report, write_report_json, write_report_table
 
 EXAMPLES = (
-    ("rnn verify", "What Keras, PyTorch and ONNX Runtime once computed: is it what rnn does here?"),
+    ("rnn verify", "Does this installation compute what the notebook printed?"),
     (
         "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
         "The notebook's check, against every library that is installed.",
@@ -139,7 +139,7 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
 
     It is compared with every way to unroll, with each of Keras, PyTorch and
     ONNX Runtime that is installed, and with --expected. Without an input and
-    a network: recorded cases of all three. Exit code 0: equal, 1: different.
+    a network: the states that the notebook printed. Exit code 0: equal, 1: different.
     """
     options = picked(NetworkOptions, given)
     reading = picked(InputOptions, given)
@@ -151,7 +151,7 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
         raise click.UsageError("--last is for --expected FILE")
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
         _check_no_options(own, starting)
-        report = Report({}, _named(with_recorded()))
+        report = compare_notebook(unroll)._replace(with_options=with_options)
     else:
         check_network(options, reading.files)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
@@ -194,7 +194,7 @@ def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
     """Compare our run with all that there is: every step, also of a model that gives one row."""
     with working("Comparing with a float64 loop and every way to unroll"):
         states = _states(read, unroll)
-        comparison = Comparison(read.case, states.layers, own.tolerance(), h_n=states.h_n)
+        comparison = Comparison(read.case, states.layers, own.tolerance())
         results = _named([with_reference(comparison), *with_strategies(comparison)])
     expected = None
     if own.expected is not None:

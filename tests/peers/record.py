@@ -10,19 +10,19 @@ import os
 from collections.abc import Iterator
 from itertools import product
 from math import inf
-from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from recorded_cases import FOLDER
 
 from peers.draws import Stack, keras_network, torch_network
 from rnncli.model.activations import ACTIVATIONS, Activation
 from rnncli.model.cells import CELLS, Cell, Weights
 from rnncli.model.layers import DIRECTIONS, MERGES, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import peers, recorded
+from rnncli.verify import peers
 from rnncli.verify.case import Case
 from rnncli.verify.peers import keras, onnxruntime, torch
 
@@ -320,9 +320,8 @@ def text(document: dict[str, Any]) -> str:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    folder = Path(recorded.__file__).parent
     for peer in peers.PEERS:
-        (folder / f"{peer}.json").write_text(text(record(peer)), encoding="utf-8")
+        (FOLDER / f"{peer}.json").write_text(text(record(peer)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recorded_cases as recorded
+from recorded_cases import FOLDER, RecordedCase, recorded_cases
 
 from peers import record
 from peers.networks import Array, furthest
 from rnncli.model.layers import Recurrent
-from rnncli.verify import peers, recorded
+from rnncli.verify import peers
 from rnncli.verify.peers import PEERS
-from rnncli.verify.recorded import RecordedCase, recorded_cases
 
 EACH_PEER = pytest.mark.parametrize("peer", PEERS)
 # Keras draws a recurrent kernel by a QR in float32, whose last digits are the processor's.
@@ -56,14 +57,15 @@ def test_the_peer_gives_the_recorded_states(peer: str) -> None:
 
 @EACH_PEER
 def test_files_are_as_the_script_writes_them(peer: str) -> None:
-    written = (Path(recorded.__file__).parent / f"{peer}.json").read_text(encoding="utf-8")
+    written = (FOLDER / f"{peer}.json").read_text(encoding="utf-8")
     assert record.text(json.loads(written)) == written
 
 
 def test_the_script_writes_what_it_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plans = {peer: list(record.plans(peer))[:4] for peer in PEERS}
     monkeypatch.setattr(record, "plans", plans.get)
-    monkeypatch.setattr(recorded, "__file__", str(tmp_path / "__init__.py"))
+    for module in (record, recorded):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
     record.main()
     again = list(recorded_cases())
     assert len(again) == 4 * len(PEERS)
