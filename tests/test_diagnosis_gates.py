@@ -12,7 +12,6 @@ import rnncli
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Recurrent
-from rnncli.verify import diagnosis
 from rnncli.verify.case import Case
 from rnncli.verify.diagnosis import explain
 
@@ -315,23 +314,13 @@ def test_of_orders_that_coincide_the_first_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_what_a_backward_cell_remembers_is_no_reason_to_reject(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_a_backward_cell_remembers_is_no_reason_to_reject() -> None:
     """Its first rows come from all later ones; those that are tried first are from a piece."""
     long = [with_bias(drawn(4, seed), 1, 4) for seed in (1, 2)]
     x = np.random.RandomState(5).normal(size=(1, 400, I)).astype(np.float32)
     cells = [LSTM(Weights(**w)) for w in long]
     network = rnncli.Network(Recurrent(*cells, direction="bidirectional", merge="sum"))
     case = Case(network, x, np.zeros((1, network.state_size), "f"), np.array([400]))
-
-    def last(steps: int) -> Floats:
-        return np.asarray(lstm(long[1], x[0, :steps][::-1])[0][-1])
-
-    piece = diagnosis.PIECE
-    assert np.abs(last(piece) - last(400)).max() > 1e-3
     wrong = [lstm(long[1], x[0])[0], lstm(long[0], x[0, ::-1])[0][::-1]]
     theirs = np.add(*wrong)[None].astype(np.float32)
     assert list(explain(case, theirs)) == ["weights of the two directions exchanged"]
-    monkeypatch.setattr(diagnosis, "_first_outputs", lambda cut: (cut.outputs()[-1], 0.0))
-    assert explain(case, theirs) == {}

@@ -170,7 +170,7 @@ def test_bench_keeps_to_one_line_of_a_narrow_terminal(monkeypatch: pytest.Monkey
     monkeypatch.setattr(bench, "race", raced)
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        rnn.main(["bench", "--seq", "1,2", "--hidden", "2", "--json"], standalone_mode=False)
+        rnn.main(["bench", "--seq", "1,2", "--hidden", "2"], standalone_mode=False)
     assert "\rcase 1 of 1, round 1 of 1: --unroll aut\r" in everything(master)
 
 

@@ -15,22 +15,15 @@ from rnncli.verify.steps import largest_step_error
 
 # One timing takes at least the first and about at most the second, in
 # seconds: fast runs are repeated, slow ones timed over their first steps.
-SHORTEST, LONGEST = 0.05, 1.0
+SHORTEST, LONGEST = 0.05, 0.1
+# Rows of all sequences together that are judged, at most.
+JUDGED = 100_000
 # Libraries in whose batches all first steps lie together, then all second ones.
 TIME_FIRST = ("onnxruntime",)
 
 
 class Candidate(NamedTuple):
-    """A strategy of ``rnn run``, or a peer.
-
-    Its methods raise `Unsupported` where a peer cannot express a network,
-    and whatever a library raises.
-
-    Parameters
-    ----------
-    kind : {"strategy", "peer"}
-    name : str
-    """
+    """A strategy of ``rnn run``, or a peer, which raises `Unsupported` where it lacks something."""
 
     kind: str
     name: str
@@ -55,14 +48,7 @@ class Candidate(NamedTuple):
         return run_case
 
     def time(self, case: Case, steps: int | None = None) -> tuple[float, int]:
-        """Time the first steps, as many as one timing allows if no number is given.
-
-        Returns
-        -------
-        tuple of float, int
-            Microseconds a step of all sequences together, and the number of
-            steps.
-        """
+        """Return microseconds a step of all sequences together, and how many steps were timed."""
         run = self.runner(case)
 
         def seconds(steps: int, repeats: int = 1) -> float:
@@ -74,62 +60,36 @@ class Candidate(NamedTuple):
                 run(first)
             return (time.perf_counter() - begin) / repeats
 
-        affordable, repeats = warmed(seconds, steps or case.x.shape[1])
-        steps = steps or affordable
+        steps = steps or affordable_steps(seconds, case.x.shape[1])
+        repeats = ceil(SHORTEST / max(seconds(steps), 1e-9))  # after a pause that run is slow
         # Some sequences may end before others.
         mean_steps = first_steps(case, steps).lengths.mean()
         return seconds(steps, repeats) * 1e6 / mean_steps, steps
 
     def judge(self, case: Case, steps: int) -> float | None:
         """Return the largest step error of the first steps; None where states are hidden."""
-        case = first_steps(case, steps)
+        case = first_steps(case, min(steps, max(1, JUDGED // len(case.x))))
         return largest_step_error(case, self.runner(case, all_layers=True)(case).layers)
 
 
-def warmed(seconds: Callable[[int], float], most: int) -> tuple[int, int]:
-    """Run more and more steps until a timing is long enough, and set the pace by the last.
+def affordable_steps(seconds: Callable[[int], float], most: int) -> int:
+    """Run more and more steps until their time is known; return as many as one timing allows.
 
     Libraries compile, start threads and take memory when they first run;
     afterwards the processor is at its speed.
-
-    Parameters
-    ----------
-    seconds : callable
-        Runs so many steps and returns the seconds that they took.
-    most : int
-        Number of steps of the case.
-
-    Returns
-    -------
-    tuple of int
-        Steps of one timing, a round number if not all, and its repeats.
     """
     steps = min(most, 16)
     seconds(steps)  # may compile, which says nothing of the time that steps take
     # The lesser of two: a stall in so short a run would count for many steps.
     while (took := min(seconds(steps), seconds(steps))) < SHORTEST and steps < most:
         steps = min(most, steps * 4)
-    took = max(took, 1e-9)
-    repeats = ceil(max(1, SHORTEST / took))
-    affordable = int(max(1, min(most, steps * LONGEST / took)))
+    affordable = int(max(1, min(most, steps * LONGEST / max(took, 1e-9))))
     digit = 1 if affordable == most else 10 ** floor(log10(affordable))
-    return affordable // digit * digit, repeats
+    return affordable // digit * digit
 
 
 def find_candidates(wanted: Sequence[str] = ()) -> tuple[list[Candidate], dict[str, str]]:
-    """Return every strategy, then the wanted peers, or else all, as far as they can run here.
-
-    Returns
-    -------
-    list of Candidate
-    dict
-        What each of the others lacks, by its label.
-
-    Raises
-    ------
-    ValueError
-        A wanted peer is not installed.
-    """
+    """Return every strategy and the wanted peers that can run here, and what the others lack."""
     strategies = [Candidate("strategy", name) for name in ("auto", *UNROLLS)]
     peers = [Candidate("peer", name) for name in dict.fromkeys(wanted or PEERS)]
     lacking = {each.label: missing(each.name) for each in strategies}

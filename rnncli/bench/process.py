@@ -35,27 +35,20 @@ serve(Candidate(kind, name), folder)
 """
 
 
-def processors() -> list[list[int]]:
-    """Return the sets of processors to time on: one, and all that this process may use."""
+def processors(candidate: Candidate) -> list[list[int]]:
+    """Return the sets of processors to time on: all, which a peer may be slower on than on one."""
     usable = usable_processors()
-    # The last: most systems handle interrupts on the first.
-    return [usable[-1:], usable] if len(usable) > 1 else [usable]
+    if candidate.kind == "strategy" or len(usable) == 1:
+        return [usable]
+    return [usable[-1:], usable]  # most systems handle interrupts on the first
 
 
 class Process:
-    """A process that runs a candidate on some processors.
+    """A process that runs a candidate on some processors; what libraries print goes to a file.
 
     It is a process group of its own, which Ctrl-C does not reach. A stopped
     child would not learn that this process was killed: Linux is asked to
     kill it too; other systems continue such a group to hang it up.
-
-    Parameters
-    ----------
-    candidate : Candidate
-    folder : str
-        Where the case is, and what libraries print goes.
-    cpus : list of int
-        Numbers of the processors.
     """
 
     def __init__(self, candidate: Candidate, folder: str, cpus: list[int]) -> None:

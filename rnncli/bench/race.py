@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import product
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,22 +15,10 @@ from rnncli.verify.case import Case
 
 @dataclass
 class Timing:
-    """How fast a candidate is.
+    """How fast a candidate is, or why it was not timed, and whether it failed.
 
-    Parameters
-    ----------
-    candidate : Candidate
-    rounds : dict
-        Microseconds a step, one for each round, by the number of threads. A
-        step is one of all sequences together.
-    steps : dict
-        How many of the first steps were timed, by the number of threads.
-    step_error : float or None
-        The largest, of one run; None where it is not known.
-    note : str
-        Why it was not timed, if it was not.
-    failed : bool
-        Whether it should have been timed.
+    `rounds` are microseconds a step, `steps` how many were timed, both by the
+    number of threads; `step_error` is the largest of one run.
     """
 
     candidate: Candidate
@@ -69,34 +56,22 @@ def race(
     rounds: int,
     show: Callable[[str], None] = lambda _: None,
 ) -> list[Timing]:
-    """Time candidates on the same weights and input.
+    """Time candidates on the same weights and input, in rounds counted from 1.
 
-    Each is timed on one processor and on all, in a process of its own for
+    A peer is timed on one processor and on all, in a process of its own for
     each: a library decides once how many threads it takes. In every round
     all are timed one after the other, so that a slow spell of the machine
     slows all of them. ONNX Runtime's threads spin for some time after a
-    run: all but the one that is timed are stopped.
-
-    Parameters
-    ----------
-    case_of : callable
-        Returns the case of a round, counted from 1.
-    candidates : sequence of Candidate
-    rounds : int
-    show : callable
-        Takes a line that names what is done next, before each timing.
-
-    Returns
-    -------
-    list of Timing
-        In the order of the candidates.
+    run: all but the one that is timed are stopped. `show` takes a line that
+    names what is done next.
     """
     timings = [Timing(candidate) for candidate in candidates]
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="rnn-bench-"))
         processes = [
             (timing, stack.enter_context(closing(Process(timing.candidate, folder, cpus))))
-            for timing, cpus in product(timings, processors())
+            for timing in timings
+            for cpus in processors(timing.candidate)
         ]
         for round_ in range(1, rounds + 1):
             save_case(folder, case_of(round_))

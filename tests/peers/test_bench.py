@@ -1,6 +1,5 @@
 """``rnn bench`` beside the libraries themselves."""
 
-import json
 import os
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 import rnncli
-from rnncli.bench.process import processors
 from rnncli.cli import rnn
 from rnncli.verify.peers import build, version
 
@@ -18,41 +16,33 @@ SEQ = ("--seq", "1,2,3,4,5,6", "--repeats", "1")
 PEERS = ["keras", "torch", "onnxruntime"]
 
 
-def benched(*arguments: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the document, and the results of peers for its only case."""
-    result = CliRunner(env={"COLUMNS": "80"}).invoke(rnn, ["bench", *SEQ, *arguments, "--json"])
+def benched(*arguments: str) -> tuple[str, dict[str, list[str]]]:
+    """Return the text, and the cells of the row of each peer."""
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(rnn, ["bench", *SEQ, *arguments])
     assert result.exit_code == 0, result.output
-    document: dict[str, Any] = json.loads(result.stdout)
-    (case,) = document["cases"]
-    return document, {item["name"]: item for item in case["results"] if item["kind"] == "peer"}
+    rows = [line.split() for line in result.stdout.splitlines()]
+    return result.stdout, {row[0]: row for row in rows if len(row) == 7 and row[0] in PEERS}
 
 
 def test_every_peer_is_timed_and_judged() -> None:
-    document, results = benched("--hidden", "4")
-    assert list(results) == PEERS
-    assert document["machine"]["peers"] == {name: version(name) for name in PEERS}
-    for item in results.values():
-        assert 0 < item["step_error"] < 1
-        assert {int(threads) for threads in item["rounds"]} == {len(cpus) for cpus in processors()}
-    fastest = results[document["cases"][0]["fastest_peer"]]
-    assert fastest["times_faster"] == 1
-    assert fastest["median"] == min(item["median"] for item in results.values())
-    for item in document["cases"][0]["results"]:
-        assert item["times_faster"] == fastest["median"] / item["median"]
+    text, rows = benched("--hidden", "4")
+    assert list(rows) == PEERS
+    assert f"Peers: {', '.join(f'{name} {version(name)}' for name in PEERS)}\n" in text
+    assert all(0 < float(row[-1]) < 1 for row in rows.values())
+    fastest = min(rows, key=lambda name: float(rows[name][1]))
+    assert f"Ratio: how many times faster than {fastest}." in text
 
 
 def test_stacks_are_judged_by_all_their_layers() -> None:
-    _, results = benched("--hidden", "3,3", "--init", "torch", "--direction", "bidirectional")
-    assert all(0 < item["step_error"] < 1 for item in results.values())
+    _, rows = benched("--hidden", "3,3", "--init", "torch", "--direction", "bidirectional")
+    assert all(0 < float(row[-1]) < 1 for row in rows.values())
 
 
 def test_what_a_peer_cannot_do_is_said() -> None:
-    _, results = benched("--hidden", "4", "--activation", "softplus", "--precision", "float64")
-    assert results["keras"]["step_error"] < 1
-    assert results["torch"]["note"].startswith("PyTorch's nn.RNN has no activation softplus")
-    assert results["onnxruntime"]["note"] == (
-        "ONNX Runtime's RNN has no precision float64; it has float32"
-    )
+    text, rows = benched("--hidden", "4", "--activation", "softplus", "--precision", "float64")
+    assert list(rows) == ["keras"]
+    assert "\ntorch: PyTorch's nn.RNN has no activation softplus" in text
+    assert "\nonnxruntime: ONNX Runtime's RNN has no precision float64; it has float32\n" in text
 
 
 def test_one_peer_alone() -> None:
