@@ -129,14 +129,14 @@ def test_cells_that_are_not_read_do_not_show(run_rnn: Rnn) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blank", ["\n", '""\n'])
-def test_memory_does_not_grow_with_blank_lines(run_rnn: Rnn, tmp_path: Path, blank: str) -> None:
+def test_memory_does_not_grow_with_blank_lines(run_rnn: Rnn, tmp_path: Path) -> None:
     peaks = []
     for lines in (70_000, 210_000):
-        (tmp_path / "x.csv").write_text(f"1\n{blank * lines}2\n")
+        blank = "\n" * lines
+        (tmp_path / "x.csv").write_text(f"{blank}1\n{blank}2\n")
         command = ("run", str(tmp_path / "x.csv"), "--missing", "hold", *NETWORK, "--last")
         peaks.append(peak_of(partial(run_rnn, *command, "-o", tmp_path / "o.csv")))
-        assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith(f"{lines + 2},")
+        assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith("2,")
     assert peaks[1] < 2 * peaks[0]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rnncli.model.errors import InputError
 from rnncli.readers.text import Lines
 
-TEXTS = st.lists(st.sampled_from(["a", "1,2", "ü", "\u2028", "\n", "\r\n", "\r"]), max_size=30)
+TEXTS = st.lists(st.sampled_from(["a", "1,2", "ü", "\u2028", "\n"]), max_size=30)
 
 
 def expected(text: bytes) -> list[str]:
@@ -37,8 +37,7 @@ def test_lines(text: bytes, cuts: list[int], ways: list[str], count: int) -> Non
         elif way == "several":
             several = lines.take(count)
             taken.append(several or b"")
-            assert (several is None) <= (b"\r" in text.replace(b"\r\n", b""))
-            assert several is None or len(expected(several)) <= count
+            assert len(expected(several or b"")) <= count
         elif taken:
             lines.put_back(taken.pop())
     before = expected(b"".join(taken))
@@ -65,10 +64,9 @@ def test_whole_lines_before_damage_are_returned(count: int | None) -> None:
         next(rest)
 
 
-@pytest.mark.parametrize("start", [(b"1\n",), (b"1\r", b"2"), (b"1", b"\r", b"2")])
-def test_a_line_is_returned_before_the_next_is_there(start: tuple[bytes, ...]) -> None:
+def test_a_line_is_returned_before_the_next_is_there() -> None:
     def pieces() -> Iterator[bytes]:
-        yield from start
+        yield b"1\n"
         raise AssertionError("was waited for")
 
-    assert next(iter(Lines(pieces()))) == b"".join(start).removesuffix(b"2").decode()
+    assert next(iter(Lines(pieces()))) == "1\n"

@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +79,36 @@ def test_what_a_masked_row_lacks_is_shown_as_lacking(run_rnn: Rnn, rows: int) ->
     assert json.loads(zero.splitlines()[1])["x"] == [0, 3]
 
 
-def test_a_blank_line_in_a_column_is_a_missing_step(run_rnn: Rnn) -> None:
-    blank = run_rnn("run", *NETWORK, "--missing", "hold", stdin="v\n1\n\n\n2\n\n").stdout
-    spelled = run_rnn("run", *NETWORK, "--missing", "hold", stdin="v\n1\nnan\nnan\n2\n").stdout
-    assert blank == spelled
-    assert len(blank.splitlines()) == 5
+@pytest.mark.parametrize("missing", ["error", "hold", "zero"])
+def test_blank_lines_of_a_column_are_skipped(run_rnn: Rnn, missing: str) -> None:
+    command = ("run", *NETWORK, "--missing", missing)
+    blank = run_rnn(*command, stdin="\n \nv\n1\n\n  \r\n\t\n2\r\r\n\n")
+    assert blank.stdout == run_rnn(*command, stdin="v\n1\n2\n").stdout
+    assert blank.exit_code == 0
+
+
+def test_an_empty_quoted_cell_of_a_column_is_a_missing_step(run_rnn: Rnn) -> None:
+    """As pandas writes it."""
+    quoted, spelled = (
+        run_rnn("run", *NETWORK, "--missing", "hold", stdin=f"{cell}\n1\n{cell}\n2\n{cell}\n")
+        for cell in ('""', "nan")
+    )
+    assert quoted.stdout == spelled.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--delimiter", "tab"), ("--delimiter", "comma")])
+def test_a_first_row_of_empty_cells_counts_as_any_other(
+    run_rnn: Rnn, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    cut = "," if "comma" in options else "\t"
+    first, second = f"1{cut}2\n", f"{cut}\n3{cut}4\n"
+    command = ("run", *NETWORK, "--missing", "hold", *options, "--last")
+    whole = run_rnn(*command, stdin=first + second).stdout
+    states = ("--state", str(tmp_path / "s.npz"))
+    for text in (first, second):
+        after = run_rnn(*command, *states, stdin=text).stdout
+    assert after.splitlines()[1].startswith("3,")
+    assert after == whole
 
 
 def test_a_missing_first_row_keeps_the_initial_state(run_rnn: Rnn) -> None:
@@ -121,21 +145,15 @@ BAD = ("-", "--", "+", "+-nan", "-nan", "+nan", "NA", "nan.", "-inf", "1_0")
 
 def steps(rows: list[list[str]], missing: str) -> list[list[float | None]]:
     """What is read of rows of cells, up to the first that is neither a number nor missing."""
-    texts = [[cell.strip().strip('"').strip() for cell in row] for row in rows]
-    texts = list(dropwhile(lambda row: row == [""], texts))
-    texts = list(dropwhile(lambda row: row == [""], texts[::-1]))[::-1]
+    lines = [row for row in rows if "".join(row).strip() or len(row) > 1]  # not blank
+    texts = [[cell.strip().strip('"').strip() for cell in row] for row in lines]
     read: list[list[float | None]] = []
-    waiting: list[list[float | None]] = []  # blank lines count only where a number follows
     for row in texts:
         absent = [cell.lower() in ("", "nan") for cell in row]
         if any(cell in BAD for cell in row) or (missing == "error" and any(absent)):
             return read
         number = 0.0 if missing == "zero" else None
-        values = [number if a else float(cell) for a, cell in zip(absent, row, strict=True)]
-        waiting.append(values)
-        if row != [""]:
-            read += waiting
-            waiting = []
+        read.append([number if a else float(cell) for a, cell in zip(absent, row, strict=True)])
     return read
 
 

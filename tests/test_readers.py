@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
+from rnncli.model.errors import InputError
 from rnncli.readers import Input, Keys, Layout, read_file, read_files, read_inline, read_state
 from rnncli.readers.expected import read_expected
 
@@ -96,6 +97,20 @@ def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, end: str, last
     source = read(tmp_path / "a.csv", text, columns=("value", "2"))
     assert list(source.columns) == ["value", "a b"]
     assert values(source) == [[2.5, 1], [4, -3]]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 100])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_line_ends_are_those_of_python_wherever_a_read_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, encoding: str
+) -> None:
+    monkeypatch.setattr("rnncli.readers.text._PIECE", piece)
+    text = '1,2\r\r\n"3\r\n",4\r5,6\r\n\r\n7,x'
+    source = read(tmp_path / "a.csv", text.encode(encoding), encoding=encoding)
+    rows: list[Any] = []
+    with pytest.raises(InputError, match=r"a\.csv:7: "):
+        rows.extend(row for block in source.blocks for row in block.x.tolist())
+    assert rows == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(("text", "delimiter"), [("1|2\n", "|"), ("1   2\n", " "), ("1:2\n", ":")])

@@ -43,8 +43,7 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
     r"""Read CSV text: a row is a step.
 
     Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
-    are passed over, but in the middle of a single column, where one would be
-    a missing step, it is an error.
+    are skipped.
 
     Parameters
     ----------
@@ -113,8 +112,6 @@ class _Table:
         self._notation = layout.notation
         self.shape = Shape(width, chosen, delimiter, gaps, self._notation)
         self._rows = csv_rows(lines, delimiter)
-        self._blank_lines = 0  # that no row has followed yet
-        self._blank_line = 0  # the last of them
         self._begun = False  # whether a row has been read as numbers
 
     def rows(self) -> Iterator[Rows]:
@@ -161,7 +158,7 @@ class _Table:
         """Take plain rows; none where anything in them is out of the ordinary."""
         steps, delimiter = self._layout.block_steps, self.shape.delimiter
         # A single row is sooner read by itself.
-        if steps == 1 or self._blank_lines or delimiter not in DELIMITERS:
+        if steps == 1 or delimiter not in DELIMITERS:
             return None
         text = self.lines.take(steps)
         if not text:
@@ -200,7 +197,7 @@ class _Table:
 
     def _convert(self, rows: list[Row]) -> Floats | None:
         """Return the values of rows, or None if anything in them is out of the ordinary."""
-        if self._blank_lines or set(map(len, rows)) != {self.shape.width}:
+        if set(map(len, rows)) != {self.shape.width}:
             return None
         cells = [row[column] for row in rows for column in self.shape.chosen]
         parsed = parse_cells(cells, gaps=self.shape.gaps, notation=self._notation)
@@ -215,22 +212,15 @@ class _Table:
         return first_unfit(checked, self._layout.dtype, self._layout.indices) is not None
 
     def _one_by_one(self, rows: list[Row]) -> Iterator[Rows]:
-        """Read rows, blank ones among them, up to the first error."""
+        """Read rows, and skip blank ones, up to the first error."""
         kept: list[Row] = []
         error = None
         line = self._line
         for row in rows:
-            if is_blank(row):
-                self._blank_lines, self._blank_line = self._blank_lines + 1, line
-            else:
+            if not is_blank(row):
                 error = self._error(row, line)
                 if error:
                     break
-                if self.shape.width == 1:  # a blank line is a missing step
-                    if not kept:
-                        yield from self._missing_steps()
-                    kept += [[""]] * (self._blank_lines if kept else 0)
-                self._blank_lines = 0
                 kept.append(row)
             line += 1 + _line_breaks(row)
         if kept:
@@ -240,20 +230,9 @@ class _Table:
         if error:
             raise error
 
-    def _missing_steps(self) -> Iterator[Rows]:
-        """Return a step for each blank line before a row, of which there may be many."""
-        most = self._layout.block_steps
-        for start in range(0, self._blank_lines, most):
-            count = min(self._blank_lines - start, most)
-            yield self._steps(np.full((count, 1), np.nan), [[""]] * count, None)
-
     def _error(self, row: Row, line: int) -> InputError | None:
         """Return what is wrong with a row, if anything is."""
         strict, place = self._layout.missing == "error", f"{self._name}:{line}"
-        if self.shape.width == 1 and self._blank_lines and strict:
-            what = "blank line; expected a number on every line, or the line deleted"
-            hint = "`missing` hold or zero passes it"
-            return InputError(f"{self._name}:{self._blank_line}", what, hint)
         if len(row) != self.shape.width:
             expected = f"expected as many cells as in the first row, {self.shape.width}"
             return InputError(place, f"{expected}, got {len(row)}", self._hint_at_width())
@@ -306,8 +285,4 @@ def _number(cell: str) -> float:
 
 def _line_breaks(row: Row) -> int:
     """Count the line ends within the quoted cells of a row."""
-    return sum(
-        cell.count("\n") + cell.count("\r") - cell.count("\r\n")
-        for cell in row
-        if "\n" in cell or "\r" in cell
-    )
+    return sum(cell.count("\n") for cell in row)

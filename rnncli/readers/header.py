@@ -22,12 +22,27 @@ _DELIMITERS = ("\t", ";", ",")
 Row = list[str]
 
 
-def csv_rows(lines: Iterable[str], delimiter: str) -> Any:
-    """Return rows as lists of cells: csv.reader's object, whose type has no public name."""
-    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+class csv_rows:  # noqa: N801
+    """Rows as lists of cells, as csv.reader makes them: a blank line has none."""
+
+    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+        how: dict[str, Any] = {"delimiter": delimiter, "skipinitialspace": True, "strict": True}
+        self._rows = csv.reader(self._passed(lines), **how)
+
+    @property
+    def line_num(self) -> int:
+        """How many lines have been read."""
+        return self._rows.line_num
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row if len(row) > 1 or self._line.strip() else [] for row in self._rows)
+
+    def _passed(self, lines: Iterable[str]) -> Iterator[str]:
+        for self._line in lines:
+            yield self._line
 
 
-def first_line(lines: Lines, path: str) -> str:
+def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
     """Look at the first line that is not blank.
 
     Raises
@@ -37,11 +52,13 @@ def first_line(lines: Lines, path: str) -> str:
     """
     blank, passed, shown = 0, list[str](), list[str]()
     for line in lines:
-        if not (passed or line.strip()):
+        # Tabs alone are the delimiters of a row whose cells are all empty.
+        is_row = bool(line.strip()) or (delimiter or "\t") in line.strip(" \n")
+        if not (passed or is_row):
             blank += 1
             continue
         passed.append(line)
-        shown += [line] if line.strip() else []
+        shown += [line] if is_row else []
         # A bracket alone does not tell which kind of JSON begins.
         if shown[0].strip() != "[" or len(shown) > 1:
             break
@@ -110,7 +127,7 @@ def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row 
     InputError
         There is none, or it is not CSV.
     """
-    begin, name = first_line(lines, path), display_name(path)
+    begin, name = first_line(lines, path, layout.delimiter), display_name(path)
     delimiter = layout.delimiter or _delimiter_of(begin, layout.notation)
     taken: list[str] = []
 
@@ -156,8 +173,8 @@ def _is_header(first: Row, layout: Layout) -> bool:
 
 
 def is_blank(row: Row) -> bool:
-    """Return whether a row is of nothing, or of a cell of nothing but spaces."""
-    return len(row) < 2 and not "".join(row).strip()
+    """Return whether a row has no cells."""
+    return not row
 
 
 def syntax_error(name: str, line: int, error: csv.Error) -> InputError:

@@ -57,17 +57,14 @@ class Shape(NamedTuple):
 
 
 def plain(text: bytes, delimiter: str) -> bytes | None:
-    r"""Make every line end in ``\n``, and every cell begin right behind its delimiter.
+    """Make every cell begin right behind its delimiter.
 
-    None if there are quotes, or several spaces there. No ``\r`` is expected
-    but at the end of a line, see `rnncli.readers.text.Lines.take`.
+    None if there are quotes, or several spaces there.
     """
     if b'"' in text:
         return None
     if not text.endswith(b"\n"):
         text += b"\n"
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
     if b" " in text:
         for start in (delimiter.encode(), b"\n"):
             text = text.replace(start + b" ", start)

@@ -1,7 +1,7 @@
 r"""Text from a file, compressed or not, or from standard input, line by line or many at once.
 
 It is UTF-8, with or without a byte order mark, or is made that of another
-encoding. A line ends in ``\n``, ``\r\n`` or ``\r``.
+encoding. ``\r\n`` and ``\r`` become ``\n``, as in Python's own text files.
 """
 
 import codecs
@@ -61,20 +61,19 @@ class Lines:
         return chain.from_iterable(self._batches())
 
     def take(self, count: int) -> bytes | None:
-        r"""Take `count` lines at once: fewer where they are long, or the text ends.
+        """Take `count` lines at once: fewer where they are long, or the text ends.
 
-        It takes none, and returns None, where a line ends in ``\r`` alone or
-        the text is damaged.
+        It takes none, and returns None, where the text is damaged.
         """
         parts = [self._untaken()]
         found, size, more = _count(parts[0]), len(parts[0]), True
         while more and (not found or (found < count and size < TAKEN)):
-            piece = b"" if _has_lone_return(parts[-1]) else self._read()
+            piece = self._read()
             more = bool(piece)
             parts.append(piece)
             found, size = found + _count(piece), size + len(piece)
         text = b"".join(parts)
-        if self._damage or _has_lone_return(text):
+        if self._damage:
             self._bytes = text
             return None
         end = _end_of_line(text, found, count) if more else len(text)
@@ -109,12 +108,11 @@ class Lines:
 
     def _read_on(self) -> bool:
         """Read until there is a whole line, or the last one; return whether there is."""
-        parts, end = [self._bytes], _whole_lines(self._bytes)
-        while not end and (piece := self._read()):
+        parts = [self._bytes]
+        while b"\n" not in parts[-1] and (piece := self._read()):
             parts.append(piece)
-            if b"\n" in piece or b"\r" in piece or parts[-2].endswith(b"\r"):
-                end = _whole_lines(b"".join(parts))
         text = b"".join(parts)
+        end = text.rfind(b"\n") + 1
         if not end and not self._damage:
             end = len(text)
         self._begin(text[:end].decode())
@@ -207,22 +205,29 @@ def _stretch(path: str, start: int, stop: int) -> Iterator[bytes]:
 
 
 def _checked(pieces: Iterator[bytes], path: str, encoding: str) -> Iterator[bytes]:
-    """Pass pieces on, in UTF-8, until a line is too long, or a byte is no text or is NUL."""
+    r"""Pass pieces on, in UTF-8, until a line is too long, or a byte is no text or is NUL.
+
+    Lines end in ``\n`` then.
+    """
     decoder = _Decoder(encoding)
-    number, length, after_return = 1, 0, False  # of the line that has not ended
+    number, length = 1, 0  # of the line that has not ended
+    after_return = False
     for piece in pieces:
         text, rest = decoder.text(piece)
-        ends = [end for end in (text.find(b"\n"), text.find(b"\r")) if end >= 0]
-        if length + min(ends, default=len(text)) > MOST_IN_A_LINE:
+        if text:
+            text = text.removeprefix(b"\n") if after_return else text
+            after_return = text.endswith(b"\r")
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = text.find(b"\n")
+        if length + (len(text) if end < 0 else end) > MOST_IN_A_LINE:
             raise _too_long(f"{display_name(path)}:{number}")
-        number += _line_ends(text) - (after_return and text.startswith(b"\n"))
+        number += _count(text)
         if text:
             yield text
         if rest:
             raise not_text(path, number, rest, encoding)
-        length = 0 if ends else length
-        length += len(text) - max(text.rfind(b"\n"), text.rfind(b"\r")) - 1
-        after_return = text.endswith(b"\r") if text else after_return
+        length = (length if end < 0 else 0) + len(text) - text.rfind(b"\n") - 1
     if decoder.is_cut_short():
         raise not_text(path, number, b"", encoding)
 
@@ -336,22 +341,6 @@ def _end_of_text(decoder: codecs.IncrementalDecoder, piece: bytes) -> int:
         except UnicodeDecodeError as error:
             return min(end, max(0, error.start - begun))
     return end
-
-
-def _line_ends(text: bytes) -> int:
-    r"""Count the ends of lines in a piece of text, ``\r`` at its end among them."""
-    alone = text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0
-    return _count(text) + alone
-
-
-def _whole_lines(text: bytes) -> int:
-    r"""Return the length of the lines that are whole; after ``\r``, ``\n`` may follow."""
-    return 1 + max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1))
-
-
-def _has_lone_return(text: bytes) -> bool:
-    r"""Return whether ``\r`` stands in a piece of text with no ``\n`` after it."""
-    return b"\r" in text and text.count(b"\r", 0, -1) > text.count(b"\r\n")
 
 
 def _count(text: bytes) -> int:
