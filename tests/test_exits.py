@@ -393,3 +393,20 @@ def test_kills_never_leave_half_a_file(tmp_path: Path) -> None:
         # The output is replaced first, the state then: never the other way round.
         last = int(output.read_text().splitlines()[-1].split(",")[0])
         assert last - saved.t[0] in (0, rows - 1)
+
+
+@pytest.mark.slow
+def test_standard_output_is_blamed_only_where_writing_to_it_failed(tmp_path: Path) -> None:
+    def in_a_removed_folder() -> None:
+        os.mkdir(tmp_path / "gone")
+        os.chdir(tmp_path / "gone")
+        os.rmdir(tmp_path / "gone")
+
+    def with_an_input_that_is_for_writing() -> None:
+        os.dup2(os.open(tmp_path / "w", os.O_WRONLY | os.O_CREAT), 0)
+
+    done = rnn("run", "--seq", "1", "--hidden", "2", "-o", "a.csv", preexec_fn=in_a_removed_folder)
+    assert (done.code, done.err) == (2, "Error: a.csv: No such file or directory\n")
+    done = rnn("run", "-", "--hidden", "2", preexec_fn=with_an_input_that_is_for_writing)
+    assert done.code == 2
+    assert done.err == "Error: standard input: cannot be read: Bad file descriptor\n"

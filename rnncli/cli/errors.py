@@ -85,8 +85,8 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
 def failure(error: Exception, group: click.Context | None = None) -> Failure:
     """Return what is shown of an error that is one of `EXPECTED`, or an OSError."""
     if isinstance(error, OSError):
-        place = error.filename or "standard output"
-        return Failure(f"{place}: {error.strerror or error}", RUN_FAILED)
+        what = str(error.strerror or error)
+        return Failure(sentence(error.filename or "", what, ""), RUN_FAILED)
     if isinstance(error, click.UsageError):
         return Failure(_usage_message(error, group), BAD_INPUT)
     if isinstance(error, InputError):

@@ -197,13 +197,17 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
             yield _guarded(file)
         return
     if sys.stdout is None:
-        raise OSError("closed")
+        raise OSError(None, "closed", "standard output")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        yield _guarded(sys.stdout)
-    finally:
-        sync(sys.stdout)
+        try:
+            yield _guarded(sys.stdout)
+        finally:
+            sync(sys.stdout)
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
 
 
 def _guarded(out: TextIO) -> TextIO:

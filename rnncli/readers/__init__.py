@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.foreign import NPY, STDIN, is_table, start_of
+from rnncli.readers.foreign import NPY, STDIN, display_name, is_table, start_of
 from rnncli.readers.input import MISSING, Input, Layout, parse_number
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import start_of_stdin
@@ -75,7 +75,8 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
         if isinstance(error, IsADirectoryError):
             hint = f"give the files in it: {verbatim(os.path.join(shlex.quote(path), '*.csv'))}"
-        raise InputError(path, f"cannot be read: {error.strerror or error}", hint) from error
+        what = f"cannot be read: {error.strerror or error}"
+        raise InputError(display_name(path), what, hint) from error
 
 
 def _find_reader(path: str) -> Callable[[str, Layout, Keys], Input]:

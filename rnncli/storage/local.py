@@ -77,8 +77,9 @@ def check_writable(path: str, *, append: bool = False) -> None:
     InputError
         It cannot, as things are now.
     """
-    folder = os.path.dirname(os.path.realpath(path))
+    folder = ""
     try:
+        folder = os.path.dirname(os.path.realpath(path))
         if not _is_plain(path) or (append and os.path.exists(path)):
             return
         with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
@@ -87,7 +88,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
     except FileNotFoundError as error:
-        hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
+        hint = f"mkdir -p {verbatim(shlex.quote(folder))}" if folder else ""
         raise InputError(path, str(error.strerror), hint) from error
     except OSError as error:
         hint = "give a file in it" if isinstance(error, IsADirectoryError) else ""
