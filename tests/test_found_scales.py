@@ -242,12 +242,26 @@ def test_other_commands_have_it(run_rnn: Rnn, tmp_path: Path) -> None:
     assert (explained.exit_code, found_in(explained.stderr)) == (0, found)
 
 
-def test_the_state_of_a_stream_is_that_of_the_numbers_found(run_rnn: Rnn, tmp_path: Path) -> None:
-    options = (*OPTIONS, "--state", str(tmp_path / "s.npz"))
-    first = run_rnn("run", "--seq", "1,2,4", *options, *BOTH)
-    assert run_rnn("run", "--seq", "8", *options, *found_in(first.stderr)).exit_code == 0
-    other = run_rnn("run", "--seq", "9,10", *options, *BOTH)
-    assert "the state of another network" in other.stderr
+def test_a_state_keeps_the_numbers_that_were_found(run_rnn: Rnn, tmp_path: Path) -> None:
+    state, command = str(tmp_path / "s.npz"), ("run", *OPTIONS)
+    first = run_rnn(*command, "--seq", "1,2,4", "--state", state, *BOTH)
+    found = found_in(first.stderr)
+    whole = run_rnn(*command, "--seq", "1,2,4,8", *found).stdout.splitlines()
+    before = ("--state-in", state)
+    for scaling in (BOTH, found):
+        again = run_rnn(*command, "--seq", "8", *before, *scaling)
+        assert (again.stdout.splitlines()[1], again.stderr) == (whole[4], "")
+    piped = run_rnn(*command, *before, *BOTH, stdin="8\n")
+    assert piped.stdout.splitlines()[1] == whole[4]
+    for others in (("--center", "3"), ("--center", "3", "--scale", "auto")):
+        refused = run_rnn(*command, "--seq", "8", *before, *others)
+        assert refused.exit_code == 2
+        assert "the state of another network" in refused.stderr
+    assert run_rnn(*command, "--seq", "8", "--state", state, *BOTH).exit_code == 0
+    third = run_rnn(*command, "--seq", "9", "--state", state, *BOTH)
+    assert third.stdout.splitlines()[1].startswith("5,")
+    shown = run_rnn("explain", "--seq", "8", *before, *OPTIONS[:2], *BOTH)
+    assert (shown.exit_code, shown.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,7 @@ def test_a_table_goes_on_counting(run_rnn: Rnn, tmp_path: Path) -> None:
 
 
 OPTIONS = "give the options of the run that wrote it"
-SCALES = "--center and --scale too (if it was auto, the numbers found then)"
-ANOTHER = f"the state of another network or precision; {OPTIONS}, {SCALES}"
+ANOTHER = f"the state of another network or precision; {OPTIONS}, --center and --scale too"
 REFUSED = {
     "another cell": (
         ("--cell", "gru"),

@@ -36,7 +36,7 @@ from rnncli.cli.outputs import (
     on_screen,
 )
 from rnncli.cli.progress import with_progress
-from rnncli.cli.states import check_state_options, resume, state_files
+from rnncli.cli.states import check_state_options, resume, scaled_as_before, state_files
 from rnncli.cli.values import columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
@@ -145,6 +145,7 @@ def explain(
     check_destination(output)
     with state_files(states) as files:
         starting, keys = picked(StartOptions, given), Keys(files.keys)
+        reading = scaled_as_before(reading, files)
         opened = open_both(reading, options, precision, starting, keys)
         source, network = opened.source, opened.network
         whose = fingerprint(network, precision)

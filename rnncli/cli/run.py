@@ -37,7 +37,13 @@ from rnncli.cli.outputs import (
 )
 from rnncli.cli.progress import on_terminal, with_progress
 from rnncli.cli.saturation import Saturation
-from rnncli.cli.states import check_state_options, leaving, resume, state_files
+from rnncli.cli.states import (
+    check_state_options,
+    leaving,
+    resume,
+    scaled_as_before,
+    state_files,
+)
 from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, final_y, stream
@@ -222,6 +228,7 @@ def forward(
     check_files_apart({"-o": output.output}, [states.state_in])
     check_destination(output.output, append=reading.follow)
     with state_files(states, task, again=again) as files:
+        reading = scaled_as_before(reading, files)
         opened = open_both(reading, options, precision, starting, Keys(files.keys))
         _check_goes_backward(opened.network, reading, states)
         last = _one_row(opened.network, options, output, reading, selection, form)
@@ -255,7 +262,7 @@ def forward(
                 trajectory = trajectory.ended(one_row=bool(network.last))
             trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
             with (
-                leaving(files, source, delivery, network, whose),
+                leaving(files, opened, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
             ):
                 if reading.follow:

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import click
 
 from rnncli.cli.delivery import Delivery, Stopped
-from rnncli.cli.options import StateOptions
+from rnncli.cli.inputs import Opened
+from rnncli.cli.options import InputOptions, StateOptions
 from rnncli.cli.outputs import note
+from rnncli.cli.values import AUTO
 from rnncli.engine.state import (
     State,
     cells_of,
@@ -145,6 +147,13 @@ def _locked(path: str, stack: ExitStack) -> Callable[[], None]:
         raise OSError(error.errno, f"{error.strerror}: {hint}", path) from error
 
 
+def scaled_as_before(reading: InputOptions, files: StateFiles) -> InputOptions:
+    """Replace a center or scale of ``auto`` by the numbers in the state file, if it has any."""
+    kept = {name: getattr(files.before, name, ()) for name in ("center", "scale")}
+    names = [name for name in kept if kept[name] and getattr(reading, name) == AUTO]
+    return reading._replace(**{name: kept[name] for name in names})  # type: ignore[arg-type]
+
+
 def resume(
     files: StateFiles, start: Floats, network: Network, whose: str, source: Input
 ) -> Carried:
@@ -176,9 +185,7 @@ def _names(source: Input) -> tuple[str, ...]:
 
 
 @contextmanager
-def leaving(
-    files: StateFiles, source: Input, delivery: Delivery, network: Network, whose: str
-) -> Iterator[None]:
+def leaving(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -> Iterator[None]:
     """Leave the states of the rows that the block delivers, also if an error ends it.
 
     Raises
@@ -197,7 +204,7 @@ def leaving(
     except Exception as error:
         if delivery.begun:
             try:
-                _leave(files, source, delivery, network, whose)
+                _leave(files, opened, delivery, whose)
             except OSError as second:  # the message at the end is of what came first
                 note(f"{second.filename}: {second.strerror}")
         elif files.written and isinstance(error, BrokenPipeError):
@@ -206,12 +213,11 @@ def leaving(
                 "before the end"
             )
         raise
-    _leave(files, source, delivery, network, whose)
+    _leave(files, opened, delivery, whose)
 
 
-def _leave(
-    files: StateFiles, source: Input, delivery: Delivery, network: Network, whose: str
-) -> None:
+def _leave(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -> None:
+    source, network = opened.source, opened.network
     if files.check_unchanged:
         files.check_unchanged()
     if files.written:
@@ -221,6 +227,7 @@ def _leave(
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
         cells, columns = cells_of(network), _names(source)
         about = whose, source.key_columns, keys
-        state = State(*about, states.t, arrays, cells, columns, files.task)
+        scaling = (tuple(opened.model.get(name, ())) for name in ("center", "scale"))
+        state = State(*about, states.t, arrays, cells, columns, files.task, *scaling)
         with writing(files.written) as file:
             save_state(file.buffer, state)

@@ -5,10 +5,12 @@ K sequences has had; and the state after them, ``h`` of all cells side by side
 and, where cells carry more, an array for each other name. The text is an object:
 ``format``, ``network``, ``key_columns`` and ``keys``; ``cells``, where they are
 not vanilla ones alone; ``columns``, where those that were read have names;
+``center`` and ``scale``, where the columns were scaled by these numbers;
 ``task``, where a task of a batch left it.
 """
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +38,7 @@ _VANILLA = ("rnn",)
 _OTHER_RUN = "give the options of the run that wrote it, or another file"
 # The same where the network is another: what scales the columns is part of it.
 _OTHER_NETWORK = (
-    "give the options of the run that wrote it, `center` and `scale` too (if it was auto, the "
-    "numbers found then), or another file"
+    "give the options of the run that wrote it, `center` and `scale` too, or another file"
 )
 
 
@@ -62,6 +63,8 @@ class State(NamedTuple):
         The names of the columns that were read; none where they are not known.
     task : str
         What tells the task of a batch that left it from any other.
+    center, scale : tuple of float
+        The numbers that scaled the columns, if any did.
     """
 
     network: str
@@ -72,6 +75,8 @@ class State(NamedTuple):
     cells: tuple[str, ...] = _VANILLA
     columns: tuple[str, ...] = ()
     task: str = ""
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
 
 
 def fingerprint(network: Network, precision: str) -> str:
@@ -119,6 +124,8 @@ def save_state(file: BinaryIO, state: State) -> None:
         "keys": list(state.keys),
         **({"columns": list(state.columns)} if state.columns else {}),
         **({"task": state.task} if state.task else {}),
+        **({"center": list(state.center)} if state.center else {}),
+        **({"scale": list(state.scale)} if state.scale else {}),
     }
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
     np.savez(file, **arrays)
@@ -243,13 +250,22 @@ def _read(archive: "Archive") -> State:
     task = about.get("task", "")
     if not isinstance(task, str):
         raise InputError(place, f"task: expected a text, got {task!r:.40}")
-    return State(network, key_columns, found, t.astype(np.intp), arrays, cells, columns, task)
+    scaling = [_numbers(place, name, about.get(name, [])) for name in ("center", "scale")]
+    t = t.astype(np.intp)
+    return State(network, key_columns, found, t, arrays, cells, columns, task, *scaling)
 
 
 def _texts(place: str, name: str, texts: Any) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InputError(place, f"{name}: expected a list of texts, got {texts!r:.40}")
     return tuple(texts)
+
+
+def _numbers(place: str, name: str, numbers: Any) -> tuple[float, ...]:
+    sound = isinstance(numbers, list) and {*map(type, numbers)} <= {int, float}
+    if not sound or not all(map(math.isfinite, numbers)):
+        raise InputError(place, f"{name}: expected a list of numbers, got {numbers!r:.40}")
+    return tuple(map(float, numbers))
 
 
 def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
