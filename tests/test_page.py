@@ -158,6 +158,17 @@ def test_too_many_numbers_are_refused(
     assert result.exit_code == 0, result.output
 
 
+def test_too_many_steps_are_refused_before_any_is_computed(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "MOST_BYTES", 250)
+    overflows = ("--seq", "1,1e3,1e3,1e3,1e3", "--hidden", "4", "--activation", "exponential")
+    for steps in ((), ("--steps", "1:5"), ("--steps", "1:")):
+        result = run_rnn("explain", *overflows, *steps, "-o", tmp_path / "page.html")
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert "--steps" in result.stderr
+
+
 def test_digits_are_not_for_a_page(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     result = run_rnn("explain", "--seq", "1", "--hidden", "4", "--digits", "2", "-o", path)

@@ -42,7 +42,7 @@ from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.explain.document import Documents, write_document
-from rnncli.explain.page import write_page
+from rnncli.explain.page import most_steps, write_page
 from rnncli.explain.report import Report
 from rnncli.explain.steps import Step, Wanted, explained
 from rnncli.explain.units import find_unit
@@ -152,15 +152,11 @@ def explain(
         carried = resume(files, opened.start, network, whose, source)
     one_unit = None if unit is None else find_unit(network, unit)
     rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
-    found = explained(
-        network,
-        rows if key is None else _of_key(rows, source, key),
-        steps,
-        carried,
-        precision=precision,
-        keys=source.keys,
-        one=key is not None or not source.key_columns,
-    )
+    rows = rows if key is None else _of_key(rows, source, key)
+    one = key is not None or not source.key_columns
+    if form == "page" and (steps == Wanted(1) or (one and not carried.t.any())):
+        rows = _fitting(rows, steps, most_steps(network, precision))
+    found = explained(network, rows, steps, carried, precision=precision, keys=source.keys, one=one)
     found = _begun(found, steps, carried, source, key)
     if one_unit and form != "page":
         found = map(one_unit.of_step, found)
@@ -178,6 +174,28 @@ def explain(
         names = source.columns if named and source.chosen else ()
         report = Report(out, names, source.key_columns, source.keys, digits, one_unit, with_options)
         report.write(opened.model, found)
+
+
+def _fitting(blocks: Iterable[Rows], wanted: Wanted, most: int) -> Iterator[Rows]:
+    """Pass rows on, each block once the next one is read and fits on the page too.
+
+    Raises
+    ------
+    InputError
+        More steps are wanted than the page can hold.
+    """
+    before, count = list[Rows](), 0
+    for rows in blocks:
+        count += len(rows.x) - (0 if rows.masked is None else int(rows.masked.sum()))
+        among = count if wanted.last is None else min(count, wanted.last)
+        if among - (wanted.first or 1) >= most:
+            what = f"a page holds about {most} steps of this network, the input has more"
+            raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
+        before.append(rows)
+        if len(before) > 1 or among == wanted.last:  # no more than these are read
+            yield from before
+            before.clear()
+    yield from before
 
 
 def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:

@@ -26,6 +26,16 @@ from rnncli.writers.model import model_line
 MOST_BYTES = 4_000_000
 
 
+def most_steps(network: Network, precision: str) -> int:
+    """Count the steps whose numbers a page can hold, if no two of them are equal.
+
+    A cell has its products with the input and the state, and their activation.
+    """
+    cells = (cell for layer in network.layers for cell in layer.cells)
+    numbers = network.input_size + 3 * sum(cell.weights.W_hh.shape[1] for cell in cells)
+    return MOST_BYTES // (numbers * PRECISIONS[precision].dtype.itemsize)
+
+
 def write_page(out: TextIO, document: Mapping[str, Any], network: Network) -> None:
     """Write a page that shows every step.
 
