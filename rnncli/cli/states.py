@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import NamedTuple, TextIO
 
 import click
 
@@ -26,7 +27,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
 from rnncli.readers.columns import listed
-from rnncli.storage import check_writable, exists, local_copy, locked, writing
+from rnncli.storage import check_writable, exists, local_copy, replacing, writing
 from rnncli.storage.local import NotOnDiskError
 
 
@@ -43,8 +44,9 @@ class StateFiles(NamedTuple):
         Their names, where they are given.
     before : State or None
         What was in the one that is read.
-    check_unchanged : callable, optional
-        Raises an OSError if another program has changed a file that is read and written.
+    write : callable, optional
+        Opens the one that is written. If it is also read, it raises an OSError where another
+        program has changed it.
     task : str
         What the one that is written says of the task that left it.
     """
@@ -52,7 +54,7 @@ class StateFiles(NamedTuple):
     read: str | None
     written: str | None
     before: State | None
-    check_unchanged: Callable[[], None] | None
+    write: Callable[[], AbstractContextManager[TextIO]] | None
     task: str = ""
 
     @property
@@ -105,20 +107,21 @@ def state_files(
     """
     read = options.state or options.state_in
     written = options.state or options.state_out
-    check_unchanged = None
+    write = partial(writing, written) if written else None
+    both = read and written and os.path.realpath(read) == os.path.realpath(written)
     if written:
         check_is_file(written)
         check_writable(written)
     with ExitStack() as stack:
-        if read and written and os.path.realpath(read) == os.path.realpath(written):
-            check_unchanged = _locked(written, stack)
+        if written and both:
+            write = _locked(written, stack)
         before = _loaded(read) if read else None
         if options.state_in and before is None:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        if check_unchanged and before and task and not again:
+        if both and before and task and not again:
             _check_not_counted(written or "", before.task, task)
-        yield StateFiles(read, written, before, check_unchanged, task)
+        yield StateFiles(read, written, before, write, task)
 
 
 def _check_not_counted(path: str, before: str, task: str) -> None:
@@ -137,11 +140,11 @@ def _loaded(path: str) -> State | None:
         return load_state(copy)
 
 
-def _locked(path: str, stack: ExitStack) -> Callable[[], None]:
+def _locked(path: str, stack: ExitStack) -> Callable[[], AbstractContextManager[TextIO]]:
     """Lock a file until the stack ends; say so where another run has the lock."""
     waiting = f"{path}: another run has it; waiting until that has ended"
     try:
-        return stack.enter_context(locked(path, lambda: note(waiting)))
+        return stack.enter_context(replacing(path, lambda: note(waiting)))
     except OSError as error:
         hint = "give --state-in and --state-out, which need no lock"
         raise OSError(error.errno, f"{error.strerror}: {hint}", path) from error
@@ -218,9 +221,7 @@ def leaving(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -
 
 def _leave(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -> None:
     source, network = opened.source, opened.network
-    if files.check_unchanged:
-        files.check_unchanged()
-    if files.written:
+    if files.write:
         states = delivery.states()
         # Of a row that is not out, a new key has its number already.
         keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
@@ -229,5 +230,5 @@ def _leave(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) ->
         about = whose, source.key_columns, keys
         scaling = (tuple(opened.model.get(name, ())) for name in ("center", "scale"))
         state = State(*about, states.t, arrays, cells, columns, files.task, *scaling)
-        with writing(files.written) as file:
+        with files.write() as file:
             save_state(file.buffer, state)

@@ -7,7 +7,7 @@ these functions, and need not know where they are.
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from rnncli.storage import local, lock
@@ -18,10 +18,10 @@ __all__ = [
     "exists",
     "is_url",
     "local_copy",
-    "locked",
     "matching",
     "named",
     "opened",
+    "replacing",
     "version",
     "versions",
     "writing",
@@ -165,16 +165,30 @@ def check_writable(path: str, *, append: bool = False) -> None:
         local.check_writable(path, append=append)
 
 
-def locked(
+@contextmanager
+def replacing(
     path: str, when_waiting: Callable[[], None]
-) -> AbstractContextManager[Callable[[], None]]:
+) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
     """Keep other processes from a file that is read and then replaced, as `lock.locked` does.
 
-    There is no lock on one elsewhere: two runs at once are told apart only
-    by ``check_unchanged()``, right before the second one replaces it.
+    There is no lock on one elsewhere: the store refuses the second of two
+    runs at once.
+
+    Yields
+    ------
+    callable
+        Opens the file for writing, as `writing` does. It raises an OSError if
+        the file is another version than when the block began.
     """
     if is_url(path):
         from rnncli.storage import remote
 
-        return nullcontext(remote.unchanged(path))
-    return lock.locked(path, when_waiting)
+        yield remote.replacing(path)
+        return
+    with lock.locked(path, when_waiting) as check_unchanged:
+
+        def replace() -> AbstractContextManager[TextIO]:
+            check_unchanged()
+            return local.writing(path)
+
+        yield replace

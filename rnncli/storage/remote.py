@@ -11,8 +11,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TextIO, cast
+from urllib.parse import quote
 
 from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
 from rnncli.storage.lock import CHANGED
@@ -32,43 +33,13 @@ _VERSIONS = (
     *("ETag", "etag", "generation", "Content-MD5", "Digest", "Last-Modified", "LastModified"),
     *("mtime", "last_modified", "updated", "modified", "created"),
 )
-_NO_FILE, _DENIED = "cannot be read: no such file", "access denied"
-# The names and codes of errors, the most telling first; what they mean, and what to do about it.
-_WRONG_KEYS = (
-    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
-    *("AuthFailure", "InvalidClientTokenId"),
-)
-_REASONS = (
-    (("NoSuchBucket",), "no such bucket", ""),
-    (("404",), _NO_FILE, ""),
-    (_WRONG_KEYS, "wrong credentials ({name})", "check {keys}"),
-    (("NoCredentialsError", "PartialCredentialsError"), "no credentials", "set {keys}"),
-    (("AccessDenied", "403", "401", "Forbidden", "PermissionError"), _DENIED, "check {keys}"),
-    (
-        ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"),
-        "cannot connect to {server}",
-        "",
-    ),
-    (("TooManyRedirects",), "the server redirects too often", ""),
-    (("NonHttpUrlRedirectClientError",), "the server redirects to what is not on the web", ""),
-    (("InvalidURL",), "is no address on the web", ""),
-    (("FileExpired",), "was changed while it was read", "try again"),
-    (("ClientResponseError",), "the server answers {status}", ""),
-    (("FileNotFoundError",), _NO_FILE, ""),
-    (("TimeoutError", "ReadTimeoutError"), "no answer in time", "try again"),
-    (
-        ("ClientPayloadError", "IncompleteRead", "ServerDisconnectedError", "ConnectionError"),
-        "the connection broke",
-        "try again",
-    ),
-)
+_NO_FILE = "cannot be read: no such file"
+# What a store answers where a file is another version than it was.
+_CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412")
+# Bytes that S3 takes in one request.
+_AT_ONCE = 5 << 30
 # Libraries that log what is an error here too, with tracebacks.
 _LOGS = ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio")
-_SERVER = re.compile('(?://|host )([^/ "]+)')
-_KEYS = {
-    **dict.fromkeys(_S3, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
-    **dict.fromkeys(_GOOGLE, "GOOGLE_APPLICATION_CREDENTIALS"),
-}
 
 
 def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
@@ -153,20 +124,22 @@ def matching(pattern: str) -> list[str]:
     return [f"{url.protocol}://{name}" for name in names]
 
 
-def unchanged(path: str) -> Callable[[], None]:
-    """Return a function that raises an OSError if the file is another version by then."""
-    before = version(path)
+def replacing(path: str) -> Callable[[], AbstractContextManager[TextIO]]:
+    """Return what opens a file for writing, to replace this version of it and no other.
 
-    def check_unchanged() -> None:
-        if version(path) != before:
-            raise OSError(None, CHANGED, path)
-
-    return check_unchanged
+    It raises an OSError where the store has another version by then.
+    """
+    url = cast(Url, named(path))
+    with _errors(url):
+        before = _info(*_found(url))
+    return lambda: writing(path, before)
 
 
 @contextmanager
-def writing(path: str) -> Iterator[TextIO]:
+def writing(path: str, before: dict[str, Any] | None = None) -> Iterator[TextIO]:
     """Open a text file that is put in its place, whole, when the block ends without an error.
+
+    With `before`, what was known of a file, only where it still is that version.
 
     Raises
     ------
@@ -181,14 +154,41 @@ def writing(path: str) -> Iterator[TextIO]:
             file.flush()
             try:
                 with _errors(url):
-                    fs, place = _found(url)
-                    # A file without a name: a run that is killed leaves nothing.
-                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PART)
+                    _put(url, file, before)
             except InputError as error:
-                raise OSError(None, sentence("", error.what, error.hint), url) from error
+                cause = error.__cause__
+                conflict = isinstance(cause, FileExistsError) or _code(cause) in _CONFLICTS
+                what = (
+                    CHANGED
+                    if before is not None and conflict
+                    else sentence("", error.what, error.hint)
+                )
+                raise OSError(None, what, url) from error
     except OSError as error:
         place = "" if error.errno is None else f" in {tempfile.gettempdir()}"
         raise OSError(error.errno, f"{error.strerror}{place}", url) from error
+
+
+def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
+    fs, place = _found(url)
+    if before is not None and _version(_info(fs, place)) != _version(before):
+        raise OSError(None, CHANGED, url)
+    if before is None or url.protocol not in (*_S3, *_GOOGLE):
+        # A file without a name: a run that is killed leaves nothing.
+        fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PART)
+        return
+    # Another run may have put one since: only the store can tell, as it puts this one.
+    file.seek(0)
+    content = file.buffer.read()
+    if url.protocol in _S3:
+        condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
+        fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
+        return
+    bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
+    to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+    condition = {"ifGenerationMatch": before.get("generation", 0)}
+    fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
+    fs.invalidate_cache(place)
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
@@ -211,7 +211,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         with _errors(url):
             kind = _info(*_found(url)).get("type")
     except InputError as error:
-        if error.what != _DENIED:
+        if not _is_denied(error.__cause__):
             raise
         return  # who may write need not be allowed to look
     if kind == "directory":
@@ -292,7 +292,7 @@ def _info(fs: Any, place: str) -> dict[str, Any]:
     try:
         return cast(dict[str, Any], fs.info(place))
     except FileNotFoundError as error:
-        if _reason("", error)[0] != _NO_FILE:
+        if _code(error) == "NoSuchBucket":
             raise
         return {}
 
@@ -311,49 +311,34 @@ def _errors(url: Url) -> Iterator[None]:
     except (InputError, ImportError):
         raise
     except Exception as error:
-        raise InputError(url, *_reason(url.protocol, _telling(url, error))) from error
+        raise InputError(url, _reason(error)) from error
 
 
-def _telling(url: Url, error: Exception) -> Exception:
-    """Return an error that says whether credentials are wrong; S3 says it only of a list."""
-    if url.protocol in _S3 and "403" in _about(error):
-        fs, place = _found(url)
-        try:
-            fs.ls(place)
-        except Exception as other:
-            if _about(other).keys() & set(_WRONG_KEYS):
-                return other
-    return error
-
-
-def _reason(protocol: str, error: Exception) -> tuple[str, str]:
-    """Return what is wrong with a file elsewhere, and what to do about it."""
-    about = _about(error)
-    for names, what, hint in _REASONS:
-        if known := [name for name in names if name in about]:
-            server = _SERVER.search(about[known[0]])
-            given = {
-                "name": known[0],
-                "server": server[1] if server else "the server",
-                "status": next(filter(str.isdecimal, about), "an error"),
-            }
-            return what.format(**given), hint.format(keys=_KEYS.get(protocol, "your credentials"))
+def _reason(error: Exception) -> str:
+    """Return what a library says is wrong, without what is secret in a URL."""
+    code = _code(error)
+    if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+        return _NO_FILE
     text = getattr(error, "strerror", None) or one_line(error)
-    return re.sub(r"\w+://\S+", lambda found: named(found[0]), text), ""
+    if not isinstance(error, OSError):
+        text = f"{type(error).__name__}: {text}"
+    shown = re.sub(r"\w+://\S+", lambda found: named(found[0]), text)
+    return f"access denied: {shown}" if _is_denied(error) else shown
 
 
-def _about(error: BaseException | None) -> dict[str, str]:
-    """Return the names and codes of an error and of those that led to it, each with its text."""
-    about: dict[str, str] = {}
-    while isinstance(error, Exception):
+def _is_denied(error: BaseException | None) -> bool:
+    forbidden = str(error).startswith("Forbidden")  # all that gcsfs has for a code
+    return forbidden or isinstance(error, PermissionError) or _code(error) in ("401", "403")
+
+
+def _code(error: BaseException | None) -> str:
+    """Return the code that a server answered with, where an error has one."""
+    while error is not None:
         response = getattr(error, "response", None)
-        name = "status" if hasattr(error, "status") else "code"
-        codes = [getattr(error, name, None)]
         if isinstance(response, dict):
-            codes.append(response.get("Error", {}).get("Code"))
-        names = [each.__name__ for each in type(error).__mro__]
-        names.append(str(error).partition(":")[0])  # all that gcsfs has for a code
-        for name in [*names, *map(str, filter(None, codes))]:
-            about.setdefault(name, str(error))
+            return str(response.get("Error", {}).get("Code"))
+        name = "status" if hasattr(error, "status") else "code"
+        if code := getattr(error, name, None):
+            return str(code)
         error = error.__cause__ or error.__context__
-    return about
+    return ""

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import fsspec
 import pytest
@@ -30,6 +30,8 @@ class Google(ThreadingHTTPServer):
         How often each was put.
     refuses : int, optional
         The status of every answer to what is put.
+    before : callable, optional
+        Called with the name of what is put, before it is.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,11 @@ class Google(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.puts = Counter[str]()
         self.refuses: int | None = None
+        self.before: Callable[[str], None] | None = None
+
+    def put(self, name: str, content: bytes) -> None:
+        self.objects[name] = content
+        self.puts[name] += 1
 
     def handle_error(self, *_: object) -> None:
         """Say nothing where a client goes."""
@@ -59,18 +66,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        query = dict(parse_qsl(urlsplit(self.path).query))
         if self.server.refuses:
             self.answer(self.server.refuses, b'{"error": {"message": "no"}}')
             return
-        _, about, content, _ = body.split(b"--==0==")
-        name = json.loads(about.partition(b"\n\n")[2])["name"]
-        self.server.objects[name] = content.partition(b"\n\n")[2][:-1]
-        self.server.puts[name] += 1
+        if query["uploadType"] == "media":
+            name = query["name"]
+        else:
+            _, about, content, _ = body.split(b"--==0==")
+            name = json.loads(about.partition(b"\n\n")[2])["name"]
+            body = content.partition(b"\n\n")[2][:-1]
+        if self.server.before:
+            self.server.before(name)
+        if query.get("ifGenerationMatch") not in (None, str(self.server.puts[name])):
+            self.answer(412, b'{"error": {"message": "no such generation"}}')
+            return
+        self.server.put(name, body)
         self.tell(self.about(name))
 
     def about(self, name: str) -> dict[str, Any]:
-        size, number = str(len(self.server.objects[name])), self.server.puts[name]
-        return {"bucket": "mine", "name": name, "size": size, "etag": f"e{number}"}
+        size, number = str(len(self.server.objects[name])), str(self.server.puts[name])
+        about = {"bucket": "mine", "name": name, "size": size}
+        return about | {"etag": f"e{number}", "generation": number}
 
     def tell(self, document: dict[str, Any]) -> None:
         self.answer(200, json.dumps(document).encode())
@@ -124,6 +141,20 @@ def test_versions(google: Google, run_rnn: Rnn) -> None:
     assert found == [f"{len(google.objects['y'])} e{n}" for n in (1, 2)]
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_state_that_another_run_changed_is_left(
+    google: Google, run_rnn: Rnn, *, there: bool
+) -> None:
+    run = ("run", "--seq", "1", "--hidden", "1", "--state", "gs://mine/s")
+    if there:
+        assert run_rnn(*run).exit_code == 0
+    google.before = lambda name: google.put(name, b"another")
+    done = run_rnn(*run)
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Error: gs://mine/s: changed by another program since this run")
+    assert google.objects == {"s": b"another"}
+
+
 def test_what_is_missing(google: Google, run_rnn: Rnn) -> None:
     for url in ("gs://mine/x.csv", "gs://other/x.csv"):
         done = run_rnn("run", url, "--hidden", "1")
@@ -135,8 +166,8 @@ def test_what_is_refused_leaves_the_old_object(google: Google, run_rnn: Rnn) -> 
     google.objects["y"] = b"old"
     google.refuses = 403
     done = run_rnn("run", "--seq", "1", "--hidden", "1", "-o", "gs://mine/y")
-    hint = "access denied; check GOOGLE_APPLICATION_CREDENTIALS"
-    assert (done.exit_code, done.stderr) == (1, f"Error: gs://mine/y: {hint}\n")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Error: gs://mine/y: access denied: ")
     assert google.objects == {"y": b"old"}
 
 
@@ -160,4 +191,4 @@ def test_nothing_else_is_said(google: Google, monkeypatch: pytest.MonkeyPatch) -
     done = subprocess.run(
         [*command, "-o", "gs://mine/y"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (1, "Error: gs://mine/y: no, 400\n")
+    assert (done.returncode, done.stderr) == (1, "Error: gs://mine/y: HttpError: no, 400\n")

@@ -142,14 +142,19 @@ def test_states_go_on_elsewhere(run_rnn: Rnn, s3: S3, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True])
-def test_a_state_that_another_run_changed_is_left(run_rnn: Rnn, s3: S3, *, there: bool) -> None:
+@pytest.mark.parametrize("request_before", ["GET x.csv", "PUT s.npz"])
+def test_a_state_that_another_run_changed_is_left(
+    run_rnn: Rnn, s3: S3, request_before: str, *, there: bool
+) -> None:
+    """Also where the other run leaves its state while this one is putting its own."""
     run = (*NETWORK, "--format", "csv", "--state", s3.url("s.npz"))
     log = s3.put("x.csv", SUNSPOTS)
     if there:
         assert run_rnn("run", log, *run).exit_code == 0
 
     def change(environ: dict[str, object]) -> None:
-        if environ["PATH_INFO"] == f"/{s3.bucket}/x.csv":  # the input: this run has its state
+        method, name = request_before.split()
+        if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == (method, f"/{s3.bucket}/{name}"):
             s3.before = None
             s3.put("s.npz", b"another")
 
