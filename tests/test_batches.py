@@ -24,7 +24,7 @@ __all__ = ["in_folder"]
         ("{stem}.csv", NETWORK),
         ("{stem}.json", (*NETWORK, "--last")),
         ("{stem}.npy", ("--columns", "2", "--cell", "lstm", "--hidden", "8,4", "--init", "keras")),
-        ("{stem}.txt", (*NETWORK, "--head", "2", "--digits", "3")),
+        ("{stem}.txt", (*NETWORK, "--digits", "3")),
         ("{stem}.csv", ("--columns", "2", "--weights", str(SAMPLES / "sunspots.keras"))),
         ("{stem}.jsonl", (*NETWORK, "--passthrough")),
         ("{stem}.csv", ("--group-by", "time", "--hidden", "4", "--center", "auto", "--no-bias")),
@@ -58,7 +58,7 @@ def test_a_report_has_a_line_for_each(batch: Batch, tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_skipped(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ("in/*.csv", "-o", "out/{stem}.csv", "--json", *NETWORK)
+    command = ("in/*.csv", "-o", "out/{stem}.csv", *NETWORK)
     assert counted(batch(*command)) == (3, 0, 0, 0)
     before, report = files("out"), Path("out/rnn-batch.jsonl").read_bytes()
     assert counted(batch(*command)) == (0, 3, 0, 0)
@@ -66,9 +66,9 @@ def test_what_is_done_is_skipped(batch: Batch, monkeypatch: pytest.MonkeyPatch) 
     assert Path("out/rnn-batch.jsonl").read_bytes() == report
     # The same files by other names, from another folder.
     monkeypatch.chdir("in")
-    again = batch("*.csv", "-o", "../out/{stem}.csv", "--json", *NETWORK)
+    again = batch("*.csv", "-o", "../out/{stem}.csv", *NETWORK)
     assert counted(again) == (0, 3, 0, 0)
-    assert counted(batch("*.csv", "-o", "../out/{stem}.csv", "--json", "--force", *NETWORK)) == (
+    assert counted(batch("*.csv", "-o", "../out/{stem}.csv", "--force", *NETWORK)) == (
         *(3, 0, 0, 0),
     )
 
@@ -126,7 +126,7 @@ def test_what_has_changed_is_run_again(
     monkeypatch.setattr(rnncli.cli.batch, "__version__", "9.8")
     for name, seed in (("net.npz", "1"), ("other.npz", "2")):
         assert run_rnn("weights", "--hidden", "4", "--seed", seed, "-o", name).exit_code == 0
-    command = ("in/*.csv", "-o", "out/{stem}.csv", "--json", *options)
+    command = ("in/*.csv", "-o", "out/{stem}.csv", *options)
     assert counted(batch(*command)) == (3, 0, 0, 0)
     change()
     assert counted(batch(*command, *added)) == (again, 3 - again, 0, 0)
@@ -141,7 +141,7 @@ def test_weights_are_known_by_their_bytes(batch: Batch) -> None:
     for name, seed in (("net.npz", 1), ("nets/copy.npz", 1), ("nets/net.npz", 2)):
         rnncli.save(rnncli.seeded(1, 4, seed=seed), name)
     for name, again in (("net.npz", 3), ("nets/copy.npz", 0), ("nets/net.npz", 3)):
-        command = ("in/*.csv", "-o", "out/{stem}.csv", "--json", "--columns", "2")
+        command = ("in/*.csv", "-o", "out/{stem}.csv", "--columns", "2")
         assert counted(batch(*command, "--weights", name)) == (again, 3 - again, 0, 0)
 
 
@@ -152,7 +152,7 @@ def test_inputs_of_one_size_and_time_are_told_apart(batch: Batch) -> None:
         Path(folder, "a.csv").write_text(f"value\n{value}\n")
         os.utime(f"{folder}/a.csv", ns=(10**18, 10**18))
     for folder in ("in", "too"):
-        command = (f"{folder}/a.csv", "-o", "out/{stem}.csv", "--json", *NETWORK)
+        command = (f"{folder}/a.csv", "-o", "out/{stem}.csv", *NETWORK)
         assert counted(batch(*command)) == (1, 0, 0, 0)
 
 
@@ -169,11 +169,8 @@ def test_failures_are_named_and_the_rest_is_done(batch: Batch, run_rnn: Rnn) -> 
     assert last.endswith(" s; out/rnn-batch.jsonl")
     assert sorted(files("out")) == ["a.csv", "c.csv", "rnn-batch.jsonl"]
     Path("in/b.csv").write_text("t,value\n1,2\n")
-    result = batch(*command, "--json")
+    result = batch(*command)
     assert (result.exit_code, counted(result)) == (1, (1, 2, 1, 0))
-    (failure,) = json.loads(result.stdout)["failures"]
-    error = "in/no.csv: cannot be read: No such file or directory"
-    assert failure == {"input": "in/no.csv", "output": "out/no.csv", "error": error}
 
 
 def test_a_link_to_nothing_is_not_what_was_meant(batch: Batch) -> None:
@@ -206,15 +203,6 @@ def test_options_that_do_not_go_with_an_input(batch: Batch) -> None:
         "Error: in/b.csv: --center: expected 2, a number for each of 'two', 'three', got 1"
     )
     assert last.startswith("1 done, 0 skipped, 1 failed, ")
-
-
-def test_the_first_failure_can_end_it(batch: Batch) -> None:
-    Path("in/b.csv").write_text("t,value\n1,many\n")
-    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--json", "--fail-fast", *NETWORK)
-    assert (result.exit_code, counted(result)) == (1, (1, 0, 1, 1))
-    assert not Path("out/c.csv").exists()
-    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--fail-fast", *NETWORK)
-    assert "0 done, 1 skipped, 1 failed, 1 not run, 0 rows, " in result.stderr
 
 
 def test_a_full_disk_ends_it(batch: Batch) -> None:
@@ -266,11 +254,6 @@ def test_a_dry_run_makes_nothing(batch: Batch) -> None:
     result = batch(*command, "-n")
     words = [line.split()[0] for line in result.stdout.splitlines()]
     assert (result.exit_code, words) == (0, ["done", "run", "done"])
-    result = batch(*command, "-n", "--json")
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "Error: --json and --dry-run: give one (see 'rnn batch --help')\n",
-    )
 
 
 def test_names_that_control_a_terminal_are_escaped(batch: Batch) -> None:
@@ -287,7 +270,7 @@ def test_names_that_control_a_terminal_are_escaped(batch: Batch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("batch")
-@pytest.mark.parametrize("options", [(), ("--json",), ("--dry-run",)])
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_what_nobody_can_read_is_no_success(options: tuple[str, ...]) -> None:
     """A summary on a pipe that is closed, and results on standard output that is."""
     Path("in/b.csv").write_text("value\nmany\n")
@@ -303,41 +286,6 @@ def test_what_nobody_can_read_is_no_success(options: tuple[str, ...]) -> None:
     if options:
         with open(reader) as file:
             assert file.readlines()[-1] == "Error: standard output: closed\n"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("batch")
-def test_failures_are_no_success_where_nobody_reads_the_summary() -> None:
-    Path("in/b.csv").write_text("value\nmany\n")
-    for path, code in (("in/a.csv", 0), ("in/b.csv", 1)):
-        reader, writer = os.pipe()
-        os.close(reader)
-        command = ("batch", path, "-o", "out", *NETWORK, "--json")
-        done = subprocess.run(
-            [sys.executable, "-m", "rnncli", *command],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            check=False,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        os.close(writer)
-        assert done.returncode == code
-        errors = done.stderr.splitlines()
-        assert errors[1:] == ["Error: standard output: closed"] * code
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("batch")
-def test_a_list_on_standard_input_that_is_closed() -> None:
-    command = ("batch", "--files-from", "-", "-o", "out", *NETWORK)
-    words = ["sh", "-c", '"$@" <&-', "sh", sys.executable, "-m", "rnncli", *command]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "Error: --files-from -: standard input is closed\n",
-    )
 
 
 @pytest.mark.parametrize(
@@ -365,44 +313,21 @@ def test_what_no_task_can_do_without_is_said_once(
     assert result.stderr.count("\n") == 1
     assert os.listdir() == ["in"]
     # Others do without.
-    result = batch("in/*", "-o", "out/{name}.csv", "--json", *NETWORK)
+    result = batch("in/*", "-o", "out/{name}.csv", *NETWORK)
     assert counted(result) == (3, 0, 2, 0)
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_once(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.mkdir("out")
-    monkeypatch.setattr(os, "access", lambda path, _: path != "out")
-    result = batch("in/*.csv", "-o", "out/{stem}.csv", "--report", "r.jsonl", *NETWORK)
+    os.makedirs("out/in")
+    monkeypatch.setattr(os, "access", lambda path, _: path != "out/in")
+    result = batch("in/*.csv", "-o", "out/{dir}/{stem}.csv", *NETWORK)
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: out: no file can be made in it: read-only, or another user's\n",
+        "Error: out/in: no file can be made in it: read-only, or another user's\n",
     )
-    assert os.listdir("out") == []
-
-
-def test_nothing_to_do(batch: Batch) -> None:
-    result = batch("--files-from", "-", "-o", "out/{stem}.csv", *NETWORK, stdin="\n")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("0 done, 0 skipped, 0 failed, 0 rows, 0.0 s; ")
-    assert os.listdir() == ["in"]
-
-
-def test_a_list_of_inputs(batch: Batch) -> None:
-    Path("list.txt").write_bytes(b"\xef\xbb\xbfin/b.csv\r\n\n  \nin/\xff.csv\n")
-    Path(os.fsdecode(b"in/\xff.csv")).write_text("value\n1\n")
-    command = ("in/a.csv", "--files-from", "list.txt", "-o", "out/{stem}.csv", *NETWORK)
-    assert counted(batch(*command, "--json")) == (3, 0, 0, 0)
-    assert sorted(map(os.fsencode, files("out"))) == [
-        *(b"a.csv", b"b.csv", b"rnn-batch.jsonl", b"\xff.csv"),
-    ]
-    assert counted(batch(*command, "--json")) == (0, 3, 0, 0)
-    result = batch("--files-from", "no.txt", "-o", "out", *NETWORK)
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "Error: no.txt: cannot be read: No such file or directory\n",
-    )
+    assert os.listdir("out/in") == []
 
 
 def test_what_killed_runs_left_is_removed(batch: Batch) -> None:
@@ -433,7 +358,7 @@ def test_a_signal_leaves_a_whole_report(
     assert result.stderr == "Note: stopped after 2 of 3; the same command goes on with the rest\n"
     assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 2
     assert sorted(files("out")) == ["a.csv", "b.csv", "rnn-batch.jsonl"]
-    assert counted(batch(*command, "--json")) == (1, 2, 0, 0)
+    assert counted(batch(*command)) == (1, 2, 0, 0)
 
 
 def test_a_fault_of_the_program_is_one_failure(

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from batch_runs import NETWORK, Batch, counted, in_folder
+from batch_runs import NETWORK, Batch, in_folder
 
 from rnncli.batches.report import Outcome, Report, done_before
 from rnncli.model.errors import InputError
@@ -47,19 +47,25 @@ def test_a_line_that_is_cut_off_is_ended(tmp_path: Path, half: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["t,value\n1,2\n", '{"t": 1, "h": [0.5]}\n', "[]", "\n", "\0\0", '{"input":1}\n']
+    "text",
+    [
+        *("t,value\n1,2\n", '{"t": 1, "h": [0.5]}\n', "[]", "\n", "\0\0", '{"input":1}\n'),
+    ],
+    ids=lambda text: repr(text[:9]),
 )
 def test_another_file_is_left_as_it_is(batch: Batch, text: str) -> None:
-    Path("notes.txt").write_text(text)
-    command = ("in/*.csv", "-o", "out/{stem}.csv", "--report", "notes.txt", *NETWORK)
+    report = Path("out/rnn-batch.jsonl")
+    report.parent.mkdir()
+    report.write_text(text)
+    command = ("in/*.csv", "-o", "out/{stem}.csv", *NETWORK)
     for more in ((), ("--dry-run",), ("--force",)):
         result = batch(*command, *more)
         assert (result.exit_code, result.stderr) == (
             2,
-            "Error: notes.txt: not the report of a batch; give --report another name\n",
+            "Error: out/rnn-batch.jsonl: not the report of a batch; give -o another folder\n",
         )
-    assert Path("notes.txt").read_text() == text
-    assert not Path("out").exists()
+    assert report.read_text() == text
+    assert list(report.parent.iterdir()) == [report]
 
 
 @pytest.mark.parametrize("damage", [b"\0\xff", b"[1]", b'{"output": {}}', b"[" * 10**5])
@@ -84,14 +90,6 @@ def test_a_name_that_is_no_utf_8_is_kept(tmp_path: Path) -> None:
     with Report.opened(path) as report:
         report.add(Outcome("/in/\udcff", "/out/\udcff", "y", "done"))
     assert done_before(path) == {"/out/\udcff": "y"}
-
-
-def test_two_batches_can_share_a_report(batch: Batch) -> None:
-    for folder in ("one", "two", "one", "two"):
-        done = 0 if Path(folder).exists() else 3
-        command = ("in/*.csv", "-o", f"{folder}/{{stem}}.csv", "--report", "r.jsonl", "--json")
-        assert counted(batch(*command, *NETWORK)) == (done, 3 - done, 0, 0)
-    assert len(Path("r.jsonl").read_text().splitlines()) == 6
 
 
 def test_a_report_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_states_are_those_of_run(batch: Batch, run_rnn: Rnn) -> None:
 def test_the_next_files_go_on(batch: Batch, run_rnn: Rnn) -> None:
     assert batch(*COMMAND).exit_code == 0
     Path("in/b.csv").write_text("value\n3\n2\n")
-    assert counted(batch(*COMMAND, "--json")) == (1, 2, 0, 0)
+    assert counted(batch(*COMMAND)) == (1, 2, 0, 0)
     assert [steps(f"s/{name}.npz") for name in "abc"] == [5, 8, 7]
     # Another run goes on from such a state, and leaves one that no task has left.
     alone = ("run", "in/b.csv", "--state", "s/b.npz", *NETWORK, "-o", "x.csv")
@@ -81,8 +81,8 @@ def test_a_batch_that_was_killed_counts_nothing_twice(
     done = subprocess.run(command, env=environment, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 1
-    assert counted(batch(*COMMAND, "--json")) == (2, 1, 0, 0)
-    assert counted(batch(*COMMAND, "--json")) == (0, 3, 0, 0)
+    assert counted(batch(*COMMAND)) == (2, 1, 0, 0)
+    assert counted(batch(*COMMAND)) == (0, 3, 0, 0)
     assert [steps(f"s/{name}.npz") for name in "abc"] == [5, 6, 7]
     for name in "abc":
         assert run_rnn("run", f"in/{name}.csv", *NETWORK, "-o", "x.csv").exit_code == 0
@@ -100,7 +100,7 @@ def test_an_output_that_is_gone_is_not_made_from_a_state_that_has_it(batch: Batc
         "(--force runs it again, from that state)"
     )
     assert steps("s/b.npz") == 6
-    assert counted(batch("in/b.csv", *COMMAND[1:], "--force", "--json")) == (1, 0, 0, 0)
+    assert counted(batch("in/b.csv", *COMMAND[1:], "--force")) == (1, 0, 0, 0)
     assert steps("s/b.npz") == 12
 
 
@@ -108,19 +108,20 @@ def test_an_output_that_is_gone_is_not_made_from_a_state_that_has_it(batch: Batc
 def test_states_in_and_out(batch: Batch) -> None:
     """They can be run again, and are if the state to start from has changed."""
     assert batch(*COMMAND).exit_code == 0
-    one_night = (*COMMAND[:3], "--state-in", "s/{stem}.npz", "--state-out", "t/{stem}.npz")
+    states = ("--state-in", "s/{stem}.npz", "--state-out", "t/{stem}.npz")
+    one_night = ("in/*.csv", "-o", "night/{stem}.csv", *states, *NETWORK)
     for again in (3, 0):
-        result = batch(*one_night, *NETWORK, "--json", "--report", "night.jsonl")
+        result = batch(*one_night)
         assert counted(result) == (again, 3 - again, 0, 0)
         assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
     os.utime("s/b.npz", ns=(1, 1))
-    os.unlink("out/c.csv")
-    result = batch(*one_night, *NETWORK, "--json", "--report", "night.jsonl")
+    os.unlink("night/c.csv")
+    result = batch(*one_night)
     assert counted(result) == (2, 1, 0, 0)
     assert [steps(f"t/{name}.npz") for name in "abc"] == [10, 12, 14]
 
 
-@pytest.mark.parametrize("other", [["--digits", "3"], ["--head", "2"]])
+@pytest.mark.parametrize("other", [["--digits", "3"], ["--no-header"]])
 def test_no_state_counts_an_input_again_with_other_options(batch: Batch, other: list[str]) -> None:
     assert batch(*COMMAND).exit_code == 0
     before = files("s")
@@ -137,7 +138,7 @@ def test_no_state_counts_an_input_again_with_other_options(batch: Batch, other: 
 def test_another_name_for_the_states_is_another_task(batch: Batch) -> None:
     assert batch(*COMMAND).exit_code == 0
     command = [word.replace("s/{stem}", "t/{stem}") for word in COMMAND]
-    assert counted(batch(*command, "--json")) == (3, 0, 0, 0)
+    assert counted(batch(*command)) == (3, 0, 0, 0)
     assert [steps(f"t/{name}.npz") for name in "abc"] == [5, 6, 7]
 
 
@@ -163,12 +164,12 @@ def test_an_input_that_changes_meanwhile_is_not_counted_for_what_it_was(
     assert result.stderr.splitlines()[0] == (
         "Error: in/b.csv: was changed since the batch began; run the same command again"
     )
-    assert counted(batch(*command, "--json")) == (1, 1, 0, 0)
+    assert counted(batch(*command)) == (1, 1, 0, 0)
     assert [steps(f"s/{name}.npz") for name in "ab"] == [5, 2]
 
 
 def test_one_state_to_start_from_serves_all(batch: Batch) -> None:
     assert batch(*COMMAND).exit_code == 0
-    result = batch("in/*.csv", "-o", "o/{stem}.csv", "--state-in", "s/a.npz", "--json", *NETWORK)
+    result = batch("in/*.csv", "-o", "o/{stem}.csv", "--state-in", "s/a.npz", *NETWORK)
     assert counted(result) == (3, 0, 0, 0)
     assert Path("o/a.csv").read_text().splitlines()[1].startswith("6,")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from batch_runs import NETWORK, Batch, counted, files, in_folder
 
-from rnncli.batches.tasks import Template, expanded, listed_in, names_of
+from rnncli.batches.tasks import Template, expanded, names_of
 from rnncli.model.errors import InputError
 
 __all__ = ["in_folder"]
@@ -51,7 +51,7 @@ def test_a_template(text: str, filled: str, folder: str) -> None:
     ("text", "message"),
     [
         ("{stme}.csv", "{stme} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
-        ("{seed}", "{seed} is none of {stem}, {name}, {dir}"),
+        ("{part}", "{part} is none of {stem}, {name}, {dir}"),
         ("{}", "{''} is none of {stem}, {name}, {dir}"),
         ("{stem!r}", "{stem!r} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
         ("{stem:9}", "{stem:9} is none of {stem}, {name}, {dir}; did you mean 'stem'?"),
@@ -85,29 +85,16 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expanded(["in/x*"])
 
 
-def test_a_list() -> None:
-    assert listed_in(b"a b\r\n\n\t\nc \nd") == ["a b", "c ", "d"]
-    assert list(map(os.fsencode, listed_in(b"\xff\n"))) == [b"\xff"]
-
-
 OUT = ("-o", "out/{stem}.csv")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*OUT,), "no input: give files, a pattern in quotes, or --files-from FILE (see "),
+        ((*OUT,), "no input: give files, or a pattern in quotes (see "),
         (("in", *OUT), "in: a folder; give the files in it: 'in/*.csv'"),
-        (("-", *OUT), "-: inputs are files (./- is a file of that name; --files-from - reads a "),
-        (("--files-from", "list", *OUT), "-: inputs are files (./- is a file of that name"),
-        (("--files-from", "null", *OUT), "null: not a list of files, one a line: it has null b"),
-        (
-            ("--files-from", "a.txt", "-o", "{stem}.txt", "--format", "csv"),
-            "a.txt: would be written over: a.txt is read; give -o another folder or name",
-        ),
+        (("-", *OUT), "-: inputs are files (./- is a file of that name"),
         (("in/a.csv", "-o", "~/{stem}.csv"), "-o ~/{stem}.csv: in quotes ~ is no home folder; wr"),
-        (("in/a.csv", *OUT, "--report", "in"), "--report in: give a file on this machine (see "),
-        (("in/a.csv", *OUT, "--report", "pipe"), "--report pipe: give a file on this machine (s"),
         (("in/*.txt", *OUT), "in/*.txt: matches no file"),
         (("in/a.csv", "-o", "-"), "-o -: there is a result for each input; give a folder or a te"),
         (
@@ -148,12 +135,12 @@ OUT = ("-o", "out/{stem}.csv")
             "in/a.csv and in/b.csv would both be written to b/x.csv; tell them apart in -o, by ",
         ),
         (
-            ("in/a.csv", *OUT, "--report", "out/a.csv"),
-            "out/a.csv: is the report of the batch; give --report another name",
+            ("in/a.csv", *OUT, "--state", "out/rnn-batch.jsonl"),
+            "out/rnn-batch.jsonl: is the report of the batch; give --state another name",
         ),
         (
-            ("in/a.csv", *OUT, "--report", "link/a.csv"),
-            "link/a.csv: would be the report, and is read; give --report another name",
+            ("rnn-batch.jsonl", "-o", "{stem}.csv"),
+            "rnn-batch.jsonl: would be written over: rnn-batch.jsonl is read; give -o another",
         ),
         (
             ("in/a.csv", *OUT, "--state-in", "s/{stem}", "--state-out", "s/{stem}"),
@@ -164,13 +151,12 @@ OUT = ("-o", "out/{stem}.csv")
             "s/a.csv: would be the output and the state of one input; give two names",
         ),
         (("in/a.csv", *OUT, "--state", "{x}"), "--state {x}: {x} is none of {stem}, {name}, {dir"),
-        (("in/a.csv", *OUT, "--report", "-"), "--report -: give a file on this machine (see "),
-        (("in/a.csv", "-o", "s3://b/{stem}.csv"), "-o s3://b/{stem}.csv: the report stays on this"),
-        (("in/a.csv", *OUT, "--json", "--passthrough", "--last"), "--passthrough and --last: give"),
+        (("in/a.csv", *OUT, "--passthrough", "--last"), "--passthrough and --last: give"),
         (("in/a.csv", *OUT, "--weights", "no.npz"), "--hidden and --weights no.npz: give one"),
         (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'; it is one of rnn run ("),
         (("in/a.csv", *OUT, "--follow"), "No such option '--follow'"),
-        (("in/a.csv", *OUT, "--fail-fats"), "No such option '--fail-fats'; did you mean '--fail-"),
+        (("in/a.csv", *OUT, "--head", "1"), "No such option '--head'; it is one of rnn run ("),
+        (("in/a.csv", *OUT, "--fail-fast"), "No such option '--fail-fast'"),
         (("in/a.csv", *OUT, "--jobs", "2"), "--jobs: given 2 times, give it once"),
         (("in/a.csv",), "Missing option '-o' / '--output'"),
         (("in/a.csv", "-o", "in/a.csv/{stem}.csv"), "in/a.csv: cannot be made: "),
@@ -184,9 +170,7 @@ def test_what_is_refused_before_anything_runs(
     os.link("in/a.csv", "hard/a.csv")
     os.mkdir("b")
     os.symlink("b", "a")
-    os.mkfifo("pipe")
-    for name, text in (("list", "in/a.csv\n-\n"), ("null", "in/a.csv\0"), ("a.txt", "in/a.csv\n")):
-        Path(name).write_text(text)
+    Path("rnn-batch.jsonl").write_text("value\n1\n")
     before = sorted(Path().rglob("*"))
     result = batch(*arguments, *NETWORK)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -228,20 +212,16 @@ def test_an_output_over_the_model_is_refused(batch: Batch) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [((), "a.csv"), (("--format", "jsonl"), "a.jsonl"), (("--format", "table"), "a.txt")],
-)
-def test_a_folder_has_a_name_for_each(batch: Batch, options: tuple[str, ...], name: str) -> None:
+def test_a_folder_has_a_name_for_each(batch: Batch) -> None:
     for folder in ("out", "out/", "./o}ut"):
-        assert batch("in/a.csv", "-o", folder, *options, *NETWORK).exit_code == 0
-        assert sorted(files(folder)) == [name, "rnn-batch.jsonl"]
+        assert batch("in/a.csv", "-o", folder, *NETWORK).exit_code == 0
+        assert sorted(files(folder)) == ["a.csv", "rnn-batch.jsonl"]
 
 
 def test_folders_of_inputs_stay_apart(batch: Batch) -> None:
     os.makedirs("in/x/y")
     os.rename("in/c.csv", "in/x/y/a.csv")
-    command = ("in/**/*.csv", "-o", "out/{dir}/{stem}.csv", "--json", *NETWORK)
+    command = ("in/**/*.csv", "-o", "out/{dir}/{stem}.csv", *NETWORK)
     assert counted(batch(*command)) == (3, 0, 0, 0)
     outputs = sorted(str(path) for path in Path("out").rglob("*.csv"))
     assert outputs == ["out/in/a.csv", "out/in/b.csv", "out/in/x/y/a.csv"]

@@ -51,8 +51,7 @@ def log(tmp_path: Path) -> Path:
         (("run", "--precision", ""), list(PRECISIONS)),
         (("run", "--activation", ""), list(ACTIVATIONS)),
         (("run", "--activation", "leaky"), ["leaky_relu"]),
-        (("batch", "--sweep", "s"), ["seed="]),
-        (("batch", "--format", "json"), ["json", "jsonl"]),
+        (("run", "--format", "json"), ["json", "jsonl"]),
         (
             (
                 "run",

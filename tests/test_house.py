@@ -65,8 +65,6 @@ OPTIONAL = {
     "rnncli.batches.cluster": {"distributed"},
     "rnncli.readers.arrow": {"pyarrow"},
     "rnncli.writers.arrow": {"pyarrow"},
-    "rnncli.batches.log": {"pyarrow"},
-    "rnncli.batches.shuffle": {"dask", "distributed", "pandas", "pyarrow"},
     "rnncli.verify.peers.keras": {"keras", "tensorflow"},
     "rnncli.verify.peers.torch": {"torch"},
     "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},

@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster: one that runs somewhere, or one that is started here."""
+"""Tasks on a Dask cluster."""
 
 import asyncio
 import fcntl
@@ -6,17 +6,11 @@ import json
 import logging
 import os
 import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
-from importlib import import_module
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count, filterfalse
 from math import ceil
 from queue import Empty, SimpleQueue
@@ -36,8 +30,6 @@ from rnncli.storage.url import is_url
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# The address that starts a cluster on this machine.
-LOCAL = "local"
 # Seconds that a scheduler has to answer.
 SECONDS = 10
 # A lot is at most so many tasks and bytes of their inputs, and there are so many for each thread.
@@ -53,23 +45,6 @@ LOOK = 2.0
 _LOGGERS = ("distributed", "dask", "tornado", "asyncio")
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
 _NO_WORKERS = "the cluster has no workers; waiting for one"
-# A cluster in a process of its own: what it and its workers log is not shown, and it ends when
-# this process has ended, however that was.
-_PROGRAM = """
-import dask, shutil, sys
-from distributed import LocalCluster
-folder, jobs = sys.argv[1:]
-dask.config.set(temporary_directory=folder)
-try:
-    with LocalCluster(
-        n_workers=int(jobs), threads_per_worker=1, dashboard_address=None, local_directory=folder
-    ) as cluster:
-        print(cluster.scheduler_address, flush=True)
-        sys.stdin.read()
-finally:
-    shutil.rmtree(folder, ignore_errors=True)
-"""
-
 
 # What became of the tasks that a worker came to; or how it differs.
 Answer = list[Outcome] | str
@@ -83,7 +58,7 @@ class Here(NamedTuple):
     Parameters
     ----------
     versions : mapping
-        Of what decides about results, by name.
+        Of rnncli and NumPy, by name.
     batch : str
         A name that no other batch has.
     folder : str
@@ -99,16 +74,14 @@ class Here(NamedTuple):
 
 
 @contextmanager
-def connected(address: str, jobs: int) -> Iterator["Client"]:
+def connected(address: str) -> Iterator["Client"]:
     """Connect to a cluster, and leave it at the end.
 
     Parameters
     ----------
     address : str
-        ``tcp://host:port``, ``tls://host:port``, ``host:port``, a file that a
-        scheduler has written, or ``local`` to start a cluster here.
-    jobs : int
-        How many workers that one has.
+        ``tcp://host:port``, ``tls://host:port``, ``host:port``, or a file that
+        a scheduler has written.
 
     Raises
     ------
@@ -123,17 +96,16 @@ def connected(address: str, jobs: int) -> Iterator["Client"]:
     check_installed("distributed")
     import distributed
 
-    started = _started_here(jobs) if address == LOCAL else nullcontext(_place(address))
-    with _quiet(), started as place:
-        client: Client = _answered(distributed.Client, place, address)
+    with _quiet():
+        client: Client = _answered(distributed.Client, _place(address), address)
         with closing(client):
             try:
                 yield client
             except distributed.CancelledError:
-                raise refused(address, _LOST) from None
+                raise _refused(address, _LOST) from None
 
 
-def refused(address: str, reason: str) -> OSError:
+def _refused(address: str, reason: str) -> OSError:
     """Return the error that ends a batch which a cluster cannot do."""
     return OSError(None, reason, address)
 
@@ -143,7 +115,6 @@ def check_workers(
     address: str,
     paths: Sequence[str],
     note: Callable[[str], None],
-    packages: Sequence[str] = (),
 ) -> Here:
     """Check that workers have installed what is here, and that they see some files.
 
@@ -156,16 +127,13 @@ def check_workers(
         Files that are there.
     note : callable
         Is told if there is no worker yet, before one is waited for.
-    packages : sequence of str
-        What workers and the scheduler use beside rnncli and NumPy, for tasks
-        that the scheduler unpickles. A worker that cannot do so ends.
 
     Raises
     ------
     OSError
         It is not, or they do not.
     """
-    here = Here(_versions(packages), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
+    here = Here(_versions(), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
     if not client.nthreads():
         note(f"{address}: {_NO_WORKERS}")
         client.submit(os.getpid, pure=False).result()  # some clusters grow when they have work
@@ -173,23 +141,14 @@ def check_workers(
     wrong = {worker: answer for worker, answer in found.items() if answer}
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     for worker, answer in wrong.items():
-        raise refused(address, f"the worker {worker}{more} {_reason(answer)}")
-    if packages:
-        try:
-            answer = client.run_on_scheduler(difference, here._replace(paths=()))
-        except Exception as error:
-            answer = error
-        if answer:
-            raise refused(address, f"the scheduler {_reason(answer)}")
+        raise _refused(address, f"the worker {worker}{more} {_reason(answer)}")
     return here
 
 
 def difference(here: Here) -> str:
     """Return how this process differs from the one that the batch was started in; or nothing."""
-    there = _versions(here.versions)
+    there = _versions()
     for name, version in here.versions.items():
-        if name not in there:
-            return f"has no {name}: pip install 'rnncli[cluster]' there"
         if there[name] != version:
             return f"has {name} {there[name]}, here it is {version}: install one version on all"
     for path in here.paths:
@@ -198,14 +157,8 @@ def difference(here: Here) -> str:
     return ""
 
 
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of rnncli, of NumPy, and of those packages that are there."""
-    found = {"rnncli": __version__, "NumPy": np.__version__}
-    for name in packages:
-        if name not in found:
-            with suppress(ImportError):
-                found[name] = import_module(name).__version__
-    return found
+def _versions() -> dict[str, str]:
+    return {"rnncli": __version__, "NumPy": np.__version__}
 
 
 def _reason(answer: str | Exception) -> str:
@@ -224,7 +177,6 @@ def run_on_cluster(
     tasks: Sequence[Task],
     work: Work,
     address: str,
-    jobs: int,
     read: Sequence[str],
     note: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
@@ -236,8 +188,6 @@ def run_on_cluster(
     work : callable
     address : str
         As `connected` takes it.
-    jobs : int
-        Processes of a cluster that is started here.
     read : sequence of str
         Files that are read beside the inputs.
     note : callable
@@ -251,7 +201,7 @@ def run_on_cluster(
     if not tasks:
         return
     with ExitStack() as stack:
-        client = stack.enter_context(connected(address, jobs))
+        client = stack.enter_context(connected(address))
         outputs = [task.output for task in tasks if not is_url(task.output)]
         marks = [stack.enter_context(_mark(path)) for path in outputs[:1]]
         inputs = [task.input for task in tasks if os.path.exists(task.input)]
@@ -259,47 +209,6 @@ def run_on_cluster(
         here = here._replace(paths=marks)
         found = stack.enter_context(closing(_Lots(client, address, tasks, work, here, note)))
         yield from found.outcomes()
-
-
-class Ended:
-    """What is under way on a cluster, in the order in which it ends.
-
-    Parameters
-    ----------
-    client : Client
-    address : str
-        Of the cluster, for messages.
-    note : callable
-        Is told if there is no worker to wait for.
-    """
-
-    def __init__(self, client: "Client", address: str, note: Callable[[str], None]) -> None:
-        self._client, self._address, self._note = client, address, note
-        self._count, self._due, self._noted = 0, 0.0, False
-        self._futures: SimpleQueue[Future[Any]] = SimpleQueue()
-
-    def add(self, future: "Future[Any]") -> None:
-        """Take what is under way."""
-        future.add_done_callback(self._futures.put)
-
-    def next(self) -> "Future[Any]":
-        """Wait for one to end."""
-        while True:
-            try:
-                return self._futures.get(timeout=WAIT)
-            except Empty:
-                idle = not self.threads()
-                if idle and not self._noted:
-                    self._note(f"{self._address}: {_NO_WORKERS}")
-                self._noted = idle
-
-    def threads(self) -> int:
-        """Return how many threads all workers have, not older than a second."""
-        if time.monotonic() > self._due:
-            with suppress(OSError):  # the connection is lost, which each future will say
-                self._count = sum(self._client.nthreads().values())
-            self._due = time.monotonic() + 1
-        return self._count
 
 
 class _Lots:
@@ -314,10 +223,11 @@ class _Lots:
         here: Here,
         note: Callable[[str], None],
     ) -> None:
-        self._client, self._address, self._batch = client, address, here.batch
-        self._call, self._sent = (work, here), count()
-        self._ended = Ended(client, address, note)
-        most = ceil(len(tasks) / (LOTS * max(1, self._ended.threads())))
+        self._client, self._address, self._note = client, address, note
+        self._batch, self._call, self._sent = here.batch, (work, here), count()
+        self._threads_seen, self._threads_due, self._is_idle = 0, 0.0, False
+        self._ended: SimpleQueue[Future[Answer]] = SimpleQueue()
+        most = ceil(len(tasks) / (LOTS * max(1, self._threads())))
         found = lots(large_first(tasks, MOST_BYTES), min(most, MOST_TASKS), MOST_BYTES)
         self._waiting = deque(found)
         self._alone: deque[list[Task]] = deque()
@@ -328,7 +238,7 @@ class _Lots:
         """Yield what becomes of each task."""
         while self._waiting or self._alone or self._running:
             self._submit()
-            future = self._ended.next()
+            future = self._next_ended()
             _, lot = self._running.pop(future.key)
             answer = self._answer(future)
             future.release()
@@ -354,7 +264,7 @@ class _Lots:
 
     def _submit(self) -> None:
         """Send lots on their way: a few for each thread, so that none waits for the next."""
-        most = max(FEWEST, 2 * self._ended.threads())
+        most = max(FEWEST, 2 * self._threads())
         while self._waiting and len(self._running) < most:
             self._send(self._waiting.popleft())
         if not self._running:
@@ -366,7 +276,25 @@ class _Lots:
             pickle.loads, pickle.dumps(_Call(lot, *self._call, SECONDS_A_LOT)), key=key
         )
         self._running[future.key] = future, lot
-        self._ended.add(future)
+        future.add_done_callback(self._ended.put)
+
+    def _next_ended(self) -> "Future[Answer]":
+        """Wait until a lot has ended; note if there is no worker to wait for."""
+        while True:
+            try:
+                return self._ended.get(timeout=WAIT)
+            except Empty:
+                was_idle, self._is_idle = self._is_idle, not self._threads()
+                if self._is_idle and not was_idle:
+                    self._note(f"{self._address}: {_NO_WORKERS}")
+
+    def _threads(self) -> int:
+        """Count the threads of all workers, not more than once a second."""
+        if time.monotonic() > self._threads_due:
+            with suppress(OSError):  # the connection is lost, which each future will say
+                self._threads_seen = sum(self._client.nthreads().values())
+            self._threads_due = time.monotonic() + 1
+        return self._threads_seen
 
     def _answer(self, future: "Future[Answer]") -> list[Outcome] | Exception:
         """Return what a worker has answered.
@@ -386,11 +314,11 @@ class _Lots:
             raise
         except (ImportError, AttributeError) as error:
             what = f"the worker that came later {_reason(error)}"
-            raise refused(self._address, what) from error
+            raise _refused(self._address, what) from error
         except Exception as error:
             return error
         if isinstance(answer, str):
-            raise refused(self._address, answer)
+            raise _refused(self._address, answer)
         return answer
 
     def _alone_or_failed(self, lot: Sequence[Task], error: Exception) -> Iterator[Outcome]:
@@ -430,10 +358,10 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
     worker = get_worker()
     if reason := difference(here):
         return f"the worker {worker.address} {reason}"
-    check_wanted = wanted_check(worker)
+    check_wanted = _wanted_check(worker)
     place = here.batch, get_ident()
     if place not in _kept:
-        _kept[place] = one_process(work, here)
+        _kept[place] = Processes(work, 1, here.folder if os.path.isdir(here.folder) else None)
         worker.loop.add_callback(end_unused, here.batch, worker)
     outcomes: list[Outcome] = []
     with suppress(NotWantedError):
@@ -442,12 +370,7 @@ def run_lot(tasks: Sequence[Task], work: Work, here: Here, seconds: float) -> An
     return outcomes
 
 
-def one_process(work: Work, here: Here) -> Processes:
-    """Return a process that does the tasks of a worker's thread, in the folder of the batch."""
-    return Processes(work, 1, here.folder if os.path.isdir(here.folder) else None)
-
-
-def wanted_check(worker: Any) -> Callable[[], None]:
+def _wanted_check(worker: Any) -> Callable[[], None]:
     """Return what raises a `NotWantedError` when nobody waits for this task of a worker."""
     key = worker.get_current_task()
 
@@ -519,45 +442,11 @@ def _quiet() -> Iterator[None]:
             logger.handlers, logger.propagate = handlers, propagate
 
 
-@contextmanager
-def _started_here(jobs: int) -> Iterator[str]:
-    """Start a cluster of so many processes on this machine, and return its address."""
-    folder = tempfile.mkdtemp(prefix="rnn-")
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, folder, str(jobs)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for this process, which ends that one
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        assert process.stdin
-        assert process.stdout
-        try:
-            address = process.stdout.readline().strip()
-            if not address:
-                log.seek(0)
-                *_, last = ["", *log.read().decode(errors="replace").split("\n")[:-1]]
-                raise refused(LOCAL, f"no cluster can be started here: {last}")
-            yield address
-        finally:
-            process.stdin.close()
-            process.stdout.close()
-            try:
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            shutil.rmtree(folder, ignore_errors=True)  # the other process was killed
-
-
 def _place(address: str) -> str:
     """Return the address of a scheduler, which may stand in a file."""
     from distributed.comm import get_address_host_port
 
-    hint = f"give tcp://host:8786, a scheduler's .json file, or {LOCAL}"
+    hint = "give tcp://host:8786, or a scheduler's .json file"
     if address.endswith(".json"):
         try:
             with open(address, encoding="utf-8") as file:
@@ -605,7 +494,7 @@ def _answered(connect: Callable[..., "Client"], place: str, address: str) -> "Cl
     except Empty:
         answer = OSError()
     if isinstance(answer, OSError):
-        raise refused(address, f"no Dask scheduler answers there within {SECONDS} s") from answer
+        raise _refused(address, f"no Dask scheduler answers there within {SECONDS} s") from answer
     if isinstance(answer, Exception):
-        raise refused(address, one_line(answer)) from answer
+        raise _refused(address, one_line(answer)) from answer
     return answer

@@ -131,7 +131,7 @@ def _read(path: str) -> tuple[dict[str, str], int]:
     done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
         if not _BEGIN.startswith(file.read(len(_BEGIN))):
-            raise InputError(path, "not the report of a batch", "give `report` another name")
+            raise InputError(path, "not the report of a batch", "give `output` another folder")
         file.seek(0)
         for line in file:
             if not line.endswith(b"\n"):  # it will be cut off, so it says nothing

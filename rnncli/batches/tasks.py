@@ -7,7 +7,7 @@ import re
 import shlex
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from rnncli.model.errors import InputError, did_you_mean, shown, verbatim
 from rnncli.storage import is_url, matching, named, version, versions
 
 # What a template can name of every input.
-OF_INPUT = ("stem", "name", "dir")
+NAMES = ("stem", "name", "dir")
 
 _NUMBER = re.compile("([0-9]+)")
 
@@ -27,15 +27,14 @@ class Task(NamedTuple):
     ----------
     input, output : str
     options : mapping
-        Options of ``rnn run`` that are of this task alone: its state files, and
-        the values that a sweep gives it.
+        Options of ``rnn run`` that are of this task alone: its state files.
     made_of : str
         What tells this result from any other: a hash of the version, the
         options, the weights, all names, and the size and time of the input.
     size : int
         Bytes of the input.
-    version : str, optional
-        Of the input; None for a part of a log.
+    version : str
+        Of the input, before the first task.
     """
 
     input: str
@@ -43,52 +42,11 @@ class Task(NamedTuple):
     options: Mapping[str, Any]
     made_of: str = ""
     size: int = 0
-    version: str | None = None
-
-
-class Source(NamedTuple):
-    """What a task is made of, beside its options: an input, or a part of a log.
-
-    Parameters
-    ----------
-    input : str
-    size : int
-        Bytes.
-    about : str
-        What differs when it has changed.
-    names : mapping
-        What a template has for each of its names.
-    version : str, optional
-        Of an input, as it was before the first task.
-    """
-
-    input: str
-    size: int
-    about: str
-    names: Mapping[str, str]
-    version: str | None = None
-
-
-class Variant(NamedTuple):
-    """What every input is run with: one combination of the values of a sweep.
-
-    Parameters
-    ----------
-    names : mapping
-        What a template has for each swept option.
-    options : mapping
-        Their values.
-    made_of : str
-        What tells this version, these options and weights from others.
-    """
-
-    names: Mapping[str, str]
-    options: Mapping[str, Any]
-    made_of: str
+    version: str = ""
 
 
 class Template:
-    """A name with parts in braces that differ from task to task.
+    """A name with fields in braces that differ from task to task.
 
     Parameters
     ----------
@@ -96,32 +54,20 @@ class Template:
         That gives it, for messages.
     text : str
         ``out/{stem}.csv``; ``{{`` is a brace.
-    swept : sequence of str
-        Names that have to stand in it.
-    of_input : sequence of str
-        Names that may.
 
     Raises
     ------
     InputError
-        Another name stands there, one of these does not, a brace is left open, or
-        it names folders.
+        A field is unknown, a brace is left open, or it names folders.
     """
 
-    def __init__(
-        self,
-        option: str,
-        text: str,
-        swept: Sequence[str] = (),
-        of_input: Sequence[str] = OF_INPUT,
-    ) -> None:
+    def __init__(self, option: str, text: str) -> None:
         self.text, place = text, f"{option} {text}"
         if text.startswith("~/"):
             what = "in quotes ~ is no home folder"
             raise InputError(place, what, 'write "$HOME", or ./~ for a file of that name')
         if text.endswith("/"):
             raise InputError(place, "a folder", "end it with the name of a file")
-        known = [*of_input, *swept]
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
@@ -129,14 +75,10 @@ class Template:
             raise InputError(place, f"not a template: {error}", hint) from error
         for _, name, form, conversion in parts:
             given = f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
-            if given not in known:
-                there = ", ".join(f"{{{each}}}" for each in known)
-                what = f"{{{shown(given)}}} is none of {there}"
-                raise InputError(place, what, did_you_mean(given, known))
-        for name in swept:
-            if name not in {part[1] for part in parts}:
-                what = f"one file for every {name}"
-                raise InputError(place, what, f"put {{{name}}} into it")
+            if given not in NAMES:
+                known = ", ".join(f"{{{each}}}" for each in NAMES)
+                what = f"{{{shown(given)}}} is none of {known}"
+                raise InputError(place, what, did_you_mean(given, NAMES))
 
     @property
     def folder(self) -> str:
@@ -194,64 +136,51 @@ def _naturally(name: str) -> list[tuple[str, int]]:
     return [*zip(parts[::2], map(int, [*parts[1::2], "0"]), strict=True), (name, 0)]
 
 
-def listed_in(text: bytes) -> list[str]:
-    """Return the names in a list, one a line; blank lines are passed over."""
-    lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
-    return [named(os.fsdecode(line)) for line in lines if line.strip()]
-
-
 def make_tasks(
-    sources: Sequence[Source], templates: Mapping[str, Template], variants: Iterable[Variant]
+    inputs: Sequence[str], templates: Mapping[str, Template], made_of: str
 ) -> list[Task]:
-    """Return a task for each source and variant.
+    """Return a task for each input.
 
     Parameters
     ----------
-    sources : sequence of Source
+    inputs : sequence of str
     templates : mapping
         Of ``output``, and of the options that name a state file.
-    variants : iterable of Variant
+    made_of : str
+        What tells this version, these options and weights from others.
+
+    Raises
+    ------
+    InputError
+        An input is a folder, or elsewhere and cannot be looked at.
     """
-    place, version_once = resolver(), cache(version)
+    place, found, version_once = resolver(), finder(inputs), cache(version)
     tasks = []
-    for variant in variants:
-        for path, size, about, names, seen in sources:
-            files = {
-                option: template.filled({**names, **variant.names})
-                for option, template in templates.items()
-            }
-            before = version_once(files["state_in"]) if "state_in" in files else ""
-            told = (variant.made_of, before, *map(place, files.values()))
-            made_of = f"{_digest(about)}-{_digest(about, *told)}"
-            output = files.pop("output")
-            options = {**variant.options, **files} if files else variant.options
-            tasks.append(Task(path, output, options, made_of, size, seen))
+    for path in inputs:
+        if not is_url(path) and os.path.isdir(path):
+            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
+            raise InputError(path, "a folder", f"give the files in it: {pattern}")
+        names, seen = names_of(path), found(path)
+        files = {option: template.filled(names) for option, template in templates.items()}
+        before = version_once(files["state_in"]) if "state_in" in files else ""
+        about = f"{seen}\0{place(path)}"
+        whole = _digest(about, made_of, before, *map(place, files.values()))
+        size = seen.partition(" ")[0]
+        tasks.append(
+            Task(
+                input=path,
+                output=files.pop("output"),
+                options=files,
+                made_of=f"{_digest(about)}-{whole}",
+                size=int(size) if size.isdecimal() else 0,
+                version=seen,
+            )
+        )
     return tasks
 
 
 def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
-
-
-def looked_at(inputs: Sequence[str]) -> list[Source]:
-    """Return a source for each input.
-
-    Raises
-    ------
-    InputError
-        One is a folder, or elsewhere and cannot be looked at.
-    """
-    place, found, sources = resolver(), finder(inputs), []
-    for path in inputs:
-        if not is_url(path) and os.path.isdir(path):
-            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
-            raise InputError(path, "a folder", f"give the files in it: {pattern}")
-        seen = found(path)
-        size = seen.partition(" ")[0]
-        bytes_there = int(size) if size.isdecimal() else 0
-        about = f"{seen}\0{place(path)}"
-        sources.append(Source(path, bytes_there, about, names_of(path), seen))
-    return sources
 
 
 def finder(paths: Iterable[str]) -> Callable[[str], str]:
@@ -287,12 +216,12 @@ def resolver() -> Callable[[str], str]:
     return resolved
 
 
-def check_apart(tasks: Iterable[Task], read: Iterable[str], report: str) -> None:
+def check_apart(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
     """Check that no two tasks write one file, nor one that is read, by whatever names.
 
     Parameters
     ----------
-    tasks : iterable of Task
+    tasks : sequence of Task
     read : iterable of str
         Files that are read beside the inputs.
     report : str
@@ -303,28 +232,30 @@ def check_apart(tasks: Iterable[Task], read: Iterable[str], report: str) -> None
     InputError
         They do.
     """
-    tasks, place, first = list(tasks), resolver(), dict[str, tuple[str, Task]]()
+    place = resolver()
     sources = {task.input: None for task in tasks}
     sources |= {task.options["state_in"]: None for task in tasks if "state_in" in task.options}
     by_name = {place(path): path for path in (*sources, *read)}
     by_file = {_file(path): path for path in by_name.values()}
-    if place(report) in by_name:
-        raise InputError(report, "would be the report, and is read", "give `report` another name")
+    first: dict[str, tuple[str, Task | None]] = {}
+    for path, option, task in [(report, "output", None), *_written(tasks)]:
+        name = place(path)
+        source = by_name.get(name) or (os.path.exists(path) and by_file.get(_file(path)))
+        if source:
+            what = f"would be written over: {source} is read"
+            raise InputError(path, what, f"give `{option}` another folder or name")
+        other_option, other = first.setdefault(name, (option, task))
+        if other is not task or other_option != option:
+            raise _shared(path, option, other, task)
+
+
+def _written(tasks: Iterable[Task]) -> Iterator[tuple[str, str, Task]]:
+    """Yield each file that a task writes, with the option that names it."""
     for task in tasks:
-        for option in ("output", "state", "state_out"):
-            path = task.output if option == "output" else task.options.get(option)
-            if path is None:
-                continue
-            name = place(path)
-            source = by_name.get(name) or (os.path.exists(path) and by_file.get(_file(path)))
-            if source:
-                what = f"would be written over: {source} is read"
-                raise InputError(path, what, f"give `{option}` another folder or name")
-            if name == place(report):
-                raise InputError(path, "is the report of the batch", "give `report` another name")
-            other = first.setdefault(name, (option, task))
-            if other[1] is not task or other[0] != option:
-                raise _shared(path, option, other[1], task)
+        yield task.output, "output", task
+        for option in ("state", "state_out"):
+            if option in task.options:
+                yield task.options[option], option, task
 
 
 def _file(path: str) -> tuple[int, int] | str:
@@ -336,14 +267,13 @@ def _file(path: str) -> tuple[int, int] | str:
     return found.st_dev, found.st_ino
 
 
-def _shared(path: str, option: str, one: Task, other: Task) -> InputError:
-    """Return the error of two tasks that would write one file."""
+def _shared(path: str, option: str, one: Task | None, other: Task | None) -> InputError:
+    """Return the error of two tasks, or the report and a task, that would write one file."""
+    if one is None or other is None:
+        return InputError(path, "is the report of the batch", f"give `{option}` another name")
     if one is other:
         return InputError(path, "would be the output and the state of one input", "give two names")
     if one.input == other.input:
-        if one.options == other.options:
-            return InputError(one.input, "is given twice")
-        what = f"two values of the sweep would both write {path}"
-        return InputError("", what, f"put something between their names in `{option}`")
+        return InputError(one.input, "is given twice")
     what = f"{one.input} and {other.input} would both be written to {path}"
     return InputError("", what, f"tell them apart in `{option}`, by {{dir}} or {{name}}")

@@ -12,8 +12,7 @@ from rnncli.model.errors import sentence
 # The headings, each with the topic that says more, and the parameters under it; any other option
 # stands under the last.
 SECTIONS = {
-    "Batch (rnn help clusters)": "files_from sweep jobs scheduler order_by parts "
-    "force dry_run fail_fast report",
+    "Batch (rnn help clusters)": "jobs scheduler force dry_run",
     "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
     "null_values missing center scale follow inputs",
     "Network (rnn help networks)": "hidden cell seed init bias weights layer direction merge "

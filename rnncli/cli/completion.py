@@ -59,13 +59,6 @@ def auto(_ctx: click.Context, incomplete: str) -> list[str]:
     return _begun(incomplete, ("auto",))
 
 
-def sweeps(_ctx: click.Context, incomplete: str) -> list[str]:
-    """Return the names of options that can be swept."""
-    from rnncli.cli.sweeps import NAMES
-
-    return _begun(incomplete, (f"{name}=" for name in NAMES))
-
-
 def columns(ctx: click.Context, incomplete: str) -> list[str]:
     """Return the names in the header of the first file, for the last of a list of columns."""
     outside = re.sub('"[^"]*"?', lambda quoted: "_" * len(quoted[0]), incomplete)

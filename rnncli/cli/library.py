@@ -1,8 +1,7 @@
 """What Python programs call of the commands."""
 
 import os
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from numbers import Number
 from typing import Any
 
@@ -17,7 +16,7 @@ from rnncli.model.errors import did_you_mean, sentence
 # Options that list what a file may name in any way.
 _NAMED = ("columns", "group_by", "null_values")
 # What Python has no use for.
-_OF_SHELL = ("json", "dry_run", "files_from")
+_OF_SHELL = ("dry_run",)
 File = str | os.PathLike[str]
 
 
@@ -25,12 +24,9 @@ def batch(
     inputs: File | Iterable[File],
     output: File,
     *,
-    sweep: Mapping[str, Sequence[Any]] | None = None,
     jobs: int | None = None,
     scheduler: str | None = None,
     force: bool = False,
-    fail_fast: bool = False,
-    report: File | None = None,
     verbose: bool = False,
     **options: Any,
 ) -> Summary:
@@ -47,11 +43,7 @@ def batch(
     output : str or path
         Where each result goes: ``out/{stem}.csv``, or a folder. ``{stem}`` is
         the name of its input without the extension, ``{name}`` the whole
-        name, ``{dir}`` its folder, ``{seed}`` or the like what is swept,
-        ``{part}`` a part of one log.
-    sweep : mapping, optional
-        Values of `seed`, `init`, `hidden`, `weights` or `precision` that
-        every input is run with, each combination of them.
+        name, ``{dir}`` its folder.
     jobs : int, optional
         Processes on this machine; by default one for each processor. 1
         starts none.
@@ -59,11 +51,6 @@ def batch(
         Address of a Dask cluster to run on.
     force : bool
         Whether to run what is done, too.
-    fail_fast : bool
-        Whether to stop at the first failure.
-    report : str or path, optional
-        The file that has a line of JSON for each task; by default
-        ``rnn-batch.jsonl`` in the folder that `output` begins with.
     verbose : bool
         Whether to show failures, notes and progress on standard error.
     **options
@@ -96,18 +83,12 @@ def batch(
     >>> summary.failed
     0
     """
-    if not isinstance(sweep, Mapping | None):
-        raise TypeError(f"sweep: expected a mapping such as {{'seed': [1, 2]}}, got {sweep!r}")
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    swept = [f"{name}={_values(values)}" for name, values in (sweep or {}).items()]
     given = {
         "output": output,
-        "sweep": swept,
         "jobs": jobs,
         "scheduler": scheduler,
         "force": force,
-        "fail_fast": fail_fast,
-        "report": report,
         **options,
     }
     words = [word for name, value in given.items() for word in _words(name, value)]
@@ -116,11 +97,6 @@ def batch(
             return run_batch(ctx, expanded(os.fspath(path) for path in paths), shown=verbose)
     except click.UsageError as error:
         raise ValueError(error.format_message()) from error
-
-
-def _values(values: Sequence[Any]) -> str:
-    """Return the values of a sweep as the command line has them."""
-    return shlex.join(map(_text, values))
 
 
 def _words(name: str, value: Any) -> list[str]:

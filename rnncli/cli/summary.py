@@ -28,8 +28,8 @@ class Summary(NamedTuple):
     Parameters
     ----------
     done, skipped, failed, not_run : int
-        Tasks: run now, done before, failed, and not run since the batch was
-        stopped by a failure.
+        Tasks: run now, done before, failed, and not run since the disk was
+        full.
     rows : int
         Steps that were run.
     seconds : float
@@ -67,14 +67,12 @@ class Running:
         Of the batch, done or not.
     path : str
         Of the report.
-    fail_fast : bool
-        Whether the first failure ends it.
     shown : bool
         Whether failures, notes and progress are shown.
     """
 
-    def __init__(self, tasks: Sequence[Task], path: str, *, fail_fast: bool, shown: bool) -> None:
-        self._tasks, self._path, self._fail_fast, self._shown = tasks, path, fail_fast, shown
+    def __init__(self, tasks: Sequence[Task], path: str, *, shown: bool) -> None:
+        self._tasks, self._path, self._shown = tasks, path, shown
         self._begin, self._bar = time.monotonic(), Bar(quiet=not shown)
         self._total = self._done = self._rows = 0
         self._failures: list[dict[str, str]] = []
@@ -113,7 +111,7 @@ class Running:
                         report.add(outcome)
                         self._count(outcome)
                         self.show_progress()
-                        if self._ends(outcome):
+                        if outcome.error.endswith(_FULL):
                             break
                 except (KeyboardInterrupt, SystemExit):
                     self._stopped()
@@ -170,10 +168,6 @@ class Running:
         elif len(self._failures) == _FAILURES + 1:
             self._bar.clear()
             note(f"more have failed: {self._path} has all of them")
-
-    def _ends(self, outcome: Outcome) -> bool:
-        """Return whether nothing is to be run after it."""
-        return bool(outcome.error) and (self._fail_fast or outcome.error.endswith(_FULL))
 
     def _stopped(self) -> None:
         ended = self._done + len(self._failures)

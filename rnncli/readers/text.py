@@ -164,11 +164,6 @@ def start_of_stdin() -> bytes:
     return start
 
 
-def read_stretch(path: str, start: int, stop: int) -> Lines:
-    """Return the lines between two bytes of a file in UTF-8, where lines begin."""
-    return Lines(_checked(_stretch(path, start, stop), path, UTF_8))
-
-
 def share_read(path: str, lines: Lines, encoding: str = UTF_8) -> Callable[[int], float | None]:
     """Return a function of the share of a file that has been read, 0 to 1.
 
@@ -191,17 +186,6 @@ def _pieces(path: str, encoding: str) -> Iterator[bytes]:
                 yield piece
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(display_name(path), f"cannot be read: {error}") from error
-
-
-def _stretch(path: str, start: int, stop: int) -> Iterator[bytes]:
-    """Pieces of a file between two bytes."""
-    with opened(path, seekable=True) as file:
-        if not start:
-            check_start(file.peek(8), path)
-            start = len(_BYTE_ORDER_MARK) * file.peek(8).startswith(_BYTE_ORDER_MARK)
-        file.seek(start)
-        while piece := file.read(min(_PIECE, stop - file.tell())):
-            yield piece
 
 
 def _checked(pieces: Iterator[bytes], path: str, encoding: str) -> Iterator[bytes]:

@@ -1,10 +1,10 @@
 """A batch from and to S3: what ``rnn run`` makes, resumed, with a list for each folder."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from batch_runs import counted
 from click.testing import Result
 from conftest import SAMPLES, Rnn
 
@@ -16,14 +16,11 @@ NETWORK = ("--columns", "2", "--hidden", "3")
 
 
 @pytest.fixture(name="batch")
-def with_a_report(run_rnn: Rnn, tmp_path: Path) -> Callable[..., Result]:
-    report = str(tmp_path / "report.jsonl")
-    return lambda *given: run_rnn("batch", "-j", "1", *given, *NETWORK, "--report", report)
-
-
-def counted(result: Result) -> tuple[int, ...]:
-    summary = json.loads(result.stdout)
-    return tuple(summary[name] for name in ("done", "skipped", "failed"))
+def in_a_folder(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+    return lambda *given: run_rnn("batch", "-j", "1", *given, *NETWORK)
 
 
 @pytest.mark.slow
@@ -32,29 +29,30 @@ def test_a_batch_is_resumed(
 ) -> None:
     for name in ("in/s2.csv", "in/s10.csv", "in/deep/s1.csv", "in/x.txt"):
         s3.put(name, SUNSPOTS)
-    command = (s3.url("in/**/*.csv"), "-o", s3.url("out/{dir}/{stem}.csv"), "--json")
-    assert counted(batch(*command)) == (3, 0, 0)
+    command = (s3.url("in/**/*.csv"), "-o", s3.url("out/{dir}/{stem}.csv"))
+    assert counted(batch(*command)) == (3, 0, 0, 0)
     folder = f"out/{s3.bucket}/in"
     outputs = [name for name in s3.names() if name.startswith("out")]
     assert outputs == [f"{folder}/deep/s1.csv", f"{folder}/s10.csv", f"{folder}/s2.csv"]
     (tmp_path / "x.csv").write_bytes(SUNSPOTS)
     run_rnn("run", tmp_path / "x.csv", *NETWORK, "-o", tmp_path / "y.csv")
+    assert (tmp_path / "rnn-batch.jsonl").exists()
     assert {s3.get(name) for name in outputs} == {(tmp_path / "y.csv").read_bytes()}
-    assert counted(batch(*command)) == (0, 3, 0)
+    assert counted(batch(*command)) == (0, 3, 0, 0)
     s3.put("in/s10.csv", SUNSPOTS + b"2009,1\n")
     s3.client.delete_object(Bucket=s3.bucket, Key=outputs[0])
-    assert counted(batch(*command)) == (2, 1, 0)
-    assert counted(batch(*command)) == (0, 3, 0)
+    assert counted(batch(*command)) == (2, 1, 0, 0)
+    assert counted(batch(*command)) == (0, 3, 0, 0)
 
 
 @pytest.mark.slow
 def test_many_files_are_listed_at_once(batch: Callable[..., Result], s3: S3) -> None:
     for number in range(20):
         s3.put(f"in/{number}.csv", SUNSPOTS)
-    command = (s3.url("in/*.csv"), "-o", s3.url("out/{stem}.csv"), "--json")
-    assert counted(batch(*command)) == (20, 0, 0)
+    command = (s3.url("in/*.csv"), "-o", s3.url("out/{stem}.csv"))
+    assert counted(batch(*command)) == (20, 0, 0, 0)
     s3.asked.clear()
-    assert counted(batch(*command)) == (0, 20, 0)
+    assert counted(batch(*command)) == (0, 20, 0, 0)
     assert len(s3.asked) < 10
 
 
@@ -95,7 +93,7 @@ def test_the_secret_of_a_web_page_is_not_reported(
 ) -> None:
     url = web.put("in/a.csv", Page(SUNSPOTS))
     output = str(tmp_path / "{stem}.csv")
-    assert counted(batch(f"{url}?key=unseen", "-o", output, "--json")) == (1, 0, 0)
+    assert counted(batch(f"{url}?key=unseen", "-o", output)) == (1, 0, 0, 0)
     assert (tmp_path / "a.csv").exists()
-    assert "unseen" not in (tmp_path / "report.jsonl").read_text()
-    assert counted(batch(f"{url}?key=another", "-o", output, "--json")) == (0, 1, 0)
+    assert "unseen" not in (tmp_path / "rnn-batch.jsonl").read_text()
+    assert counted(batch(f"{url}?key=another", "-o", output)) == (0, 1, 0, 0)

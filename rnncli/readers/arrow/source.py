@@ -1,12 +1,10 @@
 """Parquet files, Arrow files and Arrow streams: record batches of some of their columns."""
 
 import io
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import accumulate
 from typing import Any
 
 from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
@@ -46,15 +44,13 @@ class Source(ABC):
             self._open()
         self.schema = schema_without_views(self.schema)
 
-    def batches(self, columns: Sequence[int], groups: slice = slice(None)) -> Iterator[Any]:
+    def batches(self, columns: Sequence[int]) -> Iterator[Any]:
         """Read record batches that are not empty, and are what they claim to be.
 
         Parameters
         ----------
         columns : sequence of int
             Their positions, in the order in which they are wanted.
-        groups : slice
-            Of the groups that `sizes` tells of.
 
         Raises
         ------
@@ -62,20 +58,10 @@ class Source(ABC):
             The file is damaged.
         """
         with readable(self.name, self.kind):
-            for batch in self._batches(columns, groups):
+            for batch in self._batches(columns):
                 batch.validate(full=True)
                 if batch.num_rows:
                     yield without_views(batch)
-
-    def sizes(self, columns: Sequence[int]) -> list[int]:
-        """Return about how many bytes of memory columns take in each group; none of a stream."""
-        del columns
-        return []
-
-    def rows_before(self, group: int) -> int:
-        """Return how many rows stand before a group."""
-        del group
-        return 0
 
     def share(self, done: int) -> float | None:
         """Return the share of the rows that has been read, 0 to 1, as for `Input`."""
@@ -86,7 +72,7 @@ class Source(ABC):
         """Read what there is before the rows."""
 
     @abstractmethod
-    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]: ...
+    def _batches(self, columns: Sequence[int]) -> Iterator[Any]: ...
 
 
 def open_source(name: str, file: Any) -> Source:
@@ -131,7 +117,7 @@ class _Parquet(Source):
         self._parquet = parquet.ParquetFile(self._file, **how)
         self.schema, self.rows = self._parquet.schema_arrow, self._parquet.metadata.num_rows
 
-    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[int]) -> Iterator[Any]:
         names, times = self.schema.names, Counter(self.schema.names)
         wanted = [names[i] for i in columns]
         # A name with a point may be of a part of a column.
@@ -139,34 +125,10 @@ class _Parquet(Source):
         values = sum(getattr(self.schema.field(i).type, "list_size", 1) for i in columns)
         for batch in self._parquet.iter_batches(
             steps_in_block(values, BLOCK_STEPS),
-            row_groups=range(self._parquet.num_row_groups)[groups],
             columns=wanted if apart else None,
             use_threads=False,
         ):
             yield batch.select(wanted if apart else columns)
-
-    def sizes(self, columns: Sequence[int]) -> list[int]:
-        names = {self.schema.names[i] for i in columns}
-        return [
-            sum(
-                max(column.total_uncompressed_size, column.num_values * 8)
-                for column in map(group.column, range(group.num_columns))
-                if not names.isdisjoint(_beginnings(column.path_in_schema))
-            )
-            for group in self._groups()
-        ]
-
-    def rows_before(self, group: int) -> int:
-        return sum(each.num_rows for each in self._groups()[:group])
-
-    def _groups(self) -> list[Any]:
-        about = self._parquet.metadata
-        return [about.row_group(i) for i in range(about.num_row_groups)]
-
-
-def _beginnings(path: str) -> Iterator[str]:
-    """Return what may be the name of the column that a path leads into: it may have points."""
-    return accumulate(path.split("."), "{}.{}".format)
 
 
 class _ArrowFile(Source):
@@ -180,24 +142,12 @@ class _ArrowFile(Source):
         reader = self._reader(None)
         self.schema, self._count = reader.schema, reader.num_record_batches
 
-    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[int]) -> Iterator[Any]:
         in_file = sorted(columns)
-        reader, numbers = self._reader(in_file), range(self._count)[groups]
-        for done, number in enumerate(numbers, 1):
+        reader = self._reader(in_file)
+        for number in range(self._count):
             yield reader.get_batch(number).select([in_file.index(i) for i in columns])
-            self._share = done / len(numbers)
-
-    def sizes(self, columns: Sequence[int]) -> list[int]:
-        """They are told by the size of the file, with all of its columns."""
-        del columns
-        place = self._file.tell()
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(place)
-        return [size // max(1, self._count)] * self._count
-
-    def rows_before(self, group: int) -> int:
-        reader = self._reader(None)
-        return sum(reader.get_batch(number).num_rows for number in range(group))
+            self._share = (number + 1) / self._count
 
     def share(self, done: int) -> float | None:
         del done
@@ -219,10 +169,9 @@ class _Stream(Source):
         self._reader = ipc.open_stream(self._mark, options=options)
         self.schema = self._reader.schema
 
-    def _batches(self, columns: Sequence[int], groups: slice) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[int]) -> Iterator[Any]:
         import pyarrow as pa
 
-        del groups
         yield from (batch.select(columns) for batch in self._reader)
         if not self._mark.found:
             raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
