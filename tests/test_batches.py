@@ -1,5 +1,6 @@
 """``rnn batch``: results as ``rnn run`` makes them, and what is made again."""
 
+import errno
 import json
 import os
 import subprocess
@@ -335,6 +336,37 @@ def test_what_killed_runs_left_is_removed(batch: Batch) -> None:
     Path("out/.rnn-0123456789abcdef.tmp").write_text("half a resu")
     assert batch("in/*.csv", "-o", "out/{stem}.csv", *NETWORK).exit_code == 0
     assert sorted(files("out")) == ["a.csv", "b.csv", "c.csv", "rnn-batch.jsonl"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_that_is_read_is_never_removed(batch: Batch, link: bool) -> None:
+    os.mkdir("out")
+    path = "out/.rnn-0123456789abcdef.tmp"
+    os.rename("in/a.csv", path)
+    os.symlink(f"../{path}", "in/a.csv")
+    for more in ((), ("--force",)):
+        result = batch("in/a.csv" if link else path, "-o", "out/{stem}.csv", *NETWORK, *more)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert "has the name of a temporary file" in result.stderr
+    assert os.listdir("out") == [os.path.basename(path)]
+
+
+def test_a_result_that_could_not_be_renamed_is_never_removed(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says where it is."""
+
+    def replace(source: str, target: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), source, None, target)
+
+    command = ("in/a.csv", "-o", "out/{stem}.csv", *NETWORK)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        result = batch(*command)
+    assert result.exit_code == 1
+    kept = Path(result.stderr.splitlines()[0].partition("the result is in ")[2])
+    assert batch(*command).exit_code == 0
+    assert kept.read_bytes() == Path("out/a.csv").read_bytes()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

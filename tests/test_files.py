@@ -179,7 +179,7 @@ def test_a_result_that_cannot_be_renamed_is_kept(
 
     monkeypatch.setattr(os, "replace", replace_what_cannot_be)
     done = run_rnn(*RUN, str(output))
-    (kept,) = tmp_path.glob(".rnn-*.tmp")
+    (kept,) = tmp_path.glob(".rnn-*.whole")
     error = f"Error: {output}: Is a directory; the result is in {kept}\n"
     assert (done.exit_code, done.stderr) == (1, error)
     assert kept.read_text().count("\n") == 3

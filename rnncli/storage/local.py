@@ -95,6 +95,11 @@ def check_writable(path: str, *, append: bool = False) -> None:
         raise InputError(path, str(error.strerror), hint) from error
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether a file has the name of a temporary file of `writing`."""
+    return re.fullmatch(_TEMPORARY, name) is not None
+
+
 def remove_left(folder: str) -> None:
     """Remove what killed runs have left in a directory: the temporary files of `writing`.
 
@@ -107,7 +112,7 @@ def remove_left(folder: str) -> None:
         The directory cannot be read.
     """
     for name in os.listdir(folder):
-        if re.fullmatch(_TEMPORARY, name):
+        if is_temporary(name):
             with suppress(OSError):
                 _remove_unlocked(os.path.join(folder, name))
 
@@ -209,15 +214,30 @@ def _replace(path: str) -> Iterator[TextIO]:
             yield file
             _copy_access(target, file.fileno())
             sync(file)
-            os.replace(temporary, target)  # while it is locked
+            _rename(temporary, target)  # while it is locked
         _sync_folder(folder)
     except BaseException as error:
-        # An error with this name is of the file itself: it could not be created,
-        # or it is complete and could not be renamed.
+        # An error with this name: it could not be created, or not be renamed though it is complete.
         if getattr(error, "filename", None) != temporary:
             with suppress(OSError):
                 os.unlink(temporary)
         raise
+
+
+def _rename(temporary: str, target: str) -> None:
+    """Rename a complete file; one that cannot be stays, by a name that `remove_left` leaves alone.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed: `filename` is what it is called now.
+    """
+    try:
+        os.replace(temporary, target)
+    except OSError as error:
+        kept = f"{temporary.removesuffix('.tmp')}.whole"
+        os.rename(temporary, kept)
+        raise OSError(error.errno, error.strerror, kept, None, target) from error
 
 
 def _create_locked(path: str, flags: int) -> int:
