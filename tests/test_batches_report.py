@@ -50,6 +50,7 @@ def test_a_line_that_is_cut_off_is_ended(tmp_path: Path, half: str) -> None:
     "text",
     [
         *("t,value\n1,2\n", '{"t": 1, "h": [0.5]}\n', "[]", "\n", "\0\0", '{"input":1}\n'),
+        line("/a", "done") + '{"input": "' + "x" * (1 << 20) + '"}\n',
     ],
     ids=lambda text: repr(text[:9]),
 )

@@ -95,6 +95,11 @@ OUT = ("-o", "out/{stem}.csv")
         (("in", *OUT), "in: a folder; give the files in it: 'in/*.csv'"),
         (("-", *OUT), "-: inputs are files (./- is a file of that name"),
         (("in/a.csv", "-o", "~/{stem}.csv"), "-o ~/{stem}.csv: in quotes ~ is no home folder; wr"),
+        (
+            ("in/a.csv", "-o", "piped/{stem}.csv"),
+            "piped/rnn-batch.jsonl: the report of the batch has",
+        ),
+        (("in/a.csv", "-o", "piped/{stem}.csv", "-n"), "piped/rnn-batch.jsonl: the report of the "),
         (("in/*.txt", *OUT), "in/*.txt: matches no file"),
         (("in/a.csv", "-o", "-"), "-o -: there is a result for each input; give a folder or a te"),
         (
@@ -170,6 +175,8 @@ def test_what_is_refused_before_anything_runs(
     os.link("in/a.csv", "hard/a.csv")
     os.mkdir("b")
     os.symlink("b", "a")
+    os.mkdir("piped")
+    os.mkfifo("piped/rnn-batch.jsonl")
     Path("rnn-batch.jsonl").write_text("value\n1\n")
     before = sorted(Path().rglob("*"))
     result = batch(*arguments, *NETWORK)

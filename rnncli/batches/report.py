@@ -17,6 +17,8 @@ from rnncli.model.errors import InputError
 
 NAME = "rnn-batch.jsonl"
 DONE, FAILED = "done", "failed"
+# Bytes that a line has at most.
+_LONGEST = 1 << 20
 # What every line begins with.
 _BEGIN = b'{"input": '
 
@@ -131,9 +133,11 @@ def _read(path: str) -> tuple[dict[str, str], int]:
     done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
         if not _BEGIN.startswith(file.read(len(_BEGIN))):
-            raise InputError(path, "not the report of a batch", "give `output` another folder")
+            raise _not_a_report(path)
         file.seek(0)
-        for line in file:
+        while line := file.readline(_LONGEST):
+            if len(line) == _LONGEST:
+                raise _not_a_report(path)
             if not line.endswith(b"\n"):  # it will be cut off, so it says nothing
                 break
             whole += len(line)
@@ -141,3 +145,7 @@ def _read(path: str) -> tuple[dict[str, str], int]:
                 item = json.loads(line)
                 done[item["output"]] = item["made_of"] if item["status"] == DONE else ""
     return done, whole
+
+
+def _not_a_report(path: str) -> InputError:
+    return InputError(path, "not the report of a batch", "give `output` another folder")

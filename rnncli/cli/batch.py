@@ -214,8 +214,17 @@ def _template(text: str) -> Template:
 
 
 def _report(template: Template) -> str:
-    """Return the name of the report: it stays on this machine."""
-    return NAME if is_url(template.text) else os.path.join(template.folder, NAME)
+    """Return the name of the report: it stays on this machine.
+
+    Raises
+    ------
+    InputError
+        A device, a pipe or a folder has that name.
+    """
+    path = NAME if is_url(template.text) else os.path.join(template.folder, NAME)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "the report of the batch has this name, and this is no regular file")
+    return path
 
 
 def _check(given: Mapping[str, Any], template: Template, inputs: Sequence[str]) -> None:
