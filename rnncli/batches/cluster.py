@@ -446,22 +446,20 @@ def _place(address: str) -> str:
     """Return the address of a scheduler, which may stand in a file."""
     from distributed.comm import get_address_host_port
 
-    hint = "give tcp://host:8786, or a scheduler's .json file"
-    if address.endswith(".json"):
-        try:
-            with open(address, encoding="utf-8") as file:
-                address = json.load(file)["address"]
-        except FileNotFoundError as error:
-            raise InputError(address, str(error.strerror)) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(address, "no file of a Dask scheduler", hint) from error
+    place = address
     try:
-        get_address_host_port(address, strict=False)
-    except ValueError as error:
+        if address.endswith(".json"):
+            with open(address, encoding="utf-8") as file:
+                place = json.load(file)["address"]
+        get_address_host_port(place, strict=False)
+    except OSError as error:
+        raise InputError(address, f"cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        hint = "give tcp://host:8786, or a scheduler's .json file"
         raise InputError(address, "no address of a Dask scheduler", hint) from error
-    if address.startswith("tls://"):
-        _check_certificates(address)
-    return address
+    if place.startswith("tls://"):
+        _check_certificates(place)
+    return place
 
 
 def _check_certificates(address: str) -> None:

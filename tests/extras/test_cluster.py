@@ -433,14 +433,14 @@ def test_an_address_that_does_not_answer(
     ("address", "content"),
     [
         *(("", ""), ("tcp://:::", ""), ("one:", ""), ("abc://one:1", ""), ("none.json", "")),
-        *(("a.json", "{}"), ("a.json", "[]")),
+        *(("a.json", "{}"), ("a.json", "[]"), ("a.json", '{"address": 5}')),
     ],
 )
 def test_what_is_no_address(address: str, content: str, here: Path, run_rnn: Rnn) -> None:
     (here / "a.json").write_text(content)
     run = run_rnn("batch", "in/*.csv", *OPTIONS, "-o", "out", "--scheduler", address)
     assert run.exit_code == 2
-    what = "No such file or directory" if address == "none.json" else "no "
+    what = "cannot be read: No such file" if address == "none.json" else "no "
     assert run.stderr.startswith(f"Error: {address}: {what}" if address else "Error: ")
     assert len(run.stderr.splitlines()) == 1
 
