@@ -359,7 +359,7 @@ def test_halves_of_safetensors(tmp_path: Path) -> None:
 def test_pytorch_names(tmp_path: Path) -> None:
     tensors = torch("a.rnn.", bias=True) | torch("a.rnn.", I=3, end="_l1", bias=True)
     others = {"a.fc.weight": numbers((1, 5)), "a.fc.bias": np.array([np.nan])}
-    loaded = load(tmp_path / "w.safetensors", tensors | others)
+    loaded = load(tmp_path / "w.safetensors", tensors | others, layer="a.rnn")
     for number, cell in enumerate(cells(loaded.network)):
         ih, hh, b_ih, b_hh = (
             tensors[f"a.rnn.{role}_l{number}"]

@@ -55,6 +55,7 @@ BESIDE = {
     "rnncli.model.formats": {
         *("os", "io", "sys", "json", "struct", "zipfile", "zlib", "hashlib"),
         "importlib",  # each format when a file is of it
+        "ast",  # the code of TorchScript
     },
 }
 # What is installed as an extra, by the only place that may import it.

@@ -82,7 +82,10 @@ BOTH = (
     "emb is taken as an embedding below, fc as a linear layer above rnn, as shapes fit: `layer` "
     "rnn takes that alone"
 )
-ONLY = "only rnn is taken, not {}: names and shapes do not tell how these are joined to it"
+REFUSAL = (
+    "{}: names and shapes do not tell how rnn is joined to the rest; `layer` rnn runs that "
+    "alone, torch.onnx.export writes the whole model"
+)
 
 # A state dict, `layer`, the layers, and notes.
 DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
@@ -106,53 +109,11 @@ DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
         ["embedding", "lstm"],
         [BELOW.replace("emb ", "encoder ")],
     ),
-    "a square matrix, defined first": (
-        {"a.weight": matrix(2, 2)} | RNN,
-        None,
-        ["lstm"],
-        [ONLY.format("a")],
-    ),
-    "two linear layers": (
-        RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}),
-        None,
-        ["lstm"],
-        [ONLY.format("fc, g")],
-    ),
-    "two embeddings": (
-        {"a_emb.weight": matrix(7, 2), "b_emb.weight": matrix(7, 2)} | RNN,
-        None,
-        ["lstm"],
-        [ONLY.format("a_emb, b_emb")],
-    ),
-    "a head of another width": (
-        RNN | {"fc.weight": matrix(2, 4)},
-        None,
-        ["lstm"],
-        [ONLY.format("fc")],
-    ),
-    "a head of whole numbers": (
-        RNN | {"fc.weight": matrix(2, 3, kind="Long", values=10)},
-        None,
-        ["lstm"],
-        [ONLY.format("fc")],
-    ),
-    "a norm": (
-        RNN | {"norm.weight": vector(3), "norm.bias": vector(3)},
-        None,
-        ["lstm"],
-        [ONLY.format("norm")],
-    ),
     "a table or a head without bias, defined last": (
         under("rnn.", lstm(3, 3)) | {"fc.weight": matrix(7, 3)},
         None,
         ["lstm", "dense"],
         [TAKEN],
-    ),
-    "below or above, defined first": (
-        {"fc.weight": matrix(3, 3), "fc.bias": vector(3)} | under("rnn.", lstm(3, 3, gates=3)),
-        None,
-        ["gru"],
-        [ONLY.format("fc")],
     ),
     "below or above, defined last": (
         under("rnn.", lstm(3, 3, gates=3)) | {"fc.weight": matrix(3, 3), "fc.bias": vector(3)},
@@ -174,6 +135,56 @@ def test_state_dicts(
     loaded = load(tmp_path / "w.pt", mapping(tensors), layer)
     assert kinds(loaded) == found
     assert loaded.assumptions == notes
+
+
+# A state dict of a larger model, and what of it is not run.
+LARGER: dict[str, tuple[dict[str, bytes], str]] = {
+    "a convolution": (RNN | {"conv.weight": tensor("0", (2, 2, 3), (6, 3, 1))}, "conv"),
+    "a first state": (RNN | {"h0": vector(3)}, "h0"),
+    "a square matrix, defined first": (
+        {"a.weight": matrix(2, 2)} | RNN,
+        "a",
+    ),
+    "two linear layers": (
+        RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}),
+        "fc, g",
+    ),
+    "two embeddings": (
+        {"a_emb.weight": matrix(7, 2), "b_emb.weight": matrix(7, 2)} | RNN,
+        "a_emb, b_emb",
+    ),
+    "a head of another width": (
+        RNN | {"fc.weight": matrix(2, 4)},
+        "fc",
+    ),
+    "a head of whole numbers": (
+        RNN | {"fc.weight": matrix(2, 3, kind="Long", values=10)},
+        "fc",
+    ),
+    "a norm": (
+        RNN | {"norm.weight": vector(3), "norm.bias": vector(3)},
+        "norm",
+    ),
+    "below or above, defined first": (
+        {"fc.weight": matrix(3, 3), "fc.bias": vector(3)} | under("rnn.", lstm(3, 3, gates=3)),
+        "fc",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "beside"), LARGER.values(), ids=LARGER)
+def test_larger_models(tmp_path: Path, tensors: dict[str, bytes], beside: str) -> None:
+    path = tmp_path / "w.pt"
+    assert refusal(path, archive(mapping(tensors), STORED)) == REFUSAL.format(beside)
+    assert len(load_network(path, "rnn").network.layers) == 1
+
+
+def test_what_is_of_the_training_alone(tmp_path: Path) -> None:
+    count = tensor("0", (), (), kind="Long", values=10)
+    tensors = RNN | LINEAR | {"criterion.weight": vector(4), "steps": count}
+    loaded = load(tmp_path / "w.pt", mapping(tensors))
+    assert kinds(loaded) == ["lstm", "dense"]
+    assert loaded.assumptions == [TAKEN]
 
 
 # Shapes of modules beside an LSTM of 3 units that takes so many values, in a file whose names are
@@ -201,7 +212,7 @@ def test_names_in_no_order(
     entries = {key: Entry(shapes[key], "float32") for key in sorted(shapes)}
     model = find_model(Tensors("w.safetensors", entries, lambda _: []))
     assert [part.name for part in model.parts if part.layers] == taken
-    assert len(model.notes) == 1
+    assert any(part.needed for part in model.parts) == (not model.notes)
 
 
 WHOLE = RNN | LINEAR
@@ -246,11 +257,12 @@ def test_what_stands_beside_is_listed(tmp_path: Path) -> None:
 
 def test_what_may_be_weights_too_is_said(tmp_path: Path) -> None:
     count = tensor("0", (), ())
-    saved = {"epoch": count, "mean": vector(3), "net": mapping(lstm()), "fc": mapping(LINEAR)}
+    saved = {"epoch": count, "mean": vector(3), "net": mapping(lstm())}
     loaded = load(tmp_path / "w.pt", mapping(saved | {"opt": OPTIMIZER}))
     assert kinds(loaded) == ["lstm"]
-    assert loaded.assumptions == ["passes over mean, fc, which the file has beside the model"]
-    (tmp_path / "w.pt").write_bytes(archive(mapping(saved)))
+    assert loaded.assumptions == ["passes over mean, which the file has beside the model"]
+    message = refusal(tmp_path / "w.pt", archive(mapping(saved | {"fc": mapping(LINEAR)}), STORED))
+    assert message.startswith("fc: stands beside the model; `layer` net runs that alone, torch.")
     assert not load_network(tmp_path / "w.pt", "net").assumptions
 
 

@@ -1,7 +1,9 @@
 """Whole modules and TorchScript: chains of layers, and why others are none."""
 
+import re
 from pathlib import Path
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,13 +58,30 @@ def kinds(loaded: Loaded) -> list[str]:
     return [name_of(layer.cells[0] if layer.cells else layer) for layer in loaded.network.layers]
 
 
-def in_order(names: str, hint: str = ": `layer` rnn takes that alone") -> list[str]:
-    return [f"{names} are taken as layers in this order, in which they are defined{hint}"]
+CODE_IS_LEFT_OUT = "the forward of my.Net is not in the file"
+ALONE = [f"{CODE_IS_LEFT_OUT}: rnn is assumed to be all of it"]
+
+
+def in_order(names: str, hint: str = "`layer` rnn takes that alone") -> list[str]:
+    return [f"{CODE_IS_LEFT_OUT}: {names} are assumed in the order of their definition; {hint}"]
 
 
 CHAINS = {
     "alone": (REC, ["lstm"], []),
-    "inside": (net(rnn=REC), ["lstm"], []),
+    "inside": (net(rnn=REC), ["lstm"], ALONE),
+    "a sequence": (
+        module(f"{NN}container.Sequential", None, {"0": linear(2, 4), "1": REC}),
+        ["dense", "lstm"],
+        [],
+    ),
+    "modules in a dictionary": (
+        mapping({"rnn": REC, "fc": FC}),
+        ["lstm", "dense"],
+        [
+            "the file does not tell how its modules are joined: rnn, fc are assumed in the order "
+            "of their definition; `layer` rnn takes that alone"
+        ],
+    ),
     "a head": (net(rnn=REC, fc=FC), ["lstm", "dense"], in_order("rnn, fc")),
     "what does nothing": (
         net(
@@ -73,7 +92,7 @@ CHAINS = {
             list=module(f"{NN}container.ModuleList"),
         ),
         ["lstm"],
-        [],
+        ALONE,
     ),
     "everything": (
         net(
@@ -113,13 +132,13 @@ CHAINS = {
             b=module(f"{NN}rnn.GRU", {"weight_ih_l0": matrix(9, 3), "weight_hh_l0": matrix(9, 3)}),
         ),
         ["lstm", "gru"],
-        in_order("a, b", ": `layer` NAME takes one of them alone"),
+        in_order("a, b", "`layer` NAME takes one of them alone"),
     ),
     "under a key": (
         mapping({"model": net(rnn=REC, fc=FC), "sd": mapping({"x": vector(3)})}),
         ["lstm", "dense"],
         [
-            *in_order("model.rnn, model.fc", ": `layer` model.rnn takes that alone"),
+            *in_order("model.rnn, model.fc", "`layer` model.rnn takes that alone"),
             "passes over sd, which the file has beside the model",
         ],
     ),
@@ -136,7 +155,7 @@ CHAINS = {
     "hooks before it": (
         net(rnn=module(f"{NN}rnn.LSTM", LSTM, _forward_pre_hooks=mapping({"0": name("my.f")}))),
         ["lstm"],
-        ["rnn has hooks, whose code is not read"],
+        [*ALONE, "rnn has hooks, whose code is not read"],
     ),
 }
 
@@ -148,9 +167,10 @@ def test_chains(tmp_path: Path, saved: bytes, found: list[str], notes: list[str]
     assert loaded.assumptions == notes
 
 
+WAY_OUT = "`layer` rnn runs that alone, torch.onnx.export writes the whole model"
 TWO = "fc, out: the file does not say what its code does between fc and out"
 BATCH = f"{NN}batchnorm.BatchNorm1d"
-# What stands beside the recurrent module, and why only that is taken.
+# What stands beside the recurrent module, and why the file is refused.
 BROKEN = {
     "two linear layers": ({"fc": FC, "out": linear(2, 4)}, TWO),
     "in two sequences": (
@@ -212,10 +232,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("beside", "why"), BROKEN.values(), ids=BROKEN)
-def test_only_the_recurrent_part(tmp_path: Path, beside: dict[str, bytes], why: str) -> None:
-    loaded = load(tmp_path / "w.pt", net(rnn=REC, **beside))
-    assert kinds(loaded) == ["lstm"]
-    assert loaded.assumptions == [f"only rnn is taken, not {why}"]
+def test_larger_models(tmp_path: Path, beside: dict[str, bytes], why: str) -> None:
+    path = tmp_path / "w.pt"
+    assert refusal(path, net(rnn=REC, **beside)) == f"{why}; {WAY_OUT}"
+    assert kinds(load(path, net(rnn=REC, **beside), "rnn")) == ["lstm"]
 
 
 ACTIVATIONS = {
@@ -313,7 +333,7 @@ def test_the_code_of_torchscript(tmp_path: Path, code: bytes, expected: str, man
         place = "code/__torch__/torch/nn/modules/rnn/___torch_mangle_7.py"
     path = tmp_path / "w.pt"
     path.write_bytes(archive(script("my.Net", {"rnn": script(kind, RNN)}), STORED, **{place: code}))
-    loaded = load_network(path)
+    loaded = load_network(path, "rnn")
     assert str(loaded.network.layers[0].cells[0].settings["activation"]) == (expected or "tanh")
     assumed = "does not name the activation: tanh is taken (`activation`)"
     assert loaded.assumptions == ([] if expected else [assumed])
@@ -323,6 +343,97 @@ def refusal(path: Path, saved: bytes, layer: str | None = None) -> str:
     with pytest.raises(InputError) as caught:
         load(path, saved, layer)
     return str(caught.value).removeprefix(f"{path}: ")
+
+
+FORWARD = """class Net(Module):
+  def forward(self: __torch__.my.Net,
+    x: Tensor,
+    h: Optional[Tensor]=None) -> Tensor:
+    {}
+"""
+CELL = 'class LSTM(Module):\n  mode : Final[str] = "LSTM"\n  batch_first : Final[bool] = True\n'
+CELL += "  num_layers : Final[int] = 1\n"
+ROWS = "o, s, = (self.rnn).forward__0(x, h, )"
+Z = "torch.zeros([1, torch.size(x, 0), 3])"
+# The body of forward, and the layers and the row that is given alone, or why it is refused.
+CALLS: dict[str, tuple[str, Any]] = {
+    "a head": (f"{ROWS}; return (self.fc).forward(o, )", (["lstm", "dense"], None)),
+    "no head": (f"{ROWS}; return (o, s)", (["lstm"], None)),
+    "in another order": (
+        "o, s, = (self.rnn).forward__0((self.below).forward(x, ), None, ); return o",
+        (["dense", "lstm"], None),
+    ),
+    "zeros": (
+        f"o, s, = (self.rnn).forward__0(x, ({Z}, torch.to({Z}, 6)), ); return o",
+        (["lstm"], None),
+    ),
+    "no operation": (f"{ROWS}; return torch.contiguous(o)", (["lstm"], None)),
+    "the last row": (
+        f"{ROWS}; return torch.select(torch.slice(o, 0, 0, 9223372036854775807), 1, -1)",
+        (["lstm"], "step"),
+    ),
+    "the last state": (f"{ROWS}; return torch.select((s)[0], 0, -1)", (["lstm"], "step")),
+    "relu": (f"{ROWS}; return torch.relu(o)", "calls relu on what rnn gives, which is not read"),
+    "flip": (
+        "o, s, = (self.rnn).forward__0(torch.flip(x, [1]), None, ); return o",
+        "calls flip on the input, which is not read",
+    ),
+    "mean": (
+        f"{ROWS}; return torch.mean(o, [1])",
+        "calls mean on what rnn gives, which is not read",
+    ),
+    "in place": (f"{ROWS}; y = torch.mul_(o, 2); return o", "calls mul_ on what rnn gives"),
+    "a unit": (f"{ROWS}; return torch.select(o, 2, -1)", "calls select on what rnn gives"),
+    "some rows": (f"{ROWS}; return torch.slice(o, 1, 1)", "calls slice on what rnn gives"),
+    "c": (f"{ROWS}; return torch.select((s)[1], 0, -1)", "calls select on the final state of rnn"),
+    "two paths": (f"{ROWS}; return torch.add(o, o)", "calls add on what rnn gives"),
+    "two results": (f"{ROWS}; return (o, o)", "returns something else than rows"),
+    "another state": (
+        "o, s, = (self.rnn).forward__0(x, (self.h0, self.h0), ); return o",
+        "starts rnn from a state that may be other than zeros",
+    ),
+    "a convolution": (
+        f"{ROWS}; return (self.conv).forward(o, )",
+        "calls conv (nn.Conv1d), which is not known",
+    ),
+    "a loop": (f"for i in x:\n      {ROWS}\n    return o", "loops, which is not read"),
+    "a branch": (
+        f"{ROWS}\n    if torch.gt(torch.size(x, 0), 1):\n      o = x\n    return o",
+        "branches",
+    ),
+    "too deep": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net that can be read"),
+    "no code": ("", "has no code of __torch__.my.Net that can be read"),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), CALLS.values(), ids=CALLS)
+def test_forward_of_torchscript(tmp_path: Path, body: str, expected: Any) -> None:
+    held = {"weight": matrix(4, 3), "bias": vector(4)}
+    below = {"weight": matrix(2, 2), "bias": vector(2)}
+    saved = script(
+        "my.Net",
+        {
+            "rnn": script(f"{NN}rnn.LSTM", LSTM),
+            "fc": script(f"{NN}linear.Linear", held),
+            "below": script(f"{NN}linear.Linear", below),
+            "conv": script(f"{NN}conv.Conv1d", {"weight": vector(3)}),
+        },
+    )
+    code = {
+        "code/__torch__/my.py": FORWARD.format(body).encode() if body else b"",
+        "code/__torch__/torch/nn/modules/rnn.py": CELL.encode(),
+    }
+    path = tmp_path / "w.pt"
+    path.write_bytes(archive(saved, STORED, **code))
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=re.escape(f"forward: {expected}")) as caught:
+            load_network(path)
+        assert str(caught.value).endswith(WAY_OUT)
+        assert kinds(load_network(path, "rnn")) == ["lstm"]
+    else:
+        loaded = load_network(path)
+        assert (kinds(loaded), loaded.network.last) == expected
+        assert loaded.assumptions == []
 
 
 QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
@@ -364,9 +475,8 @@ def test_refused(tmp_path: Path, saved: bytes, message: str) -> None:
 def test_weights_of_the_whole(tmp_path: Path) -> None:
     """Such as a first state that is learned."""
     saved = module("my.Net", {"h0": vector(3)}, {"rnn": REC, "fc": FC})
-    loaded = load(tmp_path / "w.pt", saved)
-    assert kinds(loaded) == ["lstm"]
-    assert loaded.assumptions == ["only rnn is taken, not my.Net, fc: my.Net is not known"]
+    message = refusal(tmp_path / "w.pt", saved)
+    assert message == f"my.Net, fc: my.Net is not known; {WAY_OUT}"
 
 
 def test_parts_are_picked(tmp_path: Path) -> None:
@@ -379,7 +489,9 @@ def test_parts_are_picked(tmp_path: Path) -> None:
 
 def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
     saved = mapping({"net": net(rnn=REC), "ema": mapping({f"rnn.{k}": v for k, v in RNN.items()})})
-    assert kinds(load(tmp_path / "w.pt", saved)) == ["lstm"]
+    message = refusal(tmp_path / "w.pt", saved)
+    assert message.startswith("ema: stands beside the model; `layer` net runs that alone")
+    assert kinds(load(tmp_path / "w.pt", saved, "net")) == ["lstm"]
     assert kinds(load(tmp_path / "w.pt", saved, "ema")) == ["rnn"]
     with opened(str(tmp_path / "w.pt")) as (model, _):
         assert [(part.name, part.why) for part in model.parts if part.why] == [

@@ -8,7 +8,6 @@ from rnncli.model.errors import (
     did_you_mean,
     listed,
     sentence,
-    shown,
     verbatim,
 )
 from rnncli.model.formats.spec import PICK, LayerSpec
@@ -138,11 +137,13 @@ class Model(NamedTuple):
         """
         path = self.tensors.path
         recurrent = [part.name for part in self.parts if part.recurrent]
-        for part in self.parts:
-            if part.needed and not part.layers:
-                place = f"{path}: {shown(part.name)}" if part.name else path
-                others = f"{PICK}: {verbatim(listed(recurrent))}" if recurrent else ""
-                raise InputError(place, part.why, part.hint or others)
+        needed = [part for part in self.parts if part.needed and not part.layers]
+        if needed:
+            first = needed[0]
+            names = [part.name or part.kind for part in needed if part.why == first.why]
+            place = f"{path}: {listed(names)}" if any(names) else path
+            others = f"{PICK}: {verbatim(listed(recurrent))}" if recurrent else ""
+            raise InputError(place, first.why, first.hint or others)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
             got = listed(
                 (f"{part.name} ({part.kind})" if part.name else part.kind) if part.kind else name

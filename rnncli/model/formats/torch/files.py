@@ -12,8 +12,10 @@ from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 from rnncli.model.formats.parts import Find, Model, Part
 from rnncli.model.formats.tensors import FLOATS, Entry, Tensors
 from rnncli.model.formats.torch import modules
+from rnncli.model.formats.torch.heads import way_out
 from rnncli.model.formats.torch.names import find_stacks
-from rnncli.model.formats.torch.objects import Objects
+from rnncli.model.formats.torch.objects import SCRIPT, Objects
+from rnncli.model.formats.torch.script import read_forward
 from rnncli.model.formats.torch.stored import opened_file
 
 
@@ -41,7 +43,11 @@ def _find(tensors: Tensors, objects: Objects, layer: str | None) -> Model:
     picked = layer and f"{layer.rstrip('./')}."
     loose = picked and any(name.startswith(picked) for name in tensors.entries.keys() - own)
     if not loose and any(modules.is_recurrent(tensors, module) for module in objects.modules):
-        model = modules.find_model(tensors, objects.modules, layer)
+        read = partial(read_forward, objects.classes, objects.code, objects.modules)
+        scripted = all(kind.startswith(SCRIPT) for kind in objects.classes.values())
+        model = modules.find_model(
+            tensors, objects.modules, objects.classes, layer, read if scripted else None
+        )
         beside = [] if layer else _beside(objects, tensors, own)
     else:
         tensors = tensors.under(layer)
@@ -50,8 +56,23 @@ def _find(tensors: Tensors, objects: Objects, layer: str | None) -> Model:
         model = names.find_model(found[0] if len(found) == 1 else tensors, ordered=True)
         beside = _beside(objects, tensors, model.tensors.entries)
         model = model._replace(tensors=tensors, title="PyTorch")
+    beside = _needed(tensors, model, beside)
     notes = [*model.notes, *_passed_over(tensors, beside)]
     return model._replace(parts=[*model.parts, *beside], notes=notes)
+
+
+def _needed(tensors: Tensors, model: Model, beside: Sequence[Part]) -> list[Part]:
+    """Refuse to pass over matrices, which may be other modules of the model."""
+    inner = [part.name for part in model.parts if part.recurrent]
+    parts = []
+    for part in beside:
+        entries = [tensors.entries[name] for name in part.tensors]
+        if inner and any(len(each.shape) > 1 and each.dtype in FLOATS for each in entries):
+            tops = {name.partition(".")[0] for name in inner}
+            names = inner if part.name.partition(".")[0] in tops else sorted(tops)
+            part = part._replace(hint=way_out(names), needed=True)
+        parts.append(part)
+    return parts
 
 
 def _held(objects: Objects, tensors: Tensors) -> Iterator[tuple[str, dict[str, Entry]]]:
@@ -77,7 +98,8 @@ def _passed_over(tensors: Tensors, beside: Sequence[Part]) -> list[str]:
     names = [
         part.name
         for part in beside
-        if any(
+        if not part.needed
+        and any(
             tensors.entries[name].shape and tensors.entries[name].dtype in FLOATS
             for name in part.tensors
         )

@@ -1,10 +1,11 @@
 """What stands around recurrent layers, as names and shapes of PyTorch's tensors tell.
 
 They do not tell what a model does between its modules. So only what leaves
-little open is taken, and a note says so: an embedding below, a linear layer
-above, and nothing else.
+little open is taken, and a note says so: an embedding below and a linear layer
+above. A file of more is refused.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -19,6 +20,8 @@ from rnncli.model.formats.tensors import FLOATS, Shape, Tensors
 _TRANSPOSED = Layout(transposed=True)
 # What people call an embedding.
 _EMBEDDING = "emb"
+# What they call a function of the training, which may have weights of classes.
+_LOSS = re.compile("loss|criterion", re.IGNORECASE)
 
 
 class _Matrix(NamedTuple):
@@ -43,6 +46,14 @@ class _Matrix(NamedTuple):
 
     def part(self, kind: str, layer: LayerSpec) -> Part:
         return Part(self.name, kind, self.tensors, [layer])
+
+
+def way_out(recurrent: Sequence[str]) -> str:
+    """Return what to do about a file of which only recurrent modules can be run."""
+    alone = "`layer` NAME runs one of " if recurrent[1:] else "`layer` "
+    names = verbatim(listed(recurrent))
+    alone = f"{alone}{names}{'' if recurrent[1:] else ' runs that alone'}, " if recurrent[0] else ""
+    return f"{alone}torch.onnx.export writes the whole model"
 
 
 def linear(tensors: Tensors, stem: str) -> LayerSpec:
@@ -89,15 +100,18 @@ def surrounded(
     Returns
     -------
     list of Part
-        The module, with what stands below and above.
+        The module, with what stands below and above, or with what keeps the
+        file from being run.
     list of str
-        A sentence for what is taken, or passed over.
+        A sentence for what is taken.
     """
     used = {name for part in recurrent for name in part.tensors}
     owners: dict[str, list[str]] = {}
     before: set[str] = set()
-    for name in tensors.entries:
+    for name, entry in tensors.entries.items():
         if name not in used:
+            if _LOSS.search(name) or (entry.dtype not in FLOATS and not entry.shape):
+                continue  # of the training: weights of a loss, and counts
             owners.setdefault(name.rpartition(".")[0], []).append(name)
         elif ordered and not before:
             before = set(owners)
@@ -109,13 +123,19 @@ def surrounded(
     matrices = [each for each in found if each]
     below = [each for each in matrices if each.is_embedding(takes)]
     above = [each for each in matrices if not each.is_embedding(takes)]
-    inner = shown(tensors.prefix + recurrent[0].name)
+    inner = (tensors.prefix + recurrent[0].name).rstrip("./")
     known = len(matrices) == len(owners) and len(below) < 2
     if not known or not _is_head(above, takes, gives, ordered=ordered):
-        named = dict.fromkeys(owner or name for owner, names in owners.items() for name in names)
-        others = verbatim(listed(tensors.prefix + each for each in named))
-        what = "names and shapes do not tell how these are joined to it"
-        return list(recurrent), [f"only {verbatim(inner)} is taken, not {others}: {what}"]
+        what = shown(inner) if inner else "all"
+        why = f"names and shapes do not tell how {what} is joined to the rest"
+        hint = way_out([inner])
+        groups = [
+            (owner or name, names if owner else [name])
+            for owner, names in owners.items()
+            for name in (names[:1] if owner else names)
+        ]
+        others = [Part(name, "", names, why=why, hint=hint, needed=True) for name, names in groups]
+        return [*recurrent, *others], []
     parts = [
         *(each.part("nn.Embedding", embedding(each.stem)) for each in below),
         *recurrent,
@@ -125,8 +145,8 @@ def surrounded(
     taken += [(each, "a linear layer above") for each in above]
     (first, role), *rest = [(shown(tensors.prefix + each.name), role) for each, role in taken]
     more = [f", {name} as {role}" for name, role in rest]
-    what = verbatim(f"{first} is taken as {role}{''.join(more)} {inner}")
-    return parts, [f"{what}, as shapes fit: `layer` {verbatim(inner)} takes that alone"]
+    what = verbatim(f"{first} is taken as {role}{''.join(more)} {shown(inner)}")
+    return parts, [f"{what}, as shapes fit: `layer` {verbatim(shown(inner))} takes that alone"]
 
 
 def _matrix(tensors: Tensors, owner: str, names: Sequence[str], *, first: bool) -> _Matrix | None:

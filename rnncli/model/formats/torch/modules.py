@@ -1,9 +1,10 @@
 """Whole modules of PyTorch: their classes say what a state dict does not.
 
 An `nn.RNN` says its activation, and modules without weights are there. What
-a model does between its modules is in its code, which is not read. So its
-modules are taken for a chain in the order of their definition, with a note,
-only if all of them are known and fit each other.
+a model does between its modules is in its code. TorchScript holds it, see
+`script`. A pickle does not: its modules are taken for a chain in the order of
+their definition, with a note, only if all of them are known and fit each
+other.
 """
 
 import re
@@ -17,7 +18,7 @@ from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.parts import NOTHING, Model, Part
 from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.formats.tensors import Derived, Tensors, deviation
-from rnncli.model.formats.torch.heads import embedding, fit, linear
+from rnncli.model.formats.torch.heads import embedding, fit, linear, way_out
 from rnncli.model.formats.torch.names import UNMADE, find_stacks
 from rnncli.model.layers.stateless import row_activation
 
@@ -106,21 +107,38 @@ class Module(NamedTuple):
         return f"nn.{self.kind.rpartition('.')[2]}" if own else shown(self.kind)
 
 
+class Chain(NamedTuple):
+    """Names of modules, each given what the one before gives, and which row is returned alone."""
+
+    names: Sequence[str]
+    last: str | None = None
+
+
 def is_recurrent(tensors: Tensors, module: Module) -> bool:
     """Return whether a module has weights of recurrent layers, by their names or its class."""
     return bool(_QUANTIZED.match(module.kind) or find_stacks(_own(tensors, module)))
 
 
-def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -> Model:
-    """Find the layers that modules are, in the order of their definition.
+def find_model(
+    tensors: Tensors,
+    modules: Sequence[Module],
+    classes: Mapping[str, str],
+    layer: str | None,
+    read: Callable[[str], Chain] | None,
+) -> Model:
+    """Find the layers that modules are.
 
     Parameters
     ----------
     tensors : Tensors
     modules : sequence of Module
         Those that have tensors of their own, or no others in them.
+    classes : mapping
+        The class of each module by its name, also of those that hold others.
     layer : str, optional
         Only those in this one.
+    read : callable, optional
+        Returns the modules that the code of one calls, where the file holds it.
 
     Raises
     ------
@@ -130,32 +148,92 @@ def find_model(tensors: Tensors, modules: Sequence[Module], layer: str | None) -
     derived: dict[str, Derived] = {}
     parts = [_part(tensors, module, derived) for module in modules]
     whole = Model(tensors.with_derived(derived), parts, "PyTorch", expected=_EXPECTED)
-    model = _chained(whole.picked(layer), modules)
+    model = whole.picked(layer)
+    top = "" if layer is None else layer.rstrip("./")
+    if any(part.recurrent for part in model.parts):
+        alone = layer is not None and [part.name for part in model.parts] == [top]
+        if read and top in classes and not alone:
+            model = _called(model, partial(read, top))
+        else:
+            within = {
+                name: kind
+                for name, kind in classes.items()
+                if layer is None or name == top or name.startswith(f"{top}.")
+            }
+            model = _chained(model, modules, within)
     return model._replace(notes=[*model.notes, *_unread(modules, model.parts)])
 
 
-def _chained(model: Model, modules: Sequence[Module]) -> Model:
-    """Return a model whose parts are a chain, or else one of its recurrent parts alone."""
-    inner = [part for part in model.parts if part.recurrent]
-    others = [part for part in model.parts if not part.recurrent and part.why != NOTHING]
-    if not inner or not (others or inner[1:]):
+def _called(model: Model, read: Callable[[], Chain]) -> Model:
+    """Return a model of the modules that the code of `forward` calls, one after the other."""
+    if any(part.needed for part in model.parts):
         return model
-    why = _unjoined(model, {module.name: module for module in modules})
-    names = verbatim(listed(part.name for part in inner))
-    if not why:
-        all_names = verbatim(listed(part.name for part in model.parts if part.layers))
-        note = f"{all_names} are taken as layers in this order, in which they are defined"
-        hint = ": `layer` NAME takes one of them alone"
-        if not inner[1:]:
-            hint = f": `layer` {names} takes that alone" if inner[0].name else ""
-        return model._replace(notes=[f"{note}{hint}", *_over_rows(modules, model.parts)])
-    passed = verbatim(listed(part.name or part.kind for part in others))
-    note = f"only {names} is taken, not {passed}: {why}"
-    kept = [
-        part if part.recurrent or not part.layers else part._replace(layers=(), why=why)
+    parts = {part.name: part for part in model.parts}
+    try:
+        chain = read()
+        called = [parts[name] for name in chain.names]
+        for part in called:
+            if not part.layers:
+                raise InputError("", f"calls {shown(part.name)} ({part.kind}), which {part.why}")
+        if why := _misfit(model.tensors, called):
+            raise InputError("", why)
+    except InputError as error:
+        inner = [part.name for part in model.parts if part.recurrent]
+        code = Part("forward", "code", why=error.what, hint=way_out(inner), needed=True)
+        return model._replace(parts=[*model.parts, code], ordered=False)
+    rest = [
+        part._replace(layers=(), why=part.why or "is not called by forward")
         for part in model.parts
+        if part.name not in chain.names
     ]
-    return model._replace(parts=kept, ordered=False, notes=[note])
+    return model._replace(parts=[*called, *rest], last=chain.last)
+
+
+def _chained(model: Model, modules: Sequence[Module], classes: Mapping[str, str]) -> Model:
+    """Return a model whose parts are a chain in the order of their definition, or is refused."""
+    inner = [part.name for part in model.parts if part.recurrent]
+    others = [part for part in model.parts if not part.recurrent and part.why != NOTHING]
+    why = _unjoined(model, {module.name: module for module in modules})
+    if why and others:
+        hint = way_out(inner)
+        kept = [
+            part._replace(layers=(), why=why, hint=hint, needed=True)
+            if part in others and not part.needed
+            else part
+            for part in model.parts
+        ]
+        return model._replace(parts=kept, ordered=False)
+    if why:
+        return model._replace(ordered=False)
+    taken = [part.name for part in model.parts if part.layers]
+    joined = _joined_by(taken, classes)
+    if not joined:
+        return model
+    names = verbatim(listed(taken))
+    note = f"{joined}: {names} is assumed to be all of it"
+    if taken[1:]:
+        hint = f"`layer` {verbatim(inner[0])} takes that alone" if inner[0] else ""
+        hint = "`layer` NAME takes one of them alone" if inner[1:] else hint
+        note = f"{joined}: {names} are assumed in the order of their definition"
+        note = f"{note}; {hint}" if hint else note
+    return model._replace(notes=[note, *_over_rows(modules, model.parts)])
+
+
+def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
+    """Return what the file lacks to tell how modules are joined; nothing if it tells."""
+    above = {
+        name: kind
+        for name, kind in classes.items()
+        if name not in names and any(each.startswith(f"{name}." if name else "") for each in names)
+    }
+    for kind in above.values():
+        if not kind.startswith("torch."):
+            return f"the forward of {verbatim(shown(kind))} is not in the file"
+    chains = [name for name, kind in above.items() if kind == SEQUENTIAL]
+    prefixes = [f"{name}." if name else "" for name in chains]
+    if not names[1:] or any(all(each.startswith(p) for each in names) for p in prefixes):
+        return ""
+    return "the file does not tell how its modules are joined"
 
 
 def _unread(modules: Sequence[Module], parts: Sequence[Part]) -> list[str]:
@@ -191,13 +269,21 @@ def _unjoined(model: Model, modules: Mapping[str, Module]) -> str:
             label = f"{shown(part.name)} ({part.kind})" if part.name else part.kind
             return f"{label} {part.why}"
     taken = [part for part in model.parts if part.layers]
+    if why := _misfit(model.tensors, taken):
+        return why
     for below, above in pairwise(taken):
-        if not fit(model.tensors, [*below.layers, *above.layers]):
-            return f"{shown(above.name)} does not take as many values as {shown(below.name)} gives"
         holders = {modules[part.name].holder for part in (below, above)}
         if below.kind == above.kind == "nn.Linear" and (len(holders) > 1 or "" in holders):
             between = f"between {shown(below.name)} and {shown(above.name)}"
             return f"the file does not say what its code does {between}"
+    return ""
+
+
+def _misfit(tensors: Tensors, parts: Sequence[Part]) -> str:
+    """Return which part does not take what the one below gives; nothing if all do."""
+    for below, above in pairwise(parts):
+        if not fit(tensors, [*below.layers, *above.layers]):
+            return f"{shown(above.name)} does not take as many values as {shown(below.name)} gives"
     return ""
 
 

@@ -17,7 +17,7 @@ _TENSOR = 200
 _CODE = 50
 _DEPTH = 64
 # How TorchScript names classes: some with a number that no other has.
-_SCRIPT = "__torch__."
+SCRIPT = "__torch__."
 _MANGLED = re.compile(r"___torch_mangle_[0-9]+\.")
 _CONSTANT = re.compile(r"^  (\w+) : Final\[\w+\] = (.+)$", re.MULTILINE)
 _CALLED = re.compile(r"torch\.rnn_(tanh|relu)(?:_cell)?\(")
@@ -46,14 +46,19 @@ class Objects:
         Those that have tensors of their own, or no others in them.
     others : list of Part
         What is known not to be of a model, or not to be read.
+    classes : dict
+        Class of each module by its name, also of those that hold others.
+    code : callable
+        As for `Stored`.
     """
 
     def __init__(self, path: str, value: Any, code: Callable[[str], str]) -> None:
-        self.path, self._code = path, code
+        self.path, self.code = path, code
         self.tensors: dict[str, Tensor] = {}
         self.owners: dict[str, list[str]] = {}
         self.modules: list[Module] = []
         self.others: list[Part] = []
+        self.classes: dict[str, str] = {}
         self._work = _MOST_WORK
         self._open: set[int] = set()
         self._constants: dict[str, dict[str, Any]] = {}
@@ -104,7 +109,7 @@ class Objects:
             self.others.append(Part(name, "", **QUANTIZED))
         elif kind.endswith(_ARRAY):
             self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
-        elif instance.kind.startswith(_SCRIPT):
+        elif instance.kind.startswith(SCRIPT):
             inner = {key: value for key, value in state.items() if isinstance(value, Instance)}
             self._module(name, instance.kind, state, state, inner, holder)
         elif all(isinstance(state.get(key), dict) for key in _HELD):
@@ -125,7 +130,8 @@ class Objects:
         """Add a module of some tensors, and those in it."""
         self._spend(_TENSOR + len(state) + len(held) + len(inner))
         tensors = [_joined(name, key) for key, value in held.items() if isinstance(value, Tensor)]
-        kind = _MANGLED.sub("", class_.removeprefix(_SCRIPT))
+        self.classes[name] = class_
+        kind = _MANGLED.sub("", class_.removeprefix(SCRIPT))
         settings = {key: value for key, value in state.items() if _is_plain(value)}
         if class_ != kind:
             settings |= self._said(class_)
@@ -142,7 +148,7 @@ class Objects:
     def _said(self, class_: str) -> dict[str, Any]:
         """Return what the code of a class of TorchScript says of its settings."""
         if class_ not in self._constants:
-            text = self._code(class_)
+            text = self.code(class_)
             self._spend(len(text) // _CODE)
             self._constants[class_] = _constants(text, class_.rpartition(".")[2])
         return self._constants[class_]
