@@ -643,3 +643,18 @@ def test_a_tolerance_that_no_float32_holds(run_rnn: Rnn, precision: str) -> None
     zeros = ("--seq", "-1,-2", "--hidden", "3", "--activation", "thresholded_relu:9")
     options = (*zeros, "--precision", precision, "--rtol", "1e39")
     assert run_rnn("verify", *options).exit_code == 0
+
+
+def test_weights_and_a_clip_are_judged_as_a_run_has_them(run_rnn: Rnn, tmp_path: Path) -> None:
+    """A float64 weight whose float32 is halfway between two tf32; a clip that is no float32."""
+    cells = {
+        "tf32": rnncli.RNN(rnncli.Weights([[1 + 2**-11 + 2**-30]], [[0.0]], [0.0]), "linear"),
+        "bfloat16": rnncli.RNN(rnncli.Weights([[1 + 2**-8 + 2**-30]], [[0.0]], [0.0]), "linear"),
+        "float32": rnncli.RNN(rnncli.Weights([[1.0]], [[0.0]], [0.0]), "exponential", 73.1),
+    }
+    for precision, cell in cells.items():
+        rnncli.save(Network(cell), tmp_path / "w.npz")
+        options = ["--weights", str(tmp_path / "w.npz"), "--precision", precision, "--seq", "1,100"]
+        result = run_rnn("verify", *options, "--json")
+        verdicts = {each["verdict"] for each in json.loads(result.stdout)["results"]}
+        assert verdicts - {"not compared"} == {"equal"}, precision

@@ -1,12 +1,15 @@
 """A case: what a result is a result of."""
 
 from collections.abc import Sequence
+from math import inf, isinf
 from typing import NamedTuple
 
 import numpy as np
 
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States, run
 from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 
 
@@ -35,6 +38,16 @@ class Case(NamedTuple):
     lengths: Integers
     precision: str = "float32"
     biases: Sequence[tuple[Floats, ...]] = ()
+
+    def network_as_run(self) -> Network:
+        """Return the network with weights and clips in the precision, as a run has them."""
+        precision = PRECISIONS[self.precision]
+
+        def with_clip(cell: Cell) -> Cell:
+            clip = cell.settings.get("clip", inf)
+            return cell if isinf(clip) else cell.replaced(clip=float(precision.dtype.type(clip)))
+
+        return self.network.converted(precision.convert).with_cells(with_clip)
 
     def running(self) -> Truths:
         """Return whether each sequence has a step t, shape (N, T)."""

@@ -66,8 +66,9 @@ def with_reference(comparison: Comparison) -> Result:
     case, name = comparison.case, "float64 loop"
     exact = np.zeros(comparison.ours.shape)
     try:
+        network = case.network_as_run()
         for n, length in enumerate(case.lengths):
-            run = reference.run(case.network, case.x[n, :length], case.h0[n], case.precision)
+            run = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
             exact[n, :length] = run[-1]
     except ValueError as error:  # a cell whose step is not written out
         return Result(name, note=str(error))

@@ -180,7 +180,7 @@ class Part(NamedTuple):
 
 def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
     """Yield the parts of each layer in a result."""
-    network, x, running = case.network, case.x, case.running()
+    network, x, running = case.network_as_run(), case.x, case.running()
     masked = np.zeros(running.shape, bool)
     for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
         if layer.masks:
