@@ -11,6 +11,7 @@ from conftest import RUNNABLE
 from machines import MACHINES, machine
 from strategies import ALL_ACTIVATIONS
 
+import rnncli
 from rnncli.engine.compiled.activations import FUNCTIONS, applied
 from rnncli.engine.compiled.code import Function, Integer, Lanes, Vector
 from rnncli.engine.compiled.machine import Machine, compiled_function
@@ -134,6 +135,12 @@ def test_a_clip_limits_what_is_a_number(dtype: type) -> None:
     a = values(dtype)
     found = computed(partial(applied, parse("linear"), clip=0.3), machine("this"), a)
     np.testing.assert_array_equal(found, np.clip(a, -dtype(0.3), dtype(0.3)))
+
+
+def test_elu_overflows_no_sooner_than_its_value() -> None:
+    cell = rnncli.RNN(rnncli.Weights([[1.0]], [[0.0]], [0.0]), "elu:3e38")
+    h = rnncli.run(rnncli.Network(cell), [[-0.01]], unroll="compiled").h
+    assert h.item() == pytest.approx(-2.98e36, rel=1e-2)
 
 
 @pytest.mark.parametrize("mantissa", [7, 10])

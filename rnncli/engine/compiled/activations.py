@@ -124,7 +124,7 @@ def _clipped(a: Vector, low: float, high: float) -> Vector:
 
 def _elu(a: Vector, alpha: float) -> Vector:
     t = tanh(a.function.at_most(a, 0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
-    return a.function.where(a < 0, 2 * alpha * t / (1 - t), a)
+    return a.function.where(a < 0, alpha * (2 * t / (1 - t)), a)
 
 
 def _softplus(a: Vector) -> Vector:
