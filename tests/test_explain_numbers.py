@@ -91,7 +91,8 @@ class Checked:
         found = self.evaluated(name)
         size = 4 * np.abs(found)
         if " - " in name:  # what is left of a difference may be small beside its parts
-            size = size + 4 * max(np.abs(array).max(initial=0) for array in self.named.values())
+            largest = max(float(np.abs(array).max(initial=0)) for array in self.named.values())
+            size = size + 4 * largest
         if "mean(x_t)" in name:
             size = (len(found) + 4) * size / self.evaluated(name.partition(" / ")[2])
         return found, size
