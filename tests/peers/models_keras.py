@@ -84,7 +84,7 @@ def keras_3() -> None:
     scaled = (L.Normalization(), L.Rescaling(0.5, 0.25))
     gates = L.LSTM(3, recurrent_activation="hard_sigmoid", **whole)
     write("keras_scaled.keras", listed(keras, rows, *scaled, gates, L.Dense(2, "leaky_relu")))
-    bare = listed(keras, rows, L.Bidirectional(L.LSTM(2, **whole)), L.GRU(3, **whole))
+    bare = listed(keras, rows, *(L.Bidirectional(L.LSTM(n, **whole)) for n in (2, 3)))
     bare.save_weights(FOLDER / "keras_bare.weights.h5")
     (FOLDER / "keras_bare.weights.h5").rename(FOLDER / "keras_bare.h5")
     write_output("keras_bare", bare)
