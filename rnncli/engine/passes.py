@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 
 from rnncli.engine.batch import Packing, Sequences, by_length
+from rnncli.engine.overflow import is_safe, largest, largest_sum, mark_overflow, product_overflows
 from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
 from rnncli.engine.unroll import IN_ORDER, UNROLLS, Strategy, fastest, missing
@@ -107,10 +108,16 @@ def prepare(
     if lacking:
         raise InputError(f"unroll {unroll}", lacking)
     compute = row_products if unroll == "stepwise" else _product
+    sums: dict[int, float] = {}  # by the array's id, which lives as long as the network
 
     def multiply(x: Floats, W: Floats) -> Floats:
         rows = contiguous(how.operand(x)).reshape(-1, len(W))
-        return compute(rows, W).reshape(*x.shape[:-1], W.shape[1])
+        product = compute(rows, W)
+        if id(W) not in sums:
+            sums[id(W)] = largest_sum(W)
+        if not is_safe(largest(rows) * sums[id(W)], W.dtype):
+            product[product_overflows(rows, W)] = np.nan
+        return product.reshape(*x.shape[:-1], W.shape[1])
 
     return Prepared(network.converted(how.convert), how, strategy, multiply, all_states)
 
@@ -248,9 +255,10 @@ def _unrolled(
         watched = Watched(cell, x.shape[:-1], x.dtype)
         cell, rows = cast(Cell, watched), (h, *watched.kept)
     final = tuple([array.copy() for array in state])
-    for steps, of_h in zip(packing.pieces(x), packing.pieces(h), strict=True):
+    for steps, *of_rows in zip(packing.pieces(x), *map(packing.pieces, rows), strict=True):
         before = tuple([array[: steps.N] for array in final])
-        after = prepared.strategy(cell, steps, before, prepared.precision, of_h)
+        after = prepared.strategy(cell, steps, before, prepared.precision, of_rows[0])
+        mark_overflow(cell, prepared.precision, steps, before[0], of_rows, after)
         for array, those in zip(final, after, strict=True):
             array[: steps.N] = those
     return tuple(map(packing.reversed, rows)) if backward else rows, final

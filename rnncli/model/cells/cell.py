@@ -1,7 +1,10 @@
 """What cells have in common, and the arrays that they are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+
+import numpy as np
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, as_floats
@@ -199,6 +202,17 @@ class Cell:
     def inner(self) -> Floats | None:
         """Weights of a product within a step, (H, H); None where there is none."""
         return None
+
+    @cached_property
+    def largest_sums(self) -> tuple[float, float, float]:
+        """The largest size of a sum of inputs of 1, of one of states of 1, and of a bias."""
+        W_xh, W_hh, b_h = self.operands
+        with_state = W_hh if self.inner is None else np.hstack([W_hh, self.inner])
+        of_x, of_h = (
+            float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
+            for W in (W_xh, with_state)
+        )
+        return of_x, of_h, float(np.abs(b_h).max())
 
     def inner_operand(self, apply: Apply, sums: Sequence[Any], *state: Any) -> Any:
         """Return what is multiplied by `inner`, as `step` returns the state."""

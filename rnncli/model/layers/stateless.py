@@ -288,7 +288,8 @@ class LayerNormalization(Stateless):
         """Compute ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
         columns, axis = _columns(x)
         columns -= _total(columns, axis) / self.input_size
-        columns /= np.sqrt(_total(columns * columns, axis) / self.input_size + self.epsilon)
+        root = np.sqrt(_total(columns * columns, axis) / self.input_size + self.epsilon)
+        columns /= np.where(np.isinf(root), np.nan, root)  # by infinity it would be 0
         y = np.multiply(_rows(columns, axis), self.factor, order="C")
         if self.shift is not None:
             y += self.shift

@@ -1,0 +1,120 @@
+"""Sums that overflow on the way, where an activation or a clip hides it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RUNNABLE, Rnn
+
+import rnncli
+from rnncli import GRU, LSTM, RNN, Dense, LayerNormalization, Network, Recurrent, Weights
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
+from rnncli.model.errors import NotFiniteError
+
+I, H = 9, 4
+NO_DATA = float(np.finfo("f").min)
+
+
+def weights(first: float, second: float, gates: int = 1, of_state: float = 0) -> Weights:
+    """Weights that are 0 but for those of features 0 and 2, and of the states of units 0 and 2."""
+    W_xh, W_hh = np.zeros((I, gates * H), "f"), np.zeros((H, gates * H), "f")
+    W_xh[0], W_xh[2] = first, second
+    W_hh[0], W_hh[2] = -2 * of_state, 3 * of_state
+    return Weights(W_xh, W_hh, np.zeros(gates * H, "f"))
+
+
+def features(first: float, second: float) -> Floats:
+    """Four steps, of which the third has two features that are not 0."""
+    x = np.zeros((4, I), "f")
+    x[2, [0, 2]] = first, second
+    return x
+
+
+def cell_of(cell: Cell, *below: Any, direction: str = "forward") -> Network:
+    cells = [cell] * (2 if direction == "bidirectional" else 1)
+    return Network(*below, Recurrent(*cells, direction=direction))
+
+
+NO_DATA_TWICE = features(NO_DATA, NO_DATA)
+HUGE = features(1e30, 1e30)
+OPPOSITE = weights(-1e30, 1e30, 3)
+HEAD = np.outer([-2e8, 0, 3e8, 0], np.ones(H)).astype("f")
+SCALED = Dense(np.eye(I, dtype="f") * 1e20)
+# Network, input and the step that overflows.
+HIDDEN: dict[str, tuple[Network, Floats, int]] = {
+    "two marks of missing values": (cell_of(RNN(weights(1.5, -2))), NO_DATA_TWICE, 3),
+    "relu": (cell_of(RNN(weights(1.5, -2), "relu")), NO_DATA_TWICE, 3),
+    "a clip": (cell_of(RNN(weights(1.5, -2), "linear", clip=2)), NO_DATA_TWICE, 3),
+    "backward": (cell_of(RNN(weights(1.5, -2)), direction="backward"), NO_DATA_TWICE, 3),
+    "both": (cell_of(RNN(weights(1.5, -2)), direction="bidirectional"), NO_DATA_TWICE, 3),
+    "an LSTM": (cell_of(LSTM(weights(1.5, -2, 4))), NO_DATA_TWICE, 3),
+    "a GRU": (cell_of(GRU(weights(1.5, -2, 3))), NO_DATA_TWICE, 3),
+    "a GRU with a clip": (cell_of(GRU(OPPOSITE, clip=1)), HUGE, 3),
+    "a GRU that resets before": (cell_of(GRU(OPPOSITE, clip=1, reset="before")), HUGE, 3),
+    "a layer below": (cell_of(RNN(weights(-1e19, 1e19)), SCALED), features(1, 1), 3),
+    "a head": (Network(RNN(weights(1, 1), "linear"), Dense(HEAD, None, "tanh")), HUGE, 3),
+    "states": (cell_of(RNN(weights(3e8, 0, of_state=1), "relu")), HUGE, 4),
+    "a layer normalization": (
+        Network(LayerNormalization(np.ones(I)), RNN(weights(1, 1))),
+        features(1e25, 1e25),
+        3,
+    ),
+}
+SHOWN: dict[str, tuple[Network, Floats, float]] = {
+    "a mark whose weights are small": (cell_of(RNN(weights(0.5, 0))), NO_DATA_TWICE, -1),
+    "terms of one sign": (cell_of(RNN(weights(3, 2))), NO_DATA_TWICE, -1),
+    "terms of one sign, with a clip": (cell_of(RNN(weights(3, 2), "linear", 4)), NO_DATA_TWICE, -4),
+    "a sum that fits": (cell_of(RNN(weights(0.3, -0.4))), NO_DATA_TWICE, 1),
+}
+
+
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_an_overflow_that_an_activation_hides_is_refused(name: str, unroll: str) -> None:
+    network, x, step = HIDDEN[name]
+    blocks = rnncli.stream(network, [x], unroll=unroll)
+    if step > 1 and not network.needs_whole_sequences:
+        assert len(next(blocks).t) == step - 1
+    with pytest.raises(NotFiniteError, match=rf"step {step}, unit \d( of y)?: overflow \("):
+        next(blocks)
+
+
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_sum_that_is_right_is_not_refused(name: str, unroll: str) -> None:
+    network, x, value = SHOWN[name]
+    h = rnncli.run(network, x, unroll=unroll).h
+    np.testing.assert_array_equal(h[2], value)
+
+
+@pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
+def test_in_other_precisions(precision: str) -> None:
+    large = np.finfo("d" if precision == "float64" else "f").max
+    network = cell_of(RNN(Weights(*(a.astype("d") for a in weights(1.5, -2)[:3]))))
+    x = features(0, 0).astype("d")
+    x[2, [0, 2]] = large / 1.01
+    h = rnncli.run(network, x, precision=precision).h
+    assert not h[:2].any()
+    assert np.isnan(h[2:]).all()
+
+
+def test_other_sequences_of_a_batch_are_as_they_were() -> None:
+    network, x, _ = HIDDEN["two marks of missing values"]
+    batch = np.stack([np.zeros_like(x), x, np.ones_like(x)])
+    states = rnncli.run(network, batch, lengths=[4, 4, 2], all_states=True)
+    assert np.isnan(states.h[1, 2:]).all()
+    assert np.isnan(states.h_n[1]).all()
+    assert np.isfinite(states.h[[0, 2]]).all()
+    assert np.isfinite(states.h[1, :2]).all()
+
+
+def test_rows_before_are_written(run_rnn: Rnn, tmp_path: Path) -> None:
+    network, x, _ = HIDDEN["two marks of missing values"]
+    rnncli.save(network, tmp_path / "w.npz")
+    np.savetxt(tmp_path / "x.csv", x, "%.9g", ",")
+    options = [str(tmp_path / "x.csv"), "--weights", str(tmp_path / "w.npz"), "--format", "csv"]
+    result = run_rnn("run", *options)
+    assert (result.exit_code, result.stderr) == (1, "Error: step 3, unit 0: overflow (nan)\n")
+    assert result.stdout.splitlines()[1:] == ["1,0.0,0.0,0.0,0.0", "2,0.0,0.0,0.0,0.0"]
