@@ -78,10 +78,6 @@ def test_csv_that_begins_as_parquet_does(run_rnn: Rnn) -> None:
 
 
 USAGE = {
-    "layout of text": (
-        ("--layout", "list", "--format", "csv"),
-        "--layout is for Parquet and Arrow, the format is csv: give -o FILE.parquet",
-    ),
     "digits": (("--digits", "3", "-o", "x.parquet"), "--digits is for text, the format is parquet"),
     "follow": (
         ("--follow", "-o", "x.arrow"),

@@ -22,7 +22,7 @@ SECTIONS = {
     "Comparison (rnn help verification)": "expected peers atol rtol repeats",
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json passthrough last no_last head tail "
-    "every all_steps all_layers states plot x against layout digits header",
+    "every all_steps all_layers states plot x against digits header",
     "Other": "",
 }
 

@@ -16,7 +16,7 @@ from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.readers.foreign import UTF_8
-from rnncli.writers import LAYOUTS, PLOTS, WRITERS
+from rnncli.writers import PLOTS, WRITERS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -496,12 +496,6 @@ shown_options = group(
         shell_complete=completed("column"),
         help="The column that a figure draws with the predictions of a head: at each t the y of "
         "that step, and the number in the same row.",
-    ),
-    click.option(
-        "--layout",
-        type=values.Choice(LAYOUTS),
-        help="How Parquet and Arrow have the values of a layer: a column for each, or one of lists "
-        "(h, c, y), which is read as so many features.  [default: columns]",
     ),
     digits_option,
     click.option(

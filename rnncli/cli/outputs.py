@@ -100,10 +100,6 @@ def _check_is_no_figure(chosen: str, path: str | None) -> None:
 
 def _check_numbers(chosen: str, style: Style) -> None:
     """Check that a format has numbers as a style asks for them."""
-    if style.layout is not None and chosen not in TABLES:
-        raise click.UsageError(
-            f"--layout is for Parquet and Arrow, the format is {chosen}: give -o FILE.parquet"
-        )
     if style.digits is not None and chosen in ("npy", *TABLES, *PICTURES):
         raise click.UsageError(f"--digits is for text, the format is {chosen}")
 

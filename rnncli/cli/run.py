@@ -241,8 +241,7 @@ def forward(
         carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
-        lists = style.layout == "list"
-        check_names(form, trajectory, grouped=bool(reading.group_by), lists=lists)
+        check_names(form, trajectory, grouped=bool(reading.group_by))
         with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
             steps = stream(
                 network,

@@ -10,12 +10,11 @@ from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
 from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
-from rnncli.writers.trajectory import LAYOUTS, PLOTS, Style, Trajectory
+from rnncli.writers.trajectory import PLOTS, Style, Trajectory
 
 __all__ = [
     "EXTENSIONS",
     "FIGURES",
-    "LAYOUTS",
     "PLOTS",
     "TABLES",
     "WRITERS",

@@ -224,8 +224,6 @@ def joined(blocks: Sequence[Block]) -> Block:
 
 # How a figure shows states.
 PLOTS = ("lines", "heatmap")
-# How Parquet and Arrow have the values of a layer.
-LAYOUTS = ("columns", "list")
 
 
 class Style(NamedTuple):
@@ -246,9 +244,6 @@ class Style(NamedTuple):
     x, against : str, optional
         Columns of cells, in this order, that are on the time axis of a figure
         and beside predictions; the header of a `Trajectory` has their names.
-    layout : {"columns", "list"}, optional
-        Whether Parquet and Arrow have a column for each value, by default, or
-        one of lists.
     worded : callable
         Returns a note as the user is to see it. Parameters stand in it
         between backticks.
@@ -261,7 +256,6 @@ class Style(NamedTuple):
     plot: str | None = None
     x: str | None = None
     against: str | None = None
-    layout: str | None = None
     worded: Callable[[str], str] = str
 
 
@@ -316,7 +310,7 @@ def states_by_layer(
     return layers if all_layers else layers[-1:]
 
 
-def check_names(form: str, trajectory: Trajectory, *, grouped: bool, lists: bool = False) -> None:
+def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
     """Check that no column of the input has the name of another column of the result.
 
     Parameters
@@ -326,8 +320,6 @@ def check_names(form: str, trajectory: Trajectory, *, grouped: bool, lists: bool
     trajectory : Trajectory
     grouped : bool
         Whether the keys are cells of the input, not names of files.
-    lists : bool
-        Whether the values of a layer are one column.
 
     Raises
     ------
@@ -338,8 +330,7 @@ def check_names(form: str, trajectory: Trajectory, *, grouped: bool, lists: bool
     repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"
     if not repeated and form in ("csv", "table", "parquet", "arrow"):
-        values = [part.name for part in trajectory.values] if lists else trajectory.units
-        own = {*values, *([] if header else ["t"])}
+        own = {*trajectory.units, *([] if header else ["t"])}
         if header and not grouped:
             own.update(keys)
         repeated = [name for name in header or keys if name in own]

@@ -290,14 +290,6 @@ ROWS = {
         pa.array([1.0, 1e39]),
         "row 2, column 'v': too large for float32: 1e+39 (--precision float64 holds more)",
     ),
-    "a null in a list": (
-        pa.array([[1.0, 2.0], [1.0, None]]),
-        "row 2, column 'v_1': not a finite number: nan; --missing hold or zero passes it",
-    ),
-    "a longer list": (
-        pa.array([[1.0], [1.0, 2.0]]),
-        "row 2, column 'v': expected a list of 1 values, as in the rows before, got one of 2",
-    ),
 }
 
 
@@ -309,22 +301,6 @@ def test_errors_in_rows(run_rnn: Rnn, tmp_path: Path, column: Any, message: str)
     result = run_rnn("run", path, *NETWORK)
     assert (result.exit_code, result.stderr) == (2, f"Error: {path}: {message}\n")
     assert [line[:2] for line in result.stdout.splitlines()] == ["t,", "1,"]
-
-
-def test_lists_of_which_none_is_there(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"v": pa.array([None], pa.list_(pa.float64()))}), path)
-    result = run_rnn("run", path, *NETWORK)
-    assert result.stderr == f"Error: {path}: column 'v': no row says how long its lists are\n"
-
-
-@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float64(), 0)])
-def test_lists_of_no_values(run_rnn: Rnn, tmp_path: Path, kind: Any) -> None:
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"v": pa.array([[], []], kind), "w": [1.0, 2.0]}), path)
-    result = run_rnn("run", path, *NETWORK)
-    what = "column 'v': expected lists of numbers, got an empty one"
-    assert (result.exit_code, result.stderr) == (2, f"Error: {path}: {what}\n")
 
 
 def test_no_rows(run_rnn: Rnn, tmp_path: Path) -> None:

@@ -12,21 +12,11 @@ from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, check_installed
-from rnncli.readers.arrow.cells import (
-    Typed,
-    is_list,
-    is_number,
-    key_cells,
-    lists,
-    numbers,
-    plain,
-    plain_type,
-    what_to_do,
-)
-from rnncli.readers.arrow.source import Source, open_source, readable
+from rnncli.readers.arrow.cells import Typed, is_number, key_cells, numbers, what_to_do
+from rnncli.readers.arrow.source import Source, open_source
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STDIN, display_name
-from rnncli.readers.input import Doubles, Input, Layout, check_layout, checked
+from rnncli.readers.input import Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import standard_input
 from rnncli.storage import opened
@@ -38,9 +28,8 @@ _WITHOUT_A_THREAD = 2
 def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
     """Read a Parquet file, an Arrow file or an Arrow stream: a row is a step.
 
-    Its first bytes tell which it is. A column of lists is as many features as
-    each of them has values. Blocks are cut as those of CSV are, whatever the
-    batches: the same numbers give the same states, to the bit.
+    Its first bytes tell which it is. Blocks are cut as those of CSV are,
+    whatever the batches: the same numbers give the same states, to the bit.
 
     Parameters
     ----------
@@ -114,7 +103,7 @@ class _Table:
     grouping, chosen, kept : sequence of int
         Columns of the keys, those that are features, and whose cells are kept.
     features : sequence of str
-        Their names: a column of lists is several.
+        Their names.
     """
 
     def __init__(self, name: str, source: Source, layout: Layout, keys: Keys) -> None:
@@ -124,57 +113,23 @@ class _Table:
         read = sorted({*self.grouping, *self.chosen, *self.kept})
         self._place = {column: place for place, column in enumerate(read)}
         self._batches = source.batches(read)
-        # How many features each of the chosen columns is, None where it holds no lists.
-        self._widths = [self._width(column) for column in self.chosen]
-        self.features: list[str] = []
-        for column, width in zip(self.chosen, self._widths, strict=True):
-            name = names[column]
-            several = [f"{name}_{j}" for j in range(width or 0)]
-            self.features += [name] if width is None else several
-
-    def _width(self, column: int) -> int | None:
-        """Return how many values the lists of a column have; None where there are no lists."""
-        kind = plain_type(self._source.schema.field(column).type)
-        if not is_list(kind):
-            return None
-        lengths = [kind.list_size] if hasattr(kind, "list_size") else self._lengths(column)
-        if not len(lengths):
-            what = "no row says how long its lists are"
-        elif not lengths[0]:
-            what = "expected lists of numbers, got an empty one"
-        else:
-            return int(lengths[0])
-        label = repr(self._source.schema.names[column])
-        raise InputError(self._name, f"column {label}: {what}")
-
-    def _lengths(self, column: int) -> Doubles:
-        """Return how long the lists of a column are in the first batch."""
-        first = list(islice(self._batches, 1))
-        self._batches = chain(first, self._batches)
-        if not first:
-            return np.empty(0)
-        lengths = numbers(plain(first[0].column(self._place[column])).value_lengths())
-        return lengths[~np.isnan(lengths)]
+        self.features = [names[column] for column in self.chosen]
 
     def rows(self, steps: int) -> Iterator[Rows]:
-        """Read some rows at a time, up to a list that is not as long as the first."""
+        """Read some rows at a time."""
         for column in self.chosen:
             self._check_type(column)
         done = 0
         for batch in self._batches:
             for start in range(0, batch.num_rows, steps):
-                some = batch.slice(start, steps)
-                row, error = self._unlike(some, done)
-                yield self._rows(some.slice(0, row))
-                if error:
-                    raise error
-                done += some.num_rows
+                yield self._rows(batch.slice(start, steps))
+            done += batch.num_rows
         if self._source.rows not in (None, done):
             what = f"expected {self._source.rows} rows, got {done}"
             raise InputError(self._name, f"not a whole {self._source.kind} file: {what}")
 
     def _check_type(self, column: int) -> None:
-        """Check that a column holds numbers, or lists of them.
+        """Check that a column holds numbers.
 
         Raises
         ------
@@ -182,50 +137,28 @@ class _Table:
             It does not.
         """
         field = self._source.schema.field(column)
-        kind = plain_type(field.type)
-        if is_list(kind):
-            kind = plain_type(kind.value_type)
-        if not is_number(kind):
+        if not is_number(field.type):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
             chosen = bool(self._layout.columns)
-            hint = what_to_do(kind) if chosen else "`columns` chooses those to read"
+            hint = what_to_do(field.type) if chosen else "`columns` chooses those to read"
             raise InputError(self._name, what, hint)
-
-    def _unlike(self, batch: Any, done: int) -> tuple[int, InputError | None]:
-        """Find the first row in which a list is not as long as the first of its column."""
-        row, error = batch.num_rows, None
-        for column, width in zip(self.chosen, self._widths, strict=True):
-            if width is None:
-                continue
-            lists = plain(batch.column(self._place[column]))
-            lengths = numbers(lists.value_lengths())
-            wrong = np.flatnonzero((lengths != width) & ~np.isnan(lengths))
-            if len(wrong) and wrong[0] < row:
-                row = int(wrong[0])
-                place = f"row {done + row + 1}, column {self._source.schema.names[column]!r}"
-                what = f"expected a list of {width} values, as in the rows before"
-                got = f"got one of {int(lengths[row])}"
-                error = InputError(f"{self._name}: {place}", f"{what}, {got}")
-        return row, error
 
     def _rows(self, batch: Any) -> Rows:
         x = np.empty((batch.num_rows, len(self.features)))
-        at = 0
-        with readable(self._name, self._source.kind):
-            for column, width in zip(self.chosen, self._widths, strict=True):
-                cells = batch.column(self._place[column])
-                if width is None:
-                    x[:, at] = numbers(cells)
-                else:
-                    x[:, at : at + width] = lists(cells, width)
-                at += 1 if width is None else width
-            return Rows(x, self._key(batch), None, self._cells(batch))
+        for at, column in enumerate(self.chosen):
+            x[:, at] = numbers(batch.column(self._place[column]))
+        return Rows(x, self._key(batch), None, self._cells(batch))
 
     def _key(self, batch: Any) -> Integers | None:
         if not self.grouping:
             return None
-        columns = (batch.column(self._place[column]) for column in self.grouping)
-        return self._keys.number_cells([*map(key_cells, columns)])
+        columns = ((self._source.schema.names[i], self._place[i]) for i in self.grouping)
+        return self._keys.number_cells(
+            [
+                key_cells(batch.column(place), f"{self._name}: column {name!r}")
+                for name, place in columns
+            ]
+        )
 
     def _cells(self, batch: Any) -> Typed | None:
         import pyarrow as pa

@@ -1,6 +1,5 @@
 """Cells of Arrow: as numbers, as text, and as they are."""
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Truths, parse_numbers
+from rnncli.model.arrays import Truths
+from rnncli.model.errors import InputError, one_line
 from rnncli.readers.input import Doubles
 from rnncli.readers.keyed import Cells
 
@@ -31,7 +31,8 @@ class Typed(Sequence[Sequence[str]]):
         return int(self.arrow.num_rows)
 
     def __iter__(self) -> Iterator[list[str]]:
-        columns = (chain.from_iterable(map(_texts, each.chunks)) for each in self.arrow.columns)
+        names = (f"column {name!r}" for name in self.arrow.column_names)
+        columns = map(_column_texts, self.arrow.columns, names)
         return map(list, zip(*columns, strict=True))
 
     def __getitem__(self, rows: Any) -> Any:
@@ -52,67 +53,24 @@ class Typed(Sequence[Sequence[str]]):
 
 
 def plain_type(kind: Any) -> Any:
-    """Return the type of values that are stored as a dictionary, runs, or under another name."""
-    from pyarrow import BaseExtensionType, types
+    """Return the type that columns of a type are read as: the values of a dictionary, no views."""
+    import pyarrow as pa
 
-    while True:
-        if isinstance(kind, BaseExtensionType):
-            kind = kind.storage_type
-        elif types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-            kind = kind.value_type
-        else:
-            return kind
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
+        kind, kind
+    )
 
 
 def plain(column: Any) -> Any:
-    """Return a column that is stored so as one of its values."""
+    """Return a column as its `plain_type`."""
     import pyarrow as pa
 
-    while True:
-        if isinstance(column, pa.ExtensionArray):
-            column = column.storage
-        elif isinstance(column, pa.DictionaryArray):
-            column = column.dictionary_decode()
-        elif isinstance(column, pa.RunEndEncodedArray):
-            from pyarrow import compute
-
-            column = compute.run_end_decode(column)
-        else:
-            return column
-
-
-def without_views(batch: Any) -> Any:
-    """Give dictionaries of views, with which PyArrow can do nothing, values of the plain type."""
-    import pyarrow as pa
-
-    kinds = schema_without_views(batch.schema).types
-    for place, (column, kind) in enumerate(zip(batch.columns, kinds, strict=True)):
-        if column.type != kind:
-            values = column.dictionary.cast(kind.value_type)
-            column = pa.DictionaryArray.from_arrays(column.indices, values, ordered=kind.ordered)
-            batch = batch.set_column(place, batch.schema.field(place).with_type(kind), column)
-    return batch
-
-
-def schema_without_views(schema: Any) -> Any:
-    """Return the schema of batches that `without_views` gives."""
-    import pyarrow as pa
-
-    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    for place, field in enumerate(schema):
-        kind = field.type
-        if pa.types.is_dictionary(kind) and kind.value_type in plain:
-            kind = pa.dictionary(kind.index_type, plain[kind.value_type], kind.ordered)
-            schema = schema.set(place, field.with_type(kind))
-    return schema
-
-
-def is_list(kind: Any) -> bool:
-    """Return whether a type is of lists, of one length or not."""
-    from pyarrow import types
-
-    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
-    return any(each(kind) for each in (*lists, types.is_list_view, types.is_large_list_view))
+    kind = plain_type(column.type)
+    if isinstance(column, pa.DictionaryArray):
+        return column.dictionary.cast(kind).take(column.indices)
+    return column if column.type == kind else column.cast(kind)
 
 
 def is_number(kind: Any) -> bool:
@@ -129,55 +87,33 @@ def what_to_do(kind: Any) -> str:
 
     if types.is_temporal(kind):
         return "make a number of it, such as seconds, where the file is written"
-    text = (types.is_string, types.is_large_string, types.is_string_view)
-    if any(each(kind) for each in text):
+    if _is_text(kind):
         return "make numbers of text where the file is written"
     return ""
 
 
 def numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
-    from pyarrow import types
-
-    column = plain(column)
-    kind = column.type
-    if types.is_decimal(kind):
-        texts = column.cast("string").to_pylist()
-        read = parse_numbers([text or "nan" for text in texts])
-        assert read is not None
-        return read
-    values = np.full(len(column), np.nan)
-    if not types.is_null(kind):
-        present = _present(column)
-        values[present] = _stored(column)[present]
-    return values
-
-
-def lists(column: Any, width: int) -> Doubles:
-    """Return the numbers in lists of so many, (n, width); NaN where there is no list."""
-    column = plain(column)
-    values = np.full((len(column), width), np.nan)
-    values[_present(column)] = numbers(column.flatten()).reshape(-1, width)
-    return values
-
-
-def _present(column: Any) -> slice | Truths:
-    """Return the rows of a column in which there is a value."""
-    if not column.null_count:
-        return slice(None)
-    return np.from_dlpack(column.is_valid().cast("uint8")) > 0
-
-
-def _stored(column: Any) -> NDArray[Any]:
-    """Return what a column of numbers holds, anything where there is no value."""
     import pyarrow as pa
 
-    if pa.types.is_boolean(column.type):
-        column = column.cast("uint8")
-    if column.null_count:
-        data = [None, column.buffers()[1]]
-        column = pa.Array.from_buffers(column.type, len(column), data, offset=column.offset)
-    return np.from_dlpack(column)
+    if pa.types.is_decimal(column.type):  # Arrow would round twice
+        column = column.cast(pa.string())
+    return _filled(column.cast(pa.float64(), safe=False), np.nan)
+
+
+def _filled(column: Any, value: float) -> NDArray[Any]:
+    """Return numbers with one for no value; `fill_null` would import pandas: 0.2 s."""
+    import pyarrow as pa
+
+    if not column.null_count:
+        return np.from_dlpack(column)
+    data = [None, column.buffers()[1]]
+    stored = pa.Array.from_buffers(column.type, len(column), data, offset=column.offset)
+    return np.where(_is_valid(column), np.from_dlpack(stored), value)
+
+
+def _is_valid(column: Any) -> Truths:
+    return np.from_dlpack(column.is_valid().cast("uint8")) > 0
 
 
 def _taken(table: Any, truths: Truths) -> Any:
@@ -188,82 +124,73 @@ def _taken(table: Any, truths: Truths) -> Any:
     bits = [None, pa.py_buffer(np.packbits(truths, bitorder="little"))]
     try:
         return table.filter(pa.Array.from_buffers(pa.bool_(), len(truths), bits))
-    except pa.ArrowNotImplementedError:  # of a type that is new
-        edges = np.flatnonzero(np.diff(truths, prepend=False, append=False)).reshape(-1, 2)
-        parts = [table.slice(start, stop - start) for start, stop in edges.tolist()]
-        return pa.concat_tables([table.slice(0, 0), *parts]).combine_chunks()
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(
+            "", f"rows of such a column cannot be chosen: {one_line(error)}"
+        ) from error
 
 
-def key_cells(column: Any) -> Cells:
-    """Return the text of each cell of a column, each text of a dictionary made once."""
+def key_cells(column: Any, label: str = "") -> Cells:
+    """Return the text of each cell of a column, each different one made once."""
     import pyarrow as pa
 
-    if not (_is_text(column.type) or isinstance(column, pa.DictionaryArray)):
-        try:
-            column = (column if _is_uuid(column) else plain(column)).dictionary_encode()
-        except pa.ArrowNotImplementedError:
-            return Cells.of(_texts(column))
-    if not isinstance(column, pa.DictionaryArray):
+    if _is_text(column.type):
         return _text_cells(column)
-    texts = _text_cells(column.dictionary)
-    codes = np.full(len(column), len(texts.starts))
-    present = _present(column.indices)
-    codes[present] = _stored(column.indices)[present]
-    return Cells(texts.text, *(np.append(edges, 0)[codes] for edges in texts[1:]))
+    try:
+        column = column.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return Cells.of(_texts(column, label))
+    cells = Cells.of([*_texts(column.dictionary, label), ""])
+    return cells.cut(_filled(column.indices, len(column.dictionary)))
 
 
 def _text_cells(column: Any) -> Cells:
-    """Return the text of each cell of a column; of text as it lies in memory."""
+    """Return the cells of text as it lies in memory."""
     from pyarrow import types
 
-    if not _is_text(column.type):
-        return Cells.of(_texts(column))
     _, edges, content = column.buffers()
     kind = np.int64 if types.is_large_string(column.type) else np.int32
     edges = np.frombuffer(edges, kind)[column.offset :][: len(column) + 1].astype(np.intp)
     text = content[edges[0] : edges[-1]].to_pybytes() if content else b""
     starts, stops = edges[:-1] - edges[0], edges[1:] - edges[0]
-    present = np.zeros(len(column), bool)
-    present[_present(column)] = True
-    return Cells(text, starts, np.where(present, stops, starts))
+    if column.null_count:
+        stops = np.where(_is_valid(column), stops, starts)
+    return Cells(text, starts, stops)
 
 
 def _is_text(kind: Any) -> bool:
-    """Return whether text of a type lies in memory in one piece."""
     from pyarrow import types
 
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
-def _texts(column: Any) -> list[str]:
-    """Return the text of each cell, as CSV would have it: empty where there is no value."""
-    from pyarrow import types
+def _column_texts(column: Any, label: str) -> Iterator[str]:
+    return chain.from_iterable(_texts(chunk, label) for chunk in column.chunks)
 
-    if _is_uuid(column):
-        return ["" if each is None else str(each) for each in column.to_pylist()]
-    column = plain(column)
+
+def _texts(column: Any, label: str) -> list[str]:
+    """Return the text of each cell, as CSV would have it: empty where there is no value.
+
+    Raises
+    ------
+    InputError
+        Values of that type have no text.
+    """
+    import pyarrow as pa
+
     kind = column.type
-    if types.is_floating(kind):
-        texts = np.full(len(column), "", object)
-        present = _present(column)
-        texts[present] = _stored(column)[present].astype(str)
-        return texts.tolist()
-    if types.is_timestamp(kind) or types.is_time(kind):
-        return [_iso(text, _DIGITS[kind.unit]) for text in _cast(column)]
-    if types.is_nested(kind) or types.is_interval(kind):
-        values = column.to_pylist()
-        return ["" if each is None else json.dumps(each, default=str) for each in values]
-    if "binary" in str(kind):
-        return [str(each or b"", "utf-8", "backslashreplace") for each in column.to_pylist()]
-    return _cast(column)
-
-
-def _is_uuid(column: Any) -> bool:
-    return getattr(column.type, "extension_name", "") == "arrow.uuid"
-
-
-def _cast(column: Any) -> list[str]:
-    return [text or "" for text in column.cast("string").to_pylist()]
+    if getattr(kind, "extension_name", "") == "arrow.uuid":
+        return ["" if each is None else str(each) for each in column.to_pylist()]
+    if pa.types.is_floating(kind):
+        texts: list[str] = np.where(_is_valid(column), _filled(column, 0).astype(str), "").tolist()
+        return texts
+    try:
+        texts = [text or "" for text in column.cast("string").to_pylist()]
+    except pa.ArrowException as error:
+        raise InputError(label, f"{kind} has no text: {one_line(error)}") from error
+    if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        return [_iso(text, _DIGITS[kind.unit]) for text in texts]
+    return texts
 
 
 def _iso(text: str, digits: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rnncli.engine.rows import BLOCK_STEPS, steps_in_block
 from rnncli.model.errors import InputError, one_line
-from rnncli.readers.arrow.cells import schema_without_views, without_views
+from rnncli.readers.arrow.cells import plain, plain_type
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM
 
 # Bytes of a column that are read at once: a row group may be the whole file.
@@ -42,10 +42,15 @@ class Source(ABC):
         self.name, self._file = name, file
         with readable(name, self.kind):
             self._open()
-        self.schema = schema_without_views(self.schema)
+            import pyarrow as pa
+
+            fields = (field.with_type(plain_type(field.type)) for field in self.schema)
+            self.schema = pa.schema(fields, self.schema.metadata)
 
     def batches(self, columns: Sequence[int]) -> Iterator[Any]:
         """Read record batches that are not empty, and are what they claim to be.
+
+        Columns are as `schema` says: of a dictionary its values, of views plain text.
 
         Parameters
         ----------
@@ -57,11 +62,15 @@ class Source(ABC):
         InputError
             The file is damaged.
         """
+        import pyarrow as pa
+
+        schema = pa.schema([self.schema.field(i) for i in columns])
         with readable(self.name, self.kind):
             for batch in self._batches(columns):
                 batch.validate(full=True)
                 if batch.num_rows:
-                    yield without_views(batch)
+                    arrays = [plain(column) for column in batch.columns]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def share(self, done: int) -> float | None:
         """Return the share of the rows that has been read, 0 to 1, as for `Input`."""
@@ -122,9 +131,8 @@ class _Parquet(Source):
         wanted = [names[i] for i in columns]
         # A name with a point may be of a part of a column.
         apart = all(times[name] == 1 and "." not in name for name in wanted)
-        values = sum(getattr(self.schema.field(i).type, "list_size", 1) for i in columns)
         for batch in self._parquet.iter_batches(
-            steps_in_block(values, BLOCK_STEPS),
+            steps_in_block(len(columns), BLOCK_STEPS),
             columns=wanted if apart else None,
             use_threads=False,
         ):
