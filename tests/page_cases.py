@@ -70,6 +70,7 @@ CASES = {
     "lstm": Case(seeded(hidden_size=4, cell="lstm")),
     "lstm, float64": Case(seeded(hidden_size=3, cell="lstm"), ("--precision", "float64")),
     "gru, both directions, head": Case(stack_with_head()),
+    "one row a sequence": Case(Network(*stack_with_head().layers, last="state")),
     "gru, reset before": Case(reset_before()),
     "lstm, projected": Case(projected(), ("--precision", "float64")),
     "rounded operands": Case(seeded(hidden_size=3), ("--precision", "bfloat16")),

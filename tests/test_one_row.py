@@ -235,30 +235,96 @@ def test_last_and_no_last_are_two_things(run_rnn: Rnn) -> None:
     assert result.stderr == "Error: --last and --no-last: give one (see 'rnn run --help')\n"
 
 
-OF_STEPS = {
-    "--follow": ("--follow", "--format", "csv"),
-    "--passthrough": ("--passthrough", "--format", "jsonl"),
-    "a heatmap": ("--format", "heatmap"),
-    "a figure": ("--format", "svg"),
-}
-
-
-@pytest.mark.parametrize(("name", "options"), OF_STEPS.items(), ids=OF_STEPS)
-def test_what_is_of_steps_has_them(
-    run_rnn: Rnn, saved: Any, name: str, options: tuple[str, ...]
-) -> None:
-    """As with --no-last, which needs no note."""
-    command = ("run", *saved(model(last="state")), *options)
+@pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap", "--format svg"])
+def test_a_row_a_step_is_asked_for(run_rnn: Rnn, saved: Any, options: str) -> None:
+    command = ("run", *saved(model(last="state")), *options.split())
     result = run_rnn(*command, stdin="v\n0.5\n-1\n")
-    what = f"gives one row a sequence, with {name} one a step (--no-last)"
-    assert result.stderr == f"Note: {command[2]}: {what}\n"
-    asked = run_rnn(*command, "--no-last", stdin="v\n0.5\n-1\n")
-    assert (asked.stdout, asked.stderr) == (result.stdout, "")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(": add --no-last (see 'rnn run --help')\n")
+    steps = run_rnn(*command, "--no-last", stdin="v\n0.5\n-1\n")
+    assert (steps.exit_code, steps.stderr) == (0, "")
     assert run_rnn(*command, "--last", stdin="v\n0.5\n").exit_code == 2
 
 
+@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_a_display_option_changes_no_number(
+    run_rnn: Rnn, saved: Any, direction: str, last: str
+) -> None:
+    """They show the model's row, one for each sequence."""
+    text = "k,v\na,0.5\nb,-1\na,2\nb,0.25\na,1\n"
+    options = ("run", *saved(model(direction, last=last)), "--group-by", "k", "--format")
+    row = table(run_rnn(*options, "csv", stdin=text).stdout)
+    assert [cells[:2] for cells in row] == [["k", "t"], ["a", "3"], ["b", "2"]]
+    for shown in ("--tail 1", "--head 1", "--head 2 --tail 3", "--last", "--last --tail 2"):
+        result = run_rnn(*options, "csv", *shown.split(), stdin=text)
+        assert table(result.stdout) == row, shown
+    beside = table(run_rnn(*options, "csv", "--passthrough", stdin=text).stdout)
+    inputs = [["k", "v"], ["b", "0.25"], ["a", "1"]]
+    assert beside == [x + row[n][2:] for x, n in zip(inputs, (0, 2, 1), strict=True)]
+    lines = run_rnn(*options, "jsonl", "--passthrough", stdin=text).stdout.splitlines()
+    for line, (k, v) in zip(map(json.loads, lines), inputs[1:], strict=True):
+        (right,) = [cells[2:] for cells in row if cells[0] == k]
+        assert line["row"] == {"k": k, "v": v}
+        assert line["y"] == [*map(float, right)]
+
+
+def test_the_last_states_stand_beside_the_last_input(run_rnn: Rnn, tmp_path: Path) -> None:
+    """Of sequences that this input has; a state file may know others."""
+    options = ["run", "--hidden", "2", "--group-by", "k", "--columns", "v", "--last"]
+    options += ["--state", str(tmp_path / "s.npz"), "--format", "csv"]
+    run_rnn(*options, stdin="k,v\nb,1\na,1\n")
+    result = run_rnn(*options, "--passthrough", stdin="note,k,v\nx,a,2\ny,a,3\n")
+    (_, _, *last), _ = table(run_rnn(*options, stdin="k,v\n").stdout)[1:][::-1]
+    assert table(result.stdout)[1:] == [["y", "a", "3", *last]]
+
+
+def numbers(text: str, name: str) -> list[float]:
+    """The values in the last line of a report that begins so."""
+    line = [line for line in text.splitlines() if line.startswith(f"{name} ")][-1]
+    return [float(cell.strip("*")) for cell in line.split()[1:]]
+
+
+@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize(("direction", "merge"), LAYERS)
+def test_explain_ends_with_the_models_row(
+    run_rnn: Rnn, saved: Any, direction: str, merge: str, last: str
+) -> None:
+    """Also above another layer of two directions, and of several sequences with masked rows."""
+    below = Recurrent(*CELLS.values(), direction="bidirectional", merge="sum")
+    cells = [drawn(3, 3, n) for n in range(len(layer(direction).cells))]
+    above = Recurrent(*cells, direction=direction, merge=merge)
+    network = Network(below, above, head(above.output_size), last=last)
+    text = "k,v\na,\na,0.5\nb,-1\na,2\na,1\na,\nb,3\n"
+    options = (*saved(network), "--group-by", "k", "--missing", "hold")
+    run = ("run", *options, "--unroll", "stepwise", "--json")
+    final = json.loads(run_rnn(*run, stdin=text).stdout)["final"]
+    document = json.loads(run_rnn("explain", *options, "--json", stdin=text).stdout)
+    steps = {step["key"]["k"]: step for step in document["steps"]}
+    for row in final:
+        step = steps[row["key"]["k"]]
+        assert step["y"] == row["y"] == step["layers"][-1]["output"]
+        assert step["layers"][-1]["cells"][-1]["quantities"][-1]["values"] == row["y"]
+        assert "note" not in step
+    report = run_rnn("explain", *options, "--key", "b", stdin=text).stdout
+    assert numbers(report, "y_t") == final[1]["y"]
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_explain_says_which_steps_are_no_answer(run_rnn: Rnn, saved: Any, direction: str) -> None:
+    options = ("explain", *SEQ, *saved(model(direction, last="state")))
+    steps = json.loads(run_rnn(*options, "--steps", "1:", "--json").stdout)["steps"]
+    assert ["note" in step for step in steps] == [True, True, True, False]
+    near(steps[1]["y"], by_head(np.r_[tuple(loop(d, X)[1] for d in directions(direction))]))
+    assert "its answer is the last step" in run_rnn(*options, "--step", "2").stdout
+    assert "its answer" not in run_rnn(*options, "--step", "4").stdout
+
+
+def directions(direction: str) -> list[str]:
+    return [name for name in CELLS if direction in (name, "bidirectional")]
+
+
 def test_what_goes_backward_is_not_followed(run_rnn: Rnn, saved: Any) -> None:
-    """Whatever it gives, so that nothing is to be noted."""
     command = ("run", *saved(model("backward", last="state")), "--follow", "--format", "csv")
     result = run_rnn(*command, stdin="v\n0.5\n")
     assert result.exit_code == 2

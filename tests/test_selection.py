@@ -230,7 +230,6 @@ def test_a_log_may_be_thinned(run_rnn: Rnn) -> None:
         (("--head", "0"), "'0' is not a whole number from 1 up"),
         (("--every", "x"), "'x' is not a whole number from 1 to 9223372036854775807"),
         (("--every", f"{2**63}"), f"'{2**63}' is not a whole number from 1 to {2**63 - 1}"),
-        (("--last", "--tail", "2"), "--tail is of steps, --last shows none: give one"),
         (("--follow", "--format", "csv", "--head", "2"), "--head and --follow: give one"),
         (("--format", "heatmap", "--head", "1", "--tail", "1"), "--head and --tail: a heatmap"),
     ],

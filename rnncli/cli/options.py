@@ -425,8 +425,9 @@ shown_options = group(
     click.option(
         "--passthrough",
         is_flag=True,
-        help="Write the input's cells before the states, in place of t and x. With --format csv, "
-        "jsonl, parquet or arrow; these keep the types of columns that have any.",
+        help="Write the input's cells before the states, in place of t and x; with --last those of "
+        "the last row. With --format csv, jsonl, parquet or arrow; these keep the types of columns "
+        "that have any.",
     ),
     click.option(
         "--last",
@@ -437,7 +438,7 @@ shown_options = group(
     click.option(
         "--no-last",
         is_flag=True,
-        help="Write a row a step, also of a model that gives one row a sequence.",
+        help="Write a row a step of a model that gives one row a sequence.",
     ),
     click.option(
         "--head",

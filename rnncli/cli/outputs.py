@@ -39,7 +39,7 @@ def choose_format(
         raise click.UsageError(f"--json and --format {options.format}: give one")
     if options.last and options.no_last:
         raise click.UsageError("--last and --no-last: give one")
-    _check_selection(selection, last=options.last, follow=style.follow)
+    _check_selection(selection, follow=style.follow)
     chosen = "json" if options.json else options.format or ""
     chosen = chosen or EXTENSIONS[extension_of(options.output, EXTENSIONS, ": give --format")]
     _check_is_no_figure(chosen, options.output)
@@ -52,15 +52,13 @@ def choose_format(
             raise click.UsageError(
                 f"{name} is for {known}, the format is {chosen}: give --format csv"
             )
-        if given and options.last:
-            raise click.UsageError(f"{name} and --last: give one")
+    if style.follow and options.last:
+        raise click.UsageError("--follow and --last: give one")
     return chosen
 
 
-def _check_selection(selection: Selection, *, last: bool, follow: bool) -> None:
+def _check_selection(selection: Selection, *, follow: bool) -> None:
     for name in selection.given():
-        if last:
-            raise click.UsageError(f"--{name} is of steps, --last shows none: give one")
         if follow and name != "every":
             raise click.UsageError(f"--{name} and --follow: give one; --every goes with it")
 

@@ -53,6 +53,7 @@ from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
 from rnncli.writers import FIGURES, TABLES, WRITERS, Selection, Style, Trajectory, continue_log
+from rnncli.writers.selection import final_rows
 from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
 # Formats in which nobody sees what was run.
@@ -231,8 +232,9 @@ def forward(
         reading = scaled_as_before(reading, files)
         opened = open_both(reading, options, precision, starting, Keys(files.keys))
         _check_goes_backward(opened.network, reading, states)
-        last = _one_row(opened.network, options, output, reading, selection, form)
-        output = output._replace(last=last)
+        if opened.network.last and not output.no_last:
+            _check_shows_one_row(options, reading, form)
+            output = output._replace(last=True)
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
@@ -258,8 +260,9 @@ def forward(
             blocks = with_progress(watched, source.share, quiet=on_screen(output.output))
             trajectory = trajectory._replace(blocks=naming_options(blocks))
             if output.last:
-                trajectory = trajectory.ended(one_row=bool(network.last))
-            trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
+                trajectory = final_rows(trajectory, one_row=bool(network.last))
+            else:
+                trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
             with (
                 leaving(files, opened, delivery, whose),
                 destination(output.output, append=reading.follow) as out,
@@ -281,33 +284,13 @@ def forward(
         return steps_run
 
 
-def _one_row(
-    network: Network,
-    options: NetworkOptions,
-    output: OutputOptions,
-    reading: InputOptions,
-    selection: Selection,
-    form: str,
-) -> bool:
-    """Return whether to write one row a sequence: as asked, else as the model gives it.
-
-    Some options are of steps. With them a model that gives one row gives what
-    it would after every step, which a note says.
-    """
-    if output.last or output.no_last or not network.last:
-        return output.last
-    of_steps = {
-        "--follow": reading.follow,
-        "--passthrough": reading.passthrough,
-        **{f"--{name}": True for name in selection.given()},
-        "a figure" if form in FIGURES else f"a {form}": form in PICTURES,
-    }
-    for name, given in of_steps.items():
-        if given:
-            what = f"gives one row a sequence, with {name} one a step (--no-last)"
-            note(f"{options.weights}: {what}")
-            return False
-    return True
+def _check_shows_one_row(options: NetworkOptions, reading: InputOptions, form: str) -> None:
+    """Refuse to show one row a sequence in a form that shows every step."""
+    if reading.follow or form in PICTURES:
+        name = "--follow" if reading.follow else f"--format {form}"
+        raise click.UsageError(
+            f"{name} shows a row a step, {options.weights} gives one row a sequence: add --no-last"
+        )
 
 
 def _with_all_rows(opened: Opened) -> Opened:

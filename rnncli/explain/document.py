@@ -4,10 +4,13 @@
 
     {"model": as rnn run has it,
      "steps": [{"key": {column: value} with keys, "t", "x": [numbers],
+                "note": where a model gives one row a sequence and this is not it,
                 "masked": true at a row that is no step; it has no layers,
                 "layers": [{"layer": from 1, "title", "kind": "rnn", "lstm", "gru",
                             "dense", ..., "input": [numbers],
                             "cells": [{"direction", "state": {"h": [numbers], ...},
+                                       "t" and "input" of a backward cell that
+                                       ended at another step,
                                        "quantities": [QUANTITY]}],
                             "merge": of two directions, "output": [numbers]}],
                 "h": [numbers], "y": [numbers] of a head}]}
@@ -71,6 +74,8 @@ class Documents:
         if step.key is not None and self._key_columns:
             item["key"] = dict(zip(self._key_columns, self._keys[step.key], strict=True))
         item |= {"t": step.t, "x": self._numbers(step.x)}
+        if step.note:
+            item["note"] = step.note
         if not step.layers:
             item["masked"] = True
         item |= {"layers": list(map(self._layer, step.layers)), "h": self._numbers(step.h)}
@@ -88,9 +93,13 @@ class Documents:
 
     def _cell(self, cell: ExplainedCell) -> dict[str, Any]:
         given = {name: self._numbers(array) for name, array in cell.given.items()}
-        place = {"direction": cell.direction, "state": given} if cell.direction else {}
+        place: dict[str, Any] = {}
+        if cell.direction:
+            place = {"direction": cell.direction, "state": given}
         if given and not cell.direction:
             place = {"arrays": given}
+        if cell.input is not None:
+            place |= {"t": cell.t, "input": self._numbers(cell.input)}
         return {**place, "quantities": list(map(self._quantity, cell.quantities))}
 
     def _quantity(self, quantity: Quantity) -> dict[str, Any]:

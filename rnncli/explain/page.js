@@ -29,9 +29,12 @@ const { steps, weights, columns, single, unit } = await load();
 const times = (left, right) => left.map((value, i) => value * right[i]);
 const plus = (left, right) => left.map((value, i) => value + right[i]);
 
+// In a final state a backward cell stands at the first step, and has an input of its own.
+const inputOf = (layer, cell) => cell.input ?? layer.input;
+
 // The vectors that the terms of a cell are made of, by their names.
 const vectors = (layer, cell) => {
-  const named = { x_t: layer.input };
+  const named = { x_t: inputOf(layer, cell) };
   const before = cell.direction === "backward" ? "t+1" : "t-1";
   for (const [name, values] of Object.entries(cell.state ?? {})) {
     named[`${name}_{${before}}`] = values;
@@ -293,7 +296,13 @@ const showLayer = (parent, index) => {
   node.setAttribute("aria-labelledby", heading.id);
   layer.cells.forEach((cell, number) => {
     const section = newSection(node, index, number);
-    if (both) add(section.node, "h3", "", cell.direction);
+    if (both || taken.some((step) => section.read(step).t)) {
+      const title = add(section.node, "h3", "", cell.direction);
+      views.push((step) => {
+        const { t } = section.read(step);
+        title.textContent = t ? `${cell.direction}, final state: t = ${t}` : cell.direction;
+      });
+    }
     const alone = !both && taken[0].layers.filter((each) => each.cells[0].state).length === 1;
     showOverTime(section, alone ? ["h"] : []);
     showCell(section, index > 0);
@@ -325,12 +334,13 @@ const showCell = (section, above) => {
   const scales = scalesOf(section);
   legend(node, scales);
 
-  const { input } = layer(taken[0]);
+  const inputAt = (step) => inputOf(layer(step), read(step));
+  const input = inputAt(taken[0]);
   const flow = above ? "↓ flows in from the layer below" : "↓ flows in";
   const names = above ? null : columns;
   const x = grid(section, "x_t", "x_", input.length, flow, "column", names);
-  const most = Math.max(1, largest(taken.map((step) => layer(step).input)));
-  valuesRow(add(x, "tbody"), "value", "x_t", (step) => layer(step).input, most);
+  const most = Math.max(1, largest(taken.map(inputAt)));
+  valuesRow(add(x, "tbody"), "value", "x_t", inputAt, most);
 
   const [before, after] = first.direction === "backward" ? ["t+1", "t-1"] : ["t-1", "t+1"];
   for (const name of states) {
@@ -619,6 +629,8 @@ const show = (at) => {
   $("on").disabled = now === steps.length - 1;
   for (const mark of markers) mark();
   $("masked").hidden = step.layers.length > 0;
+  $("answer").textContent = step.note ?? "";
+  $("answer").hidden = !step.note;
   layers.hidden = step.layers.length === 0;
   if (step.layers.length) for (const view of views) view(step);
   if (document.activeElement.tagName === "TD") noteAt(document.activeElement);

@@ -130,7 +130,12 @@ class _Numbers:
 def _shortened(step: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
     """Return a step without the numbers that follow from others."""
     layers = [
-        {**layer, "cells": [_cell(layer["input"], cell, precision) for cell in layer["cells"]]}
+        {
+            **layer,
+            "cells": [
+                _cell(cell.get("input", layer["input"]), cell, precision) for cell in layer["cells"]
+            ],
+        }
         for layer in step["layers"]
     ]
     return {**step, "layers": layers}

@@ -120,6 +120,8 @@ class Report:
         key = "" if step.key is None else in_words(self._key_columns, self._keys[step.key])
         self._print()
         self._print(f"{key}: t = {step.t}" if key else f"t = {step.t}", EQUATION)
+        if step.note:
+            self._wrapped(step.note, NOTE)
         self._vector("x_t", step.x, self._names)
         if not step.layers:
             self._wrapped("This row is masked: every state stays as it is.")
@@ -145,10 +147,13 @@ class Report:
             self._print()
             self._wrapped(f"{unit} {layer.number}: {described(whole)['title']}{below}", EQUATION)
         for cell in layer.cells:
-            if len(whole.cells) > 1:
+            if len(whole.cells) > 1 or cell.t is not None:
                 unit = f", unit {self._unit.place}" if self._unit else ""
+                at = "" if cell.t is None else f", final state: t = {cell.t}"
                 self._print()
-                self._print(f"{cell.direction.capitalize()}{unit}", EQUATION)
+                self._print(f"{cell.direction.capitalize()}{unit}{at}", EQUATION)
+            if cell.input is not None:
+                self._vector("x_t", cell.input, self._names if layer.number == 1 else ())
             self._cell(cell)
         if len(layer.cells) > 1:
             self._merged(layer)
@@ -176,8 +181,11 @@ class Report:
                 f"h_{size} to h_{2 * size - 1} the backward ones."
             )
             return
-        equation = Line(f"h_t = {MERGED[merge]}", None, EQUATION)
-        lines = [equation, Line("h_t", self._texts(layer.output), EQUATION)]
+        name, text = "h_t", MERGED[merge]
+        if first := next((cell.t for cell in layer.cells if cell.t is not None), None):
+            name, text = "h", text.replace("backward h_t", f"backward h_{first}")
+        equation = Line(f"{name} = {text}", None, EQUATION)
+        lines = [equation, Line(name, self._texts(layer.output), EQUATION)]
         if self._unit:
             self._table(lines, ["value"])
         else:

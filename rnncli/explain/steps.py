@@ -1,7 +1,7 @@
 """The steps of a run that are explained: which they are, and all that they compute."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.writers.trajectory import UntilError
 
+# Of the other steps of a model that gives one row a sequence.
+NO_ANSWER = "The model gives one row a sequence: its answer is the last step, not this one."
 # Arrays of layers without state that stand in no sum by themselves.
 FACTORS = ("scale", "factor")
 
@@ -54,11 +56,18 @@ class ExplainedCell(NamedTuple):
         what a layer without state multiplies or divides each value by.
     quantities : list of Quantity
         In the order of computation. The last is h_t, or y_t.
+    t : int, optional
+        The step that the cell computes, where it is not that of the other layers:
+        in a final state a backward cell stands at the first step.
+    input : array, shape (I,), optional
+        Its input at that step.
     """
 
     direction: str
     given: dict[str, Floats]
     quantities: list[Quantity]
+    t: int | None = None
+    input: Floats | None = None
 
 
 class ExplainedLayer(NamedTuple):
@@ -97,6 +106,8 @@ class Step(NamedTuple):
         What the top recurrent layer gives.
     y : array, shape (O,), optional
         What the head gives, if there is one.
+    note : str
+        What the numbers are not, of a model that gives one row a sequence.
     """
 
     key: int | None
@@ -105,6 +116,7 @@ class Step(NamedTuple):
     layers: list[ExplainedLayer]
     h: Floats
     y: Floats | None
+    note: str = ""
 
 
 def explained(
@@ -122,7 +134,9 @@ def explained(
     Every number is that of `rnncli.stream` with ``unroll="stepwise"``. Of the
     rows before the steps that are wanted only the states are kept; what
     follows them is not run, and where there is one sequence not read. A
-    network that needs whole sequences runs over all of the input.
+    network that needs whole sequences runs over all of the input, and so does
+    one that gives one row a sequence: its last step explains that row, and
+    the others have a note.
 
     Parameters
     ----------
@@ -148,11 +162,11 @@ def explained(
     """
     walk = Walk(prepare(network, precision, "stepwise"), precision, carried, keys)
     carried.convert(network, walk.prepared.precision.dtype)
-    if network.needs_whole_sequences:
-        for rows in joined(blocks):
-            yield from walk.explain(rows, _chosen(rows, wanted, carried.t))
-        return
     last = wanted == Wanted()
+    if network.needs_whole_sequences or (network.last and not last):
+        for rows in joined(blocks):
+            yield from walk.explain_whole(rows, wanted)
+        return
     parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, carried.t, one=one)
     for before, rows in parts:
         deque(walk.run(before), maxlen=0)
@@ -189,8 +203,33 @@ class Walk(NamedTuple):
             keys=self.keys,
         )
 
-    def explain(self, rows: Rows, chosen: Truths) -> Iterator[Step]:
+    def explain_whole(self, rows: Rows, wanted: Wanted) -> Iterator[Step]:
+        """Run over whole sequences, and explain the steps that are wanted."""
+        network = self.prepared.network
+        counted = np.ones(len(rows.x), bool)  # rows that may be the answer
+        if network.last and rows.masked is not None:
+            counted = ~rows.masked
+        if network.last == "state":
+            counted &= ~masked_by_layers(self.prepared, self._inputs(rows))
+        answer = _last_steps(rows, counted)
+        t, _ = _counted(rows, self.carried.t)
+        chosen = answer if wanted == Wanted() else wanted.among(t)
+        yield from self.explain(rows, chosen, answer if network.last else None)
+
+    def _inputs(self, rows: Rows) -> Floats:
+        """Return what the layers take, 0 where the input masks a row."""
+        masked = False if rows.masked is None else rows.masked[:, None]
+        return np.where(masked, 0, rows.x).astype(self.prepared.precision.dtype)
+
+    def explain(self, rows: Rows, chosen: Truths, answer: Truths | None = None) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen.
+
+        Parameters
+        ----------
+        rows : Rows
+        chosen : array of bool, shape (n,)
+        answer : array of bool, shape (n,), optional
+            The row of each sequence that explains the one that the model gives.
 
         Raises
         ------
@@ -213,44 +252,78 @@ class Walk(NamedTuple):
             places = groups.order[begin : begin + length]
             places = places[places < done]
             asked = [place for place in places.tolist() if place in steps]
-            if asked:
-                layers = self.layers(rows, places, start[number])
+            if not asked:
+                continue
+            walked, active = self._walk(rows, places, start[number])
+            first = int(np.argmax(np.isin(places, active))) + 1
+            at = {place: n for n, place in enumerate(active.tolist())}
             for place in asked:
-                t, x, h, key, _, y, _ = steps[place]
-                yield Step(
-                    None if key is None else int(key[0]),
-                    int(t[0]),
-                    x[0],
-                    layers(place),
-                    h[0],
-                    None if y is None else y[0],
-                )
+                step = self._step(steps[place], walked, at.get(place))
+                if answer is not None:
+                    step = self._judged(step, walked, first, is_answer=bool(answer[place]))
+                yield step
         given.check()
 
-    def layers(
-        self, rows: Rows, places: Integers, state: Floats
-    ) -> Callable[[int], list[ExplainedLayer]]:
-        """Run over the rows of one sequence, layer by layer; return what explains one of them."""
+    def _step(self, block: Block, walked: Sequence["Walked"], row: int | None) -> Step:
+        """Explain a row: its place among those that were walked, None where it is masked."""
+        layers = []
+        if row is not None:
+            layers = [each.explained(self.prepared, n, row) for n, each in enumerate(walked, 1)]
+        return Step(
+            None if block.key is None else int(block.key[0]),
+            int(block.t[0]),
+            block.x[0],
+            layers,
+            block.h[0],
+            None if block.y is None else block.y[0],
+        )
+
+    def _walk(self, rows: Rows, places: Integers, state: Floats) -> tuple[list["Walked"], Integers]:
+        """Run over the rows of one sequence, layer by layer; return those that are not masked."""
         network, prepared = self.prepared.network, self.prepared
         masked = np.zeros(len(places), bool) if rows.masked is None else rows.masked[places]
-        x = np.where(masked[:, None], 0, rows.x[places]).astype(prepared.precision.dtype)
+        x = self._inputs(rows)[places]
         active = ~(masked | masked_by_layers(prepared, x))
-        x, at = x[active], {int(place): n for n, place in enumerate(places[active])}
+        x = x[active]
         walked = []
         for layer, slices in zip(network.layers, network.state_slices, strict=True):
             before = [tuple(state[place] for place in of_cell) for of_cell in slices]
             walked.append(self._walked(layer, x, before))
             x = walked[-1].output
+        return walked, places[active]
 
-        def explain(place: int) -> list[ExplainedLayer]:
-            if place not in at:
-                return []
-            return [
-                each.explained(prepared, number, at[place])
-                for number, each in enumerate(walked, start=1)
-            ]
+    def _judged(
+        self, step: Step, walked: Sequence["Walked"], first: int, *, is_answer: bool
+    ) -> Step:
+        """Explain the row that the model gives, and note at another step that it is not that row.
 
-        return explain
+        If the row is of the final state, a backward cell of the top recurrent
+        layer ends at the `first` step.
+        """
+        network, prepared = self.prepared.network, self.prepared
+        if not is_answer:
+            return step._replace(note=NO_ANSWER)
+        if network.last != "state" or not step.layers:
+            return step
+        top = len(network.layers) - 1 - network.head
+        recurrent = network.layers[top]
+        at_first = walked[top].explained(prepared, top + 1, 0)
+        cells = [
+            cell
+            if direction == "forward" or first == step.t
+            else of_first._replace(t=first, input=at_first.input)
+            for direction, cell, of_first in zip(
+                recurrent.directions, step.layers[top].cells, at_first.cells, strict=True
+            )
+        ]
+        states = [(cell.quantities[-1].values[None],) for cell in cells]
+        x = h = output_of(prepared, recurrent, np.empty((1, 0)), states)
+        layers = [*step.layers[:top], step.layers[top]._replace(cells=cells, output=h[0])]
+        for number, layer in enumerate(network.layers[top + 1 :], start=top + 2):
+            above = Walked(layer, x, output_of(prepared, layer, x), [])
+            layers.append(above.explained(prepared, number, 0))
+            x = above.output
+        return step._replace(layers=layers, h=h[0], y=x[0] if network.head else None)
 
     def _walked(self, layer: Layer, x: Floats, state: Sequence[State]) -> "Walked":
         """Run a layer over rows, each of its cells from its state."""
@@ -319,17 +392,15 @@ def _cell(prepared: Prepared, cell: Cell, direction: str, x: Floats, state: Stat
     return ExplainedCell(direction, named, found)
 
 
-def _chosen(rows: Rows, wanted: Wanted, taken: Integers) -> Truths:
-    """Return which rows of whole sequences are wanted, (n,)."""
-    if wanted != Wanted():
-        return wanted.among(_counted(rows, taken)[0])
-    return _last_steps(rows)
-
-
-def _last_steps(rows: Rows) -> Truths:
-    """Return which rows are the last of their sequence, (n,)."""
+def _last_steps(rows: Rows, counted: Truths | None = None) -> Truths:
+    """Return which rows are the last of their sequence, (n,), or the last that counts, if any."""
+    groups = grouped(rows)
     last = np.zeros(len(rows.x), bool)
-    last[grouped(rows).last] = True
+    last[groups.last] = True
+    if counted is not None:
+        chosen = groups.only(counted)
+        last[groups.last[np.isin(groups.present, chosen.present)]] = False
+        last[chosen.last] = True
     return last
 
 

@@ -49,9 +49,12 @@ def _write_error(out: TextIO, error: Exception) -> None:
 
 
 def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write the items of ``steps``, or with ``trajectory.last`` of ``final``, one a line."""
+    """Write the items of ``steps``, or with ``trajectory.last`` of ``final``, one a line.
+
+    With the input's cells it is always ``steps``: each item has a row of them.
+    """
     items = _Items(trajectory, style)
-    if trajectory.last:
+    if trajectory.last and not trajectory.header:
         out.writelines(items.text([*items.final(), "\n"]))
         return
     for block in trajectory.blocks:

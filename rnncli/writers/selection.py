@@ -1,5 +1,6 @@
 """Which of the rows are shown: the stage between the blocks of a run and its writer."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -102,6 +103,41 @@ class Selection(NamedTuple):
         left = self._times(start + steps) - self._times(start)
         counts = {min(n, self._most(self.head) + (self.tail or 0)) for n in left.tolist()}
         return (*sequences, *counts) if len(counts) == 1 else ()
+
+
+def final_rows(trajectory: Trajectory, *, one_row: bool) -> Trajectory:
+    """Run through all steps, and return the final states as the only rows.
+
+    Where the input's cells are written too, these are those of the last row of
+    each sequence, in the order of the input.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    one_row : bool
+        Whether the model gives a row a sequence; else it is one step of many.
+    """
+    shape: tuple[int, ...] = ()
+    if trajectory.header:
+        none = np.zeros(0, np.intp)
+        inputs = [*Selection(tail=1).of(trajectory, none, at_once=True).blocks]
+        final = trajectory.final().rows()
+        blocks = [_with_states(block, final) for block in inputs]
+    else:
+        deque(trajectory.blocks, maxlen=0)
+        rows = trajectory.final().rows()
+        key = np.arange(len(rows.t)) if trajectory.key_columns else None
+        shape = (len(rows.t), *((1,) if trajectory.key_columns and not one_row else ()))
+        blocks = [rows._replace(key=key)]
+    return trajectory._replace(blocks=blocks, columns=(), shape=shape)
+
+
+def _with_states(block: Block, final: Block) -> Block:
+    """Put the final state of its sequence into each row of a block."""
+    n = _keys(block)
+    y = None if final.y is None else final.y[n]
+    c = None if final.c is None else final.c[n]
+    return block._replace(h=final.h[n], c=c, y=y)
 
 
 def _in_blocks(pieces: Iterable[Block]) -> Iterator[Block]:

@@ -1,6 +1,5 @@
 """What a writer takes: the results of a run, and how to write them."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
@@ -169,20 +168,6 @@ class Trajectory(NamedTuple):
             ends = [*accumulate(part.width for part in parts)][:-1]
             found += zip(parts, np.split(getattr(block, name), ends, axis=1), strict=True)
         return found
-
-    def ended(self, *, one_row: bool) -> "Trajectory":
-        """Run through all steps, and return the final states as the only rows.
-
-        Parameters
-        ----------
-        one_row : bool
-            Whether the model gives a row a sequence; else it is one step of many.
-        """
-        deque(self.blocks, maxlen=0)
-        rows = self.final().rows()
-        key = np.arange(len(rows.t)) if self.key_columns else None
-        shape = (len(rows.t), *((1,) if self.key_columns and not one_row else ()))
-        return self._replace(blocks=[rows._replace(key=key)], columns=(), shape=shape)
 
 
 class UntilError:

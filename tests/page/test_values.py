@@ -35,7 +35,7 @@ def expected_tables(step: dict[str, Any]) -> list[tuple[str, list[tuple[str, lis
     tables = []
     for layer in step["layers"]:
         for cell in layer["cells"]:
-            tables.append(("x_t", [("x_t", layer["input"])]))
+            tables.append(("x_t", [("x_t", cell.get("input", layer["input"]))]))
             before = "t+1" if cell.get("direction") == "backward" else "t-1"
             for name, values in cell.get("state", {}).items():
                 title = f"{name}_{{{before}}}"
