@@ -13,7 +13,7 @@ from rnncli.cli.command import Command, help_width
 from rnncli.cli.outputs import destination, on_screen
 from rnncli.cli.values import Choice
 from rnncli.model.errors import InputError, did_you_mean
-from rnncli.writers.markdown import drawn_markdown, fits
+from rnncli.writers.grid import console_on
 
 # In the order in which a reader needs them.
 TOPICS = (
@@ -87,11 +87,15 @@ def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a mo
 
 def _show(text: str) -> None:
     """Show Markdown on a terminal; in a pager, if it is longer than the screen."""
-    drawn = drawn_markdown(sys.stdout, text)
-    if fits(sys.stdout, drawn):
-        click.echo(drawn, nl=False)
+    from rich.markdown import Markdown
+
+    console = console_on(sys.stdout)
+    with console.capture() as drawn:
+        console.print(Markdown(text, hyperlinks=False))
+    if drawn.get().count("\n") < console.height:
+        click.echo(drawn.get(), nl=False)
     else:
-        click.echo_via_pager(drawn.removesuffix("\n"))
+        click.echo_via_pager(drawn.get().removesuffix("\n"))
 
 
 def topic_text(topic: str) -> str:
