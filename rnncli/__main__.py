@@ -1,9 +1,5 @@
 """The command ``rnn``, also as ``python -m rnncli``."""
 
-# The part of signal that is written in C: to load the rest takes milliseconds,
-# in which Ctrl-C would end in a traceback.
-import _signal  # type: ignore[import-not-found]
-
 # Where OpenBLAS, MKL and Accelerate, one of which NumPy has its products from,
 # find their numbers of threads while they are loaded. One each: of two
 # processes whose products take all processors each waits for the other at
@@ -16,15 +12,13 @@ OBJECTS = 100_000
 
 def main() -> None:
     """Run the command line."""
-    # While modules load, Ctrl-C ends the process at once: as an exception it
-    # could be lost within the import system.
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     import sys
 
-    prepare()
     try:
+        prepare()
         from rnncli.cli import rnn
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ImportError, MemoryError, SystemError) as error:  # the last: Python 3.12, out of memory
         sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
     rnn()

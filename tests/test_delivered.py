@@ -2,10 +2,9 @@
 
 import os
 import pty
-import select
-import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ from conftest import Rnn
 from test_exits import RNN, rnn, start
 from test_terminal import everything
 
-from rnncli.engine.state import load_state
+from rnncli.cli import states as states_module
+from rnncli.engine.state import load_state, save_state
 
 BARE = ("run", "-", "--group-by", "k", "--format", "csv", "--unroll", "stepwise")
 RUN = (*BARE, "--hidden", "2")
@@ -113,56 +113,22 @@ def test_a_reader_that_goes_leaves_the_state_of_what_it_was_sent(tmp_path: Path)
     assert states(tmp_path / "ended") == after(tmp_path / "whole", "k,v\na,1\nb,2\n")
 
 
-def delivered_by(command: tuple[str, ...], stdin: Path, number: signal.Signals) -> int:
-    """Stop a run whose reader takes nothing; give the rows that are in the full pipe to it."""
-    reading, writing = os.pipe()
-    with open(stdin, "rb") as file:
-        process = subprocess.Popen(
-            [*RNN, *command], stdin=file, stdout=writing, stderr=subprocess.PIPE
-        )
-    try:
-        room = select.poll()
-        room.register(writing, select.POLLOUT)
-        while room.poll(0):
-            assert process.poll() is None
-        os.close(writing)
-        process.send_signal(number)
-        _, message = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
-    assert (process.returncode, message) == (128 + number, b"")
-    with open(reading, "rb") as pipe:
-        return pipe.read().count(b"\n") - 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize(
-    "options",
-    [("--hidden", "2"), ("--hidden", "1000"), ("--hidden", "2", "--cell", "lstm")],
-    ids=["short rows", "rows longer than a pipe takes", "LSTM"],
-)
-def test_a_stalled_reader_holds_no_signal_up(
-    tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
+def test_a_state_that_is_left_meanwhile_is_not_ahead_of_the_output(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [f"{'abc'[i % 3]},{i % 7}\n" for i in range(20_000)]
-    (tmp_path / "input").write_text("k,v\n" + "".join(rows))
-    follow = (*BARE, *options, "--follow", "--state", str(tmp_path / "ended"))
-    delivered = delivered_by(follow, tmp_path / "input", number)
-    expected = after(tmp_path / "whole", "k,v\n" + "".join(rows[:delivered]), *options)
-    assert states(tmp_path / "ended") == expected
+    """It is left every second, here after each row."""
+    output, left = tmp_path / "out.csv", []
+    save = save_state
 
+    def saved(file: Any, state: Any) -> None:
+        left.append((int(state.t.sum()), output.read_text().count("\n") - 1))
+        save(file, state)
 
-@pytest.mark.slow
-def test_an_array_is_delivered_row_by_row(tmp_path: Path) -> None:
-    array, run = tmp_path / "x.npy", ("--hidden", "2", "--format", "csv", "--unroll", "stepwise")
-    np.save(array, np.arange(20_000) % 7)
-    follow = ("run", str(array), *run, "--follow", "--state", str(tmp_path / "ended"))
-    delivered = delivered_by(follow, array, signal.SIGTERM)
-    assert 0 < delivered < 20_000
-    np.save(array, np.arange(delivered) % 7)
-    assert rnn("run", str(array), *run, "--state", str(tmp_path / "whole")).code == 0
-    assert states(tmp_path / "ended") == states(tmp_path / "whole")
+    monkeypatch.setattr(states_module, "_SECONDS", -1.0)
+    monkeypatch.setattr(states_module, "save_state", saved)
+    files = ("--follow", "--state", str(tmp_path / "s"), "-o", str(output))
+    assert run_rnn(*RUN, *files, stdin="k,v\na,1\nb,2\na,3\n").exit_code == 0
+    assert left == [(1, 1), (2, 2), (3, 3), (3, 3)]
 
 
 @pytest.mark.slow

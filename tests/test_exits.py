@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from rnncli.cli.delivery import Delivery
-from rnncli.engine.rows import Rows
 from rnncli.engine.state import load_state
-from rnncli.engine.stream import Carried
 
 RNN = (sys.executable, "-m", "rnncli")
 # .ci/run asks for more.
@@ -290,62 +287,6 @@ def test_a_state_holds_the_keys_that_have_a_step(tmp_path: Path) -> None:
     state = load_state(path)
     assert state
     assert (list(state.keys), state.t.tolist()) == ([("a",), ("b",)], [1, 1])
-
-
-def followed() -> Delivery:
-    return Delivery(Carried(np.zeros(1)), followed=True)
-
-
-def test_a_signal_waits_while_rows_are_computed() -> None:
-    rows = iter([Rows(np.zeros((1, 1))) for _ in range(3)])
-    done = []
-
-    def interrupted_at_its_first_block() -> None:
-        with followed() as delivery:
-            for _ in delivery.rows(rows):
-                done.append("block")
-                signal.raise_signal(signal.SIGINT)
-            done.append("what follows the end of the input")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_at_its_first_block()
-    assert done == ["block", "what follows the end of the input"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_second_signal_ends_at_once() -> None:
-    done = []
-
-    def interrupted_twice() -> None:
-        with followed():
-            for each in ("first", "second"):
-                signal.raise_signal(signal.SIGINT)
-                done.append(each)
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_twice()
-    assert done == ["first"]
-
-
-@pytest.mark.parametrize("is_followed", [True, False])
-def test_no_signal_changes_nothing(is_followed: bool) -> None:
-    rows = [Rows(np.zeros((1, 1))) for _ in range(3)]
-    with Delivery(Carried(np.zeros(1)), followed=is_followed) as delivery:
-        assert list(delivery.rows(iter(rows))) == rows
-        assert delivery.begun is is_followed
-
-
-def test_a_run_that_is_not_followed_ends_at_its_first_signal() -> None:
-    done = []
-
-    def interrupted() -> None:
-        with Delivery(Carried(np.zeros(1)), followed=False):
-            signal.raise_signal(signal.SIGINT)
-            done.append("after the signal")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert done == []
 
 
 @pytest.mark.slow

@@ -61,13 +61,7 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
         Of the group, once its own options are parsed.
     """
     try:
-        try:
-            yield
-        except RuntimeError as error:
-            # Python 3.11 wraps an exception that ends a class statement.
-            if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
-                raise error.__cause__ from None
-            raise
+        yield
     except NoArgsIsHelpError:
         raise
     except (KeyboardInterrupt, click.Abort):

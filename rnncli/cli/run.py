@@ -1,13 +1,14 @@
 """``rnn run``: the forward pass over a sequence."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TextIO
 
 import click
+import numpy as np
 
 from rnncli.cli.command import Command
-from rnncli.cli.delivery import Delivery
 from rnncli.cli.errors import naming_options, with_options
 from rnncli.cli.inputs import Opened, open_both
 from rnncli.cli.networks import check_network
@@ -36,10 +37,9 @@ from rnncli.cli.outputs import (
     on_screen,
 )
 from rnncli.cli.progress import on_terminal, with_progress
-from rnncli.cli.saturation import Saturation
 from rnncli.cli.states import (
+    Leaving,
     check_state_options,
-    leaving,
     resume,
     scaled_as_before,
     state_files,
@@ -47,8 +47,10 @@ from rnncli.cli.states import (
 from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Block, Carried, final_y, stream
+from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import check_installed
+from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
@@ -56,6 +58,9 @@ from rnncli.writers import FIGURES, TABLES, WRITERS, Selection, Style, Trajector
 from rnncli.writers.selection import final_rows
 from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
+# Percent of the states at the ends of their range from which a note is written.
+_SATURATED = 90
+_WAY_OUT = ". Is the input large? --center and --scale (auto, or numbers) bring it near 0"
 # Formats in which nobody sees what was run.
 _UNTITLED = ("csv", "jsonl", "npy", *TABLES)
 
@@ -244,39 +249,35 @@ def forward(
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
         check_names(form, trajectory, grouped=bool(reading.group_by))
-        with Delivery(carried, followed=bool(reading.follow and files.written)) as delivery:
-            steps = stream(
-                network,
-                delivery.rows(source.blocks),
-                precision=precision,
-                unroll=unroll,
-                all_layers=output.all_layers,
-                all_states=output.states,
-                carried=carried,
-                keys=source.keys,
-            )
-            saturation = Saturation(network, quiet=reading.follow)
-            watched = saturation.watched(steps)
-            blocks = with_progress(watched, source.share, quiet=on_screen(output.output))
-            trajectory = trajectory._replace(blocks=naming_options(blocks))
-            if output.last:
-                trajectory = final_rows(trajectory, one_row=bool(network.last))
-            else:
-                trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
-            with (
-                leaving(files, opened, delivery, whose),
-                destination(output.output, append=reading.follow) as out,
-            ):
-                if reading.follow:
-                    style, unfinished = continue_log(out, form, trajectory, style)
-                    if unfinished:
-                        note(f"{out.name}: ended within a line, which is cut off: {unfinished!r}")
-                trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
-                if form in _UNTITLED and not reading.columns and options.weights is None:
-                    _note_columns(source.chosen)
-                with delivery.patiently(out) as file:
-                    WRITERS[form](file, trajectory, style)
-        saturation.write(scaled=reading.center is not None or reading.scale is not None)
+        leaving = Leaving(files, opened, carried, whose, follow=reading.follow)
+        steps = stream(
+            network,
+            leaving.rows(source.blocks, lambda: out),
+            precision=precision,
+            unroll=unroll,
+            all_layers=output.all_layers,
+            all_states=output.states,
+            carried=carried,
+            keys=source.keys,
+        )
+        latest: deque[Block] = deque(maxlen=1)
+        watched = _watched(steps, latest)
+        blocks = with_progress(watched, source.share, quiet=on_screen(output.output))
+        trajectory = trajectory._replace(blocks=naming_options(blocks))
+        if output.last:
+            trajectory = final_rows(trajectory, one_row=bool(network.last))
+        else:
+            trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
+        with leaving, destination(output.output, append=reading.follow) as out:
+            if reading.follow:
+                style = _continue(out, form, trajectory, style)
+            trajectory = trajectory._replace(blocks=_begun(trajectory.blocks))
+            if form in _UNTITLED and not reading.columns and options.weights is None:
+                _note_columns(source.chosen)
+            WRITERS[form](out, trajectory, style)
+        if latest and on_terminal() and not reading.follow:
+            scaled = reading.center is not None or reading.scale is not None
+            _note_saturated(network, latest[0].h, scaled=scaled)
         steps_run = int((carried.t - carried.starts()[0]).sum())
         asked = (reading.files, reading.seq, reading.follow, reading.columns, reading.group_by)
         if not any((*asked, options.weights)):
@@ -375,6 +376,35 @@ def _note_one_row(columns: Sequence[str | int], steps: int) -> None:
         note(
             f"one row is 1 step of {len(columns)} features: --seq 1,2,3, or a line for each step, "
             "makes them steps"
+        )
+
+
+def _continue(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> Style:
+    """Prepare a log for more rows; note which unfinished line was cut off."""
+    style, unfinished = continue_log(log, form, trajectory, style)
+    if unfinished:
+        note(f"{log.name}: ended within a line, which is cut off: {unfinished!r}")
+    return style
+
+
+def _watched(blocks: Iterable[Block], latest: deque[Block]) -> Iterator[Block]:
+    """Pass blocks on; the latest is kept."""
+    for block in blocks:
+        latest.append(block)
+        yield block
+
+
+def _note_saturated(network: Network, h: Floats, *, scaled: bool) -> None:
+    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
+    top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
+    if top.ends is None or not h.size:
+        return
+    share = int(100 * np.mean(saturated(h[:, -top.output_size :], top.ends)))
+    if share >= _SATURATED:
+        way_out = "" if scaled or network.indices is not None else _WAY_OUT
+        note(
+            f"{share}% of the last states are within {NEAR_END} of {top.ends[0]:g} or "
+            f"{top.ends[1]:g}, the ends of their range{way_out}"
         )
 
 

@@ -1,9 +1,4 @@
-"""How signals such as Ctrl-C end a command.
-
-While modules load, `rnncli.__main__` lets them end the process at once;
-`rnncli.cli.delivery` has them wait for rows that are under way with ``--follow``;
-`rnncli.cli.errors` turns Ctrl-C into exit code 130.
-"""
+"""Signals that end a command, as exceptions: what is half written is then cleaned up."""
 
 import signal
 import sys
@@ -19,13 +14,10 @@ SIGNALS = [
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Turn signals into exceptions, so that what is half written is cleaned up.
-
-    Otherwise they end the process at once. A signal that is ignored stays so.
-    """
+    """Turn signals that would end the process at once into exceptions."""
     taken = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
     for number in taken:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
+        signal.signal(number, _end)
     try:
         yield
     finally:

@@ -1,18 +1,22 @@
 """The state files of a run: what it starts from, and what it leaves."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import NamedTuple, TextIO
+from time import monotonic
+from typing import NamedTuple, Self, TextIO
 
 import click
+import numpy as np
 
-from rnncli.cli.delivery import Delivery, Stopped
 from rnncli.cli.inputs import Opened
 from rnncli.cli.options import InputOptions, StateOptions
 from rnncli.cli.outputs import note
+from rnncli.cli.signals import SIGNALS
 from rnncli.cli.values import AUTO
+from rnncli.engine.rows import Rows
 from rnncli.engine.state import (
     State,
     cells_of,
@@ -22,13 +26,16 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
 from rnncli.readers.columns import listed
-from rnncli.storage import check_writable, exists, local_copy, replacing, writing
-from rnncli.storage.local import NotOnDiskError
+from rnncli.storage import check_writable, exists, is_url, local_copy, replacing, writing
+from rnncli.storage.local import NotOnDiskError, sync
+
+# Between two states of a run with --follow.
+_SECONDS = 1.0
 
 
 class CountedError(Exception):
@@ -187,48 +194,120 @@ def _names(source: Input) -> tuple[str, ...]:
     return names if len(names) == len(source.chosen) else ()
 
 
-@contextmanager
-def leaving(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -> Iterator[None]:
-    """Leave the states of the rows that the block delivers, also if an error ends it.
+class Leaving:
+    """Leaves the states of a run in a file, once its output is written.
 
-    Raises
-    ------
-    OSError
-        They cannot be written, or another program has changed the file.
+    With ``--follow`` they are left every second too, but for a file at a URL, and
+    also where an error or a signal ends the run: the states after the rows that are
+    out. A signal that comes while a row is computed or written waits until it is
+    out; a second one does not.
+
+    Parameters
+    ----------
+    files : StateFiles
+    opened : Opened
+    carried : Carried
+        Where the sequences stand; ahead by the row under way.
+    whose : str
+        Fingerprint of the network.
+    follow : bool
     """
-    try:
-        yield
-    except Stopped:
-        pass
-    except NotOnDiskError:
-        if files.written:
-            note(f"{files.written}: no state was left: the output may be lost")
-        raise
-    except Exception as error:
-        if delivery.begun:
+
+    def __init__(
+        self,
+        files: StateFiles,
+        opened: Opened,
+        carried: Carried,
+        whose: str,
+        *,
+        follow: bool,
+    ) -> None:
+        self._files, self._opened, self._carried, self._whose = files, opened, carried, whose
+        self._follows = follow and bool(files.written)
+        self._begun = False  # whether a row is out
+        # Number of sequences, and key, t and h of those of the row under way.
+        self._before: tuple[int, Integers, Integers, Floats] | None = None
+        self._handlers: dict[int, Callable[..., object]] = {}
+        self._awaiting, self._came = True, 0
+
+    def rows(self, blocks: Iterator[Rows], out: Callable[[], TextIO]) -> Iterator[Rows]:
+        """Pass rows on; with ``--follow`` the next is asked for once the last is out."""
+        if not self._follows:
+            yield from blocks
+            return
+        saved, often = monotonic(), not is_url(self._files.written or "")
+        while (rows := self._next(blocks)) is not None:
+            key = np.zeros(1, np.intp) if rows.key is None else rows.key
+            sequences = len(self._carried.t)
+            known = key[key < sequences]
+            self._before = sequences, known, self._carried.t[known], self._carried.state[known]
+            yield rows
+            self._before, self._begun = None, True
+            if often and monotonic() - saved > _SECONDS:
+                sync(out())
+                self._leave()
+                saved = monotonic()
+
+    def _next(self, blocks: Iterator[Rows]) -> Rows | None:
+        self._awaiting = True
+        if self._came:
+            self._handlers[self._came](self._came, None)
+        rows = next(blocks, None)
+        self._awaiting = rows is None
+        return rows
+
+    def _take(self, number: int, frame: object) -> None:
+        if self._awaiting or self._came:
+            self._handlers[number](number, frame)
+        self._came = number
+
+    def __enter__(self) -> Self:
+        for number in SIGNALS if self._follows else ():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Leave the states, if the rows before them are out.
+
+        Raises
+        ------
+        OSError
+            They cannot be written, or another program has changed the file.
+        """
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if error is None:
+            self._leave()
+        elif isinstance(error, NotOnDiskError):
+            self._note("the output may be lost")
+        elif self._begun:
             try:
-                _leave(files, opened, delivery, whose)
+                self._leave()
             except OSError as second:  # the message at the end is of what came first
                 note(f"{second.filename}: {second.strerror}")
-        elif files.written and isinstance(error, BrokenPipeError):
-            note(
-                f"{files.written}: no state was left: the reader of the output closed it "
-                "before the end"
-            )
-        raise
-    _leave(files, opened, delivery, whose)
+        elif isinstance(error, BrokenPipeError):
+            self._note("the reader of the output closed it before the end")
 
+    def _note(self, why: str) -> None:
+        if self._files.written:
+            note(f"{self._files.written}: no state was left: {why}")
 
-def _leave(files: StateFiles, opened: Opened, delivery: Delivery, whose: str) -> None:
-    source, network = opened.source, opened.network
-    if files.write:
-        states = delivery.states()
-        # Of a row that is not out, a new key has its number already.
-        keys = list(source.keys)[: len(states.t)] if source.key_columns else [()]
+    def _leave(self) -> None:
+        opened, source, network = self._opened, self._opened.source, self._opened.network
+        if not self._files.write:
+            return
+        states, grouped = self._carried.block(), bool(source.key_columns)
+        if self._before:  # a row under way is no step yet, though a new key has its number
+            sequences, key, states.t[key], states.h[key] = self._before
+            states = states.cut(0, sequences)
+        keys = list(source.keys)[: len(states.t)] if grouped else [()]
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
         cells, columns = cells_of(network), _names(source)
-        about = whose, source.key_columns, keys
+        about = self._whose, source.key_columns, keys
         scaling = (tuple(opened.model.get(name, ())) for name in ("center", "scale"))
-        state = State(*about, states.t, arrays, cells, columns, files.task, *scaling)
-        with files.write() as file:
+        state = State(*about, states.t, arrays, cells, columns, self._files.task, *scaling)
+        with self._files.write() as file:
             save_state(file.buffer, state)

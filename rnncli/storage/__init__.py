@@ -185,10 +185,11 @@ def replacing(
 
         yield remote.replacing(path)
         return
-    with lock.locked(path, when_waiting) as check_unchanged:
+    with lock.locked(path, when_waiting) as unchanged:
 
-        def replace() -> AbstractContextManager[TextIO]:
-            check_unchanged()
-            return local.writing(path)
+        @contextmanager
+        def replace() -> Iterator[TextIO]:
+            with unchanged(), local.writing(path) as file:
+                yield file
 
         yield replace

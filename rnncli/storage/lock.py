@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 
 # Why a file is not replaced.
@@ -15,7 +15,9 @@ _LONGEST = 255
 
 
 @contextmanager
-def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def locked(
+    path: str, when_waiting: Callable[[], None]
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Keep every other process out of a block of code that is for this file.
 
     A lock on the file itself would end when the file is replaced. So a file
@@ -33,8 +35,9 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
     Yields
     ------
     callable
-        ``check_unchanged()`` raises an OSError if another program, which did
-        not ask for the lock, has changed, replaced or removed the file.
+        ``with replacing():`` stands around each replacement of the file. It raises
+        an OSError if another program, which did not ask for the lock, has changed,
+        replaced or removed the file.
 
     Raises
     ------
@@ -51,11 +54,15 @@ def locked(path: str, when_waiting: Callable[[], None]) -> Iterator[Callable[[],
     try:
         before = _version(target)
 
-        def check_unchanged() -> None:
+        @contextmanager
+        def replacing() -> Iterator[None]:
+            nonlocal before
             if _version(target) != before:
                 raise OSError(None, CHANGED, path)
+            yield
+            before = _version(target)
 
-        yield check_unchanged
+        yield replacing
     finally:
         if _version(beside) == _version(number):  # not one that replaced what a user removed
             with suppress(PermissionError):  # of another user, in a directory such as /tmp
