@@ -45,12 +45,6 @@ class Rnn(click.Group):
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
 
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run the command line, or complete one where a shell asks."""
-        if "_RNN_COMPLETE" in os.environ:
-            import_module("rnncli.cli.completion")
-        return super().main(*args, **extra)
-
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -16,7 +16,6 @@ from rnncli.cli.options import (
     NetworkOptions,
     StartOptions,
     StateOptions,
-    completed,
     digits_option,
     input_options,
     json_option,
@@ -102,7 +101,6 @@ def wanted_steps(value: str) -> Wanted:
     "--unit",
     metavar="UNIT",
     type=name,
-    shell_complete=completed("units"),
     help="One unit alone, with every single term of its sums, the largest first: its number in "
     "the top recurrent layer, or the name of its column in rnn run --all-layers, such as h_2, c_2, "
     "y_0 or layer_1_h_2.",

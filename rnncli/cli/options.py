@@ -117,18 +117,6 @@ def _any_given(_ctx: click.Context, _param: click.Parameter, found: tuple[Any, .
     return found or None
 
 
-def completed(kind: str) -> Callable[..., list[str]]:
-    """Return what completes a value of some kind."""
-
-    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-        from rnncli.cli import completion
-
-        found: list[str] = getattr(completion, kind)(ctx, incomplete)
-        return found
-
-    return complete
-
-
 def _joined(_ctx: click.Context, _param: click.Parameter, lists: tuple[Any, ...]) -> Any:
     """Return the values of all lists that an option was given."""
     return tuple(chain.from_iterable(lists))
@@ -141,7 +129,6 @@ layout_options = group(
         type=values.columns,
         multiple=True,
         callback=_joined,
-        shell_complete=completed("columns"),
         help="Columns to read, in this order: header names or numbers from 1, separated by "
         "commas, or the option given again; 2-4 and 3- are ranges, '!time' is all but that one. "
         "All by default.",
@@ -151,7 +138,6 @@ layout_options = group(
         multiple=True,
         metavar="LIST",
         type=values.name,
-        shell_complete=completed("columns"),
         help="A column, by name or number, each value of which is a sequence of its own, its "
         "rows contiguous or not. Several, as in --columns: each of their combinations.",
     ),
@@ -175,7 +161,6 @@ layout_options = group(
         "--encoding",
         metavar="NAME",
         type=values.encoding,
-        shell_complete=completed("encodings"),
         default=UTF_8,
         show_default=True,
         help="The encoding of text: utf-8, latin-1, cp1252 (Windows), utf-16 (with a byte order "
@@ -212,7 +197,6 @@ layout_options = group(
         "--center",
         metavar="LIST",
         type=values.numbers("", lambda _: True),
-        shell_complete=completed("auto"),
         help="What is taken from each column before the network, a number for each, separated by "
         "commas. auto: its mean, which is found before the run and told in a note.",
     ),
@@ -220,7 +204,6 @@ layout_options = group(
         "--scale",
         metavar="LIST",
         type=values.numbers("other than 0", lambda scale: scale != 0),
-        shell_complete=completed("auto"),
         help="What each column is then divided by, a number for each. auto: its standard "
         "deviation.",
     ),
@@ -248,7 +231,6 @@ layer_option = click.option(
     "--layer",
     metavar="NAME",
     type=values.name,
-    shell_complete=completed("layers"),
     help="Which part of a larger model in the file, by the name of a layer or a module; rnn "
     "inspect lists them.",
 )
@@ -310,7 +292,6 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
-        shell_complete=completed("activations"),
         help="relu, gelu or one of many others, with parameters as in leaky_relu:0.1. Give it "
         "again for each layer, the bottom one first, or each cell, forward first.  "
         "[default: tanh]",
@@ -321,7 +302,6 @@ network_options = group(
         type=values.activation,
         multiple=True,
         callback=_any_given,
-        shell_complete=completed("activations"),
         help="That of the gates of an LSTM or a GRU; as --activation.  [default: sigmoid]",
     ),
     click.option(
@@ -486,7 +466,6 @@ shown_options = group(
         "--x",
         metavar="COLUMN",
         type=values.name,
-        shell_complete=completed("column"),
         help="The column of a file, by name or number, that a figure has below, in place of t: "
         "numbers, dates or times as ISO 8601 writes them, or text. It must not go back.",
     ),
@@ -494,7 +473,6 @@ shown_options = group(
         "--against",
         metavar="COLUMN",
         type=values.name,
-        shell_complete=completed("column"),
         help="The column that a figure draws with the predictions of a head: at each t the y of "
         "that step, and the number in the same row.",
     ),

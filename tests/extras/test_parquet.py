@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +79,7 @@ OPTIONS = {
     "keys of which each is new": ("--columns", "value", "--group-by", "time", "--tail", "1"),
     "scaled": ("--columns", "value", "--center", "auto", "--scale", "auto"),
     "passed through": ("--columns", "value", "--passthrough"),
-    "some of them": ("--columns", "value", "--passthrough", "--every", "7", "--tail", "300"),
+    "some of them": ("--columns", "value", "--passthrough", "--head", "7", "--tail", "300"),
     "whole sequences": ("--columns", "value", "--group-by", "sensor", "--direction", "backward"),
     "the final state": ("--columns", "gap", "--missing", "hold", "--group-by", "site", "--last"),
 }
@@ -199,20 +199,6 @@ def test_several_files(run_rnn: Rnn, tmp_path: Path) -> None:
     )
 
 
-def test_a_figure_takes_its_time_and_values_from_columns(run_rnn: Rnn, tmp_path: Path) -> None:
-    each = table(60)
-    (tmp_path / "x.csv").write_text(as_csv(each))
-    saved(tmp_path, each, 25)
-    network = ("--weights", SAMPLES / "sunspots.keras", "--missing", "hold")
-    options = ("--columns", "value", *network, "--x", "time", "--against", "gap")
-    figures = []
-    for name in ("x.csv", "x.parquet", "x.arrow"):
-        assert run_rnn("run", tmp_path / name, *options, "-o", tmp_path / "x.svg").exit_code == 0
-        figures.append((tmp_path / "x.svg").read_text())
-    assert "2024-05-06" in figures[0]
-    assert figures == figures[:1] * 3
-
-
 LATER = {
     "a feature": (
         pa.table({"v": ["1"], "k": ["b"]}),
@@ -307,13 +293,3 @@ def test_no_rows(run_rnn: Rnn, tmp_path: Path) -> None:
     for path in saved(tmp_path, table(0), 1).values():
         result = run_rnn("run", path, "--columns", "value", *NETWORK)
         assert (result.exit_code, result.stdout) == (0, "t,h_0,h_1,h_2\n")
-
-
-def test_columns_are_completed(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = saved(tmp_path, table(1), 1)["x.parquet"]
-    monkeypatch.setenv("_RNN_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", f"rnn\nrun\n{path}\n--columns\ns")
-    monkeypatch.setenv("COMP_CWORD", "4")
-    assert run_rnn().stdout.split() == ["plain,sensor", "plain,site"]
