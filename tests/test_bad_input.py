@@ -481,8 +481,8 @@ USAGE = {
     "seq and columns": (
         ("--seq", "1", "--columns", "1", *NETWORK),
         "--columns, --group-by, --delimiter, --decimal, --encoding, --first-row, "
-        "--null-value, --missing, --passthrough, --follow, --x and --against are for files, "
-        "not for --seq (see 'rnn run --help')",
+        "--null-value, --missing, --passthrough and --follow are for files, not for --seq "
+        "(see 'rnn run --help')",
     ),
     "long delimiter": (
         ("--delimiter", "::"),
@@ -537,10 +537,6 @@ USAGE = {
         ("--follow", *NETWORK),
         "--follow is for CSV and JSONL, the format is table: give --format csv "
         "(see 'rnn run --help')",
-    ),
-    "passthrough and last": (
-        ("--passthrough", "--last", "--format", "csv", *NETWORK),
-        "--passthrough and --last: give one (see 'rnn run --help')",
     ),
     "unknown extension": (
         ("--seq", "1", "-o", "x.xlsx", *NETWORK),

@@ -28,7 +28,7 @@ __all__ = ["in_folder"]
         ("{stem}.txt", (*NETWORK, "--digits", "3")),
         ("{stem}.csv", ("--columns", "2", "--weights", str(SAMPLES / "sunspots.keras"))),
         ("{stem}.jsonl", (*NETWORK, "--passthrough")),
-        ("{stem}.csv", ("--group-by", "time", "--hidden", "4", "--center", "auto", "--no-bias")),
+        ("{stem}.csv", ("--group-by", "time", "--hidden", "4", "--center", "auto")),
     ],
 )
 def test_outputs_are_those_of_run(
@@ -107,7 +107,7 @@ WEIGHTS = ("--columns", "2", "--weights", "net.npz")
         (NETWORK, removed_output, (), 1),
         (NETWORK, lambda: None, ("--seed", "2"), 3),
         (NETWORK, lambda: None, ("--activation", "relu"), 3),
-        (NETWORK, lambda: None, ("--activation", "leaky_relu:0.1", "--clip", "3"), 3),
+        (NETWORK, lambda: None, ("--activation", "leaky_relu:0.1"), 3),
         (NETWORK, lambda: None, ("--no-header",), 3),
         (NETWORK, other_version, (), 3),
         (WEIGHTS, lambda: None, (), 0),

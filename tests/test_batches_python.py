@@ -26,8 +26,8 @@ __all__ = ["in_folder"]
             ["--hidden", "8,4", "--columns", "value", "--last"],
         ),
         (
-            {"hidden": 4, "columns": "time,value", "center": (0.5, -1), "bias": False},
-            ["--hidden", "4", "--columns", "time,value", "--center", "0.5,-1", "--no-bias"],
+            {"hidden": 4, "columns": "time,value", "center": (0.5, -1)},
+            ["--hidden", "4", "--columns", "time,value", "--center", "0.5,-1"],
         ),
         (
             {"hidden": np.int64(4), "columns": [2], "h0": np.zeros(4), "header": False},
@@ -46,7 +46,6 @@ __all__ = ["in_folder"]
                 "columns": 2,
                 "null_value": ["NA"],
                 "no_last": True,
-                "bias": True,
                 "seed": None,
             },
             ["--hidden", "4", "--columns", "2", "--null-value", "NA", "--no-last"],

@@ -142,7 +142,7 @@ def test_an_equation_is_cut_between_its_terms(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    lines = run_rnn(*NOTEBOOK, "--hidden", "1", "--cell", "gru", "--clip", "9").stdout.splitlines()
+    lines = run_rnn(*NOTEBOOK, "--hidden", "1", "--cell", "gru").stdout.splitlines()
     cut = [
         begin
         for begin, end in pairwise(lines)

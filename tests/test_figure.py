@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, Rnn
 from matplotlib.colors import to_hex
-from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from rnncli.model.arrays import Floats
@@ -87,19 +86,9 @@ def test_a_heatmap_is_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
     assert mesh.colorbar.ax.get_ylabel() == "h"
 
 
-@pytest.mark.parametrize(
-    ("units", "plot", "heatmap"),
-    [
-        ("8", (), False),
-        ("9", (), True),
-        ("2", ("--plot", "heatmap"), True),
-        ("9", ("--plot", "lines"), False),
-    ],
-)
-def test_many_units_are_a_heatmap_unless_lines_are_asked_for(
-    drawn: Drawn, units: str, plot: tuple[str, ...], heatmap: bool
-) -> None:
-    _, *below = panels(drawn("--seq", "1,2,3", *SMALL, units, *plot))
+@pytest.mark.parametrize(("units", "heatmap"), [("8", False), ("9", True)])
+def test_many_units_are_a_heatmap(drawn: Drawn, units: str, heatmap: bool) -> None:
+    _, *below = panels(drawn("--seq", "1,2,3", *SMALL, units))
     found = [sum(len(getattr(axes, kind)) for axes in below) for kind in ("collections", "lines")]
     assert found == ([1, 0] if heatmap else [0, int(units)])
 
@@ -178,28 +167,10 @@ def test_merged_directions_have_one_panel(drawn: Drawn) -> None:
     assert len(panels(drawn("--seq", "1,2,3", *SMALL, "2", *merged))) == 2
 
 
-def test_predictions_beside_a_column(run_rnn: Rnn, drawn: Drawn) -> None:
-    """Both at the step of their row; the figure says so."""
-    command = (*SUNSPOTS[:3], *KERAS)
-    figure = drawn(*command, "--x", "YEAR", "--against", "SUNACTIVITY")
-    last = panels(figure)[-1]
-    table = np.loadtxt(SUNSPOTS[0], delimiter=",", skiprows=1)
-    y, truth = lines(last).values()
-    right = np.column_stack([table[:, 0], states(run_rnn, *command)[:, 1]])
-    np.testing.assert_array_equal(y, right)
-    np.testing.assert_array_equal(truth, table)
-    names = [text.get_text() for text in last.get_legend().get_texts()]
-    assert names == ["y_0", "SUNACTIVITY in the same row"]
-    assert "SUNACTIVITY of the same row" in figure.get_supxlabel()
-    assert last.get_xlabel() == "YEAR"
-
-
 def test_what_is_missing_is_not_drawn(drawn: Drawn) -> None:
-    text = "a,b\n1,4\n,5\n3,\n"
-    command = ("--columns", "a", "--missing", "hold", *KERAS, "--against", "b")
-    above, *_, below = panels(drawn(*command, stdin=text))
+    command = ("--missing", "hold", *KERAS)
+    above, *_ = panels(drawn(*command, stdin="a\n1\nnan\n3\n"))
     np.testing.assert_array_equal(lines(above)["a"][:, 1], [1, np.nan, 3])
-    np.testing.assert_array_equal(lines(below)["b in the same row"][:, 1], [4, 5, np.nan])
 
 
 def test_features_that_differ_much_have_each_a_scale(drawn: Drawn) -> None:
@@ -252,124 +223,6 @@ def test_sequences_of_an_array_and_of_files(drawn: Drawn, tmp_path: Path) -> Non
     every = panels(drawn(str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), *SMALL, "1"))
     ends = [axes.get_title()[-6:] for axes in every if axes.get_title()]
     assert ends == ["/a.csv", "/b.csv"]
-
-
-TIMES = {
-    "numbers": (("3", "4.5", "4.5"), [3, 4.5, 4.5]),
-    "dates": (
-        ("2024-02-28", "2024-02-29", "2024-03-01"),
-        date2num(np.array(["2024-02-28", "2024-02-29", "2024-03-01"], "M8[s]")),
-    ),
-    "times in UTC": (
-        ("2024-05-06T06:00:00+02:00", "2024-05-06T04:00:30Z", "2024-05-06T04:01Z"),
-        date2num(
-            np.array(["2024-05-06T04:00", "2024-05-06T04:00:30", "2024-05-06T04:01"], "M8[s]")
-        ),
-    ),
-    "digits apart": (("1_000", "1_001", "1_002"), [1, 2, 3]),
-    "text": (("first", "again", "again"), [1, 2, 3]),
-    "very large": (("-1e308", "1", "1e308"), [1, 2, 3]),
-    "the first and the last time": (
-        ("0001-01-01", "2000-01-01", "9999-12-31T23:59:59"),
-        date2num(np.array(["0001-01-01", "2000-01-01", "9999-12-31T23:59:59"], "M8[s]")),
-    ),
-    "text and numbers": (("1", "", "3"), [1, 2, 3]),
-}
-
-
-@pytest.mark.parametrize(("cells", "places"), TIMES.values(), ids=TIMES)
-def test_the_time_axis_is_a_column(drawn: Drawn, cells: tuple[str, ...], places: Any) -> None:
-    text = "when,v\n" + "".join(f"{cell},{t}\n" for t, cell in enumerate(cells))
-    above, below = panels(drawn("--columns", "v", "--x", "when", *SMALL, "2", stdin=text))
-    np.testing.assert_allclose(lines(above)["v"], np.column_stack([places, range(3)]), rtol=1e-12)
-    assert below.get_xlabel() == ("when, UTC" if "Z" in cells[1] else "when")
-    shown = [tick.get_text() for tick in below.get_xticklabels()]
-    if list(places) == [1, 2, 3]:
-        assert shown == list(cells)
-    if "2024" in cells[0]:
-        assert any("2024" in tick for tick in shown)
-
-
-@pytest.mark.parametrize("time", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
-def test_times_that_are_none_in_utc_are_text(drawn: Drawn, time: str) -> None:
-    text = f"when,v\n{time},0\n"
-    above, _ = panels(drawn("--columns", "v", "--x", "when", *SMALL, "1", stdin=text))
-    np.testing.assert_array_equal(lines(above)["v"], [[1, 0]])
-
-
-def test_cells_of_uneven_times_reach_half_way(drawn: Drawn) -> None:
-    text = "when,v\n1,0\n2,0\n6,0\n"
-    _, below = panels(drawn("--columns", "v", "--x", "when", *SMALL, "9", stdin=text))
-    edges = below.collections[0].get_coordinates()[0, :, 0]
-    np.testing.assert_array_equal(edges, [0.5, 1.5, 4, 8])
-
-
-def test_text_of_a_long_sequence_is_that_of_the_first_steps(drawn: Drawn) -> None:
-    rows = "".join(f"d{t},a,0\n" + f"e{t},b,0\n" * (t % 5 == 0) for t in range(1, 10_001))
-    command = ("--columns", "v", "--x", "when", "--group-by", "k", *SMALL, "1")
-    _, below, *_ = panels(drawn(*command, stdin=f"when,k,v\n{rows}"))
-    ticks = [tick.get_text() for tick in below.get_xticklabels()]
-    assert len(ticks) > 2
-    assert ticks == [f"d{place:.0f}" for place in below.get_xticks()]
-
-
-def test_the_name_of_the_time_makes_a_header(drawn: Drawn) -> None:
-    above, _ = panels(drawn("--columns", "2", "--x", "year", *SMALL, "1", stdin="year,7\n1999,0\n"))
-    np.testing.assert_array_equal(lines(above)["7"], [[1999, 0]])
-
-
-def test_years_are_whole_numbers(drawn: Drawn) -> None:
-    text = "year,v\n1999,0\n2000,0\n2001,0\n"
-    _, below = panels(drawn("--columns", "v", "--x", "year", *SMALL, "1", stdin=text))
-    below.figure.canvas.draw()
-    shown = [tick.get_text() for tick in below.get_xticklabels()]
-    assert {"1999", "2000", "2001"} == {*shown} - {"1998", "2002"}
-
-
-REFUSED = {
-    "back behind many": (
-        "--x",
-        "".join(f"{n},0\n" for n in range(4096)) + "4000,0\n",
-        "column 'w': t = 4097: '4000' is before that of the step before",
-    ),
-    "back": ("--x", "2,0\n1,0\n", "column 'w': t = 2: '1' is before that of the step before"),
-    "another kind": (
-        "--x",
-        "".join(f"{n},0\n" for n in range(5000)) + "end,0\n",
-        "column 'w': t = 5001: 'end' is not one of the numbers, as those before it",
-    ),
-    "no number": ("--against", "1,0\nx,0\n", "column 'w': t = 2: not a number: 'x'"),
-    "infinite": ("--against", "inf,0\n", "column 'w': t = 1: not a number: 'inf'"),
-}
-
-
-@pytest.mark.parametrize(("option", "rows", "message"), REFUSED.values(), ids=REFUSED)
-def test_columns_that_are_refused(
-    run_rnn: Rnn, tmp_path: Path, option: str, rows: str, message: str
-) -> None:
-    path = tmp_path / "y.png"
-    command = ("run", "--columns", "v", *KERAS, option, "w", "-o", str(path))
-    result = run_rnn(*command, stdin=f"w,v\n{rows}")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"Error: {message}")
-    assert len(result.stderr.splitlines()) == 1
-    assert not path.exists()
-
-
-def test_the_sequence_that_goes_back_is_told(run_rnn: Rnn) -> None:
-    command = ("run", *SMALL, "1", "--columns", "v", "--x", "w", "--group-by", "k")
-    result = run_rnn(*command, "--format", "svg", stdin="k,w,v\na,1,0\nb,2,0\na,3,0\nb,1,0\n")
-    message = "k b: column 'w': t = 2: '1' is before that of the step before"
-    assert result.stderr == f"Error: {message}; a figure's --x must not go back\n"
-
-
-def test_without_a_head_there_is_nothing_to_compare(run_rnn: Rnn) -> None:
-    command = ("run", "--columns", "v", "--hidden", "2", "--against", "v", "--format", "svg")
-    result = run_rnn(*command, stdin="v\n1\n")
-    assert result.exit_code == 2
-    assert result.stderr == (
-        "Error: --against is for predictions: the network has no head (see 'rnn run --help')\n"
-    )
 
 
 def test_one_step_and_none(drawn: Drawn) -> None:

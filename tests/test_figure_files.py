@@ -10,7 +10,6 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.image
-import numpy as np
 import pytest
 from conftest import ROOT, SAMPLES, Rnn
 
@@ -20,7 +19,7 @@ SENSORS = str(SAMPLES / "sensors.csv")
 SVG = "{http://www.w3.org/2000/svg}"
 # A command that draws most of what there is.
 MUCH = (
-    *("run", SENSORS, "--group-by", "sensor", "--columns", "temperature,humidity", "--x", "time"),
+    *("run", SENSORS, "--group-by", "sensor", "--columns", "temperature,humidity"),
     *("--cell", "lstm", "--states", "--direction", "bidirectional", "--hidden", "9,2"),
     *("--all-layers", "--init", "keras"),
 )
@@ -38,15 +37,14 @@ MAIN = "from rnncli.__main__ import main; main()"
 
 @pytest.mark.slow
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
-    text = "$when$,<v> & w\n2024-05-06T06:00,1\n2024-05-06T07:00,2\n"
-    command = ("run", "--columns", "2", "--x", "1", "--hidden", "2", "--format", "svg")
+    text = "$when$,<v> & w\n1,1\n2,2\n"
+    command = ("run", "--columns", "1,2", "--hidden", "2", "--format", "svg")
     result = run_rnn(*command, stdin=text)
     assert (result.exit_code, result.stderr) == (0, "")
     tree = ET.fromstring(result.stdout)
     found = [*map("".join, (each.itertext() for each in tree.iter(f"{SVG}text")))]
-    title = "RNN: I = 1 (<v> & w), H = 2, tanh, float32, init tensorflow, seed 1"
-    assert {title, "<v> & w", "h", "$when$", "h_0", "h_1", "2024-05-06"} <= set(found)
-    assert {"06:00", "07:00"} & set(found)
+    title = "RNN: I = 2 ($when$, <v> & w), H = 2, tanh, float32, init tensorflow, seed 1"
+    assert {title, "<v> & w", "h", "$when$", "h_0", "h_1"} <= set(found)
     # The font that comes with matplotlib, and another of that kind where it is not.
     fonts = {*re.findall(r"font(?:-family)?: ([^;\"]*)", result.stdout)}
     assert all("DejaVu Sans" in font and font.endswith(", sans-serif") for font in fonts)
@@ -110,7 +108,7 @@ def test_letters_that_the_font_lacks_are_no_warning(run_rnn: Rnn, form: str) -> 
 
 @pytest.mark.slow
 def test_names_are_shown_as_a_terminal_shows_them(run_rnn: Rnn) -> None:
-    command = ("run", "--columns", "2", "--x", "1", "--group-by", "3", "--hidden", "1")
+    command = ("run", "--columns", "1,2", "--group-by", "3", "--hidden", "1")
     name = f"a\x1b$_{'long' * 20}"
     result = run_rnn(*command, "--format", "svg", stdin=f"{name},{name},{name}\n1,2,\x1b\n")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -196,35 +194,4 @@ def test_a_picture_of_characters_is_no_figure(run_rnn: Rnn, tmp_path: Path, form
     path = tmp_path / "h.png"
     result = run_rnn("run", "--seq", "1,2", "--hidden", "2", "--format", form, "-o", str(path))
     assert (result.exit_code, result.stdout, path.exists()) == (2, "", False)
-    assert f"{path}: --format {form} is text; --plot heatmap or lines" in result.stderr
-
-
-@pytest.mark.parametrize("option", ["--plot=lines", "--x=t", "--against=t"])
-def test_options_of_figures_are_for_figures(run_rnn: Rnn, option: str) -> None:
-    for form in ("csv", "heatmap"):
-        result = run_rnn("run", "--hidden", "2", "--format", form, option, stdin="t,v\n1,2\n")
-        assert (result.exit_code, result.stdout) == (2, "")
-        name = option.partition("=")[0]
-        assert f"{name} is for figures, the format is {form}: give -o FILE.svg" in result.stderr
-
-
-@pytest.mark.parametrize("option", ["--x", "--against"])
-def test_columns_beside_the_features(run_rnn: Rnn, tmp_path: Path, option: str) -> None:
-    figure = str(tmp_path / "h.svg")
-    options = ("run", "--hidden", "2", "-o", figure, option)
-    result = run_rnn(*options, "T", "--columns", "v", stdin="t,v\n1,2\n")
-    message = "no column 'T'; there are 't', 'v' (or 1 to 2); did you mean 't'?"
-    assert result.stderr == f"Error: standard input: {message}\n"
-    result = run_rnn(*options, "3", "--first-row", "data", stdin="1,2\n")
-    message = "no column '3': it has no header; expected a number from 1 to 2 in"
-    assert result.stderr == f"Error: standard input: {message} {option}\n"
-    result = run_rnn(*options, "1-2", stdin="t,v\n1,2\n")
-    message = f"'1-2' is 2 columns; {option} takes one"
-    assert result.stderr == f"Error: standard input: {message}\n"
-    result = run_rnn(*options, "1", "--seq", "1,2")
-    assert "--x and --against are for files, not for --seq" in result.stderr
-    np.save(tmp_path / "x.npy", np.ones(3))
-    result = run_rnn(*options, "1", str(tmp_path / "x.npy"))
-    assert "an array has no cells of text; --x and --against are for CSV text" in result.stderr
-    assert result.exit_code == 2
-    assert not (tmp_path / "h.svg").exists()
+    assert f"{path}: --format {form} is text, without it this is a figure" in result.stderr

@@ -118,14 +118,14 @@ SAVED = ["w.npz", "w.safetensors"]
 @pytest.mark.parametrize("name", SAVED)
 def test_a_saved_network_runs_as_the_drawn_one(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
-    drawn = (*STACK[:5], "concat", *STACK[6:], "--activation", "elu:0.5", "--clip", "2")
+    drawn = (*STACK[:5], "concat", *STACK[6:], "--activation", "elu:0.5")
     assert run_rnn("weights", *drawn, "-o", path).exit_code == 0
     from_file = document(run_rnn, "run", *SEQ, "--weights", path)
     from_seed = document(run_rnn, "run", *SEQ, *drawn)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert from_file["model"]["source"] == {"weights": path, "sha256": digest}
     assert from_seed["model"]["source"] == {"init": "tensorflow", "seed": 5}
-    for name in ("activation", "clip", "direction", "merge", "input_size", "hidden_sizes"):
+    for name in ("activation", "direction", "merge", "input_size", "hidden_sizes"):
         assert from_file["model"][name] == from_seed["model"][name]
     assert from_file["steps"] == from_seed["steps"]
     weights = document(run_rnn, "weights", "--weights", path)["weights"]
@@ -180,14 +180,13 @@ GATED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--cell", "gru", "--reset", "before"),
         {"cell": "gru", "reset": "before"},
     ),
-    "no bias": (("--cell", "gru", "--no-bias"), {"cell": "gru", "bias": False}),
     "one activation": (
         ("--cell", "lstm", "--activation", "relu", "--recurrent-activation", "hard_sigmoid"),
         {"cell": "lstm", "activation": "relu", "recurrent_activation": "hard_sigmoid"},
     ),
     "of each layer": (
-        ("--cell", "gru", "--clip", "2", "--clip", "0.5", "--activation", "relu"),
-        {"cell": "gru", "clip": [2, 2, 0.5, 0.5], "activation": "relu"},
+        ("--cell", "gru", "--activation", "relu", "--activation", "softsign"),
+        {"cell": "gru", "activation": ["relu", "relu", "softsign", "softsign"]},
     ),
     "of each cell": (
         ("--cell", "gru", *(word for name in ALL for word in ("--recurrent-activation", name))),
@@ -216,9 +215,6 @@ def test_settings_of_cells_are_told(run_rnn: Rnn) -> None:
     model = document(run_rnn, "run", *SEQ, *BOTH, *GATED["of each cell"][0])["model"]
     assert model["recurrent_activation"] == ["relu", "tanh", "softsign", "elu:0.5"]
     assert (model["cell"], model["activation"], model["reset"]) == ("gru", "tanh", "after")
-    lines = run_rnn("run", *SEQ, "--hidden", "2", "--cell", "lstm", "--no-bias").stdout
-    title = "LSTM: I = 1, H = 2, tanh, float32, init tensorflow, seed 1, no bias"
-    assert lines.splitlines()[0] == title
 
 
 @pytest.mark.parametrize("name", SAVED)
@@ -303,9 +299,9 @@ USAGE = {
         (*SEQ, "--hidden", "2,2", *("--activation", "relu") * 3),
         "--activation: expected 1 value or 2 (one a layer), got 3",
     ),
-    "three clips of two layers and four cells": (
-        (*SEQ, *TWO_WAYS, *("--clip", "2") * 3),
-        "--clip: expected 1 value, 2 (one a layer) or 4 (one a cell), got 3",
+    "three activations of two layers and four cells": (
+        (*SEQ, *TWO_WAYS, *("--activation", "relu") * 3),
+        "--activation: expected 1 value, 2 (one a layer) or 4 (one a cell), got 3",
     ),
     "two gates of one cell": (
         (*SEQ, "--hidden", "2", "--cell", "gru", *("--recurrent-activation", "relu") * 2),
@@ -314,10 +310,6 @@ USAGE = {
     "cell of a file": (
         (*SEQ, "--cell", "rnn", "--weights", "w.npz"),
         "--cell and --weights w.npz: give one",
-    ),
-    "no bias of a file": (
-        (*SEQ, "--no-bias", "--weights", "w.npz"),
-        "--no-bias and --weights w.npz: give one",
     ),
     "merge of one direction": (
         (*SEQ, "--hidden", "2", "--merge", "sum"),
@@ -344,10 +336,6 @@ USAGE = {
         (*SEQ, "--hidden", "2", "--activation", "affine"),
         "Invalid value for '--activation': activation affine: alpha has no default: "
         "give affine:ALPHA,BETA",
-    ),
-    "clip": (
-        (*SEQ, "--hidden", "2", "--clip", "0"),
-        "Invalid value for '--clip': '0' is not a number over 0",
     ),
     "state backward": (
         (*SEQ, "--hidden", "2", "--direction", "backward", "--state", "s"),

@@ -19,8 +19,8 @@ VALUES = {
     "--layer": "rnn",
 }
 NUMBERS = (
-    *("--seed", "--clip", "--inputs", "--digits", "--repeats", "--atol", "--rtol"),
-    *("--head", "--tail", "--every"),
+    *("--seed", "--inputs", "--digits", "--repeats", "--atol", "--rtol"),
+    *("--head", "--tail"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Which rows are shown: the first, the last, every so many steps of each sequence."""
+"""Which rows are shown: the first and the last steps of each sequence."""
 
 import json
 from collections.abc import Iterator
@@ -23,23 +23,18 @@ GROUPED = (*SENSORS, "--group-by", "sensor")
 LIMITS = [
     ("--head", "3"),
     ("--tail", "4"),
-    ("--every", "7"),
     ("--head", "2", "--tail", "3"),
-    ("--head", "2", "--tail", "1", "--every", "9"),
     ("--head", "400", "--tail", f"{10**30}"),
-    ("--every", "1000"),
-    ("--every", f"{2**63 - 1}", "--tail", "1"),
 ]
 
 
 def chosen(t: list[int], limits: tuple[str, ...]) -> list[int]:
     """Choose among the steps of a sequence, written out."""
     n = {name: int(value) for name, value in zip(limits[::2], limits[1::2], strict=True)}
-    left = [step for step in t if step % n.get("--every", 1) == 0]
-    if "--head" not in n and "--tail" not in n:
-        return left
-    first = left[: n.get("--head", 0)]
-    rest = left[len(first) :]
+    if not n:
+        return t
+    first = t[: n.get("--head", 0)]
+    rest = t[len(first) :]
     return first + rest[len(rest) - min(len(rest), n.get("--tail", 0)) :]
 
 
@@ -56,8 +51,7 @@ limit = st.none() | st.integers(1, 5)
     keys=st.lists(st.integers(0, 3), max_size=40),
     cuts=st.lists(st.integers(0, 40), max_size=4),
     resumed=st.lists(st.integers(0, 6), max_size=4),
-    limits=st.tuples(limit, limit, limit),
-    at_once=st.booleans(),
+    limits=st.tuples(limit, limit),
     page=st.integers(1, 20),
 )
 def test_the_rows_are_those_of_the_whole(
@@ -65,7 +59,6 @@ def test_the_rows_are_those_of_the_whole(
     cuts: list[int],
     resumed: list[int],
     limits: tuple[int | None, ...],
-    at_once: bool,
     page: int,
 ) -> None:
     start = np.r_[resumed, np.zeros(4 - len(resumed), int)].astype(int)
@@ -76,9 +69,9 @@ def test_the_rows_are_those_of_the_whole(
     blocks = [whole.cut(a, b) for a, b in pairwise(edges)]
     selection = Selection(*limits)
     with patch("rnncli.writers.selection.BLOCK_STEPS", page):
-        some = selection.of(trajectory(blocks), np.array(resumed, int), at_once=at_once)
+        some = selection.of(trajectory(blocks), np.array(resumed, int))
         shown = list(some.blocks)
-    names = ("--head", "--tail", "--every")
+    names = ("--head", "--tail")
     given = [(name, str(n)) for name, n in zip(names, limits, strict=True) if n]
     options = tuple(part for pair in given for part in pair)
     rows = [cell for block in shown for (cell,) in block.cells or ()]
@@ -94,7 +87,7 @@ def test_the_rows_are_those_of_the_whole(
             assert (block.x[i, 0], block.h[i, 0]) == (t[int(cell)] * 0.5, t[int(cell)] + 0.25)
 
 
-@pytest.mark.parametrize("limits", [(None, 1, None), (1, 1, None)])
+@pytest.mark.parametrize("limits", [(None, 1), (1, 1)])
 def test_few_rows_of_many_sequences_are_gone_through_once(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int | None, ...]
 ) -> None:
@@ -109,7 +102,7 @@ def test_few_rows_of_many_sequences_are_gone_through_once(
     monkeypatch.setattr(Selection, "_last", counted)
     t = np.arange(1, 4)
     blocks = [Block(t, t[:, None] / 1, t[:, None] / 1, np.full(3, key)) for key in range(200)]
-    selected = Selection(*limits).of(trajectory(blocks), np.zeros(0, int), at_once=False)
+    selected = Selection(*limits).of(trajectory(blocks), np.zeros(0, int))
     (shown,) = selected.blocks
     assert np.bincount(shown.t).tolist() == [0, *([200, 0] if limits[0] else [0, 0]), 200]
     assert len(gone_through) <= 2 * len(blocks)
@@ -163,7 +156,7 @@ def test_every_format_shows_the_same(run_rnn: Rnn, tmp_path: Path, limits: tuple
         np.testing.assert_array_equal(np.load(tmp_path / "h.npy"), csv[:, 1:])
 
 
-@pytest.mark.parametrize("limits", LIMITS[:5], ids=" ".join)
+@pytest.mark.parametrize("limits", LIMITS[:3], ids=" ".join)
 def test_an_array_of_several_sequences(
     run_rnn: Rnn, tmp_path: Path, limits: tuple[str, ...]
 ) -> None:
@@ -182,8 +175,7 @@ def test_they_count_from_where_a_run_goes_on(run_rnn: Rnn, tmp_path: Path) -> No
     run_rnn(*command, "--seq", "1,2,3,4,5")
     for limits, expected in {
         ("--head", "2"): ["6", "7"],
-        ("--every", "3"): ["12", "15"],
-        ("--every", "3", "--head", "1"): ["18"],
+        ("--head", "1", "--tail", "1"): ["11", "15"],
     }.items():
         shown = run_rnn(*command, *limits, "--seq", "1,2,3,4,5").stdout
         assert [line.split(",")[0] for line in shown.splitlines()[1:]] == expected
@@ -195,20 +187,11 @@ def test_a_table_has_its_initial_state_only_before_the_first_step(run_rnn: Rnn) 
         return [line.split()[0] for line in shown.splitlines()[4:]]
 
     assert column("--head", "2") == ["0", "1", "2"]
-    assert column("--every", "3") == ["0", "3", "6"]
     assert column("--tail", "2") == ["5", "6"]
     assert column("--head", "1", "--tail", "1") == ["0", "1", "6"]
 
 
-def test_a_table_of_few_of_many_steps_is_one_page(run_rnn: Rnn) -> None:
-    steps = "x\n" + "1\n" * 140_000
-    shown = run_rnn("run", "--hidden", "1", "--every", "20000", stdin=steps).stdout
-    assert [line.split()[0] for line in shown.splitlines()[4:]] == [
-        str(t) for t in range(0, 140_001, 20_000)
-    ]
-
-
-@pytest.mark.parametrize("limits", [("--head", "1"), ("--tail", "1"), ("--every", "2")])
+@pytest.mark.parametrize("limits", [("--head", "1"), ("--tail", "1")])
 def test_a_run_that_fails_further_down_fails(run_rnn: Rnn, limits: tuple[str, ...]) -> None:
     command = ("run", "--hidden", "2", "--format", "csv", *limits)
     result = run_rnn(*command, stdin="x\n1\n2\nthree\n")
@@ -218,18 +201,10 @@ def test_a_run_that_fails_further_down_fails(run_rnn: Rnn, limits: tuple[str, ..
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == ["t", t]
 
 
-def test_a_log_may_be_thinned(run_rnn: Rnn) -> None:
-    command = ("run", "-", "--hidden", "1", "--follow", "--format", "csv", "--passthrough")
-    shown = run_rnn(*command, "--every", "2", stdin="x\n5\n6\n7\n8\n").stdout
-    assert [line.split(",")[0] for line in shown.splitlines()] == ["x", "6", "8"]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--head", "0"), "'0' is not a whole number from 1 up"),
-        (("--every", "x"), "'x' is not a whole number from 1 to 9223372036854775807"),
-        (("--every", f"{2**63}"), f"'{2**63}' is not a whole number from 1 to {2**63 - 1}"),
         (("--follow", "--format", "csv", "--head", "2"), "--head and --follow: give one"),
         (("--format", "heatmap", "--head", "1", "--tail", "1"), "--head and --tail: a heatmap"),
     ],

@@ -83,7 +83,6 @@ def said(run_rnn: Rnn, *arguments: str) -> str:
         ((*SEQ, "--hidden", "2", "--delimiter", "semicolen"), "semicolon"),
         ((*SEQ, "--hidden", "2", "-o", "a.jsn"), ".json"),
         ((*SEQ, "--hidden", "2", "-o", "a.xlsx"), None),
-        ((*SEQ, "--hidden", "2", "--plot", "line"), "lines"),
         (("weights", "--hidden", "2", "-o", "a.safetensor"), ".safetensors"),
         (("explain", *SEQ[1:], "--hidden", "2", "-o", "a.jsn"), ".json"),
         (("verify", *SEQ[1:], "--hidden", "2", "--peer", "pytorch"), "torch"),

@@ -46,8 +46,8 @@ def test_a_result_needs_pyarrow(
 ) -> None:
     """That is told before anything is computed: here the state would overflow."""
     monkeypatch.chdir(tmp_path)
-    options = ("--seq", "1e30", "--hidden", "2", "--activation", "linear", *options)
-    result = run_rnn("run", *options, "--clip", "1e38")
+    options = ("--seq", "3e38", "--hidden", "2", "--activation", "linear", *options)
+    result = run_rnn("run", *options)
     assert (result.exit_code, result.stderr) == (1, f"Error: {INSTALL}\n")
     assert os.listdir(tmp_path) == []
 

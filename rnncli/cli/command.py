@@ -15,14 +15,14 @@ SECTIONS = {
     "Batch (rnn help clusters)": "jobs scheduler force dry_run",
     "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
     "null_values missing center scale follow inputs",
-    "Network (rnn help networks)": "hidden cell seed init bias weights layer direction merge "
-    "activation recurrent_activation clip reset",
+    "Network (rnn help networks)": "hidden cell seed init weights layer direction merge "
+    "activation recurrent_activation reset",
     "State (rnn help state)": "h0 c0 state state_in state_out",
     "Computation (rnn help speed)": "precision unroll",
     "Comparison (rnn help verification)": "expected peers atol rtol repeats",
     "Explanation (rnn help explain)": "steps unit key",
     "Output (rnn help output)": "output format json passthrough last no_last head tail "
-    "every all_steps all_layers states plot x against digits header",
+    "all_layers states digits header",
     "Other": "",
 }
 

@@ -251,7 +251,7 @@ def _found(
 
     # A cell that is missing is no value, also where it is 0 to the network.
     missing = "hold" if options.missing == "zero" else options.missing
-    first = options._replace(missing=missing, passthrough=False, x=None, against=None)
+    first = options._replace(missing=missing, passthrough=False)
     with working("Finding center and scale"):
         blocks = _open_input(first, np.dtype(np.float64), Keys(), None).blocks
         if options.missing == "zero":
@@ -332,8 +332,7 @@ def _open_input(
     if layout != Layout(dtype, indices=indices):
         raise click.UsageError(
             "--columns, --group-by, --delimiter, --decimal, --encoding, --first-row, "
-            "--null-value, --missing, --passthrough, --follow, --x and --against are for files, "
-            "not for --seq"
+            "--null-value, --missing, --passthrough and --follow are for files, not for --seq"
         )
     return read_inline(options.seq, dtype, "--seq", indices)
 

@@ -113,7 +113,7 @@ def _words(name: str, value: Any) -> list[str]:
 
 
 def _option(name: str) -> tuple[click.Option, bool]:
-    """Find an option, and whether its flag says the opposite of the name, as --no-bias of bias."""
+    """Find an option, and whether its flag is the opposite of the name: --no-header of header."""
     by_name: dict[str, tuple[click.Option, bool]] = {}
     for option in command.params:
         if isinstance(option, click.Option) and option.name not in _OF_SHELL:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
 # Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
-_OF_LAYERS = ("direction", "merge", "cell", "bias")
-_OF_CELLS = ("activation", "recurrent_activation", "clip", "reset")
+_OF_LAYERS = ("direction", "merge", "cell")
+_OF_CELLS = ("activation", "recurrent_activation", "reset")
 # The last weight file that was read, with the versions of the files that it is made of.
 _LAST: dict[tuple[Any, ...], tuple["Loaded", dict[str, str]]] = {}
 # A network, where its weights are from, and the biases of each cell in a weight file.
@@ -44,7 +44,6 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
     drawn = {
         "--hidden": options.hidden,
         "--cell": options.cell,
-        "--no-bias": options.bias,
         "--seed": options.seed,
         "--init": options.init,
     }
@@ -122,7 +121,7 @@ def build_network(
     given = _given(options, *_OF_LAYERS, *_OF_CELLS)
     sizes = architecture.input_size, architecture.hidden_sizes
     network = _drawn(*sizes, seed, init, tuple(given.items()))
-    return network, {"init": init, "seed": seed, **_given(options, "bias")}, ()
+    return network, {"init": init, "seed": seed}, ()
 
 
 def _architecture(options: NetworkOptions, input_size: int) -> Architecture:

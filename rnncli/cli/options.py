@@ -16,7 +16,7 @@ from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.readers.foreign import UTF_8
-from rnncli.writers import PLOTS, WRITERS
+from rnncli.writers import WRITERS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -39,8 +39,6 @@ class InputOptions(NamedTuple):
     scale: tuple[float, ...] | None = None
     passthrough: bool = False
     follow: bool = False
-    x: str | None = None
-    against: str | None = None
 
 
 class NetworkOptions(NamedTuple):
@@ -51,7 +49,6 @@ class NetworkOptions(NamedTuple):
 
     hidden: tuple[int, ...] | None
     cell: str | None
-    bias: bool | None
     seed: int | None
     init: str | None
     weights: str | None
@@ -60,7 +57,6 @@ class NetworkOptions(NamedTuple):
     merge: str | None
     activation: tuple[Activation, ...] | None
     recurrent_activation: tuple[Activation, ...] | None
-    clip: tuple[float, ...] | None
     reset: str | None
     sha256: str | None = None
 
@@ -261,13 +257,6 @@ network_options = group(
         "[default: tensorflow]",
     ),
     click.option(
-        "--no-bias",
-        "bias",
-        is_flag=True,
-        callback=lambda _ctx, _param, left_out: False if left_out else None,
-        help="Draw layers that have no bias: it is zero, in files too.",
-    ),
-    click.option(
         "--weights",
         type=values.FileName(),
         metavar="FILE",
@@ -303,14 +292,6 @@ network_options = group(
         multiple=True,
         callback=_any_given,
         help="That of the gates of an LSTM or a GRU; as --activation.  [default: sigmoid]",
-    ),
-    click.option(
-        "--clip",
-        metavar="C",
-        type=values.number("over 0", lambda limit: limit > 0),
-        multiple=True,
-        callback=_any_given,
-        help="Limit the sums that the activations take to ±C. Give it again as --activation.",
     ),
     click.option(
         "--reset",
@@ -434,18 +415,6 @@ shown_options = group(
         help="Show the last N steps of each sequence only, with --head those too.",
     ),
     click.option(
-        "--every",
-        type=values.whole(1, values.MOST_STEPS),
-        metavar="N",
-        help="Show the steps at t = N, 2 N, 3 N, ... only; --head and --tail count these.",
-    ),
-    click.option(
-        "--all-steps",
-        is_flag=True,
-        help="Show every step of a long sequence on a terminal too. Elsewhere a table has all of "
-        "them, as other formats do.",
-    ),
-    click.option(
         "--all-layers",
         is_flag=True,
         help="Write the states of every layer, not those of the top one alone.",
@@ -455,26 +424,6 @@ shown_options = group(
         is_flag=True,
         help="Write all that the top recurrent layer carries from step to step: h, and c of an "
         "LSTM, also where a layer stands above it.",
-    ),
-    click.option(
-        "--plot",
-        type=values.Choice(PLOTS),
-        help="How a figure (-o FILE.svg, .png or .pdf) shows states: a line for each unit, or a "
-        "row of colours.  [default: lines up to 8 units, else heatmap]",
-    ),
-    click.option(
-        "--x",
-        metavar="COLUMN",
-        type=values.name,
-        help="The column of a file, by name or number, that a figure has below, in place of t: "
-        "numbers, dates or times as ISO 8601 writes them, or text. It must not go back.",
-    ),
-    click.option(
-        "--against",
-        metavar="COLUMN",
-        type=values.name,
-        help="The column that a figure draws with the predictions of a head: at each t the y of "
-        "that step, and the number in the same row.",
     ),
     digits_option,
     click.option(

@@ -39,7 +39,8 @@ def choose_format(
         raise click.UsageError(f"--json and --format {options.format}: give one")
     if options.last and options.no_last:
         raise click.UsageError("--last and --no-last: give one")
-    _check_selection(selection, follow=style.follow)
+    for name in selection.given() if style.follow else ():
+        raise click.UsageError(f"--{name} and --follow: give one")
     chosen = "json" if options.json else options.format or ""
     chosen = chosen or EXTENSIONS[extension_of(options.output, EXTENSIONS, ": give --format")]
     _check_is_no_figure(chosen, options.output)
@@ -55,12 +56,6 @@ def choose_format(
     if style.follow and options.last:
         raise click.UsageError("--follow and --last: give one")
     return chosen
-
-
-def _check_selection(selection: Selection, *, follow: bool) -> None:
-    for name in selection.given():
-        if follow and name != "every":
-            raise click.UsageError(f"--{name} and --follow: give one; --every goes with it")
 
 
 def extension_of(path: str | None, known: Iterable[str], way_out: str = "") -> str:
@@ -92,7 +87,7 @@ def _check_is_no_figure(chosen: str, path: str | None) -> None:
     """Refuse a picture for the terminal in a file that is named like a figure."""
     extension = os.path.splitext(path or "")[1].lower()
     if chosen in PICTURES and chosen not in FIGURES and EXTENSIONS.get(extension) in FIGURES:
-        what = f"--format {chosen} is text; --plot heatmap or lines in its place draws a figure"
+        what = f"--format {chosen} is text, without it this is a figure"
         raise click.UsageError(f"-o {path}: {what}")
 
 
@@ -107,11 +102,6 @@ def _check_goes_with(
 ) -> None:
     if not style.header and chosen != "csv":
         raise click.UsageError(f"--no-header is for CSV, the format is {chosen}")
-    for name in ("plot", "x", "against"):
-        if getattr(style, name) is not None and chosen not in FIGURES:
-            raise click.UsageError(
-                f"--{name} is for figures, the format is {chosen}: give -o FILE.{FIGURES[0]}"
-            )
     if options.last and chosen in PICTURES:
         raise click.UsageError(f"--last is not for pictures, the format is {chosen}")
     if selection.head and selection.tail and chosen in PICTURES:

@@ -119,8 +119,8 @@ EXAMPLES = (
         "The units over time, as a picture in the terminal.",
     ),
     (
-        "rnn run sunspots.csv --columns 2 --weights sunspots.keras --x YEAR --against 2 -o y.svg",
-        "The same for print, by year: predictions beside what came; also .png and .pdf.",
+        "rnn run sunspots.csv --columns 2 --weights sunspots.keras -o y.svg",
+        "Input, states and predictions for print; also .png and .pdf.",
     ),
     (
         "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 3 "
@@ -243,7 +243,6 @@ def forward(
         if opened.network.last and not output.last:
             opened = _with_all_rows(opened)
         source, network = opened.source, opened.network
-        _check_against(style, network)
         whose = fingerprint(network, precision) if any(states) else ""
         carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
@@ -267,7 +266,7 @@ def forward(
         if output.last:
             trajectory = final_rows(trajectory, one_row=bool(network.last))
         else:
-            trajectory = selection.of(trajectory, carried.resumed.t, at_once=reading.follow)
+            trajectory = selection.of(trajectory, carried.resumed.t)
         with leaving, destination(output.output, append=reading.follow) as out:
             if reading.follow:
                 style = _continue(out, form, trajectory, style)
@@ -353,11 +352,6 @@ def _check_goes_backward(network: Network, reading: InputOptions, states: StateO
                     f"--{name.replace('_', '-')}: the network has a layer that begins at the last "
                     "step; it needs whole sequences"
                 )
-
-
-def _check_against(style: Style, network: Network) -> None:
-    if style.against is not None and not network.head:
-        raise click.UsageError("--against is for predictions: the network has no head")
 
 
 def _note_columns(columns: Sequence[str | int]) -> None:

@@ -17,9 +17,6 @@ from rnncli.storage import named
 # Numbers that are to be found.
 AUTO: tuple[float, ...] = ()
 
-# A sequence never has more steps, nor an array of their numbers a larger one.
-MOST_STEPS = 2**63 - 1
-
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 # Why a script gives an empty value.
 _UNSET = "(a shell variable that is not set?)"

@@ -127,11 +127,7 @@ def choose_all(
     if layout.passthrough:
         check_distinct(name, header or ())
         return grouping, chosen, list(range(width))
-    kept: list[int] = []
-    for parameter, column in (("x", layout.x), ("against", layout.against)):
-        place = choose_one(name, column, width, header, parameter)
-        kept += [] if place is None else [place]
-    return grouping, chosen, kept
+    return grouping, chosen, []
 
 
 class _Columns:

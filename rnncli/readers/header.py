@@ -160,7 +160,7 @@ def _is_header(first: Row, layout: Layout) -> bool:
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
     group_by = parted(layout.group_by, cells)
-    wanted = (*layout.columns, *group_by, *filter(None, (layout.x, layout.against)))
+    wanted = (*layout.columns, *group_by)
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:

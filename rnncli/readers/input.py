@@ -35,7 +35,6 @@ _OF_TEXT = {
 # What an array lacks that tables and text have.
 _OF_COLUMNS = {
     ("passthrough",): "has no cells of text",
-    ("x", "against"): "has no cells of text",
     ("group_by",): "has no column of keys",
 }
 # What programs write where they have no number.
@@ -95,9 +94,6 @@ class Layout(NamedTuple):
         Rows in a block.
     indices : int, optional
         If the numbers are indices into an embedding: how many rows that has.
-    x, against : str, optional
-        Columns, given as in `columns`, whose cells alone are kept: what a
-        figure has on its time axis, and what it compares predictions with.
     encoding : str
         Of text, as Python names it.
     null_values : sequence of str
@@ -115,8 +111,6 @@ class Layout(NamedTuple):
     passthrough: bool = False
     block_steps: int = BLOCK_STEPS
     indices: int | None = None
-    x: str | None = None
-    against: str | None = None
     encoding: str = UTF_8
     null_values: Sequence[str] = ()
     decimal: str = "."

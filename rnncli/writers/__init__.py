@@ -10,12 +10,11 @@ from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
 from rnncli.writers.selection import Selection
 from rnncli.writers.table import write_table
-from rnncli.writers.trajectory import PLOTS, Style, Trajectory
+from rnncli.writers.trajectory import Style, Trajectory
 
 __all__ = [
     "EXTENSIONS",
     "FIGURES",
-    "PLOTS",
     "TABLES",
     "WRITERS",
     "Selection",
@@ -55,10 +54,10 @@ def _write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     write_arrow(out, trajectory, style)
 
 
-def _write_figure(form: str, out: TextIO, trajectory: Trajectory, style: Style) -> None:
+def _write_figure(form: str, out: TextIO, trajectory: Trajectory, _style: Style) -> None:
     from rnncli.writers.figure.drawing import write_figure
 
-    write_figure(out, trajectory, style, form)
+    write_figure(out, trajectory, form)
 
 
 WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {

@@ -19,7 +19,7 @@ from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
 _GROUP = 1 << 20
 
 
-def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+def write_parquet(out: TextIO, trajectory: Trajectory, _style: Style) -> None:
     """Write the columns of CSV in row groups of some megabytes.
 
     Raises
@@ -27,7 +27,6 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     InputError
         The input has a column of a type that Parquet does not have.
     """
-    del style
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -58,12 +57,11 @@ def write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     blocks.check()
 
 
-def write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+def write_arrow(out: TextIO, trajectory: Trajectory, _style: Style) -> None:
     """Write the columns of CSV, a batch a block: to a file as that of Arrow, else a stream.
 
     A stream of a run that fails has no mark of its end: who reads it learns that.
     """
-    del style
     from pyarrow import ipc
 
     blocks = UntilError(trajectory.blocks)

@@ -18,21 +18,18 @@ class Selection(NamedTuple):
     Parameters
     ----------
     head, tail : int, optional
-        So many of the first, and of the last, that `every` leaves. Both
-        together: the first and the last, none of them twice.
-    every : int, optional
-        Those whose t is a multiple of it.
+        So many of the first, and of the last. Both together: the first and the
+        last, none of them twice.
     """
 
     head: int | None = None
     tail: int | None = None
-    every: int | None = None
 
     def given(self) -> dict[str, int]:
         """Return the limits that there are, by name."""
         return {name: n for name, n in self._asdict().items() if n is not None}
 
-    def of(self, trajectory: Trajectory, resumed: Integers, *, at_once: bool) -> Trajectory:
+    def of(self, trajectory: Trajectory, resumed: Integers) -> Trajectory:
         """Leave out the other rows, as the blocks come.
 
         The rows of `tail` come after all others, and alone are kept until the
@@ -43,35 +40,30 @@ class Selection(NamedTuple):
         trajectory : Trajectory
         resumed : array of int, shape (K,)
             How many steps the first sequences had before this run.
-        at_once : bool
-            Whether each row is to come as soon as it is known; else they
-            come in blocks, as those of a run do.
         """
         if not self.given():
             return trajectory
         blocks = UntilError(trajectory.blocks)
         rows = self._rows(blocks, resumed)
         return trajectory._replace(
-            blocks=blocks.after(rows if at_once else _in_blocks(rows)),
-            shape=self._shape(trajectory.shape, resumed),
+            blocks=blocks.after(_in_blocks(rows)),
+            shape=self._shape(trajectory.shape),
             forward=trajectory.forward and (self.tail is None or self.head is not None),
         )
 
     def _rows(self, blocks: Iterable[Block], resumed: Integers) -> Iterator[Block]:
         kept: list[Block] = []
         held = left = 0  # rows of it, now and when the others were last left out
-        before = self._times(resumed)
+        before = resumed
         latest = np.zeros_like(before)
         for block in blocks:
-            if self.every:
-                block = block.take(block.t % self.every == 0)
             room = (0, max(0, _keys(block).max(initial=0) + 1 - len(before)))
             before, latest = np.pad(before, room), np.pad(latest, room)
-            place = self._times(block.t) - before[_keys(block)]
+            place = block.t - before[_keys(block)]
             first = place <= self._most(self.head)
             yield from _some(block, first)
             if self.tail:
-                latest[_keys(block)] = self._times(block.t)  # of several steps the last counts
+                latest[_keys(block)] = block.t  # of several steps the last counts
                 kept += _some(block, ~first)
                 held += int(np.count_nonzero(~first))
                 if held >= BLOCK_STEPS + 2 * left:  # seldom, as blocks may be small
@@ -82,7 +74,7 @@ class Selection(NamedTuple):
 
     def _last(self, block: Block, latest: Integers) -> Iterator[Block]:
         """Return the rows that are among the last so far, if there are any."""
-        behind = latest[_keys(block)] - self._times(block.t)
+        behind = latest[_keys(block)] - block.t
         return _some(block, behind < self._most(self.tail))
 
     def _most(self, limit: int | None) -> int:
@@ -90,19 +82,12 @@ class Selection(NamedTuple):
         alone = self.head is None and self.tail is None
         return np.iinfo(np.intp).max if alone else limit or 0
 
-    def _times(self, t: Integers) -> Integers:
-        """Count the steps up to each that `every` leaves."""
-        return t // (self.every or 1)
-
-    def _shape(self, shape: tuple[int, ...], resumed: Integers) -> tuple[int, ...]:
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of what is left, if it is known and the rows come in its order."""
         if not shape or (len(shape) > 1 and self.head and self.tail):
             return ()
         *sequences, steps = shape
-        start = np.pad(resumed, (0, max(0, (sequences or [1])[0] - len(resumed))))
-        left = self._times(start + steps) - self._times(start)
-        counts = {min(n, self._most(self.head) + (self.tail or 0)) for n in left.tolist()}
-        return (*sequences, *counts) if len(counts) == 1 else ()
+        return (*sequences, min(steps, self._most(self.head) + (self.tail or 0)))
 
 
 def final_rows(trajectory: Trajectory, *, one_row: bool) -> Trajectory:
@@ -120,7 +105,7 @@ def final_rows(trajectory: Trajectory, *, one_row: bool) -> Trajectory:
     shape: tuple[int, ...] = ()
     if trajectory.header:
         none = np.zeros(0, np.intp)
-        inputs = [*Selection(tail=1).of(trajectory, none, at_once=True).blocks]
+        inputs = [*Selection(tail=1).of(trajectory, none).blocks]
         final = trajectory.final().rows()
         blocks = [_with_states(block, final) for block in inputs]
     else:

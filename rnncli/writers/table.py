@@ -22,10 +22,9 @@ SHOWN_AT_ENDS = 10
 def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Draw the rows, those of one forward sequence below its initial state.
 
-    On a terminal more than `LONG` steps show only the first and last, unless
-    ``style.all_steps``. A note tells which are not shown, and they are not
-    kept. Anywhere else all rows are written as the blocks come, a page at a
-    time under a heading of its own.
+    On a terminal more than `LONG` steps show only the first and last. A note
+    tells which are not shown, and they are not kept. Anywhere else all rows are
+    written as the blocks come, a page at a time under a heading of its own.
     """
     labels = [*trajectory.key_columns, "t"]
     headings = [
@@ -33,7 +32,7 @@ def write_table(out: TextIO, trajectory: Trajectory, style: Style) -> None:
         *(Heading(name, "cyan") for name in trajectory.columns),
         *map(Heading, trajectory.units),
     ]
-    whole = style.all_steps or trajectory.last or not out.isatty()
+    whole = trajectory.last or not out.isatty()
     blocks = UntilError(trajectory.blocks)
     pages = _pages(blocks, page_rows(len(headings))) if whole else _ends(blocks)
     title, cells = model_line(trajectory.model), _initial(trajectory, style)
@@ -114,7 +113,7 @@ def _note(left_out: int, style: Style) -> str:
     if left_out:
         notes.append(
             f"Rows {SHOWN_AT_ENDS + 1} to {SHOWN_AT_ENDS + left_out} are not shown "
-            f"({left_out} steps): `all_steps` shows them."
+            f"({left_out} steps): `output` FILE.csv has all."
         )
     if style.digits is not None:
         notes.append(f"Rounded to {style.digits} digits after the point (`digits`).")

@@ -207,10 +207,6 @@ def joined(blocks: Sequence[Block]) -> Block:
     return Block(*map(join, zip(*blocks, strict=True)))
 
 
-# How a figure shows states.
-PLOTS = ("lines", "heatmap")
-
-
 class Style(NamedTuple):
     """How results are written.
 
@@ -220,15 +216,8 @@ class Style(NamedTuple):
         Digits after the point; by default the fewest that read back the same.
     header : bool
         Whether CSV starts with the names of its columns.
-    all_steps : bool
-        Whether a table on a terminal shows a long sequence whole.
     follow : bool
         Whether each block is flushed at once.
-    plot : {"lines", "heatmap"}, optional
-        How a figure shows states; by default as there are many or few.
-    x, against : str, optional
-        Columns of cells, in this order, that are on the time axis of a figure
-        and beside predictions; the header of a `Trajectory` has their names.
     worded : callable
         Returns a note as the user is to see it. Parameters stand in it
         between backticks.
@@ -236,11 +225,7 @@ class Style(NamedTuple):
 
     digits: int | None = None
     header: bool = True
-    all_steps: bool = False
     follow: bool = False
-    plot: str | None = None
-    x: str | None = None
-    against: str | None = None
     worded: Callable[[str], str] = str
 
 

@@ -50,7 +50,6 @@ OPTIONS = {
     "the final state": ("--hidden", "2", "--group-by", "sensor", "--last"),
     "one final state": ("--hidden", "2", "--last"),
     "some of the steps": ("--hidden", "2", "--head", "2", "--tail", "1", "--group-by", "sensor"),
-    "every third": ("--hidden", "2", "--every", "3"),
 }
 
 
@@ -225,7 +224,7 @@ def test_pandas_is_not_imported(tmp_path: Path, name: str) -> None:
         "import sys\n"
         "from rnncli.cli import rnn\n"
         "for form in ('parquet', 'arrow'):\n"
-        "    for extra in ('', '--passthrough --every 2'):\n"
+        "    for extra in ('', '--passthrough --tail 2'):\n"
         f"        command = f'run {path} --columns v,i --group-by k --missing hold --hidden 1 '\n"
         f"        command += f'-o {tmp_path}/out.{{form}} {{extra}}'\n"
         "        rnn(command.split(), standalone_mode=False)\n"

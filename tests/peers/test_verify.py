@@ -103,7 +103,7 @@ def test_a_wrong_sign_is_caught_by_each(
 
 
 def test_what_a_peer_cannot_express_is_said() -> None:
-    options = ("--seq", "1,2,3", "--hidden", "4", "--activation", "softsign", "--clip", "2")
+    options = ("--seq", "1,2,3", "--hidden", "4", "--activation", "softsign")
     results = of_peers(verified(*options))
     assert results["onnxruntime"]["verdict"] == "equal"
     for name in ("keras", "torch"):

@@ -11,15 +11,14 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import check_installed, printable
 from rnncli.writers.figure.series import Panel, Series, Track, gathered
-from rnncli.writers.figure.timeline import FIRST_DAY, LAST_DAY, Timeline
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory, UntilError
+from rnncli.writers.trajectory import Trajectory, UntilError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Values that are lines by default.
+# Values that are drawn as lines; more are a heatmap.
 _LINES = 8
 # Rows of a heatmap at most, points that are marked, and ticks on the time axis of one sequence and
 # of each of several.
@@ -39,15 +38,6 @@ _NAME_HIGH = 0.13
 _ROW_HIGH, _HEATMAP_OF_SEVERAL, _LEAST_HIGH, _MOST_HIGH = 0.14, 0.4, 0.9, 4.5
 # Larger values are drawn without their power of ten: matplotlib squares and subtracts.
 _LARGE = 1e100
-# How ticks are written on an axis of at least so many days.
-_TIMES = {
-    1500: "%Y",
-    90: "%Y-%m",
-    4: "%Y-%m-%d",
-    0.01: "%H:%M\n%Y-%m-%d",
-    1e-4: "%H:%M:%S\n%Y-%m-%d",
-    0: "%H:%M:%S.%f\n%Y-%m-%d",
-}
 # Letters of a legend side by side, and of a name above or below axes.
 _LETTERS, _LONGEST = 100, 40
 _WORDS = {"x": "feature", "h": "unit", "c": "unit", "y": "output"}
@@ -94,14 +84,13 @@ def check_matplotlib() -> None:
         raise ImportError(message) from None
 
 
-def write_figure(out: TextIO, trajectory: Trajectory, style: Style, form: str) -> None:
+def write_figure(out: TextIO, trajectory: Trajectory, form: str) -> None:
     """Draw the input above the states, and both above what a head gives.
 
     Parameters
     ----------
     out : text stream
     trajectory : Trajectory
-    style : Style
     form : {"svg", "png", "pdf"}
     """
     import warnings
@@ -109,26 +98,26 @@ def write_figure(out: TextIO, trajectory: Trajectory, style: Style, form: str) -
     import matplotlib
 
     blocks = UntilError(trajectory.blocks)
-    series = gathered(trajectory._replace(blocks=blocks), style)
+    series = gathered(trajectory._replace(blocks=blocks))
     content = BytesIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that the font lacks a character
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
-        figure = _figure(series, model_line(trajectory.model), style.plot)
+        figure = _figure(series, model_line(trajectory.model))
         figure.savefig(content, format=form, metadata=_METADATA[form])
     out.buffer.write(content.getvalue())
     blocks.check()
 
 
-def _figure(series: Series, title: str, plot: str | None) -> "Figure":
+def _figure(series: Series, title: str) -> "Figure":
     """Draw the panels of each sequence below one another, and several sequences side by side."""
     from matplotlib.figure import Figure
 
     tracks = series.tracks
     across = 2 if len(tracks) == 4 else min(len(tracks), 3)
     width = _WIDTH if across == 1 else _WIDTH_OF_SEVERAL
-    drawn = [each for panel in series.panels for each in _drawn(series, panel, plot)]
+    drawn = [each for panel in series.panels for each in _drawn(series, panel)]
     heights = [each.height for each in drawn] * ceil(len(tracks) / across)
     texts = [fill(text, round(width * _LETTERS_OF_INCH)) for text in (title, _caption(series))]
     high = sum(heights) + 1.2 + _LINE_HIGH * sum(text.count("\n") for text in texts)
@@ -151,26 +140,22 @@ def _figure(series: Series, title: str, plot: str | None) -> "Figure":
         axes[0].set_title(_short(track.name, _LONGEST))
         _draw_time(axes, series, track, _TICKS[across > 1])
         if n + across >= len(tracks):
-            axes[-1].set_xlabel(_name_of_time(series.timeline))
+            axes[-1].set_xlabel("t")
     figure.align_ylabels(labelled)
     return figure
 
 
-def _drawn(series: Series, panel: Panel, plot: str | None) -> "Sequence[_Lines | _Heatmap]":
-    """Choose how values are drawn: states as they are asked for, else few of them as lines."""
+def _drawn(series: Series, panel: Panel) -> "Sequence[_Lines | _Heatmap]":
+    """Choose how values are drawn: few as lines, many as a heatmap."""
     states = panel.array in ("h", "c")
-    compared = bool(series.against) and panel is series.panels[-1]
-    lines = compared or len(panel.names) <= _LINES
-    if states and plot:
-        lines = plot == "lines"
-    if not lines:
+    if len(panel.names) > _LINES:
         return [_Heatmap(panel, series.tracks)]
     if _Scale(panel, series.tracks).unlike or (states and _hide_each_other(series, panel)):
         return [_Lines(each, series.tracks, _STRIP_HIGH) for each in panel.apart()]
     height = _INPUT_HIGH if panel.array == "x" else _LINES_HIGH
     if len(series.tracks) > 1:
         height = min(height, _LINES_OF_SEVERAL)
-    return [_Lines(panel, series.tracks, height, series.against if compared else "")]
+    return [_Lines(panel, series.tracks, height)]
 
 
 def _hide_each_other(series: Series, panel: Panel) -> bool:
@@ -229,11 +214,9 @@ class _Lines:
         Inches.
     """
 
-    def __init__(
-        self, panel: Panel, tracks: Sequence[Track], height: float, against: str = ""
-    ) -> None:
+    def __init__(self, panel: Panel, tracks: Sequence[Track], height: float) -> None:
         self._panel, self._scale, self.height = panel, _Scale(panel, tracks), height
-        self._against, self._several = against, len(tracks) > 1
+        self._several = len(tracks) > 1
 
     def draw(self, axes: "Axes", track: Track) -> None:
         """Draw the values of a sequence."""
@@ -243,7 +226,7 @@ class _Lines:
             for values in (track.bins.means(), *track.bins.ends())
         )
         marker = "." if len(places) <= _MARKED else ""
-        for j, (name, colour) in enumerate(zip(self._names(), self._colours(), strict=True)):
+        for j, (name, colour) in enumerate(zip(self._names(), _COLOURS, strict=False)):
             if track.bins.size > 1:
                 band = (least[:, j], greatest[:, j])
                 axes.fill_between(places, *band, color=colour, alpha=0.3, lw=0)
@@ -261,17 +244,10 @@ class _Lines:
             text = "\n".join(filter(None, [name, self._panel.direction]))
             axes.set_ylabel(text, rotation=0, ha="right", va="center")
 
-    def draw_key(self, figure: "Figure", axes: "Axes") -> None:
+    def draw_key(self, figure: "Figure", axes: "Axes") -> None:  # noqa: ARG002
         """Draw beside the axes which line is which, if there are several."""
-        names = self._names()
-        if 1 < len(names) <= _LINES + bool(self._against):
+        if len(self._panel.names) > 1:
             self._draw_legend(axes)
-        elif len(names) > 1:
-            from matplotlib.cm import ScalarMappable
-
-            shades = ScalarMappable(cmap=_SHADES)
-            shades.set_clim(self._panel.first, self._panel.first + len(names) - 1)
-            figure.colorbar(shades, ax=axes, pad=0.02, label=_WORDS[self._panel.array])
 
     def _draw_legend(self, axes: "Axes") -> None:
         """Draw the names of the lines above the axes, or beside the last of several."""
@@ -284,18 +260,7 @@ class _Lines:
 
     def _names(self) -> list[str]:
         # matplotlib leaves lines out of a legend whose names begin with _.
-        names = [f" {name}" if name[:1] == "_" else name for name in map(_short, self._panel.names)]
-        if not self._against:
-            return names
-        return [*names[:-1], f"{names[-1]}{chr(10) if self._several else ' '}in the same row"]
-
-    def _colours(self) -> Sequence[Any]:
-        from matplotlib import colormaps
-
-        values = len(self._panel.names) - bool(self._against)
-        shades = [*colormaps[_SHADES](np.linspace(0, 1, values))]
-        colours = _COLOURS[:values] if values <= _LINES else shades
-        return [*colours, "black"] if self._against else colours
+        return [f" {name}" if name[:1] == "_" else name for name in map(_short, self._panel.names)]
 
 
 class _Heatmap:
@@ -382,44 +347,18 @@ def _edges(track: Track) -> Floats:
 
 def _draw_time(axes: "Sequence[Axes]", series: Series, track: Track, ticks: int) -> None:
     """Give the axes of a sequence the ends of the time axis, and its ticks."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
     edges = [_edges(each) for each in series.tracks]
     low, high = min(each[0] for each in edges), max(each[-1] for each in edges)
-    if series.timeline.kind.startswith("times"):
-        low, high = max(low, FIRST_DAY), min(high, LAST_DAY)
     for each in axes:
         each.set_xlim(low, high)
         if not track.bins.total:
             each.text(0.5, 0.5, "no steps", ha="center", va="center", transform=each.transAxes)
             each.set_xticks([])
-        elif series.timeline.kind == "text":
-            step = ceil(len(track.labels) / ticks)
-            texts = [_short(text, 12) for text in track.labels[::step]]
-            each.set_xticks(track.bins.ends()[0][::step, 0], texts)
         else:
-            locator, formatter = _ticks(series, high - low, ticks)
-            each.xaxis.set_major_locator(locator)
-            each.xaxis.set_major_formatter(formatter)
-
-
-def _ticks(series: Series, span: float, ticks: int) -> tuple[Any, Any]:
-    """Return where ticks stand on a time axis, and how they are written."""
-    from matplotlib.dates import AutoDateLocator, DateFormatter
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter, StrMethodFormatter
-
-    kind = series.timeline.kind
-    if kind.startswith("times"):
-        shortest = next(days for days in _TIMES if span >= days)
-        return AutoDateLocator(minticks=3, maxticks=ticks), DateFormatter(_TIMES[shortest])
-    places = np.concatenate([track.bins.ends()[0][:, 0] for track in series.tracks])
-    whole = bool((places == np.round(places)).all())
-    locator = MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=whole)
-    steps = StrMethodFormatter("{x:,.0f}")
-    return locator, steps if kind == "steps" else ScalarFormatter(useOffset=False)
-
-
-def _name_of_time(timeline: Timeline) -> str:
-    zone = "UTC" if timeline.kind == "times in UTC" else ""
-    return _joined(_short(timeline.name, _LONGEST), zone)
+            each.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10], integer=True))
+            each.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _joined(name: str, more: str) -> str:
@@ -441,11 +380,6 @@ def _caption(series: Series) -> str:
         parts.append(
             f"A point is of {most}{size:,} steps: their mean, in a band from the least to the "
             "greatest value."
-        )
-    if series.against:
-        parts.append(
-            f"At each step: y, which the model gives when it has seen that row, and "
-            f"{series.against} of the same row."
         )
     if series.panels_left_out:
         parts.append(f"Values of lower layers are not shown: {series.panels_left_out} panels.")

@@ -7,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.stream import Block
-from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError
+from rnncli.model.arrays import Integers
 from rnncli.writers.bins import Bins, pieces
-from rnncli.writers.figure.timeline import Timeline, numbers
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.trajectory import Trajectory
 
 # Sequences that are drawn at most, also for the panels of each, and points of one that is alone
 # or of each of several.
@@ -80,28 +78,12 @@ class Track:
     Attributes
     ----------
     bins : Bins
-        The place of each step on the time axis, then its values.
-    labels : list of str
-        The text at the first step of each bin, if any stands on the time axis.
+        t of each step, then its values.
     """
 
     def __init__(self, name: str, width: int, at_most: int) -> None:
         self.name = name
         self.bins = Bins(1 + width, max(2, min(at_most, _VALUES // width)))
-        self.labels: list[str] = []
-
-    @property
-    def end(self) -> float:
-        """The place of the last step so far, -inf before the first."""
-        _, greatest = self.bins.ends()
-        return float(greatest[-1, 0]) if len(greatest) else -np.inf
-
-    def add(self, places: Floats, values: Floats, labels: Sequence[str]) -> None:
-        """Add steps: their places, shape (n,), values, (n, W), and text."""
-        size, total = self.bins.size, self.bins.total
-        self.labels += labels[-total % size :: size]
-        self.bins.add(np.column_stack([places, values]))
-        self.labels = self.labels[:: self.bins.size // size]
 
 
 class Series(NamedTuple):
@@ -109,67 +91,50 @@ class Series(NamedTuple):
 
     Parameters
     ----------
-    timeline : Timeline
     panels : sequence of Panel
         From the input to what the network gives.
     tracks : sequence of Track
     left_out : int
         How many sequences are not among them.
-    against : str
-        Name of the column that stands last in the last panel, beside
-        predictions; empty if none does.
     panels_left_out : int
         How many panels are not among them.
     """
 
-    timeline: Timeline
     panels: Sequence[Panel]
     tracks: Sequence[Track]
     left_out: int
-    against: str
     panels_left_out: int
 
 
-def gathered(trajectory: Trajectory, style: Style) -> Series:
-    """Run through all steps, and return what a figure draws of them.
-
-    Raises
-    ------
-    InputError
-        A cell of the columns `x` and `against` does not go with the others.
-    """
-    timeline = Timeline(trajectory.header[0] if style.x else None)
-    against = trajectory.header[-1] if style.against else ""
-    panels = [*_panels(trajectory, against)]
+def gathered(trajectory: Trajectory) -> Series:
+    """Run through all steps, and return what a figure draws of them."""
+    panels = [*_panels(trajectory)]
     width = panels[-1].columns.stop - 1
     at_most = _POINTS_EACH if trajectory.key_columns else _POINTS
     most = max(1, min(_SEQUENCES, _PANELS // len(panels)))
     tracks: dict[int, Track] = {}
     left_out: set[int] = set()
     for block in chain.from_iterable(map(pieces, trajectory.blocks)):
-        places, labels = timeline.places(block), timeline.labels(block)
-        values = _values(trajectory, block, against)
+        arrays = [block.t[:, None], block.x, *(array for _, array in trajectory.by_layer(block))]
+        values = np.concatenate(arrays, axis=1, dtype=np.float64)
         for key, rows in _by_sequence(block):
             if key not in tracks and len(tracks) == most:
                 left_out.add(key)
                 continue
             track = tracks.setdefault(key, Track(trajectory.name_of(key), width, at_most))
-            timeline.check_forward(track.name, block, rows, places, track.end)
-            track.add(places[rows], values[rows], [labels[row] for row in rows] if labels else ())
+            track.bins.add(values[rows])
     shown = [*tracks.values()] or [Track("", width, at_most)]
     top = [panels[0], *panels[1:][-_PANELS:]]
-    return Series(timeline, top, shown, len(left_out), against, len(panels) - len(top))
+    return Series(top, shown, len(left_out), len(panels) - len(top))
 
 
-def _panels(trajectory: Trajectory, against: str) -> Iterator[Panel]:
+def _panels(trajectory: Trajectory) -> Iterator[Panel]:
     """Return what is drawn together: the input, and each array of each layer and direction."""
     names: list[str] = [*trajectory.columns]
-    columns = slice(1, 1 + len(names))  # the first is the place on the time axis
+    columns = slice(1, 1 + len(names))  # the first is t
     yield Panel("x", names[0] if len(names) == 1 else "input", names, columns, columns)
     for values in filter(lambda values: values.width, trajectory.values):
         names = [f"{values.name}_{j}" for j in range(values.width)]
-        if against and values is trajectory.values[-1]:
-            names.append(against)
         together = slice(columns.stop, columns.stop + len(names))
         width = len(names) // max(1, len(values.directions))
         for n, direction in enumerate(values.directions or [""]):
@@ -187,25 +152,3 @@ def _by_sequence(block: Block) -> Iterator[tuple[int, Integers]]:
     keys, first = np.unique(block.key, return_index=True)
     for key in keys[np.argsort(first)].tolist():
         yield key, np.flatnonzero(block.key == key)
-
-
-def _values(trajectory: Trajectory, block: Block, against: str) -> Floats:
-    """Return what is drawn of each row, (n, W), the panels side by side."""
-    arrays = [block.x, *(array for _, array in trajectory.by_layer(block))]
-    if against:
-        arrays.append(_numbers(block, against))
-    return np.concatenate(arrays, axis=1, dtype=np.float64)
-
-
-def _numbers(block: Block, column: str) -> Floats:
-    """Return the last of the cells that are kept, (n, 1); NaN where it is empty or ``nan``."""
-    cells = [row[-1] for row in block.cells or ()]
-    missing = [cell.strip().lower() in ("", "nan") for cell in cells]
-    filled = ["0" if absent else cell for cell, absent in zip(cells, missing, strict=True)]
-    found = numbers(filled)
-    if found is None:
-        row = next(i for i, cell in enumerate(filled) if numbers([cell]) is None)
-        place = f"column {column!r}: t = {block.t[row]}"
-        raise InputError(place, f"not a number: {cells[row]!r}")
-    found[missing] = np.nan
-    return found[:, None]
