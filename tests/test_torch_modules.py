@@ -401,6 +401,16 @@ CALLS: dict[str, tuple[str, Any]] = {
         f"{ROWS}\n    if torch.gt(torch.size(x, 0), 1):\n      o = x\n    return o",
         "branches",
     ),
+    "no rows": ("o, s, = (self.rnn).forward__0(); return o", "calls rnn on something else"),
+    "lists in lists": (
+        "a = [1, 1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)",
+        "returns something else than rows of one module",
+    ),
+    "itself": ("return (self).forward(x, )", "is nested too deep"),
+    "a module of others": (
+        f"{ROWS}; return (self.both).forward(o, )",
+        "calls both, which is not known",
+    ),
     "too deep": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net that can be read"),
     "no code": ("", "has no code of __torch__.my.Net that can be read"),
 }
@@ -417,6 +427,7 @@ def test_forward_of_torchscript(tmp_path: Path, body: str, expected: Any) -> Non
             "fc": script(f"{NN}linear.Linear", held),
             "below": script(f"{NN}linear.Linear", below),
             "conv": script(f"{NN}conv.Conv1d", {"weight": vector(3)}),
+            "both": script(f"{NN}transformer.Encoder", {"fc": script(f"{NN}linear.Linear", held)}),
         },
     )
     code = {

@@ -286,3 +286,39 @@ def test_frozen(tmp_path: Path) -> None:
     torch.jit.freeze(model).save(tmp_path / "w.pt")
     with pytest.raises(ValueError, match="is frozen TorchScript"):
         load_network(tmp_path / "w.pt")
+
+
+class Last(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.rnn(x)[0][:, -1])
+
+
+class State(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.rnn(x)[1][-1])
+
+
+class Relu(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.relu(self.rnn(x)[0]))
+
+
+class Flip(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.rnn(x.flip(1))[0])
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.parametrize("kind", [Head, Last, State, Relu, Flip])
+def test_torchscript_is_run_as_written_or_refused(tmp_path: Path, kind: Any, how: str) -> None:
+    model = kind(nn.GRU(4, 5, 2, batch_first=True), 5).eval()
+    x, path = drawn(3, 20, 4), tmp_path / "w.pt"
+    (torch.jit.script(model) if how == "script" else torch.jit.trace(model, x)).save(path)
+    if kind in (Relu, Flip):
+        with pytest.raises(rnncli.InputError, match=f"forward: calls {kind.__name__.lower()} on"):
+            rnncli.load(path)
+        return
+    y = rnncli.run(rnncli.load(path), x.numpy()).y
+    expected = given(model, x)
+    assert y is not None
+    assert np.abs((y if expected.ndim == y.ndim else y[:, -1]) - expected).max() <= ATOL

@@ -171,10 +171,11 @@ def _called(model: Model, read: Callable[[], Chain]) -> Model:
     parts = {part.name: part for part in model.parts}
     try:
         chain = read()
-        called = [parts[name] for name in chain.names]
+        called = [parts.get(name, Part(name, "", why="is not known")) for name in chain.names]
         for part in called:
             if not part.layers:
-                raise InputError("", f"calls {shown(part.name)} ({part.kind}), which {part.why}")
+                title = f"{shown(part.name)} ({part.kind})" if part.kind else shown(part.name)
+                raise InputError("", f"calls {title}, which {part.why or 'does nothing'}")
         if why := _misfit(model.tensors, called):
             raise InputError("", why)
     except InputError as error:

@@ -47,7 +47,7 @@ class _State(NamedTuple):
     """A final state of a recurrent module: h whose last layer is its last rows, or another."""
 
     rows: _Rows
-    layers: int = 0
+    layers: float = 0
 
     def __str__(self) -> str:
         return f"the final state of {shown(self.rows.names[-1])}"
@@ -120,7 +120,8 @@ class _Reader:
         kind = self._classes[held.name].removeprefix("__torch__.")
         settings = module.settings if module else {}
         if kind.startswith(_RECURRENT) and "mode" in settings and method.startswith("forward"):
-            return self._recurrent(held.name, settings, *given[:2])
+            rows, state = [*given, *named.values(), None, None][:2]
+            return self._recurrent(held.name, settings, rows, state)
         followed = not kind.startswith("torch.") or kind.startswith(
             (f"{_MODULES}container.", f"{_MODULES}dropout.", _RECURRENT)
         )
@@ -144,7 +145,7 @@ class _Reader:
         return rows._replace(names=(*rows.names, held.name), form=form)
 
     def _recurrent(
-        self, name: str, settings: Mapping[str, Any], rows: Any, state: Any = None
+        self, name: str, settings: Mapping[str, Any], rows: Any, state: Any
     ) -> list[Any]:
         """Return the rows and the final states of a recurrent module."""
         if not isinstance(rows, _Rows) or rows.form not in ("input", "rows"):
@@ -154,8 +155,10 @@ class _Reader:
             raise InputError("", f"starts {shown(name)} from a state that may be other than zeros")
         time = 1 if settings.get("batch_first") else 0
         given = _Rows((*rows.names, name), "rows", time)
-        known = not settings.get("bidirectional")
-        h = _State(given, int(settings.get("num_layers", 0)) if known else 0)
+        layers = settings.get("num_layers")
+        if not isinstance(layers, int | float) or settings.get("bidirectional"):
+            layers = 0
+        h = _State(given, layers)
         return [given, [h, _State(given)] if settings["mode"] == "LSTM" else h]
 
     def _follow(self, held: _Held, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
@@ -351,12 +354,16 @@ class _Reader:
 
 
 def _of_rows(found: Any) -> _Rows | _State | None:
-    """Return what is computed of the input, in lists too."""
-    if isinstance(found, _Rows | _State):
-        return found
-    for each in found if isinstance(found, list) else ():
-        if inner := _of_rows(each):
-            return inner
+    """Return what is computed of the input, in lists too, each of which is looked at once."""
+    seen: set[int] = set()
+    left = [found]
+    while left:
+        each = left.pop()
+        if isinstance(each, _Rows | _State):
+            return each
+        if isinstance(each, list) and id(each) not in seen:
+            seen.add(id(each))
+            left += each[::-1]
     return None
 
 
