@@ -91,12 +91,6 @@ def test_a_contracting_network_runs_in_segments(taken: list[str]) -> None:
     assert taken == []
 
 
-def test_many_steps_run_in_few_segments_of_a_loop(taken: list[str]) -> None:
-    """In as many as NumPy has they would take longer than to compile it."""
-    auto(cell("lstm", "torch"), 1_000_000)
-    assert taken == ["compiled"]
-
-
 @pytest.mark.parametrize(
     ("T", "before", "expected"),
     [(20_000, 0, "fused"), (20_000, 200_000, "compiled"), (1_000, 10**9, "fused")],

@@ -6,6 +6,5 @@ nothing is kept on disk.
 
 `code` writes the language of LLVM, and with it `activations` and `steps` a
 loop; `loops` says for what it is written, and how arrays lie; `machine`
-compiles it; `compiling` gives it the arrays of a run, and `segments` cuts a
-long sequence for it.
+compiles it; `compiling` gives it the arrays of a run.
 """

@@ -41,9 +41,8 @@ GATED = 3
 ONE_ROW, ROWS = Seconds(1e-6, 5e-11, 0), Seconds(1e-6, 1.1e-11, 4e-10)
 SEGMENTS = Seconds(1e-6, 8e-12 / THREADS, 1.5e-9 / THREADS)
 ONE_ROW_COMPILED, ROWS_COMPILED = Seconds(1.2e-8, 2.2e-11, 0), Seconds(0, 9e-12, 2e-10)
-# What LLVM takes to start and to compile a loop; and how many times as fast a loop is with a few
-# segments of a contracting network.
-COMPILATION, FEW_SEGMENTS = 0.06, 2 * THREADS
+# What LLVM takes to start and to compile a loop.
+COMPILATION = 0.06
 # What it takes to call a loop, as where a sequence of a batch ends before others.
 CALL = 4e-5
 # Fewest segments where a loop would do: fewer are not worth the time to measure the horizon.
@@ -77,8 +76,7 @@ def fastest(
     worth_a_loop = worth_a_loop and has_loop(cell)
     S = worthwhile_segments(cell, x, state, precision, MANY if worth_a_loop else FEWEST)
     if S:
-        in_numpy, loop = SEGMENTS.of(cell, x, S), loop / FEW_SEGMENTS
-        worth_a_loop = worth_a_loop and in_numpy > compilation + loop
+        worth_a_loop = worth_a_loop and SEGMENTS.of(cell, x, S) > compilation + loop
     if worth_a_loop and not missing("compiled"):
         return compiled(cell, x, state, precision, out)
     if S:

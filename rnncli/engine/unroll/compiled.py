@@ -15,20 +15,14 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
 
-    A long sequence of a contracting network runs in a few segments at once,
-    see `rnncli.engine.compiled.segments`. Wide inputs are projected block by
-    block, as `projected` does. A cell that no loop is written for, with
-    peepholes, a projection or gelu, runs as `projected`.
+    Wide inputs are projected block by block, as `projected` does. A cell that
+    no loop is written for, with peepholes, a projection or gelu, runs as
+    `projected`.
     """
     from rnncli.engine.compiled.compiling import compiling
-    from rnncli.engine.compiled.segments import in_few_segments
 
     if not has_loop(cell):
         return projected(cell, x, state, precision, out)
-    if x.N == 1 and x.batch_sizes is None:
-        final = in_few_segments(cell, x.rows, state, precision, out.rows)
-        if final is not None:
-            return final
     finals = Finals(state)
     advance = compiling(cell, precision)
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
