@@ -114,9 +114,10 @@ def state_files(
     """
     read = options.state or options.state_in
     written = options.state or options.state_out
-    write = partial(writing, written) if written else None
+    write: Callable[[], AbstractContextManager[TextIO]] | None = None
     both = read and written and os.path.realpath(read) == os.path.realpath(written)
     if written:
+        write = partial(writing, written)
         check_is_file(written)
         check_writable(written)
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ def most_steps(network: Network, precision: str) -> int:
     """
     cells = (cell for layer in network.layers for cell in layer.cells)
     numbers = network.input_size + 3 * sum(cell.weights.W_hh.shape[1] for cell in cells)
-    return MOST_BYTES // (numbers * PRECISIONS[precision].dtype.itemsize)
+    return MOST_BYTES // int(numbers * PRECISIONS[precision].dtype.itemsize)
 
 
 def write_page(out: TextIO, document: Mapping[str, Any], network: Network) -> None:

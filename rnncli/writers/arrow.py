@@ -145,8 +145,8 @@ class _Columns:
         elif hasattr(block.cells, "arrow"):
             columns += block.cells.arrow.columns
         else:
-            places = range(len(self._trajectory.header))
-            columns += [_strings([row[i] for row in block.cells]) for i in places]
+            width = len(self._trajectory.header)
+            columns += [_strings([row[i] for row in block.cells]) for i in range(width)]
         columns += map(_column, np.ascontiguousarray(self._trajectory.rows(block).T))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
