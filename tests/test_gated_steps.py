@@ -153,7 +153,9 @@ def test_a_wrong_value_is_shown_beside_what_the_h_of_the_result_makes() -> None:
     (h,) = case.outputs()
     exact = reference.unroll(cell, case.x[2, :8], case.h0[2])
     h[2, 7, 3] = 0.5
-    (tally,) = judged_steps(case, [h]) or ()
+    tallies = judged_steps(case, [h])
+    assert tallies
+    (tally,) = tallies
     assert tally.first
     assert (tally.first.place, tally.first.expected) == ((3, 8, 3), 0.5)
     assert tally.first.actual == pytest.approx(exact[7, 3], rel=1e-13)

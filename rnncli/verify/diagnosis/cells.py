@@ -113,7 +113,7 @@ def _one_bias(number: int) -> Change:
 def _with_biases(cell: Cell, biases: Sequence[Floats]) -> Cell:
     """Add two biases; a GRU that resets after the product keeps that of its candidate."""
     apart = cell.hidden_size if isinstance(cell, GRU) and cell.reset == "after" else 0
-    return cell.replaced(cell.weights._replace(**summed(*biases, apart)))
+    return cell.replaced(cell.weights._replace(**summed(biases[0], biases[1], apart)))
 
 
 def _int8(largest: float, axis: int | None) -> Array:
