@@ -156,7 +156,6 @@ OUT = ("-o", "out/{stem}.csv")
             "s/a.csv: would be the output and the state of one input; give two names",
         ),
         (("in/a.csv", *OUT, "--state", "{x}"), "--state {x}: {x} is none of {stem}, {name}, {dir"),
-        (("in/a.csv", *OUT, "--passthrough", "--last"), "--passthrough and --last: give"),
         (("in/a.csv", *OUT, "--weights", "no.npz"), "--hidden and --weights no.npz: give one"),
         (("in/a.csv", *OUT, "--seq", "1"), "No such option '--seq'; it is one of rnn run ("),
         (("in/a.csv", *OUT, "--follow"), "No such option '--follow'"),

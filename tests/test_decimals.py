@@ -211,18 +211,3 @@ def test_a_result_to_compare_with_is_not_read_so(run_rnn: Rnn, tmp_path: Path) -
     result = run_rnn("verify", *options)
     assert result.exit_code == 2
     assert result.stderr.endswith("not a number: '0,5'\n")
-
-
-def test_cells_of_a_figure_are_read_alike(tmp_path: Path) -> None:
-    """Numbers have a point; what is none, such as a time, stays as it is."""
-    path = tmp_path / "x.csv"
-    path.write_text("t;v;y\n2024.05.06;1,5;2,25\n3,5;2;NA\n")
-    layout = {"decimal": ",", "null_values": ("NA",), "x": "t", "against": "y", "columns": ("v",)}
-    for block_steps in (1, 1000):
-        source = read_file(
-            str(path),
-            Layout(np.dtype(np.float64), block_steps=block_steps, **layout),  # type: ignore[arg-type]
-            Keys(),
-        )
-        cells = [list(row) for block in source.blocks for row in block.cells or ()]
-        assert cells == [["2024.05.06", "2.25"], ["3.5", "nan"]]

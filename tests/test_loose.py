@@ -128,7 +128,7 @@ MATRICES = {"Wxh": numbers(2, 3), "Whh": numbers(3, 3)}
 REFUSED: dict[str, tuple[Arrays, str]] = {
     "squares": (
         {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)},
-        "shapes do not tell whether a unit has a row or a column: Wxh, Whh, bh; name them "
+        "rnn: shapes do not tell whether a unit has a row or a column: Wxh, Whh, bh; name them "
         "weight_ih, weight_hh, ... for rows, W_xh, W_hh, ... for columns",
     ),
     "gates in whichever order": (

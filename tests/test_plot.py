@@ -149,7 +149,7 @@ def test_a_spike_of_many_steps_is_seen(run_rnn: Rnn, tmp_path: Path) -> None:
 
 def test_missing_input_has_no_dots(run_rnn: Rnn) -> None:
     command = ("run", "--hidden", "1", "--missing", "hold", "--format", "plot")
-    steps = ["1", "2", "", "", "2", "1"]
+    steps = ["1", "2", "nan", "nan", "2", "1"]
     panels, _ = decoded(run_rnn(*command, stdin="\n".join(["x", *steps])).stdout, ["x", "h_0"])
     columns = np.array(panels["x"].dots.any(axis=0))
     places = np.rint(np.linspace(0, len(columns) - 1, 6)).astype(int)

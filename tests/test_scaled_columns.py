@@ -49,7 +49,7 @@ def test_json_has_the_input_as_it_was_read(run_rnn: Rnn) -> None:
 
 def test_a_masked_row_keeps_the_state(run_rnn: Rnn) -> None:
     options = (*OPTIONS, "--center", "5", "--missing", "hold")
-    with_gaps = run_rnn(*options, stdin="1\n\n2\n").stdout.splitlines()
+    with_gaps = run_rnn(*options, stdin="1\nnan\n2\n").stdout.splitlines()
     without = run_rnn(*options, stdin="1\n2\n").stdout.splitlines()
     states = [line.partition(",")[2] for line in without]
     assert [line.partition(",")[2] for line in with_gaps] == [

@@ -233,7 +233,7 @@ def test_a_sequence_without_steps(run_rnn: Rnn, saved: Any) -> None:
 
 
 def test_a_masked_row_gives_its_results_once_more(run_rnn: Rnn, saved: Any) -> None:
-    text = "".join(f"{x}\n\n" for x in X)
+    text = "".join(f"{x}\nnan\n" for x in X)
     options = ("--missing", "hold", "--states", "--format", "csv")
     found = columns(run_rnn("run", *saved(WITH_HEAD), *options, stdin=text).stdout)
     for name, values in loops().items():
