@@ -25,6 +25,12 @@ GUIDE = {
 # Strategies that run here: `compiled` does with the extra `fast`.
 RUNNABLE = [name for name in UNROLLS if not missing(name)]
 
+
+def runnable(precision: str) -> list[str]:
+    """Strategies that run here in a precision: `compiled` rounds no operands."""
+    return [name for name in UNROLLS if not missing(name, precision)]
+
+
 # A shared machine can stall one example; that is no failure. The same examples are drawn each time,
 # but for the long run, which says how to repeat one that fails.
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
@@ -51,7 +57,7 @@ def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
 
 def with_runnable(comparison: Comparison) -> list[Compared]:
     """Compare with every strategy that runs here."""
-    lacking = missing("compiled")
+    lacking = missing("compiled", comparison.case.precision)
     return [each for each in with_strategies(comparison) if not lacking or each.note != lacking]
 
 

@@ -62,6 +62,10 @@ def drawn(kind: str, I: int, H: int) -> Cell:
     return with_weights(kind, I, H, partial(random.uniform, -k, k))
 
 
+# Precisions that loops compute in.
+COMPILED = ["float32", "float64"]
+
+
 def case_of(layer: Recurrent, N: int, T: int, precision: str, ragged: bool = False) -> Case:
     """Return a case of random inputs, initial states, and lengths if they are not all alike."""
     random, dtype = np.random.RandomState(N + T), PRECISIONS[precision].dtype
@@ -77,10 +81,8 @@ def right(case: Case) -> None:
     states = case.run("compiled")
     verdict = Comparison(case, states.layers).judge(states.h, states.layers)
     assert verdict.equal
-    # Right code stays far below the bound; half of it is an operand that is rounded the other way.
-    limit = 0.6 if PRECISIONS[case.precision].rounds else 0.4
     assert verdict.step_error is not None
-    assert verdict.step_error < limit
+    assert verdict.step_error < 0.4  # right code stays far below the bound
 
 
 @pytest.mark.slow
@@ -88,7 +90,7 @@ def right(case: Case) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sizes(kind: str, name: str, on_machine: Callable[[str], None]) -> None:
     on_machine(name)
-    rest = zip(cycle(INPUTS), cycle(range(1, 10)), cycle(PRECISIONS), strict=False)
+    rest = zip(cycle(INPUTS), cycle(range(1, 10)), cycle(COMPILED), strict=False)
     for H, (I, N, precision) in zip(SIZES if name == "this" else FEWER, rest, strict=False):
         right(case_of(Recurrent(drawn(kind, I, H)), N, 6 + H % 2, precision))
 
@@ -116,7 +118,7 @@ def test_settings(data: st.DataObject) -> None:
         *[cell() for _ in range(1 + (direction == "bidirectional"))], direction=direction
     )
     N, T, ragged = draw(st.integers(1, 9)), draw(st.integers(1, 12)), draw(st.booleans())
-    case = case_of(layer, N, T, draw(st.sampled_from(list(PRECISIONS))), ragged)
+    case = case_of(layer, N, T, draw(st.sampled_from(COMPILED)), ragged)
     assume(case.lengths.any())
     assume(np.abs(case.run("stepwise").h_n).max() < 1e15)  # gates without limit overflow soon
     right(case)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE
+from conftest import RUNNABLE, runnable
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
@@ -85,7 +85,7 @@ def worst(case: Case, unroll: str = "auto") -> float:
 def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> None:
     for I, H in ((1, 1), (3, 8)):
         case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision)
-        assert all(worst(case, unroll) < RIGHT[precision] for unroll in RUNNABLE)
+        assert all(worst(case, unroll) < RIGHT[precision] for unroll in runnable(precision))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -102,7 +102,7 @@ def test_judging_leaves_the_case_as_it_is(precision: str) -> None:
 def test_an_operand_within_a_step_may_be_rounded_to_either_side(name: str) -> None:
     """Of so many operands some are near the middle between two that tf32 has."""
     case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 24))), "tf32", T=300)
-    assert all(worst(case, unroll) < RIGHT["tf32"] for unroll in RUNNABLE)
+    assert all(worst(case, unroll) < RIGHT["tf32"] for unroll in runnable("tf32"))
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
@@ -290,7 +290,7 @@ def test_cells_of_hundreds_are_right(name: str, precision: str) -> None:
     """As real networks with peepholes have them: c of 290."""
     case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 8))), precision)
     case.h0[:, case.network.state_names["c"]] *= 290
-    assert all(worst(case, unroll) < RIGHT[precision] for unroll in RUNNABLE)
+    assert all(worst(case, unroll) < RIGHT[precision] for unroll in runnable(precision))
 
 
 def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
@@ -341,7 +341,7 @@ def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str)
     layer = Recurrent(*cells, direction="bidirectional", merge="sum")
     case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision)
     comparison = Comparison(case, case.outputs())
-    for unroll in RUNNABLE:
+    for unroll in runnable(precision):
         verdict = comparison.judge(case.outputs(unroll)[-1])
         assert (verdict.equal, verdict.step_error) == (True, None)
     for array in cells[0].weights.arrays:

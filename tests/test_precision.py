@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import in_precision
@@ -58,3 +59,11 @@ def test_what_does_not_fit_is_named_with_its_place(value: float) -> None:
     values[1, 2] = value
     with pytest.raises(ValueError, match=r"x: not finite in float32: .* at \[1, 2\]"):
         in_dtype("x", values, np.dtype(np.float32))
+
+
+def test_no_loop_is_compiled_that_rounds_operands(run_rnn: Rnn) -> None:
+    options = ["run", "--seq", "1", "--hidden", "1", "--precision", "tf32", "--unroll"]
+    result = run_rnn(*options, "compiled")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "unroll compiled: computes in float32 or float64" in result.stderr
+    assert run_rnn(*options, "auto").exit_code == 0

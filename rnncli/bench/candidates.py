@@ -88,11 +88,13 @@ def affordable_steps(seconds: Callable[[int], float], most: int) -> int:
     return affordable // digit * digit
 
 
-def find_candidates(wanted: Sequence[str] = ()) -> tuple[list[Candidate], dict[str, str]]:
+def find_candidates(
+    wanted: Sequence[str] = (), precision: str = "float32"
+) -> tuple[list[Candidate], dict[str, str]]:
     """Return every strategy and the wanted peers that can run here, and what the others lack."""
     strategies = [Candidate("strategy", name) for name in ("auto", *UNROLLS)]
     peers = [Candidate("peer", name) for name in dict.fromkeys(wanted or PEERS)]
-    lacking = {each.label: missing(each.name) for each in strategies}
+    lacking = {each.label: missing(each.name, precision) for each in strategies}
     for peer in peers:
         if version(peer.name) is None:
             lacking[peer.label] = f"not installed: {requirement(peer.name)}"

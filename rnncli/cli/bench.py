@@ -88,7 +88,7 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
     options = picked(NetworkOptions, given)
     reading = picked(InputOptions, given)
     starting = picked(StartOptions, given)
-    candidates, absent = find_candidates(peers)
+    candidates, absent = find_candidates(peers, precision)
     if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
         check_network(options, reading.files)
         cases = [_own(reading, options, precision, starting)]

@@ -104,7 +104,7 @@ def prepare(
     """
     how = choice("precision", precision, PRECISIONS)
     strategy = choice("unroll", unroll, IN_ORDER if all_states else UNROLLS | {"auto": fastest})
-    lacking = missing(unroll)
+    lacking = missing(unroll, precision)
     if lacking:
         raise InputError(f"unroll {unroll}", lacking)
     compute = row_products if unroll == "stepwise" else _product

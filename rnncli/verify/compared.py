@@ -81,7 +81,7 @@ def with_reference(comparison: Comparison) -> Result:
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", missing(unroll)
+        name, lacking = f"`unroll` {unroll}", missing(unroll, comparison.case.precision)
         if lacking:
             yield Result(name, note=lacking)
             continue

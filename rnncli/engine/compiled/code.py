@@ -183,16 +183,6 @@ class Function:
         whole = self._bits(a + (1.5 * 2.0**mantissa + bias))
         return self._floats(self._write(f"shl {self.lanes.whole} {whole}, {self._all(mantissa)}"))
 
-    def rounded(self, a: Vector, mantissa: int) -> Vector:
-        """Round to a shorter mantissa, as `rnncli.engine.precision.round_mantissa` does."""
-        kind, dropped = self.lanes.whole, self.lanes.mantissa - mantissa
-        bits = self._bits(a)
-        shifted = self._write(f"lshr {kind} {bits}, {self._all(dropped)}")
-        odd = self._write(f"and {kind} {shifted}, {self._all(1)}")
-        half = self._write(f"add {kind} {odd}, {self._all(2 ** (dropped - 1) - 1)}")
-        carried = self._write(f"add {kind} {bits}, {half}")
-        return self._floats(self._write(f"and {kind} {carried}, {self._all(-(2**dropped))}"))
-
     def zeros(self) -> Vector:
         """Return a vector of zeros."""
         return Vector(self, "zeroinitializer")

@@ -10,7 +10,6 @@ import numpy as np
 
 from rnncli.engine.compiled.loops import loop_of
 from rnncli.engine.compiled.steps import compiled_loop
-from rnncli.engine.precision import Precision
 from rnncli.engine.threads import ahead, blocks, product
 from rnncli.engine.unroll.projected import cached_steps, projected_at_once
 from rnncli.model.arrays import Floats, contiguous
@@ -26,7 +25,7 @@ FEW_INPUTS = 32
 WORK = 200_000_000
 
 
-def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floats], State]:
+def compiling(cell: Cell) -> Callable[[Floats, State, Floats], State]:
     """Return a function that runs steps.
 
     ``advance(x, state, out)`` takes arrays (T, N, I), of any strides, and
@@ -34,7 +33,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
     """
     W_xh, W_hh, b_h = cell.operands
     few = len(W_xh) <= FEW_INPUTS
-    loop = loop_of(cell, precision, projects=few)
+    loop = loop_of(cell, projects=few)
     weights = [loop.packed(W) for W in (W_xh, W_hh, b_h[None])]
     work = sum(W.size for W in weights)
     W_inner = np.empty(0) if cell.inner is None else loop.packed(cell.inner)
@@ -44,7 +43,7 @@ def compiling(cell: Cell, precision: Precision) -> Callable[[Floats, State, Floa
         _, N, H = out.shape
         run = compiled_loop(loop if N > 1 else replace(loop, rows=1))
         arrays = [loop.padded(array) for array in state]
-        operands = np.stack([precision.operand(arrays[0])] * 2, axis=1)
+        operands = np.stack([arrays[0]] * 2, axis=1)
         inner = (W_inner, np.empty_like(arrays[0]), np.tile(arrays[0], loop.blocks))
         inputs = _whole(x, work) if columns is None else _projected(cell, x, columns)
         with closing(inputs):

@@ -14,7 +14,6 @@ import numpy as np
 from rnncli.engine.compiled.activations import FUNCTIONS
 from rnncli.engine.compiled.code import Lanes
 from rnncli.engine.compiled.machine import Machine, this_machine
-from rnncli.engine.precision import Precision
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, Weights
@@ -57,8 +56,6 @@ class Loop:
     inner : bool
         Whether the cell has a product within a step (`Cell.inner`).
     dtype : numpy.dtype
-    mantissa : int or None
-        To which operands are rounded, see `Precision`.
     rows : int
         Sequences that go side by side.
     machine : Machine
@@ -73,7 +70,6 @@ class Loop:
     with_state: int
     inner: bool
     dtype: np.dtype[np.floating]
-    mantissa: int | None
     rows: int
     machine: Machine
 
@@ -140,7 +136,7 @@ def is_written(cell: Cell) -> bool:
     return written and all(each.name in FUNCTIONS for each in named)
 
 
-def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
+def loop_of(cell: Cell, *, projects: bool) -> Loop:
     """Return the loop of a cell for several rows on this machine."""
     W_xh, W_hh, b_h = cell.operands
     H, machine = cell.hidden_size, this_machine()
@@ -153,8 +149,7 @@ def loop_of(cell: Cell, precision: Precision, *, projects: bool) -> Loop:
         blocks=len(b_h) // H,
         with_state=W_hh.shape[1] // H,
         inner=cell.inner is not None,
-        dtype=precision.dtype,
-        mantissa=precision.mantissa,
+        dtype=b_h.dtype,
         rows=machine.rows_at_once,
         machine=machine,
     )

@@ -216,14 +216,14 @@ class _Step:
         for array, vector in zip(row.state, after, strict=True):
             f.store(vector, array, place)
         f.store(after[0], row.out, place, units)
-        f.store(self._operand(after[0]), row.after, place)
+        f.store(after[0], row.after, place)
 
     def _keep(self, row: Row, sums: Sequence[Vector], place: Integer, _units: int) -> None:
         """Write what the product within a step takes of a panel, and keep its sums."""
         f = self._f
         state = [f.load(array, place) for array in row.state]
         operand = self._loop.cell.inner_operand(applied, sums, *state)
-        f.store(self._operand(operand), row.inner, place)
+        f.store(operand, row.inner, place)
         for each, vector in zip(self._kept(place), sums, strict=True):
             f.store(vector, row.sums, each)
 
@@ -238,11 +238,6 @@ class _Step:
         """Write where the sums of a panel are kept."""
         first = self._f.times(place, self._loop.blocks)
         return [self._f.plus(first, n * self._lanes) for n in range(self._loop.blocks)]
-
-    def _operand(self, vector: Vector) -> Vector:
-        """Write what a product takes of a vector."""
-        mantissa = self._loop.mantissa
-        return vector if mantissa is None else self._f.rounded(vector, mantissa)
 
     def _with_products(
         self, sums: Sequence[Vector], W: Address, places: Sequence[Address], K: int

@@ -73,7 +73,7 @@ def fastest(
     loop = (ROWS_COMPILED if several else ONE_ROW_COMPILED).of(cell, x)
     loop += CALL * len(set(x.batch_sizes or ()))
     worth_a_loop = (ROWS if several else ONE_ROW).of(cell, x) > compilation + loop
-    worth_a_loop = worth_a_loop and has_loop(cell)
+    worth_a_loop = worth_a_loop and not precision.rounds and has_loop(cell)
     S = worthwhile_segments(cell, x, state, precision, MANY if worth_a_loop else FEWEST)
     if S:
         worth_a_loop = worth_a_loop and SEGMENTS.of(cell, x, S) > compilation + loop

@@ -5,7 +5,7 @@ are worth it.
 """
 
 from rnncli.engine.batch import Finals, Steps
-from rnncli.engine.precision import Precision
+from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
 
@@ -24,17 +24,19 @@ def compiled(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     if not has_loop(cell):
         return projected(cell, x, state, precision, out)
     finals = Finals(state)
-    advance = compiling(cell, precision)
+    advance = compiling(cell)
     for x_even, out_even in zip(x.even(), out.even(), strict=True):
         state = finals.running(state, x_even.shape[1])
         state = advance(x_even, state, out_even)
     return finals.all(state)
 
 
-def missing(unroll: str) -> str:
+def missing(unroll: str, precision: str = "float32") -> str:
     """Say what a strategy lacks here; nothing if it can run."""
     if unroll != "compiled":
         return ""
+    if PRECISIONS[precision].rounds:
+        return "computes in float32 or float64"
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()
