@@ -75,23 +75,7 @@ class Here(NamedTuple):
 
 @contextmanager
 def connected(address: str) -> Iterator["Client"]:
-    """Connect to a cluster, and leave it at the end.
-
-    Parameters
-    ----------
-    address : str
-        ``tcp://host:port``, ``tls://host:port``, ``host:port``, or a file that
-        a scheduler has written.
-
-    Raises
-    ------
-    ImportError
-        Dask is not installed.
-    InputError
-        It is no address.
-    OSError
-        No scheduler answers there, or one does no more.
-    """
+    """Connect to a cluster, and leave it at the end."""
     check_installed("dask")
     check_installed("distributed")
     import distributed
@@ -116,23 +100,7 @@ def check_workers(
     paths: Sequence[str],
     note: Callable[[str], None],
 ) -> Here:
-    """Check that workers have installed what is here, and that they see some files.
-
-    Parameters
-    ----------
-    client : Client
-    address : str
-        Of the cluster, for messages.
-    paths : sequence of str
-        Files that are there.
-    note : callable
-        Is told if there is no worker yet, before one is waited for.
-
-    Raises
-    ------
-    OSError
-        It is not, or they do not.
-    """
+    """Check that workers have installed what is here, and that they see some files."""
     here = Here(_versions(), uuid4().hex, os.getcwd(), [*filterfalse(is_url, paths)])
     if not client.nthreads():
         note(f"{address}: {_NO_WORKERS}")
@@ -180,24 +148,7 @@ def run_on_cluster(
     read: Sequence[str],
     note: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
-    """Do tasks on a cluster; yield what becomes of each, as they end.
-
-    Parameters
-    ----------
-    tasks : sequence of Task
-    work : callable
-    address : str
-        As `connected` takes it.
-    read : sequence of str
-        Files that are read beside the inputs.
-    note : callable
-        Is told what there is to wait for.
-
-    Raises
-    ------
-    ImportError, InputError, OSError
-        As `connected` and `check_workers` do; or the connection is lost.
-    """
+    """Do tasks on a cluster; yield what becomes of each, as they end."""
     if not tasks:
         return
     with ExitStack() as stack:
@@ -297,15 +248,7 @@ class _Lots:
         return self._threads_seen
 
     def _answer(self, future: "Future[Answer]") -> list[Outcome] | Exception:
-        """Return what a worker has answered.
-
-        Raises
-        ------
-        CancelledError
-            The connection is lost.
-        OSError
-            No other will do better.
-        """
+        """Return what a worker has answered."""
         from distributed import CancelledError
 
         try:

@@ -84,21 +84,7 @@ class Processes:
         seconds: float = inf,
         check_wanted: Callable[[], None] = lambda: None,
     ) -> Generator[Outcome, None, None]:
-        """Do tasks; yield what becomes of each, as they end.
-
-        Parameters
-        ----------
-        tasks : sequence of Task
-        seconds : float
-            No task is begun that long after the first has ended.
-        check_wanted : callable
-            Raises an error, some times a second, once nobody wants the rest.
-
-        Raises
-        ------
-        OSError
-            No process can be started.
-        """
+        """Do tasks; yield what becomes of each, as they end."""
         most = max(1, min(MOST_TASKS, len(tasks) // (4 * self._jobs)))
         waiting = deque(lots(large_first(tasks, MOST_BYTES), most, MOST_BYTES))
         tried: set[str] = set()
@@ -132,13 +118,7 @@ class Processes:
                 self._no_more(error.strerror)
 
     def _no_more(self, reason: object) -> None:
-        """Do with the processes that there are, once one could not be started.
-
-        Raises
-        ------
-        OSError
-            There is none.
-        """
+        """Do with the processes that there are, once one could not be started."""
         if not self._processes:
             raise OSError(None, f"no process can be started: {reason}", sys.executable)
         self._jobs = len(self._processes)
@@ -224,13 +204,7 @@ class _Process:
         return True
 
     def receive(self) -> Outcome | None:
-        """Return what has become of the first task, or None once it is ready.
-
-        Raises
-        ------
-        EOFError
-            It has ended.
-        """
+        """Return what has become of the first task, or None once it is ready."""
         try:
             outcome: Outcome | None = self.connection.recv()
         except OSError as error:  # within what it sent
@@ -288,13 +262,7 @@ def _heard(processes: Sequence[_Process], check_wanted: Callable[[], None]) -> l
 def _second_try(
     lot: Sequence[Task], how: str, waiting: deque[list[Task]], tried: set[str]
 ) -> Iterator[Outcome]:
-    """Put what a process that has ended has not done back, its first task alone and last.
-
-    Yields
-    ------
-    Outcome
-        That of the first task, if a process has ended at it before.
-    """
+    """Put what a process that has ended has not done back, its first task alone and last."""
     if not lot:
         return
     first, *rest = lot

@@ -79,15 +79,7 @@ class Report:
     @classmethod
     @contextmanager
     def opened(cls, path: str) -> Iterator[Self]:
-        """Open a report, there or not, and keep other batches from it.
-
-        Raises
-        ------
-        InputError
-            Another batch has it, or it is something else.
-        OSError
-            It cannot be written.
-        """
+        """Open a report, there or not, and keep other batches from it."""
         with open(path, "ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,13 +90,7 @@ class Report:
             yield cls(path, file)
 
     def add(self, outcome: Outcome) -> None:
-        """Add a line.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+        """Add a line."""
         place = self._resolved
         named = outcome._replace(input=place(outcome.input), output=place(outcome.output))
         rest = memoryview(json.dumps(named._asdict()).encode() + b"\n")
@@ -116,15 +102,7 @@ class Report:
 
 
 def done_before(path: str) -> dict[str, str]:
-    """Return `Report.done` of a report that is left as it is; nothing where there is none.
-
-    Raises
-    ------
-    InputError
-        It is something else.
-    OSError
-        It cannot be read.
-    """
+    """Return `Report.done` of a report that is left as it is; nothing where there is none."""
     return _read(path)[0] if os.path.exists(path) else {}
 
 

@@ -113,11 +113,6 @@ def expanded(given: Iterable[str]) -> list[str]:
     """Return the files that names and patterns stand for: those of a pattern in natural order.
 
     A file that is there is itself, whatever its name.
-
-    Raises
-    ------
-    InputError
-        A pattern matches no file, or is elsewhere and cannot be looked for.
     """
     paths = []
     for name in given:
@@ -140,21 +135,7 @@ def _naturally(name: str) -> list[tuple[str, int]]:
 def make_tasks(
     inputs: Sequence[str], templates: Mapping[str, Template], made_of: str
 ) -> list[Task]:
-    """Return a task for each input.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-    templates : mapping
-        Of ``output``, and of the options that name a state file.
-    made_of : str
-        What tells this version, these options and weights from others.
-
-    Raises
-    ------
-    InputError
-        An input is a folder, or elsewhere and cannot be looked at.
-    """
+    """Return a task for each input."""
     place, found, version_once = resolver(), finder(inputs), cache(version)
     tasks = []
     for path in inputs:
@@ -218,21 +199,7 @@ def resolver() -> Callable[[str], str]:
 
 
 def check_apart(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
-    """Check that no two tasks write one file, nor one that is read, by whatever names.
-
-    Parameters
-    ----------
-    tasks : sequence of Task
-    read : iterable of str
-        Files that are read beside the inputs.
-    report : str
-        Of the batch.
-
-    Raises
-    ------
-    InputError
-        They do, or a file that is read has the name of a temporary file.
-    """
+    """Check that no two tasks write one file, nor one that is read, by whatever names."""
     place = resolver()
     sources = {task.input: None for task in tasks}
     sources |= {task.options["state_in"]: None for task in tasks if "state_in" in task.options}

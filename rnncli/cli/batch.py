@@ -149,23 +149,7 @@ batch.params = [param for param in batch.params if param.name not in _OF_RUN]
 
 
 def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summary:
-    """Make a result of each input that has none.
-
-    Parameters
-    ----------
-    ctx : click.Context
-        Of the command, with its options as Click has read them.
-    inputs : sequence of str
-    shown : bool
-        Whether to show failures, notes and progress on standard error.
-
-    Raises
-    ------
-    click.UsageError, InputError
-        Options contradict each other, or two of the files are one.
-    OSError
-        The report cannot be written.
-    """
+    """Make a result of each input that has none."""
     options = picked(BatchOptions, ctx.params)
     if STDIN in inputs:
         raise click.UsageError("-: inputs are files (./- is a file of that name)")
@@ -214,13 +198,7 @@ def _template(text: str) -> Template:
 
 
 def _report(template: Template) -> str:
-    """Return the name of the report: it stays on this machine.
-
-    Raises
-    ------
-    InputError
-        A device, a pipe or a folder has that name.
-    """
+    """Return the name of the report: it stays on this machine."""
     path = NAME if is_url(template.text) else os.path.join(template.folder, NAME)
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(path, "the report of the batch has this name, and this is no regular file")
@@ -228,13 +206,7 @@ def _report(template: Template) -> str:
 
 
 def _check(given: Mapping[str, Any], template: Template, inputs: Sequence[str]) -> None:
-    """Check the options, with an output of each extension, and that PyArrow is there if needed.
-
-    Raises
-    ------
-    click.UsageError, ImportError, ValueError
-        Options contradict each other, or every input needs what is not installed.
-    """
+    """Check the options, with an output of each extension, and that PyArrow is there if needed."""
     outputs = (template.filled(names_of(path)) for path in inputs)
     for output in {os.path.splitext(output)[1]: output for output in outputs}.values():
         check(**given, files=tuple(inputs[:1]), output=output)
@@ -285,14 +257,7 @@ def _outcomes(
 
 
 def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
-    """Do a task in this process, whatever becomes of it: what ``rnn run`` would do.
-
-    Parameters
-    ----------
-    task : Task
-    given : mapping
-        The options of ``rnn run`` that all tasks have, as Click has read them.
-    """
+    """Do a task in this process, whatever becomes of it: what ``rnn run`` would do."""
     begin, notes, error, rows = time.monotonic(), list[str](), "", 0
     options = {**given, **task.options, "files": (task.input,), "output": task.output}
     token = collected.set(notes)
@@ -323,13 +288,7 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
 
 
 def _check_unchanged(task: Task) -> None:
-    """Check that an input is what its state will say that it has counted.
-
-    Raises
-    ------
-    InputError
-        It has changed: the next batch would count it again.
-    """
+    """Check that an input is what its state will say that it has counted."""
     if version(task.input) not in ("", task.version):
         raise InputError(
             task.input, "was changed since the batch began", "run the same command again"

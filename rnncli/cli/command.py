@@ -73,11 +73,6 @@ class Command(click.Command):
 
         Click would take the last. Flags, and options that are made to be
         repeated, may stand several times.
-
-        Raises
-        ------
-        click.UsageError
-            An option is given several times, or an argument that there is not.
         """
         _, rest, given = self.make_parser(ctx).parse_args(list(args))
         if rest and not ctx.resilient_parsing:

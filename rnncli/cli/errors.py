@@ -53,13 +53,7 @@ class Failure(click.ClickException):
 
 @contextmanager
 def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
-    """Turn whatever ends a command into its exit code and message.
-
-    Parameters
-    ----------
-    ctx : click.Context, optional
-        Of the group, once its own options are parsed.
-    """
+    """Turn whatever ends a command into its exit code and message."""
     try:
         yield
     except NoArgsIsHelpError:

@@ -175,13 +175,7 @@ def explain(
 
 
 def _fitting(blocks: Iterable[Rows], wanted: Wanted, most: int) -> Iterator[Rows]:
-    """Pass rows on, each block once the next one is read and fits on the page too.
-
-    Raises
-    ------
-    InputError
-        More steps are wanted than the page can hold.
-    """
+    """Pass rows on, each block once the next one is read and fits on the page too."""
     before, count = list[Rows](), 0
     for rows in blocks:
         count += len(rows.x) - (0 if rows.masked is None else int(rows.masked.sum()))
@@ -197,13 +191,7 @@ def _fitting(blocks: Iterable[Rows], wanted: Wanted, most: int) -> Iterator[Rows
 
 
 def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
-    """Pass on the rows of one sequence.
-
-    Raises
-    ------
-    click.UsageError
-        There are no several sequences, or their keys have other parts.
-    """
+    """Pass on the rows of one sequence."""
     columns = source.key_columns
     if len(key) != len(columns):
         what = "the input has one sequence"

@@ -107,14 +107,7 @@ def open_both(
     starting: StartOptions,
     keys: Keys,
 ) -> Opened:
-    """Open the input, and draw or read the network.
-
-    Raises
-    ------
-    InputError
-        Either cannot be read, they do not fit each other, or no layer of the
-        network is recurrent.
-    """
+    """Open the input, and draw or read the network."""
     _check_read_twice(reading)
     dtype = PRECISIONS[precision].dtype
     loaded = None if options.weights is None else build_network(options, None)
@@ -161,14 +154,7 @@ def _sizes(network: Network) -> str:
 def read_case(
     reading: InputOptions, options: NetworkOptions, precision: str, starting: StartOptions
 ) -> ReadCase:
-    """Read an input to its end, and the network that runs on it.
-
-    Raises
-    ------
-    InputError
-        Either cannot be read, they do not fit each other, or there are no
-        steps.
-    """
+    """Read an input to its end, and the network that runs on it."""
     from rnncli.verify.case import Case
 
     source, network, start, model, biases = open_both(reading, options, precision, starting, Keys())
@@ -203,13 +189,7 @@ def _to_find(options: InputOptions) -> list[str]:
 
 
 def _check_read_twice(options: InputOptions) -> None:
-    """Check that an input can be read twice, where center or scale are to be found in it.
-
-    Raises
-    ------
-    click.UsageError
-        It cannot.
-    """
+    """Check that an input can be read twice, where center or scale are to be found in it."""
     names = _to_find(options)
     if not names:
         return
@@ -237,11 +217,6 @@ def _found(
     """Find center and scale, where they are not given, in the whole input; a note has them.
 
     Another note tells of a column whose values the float type rounds to few.
-
-    Raises
-    ------
-    InputError
-        The input is damaged, or a column has no mean or standard deviation.
     """
     names = _to_find(options)
     if not names:
@@ -284,13 +259,7 @@ def _check_measured(network: Network) -> None:
 
 
 def _scaled(network: Network, options: InputOptions, columns: Sequence[str]) -> Network:
-    """Put what centers and scales the columns below a network.
-
-    Raises
-    ------
-    click.UsageError
-        There are not as many numbers as columns, or these are of indices.
-    """
+    """Put what centers and scales the columns below a network."""
     for name in ("center", "scale"):
         numbers = getattr(options, name)
         if numbers is not None and len(numbers) != len(columns):

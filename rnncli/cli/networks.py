@@ -34,13 +34,7 @@ Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
 
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
-    """Check what needs neither a file nor the input; `files` are what is to be the input.
-
-    Raises
-    ------
-    click.UsageError
-        Options contradict each other, or do not say which network.
-    """
+    """Check what needs neither a file nor the input; `files` are what is to be the input."""
     drawn = {
         "--hidden": options.hidden,
         "--cell": options.cell,
@@ -96,22 +90,7 @@ def _check_cell(options: NetworkOptions) -> None:
 def build_network(
     options: NetworkOptions, input_size: int | None, bytes_a_weight: int = 4
 ) -> Sourced:
-    """Draw the network, or read it.
-
-    Parameters
-    ----------
-    options : NetworkOptions
-    input_size : int, optional
-        Number of input features of a network that is drawn, 1 by default.
-    bytes_a_weight : int
-        In the precision of the run.
-
-    Raises
-    ------
-    ValueError
-        The weights would take more than half of the physical memory, or the
-        file has no network that the options agree with.
-    """
+    """Draw the network, or read it."""
     if options.weights is not None:
         return _loaded(options)
     architecture = _architecture(options, 1 if input_size is None else input_size)
@@ -146,13 +125,7 @@ def _drawn(
 
 
 def read_weights(options: NetworkOptions) -> "Loaded":
-    """Read a weight file; the last one is kept for as long as its files stay as they are.
-
-    Raises
-    ------
-    ValueError
-        It has no network that the options agree with, or other bytes.
-    """
+    """Read a weight file; the last one is kept for as long as its files stay as they are."""
     from rnncli.model.formats import load_network
 
     assert options.weights is not None
@@ -193,13 +166,7 @@ def _loaded(options: NetworkOptions) -> Sourced:
 
 
 def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
-    """Check that an input is as wide as the network takes.
-
-    Raises
-    ------
-    InputError
-        It has more or fewer features.
-    """
+    """Check that an input is as wide as the network takes."""
     I, bottom = network.input_size, network.layers[0]
     if input_size != I:
         name, unit = taken_by(bottom)

@@ -28,13 +28,7 @@ _BYTES = ("npy", "png", "pdf", *TABLES)
 def choose_format(
     options: OutputOptions, style: Style, selection: Selection, *, passthrough: bool
 ) -> str:
-    """Return the format: by option, else by the extension of the file, else a table.
-
-    Raises
-    ------
-    click.UsageError
-        Options contradict each other.
-    """
+    """Return the format: by option, else by the extension of the file, else a table."""
     if options.json and options.format not in (None, "json"):
         raise click.UsageError(f"--json and --format {options.format}: give one")
     if options.last and options.no_last:
@@ -59,22 +53,7 @@ def choose_format(
 
 
 def extension_of(path: str | None, known: Iterable[str], way_out: str = "") -> str:
-    """Return the extension of the file that a result is written to.
-
-    Parameters
-    ----------
-    path : str, optional
-        None has the extension of a name without any.
-    known : iterable of str
-        Those that decide a format.
-    way_out : str
-        What else decides it, for the message.
-
-    Raises
-    ------
-    click.UsageError
-        It is not known.
-    """
+    """Return the extension of the file that a result is written to."""
     extension, names = os.path.splitext(path or "")[1].lower(), list(known)
     if extension not in names:
         listed = ", ".join(filter(None, names))
@@ -111,20 +90,7 @@ def _check_goes_with(
 
 
 def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
-    """Check that no file is written that is also read, and none twice.
-
-    Parameters
-    ----------
-    written : mapping
-        Of each option, the file that it has written.
-    read : iterable of str
-        Files that are read.
-
-    Raises
-    ------
-    click.UsageError
-        Two of them are one file, by whatever names.
-    """
+    """Check that no file is written that is also read, and none twice."""
     files = [(f"{option} {path}", path) for option, path in written.items() if path]
     for place, (name, path) in enumerate(files):
         for other, other_path in files[place + 1 :]:
@@ -145,13 +111,7 @@ def _is_same_file(one: str, other: str) -> bool:
 
 
 def check_destination(path: str | None, *, append: bool = False) -> None:
-    """Check before a long run that its result can be written, or added, to a file.
-
-    Raises
-    ------
-    ValueError
-        It cannot.
-    """
+    """Check before a long run that its result can be written, or added, to a file."""
     if path is not None and not _is_stdout(path):
         check_writable(path, append=append)
 
@@ -170,11 +130,6 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
     """Open what the result is written or added to: a file, or standard output.
 
     A file is on its disk when the block has ended.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
     """
     if path is not None and not _is_stdout(path):
         with writing(path, append=append) as file:

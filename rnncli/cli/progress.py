@@ -26,17 +26,7 @@ Counted = TypeVar("Counted", Block, Rows)
 def with_progress(
     blocks: Iterator[Counted], share: Callable[[int], float | None], *, quiet: bool
 ) -> Iterator[Counted]:
-    """Pass blocks on, and show their rows, rows a second and the share of the input read.
-
-    Parameters
-    ----------
-    blocks : iterator of Block or Rows
-    share : callable
-        Returns the share of the input that has been read after so many rows,
-        0 to 1, or None if it is not known.
-    quiet : bool
-        Whether to show nothing, as results go to the same screen.
-    """
+    """Pass blocks on, and show their rows, rows a second and the share of the input read."""
     if quiet or not on_terminal():
         return blocks
     return _shown(blocks, share)

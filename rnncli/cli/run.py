@@ -171,18 +171,7 @@ def run(**given: Any) -> None:
 
 
 def check(**given: Any) -> str:
-    """Check what options say before any file is read.
-
-    Returns
-    -------
-    str
-        The format of the result.
-
-    Raises
-    ------
-    click.UsageError
-        They contradict each other, or do not say which network.
-    """
+    """Check what options say before any file is read."""
     check_network(picked(NetworkOptions, given), given["files"])
     check_state_options(picked(StateOptions, given))
     style = picked(Style, given | {"worded": with_options})
@@ -204,23 +193,7 @@ def check(**given: Any) -> str:
 def forward(
     precision: str, unroll: str, *, task: str = "", again: bool = False, **given: Any
 ) -> int:
-    """Read an input, run a network over it, and write the result: what the options say.
-
-    Parameters
-    ----------
-    precision, unroll : str
-    task : str
-        What tells a task of a batch from any other: its state file says so too.
-    again : bool
-        Whether to run one again that has left its state already.
-    given : mapping
-        The other options of ``rnn run``.
-
-    Returns
-    -------
-    int
-        How many steps that were.
-    """
+    """Read an input, run a network over it, and write the result: what the options say."""
     output, reading = picked(OutputOptions, given), picked(InputOptions, given)
     options, states = picked(NetworkOptions, given), picked(StateOptions, given)
     starting = picked(StartOptions, given)

@@ -71,13 +71,7 @@ class StateFiles(NamedTuple):
 
 
 def check_state_options(options: StateOptions) -> None:
-    """Check that the options do not contradict each other.
-
-    Raises
-    ------
-    click.UsageError
-        ``--state`` and one of its halves, or a state on a stream.
-    """
+    """Check that the options do not contradict each other."""
     named = {"--state-in": options.state_in, "--state-out": options.state_out}
     for option, path in {"--state": options.state, **named}.items():
         if path == STDIN:
@@ -91,27 +85,7 @@ def check_state_options(options: StateOptions) -> None:
 def state_files(
     options: StateOptions, task: str = "", *, again: bool = False
 ) -> Iterator[StateFiles]:
-    """Read what a run starts from; keep other runs from a file that is read and then written.
-
-    Parameters
-    ----------
-    options : StateOptions
-    task : str
-        What tells a task of a batch from any other; what tells its input
-        from any other stands before a ``-``.
-    again : bool
-        Whether to run a task again that has left the states already.
-
-    Raises
-    ------
-    CountedError
-        The task has left the states that are read.
-    InputError
-        What is read is not there, or no state file, or a task with other
-        options has left it that had the same input.
-    OSError
-        What is to be written cannot be, or not be locked.
-    """
+    """Read what a run starts from; keep other runs from a file that is read and then written."""
     read = options.state or options.state_in
     written = options.state or options.state_out
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
@@ -171,11 +145,6 @@ def resume(
     """Return where the sequences stand: at `start`, (S,), or where an earlier run has left them.
 
     A note says if that read other columns.
-
-    Raises
-    ------
-    ValueError
-        That was a run of another network, precision or key, or the file is damaged.
     """
     keys = source.key_columns
     carried = Carried(start, sequences=len(source.keys) if keys else 1)
@@ -271,13 +240,7 @@ class Leaving:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Leave the states, if the rows before them are out.
-
-        Raises
-        ------
-        OSError
-            They cannot be written, or another program has changed the file.
-        """
+        """Leave the states, if the rows before them are out."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if error is None:

@@ -83,20 +83,7 @@ class Running:
         find: Callable[[Mapping[str, str]], list[Task]],
         do: Callable[[Sequence[Task]], Generator[Outcome, None, None]],
     ) -> Summary:
-        """Do the tasks that are to be done.
-
-        Parameters
-        ----------
-        find : callable
-            Takes what `Report.done` says; returns the tasks that are to be done.
-        do : callable
-            Does them, and yields what becomes of each.
-
-        Raises
-        ------
-        InputError, OSError
-            A folder cannot be made, or the report not be written.
-        """
+        """Do the tasks that are to be done."""
         if not self._tasks:
             return self._summary()
         folders = _folders(self._tasks)

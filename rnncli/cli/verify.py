@@ -168,13 +168,7 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
 
 
 def _states(read: ReadCase, unroll: str) -> States:
-    """Run the network as ``rnn run`` would, and return the outputs of all layers too.
-
-    Raises
-    ------
-    NotFiniteError
-        A state overflowed.
-    """
+    """Run the network as ``rnn run`` would, and return the outputs of all layers too."""
     case = read.case
     states = case.run(unroll)
     if not all(np.isfinite(array).all() for array in (*states.layers, states.h_n)):

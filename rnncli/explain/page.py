@@ -42,21 +42,6 @@ def write_page(out: TextIO, document: Mapping[str, Any], network: Network) -> No
     The numbers of all steps stand in it once, bit by bit, and compressed. Sums
     and products that follow from other numbers, rounded as the run rounds,
     are left out: the page computes them.
-
-    Parameters
-    ----------
-    out : text file
-    document : mapping
-        What ``rnn explain`` writes as JSON, ``steps`` being any iterable of all
-        of a step; and ``unit``, if one is chosen: the number of its layer, its
-        cell, or None for each of them, and its place.
-    network : Network
-        Its weights are shown too.
-
-    Raises
-    ------
-    InputError
-        There are too many numbers for a page.
     """
     model = document["model"]
     precision = PRECISIONS[model["precision"]]

@@ -239,17 +239,7 @@ OF_CELLS: dict[type, Callable[[CellStep], list[Quantity]]] = {RNN: rnn, LSTM: ls
 
 
 def _sums(step: CellStep, blocks: Sequence[str], halved: str = "") -> list[Sum]:
-    """Return the sums of a step, each of ``x_t @ W_xh + h_{t-1} @ W_hh + b_h`` for its block.
-
-    Parameters
-    ----------
-    step : CellStep
-    blocks : sequence of str
-        The gate of each block of the operands; empty for the only one, and
-        ``m`` for that of the state alone in a GRU.
-    halved : str
-        Gates whose operands are half of their weights.
-    """
+    """Return the sums of a step, each of ``x_t @ W_xh + h_{t-1} @ W_hh + b_h`` for its block."""
     cell = step.cell
     W_xh, W_hh, b_h = cell.operands
     before = len(b_h) - W_hh.shape[1]  # sums without the state's product

@@ -137,28 +137,6 @@ def explained(
     network that needs whole sequences runs over all of the input, and so does
     one that gives one row a sequence: its last step explains that row, and
     the others have a note.
-
-    Parameters
-    ----------
-    network : Network
-    blocks : iterable of Rows
-    wanted : Wanted
-    carried : Carried
-        Where the sequences stand.
-    precision : str
-    keys : sequence of tuples of str
-        Names of the sequences, for messages.
-    one : bool
-        Whether there is one sequence, or all rows are of one.
-
-    Returns
-    -------
-    iterator of Step
-
-    Raises
-    ------
-    NotFiniteError
-        A state overflowed at a step that was run.
     """
     walk = Walk(prepare(network, precision, "stepwise"), precision, carried, keys)
     carried.convert(network, walk.prepared.precision.dtype)
@@ -222,21 +200,7 @@ class Walk(NamedTuple):
         return np.where(masked, 0, rows.x).astype(self.prepared.precision.dtype)
 
     def explain(self, rows: Rows, chosen: Truths, answer: Truths | None = None) -> Iterator[Step]:
-        """Run over rows, and explain those that are chosen.
-
-        Parameters
-        ----------
-        rows : Rows
-        chosen : array of bool, shape (n,)
-        answer : array of bool, shape (n,), optional
-            The row of each sequence that explains the one that the model gives.
-
-        Raises
-        ------
-        NotFiniteError
-            A state overflowed; after the steps before that, if there is no
-            backward cell.
-        """
+        """Run over rows, and explain those that are chosen."""
         groups = grouped(rows)
         self.carried.grow(int(groups.present.max(initial=-1)) + 1)
         start = self.carried.state.copy()

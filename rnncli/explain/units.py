@@ -63,19 +63,7 @@ class Unit(NamedTuple):
 
 
 def find_unit(network: Network, name: str) -> Unit:
-    """Return a unit by its number in the top recurrent layer, or the name of its column.
-
-    Parameters
-    ----------
-    network : Network
-    name : str
-        ``2`` or ``h_2``, ``c_2``, ``y_0`` of the head, ``layer_1_h_2``.
-
-    Raises
-    ------
-    InputError
-        There is no such unit.
-    """
+    """Return a unit by its number in the top recurrent layer, or the name of its column."""
     found = _NAME.fullmatch(name)
     layers, top = network.layers, len(network.layers) - network.head
     if found:

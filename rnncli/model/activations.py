@@ -126,13 +126,7 @@ def activation(name: str, *parameters: float) -> Activation:
 
 
 def parse(text: str) -> Activation:
-    """Read ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``.
-
-    Raises
-    ------
-    ValueError
-        As for `activation`, or a parameter is not a number.
-    """
+    """Read ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
     name, colon, given = text.partition(":")
     parameters = []
     for number in given.split(",") if colon else ():
@@ -149,13 +143,7 @@ def as_activation(given: Activation | str) -> Activation:
 
 
 def positive_clip(clip: float) -> float:
-    """Check the limit of sums.
-
-    Raises
-    ------
-    ValueError
-        It is not over 0.
-    """
+    """Check the limit of sums."""
     if not clip > 0:
         raise ValueError(f"clip: expected a number over 0, got {clip}")
     return float(clip)

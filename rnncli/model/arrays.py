@@ -31,11 +31,6 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
     """Return finite numbers in the float type that they have, C-contiguous.
 
     Integers become float64, halves float32.
-
-    Raises
-    ------
-    ValueError
-        They are no numbers, or not all finite.
     """
     array = np.asarray(values)
     if array.dtype.kind in "iu":
@@ -50,14 +45,7 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
 
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
-    """Convert to a float type.
-
-    Raises
-    ------
-    ValueError
-        A value is not finite there: a NaN, an infinity, or too large. The
-        message gives its place as an index.
-    """
+    """Convert to a float type."""
     check_numbers(name, values)
     converted: Floats = values
     if values.dtype != dtype:
@@ -81,13 +69,7 @@ def no_index(written: object, count: int) -> str:
 
 
 def check_numbers(name: str, values: NDArray[Any]) -> None:
-    """Refuse an array of anything else than real numbers.
-
-    Raises
-    ------
-    ValueError
-        It is of another kind.
-    """
+    """Refuse an array of anything else than real numbers."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
 

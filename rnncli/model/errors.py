@@ -98,13 +98,7 @@ class NotFiniteError(ValueError):
 
 
 def check_installed(package: str, place: str = "") -> None:
-    """Check that a package of an extra is installed.
-
-    Raises
-    ------
-    ImportError
-        It is not; the message begins with the place that needs it, if one is given.
-    """
+    """Check that a package of an extra is installed."""
     try:
         __import__(package)
     except ModuleNotFoundError as error:
@@ -120,13 +114,7 @@ def sentence(place: str, what: str, hint: str) -> str:
 
 
 def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
-    """Look a name up.
-
-    Raises
-    ------
-    ValueError
-        There is no such name; the message lists those there are.
-    """
+    """Look a name up."""
     if chosen not in choices:
         what = f"expected one of {', '.join(choices)}, got {chosen!r}"
         raise ValueError(sentence(name, what, did_you_mean(chosen, choices)))

@@ -54,20 +54,6 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
 
     Its first bytes tell Parquet, Arrow and ``.npy``, under any name; then the
     extension does. All else is CSV text.
-
-    Parameters
-    ----------
-    path : str
-        A file, text also as ``.gz``, or ``-`` for standard input.
-    layout : Layout
-    keys : Keys
-        Those so far.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or is not of its kind. Errors in rows are
-        raised only when the iteration over the blocks reaches them.
     """
     try:
         return _find_reader(path)(path, layout, keys)
@@ -93,11 +79,6 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
 
     Each file is opened when the one before has ended; that all are there is
     checked at once. A sequence a file has the key column ``file``.
-
-    Raises
-    ------
-    InputError
-        As for `read_file`, or the files do not go together.
     """
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):

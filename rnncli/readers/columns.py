@@ -10,13 +10,7 @@ from rnncli.readers.input import Layout
 
 
 def separated(text: str, kind: str = "column") -> tuple[str, ...]:
-    """Split names at the commas between them, but not in quotes, as in CSV.
-
-    Raises
-    ------
-    ValueError
-        A quote is left open, or a name is empty; `kind` is what it names.
-    """
+    """Split names at the commas between them, but not in quotes, as in CSV."""
     try:
         rows = list(csv.reader([text], skipinitialspace=True, strict=True))
     except csv.Error as error:
@@ -47,33 +41,7 @@ def choose(
     parameter: str = "columns",
     otherwise: Sequence[int] = (),
 ) -> list[int]:
-    """Return the positions, from 0, of the wanted columns.
-
-    Parameters
-    ----------
-    name : str
-        The input, for messages.
-    wanted : sequence of str
-        Names from the header, numbers from 1, ranges of either (``2-4``,
-        ``3-``), and any of these after ``!`` for columns that are left out.
-        A number over `width` is looked for among the names; a name that
-        looks like a range, or begins with ``!``, is taken as the name.
-    width : int
-        Number of columns there are.
-    header : sequence of str, optional
-        Names of the columns, where the input has any.
-    parameter : str
-        Where the columns are wanted, for messages.
-    otherwise : sequence of int
-        What is chosen where nothing is wanted, or nothing but to leave some
-        out.
-
-    Raises
-    ------
-    InputError
-        A column is not there, stands twice in the header, or is wanted
-        twice, or none is left.
-    """
+    """Return the positions, from 0, of the wanted columns."""
     columns = _Columns(name, width, header, parameter)
     chosen: dict[int, None] = {}
     left_out: set[int] = set()
@@ -96,13 +64,7 @@ def choose(
 def choose_one(
     name: str, wanted: str | None, width: int, header: Sequence[str] | None, parameter: str
 ) -> int | None:
-    """Return the position of a column, if one is wanted.
-
-    Raises
-    ------
-    InputError
-        As `choose` does, or a range of several is wanted.
-    """
+    """Return the position of a column, if one is wanted."""
     found = choose(name, [] if wanted is None else [wanted], width, header, parameter)
     if len(found) > 1:
         raise InputError(name, f"{wanted!r} is {len(found)} columns", f"`{parameter}` takes one")
@@ -112,14 +74,7 @@ def choose_one(
 def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return the columns of the keys, those that are features, and whose cells are kept.
-
-    Raises
-    ------
-    InputError
-        As `choose` does, or no column is left to be a feature, or two columns
-        whose cells are passed through have one name.
-    """
+    """Return the columns of the keys, those that are features, and whose cells are kept."""
     grouping = choose(name, parted(layout.group_by, header or ()), width, header, "group_by")
     chosen = choose(name, layout.columns, width, header, otherwise=others(grouping, width))
     if not chosen:
@@ -195,11 +150,6 @@ def check_distinct(name: str, header: Sequence[str]) -> None:
     """Check that no two columns that are passed through have one name.
 
     Who reads them by name would get one of them.
-
-    Raises
-    ------
-    InputError
-        A name stands twice in the header.
     """
     for column, times in Counter(header).items():
         if times > 1:

@@ -44,24 +44,6 @@ def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) 
 
     Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
     are skipped.
-
-    Parameters
-    ----------
-    path : str
-        A file, ``.gz`` if compressed, or ``-`` for standard input.
-    layout : Layout
-    keys : Keys
-        Those so far, in files before this one too.
-    lines : Lines, optional
-        Those of the file, where it is open: a pipe is read but once.
-
-    Raises
-    ------
-    InputError
-        Nothing there, not text, or no such column. Errors in rows are
-        raised by the blocks, after the rows before them.
-    OSError
-        The file cannot be opened.
     """
     table = _Table(path, layout, keys, lines or read_lines(path, layout.encoding))
     header, chosen = table.header, table.shape.chosen

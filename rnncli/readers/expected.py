@@ -22,31 +22,7 @@ from rnncli.storage import opened
 
 
 def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
-    """Read states: rows in the order in which ``rnn run`` writes them, or an array.
-
-    Parameters
-    ----------
-    path : str
-        ``.npy``: an array of shape (T, H) or (N, T, H). ``.json``: a document
-        as ``rnn run`` writes it, whose ``steps`` are taken, or an array of
-        rows. ``.jsonl``: an object with ``h``, or a row, a line. Any other
-        name, or ``-`` for standard input, is CSV text: the columns ``h_0``,
-        ``h_1``, ... where it has them; otherwise all but ``t``.
-    name : {"h", "y"}
-        ``y`` for what a head gives, which then stands for ``h`` in all of
-        these.
-    last : bool
-        Whether there is a row a sequence: of a document its ``final`` is taken.
-
-    Returns
-    -------
-    array of float64, shape (rows, H) or (N, T, H)
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or holds something else.
-    """
+    """Read states: rows in the order in which ``rnn run`` writes them, or an array."""
     try:
         named = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
         read = _read_npy if start_of(path).startswith(NPY) else named

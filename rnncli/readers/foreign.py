@@ -55,13 +55,7 @@ def start_of(path: str) -> bytes:
 
 
 def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
-    """Check that the first bytes of a file are not those of another kind.
-
-    Raises
-    ------
-    InputError
-        They are.
-    """
+    """Check that the first bytes of a file are not those of another kind."""
     if start.startswith(_UTF_16) and not has_mark(encoding):
         raise InputError(display_name(path), _found("UTF-16 text"), "`encoding` utf-16 reads it")
     if start.startswith(codecs.BOM_UTF8) and encoding != UTF_8:
@@ -99,19 +93,7 @@ def not_text(path: str, line: int, rest: bytes, encoding: str = UTF_8) -> InputE
 
 
 def check_first_lines(lines: list[str], path: str) -> None:
-    """Check that a text is not HTML, XML, a table of rnn, or JSON, also a value a line.
-
-    Parameters
-    ----------
-    lines : list of str
-        The first lines with anything in them, one or more.
-    path : str
-
-    Raises
-    ------
-    InputError
-        The first line is of one of these, or begins it.
-    """
+    """Check that a text is not HTML, XML, a table of rnn, or JSON, also a value a line."""
     line = lines[0].strip()
     if line.lower().startswith(_MARKUP):
         found = _found("HTML or XML (a page that tells of an error?)")

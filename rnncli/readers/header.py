@@ -43,13 +43,7 @@ class csv_rows:  # noqa: N801
 
 
 def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
-    """Look at the first line that is not blank.
-
-    Raises
-    ------
-    InputError
-        There is none, or it is not CSV.
-    """
+    """Look at the first line that is not blank."""
     blank, passed, shown = 0, list[str](), list[str]()
     for line in lines:
         # Tabs alone are the delimiters of a row whose cells are all empty.
@@ -88,45 +82,14 @@ def _outside_quotes(line: str) -> str:
 
 
 def _check_commas(place: str, line: str) -> None:
-    """Check that commas of a row end cells, where they may also stand in numbers.
-
-    Raises
-    ------
-    InputError
-        One stands between digits outside quotes.
-    """
+    """Check that commas of a row end cells, where they may also stand in numbers."""
     if re.search(r"\d,\d", _outside_quotes(line)):
         what = f"a comma may end a cell here, or stand in a number: {shortened(line.strip())}"
         raise InputError(place, what, "put such numbers in quotes, or give another `delimiter`")
 
 
 def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row | None, int]:
-    """Take the first row that is not blank, if it is a header.
-
-    Parameters
-    ----------
-    lines : Lines
-        All of a text.
-    path : str
-        Where it is from, for messages.
-    layout : Layout
-
-    Returns
-    -------
-    delimiter : str
-        What stands between two cells.
-    width : int
-        How many cells it has.
-    header : list of str or None
-        What is in them, if it is a header.
-    line : int
-        Number of the line where the rows of data begin, counted from 1.
-
-    Raises
-    ------
-    InputError
-        There is none, or it is not CSV.
-    """
+    """Take the first row that is not blank, if it is a header."""
     begin, name = first_line(lines, path, layout.delimiter), display_name(path)
     delimiter = layout.delimiter or _delimiter_of(begin, layout.notation)
     taken: list[str] = []

@@ -28,27 +28,7 @@ _JSON_KINDS = {list: "an array", dict: "an object", bool: "true or false"}
 def read_inline(
     text: str, dtype: np.dtype[np.floating], name: str, indices: int | None = None
 ) -> Input:
-    """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON.
-
-    Parameters
-    ----------
-    text : str
-        ``1,2,3`` (three steps), ``"1 0.5, 2 0.1"`` (two steps of two
-        features), ``[1, 2]`` or ``[[1, 0.5], [2, 0.1]]``. A comma may
-        stand at the end of a line.
-    dtype : numpy.dtype
-        Float type the numbers must fit.
-    name : str
-        Of the text, for messages.
-    indices : int, optional
-        If the numbers are indices into an embedding: how many rows that has.
-
-    Raises
-    ------
-    InputError
-        The text is empty, holds something else than finite numbers, could be
-        rows of CSV, or the steps differ in their number of features.
-    """
+    """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON."""
     is_json = _is_json(text)
     steps = _json_steps(text, name) if is_json else _steps(text, name)
     if not steps:
@@ -70,25 +50,7 @@ def read_inline(
 def read_state(
     text: str, dtype: np.dtype[np.floating], size: int, name: str, each: str = "hidden unit"
 ) -> Floats:
-    """Read a state, shape (S,): numbers separated by commas or spaces, or JSON.
-
-    Parameters
-    ----------
-    text : str
-    dtype : numpy.dtype
-        Float type the numbers must fit.
-    size : int
-        How many there are, S.
-    name : str
-        Of the text, for messages.
-    each : str
-        What each number is of, for messages.
-
-    Raises
-    ------
-    InputError
-        Something else is there than S finite numbers.
-    """
+    """Read a state, shape (S,): numbers separated by commas or spaces, or JSON."""
     steps = _json_steps(text, name) if _is_json(text) else [text.replace(",", " ").split()]
     cells = list(chain.from_iterable(steps))
     if len(cells) != size:

@@ -167,22 +167,7 @@ class Input(NamedTuple):
 
 
 def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False) -> None:
-    """Check that nothing is asked of a file that only text has.
-
-    Parameters
-    ----------
-    path : str
-    layout : Layout
-    kind : str
-        What the file is.
-    columns : bool
-        Whether it has columns of any type, with names.
-
-    Raises
-    ------
-    InputError
-        Something is.
-    """
+    """Check that nothing is asked of a file that only text has."""
     usual = Layout(layout.dtype)
     for names, lacks in (_OF_TEXT if columns else _OF_TEXT | _OF_COLUMNS).items():
         if any(getattr(layout, name) != getattr(usual, name) for name in names):
@@ -194,23 +179,7 @@ def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False)
 def checked(
     name: str, parts: Iterable[Rows], labels: Sequence[object], layout: Layout
 ) -> Iterator[Rows]:
-    """Pass rows on as the float type that they become, up to an error.
-
-    Parameters
-    ----------
-    name : str
-        Of the input, for messages.
-    parts : iterable of Rows
-        Values that are missing are NaN.
-    labels : sequence
-        What each of their columns is called.
-    layout : Layout
-
-    Raises
-    ------
-    InputError
-        A value is missing, or is not finite: after the rows before it.
-    """
+    """Pass rows on as the float type that they become, up to an error."""
     start = 0
     for part in parts:
         values, masked = filled(part.x, layout.missing)

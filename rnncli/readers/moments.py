@@ -86,11 +86,6 @@ def center_and_scale(
     They are rounded to six digits of the standard deviation, that of all
     values (not of a sample). The scale of a column whose values are all the
     same is 1, and its center is that value.
-
-    Raises
-    ------
-    InputError
-        A column has no values, or no standard deviation that is a float64.
     """
     centers, scales = [], []
     for i, column in enumerate(columns):

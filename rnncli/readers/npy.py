@@ -34,13 +34,6 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
 
     The file is not loaded, in either order of its values, so memory does not
     grow with it.
-
-    Raises
-    ------
-    InputError
-        The file is damaged, or not an array of numbers of such a shape.
-    OSError
-        The file cannot be opened.
     """
     check_layout(path, layout, "an array")
     array = StoredArray(path)

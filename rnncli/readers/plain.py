@@ -152,23 +152,7 @@ def _marks(text: bytes, delimiter: str, decimal: str) -> tuple[Integers, Integer
 def _decimals(
     text: bytes, start: Integers, stop: Integers, point: Integers
 ) -> tuple[Doubles, Truths]:
-    """Read n cells, each rounded to the nearest float64, as `float` does.
-
-    Parameters
-    ----------
-    text : bytes
-        At least `_MARGIN` of them stand before the first cell.
-    start, stop : arrays of int, shape (n,)
-        First byte of each cell, and the byte behind it.
-    point : array of int, shape (n,)
-        The last point of each, or `stop` where there is none.
-
-    Returns
-    -------
-    values : array, shape (n,)
-    read : array of bool, shape (n,)
-        Those whose value holds. The others are no plain decimals, or too long.
-    """
+    """Read n cells, each rounded to the nearest float64, as `float` does."""
     first = np.frombuffer(text, np.uint8)[start]
     minus = first == ord("-")
     before = point - start - (minus | (first == ord("+")))

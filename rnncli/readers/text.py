@@ -130,22 +130,7 @@ class Lines:
 
 
 def read_lines(path: str, encoding: str = UTF_8) -> Lines:
-    """Return the lines of a text file, with their ends.
-
-    Parameters
-    ----------
-    path : str
-    encoding : str
-        As Python names it. A byte order mark is passed over.
-
-    Raises
-    ------
-    InputError
-        What is there is not text, or is damaged: once the lines before the
-        damage have been taken.
-    OSError
-        The file cannot be opened: when the first line is asked for.
-    """
+    """Return the lines of a text file, with their ends."""
     return Lines(_checked(_pieces(path, encoding), path, encoding))
 
 
@@ -279,13 +264,7 @@ def _start(file: _File) -> bytes:
 
 
 def standard_input() -> io.BufferedReader:
-    """Return standard input as bytes.
-
-    Raises
-    ------
-    InputError
-        It is closed.
-    """
+    """Return standard input as bytes."""
     if sys.stdin is None:
         raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
     return _buffered(sys.stdin.buffer)

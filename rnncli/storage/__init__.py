@@ -29,22 +29,7 @@ __all__ = [
 
 
 def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
-    """Open a file for reading; one elsewhere is read as it comes.
-
-    Parameters
-    ----------
-    path : str
-    seekable : bool
-        Whether to read it out of order. One elsewhere whose parts cannot be
-        asked for is copied first.
-
-    Raises
-    ------
-    OSError
-        A file of this machine cannot be opened.
-    InputError
-        One elsewhere cannot be opened; later, it cannot be read on.
-    """
+    """Open a file for reading; one elsewhere is read as it comes."""
     if is_url(path):
         from rnncli.storage import remote
 
@@ -57,11 +42,6 @@ def local_copy(path: str) -> Iterator[str]:
     """Have a file on this machine, by its own name or as a copy of that name.
 
     Errors in the block name the file that was copied.
-
-    Raises
-    ------
-    InputError
-        It is elsewhere and cannot be read.
     """
     if not is_url(path):
         yield path
@@ -73,26 +53,12 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def exists(path: str) -> bool:
-    """Return whether there is a file.
-
-    Raises
-    ------
-    InputError
-        It is elsewhere, and that cannot be found out.
-    """
+    """Return whether there is a file."""
     return bool(version(path)) if is_url(path) else os.path.exists(path)
 
 
 def version(path: str) -> str:
-    """Return what differs between a file and what it was before, or nothing where there is none.
-
-    Raises
-    ------
-    OSError
-        A file of this machine is in no directory that can be read.
-    InputError
-        It is elsewhere, and that cannot be found out.
-    """
+    """Return what differs between a file and what it was before, or nothing where there is none."""
     if is_url(path):
         from rnncli.storage import remote
 
@@ -105,31 +71,14 @@ def version(path: str) -> str:
 
 
 def versions(folder: str) -> dict[str, str] | None:
-    """Return the `version` of each file in a folder elsewhere, by their names.
-
-    Returns
-    -------
-    dict or None
-        None where there is no list of the files.
-
-    Raises
-    ------
-    InputError
-        That cannot be found out.
-    """
+    """Return the `version` of each file in a folder elsewhere, by their names."""
     from rnncli.storage import remote
 
     return remote.versions(folder)
 
 
 def matching(pattern: str) -> list[str]:
-    """Return the files that a pattern stands for; on the web a name is no pattern.
-
-    Raises
-    ------
-    InputError
-        They are elsewhere, and that cannot be found out.
-    """
+    """Return the files that a pattern stands for; on the web a name is no pattern."""
     if is_url(pattern):
         from rnncli.storage import remote
 
@@ -150,13 +99,7 @@ def writing(path: str, *, append: bool = False) -> AbstractContextManager[TextIO
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
-    """Check before a long run that `writing` can open a file.
-
-    Raises
-    ------
-    InputError
-        It cannot, as things are now.
-    """
+    """Check before a long run that `writing` can open a file."""
     if is_url(path):
         from rnncli.storage import remote
 
@@ -173,12 +116,6 @@ def replacing(
 
     There is no lock on one elsewhere: the store refuses the second of two
     runs at once.
-
-    Yields
-    ------
-    callable
-        Opens the file for writing, as `writing` does. It raises an OSError if
-        the file is another version than when the block began.
     """
     if is_url(path):
         from rnncli.storage import remote

@@ -43,19 +43,6 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
     A link is followed. A device, a pipe or a file that is open already
     (``/dev/stdout``) is written to directly either way.
-
-    Parameters
-    ----------
-    path : str
-    append : bool
-        Whether to add to the file.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    InputError
-        Another run is adding to the file.
     """
     open_plain = _append if append else _replace
     try:
@@ -70,13 +57,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
-    """Check before a long run that `writing` can open a file.
-
-    Raises
-    ------
-    InputError
-        It cannot, as things are now.
-    """
+    """Check before a long run that `writing` can open a file."""
     folder = ""
     try:
         folder = os.path.dirname(os.path.realpath(path))
@@ -105,11 +86,6 @@ def remove_left(folder: str) -> None:
 
     Those that are being written are locked and stay; so do all of them where
     the file system has no locks, or that are not this user's.
-
-    Raises
-    ------
-    OSError
-        The directory cannot be read.
     """
     for name in os.listdir(folder):
         if is_temporary(name):
@@ -135,15 +111,7 @@ def descriptor(path: str) -> int | None:
 
 
 def sync(file: TextIO) -> None:
-    """Flush a stream and, if it is a file, wait until it is on the disk.
-
-    Raises
-    ------
-    NotOnDiskError
-        The file may be lost.
-    OSError
-        The stream cannot be written to.
-    """
+    """Flush a stream and, if it is a file, wait until it is on the disk."""
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -154,13 +122,7 @@ def sync(file: TextIO) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Return whether a path names a plain file or nothing yet.
-
-    Raises
-    ------
-    OSError
-        The path cannot be written to.
-    """
+    """Return whether a path names a plain file or nothing yet."""
     number = descriptor(path)
     if number is not None:
         os.fstat(number)
@@ -225,13 +187,7 @@ def _replace(path: str) -> Iterator[TextIO]:
 
 
 def _rename(temporary: str, target: str) -> None:
-    """Rename a complete file; one that cannot be stays, by a name that `remove_left` leaves alone.
-
-    Raises
-    ------
-    OSError
-        It cannot be renamed: `filename` is what it is called now.
-    """
+    """Rename a complete file; leave one that cannot be under a name that `remove_left` skips."""
     try:
         os.replace(temporary, target)
     except OSError as error:
@@ -254,13 +210,7 @@ def _create_locked(path: str, flags: int) -> int:
 
 
 def _remove_unlocked(path: str) -> None:
-    """Remove a temporary file whose writer has ended.
-
-    Raises
-    ------
-    OSError
-        It is locked, or gone.
-    """
+    """Remove a temporary file whose writer has ended."""
     number = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,25 +24,6 @@ def locked(
     ``.NAME.rnn-lock`` beside it, empty, is locked and at the end removed. The
     lock ends with its process, however that ends; the file that a killed
     process leaves holds nothing up, and the next process removes it.
-
-    Parameters
-    ----------
-    path : str
-        The file, there or not; its links are followed.
-    when_waiting : callable
-        Called once if another process has the lock, before this one waits.
-
-    Yields
-    ------
-    callable
-        ``with replacing():`` stands around each replacement of the file. It raises
-        an OSError if another program, which did not ask for the lock, has changed,
-        replaced or removed the file.
-
-    Raises
-    ------
-    OSError
-        There is no lock on that file system, or no file can be made there.
     """
     target = os.path.realpath(path)
     beside = _name_beside(target)

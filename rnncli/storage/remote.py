@@ -140,11 +140,6 @@ def writing(path: str, before: dict[str, Any] | None = None) -> Iterator[TextIO]
     """Open a text file that is put in its place, whole, when the block ends without an error.
 
     With `before`, what was known of a file, only where it still is that version.
-
-    Raises
-    ------
-    OSError
-        It cannot be.
     """
     url = cast(Url, named(path))
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
@@ -192,13 +187,7 @@ def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
-    """Check that `writing` can write a file, as far as that can be told before.
-
-    Raises
-    ------
-    InputError
-        It cannot.
-    """
+    """Check that `writing` can write a file, as far as that can be told before."""
     url = cast(Url, named(path))
     if url.protocol not in (*_WHOLE, *_WEB):
         _found(url)  # the error of one that nothing is known of comes first
@@ -299,13 +288,7 @@ def _info(fs: Any, place: str) -> dict[str, Any]:
 
 @contextmanager
 def _errors(url: Url) -> Iterator[None]:
-    """Make one error of those of fsspec and of all the libraries below it.
-
-    Raises
-    ------
-    InputError
-        Whatever the reason.
-    """
+    """Make one error of those of fsspec and of all the libraries below it."""
     try:
         yield
     except (InputError, ImportError):

@@ -90,13 +90,7 @@ def with_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
-    """Compare with the peers that are wanted, by default all that are installed.
-
-    Raises
-    ------
-    ValueError
-        One that is wanted is not installed, or cannot run the network.
-    """
+    """Compare with the peers that are wanted, by default all that are installed."""
     from rnncli.verify.peers import PEERS, Unsupported, build, requirement, version
 
     case = comparison.case
@@ -121,23 +115,7 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str = "") -> Result:
-    """Compare with what a file holds; where it differs, look for what explains it.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    name : str
-        Of the file.
-    theirs : array, shape (N, T, O)
-        Another shape is an error, unless a hypothesis explains it.
-    hint : str
-        What to do about that error.
-
-    Raises
-    ------
-    InputError
-        The shapes differ, and nothing explains it.
-    """
+    """Compare with what a file holds; where it differs, look for what explains it."""
     ours, last = comparison.ours, comparison.case.network.last
     result = Result(
         name,

@@ -119,21 +119,6 @@ class Comparison:
         are compared, each value as far as rounding cannot move it
         (`rnncli.verify.whole`). With a tolerance all values of whole runs
         are compared.
-
-        Parameters
-        ----------
-        theirs : array, shape (N, T, O)
-            What is judged.
-        layers : sequence of arrays, optional
-            The outputs of all layers in the result whose steps are judged,
-            the bottom one first; by default `theirs`, that of the top layer
-            alone.
-
-        Raises
-        ------
-        ValueError
-            The shapes differ, there are no steps, or rounding moves so many
-            values that those which can be judged, and are equal, are too few.
         """
         ours, rows = self.ours, self.case.rows()
         if ours.shape != theirs.shape:

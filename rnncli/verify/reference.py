@@ -74,19 +74,6 @@ def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats
     """Return the sums of one step in float64, from each of n inputs and states.
 
     ``a_t = x_t @ W_xh + h_{t-1} @ W_hh + b_h``
-
-    Parameters
-    ----------
-    cell : Cell
-    x : array, shape (n, I)
-    h : array, shape (n, H)
-    precision : str
-        For ``tf32`` and ``bfloat16`` the operands of both products are
-        rounded first, and then multiplied and added in float64.
-
-    Returns
-    -------
-    array of float64, shape (n, gates * H)
     """
     W_xh, W_hh, b_h = cell.weights[:3]
     return product(h, W_hh, product(x, W_xh, b_h, precision), precision)
@@ -237,13 +224,7 @@ ROWS: dict[type, Callable[..., Floats]] = {
 
 
 def step_of(cell: Cell) -> Callable[..., State]:
-    """Return the float64 step of a cell, see `STEPS`.
-
-    Raises
-    ------
-    ValueError
-        None is written for its class.
-    """
+    """Return the float64 step of a cell, see `STEPS`."""
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
     return STEPS[type(cell)]
@@ -256,29 +237,7 @@ def unroll(
     precision: str = "float64",
     masked: Truths | None = None,
 ) -> Floats:
-    """Run one sequence step by step in float64.
-
-    Parameters
-    ----------
-    cell : Cell
-    x : array, shape (T, I)
-    h0 : array, shape (sum of ``cell.state_sizes``,)
-        The arrays of the state before the first step, side by side.
-    precision : str
-        As for `sums`.
-    masked : array of bool, shape (T,), optional
-        Rows at which the state is kept.
-
-    Returns
-    -------
-    array of float64, shape (T, H)
-        h after each step.
-
-    Raises
-    ------
-    ValueError
-        As for `step_of`.
-    """
+    """Run one sequence step by step in float64."""
     step = step_of(cell)
     # Once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))

@@ -45,23 +45,6 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
     Where an activation jumps, a sum that far off may fall on the other side:
     the state on either side is right. In a gated cell the errors of the sums
     go through its gates, see `rnncli.verify.bounded`.
-
-    Parameters
-    ----------
-    cell : Cell
-        Of a class that is in `BOUNDED_STEPS`.
-    x : array, shape (T, I)
-    h0 : array, shape (sum of ``cell.state_sizes``,)
-        The arrays of the state before the first step, side by side.
-    h : array, shape (T, H)
-        The output to judge, in the order in which the cell went.
-    precision : str
-        What it was computed in: eps, and the rounding of operands.
-
-    Returns
-    -------
-    array of float64, shape (T, H)
-        Up to 1 is right; infinite where `h` is not finite.
     """
     case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
     errors = case_step_errors(case, [h[None]])
@@ -70,13 +53,7 @@ def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "
 
 
 def judged_steps(case: Case, layers: Sequence[Floats]) -> list[Tally] | None:
-    """Judge every step of a result; None, and parameters, as for `case_step_errors`.
-
-    Returns
-    -------
-    list of Tally
-        What is wrong in each layer, the bottom one first.
-    """
+    """Judge every step of a result; None, and parameters, as for `case_step_errors`."""
     if not can_judge_steps(case.network, len(layers)):
         return None
     tallies, each = [], zip(_parts(case, layers), layers, strict=True)
@@ -89,21 +66,7 @@ def judged_steps(case: Case, layers: Sequence[Floats]) -> list[Tally] | None:
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
-    """Return the step errors of a result, the largest of all cells at each value of the top layer.
-
-    Parameters
-    ----------
-    case : Case
-    layers : sequence of arrays, shape (N, T, O)
-        The outputs of all layers, the bottom one first, or of the top one
-        alone.
-
-    Returns
-    -------
-    array of float64, shape (N, T, O), or None
-        0 beyond a sequence's length; None where steps cannot be judged
-        (`can_judge_steps`). An error in a layer below counts for all values.
-    """
+    """Return the step errors of a result, the largest of all cells at each top value."""
     if not can_judge_steps(case.network, len(layers)):
         return None
     errors: Floats = np.zeros((*case.running().shape, 1))

@@ -94,19 +94,7 @@ class Tally:
         given: Floats,
         right: Floats,
     ) -> None:
-        """Count the values in some columns of the rows at n, t.
-
-        Parameters
-        ----------
-        n, t : array of int, shape (K,)
-        columns : slice
-        times : array, shape (K, H)
-            How far each value is off, in bounds.
-        given : array, shape (N, T, H)
-            These columns of the output.
-        right : array, shape (K, H)
-            What each value should be.
-        """
+        """Count the values in some columns of the rows at n, t."""
         self.times = max(self.times, float(times.max(initial=0.0)))
         row, column = np.nonzero(times > 1)
         if not len(row):
@@ -138,13 +126,7 @@ class Tally:
         return Wrong(at, expected, actual, float(times), self.layer)
 
     def where(self, keys: Sequence[str] = ()) -> str:
-        """Return in words where the wrong values are, as a fault leaves them.
-
-        Parameters
-        ----------
-        keys : sequence of str
-            Names of the sequences, if they have any.
-        """
+        """Return in words where the wrong values are, as a fault leaves them."""
         steps = "" if self._case.network.last else _steps_in_words(self._case.rows(), self.steps)
         words = self._sequences_in_words(keys), steps, _units_in_words(self.units)
         return ", ".join(filter(None, words))

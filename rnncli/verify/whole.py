@@ -67,14 +67,6 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     largest value, and over the first term. Where it cannot be, d is that of
     all steps of the unit: rounding drives it so far, but no further. One row a
     sequence is judged as if it followed the steps.
-
-    Parameters
-    ----------
-    case : Case
-    ours : array, shape (N, T, O)
-        The output of the top layer in our own run.
-    runs : int
-        How many nudged runs: eight, or fewer to see what is far off.
     """
     shown = ours.shape[1]
     if case.network.last:

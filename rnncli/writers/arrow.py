@@ -20,13 +20,7 @@ _GROUP = 1 << 20
 
 
 def write_parquet(out: TextIO, trajectory: Trajectory, _style: Style) -> None:
-    """Write the columns of CSV in row groups of some megabytes.
-
-    Raises
-    ------
-    InputError
-        The input has a column of a type that Parquet does not have.
-    """
+    """Write the columns of CSV in row groups of some megabytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

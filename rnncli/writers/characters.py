@@ -106,16 +106,7 @@ def integers(numbers: Integers) -> Cells:
 
 
 def floats(values: Floats, separator: str, *, first: bool) -> Cells:
-    """Return the cells of float32s that fit, shape (n, m).
-
-    Parameters
-    ----------
-    values : array
-    separator : str
-        ASCII text between those of a row.
-    first : bool
-        Whether it also stands before the first of a row.
-    """
+    """Return the cells of float32s that fit, shape (n, m)."""
     low, high, lengths = _marked(np.ascontiguousarray(values), separator[-1])
     if not first:
         low[:, 0] = low[:, 0] >> 8 | high[:, 0] << 56
@@ -214,21 +205,6 @@ def _shortest(size: Floats) -> tuple[Numbers, Bytes, Bytes]:
     A decimal reads back as x if it lies within half the spacing of the
     floats around x. There is one that ends in n zeros of nine digits if a
     multiple of ``10**n`` lies between the two bounds.
-
-    Parameters
-    ----------
-    size : array of float32, shape (n,)
-        Between `_LEAST` and `_MOST`, where the float64 arithmetic below is
-        exact.
-
-    Returns
-    -------
-    number : array of uint32, shape (n,)
-        The decimal's nine digits, or eight, zeros at the end included.
-    reach : array of uint8, shape (n,)
-        How many of them, and of zeros before them, stand behind the point.
-    places : array of uint8, shape (n,)
-        How many of those are written, 1 to `_PLACES`.
     """
     reach = np.full(len(size), _PLACES, np.uint8)
     for ten in _TENS[: np.searchsorted(_TENS, size.max(), "right")]:

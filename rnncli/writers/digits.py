@@ -23,20 +23,7 @@ _BETWEEN = "\x1f"
 
 
 def rows_of_text(parts: Sequence[Part], separator: str, digits: int | None = None) -> Iterator[str]:
-    """Return the text of n rows, in pieces of whole rows.
-
-    Parameters
-    ----------
-    parts : sequence
-        The parts of a row from left to right: ASCII text, the same in all
-        rows; integers of shape (n,), none of them negative; finite floats of
-        shape (n, m); a list of n texts; labels of n rows.
-    separator : str
-        ASCII text between the floats of a row.
-    digits : int, optional
-        Digits after the point. By default the shortest text that reads back
-        to the same float of the array's own type.
-    """
+    """Return the text of n rows, in pieces of whole rows."""
     count = next(len(part) for part in parts if not isinstance(part, str))
     values = sum(part.shape[1] for part in _floats(parts)) or 1
     many = digits is None and count * values >= _FEW

@@ -115,19 +115,6 @@ def draw_cells(
 
     No cell is cut: a column wider than the screen makes the table as wide
     as it needs.
-
-    Parameters
-    ----------
-    out : text stream
-        Its terminal, or ``COLUMNS``, gives the width; 80 otherwise.
-    title : str
-        A line above. Without one the rows go on from those drawn before.
-    headings : sequence of Heading
-        One for each column.
-    labels : int
-        How many of the columns are repeated at the left of every part.
-    cells : str
-        Printable text, each cell with a line end behind it, row after row.
     """
     from rich.text import Text
 
@@ -156,22 +143,7 @@ def draw_cells(
 def lines_beside(
     names: Sequence[str], labels: int, cells: str, width: int
 ) -> Iterator[tuple[str, list[str]]]:
-    """Return the lines of columns side by side, as many as fit, then those of the others.
-
-    Parameters
-    ----------
-    names : sequence of str
-        One for each column.
-    labels, cells
-        As for `draw_cells`.
-    width : int
-        Of the screen.
-
-    Returns
-    -------
-    iterator of tuples
-        The names of some columns as a line, and a line for each row.
-    """
+    """Return the lines of columns side by side, as many as fit, then those of the others."""
     grid = _Grid(cells, names)
     for shown in _parts(grid, labels, width):
         columns = [i for piece in shown for i in range(piece.start, piece.stop)]
@@ -186,17 +158,7 @@ def write_note(out: TextIO, note: str) -> None:
 
 
 def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -> None:
-    """Write text in lines that fit a terminal; a word that does not, such as a path, is not cut.
-
-    Parameters
-    ----------
-    out : text stream
-    text : str
-    style : str
-        As Rich names it.
-    wrap : bool
-        Whether it is broken into lines elsewhere too; else what searches it finds it whole.
-    """
+    """Write text in lines that fit a terminal; a word that does not, such as a path, is not cut."""
     from rich.text import Text
 
     console, text = console_on(out), printable(text)

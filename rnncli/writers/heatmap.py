@@ -33,13 +33,6 @@ def ramp(color_system: str | None, *, ascii_only: bool) -> Ramp:
 
     On either side of 0 lightness has one direction, so that more looks like
     more, and the two sides are told apart.
-
-    Parameters
-    ----------
-    color_system : str or None
-        As a Rich console has it; None without colour.
-    ascii_only : bool
-        Whether the screen's encoding has no other characters.
     """
     if color_system is None:
         return [(shade, "") for shade in _SHADES]

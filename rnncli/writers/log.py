@@ -27,28 +27,6 @@ def continue_log(log: TextIO, form: str, trajectory: Trajectory, style: Style) -
 
     An unfinished last line is cut off. A killed run or a power loss can leave
     it, and with a row behind it, it could be read as numbers that never were.
-
-    Parameters
-    ----------
-    log : text stream
-        Opened to append; a pipe or a device is left alone.
-    form : {"csv", "jsonl"}
-    trajectory : Trajectory
-        The blocks are left alone.
-    style : Style
-
-    Returns
-    -------
-    Style
-        Without a header if the log has one.
-    str
-        The line that was cut off, or empty text.
-
-    Raises
-    ------
-    InputError
-        The file holds something else than rows of this kind: it has another
-        header, or in its first row other names or lengths.
     """
     if not (log.readable() and log.seek(0, os.SEEK_END)):
         return style, ""

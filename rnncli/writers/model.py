@@ -38,14 +38,6 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
     A setting that differs between layers or cells is a list, the bottom one
     first. The layers are listed where one of them has no state.
-
-    Parameters
-    ----------
-    network : Network
-    source : mapping
-        Where the weights are from.
-    version : str
-        Version of the program.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
     cells = [cell for layer in layers for cell in layer.cells]
@@ -97,13 +89,7 @@ def model_line(model: Mapping[str, Any]) -> str:
 
 
 def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
-    """Return what a document says of a layer in a file, as far as the file tells.
-
-    Parameters
-    ----------
-    layer : LayerSpec
-    sizes : Sizes
-    """
+    """Return what a document says of a layer in a file, as far as the file tells."""
     taken = {"input_size": sizes.input_size, "output_size": sizes.output_size}
     if not layer.cells:
         settings = {name: _plain(layer.settings.get(name)) for name in _OF_LAYERS}

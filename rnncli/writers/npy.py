@@ -14,11 +14,6 @@ def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noq
     """Write the states as they come if the shape is known, else all at the end.
 
     The shape stands before the values in the file.
-
-    Raises
-    ------
-    ValueError
-        Several sequences differ in length.
     """
     width, dtype = len(trajectory.units), trajectory.initial().rows().h.dtype
     rows: Iterable[Floats] = map(trajectory.rows, trajectory.blocks)

@@ -30,22 +30,7 @@ def describe_file(
     command: Callable[[str | None], str],
     worded: Callable[[str], str],
 ) -> dict[str, Any]:
-    """Return a document of a model file: what it holds, what is read of it, what runs it.
-
-    Parameters
-    ----------
-    model : Model
-    sha256 : str
-        Of the file.
-    layer : str or None
-        What was picked of it.
-    command : callable
-        Returns the command that runs a layer of this file, or all of it for
-        None.
-    worded : callable
-        Returns a sentence as the user is to see it. Parameters stand in it
-        between backticks.
-    """
+    """Return a document of a model file: what it holds, what is read of it, what runs it."""
     path = model.tensors.path
     parts = [_described(model, part, worded) for part in model.parts]
     document: dict[str, Any] = {
@@ -75,16 +60,7 @@ def write_parts_json(out: TextIO, document: Mapping[str, Any]) -> None:
 
 
 def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> None:
-    """Draw the parts, then the tensors, and say below what runs the file, or why nothing does.
-
-    Parameters
-    ----------
-    out : text stream
-    document : mapping
-        As `describe_file` returns it.
-    whole : str
-        Where everything is, for a note on what a terminal does not show.
-    """
+    """Draw the parts, then the tensors, and say below what runs the file, or why nothing does."""
     parts = document["parts"]
     rows = [(p["name"], p["kind"], f"{p['parameters']:,}", _here(p)) for p in parts]
     title = ": ".join(filter(None, [document["file"], document["title"]]))
@@ -135,13 +111,7 @@ def _count(model: Model, parts: Sequence[Part]) -> int:
 
 
 def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) -> dict[str, Any]:
-    """Return what runs a network: the command, what it takes and what it gives.
-
-    Raises
-    ------
-    InputError
-        Nothing does.
-    """
+    """Return what runs a network: the command, what it takes and what it gives."""
     path, layers = model.tensors.path, completed(model)
     if not any(each.cells for each in layers):
         raise InputError(path, "has no recurrent layer")

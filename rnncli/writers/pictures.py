@@ -28,16 +28,7 @@ _APART = 2
 def write_picture(
     out: TextIO, trajectory: Trajectory, draw: Callable[["Console", Trajectory], str]
 ) -> None:
-    """Write what was run, a picture of it, and a note of what that does not show.
-
-    Parameters
-    ----------
-    out : text stream
-    trajectory : Trajectory
-    draw : callable
-        Draws on a console what there is of a run, which may have failed, and
-        returns the note.
-    """
+    """Write what was run, a picture of it, and a note of what that does not show."""
     from rich.text import Text
 
     console = console_on(out)
@@ -53,24 +44,7 @@ def write_picture(
 def gathered(
     trajectory: Trajectory, columns: int, drawn: Callable[[Block], Sequence[Floats]]
 ) -> tuple[list[tuple[str, Bins]], str]:
-    """Run through all blocks, and keep what fits so many columns of each sequence.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-    columns : int
-        Of the screen, at most: the bins are some times as many.
-    drawn : callable
-        Returns what is drawn of n rows: arrays of shape (n, values).
-
-    Returns
-    -------
-    list of (str, Bins)
-        Of the first sequences of which there are rows, the key, empty where
-        there is one sequence; and t, then what is drawn.
-    str
-        A note of those that are not among them; empty text if all are.
-    """
+    """Run through all blocks, and keep what fits so many columns of each sequence."""
     found: dict[int, Bins] = {}
     others: set[int] = set()
     for block in trajectory.blocks:
@@ -100,19 +74,7 @@ def fitted(names: Sequence[str], room: int, cut: str) -> list[str]:
 
 
 def time_axis(t: Integers, places: Integers, width: int, tick: str) -> tuple[str, str]:
-    """Return a line of ticks and one of marks, each under the first digit of its t.
-
-    Parameters
-    ----------
-    t : array of int, shape (n,)
-        The first t of each span.
-    places : array of int, shape (n,)
-        Where each stands in a line.
-    width : int
-        Of the lines.
-    tick : str
-        One character.
-    """
+    """Return a line of ticks and one of marks, each under the first digit of its t."""
     ticks, marks = [" "] * width, [" "] * width
     for mark, place in _marks(t, places, width):
         ticks[place] = tick

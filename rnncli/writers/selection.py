@@ -34,12 +34,6 @@ class Selection(NamedTuple):
 
         The rows of `tail` come after all others, and alone are kept until the
         blocks have ended, or failed.
-
-        Parameters
-        ----------
-        trajectory : Trajectory
-        resumed : array of int, shape (K,)
-            How many steps the first sequences had before this run.
         """
         if not self.given():
             return trajectory
@@ -95,12 +89,6 @@ def final_rows(trajectory: Trajectory, *, one_row: bool) -> Trajectory:
 
     Where the input's cells are written too, these are those of the last row of
     each sequence, in the order of the input.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-    one_row : bool
-        Whether the model gives a row a sequence; else it is one step of many.
     """
     shape: tuple[int, ...] = ()
     if trajectory.header:

@@ -232,17 +232,7 @@ class Style(NamedTuple):
 def columns_of(
     network: Network, *, all_layers: bool, all_states: bool, last: bool
 ) -> list[Columns]:
-    """Return the values of a `Trajectory` of a network.
-
-    Parameters
-    ----------
-    network : Network
-    all_layers, all_states : bool
-        As for `rnncli.stream`.
-    last : bool
-        Whether rows are states of the cells, side by side, and not what
-        their layers give; y is what the model gives of a sequence.
-    """
+    """Return the values of a `Trajectory` of a network."""
     below = len(network.layers) - network.head
     h, c, y = [], [], []
     for number, layer in enumerate(network.layers, start=1):
@@ -281,21 +271,7 @@ def states_by_layer(
 
 
 def check_names(form: str, trajectory: Trajectory, *, grouped: bool) -> None:
-    """Check that no column of the input has the name of another column of the result.
-
-    Parameters
-    ----------
-    form : str
-        Name of the writer.
-    trajectory : Trajectory
-    grouped : bool
-        Whether the keys are cells of the input, not names of files.
-
-    Raises
-    ------
-    InputError
-        Two columns would have one name.
-    """
+    """Check that no column of the input has the name of another column of the result."""
     keys, header = list(trajectory.key_columns), trajectory.header
     repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"

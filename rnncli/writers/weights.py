@@ -47,18 +47,7 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
 def write_weights_table(
     out: TextIO, network: Network, model: Mapping[str, Any], whole: str
 ) -> None:
-    """Draw each array: a row for every input or unit it comes from, columns gate by gate.
-
-    Parameters
-    ----------
-    out : text stream
-    network : Network
-    model : mapping
-        As `describe` returns it.
-    whole : str
-        Where all values are, for a note on those that a terminal does not
-        show.
-    """
+    """Draw each array: a row for every input or unit it comes from, columns gate by gate."""
     out.write(f"{model_line(model)}\n")
     parts = list(_parts(network))
     for part in parts:

@@ -141,20 +141,7 @@ def load_network(
     layer: str | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> Loaded:
-    """Read a network and all that is known of it.
-
-    Parameters
-    ----------
-    path, layer
-        As for `load`.
-    overrides : mapping
-        The other parameters of `load`, by name; None as if it was left out.
-
-    Raises
-    ------
-    ValueError
-        As for `load`.
-    """
+    """Read a network and all that is known of it."""
     path = os.fspath(path)
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
@@ -168,19 +155,7 @@ def load_network(
 
 
 def completed(model: Model, overrides: Mapping[str, Any] = MappingProxyType({})) -> list[LayerSpec]:
-    """Return all that is known of the layers of a network whose weights are yet to be read.
-
-    Parameters
-    ----------
-    model : Model
-    overrides : mapping
-        As for `with_overrides`.
-
-    Raises
-    ------
-    ValueError
-        The file has no such network, or not one that the caller means.
-    """
+    """Return all that is known of the layers of a network whose weights are yet to be read."""
     layers = model.layers()
     sizes = [checked_sizes(model.tensors, each) for each in layers]
     return with_overrides(model.tensors, layers, sizes, overrides)
@@ -192,28 +167,14 @@ def is_model(path: str) -> bool:
 
 
 def layer_names(path: str) -> list[str]:
-    """Return the names of the parts of a model file that can be picked to be run.
-
-    Raises
-    ------
-    InputError
-        It is damaged, or of another kind.
-    OSError
-        It cannot be read.
-    """
+    """Return the names of the parts of a model file that can be picked to be run."""
     with _module(find_reader(path)).open_model(path) as find:
         model: Model = find(None)
         return [] if model.tensors.metadata else model.names()
 
 
 def below_head(path: str) -> str:
-    """Return the name that picks all that is below the head of a model, if one part is.
-
-    Raises
-    ------
-    InputError
-        It cannot be read.
-    """
+    """Return the name that picks all that is below the head of a model, if one part is."""
     with opened(path) as (model, _):
         bottom, *above = (part for part in model.parts if part.layers)
         alone = bottom.layers[-1].cells and not any(part.recurrent for part in above)
@@ -222,13 +183,7 @@ def below_head(path: str) -> str:
 
 @contextmanager
 def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
-    """Open a model file; return what is in it, or in a part of it, and the digest of its bytes.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, is damaged or of another kind, or has no such part.
-    """
+    """Open a model file; return what is in it, or in a part of it, and the digest of its bytes."""
     try:
         module = _module(find_reader(path))
         before, digest = {path: _state(path)}, _sha256(path)
@@ -245,25 +200,7 @@ def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
 
 
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
-    """Write a network as a weight file; the same network gives the same bytes.
-
-    Parameters
-    ----------
-    file : binary file
-    network : Network
-    extension : str
-        Of `WRITTEN`.
-
-    Returns
-    -------
-    list of str
-        A sentence for what other programs that read the file must be told.
-
-    Raises
-    ------
-    ValueError
-        No such format is written, or it has no way to write such a network.
-    """
+    """Write a network as a weight file; the same network gives the same bytes."""
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
     for number, layer in enumerate(network.layers, start=1):
         for part in layer.cells or [layer]:

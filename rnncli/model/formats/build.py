@@ -21,11 +21,6 @@ def build(
 
     They are read one by one: of a tensor that is laid out anew none stays twice.
     `last` is as for `Network`.
-
-    Raises
-    ------
-    ValueError
-        A value is not finite, or the file is damaged.
     """
     made: dict[int, Layer] = {}
     biases = []

@@ -53,7 +53,7 @@ _ZIP = Kind("a zip archive", _UNPACK, perhaps=("npz", "keras.files", "torch.file
 _PICKLE = Kind("a Python pickle", _ARRAYS, perhaps=("torch.files",))
 _TEXT = Kind("text")
 _KERAS = Kind("a Keras file", reader="keras.files")
-_ONNX = Kind("an _ONNX model", reader="onnx.files")
+_ONNX = Kind("an ONNX model", reader="onnx.files")
 _TORCH = Kind("a PyTorch file", reader="torch.files")
 _TAR = Kind("a tar archive", _UNPACK)
 _LITE = Kind("a TensorFlow Lite model", _CONVERTED)
@@ -108,15 +108,7 @@ _CHARACTERS = set(range(0x20, 0x7F)) | set(b"\t\r\n")
 
 
 def find_reader(path: str) -> str:
-    """Find the module that reads a file.
-
-    Raises
-    ------
-    InputError
-        None does.
-    OSError
-        It cannot be read.
-    """
+    """Find the module that reads a file."""
     extension = os.path.splitext(path)[1].lower()
     named, kind = FORMATS.get(extension, ""), _find_kind(path)
     if kind.reader or named in kind.perhaps:

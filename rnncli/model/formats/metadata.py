@@ -48,11 +48,6 @@ def with_metadata(
     """Complete the layers that names tell of with the file's own metadata, if it has any.
 
     Return them and `Network.last`.
-
-    Raises
-    ------
-    InputError
-        The text is damaged, of another format, or of another network.
     """
     if tensors.metadata is None:
         return layers, None
@@ -92,13 +87,7 @@ def _check_arrays(tensors: Tensors, place: str, arrays: Any) -> None:
 
 
 def read_json(place: str, text: str, form: int) -> dict[str, Any]:
-    """Read an object of JSON text that says which format it has.
-
-    Raises
-    ------
-    InputError
-        It is none, or of another format.
-    """
+    """Read an object of JSON text that says which format it has."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

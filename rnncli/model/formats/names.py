@@ -20,21 +20,7 @@ _EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
 def find_model(
     tensors: Tensors, *, ordered: bool = False, stacks: Sequence[Stack] | None = None
 ) -> Model:
-    """Find the recurrent layers in a file, by PyTorch's names, and what stands beside them.
-
-    Parameters
-    ----------
-    tensors : Tensors
-    ordered : bool
-        Whether they stand as modules were defined.
-    stacks : sequence of Stack, optional
-        The recurrent layers, where they have other names.
-
-    Raises
-    ------
-    InputError
-        The layers of the only stack do not go together.
-    """
+    """Find the recurrent layers in a file, by PyTorch's names, and what stands beside them."""
     modules = torch.find_stacks(tensors) if stacks is None else []
     if stacks is None:
         stacks = modules or loose.find_stacks(tensors)
@@ -75,13 +61,7 @@ def _parts(stack: Stack) -> Sequence[Part]:
 
 
 def name_tensors(layers: Sequence[Layer]) -> dict[str, Floats]:
-    """Return the arrays of layers as PyTorch names and lays them out.
-
-    Raises
-    ------
-    InputError
-        It has no names for such layers.
-    """
+    """Return the arrays of layers as PyTorch names and lays them out."""
     recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
     if len(recurrent) < len(layers):
         raise InputError("", "PyTorch's names are for recurrent layers alone", _HINT)

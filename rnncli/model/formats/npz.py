@@ -102,12 +102,6 @@ def _layers(tensors: Tensors) -> list[LayerSpec]:
 
     A single cell by the short names leaves its direction open. Only with
     metadata, there may be layers without state.
-
-    Raises
-    ------
-    InputError
-        A name is none of ours, or one that must stand beside others is
-        missing.
     """
     ours = tensors.metadata is not None
     short = [name for name in tensors.entries if name in Weights._fields]
@@ -133,13 +127,7 @@ def _layers(tensors: Tensors) -> list[LayerSpec]:
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
-    """Write layers as an uncompressed ``.npz`` file, under our own names.
-
-    Raises
-    ------
-    InputError
-        They have more arrays than are read.
-    """
+    """Write layers as an uncompressed ``.npz`` file, under our own names."""
     named = _name_arrays(network.layers)
     arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(network, named)), **named}
     if len(arrays) > MOST_MEMBERS:

@@ -28,25 +28,7 @@ def with_overrides(
     sizes: Sequence[tuple[int, int] | None],
     overrides: Mapping[str, Any],
 ) -> list[LayerSpec]:
-    """Fill in what the caller says where the file is silent.
-
-    Parameters
-    ----------
-    tensors : Tensors
-    layers : sequence of LayerSpec
-        The bottom one first.
-    sizes : sequence of pairs of int or None
-        Of each layer, as `checked_sizes` returns them.
-    overrides : mapping
-        ``direction`` and ``merge`` of every layer; settings of cells, each
-        as `per_cell` takes it.
-
-    Raises
-    ------
-    ValueError
-        The two differ, nothing has such a setting, there is no such value,
-        or the layers do not fit each other.
-    """
+    """Fill in what the caller says where the file is silent."""
     given = _given(tensors.path, layers, overrides)
     done = []
     for number, (layer, size, above) in enumerate(

@@ -102,13 +102,7 @@ class Model(NamedTuple):
     beside: Sequence[str] = ()
 
     def picked(self, layer: str | None) -> "Model":
-        """Keep the parts named so, or in a module named so; all of them for None.
-
-        Raises
-        ------
-        InputError
-            There is none.
-        """
+        """Keep the parts named so, or in a module named so; all of them for None."""
         if layer is None:
             return self
         stem = layer.rstrip("./")
@@ -127,14 +121,7 @@ class Model(NamedTuple):
         return [part.name for part in self.parts if part.layers or part.needed]
 
     def layers(self) -> list[LayerSpec]:
-        """Return the layers of the network.
-
-        Raises
-        ------
-        InputError
-            A part cannot be run, none is recurrent, or several are and
-            nothing tells their order.
-        """
+        """Return the layers of the network."""
         path = self.tensors.path
         recurrent = [part.name for part in self.parts if part.recurrent]
         needed = [part for part in self.parts if part.needed and not part.layers]

@@ -56,11 +56,6 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
     What the names do not say is in the file's metadata. The library would
     write the metadata in random order; here the same network gives the same
     bytes. Return a sentence for what other programs must be told.
-
-    Raises
-    ------
-    InputError
-        PyTorch has no names for such layers.
     """
     tensors = name_tensors(network.layers)
     # Without the format, the transformers library refuses a file.

@@ -48,13 +48,7 @@ def checked_sizes(tensors: Tensors, layer: LayerSpec) -> tuple[int, int] | None:
 
 
 def sizes_of(tensors: Tensors, layer: LayerSpec) -> Sizes:
-    """Return how many values a layer takes and gives at a step, as far as its tensors tell.
-
-    Raises
-    ------
-    InputError
-        There is no such tensor, or it has another type or shape.
-    """
+    """Return how many values a layer takes and gives at a step, as far as its tensors tell."""
     sizes = checked_sizes(tensors, layer)
     if sizes:
         I, P = sizes

@@ -92,15 +92,7 @@ class Tensors(NamedTuple):
         return InputError(self.path, what)
 
     def floats(self, name: str) -> Floats:
-        """Read a tensor of finite numbers, in this machine's byte order.
-
-        Raises
-        ------
-        InputError
-            The file is damaged.
-        ValueError
-            A value is not finite.
-        """
+        """Read a tensor of finite numbers, in this machine's byte order."""
         (array,) = self.read([name])
         return in_dtype(self.place(name), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
@@ -123,11 +115,6 @@ class Tensors(NamedTuple):
 
         After ``layer_`` stands no more than the name of an array. None keeps
         all; an empty text those that stand in no module.
-
-        Raises
-        ------
-        InputError
-            There are none, or the file has metadata, which describes all of it.
         """
         if layer is None:
             return self

@@ -55,11 +55,6 @@ class Draws:
         in the median and 3e-5 at worst, over 2e-5 in four (Keras 3.15,
         TensorFlow 2.21). Those of gated cells, which are not square, are
         within 1e-6.
-
-        Raises
-        ------
-        InputError
-            There is a projection.
         """
         if architecture.projected_size is not None:
             raise InputError("init keras", "LSTM has no projection", "take another init")

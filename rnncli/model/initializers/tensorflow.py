@@ -101,23 +101,7 @@ def _stream(global_seed: int, op_seed: int) -> Stream:
 
 
 def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Compute Philox4x32-10: four random words for every counter.
-
-    Parameters
-    ----------
-    key : two ints of 32 bits
-    counter : array of uint64, shape (4, n)
-        Counters as four words of 32 bits each.
-
-    Returns
-    -------
-    array of uint32, shape (n, 4)
-
-    Notes
-    -----
-    Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
-    doi:10.1145/2063384.2063405.
-    """
+    """Compute Philox4x32-10: four random words for every counter."""
     c0, c1, c2, c3 = counter
     for n in range(_ROUNDS):
         k0, k1 = (

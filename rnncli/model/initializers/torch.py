@@ -41,11 +41,6 @@ class Draws:
         PyTorch's does, ``b_n`` is the part of ``bias_hh`` for n, which
         `b_h` then lacks. ``W_hr`` is the transposed ``weight_hr`` of an
         ``LSTM`` with ``proj_size``. A backward layer has the numbers of a forward one.
-
-        Raises
-        ------
-        InputError
-            No single module has this architecture.
         """
         _check_one_module(architecture)
         return [self._cell(architecture, I, H, b_n) for I, H, b_n in sizes]

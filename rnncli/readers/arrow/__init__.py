@@ -30,24 +30,6 @@ def read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
 
     Its first bytes tell which it is. Blocks are cut as those of CSV are,
     whatever the batches: the same numbers give the same states, to the bit.
-
-    Parameters
-    ----------
-    path : str
-        A file, or ``-`` for standard input.
-    layout : Layout
-    keys : Keys
-        Those so far, in files before this one too.
-
-    Raises
-    ------
-    InputError
-        The file is damaged or of another kind, or has no such column. Errors
-        in rows, and of columns without numbers, are raised by the blocks.
-    ImportError
-        PyArrow is not installed.
-    OSError
-        The file cannot be opened.
     """
     name = display_name(path)
     check_installed("pyarrow", name)
@@ -129,13 +111,7 @@ class _Table:
             raise InputError(self._name, f"not a whole {self._source.kind} file: {what}")
 
     def _check_type(self, column: int) -> None:
-        """Check that a column holds numbers.
-
-        Raises
-        ------
-        InputError
-            It does not.
-        """
+        """Check that a column holds numbers."""
         field = self._source.schema.field(column)
         if not is_number(field.type):
             what = f"column {field.name!r}: expected numbers, got {field.type}"

@@ -169,13 +169,7 @@ def _column_texts(column: Any, label: str) -> Iterator[str]:
 
 
 def _texts(column: Any, label: str) -> list[str]:
-    """Return the text of each cell, as CSV would have it: empty where there is no value.
-
-    Raises
-    ------
-    InputError
-        Values of that type have no text.
-    """
+    """Return the text of each cell, as CSV would have it: empty where there is no value."""
     import pyarrow as pa
 
     kind = column.type

@@ -51,16 +51,6 @@ class Source(ABC):
         """Read record batches that are not empty, and are what they claim to be.
 
         Columns are as `schema` says: of a dictionary its values, of views plain text.
-
-        Parameters
-        ----------
-        columns : sequence of int
-            Their positions, in the order in which they are wanted.
-
-        Raises
-        ------
-        InputError
-            The file is damaged.
         """
         import pyarrow as pa
 
@@ -85,13 +75,7 @@ class Source(ABC):
 
 
 def open_source(name: str, file: Any) -> Source:
-    """Tell by its first bytes what a file is, and read its schema.
-
-    Raises
-    ------
-    InputError
-        It is damaged, or something else.
-    """
+    """Tell by its first bytes what a file is, and read its schema."""
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
         return _Parquet(name, file)

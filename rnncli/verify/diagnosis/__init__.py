@@ -72,23 +72,7 @@ HYPOTHESES: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
 
 
 def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> dict[str, float]:
-    """Find what reproduces a result.
-
-    Parameters
-    ----------
-    case : Case
-    theirs : array, shape (N, T, O)
-        A result that differs. Another shape is one to explain too.
-    tolerance : Tolerance, optional
-        As for `Comparison`.
-
-    Returns
-    -------
-    dict
-        By the name of each hypothesis that holds, the largest distance that
-        is left; the closest first. Of those that cannot be told apart here it
-        is the simplest alone.
-    """
+    """Find what reproduces a result."""
     ours = case.outputs()[-1]
     before = distances(ours, theirs) if ours.shape == theirs.shape else None
     found: dict[str, float] = {}

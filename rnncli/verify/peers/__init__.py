@@ -75,31 +75,7 @@ class Peer(Protocol):
 def build(
     name: str, network: Network, *, precision: str = "float32", all_layers: bool = False
 ) -> Peer:
-    """Build a network in a peer.
-
-    Parameters
-    ----------
-    name : {"keras", "torch", "onnxruntime"}
-    network : Network
-    precision : str
-        What the peer computes in.
-    all_layers : bool
-        Whether the peer returns the outputs of all layers, not `h` and `y`
-        alone.
-
-    Returns
-    -------
-    Peer
-        A function of (x, h0, lengths).
-
-    Raises
-    ------
-    Unsupported
-        The peer cannot express the network, or does not compute in the
-        precision.
-    ValueError
-        No peer has that name, or what it needs is not installed.
-    """
+    """Build a network in a peer."""
     choice("peer", name, PEERS)
     member = import_module(f"{__name__}.{name}")
     try:
@@ -182,13 +158,7 @@ class Library(NamedTuple):
         return self.title(*(cell for layer in network.layers for cell in layer.cells))
 
     def layers(self, network: Network) -> list[PeerLayer]:
-        """Return the layers of a network, each with its cells.
-
-        Raises
-        ------
-        Unsupported
-            The library lacks a cell or a layer, or something that a cell has.
-        """
+        """Return the layers of a network, each with its cells."""
         layers: list[PeerLayer] = []
         for layer in network.layers:
             if not isinstance(layer, (Recurrent, *STATELESS)):
@@ -253,17 +223,7 @@ def as_states(
     *,
     all_layers: bool,
 ) -> States:
-    """Return what a peer computed as `rnncli.engine.run.run` returns it.
-
-    Parameters
-    ----------
-    network : Network
-    outputs : sequence of arrays, shape (N, T, O)
-        Of all layers, or of the top recurrent one and those above it.
-    h_n : array, shape (N, S)
-    lengths : array of int, shape (N,), or None
-    all_layers : bool
-    """
+    """Return what a peer computed as `rnncli.engine.run.run` returns it."""
     outputs = list(outputs)
     layers = network.layers[-len(outputs) :]
     for number, layer in enumerate(layers):
@@ -277,15 +237,7 @@ def as_states(
 
 
 def converted(title: str, network: Network, precision: str, precisions: Collection[str]) -> Network:
-    """Return the network with its arrays in a precision.
-
-    Raises
-    ------
-    Unsupported
-        The library does not compute in it.
-    ValueError
-        A weight is too large for its float type.
-    """
+    """Return the network with its arrays in a precision."""
     if precision not in precisions:
         raise lacks(title, "precision", precision, precisions)
     layers = map(_spelled_out, network.layers)
@@ -311,13 +263,7 @@ def lacks(library: str, kind: str, wanted: object, has: Collection[str]) -> Unsu
 
 
 def one_for_both(library: str, kind: str, wanted: Sequence[Value]) -> Value:
-    """Return what the cells of a layer have, for a library that has one for both directions.
-
-    Raises
-    ------
-    Unsupported
-        They have two.
-    """
+    """Return what the cells of a layer have, for a library that has one for both directions."""
     one, *others = dict.fromkeys(wanted)
     if others:
         raise Unsupported(

@@ -69,13 +69,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def check_matplotlib() -> None:
-    """Check that matplotlib is there.
-
-    Raises
-    ------
-    ImportError
-        It is not, or it does not work.
-    """
+    """Check that matplotlib is there."""
     try:
         check_installed("matplotlib")
         from matplotlib import figure  # noqa: F401
@@ -85,14 +79,7 @@ def check_matplotlib() -> None:
 
 
 def write_figure(out: TextIO, trajectory: Trajectory, form: str) -> None:
-    """Draw the input above the states, and both above what a head gives.
-
-    Parameters
-    ----------
-    out : text stream
-    trajectory : Trajectory
-    form : {"svg", "png", "pdf"}
-    """
+    """Draw the input above the states, and both above what a head gives."""
     import warnings
 
     import matplotlib

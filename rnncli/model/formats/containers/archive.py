@@ -59,13 +59,7 @@ class Archive(NamedTuple):
     members: Mapping[str, Member]
 
     def check_sizes(self, names: Iterable[str], most_times: int = MOST_TIMES) -> None:
-        """Refuse arrays that unpack to far more than there is.
-
-        Raises
-        ------
-        InputError
-            They take more than `most_unpacked`.
-        """
+        """Refuse arrays that unpack to far more than there is."""
         members = [self.members[name] for name in names]
         halves = sum(each.info.file_size for each in members if each.dtype == np.float16)
         total = sum(each.info.file_size for each in members) + halves
@@ -77,13 +71,7 @@ class Archive(NamedTuple):
             raise InputError(self.path, what, hint)
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read an array, if its header tells of as many bytes as the archive.
-
-        Raises
-        ------
-        InputError
-            It does not, or the archive is damaged.
-        """
+        """Read an array, if its header tells of as many bytes as the archive."""
         member, place = self.members[name], self.place(name)
         shape, dtype, size = member.entry.shape, member.dtype, member.info.file_size - member.start
         needed = prod(shape) * dtype.itemsize
@@ -101,13 +89,7 @@ class Archive(NamedTuple):
         return array.reshape(shape, order="F" if member.fortran_order else "C")
 
     def text(self, name: str, most: float = inf) -> str:
-        """Read a single text, of at most so many bytes.
-
-        Raises
-        ------
-        InputError
-            It is none, it is longer, or the archive is damaged.
-        """
+        """Read a single text, of at most so many bytes."""
         member, place = self.members[name], self.place(name)
         shape, dtype = member.entry
         if shape or not dtype.startswith("str"):
@@ -130,15 +112,7 @@ class Archive(NamedTuple):
 
 @contextmanager
 def opened(path: str) -> Iterator[Archive]:
-    """Open an archive, and read the headers of its arrays.
-
-    Raises
-    ------
-    InputError
-        It is something else, it is damaged, or it holds too many.
-    OSError
-        It cannot be opened.
-    """
+    """Open an archive, and read the headers of its arrays."""
     with open(path, "rb") as file:
         if file.read(len(FIRST)) != FIRST:
             raise InputError(path, f"{_EXPECTED}, got {kind_of(path).name}")

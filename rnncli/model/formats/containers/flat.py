@@ -79,13 +79,7 @@ class Flat(NamedTuple):
     origin: int
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read a tensor of floats; bfloat16 as float32.
-
-        Raises
-        ------
-        InputError
-            The file has become shorter.
-        """
+        """Read a tensor of floats; bfloat16 as float32."""
         tensor = self.tensors[name]
         self.file.seek(self.origin + tensor.start)
         array = np.fromfile(self.file, _CODES[tensor.dtype], prod(tensor.shape))
@@ -97,15 +91,7 @@ class Flat(NamedTuple):
 
 @contextmanager
 def opened(path: str) -> Iterator[Flat]:
-    """Open a file, and read and check its header.
-
-    Raises
-    ------
-    InputError
-        It is something else, or damaged.
-    OSError
-        It cannot be opened.
-    """
+    """Open a file, and read and check its header."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:

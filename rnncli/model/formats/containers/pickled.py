@@ -196,31 +196,6 @@ def read_pickle(
     """Read a pickle of protocols 1 to 5.
 
     Sets and frozen sets become lists and tuples.
-
-    Parameters
-    ----------
-    place : str
-        For messages.
-    content : bytes
-    calls : mapping
-        What is called for a global, by its name. ``collections.OrderedDict``
-        makes a dictionary.
-    persistent : callable, optional
-        ``persistent(id)`` returns what a persistent id stands for.
-    start : int
-        Where it begins.
-
-    Returns
-    -------
-    object
-        What it holds.
-    int
-        Where it ends.
-
-    Raises
-    ------
-    InputError
-        It is damaged, of another protocol, or takes too much work.
     """
     machine = _Machine(content, start, calls, persistent)
     try:

@@ -51,13 +51,7 @@ class Source:
         return InputError(self.place, f"damaged: {what}")
 
     def spend(self, fields: int) -> None:
-        """Count fields.
-
-        Raises
-        ------
-        InputError
-            They are more than are read.
-        """
+        """Count fields."""
         self.left -= fields
         if self.left < 0:
             raise InputError(self.place, f"expected at most {MOST_FIELDS:,} fields, got more")

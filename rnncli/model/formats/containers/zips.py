@@ -35,13 +35,7 @@ class _Bounded:
 
 
 def open_zip(path: str, file: BinaryIO) -> "ZipFile":
-    """Open an archive.
-
-    Raises
-    ------
-    InputError
-        It is damaged, or holds too many members.
-    """
+    """Open an archive."""
     from zipfile import ZipFile, is_zipfile  # 5 ms that other files do not need
 
     bounded: Any = _Bounded(file)
@@ -52,13 +46,7 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
 
 
 def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str = "") -> bytes:
-    """Read a member of at most so many bytes; the hint is for a larger one.
-
-    Raises
-    ------
-    InputError
-        It is larger, encrypted, compressed in another way than by deflate, or damaged.
-    """
+    """Read a member of at most so many bytes; the hint is for a larger one."""
     place, info = f"{path}: {shown(name)}", archive.getinfo(name)
     if info.file_size > most:
         raise InputError(place, f"expected at most {most:,} bytes, got {info.file_size:,}", hint)

@@ -21,14 +21,7 @@ _ALONE = "holds weights alone: directions (`direction`) and activations are not 
 
 
 def find(stored: Stored, layer: str | None) -> Model:
-    """Find the recurrent layers in a file of weights, or one of them.
-
-    Raises
-    ------
-    InputError
-        There is no such layer, or the layers of the only model do not go
-        together.
-    """
+    """Find the recurrent layers in a file of weights, or one of them."""
     try:
         tensors = _renamed(stored).under(layer)
     except InputError as error:

@@ -51,13 +51,7 @@ class Chain(NamedTuple):
 
 
 def chain_of(kind: str, settings: Any) -> Chain:
-    """Put the layers of a model of such a class in order.
-
-    Raises
-    ------
-    InputError
-        The config is damaged.
-    """
+    """Put the layers of a model of such a class in order."""
     found = settings if isinstance(settings, dict) else {"layers": settings}
     layers = found.get("layers")
     if not isinstance(layers, list) or not all(isinstance(each, dict) for each in layers):

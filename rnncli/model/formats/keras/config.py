@@ -22,13 +22,7 @@ _MOST = 2000
 
 
 def find(stored: Stored, layer: str | None) -> Model:
-    """Find the layers of a model that the file describes, or one of them.
-
-    Raises
-    ------
-    InputError
-        The config is damaged, or there is no such layer.
-    """
+    """Find the layers of a model that the file describes, or one of them."""
     model = _model(stored, None)
     if layer is None:
         return model

@@ -21,19 +21,6 @@ def of_cudnn(cell: str, names: Sequence[str], entries: Mapping[str, Entry]) -> l
 
     The block of each gate stands transposed, that of the kernel in the shape
     that it has untransposed; the bias is two, one after the other.
-
-    Parameters
-    ----------
-    cell : {"lstm", "gru"}
-    names : sequence of str
-        Of the kernel, the recurrent kernel and the bias.
-    entries : mapping
-        Of all tensors.
-
-    Raises
-    ------
-    InputError
-        One of them is not there, or the bias is not two.
     """
     for name in names:
         if name not in entries:

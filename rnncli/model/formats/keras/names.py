@@ -46,14 +46,7 @@ _Sizes = tuple[int, set[int]]
 
 
 def find_stacks(tensors: Tensors, *, ordered: bool = False) -> list[Stack]:
-    """Find the recurrent layers, those of one model together.
-
-    Parameters
-    ----------
-    tensors : Tensors
-    ordered : bool
-        Whether they stand as layers were made.
-    """
+    """Find the recurrent layers, those of one model together."""
     scopes: dict[str, list[_Layer]] = {}
     found: Iterable[_Layer] = _paired(tensors, _cells(tensors))
     if ordered:
@@ -85,13 +78,7 @@ def _cells(tensors: Tensors) -> dict[str, CellSpec]:
 
 
 def find_owners(tensors: Tensors) -> dict[str, dict[str, str]]:
-    """Name the kernel, the recurrent kernel and the bias of each layer, by its stem.
-
-    Raises
-    ------
-    InputError
-        A layer has two of one kind.
-    """
+    """Name the kernel, the recurrent kernel and the bias of each layer, by its stem."""
     owners: dict[str, dict[str, str]] = {}
     for name in tensors.entries:
         stem, role = _numbered_role(tensors, name)

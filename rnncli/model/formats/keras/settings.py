@@ -154,13 +154,7 @@ class Settings:
 
 
 def described(place: str, layer: Any, version: tuple[int, ...]) -> tuple[str, Settings]:
-    """Return the class of a layer and its settings.
-
-    Raises
-    ------
-    InputError
-        It is none, or a class of the model's own.
-    """
+    """Return the class of a layer and its settings."""
     if not isinstance(layer, dict) or not isinstance(layer.get("class_name"), str):
         raise _unexpected(place, "a layer", layer)
     kind, values = layer["class_name"], layer.get("config")
@@ -174,13 +168,7 @@ def described(place: str, layer: Any, version: tuple[int, ...]) -> tuple[str, Se
 
 
 def pointwise(kind: str, settings: Settings, axes: int = 0) -> str:
-    """Return the function of a layer that is one, of rows with so many axes.
-
-    Raises
-    ------
-    InputError
-        It is none that is known.
-    """
+    """Return the function of a layer that is one, of rows with so many axes."""
     if kind not in POINTWISE:
         raise InputError("", f"{shown(kind)} is not run here")
     if kind == "Softmax":

@@ -16,22 +16,7 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 
 def path_beside(path: str, place: str, where: Mapping[str, str]) -> str:
-    """Return the path of a file beside a model.
-
-    Parameters
-    ----------
-    path : str
-        The model's.
-    place : str
-        What errors call the tensor that names it.
-    where : mapping
-        What the model says of the file: ``location``, its name.
-
-    Raises
-    ------
-    InputError
-        There is none of that name in the folder.
-    """
+    """Return the path of a file beside a model."""
     name = where.get("location", "")
     if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
         what = f"expected the name of a file beside the model, got {shown(name)}"
@@ -52,21 +37,7 @@ def path_beside(path: str, place: str, where: Mapping[str, str]) -> str:
 
 
 def read_beside(path: str, place: str, where: Mapping[str, str], size: int) -> bytes:
-    """Read the values of a tensor from a file beside the model.
-
-    Parameters
-    ----------
-    path, place, where
-        As for `path_beside`; `where` also has ``offset`` and ``length`` in
-        bytes, or leaves them out.
-    size : int
-        How many bytes the values take.
-
-    Raises
-    ------
-    InputError
-        The file has not so many there.
-    """
+    """Read the values of a tensor from a file beside the model."""
     given = {"offset": "0", "length": str(size), **where}
     texts = given["offset"], given["length"]
     if not all(map(_NUMBER.fullmatch, texts)):

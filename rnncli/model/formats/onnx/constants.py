@@ -45,14 +45,7 @@ def shape_of(call: Call) -> Constant:
 
 
 def folded(call: Call) -> list[Constant]:
-    """Compute a node that takes constants alone.
-
-    Raises
-    ------
-    RefusedError
-        It is no operator of `FOLDED`, its inputs do not fit it, or it depends on sizes
-        that are not known.
-    """
+    """Compute a node that takes constants alone."""
     op = call.node.op
     if op == "Constant":
         return [_literal(call)]

@@ -78,13 +78,7 @@ class Tensor(NamedTuple):
         return f"{self.message.source.place}: {shown(self.name)}"
 
     def array(self) -> NDArray[Any]:
-        """Return a new array of the values; bfloat16 as float32.
-
-        Raises
-        ------
-        InputError
-            They are damaged, not as many as the shape says, or not read.
-        """
+        """Return a new array of the values; bfloat16 as float32."""
         shape, dtype = self.entry
         count = prod(shape)
         self._check(count)
@@ -128,13 +122,7 @@ class Tensor(NamedTuple):
 
 
 def read_tensor(message: Message, outside: Outside) -> Tensor:
-    """Read what a file says of a tensor.
-
-    Raises
-    ------
-    InputError
-        It is damaged.
-    """
+    """Read what a file says of a tensor."""
     message.source.spend(COST)
     where = {each.text(1): each.text(2) for each in message.messages(13)}
     if message.integer(14) and not where:

@@ -82,13 +82,7 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
-    """Write a network as an ``.onnx`` file of float32; see `WRITTEN`.
-
-    Raises
-    ------
-    ValueError
-        ONNX cannot express it, or float32 does not hold its weights.
-    """
+    """Write a network as an ``.onnx`` file of float32; see `WRITTEN`."""
     from rnncli.model.formats.onnx.writing import model_bytes  # which reading does not need
 
     file.write(model_bytes(network))

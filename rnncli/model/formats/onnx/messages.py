@@ -105,22 +105,7 @@ class Model(NamedTuple):
 
 
 def read_model(path: str, data: memoryview, outside: Outside) -> Model:
-    """Read a model, but for the values of its tensors.
-
-    Parameters
-    ----------
-    path : str
-        What errors call it.
-    data : memoryview
-        Its bytes.
-    outside : callable
-        Reads what tensors have in other files, see `Tensor`.
-
-    Raises
-    ------
-    InputError
-        They are damaged, or no model.
-    """
+    """Read a model, but for the values of its tensors."""
     message = Message(Source(path), data)
     if 7 not in message:
         raise message.source.damage("holds no graph")

@@ -91,20 +91,7 @@ _MOVING |= {"Squeeze", "Transpose", "Unsqueeze"}
 
 
 def recurrent(call: Call) -> tuple[Part, list[Rows]]:
-    """Read a recurrent node.
-
-    Returns
-    -------
-    part : Part
-        The layer that it is, for itself.
-    outputs : list of Rows
-        Y, Y_h and, of an LSTM, Y_c.
-
-    Raises
-    ------
-    RefusedError
-        An attribute or an input is not one that is read, or they do not fit each other.
-    """
+    """Read a recurrent node."""
     kind = KINDS[call.node.op]
     unknown = call.node.attributes.keys() - _KNOWN - set(kind.attributes)
     if unknown:

@@ -122,13 +122,7 @@ class _Graph:
 
 
 def model_bytes(network: Network) -> bytes:
-    """Return a network as the bytes of an ONNX model.
-
-    Raises
-    ------
-    InputError
-        ONNX cannot express it, or a model has no room for it.
-    """
+    """Return a network as the bytes of an ONNX model."""
     graph, rows = _Graph(), "x"
     recurrent = [number for number, layer in enumerate(network.layers) if layer.cells]
     for number, layer in enumerate(network.layers):

@@ -86,25 +86,7 @@ def _known_sizes(tensors: Tensors, layers: Sequence[LayerSpec]) -> list[tuple[in
 def surrounded(
     tensors: Tensors, recurrent: Sequence[Part], *, ordered: bool = False
 ) -> tuple[list[Part], list[str]]:
-    """Put an embedding below a recurrent module and a linear layer above it, if there are such.
-
-    Parameters
-    ----------
-    tensors : Tensors
-        All those of the model.
-    recurrent : sequence of Part
-        A module.
-    ordered : bool
-        Whether tensors stand as modules were defined.
-
-    Returns
-    -------
-    list of Part
-        The module, with what stands below and above, or with what keeps the
-        file from being run.
-    list of str
-        A sentence for what is taken.
-    """
+    """Put an embedding below a recurrent module and a linear layer above it, if there are such."""
     used = {name for part in recurrent for name in part.tensors}
     owners: dict[str, list[str]] = {}
     before: set[str] = set()

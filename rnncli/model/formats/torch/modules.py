@@ -126,25 +126,7 @@ def find_model(
     layer: str | None,
     read: Callable[[str], Chain] | None,
 ) -> Model:
-    """Find the layers that modules are.
-
-    Parameters
-    ----------
-    tensors : Tensors
-    modules : sequence of Module
-        Those that have tensors of their own, or no others in them.
-    classes : mapping
-        The class of each module by its name, also of those that hold others.
-    layer : str, optional
-        Only those in this one.
-    read : callable, optional
-        Returns the modules that the code of one calls, where the file holds it.
-
-    Raises
-    ------
-    InputError
-        There is no such layer.
-    """
+    """Find the layers that modules are."""
     derived: dict[str, Derived] = {}
     parts = [_part(tensors, module, derived) for module in modules]
     whole = Model(tensors.with_derived(derived), parts, "PyTorch", expected=_EXPECTED)

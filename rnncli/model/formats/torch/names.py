@@ -68,13 +68,6 @@ def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
 
     The bias is written as ``bias_ih``; ``bias_hh`` is -0.0, which changes
     no bit of the sum, but for the `b_n` of a GRU.
-
-    Raises
-    ------
-    InputError
-        The names would tell of other layers: there is none for one
-        direction backward, for another merge than concat, for layers of
-        different directions, or for a GRU that resets before the product.
     """
     directions = [layer.direction for layer in layers]
     hint = "write .npz"

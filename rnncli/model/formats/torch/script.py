@@ -74,23 +74,7 @@ def read_forward(
     modules: Sequence[Module],
     name: str,
 ) -> Chain:
-    """Return the modules that the forward of a module calls, if they are a chain.
-
-    Parameters
-    ----------
-    classes : mapping
-        The class of each module, by name.
-    code : callable
-        Returns the text of the file that a class is in; empty where there is none.
-    modules : sequence of Module
-    name : str
-        Of the module.
-
-    Raises
-    ------
-    InputError
-        They are none, or the code is not there.
-    """
+    """Return the modules that the forward of a module calls, if they are a chain."""
     found = _Reader(classes, code, modules)
     try:
         result = found.call(_Held(name), "forward", [_Rows(form="input")], {})

@@ -95,15 +95,7 @@ class Stored(NamedTuple):
 
 @contextmanager
 def opened_file(path: str) -> Iterator[Stored]:
-    """Open a file that PyTorch wrote.
-
-    Raises
-    ------
-    InputError
-        It is damaged, or of another kind.
-    OSError
-        It cannot be opened.
-    """
+    """Open a file that PyTorch wrote."""
     with open(path, "rb") as file:
         start = file.read(len(FIRST))
         if start.startswith(FIRST):

@@ -50,20 +50,6 @@ def read_file(place: str, file: BinaryIO, passed: Container[str] = ()) -> Conten
     """Read what a file holds, but for the values of its datasets.
 
     Soft links and links to other files are passed over.
-
-    Parameters
-    ----------
-    place : str
-        What messages call the file.
-    file : binary file
-        It must stay open as long as datasets are to be read.
-    passed : container of str
-        Things at the root that are not looked at.
-
-    Raises
-    ------
-    InputError
-        It is damaged, or has parts that are not read.
     """
     source = Source(file)
     datasets: dict[str, Dataset] = {}
