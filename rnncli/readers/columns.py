@@ -61,16 +61,6 @@ def choose(
     return left
 
 
-def choose_one(
-    name: str, wanted: str | None, width: int, header: Sequence[str] | None, parameter: str
-) -> int | None:
-    """Return the position of a column, if one is wanted."""
-    found = choose(name, [] if wanted is None else [wanted], width, header, parameter)
-    if len(found) > 1:
-        raise InputError(name, f"{wanted!r} is {len(found)} columns", f"`{parameter}` takes one")
-    return found[0] if found else None
-
-
 def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
