@@ -167,12 +167,12 @@ WRONG: dict[str, tuple[list[str], Wrong]] = {
         lambda network, merge: np.roll(loop(network, merge), H, axis=1),
     ),
     "W_xh": (
-        ["W_xh transposed: (H, I) reshaped to (I, H)"],
+        ["W_xh transposed"],
         lambda network, merge: loop(
             with_cells(
                 network,
                 lambda n, array: (
-                    np.ascontiguousarray(array.T).reshape(array.shape) if n == 0 else array
+                    np.ascontiguousarray(array.reshape(array.shape[::-1]).T) if n == 0 else array
                 ),
             ),
             merge,
