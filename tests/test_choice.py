@@ -25,7 +25,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(choice, name, strategy)
 
-    for name in ("compiled", "fused", "projected"):
+    for name in ("compiled", "projected"):
         instead(name)
     monkeypatch.setattr(choice, "missing", lambda _: "")
     monkeypatch.setattr("rnncli.engine.compiled.machine.installed", lambda: True)
@@ -47,9 +47,9 @@ def cell(kind: str, init: str, I: int = 1, H: int = 16) -> Cell:
 @pytest.mark.parametrize(
     ("kind", "T", "expected"),
     [
-        ("rnn", 2_000, "fused"),
+        ("rnn", 2_000, "projected"),
         ("rnn", 100_000, "compiled"),
-        ("lstm", 2_000, "fused"),
+        ("lstm", 2_000, "projected"),
         ("lstm", 30_000, "compiled"),
         ("gru", 30_000, "compiled"),
     ],
@@ -59,7 +59,9 @@ def test_steps_that_are_worth_compiling(taken: list[str], kind: str, T: int, exp
     assert taken == [expected]
 
 
-@pytest.mark.parametrize(("sizes", "expected"), [([500], "compiled"), (range(1, 1001), "fused")])
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([500], "compiled"), (range(1, 1001), "projected")]
+)
 def test_a_loop_is_called_once_for_each_end(
     taken: list[str], sizes: Sequence[int], expected: str
 ) -> None:
@@ -73,8 +75,8 @@ def test_a_loop_is_called_once_for_each_end(
     ("kind", "T", "N", "H", "expected"),
     [
         ("rnn", 8_000, 64, 64, "projected"),
-        ("gru", 500, 500, 32, "fused"),
-        ("lstm", 2_000, 64, 64, "fused"),
+        ("gru", 500, 500, 32, "projected"),
+        ("lstm", 2_000, 64, 64, "projected"),
         ("lstm", 30_000, 2, 16, "compiled"),
         ("lstm", 30_000, 8, 16, "compiled"),
     ],
@@ -93,7 +95,7 @@ def test_a_contracting_network_runs_in_segments(taken: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("T", "before", "expected"),
-    [(20_000, 0, "fused"), (20_000, 200_000, "compiled"), (1_000, 10**9, "fused")],
+    [(20_000, 0, "projected"), (20_000, 200_000, "compiled"), (1_000, 10**9, "projected")],
 )
 def test_a_stream_that_has_been_long_will_be_so(
     taken: list[str], T: int, before: int, expected: str
@@ -108,13 +110,13 @@ def test_without_a_compiler_nothing_changes(
 ) -> None:
     monkeypatch.setattr(choice, "missing", lambda _: "not installed")
     auto(cell("lstm", "tensorflow"), 30_000)
-    assert taken == ["fused"]
+    assert taken == ["projected"]
 
 
 def test_a_cell_without_a_loop_runs_as_before(taken: list[str]) -> None:
     weights = cell("lstm", "tensorflow").weights
     auto(LSTM(weights._replace(w_ch=np.ones(48, "f"))), 30_000)
-    assert taken == ["fused"]
+    assert taken == ["projected"]
 
 
 def test_a_stream_says_how_many_rows_it_has_had(monkeypatch: pytest.MonkeyPatch) -> None:

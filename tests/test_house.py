@@ -88,7 +88,7 @@ OPTIONAL = {
 }
 # Files that are one of several of a kind, each by itself; others in the folder they may share.
 SIBLINGS = {
-    "engine/unroll": {"stepwise", "fused"},  # parallel takes the loops of the others
+    "engine/unroll": {"stepwise", "projected"},  # parallel takes the loop of the other
     "readers": {"inline", "csv", "npy", "arrow"},
     "writers": {"table", "json", "csv", "npy", "arrow", "heatmap", "plot", "figure"},
     "model/initializers": {"keras", "torch"},  # Keras draws on TensorFlow

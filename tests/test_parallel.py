@@ -16,7 +16,7 @@ import rnncli
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.engine.threads import rows_for_threads
-from rnncli.engine.unroll import Strategy, fastest, fused, parallel, projected
+from rnncli.engine.unroll import Strategy, fastest, parallel, projected
 from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
@@ -177,8 +177,6 @@ def test_a_network_that_is_not_contracting_runs_one_by_one(monkeypatch: pytest.M
     h = states(parallel, cell, x, zeros(cell))
     assert (watch.whole, watch.one_by_one) == (1, [])
     assert h.tobytes() == expected.tobytes()
-    one_by_one = states(fused, cell, x, zeros(cell))
-    assert states(fastest, cell, x, zeros(cell)).tobytes() == one_by_one.tobytes()
 
 
 # A latch: large inputs set it, and with none it stays as it was for ever.

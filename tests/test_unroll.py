@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from strategies import Case, cases
 from whole_runs import contracting, difference, run_tolerance
 
-from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
-from rnncli.engine.unroll import Strategy, fastest, fused, projected
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
 from rnncli.verify import reference
@@ -98,24 +96,3 @@ def test_stepwise_bits_do_not_depend_on_blas_threads() -> None:
         for threads in ("1", "2", "3")
     }
     assert len(outputs) == 1
-
-
-@pytest.mark.parametrize(
-    ("N", "I", "H", "strategy"),
-    [
-        (1, 1, 4, fused),
-        (1, 64, 64, fused),
-        (1, 256, 64, fused),
-        (1, 256, 80, projected),
-        (4, 8, 16, projected),
-    ],
-)
-def test_auto_is_the_strategy_for_the_size(N: int, I: int, H: int, strategy: Strategy) -> None:
-    random = np.random.RandomState(1)
-    cell = RNN(Weights(random.normal(size=(I, H)), random.normal(size=(H, H)), np.ones(H)))
-    x, h0 = random.normal(size=(5, N, I)), np.zeros((N, H))
-    precision = PRECISIONS["float64"]
-    found, expected = np.full((2, 5, N, H), np.nan)
-    fastest(cell, Steps(x), (h0,), precision, Steps(found))
-    strategy(cell, Steps(x), (h0,), precision, Steps(expected))
-    assert found.tobytes() == expected.tobytes()

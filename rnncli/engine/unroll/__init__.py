@@ -16,12 +16,11 @@ from typing import TypeAlias
 
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.unroll.choice import fastest, fastest_in_order
+from rnncli.engine.unroll.choice import fastest
 from rnncli.engine.unroll.compiled import compiled, missing
-from rnncli.engine.unroll.fused import fused
 from rnncli.engine.unroll.parallel import parallel
 from rnncli.engine.unroll.projected import projected
-from rnncli.engine.unroll.stepwise import stepwise
+from rnncli.engine.unroll.stepwise import fused, stepwise
 from rnncli.model.cells import Cell, State
 
 __all__ = [
@@ -48,4 +47,4 @@ UNROLLS = {
 }
 # By the same names, strategies that take every step once and one after the other, and each by
 # `Cell.combine`.
-IN_ORDER = UNROLLS | dict.fromkeys(("parallel", "compiled"), projected) | {"auto": fastest_in_order}
+IN_ORDER = UNROLLS | dict.fromkeys(("parallel", "compiled", "auto"), projected)

@@ -6,9 +6,8 @@ from rnncli.engine.batch import Steps
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import THREADS
 from rnncli.engine.unroll.compiled import compiled, has_loop, missing
-from rnncli.engine.unroll.fused import fused
 from rnncli.engine.unroll.parallel import FEWEST, SHORT, in_segments, worthwhile_segments
-from rnncli.engine.unroll.projected import LARGE, projected
+from rnncli.engine.unroll.projected import projected
 from rnncli.model.cells import Cell, State
 
 
@@ -57,7 +56,7 @@ def fastest(
     A long sequence runs in segments, as `parallel` does, if the network is
     contracting and the batch is small enough. If it is not, or where a
     compiled loop is faster even so by more than compiling takes, it runs by
-    that. Otherwise see `fastest_in_order`.
+    that. Otherwise it runs as `projected`.
 
     Parameters
     ----------
@@ -81,17 +80,4 @@ def fastest(
         return compiled(cell, x, state, precision, out)
     if S:
         return in_segments(cell, x, state, precision, out, S)
-    return fastest_in_order(cell, x, state, precision, out)
-
-
-def fastest_in_order(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
-    """Run by the fastest of the strategies of NumPy that take one step after the other.
-
-    One call a step less makes `fused` the fastest for a single sequence,
-    until so many inputs are worth a product of their own, as they are in a
-    batch: but for a cell with several sums, whose projected inputs would
-    leave the cache.
-    """
-    few_inputs = cell.weights.W_xh.size < LARGE
-    strategy = fused if (few_inputs if x.N == 1 else not cell.sums_alone) else projected
-    return strategy(cell, x, state, precision, out)
+    return projected(cell, x, state, precision, out)

@@ -74,17 +74,15 @@ from rnncli.engine.threads import (
     in_threads,
     leaves_processors,
     parts_for,
-    product,
     rows_for_threads,
     shares,
 )
-from rnncli.engine.unroll.fused import fusing
 from rnncli.engine.unroll.projected import (
+    advancing,
     cached_steps,
     is_wide,
     projected,
     projecting,
-    stepping,
 )
 from rnncli.engine.unroll.sums import blocks_first
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
@@ -419,25 +417,13 @@ def project_all(cell: Cell, x: Steps, out: Steps) -> None:
 def of_blocks(cell: Cell, rows: int, precision: Precision) -> tuple[Prepare, Advance]:
     """Return what runs a block of steps of at most so many rows."""
     H, dtype = cell.state_sizes[0], cell.operands.b_h.dtype
-
-    def empty(x: Floats) -> Floats:
-        return np.empty((len(x), x[0].size // x.shape[-1], H), dtype)
-
-    if not cell.sums_alone:
-        return lambda x: (x, empty(x)), fusing(cell, BLOCK, rows, precision)
-    project, step = projecting(cell, BLOCK, rows), stepping(cell, rows, precision)
+    project = projecting(cell, BLOCK, rows)
 
     def prepare(x: Floats) -> tuple[Floats, Floats]:
-        sums = empty(x)
-        project(Steps(x), Steps(sums))
-        return sums, sums
+        h = np.empty((len(x), x[0].size // x.shape[-1], H), dtype)
+        return np.asarray(project(Steps(x), Steps(h))), h
 
-    def advance(sums: Floats, state: State, h: Floats) -> State:
-        for a_t, h_t in zip(sums, h, strict=True):
-            state = step(a_t, state, h_t)
-        return state
-
-    return prepare, advance
+    return prepare, advancing(cell, rows, precision)
 
 
 def ran(advance: Advance, given: Floats, state: State, h: Floats) -> tuple[State, State]:
@@ -481,11 +467,8 @@ def convergence(cell: Cell) -> Converged:
 def _sums(operands: Operands, x_t: Floats, h: Floats) -> Floats:
     """Return the sums of a step side by side, (R, blocks * H)."""
     W_xh, W_hh, b_h = operands
-    sums = np.empty((len(x_t), len(b_h)), b_h.dtype)
-    from_state = np.empty((len(x_t), W_hh.shape[1]), b_h.dtype)
-    product(x_t, W_xh, sums)
-    product(h, W_hh, from_state)
-    sums[:, -W_hh.shape[1] :] += from_state
+    sums = x_t @ W_xh
+    sums[:, -W_hh.shape[1] :] += h @ W_hh
     return sums + b_h
 
 

@@ -14,15 +14,14 @@ from rnncli.engine.threads import (
     blocks,
     leaves_processors,
     may_start_a_thread,
-    product,
-    product_of,
 )
 from rnncli.engine.unroll.sums import blocks_first, combined, empty_sums, multiplication
 from rnncli.model.arrays import Floats, as_items, contiguous
 from rnncli.model.cells import Cell, State
 
-# step(a_t, state, out): one step from the projected input, which it may overwrite.
-Step: TypeAlias = Callable[[Floats, State, Floats], State]
+# advance(a, state, out): steps of equally many rows from their projected inputs, which it may
+# overwrite.
+Advance: TypeAlias = Callable[[Iterable[Floats], State, Iterable[Floats]], State]
 # project(x, out): a_t of each step of `x`, of which those of a single sum lie in `out`.
 # The rows of `x` may have more axes, (T, ..., I), and any strides.
 Project: TypeAlias = Callable[[Steps, Steps], Iterable[Floats]]
@@ -32,7 +31,7 @@ Multiply: TypeAlias = Callable[[Floats, Steps], Iterable[Floats]]
 # Values in a block that stay in the cache.
 VALUES = 65_536
 # Fewest steps in a block: fewer are more calls.
-STEPS = 8
+STEPS = 4
 # Multiplications of an input from which BLAS takes longest. Of so many rows at once it takes up to
 # a fifth less than of the few that stay in the cache; and they are worth a thread, which takes
 # 80 us to start and waits for Python's lock after each block.
@@ -49,15 +48,14 @@ def projected(cell: Cell, x: Steps, state: State, precision: Precision, out: Ste
     Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2; what
     cuDNN and PyTorch do.
     """
-    step, finals = stepping(cell, x.N, precision), Finals(state)
+    advance, finals = advancing(cell, x.N, precision), Finals(state)
     with closing(_projected_blocks(cell, x, out)) as projections:
         for a, h in projections:
             if h.batch_sizes is None:
-                for a_t, h_t in zip(a, h, strict=True):
-                    state = step(a_t, state, h_t)
+                state = advance(a, state, h)
             else:
                 for a_t, h_t in zip(a, h, strict=True):
-                    state = step(a_t, finals.running(state, len(h_t)), h_t)
+                    state = advance((a_t,), finals.running(state, len(h_t)), (h_t,))
     return finals.all(state)
 
 
@@ -129,9 +127,9 @@ def is_wide(cell: Cell) -> bool:
     return cell.sums_alone and width < I
 
 
-def stepping(cell: Cell, N: int, precision: Precision) -> Step:
-    """Return what takes a step of at most N rows from projected inputs."""
-    make = _step_of_one_sum if cell.sums_alone else _step_of_blocks
+def advancing(cell: Cell, N: int, precision: Precision) -> Advance:
+    """Return what takes steps of at most N rows from projected inputs."""
+    make = _steps_of_one_sum if cell.sums_alone else _steps_of_blocks
     return make(cell, N, precision)
 
 
@@ -147,9 +145,9 @@ def _in_place(projection: Floats) -> Multiply:
 
     def project(inputs: Floats, out: Steps) -> Iterable[Floats]:
         if out.rows.flags.c_contiguous:
-            product(inputs, projection, out.rows.reshape(-1, out.rows.shape[-1]))
+            np.matmul(inputs, projection, out.rows.reshape(-1, out.rows.shape[-1]))
         else:
-            product(inputs.reshape(*out.rows.shape[:-1], -1), projection, out.rows)
+            np.matmul(inputs.reshape(*out.rows.shape[:-1], -1), projection, out.rows)
         return out.rows if out.batch_sizes is None else out
 
     return project
@@ -175,7 +173,7 @@ def _block_by_block(projection: Floats, sums: Floats, N: int) -> Multiply:
     def project(inputs: Floats, out: Steps) -> Iterable[Floats]:
         if N == 1:
             side_by_side = sums.reshape(R, 1, blocks * H)[: len(inputs)]
-            product(inputs, projection, side_by_side[:, 0])
+            np.matmul(inputs, projection, side_by_side[:, 0])
             return blocks_first(side_by_side, H)
         a = multiply(inputs)
         if out.batch_sizes is None:
@@ -186,38 +184,42 @@ def _block_by_block(projection: Floats, sums: Floats, N: int) -> Multiply:
     return project
 
 
-def _step_of_one_sum(cell: Cell, N: int, precision: Precision) -> Step:
-    """Return the step of a cell that is a function of its one sum."""
+def _steps_of_one_sum(cell: Cell, N: int, precision: Precision) -> Advance:
+    """Return the steps of a cell that is a function of its one sum, which lies in `out`."""
     _, W_hh, b_h = cell.operands
-    multiply, rounds = product_of(N, W_hh), precision.rounds
+    dot, add, rounds = np.ndarray.dot, np.add, precision.rounds
     recurrent = np.empty((N, len(b_h)), b_h.dtype)
     combine = combined(cell, N, precision)
 
-    def step(a_t: Floats, state: State, out: Floats) -> State:
+    def advance(_a: Iterable[Floats], state: State, out: Iterable[Floats]) -> State:
         (h,) = state
-        u = recurrent if len(h) == N else recurrent[: len(h)]
-        multiply(precision.operand(h) if rounds else h, W_hh, u)
-        combine(np.add(a_t, u, a_t), out)
-        return (out,)
+        u = recurrent[: len(h)]
+        for h_t in out:
+            dot(precision.operand(h) if rounds else h, W_hh, u)
+            add(h_t, u, h_t)
+            combine(h_t, h_t)
+            h = h_t
+        return (h,)
 
-    return step
+    return advance
 
 
-def _step_of_blocks(cell: Cell, N: int, precision: Precision) -> Step:
-    """Return the step of a cell with several sums, (blocks, n, H)."""
+def _steps_of_blocks(cell: Cell, N: int, precision: Precision) -> Advance:
+    """Return the steps of a cell with several sums, (blocks, n, H)."""
     _, W_hh, b_h = cell.operands
     before = (len(b_h) - W_hh.shape[1]) // cell.hidden_size  # blocks without the state's product
     whole = empty_sums(cell, N)
     apart, multiply = whole[:before], multiplication(W_hh, whole[before:])
     combine, rounds = combined(cell, N, precision), precision.rounds
 
-    def step(a_t: Floats, state: State, out: Floats) -> State:
-        h = state[0]
-        sums = whole if len(h) == N else whole[:, : len(h)]
-        if before:
-            apart.fill(0)
-        multiply(precision.operand(h) if rounds else h)
-        after: State = combine(np.add(sums, a_t, sums), out, *state)
-        return after
+    def advance(a: Iterable[Floats], state: State, out: Iterable[Floats]) -> State:
+        n = len(state[0])
+        sums = whole if n == N else whole[:, :n]
+        for a_t, h_t in zip(a, out, strict=True):
+            if before:
+                apart.fill(0)
+            multiply(precision.operand(state[0]) if rounds else state[0])
+            state = combine(np.add(sums, a_t, sums), h_t, *state)
+        return state
 
-    return step
+    return advance

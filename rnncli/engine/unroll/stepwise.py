@@ -1,16 +1,13 @@
-"""Step by step, a row at a time."""
+"""Step by step: the two loops of the notebook."""
 
 import numpy as np
 
 from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import blocks
-from rnncli.engine.unroll.sums import blocks_first
+from rnncli.engine.unroll.sums import blocks_first, combined
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
-# Steps in a block: after each a thread may end.
-BLOCK = 64
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
 # it starts others from 9,216 (interface/gemv.c).
 ONE_THREAD = 8192
@@ -31,19 +28,38 @@ def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
     before = len(b_h) - W_hh.shape[1]  # sums without the state's product
     combine = cell.combine(lambda W: lambda h: row_products(precision.operand(h), W))
     finals = Finals(state)
-    for steps in blocks(len(x), BLOCK):
-        for x_t, h_t in zip(x[steps], out[steps], strict=True):
-            state = finals.running(state, len(x_t))
-            sums = row_products(contiguous(x_t), W_xh)
-            sums[:, before:] += row_products(precision.operand(state[0]), W_hh)
-            sums += b_h
-            if cell.sums_alone:
-                combine(sums, h_t)
-                state = (h_t,)
-            else:
-                # NumPy's functions may have other last digits for values that are apart.
-                each = contiguous(blocks_first(sums, cell.hidden_size))
-                state = combine(each, h_t, *state)
+    for x_t, h_t in zip(x, out, strict=True):
+        state = finals.running(state, len(x_t))
+        sums = row_products(contiguous(x_t), W_xh)
+        sums[:, before:] += row_products(precision.operand(state[0]), W_hh)
+        sums += b_h
+        if cell.sums_alone:
+            combine(sums, h_t)
+            state = (h_t,)
+        else:
+            # NumPy's functions may have other last digits for values that are apart.
+            each = contiguous(blocks_first(sums, cell.hidden_size))
+            state = combine(each, h_t, *state)
+    return finals.all(state)
+
+
+def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+    """One product a step, of the concatenations: ``h_t = f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``.
+
+    Source: cell 7 of the notebook.
+    """
+    W_xh, W_hh, b_h = cell.operands
+    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
+    stacked = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (before, 0)))])
+    combine, finals = combined(cell, x.N, precision), Finals(state)
+    for x_t, h_t in zip(x, out, strict=True):
+        state = finals.running(state, len(x_t))
+        sums = np.concatenate([x_t, precision.operand(state[0])], axis=1) @ stacked + b_h
+        if cell.sums_alone:
+            combine(sums, h_t)
+            state = (h_t,)
+        else:
+            state = combine(contiguous(blocks_first(sums, cell.hidden_size)), h_t, *state)
     return finals.all(state)
 
 
