@@ -163,8 +163,6 @@ def narrow() -> Iterator[None]:
         projected = import_module("rnncli.engine.unroll.projected")
         patch.setattr(projected, "VALUES", 4)
         patch.setattr(projected, "STEPS", 2)
-        patch.setattr("rnncli.engine.threads.ONE_THREAD", 200)
-        patch.setattr("rnncli.engine.threads.FEW", 1)
         yield
 
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rnncli
-from rnncli.engine import threads
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
@@ -62,17 +61,6 @@ def test_every_size(variant: str, I: int, H: int, N: int) -> None:
     """Wide matrices are multiplied in pieces; so are many rows."""
     for unroll in ("auto", "projected", "fused"):
         check(gated_cell(variant, I, H), 12, N, unroll, within=3e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["lstm projection", "gru after", "gru before"])
-def test_where_blas_has_more_threads(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads._blas, "alone", False)
-    monkeypatch.setattr(threads, "ONE_THREAD", 2_000)
-    monkeypatch.setattr(threads, "FEW", 2)
-    for N in (1, 50):
-        for unroll in ("projected", "fused"):
-            check(gated_cell(variant, 3, 8), 20, N, unroll)
 
 
 @pytest.mark.slow

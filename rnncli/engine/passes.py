@@ -10,7 +10,7 @@ import numpy as np
 from rnncli.engine.batch import Packing, Sequences, by_length
 from rnncli.engine.overflow import is_safe, largest, largest_sum, mark_overflow, product_overflows
 from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for, product
+from rnncli.engine.threads import blas_on_one_thread, in_threads, parts_for
 from rnncli.engine.unroll import IN_ORDER, UNROLLS, Strategy, fastest, missing
 from rnncli.engine.unroll.stepwise import row_products
 from rnncli.engine.watched import Watched
@@ -107,7 +107,7 @@ def prepare(
     lacking = missing(unroll, precision)
     if lacking:
         raise InputError(f"unroll {unroll}", lacking)
-    compute = row_products if unroll == "stepwise" else _product
+    compute = row_products if unroll == "stepwise" else np.matmul
     sums: dict[int, float] = {}  # by the array's id, which lives as long as the network
 
     def multiply(x: Floats, W: Floats) -> Floats:
@@ -262,9 +262,3 @@ def _unrolled(
         for array, those in zip(final, after, strict=True):
             array[: steps.N] = those
     return tuple(map(packing.reversed, rows)) if backward else rows, final
-
-
-def _product(rows: Floats, W: Floats) -> Floats:
-    out = np.empty((len(rows), W.shape[1]), W.dtype)
-    product(rows, W, out)
-    return out

@@ -8,6 +8,7 @@ processors away from them.
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 
 Part = TypeVar("Part")
@@ -41,7 +41,7 @@ SECONDS_TO_LEAVE = 1.0
 # (interface/gemm.c). Beyond, two threads would queue for BLAS's, and those go
 # on spinning, on the processor that a thread needs, when the product is done.
 ONE_THREAD = 262_144
-# Fewest rows that are worth a product of their own.
+# Rows of a product that is so small.
 FEW = 32
 # Values of the states of a thread at one step: more, and they leave the cache.
 VALUES = 81_920
@@ -58,25 +58,20 @@ PTHREADS = 1
 _here = threading.local()
 
 
-class _Abandoned(BaseException):
-    """Nobody waits for this thread any more."""
-
-
 def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
     """Do the parts of some work, two at a time; within a thread one after the other.
 
-    A failure, or Ctrl-C, is raised once the threads have left, at their next
-    block (`blocks`), or after a second. Where the system has no thread left, or no
-    room for its stack, the parts are done without.
+    A failure, or Ctrl-C, is raised once the threads have done the parts that
+    they have begun, or after a second. Where the system has no thread left,
+    or no room for its stack, the parts are done without.
     """
     if len(parts) < 2 or not may_start_a_thread():
         return list(map(work, parts))
     numbers = iter(range(len(parts)))  # of both threads: each takes the next one
-    ended = threading.Event()
     done: SimpleQueue[tuple[int, Found] | BaseException] = SimpleQueue()
 
     def target() -> None:
-        _here.ended = ended
+        _here.starts_none = True
         try:
             with np.errstate(all="ignore"):  # each thread has its own
                 for number in numbers:
@@ -91,7 +86,7 @@ def in_threads(work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Fou
             return list(map(work, parts))
         return _collected(done, len(parts))
     finally:
-        ended.set()
+        deque(numbers, maxlen=0)  # no thread takes another part
         for thread in filter(threading.Thread.is_alive, threads):
             thread.join(SECONDS_TO_LEAVE)
 
@@ -107,7 +102,7 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
     made: SimpleQueue[tuple[Found] | BaseException] = SimpleQueue()
 
     def target() -> None:
-        _here.ended = threading.Event()  # it starts no other
+        _here.starts_none = True
         try:
             with np.errstate(all="ignore"):  # each thread has its own
                 while wanted.get():
@@ -137,21 +132,17 @@ def ahead(items: Iterator[Found]) -> Generator[Found, None, None]:
 
 def may_start_a_thread() -> bool:
     """Whether there is a processor for another thread, and this is no such thread."""
-    return THREADS > 1 and not hasattr(_here, "ended")
+    return THREADS > 1 and not hasattr(_here, "starts_none")
 
 
 def start_no_threads() -> None:
     """Have this thread start no others: its process has one processor to itself."""
-    _here.ended = threading.Event()
+    _here.starts_none = True
 
 
 def blocks(T: int, steps: int) -> Iterator[slice]:
-    """Cut T steps into blocks; between two of them a thread that nobody waits for ends."""
-    ended = getattr(_here, "ended", None)
-    for start in range(0, T, steps):
-        if ended and ended.is_set():
-            raise _Abandoned
-        yield slice(start, min(start + steps, T))
+    """Cut T steps into blocks."""
+    return (slice(start, min(start + steps, T)) for start in range(0, T, steps))
 
 
 def shares(count: int, parts: int) -> list[slice]:
@@ -190,44 +181,6 @@ def leaves_processors(cell: Cell) -> bool:
     """Whether the products of a cell take one thread, and so leave the other processors."""
     I, width = cell.weights.W_xh.shape
     return _blas.alone or max(I + 1, len(cell.weights.W_hh)) * width * FEW <= ONE_THREAD
-
-
-def product(a: Floats, W: Floats, out: Floats) -> None:
-    """Compute ``a @ W``: where BLAS has more threads, in pieces that it leaves to one.
-
-    A matrix so large that the pieces would be few rows is left to all its
-    threads.
-
-    Parameters
-    ----------
-    a : array, shape (..., M, K)
-    W : array, shape (K, H)
-    out : array, shape (..., M, H)
-        The product goes there.
-    """
-    M, rows = a.shape[-2], ONE_THREAD // W.size
-    if multiplies_whole(M, W):
-        np.matmul(a, W, out=out)
-        return
-    whole = M - M % rows
-    np.matmul(_pieces(a, whole, rows), W, out=_pieces(out, whole, rows))
-    if whole < M:
-        np.matmul(a[..., whole:, :], W, out=out[..., whole:, :])
-
-
-def product_of(rows: int, W: Floats) -> Callable[[Floats, Floats, Floats], Any]:
-    """Return the quickest ``product`` of arrays (M, K) of at most so many rows by a matrix."""
-    return np.ndarray.dot if multiplies_whole(rows, W) else product
-
-
-def multiplies_whole(M: int, W: Floats) -> bool:
-    """Whether so many rows are multiplied by a matrix at once."""
-    return _blas.alone or not (W.size and FEW <= ONE_THREAD // W.size < M)
-
-
-def _pieces(a: Floats, whole: int, rows: int) -> Floats:
-    """View (..., M, K) as (..., M / rows, rows, K)."""
-    return a[..., :whole, :].reshape(*a.shape[:-2], whole // rows, rows, a.shape[-1])
 
 
 class _Blas:
