@@ -214,13 +214,7 @@ class Packing:
             batch[_first(sequences, part.N), part.steps] = as_items(steps).T
 
     def places(self, starts: Integers) -> Integers:
-        """Where each packed row stood, for sequences that stood one after the other.
-
-        Parameters
-        ----------
-        starts : array of int, shape (N,)
-            The row of each sequence's first step.
-        """
+        """Where each packed row stood, for sequences that stood one after the other."""
         t, n = self._steps_and_sequences
         return np.asarray(starts[n] + t)
 
@@ -248,19 +242,7 @@ class Packing:
 
 
 def by_length(lengths: Integers, parts: int) -> list[Sequences]:
-    """Cut a batch into parts of equally many steps, sequences of like lengths together.
-
-    Parameters
-    ----------
-    lengths : array of int, shape (N,)
-    parts : int
-        How many; fewer where a part would have no sequence.
-
-    Returns
-    -------
-    list of slices or arrays of int
-        The sequences of each part, the longest first.
-    """
+    """Cut a batch into parts of equally many steps, sequences of like lengths together."""
     N = len(lengths)
     if (lengths == lengths[:1]).all():
         return list(shares(N, parts))

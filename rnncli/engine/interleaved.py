@@ -75,23 +75,7 @@ def grouped(rows: Rows) -> Groups:
 
 
 def advance_rows(prepared: Prepared, rows: Rows, groups: Groups, states: Floats) -> list[Pass]:
-    """Run the layers over the rows of several sequences.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    rows : Rows
-        In the float type of the precision; finite but for masked ones.
-    groups : Groups
-        Of the rows.
-    states : array, shape (K, S)
-        The state of each sequence, which becomes that after its rows.
-
-    Returns
-    -------
-    list of Pass
-        What each layer gives, in the order of the rows.
-    """
+    """Run the layers over the rows of several sequences."""
     x, masked = rows.x, np.zeros(len(rows.x), bool)
     if rows.masked is not None:
         masked = rows.masked

@@ -51,21 +51,7 @@ def mark_overflow(
     rows: Sequence[Steps],
     after: State,
 ) -> None:
-    """Make the states of sequences NaN from the step on at which a sum may overflow on the way.
-
-    Parameters
-    ----------
-    cell : Cell
-    precision : Precision
-    x : Steps
-        Its inputs, as operands.
-    before : array, shape (N, H)
-        h before the first step.
-    rows : sequence of Steps
-        The state's arrays after every step, h first.
-    after : tuple of arrays, shape (N, size) each
-        The state after the last step.
-    """
+    """Make the states of sequences NaN from the step on at which a sum may overflow on the way."""
     h = rows[0].rows
     W_xh, W_hh, b_h = cell.largest_sums
     of_h = largest(before) + _largest_state(cell, h)

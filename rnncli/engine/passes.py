@@ -94,14 +94,7 @@ def prepare(
     *,
     all_states: bool = False,
 ) -> Prepared:
-    """Prepare a network to run in a precision, by a strategy, see `Prepared`.
-
-    Raises
-    ------
-    ValueError
-        A name is unknown, a strategy cannot run here, or a weight is too
-        large for the precision.
-    """
+    """Prepare a network to run in a precision, by a strategy, see `Prepared`."""
     how = choice("precision", precision, PRECISIONS)
     strategy = choice("unroll", unroll, IN_ORDER if all_states else UNROLLS | {"auto": fastest})
     lacking = missing(unroll, precision)
@@ -130,19 +123,7 @@ def drive(
     give: Give,
     places: Places = lambda _packing, _sequences: repeat(None),
 ) -> None:
-    """Run a batch of sequences, those of like lengths side by side, two parts at a time.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    lengths : array of int, shape (N,)
-        Number of steps of each sequence.
-    states : array, shape (N, S)
-        The state of all cells before the first step, which becomes that after
-        the last one.
-    take, give, places : callables
-        Where the input comes from, and where what the layers give goes.
-    """
+    """Run a batch of sequences, those of like lengths side by side, two parts at a time."""
 
     def part(sequences: Sequences) -> None:
         packing = Packing(lengths[sequences])
@@ -162,28 +143,7 @@ def advance(
     state: Floats,
     outs: Iterable[Floats | None],
 ) -> tuple[list[Pass], Floats]:
-    """Run the layers, bottom to top, over packed rows.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    x : array, shape (R, I) or (T, N, I)
-        Packed rows, finite, in the float type of the precision.
-    packing : Packing
-        Of the N sequences.
-    state : array, shape (N, S)
-        State of all cells before their first step.
-    outs : iterable of arrays or None
-        One a layer, like `x` with H for I: where the outputs of a forward
-        layer go.
-
-    Returns
-    -------
-    list of Pass
-        What each layer has given.
-    array, shape (N, S)
-        State of all cells after their last step.
-    """
+    """Run the layers, bottom to top, over packed rows."""
     after = np.empty_like(state)
     passes = []
     network = prepared.network
@@ -215,16 +175,6 @@ def final_output(prepared: Prepared, state: Floats) -> Floats:
     Where that has two directions, the backward one's is that after the first
     step, so this is no row of `y`. It is what Keras's ``return_sequences=False``
     gives the head. Without a head it is that state, merged.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    state : array, shape (N, S)
-        State of all cells.
-
-    Returns
-    -------
-    array, shape (N, O)
     """
     network = prepared.network
     top = len(network.layers) - 1 - network.head

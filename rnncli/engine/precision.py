@@ -35,13 +35,7 @@ class Precision(NamedTuple):
         return values if self.mantissa is None else round_mantissa(values, self.mantissa)
 
     def convert(self, name: str, array: Floats) -> Floats:
-        """Return an array of weights in this precision, a matrix rounded as an operand.
-
-        Raises
-        ------
-        ValueError
-            A weight is too large for the float type.
-        """
+        """Return an array of weights in this precision, a matrix rounded as an operand."""
         converted = array if array.dtype == self.dtype else in_dtype(name, array, self.dtype)
         return self.operand(converted) if array.ndim > 1 else converted
 
@@ -51,19 +45,6 @@ def round_mantissa(values: Floats, bits: int) -> Floats:
 
     The sign and the eight exponent bits stay, as in NVIDIA's TF32 (10
     explicit mantissa bits) and Google's bfloat16 (7).
-
-    Parameters
-    ----------
-    values : array of float32
-        Any shape; infinities stay as they are.
-    bits : int
-        Explicit mantissa bits to keep, under 23.
-
-    Returns
-    -------
-    array of float32
-        A new array of the same shape; values over the largest that the
-        format holds become infinite.
     """
     dropped = 23 - bits
     pattern = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)

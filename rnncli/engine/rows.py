@@ -68,13 +68,7 @@ def join(parts: Sequence[Any]) -> Any:
 
 
 def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Join blocks into one, if there are any.
-
-    Raises
-    ------
-    ValueError
-        Some of them have keys, and others have none.
-    """
+    """Join blocks into one, if there are any."""
     every = list(blocks)
     if len(every) < 2:
         yield from every

@@ -132,13 +132,7 @@ def save_state(file: BinaryIO, state: State) -> None:
 
 
 def load_state(path: str) -> State | None:
-    """Read a state file, or None where there is none yet.
-
-    Raises
-    ------
-    InputError
-        The file is damaged, or something else.
-    """
+    """Read a state file, or None where there is none yet."""
     if not os.path.exists(path):
         return None
     check_is_file(path)
@@ -152,13 +146,7 @@ def load_state(path: str) -> State | None:
 
 
 def check_is_file(path: str) -> None:
-    """Refuse a device, a pipe or a directory.
-
-    Raises
-    ------
-    InputError
-        It is one.
-    """
+    """Refuse a device, a pipe or a directory."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(path, "not a state file", "a state is read from a file and replaces it")
 
@@ -171,33 +159,7 @@ def fitting_states(
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
 ) -> Floats:
-    """Return the states in a file as those of a network.
-
-    Parameters
-    ----------
-    path : str
-        Of the file, for messages.
-    state : State
-    network : Network
-        That goes on.
-    whose : str
-        The `fingerprint` of it and its precision.
-    key_columns : sequence of str
-        Of the run that goes on.
-    dtype : numpy.dtype
-        Float type of the run.
-
-    Returns
-    -------
-    array, shape (K, S)
-
-    Raises
-    ------
-    InputError
-        They are of other cells, another network, precision, key or size.
-    ValueError
-        One is not finite in that type.
-    """
+    """Return the states in a file as those of a network."""
     cells, names = cells_of(network), network.state_names
     if state.cells != cells:
         what = f"the state of {_kinds(state.cells)}, this network is {_kinds(cells)}"

@@ -228,12 +228,6 @@ def final_y(prepared: Prepared, carried: Carried, keys: Sequence[tuple[str, ...]
 
     It is what the head makes of the states that they ended with, or the last
     row of each, see `rnncli.States`.
-
-    Raises
-    ------
-    NotFiniteError
-        It overflows, which it may where no row does if the top recurrent
-        layer has two directions.
     """
     y = final_output(prepared, carried.state)
     if len(carried.last):
@@ -352,15 +346,7 @@ def _overflow_of_state(
     carried: Carried,
     keys: Sequence[tuple[str, ...]],
 ) -> tuple[int, NotFiniteError | None]:
-    """Find what the states hold beside h that overflows, which may be where h does not.
-
-    Returns
-    -------
-    int
-        The last row of its sequence in the block, at which it has; the first
-        one of several, the number of rows if there is none.
-    NotFiniteError or None
-    """
+    """Find what the states hold beside h that overflows, which may be where h does not."""
     row, error = len(block.t), None
     for name, place in list(network.state_names.items())[1:]:
         states = carried.state[groups.present, place]

@@ -152,14 +152,7 @@ def shares(count: int, parts: int) -> list[slice]:
 
 
 def parts_for(N: int, cells: Sequence[Cell]) -> int:
-    """Count the parts that N rows of states are best cut into: one, or some a thread.
-
-    Parameters
-    ----------
-    N : int
-    cells : sequence of Cell
-        Those that run over the rows; the widest decides.
-    """
+    """Count the parts that N rows of states are best cut into: one, or some a thread."""
     if not cells or not all(map(leaves_processors, cells)):
         return 1
     if min(map(rows_for_threads, cells)) > N:
@@ -231,13 +224,7 @@ blas_on_one_thread = _blas.on_one_thread
 
 @cache
 def openblas(function: str) -> Any:
-    """Return a function of the OpenBLAS that NumPy has its products from; None without one.
-
-    Parameters
-    ----------
-    function : str
-        Its name after ``openblas_``.
-    """
+    """Return a function of the OpenBLAS that NumPy has its products from; None without one."""
     try:
         import ctypes
 

@@ -72,21 +72,6 @@ def compiled_function(
     """Compile code, and return one of its functions.
 
     Python's lock is let go of while it runs.
-
-    Parameters
-    ----------
-    text : str
-        As `rnncli.engine.compiled.code.Function.text` returns it.
-    name : str
-        Of the function.
-    integers, addresses : int
-        How many parameters it has of each.
-    machine : Machine
-
-    Raises
-    ------
-    RuntimeError
-        LLVM cannot.
     """
     llvm = _llvm()
     module = llvm.parse_assembly(text)

@@ -57,15 +57,6 @@ def fastest(
     contracting and the batch is small enough. If it is not, or where a
     compiled loop is faster even so by more than compiling takes, it runs by
     that. Otherwise it runs as `projected`.
-
-    Parameters
-    ----------
-    cell, x, state, precision, out
-        As for every strategy.
-    before : int
-        How many rows a stream has had: as many more are expected, which share
-        what compiling takes. Short blocks, as they come with time, do not look
-        at it, so that their numbers do not depend on where they are cut.
     """
     rows, several = x.rows[..., 0].size, x.N > 1
     compilation = COMPILATION * (rows / (rows + before) if rows >= SHORT else 1)

@@ -229,12 +229,6 @@ def probed_horizon(cell: Cell, x: Floats, state: State, precision: Precision, li
     The probes are an eighth of T apart. As many run at once as a step has
     rows for. One of two begins where `state` leads, if the cell has gates: a
     gate that holds what a unit has does not show where that is zero.
-
-    Returns
-    -------
-    int
-        The longest of several, a multiple of `BLOCK`; T where two runs do not
-        converge.
     """
     T, N = len(x), x.shape[1]
     if cell.sums_alone:
@@ -255,18 +249,6 @@ def probe(cell: Cell, x: Floats, state: State, precision: Precision, limit: int)
 
     They are given up as soon as the rate at which they have come closer
     would take more steps than `limit`.
-
-    Parameters
-    ----------
-    x : array, shape (places, L, N, I)
-    state : tuple of arrays, shape (N, size) each
-        Before the block that leads to the other state.
-
-    Returns
-    -------
-    int or None
-        Steps until those of all places have converged; None where they are
-        given up.
     """
     half = x.shape[0] * x.shape[2]
     state = tuple(np.tile(array, (2 * x.shape[0], 1)) for array in state)
@@ -302,13 +284,7 @@ def expected_horizon(first: float, distance: float, n: int) -> float:
 
 
 def guess_all(segments: Segments, state: State) -> Integers:
-    """Run all segments, the first from `state`, the others from zero.
-
-    Returns
-    -------
-    array of int
-        Those whose first state was a guess.
-    """
+    """Run all segments, the first from `state`, the others from zero."""
     S, L, *_ = segments.x.shape
     starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
     for start, array in zip(starts, state, strict=True):
@@ -330,14 +306,7 @@ def guess_all(segments: Segments, state: State) -> Integers:
 
 
 def correct_all(segments: Segments, chosen: Integers) -> Integers:
-    """Run segments again until they converge to what is there, and their successors if not.
-
-    Returns
-    -------
-    array of int
-        Segments that still start from another state than the one before
-        ends with; empty if all is right.
-    """
+    """Run segments again until they converge to what is there, and their successors if not."""
     while len(chosen):
         left = corrected(segments, chosen) + 1
         left = left[left < len(segments.x)]
@@ -352,11 +321,6 @@ def corrected(segments: Segments, chosen: Integers) -> Integers:
 
     A single one of a cell with gates is compared ever more seldom, after 1,
     2, 4, ... blocks: to compare takes as long as to run some steps.
-
-    Returns
-    -------
-    array of int
-        Segments that have not converged before their end.
     """
     N, L = segments.h.shape[2], segments.x.shape[1]
     starts = segments.state(chosen - 1, L - 1)  # of all, before any is corrected
@@ -435,16 +399,7 @@ def ran(advance: Advance, given: Floats, state: State, h: Floats) -> tuple[State
 
 
 def convergence(cell: Cell) -> Converged:
-    """Return a function that finds the rows at which two runs have converged.
-
-    Returns
-    -------
-    callable
-        ``converged(x_t, before, new, old)``: the inputs of the step, (R, I),
-        the state before it and the one after it in one run, and the one
-        after it in the other; returns (R,). The step from `before` gives
-        either state, within rounding, in all units.
-    """
+    """Return a function that finds the rows at which two runs have converged."""
     operands = cell.operands
     sizes = Operands(*map(np.abs, operands))
     rounding = (len(operands.W_xh) + len(operands.W_hh) + 4) * np.finfo(operands.b_h.dtype).eps

@@ -70,15 +70,6 @@ def row_products(rows: Floats, W: Floats) -> Floats:
     single row, so each is multiplied on its own. OpenBLAS cuts a large
     matrix among its threads, and what stands at a cut is added in another
     order too, so the matrix goes in pieces that it leaves to one thread.
-
-    Parameters
-    ----------
-    rows : array, shape (N, K)
-    W : array, shape (K, H)
-
-    Returns
-    -------
-    array, shape (N, H)
     """
     K, H = W.shape
     if H > ONE_THREAD:
