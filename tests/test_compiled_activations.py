@@ -137,7 +137,7 @@ def test_a_clip_limits_what_is_a_number(dtype: type) -> None:
 
 
 def test_elu_overflows_no_sooner_than_its_value() -> None:
-    cell = rnncli.RNN(rnncli.Weights([[1.0]], [[0.0]], [0.0]), "elu:3e38")
+    cell = rnncli.RNN(rnncli.Weights(np.ones((1, 1)), np.zeros((1, 1)), np.zeros(1)), "elu:3e38")
     h = rnncli.run(rnncli.Network(cell), [[-0.01]], unroll="compiled").h
     assert h.item() == pytest.approx(-2.98e36, rel=1e-2)
 

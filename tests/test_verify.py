@@ -647,10 +647,14 @@ def test_a_tolerance_that_no_float32_holds(run_rnn: Rnn, precision: str) -> None
 
 def test_weights_and_a_clip_are_judged_as_a_run_has_them(run_rnn: Rnn, tmp_path: Path) -> None:
     """A float64 weight whose float32 is halfway between two tf32; a clip that is no float32."""
+
+    def weights(w: float) -> rnncli.Weights:
+        return rnncli.Weights(np.array([[w]]), np.zeros((1, 1)), np.zeros(1))
+
     cells = {
-        "tf32": rnncli.RNN(rnncli.Weights([[1 + 2**-11 + 2**-30]], [[0.0]], [0.0]), "linear"),
-        "bfloat16": rnncli.RNN(rnncli.Weights([[1 + 2**-8 + 2**-30]], [[0.0]], [0.0]), "linear"),
-        "float32": rnncli.RNN(rnncli.Weights([[1.0]], [[0.0]], [0.0]), "exponential", 73.1),
+        "tf32": rnncli.RNN(weights(1 + 2**-11 + 2**-30), "linear"),
+        "bfloat16": rnncli.RNN(weights(1 + 2**-8 + 2**-30), "linear"),
+        "float32": rnncli.RNN(weights(1.0), "exponential", 73.1),
     }
     for precision, cell in cells.items():
         rnncli.save(Network(cell), tmp_path / "w.npz")

@@ -99,8 +99,8 @@ def _cell_overflows(cell: Cell, x: Floats, h: Floats) -> Truths:
     W_h = np.concatenate([np.zeros((len(W_hh), before)), W_hh], axis=1)
     rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
     positive, negative = _by_sign(rows, W)
-    wrong = _overflow(positive, negative, b_h.dtype)
-    wrong = wrong.reshape(len(x), -1, cell.hidden_size).any(axis=1)
+    of_gates = _overflow(positive, negative, b_h.dtype).reshape(len(x), -1, cell.hidden_size)
+    wrong = np.logical_or.reduce(of_gates, axis=1)
     if cell.inner is not None:
         sums = ((positive - negative) / SCALE).reshape(len(x), -1, cell.hidden_size)
         operand = cell.inner_operand(_applied, list(sums.swapaxes(0, 1)), h.astype(np.float64))
