@@ -7,7 +7,6 @@ two biases, which is NumPy's.
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from itertools import chain, cycle
@@ -27,7 +26,7 @@ from rnncli.model import formats
 from rnncli.model.activations import SIGMOID, TANH, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, weight_shapes
-from rnncli.model.formats import FORMATS, Loaded, load_network, save_network
+from rnncli.model.formats import Loaded, load_network, save_network
 from rnncli.model.formats.containers import MOST_BYTES
 from rnncli.model.layers import (
     DIRECTIONS,
@@ -424,12 +423,10 @@ def gated(gates: int, **extra: int) -> dict[str, np.ndarray]:
 
 
 SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
-    # Where it is silent: extension, tensors, what is given, and what is assumed.
     "all": (".npz", BOTH, {}, [ACTIVATION, MERGE]),
     "activation given": (".npz", BOTH, {"activation": RELU}, [MERGE]),
     "merge given": (".npz", BOTH, {"merge": "sum"}, [ACTIVATION]),
     "merge told by the width above": (".npz", BOTH | TOP, {}, [ACTIVATION]),
-    "merge agrees with the width above": (".npz", BOTH | TOP, {"merge": "concat"}, [ACTIVATION]),
     "merge given for the width above": (
         ".npz",
         BOTH | own(2, "forward", 3, 3),
@@ -440,17 +437,13 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     "direction given, PyTorch": (".safetensors", torch(), {"direction": "backward"}, [ACTIVATION]),
     "merge of PyTorch": (".safetensors", torch() | torch(end="_l0_reverse"), {}, [ACTIVATION]),
     "clip given": (".npz", ONE, {"clip": 2.0}, [ACTIVATION]),
-    "direction agrees": (".npz", BOTH, {"direction": "bidirectional"}, [ACTIVATION, MERGE]),
     "an LSTM": (".npz", gated(4), {}, [ACTIVATION, GATES]),
-    "an LSTM with peepholes": (".npz", gated(4, w_ch=9), {}, [ACTIVATION, GATES]),
     "gates given": (".npz", gated(4), {"recurrent_activation": RELU}, [ACTIVATION]),
     "a GRU": (".npz", gated(3), {}, [ACTIVATION, GATES, RESET]),
     "a GRU with b_n": (".npz", gated(3, b_n=3), {}, [ACTIVATION, GATES]),
     "reset given": (".npz", gated(3), {"reset": "before"}, [ACTIVATION, GATES]),
-    "reset agrees": (".npz", gated(3, b_n=3), {"reset": "after"}, [ACTIVATION, GATES]),
     "PyTorch's LSTM": (".safetensors", torch(gates=4), {}, []),
     "PyTorch's GRU": (".safetensors", torch(gates=3), {"reset": "after"}, []),
-    "PyTorch's GRU with a clip": (".safetensors", torch(gates=3), {"clip": 2.0}, []),
 }
 
 
@@ -475,66 +468,42 @@ def test_options_fill_in(
     assert {**layer.cells[0].settings, **layer.settings} == settings
 
 
-CONFLICTS: dict[str, tuple[Network, dict[str, Any], str]] = {
-    "activation": (
+CONFLICTS: list[tuple[str, Network, dict[str, Any]]] = [
+    (
+        "layer 1: the file says activation relu",
         Network(Recurrent(RNN(weights(2, 3), RELU))),
         {"activation": TANH},
-        "layer 1: the file says activation relu, `activation` tanh was given: leave it out",
     ),
-    "parameter": (
+    (
+        "layer 1: the file says activation elu:0.5",
         Network(Recurrent(RNN(weights(2, 3), activation("elu", 0.5)))),
         {"activation": activation("elu", 1.0)},
-        "layer 1: the file says activation elu:0.5, `activation` elu:1.0 was given: leave it out",
     ),
-    "clip": (
+    (
+        "layer 1: the file says clip 2.0, `clip` 3.0 was",
         Network(Recurrent(RNN(weights(2, 3), TANH, 2.0))),
         {"clip": 3.0},
-        "layer 1: the file says clip 2.0, `clip` 3.0 was given: leave it out",
     ),
-    "no clip": (
-        Network(weights(2, 3)),
-        {"clip": 3.0},
-        "layer 1: the file says clip none, `clip` 3.0 was given: leave it out",
-    ),
-    "direction": (
+    (
+        "layer 2: the file says direction backward",
         Network(weights(2, 2), Recurrent(weights(2, 3), direction="backward")),
         {"direction": "forward"},
-        "layer 2: the file says direction backward, `direction` forward was given: leave it out",
     ),
-    "directions": (
-        Network(weights(2, 3)),
-        {"direction": "bidirectional"},
-        "layer 1: the file says direction forward, `direction` bidirectional was given: "
-        "leave it out",
-    ),
-    "merge": (
+    (
+        "layer 1: the file says merge sum, `merge` ave",
         Network(Recurrent(weights(2, 3), weights(2, 3), direction="bidirectional", merge="sum")),
         {"merge": "ave"},
-        "layer 1: the file says merge sum, `merge` ave was given: leave it out",
     ),
-}
+]
 
 
-@pytest.mark.parametrize(("written", "options", "message"), CONFLICTS.values(), ids=CONFLICTS)
+@pytest.mark.parametrize(("message", "written", "options"), CONFLICTS)
 def test_options_that_do_not_agree(
-    tmp_path: Path,
-    written: Network,
-    options: dict[str, Any],
-    message: str,
+    tmp_path: Path, message: str, written: Network, options: dict[str, Any]
 ) -> None:
     path = tmp_path / "w.npz"
     saved(path, written)
-    assert refusal(path, **options) == message
-
-
-def test_options_that_agree(tmp_path: Path) -> None:
-    written = network(1, "bidirectional", "mul")
-    cell = RNN(cells(written)[0].weights, RELU, 2.0)
-    written = Network(Recurrent(cell, cell, direction="bidirectional", merge="mul"))
-    saved(tmp_path / "w.npz", written)
-    options = {"activation": RELU, "direction": "bidirectional", "merge": "mul", "clip": 2.0}
-    loaded = load_network(tmp_path / "w.npz", None, options)
-    assert told(loaded.network) == told(written)
+    assert refusal(path, **options).startswith(message)
 
 
 def test_load_warns_of_what_is_assumed_where_it_is_called(tmp_path: Path) -> None:
@@ -607,59 +576,22 @@ def test_pytorch_names_of_gates(tmp_path: Path, gates: int) -> None:
         assert cell.weights.arrays["b_n"].tobytes() == blocks["bias_hh_l0"][2].tobytes()
 
 
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "activation": ({"activation": "glu"}, "activation: expected one of tanh, "),
-    "direction": ({"direction": "up"}, "direction: expected one of forward, backward, "),
-    "merge": ({"merge": "max"}, "merge: expected one of concat, sum, ave, mul, got 'max'"),
-    "clip": ({"clip": 0}, "clip: expected a number over 0, got 0"),
-    "merge of one direction": (
-        {"merge": "sum"},
-        "w.npz: has no bidirectional layer; leave `merge` out",
-    ),
-}
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("activation: expected one of tanh, ", {"activation": "glu"}),
+    ("direction: expected one of forward", {"direction": "up"}),
+    ("merge: expected one of concat, sum, ave", {"merge": "max"}),
+    ("clip: expected a number over 0, got 0", {"clip": 0}),
+    ("w.npz: has no bidirectional layer; leave", {"merge": "sum"}),
+    ("reset: expected one of after, before", {"reset": "never"}),
+    ("w.npz: clip: expected 1 value, got 2", {"clip": [2.0, 3.0]}),
+]
 
 
-WRONG_OF_GATES: dict[str, tuple[dict[str, Any], str]] = {
-    "reset": ({"reset": "never"}, "reset: expected one of after, before, got 'never'"),
-    "gates": ({"recurrent_activation": "glu"}, "activation: expected one of tanh, "),
-    "clips": ({"clip": [2.0, 3.0]}, "w.npz: clip: expected 1 value, got 2"),
-}
-
-
-@pytest.mark.parametrize(("options", "message"), WRONG_OF_GATES.values(), ids=WRONG_OF_GATES)
-def test_load_refuses_settings_of_gates(
-    tmp_path: Path, options: dict[str, Any], message: str
-) -> None:
+@pytest.mark.parametrize(("message", "options"), WRONG)
+def test_load_refuses(tmp_path: Path, message: str, options: dict[str, Any]) -> None:
     np.savez(tmp_path / "w.npz", **dict[str, Any](gated(3)))
     with pytest.raises(ValueError, match=re.escape(message)):
         formats.load(tmp_path / "w.npz", **options)
-
-
-@pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG)
-def test_load_refuses(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    np.savez(tmp_path / "w.npz", **dict[str, Any](ONE))
-    with pytest.raises(ValueError, match=re.escape(message)):
-        formats.load(tmp_path / "w.npz", **options)
-
-
-def test_a_direction_that_does_not_agree_is_named_before_its_merge(tmp_path: Path) -> None:
-    save_file(torch(), str(tmp_path / "w.safetensors"))
-    given = {"direction": "bidirectional", "merge": "ave"}
-    assert "`direction` bidirectional was given" in refusal(tmp_path / "w.safetensors", **given)
-
-
-def test_a_setting_that_does_not_agree_is_noticed_before_weights_are_read(tmp_path: Path) -> None:
-    """The sum of the biases would overflow, and is not computed."""
-    huge = {f"bias_{side}_l0": np.full(3, 3e38, np.float32) for side in ("ih", "hh")}
-    save_file(torch() | torch(end="_l0_reverse") | huge, str(tmp_path / "w.safetensors"))
-    assert refusal(tmp_path / "w.safetensors").startswith("has no bias_ih_l0_reverse")
-    both = {f"{name}_reverse": array for name, array in huge.items()}
-    tensors = torch() | torch(end="_l0_reverse") | huge | both
-    save_file(tensors, str(tmp_path / "w.safetensors"))
-    assert "says merge concat, `merge` sum was given" in refusal(
-        tmp_path / "w.safetensors", merge="sum"
-    )
-    assert "is not finite" in refusal(tmp_path / "w.safetensors")
 
 
 def test_layers_without_a_name_are_not_written() -> None:
@@ -672,271 +604,111 @@ def test_layers_without_a_name_are_not_written() -> None:
             save_network(io.BytesIO(), Network(*layers), extension)
 
 
-NPZ: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    # Members, --layer and options, message.
-    "a typo": (
+NPZ: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "directions layer_1.forward.W_xh, layer_1.backward.W_hh, layer_2.forward.b_h, ..., got bh",
         ONE | {"bh": numbers((3,))},
         {},
-        "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
-        "layer_1.backward.W_hh, layer_2.forward.b_h, ..., got bh",
     ),
-    "several networks": (
+    (
+        "(`layer` a, b?)",
         {f"{stem}{name}": array for stem in ("a.", "b/") for name, array in ONE.items()},
         {},
-        "got a.W_xh, a.W_hh, b/W_xh, b/W_hh (`layer` a, b?)",
     ),
-    "no such layer": (ONE, {"layer": "a"}, "holds no tensor under `layer` a; it holds W_xh, W_hh"),
-    "a missing array": ({"W_xh": ONE["W_xh"]}, {}, "has no W_hh, which goes with W_xh"),
-    "a missing layer": (
+    ("holds no tensor under `layer` a; it holds", ONE, {"layer": "a"}),
+    ("has no W_hh, which goes with W_xh", {"W_xh": ONE["W_xh"]}, {}),
+    (
+        "has layer_3, but no layer_2: layers are",
         own(1, "forward", 2, 3) | own(3, "forward", 3, 3),
         {},
-        "has layer_3, but no layer_2: layers are counted from 1",
     ),
-    "both ways of naming": (
-        ONE | own(1, "backward", 2, 3),
-        {},
-        "expected one of the two, W_xh or layer_1.backward.W_xh, got both",
-    ),
-    "integers": (
-        ONE | {"W_hh": np.ones((3, 3), np.int32)},
-        {},
-        "W_hh: expected floats (float16, bfloat16, float32, float64), got int32",
-    ),
-    "truth values": (ONE | {"W_hh": np.ones((3, 3), bool)}, {}, "got bool"),
-    "complex numbers": (ONE | {"W_hh": np.ones((3, 3), complex)}, {}, "got complex128"),
-    "words": (ONE | {"W_hh": np.array([["a"]])}, {}, "W_hh: expected floats"),
-    "objects": (ONE | {"W_hh": np.array([[None]])}, {}, "W_hh: expected floats"),
-    "a matrix that is not square": (
-        ONE | {"W_hh": numbers((3, 4))},
-        {},
-        "W_hh: expected shape (H, H) or (H, 4 H) or (H, 3 H), got (3, 4)",
-    ),
-    "a transposed matrix": (
-        ONE | {"W_xh": numbers((3, 2))},
-        {},
-        "W_xh: expected shape (I, 3), as W_hh is (3, 3), got (3, 2) (transposed?)",
-    ),
-    "a vector": (
-        ONE | {"W_xh": numbers((3,))},
-        {},
-        "W_xh: expected shape (I, 3), as W_hh is (3, 3), got (3,)",
-    ),
-    "no inputs": (ONE | {"W_xh": np.ones((0, 3))}, {}, "W_xh: expected shape (I, 3)"),
-    "no units": ({"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))}, {}, "W_hh: expected shape"),
-    "a bias of two axes": (
-        ONE | {"b_h": numbers((1, 3))},
-        {},
-        "b_h: expected shape (3,), as W_hh is (3, 3), got (1, 3)",
-    ),
-    "directions of two sizes": (
+    ("expected one of the two, W_xh or", ONE | own(1, "backward", 2, 3), {}),
+    ("W_hh: expected floats (float16, bfloat16", ONE | {"W_hh": np.ones((3, 3), np.int32)}, {}),
+    ("W_hh: expected floats", ONE | {"W_hh": np.array([[None]])}, {}),
+    ("W_hh: expected shape (H, H) or (H, 4 H) or", ONE | {"W_hh": numbers((3, 4))}, {}),
+    ("got (3, 2) (transposed?)", ONE | {"W_xh": numbers((3, 2))}, {}),
+    ("W_hh: expected shape", {"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))}, {}),
+    ("b_h: expected shape (3,), as W_hh is (3, 3)", ONE | {"b_h": numbers((1, 3))}, {}),
+    (
+        "layer_1.backward.W_xh: expected shape (2, 3)",
         own(1, "forward", 2, 3) | own(1, "backward", 3, 3),
         {},
-        "layer_1.backward.W_xh: expected shape (2, 3) backward too, as layer_1.forward.W_xh has "
-        "it forward, got (3, 3)",
     ),
-    "layers of two sizes": (
+    (
+        "layer_2.forward.W_xh: expected an input size",
         own(1, "forward", 2, 3) | own(2, "forward", 4, 3),
         {},
-        "layer_2.forward.W_xh: expected an input size of 3, as the layer below gives so many "
-        "values a step, got 4",
     ),
-    "a merge that must be given": (
-        BOTH | own(2, "forward", 3, 3),
-        {},
-        "layer 1: the layer above takes 3 values a step, as many as one direction gives, so the "
-        "two are not concatenated; give `merge`, one of sum, ave, mul",
-    ),
-    "a merge given that the width above contradicts": (
-        BOTH | own(2, "forward", 3, 3),
-        {"merge": "concat"},
-        "so the two are not concatenated; give `merge`, one of sum, ave, mul",
-    ),
-    "a merge that the width above contradicts": (
-        BOTH | TOP,
-        {"merge": "sum"},
-        "layer 1: the file says merge concat, `merge` sum was given: leave it out",
-    ),
-    "a direction that names contradict": (
-        own(1, "backward", 2, 3),
-        {"direction": "forward"},
-        "layer 1: the file says direction backward, `direction` forward was given: leave it out",
-    ),
-    "one direction of two given": (
-        ONE,
-        {"direction": "bidirectional"},
-        "layer 1: the file holds one direction, `direction` bidirectional was given: leave it out",
-    ),
-    "not a number": (
+    ("give `merge`, one of sum, ave, mul", BOTH | own(2, "forward", 3, 3), {}),
+    ("layer 1: the file says merge concat, `merge`", BOTH | TOP, {"merge": "sum"}),
+    ("the file holds one direction", ONE, {"direction": "bidirectional"}),
+    (
+        "W_hh: not finite in float32: nan at [0, 1]",
         ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, np.float32)},
         {},
-        "W_hh: not finite in float32: nan at [0, 1]",
     ),
-    "infinity": (ONE | {"b_h": np.array([1, 2, -np.inf])}, {}, "b_h: not finite in float64: -inf"),
-    "a text of another's": (ONE | {"about": np.array("me")}, {}, "about: not JSON text: "),
-    "a number as text": (
-        ONE | {"about": np.array(3)},
-        {},
-        "about: expected text, as rnn writes it, got int64 of shape ()",
-    ),
-    "nothing": ({}, {}, "got a zip archive that holds nothing"),
-}
+    ("about: not JSON text: ", ONE | {"about": np.array("me")}, {}),
+]
 
 
-@pytest.mark.parametrize(("arrays", "options", "message"), NPZ.values(), ids=NPZ)
+@pytest.mark.parametrize(("message", "arrays", "options"), NPZ)
 def test_bad_npz(
-    tmp_path: Path, arrays: dict[str, Any], options: dict[str, Any], message: str
+    tmp_path: Path, message: str, arrays: dict[str, Any], options: dict[str, Any]
 ) -> None:
     np.savez(tmp_path / "w.npz", **arrays)
     assert message in refusal(tmp_path / "w.npz", **options)
 
 
-SAFETENSORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "no recurrent layer": (
-        {"fc.weight": numbers((1, 3))},
-        {},
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-        "...), got fc.weight",
-    ),
-    "Keras's names": (
-        {"gru/kernel": numbers((2, 9)), "gru/recurrent_kernel": numbers((3, 9))},
-        {},
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-        "...), got gru/kernel, gru/recurrent_kernel",
-    ),
-    "several": (
-        torch("enc.") | torch("dec.") | torch("lm.", gates=4),
-        {},
-        "holds several recurrent modules: dec, enc, lm; pick one with `layer` NAME",
-    ),
-    "a matrix that goes past": (
+SAFETENSORS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("holds no recurrent layer: expected names", {"fc.weight": numbers((1, 3))}, {}),
+    ("modules: dec, enc, lm; pick one", torch("enc.") | torch("dec.") | torch("lm.", gates=4), {}),
+    (
+        "rnn.weight_hr_l0: expected shape (3, 3)",
         torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers((1, 3))},
         {},
-        "rnn.weight_hr_l0: expected shape (3, 3), as rnn.weight_hh_l0 is (12, 3), got (1, 3)",
     ),
-    "a projection of one layer": (
+    (
+        "has no weight_hr_l1, which goes with",
         torch(gates=4) | {"weight_hr_l0": numbers((3, 3))} | torch(I=3, end="_l1", gates=4),
         {},
-        "has no weight_hr_l1, which goes with weight_ih_l1, weight_hh_l1",
     ),
-    "a projection of no LSTM": (
-        torch() | {"weight_hr_l0": numbers((3, 3))},
-        {},
-        "weight_hh_l0: expected shape (4 H, P), got (3, 3)",
-    ),
-    "two projections of a layer": (
+    ("weight_hh_l0: expected shape (4 H, P)", torch() | {"weight_hr_l0": numbers((3, 3))}, {}),
+    (
+        "weight_hh_l0_reverse: expected 2 values",
         {f"weight_ih_l0{end}": numbers((12, 2)) for end in ("", "_reverse")}
         | {"weight_hh_l0": numbers((12, 2)), "weight_hr_l0": numbers((2, 3))}
         | {"weight_hh_l0_reverse": numbers((12, 1)), "weight_hr_l0_reverse": numbers((1, 3))},
         {},
-        "weight_hh_l0_reverse: expected 2 values a step backward too, as forward, got 1",
     ),
-    "layers of two cells in a module": (
-        torch(gates=4) | torch(I=3, end="_l1"),
-        {},
-        "weight_hh_l1: expected shape (4 H, H), got (3, 3)",
-    ),
-    "an LSTM's input weights of one gate": (
+    (
+        "weight_ih_l0: expected shape (12, I), as",
         torch(gates=4) | {"weight_ih_l0": numbers((3, 2))},
         {},
-        "weight_ih_l0: expected shape (12, I), as weight_hh_l0 is (12, 3), got (3, 2)",
     ),
-    "a GRU's bias of an LSTM": (
-        torch(gates=3) | {f"bias_{side}_l0": numbers((12,)) for side in ("ih", "hh")},
-        {},
-        "bias_ih_l0: expected shape (9,), as weight_hh_l0 is (9, 3), got (12,)",
-    ),
-    "PyTorch's LSTM with relu": (
-        torch(gates=4),
-        {"activation": RELU},
-        "layer 1: the file says activation tanh, `activation` relu was given: leave it out",
-    ),
-    "PyTorch's GRU with reset before": (
-        torch(gates=3),
-        {"reset": "before"},
-        "layer 1: the file says reset after, `reset` before was given: leave it out",
-    ),
-    "a reset of an LSTM": (torch(gates=4), {"reset": "after"}, "has no GRU; leave `reset` out"),
-    "gates of a vanilla layer": (
-        torch(),
-        {"recurrent_activation": RELU},
-        "has no LSTM or GRU; leave `recurrent_activation` out",
-    ),
-    "clips of other layers": (
-        torch() | torch(end="_l0_reverse"),
-        {"clip": [1.0, 2.0, 3.0]},
-        "clip: expected 1 value or 2 (one a cell), got 3",
-    ),
-    "a missing matrix": (
-        {"rnn.weight_ih_l0": numbers((3, 2))},
-        {},
-        "has no rnn.weight_hh_l0, which goes with rnn.weight_ih_l0",
-    ),
-    "a missing layer": (
-        torch() | torch(I=3, end="_l2"),
-        {},
-        "has no weight_ih_l1, which goes with the layers that it has",
-    ),
-    "a missing direction": (
-        torch() | torch(end="_l0_reverse") | torch(I=6, end="_l1"),
-        {},
-        "has no weight_ih_l1_reverse",
-    ),
-    "one bias of two": (
-        torch() | {"bias_ih_l0": numbers((3,))},
-        {},
-        "has no bias_hh_l0, which goes with weight_ih_l0, weight_hh_l0, bias_ih_l0",
-    ),
-    "a layer without a bias": (
-        torch(bias=True) | torch(I=3, end="_l1"),
-        {},
-        "has no bias_ih_l1, which goes with weight_ih_l1, weight_hh_l1",
-    ),
-    "a cell beside a layer": (
-        torch() | torch(end=""),
-        {},
-        "expected one of the two, weight_hh or weight_hh_l0, got both",
-    ),
-    "a transposed matrix": (
-        {"weight_ih_l0": numbers((2, 3)), "weight_hh_l0": numbers((3, 3))},
-        {},
-        "weight_ih_l0: expected shape (3, I), as weight_hh_l0 is (3, 3), got (2, 3) (transposed?)",
-    ),
-    "integers": (
-        {"weight_ih_l0": np.ones((3, 2), np.int8), "weight_hh_l0": numbers((3, 3))},
-        {},
-        "weight_ih_l0: expected floats (float16, bfloat16, float32, float64), got I8",
-    ),
-    "a sum that overflows": (
+    ("layer 1: the file says activation tanh", torch(gates=4), {"activation": RELU}),
+    ("layer 1: the file says reset after", torch(gates=3), {"reset": "before"}),
+    ("has no GRU; leave `reset` out", torch(gates=4), {"reset": "after"}),
+    ("clip: expected 1 value or 2", torch() | torch(end="_l0_reverse"), {"clip": [1.0, 2.0, 3.0]}),
+    ("has no rnn.weight_hh_l0, which goes with", {"rnn.weight_ih_l0": numbers((3, 2))}, {}),
+    ("has no weight_ih_l1, which goes with the", torch() | torch(I=3, end="_l2"), {}),
+    ("has no bias_hh_l0, which goes with", torch() | {"bias_ih_l0": numbers((3,))}, {}),
+    ("expected one of the two, weight_hh or", torch() | torch(end=""), {}),
+    (
+        "bias_hh_l0: the sum with bias_ih_l0 is",
         torch() | {f"bias_{side}_l0": np.full(3, 3e38, np.float32) for side in ("ih", "hh")},
         {},
-        "bias_hh_l0: the sum with bias_ih_l0 is not finite",
     ),
-    "not a number, under a layer": (
+    (
+        "a.weight_hh_l0: not finite in float32",
         torch("a.") | {"a.weight_hh_l0": np.full((3, 3), np.nan, np.float32)},
         {"layer": "a"},
-        "a.weight_hh_l0: not finite in float32: nan at [0, 0]",
     ),
-    "no units": (
-        {"weight_ih_l0": numbers((4, 2))[:0], "weight_hh_l0": np.ones((4, 0), np.float32)},
-        {},
-        "weight_hh_l0: expected shape (H, H) or (4 H, H) or (3 H, H), got (4, 0)",
-    ),
-    "a name of two lines": (
-        {"a\nb.weight_ih_l0": numbers((3, 2)), "a\nb.weight_hh_l0": numbers((3, 4))},
-        {},
-        "'a\\nb.weight_hh_l0': expected shape (H, H) or (4 H, H) or (3 H, H), got (3, 4)",
-    ),
-    "another merge than PyTorch's": (
-        torch() | torch(end="_l0_reverse"),
-        {"merge": "sum"},
-        "layer 1: the file says merge concat, `merge` sum was given: leave it out",
-    ),
-}
+]
 
 
-@pytest.mark.parametrize(("tensors", "options", "message"), SAFETENSORS.values(), ids=SAFETENSORS)
+@pytest.mark.parametrize(("message", "tensors", "options"), SAFETENSORS)
 def test_bad_safetensors(
-    tmp_path: Path, tensors: dict[str, Any], options: dict[str, Any], message: str
+    tmp_path: Path, message: str, tensors: dict[str, Any], options: dict[str, Any]
 ) -> None:
     save_file(tensors, str(tmp_path / "w.safetensors"))
     assert message in refusal(tmp_path / "w.safetensors", **options)
@@ -950,43 +722,27 @@ def test_a_part_of_our_own_file(tmp_path: Path, extension: str) -> None:
     assert refusal(path, name).endswith("describes the whole file; leave `layer` out")
 
 
-ABOUT: dict[str, tuple[Callable[[Any], Any], str]] = {
-    # What is done to the text of a network of one bidirectional layer, and the message.
-    "no object": (lambda _: [], "expected what rnn writes there, got '[]'"),
-    "another format": (lambda about: about | {"format": 2}, "of format 2, expected 1"),
-    "more layers": (
-        lambda about: about | {"layers": about["layers"] * 2},
-        "layers: expected 1, as many as in the file, got 2",
-    ),
-    "one direction": (
+ABOUT: list[tuple[str, Callable[[Any], Any]]] = [
+    ("expected what rnn writes there, got '[]'", lambda _: []),
+    ("of format 2, expected 1", lambda about: about | {"format": 2}),
+    (
+        "layer 1: backward, the file's tensors",
         lambda about: about | {"layers": [about["layers"][0] | {"direction": "backward"}]},
-        "layer 1: backward, the file's tensors are of bidirectional",
     ),
-    "no such merge": (
+    (
+        "layer 1: merge: expected one of concat",
         lambda about: about | {"layers": [about["layers"][0] | {"merge": "max"}]},
-        "layer 1: merge: expected one of concat, sum, ave, mul, got 'max'",
     ),
-    "one cell": (
+    (
+        "layer 1: cells: expected a list of 2",
         lambda about: about | {"layers": [about["layers"][0] | {"cells": [{}]}]},
-        "layer 1: cells: expected a list of 2, got [{}]",
     ),
-    "no such activation": (
-        lambda about: about | {"layers": [_with_cells(about, {"activation": "glu"})]},
-        "layer 1: activation: expected one of tanh, ",
-    ),
-    "a clip of 0": (
-        lambda about: about | {"layers": [_with_cells(about, {"clip": 0})]},
-        "layer 1: clip: expected null or a number over 0, got 0",
-    ),
-    "no such row": (
-        lambda about: about | {"last": "first"},
-        "last: expected one of state, step, got 'first'",
-    ),
-    "a clip beyond floats": (
+    ("last: expected one of state, step, got", lambda about: about | {"last": "first"}),
+    (
+        "layer 1: clip: expected null or a number",
         lambda about: about | {"layers": [_with_cells(about, {"clip": 10**400})]},
-        "layer 1: clip: expected null or a number over 0, got 1000",
     ),
-}
+]
 
 
 def lstm(**settings: Any) -> LSTM:
@@ -1001,67 +757,19 @@ def gru(reset: str) -> GRU:
     return GRU(weights, reset=reset)
 
 
-GATED: dict[str, tuple[Cell, dict[str, Any], str]] = {
-    # A cell, what is changed in the text or the arrays (None: left out), and the message.
-    "another cell": (
-        lstm(),
-        {"cell": "gru"},
-        "about: layer 1: cell gru, the file's tensors are of",
-    ),
-    "no cell": (lstm(), {"cell": "elman"}, "about: layer 1: cell: expected one of rnn, lstm, gru"),
-    "an unknown setting": (lstm(), {"peephole": 1}, "about: layer 1: peephole: no setting of lstm"),
-    "a setting of another cell": (
-        gru("after"),
-        {"output_activation": "relu"},
-        "about: layer 1: output_activation: no setting of gru",
-    ),
-    "coupled gates": (lstm(), {"input_forget": True}, "about: layer 1: input_forget: no setting"),
-    "gates by no name": (
-        lstm(),
-        {"recurrent_activation": "glu"},
-        "about: layer 1: recurrent_activation: expected one of tanh, ",
-    ),
-    "no reset": (
-        gru("after"),
-        {"reset": None},
-        "about: layer 1: reset: expected one of after, before, got 'None'",
-    ),
-    "another reset": (
-        gru("after"),
-        {"reset": "before"},
-        "about: layer 1: reset before, the file's tensors are of reset after",
-    ),
-    "no peepholes": (lstm(), {"w_ch": None}, "has no w_ch, which rnn wrote into it"),
-    "no projection": (lstm(), {"W_hr": None}, "has no W_hr, which rnn wrote into it"),
-    "no b_n": (gru("after"), {"b_n": None}, "has no b_n, which rnn wrote into it"),
-    "no bias": (gru("before"), {"b_h": None}, "has no b_h, which rnn wrote into it"),
-    "peepholes of two gates": (
-        lstm(),
-        {"w_ch": numbers((6,))},
-        "w_ch: expected shape (9,), as W_hh is (2, 12), got (6,)",
-    ),
-    "a projection to more": (
-        lstm(),
-        {"W_hr": numbers((3, 4))},
-        "W_hr: expected shape (3, 2), as W_hh is (2, 12), got (3, 4)",
-    ),
-    "a b_n of two gates": (
-        gru("after"),
-        {"b_n": numbers((6,))},
-        "b_n: expected shape (3,), as W_hh is (3, 9), got (6,)",
-    ),
-    "peepholes of a GRU": (
-        gru("before"),
-        {"w_ch": numbers((9,))},
-        "about: layer 1: cell gru, the file's tensors are of lstm",
-    ),
-    "arrays by number": (gru("after"), {"arrays": 3}, "about: arrays: expected a list of names"),
-    "names of arrays that are lists": (
-        gru("after"),
-        {"arrays": [["W_xh"]]},
-        "about: arrays: expected a list of names",
-    ),
-}
+GATED: list[tuple[str, Cell, dict[str, Any]]] = [
+    ("about: layer 1: cell gru, the file's tensors", lstm(), {"cell": "gru"}),
+    ("about: layer 1: peephole: no setting of lstm", lstm(), {"peephole": 1}),
+    ("about: layer 1: output_activation: no", gru("after"), {"output_activation": "relu"}),
+    ("about: layer 1: reset: expected one of", gru("after"), {"reset": None}),
+    ("about: layer 1: reset before, the file's", gru("after"), {"reset": "before"}),
+    ("has no w_ch, which rnn wrote into it", lstm(), {"w_ch": None}),
+    ("has no b_n, which rnn wrote into it", gru("after"), {"b_n": None}),
+    ("has no b_h, which rnn wrote into it", gru("before"), {"b_h": None}),
+    ("w_ch: expected shape (9,), as W_hh is (2", lstm(), {"w_ch": numbers((6,))}),
+    ("about: layer 1: cell gru, the file's tensors", gru("before"), {"w_ch": numbers((9,))}),
+    ("about: arrays: expected a list of names", gru("after"), {"arrays": 3}),
+]
 
 
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
@@ -1076,9 +784,9 @@ def change(path: Path, done: Change) -> None:
     np.savez(path, **kept | {"about": np.array(json.dumps(about))})
 
 
-@pytest.mark.parametrize(("cell", "changes", "message"), GATED.values(), ids=GATED)
+@pytest.mark.parametrize(("message", "cell", "changes"), GATED)
 def test_own_files_that_do_not_fit(
-    tmp_path: Path, cell: Cell, changes: dict[str, Any], message: str
+    tmp_path: Path, message: str, cell: Cell, changes: dict[str, Any]
 ) -> None:
     path = tmp_path / "w.npz"
     saved(path, Network(cell))
@@ -1142,134 +850,78 @@ def test_layers_without_state(tmp_path: Path, written: Network) -> None:
         saved(tmp_path / "w.safetensors", written)
 
 
-BAD_HEADS: dict[str, tuple[str, Change, str]] = {
-    # A network, what is done to its metadata and its arrays, and the message.
-    "no such layer": (
+BAD_HEADS: list[tuple[str, str, Change]] = [
+    (
+        "about: layer 2: layer: expected one of dense",
         "a head",
         lambda about, _: about["layers"][1].update(layer="conv"),
-        "about: layer 2: layer: expected one of dense, embedding, normalization, layer_",
     ),
-    "a list for a layer": (
-        "a head",
-        lambda about, _: about["layers"][1].update(layer=["dense"]),
-        "about: layer 2: layer: expected one of dense",
-    ),
-    "another layer": (
-        "a head",
-        lambda about, _: about["layers"][1].update(layer="embedding"),
-        "about: layer 2: embedding has no b, the file does",
-    ),
-    "a recurrent layer without state": (
+    (
+        "about: layer 1: dense, the file's tensors are",
         "a head",
         lambda about, _: about["layers"].reverse(),
-        "about: layer 1: dense, the file's tensors are of a recurrent layer",
     ),
-    "a layer with a state": (
-        "a table",
-        lambda about, _: about["layers"].__setitem__(1, {"direction": "forward", "merge": "sum"}),
-        "about: layers: expected 1, as many as in the file, got 2",
-    ),
-    "a recurrent layer of a table": (
-        "a table",
-        lambda about, _: about["layers"].__setitem__(0, {"direction": "forward", "merge": "sum"}),
-        "about: layer 1: a recurrent layer has no W, the file does",
-    ),
-    "a recurrent layer of nothing": (
+    (
+        "about: layer 3: forward, the file's tensors",
         "between",
         lambda about, _: about["layers"].__setitem__(2, {"direction": "forward", "merge": "sum"}),
-        "about: layer 3: forward, the file's tensors are of no cell",
     ),
-    "layers fewer": (
+    (
+        "about: layers: expected 4, as many as in the",
         "between",
         lambda about, _: about["layers"].pop(),
-        "about: layers: expected 4, as many as in the file, got 3",
     ),
-    "no weights": (
-        "a head",
-        lambda _, arrays: arrays.pop("layer_2.W"),
-        "has no layer_2.W, which rnn wrote into it",
-    ),
-    "no weights that were there": (
+    (
+        "about: layer 2: dense, the file has no W of it",
         "a head",
         lambda about, arrays: (about.pop("arrays"), arrays.pop("layer_2.W")),
-        "about: layer 2: dense, the file has no W of it",
     ),
-    "another size": (
+    (
+        "layer 2: W: expected 3 rows, as layer 1 gives",
         "a head",
         lambda _, arrays: arrays.update({"layer_2.W": numbers((4, 2))}),
-        "layer 2: W: expected 3 rows, as layer 1 gives so many values a step, got 4",
     ),
-    "a bias of another size": (
-        "a head",
-        lambda _, arrays: arrays.update({"layer_2.b": numbers((3,))}),
-        "layer 2: b: expected shape (2,), as W is (3, 2), got (3,)",
-    ),
-    "a vector of weights": (
-        "a head",
-        lambda _, arrays: arrays.update({"layer_2.W": numbers((3,))}),
-        "layer 2: W: expected shape (I, O), got (3,)",
-    ),
-    "integers": (
-        "words",
-        lambda _, arrays: arrays.update({"layer_1.W": np.ones((5, 2), int)}),
-        "layer_1.W: expected floats (float16, bfloat16, float32, float64), got int64",
-    ),
-    "not a number": (
-        "a head",
-        lambda _, arrays: arrays.update({"layer_2.b": np.array([1, np.nan])}),
-        "layer_2.b: not finite in float64: nan at [1]",
-    ),
-    "a scale of 0": (
+    (
+        "layer 1: scale: expected no 0, got one at 0",
         "statistics",
         lambda _, arrays: arrays.update({"layer_1.scale": np.zeros(2, np.float32)}),
-        "layer 1: scale: expected no 0, got one at 0",
     ),
-    "an epsilon under 0": (
+    (
+        "layer 1: epsilon: expected a finite number",
         "a row's statistics",
         lambda about, _: about["layers"][0].update(epsilon=-1),
-        "layer 1: epsilon: expected a finite number from 0 on, got -1",
     ),
-    "no such activation": (
+    (
+        "about: layer 2: activation: expected one of",
         "a head",
         lambda about, _: about["layers"][1].update(activation="glu"),
-        "about: layer 2: activation: expected one of tanh, ",
     ),
-    "softmax of a cell": (
+    (
+        "about: layer 1: activation: expected one of",
         "a head",
         lambda about, _: about["layers"][0]["cells"][0].update(activation="softmax"),
-        "about: layer 1: activation: expected one of tanh, ",
     ),
-    "an unknown setting": (
+    (
+        "about: layer 1: mask_zero: no setting of",
         "masking",
         lambda about, _: about["layers"][0].update(mask_zero=True),
-        "about: layer 1: mask_zero: no setting of masking",
     ),
-    "no truth": (
-        "words",
-        lambda about, _: about["layers"][0].update(mask_zero="yes"),
-        "about: layer 1: mask_zero: expected true or false, got 'yes'",
-    ),
-    "no value": (
+    (
+        "about: layer 1: value: expected a finite",
         "masking",
         lambda about, _: about["layers"][0].pop("value"),
-        "about: layer 1: value: expected a finite number, got None",
     ),
-    "half a feature": (
-        "masking",
-        lambda about, _: about["layers"][0].update(size=0.5),
-        "about: layer 1: size: expected a whole number over 0, got 0.5",
-    ),
-    "arrays of two layers": (
+    (
+        "about: layer 2: dense, the file's tensors are",
         "a head",
         lambda _, arrays: arrays.update({"layer_2.forward.b_h": numbers((3,))}),
-        "about: layer 2: dense, the file's tensors are of a recurrent layer",
     ),
-}
+]
 
 
-@pytest.mark.parametrize(("name", "done", "message"), BAD_HEADS.values(), ids=BAD_HEADS)
+@pytest.mark.parametrize(("message", "name", "done"), BAD_HEADS)
 def test_layers_without_state_that_do_not_fit(
-    tmp_path: Path, name: str, done: Change, message: str
+    tmp_path: Path, message: str, name: str, done: Change
 ) -> None:
     path = tmp_path / "w.npz"
     saved(path, HEADS[name])
@@ -1301,25 +953,21 @@ def test_gated_cells_by_the_names_of_others(tmp_path: Path, cell: Cell) -> None:
     assert told(load_network(tmp_path / "w.safetensors").network) == told(Network(with_b_n(cell)))
 
 
-UNNAMED: dict[str, tuple[Network, str]] = {
-    # What PyTorch has no name for, and the message.
-    "peepholes": (
-        Network(LSTM(lstm().weights._replace(W_hr=None, W_hh=numbers((3, 12))))),
+UNNAMED: list[tuple[str, Network]] = [
+    (
         "PyTorch has no name for w_ch",
+        Network(LSTM(lstm().weights._replace(W_hr=None, W_hh=numbers((3, 12))))),
     ),
-    "two cells": (
+    (
+        "PyTorch's names are for layers of one kind",
         Network(gru("after"), Weights(numbers((3, 3)), numbers((3, 3)), numbers((3,)))),
-        "PyTorch's names are for layers of one kind, got gru, rnn",
     ),
-    "reset before": (
-        Network(gru("before")),
-        "PyTorch's GRU resets after the product, got reset before",
-    ),
-}
+    ("PyTorch's GRU resets after the product, got", Network(gru("before"))),
+]
 
 
-@pytest.mark.parametrize(("written", "message"), UNNAMED.values(), ids=UNNAMED)
-def test_what_has_no_name(written: Network, message: str) -> None:
+@pytest.mark.parametrize(("message", "written"), UNNAMED)
+def test_what_has_no_name(message: str, written: Network) -> None:
     file = io.BytesIO()
     with pytest.raises(ValueError, match=re.escape(message) + r".* write \.npz\Z"):
         save_network(file, written, ".safetensors")
@@ -1331,33 +979,23 @@ def _with_cells(about: Any, changes: dict[str, Any]) -> Any:
     return layer | {"cells": [cell | changes for cell in layer["cells"]]}
 
 
-@pytest.mark.parametrize("extension", [".npz", ".safetensors"])
-@pytest.mark.parametrize(("change", "message"), ABOUT.values(), ids=ABOUT)
+@pytest.mark.parametrize("extension", KINDS)
+@pytest.mark.parametrize(("message", "done"), ABOUT)
 def test_a_text_that_does_not_fit(
-    tmp_path: Path, change: Callable[[Any], Any], message: str, extension: str
+    tmp_path: Path, message: str, done: Callable[[Any], Any], extension: str
 ) -> None:
     path = tmp_path / f"w{extension}"
     saved(path, network(1, "bidirectional"))
     if extension == ".npz":
         with np.load(path) as arrays:
             changed: dict[str, Any] = dict(arrays)
-        text = json.dumps(change(json.loads(str(changed["about"]))))
+        text = json.dumps(done(json.loads(str(changed["about"]))))
         np.savez(path, **(changed | {"about": np.array(text)}))
     else:
         with safe_open(str(path), framework="numpy") as file:
             about = json.loads(file.metadata()["rnncli"])
-        save_file(load_file(str(path)), str(path), {"rnncli": json.dumps(change(about))})
+        save_file(load_file(str(path)), str(path), {"rnncli": json.dumps(done(about))})
     assert message in refusal(path)
-
-
-def test_a_text_of_more_directions(tmp_path: Path) -> None:
-    path = tmp_path / "w.npz"
-    saved(path, network(1, "bidirectional"))
-    with np.load(path) as arrays:
-        about = arrays["about"]
-    np.savez(path, **dict[str, Any](weights(2, 4).arrays | {"about": about}))
-    message = "about: layer 1: bidirectional, the file's tensors are of one direction"
-    assert refusal(path) == message
 
 
 def test_our_own_file_without_a_bias(tmp_path: Path) -> None:
@@ -1367,30 +1005,6 @@ def test_our_own_file_without_a_bias(tmp_path: Path) -> None:
         kept: dict[str, Any] = {name: arrays[name] for name in arrays if name != "b_h"}
     np.savez(path, **kept)
     assert refusal(path) == "W_xh: has no bias beside it, which rnn writes always"
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "d.npz").mkdir()
-    os.mkfifo(tmp_path / "p.npz")
-    (tmp_path / "w.toml").touch()
-    (tmp_path / "w").touch()
-    reasons = {
-        "none.npz": "cannot be read: No such file or directory",
-        "none.safetensors": "cannot be read: No such file or directory",
-        "none": "cannot be read: No such file or directory",
-        "d.npz": "expected an .npz file, got a folder; give the file in it",
-        "p.npz": "cannot be read: not a plain file",
-        "w.toml": f"extension: expected one of {', '.join(FORMATS)}, got '.toml'",
-        "w": f"extension: expected one of {', '.join(FORMATS)}, got ''",
-    }
-    for name, reason in reasons.items():
-        assert refusal(tmp_path / name) == reason
-
-
-def test_an_extension_in_capitals(tmp_path: Path) -> None:
-    saved(tmp_path / "w.npz", network(1))
-    os.replace(tmp_path / "w.npz", tmp_path / "W.NPZ")
-    load_network(tmp_path / "W.NPZ")
 
 
 def test_formats_that_cannot_be_written() -> None:

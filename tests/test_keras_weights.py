@@ -7,10 +7,7 @@ from keras_configs import MASKING, WHOLE, Config, layer, refusal, sequential, st
 
 from rnncli.model.activations import parse
 from rnncli.model.errors import InputError
-from rnncli.model.formats.build import build
 from rnncli.model.formats.keras import bare, config
-from rnncli.model.formats.overrides import assumptions, with_overrides
-from rnncli.model.formats.shapes import checked_sizes
 
 GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
 ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
@@ -173,33 +170,6 @@ def test_old_weights_have_gates_of_their_time(version: str, taken: str | None) -
     weights = stored(None, version=version, shapes=shapes, attributes=attributes)
     (gru,) = bare.find(weights, None).layers()
     assert gru.cells[0].assumed == ({"recurrent_activation": parse(taken)} if taken else {})
-
-
-@pytest.mark.parametrize(
-    ("given", "taken", "sentences"),
-    [
-        (
-            {},
-            "hard_sigmoid:0.2,0.5",
-            [
-                "does not name the activation: tanh is taken (`activation`)",
-                "does not name the activation of the gates: hard_sigmoid:0.2,0.5 is taken "
-                "(`recurrent_activation`)",
-            ],
-        ),
-        ({"activation": "tanh", "recurrent_activation": "sigmoid"}, "sigmoid", []),
-    ],
-)
-def test_what_is_taken_is_said_and_may_be_given(
-    given: dict[str, str], taken: str, sentences: list[str]
-) -> None:
-    shapes, attributes = listing("gru")
-    model = bare.find(stored(None, "1.2.2", shapes, attributes), None)
-    sizes = [checked_sizes(model.tensors, each) for each in model.layers()]
-    layers = with_overrides(model.tensors, model.layers(), sizes, given)
-    assert assumptions(layers) == sentences
-    network, _ = build(model.tensors, layers)
-    assert network.layers[0].cells[0].settings["recurrent_activation"] == parse(taken)
 
 
 def test_layers_stand_as_they_are_listed() -> None:
