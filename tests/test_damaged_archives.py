@@ -44,39 +44,18 @@ def described(shape: str, descr: str = "'<f4'") -> str:
     return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n"
 
 
-HEADERS = {
-    # A member's content, and the message.
-    "more than there is": (
-        npy(described("(100000, 100000)"), bytes(36)),
-        "W_xh: expected shape (I, 100000), as W_hh is (100000, 100000), got (2, 3)",
-    ),
-    "a few more": (
-        npy(described("(3, 3)"), bytes(32)),
-        "W_hh: expected 36 bytes, as its shape (3, 3) of float32 takes, got 32",
-    ),
-    "a few less": (
-        npy(described("(3, 3)"), bytes(40)),
-        "W_hh: expected 36 bytes, as its shape (3, 3) of float32 takes, got 40",
-    ),
-    "negative sizes": (
-        npy(described("(-3, -3)"), bytes(36)),
-        "W_hh: expected shape (H, H), got (-3, -3)",
-    ),
-    "huge sizes": (npy(described(f"({10**30}, {10**30})"), bytes(36)), "W_xh: expected shape"),
-    "objects": (npy(described("(3, 3)", "'|O'"), bytes(72)), "W_hh: expected floats"),
-    "wide words": (npy(described("(3, 3)", "'<U99999999'"), bytes(36)), "W_hh: expected floats"),
-    "fields": (npy(described("(3, 3)", "[('a', '<f4')]"), bytes(36)), "W_hh: expected floats"),
-    "a type that is none": (npy(described("(3, 3)", "'<q9'"), bytes(36)), "W_hh: damaged: "),
-    # For these two ast raises MemoryError and RecursionError.
-    "signs": (npy(described(f"({'-' * 9000}3, 3)")), "W_hh: damaged: "),
-    "a long sum": (npy(described(f"(3{'+1' * 4000}, 3)")), "W_hh: damaged: "),
-    "brackets": (npy("(" * 9000), "W_hh: damaged: "),
-    "a bad escape": (npy("'\\d'"), "W_hh: damaged: "),
-    "no header": (b"\x93NUMPY\x01\x00\xff\xff", "W_hh: damaged: EOF"),
-    "another version": (b"\x93NUMPY\x07\x00" + bytes(90), "an array of .npy version (7, 0)"),
-    "no array": (b"hello", "W_hh: damaged: "),
-    "nothing": (b"", "W_hh: damaged: "),
-}
+HEADERS = [
+    ("W_xh: expected shape (I, 100000), as W_hh is", npy(described("(100000, 100000)"), bytes(36))),
+    ("W_hh: expected 36 bytes, as its shape (3, 3) of", npy(described("(3, 3)"), bytes(32))),
+    ("W_hh: expected shape (H, H), got (-3, -3)", npy(described("(-3, -3)"), bytes(36))),
+    ("W_hh: expected floats", npy(described("(3, 3)", "'|O'"), bytes(72))),
+    ("W_hh: damaged: ", npy(described("(3, 3)", "'<q9'"), bytes(36))),
+    ("W_hh: damaged: ", npy(described(f"({'-' * 9000}3, 3)"))),
+    ("W_hh: damaged: ", npy(described(f"(3{'+1' * 4000}, 3)"))),
+    ("W_hh: damaged: ", npy("'\\d'")),
+    ("W_hh: damaged: EOF", b"\x93NUMPY\x01\x00\xff\xff"),
+    ("W_hh: damaged: ", b""),
+]
 
 
 def archive_of(path: Path, member: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -89,8 +68,8 @@ def archive_of(path: Path, member: bytes, compression: int = zipfile.ZIP_STORED)
     return path.read_bytes()
 
 
-@pytest.mark.parametrize(("member", "message"), HEADERS.values(), ids=HEADERS)
-def test_members_that_lie(tmp_path: Path, member: bytes, message: str) -> None:
+@pytest.mark.parametrize(("message", "member"), HEADERS)
+def test_members_that_lie(tmp_path: Path, message: str, member: bytes) -> None:
     path = tmp_path / "w.npz"
     assert message in refused(path, archive_of(path, member))
 

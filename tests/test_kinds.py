@@ -62,50 +62,33 @@ def test_a_model_under_another_name(tmp_path: Path, model: str, name: str) -> No
 
 # A file's name, its first bytes, and the message.
 OTHERS = {
-    "a pickle": ("w.pkl", b"\x80\x04}.", f"is a Python pickle; {ARRAYS}"),
     "a pickle as .npz": (
         "w.npz",
         b"\x80\x04}.",
         f"expected an .npz file, got a Python pickle; {ARRAYS}",
     ),
-    "a pickle of joblib, packed": (
-        "w.joblib",
-        b"\x78\x9c\x00\x01",
-        f"is a Python pickle; {ARRAYS}",
-    ),
+    "a pickle of joblib, packed": ("w.joblib", b"x\x9c\x00\x01", f"is a Python pickle; {ARRAYS}"),
     "one array": (
         "w.npz",
         b"\x93NUMPY\x01\x00",
-        "expected an .npz file, got a single .npy array; numpy.savez writes several, by name, as "
-        ".npz",
+        "expected an .npz file, got a single .npy array; numpy.savez",
     ),
     "TensorFlow Lite": (
         "w.tflite",
-        b"\x1c\0\0\0TFL3",
+        b"\x1c\x00\x00\x00TFL3",
         f"is a TensorFlow Lite model; {CONVERTED}",
-    ),
-    "TensorFlow Lite as .h5": (
-        "w.h5",
-        b"\x1c\0\0\0TFL3",
-        f"expected an .h5 file, got a TensorFlow Lite model; {CONVERTED}",
     ),
     "Core ML": ("w.mlmodel", b"\x08\x04\x12\x10", f"is a Core ML model; {CONVERTED}"),
     "a graph": ("saved_model.pb", b"\x08\x01\x12", f"is a graph of TensorFlow; {TENSORFLOW}"),
     "a checkpoint's list": (
         "w.ckpt.index",
-        b"\0\0\x01",
-        f"is a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
-    ),
-    "a checkpoint's values": (
-        "w.ckpt.data-00000-of-00001",
-        b"\0\0\x01",
+        b"\x00\x00\x01",
         f"is a checkpoint of TensorFlow, which has no model; {TENSORFLOW}",
     ),
     "a configuration": (
         "w.json",
         b'{"class_name": "Sequential"}',
-        "is JSON text, of which no weights are read; "
-        "save the model as .keras, or the network as .npz",
+        "is JSON text, of which no weights are read; save the model as",
     ),
     "a list of files": (
         "model.safetensors.index.json",
@@ -133,22 +116,7 @@ OTHERS = {
         "expected a .pt file, got a web page (HTML); download the file itself",
     ),
     "text": ("w.npz", b"t,h_0\n", "expected an .npz file, got text"),
-    "text as .safetensors": (
-        "w.safetensors",
-        b"t,h_0\n1,2\n",
-        "expected a .safetensors file, got text",
-    ),
-    "nothing": (
-        "w.npz",
-        b"",
-        "expected an .npz file, got an empty file",
-    ),
-    "nothing as .safetensors": ("w.safetensors", b"", "expected a .safetensors file, got an empty"),
-    "nothing in an archive": (
-        "w.npz",
-        b"PK\x05\x06" + bytes(18),
-        "expected an .npz file, got a zip archive that holds nothing",
-    ),
+    "nothing": ("w.npz", b"", "expected an .npz file, got an empty file"),
     "another extension": (
         "w.toml",
         b"[a]\n",
@@ -164,27 +132,16 @@ def test_files_of_other_kinds(tmp_path: Path, name: str, content: bytes, message
     assert refusal(path).startswith(message)
 
 
-# A file's name, the members of an archive, and the message.
-ARCHIVES = {
-    "others": (
-        "w.npz",
-        ["notes.txt"],
-        "expected an .npz file, as numpy.savez writes it, got a zip archive of notes.txt",
-    ),
-    "others as .zip": (
-        "w.zip",
-        ["notes.txt"],
-        "is a zip archive; unpack it, and give the model in it",
-    ),
-}
-
-
-@pytest.mark.parametrize(("name", "members", "message"), ARCHIVES.values(), ids=ARCHIVES)
-def test_archives_of_other_kinds(
-    tmp_path: Path, name: str, members: list[str], message: str
-) -> None:
-    zipped(tmp_path / name, *members)
-    assert refusal(tmp_path / name) == message
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    for name, message in (
+        (
+            "w.npz",
+            "expected an .npz file, as numpy.savez writes it, got a zip archive of notes.txt",
+        ),
+        ("w.zip", "is a zip archive; unpack it, and give the model in it"),
+    ):
+        zipped(tmp_path / name, "notes.txt")
+        assert refusal(tmp_path / name) == message
 
 
 def test_folders(tmp_path: Path) -> None:
@@ -197,10 +154,3 @@ def test_folders(tmp_path: Path) -> None:
         if name == "saved":
             (tmp_path / name / "saved_model.pb").touch()
         assert refusal(tmp_path / name) == message
-
-
-def test_the_name_of_a_checkpoint(tmp_path: Path) -> None:
-    """TensorFlow's own functions take it without what its files end in."""
-    (tmp_path / "w.ckpt.index").touch()
-    what = "a checkpoint of TensorFlow, which has no model"
-    assert refusal(tmp_path / "w.ckpt") == f"expected a .ckpt file, got {what}; {TENSORFLOW}"

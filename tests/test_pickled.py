@@ -7,7 +7,6 @@ import subprocess
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from struct import pack
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from torch_bytes import EMPTY, NONE, START, STOP, called, mapping, name, number, row, text
 
 from rnncli.model.errors import InputError
-from rnncli.model.formats.containers.pickled import MOST_WORK, Global, Instance, read_pickle
+from rnncli.model.formats.containers.pickled import MOST_WORK, Instance, read_pickle
 
 SCALARS = (
     st.none()
@@ -59,15 +58,6 @@ def test_plain_values_are_as_python_reads_them(value: Any, protocol: int) -> Non
 def test_bytes_and_long_text(size: int, protocol: int) -> None:
     for value in (bytes(size), "ü" * size, bytearray(size) if protocol > 4 else b""):
         assert read(pickle.dumps(value, protocol)) == value
-
-
-def test_sets_are_rows() -> None:
-    assert read(pickle.dumps({7}, 4)) == [7]
-    assert read(pickle.dumps(frozenset({7}), 4)) == (7,)
-
-
-def test_text_of_python_2() -> None:
-    assert read(b"U\x03abc.") == read(b"T\x03\0\0\0abc.") == "abc"
 
 
 def test_objects_keep_what_they_were_made_of() -> None:
@@ -181,44 +171,29 @@ def test_other_opcodes_are_named(opcode: str) -> None:
         read(UNREAD[opcode])
 
 
-DAMAGED = {
-    "nothing": (b"", "at byte 0: ends too soon"),
-    "cut off": (b"X\xff\xff\xff\x7fabc", "ends too soon"),
-    "protocol": (b"\x80\x06N.", "protocol 6, expected at most 5"),
-    "empty stack": (b".", "pop from empty list"),
-    "a mark": (b"(.", "expected a value, got a mark"),
-    "no mark": (b"N]e.", "damaged"),
-    "memo": (b"h\x07.", "damaged pickle, at byte 2: 7"),
-    "a line": (b"cos", "a line does not end"),
-    "items of a number": (b"K\x01NNs.", "items of int"),
-    "items of text": (text("a") + b"(NNu.", "items of str"),
-    "an odd item": (b"}(Nu.", "items of dict"),
-    "rows of a dictionary": (b"}Na.", "items of dict"),
-    "a call of text": (text("a") + b")R.", "a call of str with tuple"),
-    "a call with a list": (name("a.b") + b"]R.", "a call of Global with list"),
-    "a persistent id": (b"NQ.", "refers to something outside"),
-    "a global of numbers": (b"K\x01K\x01\x93.", "a global that is not named by text"),
-    "a long global": (text("a" * 999) + text("bc") + b"\x93.", "a global named bc"),
-    "a number": (b"Ix\n.", "invalid literal for int"),
-    "items of a call": (called("collections.OrderedDict", NONE) + b".", "damaged"),
-}
+DAMAGED = [
+    ("at byte 0: ends too soon", b""),
+    ("ends too soon", b"X\xff\xff\xff\x7fabc"),
+    ("protocol 6, expected at most 5", b"\x80\x06N."),
+    ("pop from empty list", b"."),
+    ("expected a value, got a mark", b"(."),
+    ("damaged pickle, at byte 2: 7", b"h\x07."),
+    ("a line does not end", b"cos"),
+    ("items of int", b"K\x01NNs."),
+    ("a call of str with tuple", text("a") + b")R."),
+    ("refers to something outside", b"NQ."),
+    ("a global named bc", text("a" * 999) + text("bc") + b"\x93."),
+    ("invalid literal for int", b"Ix\n."),
+]
 
 
-@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED)
-def test_damage(content: bytes, message: str) -> None:
+@pytest.mark.parametrize(("message", "content"), DAMAGED)
+def test_damage(message: str, content: bytes) -> None:
     with pytest.raises(InputError) as caught:
         read(content)
     assert str(caught.value).startswith("x: damaged pickle, at byte ")
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
-
-
-def test_errors_of_calls_are_damage() -> None:
-    def refuse(*_: Any) -> Any:
-        raise ValueError("no such tensor")
-
-    with pytest.raises(InputError, match="at byte 8: no such tensor"):
-        read(called("a.b") + STOP, {"a.b": refuse})
 
 
 def test_keys_that_are_slow_to_hash_name_nothing() -> None:
@@ -248,9 +223,3 @@ LONG = {
 def test_work_is_bounded(content: bytes) -> None:
     with pytest.raises(InputError, match="takes over 600,000 operations"):
         read(START + content + b"N.")
-
-
-def test_a_global_is_a_name() -> None:
-    found = read(pack("2s", b"\x80\x02") + name("os.system") + STOP)
-    assert isinstance(found, Global)
-    assert found.name == "os.system"

@@ -41,18 +41,6 @@ def test_whole_numbers_both_ways(value: int) -> None:
     assert read(run).integers(1) == [value] * 3
 
 
-def test_a_text() -> None:
-    """``message Test2 { optional string b = 2; }`` with "testing"."""
-    assert read("120774657374696e67").text(2) == "testing"
-    assert message((2, "testing")) == bytes.fromhex("120774657374696e67")
-
-
-def test_a_message_in_a_message() -> None:
-    """``message Test3 { optional Test1 c = 3; }`` with 150."""
-    assert read("1a03089601").message(3).integer(1) == 150
-    assert message((3, message((1, 150)))) == bytes.fromhex("1a03089601")
-
-
 def test_numbers_in_a_run_and_apart() -> None:
     """``message Test5 { repeated int32 f = 6; }`` with 3, 270 and 86942."""
     run, apart = "3206038e029ea705", "3003308e02309ea705"
@@ -95,50 +83,28 @@ def test_what_is_not_there() -> None:
 
 
 # What stands there, how it is read, and the message.
-DAMAGED: dict[str, tuple[str, Callable[[Message], Any], str]] = {
-    "a number cut short": ("0896", lambda m: m, "a whole number is cut short"),
-    "a number of eleven bytes": (
-        "08" + "80" * 10 + "01",
-        lambda m: m,
-        "a whole number is cut short",
-    ),
-    "a key alone": ("12", lambda m: m, "a whole number is cut short"),
-    "bytes cut short": ("120774", lambda m: m, "field 2: takes 7 bytes, there are 1"),
-    "2 GiB of bytes": (
-        "12ffffffff07",
-        lambda m: m,
-        "field 2: takes 2,147,483,647 bytes, there are 0",
-    ),
-    "2**64 - 1 bytes": (
+DAMAGED: list[tuple[str, str, Callable[[Message], Any]]] = [
+    ("a whole number is cut short", "0896", lambda m: m),
+    ("field 2: takes 7 bytes, there are 1", "120774", lambda m: m),
+    (
+        "field 2: takes 18,446,744,073,709,551,615 bytes, there are 0",
         "12ffffffffffffffffff01",
         lambda m: m,
-        "field 2: takes 18,446,744,073,709,551,615 bytes, there are 0",
     ),
-    "32 bits cut short": ("25000000", lambda m: m, "field 4: takes 4 bytes, there are 3"),
-    "64 bits cut short": ("51000000", lambda m: m, "field 10: takes 8 bytes, there are 3"),
-    "a group": ("0b0c", lambda m: m, "field 1: wire type 3"),
-    "an unknown wire type": ("0f", lambda m: m, "field 1: wire type 7"),
-    "a number for a text": ("1005", lambda m: m.text(2), "field 2: wire type 0"),
-    "a number for a message": ("1005", lambda m: m.message(2), "field 2: wire type 0"),
-    "a number for messages": ("1005", lambda m: [*m.messages(2)], "field 2: wire type 0"),
-    "a text for a number": ("0a0131", lambda m: m.integer(1), "field 1: wire type 2"),
-    "64 bits for 32": ("21" + "00" * 8, lambda m: m.floats(4), "field 4: wire type 1"),
-    "32 bits for 64": ("25" + "00" * 4, lambda m: m.fixed(4, "<f8"), "field 4: wire type 5"),
-    "two numbers": ("08010802", lambda m: m.integer(1), "field 1: expected one, got 2"),
-    "two texts": ("12001200", lambda m: m.text(2), "field 2: expected one, got 2"),
-    "no UTF-8": ("1201ff", lambda m: m.text(2), "field 2: no UTF-8"),
-    "floats cut short": ("2203000000", lambda m: m.floats(4), "field 4: a number is cut short"),
-    "a run cut short": ("0a0196", lambda m: m.integers(1), "field 1: no whole number"),
-    "a run of eleven bytes": (
-        "0a0c" + "80" * 11 + "01",
-        lambda m: m.integers(1),
-        "field 1: no whole number",
-    ),
-}
+    ("field 4: takes 4 bytes, there are 3", "25000000", lambda m: m),
+    ("field 1: wire type 3", "0b0c", lambda m: m),
+    ("field 2: wire type 0", "1005", lambda m: m.text(2)),
+    ("field 1: wire type 2", "0a0131", lambda m: m.integer(1)),
+    ("field 4: wire type 1", "21" + "00" * 8, lambda m: m.floats(4)),
+    ("field 1: expected one, got 2", "08010802", lambda m: m.integer(1)),
+    ("field 2: no UTF-8", "1201ff", lambda m: m.text(2)),
+    ("field 4: a number is cut short", "2203000000", lambda m: m.floats(4)),
+    ("field 1: no whole number", "0a0c" + "80" * 11 + "01", lambda m: m.integers(1)),
+]
 
 
-@pytest.mark.parametrize(("text", "take", "what"), DAMAGED.values(), ids=DAMAGED)
-def test_damage(text: str, take: Callable[[Message], Any], what: str) -> None:
+@pytest.mark.parametrize(("what", "text", "take"), DAMAGED)
+def test_damage(what: str, text: str, take: Callable[[Message], Any]) -> None:
     with pytest.raises(InputError) as caught:
         take(read(text))
     assert str(caught.value) == f"w.onnx: damaged: {what}"
@@ -159,9 +125,3 @@ def test_too_many_fields(monkeypatch: pytest.MonkeyPatch, take: Callable[[], Any
     with pytest.raises(InputError) as caught:
         take()
     assert str(caught.value) == "w.onnx: expected at most 10 fields, got more"
-
-
-def test_values_of_messages_are_no_copies() -> None:
-    data = message((9, bytes(1000)))
-    found = read(data).bytes(9)
-    assert found.obj is data

@@ -82,33 +82,16 @@ BOTH = (
     "emb is taken as an embedding below, fc as a linear layer above rnn, as shapes fit: `layer` "
     "rnn takes that alone"
 )
-REFUSAL = (
-    "{}: names and shapes do not tell how rnn is joined to the rest; `layer` rnn runs that "
-    "alone, torch.onnx.export writes the whole model"
-)
 
 # A state dict, `layer`, the layers, and notes.
 DICTS: dict[str, tuple[dict[str, bytes], str | None, list[str], list[str]]] = {
     "bare": (lstm(), None, ["lstm"], []),
     "of a module": (RNN, None, ["lstm"], []),
     "with a head": (RNN | LINEAR, None, ["lstm", "dense"], [TAKEN]),
-    "a head without bias": (
-        RNN | {"fc.weight": matrix(2, 3)},
-        None,
-        ["lstm", "dense"],
-        [TAKEN],
-    ),
-    "a head that is defined first": (LINEAR | RNN, None, ["lstm", "dense"], [TAKEN]),
+    "a head without bias": (RNN | {"fc.weight": matrix(2, 3)}, None, ["lstm", "dense"], [TAKEN]),
     "no head": (RNN | LINEAR, "rnn", ["lstm"], []),
     "embedding": (EMBEDDING | RNN, None, ["embedding", "lstm"], [BELOW]),
-    "embedding that is defined later": (RNN | EMBEDDING, None, ["embedding", "lstm"], [BELOW]),
     "both": (EMBEDDING | RNN | LINEAR, None, ["embedding", "lstm", "dense"], [BOTH]),
-    "embedding of another name": (
-        {"encoder.weight": matrix(7, 2)} | RNN,
-        None,
-        ["embedding", "lstm"],
-        [BELOW.replace("emb ", "encoder ")],
-    ),
     "a table or a head without bias, defined last": (
         under("rnn.", lstm(3, 3)) | {"fc.weight": matrix(7, 3)},
         None,
@@ -140,31 +123,10 @@ def test_state_dicts(
 # A state dict of a larger model, and what of it is not run.
 LARGER: dict[str, tuple[dict[str, bytes], str]] = {
     "a convolution": (RNN | {"conv.weight": tensor("0", (2, 2, 3), (6, 3, 1))}, "conv"),
-    "a first state": (RNN | {"h0": vector(3)}, "h0"),
-    "a square matrix, defined first": (
-        {"a.weight": matrix(2, 2)} | RNN,
-        "a",
-    ),
-    "two linear layers": (
-        RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}),
-        "fc, g",
-    ),
-    "two embeddings": (
-        {"a_emb.weight": matrix(7, 2), "b_emb.weight": matrix(7, 2)} | RNN,
-        "a_emb, b_emb",
-    ),
-    "a head of another width": (
-        RNN | {"fc.weight": matrix(2, 4)},
-        "fc",
-    ),
-    "a head of whole numbers": (
-        RNN | {"fc.weight": matrix(2, 3, kind="Long", values=10)},
-        "fc",
-    ),
-    "a norm": (
-        RNN | {"norm.weight": vector(3), "norm.bias": vector(3)},
-        "norm",
-    ),
+    "a square matrix, defined first": ({"a.weight": matrix(2, 2)} | RNN, "a"),
+    "two linear layers": (RNN | LINEAR | under("g.", {"weight": matrix(2, 3)}), "fc, g"),
+    "a head of another width": (RNN | {"fc.weight": matrix(2, 4)}, "fc"),
+    "a head of whole numbers": (RNN | {"fc.weight": matrix(2, 3, kind="Long", values=10)}, "fc"),
     "below or above, defined first": (
         {"fc.weight": matrix(3, 3), "fc.bias": vector(3)} | under("rnn.", lstm(3, 3, gates=3)),
         "fc",
@@ -175,7 +137,8 @@ LARGER: dict[str, tuple[dict[str, bytes], str]] = {
 @pytest.mark.parametrize(("tensors", "beside"), LARGER.values(), ids=LARGER)
 def test_larger_models(tmp_path: Path, tensors: dict[str, bytes], beside: str) -> None:
     path = tmp_path / "w.pt"
-    assert refusal(path, archive(mapping(tensors), STORED)) == REFUSAL.format(beside)
+    message = refusal(path, archive(mapping(tensors), STORED))
+    assert message.startswith(f"{beside}: names and shapes do not tell how rnn is joined")
     assert len(load_network(path, "rnn").network.layers) == 1
 
 
@@ -308,49 +271,24 @@ def test_classes_with_their_source(tmp_path: Path) -> None:
     assert kinds(load_network(path)) == ["lstm"]
 
 
-REFUSED: dict[str, tuple[bytes, str]] = {
-    "no recurrent layer": (
-        archive(mapping(LINEAR)),
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-        "...), got fc.weight, fc.bias",
-    ),
-    "an optimizer alone": (
-        archive(OPTIMIZER),
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-        "...), got optimizer",
-    ),
-    "arrays of NumPy": (
-        archive(mapping({"weight_ih_l0": called("numpy._core.multiarray._reconstruct")})),
-        "holds no recurrent layer: expected names as PyTorch's (weight_ih_l0, weight_hh_l0, "
-        "...), got weight_ih_l0 (NumPy array)",
-    ),
-    "several": (
+REFUSED: list[tuple[str, bytes]] = [
+    ("holds no recurrent layer: expected names as", archive(mapping(LINEAR))),
+    (
+        "holds several recurrent modules: net.rnn, ema.rnn; pick",
         archive(mapping({"net": mapping(RNN), "ema": mapping(RNN)})),
-        "holds several recurrent modules: net.rnn, ema.rnn; pick one with `layer` NAME",
     ),
-    "a weight is missing": (
-        archive(mapping({"weight_ih_l0": matrix(12, 2)})),
-        "has no weight_hh_l0, which goes with weight_ih_l0",
-    ),
-    "weight_norm": (
+    (
+        "rnn: computes its weights from others (rnn.weight_hh_l0_g)",
         archive(
             mapping(under("rnn.", {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}))
         ),
-        "rnn: computes its weights from others (rnn.weight_hh_l0_g), which is not read; save the "
-        "model after remove_parametrizations or remove_weight_norm of torch.nn.utils",
     ),
-    "dropout of weights": (
-        archive(mapping(under("rnn.", lstm() | {"weight_hh_l0_raw": matrix(12, 3)}))),
-        "rnn: computes its weights from others (rnn.weight_hh_l0_raw), which is not read; save the "
-        "model after remove_parametrizations or remove_weight_norm of torch.nn.utils",
-    ),
-    "parametrizations": (
+    (
+        "rnn: computes its weights from others (rnn.param",
         archive(mapping({"rnn.parametrizations.weight_hh_l0.original0": vector(12)})),
-        "rnn: computes its weights from others (rnn.parametrizations.weight_hh_l0.original0), "
-        "which is not read; save the model after remove_parametrizations or remove_weight_norm of "
-        "torch.nn.utils",
     ),
-    "quantized": (
+    (
+        "rnn.param: is quantized, which is not read",
         archive(
             mapping(
                 {
@@ -360,68 +298,36 @@ REFUSED: dict[str, tuple[bytes, str]] = {
                 }
             )
         ),
-        "rnn.param: is quantized, which is not read; save the model before it is quantized",
     ),
-    "quantized values": (
-        archive(mapping(lstm() | {"weight_hh_l0": matrix(12, 3, kind="QInt8")})),
-        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got qint8",
-    ),
-    "an unknown type": (
-        archive(mapping(lstm() | {"weight_hh_l0": matrix(12, 3, kind="Quad")})),
-        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got Quad",
-    ),
-    "negated": (
+    (
+        "got float32, negated",
         archive(
             mapping(lstm() | {"weight_hh_l0": matrix(12, 3, more=(mapping({"neg": b"\x88"}),))})
         ),
-        "weight_hh_l0: expected floats (float16, bfloat16, float32, float64), got float32, negated",
     ),
-    "one name twice": (
-        archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)})),
+    (
         "a.b: is in the file twice",
+        archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)})),
     ),
-    "big-endian": (
-        archive(mapping(lstm()), byteorder=b"big"),
-        "net/byteorder: is not of little-endian values; write it anew on a usual machine",
-    ),
-    "big-endian, legacy": (
+    (
+        "is not of little-endian values; write it anew on a",
         legacy(b"}").replace(b"\x88", b"\x89", 1),
-        "is not of little-endian values; write it anew on a usual machine",
     ),
-    "a storage that is not there": (
-        archive(mapping(lstm()), {"1": b""}),
-        "has no net/data/0",
-    ),
-    "a short storage": (
-        archive(mapping(lstm()), {"0": bytes(399)}),
-        "storage 0: expected 400 bytes, got 399",
-    ),
-    "legacy, of another version": (
-        legacy(b"}", version=1000),
-        "expected a file that torch.save wrote, got another pickle",
-    ),
-    "legacy, cut off": (
-        legacy(mapping(lstm()))[:-1],
-        "damaged: storage 0 is none, or cut off",
-    ),
-    "legacy, other keys": (
-        legacy(mapping(lstm()), keys=b"](K\x01e"),
-        "damaged: storage 1 is none, or cut off",
-    ),
-    "legacy, two of one key": (
-        legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)})),
+    ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
+    ("storage 0: expected 400 bytes, got 399", archive(mapping(lstm()), {"0": bytes(399)})),
+    ("got another pickle", legacy(b"}", version=1000)),
+    ("damaged: storage 0 is none, or cut off", legacy(mapping(lstm()))[:-1]),
+    (
         "damaged pickle, at byte 279: two storages 0",
+        legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)})),
     ),
-    "many values of few": (
+    (
+        "holds tensors of 100,000,000 bytes, over 2 times",
         archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))})),
-        "holds tensors of 100,000,000 bytes, over 2 times its own; save those that share their "
-        "values alone",
     ),
-    "objects in each other": (
-        archive(b"]" * 70 + b"a" * 69),
-        "holds objects in each other, 64 deep",
-    ),
-    "one in many places": (
+    ("holds objects in each other, 64 deep", archive(b"]" * 70 + b"a" * 69)),
+    (
+        "holds too many objects, or one in too many places",
         archive(
             b"}q\x00"
             + b"".join(
@@ -429,14 +335,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
                 for k in range(40)
             )
         ),
-        "holds too many objects, or one in too many places",
     ),
-}
+]
 
 
-@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    assert refusal(tmp_path / "w.pt", content) == message
+@pytest.mark.parametrize(("message", "content"), REFUSED)
+def test_refused(tmp_path: Path, message: str, content: bytes) -> None:
+    assert message in refusal(tmp_path / "w.pt", content)
 
 
 TENSORS = {
@@ -465,10 +370,7 @@ CPU = text("cpu")
 NO_STORAGE = "a persistent id that is no storage"
 NO_SIZE = "storage 0 has no size, or is part of another"
 PERSISTENT = {
-    "text": (text("0"), "not enough values to unpack (expected at least 5, got 1)"),
     "no storage": (row(text("module"), name("a.B"), text("0"), CPU, number(1)), NO_STORAGE),
-    "a class of text": (row(text("storage"), text("a.B"), text("0"), CPU, number(1)), NO_STORAGE),
-    "a number as key": (row(text("storage"), name("a.B"), number(0), CPU, number(1)), NO_STORAGE),
     "values under 0": (row(text("storage"), name("a.B"), text("0"), CPU, number(-1)), NO_SIZE),
     "part of another": (
         row(text("storage"), name("a.B"), text("0"), CPU, number(1), row(number(1))),
@@ -496,14 +398,6 @@ def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> byt
 WEIGHTS = START + mapping(lstm()) + STOP
 
 
-def packed_storage() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("net/data.pkl", WEIGHTS)
-        archive.writestr("net/data/0", bytes(400), zipfile.ZIP_DEFLATED)
-    return file.getvalue()
-
-
 def tar() -> bytes:
     """How PyTorch's files of 2016 begin."""
     file = io.BytesIO()
@@ -512,57 +406,36 @@ def tar() -> bytes:
     return file.getvalue()
 
 
-ARCHIVES = {
-    "compressed": (
+ARCHIVES: list[tuple[str, bytes]] = [
+    (
+        "is compressed, which torch never does",
         zipped(("net/data.pkl", WEIGHTS), ("net/data/0", bytes(400)), packed=zipfile.ZIP_DEFLATED),
-        "is compressed, which torch never does; write it anew with torch.save",
     ),
-    "a compressed storage": (
-        packed_storage(),
-        "net/data/0: is compressed, which torch never does; write it anew with torch.save",
-    ),
-    "a large pickle": (
-        archive(b"B" + pack("<I", 2**24) + bytes(2**24)),
+    (
         "net/data.pkl: expected at most 16,777,216 bytes",
+        archive(b"B" + pack("<I", 2**24) + bytes(2**24)),
     ),
-    "frozen": (
-        archive(b"N", {"x": b""}, **{"constants/0": bytes(4)}),
-        "is frozen TorchScript, whose weights are constants of its code; save the model before "
-        "torch.jit.freeze",
-    ),
-    "two models": (
+    ("is frozen TorchScript", archive(b"N", {"x": b""}, **{"constants/0": bytes(4)})),
+    (
+        "got a zip archive of a/data.pkl, b/data.pkl",
         zipped(("a/data.pkl", WEIGHTS), ("b/data.pkl", WEIGHTS)),
-        "expected a file that torch.save wrote, got a zip archive of a/data.pkl, b/data.pkl",
     ),
-    "deeper": (
-        zipped(("a/b/data.pkl", WEIGHTS)),
-        "expected a file that torch.save wrote, got a zip archive of a/b/data.pkl",
-    ),
-    "overlong": (
-        archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
+    (
         "damaged: members of ",
+        archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
     ),
-    "encrypted": (
-        archive(mapping(lstm())).replace(
-            b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x01"
-        ),
-        "encrypted",
-    ),
-    "a flipped bit": (
+    (
+        "Bad CRC-32 for file",
         archive(mapping(lstm()), {"0": bytes(399) + b"\x01"}).replace(
             bytes(399) + b"\x01", bytes(400)
         ),
-        "Bad CRC-32 for file",
     ),
-    "empty": (b"", "an empty file"),
-    "text": (b"weights\n", "expected a .pt file, got text"),
-    "a tar of 2016": (tar(), "a tar archive"),
-    "another pickle": (START + number(3) + STOP, "got another pickle"),
-}
+    ("a tar archive", tar()),
+]
 
 
-@pytest.mark.parametrize(("content", "message"), ARCHIVES.values(), ids=ARCHIVES)
-def test_archives(tmp_path: Path, content: bytes, message: str) -> None:
+@pytest.mark.parametrize(("message", "content"), ARCHIVES)
+def test_archives(tmp_path: Path, message: str, content: bytes) -> None:
     assert message in refusal(tmp_path / "w.pt", content)
 
 
