@@ -86,11 +86,6 @@ def test_what_is_told_of_a_network(layers: list[Any], line: str, told: dict[str,
     assert {name: described[name] for name in told} == told
 
 
-def test_what_is_as_usual_is_not_told() -> None:
-    described = describe(Network(LSTM(zeros(LSTM, 1, 4))), {}, "1")
-    assert not {"clip", "output_activation", "peepholes"} & described.keys()
-
-
 def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:
     """Arrays of numbers each of which is another."""
     shapes = weight_shapes(I, H, kind.gates) | others

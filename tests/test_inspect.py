@@ -4,8 +4,6 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,12 @@ import pytest
 from conftest import Rnn
 from safetensors.numpy import save_file
 from test_all_states import drawn
-from test_kept_models import MODELS, kept
+from test_kept_models import FOLDER, MODELS, kept
+from test_torch_modules import REC, STORED, net
+from torch_bytes import archive, module
 
 import rnncli
-from rnncli.model import formats
 from rnncli.model.cells import GRU, RNN, Weights
-from rnncli.model.formats.parts import NOTHING, Model, Part
-from rnncli.model.formats.spec import CellSpec, LayerSpec
-from rnncli.model.formats.tensors import Entry, Tensors
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 from rnncli.writers.parts import write_parts_table
@@ -194,137 +190,49 @@ def test_no_model_file(run_rnn: Rnn, in_folder: Path, name: str) -> None:
     )
 
 
-CELL = CellSpec({"W_xh": "r.W", "W_hh": "r.U"}, "rnn")
+def rnns(*names: str) -> dict[str, Any]:
+    """Tensors of as many modules of PyTorch, 2 columns in and 3 values out."""
+    shapes = {"weight_ih_l0": (3, 2), "weight_hh_l0": (3, 3)}
+    return {f"{name}.{key}": np.ones(s, "f4") for name in names for key, s in shapes.items()}
 
 
-@pytest.fixture
-def hand_made(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have a file that holds these parts."""
-
-    def hold(*parts: Part, metadata: tuple[str, str] | None = None, **others: Any) -> None:
-        entries = {"r.W": Entry((2, 3), "float32"), "r.U": Entry((3, 3), "float32")}
-        entries |= {"d.W": Entry((3, 1), "float32"), "wide.W": Entry((4, 1), "float32")}
-        entries |= {"n.count": Entry((), "int64")}
-        tensors = Tensors("net.x", entries, lambda names: pytest.fail(str(names)), metadata)
-        model = Model(tensors, parts, **others)
-
-        @contextmanager
-        def opened(_path: str, layer: str | None) -> Iterator[tuple[Model, str]]:
-            yield model.picked(layer), "0" * 64
-
-        monkeypatch.setattr(formats, "opened", opened)
-
-    return hold
-
-
-RECURRENT = Part("r", "SimpleRNN", ["r.W", "r.U"], [LayerSpec((CELL,))])
-HEAD = Part("d", "Dense", ["d.W"], [LayerSpec(kind="dense", tensors={"W": "d.W"})])
-DROPOUT = Part("drop", "Dropout", why=NOTHING)
-ATTENTION = Part("att", "Attention", why="is not run here", needed=True)
-
-
-def test_what_is_passed_over(run_rnn: Rnn, hand_made: Any) -> None:
-    """No weight is read."""
-    hand_made(RECURRENT, DROPOUT, HEAD, title="Keras 3.15.1", last="state")
-    document = inspected(run_rnn, "net.x")
-    assert document["title"] == "Keras 3.15.1"
+def test_what_cannot_be_run_as_a_whole(run_rnn: Rnn, in_folder: Path) -> None:
+    """Its recurrent part can be run by itself."""
+    drop, att = module("torch.nn.modules.dropout.Dropout"), module("my.Attention")
+    (in_folder / "net.pt").write_bytes(archive(net(rnn=REC, drop=drop, att=att), STORED))
+    document = inspected(run_rnn, "net.pt")
+    assert document["why"].startswith("att: att (my.Attention) is not known; --layer rnn runs")
     (run,) = document["runs"]
-    assert run == {
-        "layer": None,
-        "command": "rnn run FILE.csv --weights net.x",
-        "input_size": 2,
-        "output_size": 1,
-        "last": "state",
-    }
-    dropout = document["parts"][1]
-    assert (dropout["why"], dropout["needed"]) == ("does nothing at inference", False)
-    text = run_rnn("inspect", "net.x").stdout
-    assert text.startswith("net.x: Keras 3.15.1\n")
-    assert re.search(r"^drop +Dropout +0 +passed over$", text, re.M)
+    assert (run["layer"], run["output_size"], run["command"][-11:]) == ("rnn", 3, "--layer rnn")
+    assert [(part["why"], part["needed"]) for part in document["parts"][1:]] == [
+        ("does nothing at inference", False),
+        ("att (my.Attention) is not known", True),
+    ]
+    text = run_rnn("inspect", "net.pt").stdout
+    assert re.search(r"^drop +nn.Dropout +0 +passed over$", text, re.M)
+    assert re.search(r"^att +my.Attention +0 +cannot be run$", text, re.M)
     assert "\nPassed over: drop (does nothing at inference).\n" in text
-    assert "\nTakes 2 columns and gives 1 value a sequence:\n" in text
+    assert "Cannot be run as a whole: att: att (my.Attention) is not known" in text
 
 
-def test_what_cannot_be_run_as_a_whole(run_rnn: Rnn, hand_made: Any) -> None:
-    """Its recurrent part can be run by itself, and then gives a row a step."""
-    hand_made(RECURRENT, ATTENTION, HEAD, last="state")
-    document = inspected(run_rnn, "net.x")
-    assert document["why"] == "att: is not run here; pick one with --layer NAME: r"
-    (run,) = document["runs"]
-    assert (run["layer"], run["output_size"], run["last"]) == ("r", 3, None)
-    text = run_rnn("inspect", "net.x").stdout
-    assert re.search(r"^att +Attention +0 +cannot be run$", text, re.M)
-    assert "Cannot be run as a whole: att: is not run here; pick one with --layer NAME: r." in text
-    assert text.endswith("  rnn run FILE.csv --weights net.x --layer r\n")
+def test_tensors_of_several_types_and_in_another_file(run_rnn: Rnn) -> None:
+    save_file(rnns("a"), "one.safetensors")
+    assert "\nTensors, all float32\n" in run_rnn("inspect", "one.safetensors").stdout
+    save_file(rnns("a") | {"n.count": np.array(7)}, "two.safetensors")
+    text = run_rnn("inspect", "two.safetensors").stdout
+    assert re.search(r"^part +tensor +shape +type$", text, re.MULTILINE)
+    assert re.search(r"^n +n.count +\(\) +I64$", text, re.MULTILINE)
+    assert "\n15 of 16 parameters are read." in text
+    beside = str(FOLDER / "onnx_dynamo.onnx")
+    assert "Their values are in onnx_dynamo.onnx.data." in run_rnn("inspect", beside).stdout
+    assert inspected(run_rnn, beside)["beside"] == ["onnx_dynamo.onnx.data"]
 
 
-def test_each_part_has_its_way_out(run_rnn: Rnn, hand_made: Any) -> None:
-    loop = Part(
-        "loop", "Loop", why="holds the cell", hint="export with `dynamo` False", needed=True
-    )
-    hand_made(loop, RECURRENT, ATTENTION)
-    text = run_rnn("inspect", "net.x").stdout
-    assert "\nCannot be run: loop (holds the cell; export with --dynamo False).\n" in text
-    assert "\nCannot be run: att (is not run here).\n" in text
-
-
-def test_tensors_of_several_types_and_in_another_file(run_rnn: Rnn, hand_made: Any) -> None:
-    hand_made(RECURRENT, HEAD)
-    assert "\nTensors, all float32\n" in run_rnn("inspect", "net.x").stdout
-    hand_made(RECURRENT, Part("n", "", ["n.count"], why="counts"), beside=["some/net.x.data"])
-    table = run_rnn("inspect", "net.x").stdout
-    assert re.search(r"^part +tensor +shape +type$", table, re.MULTILINE)
-    assert re.search(r"^n +n.count +\(\) +int64$", table, re.MULTILINE)
-    assert "\n15 of 16 parameters are read. Their values are in net.x.data.\n" in table
-    assert inspected(run_rnn, "net.x")["beside"] == ["net.x.data"]
-
-
-def test_only_hints_name_options(run_rnn: Rnn, hand_made: Any) -> None:
-    hand_made(RECURRENT, ATTENTION._replace(name="`att`"))
-    document = inspected(run_rnn, "net.x")
-    assert document["why"] == "`att`: is not run here; pick one with --layer NAME: r"
-
-
-def test_a_file_that_is_described_as_a_whole_has_no_parts_to_pick(
-    run_rnn: Rnn, hand_made: Any
-) -> None:
-    hand_made(RECURRENT, ATTENTION, metadata=("net.x: about", "{}"))
-    assert inspected(run_rnn, "net.x")["runs"] == []
-
-
-def test_nothing_to_run(run_rnn: Rnn, hand_made: Any) -> None:
-    hand_made(HEAD)
-    document = inspected(run_rnn, "net.x")
-    assert (document["why"], document["runs"]) == ("has no recurrent layer", [])
-    assert run_rnn("inspect", "net.x").stdout.endswith("whole: has no recurrent layer.\n")
-
-
-def test_layers_that_do_not_fit(run_rnn: Rnn, hand_made: Any) -> None:
-    wide = HEAD._replace(layers=[LayerSpec(kind="dense", tensors={"W": "wide.W"})])
-    hand_made(RECURRENT, DROPOUT, wide)
-    why = "layer 2: takes 4 values a step, the one below gives 3"
-    assert inspected(run_rnn, "net.x")["why"] == why
-
-
-def test_names_do_not_steer_the_terminal(run_rnn: Rnn, hand_made: Any) -> None:
+def test_names_do_not_steer_the_terminal(run_rnn: Rnn) -> None:
     evil = "\x1b[31mr\n\u202e"
-    hand_made(RECURRENT._replace(name=evil, kind=evil), DROPOUT._replace(name=evil), title=evil)
-    text = run_rnn("inspect", "net.x").stdout
-    assert not set("\x1b\u202e") & set(text)
-    assert inspected(run_rnn, "net.x")["parts"][0]["name"] == evil
-
-
-def test_a_tensor_that_two_parts_have_counts_once(run_rnn: Rnn, hand_made: Any) -> None:
-    hand_made(RECURRENT, HEAD, HEAD._replace(name="tied", layers=[], why="is a copy"))
-    assert inspected(run_rnn, "net.x")["parameters"] == {"read": 18, "all": 18}
-
-
-def test_very_many_networks(run_rnn: Rnn, hand_made: Any) -> None:
-    """Each is a part; commands are there for the first ones."""
-    hand_made(*(RECURRENT._replace(name=f"r{number}") for number in range(150)), ordered=False)
-    document = inspected(run_rnn, "net.x")
-    assert len(document["parts"]) == 150
-    assert [run["layer"] for run in document["runs"]] == [f"r{number}" for number in range(100)]
+    save_file(rnns(evil), "net.safetensors")
+    assert not set("\x1b\u202e") & set(run_rnn("inspect", "net.safetensors").stdout)
+    assert inspected(run_rnn, "net.safetensors")["parts"][0]["name"] == evil
 
 
 class Terminal(io.StringIO):
@@ -332,30 +240,27 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn, hand_made: Any) -> None:
-    parts = [RECURRENT._replace(name=f"r{number}") for number in range(65)]
-    hand_made(*parts, ordered=False)
-    document = inspected(run_rnn, "net.x")
-    text = run_rnn("inspect", "net.x").stdout
-    assert all(f"\nr{n} " in text for n in range(65))
-    screen, few = Terminal(), Terminal()
+def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn) -> None:
+    """Each network is a part; commands are there for the first hundred."""
+    save_file(rnns(*(f"r{number:03}" for number in range(150))), "many.safetensors")
+    document = inspected(run_rnn, "many.safetensors")
+    assert len(document["parts"]) == 150
+    assert [run["layer"] for run in document["runs"]] == [f"r{n:03}" for n in range(100)]
+    text = run_rnn("inspect", "many.safetensors").stdout
+    assert all(f"\nr{n:03} " in text for n in range(150))
+    screen = Terminal()
     write_parts_table(screen, document, "--json has all")
     text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
-    shown = re.findall(r"^r(\d+) +SimpleRNN", text, re.MULTILINE)
-    assert [*map(int, shown)] == [*range(16), *range(49, 65)]
+    shown = re.findall(r"^r(\d+) +nn.RNN", text, re.MULTILINE)
+    assert [*map(int, shown)] == [*range(16), *range(134, 150)]
     assert text.count("--layer r") == 8
     assert "Not all is shown: --json has all." in text
-    hand_made(*parts[:4])
-    write_parts_table(few, inspected(run_rnn, "net.x"), "--json has all")
-    assert "Not all is shown" not in few.getvalue()
 
 
-def test_no_name_of_an_option_is_cut(
-    run_rnn: Rnn, hand_made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hand_made(RECURRENT, HEAD, notes=["says nothing of a (`recurrent_activation`)"])
+def test_no_name_of_an_option_is_cut(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez("lstm.npz", W_xh=np.ones((2, 12)), W_hh=np.ones((3, 12)))
     monkeypatch.setenv("COLUMNS", "40")
-    assert "(--recurrent-activation).\n" in run_rnn("inspect", "net.x").stdout
+    assert "(--recurrent-activation).\n" in run_rnn("inspect", "lstm.npz").stdout
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)

@@ -108,11 +108,3 @@ def test_no_model_tells_where_it_was_made(model: Path) -> None:
     for each in content:
         assert b"site-packages" not in each
         assert b"/tests/" not in each
-
-
-@pytest.mark.slow
-def test_what_is_kept_is_small() -> None:
-    for path in FOLDER.glob("*"):
-        assert path.stat().st_size < 100_000, path
-        if path.suffix == ".npz":
-            assert {"x", "y"} <= kept(path).keys() <= {"x", "y", "options"}, path

@@ -53,44 +53,30 @@ def cell(input_size: int, hidden_size: int) -> Weights:
     return Weights(*map(np.ones, weight_shapes(input_size, hidden_size).values()))
 
 
-NETWORKS = {
-    "no layer": (lambda: Network(), "a network has at least one layer"),
-    "sizes": (
-        lambda: Network(cell(2, 3), cell(4, 3)),
-        "layer 2: W_xh: expected 3 rows, as layer 1 gives so many values a step, got 4",
+NETWORKS: list[tuple[Callable[[], object], str]] = [
+    (lambda: Network(), "a network has at least one layer"),
+    (lambda: Network(cell(2, 3), cell(4, 3)), "layer 2: W_xh: expected 3 rows"),
+    (
+        lambda: Network(Recurrent(cell(2, 3), cell(2, 3), direction="bidirectional"), cell(3, 3)),
+        "layer 2: W_xh: expected 6 rows",
     ),
-    "sizes of both directions": (
-        lambda: Network(
-            Recurrent(cell(2, 3), cell(2, 3), direction="bidirectional"), Recurrent(cell(3, 3))
-        ),
-        "layer 2: W_xh: expected 6 rows, as layer 1 gives so many values a step, got 3",
-    ),
-    "one cell for both directions": (
+    (
         lambda: Recurrent(cell(2, 3), direction="bidirectional"),
         "a bidirectional layer has 2 cells, got 1",
     ),
-    "directions that differ": (
+    (
         lambda: Recurrent(cell(2, 3), cell(2, 4), direction="bidirectional"),
-        r"W_xh: expected shape \(2, 3\) backward too, as it is forward, got \(2, 4\)",
+        r"W_xh: expected shape \(2, 3\) backward too",
     ),
-    "direction": (
-        lambda: Recurrent(cell(2, 3), direction="up"),
-        "direction: expected one of forward, backward, bidirectional, got 'up'",
-    ),
-    "merge": (
-        lambda: Recurrent(cell(2, 3), merge="max"),
-        "merge: expected one of concat, sum, ave, mul, got 'max'",
-    ),
-    "clip": (
-        lambda: Recurrent(RNN(cell(2, 3), clip=0)),
-        "clip: expected a number over 0, got 0",
-    ),
-}
+    (lambda: Recurrent(cell(2, 3), direction="up"), "direction: expected one of"),
+    (lambda: Recurrent(cell(2, 3), merge="max"), "merge: expected one of"),
+    (lambda: Recurrent(RNN(cell(2, 3), clip=0)), "clip: expected a number over 0"),
+]
 
 
-@pytest.mark.parametrize(("make", "message"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(("make", "message"), NETWORKS)
 def test_bad_networks(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    with pytest.raises(ValueError, match=f"^{message}"):
         make()
 
 

@@ -18,8 +18,6 @@ from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import hdf5
 
 VERSIONS = ("earliest", "v108", "v110", "latest")
-# What none of the versions from 1.10 on writes in the way of older ones.
-OLDER = VERSIONS[:2]
 TYPES = ("<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "i1", "u1", "<i2", ">i4", "<u8", "?", "S5", "V7")
 
 Fill = Callable[[h5py.File], None]
@@ -167,48 +165,12 @@ def test_lists_over_several_attributes() -> None:
     assert [name for n in range(len(found)) for name in found[f"layer_names{n}"]] == names
 
 
-def many(file: h5py.File) -> None:
-    for number in range(9):
-        file[f"{number}"] = 1.0
-
-
-def many_attributes(file: h5py.File) -> None:
-    for number in range(9):
-        file.attrs[f"{number}"] = 1.0
-
-
 def of_records(file: h5py.File) -> None:
     file["records"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
     file["complex"] = np.zeros(3, "c8")
     file["lists"] = np.zeros(3, "f4")
     file.create_dataset("sequences", (2,), dtype=h5py.vlen_dtype("i4"))
     file.attrs["sequences"] = np.zeros(2, "c8")
-
-
-@pytest.mark.parametrize(
-    ("libver", "fill", "what"),
-    [
-        ("latest", many, "a group whose links are in a fractal heap"),
-        ("latest", many_attributes, "attributes in a fractal heap"),
-        ("v110", lambda f: f.create_dataset("a", data=[1, 2], chunks=(1,)), "a dataset in chunks"),
-        ("earliest", lambda f: f.create_dataset("a", (3, 3)), "values that were never written"),
-        (
-            "earliest",
-            lambda f: f.create_dataset("a", data=[1, 2], compression="gzip"),
-            "a dataset in chunks, or compressed",
-        ),
-        (
-            "earliest",
-            lambda f: f.create_dataset("a", (3,), "f4", external=[("other.bin", 0, 12)]),
-            "values in other files",
-        ),
-    ],
-)
-def test_parts_that_are_not_read(libver: str, fill: Fill, what: str) -> None:
-    with pytest.raises(InputError) as error:
-        hdf5.read_file("f.h5", io.BytesIO(written(libver, fill)))
-    assert f"has {what}" in str(error.value)
-    assert str(error.value).endswith("with h5py, as it writes by default")
 
 
 def test_datasets_of_other_types_stand_beside() -> None:

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from peers.adapter import Output, adapted
-from peers.faults import plant, turned
-from rnncli.model.cells import WEIGHT_NAMES
 
 # Methods by module, and how many assertions each has on what ours computes.
 METHODS = {
@@ -109,19 +107,3 @@ def test_every_method_is_run_or_named(module: str) -> None:
     names = [name for name in unittest.TestLoader().getTestCaseNames(case) if name in vars(case)]
     left = [name for name in names if name not in METHODS[module]]
     assert [name for name in left if not name.startswith(tuple(OTHERS))] == []
-
-
-@EACH
-@pytest.mark.parametrize("name", WEIGHT_NAMES)
-def test_keras_finds_a_wrong_sign(
-    module: str, method: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(turned(name), monkeypatch)
-    ran = run(module, method, monkeypatch)
-    assert len(ran.failures) == 1
-    assert "Not equal to tolerance" in ran.failures[0]
-
-
-def test_a_method_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="no such test method"):
-        run("simple_rnn_test", "test_nothing", monkeypatch)

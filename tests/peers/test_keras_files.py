@@ -347,15 +347,3 @@ def test_weights_alone(tmp_path: Path, library: str) -> None:
     chained(draw, layers[0], L.GRU(5, return_sequences=True)).save_weights(path)
     with pytest.raises(ValueError, match=r"the order of .* is not in the file; .*model\.save"):
         given(path, x)
-
-
-MODELS = Path(__file__).parent.parent / "data" / "models"
-
-
-@pytest.mark.parametrize(
-    "name", ["keras_masked.h5", *(path.name for path in sorted(MODELS.glob("keras2_*.*[5s]")))]
-)
-def test_keras_3_no_longer_opens_what_is_run_here(name: str) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        keras.models.load_model(MODELS / name)
-    assert load_network(MODELS / name)

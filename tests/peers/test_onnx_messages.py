@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnncli.model.formats.onnx.beside import read_beside
 from rnncli.model.formats.onnx.elements import Tensor, type_name
-from rnncli.model.formats.onnx.messages import Graph, Model, Node, Unread, read_model
+from rnncli.model.formats.onnx.messages import Graph, Model, Node, read_model
 
 MODULES = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 CLASSIC = (9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
@@ -194,31 +194,6 @@ def test_attributes_of_each_type(tmp_path: Path) -> None:
         value=numpy_helper.from_array(np.arange(6.0).reshape(2, 3), "inside"),
     )
     check(saved(tmp_path, made(node)))
-
-
-def test_what_is_not_read_is_named(tmp_path: Path) -> None:
-    types = ("STRING", "COMPLEX64", "FLOAT8E4M3FN", "UINT4", "INT4", "FLOAT4E2M1")
-    tensors = []
-    for dtype in types:
-        values: list[Any] = [b"a", b"b"] if dtype == "STRING" else [0, 1]
-        tensors.append(helper.make_tensor(dtype, getattr(TensorProto, dtype), (2,), values))
-    ints = numpy_helper.from_array(np.array([1, 3]))
-    sparse = helper.make_sparse_tensor(numpy_helper.from_array(np.ones(2), "thin"), ints, [5])
-    nothing = numpy_helper.from_array(np.zeros(1))
-    node = helper.make_node("Own", [], ["y"], domain="com.example", sparse=sparse, many=[nothing])
-    model = made(node, tensors=tuple(tensors))
-    model.graph.sparse_initializer.append(sparse)
-    found = read(saved(tmp_path, model)).graph
-    entries = {name: tensor.entry for name, tensor in found.initializers.items()}
-    assert {name: entry.dtype for name, entry in entries.items()} == {
-        **{dtype: dtype.lower() for dtype in types},
-        "thin": "sparse float64",
-    }
-    assert entries["thin"].shape == (5,)
-    assert found.nodes[0].attributes == {
-        "sparse": Unread("sparse tensor"),
-        "many": Unread("tensors"),
-    }
 
 
 def test_the_types_have_the_names_of_the_library() -> None:

@@ -225,16 +225,6 @@ def test_scripts_to_the_bit(tmp_path: Path) -> None:
             assert array.tobytes() == state[name].numpy().tobytes()
 
 
-def test_files_without_sums(tmp_path: Path) -> None:
-    model = Rows(nn.GRU(4, 5, batch_first=True))
-    torch.serialization.set_crc32_options(False)
-    try:
-        torch.save(model.state_dict(), tmp_path / "w.pt")
-    finally:
-        torch.serialization.set_crc32_options(True)
-    check(tmp_path / "w.pt", model, drawn(3, 20, 4))
-
-
 def quantized(model: Any) -> Any:
     return torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
 
