@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from conftest import SAMPLES
 from damage import bits, other, outcome, refused, struck, struck_within
+from gated_loops import gated_cell
 from test_fuzz import damaged
 from test_kept_models import FOLDER, MODELS
 
 from rnncli.model.activations import activation
-from rnncli.model.cells import CELLS, LSTM, RNN, Cell, Weights, weight_shapes
+from rnncli.model.cells import RNN, Weights
 from rnncli.model.formats import FORMATS, load_network, save_network
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
@@ -37,35 +38,24 @@ def made() -> Network:
     )
 
 
-def gated(kind: str) -> Network:
+def gated(variant: str) -> Network:
     """Layers of an LSTM or a GRU with the arrays that files have names for."""
-    random = np.random.RandomState(1)
-
-    def cell(I: int) -> Cell:
-        P = 2 if kind == "lstm" else 3
-        extra: dict[str, Any] = {"W_hr": (3, 2)} if kind == "lstm" else {"b_n": (3,)}
-        shapes = weight_shapes(I, 3, CELLS[kind].gates, P) | extra
-        weights = {name: np.array(random.normal(size=shape), "f") for name, shape in shapes.items()}
-        return CELLS[kind](Weights(**weights))
-
-    bottom = Recurrent(cell(2), cell(2), direction="bidirectional")
-    I = bottom.output_size
-    return Network(bottom, Recurrent(cell(I), cell(I), direction="bidirectional"))
+    cells = [gated_cell(variant, 2, 3, seed) for seed in (1, 2)]
+    bottom = Recurrent(*cells, direction="bidirectional")
+    cells = [gated_cell(variant, bottom.output_size, 3, seed) for seed in (3, 4)]
+    return Network(bottom, Recurrent(*cells, direction="bidirectional"))
 
 
 def of_all_kinds() -> Network:
     """Layers without state below and above an LSTM with peepholes."""
     random = np.random.RandomState(2)
-    shapes = weight_shapes(2, 3, 4) | {"w_ch": (9,)}
-    weights = {name: random.normal(size=shape).astype("f") for name, shape in shapes.items()}
-    table, W = random.normal(size=(5, 2)), random.normal(size=(3, 2))
     ones = np.ones(2)
     return Network(
-        Embedding(table, mask_zero=True),
+        Embedding(random.normal(size=(5, 2)), mask_zero=True),
         Normalization(ones, ones, ones, ones),
         Masking(0.5, 2),
-        LSTM(Weights(**weights)),
-        Dense(W, activation="softmax"),
+        gated_cell("lstm peepholes", 2, 3),
+        Dense(random.normal(size=(3, 2)), activation="softmax"),
         Pointwise("relu", 2),
     )
 
@@ -89,8 +79,8 @@ WHOLE = {
     "npz, compressed": by_hand(**SMALL),
     "torch": content(".safetensors"),
     "npz, all kinds": content(".npz", network=of_all_kinds()),
-    "torch, LSTM": content(".safetensors", gated("lstm")),
-    "torch, GRU": content(".safetensors", gated("gru")),
+    "torch, LSTM": content(".safetensors", gated("lstm projection")),
+    "torch, GRU": content(".safetensors", gated("gru after")),
 }
 
 

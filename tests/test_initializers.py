@@ -10,7 +10,7 @@ from conftest import load
 from drawn import check, keras_arrays, torch_arrays
 
 from rnncli import Network, seeded
-from rnncli.model.activations import Activation, parse
+from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS, Cell
 from rnncli.model.initializers import INITIALIZERS
 from rnncli.model.initializers.tensorflow import CHUNK, Stream, _stream, normals, philox4x32
@@ -201,18 +201,6 @@ def test_only_the_seed_decides(init: str) -> None:
     assert as_bytes(seeded(2, 3, 7, init)) == drawn
     assert (np.random.random(), random.random()) == undisturbed
     assert as_bytes(seeded(2, 3, 8, init)) != drawn
-
-
-def test_options_reach_every_cell() -> None:
-    network = seeded(
-        1, (2, 3), direction="bidirectional", merge="ave", activation="leaky_relu:0.1", clip=5.0
-    )
-    assert [layer.settings for layer in network.layers] == [
-        {"direction": "bidirectional", "merge": "ave"}
-    ] * 2
-    assert [cell.settings for cell in cells(network)] == [
-        {"activation": Activation("leaky_relu", (0.1,)), "clip": 5.0}
-    ] * 4
 
 
 @pytest.mark.parametrize(

@@ -313,19 +313,14 @@ def test_models_in_too_many_models_are_refused() -> None:
     ("layers", "what"),
     [
         ([layer("LSTM")] * 2001, "has over 2,000 layers"),
-        (3, "damaged: it has no list of layers"),
         ([3], "damaged: it has no list of layers"),
-        (
-            [layer("LSTM", name="a"), layer("GRU", name="a")],
-            "damaged: several layers have one name (a)",
-        ),
+        ([layer("LSTM", name="a")] * 2, "damaged: several layers have one name"),
     ],
 )
 def test_a_damaged_list_of_layers_is_an_error(layers: Any, what: str) -> None:
     model = stored({"class_name": "Sequential", "config": {"layers": layers}})
-    with pytest.raises(InputError, match=r"m\.keras: ") as caught:
+    with pytest.raises(InputError, match=rf"m\.keras: {what}"):
         config.find(model, None)
-    assert caught.value.what == what
 
 
 @pytest.mark.parametrize(

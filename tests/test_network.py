@@ -34,12 +34,8 @@ def test_transposed_views_become_contiguous() -> None:
     [
         ("W_xh", np.ones(3), r"W_xh: expected shape \(I, H\), got \(3,\)"),
         ("W_xh", np.ones((0, 3)), "input_size: expected at least 1, got 0"),
-        (
-            "W_hh",
-            np.ones((3, 2)),
-            r"W_hh: expected shape \(3, 3\), as W_xh is \(2, 3\), got \(3, 2\)",
-        ),
-        ("b_h", np.ones((1, 3)), r"b_h: expected shape \(3,\), as W_xh is \(2, 3\), got \(1, 3\)"),
+        ("W_hh", np.ones((3, 2)), r"W_hh: expected shape \(3, 3\)"),
+        ("b_h", np.ones((1, 3)), r"b_h: expected shape \(3,\)"),
         ("b_h", [1, 2, np.nan], "b_h: holds a value that is not finite"),
         ("W_hh", np.full((3, 3), "a"), "W_hh: expected numbers, got an array of <U1"),
     ],

@@ -190,27 +190,35 @@ NUMBERED: dict[str, list[tuple[str, tuple[float | None, ...]]]] = {
 @pytest.mark.parametrize("name", NUMBERED)
 def test_numbers_and_all_axes_of_size_1_dropped(name: str, steps: int, tmp_path: Path) -> None:
     random = np.random.RandomState(0)
-    tensors: list[Any] = []
+    arrays = {
+        "W": random.normal(size=(1, H, I)).astype(np.float32),
+        "R": random.normal(size=(1, H, H)).astype(np.float32),
+    }
 
-    def array(values: Any) -> str:
-        name = f"tensor_{len(tensors)}"
-        tensors.append(numpy_helper.from_array(values, name))
-        return name
+    def constant(number: float | None) -> str:
+        if number is None:
+            return ""
+        arrays[f"tensor_{len(arrays)}"] = np.array(number, int if isinstance(number, int) else "f")
+        return [*arrays][-1]
 
-    weights = (random.normal(size=shape).astype(np.float32) for shape in ((1, H, I), (1, H, H)))
-    nodes = [helper.make_node("RNN", ["x", *map(array, weights)], ["y_0"], hidden_size=H)]
+    nodes = [helper.make_node("RNN", ["x", "W", "R"], ["y_0"], hidden_size=H)]
     for k, (op, numbers) in enumerate(NUMBERED[name]):
-        kinds = ((each, np.int64 if isinstance(each, int) else np.float32) for each in numbers)
-        more = ["" if each is None else array(np.array(each, kind)) for each, kind in kinds]
+        more = [constant(number) for number in numbers]
         nodes.append(helper.make_node(op, [f"y_{k}", *more], [f"y_{k + 1}"]))
     nodes.append(helper.make_node("Squeeze", [f"y_{len(nodes) - 1}"], ["y"]))
-    value = helper.make_tensor_value_info
-    x, y = (value("x", TensorProto.FLOAT, ["T", 1, I]), value("y", TensorProto.FLOAT, None))
-    graph = helper.make_graph(nodes, "numbers", [x], [y], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = made(nodes, arrays, ["T", 1, I])
     rows = random.normal(size=(steps, 1, I)).astype(np.float32)
     ours = given(load_network(saved(model, str(tmp_path / "m.onnx"))).network, rows[:, 0][None])
     assert furthest([ours.squeeze()], [session(model, rows)]) <= 1e-6
+
+
+def made(nodes: list[Any], arrays: dict[str, Array], axes: list[Any]) -> Any:
+    """Make a model of nodes from x to y."""
+    value = helper.make_tensor_value_info
+    x, y = (value("x", TensorProto.FLOAT, axes), value("y", TensorProto.FLOAT, None))
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "made", [x], [y], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def nearest(ours: Array, theirs: Array) -> float:
@@ -250,36 +258,18 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
 def test_sequences_first(op: str, tmp_path: Path) -> None:
     random = np.random.RandomState(0)
     G = {"RNN": 1, "LSTM": 4, "GRU": 3}[op]
-    arrays = [
-        random.normal(scale=0.5, size=s) for s in ((2, G * H, I), (2, G * H, H), (2, 2 * G * H))
-    ]
-    tensors = [
-        numpy_helper.from_array(array.astype(np.float32), name)
-        for array, name in zip(arrays, "WRB", strict=True)
-    ]
-    more = {"linear_before_reset": 1} if op == "GRU" else {}
+    shapes = {"W": (2, G * H, I), "R": (2, G * H, H), "B": (2, 2 * G * H)}
+    arrays = {
+        name: random.normal(scale=0.5, size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    settings: dict[str, Any] = {"direction": "bidirectional", "hidden_size": H, "layout": 1}
+    settings |= {"linear_before_reset": 1} if op == "GRU" else {}
     nodes = [
-        helper.make_node(
-            op,
-            ["x", "W", "R", "B"],
-            ["y"],
-            direction="bidirectional",
-            hidden_size=H,
-            layout=1,
-            **more,
-        ),
-        helper.make_node("Reshape", ["y", "shape"], ["z"]),
+        helper.make_node(op, ["x", *arrays], ["rows"], **settings),
+        helper.make_node("Reshape", ["rows", "shape"], ["y"]),
     ]
-    tensors.append(numpy_helper.from_array(np.array([0, 0, -1]), "shape"))
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "layout",
-        [value("x", TensorProto.FLOAT, ["N", "T", I])],
-        [value("z", TensorProto.FLOAT, None)],
-        tensors,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = made(nodes, arrays | {"shape": np.array([0, 0, -1])}, ["N", "T", I])
     x = random.normal(size=(N, T, I)).astype(np.float32)
     theirs = ReferenceEvaluator(model).run(None, {"x": x})[0]
     ours = given(load_network(saved(model, str(tmp_path / "m.onnx"))).network, x)
@@ -290,21 +280,12 @@ def test_sequences_first(op: str, tmp_path: Path) -> None:
 def test_activations_of_cells_by_default(name: str, tmp_path: Path) -> None:
     """Those whose parameters are left out are ONNX Runtime's, or are refused."""
     random = np.random.RandomState(0)
-    draws = ((1, H, I), (1, H, H))
-    tensors = [
-        numpy_helper.from_array(random.normal(scale=0.5, size=shape).astype(np.float32), role)
-        for shape, role in zip(draws, "WR", strict=True)
-    ]
-    node = helper.make_node("RNN", ["x", "W", "R"], ["y"], activations=[name], hidden_size=H)
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [node],
-        "activation",
-        [value("x", TensorProto.FLOAT, ["T", "N", I])],
-        [value("y", TensorProto.FLOAT, None)],
-        tensors,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    arrays = {
+        role: random.normal(scale=0.5, size=shape).astype(np.float32)
+        for role, shape in (("W", (1, H, I)), ("R", (1, H, H)))
+    }
+    node = helper.make_node("RNN", ["x", *arrays], ["y"], activations=[name], hidden_size=H)
+    model = made([node], arrays, ["T", "N", I])
     path = saved(model, str(tmp_path / "m.onnx"))
     if name in ("Affine", "ScaledTanh", "ThresholdedRelu"):
         with pytest.raises(InputError, match="programs differ in them"):
