@@ -46,15 +46,6 @@ DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
         "LSTM, GRU: I = 1, H = 4, 3, tanh, relu",
         {"cell": ["lstm", "gru"], "activation": ["tanh", "relu"], "reset": [None, "after"]},
     ),
-    "three kinds": (
-        [
-            Weights(np.ones((1, 2)), np.ones((2, 2)), np.ones(2)),
-            LSTM(zeros(LSTM, 2, 2)),
-            GRU(zeros(GRU, 2, 2), recurrent_activation="softsign", reset="before"),
-        ],
-        "RNN, LSTM, GRU: I = 1, H = 2, 2, 2, tanh, gates sigmoid, softsign, reset before",
-        {"recurrent_activation": [None, "sigmoid", "softsign"], "reset": [None, None, "before"]},
-    ),
     "a head": (
         [LSTM(zeros(LSTM, 1, 4)), Dense(np.ones((4, 4)), activation="softmax")],
         "LSTM: I = 1, H = 4, tanh, Dense 4 softmax",

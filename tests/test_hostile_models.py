@@ -26,6 +26,7 @@ from conftest import ROOT, SAMPLES
 from damage import outcome
 from test_damaged_weights import SOUND
 from test_kept_models import FOLDER
+from test_pickled import Command
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats import FORMATS, load_network, opened
@@ -72,16 +73,6 @@ def rezipped(whole: bytes, changes: dict[str, bytes], compression: int | None = 
             new = next((c for end, c in changes.items() if info.filename.endswith(end)), None)
             archive.writestr(info.filename, sound.read(info) if new is None else new, way)
     return file.getvalue()
-
-
-class Command:
-    """What runs something when Python reads its pickle."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.made = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.made
 
 
 def old_torch(evil: bytes) -> bytes:

@@ -97,17 +97,6 @@ def test_what_stands_beyond_a_sequence_is_not_looked_at(case: NetworkCase) -> No
 
 
 @pytest.mark.slow
-@given(case=network_cases(list(CELLS)))
-def test_backward_is_forward_of_the_reversed_input(case: NetworkCase) -> None:
-    cell, x = case.network.layers[0].cells[0], case.x[0]
-    h0 = case.h0[0, : Network(rnncli.Recurrent(cell)).state_size]
-    backward = run(Network(rnncli.Recurrent(cell, direction="backward")), x, h0)
-    forward = run(Network(rnncli.Recurrent(cell)), x[::-1], h0)
-    assert backward.h.tobytes() == np.ascontiguousarray(forward.h[::-1]).tobytes()
-    assert backward.h_n.tobytes() == forward.h_n.tobytes()
-
-
-@pytest.mark.slow
 @given(case=network_cases(), data=st.data())
 def test_a_stream_is_each_sequence_alone(case: NetworkCase, data: st.DataObject) -> None:
     """Interleaved, cut into blocks, with rows that are masked."""

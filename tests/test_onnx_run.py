@@ -77,28 +77,21 @@ def started(shape: Iterable[int], *, c: bool = False, op: str = "LSTM", **more: 
 
 # Graphs of an input with such axes, and what the message of each names.
 REFUSED: dict[str, tuple[Axes, Build, str]] = {
-    "h of another size": (("T", 1, 2), started((1, 1, 4)), r"initial_h: .*\(1, 1, 3\)"),
-    "c of another size": (("T", "N", 2), started((1, 1, 7), c=True), r"initial_c: .*\(1, N, 3\)"),
-    "h of another batch": (("T", 4, 2), started((1, 1, 3)), r"initial_h: .*\(1, 4, 3\)"),
-    "h without directions": (("T", "N", 2), started((1, 3), op="GRU"), r"initial_h: .*\(1, N, 3\)"),
-    "h of one direction of two": (
+    "h of another size": (("T", 1, 2), started((1, 1, 4)), "initial_h: .*\\(1, 1, 3\\)"),
+    "c of another size": (("T", "N", 2), started((1, 1, 7), c=True), "initial_c: .*\\(1, N, 3\\)"),
+    "h without directions": (
         ("T", "N", 2),
-        started((1, 5, 3), op="RNN", **BOTH),
-        r"initial_h: .*\(2, N, 3\)",
+        started((1, 3), op="GRU"),
+        "initial_h: .*\\(1, N, 3\\)",
     ),
     "computed h of another size": (
         ("T", "N", 2),
         lambda g: g.recurrent("RNN", "x", "", "", g.add("ConstantOfShape", sizes(g, 7))),
-        r"initial_h: .*\(1, N, 3\)",
+        "initial_h: .*\\(1, N, 3\\)",
     ),
     "a product of no axes": (
         (),
         lambda g: g.rows(rows=g.add("MatMul", "x", g.draw(2, 2))),
-        "expected an axis of features",
-    ),
-    "a sum of no axes": (
-        (),
-        lambda g: g.rows(rows=g.add("Add", "x", g.draw())),
         "expected an axis of features",
     ),
     "a number of more axes": (

@@ -207,18 +207,3 @@ def test_masked_rows_are_no_steps(layer: Layer, direction: str, cell: str) -> No
         error = largest_step_error(case, through.outputs())
         assert error is not None
         assert error > 100
-
-
-def test_states_above_a_normalization_are_judged_alone() -> None:
-    """A file holds what the top layer gives; below it, all results are alike."""
-    case, (wrong, *_) = case_of("normalization", "float32")
-    comparison = Comparison(case, case.outputs())
-    verdict = comparison.judge(case.outputs("stepwise")[-1])
-    assert verdict.equal
-    assert verdict.step_error is not None
-    verdict = comparison.judge(wrong.outputs()[-1])
-    assert verdict.step_error is not None
-    assert verdict.step_error > 100
-    assert verdict.first
-    assert verdict.first.place == (1, 1, 0)
-    assert verdict.first.actual == pytest.approx(float(comparison.ours[0, 0, 0]), rel=1e-6)

@@ -247,7 +247,6 @@ def test_batch_normalization(tmp_path: Path) -> None:
 
 SETTINGS = {
     "mode": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_RELU")}, "relu"),
-    "mode, tanh": (f"{NN}rnn.RNN", RNN, {"mode": text("RNN_TANH")}, "tanh"),
     "nonlinearity, which was changed": (
         f"{NN}rnn.RNN",
         RNN,
