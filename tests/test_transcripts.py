@@ -34,7 +34,7 @@ def test_session(
         if not is_same(output, example.output)
     ]
     if wrong and pytestconfig.getoption("update"):
-        text = updated(session.path, {session.line: outputs})
+        text = updated(session.path, {session.number: outputs})
         session.path.write_text(text, encoding="utf-8")
         wrong = []
     assert not wrong, "\n".join(wrong)
@@ -73,5 +73,5 @@ def test_an_update_keeps_what_is_right(tmp_path: Path) -> None:
     assert [example.command for example in session.examples] == [
         *("a\n", "cat > f <<END\n> x\n> END\n", "b\n")
     ]
-    assert updated(path, {session.line: ["2\n", "", "y\nz\n"]}) == text.replace("1\n", "2\n")
+    assert updated(path, {session.number: ["2\n", "", "y\nz\n"]}) == text.replace("1\n", "2\n")
     assert updated(path, {}) == text

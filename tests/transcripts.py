@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -34,6 +35,7 @@ class Session(NamedTuple):
     """One console block."""
 
     path: Path
+    number: int
     line: int
     examples: list[Example]
 
@@ -49,10 +51,11 @@ def read_sessions(path: Path) -> list[Session]:
     return [
         Session(
             path,
+            number,
             text.count("\n", 0, block.start()) + 1,
             [Example(*groups) for groups in COMMAND.findall(block[1])],
         )
-        for block in BLOCK.finditer(text)
+        for number, block in enumerate(BLOCK.finditer(text))
     ]
 
 
@@ -87,14 +90,14 @@ def words(line: str) -> str:
 
 
 def updated(path: Path, outputs: dict[int, list[str]]) -> str:
-    """Return the text of a file whose blocks, by line, show these outputs."""
-    text = path.read_text(encoding="utf-8")
+    """Return the text of a file whose blocks, by number, show these outputs."""
+    numbers = count()
 
     def rewrite(block: re.Match[str]) -> str:
-        line = text.count("\n", 0, block.start()) + 1
-        if line not in outputs:
+        number = next(numbers)
+        if number not in outputs:
             return block[0]
-        shown: Iterator[str] = iter(outputs[line])
+        shown: Iterator[str] = iter(outputs[number])
 
         def example(match: re.Match[str]) -> str:
             output = next(shown)
@@ -102,7 +105,7 @@ def updated(path: Path, outputs: dict[int, list[str]]) -> str:
 
         return f"```console\n{COMMAND.sub(example, block[1])}```"
 
-    return BLOCK.sub(rewrite, text)
+    return BLOCK.sub(rewrite, path.read_text(encoding="utf-8"))
 
 
 # The command `rnn` of a session: it hands its arguments, folder, environment and standard streams
