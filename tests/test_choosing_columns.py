@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, separated
 
-SENSORS = str(SAMPLES / "sensors.csv")
 JSON = ("--hidden", "1", "--json")
 # Names with marks of ranges, of exclusion and of lists in them, none of which means these.
 NAMES = ("time", "wind-speed", "wind", "speed", "!x", "a,b", "x y", "7-", "-", "é", "", "0", "10")
@@ -137,35 +136,6 @@ def test_arrays_have_ranges_too(run_rnn: Rnn, tmp_path: Any) -> None:
         assert document["model"]["columns"] == document["steps"][0]["x"] == expected
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ("4-3", "the columns '4-3' run backwards"),
-        ("3-9", "no column '3-9'; there are 'time', 'sensor', 'temperature', 'humidity'"),
-        ("0-2", "no column '0-2'; there are "),
-        ("-2", "no column '-2'; there are "),
-        ("!tme", "no column 'tme'; there are "),
-        ("!", "no column ''; there are "),
-        ("2-4,3", "column '3' is chosen twice in --columns"),
-        ("3,2-4", "column '3' is chosen twice in --columns"),
-        ("!1-", "no column is left in --columns"),
-        ("3,!temperature", "no column is left in --columns"),
-    ],
-)
-def test_what_cannot_be_chosen(run_rnn: Rnn, columns: str, message: str) -> None:
-    result = run_rnn("run", SENSORS, "--columns", columns, "--hidden", "1", "--format", "csv")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"Error: {SENSORS}: {message}")
-
-
-@pytest.mark.parametrize(("header", "columns"), [("a,b,a", "a-b"), (",a,b", "-b")])
-def test_a_name_that_stands_twice_or_is_empty_is_no_end_of_a_range(
-    run_rnn: Rnn, header: str, columns: str
-) -> None:
-    result = run_rnn("run", *JSON, "--columns", columns, stdin=f"{header}\n1,2,3\n")
-    assert f"no column {columns!r}; there are " in result.stderr
-
-
 KEYED = 'a,b,"a,b",v\n1,2,3,4\n'
 
 
@@ -183,19 +153,6 @@ KEYED = 'a,b,"a,b",v\n1,2,3,4\n'
 def test_keys_of_several_columns(run_rnn: Rnn, options: tuple[str, ...], key: Any) -> None:
     options = (*options, "--columns", "v", "--hidden", "1", "--format", "jsonl")
     assert json.loads(run_rnn("run", *options, stdin=KEYED).stdout)["key"] == key
-
-
-def test_lists_of_keys_that_are_none(run_rnn: Rnn) -> None:
-    for text, message in (
-        ("a,c", "no column 'c'"),
-        ("a,,b", "no column 'a,,b'"),
-        ('"a', "no column '\"a'"),
-        ("b,2", "column '2' is chosen twice in --group-by"),
-        ("!v", "no column is left in --group-by"),
-    ):
-        result = run_rnn("run", "--group-by", text, "--hidden", "1", stdin=KEYED)
-        assert result.exit_code == 2
-        assert result.stderr.startswith(f"Error: standard input: {message}")
 
 
 def test_numbers_of_keys_in_a_list(run_rnn: Rnn) -> None:

@@ -85,11 +85,3 @@ def test_nothing_is_noted_where_nothing_was_left_open(run_rnn: Rnn, tmp_path: Pa
     ):
         result = run_rnn("run", *options, "--format", "csv", stdin=text)
         assert (result.exit_code, result.stderr) == (0, "")
-
-
-def test_an_error_stands_alone(run_rnn: Rnn) -> None:
-    for text in ("a,b\nmon,1\n", "a,b\n1\n"):
-        result = run_rnn("run", *NETWORK, "--format", "csv", stdin=text)
-        assert result.exit_code == 2
-        (line,) = result.stderr.splitlines()
-        assert line.startswith("Error: standard input:2: ")

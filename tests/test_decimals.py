@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import Rnn
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -139,69 +139,12 @@ def test_decimal_commas(
         assert [list(map(float, cells.split(","))) for cells in found] == rows
 
 
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        (
-            "v\n1,5\n",
-            ("--delimiter", ";"),
-            ":2: column 'v': not a number: '1,5' (a decimal comma? --decimal , reads it)\n",
-        ),
-        (
-            "a;b\n1,234.5;2\n",
-            (),
-            ":2: column 'a': not a number: '1,234.5' (a mark of thousands? leave it out)\n",
-        ),
-        (
-            "1'234,5;2\n",
-            ("--decimal", ","),
-            ':1: column 1: not a number: "1\'234,5" (a mark of thousands? leave it out)\n',
-        ),
-        (
-            "a;b\n1.234,5;2\n",
-            ("--decimal", ","),
-            ":2: column 'a': not a number: '1.234,5' "
-            "(--decimal is ',': a number has one of it at most, and no point)\n",
-        ),
-        ("a;b\nx.y;2\n", ("--decimal", ","), ":2: column 'a': not a number: 'x.y'; --columns "),
-        (
-            "k,1,5\n",
-            ("--decimal", ",", "--columns", "2"),
-            ":1: a comma may end a cell here, or stand in a number: 'k,1,5'; "
-            "put such numbers in quotes, or give another --delimiter\n",
-        ),
-        (
-            "a,b\n1,5,2\n",
-            ("--decimal", ","),
-            ":2: expected as many cells as in the first row, 2, got 3; "
-            "a number with a decimal comma stands in quotes\n",
-        ),
-    ],
-)
-def test_messages(run_rnn: Rnn, text: str, options: tuple[str, ...], message: str) -> None:
-    result = run_rnn("run", *OPTIONS, *options, stdin=text)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"Error: standard input{message}")
-
-
 @pytest.mark.parametrize("mark", ["", ",,", "1", "e", "-", '"', " ", "tab", ";", "_", "½"])
 def test_marks_that_are_none(run_rnn: Rnn, mark: str) -> None:
     result = run_rnn("run", *OPTIONS, "--decimal", mark, stdin="1\n")
     what = f"{mark!r} is not one character such as ',' or '.'"
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: Invalid value for '--decimal': {what} (see ")
-
-
-def test_it_is_for_text_that_something_else_separates(run_rnn: Rnn) -> None:
-    result = run_rnn("run", *OPTIONS, "--decimal", ",", "--delimiter", "comma", stdin="1\n")
-    assert result.stderr.startswith("Error: --delimiter and --decimal are both ',': give another, ")
-    array = run_rnn("run", str(SAMPLES / "notebook.npy"), *OPTIONS, "--decimal", ",")
-    assert array.stderr.endswith("--null-value and --decimal are for CSV text\n")
-    inline = run_rnn("run", "--seq", "1,2", *OPTIONS, "--decimal", ",")
-    assert "are for files, not for --seq" in inline.stderr
-    assert run_rnn("run", *OPTIONS, "--decimal", ".", "--seq", "1,2").exit_code == 0
-    points = run_rnn("run", *OPTIONS, "--delimiter", ".", stdin="1.2\n")  # as ever
-    assert '"x": [1.0, 2.0]' in points.stdout
 
 
 def test_a_result_to_compare_with_is_not_read_so(run_rnn: Rnn, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.cli.values import encoding as read_name
-from rnncli.model.errors import InputError
 from rnncli.readers import Keys, Layout, read_file
 from rnncli.readers.text import read_lines
 
@@ -183,58 +182,3 @@ def test_every_name_is_an_encoding_of_text_or_refused() -> None:
     expected = {f"{each}_codec" for each in ("base64", "bz2", "hex", "quopri", "uu", "zlib")}
     # The first is Windows' own. The second has an alias in capitals, by which Python finds none.
     assert refused - {"mbcs", "hp_roman8"} == expected | {"rot_13"}
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("hex", ""),
-        ("no such", ""),
-        ("undefined", ""),
-        ("latn1", "; did you mean 'latin1'?"),
-        ("windows_1522", "; did you mean 'windows-1252'?"),
-    ],
-)
-def test_names_that_are_none(run_rnn: Rnn, name: str, hint: str) -> None:
-    result = run_rnn("run", *OPTIONS, "--encoding", name, stdin="1\n")
-    what = f"{name!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
-    message = f"Error: Invalid value for '--encoding': {what}{hint} (see 'rnn run --help')\n"
-    assert (result.exit_code, result.stderr) == (2, message)
-
-
-def test_it_is_for_text(run_rnn: Rnn) -> None:
-    array = run_rnn("run", str(SAMPLES / "notebook.npy"), *OPTIONS, "--encoding", "cp1252")
-    assert array.stderr.endswith("an array is no text; --encoding is for CSV text\n")
-    inline = run_rnn("run", "--seq", "1,2", *OPTIONS, "--encoding", "cp1252")
-    assert "--encoding" in inline.stderr
-    assert "are for files, not for --seq" in inline.stderr
-
-
-@pytest.mark.parametrize("piece", [1, 2, 3, 13, 1000])
-@pytest.mark.parametrize("encoding", ["iso2022_jp", "shift_jis", "gb18030", "utf-16", "utf-8"])
-def test_the_lines_before_a_byte_that_is_no_text(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoding: str, piece: int
-) -> None:
-    """However the bytes come: also where the decoder has some of a character, or a shift."""
-    monkeypatch.setattr("rnncli.readers.text._PIECE", piece)
-    path = tmp_path / "x.csv"
-    bad = b"\x00\xdc\n\x00" if encoding == "utf-16" else b"\xff\n"
-    path.write_bytes(
-        "a漢,1\na字,2\n".encode(encoding) + "字".encode(encoding.replace("16", "16-le")) + bad
-    )
-    lines = iter(read_lines(str(path), encoding))
-    assert [next(lines), next(lines)] == ["a漢,1\n", "a字,2\n"]
-    with pytest.raises(InputError, match=r"x\.csv:3: expected CSV text") as error:
-        next(lines)
-    if encoding != "utf-8":
-        assert error.value.what.endswith(f"the byte {bad[0]:#04x}")
-
-
-def test_how_much_has_been_read_is_not_known_of_another_encoding(tmp_path: Path) -> None:
-    """Its text, made UTF-8, is longer or shorter than the file."""
-    path = tmp_path / "x.csv"
-    for encoding, share in (("utf-8", 1), ("utf-16", None)):
-        path.write_bytes("v\n1\n2\n".encode(encoding))
-        source = read_file(str(path), Layout(np.dtype(np.float64), encoding=encoding), Keys())
-        assert len(list(source.blocks)) == 1
-        assert source.share(2) == share

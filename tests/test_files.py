@@ -1,7 +1,6 @@
 """What becomes of the files that are written: durable in the right order, private, never half."""
 
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -136,26 +134,6 @@ def umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-def test_two_runs_of_one_process_number(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in two containers that share a directory: each has its own number 7."""
-    output = tmp_path / "out.csv"
-    rename = os.replace
-
-    def replace_after_another_run(source: str, target: str) -> None:
-        monkeypatch.setattr(os, "replace", rename)
-        done = run_rnn("run", "--seq", "3", *NETWORK, "csv", "-o", str(output))
-        assert done.exit_code == 0
-        assert output.read_text().count("\n") == 2
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", replace_after_another_run)
-    assert run_rnn(*RUN, str(output)).exit_code == 0
-    assert output.read_text().count("\n") == 3
-    assert os.listdir(tmp_path) == ["out.csv"]
 
 
 def test_a_file_of_the_user_is_left_alone(run_rnn: Rnn, tmp_path: Path) -> None:
@@ -325,31 +303,6 @@ def test_an_open_file_is_written_on_from_where_it_is(tmp_path: Path, name: str, 
     assert (first, [row[:2] for row in rows], last) == ("before", ["t,", "1,", "2,"], "after")
 
 
-def test_a_descriptor_that_is_not_open(run_rnn: Rnn) -> None:
-    done = run_rnn(*RUN, "/dev/fd/987654")
-    assert (done.exit_code, done.stderr) == (2, "Error: /dev/fd/987654: Bad file descriptor\n")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("weights", "-o"),
-        # The bad cell is not reached.
-        ("run", "--seq", "x", "--format", "csv", "-o"),
-        ("run", "--seq", "x", "--format", "csv", "--state"),
-    ],
-)
-def test_a_missing_directory_is_an_error_before_the_run(
-    run_rnn: Rnn, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    folder = tmp_path / "no such" / "folder"
-    path = folder / "x.npz"
-    done = run_rnn(*command, str(path), "--hidden", "2")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == f"Error: {path}: No such file or directory; mkdir -p '{folder}'\n"
-    assert os.listdir(tmp_path) == []
-
-
 def test_a_link_leads_to_what_is_replaced(run_rnn: Rnn, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     link, target = tmp_path / "link.csv", tmp_path / "there" / "out.csv"
@@ -359,43 +312,3 @@ def test_a_link_leads_to_what_is_replaced(run_rnn: Rnn, tmp_path: Path) -> None:
         assert link.is_symlink()
         assert target.read_text().count("\n") == 3
     assert os.listdir(tmp_path / "there") == ["out.csv"]
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("loop.csv", "Too many levels of symbolic links"),
-        ("folder", "Is a directory; give a file in it"),
-        ("new/", "Is a directory; give a file in it"),
-        ("file/x.csv", "Not a directory"),
-    ],
-)
-def test_what_cannot_be_a_file_is_an_error_before_the_run(
-    run_rnn: Rnn, tmp_path: Path, name: str, reason: str
-) -> None:
-    (tmp_path / "loop.csv").symlink_to("loop.csv")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("mine\n")
-    output = f"{tmp_path}/{name}"
-    done = run_rnn("run", "--seq", "x", *NETWORK, "csv", "-o", output)
-    assert (done.exit_code, done.stderr) == (2, f"Error: {output}: {reason}\n")
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "loop.csv"]
-    assert (tmp_path / "loop.csv").is_symlink()
-
-
-@pytest.mark.slow
-def test_signals_leave_nothing(tmp_path: Path) -> None:
-    """Whenever they come; .ci/run asks for more."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    random = Random(0)
-    for _ in range(int(os.environ.get("RNN_KILLS", "12"))):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rnncli", *RUN, str(tmp_path / "out.csv")],
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            process.wait(timeout=random.uniform(0.1, 0.4))
-        except subprocess.TimeoutExpired:
-            process.send_signal(random.choice(numbers))
-        process.wait()
-        assert os.listdir(tmp_path) in ([], ["out.csv"])

@@ -61,15 +61,6 @@ def test_a_table_of_rnn(run_rnn: Rnn, tmp_path: Path, network: tuple[str, ...], 
     )
 
 
-def test_a_table_of_rnn_without_its_title(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "table.txt"
-    written = run_rnn("run", "--seq", "1,2", "--hidden", "2").stdout
-    path.write_text("".join(written.splitlines(keepends=True)[2:]))
-    result = run_rnn("run", str(path), *NETWORK)
-    assert result.exit_code == 2
-    assert result.stderr.endswith("; give --format csv to the run that wrote it\n")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.json", "x.csv", "the data.json.gz"])
 @pytest.mark.parametrize(("text", "which"), JSON.values(), ids=JSON)
@@ -90,14 +81,6 @@ def test_json(run_rnn: Rnn, tmp_path: Path, name: str, text: str, which: int) ->
 def test_beginnings_of_json(run_rnn: Rnn, text: str) -> None:
     result = run_rnn("run", *NETWORK, stdin=text)
     assert result.stderr.startswith("Error: standard input: expected CSV text, found JSON; ")
-
-
-@pytest.mark.parametrize(
-    "text", ["<html><body>404</body></html>", "\n<!DOCTYPE html>", "<?xml?>\n"]
-)
-def test_markup(run_rnn: Rnn, text: str) -> None:
-    message = "expected CSV text, found HTML or XML (a page that tells of an error?)"
-    assert run_rnn("run", *NETWORK, stdin=text).stderr == f"Error: standard input: {message}\n"
 
 
 @pytest.mark.parametrize(
@@ -193,30 +176,6 @@ def test_text_in_utf_8_is_passed_on(run_rnn: Rnn) -> None:
     options = ("--columns", "2", "--first-row", "data", "--passthrough", "--hidden", "1")
     lines = run_rnn("run", *options, "--format", "csv", stdin=text).stdout.splitlines()[1:]
     assert [line.rpartition(",")[0] for line in lines] == text.splitlines()
-
-
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize("header", ["a,b,a", "a,,b,"])
-def test_cells_of_one_name_are_not_passed_through(run_rnn: Rnn, form: str, header: str) -> None:
-    options = ("--first-row", "header", "--hidden", "1", "--format", form)
-    text = f"{header}\n{','.join('1' * (header.count(',') + 1))}\n"
-    result = run_rnn("run", *options, "--passthrough", stdin=text)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (
-        f"Error: standard input: column {header.split(',')[-1]!r} stands twice in the header; "
-        "--passthrough needs a name of its own for each\n"
-    )
-    assert run_rnn("run", *options, stdin=text).exit_code == 0
-
-
-@pytest.mark.parametrize("command", ["run", "verify", "bench"])
-@pytest.mark.parametrize("name", ["m.keras", "my.model.ONNX", "m.npz"])
-def test_a_model_is_no_input(run_rnn: Rnn, command: str, name: str) -> None:
-    """Where no network is given it may be meant as that."""
-    expected = f"no network: {name} is a model, give --weights {name} (see 'rnn {command} --help')"
-    assert run_rnn(command, "data.csv", name).stderr == f"Error: {expected}\n"
-    result = run_rnn(command, "data.csv")
-    assert result.stderr.startswith("Error: no network: give --hidden H or --weights FILE (see ")
 
 
 MODELS = {"m.pt": b"PK\x03\x04", "m.H5": b"\x89HDF\r\n\x1a\n\0", "m.safetensors": b"\x18\0\0\0{}"}

@@ -264,28 +264,6 @@ def test_a_state_keeps_the_numbers_that_were_found(run_rnn: Rnn, tmp_path: Path)
     assert (shown.exit_code, shown.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            (),
-            "--center auto reads the input twice, standard input can be read but once: give num",
-        ),
-        (("-",), "--center auto reads the input twice, standard input can be read but once: give "),
-        ((SENSORS, "-"), "--center auto reads the input twice, standard input can be read but "),
-        ((SENSORS, "--follow"), "--center auto and --follow: give numbers to follow an input"),
-        (("no.csv",), "no.csv: cannot be read: No such file or directory"),
-        ((SENSORS, "--columns", "time"), f"{SENSORS}:2: column 'time': not a number: '2024-"),
-        ((SENSORS, "--scale", "1"), "--scale: expected 2, a number for each of"),
-    ],
-)
-def test_what_cannot_be_used(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
-    columns = () if "--columns" in arguments else ("--columns", "3-4")
-    result = run_rnn("run", "--center", "auto", *arguments, *columns, *OPTIONS, stdin="1,2,3,4\n")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.splitlines()[-1].startswith(f"Error: {message}")
-
-
 def test_a_pipe_with_a_name_is_left_as_it_is(run_rnn: Rnn, tmp_path: Path) -> None:
     """It is not opened, which would wait for a writer."""
     path = tmp_path / "pipe"

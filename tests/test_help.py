@@ -10,7 +10,7 @@ from conftest import GUIDE, Rnn
 
 from rnncli import __version__
 from rnncli.cli import rnn
-from rnncli.cli.command import SECTIONS, heading_of
+from rnncli.cli.command import heading_of
 from rnncli.cli.help import TOPICS
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.formats import FORMATS
@@ -77,49 +77,6 @@ def test_examples_parse(line: str) -> None:
         dict(COMMANDS)[(name,)].make_context(name, arguments)
 
 
-@pytest.mark.parametrize("width", ["1", "40", "80", "200"])
-def test_help_headings(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
-    monkeypatch.setenv("COLUMNS", width)
-    headings = re.findall(r"^(\w.*):$", run_rnn("run", "--help").stdout, re.MULTILINE)
-    sections = list(SECTIONS)
-    sections.remove("Comparison (rnn help verification)")
-    sections.remove("Explanation (rnn help explain)")
-    sections.remove("Batch (rnn help clusters)")
-    assert headings == [*sections, "Examples"]
-
-
-def test_each_section_names_a_topic() -> None:
-    *sections, other = SECTIONS
-    named = [re.fullmatch(r"\w+ \(rnn help (\w+)\)", heading) for heading in sections]
-    assert {found and found[1] for found in named} < set(TOPICS)
-    assert other == "Other"
-
-
-@pytest.mark.parametrize("width", [120, 200])
-def test_help_is_as_wide_as_can_be_read(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, width: int
-) -> None:
-    pages = {}
-    for columns in (80, width):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        pages[columns] = run_rnn("run", "--help").stdout
-    lines = {columns: page.split("\nExamples:")[0].splitlines() for columns, page in pages.items()}
-    assert max(map(len, lines[80])) <= 78
-    assert 100 < max(map(len, lines[width])) <= 110
-    assert len(lines[width]) < 0.8 * len(lines[80])
-    assert all(line in pages[width] for line, _ in examples_of(dict(COMMANDS)[("run",)]))
-
-
-def test_help_is_as_narrow_as_the_terminal(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    text = run_rnn("run", "--help").stdout.partition("\nExamples:")[0]
-    helps = re.findall(r"^ {8}\S.*", text, re.MULTILINE)
-    assert len(helps) > 100
-    assert max(map(len, helps)) <= 40
-    text = run_rnn("--help").stdout.partition("\nExamples:")[0]
-    assert max(map(len, text.splitlines())) <= 40
-
-
 @pytest.mark.parametrize("width", [40, 57, 80, 111])
 @pytest.mark.parametrize("path", dict(COMMANDS), ids=IDS)
 def test_no_line_ends_within_an_option(
@@ -151,11 +108,6 @@ def test_help_of_an_option_is_short(run_rnn: Rnn, path: tuple[str, ...]) -> None
         assert text.count("\n") <= 5, text
 
 
-def test_no_command_is_described_in_part(run_rnn: Rnn) -> None:
-    commands = run_rnn("--help").stdout.partition("Commands:")[2].partition("Examples:")[0]
-    assert "..." not in commands
-
-
 def test_version(run_rnn: Rnn) -> None:
     assert run_rnn("--version").stdout == f"rnn {__version__}\n"
 
@@ -164,15 +116,6 @@ def test_no_command_shows_help(run_rnn: Rnn) -> None:
     result = run_rnn()
     assert result.exit_code == 2
     assert "Commands:" in result.stderr
-
-
-def test_unknown_command(run_rnn: Rnn) -> None:
-    result = run_rnn("train")
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "Error: No such command 'train'; there are run, batch, explain, weights, inspect, "
-        "verify, bench, help (see 'rnn --help')\n",
-    )
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)

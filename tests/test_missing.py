@@ -116,19 +116,6 @@ def test_a_missing_first_row_keeps_the_initial_state(run_rnn: Rnn) -> None:
     assert states(run_rnn("run", *options, stdin="nan\n1\n").stdout)[0] == ["0.5", "0.25", "0.125"]
 
 
-MISSING_ALONE = "only an empty cell, nan or a --null-value is missing"
-
-
-def test_infinities_and_words_stay_errors(run_rnn: Rnn) -> None:
-    for bad in ("inf", "x", "N/A", "-", "--", "+", "+-nan", "-nan", "+nan", "null"):
-        result = run_rnn("run", *NETWORK, "--missing", "hold", stdin=f"v\n1\n{bad}\n")
-        assert result.exit_code == 2
-        assert ":3: column 'v': not a" in result.stderr
-        named = bad in ("N/A", "-", "--", "null")
-        hint = f"--null-value {bad} passes it" if named else MISSING_ALONE
-        assert result.stderr.endswith(f"; {hint}\n")
-
-
 def test_arrays(run_rnn: Rnn, tmp_path: Path) -> None:
     x = np.array([[1.0, 2], [3, np.nan], [4, 5]])
     np.save(tmp_path / "x.npy", x)

@@ -44,12 +44,6 @@ def test_json_of_a_stack(run_rnn: Rnn) -> None:
     assert initial == {"h": [0] * 4, "layers": [[0] * 6, [0] * 4]}
 
 
-def test_without_all_layers_the_top_one_is_written(run_rnn: Rnn) -> None:
-    found = document(run_rnn, "run", *SEQ, *STACK)
-    assert [sorted(step) for step in found["steps"]] == [["h", "t", "x"]] * 3
-    assert found["initial"] == [{"h": [0] * 4}]
-
-
 def test_csv_names_the_layers_below(run_rnn: Rnn) -> None:
     header = run_rnn("run", *SEQ, *STACK, "--all-layers", "--format", "csv").stdout.splitlines()[0]
     assert header == "t,layer_1_h_0,layer_1_h_1,layer_1_h_2,h_0,h_1"
@@ -64,20 +58,6 @@ def test_npy_has_the_layers_side_by_side(run_rnn: Rnn, tmp_path: Path, source: s
     file = str(SAMPLES / f"notebook.{source}")
     assert run_rnn("run", file, *STACK, "--all-layers", "-o", path).exit_code == 0
     assert np.load(path).shape == (6, 5)
-
-
-def test_a_table_of_a_backward_layer_starts_at_the_first_step(run_rnn: Rnn) -> None:
-    options = ("--hidden", "2", "--direction", "backward")
-    lines = run_rnn("run", *SEQ, *options).stdout.splitlines()
-    assert lines[0] == "RNN: I = 1, H = 2, backward, tanh, float32, init tensorflow, seed 1"
-    assert [line.split()[0] for line in lines if line[:1].isdigit()] == ["1", "2", "3"]
-
-
-@pytest.mark.parametrize("form", ["heatmap", "svg"])
-def test_pictures_of_all_layers(run_rnn: Rnn, form: str) -> None:
-    result = run_rnn("run", *SEQ, *STACK, "--all-layers", "--format", form)
-    assert result.exit_code == 0
-    assert "layer_1_h_2" in result.stdout
 
 
 def test_groups_of_a_bidirectional_network_are_as_if_alone(run_rnn: Rnn) -> None:
@@ -245,185 +225,6 @@ def test_h0_and_c0(run_rnn: Rnn) -> None:
     np.testing.assert_array_equal(np.array([step["h"] for step in alone["steps"]], "f"), h)
 
 
-TWO_WAYS = ("--hidden", "3,2", "--direction", "bidirectional")
-START = {
-    "too few of c": (
-        ("--cell", "lstm", *TWO_WAYS, "--c0", "1,2"),
-        "--c0: expected 10 numbers, one for each unit of c (H = 3, 3, 2, 2), got 2",
-    ),
-    "too many of c": (
-        ("--cell", "lstm", "--hidden", "2", "--c0", "1,2,3"),
-        "--c0: expected 2 numbers, one for each unit of c (H = 2), got 3",
-    ),
-    "too few of h": (
-        ("--cell", "lstm", "--hidden", "2", "--h0", "1"),
-        "--h0: expected 2 numbers, one for each hidden unit, got 1",
-    ),
-    "no number": (("--cell", "lstm", "--hidden", "1", "--c0", "x"), "--c0: not a number: 'x'"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "message"), START.values(), ids=START)
-@pytest.mark.parametrize("command", ["run", "verify", "bench"])
-def test_states_that_do_not_fit(
-    run_rnn: Rnn, command: str, arguments: tuple[str, ...], message: str
-) -> None:
-    result = run_rnn(command, *SEQ, *arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: {message}\n"
-
-
-@pytest.mark.parametrize(("command", "told"), [("verify", "to compare"), ("bench", "to time")])
-def test_a_start_without_a_network(run_rnn: Rnn, command: str, told: str) -> None:
-    result = run_rnn(command, "--c0", "1")
-    assert (result.exit_code, result.stdout) == (2, "")
-    help_ = f"(see 'rnn {command} --help')"
-    assert result.stderr == f"Error: --c0: give an input and a network {told} {help_}\n"
-
-
-USAGE = {
-    "reset of another cell": (
-        (*SEQ, "--hidden", "2", "--cell", "lstm", "--reset", "before"),
-        "--reset is for --cell gru",
-    ),
-    "reset of no cell": ((*SEQ, "--hidden", "2", "--reset", "after"), "--reset is for --cell gru"),
-    "gates of a vanilla cell": (
-        (*SEQ, "--hidden", "2", "--recurrent-activation", "relu"),
-        "--recurrent-activation is for --cell lstm and --cell gru",
-    ),
-    "c of a GRU": (
-        (*SEQ, "--hidden", "2", "--cell", "gru", "--c0", "1,2"),
-        "--c0 is for an LSTM: this network has no c",
-    ),
-    "three activations of two layers": (
-        (*SEQ, "--hidden", "2,2", *("--activation", "relu") * 3),
-        "--activation: expected 1 value or 2 (one a layer), got 3",
-    ),
-    "three activations of two layers and four cells": (
-        (*SEQ, *TWO_WAYS, *("--activation", "relu") * 3),
-        "--activation: expected 1 value, 2 (one a layer) or 4 (one a cell), got 3",
-    ),
-    "two gates of one cell": (
-        (*SEQ, "--hidden", "2", "--cell", "gru", *("--recurrent-activation", "relu") * 2),
-        "--recurrent-activation: expected 1 value, got 2",
-    ),
-    "cell of a file": (
-        (*SEQ, "--cell", "rnn", "--weights", "w.npz"),
-        "--cell and --weights w.npz: give one",
-    ),
-    "merge of one direction": (
-        (*SEQ, "--hidden", "2", "--merge", "sum"),
-        "--merge is for --direction bidirectional",
-    ),
-    "layer of a seed": ((*SEQ, "--hidden", "2", "--layer", "a"), "--layer is for --weights"),
-    "hidden of a file": (
-        (*SEQ, "--hidden", "2", "--weights", "w.npz"),
-        "--hidden and --weights w.npz: give one",
-    ),
-    "seed of a file": (
-        (*SEQ, "--seed", "2", "--weights", "w.npz"),
-        "--seed and --weights w.npz: give one",
-    ),
-    "init of a file": (
-        (*SEQ, "--init", "keras", "--weights", "w.npz"),
-        "--init and --weights w.npz: give one",
-    ),
-    "sizes": (
-        (*SEQ, "--hidden", "2,x"),
-        "Invalid value for '--hidden': 'x' is not a whole number from 1 up",
-    ),
-    "activation": (
-        (*SEQ, "--hidden", "2", "--activation", "affine"),
-        "Invalid value for '--activation': activation affine: alpha has no default: "
-        "give affine:ALPHA,BETA",
-    ),
-    "state backward": (
-        (*SEQ, "--hidden", "2", "--direction", "backward", "--state", "s"),
-        "--state: the network has a layer that begins at the last step; it needs whole sequences",
-    ),
-}
-
-
-@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE)
-def test_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
-    result = run_rnn("run", *arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: {message} (see 'rnn run --help')\n"
-
-
-@pytest.mark.slow
-def test_follow_backward(run_rnn: Rnn) -> None:
-    options = ("--hidden", "2", "--direction", "bidirectional", "--follow", "--format", "csv")
-    result = run_rnn("run", *options, stdin="1\n")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: --follow: the network has a layer that begins at")
-
-
-BAD_INPUT = {
-    "reset of a file": (
-        ("run", *SEQ, "--weights", "w.npz", "--reset", "after"),
-        "w.npz: has no GRU; leave --reset out",
-    ),
-    "gates of a file": (
-        ("run", *SEQ, "--weights", "w.npz", "--recurrent-activation", "relu"),
-        "w.npz: has no LSTM or GRU; leave --recurrent-activation out",
-    ),
-    "c of a file": (
-        ("run", *SEQ, "--weights", "w.npz", "--c0", "1"),
-        "--c0 is for an LSTM: this network has no c (see 'rnn run --help')",
-    ),
-    "width": (
-        ("run", "--seq", "1 2", "--weights", "w.npz"),
-        "expected I = 1, as W_xh has shape (1, 2), got I = 2; "
-        "commas or line ends separate steps, spaces their features",
-    ),
-    "inputs": (
-        ("weights", "--inputs", "2", "--weights", "w.npz"),
-        "expected I = 1, as W_xh has shape (1, 2), got I = 2",
-    ),
-    "sizes for torch": (
-        ("run", *SEQ, "--hidden", "3,2", "--init", "torch"),
-        "init torch: nn.RNN has layers of one size, got 3, 2; take equal sizes, or another init",
-    ),
-    "missing file": (
-        ("run", *SEQ, "--weights", "none.npz"),
-        "none.npz: cannot be read: No such file or directory",
-    ),
-    "merge of a file": (
-        ("run", *SEQ, "--weights", "w.npz", "--merge", "sum"),
-        "w.npz: has no bidirectional layer; leave --merge out",
-    ),
-    "output over weights": (
-        ("run", *SEQ, "--weights", "w.npz", "--format", "csv", "-o", "./w.npz"),
-        "-o ./w.npz: would write over w.npz, which is read (see 'rnn run --help')",
-    ),
-    "extension": (
-        ("weights", "--hidden", "2", "-o", "w.h5"),
-        "-o w.h5: no format has the extension '.h5' "
-        "(known: .npz, .safetensors, .onnx, .json) "
-        "(see 'rnn weights --help')",
-    ),
-    "json": (
-        ("weights", "--hidden", "2", "-o", "w.npz", "--json"),
-        "--json and -o w.npz: give one (see 'rnn weights --help')",
-    ),
-}
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input(
-    run_rnn: Rnn,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run_rnn("weights", "--hidden", "2", "-o", "w.npz").exit_code == 0
-    result = run_rnn(*arguments)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
-
-
 @pytest.mark.parametrize("command", ["run", "verify", "bench"])
 def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, command: str) -> None:
     path = str(tmp_path / "w.npz")
@@ -433,12 +234,3 @@ def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, comma
     assert result.stderr == f"Error: {path}: has no recurrent layer\n"
     title = run_rnn("weights", "--weights", path).stdout.splitlines()[0]
     assert title.startswith("Network: I = 1, Dense 2, weights ")
-
-
-def test_what_names_do_not_tell_is_said_when_saving(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = str(tmp_path / "w.safetensors")
-    result = run_rnn("weights", "--hidden", "2", "--activation", "relu", "-o", path)
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith(f"Note: {path}: the names of tensors do not tell activation")
-    plain = run_rnn("weights", "--hidden", "2", "-o", path)
-    assert (plain.exit_code, plain.output) == (0, "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,18 +106,6 @@ def test_lists_add_up(run_rnn: Rnn, options: tuple[str, ...]) -> None:
     assert result.stdout.count("null") == 3
 
 
-def test_numbers_are_missing_as_they_are_written(run_rnn: Rnn) -> None:
-    command = ("run", "--missing", "hold", *OPTIONS, "--null-value", "-999")
-    result = run_rnn(*command, stdin='v\n-999\n-999.0\n -999\n-0999\n"-999"\n')
-    assert [line.split('"x": [')[1].split("]")[0] for line in result.stdout.splitlines()] == [
-        "null",
-        "-999.0",
-        "null",
-        "-999.0",
-        "null",
-    ]
-
-
 def test_cells_that_are_kept_stay_as_they_are(run_rnn: Rnn) -> None:
     command = ("run", "--missing", "hold", "--passthrough", *OPTIONS, "--null-value", "NA,7")
     lines = run_rnn(*command, "--columns", "v", stdin="k,v\nNA,NA\n7,7\n").stdout.splitlines()
@@ -130,52 +118,3 @@ def test_a_first_row_with_one_is_no_header(run_rnn: Rnn) -> None:
     assert len(run_rnn(*command, stdin="NA,1\n2,3\n").stdout.splitlines()) == 1
     given = run_rnn(*command, "--null-value", "NA", stdin="NA,1\n2,3\n")
     assert len(given.stdout.splitlines()) == 2
-
-
-@pytest.mark.parametrize(
-    ("cell", "options", "message"),
-    [
-        ("NA", (), "not a number: 'NA'; --null-value NA with --missing hold or zero passes it"),
-        ("-", (), "not a number: '-'; --null-value - with --missing hold or zero passes it"),
-        (
-            "#N/A",
-            (),
-            "not a number: '#N/A'; --null-value '#N/A' with --missing hold or zero passes it",
-        ),
-        ("Null", ("--missing", "zero"), "not a number: 'Null'; --null-value Null passes it"),
-        ("NA", ("--null-value", "NA"), "missing: 'NA'; --missing hold or zero passes it"),
-        ("-9", ("--null-value", "-9"), "missing: '-9'; --missing hold or zero passes it"),
-        (
-            "na",
-            ("--null-value", "NA"),
-            "not a number: 'na'; --null-value na with --missing hold or ",
-        ),
-        ("x", ("--null-value", "NA"), "not a number: 'x'"),
-    ],
-)
-def test_messages(run_rnn: Rnn, cell: str, options: tuple[str, ...], message: str) -> None:
-    for follow in ((), ("--follow",)):
-        result = run_rnn("run", *OPTIONS, *options, *follow, stdin=f"v\n1\n{cell}\n")
-        assert result.exit_code == 2
-        assert result.stderr.startswith(f"Error: standard input:3: column 'v': {message}")
-        assert len(result.stdout.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("NA,,-", "'NA,,-' names an empty cell"),
-        ('"NA', "'\"NA' is not a list of cells: is a quote left open or out of place?"),
-    ],
-)
-def test_lists_that_are_none(run_rnn: Rnn, value: str, message: str) -> None:
-    result = run_rnn("run", *OPTIONS, "--null-value", value, stdin="1\n")
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: Invalid value for '--null-value': {message}")
-
-
-def test_they_are_for_text(run_rnn: Rnn) -> None:
-    array = run_rnn("run", str(SAMPLES / "notebook.npy"), *OPTIONS, "--null-value", "3")
-    assert array.stderr.endswith("no cells of text; --null-value and --decimal are for CSV text\n")
-    inline = run_rnn("run", "--seq", "1,2", *OPTIONS, "--null-value", "2")
-    assert "are for files, not for --seq" in inline.stderr

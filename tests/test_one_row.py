@@ -14,7 +14,6 @@ from conftest import Rnn
 from test_all_states import drawn, lstm_loop
 
 import rnncli
-from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import Dense, Masking, Recurrent
 from rnncli.model.network import Network
@@ -124,24 +123,6 @@ def test_a_network_without_state_gives_no_single_row() -> None:
         Network(head(1), last="state")
 
 
-def test_the_last_rows_of_a_stream() -> None:
-    """They are kept from block to block, also of sequences that a block has no row of."""
-    from rnncli.engine.passes import prepare
-    from rnncli.engine.stream import Carried, final_y
-
-    network = model(last="step")
-    blocks = [
-        Rows(X[:2, None], np.array([0, 2])),
-        Rows(X[:0, None], np.array([], int)),
-        Rows(X[2:, None], np.array([2, 3])),
-    ]
-    carried = Carried(np.zeros(network.state_size), sequences=0)
-    list(rnncli.stream(network, blocks, precision="float64", carried=carried))
-    rows = final_y(prepare(network, "float64"), carried, ())
-    for n, each in enumerate([X[:1], X[:0], X[[1, 2]], X[[3]]]):
-        near(rows[n], by_head(row(each, "forward", "", "step")))
-
-
 def table(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
@@ -227,12 +208,6 @@ def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any, form: str) -> None
         digests = rb'"sha256": "\w+"'  # of the files, which differ in that
         assert re.sub(digests, b"", steps.stdout_bytes) == re.sub(digests, b"", every.stdout_bytes)
         assert (steps.exit_code, steps.stderr) == (0, "")
-
-
-def test_last_and_no_last_are_two_things(run_rnn: Rnn) -> None:
-    result = run_rnn("run", *SEQ, "--hidden", "2", "--last", "--no-last")
-    assert result.exit_code == 2
-    assert result.stderr == "Error: --last and --no-last: give one (see 'rnn run --help')\n"
 
 
 @pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap", "--format svg"])
@@ -322,13 +297,6 @@ def test_explain_says_which_steps_are_no_answer(run_rnn: Rnn, saved: Any, direct
 
 def directions(direction: str) -> list[str]:
     return [name for name in CELLS if direction in (name, "bidirectional")]
-
-
-def test_what_goes_backward_is_not_followed(run_rnn: Rnn, saved: Any) -> None:
-    command = ("run", *saved(model("backward", last="state")), "--follow", "--format", "csv")
-    result = run_rnn(*command, stdin="v\n0.5\n")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: --follow: the network has a layer that begins at the ")
 
 
 def test_states_and_layers_beside_the_row(run_rnn: Rnn, saved: Any) -> None:

@@ -4,13 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
-
-import rnncli
-from rnncli.model.layers import Dense, Embedding
-from rnncli.model.network import Network
+from conftest import Rnn
 
 ROWS = ((3.0, 10.0), (4.5, -2.0), (-1.0, 6.0))
 TEXT = "a,b\n" + "".join(f"{a},{b}\n" for a, b in ROWS)
@@ -80,36 +75,3 @@ def test_verify_has_it_too(run_rnn: Rnn, tmp_path: Path) -> None:
     expected = ("--expected", str(path))
     assert run_rnn("verify", *options, *expected).exit_code == 0
     assert run_rnn("verify", "--hidden", "3", "--seq", "1,2,3", *expected).exit_code == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            ("--center", "1"),
-            "--center: expected 2, a number for each of 'temperature', 'humidity', got 1",
-        ),
-        (
-            ("--scale", "1,2,3"),
-            "--scale: expected 2, a number for each of 'temperature', 'humidity', got 3",
-        ),
-        (("--scale", "1,0"), "Invalid value for '--scale': '0' is not a number other than 0"),
-        (("--center", "1,x"), "Invalid value for '--center': 'x' is not a number"),
-        (("--center", "1,nan"), "Invalid value for '--center': 'nan' is not a number"),
-        (("--center", "1,"), "Invalid value for '--center': '' is not a number"),
-    ],
-)
-def test_what_cannot_be_used(run_rnn: Rnn, options: tuple[str, ...], message: str) -> None:
-    sensors = (str(SAMPLES / "sensors.csv"), "--columns", "temperature,humidity")
-    result = run_rnn(*OPTIONS, *sensors, *options)
-    assert result.exit_code == 2
-    assert result.stderr == f"Error: {message} (see 'rnn run --help')\n"
-
-
-def test_numbers_that_name_rows_of_an_embedding(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = str(tmp_path / "net.npz")
-    layers = Embedding(np.ones((4, 2))), *rnncli.seeded(2, 3).layers, Dense(np.ones((3, 1)))
-    rnncli.save(Network(*layers), path)
-    result = run_rnn("run", "--weights", path, "--seq", "1,2", "--center", "1")
-    assert result.exit_code == 2
-    assert "are for measured values, the network takes whole numbers" in result.stderr

@@ -1,7 +1,6 @@
 """Which rows are shown: the first and the last steps of each sequence."""
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.stream import Block
-from rnncli.model.arrays import Integers
 from rnncli.writers.selection import Selection
 from rnncli.writers.trajectory import SequenceStates, Trajectory
 
@@ -85,27 +83,6 @@ def test_the_rows_are_those_of_the_whole(
         for i, (cell,) in enumerate(block.cells):
             assert (block.t[i], block.key[i]) == (t[int(cell)], key[int(cell)])  # type: ignore[index]
             assert (block.x[i, 0], block.h[i, 0]) == (t[int(cell)] * 0.5, t[int(cell)] + 0.25)
-
-
-@pytest.mark.parametrize("limits", [(None, 1), (1, 1)])
-def test_few_rows_of_many_sequences_are_gone_through_once(
-    monkeypatch: pytest.MonkeyPatch, limits: tuple[int | None, ...]
-) -> None:
-    """Of several files each is a block, however short."""
-    gone_through: list[Block] = []
-    last = Selection._last
-
-    def counted(selection: Selection, block: Block, latest: Integers) -> Iterator[Block]:
-        gone_through.append(block)
-        return last(selection, block, latest)
-
-    monkeypatch.setattr(Selection, "_last", counted)
-    t = np.arange(1, 4)
-    blocks = [Block(t, t[:, None] / 1, t[:, None] / 1, np.full(3, key)) for key in range(200)]
-    selected = Selection(*limits).of(trajectory(blocks), np.zeros(0, int))
-    (shown,) = selected.blocks
-    assert np.bincount(shown.t).tolist() == [0, *([200, 0] if limits[0] else [0, 0]), 200]
-    assert len(gone_through) <= 2 * len(blocks)
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=" ".join)
@@ -199,17 +176,3 @@ def test_a_run_that_fails_further_down_fails(run_rnn: Rnn, limits: tuple[str, ..
     assert result.stderr.startswith("Error: standard input:4: column 'x'")
     t = "1" if limits[0] == "--head" else "2"
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == ["t", t]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--head", "0"), "'0' is not a whole number from 1 up"),
-        (("--follow", "--format", "csv", "--head", "2"), "--head and --follow: give one"),
-        (("--format", "heatmap", "--head", "1", "--tail", "1"), "--head and --tail: a heatmap"),
-    ],
-)
-def test_what_does_not_go_together(run_rnn: Rnn, options: tuple[str, ...], message: str) -> None:
-    result = run_rnn("run", "--seq", "1,2", "--hidden", "1", *options)
-    assert result.exit_code == 2
-    assert message in result.stderr

@@ -85,38 +85,6 @@ def test_a_table_goes_on_counting(run_rnn: Rnn, tmp_path: Path) -> None:
     assert [row[0] for row in rows if row and row[0].isdigit()] == ["2", "3"]
 
 
-OPTIONS = "give the options of the run that wrote it"
-ANOTHER = f"the state of another network or precision; {OPTIONS}, --center and --scale too"
-REFUSED = {
-    "another cell": (
-        ("--cell", "gru"),
-        f"the state of a vanilla RNN, this network is a GRU; {OPTIONS}",
-    ),
-    "another seed": (("--seed", "2"), ANOTHER),
-    "another size": (("--hidden", "4"), ANOTHER),
-    "another precision": (("--precision", "tf32"), ANOTHER),
-    "another scale": (("--scale", "5"), ANOTHER),
-    "a key": (("--group-by", "k"), f"the state of sequences by no key, this run has k; {OPTIONS}"),
-}
-
-
-@pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
-def test_the_state_of_another_run(
-    run_rnn: Rnn, tmp_path: Path, options: tuple[str, ...], message: str
-) -> None:
-    state = tmp_path / "s"
-    run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n1\n")
-    content = state.read_bytes()
-    text = "k,v\na,1\n" if "--group-by" in options else "v\n1\n"
-    network = NETWORK[2:] if "--hidden" in options else NETWORK
-    result = run_rnn("run", *network, "csv", *options, "--state", str(state), stdin=text)
-    assert (result.exit_code, result.stderr) == (
-        2,
-        f"Error: {state}: {message}, or another file\n",
-    )
-    assert state.read_bytes() == content
-
-
 TWO = "k,a,b\nx,1,2\n"
 WIDE = "k,a,b,c,d,e,f,g,h,"
 OTHER_COLUMNS = {
@@ -157,74 +125,11 @@ def test_a_failed_run_leaves_the_state(run_rnn: Rnn, tmp_path: Path, fault: str)
     assert os.listdir(tmp_path) == ["s"]
 
 
-def test_a_state_that_cannot_be_left_is_told_at_once(run_rnn: Rnn, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    state = tmp_path / "file" / "s"
-    result = run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n1\n")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: {state}: Not a directory\n"
-
-
-def test_another_file_is_no_state(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = tmp_path / "s"
-    state.write_text("v\n1\n")
-    result = run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n1\n")
-    assert result.exit_code == 2
-    assert result.stderr == (
-        f"Error: {state}: not a state file, or a damaged one: expected an .npz file, as "
-        "numpy.savez writes it, got text\n"
-    )
-
-
-@pytest.mark.slow
-def test_damaged_state_files(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = tmp_path / "s"
-    options = ("run", *NETWORK, "csv", "--state", str(state))
-    run_rnn(*options, stdin="1\n")
-    content = state.read_bytes()
-    random = np.random.RandomState(0)
-    for _ in range(100):
-        damaged = bytearray(content)
-        if random.rand() < 0.5:
-            damaged = damaged[: random.randint(len(damaged))]
-        else:
-            damaged[random.randint(len(damaged))] ^= 1 << random.randint(8)
-        state.write_bytes(damaged)
-        result = run_rnn(*options, stdin="1\n")
-        assert result.exit_code in (0, 2), result.exception
-        assert len(result.stderr.splitlines()) == (result.exit_code == 2)
-
-
-@pytest.mark.parametrize(
-    ("state", "told"),
-    [
-        ("/dev/null", "/dev/null: not a state file; a state is read from a file and replaces it"),
-        (".", ".: not a state file; a state is read from a file and replaces it"),
-    ],
-)
-@pytest.mark.parametrize("option", ["--state", "--state-in", "--state-out"])
-def test_what_is_no_file_is_no_state(run_rnn: Rnn, option: str, state: str, told: str) -> None:
-    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", option, state)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
-
-
 @pytest.fixture
 def night(run_rnn: Rnn, tmp_path: Path) -> tuple[Path, bytes]:
     """A state file, and what is in it."""
     run_rnn("run", *NETWORK, "csv", "--state", str(tmp_path / "s"), stdin="v\n1\n")
     return tmp_path / "s", (tmp_path / "s").read_bytes()
-
-
-def test_a_night_can_be_run_again(run_rnn: Rnn, tmp_path: Path, night: tuple[Path, bytes]) -> None:
-    state, content = night
-    halves = ("--state-in", str(state), "--state-out", str(tmp_path / "next"))
-    first, again = (run_rnn("run", *NETWORK, "csv", *halves, stdin="v\n2\n3\n") for _ in range(2))
-    assert (first.exit_code, first.stdout) == (0, again.stdout)
-    assert state.read_bytes() == content
-    both = run_rnn("run", *NETWORK, "csv", "--state", str(state), stdin="v\n2\n3\n")
-    assert both.stdout == first.stdout
-    assert state.read_bytes() == (tmp_path / "next").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == ["next", "s"]
 
 
 def test_a_state_that_is_only_left_starts_anew(run_rnn: Rnn, night: tuple[Path, bytes]) -> None:
@@ -240,34 +145,6 @@ def test_both_halves_may_be_one_file(run_rnn: Rnn, night: tuple[Path, bytes]) ->
     assert [line[:2] for line in result.stdout.splitlines()] == ["t,", "2,"]
     assert state.read_bytes() != content
     assert os.listdir(state.parent) == ["s"]
-
-
-def test_a_state_to_start_from_that_is_not_there(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = tmp_path / "s"
-    result = run_rnn("run", *NETWORK, "csv", "--state-in", str(state), stdin="v\n1\n")
-    what = "cannot be read: No such file or directory; the first run has no --state-in"
-    message = f"Error: {state}: {what}\n"
-    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
-
-
-@pytest.mark.parametrize("half", ["--state-in", "--state-out"])
-def test_a_state_and_half_of_it(run_rnn: Rnn, night: tuple[Path, bytes], half: str) -> None:
-    state, content = night
-    both = ("--state", str(state), half, str(state))
-    result = run_rnn("run", *NETWORK, "csv", *both, stdin="v\n1\n")
-    assert result.exit_code == 2
-    assert f"--state {state} and {half} {state}: give one" in result.stderr
-    assert state.read_bytes() == content
-
-
-@pytest.mark.parametrize("option", ["--state", "--state-in", "--state-out"])
-def test_a_network_that_begins_at_the_last_step(
-    run_rnn: Rnn, night: tuple[Path, bytes], option: str
-) -> None:
-    backward = ("--seq", "1,2", "--direction", "backward", option, str(night[0]))
-    result = run_rnn("run", *NETWORK, "csv", *backward)
-    assert result.exit_code == 2
-    assert f"{option}: the network has a layer that begins at the last step" in result.stderr
 
 
 ONE_FILE = {

@@ -148,13 +148,6 @@ def test_what_is_written_is_what_verify_expects(
     assert "expected shape (4, 2)" in result.stderr or result.exit_code == 0
 
 
-def test_a_picture_has_a_line_for_every_column(run_rnn: Rnn, saved: Any) -> None:
-    options = ("run", *SEQ, *saved(WITH_HEAD), "--format", "heatmap")
-    for asked, names in (((), "y_0 y_1"), (("--states",), "h_0 h_1 h_2 c_0 c_1 c_2 y_0 y_1")):
-        lines = run_rnn(*options, *asked).stdout.splitlines()
-        assert re.findall(r"^[hcy]_\d", "\n".join(lines), re.MULTILINE) == names.split()
-
-
 def test_the_layers_of_a_head_among_all(run_rnn: Rnn, saved: Any) -> None:
     """A layer without state gives y; layers below the top ones stand under their numbers."""
     random = np.random.RandomState(5)
@@ -271,13 +264,6 @@ def test_layers_with_c_and_without_in_many_rows(run_rnn: Rnn, saved: Any) -> Non
     item = json.loads(lines[-1])
     assert list(item) == ["t", "x", "h", "layers", "layers_c"]
     assert [len(c) for c in item["layers_c"]] == [3, 0]
-
-
-def test_a_network_without_state_is_refused(run_rnn: Rnn, saved: Any, tmp_path: Path) -> None:
-    result = run_rnn("run", *SEQ, *saved(Network(dense(1, 2, 1))))
-    assert result.exit_code == 2
-    expected = f"Error: {tmp_path / 'net.npz'}: has no recurrent layer\n"
-    assert result.stderr == expected
 
 
 def test_a_log_of_c_goes_on(run_rnn: Rnn, saved: Any, tmp_path: Path) -> None:

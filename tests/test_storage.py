@@ -74,15 +74,6 @@ def test_versions_of_a_file(tmp_path: Path) -> None:
     assert version(str(path)) == "5 1"
 
 
-@pytest.mark.parametrize("protocol", ["http", "https", "HTTPS"])
-@pytest.mark.parametrize("option", ["-o", "--state", "--state-out"])
-def test_nothing_is_written_to_the_web(run_rnn: Rnn, option: str, protocol: str) -> None:
-    done = run_rnn("run", "--seq", "x", *NETWORK, option, f"{protocol}://user:word@host/y.csv")
-    assert (done.exit_code, done.stdout) == (2, "")
-    reason = f"{protocol.lower()}:// is for reading; give a file to write to, or s3:// or gs://"
-    assert done.stderr == f"Error: {protocol}://host/y.csv: {reason}\n"
-
-
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
@@ -94,24 +85,6 @@ def test_nothing_elsewhere_is_followed(run_rnn: Rnn, run: tuple[str, ...], reaso
     done = run_rnn("run", *run, "--follow", *NETWORK)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("run", "reason"),
-    [
-        (("-o", "s3://a/x.csv"), "-o s3://a/x.csv: would write over s3://a/x.csv, which is read"),
-        (
-            ("-o", "s3://a/y", "--state", "s3://a/y"),
-            "-o s3://a/y and --state s3://a/y: one file; give two",
-        ),
-    ],
-)
-def test_one_file_elsewhere_is_not_written_twice(
-    run_rnn: Rnn, run: tuple[str, ...], reason: str
-) -> None:
-    done = run_rnn("run", "s3://a/x.csv", *NETWORK, *run)
-    assert done.exit_code == 2
-    assert done.stderr.startswith(f"Error: {reason} ")
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,6 @@ def test_the_topics_are_the_files(run_rnn: Rnn) -> None:
     assert [line.split()[0] for line in listed[1 : len(TOPICS) + 1]] == list(TOPICS)
 
 
-def test_the_list_says_what_each_has(run_rnn: Rnn) -> None:
-    for line in run_rnn("help").stdout.splitlines():
-        assert len(line) <= 80
-        assert "`" not in line
-    for topic in TOPICS:
-        title, blank, line, below = GUIDE[topic].splitlines()[:4]
-        assert title.startswith("# ")
-        assert (blank, below) == ("", "")
-        assert line.endswith(".")
-
-
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_in_a_pipe_is_markdown(run_rnn: Rnn, topic: str) -> None:
     text = run_rnn("help", topic).stdout
@@ -35,11 +24,6 @@ def test_a_topic_in_a_pipe_is_markdown(run_rnn: Rnn, topic: str) -> None:
     assert "\x1b" not in text
     lines = [line for line in GUIDE[topic].splitlines() if line and not line.startswith("<!--")]
     assert list(filter(None, text.splitlines())) == lines
-
-
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(TOPICS)))
-def test_help_on_a_command_is_its_own(run_rnn: Rnn, name: str) -> None:
-    assert run_rnn("help", name).stdout == run_rnn(name, "--help").stdout
 
 
 @pytest.mark.parametrize("word", ["columns", "--columns"])
@@ -53,15 +37,6 @@ def test_help_on_an_option_of_several_commands(run_rnn: Rnn) -> None:
     text = run_rnn("help", "--last").stdout
     assert re.findall(r"rnn help ([\w-]+)` says", text) == ["output", "verification"]
     assert run_rnn("help", "-o").stdout == run_rnn("help", "--output").stdout
-
-
-@pytest.mark.parametrize("word", ["trees", "--trees", "-x", ""])
-def test_help_on_nothing_there_is(run_rnn: Rnn, word: str) -> None:
-    result = run_rnn("help", "--", word)
-    assert (result.exit_code, result.stdout) == (2, "")
-    what = f"Error: {word!r} is no topic, command or option; "
-    assert result.stderr.startswith(what)
-    assert result.stderr.endswith("rnn help lists the topics\n")
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) & set(TOPICS)))
