@@ -66,11 +66,3 @@ def test_a_step_by_itself_is_exact() -> None:
 def test_a_mean_is_finite_where_the_sum_is_not() -> None:
     values = np.full((4, 1), 1e308)
     assert binned(values, [4], at_most=1).means() == [[1e308]]
-
-
-def test_memory_does_not_grow_with_the_sequence() -> None:
-    bins = Bins(1, at_most=4)
-    for _ in range(50):
-        bins.add(np.ones((8192, 1)))
-    assert bins.size * 4 >= bins.total == 50 * 8192
-    assert sum(part.nbytes for part in bins._parts) <= 4 * 4 * 8

@@ -1,16 +1,13 @@
 """A run with --follow leaves the state of the rows that it has delivered, however it ends."""
 
 import os
-import pty
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Rnn
-from test_exits import RNN, rnn, start
-from test_terminal import everything
+from test_exits import rnn, start
 
 from rnncli.cli import states as states_module
 from rnncli.engine.state import load_state, save_state
@@ -139,17 +136,3 @@ def test_a_state_goes_on_from_what_was_delivered(run_rnn: Rnn, tmp_path: Path, c
     rest = rnn(*run, *state, "--no-header", stdin=b"k,v\na,3\nb,4\n")
     whole = run_rnn(*run, stdin="k,v\na,1\nb,2\na,3\nb,4\n").stdout
     assert failed.out + rest.out == whole
-
-
-@pytest.mark.slow
-def test_a_terminal_is_not_steered_by_the_keys_of_rows(tmp_path: Path) -> None:
-    master, slave = pty.openpty()
-    (tmp_path / "input").write_text("k,v\n\x1b[2J,1\n")
-    command = (*RUN[2:], "--follow", "--state", str(tmp_path / "ended"))
-    with open(tmp_path / "input", "rb") as file:
-        done = subprocess.run([*RNN, "run", "-", *command], stdin=file, stdout=slave, check=False)
-    os.close(slave)
-    shown = everything(master)
-    assert done.returncode == 0
-    assert "\\x1b[2J,1," in shown
-    assert "\x1b" not in shown

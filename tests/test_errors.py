@@ -7,33 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Rnn
 
-from rnncli.cli.errors import with_options
-from rnncli.model.errors import InputError, verbatim
-
 # Packages that know no option of the command line.
 WITHOUT_OPTIONS = ("readers", "engine")
-
-
-@pytest.mark.parametrize(
-    ("hint", "shown"),
-    [
-        ("", ""),
-        ("`missing` hold or zero passes it", "--missing hold or zero passes it"),
-        ("`first_row` or `group_by`", "--first-row or --group-by"),
-        (" (is it `delimiter` ';'?)", " (is it --delimiter ';'?)"),
-        ("give `output`", "give -o"),
-        (verbatim("cat 'a`seq`b'"), "cat 'a`seq`b'"),
-        (f"`seq` {verbatim('`')} {verbatim('``x```')}", "--seq ` ``x```"),
-    ],
-)
-def test_hints_name_options(hint: str, shown: str) -> None:
-    assert with_options(hint) == shown
-
-
-def test_an_error_is_one_sentence_and_its_hint() -> None:
-    assert str(InputError("a.csv:7", "empty", "delete it")) == "a.csv:7: empty; delete it"
-    assert str(InputError("a.csv:7", "empty", " (really)")) == "a.csv:7: empty (really)"
-    assert str(InputError("", "no steps")) == "no steps"
 
 
 # A file's name, a cell and a column that look like parameters.

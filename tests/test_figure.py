@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,13 +85,6 @@ def test_a_heatmap_is_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
     assert mesh.colorbar.ax.get_ylabel() == "h"
 
 
-@pytest.mark.parametrize(("units", "heatmap"), [("8", False), ("9", True)])
-def test_many_units_are_a_heatmap(drawn: Drawn, units: str, heatmap: bool) -> None:
-    _, *below = panels(drawn("--seq", "1,2,3", *SMALL, units))
-    found = [sum(len(getattr(axes, kind)) for axes in below) for kind in ("collections", "lines")]
-    assert found == ([1, 0] if heatmap else [0, int(units)])
-
-
 def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Drawn) -> None:
     """Over equal spans; the spike of a single step is seen."""
     steps = 5000
@@ -126,11 +118,6 @@ def test_a_long_heatmap_is_means(run_rnn: Rnn, drawn: Drawn) -> None:
     assert mesh.colorbar.ax.get_ylabel() == "mean of h"
 
 
-def test_memory_does_not_grow_with_the_sequence(drawn: Drawn) -> None:
-    _, below = panels(drawn(*SMALL, "9", stdin=wave(70_000)))
-    assert below.collections[0].get_array().shape[1] <= 800
-
-
 @pytest.mark.parametrize(("units", "steps"), [("8", "309"), ("3", "309"), ("5", "100"), ("5", "6")])
 def test_states_that_would_cover_each_other_stand_apart(
     drawn: Drawn, units: str, steps: str
@@ -160,11 +147,6 @@ def test_layers_states_and_directions_have_panels(run_rnn: Rnn, drawn: Drawn) ->
 
 
 WAYS = ("forward", "backward")
-
-
-def test_merged_directions_have_one_panel(drawn: Drawn) -> None:
-    merged = ("--direction", "bidirectional", "--merge", "sum")
-    assert len(panels(drawn("--seq", "1,2,3", *SMALL, "2", *merged))) == 2
 
 
 def test_what_is_missing_is_not_drawn(drawn: Drawn) -> None:
@@ -211,20 +193,6 @@ def test_sequences_that_are_not_shown_are_told(drawn: Drawn, sequences: int, sho
     assert figure.get_supxlabel() == (told if sequences > shown else "")
 
 
-@pytest.mark.slow
-def test_sequences_of_an_array_and_of_files(drawn: Drawn, tmp_path: Path) -> None:
-    path = str(tmp_path / "x.npy")
-    np.save(path, np.arange(12.0).reshape(2, 3, 2))
-    every = panels(drawn(path, *SMALL, "1"))
-    assert [axes.get_title() for axes in every if axes.get_title()] == ["sequence 1", "sequence 2"]
-    np.testing.assert_array_equal(lines(every[2])["x_1"], [[1, 7], [2, 9], [3, 11]])
-    (tmp_path / "a.csv").write_text("v\n1\n")
-    (tmp_path / "b.csv").write_text("v\n2\n")
-    every = panels(drawn(str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), *SMALL, "1"))
-    ends = [axes.get_title()[-6:] for axes in every if axes.get_title()]
-    assert ends == ["/a.csv", "/b.csv"]
-
-
 def test_one_step_and_none(drawn: Drawn) -> None:
     for units in ("1", "9"):
         above, below = panels(drawn("--seq", "2", *SMALL, units))
@@ -245,18 +213,6 @@ def test_constant_and_huge_values(drawn: Drawn, units: str, x: str) -> None:
     scaled = np.array(x.split(","), float) / 10.0**power
     np.testing.assert_allclose(lines(above)["x"][:, 1], scaled, rtol=1e-15)
     assert above.get_ylabel() == ("x / 1e308" if power else "x")
-
-
-@pytest.mark.slow
-def test_a_long_title_leaves_room_for_axes(drawn: Drawn) -> None:
-    high = []
-    for name in ("v", " ".join(["long"] * 100)):
-        figure = drawn(*SMALL, "9", stdin=f"{name}\n1\n2\n")
-        figure.draw_without_rendering()
-        high.append([axes.bbox.height for axes in panels(figure)])
-        (title,) = (text for text in figure.texts if text.get_text().startswith("RNN"))
-        assert title.get_window_extent().x1 < figure.bbox.x1
-    np.testing.assert_allclose(high[1], high[0], rtol=0.05)
 
 
 @pytest.mark.slow

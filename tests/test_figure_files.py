@@ -89,51 +89,12 @@ def test_the_same_run_gives_the_same_bytes(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_settings_of_the_user_change_nothing(run_rnn: Rnn) -> None:
-    command = (*COMMAND, "--format", "svg")
-    right = run_rnn(*command).stdout
-    with matplotlib.rc_context({"lines.linewidth": 9, "figure.facecolor": "red"}):
-        assert run_rnn(*command).stdout == right
-        assert matplotlib.rcParams["lines.linewidth"] == 9
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("form", FIGURES)
 def test_letters_that_the_font_lacks_are_no_warning(run_rnn: Rnn, form: str) -> None:
     result = run_rnn("run", "--hidden", "1", "--format", form, stdin="温度\n1\n")
     assert (result.exit_code, result.stderr) == (0, "")
     if form == "svg":
         assert "温度" in result.stdout
-
-
-@pytest.mark.slow
-def test_names_are_shown_as_a_terminal_shows_them(run_rnn: Rnn) -> None:
-    command = ("run", "--columns", "1,2", "--group-by", "3", "--hidden", "1")
-    name = f"a\x1b$_{'long' * 20}"
-    result = run_rnn(*command, "--format", "svg", stdin=f"{name},{name},{name}\n1,2,\x1b\n")
-    assert (result.exit_code, result.stderr) == (0, "")
-    shown = ["".join(text.itertext()) for text in ET.fromstring(result.stdout).iter(f"{SVG}text")]
-    assert len([text for text in shown if text.startswith("a\\x1b$_long")]) == 3
-
-
-@pytest.mark.slow
-def test_text_is_utf_8_in_any_locale() -> None:
-    drawn = [
-        python(MAIN, *COMMAND, "--format", "svg", PYTHONIOENCODING=encoding).stdout
-        for encoding in ("utf-8", "ascii")
-    ]
-    assert "\N{MINUS SIGN}".encode() in drawn[0]
-    assert drawn[1] == drawn[0]
-
-
-@pytest.mark.slow
-def test_of_very_many_layers_the_upper_ones_are_shown(run_rnn: Rnn) -> None:
-    hidden = ",".join(["1"] * 50)
-    result = run_rnn(*COMMAND[:3], "--hidden", hidden, "--all-layers", "--format", "svg")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "layer_15_h_0" in result.stdout
-    assert "layer_14_h_0" not in result.stdout
-    assert "Values of lower layers are not shown: 14 panels." in result.stdout
 
 
 @pytest.mark.slow
@@ -169,29 +130,3 @@ def test_without_matplotlib_it_says_what_to_install(form: str, tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr == b"Error: figures need matplotlib: pip install 'rnncli[plot]'\n"
     assert not path.exists()
-
-
-@pytest.mark.slow
-def test_settings_that_matplotlib_refuses(tmp_path: Path) -> None:
-    done = python(MAIN, *COMMAND, "-o", str(tmp_path / "y.svg"), MPLBACKEND="nonsense")
-    assert done.returncode == 1
-    begin = b"Error: matplotlib refuses its settings (MPLBACKEND, matplotlibrc): Key backend: "
-    assert done.stderr.startswith(begin)
-    assert not os.listdir(tmp_path)
-
-
-@pytest.mark.slow
-def test_matplotlib_is_imported_for_figures_alone() -> None:
-    script = "import atexit, sys; atexit.register(lambda: print('matplotlib' in sys.modules));"
-    for form, imported in (("csv", b"False"), ("heatmap", b"False"), ("svg", b"True")):
-        done = python(script + MAIN, *COMMAND, "--format", form)
-        assert done.returncode == 0
-        assert done.stdout.splitlines()[-1] == imported
-
-
-@pytest.mark.parametrize("form", ["heatmap", "plot"])
-def test_a_picture_of_characters_is_no_figure(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
-    path = tmp_path / "h.png"
-    result = run_rnn("run", "--seq", "1,2", "--hidden", "2", "--format", form, "-o", str(path))
-    assert (result.exit_code, result.stdout, path.exists()) == (2, "", False)
-    assert f"{path}: --format {form} is text, without it this is a figure" in result.stderr

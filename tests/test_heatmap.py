@@ -12,63 +12,6 @@ from rnncli.writers.heatmap import ramp
 WAVE = "\n".join(f"{np.sin(t / 3):.3f}" for t in range(400))
 
 
-def lightness(rgb: tuple[int, ...]) -> float:
-    """CIE L* of an sRGB colour, from 0 (black) to 100 (white)."""
-    each = [c / 255 for c in rgb]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in each]
-    y = float(np.dot(linear, [0.2126729, 0.7151522, 0.072175]))
-    return float(116 * np.cbrt(y) - 16) if y > 216 / 24389 else y * 24389 / 27
-
-
-def xterm(number: int) -> tuple[int, ...]:
-    """A colour of the xterm palette from 16 up: a cube, then greys."""
-    if number >= 232:
-        return (8 + 10 * (number - 232),) * 3
-    steps = (0, 95, 135, 175, 215, 255)
-    return tuple(steps[(number - 16) // n % 6] for n in (36, 6, 1))
-
-
-# As xterm shows them; and the share of its cell that a character covers.
-SIXTEEN = {"bright_blue": (92, 92, 255), "bright_red": (255, 0, 0)}
-COVERED = {" ": 0.0, "░": 0.25, "▒": 0.5, "▓": 0.75, "█": 1.0}
-
-
-def shown(char: str, style: str, ground: int) -> tuple[int, ...]:
-    """The colour of a cell, mixed where a character covers some of the ground."""
-    if found := re.fullmatch(r"on color\((\d+)\)", style):
-        return xterm(int(found[1]))
-    if found := re.fullmatch(r"on rgb\((\d+),(\d+),(\d+)\)", style):
-        return tuple(map(int, found.groups()))
-    share = COVERED[char]
-    colour = SIXTEEN.get(style, (ground,) * 3)
-    return tuple(round(share * c + (1 - share) * ground) for c in colour)
-
-
-@pytest.mark.parametrize("ground", [0, 255], ids=["dark", "light"])
-@pytest.mark.parametrize("system", ["standard", "256", "truecolor"])
-def test_more_looks_like_more(system: str, ground: int) -> None:
-    colours = [shown(*step, ground) for step in ramp(system, ascii_only=False)]
-    zero = len(colours) // 2
-    for side in (colours[zero::-1], colours[zero:]):
-        apart = np.diff([lightness(colour) for colour in side])
-        # A step that is seen: a few L*; of 50 steps no one has to be.
-        least = 0 if system == "truecolor" else 4
-        assert (apart > least).all() or (apart < -least).all()
-    assert len(set(colours)) == len(colours)
-    for negative, positive in zip(colours[:zero], colours[zero + 1 :], strict=True):
-        assert negative[2] > negative[0]
-        assert positive[0] > positive[2]
-
-
-@pytest.mark.parametrize("system", [None, "standard", "256", "truecolor"])
-@pytest.mark.parametrize("ascii_only", [True, False])
-def test_a_ramp_is_as_long_on_either_side(system: str | None, ascii_only: bool) -> None:
-    steps = ramp(system, ascii_only=ascii_only)
-    assert len(steps) % 2 == 1
-    assert len(set(steps)) == len(steps)
-    assert all(char.isascii() for char, _ in steps) or not ascii_only
-
-
 def heatmap(text: str) -> tuple[list[str], list[int], list[tuple[int, int]]]:
     """Rows of cells, places of the ticks, and each mark with its place."""
     lines = text.splitlines()

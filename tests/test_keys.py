@@ -78,17 +78,6 @@ def test_a_table_of_keys_grows(distinct: int, how: str) -> None:
     assert keys.names == list(expected)
 
 
-@pytest.mark.parametrize("how", ["texts", "cells", "codes"])
-def test_no_rows(how: str) -> None:
-    keys, none = Keys([("a", "b")]), np.empty(0, np.intp)
-    numbers = {
-        "texts": lambda: keys.number([], []),
-        "cells": lambda: keys.number_cells([Cells(b"", none, none)] * 2),
-        "codes": lambda: keys.number_cells([Cells.of(["a"]).cut(none), Cells.of([])]),
-    }[how]()
-    assert (str(numbers.dtype), numbers.shape, keys.names) == ("int64", (0,), [("a", "b")])
-
-
 def test_files_with_and_without_quotes_share_the_keys(tmp_path: Path) -> None:
     """Rows without quotes are looked up in the table, the others one by one."""
     plain, quoted = "k,v\nb,1\na,1\nb,1\n", 'k,v\nc,1\n"a",1\n"d",1\n'
@@ -104,12 +93,3 @@ def test_files_with_and_without_quotes_share_the_keys(tmp_path: Path) -> None:
     ]
     assert [*chain(*numbers)] == [1, 2, 1, 3, 2, 0] * 2
     assert keys.names == [("d",), ("b",), ("a",), ("c",)]
-
-
-def test_a_nul_counts() -> None:
-    """Though cells that are compared many at once are filled up with them."""
-    texts = ["", "\0", "\0\0", "a", "\0a", "a\0", "x" * 31, "\0" + "x" * 31]
-    keys = Keys()
-    assert keys.number_cells([cells(texts)]).tolist() == [*range(8)]
-    for number, text in enumerate(texts):
-        assert keys.number_cells([cells([text])]).tolist() == [number]

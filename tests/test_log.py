@@ -96,20 +96,14 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
     ("old", "options"),
     [
         ("t,h_0,h_1,h_2\n1,0.5,0.5,0.5\n", ()),
-        ("t,h_0\n1,0.5\n", ()),
         ("k,t,h_0,h_1\na,1,0.5,0.5\n", ()),
         ("1,0.5,0.5\n", ()),
         ("1,0.5\n", ("--no-header",)),
-        ('{"t": 1, "x": [1.0], "h": [0.5]}\n', ()),
         ('{"t": 1, "x": [1.0, 2.0], "h": [0.5, 0.5]}\n', ()),
-        ('{"t": 1, "h": [0.5, 0.5]}\n', ()),
         ('{"key": {"k": "a"}, "t": 1, "x": [1.0], "h": [0.5, 0.5]}\n', ()),
         ('{"t": 1, "x": [1.0], "h": [0.5, 0.5], "layers": [[0.5, 0.5]]}\n', ()),
         ("my notes, no line end", ()),
-        ("\n", ()),
-        ("t,h_1", ()),
         ('{"x": [1.0], "t": 1, "h": [0.', ()),
-        ("\x00\x00", ()),
         ("[" * 100_000, ()),
         ("ö\x1b]0;title\x07\n", ()),
     ],
@@ -197,13 +191,6 @@ def test_links_pipes_and_devices(run_rnn: Rnn, tmp_path: Path) -> None:
         assert pipe.read().count("\n") == 3
 
 
-def test_a_directory_that_is_missing_is_an_error_before_the_run(tmp_path: Path) -> None:
-    path = tmp_path / "none" / "log.csv"
-    done = follow(path, "x\n")
-    error = f"Error: {path}: No such file or directory; mkdir -p {path.parent}\n"
-    assert (done.exit_code, done.stderr) == (2, error)
-
-
 def test_the_log_is_on_the_disk_before_the_state(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,18 +225,6 @@ def test_a_first_line_that_is_cut_short_is_begun_again(run_rnn: Rnn, log: Path) 
         assert (done.exit_code, log.read_text()) == (0, expected)
         cut = f"ended within a line, which is cut off: {first[:end]!r}"
         assert done.stderr == f"Note: {log}: {cut}\n"
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 40])
-def test_an_unfinished_line_is_found_in_small_pieces(
-    run_rnn: Rnn, log: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    monkeypatch.setattr("rnncli.writers.log._CHUNK", chunk)
-    expected = whole(run_rnn, log, "1\n2\n")
-    for unfinished in ("", "{" if log.suffix == ".jsonl" else "3", expected.splitlines()[-1]):
-        log.write_text(expected + unfinished)
-        assert follow(log, "value\n").exit_code == 0
-        assert log.read_text() == expected
 
 
 @pytest.mark.slow

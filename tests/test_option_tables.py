@@ -1,12 +1,10 @@
 """The tables of options in the topics are those of the commands: all of them, each once."""
 
 from collections import Counter
-from typing import Any
 
-import click
 import pytest
 from conftest import GUIDE
-from option_tables import options, row, tables, written_anew
+from option_tables import options, tables, written_anew
 
 HOW = "name the option in a table of rnncli/cli/topics, then run: python tests/option_tables.py"
 
@@ -25,15 +23,3 @@ def test_every_option_stands_in_one_table() -> None:
         for name in names
     ]
     assert Counter(named) == Counter(set(rows.values())), HOW
-
-
-def test_a_row() -> None:
-    given: dict[str, Any] = {"help": "See --size or rnn run -o, -o FILE.svg.  [default: 2]"}
-    context = click.Context(click.Command("made"))
-    assert row(click.Option(["-s", "--shape"], metavar="S|T", **given), context) == (
-        "| `-s`, `--shape S\\|T` | See `--size` or `rnn run -o`, `-o FILE.svg`. By default `2`. |\n"
-    )
-    given = {"help": "up: to the top.", "type": click.Choice(["up", "down"]), "default": "up"}
-    assert row(click.Option(["--to"], show_default=True, **given), context) == (
-        "| `--to` | `up`: to the top. One of `up`, `down`. By default `up`. |\n"
-    )

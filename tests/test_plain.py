@@ -1,7 +1,7 @@
 """Rows that are read many at once are as csv.reader and float read them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,8 @@ import pytest
 from test_fuzz import WHOLE, damaged
 
 from rnncli.readers import Keys, Layout, read_file
-from rnncli.readers.csv import read_csv
 from rnncli.readers.input import is_missing, parse_number
 from rnncli.readers.plain import Shape, numbers
-from rnncli.readers.text import Lines
 
 # .ci/run asks for more.
 CASES = int(os.environ.get("RNN_FUZZ_CASES", "300"))
@@ -166,14 +164,3 @@ def test_odd_rows(tmp_path: Path, text: str, missing: str) -> None:
     expected = outcome(path, 1, **layout)
     for block_steps in (2, 3, 4, 1000):
         assert outcome(path, block_steps, **layout) == expected
-
-
-def test_a_single_row_is_returned_before_the_next_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pieces() -> Iterator[bytes]:
-        yield b"v\n1\n"
-        yield b"2\n3\n"
-        raise AssertionError("was waited for")
-
-    monkeypatch.setattr("rnncli.readers.csv.read_lines", lambda *_: Lines(pieces()))
-    source = read_csv("-", Layout(np.dtype(np.float64), block_steps=1), Keys())
-    assert [next(source.blocks).x.tolist() for _ in range(3)] == [[[1]], [[2]], [[3]]]

@@ -183,26 +183,6 @@ def test_plots_fit(
         assert len(names) == units
 
 
-def test_a_terminal_of_unknown_width_ends(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "0")  # as some terminals have it
-    assert run_rnn("run", "--seq", "1,2,3", "--hidden", "1", "--format", "plot").exit_code == 0
-
-
-def test_a_plot_keeps_to_the_height(run_rnn: Rnn) -> None:
-    """A screen has 25 lines where it does not say."""
-    for hidden in ("1", "3", "8"):
-        text = run_rnn("run", "--seq", "1,2,3", "--hidden", hidden, "--format", "plot").stdout
-        assert 12 <= len(text.splitlines()) <= 24
-
-
-def test_only_so_many_features_are_drawn(run_rnn: Rnn) -> None:
-    rows = ["a,b,c,d,e,f", "1,2,3,4,5,6", "2,3,4,5,6,7"]
-    text = run_rnn("run", "--hidden", "1", "--format", "plot", stdin="\n".join(rows)).stdout
-    panels, _ = decoded(text, ["a", "b", "c", "d", "h_0"])
-    assert panels["d"].marks == ("5", "4")
-    assert "These are the first 4 of 6 features of the input." in text
-
-
 def test_arrays_have_scales_of_their_own(run_rnn: Rnn) -> None:
     command = ("run", "--seq", "1,3,-2,1", "--hidden", "2", "--cell", "lstm", "--states")
     text = run_rnn(*command, "--format", "plot").stdout
@@ -230,14 +210,6 @@ def test_values_that_a_difference_overflows(run_rnn: Rnn) -> None:
     assert panels["x"].marks == ("1e+308", "-1e+308")
     assert panels["x"].dots[1, 0]
     assert panels["x"].dots[-1, -1]
-
-
-def test_sequences_stand_below_each_other(run_rnn: Rnn) -> None:
-    rows = [f"{k},{t}" for t in range(3) for k in "ab"]
-    command = ("run", "--hidden", "1", "--format", "plot", "--group-by", "k", "--columns", "v")
-    text = run_rnn(*command, stdin="\n".join(["k,v", *rows])).stdout
-    assert re.findall(r"^k (.)$", text, re.MULTILINE) == ["a", "b"]
-    assert len(re.findall(r"^t +1 +2 +3$", text, re.MULTILINE)) == 2
 
 
 def test_a_plot_of_no_steps(run_rnn: Rnn) -> None:

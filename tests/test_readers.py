@@ -1,19 +1,14 @@
 """What readers give for good input."""
 
-import gzip
-import io
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
-from rnncli.readers import Input, Keys, Layout, read_file, read_files, read_inline, read_state
+from rnncli.readers import Input, Keys, Layout, read_file, read_inline
 from rnncli.readers.expected import read_expected
 
 DOUBLE = np.dtype(np.float64)
@@ -48,11 +43,6 @@ def test_inline(text: str, expected: list[list[float]]) -> None:
     source = read_inline(text, DOUBLE, "the text")
     assert list(source.columns) == (["x"] if len(expected[0]) == 1 else ["x_0", "x_1"])
     assert values(source) == expected
-
-
-@pytest.mark.parametrize("text", ["0.5,-1", "0.5 -1", " 0.5, -1 ", "[0.5, -1]", "[[0.5, -1]]"])
-def test_state(text: str) -> None:
-    assert read_state(text, DOUBLE, 2, "the text").tolist() == [0.5, -1]
 
 
 HEADERS = [
@@ -113,48 +103,11 @@ def test_line_ends_are_those_of_python_wherever_a_read_ends(
     assert rows == [[1, 2], [3, 4], [5, 6]]
 
 
-@pytest.mark.parametrize(("text", "delimiter"), [("1|2\n", "|"), ("1   2\n", " "), ("1:2\n", ":")])
-def test_other_delimiters(tmp_path: Path, text: str, delimiter: str) -> None:
-    assert values(read(tmp_path / "a.csv", text, delimiter=delimiter)) == [[1, 2]]
-
-
 def test_byte_order_mark_and_quoted_names(tmp_path: Path) -> None:
     text = '\ufeff"first, of all","second"\n"1",2\n'
     assert list(read(tmp_path / "a.csv", text, columns=("first, of all",)).columns) == [
         "first, of all"
     ]
-
-
-class Piecewise(io.RawIOBase):
-    """A stream that gives one piece at a read."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = iter(pieces)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = next(self.pieces, b"")
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        (b"\xef\xbb\xbf", b"v\n1\n"),
-        (b"\xef", b"\xbb\xbfv\n", b"1\n"),
-        (b"v", b"\n1"),
-        (b"v\n1\n",),
-    ],
-)
-def test_pieces_of_a_stream(monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]) -> None:
-    stream = io.TextIOWrapper(io.BufferedReader(Piecewise(*pieces)))
-    monkeypatch.setattr("sys.stdin", stream)
-    source = read_file("-", Layout(DOUBLE), Keys())
-    assert list(source.columns) == ["v"]
-    assert values(source) == [[1]]
 
 
 def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
@@ -180,14 +133,6 @@ def test_an_array_under_another_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_expected(str(path)), [[1], [2]])
 
 
-def test_gzip(tmp_path: Path) -> None:
-    assert values(read(tmp_path / "a.csv.gz", gzip.compress(b"v\n1\n2\n"))) == [[1], [2]]
-
-
-def test_any_other_name_is_text(tmp_path: Path) -> None:
-    assert values(read(tmp_path / "readings.log", "1\n2\n")) == [[1], [2]]
-
-
 def test_blocks_are_cut_by_row_number(tmp_path: Path) -> None:
     rows = 2 * BLOCK_STEPS + 1
     source = read(tmp_path / "a.csv", "".join(f"{i}\n" for i in range(rows)))
@@ -208,18 +153,6 @@ def test_the_line_of_an_error_is_right_in_every_block(
     source = read(tmp_path / "a.csv", "\n".join(lines), first_row="header" if header else "data")
     with pytest.raises(ValueError, match=rf"a.csv:{row + 1 + header}: column .*'oops'"):
         list(source.blocks)
-
-
-@pytest.mark.slow
-@given(
-    numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30),
-    end=st.sampled_from(["\n", "\r\n"]),
-)
-def test_numbers_are_read_as_python_reads_them(
-    tmp_path_factory: pytest.TempPathFactory, numbers: list[float], end: str
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "numbers.csv"
-    assert values(read(path, end.join(map(repr, numbers)))) == [[number] for number in numbers]
 
 
 @pytest.mark.parametrize(
@@ -270,38 +203,3 @@ def test_npy_is_cut_into_equal_blocks(
     blocks = [block.x for block in source.blocks]
     assert [len(block) for block in blocks] == lengths
     np.testing.assert_array_equal(np.concatenate(blocks), array.reshape(-1, shape[-1]))
-
-
-@pytest.mark.parametrize("shape", [(8,), (8, 2), (2, 4, 3)])
-def test_npy_tells_what_share_of_its_rows_is_done(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    np.save(tmp_path / "a.npy", np.ones(shape))
-    source = read_file(str(tmp_path / "a.npy"), Layout(DOUBLE), Keys())
-    assert [source.share(rows) for rows in (0, 2, 8)] == [0, 0.25, 1]
-
-
-@pytest.mark.parametrize("group_by", [(), ("key",)])
-def test_the_share_of_several_files_is_not_known(tmp_path: Path, group_by: tuple[str, ...]) -> None:
-    paths = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
-    for path in paths:
-        Path(path).write_text("key,x\n1,1\n1,2\n")
-    source = read_files(paths, Layout(DOUBLE, group_by=group_by), Keys())
-    assert [source.share(len(block.x)) for block in source.blocks] == [None] * 2
-
-
-@pytest.mark.parametrize(("steps", "started"), [(1, 0), (100, 1), (700, 0)])
-def test_a_thread_reads_ahead_but_of_short_inputs_and_of_those_that_are_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, started: int
-) -> None:
-    made: list[threading.Thread] = []
-    start = threading.Thread.start
-
-    def counted(thread: threading.Thread) -> None:
-        made.append(thread)
-        start(thread)
-
-    monkeypatch.setattr("rnncli.engine.threads.THREADS", 2)
-    monkeypatch.setattr(threading.Thread, "start", counted)
-    text = "".join(f"{i}\n" for i in range(1000))
-    source = read(tmp_path / "rows.csv", text, block_steps=steps)
-    assert values(source) == [[i] for i in range(1000)]
-    assert len(made) == started

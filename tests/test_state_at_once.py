@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -173,18 +172,6 @@ def test_a_state_that_another_program_changed_is_left(
 
 
 @pytest.mark.slow
-def test_two_errors_are_both_shown(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = tmp_path / "s"
-    run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
-    process = follow(state, "a")
-    state.unlink()
-    _, message = process.communicate(b"a,x\n", LIMIT)
-    note, error = message.decode().splitlines()
-    assert note.startswith(f"Note: {state}: changed by another program")
-    assert (process.returncode, "not a number: 'x'" in error) == (2, True)
-
-
-@pytest.mark.slow
 def test_the_output_of_a_run_whose_state_changed_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
     state, output = tmp_path / "s", tmp_path / "out.jsonl"
     run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
@@ -213,34 +200,3 @@ def test_a_file_system_without_locks(
         "give --state-in and --state-out, which need no lock\n"
     )
     assert os.listdir(tmp_path) == []
-
-
-def test_a_long_name(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = tmp_path / ("s" * 230)
-    for steps in (1, 2):
-        assert run_rnn(*RUN, str(state), stdin="k,v\na,1\n").exit_code == 0
-        assert counts(run_rnn, state) == {"a": steps}
-
-
-def test_the_lock_of_another_user_is_taken_all_the_same(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a run that was killed, in a directory where each removes only what is theirs."""
-    state, lock = tmp_path / "s", tmp_path / ".s.rnn-lock"
-    lock.touch()
-    opened = os.open
-
-    def open_to_read(path: Any, flags: int, *mode: int) -> int:
-        if os.fspath(path) == str(lock) and flags & os.O_RDWR:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return opened(path, flags, *mode)
-
-    def not_removed(_path: str) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "open", open_to_read)
-    monkeypatch.setattr(os, "unlink", not_removed)
-    for _ in range(2):
-        result = run_rnn(*RUN, str(state), stdin="k,v\na,1\n")
-        assert (result.exit_code, result.stderr) == (0, "")
-    assert state.exists()

@@ -7,13 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from rnncli.bench.race import Timing
-from rnncli.cli import bench, progress, rnn
+from rnncli.cli import progress, rnn
 from rnncli.engine.stream import Block
 
 RNN = (sys.executable, "-m", "rnncli")
@@ -82,7 +80,7 @@ def test_nothing_to_read_at_a_terminal_is_an_error_at_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["npy", "png", "pdf"])
+@pytest.mark.parametrize("form", ["npy", "png", "pdf", "parquet"])
 def test_bytes_are_not_thrown_at_a_terminal(form: str) -> None:
     assert on_terminal(*TABLE, "--format", form).startswith(f"Error: {form} is not text")
 
@@ -112,65 +110,10 @@ def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | N
     assert set(re.findall(r"\d+%", shown)) == ({"25%"} if share else set())
 
 
-@pytest.mark.parametrize(
-    ("count", "rate", "left"),
-    [
-        (0, "0 an hour", "-:--:--"),
-        (1, "15 an hour", "0:36:00"),
-        (4, "1 a minute", "0:06:00"),
-        (9, "2 a minute", "0:00:27"),
-        (10, "2 a minute", "0:00:00"),
-    ],
-)
-def test_slow_files_have_a_rate_and_a_time(
-    monkeypatch: pytest.MonkeyPatch, count: int, rate: str, left: str
-) -> None:
-    master, slave = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "80")
-    with os.fdopen(slave, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        bar = progress.Bar()
-        bar.seconds = 240.0
-        bar.show(bar.rate(count), count / 10)
-        bar.clear()
-    shown = everything(master)
-    assert rate in shown
-    assert left in shown
-
-
-@pytest.mark.parametrize(
-    ("count", "rate"), [(59, "59 a minute"), (60, "1 a second"), (10**7, "166,667 a second")]
-)
-def test_a_rate_is_of_a_second_where_it_can_be(count: int, rate: str) -> None:
-    bar = progress.Bar()
-    bar.seconds = 60.0
-    assert bar.rate(count) == rate
-
-
-def test_progress_is_quiet_when_asked_or_not_seen() -> None:
-    given = blocks()
-    assert progress.with_progress(given, lambda _: None, quiet=True) is given
-    assert progress.with_progress(given, lambda _: None, quiet=False) is given
-
-
 @pytest.mark.slow
 def test_verify_says_what_it_compares_with_meanwhile() -> None:
     shown = on_terminal("verify", "--seq", "1,2", "--hidden", "2")
     assert "Comparing with a float64 loop and every way to unroll" in shown
-
-
-def test_bench_keeps_to_one_line_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def raced(*given: Any) -> list[Timing]:
-        given[-1]("round 1 of 1: `unroll` auto, 1 thread")
-        return []
-
-    master, slave = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(bench, "race", raced)
-    with os.fdopen(slave, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        rnn.main(["bench", "--seq", "1,2", "--hidden", "2"], standalone_mode=False)
-    assert "\rcase 1 of 1, round 1 of 1: --unroll aut\r" in everything(master)
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])

@@ -10,19 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.engine.stream import Block
-from rnncli.model.layers import Dense
-from rnncli.model.network import Network
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.digits import Part, joined, rows_of_text, texts
 from rnncli.writers.labels import Labelled, Labels
-from rnncli.writers.model import model_line
 from rnncli.writers.table import LONG, SHOWN_AT_ENDS
-from rnncli.writers.trajectory import Columns, SequenceStates, columns_of, states_by_layer
+from rnncli.writers.trajectory import Columns, SequenceStates
 from rnncli.writers.weights import write_weights_table
 
 # .ci/run asks for more.
@@ -116,17 +113,6 @@ def floats_of_all_magnitudes(
     values = np.frombuffer(np.random.RandomState(seed).bytes(size), dtype).reshape(shape).copy()
     values[~np.isfinite(values)] = -0.0
     return values
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scale", [1e-3, 1, 30])
-def test_many_values_have_the_text_that_numpy_gives_each(scale: float) -> None:
-    random = np.random.RandomState(7)
-    values = (scale * random.normal(size=(50_000, 2))).astype(np.float32)
-    values[::10] = np.round(values[::10], 2)  # short ones
-    values[0] = [0.0, -0.0]
-    values[1] = [np.float32(0.01), np.nextafter(np.float32(1), np.float32(0))]
-    assert texts(values) == [[str(value) for value in row] for row in values]
 
 
 @pytest.mark.slow
@@ -412,42 +398,10 @@ def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
     assert table.count("Rounded to 2 digits") == 1
 
 
-def test_a_table_comes_as_it_is_computed() -> None:
-    """The rows of a page are written before the blocks of the next are asked for."""
-    out = io.StringIO()
-    h = np.zeros((60_001, 6), np.float32)
-    seen = []
-    whole = trajectory(h, block=10_000)
-
-    def blocks() -> Iterator[Block]:
-        for block in whole.blocks:
-            seen.append(len(out.getvalue()))
-            yield block
-
-    WRITERS["table"](out, whole._replace(blocks=blocks()), Style())
-    assert 0 < seen[-1] < len(out.getvalue())
-    assert shown_steps(out.getvalue()) == list(range(60_001))
-
-
-def test_names_are_not_taken_for_markup(run_rnn: Rnn) -> None:
-    result = run_rnn("run", "--hidden", "1", stdin="[bold]a[/bold]\n1\n")
-    assert "[bold]a[/bold]" in result.stdout
-
-
-def test_names_do_not_steer_the_terminal(run_rnn: Rnn) -> None:
-    result = run_rnn("run", "--hidden", "1", stdin="\x1b[31mred\n1\n")
-    assert "\\x1b[31mred" in result.stdout
-    assert "\x1b" not in result.stdout
-
-
 def test_lines_of_a_table_end_without_blanks(run_rnn: Rnn) -> None:
     for command in (("run", "--seq", "1,2"), ("weights",)):
         lines = run_rnn(*command, "--hidden", "3").stdout.splitlines()
         assert lines == [line.rstrip() for line in lines]
-
-
-def test_the_model_line_names_all() -> None:
-    assert model_line(MODEL) == "RNN: I = 1, H = 3, tanh, float32, init tensorflow, seed 1"
 
 
 def test_weights_as_json_read_back(run_rnn: Rnn) -> None:
@@ -491,75 +445,3 @@ def test_large_weights_are_whole_where_there_is_no_terminal(run_rnn: Rnn) -> Non
     text = run_rnn("weights", "--hidden", "70").stdout
     assert "shown" not in text
     assert len(NUMBER.findall(text)) == 70 + 70 * 70 + 70
-
-
-def two_state_arrays() -> Network:
-    """Both directions of a cell with h, one cell with h and c, a layer without state."""
-    from rnncli import seeded
-
-    below, above = seeded(1, 1, direction="bidirectional"), seeded(2, 2, cell="lstm")
-    return Network(*below.layers, *above.layers, Dense(np.ones((2, 3))))
-
-
-@pytest.mark.parametrize("all_layers", [False, True])
-def test_state_arrays_go_to_their_layers_and_names(all_layers: bool) -> None:
-    network = two_state_arrays()
-    state = np.arange(12.0).reshape(2, 6)
-    below = {"h": [[0, 1], [6, 7]]}
-    top = {"h": [[2, 3], [8, 9]], "c": [[4, 5], [10, 11]]}
-    layers = states_by_layer(network, state, all_layers=all_layers)
-    got = [{name: array.tolist() for name, array in layer.items()} for layer in layers]
-    assert got == ([below, top] if all_layers else [top])
-
-
-@pytest.mark.parametrize("all_states", [False, True])
-@pytest.mark.parametrize("all_layers", [False, True])
-def test_columns_have_the_names_of_their_layers_and_arrays(
-    all_layers: bool, all_states: bool
-) -> None:
-    named = {
-        last: [
-            f"{columns.name} {columns.width}"
-            for columns in columns_of(
-                two_state_arrays(), all_layers=all_layers, all_states=all_states, last=last
-            )
-        ]
-        for last in (False, True)
-    }
-    h = ["layer_1_h 2", "h 2"] if all_layers else ["h 2"]
-    c = ["layer_1_c 0", "c 2"] if all_layers else ["c 2"]
-    assert named[True] == named[False] == [*h, *(c if all_states else []), "y 3"]
-
-
-def test_another_state_array_stands_beside_h() -> None:
-    states = SequenceStates(
-        np.array([1]),
-        states_by_layer(two_state_arrays(), np.arange(6, dtype=np.float32)[None], all_layers=True),
-    )
-    columns = columns_of(two_state_arrays(), all_layers=True, all_states=False, last=False)
-    rows = trajectory(np.zeros((2, 4), np.float32))
-    blocks = [block._replace(y=np.ones((1, 3), np.float32)) for block in rows.blocks]
-    results = rows._replace(
-        values=columns,
-        blocks=blocks,
-        initial=lambda: states,
-        final=lambda: states,
-        all_layers=True,
-    )
-    out = io.StringIO()
-    WRITERS["json"](out, results, Style())
-    document = json.loads(out.getvalue())
-    state = {"h": [2, 3], "c": [4, 5], "layers": [[0, 1], [2, 3]]}
-    assert document["initial"] == [state]
-    assert document["final"] == [{"t": 1, **state}]
-    layers = [[0, 0], [0, 0], [1, 1, 1]]
-    assert document["steps"] == [{"t": 1, "x": [0], "h": [0, 0], "y": [1, 1, 1], "layers": layers}]
-
-
-def test_samples_run(run_rnn: Rnn) -> None:
-    for arguments in (
-        ("sunspots.csv", "--columns", "SUNACTIVITY"),
-        ("sensors.csv", "--columns", "temperature,humidity"),
-    ):
-        result = run_rnn("run", str(SAMPLES / arguments[0]), *arguments[1:], "--hidden", "3")
-        assert result.exit_code == 0

@@ -6,7 +6,6 @@ import random
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,35 +105,6 @@ def test_a_file_that_is_piped_in_is_read_to_its_end(run_rnn: Rnn) -> None:
     command = ("run", "-", *USES["numbers"], *NETWORK)
     for content, code in ((WHOLE["x.arrow"], 0), (WHOLE["x.arrow"][:-9], 2)):
         assert run_rnn(*command, stdin=content).exit_code == code
-
-
-@pytest.mark.parametrize("name", ["x.arrow", "stream.arrow", "x.parquet"])
-def test_a_file_of_python_is_in_the_hands_of_its_own_thread(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """If another one of Arrow has it when the process ends, the process aborts."""
-    path, threads = tmp_path / name, set[int]()
-    path.write_bytes(WHOLE[name])
-
-    class Watched(io.BufferedReader):
-        def read(self, size: int | None = -1) -> bytes:
-            threads.add(threading.get_native_id())
-            return super().read(size)
-
-    def opened(path: str, **_: object) -> io.BufferedReader:
-        return Watched(io.FileIO(path))
-
-    monkeypatch.setattr("rnncli.readers.arrow.opened", opened)
-    assert run_rnn("run", path, *USES["numbers"], *NETWORK).exit_code == 0
-    assert threads <= {threading.get_native_id()}
-
-
-def test_names_do_not_reach_the_terminal_as_they_are(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"\x1b[31mv": ["a"]}), path)
-    result = run_rnn("run", path, *NETWORK)
-    assert (result.exit_code, "\x1b" in result.stderr) == (2, False)
-    assert r"column '\x1b[31mv': expected numbers" in result.stderr
 
 
 def damaged(draw: random.Random, content: bytes) -> bytes:

@@ -173,13 +173,6 @@ def test_a_stream_of_a_run_that_fails_has_no_end(run_rnn: Rnn) -> None:
     assert (result.exit_code, result.stdout.count("\n")) == (2, 3)
 
 
-def test_two_columns_of_one_name(run_rnn: Rnn, tmp_path: Path) -> None:
-    given = ("--passthrough", "--hidden", "1", "-o", tmp_path / "x.parquet")
-    result = run_rnn("run", *given, stdin="h_0\n1\n")
-    what = "the input's column 'h_0' would stand beside another of that name"
-    assert (result.exit_code, result.stderr.split(";")[0]) == (2, f"Error: {what}")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_a_pipe_takes_it_and_gives_it(form: str, tmp_path: Path) -> None:
@@ -203,43 +196,3 @@ def test_a_pipe_takes_it_and_gives_it(form: str, tmp_path: Path) -> None:
         assert expected in result.stdout + result.stderr
     start = {"parquet": b"PAR1\x15", "arrow": b"ARROW1"}[form]
     assert (tmp_path / "x").read_bytes().startswith(start)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.arrow"])
-def test_pandas_is_not_imported(tmp_path: Path, name: str) -> None:
-    """PyArrow would import it, where it is installed, for arrays of NumPy: 0.2 s."""
-    each = pa.table(
-        {"k": ["a", "b", None], "v": [1.0, 2.0, None], "i": pa.array([1, 2, 3], pa.int8())}
-    )
-    path = tmp_path / name
-    if name == "x.csv":
-        path.write_text("k,v,i\na,1,1\nb,2,2\n,,3\n")
-    elif name == "x.parquet":
-        pq.write_table(each, path)
-    else:
-        with pa.ipc.new_file(path, each.schema) as file:
-            file.write_table(each)
-    code = (
-        "import sys\n"
-        "from rnncli.cli import rnn\n"
-        "for form in ('parquet', 'arrow'):\n"
-        "    for extra in ('', '--passthrough --tail 2'):\n"
-        f"        command = f'run {path} --columns v,i --group-by k --missing hold --hidden 1 '\n"
-        f"        command += f'-o {tmp_path}/out.{{form}} {{extra}}'\n"
-        "        rnn(command.split(), standalone_mode=False)\n"
-        "print({'pandas', 'pyarrow.dataset'} & set(sys.modules))"
-    )
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout == "set()\n"
-
-
-@pytest.mark.slow
-def test_row_groups_are_of_some_megabytes(run_rnn: Rnn, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"v": np.zeros(300_000)}), tmp_path / "x.parquet")
-    run_rnn("run", tmp_path / "x.parquet", "--hidden", "15", "-o", tmp_path / "y.parquet")
-    found = pq.read_metadata(tmp_path / "y.parquet")
-    groups = [found.row_group(number) for number in range(found.num_row_groups)]
-    assert [group.num_rows for group in groups] == [65_536] * 4 + [300_000 - 4 * 65_536]
-    assert groups[0].column(0).compression == "ZSTD"
