@@ -174,36 +174,11 @@ def test_failures_are_named_and_the_rest_is_done(batch: Batch, run_rnn: Rnn) -> 
     assert (result.exit_code, counted(result)) == (1, (1, 2, 1, 0))
 
 
-def test_a_link_to_nothing_is_not_what_was_meant(batch: Batch) -> None:
-    os.symlink("nothing", "in/dangling.csv")
-    result = batch("in/dang*", "-o", "out", *NETWORK)
-    error = "Error: in/dangling.csv: cannot be read: No such file or directory"
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, error)
-
-
-def test_numbers_are_files_that_are_not_there(batch: Batch) -> None:
-    result = batch("1,2,3", "-o", "out", *NETWORK)
-    error = "Error: 1,2,3: cannot be read: No such file or directory"
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, error)
-
-
 def test_an_error_without_a_file_names_it(batch: Batch) -> None:
     Path("in/b.csv").write_text("value\n1e38\n1e38\n")
     result = batch("in/*.csv", "-o", "out/{stem}.csv", *NETWORK, "--activation", "linear")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: in/b.csv: step 2, unit ")
-
-
-def test_options_that_do_not_go_with_an_input(batch: Batch) -> None:
-    Path("in/b.csv").write_text("one,two,three\n1,2,3\n")
-    command = ("--columns", "2-", "--center", "1", "--hidden", "4")
-    result = batch("in/[ab].csv", "-o", "out/{stem}.csv", *command)
-    assert result.exit_code == 1
-    error, last = result.stderr.splitlines()
-    assert error == (
-        "Error: in/b.csv: --center: expected 2, a number for each of 'two', 'three', got 1"
-    )
-    assert last.startswith("1 done, 0 skipped, 1 failed, ")
 
 
 def test_a_full_disk_ends_it(batch: Batch) -> None:
@@ -318,19 +293,6 @@ def test_what_no_task_can_do_without_is_said_once(
     assert counted(result) == (3, 0, 2, 0)
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_once(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    os.makedirs("out/in")
-    monkeypatch.setattr(os, "access", lambda path, _: path != "out/in")
-    result = batch("in/*.csv", "-o", "out/{dir}/{stem}.csv", *NETWORK)
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "Error: out/in: no file can be made in it: read-only, or another user's\n",
-    )
-    assert os.listdir("out/in") == []
-
-
 def test_what_killed_runs_left_is_removed(batch: Batch) -> None:
     os.mkdir("out")
     Path("out/.rnn-0123456789abcdef.tmp").write_text("half a resu")
@@ -367,42 +329,6 @@ def test_a_result_that_could_not_be_renamed_is_never_removed(
     kept = Path(result.stderr.splitlines()[0].partition("the result is in ")[2])
     assert batch(*command).exit_code == 0
     assert kept.read_bytes() == Path("out/a.csv").read_bytes()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_a_signal_leaves_a_whole_report(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    real = vars(rnncli.cli.batch)["forward"]
-
-    def forward(**given: Any) -> int:
-        if given["files"] == ("in/c.csv",):
-            Path("out/.rnn-0123456789abcdef.tmp").write_text("half a resu")
-            raise error
-        rows: int = real(**given)
-        return rows
-
-    command = ("in/*.csv", "-o", "out/{stem}.csv", *NETWORK)
-    with monkeypatch.context() as patch:
-        patch.setattr(rnncli.cli.batch, "forward", forward)
-        result = batch(*command)
-    assert result.exit_code == (130 if error is KeyboardInterrupt else 0)
-    assert result.stderr == "Note: stopped after 2 of 3; the same command goes on with the rest\n"
-    assert len(Path("out/rnn-batch.jsonl").read_text().splitlines()) == 2
-    assert sorted(files("out")) == ["a.csv", "b.csv", "rnn-batch.jsonl"]
-    assert counted(batch(*command)) == (1, 2, 0, 0)
-
-
-def test_a_fault_of_the_program_is_one_failure(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forward(**_: Any) -> int:
-        raise RuntimeError("unforeseen")
-
-    monkeypatch.setattr(rnncli.cli.batch, "forward", forward)
-    result = batch("in/a.csv", "-o", "out/{stem}.csv", *NETWORK)
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: in/a.csv: RuntimeError: unforeseen\n0 done, ")
 
 
 def test_weights_that_change_meanwhile_are_not_taken(

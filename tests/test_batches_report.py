@@ -1,6 +1,5 @@
 """The report of a batch: what it says is done, and which files it is."""
 
-import fcntl
 import json
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from batch_runs import NETWORK, Batch, in_folder
 
 from rnncli.batches.report import Outcome, Report, done_before
-from rnncli.model.errors import InputError
 
 __all__ = ["in_folder"]
 
@@ -69,36 +67,8 @@ def test_another_file_is_left_as_it_is(batch: Batch, text: str) -> None:
     assert list(report.parent.iterdir()) == [report]
 
 
-@pytest.mark.parametrize("damage", [b"\0\xff", b"[1]", b'{"output": {}}', b"[" * 10**5])
-def test_a_line_that_is_damaged_says_nothing(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_bytes(line("/a", "done").encode() + damage + b"\n" + line("/b", "done").encode())
-    assert done_before(str(path)) == {"/a": "x", "/b": "x"}
-
-
-def test_a_report_is_one_batches(tmp_path: Path) -> None:
-    path = str(tmp_path / "r.jsonl")
-    with Report.opened(path) as report:
-        report.add(Outcome("/in/b", "/b", "y", "done"))
-        with pytest.raises(InputError, match="another batch is adding to it"), Report.opened(path):
-            pass
-    with open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path: Path) -> None:
     path = str(tmp_path / "r.jsonl")
     with Report.opened(path) as report:
         report.add(Outcome("/in/\udcff", "/out/\udcff", "y", "done"))
     assert done_before(path) == {"/out/\udcff": "y"}
-
-
-def test_a_report_on_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no disk that is full")
-    path = str(tmp_path / "r.jsonl")
-    with Report.opened(path) as report, open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr(report, "_file", full)
-        with pytest.raises(OSError, match="No space left on device") as raised:
-            report.add(Outcome("/in/b", "/b", "y", "done"))
-        assert raised.value.filename == path

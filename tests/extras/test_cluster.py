@@ -17,10 +17,6 @@ import pytest
 from conftest import ROOT, Rnn
 
 from rnncli.batches import cluster
-from rnncli.batches.processes import Work
-from rnncli.batches.report import Outcome
-from rnncli.batches.tasks import Task
-from rnncli.cli.progress import Bar
 
 OPTIONS = ("--columns", "value", "--hidden", "3", "--unroll", "stepwise")
 # A program that a process without rnncli is started with: a scheduler only passes tasks on.
@@ -205,28 +201,6 @@ def test_files_that_fail_are_named_and_the_rest_is_done(
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.usefixtures("here")
-def test_what_takes_long_goes_back_to_be_shared(
-    two: Cluster, run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With no time at all for a lot, a worker does of each what a process was given."""
-    monkeypatch.setattr(cluster, "LOTS", 0.1)  # all in one
-    monkeypatch.setattr(cluster, "SECONDS_A_LOT", 0.0)
-    sent, send = list[int](), cluster._Lots._send
-
-    def counted(lots: cluster._Lots, lot: list[Task]) -> None:
-        sent.append(len(lot))
-        send(lots, lot)
-
-    monkeypatch.setattr(cluster._Lots, "_send", counted)
-    inputs = [f"in/{n}.csv" for n in range(1, 40)]
-    run = run_rnn("batch", *inputs, *OPTIONS, "-o", "out", "--scheduler", two.address)
-    assert run.exit_code == 0, run.stderr
-    assert len(sent) > 10
-    assert max(sent) == 39
-    check_results(run_rnn, inputs, "out/{stem}.csv")
-
-
 @pytest.mark.parametrize("lacks", OTHER)
 def test_a_worker_that_differs_is_refused(
     lacks: str, alone: Cluster, here: Path, run_rnn: Rnn
@@ -273,23 +247,6 @@ def test_workers_are_waited_for(alone: Cluster, run_rnn: Rnn) -> None:
     check_results(run_rnn, ["in/1.csv", "in/2.csv"], "out/{stem}.csv")
 
 
-@pytest.mark.usefixtures("here")
-def test_what_there_is_to_wait_for_is_no_part_of_the_bar(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cleared = list[None]()
-    monkeypatch.setattr(Bar, "clear", lambda _: cleared.append(None))
-
-    def noting(tasks: list[Task], work: Work, *rest: Any) -> Iterator[Outcome]:
-        rest[-1]("no workers")
-        assert cleared
-        yield from map(work, tasks)
-
-    monkeypatch.setattr(cluster, "run_on_cluster", noting)
-    command = ("batch", "in/1.csv", *OPTIONS, "-o", "out", "--scheduler", "one:1")
-    assert run_rnn(*command).stderr.startswith("Note: no workers\n1 done")
-
-
 @contextmanager
 def at_a_pipe(address: str, here: Path) -> Iterator[tuple[Any, int, int]]:
     """Start a batch; return it when one of its inputs is being read, by whom, and its other end."""
@@ -325,22 +282,6 @@ def test_ctrl_c_waits_for_no_worker_that_is_stopped(alone: Cluster, here: Path) 
         batch.send_signal(signal.SIGINT)
         assert until(lambda: batch.poll()) == 130
         assert "Traceback" not in batch.stderr.read()
-
-
-def test_what_a_killed_client_has_not_done_is_done_next(
-    two: Cluster, here: Path, run_rnn: Rnn
-) -> None:
-    with at_a_pipe(two.address, here) as (batch, reader, _):
-        batch.kill()
-        until(lambda: not os.path.exists(f"/proc/{reader}"))
-    pipe = here / "in" / "pipe.csv"
-    pipe.unlink()
-    pipe.write_text("value\n1\n2\n")
-    names = ["in/pipe.csv", *(f"in/{n}.csv" for n in range(1, 20))]
-    run = run_rnn("batch", *names, *OPTIONS, "-o", "out", "--scheduler", two.address)
-    assert run.exit_code == 0, run.stderr
-    check_results(run_rnn, names, "out/{stem}.csv")
-    assert not list((here / "out").glob(".rnn-*"))
 
 
 def children_of(pid: int) -> list[int]:
@@ -443,24 +384,6 @@ def test_what_is_no_address(address: str, content: str, here: Path, run_rnn: Rnn
     what = "cannot be read: No such file" if address == "none.json" else "no "
     assert run.stderr.startswith(f"Error: {address}: {what}" if address else "Error: ")
     assert len(run.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("file", [None, "none.pem", "a.pem"])
-def test_certificates_that_are_not_there(
-    file: str | None, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (here / "a.pem").write_text("")
-    if file is not None:
-        for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"):
-            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", file)
-    address = "tls://127.0.0.1:1"
-    with started("in/*.csv", "-o", "out", "--scheduler", address) as batch:
-        assert batch.stderr
-        stderr = batch.stderr.read()
-    assert batch.returncode == 2
-    what = "Dask is configured with no certificates" if file is None else "the certificates that "
-    assert stderr.startswith(f"Error: {address}: {what}")
-    assert stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("here")
