@@ -1,14 +1,13 @@
 """What ``rnn bench`` times: its cases, and how much of each is run."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import rnncli
-from rnncli.bench.candidates import Candidate, affordable_steps
-from rnncli.bench.cases import SIZES, Size, first_steps, load_case, save_case
+from rnncli.bench.candidates import affordable_steps
+from rnncli.bench.cases import Size, load_case, save_case
 from rnncli.verify.case import Case
 
 
@@ -50,22 +49,6 @@ def test_a_gate_that_keeps_the_state(cell: str) -> None:
     np.testing.assert_allclose(after[-3:], 0.9933071490757153, rtol=1e-12)
 
 
-def test_the_default_cases_are_unlike_each_other() -> None:
-    assert len(set(SIZES)) == len(SIZES) <= 8
-    assert {size.cell for size in SIZES} == {"rnn", "lstm", "gru"}
-    for size in SIZES:
-        case = size._replace(T=3, N=2).case(1, "float32")
-        assert case.run().h.shape == (2, 3, size.H)
-
-
-def test_first_steps() -> None:
-    case = Size(9, 2, 3, 4).case(1, "float32")._replace(lengths=np.array([9, 1, 4, 7]))
-    cut = first_steps(case, 4)
-    np.testing.assert_array_equal(cut.x, case.x[:, :4])
-    np.testing.assert_array_equal(cut.lengths, np.minimum(case.lengths, 4))
-    assert first_steps(case, 9) is case
-
-
 # How much is run for one timing.
 
 
@@ -85,22 +68,3 @@ def test_what_is_slow_is_timed_over_the_first_steps() -> None:
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 200_000])
 def test_what_takes_no_longer_is_run_whole(most: int) -> None:
     assert affordable_steps(lambda steps: steps * 4e-7, most) == most
-
-
-@pytest.mark.parametrize(("name", "time_first"), [("onnxruntime", True), ("torch", False)])
-def test_a_library_is_timed_on_arrays_as_it_has_them(
-    monkeypatch: pytest.MonkeyPatch, name: str, *, time_first: bool
-) -> None:
-    case = Size(30, 2, 3, 4).case(1, "float32")
-    given: list[Any] = []
-
-    def fake(*_: Any, **__: Any) -> Any:
-        return lambda x, *_, **__: given.append(x)
-
-    monkeypatch.setattr("rnncli.bench.candidates.build", fake)
-    monkeypatch.setattr("rnncli.bench.candidates.SHORTEST", 1e-9)
-    Candidate("peer", name).time(case)
-    for x in given:
-        assert x.swapaxes(0, 1).flags.c_contiguous is time_first
-        np.testing.assert_array_equal(x, case.x[:, : x.shape[1]])
-    assert {x.shape[0] for x in given} == {4}
