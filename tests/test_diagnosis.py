@@ -309,31 +309,6 @@ def test_other_weights_have_no_name(stack: Stack) -> None:
     assert explain(case_of(stack), theirs) == {}
 
 
-@pytest.mark.parametrize(
-    ("stack", "name", "wrong"),
-    [
-        # Without a bias in layer 1 it is layer 2 that has none.
-        (
-            with_cell(TWO, 0, 0, b_h=NO_BIAS.astype("f")),
-            "no bias",
-            with_cell(with_cell(TWO, 0, 0, b_h=NO_BIAS), 1, 0, b_h=NO_BIAS),
-        ),
-        # Both are the same where the matrix has one row and column.
-        (
-            [[Drawn(*(array[..., :1] for array in (CELL.W_xh, CELL.W_hh[:1], CELL.b_h)))]],
-            "no bias",
-            [[Drawn(CELL.W_xh[:, :1], CELL.W_hh[:1, :1], NO_BIAS[:1])]],
-        ),
-    ],
-    ids=["a layer", "a unit"],
-)
-def test_of_names_that_coincide_the_simplest_is_given(
-    stack: Stack, name: str, wrong: Stack
-) -> None:
-    theirs = batched(lambda x: outputs(wrong, x)).astype(np.float32)
-    assert list(explain(case_of(stack), theirs)) == [name]
-
-
 def test_a_mistake_of_the_first_rows_alone_has_no_name() -> None:
     """The first rows are tried before the rest."""
     theirs = batched(lambda x: states(CELL._replace(b_h=NO_BIAS), x))
@@ -346,22 +321,3 @@ def test_of_what_a_tolerance_lets_pass_the_closest_is_named() -> None:
     theirs = batched(lambda x: outputs(weights(lambda W: W.astype(np.float16)), x))
     found = explain(case_of(ONE), theirs.astype(np.float32), Tolerance(atol=1e-3))
     assert list(found) == ["weights rounded to float16"]
-
-
-@pytest.mark.parametrize("stack", [STACKS[0], STACKS[3]])
-def test_few_hypotheses_are_run_whole(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = 2000
-    case = case_of(stack)
-    x = np.random.RandomState(0).normal(size=(1, steps, I)).astype(np.float32)
-    case = case._replace(x=x, h0=case.h0[:1], lengths=np.array([steps]))
-    theirs = case.outputs()[-1] + np.float32(0.5)
-    taken = []
-
-    def counted(case: Case, unroll: str = "auto") -> tuple[Floats, ...]:
-        taken.append(case.x.shape[0] * case.x.shape[1])
-        return whole(case, unroll)
-
-    whole = Case.outputs
-    monkeypatch.setattr(Case, "outputs", counted)
-    assert explain(case, theirs) == {}
-    assert sum(count >= steps for count in taken) < 12

@@ -301,18 +301,6 @@ def test_other_weights_have_no_name() -> None:
     assert explain(LSTM_CASE, theirs) == {}
 
 
-def test_of_orders_that_coincide_the_first_is_named() -> None:
-    """Where o has the weights of g, only where f stands is seen."""
-    same = dict(L)
-    for name, array in L.items():
-        i, f, g, _ = np.split(array, 4, axis=-1)
-        same[name] = np.concatenate([i, f, g, g], axis=-1)
-    theirs = batched(lambda x: lstm(same, x, order="igfo")[0]).astype(np.float32)
-    assert list(explain(case_of(LSTM(Weights(**same))), theirs)) == [
-        "gates i f g o taken for i g f o"
-    ]
-
-
 @pytest.mark.slow
 def test_what_a_backward_cell_remembers_is_no_reason_to_reject() -> None:
     """Its first rows come from all later ones; those that are tried first are from a piece."""

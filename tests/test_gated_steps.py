@@ -14,7 +14,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Dense, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import reference, steps
+from rnncli.verify import reference
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
@@ -126,25 +126,6 @@ def test_stacks_in_both_directions_are_judged(name: str, direction: str) -> None
     assert wrong is not None
     assert wrong[1, 5].min() > 10
     assert not wrong[1, case.lengths[1] :].any()
-
-
-@pytest.mark.parametrize("values", [1, 12, 10_000])
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-@pytest.mark.parametrize("name", ["lstm", "lstm with peepholes", "gru, before"])
-def test_pieces_are_judged_as_each_sequence_alone(
-    monkeypatch: pytest.MonkeyPatch, name: str, direction: str, values: int
-) -> None:
-    monkeypatch.setattr(steps, "PIECE", values)
-    cell = drawn(KINDS[name], 2, 4)
-    case = case_of(Network(Recurrent(cell, direction=direction)), T=9)
-    (h,) = case.outputs()
-    errors = case_step_errors(case, [h])
-    assert errors is not None
-    turn = -1 if direction == "backward" else 1
-    for n, length in enumerate(case.lengths):
-        x, rows = case.x[n, :length][::turn], h[n, :length][::turn]
-        alone = step_errors(cell, x, case.h0[n], rows)[::turn]
-        np.testing.assert_allclose(errors[n, :length], alone, rtol=1e-6)
 
 
 def test_a_wrong_value_is_shown_beside_what_the_h_of_the_result_makes() -> None:

@@ -4,16 +4,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from any_cell import Gated, Head, Leaky, drawn, loop
-from conftest import RUNNABLE, with_runnable
+from any_cell import Gated, Head, Leaky, drawn
+from conftest import with_runnable
 
 import rnncli
-from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, State, Weights
+from rnncli.model.cells import Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import bounded, diagnosis, reference
-from rnncli.verify.bounded import CellRun, StepAt
+from rnncli.verify import diagnosis, reference
 from rnncli.verify.case import Case
 from rnncli.verify.compared import with_reference
 from rnncli.verify.comparison import Comparison
@@ -79,80 +77,6 @@ def test_a_cell_that_is_not_written_out_is_compared_by_whole_runs(
 def with_negative_bias(cell: Cell) -> Cell:
     W_xh, W_hh, b_h = cell.weights[:3]
     return cell.replaced(Weights(W_xh, W_hh, -b_h))
-
-
-@pytest.mark.parametrize("kind", [Leaky, Gated])
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-def test_a_cell_is_one_more_entry_of_the_reference(
-    kind: type[Leaky], direction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def step(cell: Leaky, x: Floats, state: State, _precision: str) -> State:
-        steps = [
-            loop(cell, x_t[None], tuple(rows))[1] for x_t, *rows in zip(x, *state, strict=True)
-        ]
-        return tuple(np.array(arrays) for arrays in zip(*steps, strict=True))
-
-    monkeypatch.setitem(reference.STEPS, kind, step)
-    case = unknown(kind, direction)
-    result = with_reference(Comparison(case, case.outputs()))
-    assert result.verdict
-    assert (result.verdict.equal, result.verdict.judged) == (True, 1)
-    assert result.verdict.difference < 1e-6
-
-
-def leaky_steps(run: CellRun) -> StepAt:
-    """Carry c, and how far it may be off, forward from the h of the result."""
-    cell, eps = run.cell, np.finfo(np.float32).eps
-    assert isinstance(cell, Leaky)
-    I, H = len(cell.weights.W_xh), len(cell.weights.W_hh)
-    W_xh, W_hh, b_h = (np.abs(array).astype(np.float64) for array in cell.weights[:3])
-    exact, bound = np.zeros(run.h.shape), np.zeros(run.h.shape)
-    for n, length in enumerate(run.case.lengths):
-        c, off_c = run.start[1][n].astype(np.float64), np.zeros(H)
-        for t in range(length) if run.direction == "forward" else range(length)[::-1]:
-            at = np.array([n]), np.array([t])
-            x, (before,) = run.x[at].astype(np.float64), run.h_before(*at).astype(np.float64)
-            terms = np.abs(x[0]) @ W_xh + np.abs(before) @ W_hh + b_h
-            off_i, off_g = np.split((I + H + 4) * eps * terms, 2)
-            _, (exact[n, t], c) = loop(cell, x, (before, c))
-            off_c = cell.keep * off_c + off_i / 4 + off_g + 8 * eps * (1 + np.abs(c))
-            bound[n, t] = off_c + 4 * eps
-    return lambda n, t: (exact[n, t][None], bound[n, t])
-
-
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-def test_a_cell_with_two_state_arrays_is_one_more_entry_of_the_step_error(
-    direction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(bounded.BOUNDED_STEPS, Leaky, leaky_steps)
-    case = unknown(Leaky, direction)
-    assert can_judge_steps(case.network)
-    for unroll in RUNNABLE:
-        layers = case.outputs(unroll)
-        verdict = Comparison(case, case.outputs()).judge(layers[-1], layers)
-        assert verdict.equal
-        assert verdict.step_error is not None
-        assert 0 < verdict.step_error < 0.5
-        assert largest_step_error(case, layers) == pytest.approx(verdict.step_error)
-    turned = case._replace(network=case.network.with_cells(with_negative_bias))
-    verdict = Comparison(case, case.outputs()).judge(turned.outputs()[-1])
-    assert not verdict.equal
-    assert verdict.first
-    assert verdict.step_error is not None
-    assert verdict.step_error > 100
-
-
-@pytest.mark.parametrize(("name", "change"), [("no bias", "b_h"), ("W_hh transposed", "")])
-def test_what_reproduces_a_result_is_found_for_any_cell(name: str, change: str) -> None:
-    case = unknown(Leaky, "bidirectional")
-
-    def wrong(cell: Cell) -> Cell:
-        W_xh, W_hh, b_h = cell.weights[:3]
-        read = np.ascontiguousarray(W_hh.reshape(W_hh.shape[::-1]).T)
-        return cell.replaced(Weights(W_xh, W_hh if change else read, b_h * 0 if change else b_h))
-
-    theirs = case._replace(network=case.network.with_cells(wrong)).outputs()[-1]
-    assert list(diagnosis.explain(case, theirs)) == [name]
 
 
 def test_the_last_output_of_a_head_is_named() -> None:

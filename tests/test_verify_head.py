@@ -40,22 +40,6 @@ def test_the_layer_that_compares_states_is_named(
     )
 
 
-def test_columns_that_are_no_states_get_no_hint(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "e.npy"
-    for shape in ((309, 7), (308, 1)):
-        np.save(path, np.zeros(shape))
-        result = run_rnn("verify", *LOG, str(SAMPLES / "sunspots.keras"), "--expected", str(path))
-        assert (result.exit_code, "--layer" in result.stderr) == (2, False)
-
-
-def test_a_file_that_has_no_layers_to_pick_gets_no_hint(run_rnn: Rnn, tmp_path: Path) -> None:
-    model = str(tmp_path / "w.npz")
-    rnncli.save(rnncli.load(SAMPLES / "sunspots.keras"), model)
-    path = states(run_rnn, tmp_path, str(SAMPLES / "sunspots.keras"), "gru")
-    result = run_rnn("verify", *LOG, model, "--expected", path)
-    assert (result.exit_code, "--layer" in result.stderr) == (2, False)
-
-
 def test_layers_that_no_name_picks_together(run_rnn: Rnn, tmp_path: Path) -> None:
     """An embedding stands below the recurrent layer."""
     path = tmp_path / "e.npy"

@@ -1,7 +1,6 @@
 """``rnn verify`` finds causes where states are large, or of unlike size."""
 
 import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +49,3 @@ def test_a_hypothesis_is_named_and_no_other(
     result = run_rnn(*verify, "--json")
     assert result.exit_code == 1, result.output
     assert [each["name"] for each in json.loads(result.stdout)["explanations"]] == [name]
-
-
-@pytest.mark.slow
-def test_hypotheses_are_not_kept_together(run_rnn: Rnn, tmp_path: Path) -> None:
-    T, H = 150, 64
-    x, expected = str(tmp_path / "x.npy"), str(tmp_path / "e.npy")
-    np.save(x, np.random.RandomState(0).normal(size=(T, 2)).astype("f"))
-    np.save(expected, np.random.RandomState(0).uniform(-1, 1, (T, H)).astype("f"))
-    network = (x, "--hidden", str(H), "--init", "torch")
-    peaks = []
-    for others in ((), (), ("--expected", expected)):  # the first loads what is loaded once
-        tracemalloc.start()
-        run_rnn("verify", *network, *others)
-        peaks.append(tracemalloc.get_traced_memory()[1] / (T * H * 4))
-        tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 5.5

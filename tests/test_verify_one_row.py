@@ -224,36 +224,6 @@ def test_where_a_row_is_wrong_is_told(run_rnn: Rnn, tmp_path: Path, data: Path) 
     assert verified(run_rnn, *arguments, "--atol", "2e-3")["results"][0]["verdict"] == "equal"
 
 
-def test_where_rounding_drives_rows_apart_none_is_judged(run_rnn: Rnn, tmp_path: Path) -> None:
-    """A network that is not contracting: after 200 steps another program ends anywhere."""
-    network = rnncli.seeded(1, 16, 1, "tensorflow")
-    x = np.random.RandomState(0).normal(size=(200, 1))
-    ours, other = (rnncli.run(network, x, precision=p).h_n for p in ("float32", "float64"))
-    assert np.abs(ours - other).max() > 0.01
-    path = stored(tmp_path, other[None])
-    seq = ("--seq", ",".join(map(str, x[:, 0].tolist())))
-    arguments = (*seq, "--weights", weights(tmp_path, network), "--last", "--expected", path)
-    result = run_rnn("verify", *arguments)
-    assert result.exit_code == 1
-    assert result.stdout.startswith(f"NOT COMPARED: {path}")
-    assert "too little to compare: rounding alone drives right runs apart" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--last", "--no-last", "--expected", "e.csv"), "--last and --no-last: give one"),
-        (("--last",), "--last is for --expected FILE"),
-    ],
-)
-def test_options_that_do_not_go_together(
-    run_rnn: Rnn, options: tuple[str, ...], message: str
-) -> None:
-    result = run_rnn("verify", "--seq", "1,2", "--hidden", "4", *options)
-    assert result.exit_code == 2
-    assert message in result.stderr
-
-
 def test_a_document_without_final_states(run_rnn: Rnn, tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     path.write_text('{"steps": []}')

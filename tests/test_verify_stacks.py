@@ -129,12 +129,6 @@ def other(merge: str) -> str:
 Wrong = Callable[[Cells, str], Floats]
 WRONG: dict[str, tuple[list[str], Wrong]] = {
     "zeros": ([], lambda network, merge: np.zeros_like(loop(network, merge))),
-    "noise": (
-        [],
-        lambda network, merge: (
-            np.random.RandomState(2).uniform(-1, 1, loop(network, merge).shape).astype("f")
-        ),
-    ),
     "a weight": ([], lambda network, merge: loop(perturbed(network), merge)),
     "no bias": (
         ["no bias"],
@@ -142,52 +136,12 @@ WRONG: dict[str, tuple[list[str], Wrong]] = {
             with_cells(network, lambda n, array: array * np.float32(n < 2)), merge
         ),
     ),
-    "W_hh": (
-        ["W_hh transposed"],
-        lambda network, merge: loop(
-            with_cells(network, lambda n, array: array.T if n == 1 else array), merge
-        ),
-    ),
-    "activation": (
-        ["--activation softsign"],
-        lambda network, merge: loop(network, merge, lambda a: a / (1 + np.abs(a))),
-    ),
-    "time": (
-        ["the rows of the output reversed in time"],
-        lambda network, merge: loop(network, merge)[::-1],
-    ),
-    "a step late": (
-        ["rows one step late: row t holds h_{t-1}"],
-        lambda network, merge: np.concatenate(
-            [np.zeros_like(h := loop(network, merge))[:1], h[:-1]]
-        ),
-    ),
-    "halves": (
-        ["forward and backward halves exchanged"],
-        lambda network, merge: np.roll(loop(network, merge), H, axis=1),
-    ),
-    "W_xh": (
-        ["W_xh transposed"],
-        lambda network, merge: loop(
-            with_cells(
-                network,
-                lambda n, array: (
-                    np.ascontiguousarray(array.reshape(array.shape[::-1]).T) if n == 0 else array
-                ),
-            ),
-            merge,
-        ),
-    ),
     "merge": (["--merge"], lambda network, merge: loop(network, other(merge))),
 }
 
 
 CASES = [(fault, merge) for fault in WRONG for merge in ("concat", "sum", "mul")]
-CASES = [
-    case
-    for case in CASES
-    if case not in (("merge", "concat"), ("halves", "sum"), ("halves", "mul"))
-]
+CASES.remove(("merge", "concat"))
 
 
 @pytest.mark.slow
@@ -220,20 +174,3 @@ def test_a_chaotic_network_cannot_be_compared(run_rnn: Rnn, tmp_path: Path, merg
         result = json.loads(report.stdout)["results"][0]
         assert result["verdict"] == "not compared"
         assert "rounding alone drives right runs apart" in result["note"]
-
-
-def test_rounding_is_measured_once(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = drawn("sum", 1.0)
-    h = loop(network, "sum")
-    nudged: list[int] = []
-    random = np.random.RandomState
-
-    def counted(seed: int) -> np.random.RandomState:
-        nudged.append(seed)
-        return random(seed)
-
-    monkeypatch.setattr(np.random, "RandomState", counted)
-    result, _ = Verified(run_rnn, tmp_path, network, "sum").result(h)
-    assert (result["verdict"], len(nudged)) == ("equal", 1)
