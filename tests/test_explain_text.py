@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -136,20 +136,6 @@ def test_the_smaller_terms_of_a_unit_are_added_up_on_a_terminal(run_rnn: Rnn) ->
     piped = run_rnn(*NOTEBOOK, "--hidden", "100", "--unit", "3").stdout
     assert len(re.findall(r"^\S+ W_hh\[\d+, 3\]", piped, re.MULTILINE)) == 100
     assert "the other" not in piped
-
-
-def test_an_equation_is_cut_between_its_terms(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    lines = run_rnn(*NOTEBOOK, "--hidden", "1", "--cell", "gru").stdout.splitlines()
-    cut = [
-        begin
-        for begin, end in pairwise(lines)
-        if re.match("[a-z]_t = ", begin) and end.startswith("    ") and end.strip()[0] != "─"
-    ]
-    assert len(cut) == 4
-    assert all(begin[-1] in "+=" for begin in cut)
 
 
 def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 import zlib
@@ -15,7 +14,6 @@ from conftest import ROOT, Rnn
 from page_cases import CASES, HOSTILE, command_of, dtype_of, written
 
 from rnncli.explain import page as page_module
-from rnncli.explain.page import write_page
 
 PARTS = {path.suffix: path.read_text() for path in (ROOT / "rnncli" / "explain").glob("page.*")}
 
@@ -83,24 +81,6 @@ def test_every_number_of_the_document_is_in_the_page(
     assert same(steps, document["steps"], dtype_of(document))
 
 
-def test_what_does_not_follow_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
-    """A sum or a product is left out only where the page computes each of its bits."""
-    _, document = written(run_rnn, command_of(CASES["lstm"], tmp_path), tmp_path)
-    (cell,) = document["steps"][2]["layers"][0]["cells"]
-    named = {quantity["name"]: quantity for quantity in cell["quantities"]}
-    total, product = named["g_t"]["sum"], named["c_t"]["terms"][0]["values"]
-    total[1] = float(np.nextafter(np.float32(total[1]), np.float32(9)))
-    product[2] = -product[2]
-    out = io.StringIO()
-    write_page(out, document, CASES["lstm"].network)
-    (shown,) = unpacked(out.getvalue())["steps"][2]["layers"][0]["cells"]
-    kept = {quantity["name"]: quantity for quantity in shown["quantities"]}
-    assert same(kept["g_t"]["sum"], total, np.float32)
-    assert same(kept["c_t"]["terms"][0]["values"], product, np.float32)
-    assert "sum" not in kept["i_t"]
-    assert "values" not in kept["c_t"]["terms"][1]
-
-
 def test_the_page_needs_nothing_else(run_rnn: Rnn, tmp_path: Path) -> None:
     path, _ = written(run_rnn, command_of(CASES["vanilla"], tmp_path), tmp_path)
     page = path.read_text()
@@ -144,20 +124,6 @@ def test_names_are_text(run_rnn: Rnn, tmp_path: Path) -> None:
     assert not re.search("[\x00-\x1f\u202e]", key)
 
 
-def test_too_many_numbers_are_refused(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "page.html"
-    monkeypatch.setattr(page_module, "MOST_BYTES", 250)
-    result = run_rnn("explain", "--seq", "1,2,3,4,5,6", "--hidden", "4", "-o", path)
-    assert result.exit_code == 2
-    assert result.stderr.count("\n") == 1
-    assert "--steps" in result.stderr
-    assert not path.exists()
-    result = run_rnn("explain", "--seq", "1,2,3,4,5,6", "--hidden", "4", "--step", "6", "-o", path)
-    assert result.exit_code == 0, result.output
-
-
 def test_too_many_steps_are_refused_before_any_is_computed(
     run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,14 +133,6 @@ def test_too_many_steps_are_refused_before_any_is_computed(
         result = run_rnn("explain", *overflows, *steps, "-o", tmp_path / "page.html")
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert "--steps" in result.stderr
-
-
-def test_digits_are_not_for_a_page(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "page.html"
-    result = run_rnn("explain", "--seq", "1", "--hidden", "4", "--digits", "2", "-o", path)
-    assert result.exit_code == 2
-    assert "--digits" in result.stderr
-    assert not path.exists()
 
 
 @pytest.mark.parametrize(

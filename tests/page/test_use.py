@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Rnn
+from conftest import Rnn
 from page_cases import CASES, HOSTILE
 
 from page.conftest import Open, Opened
@@ -48,17 +48,6 @@ def test_slider_and_its_keys(open_page: Open) -> None:
         opened.page.locator("#slider").press(key)
         assert now(opened) == expected
     assert slider.count() == 1
-
-
-def test_the_slider_stands_below_its_step(open_page: Open) -> None:
-    for width in WIDTHS:
-        opened = open_page("vanilla", width)
-        for number in range(6):
-            opened.go_to(number)
-            marker = opened.page.locator("#overview .marker").bounding_box()
-            slider = opened.page.locator("#slider").bounding_box()
-            thumb = slider["x"] + 8 + (slider["width"] - 16) * number / 5
-            assert abs(marker["x"] + marker["width"] / 2 - thumb) < 2
 
 
 def test_buttons_and_keys_of_the_page(open_page: Open) -> None:
@@ -143,20 +132,6 @@ def test_the_pointer_shows_a_value(open_page: Open) -> None:
     assert opened.page.locator("#note").is_hidden()
 
 
-def test_the_pointer_on_the_trajectory(open_page: Open) -> None:
-    opened = open_page("vanilla")
-    box = opened.page.locator("#overview canvas").bounding_box()
-    for number, step in enumerate(opened.document["steps"]):
-        for unit, value in enumerate(step["h"]):
-            x = box["x"] + box["width"] * (number + 0.5) / 6
-            y = box["y"] + box["height"] * (unit + 0.5) / 4
-            opened.page.mouse.move(x, y)
-            text = opened.page.locator("#note").text_content()
-            assert text == f"t = {number + 1}\nh_{unit} = {value}"
-        opened.page.mouse.click(x, y)
-        assert now(opened).startswith(f"t = {number + 1},")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_tell_the_sign(scheme: str, open_page: Open) -> None:
     """Blue is negative, orange positive, and nothing is neither; more is more intense."""
@@ -183,17 +158,6 @@ def test_colours_tell_the_sign(scheme: str, open_page: Open) -> None:
         r, _, b, alpha = colours[4 * unit : 4 * unit + 4]
         assert alpha == 255
         assert (r > b) == (value > 0)
-
-
-def test_paper_is_white(open_page: Open) -> None:
-    opened = open_page("vanilla", scheme="dark")
-    page = opened.page
-    ground = "getComputedStyle(document.body).backgroundColor"
-    assert page.evaluate(ground) != "rgb(255, 255, 255)"
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate(ground) == "rgb(255, 255, 255)"
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.evaluate(ground) != "rgb(255, 255, 255)"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -259,20 +223,6 @@ def test_one_step_has_no_time(browser: Any, run_rnn: Rnn, tmp_path: Path) -> Non
     for name in ("#slider", "#back", "#on", "#play", "#overview"):
         assert opened.page.locator(name).is_hidden()
     assert opened.said == []
-    opened.page.close()
-
-
-def test_a_legend_names_what_leaves_the_scale_of_values(
-    browser: Any, run_rnn: Rnn, tmp_path: Path
-) -> None:
-    """A GRU's h_t stays within 1, z_t (h_{t-1} - n_t) does not."""
-    data = ROOT / "sample_data"
-    command = ("--columns", "SUNACTIVITY", "--weights", data / "sunspots.keras")
-    opened = of_input(browser, run_rnn, tmp_path, data / "sunspots.csv", *command)
-    legend = opened.page.locator(".legend").first.text_content()
-    assert "what stays within 1: -11" in legend
-    assert "terms of h_t: -1.571.57" in legend
-    assert "m_t: -2.82.8" in legend
     opened.page.close()
 
 
