@@ -1,7 +1,5 @@
 """Layers without state in Keras, PyTorch and ONNX Runtime, below and above recurrent ones."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -192,19 +190,6 @@ def test_masked_rows_before_the_first_step(direction: str) -> None:
     assert furthest(flat(peer(x, h0, ends)), flat(ours)) <= 1e-6
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_row_that_is_not_masked_is_caught(
-    direction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault in what the layer itself says: the float64 loop asks it too."""
-    net = Network(Masking(0.125, 3), *network((4,), direction).layers)
-    x, h0 = drawn(2, 5, 3), np.zeros((2, net.state_size), np.float32)
-    x[:, 2] = 0.125
-    theirs = peers.build("keras", net)(x, h0)
-    monkeypatch.setattr(Masking, "masked", lambda _, rows: np.zeros(rows.shape[:-1], bool))
-    assert furthest(flat(rnncli.run(net, x, h0)), flat(theirs)) > 1e-3
-
-
 UNSUPPORTED: list[tuple[str, str, str]] = [
     ("keras", "affine:2,0", "Keras has no activation affine:2.0,0.0; it has tanh"),
     ("keras", "hard_sigmoid", r"Keras's hard_sigmoid is x/6 \+ 0.5"),
@@ -231,16 +216,3 @@ def test_a_cell_with_an_activation_that_onnx_has_for_none() -> None:
     message = r"^ONNX Runtime's RNN has no activation silu; it has tanh, .* and softplus$"
     with pytest.raises(Unsupported, match=message):
         peers.build("onnxruntime", network((4,), activations=["silu"]))
-
-
-@pytest.mark.parametrize("name", PEERS)
-@pytest.mark.parametrize("fault", ["W", "b"])
-def test_a_wrong_sign_is_caught_by_each(name: str, fault: str) -> None:
-    arrays: dict[str, Any] = {"W": W, "b": B}
-    right, wrong = topped(Dense(**arrays)), topped(Dense(**(arrays | {fault: -arrays[fault]})))
-    x = np.ones((1, 5, 3), np.float32)
-    h0 = np.zeros((1, right.state_size), np.float32)
-    theirs, ours = peers.build(name, right)(x, h0).y, rnncli.run(wrong, x, h0).y
-    assert theirs is not None
-    assert ours is not None
-    assert np.abs(theirs - ours).max() > 1e-2

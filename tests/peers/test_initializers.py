@@ -149,14 +149,6 @@ def test_keras_recurrent_kernels_of_gates(H: int, gates: int) -> None:
         np.testing.assert_allclose(drawn, expected, rtol=0, atol=1e-6, strict=True)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_keras_refuses_the_seeds_that_we_refuse(seed: int) -> None:
-    with pytest.raises(ValueError, match="Seed must be between 0 and"):
-        keras.utils.set_random_seed(seed)
-    with pytest.raises(ValueError, match="seed: expected 0 to 4294967295"):
-        seeded(seed=seed, init="keras")
-
-
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -4,11 +4,10 @@ All of them are contracting, so that whole runs can be compared: two right progr
 in float32 end within 1e-6 of each other, in float64 within 1e-14.
 """
 
-import random
 import subprocess
 import sys
-from importlib import metadata
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,89 +115,23 @@ def test_the_top_layer_alone(name: str, sizes: tuple[int, ...], direction: str) 
     assert furthest(flat(top), list(run(net, given)[:2])) <= 1e-6
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_one_build_runs_any_batch(name: str) -> None:
-    net = network((3,), "bidirectional")
-    peer = peers.build(name, net)
-    for T, N in ((5, 1), (50, 4), (1, 2)):
-        given = batch(net, max(T, 8))
-        x, h0 = given.x[:N, :T], given.h0[:N]
-        ours = rnncli.run(net, x, h0)
-        for dtype in (np.float32, np.float64):  # what comes is converted
-            theirs = peer(x.astype(dtype), h0.astype(dtype))
-            assert furthest(flat(theirs), [ours.h, ours.h_n]) <= 1e-6
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_arrays_that_are_read_only_or_turned_around(name: str) -> None:
-    """The weights too, as those of a mapped file are."""
-    net = network((4, 3), "bidirectional")
-    for cell in (cell for layer in net.layers for cell in layer.cells):
-        for array in cell.weights.arrays.values():
-            array.flags.writeable = False
-    x, h0, lengths = batch(net)
-    x, h0 = x[:, ::-1], np.broadcast_to(h0[:1], h0.shape)
-    x.flags.writeable = lengths.flags.writeable = False
-    given = Batch(x, h0, lengths)
-    assert furthest(flat(peers.build(name, net)(*given)), list(run(net, given)[:2])) <= 1e-6
-
-
-HAS = {
-    "keras": "tanh, relu, sigmoid, linear, leaky_relu, thresholded_relu, hard_sigmoid, elu, "
-    "softsign, softplus, relu6, silu, gelu, gelu_tanh, selu, mish, exponential and hard_silu",
-    "torch": "tanh and relu",
-}
-UNSUPPORTED = [
-    (
-        "torch",
-        {"activations": ["softsign"]},
-        f"PyTorch's nn.RNN has no activation softsign; it has {HAS['torch']}",
-    ),
-    (
-        "keras",
-        {"activations": ["affine:2,0"]},
-        f"Keras has no activation affine:2.0,0.0; it has {HAS['keras']}",
-    ),
-    (
-        "keras",
-        {"activations": ["hard_sigmoid"]},
-        "Keras's hard_sigmoid is x/6 + 0.5, the network's is hard_sigmoid:0.2,0.5",
-    ),
-    (
-        "keras",
-        {"clips": [0.5]},
-        "Keras's SimpleRNN has no clip, and the network has clip 0.5",
-    ),
-    (
-        "torch",
-        {"clips": [0.5]},
-        "PyTorch's nn.RNN has no clip, and the network has clip 0.5",
-    ),
-    (
-        "torch",
-        {"direction": "bidirectional", "merge": "ave"},
-        "PyTorch's nn.RNN has no merge ave; it has concat",
-    ),
-    (
-        "torch",
-        {"direction": "bidirectional", "activations": ["tanh", "relu"]},
-        "PyTorch's nn.RNN has one activation for both directions of a layer, "
-        "and the network has tanh and relu",
-    ),
-    (
-        "onnxruntime",
-        {"direction": "bidirectional", "clips": [0.5, 0.25]},
-        "ONNX Runtime's RNN has one clip for both directions of a layer, "
-        "and the network has 0.5 and 0.25",
-    ),
+BOTH: dict[str, Any] = {"direction": "bidirectional"}
+UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
+    ("torch", {"activations": ["softsign"]}, "no activation softsign"),
+    ("keras", {"activations": ["affine:2,0"]}, "no activation affine:2.0,0.0"),
+    ("keras", {"activations": ["hard_sigmoid"]}, "hard_sigmoid is x/6"),
+    ("keras", {"clips": [0.5]}, "no clip"),
+    ("torch", {"clips": [0.5]}, "no clip"),
+    ("torch", {**BOTH, "merge": "ave"}, "no merge ave"),
+    ("torch", {**BOTH, "activations": ["tanh", "relu"]}, "one activation for both directions"),
+    ("onnxruntime", {**BOTH, "clips": [0.5, 0.25]}, "one clip for both directions"),
 ]
 
 
 @pytest.mark.parametrize(("name", "options", "message"), UNSUPPORTED)
-def test_what_a_peer_cannot_express(name: str, options: dict[str, list[str]], message: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        peers.build(name, network(**options))  # type: ignore[arg-type]
-    assert str(caught.value) == message
+def test_what_a_peer_cannot_express(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(Unsupported, match=message):
+        peers.build(name, network(**options))
 
 
 @pytest.mark.parametrize(
@@ -227,45 +160,6 @@ def test_sequences_without_steps(name: str) -> None:
         peer(given.x[:, :0], given.h0)
     with pytest.raises(Unsupported, match=r"runs no sequence without steps$"):
         peer(given.x, given.h0, np.array([3, 0, 1, 2]))
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_versions(name: str) -> None:
-    assert peers.version(name) == metadata.version(name)
-    assert peers.requirement(name) == "pip install 'rnncli[peers]'"
-
-
-@pytest.mark.parametrize("function", [peers.version, peers.requirement])
-def test_unknown_peers(function: object) -> None:
-    with pytest.raises(
-        ValueError, match="peer: expected one of keras, torch, onnxruntime, got 'c'"
-    ):
-        function("c")  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(("name", "module"), [("keras", "keras"), ("torch", "torch")])
-def test_a_library_that_is_not_there(
-    name: str, module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        ValueError, match=rf"^peer {name}: .*{module}.*: pip install 'rnncli\[peers"
-    ):
-        peers.build(name, network())
-    monkeypatch.setitem(peers.PEERS, name, ("no-such-distribution",))
-    assert peers.version(name) is None
-
-
-def test_generators_and_settings_stay_as_they_are() -> None:
-    import keras
-    import torch
-
-    torch.manual_seed(1)
-    keras.utils.set_random_seed(1)
-    before = [torch.get_rng_state().tolist(), random.getstate(), keras.config.floatx()]
-    for name in ("keras", "torch"):
-        peers.build(name, network((4, 4), "bidirectional"), precision="float64")
-    assert [torch.get_rng_state().tolist(), random.getstate(), keras.config.floatx()] == before
 
 
 ALONE = """
