@@ -32,10 +32,20 @@ def operands_of(cell: Cell, operand: Function) -> dict[str, Floats]:
     return {n: operand(array) if array.ndim == 2 else array for n, array in weights.items()}
 
 
+def to_bits(bits: int) -> Function:
+    """Round operands to so many bits after the leading one."""
+
+    def rounded(values: Floats) -> Floats:
+        mantissa, exponent = np.frexp(values)
+        return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1))
+
+    return rounded
+
+
 def lstm_loop(
     cell: LSTM, x: Floats, state: tuple[Floats, ...], operand: Function = exact
-) -> tuple[Floats, list[Floats]]:
-    """Run sequences (N, T, I); return h of all steps, (N, T, size), and the final h and c."""
+) -> list[Floats]:
+    """Run sequences (N, T, I); return h and c of all steps, (N, T, size)."""
     weights = operands_of(cell, operand)
     H = len(weights["b_h"]) // 4
     peepholes = weights.get("w_ch", np.zeros(3 * H)).reshape(3, H)
@@ -52,14 +62,14 @@ def lstm_loop(
         h = o * FUNCTIONS[str(cell.output_activation)](c)
         if "W_hr" in weights:
             h = operand(h) @ weights["W_hr"]
-        rows.append(h)
-    return np.array(rows).swapaxes(0, 1), [h, c]
+        rows.append((h, c))
+    return [np.array(each).swapaxes(0, 1) for each in zip(*rows, strict=True)]
 
 
 def gru_loop(
     cell: GRU, x: Floats, state: tuple[Floats, ...], operand: Function = exact
-) -> tuple[Floats, list[Floats]]:
-    """Run sequences (N, T, I); return h of all steps, (N, T, H), and the final h."""
+) -> list[Floats]:
+    """Run sequences (N, T, I); return h of all steps, (N, T, H)."""
     weights = operands_of(cell, operand)
     W, R, b = (weights[name] for name in ("W_xh", "W_hh", "b_h"))
     H = len(R)
@@ -76,12 +86,12 @@ def gru_loop(
         n = f_new(a[:, 2 * H :] + (after if cell.reset == "after" else before))
         h = z * h + (1 - z) * n
         rows.append(h)
-    return np.array(rows).swapaxes(0, 1), [h]
+    return [np.array(rows).swapaxes(0, 1)]
 
 
 def gated_loop(
     cell: Cell, x: Floats, state: tuple[Floats, ...], operand: Function = exact
-) -> tuple[Floats, list[Floats]]:
+) -> list[Floats]:
     if isinstance(cell, LSTM):
         return lstm_loop(cell, x, state, operand)
     assert isinstance(cell, GRU)

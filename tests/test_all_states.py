@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from any_cell import Head
 from conftest import RUNNABLE
+from gated_loops import gated_loop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights
+from rnncli.model.cells import GRU, LSTM, RNN, Weights
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import Masking, Recurrent
 from rnncli.model.network import Network
@@ -33,23 +34,10 @@ def drawn(I: int, H: int, seed: int, *, peepholes: bool = False, P: int | None =
     return LSTM(Weights(**{name: random.uniform(-k, k, size) for name, size in arrays.items()}))
 
 
-def sigmoid(a: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-a)))
-
-
-def lstm_loop(cell: Cell, x: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats]:
+def lstm_loop(cell: LSTM, x: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats]:
     """h and c after every step of one sequence, (T, H) each."""
-    W_xh, W_hh, b_h, _, w_ch, W_hr = cell.weights
-    p_i, p_f, p_o = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
-    rows: list[tuple[Floats, Floats]] = []
-    for x_t in x:
-        i, f, g, o = np.split(x_t @ W_xh + h @ W_hh + b_h, 4)
-        i, f = sigmoid(i + p_i * c), sigmoid(f + p_f * c)
-        c = f * c + i * np.tanh(g)
-        h = sigmoid(o + p_o * c) * np.tanh(c)
-        h = h if W_hr is None else h @ W_hr
-        rows.append((h, c))
-    return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    of_h, of_c = gated_loop(cell, x[None], (h[None], c[None]))
+    return of_h[0], of_c[0]
 
 
 def layer_loop(layer: Any, x: Floats, states: Sequence[Any]) -> tuple[Floats, Floats]:

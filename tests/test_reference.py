@@ -1,17 +1,17 @@
 """The reference against sums without any rounding of their own."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from gated_loops import gated_loop, to_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Weights
 from rnncli.model.layers import (
     Dense,
@@ -77,13 +77,6 @@ CELLS: dict[str, LSTM | GRU] = {
     "gru, before": GRU(weights(3, 3), reset="before"),
     "gru, before, clipped": GRU(weights(3, 3), "relu", clip=0.8, reset="before"),
 }
-FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "tanh": math.tanh,
-    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
-    "relu": lambda a: max(a, 0.0),
-    "softsign": lambda a: a / (1 + abs(a)),
-    "hard_sigmoid": lambda a: min(max(0.2 * a + 0.5, 0.0), 1.0),
-}
 
 
 @pytest.mark.parametrize("precision", BITS)
@@ -92,7 +85,8 @@ def test_a_gated_step_is_its_equation(name: str, precision: str) -> None:
     cell = CELLS[name]
     random = np.random.RandomState(3)
     x, start = random.normal(size=(8, 2)), random.normal(0, 3, sum(cell.state_sizes))
-    expected = Loop(cell, BITS[precision]).run(x, start)
+    state = tuple(np.split(start[None], np.cumsum(cell.state_sizes)[:-1], axis=1))
+    expected = gated_loop(cell, x[None], state, to_bits(BITS[precision]))[0][0]
     computed = reference.unroll(cell, x, start, precision)
     # A dozen float64 operations on values around 1, carried over eight steps.
     np.testing.assert_allclose(computed, expected, rtol=0, atol=2e-14)
@@ -157,71 +151,3 @@ def test_a_masked_row_is_no_step(name: str, direction: str) -> None:
     before = {"forward": [h0[:3], h[1], h[4]], "backward": [h[1], h[3], h0[:3]]}
     kept = before.get(direction, [np.zeros(6)] * 3)  # Keras has 0 there
     assert h[[0, 2, 5]].tolist() == [row.tolist() for row in kept]
-
-
-class Loop:
-    """A gated cell, unit by unit in Python floats."""
-
-    def __init__(self, cell: LSTM | GRU, bits: int) -> None:
-        self.cell, self.bits = cell, bits
-
-    def run(self, x: Floats, start: Floats) -> list[list[float]]:
-        h = [float(value) for value in start[: self.cell.state_sizes[0]]]
-        c = [float(value) for value in start[len(h) :]]
-        rows = []
-        for x_t in x:
-            h, c = self.gru(x_t, h) if isinstance(self.cell, GRU) else self.lstm(x_t, h, c)
-            rows.append(h)
-        return rows
-
-    def lstm(self, x: Floats, h: list[float], c: list[float]) -> tuple[list[float], list[float]]:
-        cell, W, H = self.cell, self.cell.weights, self.cell.hidden_size
-        assert isinstance(cell, LSTM)
-        peepholes = [0.0] * 3 * H if W.w_ch is None else W.w_ch.tolist()
-        whole, after = [], []
-        for j in range(H):
-            i, f, g, o = (self.sum_of(x, h, k * H + j) for k in range(4))
-            i = self.gate(i + peepholes[j] * c[j])
-            f = self.gate(f + peepholes[H + j] * c[j])
-            after.append(f * c[j] + i * self.candidate(g))
-            o = self.gate(o + peepholes[2 * H + j] * after[j])
-            whole.append(o * FUNCTIONS[cell.output_activation.name](after[j]))
-        if W.W_hr is None:
-            return whole, after
-        return [self.dot(whole, column) for column in W.W_hr.T], after
-
-    def gru(self, x: Floats, h: list[float]) -> tuple[list[float], list[float]]:
-        cell, W, H = self.cell, self.cell.weights, self.cell.hidden_size
-        assert isinstance(cell, GRU)
-        z, r = ([self.gate(self.sum_of(x, h, k * H + j)) for j in range(H)] for k in range(2))
-        after = []
-        for j in range(H):
-            column = W.W_hh[:, 2 * H + j]
-            a = self.dot(x, W.W_xh[:, 2 * H + j]) + float(W.b_h[2 * H + j])
-            if cell.reset == "before":
-                a += self.dot([r_k * h_k for r_k, h_k in zip(r, h, strict=True)], column)
-            else:
-                a += r[j] * (self.dot(h, column) + float(0 if W.b_n is None else W.b_n[j]))
-            after.append(z[j] * h[j] + (1 - z[j]) * self.candidate(a))
-        return after, []
-
-    def sum_of(self, x: Floats, h: list[float], column: int) -> float:
-        W_xh, W_hh, b_h = self.cell.weights[:3]
-        return self.dot(x, W_xh[:, column]) + self.dot(h, W_hh[:, column]) + float(b_h[column])
-
-    def dot(self, values: Sequence[float] | Floats, column: Floats) -> float:
-        return sum(self.short(v) * self.short(w) for v, w in zip(values, column, strict=True))
-
-    def short(self, value: float) -> float:
-        mantissa, exponent = math.frexp(float(value))
-        whole = round(math.ldexp(mantissa, self.bits + 1))
-        return math.ldexp(whole, exponent - self.bits - 1)
-
-    def gate(self, a: float) -> float:
-        return FUNCTIONS[self.cell.recurrent_activation.name](self.clipped(a))
-
-    def candidate(self, a: float) -> float:
-        return FUNCTIONS[self.cell.activation.name](self.clipped(a))
-
-    def clipped(self, a: float) -> float:
-        return min(max(a, -self.cell.clip), self.cell.clip)
