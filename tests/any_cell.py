@@ -13,7 +13,7 @@ import numpy as np
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Apply, Cell, Combine, Multiplier, Operands, State, Weights
-from rnncli.model.layers import Multiply, Recurrent, Stateless
+from rnncli.model.layers import Multiply, Stateless
 
 
 def sigmoid(a: Floats) -> Floats:
@@ -130,19 +130,3 @@ def drawn(kind: type[Leaky], I: int, H: int, seed: int) -> Leaky:
     shapes = ((I, 2 * H), (H, 2 * H), (2 * H,))
     arrays = (random.uniform(-1, 1, shape) / np.sqrt(2 * H) for shape in shapes)
     return kind(Weights(*(array.astype(np.float32) for array in arrays)))
-
-
-def layer_loop(layer: Recurrent, x: Floats, states: Sequence[State]) -> tuple[Floats, list[State]]:
-    """Run a layer over one sequence, its cells by `loop`."""
-    outputs, finals = [], []
-    for cell, direction, state in zip(layer.cells, layer.directions, states, strict=True):
-        turn = -1 if direction == "backward" else 1
-        assert isinstance(cell, Leaky)
-        rows, final = loop(cell, x[::turn], state)
-        outputs.append(rows[::turn])
-        finals.append(final)
-    if len(outputs) == 1:
-        return outputs[0], finals
-    first, second = outputs
-    merges = {"concat": np.hstack([first, second]), "sum": first + second}
-    return merges[layer.merge], finals

@@ -1,23 +1,16 @@
 """Any cell, with any state, runs as its own written-out loop does, wherever cells are run."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-from any_cell import Gated, Head, Leaky, drawn, layer_loop, loop
+from any_cell import Gated, Head, Leaky, drawn, loop
 from conftest import RUNNABLE, runnable
-from hypothesis import given
-from hypothesis import strategies as st
 
 import rnncli
 from rnncli.engine.compiled.loops import is_written
 from rnncli.engine.rows import Rows
-from rnncli.engine.state import State as StateFile
-from rnncli.engine.state import cells_of, fingerprint, fitting_states, load_state, save_state
-from rnncli.engine.stream import Carried
+from rnncli.engine.state import fingerprint
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells import Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
@@ -51,23 +44,6 @@ def test_a_step_that_a_newer_combine_does_not_keep_to_is_not_compiled() -> None:
     assert not is_written(drawn(Gated, 3, 5, seed=1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_did_run_in_segments(monkeypatch: pytest.MonkeyPatch, kind: type[Leaky]) -> None:
-    import sys
-
-    module: Any = sys.modules["rnncli.engine.unroll.parallel"]
-    right, left = module.step_by_step, []
-
-    def counted(segments: Any, which: Any) -> None:
-        left.append(len(which))
-        right(segments, which)
-
-    monkeypatch.setattr(module, "step_by_step", counted)
-    x = np.random.RandomState(2).normal(size=(9_001, 3))
-    rnncli.run(Network(Recurrent(drawn(kind, 3, 5, seed=1))), x, unroll="parallel")
-    assert left == [0]  # in segments, and all of them converged
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[Leaky]) -> None:
@@ -93,93 +69,11 @@ def test_every_precision(precision: str) -> None:
         assert np.abs(h - rows).max() < within
 
 
-def stack(seed: int) -> Network:
-    """Both directions merged, a backward layer, a vanilla one, and a head without state."""
-    lower = [drawn(kind, 2, 3, seed + n) for n, kind in enumerate(KINDS)]
-    vanilla = rnncli.seeded(2, 4, seed, "torch").layers[0].cells[0].weights
-    return Network(
-        Recurrent(*lower, direction="bidirectional", merge="sum"),
-        Recurrent(drawn(Leaky, 3, 2, seed + 2), direction="backward"),
-        vanilla,
-        Head(np.random.RandomState(seed).normal(size=(4, 2)).astype("f")),
-    )
-
-
-def vanilla_loop(network: Network, x: Floats, h: Floats) -> tuple[Floats, Floats]:
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in network.layers[2].cells[0].weights[:3])
-    rows = []
-    for x_t in x:
-        h = np.tanh(x_t @ W_xh + h @ W_hh + b_h)
-        rows.append(h)
-    return np.array(rows).reshape(-1, len(h)), h
-
-
-def stack_loop(network: Network, x: Floats, state: Floats) -> tuple[list[Floats], Floats]:
-    """What every layer of `stack` gives, and the final state: all h, then all c."""
-    h = np.split(state[:12], [3, 6, 8])
-    c = np.split(state[12:], [3, 6])
-    first, second, _, head = network.layers
-    assert isinstance(first, Recurrent)
-    assert isinstance(second, Recurrent)
-    assert isinstance(head, Head)
-    below, finals = layer_loop(first, x, list(zip(h[:2], c[:2], strict=True)))
-    middle, more = layer_loop(second, below, [(h[2], c[2])])
-    top, last = vanilla_loop(network, middle, h[3])
-    states = [*finals, *more]
-    final = np.concatenate([*(each[0] for each in states), last, *(each[1] for each in states)])
-    return [below, middle, top, top @ head.W], final
-
-
-@pytest.mark.slow
-@given(seed=st.integers(0, 99), lengths=st.lists(st.integers(0, 9), min_size=1, max_size=5))
-def test_stacks_directions_lengths_and_a_layer_without_state(seed: int, lengths: list[int]) -> None:
-    network, random = stack(seed), np.random.RandomState(seed)
-    N = len(lengths)
-    x = random.normal(size=(N, 9, 2)).astype("f")
-    start = random.uniform(-1, 1, (N, network.state_size)).astype("f")
-    for unroll in ("auto", "stepwise"):
-        states = rnncli.run(network, x, start, lengths=lengths, unroll=unroll, all_layers=True)
-        assert states.h is states.layers[-2]
-        assert states.y is states.layers[-1]
-        for n, length in enumerate(lengths):
-            expected, final = stack_loop(network, x[n, :length], start[n])
-            assert near(states.h_n[n], final)
-            for given_, right in zip(states.layers, expected, strict=True):
-                assert near(given_[n, :length], right)
-                assert not given_[n, length:].any()
-
-
 def forward_stack(seed: int) -> Network:
     head = Head(np.random.RandomState(seed).normal(size=(3, 2)).astype("f"))
     return Network(
         *(Recurrent(drawn(kind, I, 3, seed)) for kind, I in ((Leaky, 2), (Gated, 3))), head
     )
-
-
-@pytest.mark.slow
-@given(data=st.data())
-def test_streams_of_several_sequences_cut_anywhere(data: st.DataObject) -> None:
-    """Interleaved, with masked rows: each sequence as it is alone, to the bit."""
-    seed, n = data.draw(st.integers(0, 99)), data.draw(st.integers(1, 12))
-    network = data.draw(st.sampled_from([forward_stack, stack]))(seed)
-    random = np.random.RandomState(seed)
-    x = random.normal(size=(n, 2)).astype("f")
-    key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
-    masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
-    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
-    start = random.uniform(-1, 1, network.state_size).astype("f")
-    carried = Carried(start, 0)
-    parts = map(Rows, *(np.split(array, cuts) for array in (x, key, masked)))
-    blocks = rnncli.stream(network, parts, unroll="stepwise", carried=carried)
-    found = list(blocks)
-    h, y = (np.concatenate([getattr(block, name) for block in found]) for name in "hy")
-    for number in range(len(carried.t)):
-        active = (key == number) & ~masked
-        alone = rnncli.run(network, x[active], start, unroll="stepwise")
-        assert alone.y is not None
-        assert h[active].tobytes() == alone.h.tobytes()
-        assert y[active].tobytes() == alone.y.tobytes()
-        assert carried.state[number].tobytes() == alone.h_n.tobytes()
 
 
 def test_a_layer_without_state_at_masked_rows_is_given_what_stands_below() -> None:
@@ -205,27 +99,6 @@ def test_a_network_without_any_state() -> None:
     assert states.h_n.shape == (4, 0)
     (block,) = rnncli.stream(Network(head), [np.ones((3, 2))])
     assert block.h.tolist() == [[2, 2, 2]] * 3
-
-
-@pytest.mark.parametrize("cut", [0, 1, 7])
-def test_a_state_file_carries_every_array(tmp_path: Path, cut: int) -> None:
-    """h and c by their names; the run goes on from them to the bit."""
-    network = forward_stack(3)
-    x = np.random.RandomState(4).normal(size=(9, 2)).astype("f")
-    whole = rnncli.run(network, x, unroll="stepwise")
-    half = rnncli.run(network, x[:cut], unroll="stepwise")
-    whose, names = fingerprint(network, "float32"), network.state_names
-    assert list(names) == ["h", "c"]
-    arrays = {name: half.h_n[None, place] for name, place in names.items()}
-    path = str(tmp_path / "state.npz")
-    with open(path, "wb") as file:
-        save_state(file, StateFile(whose, (), [()], np.array([cut]), arrays, cells_of(network)))
-    loaded = load_state(path)
-    assert loaded is not None
-    (state,) = fitting_states(path, loaded, network, whose, (), np.dtype("f"))
-    rest = rnncli.run(network, x[cut:], state, unroll="stepwise")
-    assert np.concatenate([half.h, rest.h]).tobytes() == whole.h.tobytes()
-    assert rest.h_n.tobytes() == whole.h_n.tobytes()
 
 
 def test_networks_with_other_settings_have_other_fingerprints() -> None:
@@ -254,35 +127,3 @@ def test_two_directions_of_unlike_size_are_refused() -> None:
     wide = rnncli.seeded(2, 4).layers[0].cells[0]
     with pytest.raises(ValueError, match=r"^both directions have to have as many hidden units$"):
         Recurrent(drawn(Leaky, 2, 2, seed=0), wide, direction="bidirectional")
-
-
-class Split(Leaky):
-    """The same once more, its products taken within the step, of columns cut out of a matrix."""
-
-    @property
-    def operands(self) -> Operands:
-        W_xh, W_hh, b_h = self.weights[:3]
-        return Operands(W_xh, W_hh[:, :0], b_h)
-
-    def combine(self, multiplier: Multiplier) -> Combine:
-        H = self.hidden_size
-        products = [multiplier(self.weights.W_hh[:, n : n + H]) for n in (0, H)]
-        step = super().combine(multiplier)
-
-        def combine(sums: Floats, out: Floats, h: Floats, c: Floats) -> State:
-            for block, product in zip(sums, products, strict=True):
-                block += product(h)
-            after: State = step(sums, out, h, c)
-            return after
-
-        return combine
-
-
-@pytest.mark.parametrize("unroll", RUNNABLE)
-@pytest.mark.parametrize("N", [1, 3])
-def test_products_of_several_matrices_are_apart(unroll: str, N: int) -> None:
-    cell = drawn(Leaky, 3, 5, seed=1)
-    x = np.random.RandomState(2).normal(size=(N, 40, 3)).astype("f")
-    h = rnncli.run(Network(Recurrent(Split(cell.weights))), x, unroll=unroll).h
-    for n in range(N):
-        assert near(h[n], loop(cell, x[n], (np.zeros(5), np.zeros(5)))[0])

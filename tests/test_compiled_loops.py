@@ -199,15 +199,6 @@ def test_inputs_and_outputs_of_any_strides(
     assert np.isnan(apart).all()  # nothing was written beside
 
 
-@pytest.mark.parametrize("H", [1, 5, 16, 33])
-def test_nothing_is_written_beside_the_output(H: int) -> None:
-    around = np.full(6 * 5 * H + 64, np.nan, "f")
-    out = around[32:-32].reshape(6, 5, H)
-    run(drawn("lstm", 3, H), normal(6, 5, 3), out)
-    assert np.isnan(around[:32]).all()
-    assert np.isnan(around[-32:]).all()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("f", OF_LAYERS, ids=str)
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,8 +15,6 @@ from conftest import Rnn
 import rnncli
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried, stream
-from rnncli.readers import Keys, Layout, read_file
-from rnncli.readers.columns import choose
 
 NETWORK = ("--hidden", "2", "--seed", "4")
 
@@ -48,17 +46,6 @@ def peak_of(action: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-class Name(str):
-    """A text that counts with how many others it is compared."""
-
-    compared = 0
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        Name.compared += 1
-        return str.__eq__(self, other)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["0.25", '"0.25"'])
 def test_a_wide_file_takes_no_more_calls_than_a_narrow_one(
@@ -69,17 +56,6 @@ def test_a_wide_file_takes_no_more_calls_than_a_narrow_one(
         (tmp_path / "x.csv").write_text(row * (100_000 // columns))
         command = ("run", str(tmp_path / "x.csv"), *NETWORK, "--last", "--format", "csv")
         assert calls_in(partial(run_rnn, *command)) < 1_000_000
-
-
-def test_many_columns_are_found_by_name_in_one_pass(tmp_path: Path) -> None:
-    names = [Name(f"c{i}") for i in range(2_000)]
-    path = tmp_path / "x.csv"
-    path.write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
-    layout = Layout(np.dtype(np.float64), columns=names[::-1])
-    Name.compared = 0
-    columns = read_file(str(path), layout, Keys()).columns
-    assert Name.compared < 20 * len(names)
-    assert list(columns) == names[::-1]
 
 
 @pytest.mark.slow
@@ -231,24 +207,3 @@ def test_the_row_of_a_fault_is_right_in_either_order(
         assert result.exit_code == 2
         assert f"x.npy: row {row + 1}, column 2: not a finite number" in result.stderr
         assert len(result.stdout.splitlines()) == row + 1
-
-
-def test_a_table_takes_no_calls_for_its_cells(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some for a line, and none for each of its numbers."""
-    monkeypatch.setenv("COLUMNS", "100000")
-    text = "".join(f"{step / 500}\n" for step in range(500))
-
-    def calls(units: int) -> int:
-        options = ("--hidden", str(units), "--seed", "4", "--format", "table")
-        return calls_in(lambda: run_rnn("run", "-", *options, stdin=text))
-
-    calls(2)  # imports Rich
-    assert calls(402) - calls(2) < 500 * 400 / 4
-
-
-@pytest.mark.parametrize("wanted", [[], ["3"]])
-def test_names_are_looked_through_only_where_one_is_wanted(wanted: list[str]) -> None:
-    header = [f"column {i}" for i in range(1000)]
-    assert calls_in(lambda: choose("log.csv", wanted, len(header), header)) < 50

@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rnncli
-from rnncli.engine.batch import Steps
-from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
 from rnncli.model.cells import GRU, LSTM, Cell, Weights

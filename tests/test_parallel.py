@@ -15,7 +15,6 @@ from whole_runs import difference
 import rnncli
 from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.threads import rows_for_threads
 from rnncli.engine.unroll import Strategy, fastest, parallel, projected
 from rnncli.model.activations import Activation, activation
 from rnncli.model.arrays import Floats
@@ -150,16 +149,6 @@ def test_every_precision_and_activation(precision: str, f: Activation) -> None:
     assert worst(cell, x, h0, h, precision) < 0.5
 
 
-@pytest.mark.parametrize(("name", "segments"), [("exponential", []), ("tanh", [0])])
-def test_what_has_no_steepest_slope_runs_one_by_one(
-    name: str, segments: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cell = cell_of("torch", 2, 8).replaced(activation=activation(name), clip=0.1)
-    watch = Watch(monkeypatch)
-    states(parallel, cell, inputs(5_000, 2), zeros(cell))
-    assert watch.one_by_one == segments
-
-
 def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
     """States that round to one operand make the same next step; none is merely near."""
     how = PRECISIONS["bfloat16"]
@@ -262,41 +251,6 @@ def test_any_length_has_a_state_for_every_step(T: int, N: int, seed: int) -> Non
     assert worst(cell, x, zeros(cell, N), h) < 0.5
 
 
-@pytest.mark.parametrize("kept", [1, 10**9])
-@pytest.mark.usefixtures("threads")
-def test_wide_inputs_are_projected_again_where_sums_are_not_kept(
-    monkeypatch: pytest.MonkeyPatch, kept: int
-) -> None:
-    """Runs converge after some 80 steps: more than the block whose sums are always kept."""
-    cell = cell_of("keras", 40, 8)
-    W_xh, W_hh = cell.weights.W_xh / 8, 0.82 * cell.weights.W_hh
-    cell = cell.replaced(weights=cell.weights._replace(W_xh=W_xh, W_hh=W_hh))
-    x, corrected, of_blocks = inputs(9_001, 40), module.corrected, module.of_blocks
-    again: list[int] = []
-
-    def counted(*arguments: Any) -> Any:
-        prepare, advance = of_blocks(*arguments)
-
-        def counting(x: Floats) -> Any:
-            again.append(len(x))
-            return prepare(x)
-
-        return counting, advance
-
-    def correct(*arguments: Any) -> Any:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "of_blocks", counted)
-            return corrected(*arguments)
-
-    monkeypatch.setattr(module, "KEPT", kept)
-    monkeypatch.setattr(module, "corrected", correct)
-    watch = Watch(monkeypatch)
-    h = states(parallel, cell, x, zeros(cell))
-    assert watch.one_by_one == [0]
-    assert bool(again) is (kept == 1)
-    assert worst(cell, x, zeros(cell), h) < 0.5
-
-
 def test_segments_may_leave_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
 
@@ -313,13 +267,6 @@ def test_segments_may_leave_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 in left
 
 
-@pytest.mark.usefixtures("threads")
-def test_the_same_run_gives_the_same_bits() -> None:
-    cell, x = cell_of("torch", 8, 64), inputs(20_000, 8)
-    runs = {states(parallel, cell, x, zeros(cell)).tobytes() for _ in range(3)}
-    assert len(runs) == 1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "I", "H", "T"),
@@ -333,23 +280,3 @@ def test_memory_beside_input_and_output_does_not_grow(init: str, I: int, H: int,
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - h.nbytes < 64e6
-
-
-def test_segments_are_enough_for_two_threads_where_there_is_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cell = cell_of("torch", 8, 64)
-    enough, one = rows_for_threads(cell), module.rows_at_once(cell)
-    monkeypatch.setattr(module, "THREADS", 2)
-    assert module.segments_at_once(cell, 1, enough) == enough
-    assert module.segments_at_once(cell, 1, enough - 1) == one < enough
-    assert module.segments_at_once(cell, 3, enough) * 3 >= enough
-    assert module.segments_at_once(cell, 1, 5) == 5
-    monkeypatch.setattr(module, "THREADS", 1)
-    assert module.segments_at_once(cell, 1, enough) == one
-
-
-@pytest.mark.parametrize("distance", [0.0, 1.0, inf])
-def test_states_that_were_not_apart_tell_no_horizon(distance: float) -> None:
-    """Two runs of zeros, until both overflow."""
-    assert module.expected_horizon(0.0, distance, 64) == inf

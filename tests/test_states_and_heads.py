@@ -233,16 +233,6 @@ def test_a_masked_row_gives_its_results_once_more(run_rnn: Rnn, saved: Any) -> N
         near(found[name], values.repeat(2, axis=0)[: len(found[name])])
 
 
-def test_passthrough_and_digits(run_rnn: Rnn, saved: Any) -> None:
-    text = "v,w\n0.5,a\n-1,b\n"
-    options = ("--columns", "v", "--passthrough", "--digits", "3", "--states", "--format", "csv")
-    result = run_rnn("run", *saved(WITH_HEAD), *options, stdin=text)
-    header, first, _ = csv.reader(io.StringIO(result.stdout))
-    assert header[:3] == ["v", "w", "h_0"]
-    right = np.hstack([loops()[name][0] for name in "hcy"])
-    assert first == ["0.5", "a", *(f"{value:z.3f}" for value in right)]
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
 def test_a_state_that_is_h_alone_has_nothing_beside_it(run_rnn: Rnn, saved: Any, form: str) -> None:
     shapes = ((1, 6), (2, 6), (6,))
