@@ -14,6 +14,7 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid": lambda a: np.asarray(1 / (1 + np.exp(-a))),
     "relu": lambda a: np.asarray(np.where(a > 0, a, 0)),
     "hard_sigmoid:0.2,0.5": lambda a: np.asarray(np.clip(0.2 * a + 0.5, 0, 1)),
+    f"hard_sigmoid:{1 / 6!r},0.5": lambda a: np.asarray(np.clip(a / 6 + 0.5, 0, 1)),
     "softsign": lambda a: np.asarray(a / (1 + np.abs(a))),
 }
 

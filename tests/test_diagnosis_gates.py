@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gated_loops import gated_loop
 
 import rnncli
 from rnncli.model.arrays import Floats
@@ -21,14 +22,6 @@ X = np.random.RandomState(5).normal(size=(N, T, I)).astype(np.float32)
 Arrays = dict[str, Floats]
 
 
-def sigmoid(a: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-a)))
-
-
-def hard_sigmoid(slope: float) -> Callable[[Floats], Floats]:
-    return lambda a: np.clip(slope * a + 0.5, 0, 1)
-
-
 def drawn(gates: int, seed: int = 1, **others: int) -> Arrays:
     """Draw weights; `others` are as many times H long."""
     random = np.random.RandomState(seed)
@@ -37,60 +30,30 @@ def drawn(gates: int, seed: int = 1, **others: int) -> Arrays:
     return {name: random.uniform(-0.8, 0.8, shape).astype("f") for name, shape in shapes.items()}
 
 
+def taken_for(order: str, gates: str, w: Arrays) -> Arrays:
+    """Return the weights with their columns read as gates in another order."""
+    blocks = {name: np.split(w[name], len(order), axis=-1) for name in ("W_xh", "W_hh", "b_h")}
+    return w | {
+        name: np.concatenate([each[order.index(gate)] for gate in gates], axis=-1)
+        for name, each in blocks.items()
+    }
+
+
 def lstm(
-    w: Arrays,
-    x: Floats,
-    start: tuple[Any, Any] = (0.0, 0.0),
-    *,
-    order: str = "ifgo",
-    s: Callable[[Floats], Floats] = sigmoid,
-    candidate: Callable[[Floats], Floats] = np.tanh,
-    output: Callable[[Floats], Floats] = np.tanh,
-) -> tuple[Floats, Floats]:
+    w: Arrays, x: Floats, start: tuple[Any, Any] = (0.0, 0.0), order: str = "ifgo", **settings: Any
+) -> list[Floats]:
     """Run an LSTM in float64, and return h and c of every step."""
-    w = {name: array.astype(np.float64) for name, array in w.items()}
-    h, c = (np.zeros(H) + each for each in start)
-    p = dict(zip("ifo", np.split(w.get("w_ch", np.zeros(3 * H)), 3), strict=True))
-    rows = []
-    for x_t in x:
-        a = dict(zip(order, np.split(x_t @ w["W_xh"] + h @ w["W_hh"] + w["b_h"], 4), strict=True))
-        i = s(a["i"] + p["i"] * c)
-        f = s(a["f"] + p["f"] * c)
-        c = f * c + i * candidate(a["g"])
-        h = s(a["o"] + p["o"] * c) * output(c)
-        rows.append((h, c))
-    hs, cs = np.array(rows).reshape(len(x), 2, H).swapaxes(0, 1)
-    return hs, cs
+    cell = LSTM(Weights(**taken_for(order, "ifgo", w)), **settings)
+    state = tuple(np.zeros((1, H)) + each for each in start)
+    return [rows[0] for rows in gated_loop(cell, x[None], state)]
 
 
 def gru(
-    w: Arrays,
-    x: Floats,
-    h: Floats | float = 0.0,
-    *,
-    order: str = "zrn",
-    s: Callable[[Floats], Floats] = sigmoid,
-    before: bool = False,
-    outside: bool = False,
-    exchanged: bool = False,
+    w: Arrays, x: Floats, h: Floats | float = 0.0, order: str = "zrn", **settings: Any
 ) -> Floats:
-    """Run a GRU in float64: r multiplies the product, or h `before` it."""
-    w = {name: array.astype(np.float64) for name, array in w.items()}
-    W, U, b = (
-        dict(zip(order, np.split(w[n], 3, -1), strict=True)) for n in ("W_xh", "W_hh", "b_h")
-    )
-    b_n, state, rows = w.get("b_n", np.zeros(H)), h + np.zeros(H), []
-    for x_t in x:
-        z, r = (s(x_t @ W[gate] + state @ U[gate] + b[gate]) for gate in "zr")
-        if before:
-            m = (r * state) @ U["n"] + b_n
-        else:
-            m = r * (state @ U["n"]) + b_n if outside else r * (state @ U["n"] + b_n)
-        n = np.tanh(x_t @ W["n"] + b["n"] + m)
-        z = 1 - z if exchanged else z
-        state = z * state + (1 - z) * n
-        rows.append(state)
-    return np.array(rows).reshape(len(x), H)
+    """Run a GRU in float64."""
+    cell = GRU(Weights(**taken_for(order, "zrn", w)), **settings)
+    return gated_loop(cell, x[None], (np.zeros((1, H)) + h,))[0][0]
 
 
 def batched(run: Callable[[Floats], Floats]) -> Floats:
@@ -109,6 +72,11 @@ def case_of(*cells: Cell, h0: Floats | None = None) -> Case:
 L, P = drawn(4), drawn(4, w_ch=3)
 G, G_OLD = drawn(3, b_n=1), drawn(3)
 BACK = drawn(4, seed=2)
+# The recurrent bias of the candidate added where r does not multiply it.
+OUTSIDE = {"W_xh": G["W_xh"], "W_hh": G["W_hh"], "b_h": G["b_h"] + np.pad(G["b_n"], (2 * H, 0))}
+# z of the other sign is 1 - z.
+SIGNS = np.repeat(np.array([-1, 1, 1], "f"), H)
+EXCHANGED = {name: array * SIGNS if name != "b_n" else array for name, array in G.items()}
 START = np.random.RandomState(3).uniform(-0.9, 0.9, 2 * H)
 H0, C0 = START[:H], START[H:]
 LSTM_CASE, GRU_CASE = case_of(LSTM(Weights(**L))), case_of(GRU(Weights(**G)))
@@ -177,10 +145,13 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         LSTM_CASE,
         batched(lambda x: lstm(with_bias(L, 1, -1), x)[0]),
     ),
-    "`recurrent_activation` hard_sigmoid": (LSTM_CASE, of_lstm(s=hard_sigmoid(0.2))),
+    "`recurrent_activation` hard_sigmoid": (
+        LSTM_CASE,
+        of_lstm(recurrent_activation="hard_sigmoid"),
+    ),
     "`recurrent_activation` hard_sigmoid:0.16666666666666666,0.5": (
         GRU_CASE,
-        of_gru(s=hard_sigmoid(1 / 6)),
+        of_gru(recurrent_activation=f"hard_sigmoid:{1 / 6!r},0.5"),
     ),
     "`recurrent_activation` sigmoid": (
         case_of(GRU(Weights(**G), recurrent_activation="hard_sigmoid")),
@@ -188,9 +159,9 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
     ),
     "`activation` relu": (
         LSTM_CASE,
-        of_lstm(candidate=lambda a: np.maximum(a, 0), output=lambda a: np.maximum(a, 0)),
+        of_lstm(activation="relu", output_activation="relu"),
     ),
-    "`reset` before": (GRU_CASE, of_gru(before=True)),
+    "`reset` before": (GRU_CASE, batched(lambda x: gru(OUTSIDE, x, reset="before"))),
     "`reset` after": (
         case_of(GRU(Weights(**G_OLD), reset="before")),
         batched(lambda x: gru(G_OLD, x)),
@@ -203,8 +174,8 @@ MISTAKES: dict[str, tuple[Case, Floats]] = {
         GRU_CASE,
         batched(lambda x: gru(G | {"b_n": 2 * G["b_n"]}, x)),
     ),
-    "recurrent bias of the candidate outside r": (GRU_CASE, of_gru(outside=True)),
-    "z and 1 - z exchanged": (GRU_CASE, of_gru(exchanged=True)),
+    "recurrent bias of the candidate outside r": (GRU_CASE, batched(lambda x: gru(OUTSIDE, x))),
+    "z and 1 - z exchanged": (GRU_CASE, batched(lambda x: gru(EXCHANGED, x))),
     "no bias": (GRU_CASE, batched(lambda x: gru(G | {n: 0 * G[n] for n in ("b_h", "b_n")}, x))),
     "`h0` left out": (STARTED, of_lstm(start=(0, C0))),
     "`c0` left out": (STARTED, of_lstm(start=(H0, 0))),
