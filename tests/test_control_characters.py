@@ -16,8 +16,8 @@ from test_terminal import everything
 
 RNN = (sys.executable, "-m", "rnncli")
 # To name the window, turn red, clear the screen, go back, delete, write from right to left.
-HOSTILE = "a\x1b]0;b\x07\x1b[31m\x9b2J\r\b\x7f\u202e\u2028c"
-SHOWN = r"a\x1b]0;b\x07\x1b[31m\x9b2J\r\x08\x7f\u202e\u2028c"
+HOSTILE = "a\x1b]0;b\x07\x1b[31m\x9b2J\b\x7f\u202e\u2028c"
+SHOWN = r"a\x1b]0;b\x07\x1b[31m\x9b2J\x08\x7f\u202e\u2028c"
 NETWORK = ("--hidden", "1")
 CSV = (*NETWORK, "--format", "csv")
 

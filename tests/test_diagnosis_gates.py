@@ -53,7 +53,8 @@ def gru(
 ) -> Floats:
     """Run a GRU in float64."""
     cell = GRU(Weights(**taken_for(order, "zrn", w)), **settings)
-    return gated_loop(cell, x[None], (np.zeros((1, H)) + h,))[0][0]
+    rows: Floats = gated_loop(cell, x[None], (np.zeros((1, H)) + h,))[0][0]
+    return rows
 
 
 def batched(run: Callable[[Floats], Floats]) -> Floats:

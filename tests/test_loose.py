@@ -32,7 +32,8 @@ def rnn(x: Array, W_x: Array, W_h: Array, b: Array) -> Array:
 
 def lstm(x: Array, W_x: Array, W_h: Array, b: Array) -> Array:
     zeros = (np.zeros((1, len(W_h))),) * 2
-    return lstm_loop(LSTM(Weights(W_x, W_h, b)), x[None], zeros)[0][0]
+    h: Array = lstm_loop(LSTM(Weights(W_x, W_h, b)), x[None], zeros)[0][0]
+    return h
 
 
 X = numbers(5, 2)
