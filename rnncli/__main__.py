@@ -1,5 +1,7 @@
 """The command ``rnn``, also as ``python -m rnncli``."""
 
+import _signal  # type: ignore[import-not-found]  # signal itself takes milliseconds to load
+
 # Where OpenBLAS, MKL and Accelerate, one of which NumPy has its products from,
 # find their numbers of threads while they are loaded. One each: of two
 # processes whose products take all processors each waits for the other at
@@ -12,13 +14,15 @@ OBJECTS = 100_000
 
 def main() -> None:
     """Run the command line."""
+    # While modules load, Ctrl-C ends the process at once: as an exception it could be lost within
+    # the import system.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     import sys
 
+    prepare()
     try:
-        prepare()
         from rnncli.cli import rnn
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (ImportError, MemoryError, SystemError) as error:  # the last: Python 3.12, out of memory
         sys.exit(f"Error: {error.__cause__ or str(error) or 'not enough memory'}")
     rnn()

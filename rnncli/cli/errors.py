@@ -55,7 +55,13 @@ class Failure(click.ClickException):
 def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
     """Turn whatever ends a command into its exit code and message."""
     try:
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            # Python 3.11 wraps an exception that ends a class statement.
+            if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+                raise error.__cause__ from None
+            raise
     except NoArgsIsHelpError:
         raise
     except (KeyboardInterrupt, click.Abort):

@@ -17,7 +17,7 @@ def signals_raised() -> Iterator[None]:
     """Turn signals that would end the process at once into exceptions."""
     taken = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
     for number in taken:
-        signal.signal(number, _end)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
     try:
         yield
     finally:
