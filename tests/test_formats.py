@@ -38,7 +38,6 @@ from rnncli.model.layers import (
     Normalization,
     Pointwise,
     Recurrent,
-    Stateless,
 )
 from rnncli.model.network import Network
 
@@ -406,8 +405,6 @@ SILENT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
     ),
     "direction given": (".npz", ONE, {"direction": "backward"}, [ACTIVATION]),
     "direction given, PyTorch": (".safetensors", torch(), {"direction": "backward"}, [ACTIVATION]),
-    "merge of PyTorch": (".safetensors", torch() | torch(end="_l0_reverse"), {}, [ACTIVATION]),
-    "clip given": (".npz", ONE, {"clip": 2.0}, [ACTIVATION]),
     "an LSTM": (".npz", gated(4), {}, [ACTIVATION, GATES]),
     "gates given": (".npz", gated(4), {"recurrent_activation": RELU}, [ACTIVATION]),
     "a GRU": (".npz", gated(3), {}, [ACTIVATION, GATES, RESET]),
@@ -563,16 +560,6 @@ def test_load_refuses(tmp_path: Path, message: str, options: dict[str, Any]) -> 
     np.savez(tmp_path / "w.npz", **dict[str, Any](gated(3)))
     with pytest.raises(ValueError, match=re.escape(message)):
         formats.load(tmp_path / "w.npz", **options)
-
-
-def test_layers_without_a_name_are_not_written() -> None:
-    class Own(Stateless):
-        input_size = output_size = 3
-
-    layers: list[Any] = [weights(2, 3), Own()]
-    for extension in KINDS:
-        with pytest.raises(ValueError, match="layer 2: files have no name for Own"):
-            save_network(io.BytesIO(), Network(*layers), extension)
 
 
 NPZ: list[tuple[str, dict[str, Any], dict[str, Any]]] = [

@@ -18,7 +18,7 @@ from test_torch_modules import REC, STORED, net
 from torch_bytes import archive, module
 
 import rnncli
-from rnncli.model.cells import GRU, RNN, Weights
+from rnncli.model.cells import RNN, Weights
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
 from rnncli.writers.parts import write_parts_table
@@ -275,9 +275,3 @@ def test_kept_models_take_and_give_what_is_said(run_rnn: Rnn, model: Path) -> No
     assert run["output_size"] == arrays["y"].shape[-1]
     assert bool(run["last"]) == (arrays["y"].ndim == 2 and "--last" not in options)
     assert run_rnn("inspect", str(model), *layer).exit_code == 0
-
-
-def test_gru_and_reset(run_rnn: Rnn, in_folder: Path) -> None:
-    gru = GRU(ones((1, 6), (2, 6), (6,)), reset="before")
-    rnncli.save(Network(gru), in_folder / "gru.npz")
-    assert "GRU 2, tanh, reset before" in run_rnn("inspect", "gru.npz").stdout

@@ -332,13 +332,6 @@ def test_a_model_gives_one_row_where_its_top_layer_does(settings: Config, last: 
     assert config.find(model, "l0").last is None
 
 
-def test_a_layer_can_be_picked_from_among_masks_and_reversed_rows() -> None:
-    model = sequential(MASKING, BACKWARD, layer("Bidirectional", layer=LSTM))
-    assert "are not run here" in refusal(config.find(model, None))
-    (picked,) = config.find(model, "l2").layers()
-    assert picked.settings["direction"] == "bidirectional"
-
-
 def test_rows_that_come_in_another_order_are_said() -> None:
     note = "Keras gives the rows from the last step to the first, here they stand as the input does"
     assert config.find(sequential(BACKWARD, layer("Dense")), None).notes == [note]

@@ -168,19 +168,6 @@ def test_masked_rows_keep_the_state(name: str, unroll: str, lengths: list[int]) 
         assert not states.h[n, length:].any()
 
 
-@pytest.mark.parametrize("cut", range(8))
-def test_a_stream_masks_as_a_run_does(cut: int) -> None:
-    network, _ = masking("gru")
-    x = array((7, 2), 3)
-    x[MASKED[0]] = VALUE
-    h0 = array((network.state_size,), 4)
-    states = run(network, x, h0, unroll="stepwise")
-    blocks = list(stream(network, np.split(x, [cut]), h0, unroll="stepwise"))
-    h, y = (np.concatenate([getattr(block, part) for block in blocks]) for part in "hy")
-    assert states.y is not None
-    assert (h.tobytes(), y.tobytes()) == (states.h.tobytes(), states.y.tobytes())
-
-
 @pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 def test_a_head_gives_at_a_masked_row_what_it_gave_before(unroll: str) -> None:
     network = masking("lstm")[1]

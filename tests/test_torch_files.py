@@ -26,7 +26,7 @@ from torch_bytes import (
 )
 
 from rnncli.model.errors import InputError
-from rnncli.model.formats import Loaded, load_network, opened
+from rnncli.model.formats import Loaded, load_network
 from rnncli.model.formats.names import find_model
 from rnncli.model.formats.tensors import Entry, Tensors
 from rnncli.model.layers import name_of
@@ -201,19 +201,6 @@ def test_an_object_in_itself(tmp_path: Path) -> None:
     assert kinds(load(tmp_path / "w.pt", saved)) == ["lstm"]
 
 
-def test_what_stands_beside_is_listed(tmp_path: Path) -> None:
-    saved = {"seed": vector(3), "net": mapping(RNN), "ema": mapping({"x": vector(3)})}
-    path = tmp_path / "w.pt"
-    path.write_bytes(archive(mapping(saved | {"opt": OPTIMIZER})))
-    with opened(str(path)) as (model, _):
-        assert [(part.name, part.why) for part in model.parts] == [
-            ("net.rnn", ""),
-            ("opt", "is no part of the model"),
-            ("seed", "stands beside the model"),
-            ("ema", "stands beside the model"),
-        ]
-
-
 def test_what_may_be_weights_too_is_said(tmp_path: Path) -> None:
     count = tensor("0", (), ())
     saved = {"epoch": count, "mean": vector(3), "net": mapping(lstm())}
@@ -360,27 +347,6 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
     made = {"shape": (2, 3), "strides": (3, 1)} | change
     message = refusal(tmp_path / "w.pt", archive(mapping({"a": tensor("0", **made)})))
     assert re.match(r"net/data.pkl: damaged pickle, at byte \d+: a? ?(tensor|storage)", message)
-
-
-CPU = text("cpu")
-NO_STORAGE = "a persistent id that is no storage"
-NO_SIZE = "storage 0 has no size, or is part of another"
-PERSISTENT = {
-    "no storage": (row(text("module"), name("a.B"), text("0"), CPU, number(1)), NO_STORAGE),
-    "values under 0": (row(text("storage"), name("a.B"), text("0"), CPU, number(-1)), NO_SIZE),
-    "part of another": (
-        row(text("storage"), name("a.B"), text("0"), CPU, number(1), row(number(1))),
-        NO_SIZE,
-    ),
-}
-
-
-@pytest.mark.parametrize(("found", "message"), PERSISTENT.values(), ids=PERSISTENT)
-def test_persistent_ids(tmp_path: Path, found: bytes, message: str) -> None:
-    refused = refusal(tmp_path / "w.pt", archive(found + b"Q"))
-    assert re.fullmatch(
-        rf"net/data.pkl: damaged pickle, at byte \d+: {re.escape(message)}", refused
-    )
 
 
 def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:

@@ -455,20 +455,3 @@ def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
         assert [(part.name, part.why) for part in model.parts if part.why] == [
             ("ema", "stands beside the model")
         ]
-
-
-def test_every_part_is_listed(tmp_path: Path) -> None:
-    """Also what cannot be run."""
-    path = tmp_path / "w.pt"
-    path.write_bytes(archive(net(rnn=QUANTIZED, drop=module(f"{NN}dropout.Dropout"), fc=FC)))
-    with opened(str(path)) as (model, _):
-        found = [(part.name, part.kind, part.why) for part in model.parts]
-    assert found == [
-        (
-            "rnn",
-            "torch.ao.nn.quantized.dynamic.modules.rnn.LSTM",
-            "is quantized, which is not read",
-        ),
-        ("drop", "nn.Dropout", "does nothing at inference"),
-        ("fc", "nn.Linear", ""),
-    ]

@@ -72,36 +72,24 @@ SOUND = {
     "blanks around": (b' {"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}\n\t ', 1),
 }
 REFUSED = {
-    "another type": ({"a": TENSOR | {"dtype": "X"}}, 16),
     "a list as type": ({"a": TENSOR | {"dtype": ["F32"]}}, 16),
     "no shape": ({"a": {"dtype": "F32", "data_offsets": [0, 16]}}, 16),
-    "no object": ({"a": None}, 0),
     "a shape of truth values": ({"a": TENSOR | {"shape": [True, 4]}}, 16),
     "a shape of floats": ({"a": TENSOR | {"shape": [2.0, 2]}}, 16),
-    "a size under 0": ({"a": TENSOR | {"shape": [-2, -2]}}, 16),
     "a size over 64 bits": ({"a": EMPTY | {"shape": [0, 2**64]}}, 0),
     "a product over 64 bits": ({"a": EMPTY | {"shape": [2**63, 2**63, 0]}}, 0),
-    "another number of bytes": ({"a": TENSOR | {"shape": [2, 3]}}, 16),
-    "bytes left over": ({"a": TENSOR}, 17),
     "bytes too few": ({"a": TENSOR}, 15),
-    "a gap": ({"a": TENSOR | {"data_offsets": [1, 17]}}, 17),
-    "a byte twice": ({"a": TENSOR, "b": TENSOR}, 16),
     "an end before its start": ({"a": TENSOR | {"data_offsets": [16, 0]}}, 0),
-    "three offsets": ({"a": TENSOR | {"data_offsets": [0, 16, 16]}}, 16),
     "half a byte": ({"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 2]}}, 2),
-    "a number as text": ({"a": TENSOR, "__metadata__": {"a": 1}}, 16),
     "a list of texts": ({"a": TENSOR, "__metadata__": []}, 16),
     "a field twice": (b'{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
     "not a number": (b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"b":NaN}}', 1),
-    "half of a pair": (b'{"\\ud800":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
     "a mark of byte order": (
         b'\xef\xbb\xbf{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
         1,
     ),
-    "bytes that are no text": (b'{"\xff":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
     "no header": (b"", 0),
     "a list": (b"[]", 0),
-    "null": (b"null", 0),
 }
 
 

@@ -147,14 +147,3 @@ def test_embedding() -> None:
 
 def test_what_is_linear_alone() -> None:
     check(Network(Pointwise("linear", 3)))
-
-
-def test_float64_becomes_float32() -> None:
-    net = network((4,), cell="lstm").with_cells(
-        lambda cell: cell.replaced(
-            cell.weights.converted(lambda _, array: array.astype(np.float64))
-        )
-    )
-    file = io.BytesIO()
-    assert len(save_network(file, net, ".onnx")) == 1
-    assert file.getvalue() == content(network((4,), cell="lstm"))
