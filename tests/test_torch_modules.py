@@ -319,6 +319,7 @@ FORWARD = """class Net(Module):
 """
 CELL = 'class LSTM(Module):\n  mode : Final[str] = "LSTM"\n  batch_first : Final[bool] = True\n'
 CELL += "  num_layers : Final[int] = 1\n"
+SOFTMAX = b"class Softmax(Module):\n  dim : Final[int] = 1\n"
 ROWS = "o, s, = (self.rnn).forward__0(x, h, )"
 Z = "torch.zeros([1, torch.size(x, 0), 3])"
 # The body of forward, and the layers and the row that is given alone, or why it is refused.
@@ -362,6 +363,7 @@ CALLS: dict[str, tuple[str, Any]] = {
         f"{ROWS}; return (self.conv).forward(o, )",
         "calls conv (nn.Conv1d), which is not known",
     ),
+    "steps": (f"{ROWS}; return (self.soft).forward(o, )", "calls soft (Softmax) over another axis"),
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "loops, which is not read"),
     "a branch": (
         f"{ROWS}\n    if torch.gt(torch.size(x, 0), 1):\n      o = x\n    return o",
@@ -393,12 +395,14 @@ def test_forward_of_torchscript(tmp_path: Path, body: str, expected: Any) -> Non
             "fc": script(f"{NN}linear.Linear", held),
             "below": script(f"{NN}linear.Linear", below),
             "conv": script(f"{NN}conv.Conv1d", {"weight": vector(3)}),
+            "soft": script(f"{NN}activation.Softmax", {}),
             "both": script(f"{NN}transformer.Encoder", {"fc": script(f"{NN}linear.Linear", held)}),
         },
     )
     code = {
         "code/__torch__/my.py": FORWARD.format(body).encode() if body else b"",
         "code/__torch__/torch/nn/modules/rnn.py": CELL.encode(),
+        "code/__torch__/torch/nn/modules/activation.py": SOFTMAX,
     }
     path = tmp_path / "w.pt"
     path.write_bytes(archive(saved, STORED, **code))
