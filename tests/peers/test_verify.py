@@ -79,7 +79,7 @@ def test_columns_that_are_centred() -> None:
 
 
 def test_what_a_peer_cannot_express_is_said() -> None:
-    options = ("--seq", "1,2,3", "--hidden", "4", "--activation", "softsign")
+    options = ("--seq", "1,2,3", "--hidden", "4", "--activation", "affine:0.5,0.1")
     results = of_peers(verified(*options))
     assert results["onnxruntime"]["verdict"] == "equal"
     for name in ("keras", "torch"):
