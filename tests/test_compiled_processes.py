@@ -87,12 +87,12 @@ def runs(how: str) -> bytes:
 def test_without_it_auto_takes_what_numpy_has(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setattr(choice, "COMPILATION", -1.0)  # any run would be worth it
     assert told in lacks()
-    assert runs("auto") == runs("fused")
+    assert runs("auto") == runs("projected")
 
 
 @needed
 def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runs("auto") == runs("fused") != runs("compiled")
+    assert runs("auto") == runs("projected") != runs("compiled")
     monkeypatch.setattr(choice, "COMPILATION", -1.0)
     assert runs("auto") == runs("compiled")
 
