@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # it: what needs more room takes something else out.
 MOST_LINES = {
     "rnncli/model": 13_115,
-    "rnncli/engine": 4_398,
+    "rnncli/engine": 4_393,
     "rnncli/storage": 879,
     "rnncli/readers": 3_087,
     "rnncli/writers": 3_606,
@@ -26,7 +26,7 @@ MOST_LINES = {
     "rnncli/explain": 1_634,
     "rnncli/batches": 1_097,
     "rnncli/cli": 4_137,
-    "tests": 36_047,
+    "tests": 36_010,
 }
 
 # Each package may import those before it; `__init__` is the library.
