@@ -26,7 +26,7 @@ MOST_LINES = {
     "rnncli/explain": 1_634,
     "rnncli/batches": 1_097,
     "rnncli/cli": 4_137,
-    "tests": 36_010,
+    "tests": 36_012,
 }
 
 # Each package may import those before it; `__init__` is the library.
