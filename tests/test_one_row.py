@@ -245,7 +245,7 @@ def test_a_display_option_changes_no_number(
 
 
 def test_the_last_states_stand_beside_the_last_input(run_rnn: Rnn, tmp_path: Path) -> None:
-    """Of sequences that this input has; a state file may know others."""
+    """Sequences of this input; a state file may have others."""
     options = ["run", "--hidden", "2", "--group-by", "k", "--columns", "v", "--last"]
     options += ["--state", str(tmp_path / "s.npz"), "--format", "csv"]
     run_rnn(*options, stdin="k,v\nb,1\na,1\n")

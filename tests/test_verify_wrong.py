@@ -1,4 +1,4 @@
-"""What ``rnn verify`` tells of wrong values: how many, where, and the first of them."""
+"""The report of ``rnn verify`` on wrong values: their number, places, and the first."""
 
 import json
 import re

@@ -248,7 +248,7 @@ class _Lots:
         return self._threads_seen
 
     def _answer(self, future: "Future[Answer]") -> list[Outcome] | Exception:
-        """Return what a worker has answered."""
+        """Return the answer of a worker."""
         from distributed import CancelledError
 
         try:

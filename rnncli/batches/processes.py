@@ -204,7 +204,7 @@ class _Process:
         return True
 
     def receive(self) -> Outcome | None:
-        """Return what has become of the first task, or None once it is ready."""
+        """Return the outcome of the first task, or None once the process is ready."""
         try:
             outcome: Outcome | None = self.connection.recv()
         except OSError as error:  # within what it sent

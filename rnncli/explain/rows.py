@@ -84,7 +84,7 @@ OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
 
 
 def quantities_of(layer: Stateless, x: Floats, prepared: Prepared) -> list[Quantity]:
-    """Return what a layer computes at a row; the last is y_t."""
+    """Compute the quantities of a layer at a row; the last is y_t."""
     with np.errstate(all="ignore"):
         return OF_LAYERS[type(layer)](layer, x, prepared)
 

@@ -195,7 +195,7 @@ class Walk(NamedTuple):
         yield from self.explain(rows, chosen, answer if network.last else None)
 
     def _inputs(self, rows: Rows) -> Floats:
-        """Return what the layers take, 0 where the input masks a row."""
+        """Return the inputs of the layers, 0 where the input masks a row."""
         masked = False if rows.masked is None else rows.masked[:, None]
         return np.where(masked, 0, rows.x).astype(self.prepared.precision.dtype)
 

@@ -1,1 +1,1 @@
-"""What a network is, and where it comes from."""
+"""Networks: cells, layers, seeds and model files."""

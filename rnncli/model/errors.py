@@ -1,4 +1,4 @@
-"""What is raised where something given cannot be used, and how messages name things."""
+"""Errors of bad input, and how messages name things."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -41,7 +41,7 @@ def display_name(path: str) -> str:
 
 
 def is_table(start: bytes, *, few: bool = False) -> bool:
-    """Tell Parquet and Arrow by the first bytes of a file, or by `few` of those of a pipe."""
+    """Recognise Parquet and Arrow by the first bytes of a file, or by `few` bytes of a pipe."""
     few = few and len(start) >= len(STREAM) and any(mark.startswith(start) for mark in _TABLES)
     return few or start.startswith(_TABLES)
 

@@ -58,7 +58,7 @@ def exists(path: str) -> bool:
 
 
 def version(path: str) -> str:
-    """Return what differs between a file and what it was before, or nothing where there is none."""
+    """Return the version of a file, which changes with its content; empty where there is none."""
     if is_url(path):
         from rnncli.storage import remote
 

@@ -125,7 +125,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def replacing(path: str) -> Callable[[], AbstractContextManager[TextIO]]:
-    """Return what opens a file for writing, to replace this version of it and no other.
+    """Return a function that opens a file for writing and replaces this version alone.
 
     It raises an OSError where the store has another version by then.
     """
@@ -298,7 +298,7 @@ def _errors(url: Url) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what a library says is wrong, without what is secret in a URL."""
+    """Return the message of a library, without the secrets of a URL."""
     code = _code(error)
     if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
         return _NO_FILE

@@ -111,7 +111,7 @@ def _count(model: Model, parts: Sequence[Part]) -> int:
 
 
 def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) -> dict[str, Any]:
-    """Return what runs a network: the command, what it takes and what it gives."""
+    """Return the command that runs a network, with its inputs and outputs."""
     path, layers = model.tensors.path, completed(model)
     if not any(each.cells for each in layers):
         raise InputError(path, "has no recurrent layer")

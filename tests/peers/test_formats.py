@@ -91,7 +91,7 @@ def check(module: Any, network: Network) -> None:
 @pytest.mark.filterwarnings("ignore:.*do not tell activation relu:UserWarning")
 @pytest.mark.parametrize(("kind", "options"), MODULES.values(), ids=MODULES)
 def test_modules(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
-    """What PyTorch writes we take, and it takes what we write of that."""
+    """Files of PyTorch are read, and PyTorch reads them as they are written again."""
     module = getattr(torch.nn, kind)(3, 5, batch_first=True, **options)
     save_torch(module.state_dict(), str(tmp_path / "w.safetensors"))
     said = {"activation": options.get("nonlinearity", "tanh")} if kind == "RNN" else {}

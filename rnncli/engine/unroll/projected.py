@@ -128,7 +128,7 @@ def is_wide(cell: Cell) -> bool:
 
 
 def advancing(cell: Cell, N: int, precision: Precision) -> Advance:
-    """Return what takes steps of at most N rows from projected inputs."""
+    """Build the loop that takes steps of at most N rows from projected inputs."""
     make = _steps_of_one_sum if cell.sums_alone else _steps_of_blocks
     return make(cell, N, precision)
 

@@ -141,7 +141,7 @@ def _named(path: str, otherwise: Kind) -> Kind:
 
 
 def kind_of(path: str) -> Kind:
-    """Tell what a file is by its content."""
+    """Find the kind of a file by its content."""
     with open(path, "rb") as file:
         start = file.read(_START)
         if start.startswith(FIRST):

@@ -22,7 +22,7 @@ def widened(bits: NDArray[Any]) -> NDArray[np.float32]:
 
 
 class Entry(NamedTuple):
-    """What a file says of a tensor before it is read.
+    """Name, shape and type of a tensor in a file, before it is read.
 
     Parameters
     ----------

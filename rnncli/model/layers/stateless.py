@@ -27,7 +27,7 @@ RowActivation: TypeAlias = Activation | OfRow
 
 
 class Stateless:
-    """What layers without state have in common.
+    """Base of the layers without state.
 
     Attributes
     ----------

@@ -75,7 +75,7 @@ class Source(ABC):
 
 
 def open_source(name: str, file: Any) -> Source:
-    """Tell by its first bytes what a file is, and read its schema."""
+    """Find the kind of a file by its first bytes, and read its schema."""
     start = file.peek(len(ARROW))
     if start.startswith(PARQUET[:4]):
         return _Parquet(name, file)

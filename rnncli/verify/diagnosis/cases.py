@@ -48,7 +48,7 @@ def another_merge(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def directions_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Give each direction the weights of the other, in all layers or one."""
+    """Exchange the weights of the two directions, in all layers or one."""
 
     def exchanged(layer: Recurrent) -> Recurrent | None:
         if len(layer.cells) == 1:

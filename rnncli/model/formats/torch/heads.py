@@ -49,7 +49,7 @@ class _Matrix(NamedTuple):
 
 
 def way_out(recurrent: Sequence[str]) -> str:
-    """Return what to do about a file of which only recurrent modules can be run."""
+    """Return the hint for a file of which only recurrent modules can be run."""
     alone = "`layer` NAME runs one of " if recurrent[1:] else "`layer` "
     names = verbatim(listed(recurrent))
     alone = f"{alone}{names}{'' if recurrent[1:] else ' runs that alone'}, " if recurrent[0] else ""

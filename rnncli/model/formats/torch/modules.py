@@ -203,7 +203,7 @@ def _chained(model: Model, modules: Sequence[Module], classes: Mapping[str, str]
 
 
 def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
-    """Return what the file lacks to tell how modules are joined; nothing if it tells."""
+    """Return why the file does not say how modules are joined, or nothing if it does."""
     above = {
         name: kind
         for name, kind in classes.items()

@@ -33,7 +33,7 @@ _DEPTH, _MOST_WORK, _MOST_CODE = 64, 20_000, 2**16
 
 
 class _Rows(NamedTuple):
-    """What modules gave, one after the other, of the input."""
+    """The output of modules called one after the other on the input."""
 
     names: tuple[str, ...] = ()
     form: str = "rows"  # or: input, column (its only feature), last (step)
@@ -281,7 +281,7 @@ class _Reader:
         return _Held(inner) if inner in self._classes else _UNKNOWN
 
     def _function(self, leaf: str, given: list[Any], named: Mapping[str, Any], held: _Held) -> Any:
-        """Return what a function of rows gives, if it is one of those that leave a chain."""
+        """Apply a function to rows, if the result is still a chain of modules."""
         first, *others = given or [None]
         if leaf in _ASKING:
             return _UNKNOWN
@@ -338,7 +338,7 @@ class _Reader:
 
 
 def _of_rows(found: Any) -> _Rows | _State | None:
-    """Return what is computed of the input, in lists too, each of which is looked at once."""
+    """Find a value computed from the input, also within lists."""
     seen: set[int] = set()
     left = [found]
     while left:
@@ -359,7 +359,7 @@ def _is_top(leaf: str, state: _State, others: list[Any]) -> bool:
 
 
 def _constant(leaf: str, given: list[Any]) -> Any:
-    """Return what a function of constants gives, as far as the chain depends on it."""
+    """Apply a function to constants, as far as the chain depends on it."""
     first, *others = given or [None]
     if leaf in _TESTS and others == [None] and first is not _UNKNOWN:
         return (first is None) == (leaf == "__is__")
