@@ -31,17 +31,26 @@ def runnable(precision: str) -> list[str]:
     return [name for name in UNROLLS if not missing(name, precision)]
 
 
-# A shared machine can stall one example; that is no failure. The same examples are drawn each time,
-# but for the long run, which says how to repeat one that fails.
-settings.register_profile("same", deadline=None, derandomize=True, database=None)
-settings.register_profile("random", deadline=None, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+# By default the same cases are drawn each time. `RNN_NIGHTLY=1` draws new and more ones, prints how
+# to repeat one that fails, and runs the tests marked `nightly`. A slow case is no failure.
+NIGHTLY = bool(os.environ.get("RNN_NIGHTLY"))
+settings.register_profile("default", deadline=None, derandomize=True, database=None)
+settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=1000)
+settings.load_profile("nightly" if NIGHTLY else "default")
 
 Rnn = Callable[..., Result]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="rewrite outputs of transcripts")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests marked `nightly` to the nightly run."""
+    left = [item for item in items if not NIGHTLY and item.get_closest_marker("nightly")]
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from conftest import RUNNABLE, runnable
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import ALL_ACTIVATIONS, Case, cases
+from networks import ALL_ACTIVATIONS, Case, cases
 
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, parse

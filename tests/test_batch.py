@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import Case, NetworkCase, cases, network_cases
+from networks import Case, NetworkCase, cases, network_cases
 
 import rnncli
 from rnncli.engine.interleaved import grouped

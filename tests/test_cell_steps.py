@@ -8,7 +8,7 @@ from any_cell import Leaky
 from any_cell import drawn as drawn_leaky
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import OF_LAYERS, gated_cells
+from networks import OF_LAYERS, gated_cells
 
 from rnncli.engine.unroll.stepwise import row_products
 from rnncli.model.activations import Activation, clipped

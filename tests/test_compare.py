@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import Case, cases
+from networks import Case, cases
 from whole_runs import difference
 
 from rnncli import RNN, seeded

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import RUNNABLE
 from machines import MACHINES, machine
-from strategies import ALL_ACTIVATIONS
+from networks import ALL_ACTIVATIONS
 
 import rnncli
 from rnncli.engine.compiled.activations import FUNCTIONS, applied

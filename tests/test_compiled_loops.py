@@ -12,7 +12,7 @@ from conftest import RUNNABLE
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from machines import MACHINES, machine
-from strategies import OF_LAYERS, gated_cells
+from networks import OF_LAYERS, gated_cells
 
 from rnncli.engine.batch import Steps
 from rnncli.engine.compiled import compiling, loops

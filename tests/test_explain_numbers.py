@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from strategies import NetworkCase, network_cases
+from networks import NetworkCase, network_cases
 
 from rnncli import Dense, LayerNormalization, Network, Normalization, run
 from rnncli.engine.precision import PRECISIONS

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import ALL_ACTIVATIONS, network_cases
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from strategies import ALL_ACTIVATIONS, network_cases
 
 from rnncli.model import formats
 from rnncli.model.activations import SIGMOID, TANH, activation

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, cases
+from networks import Case, cases
 
 import rnncli
 from rnncli.engine.rows import Rows

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NetworkCase, network_cases
+from networks import NetworkCase, network_cases
 from whole_runs import difference
 
 import rnncli

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, cases
+from networks import Case, cases
 
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ALL_ACTIVATIONS, in_precision
+from networks import ALL_ACTIVATIONS, in_precision
 from whole_runs import difference
 
 import rnncli

@@ -5,7 +5,7 @@ import pytest
 from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import in_precision
+from networks import in_precision
 
 from rnncli.engine.precision import round_mantissa
 from rnncli.model.arrays import in_dtype

@@ -9,7 +9,7 @@ import pytest
 from gated_loops import gated_loop, to_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, cases
+from networks import Case, cases
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import GRU, LSTM, Weights

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import RUNNABLE, runnable
-from strategies import ALL_ACTIVATIONS
+from networks import ALL_ACTIVATIONS
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS

@@ -9,7 +9,7 @@ import pytest
 from conftest import RUNNABLE, runnable
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import Case, cases
+from networks import Case, cases
 from whole_runs import contracting, difference, run_tolerance
 
 from rnncli.engine.precision import PRECISIONS
