@@ -113,7 +113,7 @@ def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row 
                     _check_commas(f"{name}:{line}", begin)
                 return delimiter, len(row), None, line
     except csv.Error as error:
-        raise syntax_error(name, rows.line_num, error) from error
+        raise syntax_error(name, rows.line_num - len(taken) + 1, error) from error
     raise _empty(name)
 
 
