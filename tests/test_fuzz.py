@@ -1,17 +1,23 @@
-"""Damaged input ends well: done or refused, never a traceback or a wrong number of rows."""
+"""Arrays in files: what NumPy has of any of them, and damage that ends well."""
 
-import csv
 import io
-import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from conftest import NIGHTLY, Rnn
+from hypothesis import given
+from hypothesis import strategies as st
 
-# .ci/run asks for more.
-CASES = int(os.environ.get("RNN_FUZZ_CASES", "300"))
-WHOLE = b"".join((SAMPLES / "sensors.csv").read_bytes().splitlines(keepends=True)[:60])
-OPTIONS = ("--columns", "3,4", "--first-row", "header", "--hidden", "2", "--format", "csv")
+from rnncli.engine.rows import BLOCK_STEPS
+from rnncli.model.errors import InputError
+from rnncli.readers import Keys, Layout, read_file
+from rnncli.readers.expected import read_expected
+
+CASES = 5000 if NIGHTLY else 150
+DOUBLE = np.dtype(np.float64)
+TYPES = ("f2", "f4", ">f4", "f8", ">f8", "i1", "i2", ">i4", "u4", "?")
 
 
 def damaged(seed: int, whole: bytes) -> bytes:
@@ -32,31 +38,123 @@ def damaged(seed: int, whole: bytes) -> bytes:
     return bytes(content)
 
 
-def rows_of(content: bytes) -> int:
-    """Rows that are not blank, by Python's own reader."""
-    text = content.decode("utf-8-sig", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=",", skipinitialspace=True)
-    return sum(len(row) > 1 or bool("".join(row).strip()) for row in reader)
+def read(path: Path, **layout: Any) -> tuple[np.ndarray, list[int], list[int]]:
+    """The rows, the lengths of the blocks, and the sequence of each row from 1."""
+    keys = Keys()
+    blocks = list(read_file(str(path), Layout(DOUBLE, **layout), keys).blocks)
+    numbers = [number for block in blocks if block.key is not None for number in block.key.tolist()]
+    rows = np.concatenate([np.empty((0, blocks[0].x.shape[1])), *(block.x for block in blocks)])
+    return rows, [len(block.x) for block in blocks], [int(keys.names[n][0]) for n in numbers]
 
 
-@pytest.mark.parametrize("seed", range(CASES))
-def test_damaged_csv(run_rnn: Rnn, seed: int) -> None:
-    content = damaged(seed, WHOLE)
-    options = (*OPTIONS, "--delimiter", ",", "--missing", ("error", "hold", "zero")[seed % 3])
-    result = run_rnn("run", *options, stdin=content)
-    assert result.exit_code in (0, 2), result.exception
-    assert len(result.stderr.splitlines()) == (result.exit_code == 2)
-    if result.exit_code == 0:
-        assert len(result.stdout.splitlines()) == rows_of(content)
-
-
-@pytest.mark.parametrize("seed", range(CASES // 3))
-def test_damaged_npy(run_rnn: Rnn, tmp_path: object, seed: int) -> None:
-    whole = io.BytesIO()
-    np.save(whole, np.arange(12.0).reshape(6, 2))
-    path = f"{tmp_path}/x.npy"
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    dtype=st.sampled_from(TYPES),
+    fortran=st.booleans(),
+    data=st.data(),
+)
+def test_rows_are_those_of_the_array(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: list[int],
+    dtype: str,
+    fortran: bool,
+    data: st.DataObject,
+) -> None:
+    """Of any type and order, for any columns; under any name, also as states to compare with."""
+    values = np.random.RandomState(0).randint(0, 100, shape).astype(dtype)
+    path = tmp_path_factory.getbasetemp() / data.draw(st.sampled_from(["x.npy", "x.txt"]))
     with open(path, "wb") as file:
-        file.write(damaged(seed, whole.getvalue()))
-    result = run_rnn("run", path, "--hidden", "2", "--format", "csv")
-    assert result.exit_code in (0, 2), result.exception
-    assert len(result.stderr.splitlines()) == (result.exit_code == 2)
+        np.save(file, np.asfortranarray(values) if fortran else values)
+    table = values.reshape(-1, 1) if len(shape) == 1 else values.reshape(-1, shape[-1])
+    columns = data.draw(st.permutations(range(table.shape[1])))
+    columns = columns[: data.draw(st.integers(1, len(columns)))]
+    block = data.draw(st.sampled_from([1, 4, 1000]))
+    rows, _, keys = read(path, columns=[str(i + 1) for i in columns], block_steps=block)
+    np.testing.assert_array_equal(rows, table[:, columns].astype(float))
+    several = len(shape) == 3 and shape[0] > 1
+    assert keys == ([n + 1 for n in range(shape[0]) for _ in range(shape[1])] if several else [])
+    if dtype != "?":
+        found = read_expected(str(path))
+        np.testing.assert_array_equal(found.ravel(), values.astype(float).ravel())
+
+
+@pytest.mark.parametrize(
+    ("shape", "lengths"),
+    [
+        ((BLOCK_STEPS, 2), [BLOCK_STEPS]),
+        ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2]),
+        ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3]),
+    ],
+)
+def test_an_array_is_cut_into_equal_blocks(
+    tmp_path: Path, shape: tuple[int, ...], lengths: list[int]
+) -> None:
+    array = np.random.RandomState(0).rand(*shape)
+    np.save(tmp_path / "x.npy", array)
+    rows, found, _ = read(tmp_path / "x.npy")
+    assert found == lengths
+    np.testing.assert_array_equal(rows, array.reshape(-1, shape[-1]))
+
+
+def saved(array: np.ndarray, **options: bool) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+WHOLE = saved(np.arange(20.0))
+BAD = {
+    "empty": (b"", "not an .npy file"),
+    "text": (b"1,2\n3,4\n", "not an .npy file"),
+    "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "array of object"),
+    "complex": (saved(np.array([1j])), "array of complex128"),
+    "rank 0": (saved(np.array(1.0)), "shape (T,), (T, I) or (N, T, I), got ()"),
+    "rank 4": (saved(np.ones((1, 1, 1, 1))), "got (1, 1, 1, 1)"),
+    "no sequences": (saved(np.ones((0, 3, 1))), "got (0, 3, 1)"),
+    "no columns": (saved(np.ones((3, 0))), "got (3, 0)"),
+    "truncated": (WHOLE[:-8], "expected 160 bytes, as its shape (20,) of float64 takes, got 152"),
+    "truncated header": (WHOLE[:40], "not a whole .npy file"),
+    "truncated magic": (WHOLE[:5], "not an .npy file"),
+    "truncated version": (WHOLE[:7], "not a whole .npy file"),
+    "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "row 2, column 2: not a finite number: nan"),
+    "large": (saved(np.array([1, 1e39])), "row 2, column 1: too large for float32"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
+def test_a_bad_array_is_an_error(
+    run_rnn: Rnn, tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    result = run_rnn("run", str(path), "--hidden", "2", "--last")
+    (line,) = result.stderr.splitlines()
+    assert (result.exit_code, line.startswith(f"Error: {path}: ")) == (2, True)
+    assert message in line
+
+
+def test_what_an_array_lacks_is_missing(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([[1.0, 2], [3, np.nan], [4, 5]]))
+    for way in ("hold", "zero"):
+        options = ("--hidden", "2", "--missing", way, "--format", "csv")
+        text = run_rnn("run", *options, stdin="1,2\n3,nan\n4,5\n").stdout
+        assert run_rnn("run", str(path), *options).stdout == text
+
+
+def test_a_damaged_array_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    whole = saved(np.arange(12.0).reshape(6, 2))
+    messages = list[str]()
+    for seed in range(CASES):
+        path.write_bytes(damaged(seed, whole))
+        try:
+            rows = sum(
+                len(block.x) for block in read_file(str(path), Layout(DOUBLE), Keys()).blocks
+            )
+        except InputError as error:
+            messages.append(str(error))
+        else:
+            assert rows <= len(whole)
+    assert messages
+    assert all(message.startswith(f"{path}: ") and "\n" not in message for message in messages)
