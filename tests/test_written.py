@@ -1,0 +1,302 @@
+"""Results to text: the shortest digits that read back the same, the same rows in every format."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import NIGHTLY, Rnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rnncli
+from rnncli.cli import rnn
+from rnncli.engine.stream import Block
+from rnncli.model.arrays import Floats, Integers
+from rnncli.writers import WRITERS, Style, Trajectory
+from rnncli.writers.trajectory import Columns, SequenceStates
+
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
+
+
+class Result(NamedTuple):
+    """The rows of a run."""
+
+    t: Integers
+    x: Floats
+    h: Floats
+    key: Integers | None
+    keys: Sequence[tuple[str, ...]]
+    cells: list[list[str]] | None
+
+
+def written(form: str, result: Result, style: Style | None = None, block: int = 150) -> bytes:
+    """Write rows, in blocks; their states are also the initial and the final ones."""
+    t, x, h, key, keys, cells = result
+    cuts = [slice(*ends) for ends in pairwise([*range(0, len(t), block), len(t)])]
+    blocks = [
+        Block(t[s], x[s], h[s], None if key is None else key[s], cells and cells[s]) for s in cuts
+    ]
+    zeros = SequenceStates(
+        np.zeros(1, np.intp), [{"h": np.zeros_like(h[:1], shape=(1, h.shape[1]))}]
+    )
+    trajectory = Trajectory(
+        {"activation": "tanh", "input_size": 1, "hidden_sizes": [3], "precision": "float32"}
+        | {"direction": "forward", "source": {"init": "tensorflow", "seed": 1}},
+        [f"x_{i}" for i in range(x.shape[1])],
+        [Columns("h", "h", h.shape[1])],
+        blocks,
+        lambda: zeros,
+        lambda: zeros,
+        key_columns=["k", "l"] if keys else (),
+        keys=keys,
+        header=["c", "d"] if cells else (),
+    )
+    content = io.BytesIO()
+    out = io.TextIOWrapper(content, "utf-8", newline="", errors="surrogatepass")
+    WRITERS[form](out, trajectory, style or Style())
+    out.flush()
+    return content.getvalue()
+
+
+def text(value: Any, digits: int | None = None) -> str:
+    """Write a float as Python and NumPy do."""
+    if digits is not None:
+        return f"{float(value):z.{digits}f}"
+    return repr(float(value)) if value.dtype == np.float64 else str(value)
+
+
+def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
+    return [[text(value, digits) for value in row] for row in values]
+
+
+WORDS = st.text(max_size=9) | st.sampled_from(
+    ["", '"', "a,b", "\r", "\x1f", "ü\0", *("x" * n for n in (16, 17, 128, 129))]
+)
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Result:
+    """Rows of any floats, few or many; with keys that come as they are needed, and cells."""
+    width: Literal[32, 64] = draw(st.sampled_from([32, 64]))
+    dtype = np.dtype(f"f{width // 8}")
+    some = st.floats(width=width, allow_nan=False, allow_infinity=False)
+    some |= st.floats(-1, 1, width=width) | st.sampled_from([0.0, -0.0, 1e-4, 999999.94, 1e6, 1e11])
+    floats = np.array(draw(st.lists(some, min_size=1, max_size=20)), dtype)
+    count = draw(st.sampled_from([0, 1, 2, 7, 400]))
+    random = np.random.RandomState(draw(st.integers(0, 99)))
+    x, h = (random.choice(floats, (count, draw(st.integers(1, 4)))) for _ in range(2))
+    if draw(st.booleans()):
+        x[random.uniform(size=x.shape) < 0.1] = np.nan
+    t = draw(st.sampled_from([1, 9990, 10**8 - 3, 2**40])) + np.arange(count)
+    key, keys, cells = None, [], None
+    if draw(st.booleans()):
+        keys = draw(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=9, unique=True))
+        key = np.minimum(random.randint(0, 9, count), np.arange(count) // 50) % len(keys)
+    if draw(st.booleans()):
+        words = draw(st.lists(WORDS, min_size=1, max_size=5))
+        cells = [[words[(i + j) % len(words)] for j in range(2)] for i in range(count)]
+    return Result(t, x, h, key, keys, cells)
+
+
+def parsed(content: str | bytes) -> Any:
+    """Parse JSON, and leave numbers as they are written."""
+    return json.loads(content, parse_float=str, parse_int=str)
+
+
+@given(results(), st.none() | st.integers(0, 9))
+def test_every_format_carries_the_same_rows(result: Result, digits: int | None) -> None:
+    t, x, h, key, keys, cells = result
+    names: list[Any] = [["", ""]] * len(t) if key is None else [[*keys[n]] for n in key]
+    style = Style(digits)
+    found = csv.reader(
+        io.StringIO(written("csv", result, style).decode(errors="surrogatepass"), newline="")
+    )
+    assert next(found) == [*"kl"] * bool(keys) + ([*"cd"] if cells else ["t"]) + [
+        f"h_{j}" for j in range(h.shape[1])
+    ]
+    front = cells or [[str(step)] for step in t]
+    assert list(found) == [
+        [*(name if keys else []), *before, *values]
+        for name, before, values in zip(names, front, texts(h, digits), strict=True)
+    ]
+    features = [
+        [None if value in ("nan", "NaN") else value for value in row] for row in texts(x, digits)
+    ]
+    steps = [
+        ({"key": dict(zip("kl", name, strict=True))} if keys else {})
+        | {"t": str(step)}
+        | ({"row": dict(zip("cd", before, strict=True))} if cells else {"x": row})
+        | {"h": values}
+        for name, step, before, row, values in zip(
+            names, t, front, features, texts(h, digits), strict=True
+        )
+    ]
+    lines = written("jsonl", result, style).decode().splitlines()
+    assert [parsed(line) for line in lines] == steps
+    assert parsed(written("json", result, style))["steps"] == steps
+    if not keys:
+        array = np.load(io.BytesIO(written("npy", result, style)))
+        assert array.dtype == h.dtype
+        assert array.tobytes() == h.tobytes()
+        if not np.isnan(x).any():
+            table = rows_of_table(written("table", result, style).decode())
+            expected = [[*a, *b] for a, b in zip(texts(x, digits), texts(h, digits), strict=True)]
+            assert [table[str(step)] for step in t] == expected
+            assert set(table) == {"0", *map(str, t)}
+
+
+def rows_of_table(table: str) -> dict[str, list[str]]:
+    """The cells of each row, by their first: wide rows stand in several parts below each other."""
+    rows: dict[str, list[str]] = {}
+    for first, *others in (line.split() for line in table.splitlines() if re.match(r" *\d", line)):
+        rows.setdefault(first, []).extend(others)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(100 if NIGHTLY else 1))
+def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
+    """Many at once: of all magnitudes, short ones, and neighbours of powers of 2 and 10."""
+    random = np.random.RandomState(seed)
+    powers = np.concatenate([10.0 ** np.arange(-6, 9), 2.0 ** np.arange(-20, 26)])
+    bits = powers.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
+    short = np.arange(1, 2048, 2)[:, None] * 2.0 ** np.arange(-23, 10)
+    anything = np.frombuffer(random.bytes(80_000), np.float32)
+    ordinary = 2.0 ** random.uniform(-14, 21, 60_000)
+    parts = [bits.view(np.float32), short, anything[np.isfinite(anything)], ordinary]
+    values = np.concatenate([part.astype(np.float32).ravel() for part in parts])
+    values = (values * random.choice(np.array([-1, 1], np.float32), len(values)))[:, None]
+    result = Result(np.arange(len(values)), values, values, None, [], None)
+    lines = written("csv", result, Style(header=False), 50_000).decode().splitlines()
+    assert [line.split(",")[1] for line in lines] == values[:, 0].astype("U").tolist()
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_no_text_with_fewer_digits_reads_back(value: float) -> None:
+    h = np.array([[value]], np.float32)
+    line = written("csv", Result(np.ones(1, int), h, h, None, [], None), Style(header=False))
+    digits = re.sub(r"e.*|[-.]", "", line.decode().strip().split(",")[1]).strip("0")
+    fewer = np.float32(f"{value:.{max(len(digits) - 2, 0)}e}")
+    assert len(digits) <= 1 or fewer != np.float32(value)
+
+
+LIMIT = st.none() | st.integers(1, 5)
+
+
+def chosen(lines: list[str], head: int | None, tail: int | None) -> list[str]:
+    """Choose among the rows of one sequence."""
+    if head is None and tail is None:
+        return lines
+    first = lines[: head or 0]
+    return first + lines[max(len(first), len(lines) - (tail or 0)) :]
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=30), LIMIT, LIMIT, st.booleans())
+def test_head_and_tail_are_rows_of_the_whole(
+    keys: list[str], head: int | None, tail: int | None, one: bool
+) -> None:
+    """The first of each sequence as they come, then the last ones; none twice, none lost."""
+    limits = [*["--head", str(head)] * bool(head), *["--tail", str(tail)] * bool(tail)]
+    check_limits("".join(f"{key},{t}\n" for t, key in enumerate(keys)), head, tail, limits, one)
+
+
+def check_limits(
+    rows: str, head: int | None, tail: int | None, limits: list[str], one: bool
+) -> None:
+    group = ["--columns", "v"] if one else ["--group-by", "k"]
+    command = ["run", *group, "--hidden", "1", "--format", "csv", "--digits", "3"]
+    runner = CliRunner()
+    header, *whole = runner.invoke(rnn, command, input=f"k,v\n{rows}").stdout.splitlines()
+    shown = runner.invoke(rnn, [*command, *limits], input=f"k,v\n{rows}")
+    by_key: dict[str, list[str]] = {}
+    for line in whole:
+        by_key.setdefault("" if one else line[0], []).append(line)
+    expected = {key: chosen(lines, head, tail) for key, lines in by_key.items()}
+    first, *lines = shown.stdout.splitlines()
+    found: dict[str, list[str]] = {key: [] for key in expected}
+    for line in lines:
+        found["" if one else line[0]].append(line)
+    assert (first, found, shown.stderr) == (header, expected, "")
+    assert tail or not head or lines == [line for line in whole if line in {*lines}]
+
+
+def test_head_and_tail_of_many_blocks() -> None:
+    rows = "".join(f"{'abcde'[n % 7 % 5]},{n % 11}\n" for n in range(160_000))
+    check_limits(rows, 2, 20_000, ["--head", "2", "--tail", "20000"], one=False)
+
+
+@pytest.mark.parametrize("limits", [("--head", "3"), ("--head", "2", "--tail", "3")], ids=" ".join)
+def test_an_array_has_the_rows_that_csv_has(
+    run_rnn: Rnn, tmp_path: Path, limits: tuple[str, ...]
+) -> None:
+    """Of one sequence and of several, whether their lengths are known beforehand or not."""
+    x = np.random.RandomState(1).normal(size=(3, 20, 1)).round(3)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "one.npy", x[0])
+    keyed = "".join(f"{n},{x[n, t, 0]}\n" for t in range(20) for n in range(3))
+    (tmp_path / "keyed.csv").write_text(keyed)
+    for words in (["x.npy"], ["one.npy"], ["keyed.csv", "--group-by", "1"]):
+        command = ("run", str(tmp_path / words[0]), *words[1:], "--hidden", "2", *limits)
+        assert run_rnn(*command, "-o", str(tmp_path / "h.npy")).exit_code == 0
+        lines = run_rnn(*command, "--format", "csv").stdout.splitlines()[1:]
+        rows = sorted(lines, key=lambda line: line.split(",")[0]) if words[1:] else lines
+        if words == ["x.npy"]:
+            rows = sorted(lines, key=lambda line: [int(part) for part in line.split(",")[:2]])
+        listed = [line.split(",")[-2:] for line in rows]
+        found = np.load(tmp_path / "h.npy")
+        assert found.shape[:-1] == ((len(rows),) if words == ["one.npy"] else (3, len(rows) // 3))
+        np.testing.assert_array_equal(found.reshape(-1, 2), np.array(listed, np.float32))
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "40", "80", "213"])
+@pytest.mark.parametrize("hidden", ["1", "32", "100"])
+def test_a_table_keeps_to_the_width_with_every_digit(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str, hidden: str
+) -> None:
+    command = ("run", "--seq", "1,2,3", "--hidden", hidden)
+    steps = parsed(run_rnn(*command, "--json").stdout)["steps"]
+    for term in ("dumb", "xterm-256color"):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TERM", term)
+        table = run_rnn(*command).stdout
+        rows = rows_of_table(table)
+        assert [rows[step["t"]] for step in steps] == [[*step["x"], *step["h"]] for step in steps]
+        lines = table.splitlines()
+        assert max(map(len, lines)) <= max(int(columns), 21)  # t and one number always fit
+        assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
+    """Cut into pages of rows, and each into blocks of columns."""
+    rows = "".join(f"a{t % 3},{t % 5}\n" for t in range(2500))
+    options = ("--group-by", "1", "--hidden", "150", "--digits", "2")
+    table = run_rnn("run", *options, stdin=rows).stdout
+    lines = run_rnn("run", *options, "--format", "csv", stdin=rows).stdout.splitlines()[1:]
+    read: dict[tuple[str, str], list[str]] = {}
+    for row in (line.split() for line in table.splitlines() if re.match(r"a\d", line)):
+        read.setdefault((row[0], row[1]), []).extend(row[2:])
+    assert [[*key, *cells[1:]] for key, cells in read.items()] == [
+        line.split(",") for line in lines
+    ]
+    assert table.count("Rounded to 2 digits") == 1
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_weights_have_every_digit(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    command = ("weights", "--hidden", "70", "--inputs", "2", "--seed", "9")
+    arrays = rnncli.seeded(2, 70, 9).layers[0].cells[0].weights.arrays
+    (item,) = json.loads(run_rnn(*command, "--json").stdout)["weights"]
+    for name, array in arrays.items():
+        assert np.array(item[name], np.float32).tobytes() == array.tobytes()
+    drawn = sorted(np.float32(found) for found in NUMBER.findall(run_rnn(*command).stdout))
+    assert drawn == sorted(np.concatenate([array.ravel() for array in arrays.values()]))
