@@ -1,20 +1,19 @@
-"""On a real pseudo-terminal: colour, width, progress."""
+"""On a real pseudo-terminal: colour, width, shortened tables, progress."""
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rnncli.cli import progress, rnn
-from rnncli.engine.stream import Block
 
 RNN = (sys.executable, "-m", "rnncli")
+TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:
@@ -43,94 +42,91 @@ def everything(master: int) -> str:
     return shown.decode()
 
 
-TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
-
-
-@pytest.mark.slow
-def test_a_terminal_gets_colour() -> None:
-    assert "\x1b[36m" in on_terminal(*TABLE)
-
-
-@pytest.mark.slow
-def test_no_color_and_dumb_terminals_get_none() -> None:
+def test_a_terminal_gets_colour_unless_it_is_dumb() -> None:
+    coloured = on_terminal(*TABLE)
+    assert "\x1b[36m" in coloured
+    assert "a second" not in coloured  # short runs show no progress
     assert "\x1b[36m" not in on_terminal(*TABLE, NO_COLOR="1")
-    assert "\x1b" not in on_terminal(*TABLE, TERM="dumb")
+    shown = on_terminal(*TABLE, TERM="dumb", COLUMNS="40")
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 40
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("columns", ["40", "80"])
-def test_a_table_keeps_to_the_width(columns: str) -> None:
-    shown = on_terminal(*TABLE, COLUMNS=columns, TERM="dumb")
-    assert max(map(len, shown.splitlines())) <= int(columns)
+@pytest.mark.parametrize("steps", [30, 31, 1200])
+def test_a_long_table_on_a_terminal_notes_the_rows_that_it_leaves_out(
+    tmp_path: Path, steps: int
+) -> None:
+    path = tmp_path / "states.txt"
+    command = ("run", "--seq", ",".join("1" * steps), "--hidden", "1")
+    table = on_terminal(*command, TERM="dumb")
+    shown = [row.split()[0] for row in table.splitlines()[4:] if row]
+    note = f"Rows 11 to {steps - 10} are not shown ({steps - 20} steps): -o FILE.csv has all."
+    if steps == 30:
+        assert shown == [str(t) for t in range(31)]
+    else:
+        assert shown == [*map(str, range(11)), ":", *map(str, range(steps - 9, steps + 1)), "Rows"]
+        assert note in table
+    assert on_terminal(*command, "-o", str(path)) == ""
+    rows = path.read_text().splitlines()[4:]
+    assert [row.split()[0] for row in rows] == [str(t) for t in range(steps + 1)]
 
 
-@pytest.mark.slow
-def test_a_terminal_alone_shortens_a_table(tmp_path: Path) -> None:
-    command = ("run", "--seq", ",".join("1" * 50), "--hidden", "1")
-    note = "Rows 11 to 40 are not shown (30 steps): -o FILE.csv has all."
-    assert note in on_terminal(*command, TERM="dumb")
-    assert on_terminal(*command, "-o", str(tmp_path / "states.txt")) == ""
-    rows = (tmp_path / "states.txt").read_text().splitlines()[4:]
-    assert [row.split()[0] for row in rows] == [str(t) for t in range(51)]
+def test_large_weights_on_a_terminal_note_the_rows_that_they_leave_out() -> None:
+    shown = on_terminal("weights", "--hidden", "70", TERM="dumb")
+    assert shown.count("Only the first and last 8 are shown: --json has all.") == 3
+    assert len(re.findall(r"-?\d+\.\d+(?:e[-+]\d+)?", shown)) == 16 + 16 * 16 + 16
 
 
-@pytest.mark.slow
-def test_nothing_to_read_at_a_terminal_is_an_error_at_once() -> None:
-    assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["npy", "png", "pdf", "parquet"])
 def test_bytes_are_not_thrown_at_a_terminal(form: str) -> None:
     assert on_terminal(*TABLE, "--format", form).startswith(f"Error: {form} is not text")
 
 
-@pytest.mark.slow
-def test_short_runs_show_no_progress() -> None:
-    assert "a second" not in on_terminal(*TABLE, "-o", os.devnull, "--format", "csv")
+def test_a_terminal_is_no_input() -> None:
+    assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
 
 
-def blocks() -> Iterator[Block]:
-    for t in range(1, 4):
-        yield Block(np.array([t]), np.ones((1, 1)), np.ones((1, 2)))
-
-
-@pytest.mark.parametrize("share", [0.25, None])
-def test_progress_of_long_runs(monkeypatch: pytest.MonkeyPatch, share: float | None) -> None:
-    monkeypatch.setattr(progress, "SECONDS", -1)
-    master, slave = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    with os.fdopen(slave, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        passed = list(progress.with_progress(blocks(), lambda _: share, quiet=False))
-        assert [int(block.t[0]) for block in passed] == [1, 2, 3]
-    shown = everything(master)
-    assert re.search(r"3 rows, [\d,]+ a second", shown)
-    assert set(re.findall(r"\d+%", shown)) == ({"25%"} if share else set())
-
-
-@pytest.mark.slow
-def test_verify_says_what_it_compares_with_meanwhile() -> None:
+def test_verify_shows_what_it_compares_with_meanwhile() -> None:
     shown = on_terminal("verify", "--seq", "1,2", "--hidden", "2")
     assert "Comparing with a float64 loop and every way to unroll" in shown
 
 
-@pytest.mark.parametrize("columns", ["40", "80"])
-def test_progress_of_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str) -> None:
-    """Files and time left, with a failure on a line of its own; the runs show none of theirs."""
-    for name, cell in {"a": "1", "b": "no", "c": "2", "d": "3"}.items():
-        (tmp_path / f"{name}.csv").write_text(f"value\n{cell}\n")
+def run_on_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str, *command: str, stdin: bytes = b""
+) -> str:
+    """Run a command in this process with progress from the start; return what it shows."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
     monkeypatch.setattr(progress, "SECONDS", -1)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.chdir(tmp_path)
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        command = ["batch", "?.csv", "-o", "o/{stem}.csv", "--hidden", "2", "-j", "1"]
-        assert rnn.main(command, standalone_mode=False) == 1
-    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", everything(master))
+        rnn.main([*command], standalone_mode=False)
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", everything(master))
+
+
+def test_a_long_run_shows_its_rows_and_its_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("1\n2\n3\n")
+    command = ("run", str(path), "--hidden", "2", "-o", str(tmp_path / "h.csv"))
+    shown = run_on_terminal(monkeypatch, "80", *command)
+    assert re.search(r"3 rows, [\d,]+ a second", shown)
+    assert set(re.findall(r"\d+%", shown)) == {"100%"}
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_batch_shows_its_files_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str
+) -> None:
+    """With a failure on a line of its own; the runs show none of theirs."""
+    for name, cell in {"a": "1", "b": "no", "c": "2", "d": "3"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"value\n{cell}\n")
+    monkeypatch.chdir(tmp_path)
+    command = ("batch", "?.csv", "-o", "o/{stem}.csv", "--hidden", "2", "-j", "1")
+    text = run_on_terminal(monkeypatch, columns, *command)
     lines = re.split(r"[\r\n]+", text)
     assert "Error: b.csv:2: column 'value': not a number: 'no'" in lines
     ends = [line for line in lines if "4 of 4 files, 1 failed" in line]
@@ -138,3 +134,24 @@ def test_progress_of_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, co
     assert all(re.search(r"\d:\d\d:\d\d|-:--:--", line) for line in ends)
     assert max(map(len, ends)) <= int(columns)
     assert " row" not in text.replace("3 rows, ", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "noted"),
+    [
+        (b"1,2,3\n", (), True),
+        (b"1\n", (), False),
+        (b"1,2,3\n4,5,6\n", (), False),
+        (b"a,b,c\n1,2,3\n", (), False),
+        (b"1,2,3\n", ("--columns", "1-3"), False),
+        (b"7,1,2,3\n", ("--group-by", "1"), False),
+        (b"1,2,3\n", ("--follow",), False),
+    ],
+)
+def test_a_lone_row_is_noted(
+    monkeypatch: pytest.MonkeyPatch, rows: bytes, words: tuple[str, ...], noted: bool
+) -> None:
+    """It may be meant as a column."""
+    command = ("run", "--hidden", "2", "--format", "csv", *words)
+    shown = run_on_terminal(monkeypatch, "80", *command, stdin=rows)
+    assert ("Note: one row is 1 step of 3 features: " in shown) == noted
