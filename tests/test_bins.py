@@ -1,7 +1,6 @@
 """Sequences of any length as a limited number of spans, against NumPy over each span."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ def binned(values: Floats, lengths: list[int], at_most: int) -> Bins:
     return bins
 
 
-@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(0, 60), max_size=8),
     at_most=st.integers(1, 20),

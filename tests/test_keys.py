@@ -1,8 +1,6 @@
 """The numbers of keys are those that a dictionary gives, row by row."""
 
 from collections.abc import Sequence
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.model.arrays import Integers
-from rnncli.readers import Keys, Layout, read_files
+from rnncli.readers import Keys
 from rnncli.readers.keyed import Cells
 
 Key = tuple[str, ...]
@@ -45,7 +43,6 @@ def numbered(keys: Keys, rows: Sequence[Key], how: str) -> Integers:
     return keys.number_cells(coded)
 
 
-@pytest.mark.slow
 @given(data=st.data())
 def test_keys_are_numbered_as_they_come(data: st.DataObject) -> None:
     """In any turn, and after the keys of an earlier run."""
@@ -60,7 +57,6 @@ def test_keys_are_numbered_as_they_come(data: st.DataObject) -> None:
         assert keys.names == list(expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["texts", "cells"])
 @pytest.mark.parametrize("distinct", [1, 300, 5_000, 30_000])
 def test_a_table_of_keys_grows(distinct: int, how: str) -> None:
@@ -76,20 +72,3 @@ def test_a_table_of_keys_grows(distinct: int, how: str) -> None:
         numbered(keys, [("by", "text")], "texts")
         expected.setdefault(("by", "text"), len(expected))
     assert keys.names == list(expected)
-
-
-def test_files_with_and_without_quotes_share_the_keys(tmp_path: Path) -> None:
-    """Rows without quotes are looked up in the table, the others one by one."""
-    plain, quoted = "k,v\nb,1\na,1\nb,1\n", 'k,v\nc,1\n"a",1\n"d",1\n'
-    paths = [tmp_path / f"{i}.csv" for i in range(4)]
-    for path, text in zip(paths, (plain, quoted, plain, quoted), strict=True):
-        path.write_text(text)
-    keys = Keys([("d",)])
-    layout = Layout(np.dtype(np.float32), group_by=("k",))
-    numbers = [
-        rows.key.tolist()
-        for rows in read_files([*map(str, paths)], layout, keys).blocks
-        if rows.key is not None
-    ]
-    assert [*chain(*numbers)] == [1, 2, 1, 3, 2, 0] * 2
-    assert keys.names == [("d",), ("b",), ("a",), ("c",)]
