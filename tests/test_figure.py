@@ -120,7 +120,6 @@ def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Dr
     [
         ("3", "309", "rnn", ["h_0", "h_1", "h_2"]),
         ("5", "6", "rnn", [f"h_{j}" for j in range(5)]),
-        ("2", "309", "lstm", ["h", "c"]),
         ("4", "100", "lstm", ["h", "c"]),
     ],
 )
@@ -247,15 +246,19 @@ def test_png_and_pdf_are_a_picture_and_a_page(run_rnn: Rnn) -> None:
 def test_the_same_run_gives_the_same_bytes(
     run_rnn: Rnn, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any time, in a file or in a pipe; a run that fails leaves the file as it is."""
+    """At any time, in a file or in a pipe."""
     command = ("run", "--seq", "1 2, 3 4", "--cell", "lstm", "--states", "--hidden", "9")
     path = tmp_path / f"states.{form}"
     result = run_rnn(*command, "-o", str(path))
     assert (result.exit_code, result.stderr) == (0, "")
-    before = path.read_bytes()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
-    assert run_rnn(*command, "--format", form).stdout_bytes == before
+    assert run_rnn(*command, "--format", form).stdout_bytes == path.read_bytes()
+
+
+def test_a_run_that_fails_leaves_a_figure_as_it_is(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "states.svg"
+    path.write_text("mine")
     growing = ("--activation", "linear", "--precision", "float64", "--seed", "3", "--hidden", "1")
     failed = run_rnn("run", "--seq", "1e308,1e308,1e308", *growing, "-o", str(path))
     assert (failed.exit_code, "overflow" in failed.stderr) == (1, True)
-    assert path.read_bytes() == before
+    assert path.read_text() == "mine"

@@ -104,18 +104,13 @@ def saved(array: np.ndarray, **options: bool) -> bytes:
 
 WHOLE = saved(np.arange(20.0))
 BAD = {
-    "empty": (b"", "not an .npy file"),
     "text": (b"1,2\n3,4\n", "not an .npy file"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "array of object"),
     "complex": (saved(np.array([1j])), "array of complex128"),
     "rank 0": (saved(np.array(1.0)), "shape (T,), (T, I) or (N, T, I), got ()"),
     "rank 4": (saved(np.ones((1, 1, 1, 1))), "got (1, 1, 1, 1)"),
-    "no sequences": (saved(np.ones((0, 3, 1))), "got (0, 3, 1)"),
     "no columns": (saved(np.ones((3, 0))), "got (3, 0)"),
     "truncated": (WHOLE[:-8], "expected 160 bytes, as its shape (20,) of float64 takes, got 152"),
-    "truncated header": (WHOLE[:40], "not a whole .npy file"),
-    "truncated magic": (WHOLE[:5], "not an .npy file"),
-    "truncated version": (WHOLE[:7], "not a whole .npy file"),
     "nan": (saved(np.array([[1.0, 2], [3, np.nan]])), "row 2, column 2: not a finite number: nan"),
     "large": (saved(np.array([1, 1e39])), "row 2, column 1: too large for float32"),
 }

@@ -18,6 +18,7 @@ MARKS = ["", "a", "é", "\n", '"', "\0", "\0\0", "\ud800"]
 LENGTHS = [0, 0, 0, 6, 7, 8, 30, 126, 127, 128, 200, 1030]
 MARK = st.sampled_from(MARKS)
 TEXTS = st.builds(lambda a, n, b: a + "x" * n + b, MARK, st.sampled_from(LENGTHS), MARK)
+TEXTS |= MARK.map(lambda mark: "y" * 300 + mark)
 
 
 def cells(texts: Sequence[str]) -> Cells:

@@ -32,6 +32,8 @@ ENCODINGS = (
     *("latin-1", "cp1252", "iso8859-15", "mac-roman", "koi8-r", "cp037"),
     *("shift_jis", "euc_jp", "iso2022_jp", "euc_kr", "big5"),
 )
+# A byte order mark may stand before text in these, and stands before all in some others.
+MARKED = ("utf-8", "utf-16-le", "utf-16-be")
 # Neither digits, nor quite; too long; halfway between two floats, or close to that.
 ODD = (
     "- + . -. +. 5. .5 -.5 +5 -0 -0.0 -0.5 00012 1.2.3 1..2 --1 -+1 1-2 1/2 1:2 1,234.5",
@@ -239,7 +241,9 @@ def numbers_as_text() -> st.SearchStrategy[str]:
 
 
 @st.composite
-def tables(draw: st.DrawFn, cell: st.SearchStrategy[str]) -> tuple[bytes, Layout]:
+def tables(
+    draw: st.DrawFn, cell: st.SearchStrategy[str], *, ragged: bool = False
+) -> tuple[bytes, Layout]:
     """A table with columns of numbers behind those of keys, and how it is to be read."""
     encoding = draw(st.sampled_from(ENCODINGS))
     decimal = draw(st.sampled_from("..,·"))
@@ -253,6 +257,8 @@ def tables(draw: st.DrawFn, cell: st.SearchStrategy[str]) -> tuple[bytes, Layout
     first = [f"k{n}" for n in range(keys)] + [f"x {n}" for n in range(width)]
     rows = [first] if has_header else [["7"] * len(first)]
     rows += draw(st.lists(row, max_size=12))
+    if ragged:
+        rows.append([*["1"] * (len(first) + draw(st.integers(-1, 2)))])
     quoted = draw(st.sampled_from([st.just(False), st.just(True), st.booleans()]))
     ends = draw(st.sampled_from([["\n"], ["\r\n"], ["\r"], ["\n", "\r\n", "\r", "\n\n", "\n \r"]]))
     text = "".join(
@@ -260,8 +266,8 @@ def tables(draw: st.DrawFn, cell: st.SearchStrategy[str]) -> tuple[bytes, Layout
     )
     if draw(st.booleans()):
         text = text.rstrip("\r\n ") or text
-    raw = text.encode(encoding, "ignore")
-    raw = b"\xef\xbb\xbf" * (encoding == "utf-8" and draw(st.booleans())) + raw
+    mark = "\ufeff" if encoding in MARKED and draw(st.booleans()) else ""
+    raw = f"{mark}{text}".encode(encoding, "ignore")
     columns = draw(st.permutations(range(keys + 1, keys + width + 1)))
     layout = Layout(
         draw(st.sampled_from([SINGLE, DOUBLE])),
@@ -291,6 +297,11 @@ def test_an_error_ends_the_rows_at_its_line(
     folder: Path, table: tuple[bytes, Layout], piece: int
 ) -> None:
     check(folder, *table, piece)
+
+
+@given(tables(numbers_as_text(), ragged=True))
+def test_a_row_of_another_width_is_an_error(folder: Path, table: tuple[bytes, Layout]) -> None:
+    check(folder, *table)
 
 
 @given(
@@ -359,11 +370,16 @@ def test_numbers_are_those_of_float(folder: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_characters_of_every_encoding_may_be_cut_in_two(folder: Path, encoding: str) -> None:
+    """Also those before bytes that are no text."""
     some = "aZ09 ;'éßñЖ漢字かな한글😀“€—".encode(encoding, "ignore").decode(encoding)
     text = "".join(f"{some[n % 7 :]},{n}\n" for n in range(20)).replace("\ufeff", "")
     layout = Layout(DOUBLE, ["2"], ",", "data", ["1"], encoding=read_name(encoding))
-    for piece in (1, 2, 5):
-        check(folder, text.encode(encoding), layout, piece)
+    wide = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
+    bad = "\udc00".encode(wide, "surrogatepass") if "utf" in encoding else b"\xff"
+    for piece in (1, 2, 5, 7, 9):
+        check(folder, text.encode(encoding) + bad, layout, piece)
+    if encoding in MARKED:
+        check(folder, f"\ufeff{text}".encode(encoding), layout, 1)
 
 
 def test_every_name_is_an_encoding_of_text_or_refused() -> None:
