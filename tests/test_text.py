@@ -251,7 +251,8 @@ def tables(
     nulls = draw(st.lists(st.sampled_from(NULLS), max_size=3, unique=True))
     keys, width = draw(st.integers(0, 2)), draw(st.integers(1, 3))
     key = st.text(max_size=12) | st.sampled_from(["a", "b", " a", 'a"b', "a\nb", "x" * 140])
-    value = (cell | st.sampled_from(nulls or ["1"])).map(lambda text: text.replace(".", decimal))
+    spaced = [f"{null}{space}" for null in nulls for space in ("", " ")]
+    value = (cell | st.sampled_from(spaced or ["1"])).map(lambda text: text.replace(".", decimal))
     row = st.tuples(*[key] * keys, *[value] * width).map(list)
     has_header = draw(st.booleans())
     first = [f"k{n}" for n in range(keys)] + [f"x {n}" for n in range(width)]
@@ -332,7 +333,7 @@ def test_odd_cells(folder: Path, decimal: str) -> None:
     """Beside another, and alone in their row."""
     for missing in ("error", "hold"):
         layout = Layout(DOUBLE, ["2"], ";", "data", missing=missing, decimal=decimal)
-        for cell in (cell.replace(".", decimal) for cell in CELLS):
+        for cell in ["1.5", "1.234,5", *(cell.replace(".", decimal) for cell in CELLS)]:
             check(folder, f"a;1\nb;{cell}\nc;2\n".encode(), layout)
             check(folder, f"7\n{cell}\n8\n".encode(), layout._replace(columns=["1"]))
 
