@@ -173,9 +173,11 @@ def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
     parts = [bits.view(np.float32), short, anything[np.isfinite(anything)], ordinary]
     values = np.concatenate([part.astype(np.float32).ravel() for part in parts])
     values = (values * random.choice(np.array([-1, 1], np.float32), len(values)))[:, None]
-    result = Result(np.arange(len(values)), values, values, None, [], None)
+    t = 10**8 - 40_000 + np.arange(len(values))
+    result = Result(t, values, values, None, [], None)
     lines = written("csv", result, Style(header=False), 50_000).decode().splitlines()
     assert [line.split(",")[1] for line in lines] == values[:, 0].astype("U").tolist()
+    assert [line.split(",")[0] for line in lines] == [*map(str, t.tolist())]
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
