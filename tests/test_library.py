@@ -201,3 +201,9 @@ def test_a_block_without_rows_is_no_step_of_a_sequence_that_is_yet_to_come() -> 
     blocks = list(rnncli.stream(network, [np.empty((0, 1)), [[1]]], carried=carried))
     assert [block.t.tolist() for block in blocks] == [[1]]
     assert carried.t.tolist() == [1]
+
+
+def test_a_stream_of_no_sequence_has_no_last_row() -> None:
+    network = rnncli.Network(rnncli.seeded(1, 2).layers[0], last="step")
+    carried = rnncli.Carried(np.zeros(2), sequences=0)
+    assert list(rnncli.stream(network, [np.empty((0, 1))], carried=carried)) == []

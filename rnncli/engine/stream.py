@@ -133,6 +133,8 @@ class Carried:
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Keep what the top layer gives, (n, O), at the last of these rows of each sequence."""
+        if not len(groups.present):
+            return
         missing = len(self.t) - len(self.last)
         if missing:
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
