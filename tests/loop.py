@@ -169,6 +169,7 @@ class Result(NamedTuple):
     y_n: Any  # what the model makes of the whole sequence, (O,)
 
 
+@np.errstate(all="ignore")
 def run(
     network: rnncli.Network,
     x: Any,
@@ -231,9 +232,8 @@ def unroll(
     weights = {name: operand(w) if w.ndim == 2 else w for name, w in weights.items()}
     step = STEPS[type(cell)](cell, weights, lambda values, W: operand(values) @ W)
     rows = [np.empty((len(x), len(array))) for array in state]
-    with np.errstate(all="ignore"):
-        for t in range(len(x))[:: -1 if direction == "backward" else 1]:
-            state = state if still[t] else step(x[t], *state)
-            for array, of_t in zip(rows, state, strict=True):
-                array[t] = of_t
+    for t in range(len(x))[:: -1 if direction == "backward" else 1]:
+        state = state if still[t] else step(x[t], *state)
+        for array, of_t in zip(rows, state, strict=True):
+            array[t] = of_t
     return rows, state
