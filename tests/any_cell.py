@@ -1,4 +1,4 @@
-"""Cells and a layer that rnncli does not know, and the same written out as loops.
+"""Cells and a layer that rnncli does not know, and their steps for the plain loop.
 
 What runs them may not assume that the output is the state, that there is one gate,
 that the gates are one sum, or that every layer is recurrent.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
+import loop
 import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH
@@ -16,16 +17,13 @@ from rnncli.model.cells import Apply, Cell, Combine, Multiplier, Operands, State
 from rnncli.model.layers import Multiply, Stateless
 
 
-def sigmoid(a: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-a)))
-
-
 class Leaky(Cell):
     """``i, g = sigmoid, tanh of the sums; c_t = keep c_{t-1} + i g; h_t = tanh(c_t)``."""
 
     gates = 2
     gate_names = ("i", "g")
     state_names = ("h", "c")
+    has_step = True
 
     def __init__(self, weights: Weights, keep: float = 0.5) -> None:
         self.weights, self.keep = weights, keep
@@ -45,13 +43,11 @@ class Leaky(Cell):
     def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
         def combine(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
             i, g = sums
-            after = self.keep * c + sigmoid(i) * np.tanh(g)
+            after = self.keep * c + loop.sigmoid(i) * np.tanh(g)
             np.tanh(after, out)
             return out, after
 
         return combine
-
-    has_step = True
 
     def step(self, apply: Apply, sums: Sequence[Any], _h: Any, c: Any) -> tuple[Any, ...]:
         i, g = sums
@@ -86,7 +82,7 @@ class Gated(Leaky):
         of_g = multiplier(np.ascontiguousarray(self.weights.W_hh[:, len(self.weights.W_hh) :]))
 
         def combine(sums: Floats, out: Floats, h: Floats, c: Floats) -> State:
-            i = sigmoid(sums[1])
+            i = loop.sigmoid(sums[1])
             after = self.keep * c + i * np.tanh(sums[0] + of_g(i * h))
             np.tanh(after, out)
             return out, after
@@ -95,21 +91,6 @@ class Gated(Leaky):
 
     def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
         return super().bounds(sums, off[::-1], before, after)
-
-
-def loop(cell: Leaky, x: Floats, state: State) -> tuple[Floats, State]:
-    """Run one sequence, (T, I), step by step in float64."""
-    W_xh, W_hh, b_h = (array.astype(np.float64) for array in cell.weights[:3])
-    H = len(W_hh)
-    h, c = (array.astype(np.float64) for array in state)
-    rows = np.empty((len(x), H))
-    for t, x_t in enumerate(x.astype(np.float64)):
-        a = x_t @ W_xh + b_h
-        i = sigmoid(a[:H] + h @ W_hh[:, :H])
-        g = np.tanh(a[H:] + (i * h if isinstance(cell, Gated) else h) @ W_hh[:, H:])
-        c = cell.keep * c + i * g
-        h = rows[t] = np.tanh(c)
-    return rows, (h, c)
 
 
 class Head(Stateless):
@@ -123,6 +104,22 @@ class Head(Stateless):
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
         return multiply(x, self.W)
+
+
+def step_of(cell: Leaky, w: dict[str, Any], dot: Any) -> Any:
+    W_i, W_g = np.split(w["W_hh"], 2, axis=1)
+
+    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        i, g = (dot(x, w["W_xh"]) + w["b_h"]).reshape(2, -1)
+        i = loop.sigmoid(i + dot(h, W_i))
+        c = cell.keep * c + i * np.tanh(g + dot(i * h if isinstance(cell, Gated) else h, W_g))
+        return np.tanh(c), c
+
+    return step
+
+
+loop.STEPS |= {Leaky: step_of, Gated: step_of}
+loop.ROWS[Head] = lambda layer, x, _: x @ layer.W
 
 
 def drawn(kind: type[Leaky], I: int, H: int, seed: int) -> Leaky:
