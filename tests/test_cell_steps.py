@@ -8,7 +8,7 @@ from any_cell import Leaky
 from any_cell import drawn as drawn_leaky
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import OF_LAYERS, gated_cells
+from networks import OF_LAYERS, gated_cell, gated_cells
 
 from rnncli.engine.unroll.stepwise import row_products
 from rnncli.model.activations import Activation, clipped
@@ -27,9 +27,12 @@ def apply(activation: Activation, a: Floats, clip: float) -> Floats:
 
 @st.composite
 def cells(draw: st.DrawFn) -> Cell:
-    """Any cell that has a step."""
+    """Any cell that has a step, one in three of them with the usual gates."""
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     kind, H = draw(st.sampled_from(["rnn", "lstm", "gru", "leaky"])), draw(st.integers(1, 5))
+    usual = {"gru": ["gru after", "gru before"], "lstm": ["lstm"]}.get(kind)
+    if usual and draw(st.integers(0, 2)) == 0:
+        return gated_cell(draw(st.sampled_from(usual)), 2, H)
     if kind == "leaky":
         return drawn_leaky(Leaky, 2, H, seed=1)
     if kind == "rnn":

@@ -27,7 +27,11 @@ from rnncli.verify.steps import largest_step_error
 pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
 # Sizes about lanes (4 to 16), panels of them, and the rows of a matrix that are no loop (32).
-SIZES = [*range(1, 34), 63, 64, 65, 100, 255, 257] if NIGHTLY else [1, *range(3, 20, 2), 31, 32, 33, 65, 256]
+SIZES = (
+    [*range(1, 34), 63, 64, 65, 100, 255, 257]
+    if NIGHTLY
+    else [1, *range(3, 20, 2), 31, 32, 33, 65, 256]
+)
 FEWER = [1, 3, 4, 5, 7, 8, 9, 15, 17, 31, 33, 40, 65]
 # Cells, of each of which there is a loop: GRUs that reset h before the product have two in a step.
 KINDS = [*CELLS, "gru before"]

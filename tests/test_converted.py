@@ -8,7 +8,6 @@ from conftest import Rnn
 from test_kept_models import MODELS, kept
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
 def test_a_kept_model_runs_from_our_own_file_as_from_its_own(
     run_rnn: Rnn, tmp_path: Path, model: Path

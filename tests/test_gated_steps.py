@@ -83,26 +83,16 @@ def worst(case: Case, unroll: str = "auto") -> float:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", KINDS)
 def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> None:
-    for I, H in ((1, 1), (3, 8)):
-        case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision)
+    """Judging twice gives the same: it leaves the case as it is.
+
+    Of so many operands some are near the middle between two that a precision has.
+    """
+    for I, H, T in ((1, 1, 24), (3, 24, 100)):
+        case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision, T)
+        before = case.h0.copy()
         assert all(worst(case, unroll) < RIGHT[precision] for unroll in runnable(precision))
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_judging_leaves_the_case_as_it_is(precision: str) -> None:
-    """What is judged next starts from the same c."""
-    case = case_of(Network(Recurrent(drawn(KINDS["lstm"], 3, 8))), precision)
-    before = case.h0.copy()
-    assert worst(case) == worst(case)
-    assert np.array_equal(case.h0, before)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gru, before", "lstm with a projection"])
-def test_an_operand_within_a_step_may_be_rounded_to_either_side(name: str) -> None:
-    """Of so many operands some are near the middle between two that tf32 has."""
-    case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 24))), "tf32", T=300)
-    assert all(worst(case, unroll) < RIGHT["tf32"] for unroll in runnable("tf32"))
+        assert worst(case) == worst(case)
+        assert np.array_equal(case.h0, before)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
@@ -230,14 +220,11 @@ def signed(cell: Cell, name: str) -> Floats:
     return array
 
 
-@pytest.mark.parametrize("hidden_size", [2, 16, pytest.param(256, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "change"), [pytest.param(*each[::2], id=": ".join(each[:2])) for each in FAULTS]
 )
-def test_a_wrong_port_is_far_above_the_bound(
-    name: str, change: Callable[[Cell], Cell], hidden_size: int
-) -> None:
-    cell = drawn(KINDS[name], 3, hidden_size)
+def test_a_wrong_port_is_far_above_the_bound(name: str, change: Callable[[Cell], Cell]) -> None:
+    cell = drawn(KINDS[name], 3, 16)
     case = case_of(Network(Recurrent(cell)), T=20)
     theirs = case._replace(network=Network(Recurrent(change(cell)))).outputs()
     error = largest_step_error(case, theirs)
@@ -245,7 +232,6 @@ def test_a_wrong_port_is_far_above_the_bound(
     assert error > 100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
     cell = drawn(KINDS[name], 3, 6, scale=3.0)

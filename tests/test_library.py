@@ -1,33 +1,59 @@
-"""The library can do what the command can, with the same numbers."""
+"""The library can do what the command can, with the same numbers, and refuses what does not fit."""
 
-import re
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Rnn
+from conftest import ROOT, RUNNABLE, Rnn
+from networks import drawn_weights, gated_cell
 
 import rnncli
-from rnncli.model.errors import NotFiniteError
+from rnncli import (
+    GRU,
+    LSTM,
+    RNN,
+    Carried,
+    Dense,
+    Embedding,
+    Masking,
+    Network,
+    Normalization,
+    Recurrent,
+    Rows,
+    Weights,
+    run,
+    seeded,
+    stream,
+)
+from rnncli.model.cells import weight_shapes
 
 
 def test_every_public_name_is_there() -> None:
     for name in rnncli.__all__:
         assert getattr(rnncli, name) is not None
     assert dir(rnncli) == sorted(rnncli.__all__)
+    with pytest.raises(AttributeError, match="module 'rnncli' has no attribute 'train'"):
+        rnncli.train  # noqa: B018
+
+
+def test_three_lines_of_python() -> None:
+    states = run(seeded(input_size=1, hidden_size=4, seed=1), [[1], [2], [3], [4], [5], [6]])
+    assert states.h.shape == (6, 4)
+    np.testing.assert_array_equal(states.h[-1], states.h_n)
 
 
 @pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
 def test_a_saved_network_runs_as_it_did(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     """In Python as from the shell, to the bit."""
-    network = rnncli.seeded(2, (4, 4), seed=3, init="torch", direction="bidirectional")
+    network = seeded(2, (4, 4), seed=3, init="torch", direction="bidirectional")
     path = tmp_path / name
     rnncli.save(network, path)
     x = np.random.RandomState(0).normal(size=(5, 2)).astype("f")
-    h = rnncli.run(rnncli.load(path), x, unroll="stepwise").h
-    assert h.tobytes() == rnncli.run(network, x, unroll="stepwise").h.tobytes()
+    h = run(rnncli.load(path), x, unroll="stepwise").h
+    assert h.tobytes() == run(network, x, unroll="stepwise").h.tobytes()
     np.save(tmp_path / "x.npy", x)
     arguments = ("run", str(tmp_path / "x.npy"), "--weights", str(path), "--unroll", "stepwise")
     result = run_rnn(*arguments, "-o", str(tmp_path / "h.npy"))
@@ -35,9 +61,9 @@ def test_a_saved_network_runs_as_it_did(run_rnn: Rnn, tmp_path: Path, name: str)
     assert np.load(tmp_path / "h.npy").tobytes() == h.tobytes()
 
 
-def test_what_is_saved_by_the_command_is_the_same_file(run_rnn: Rnn, tmp_path: Path) -> None:
+def test_the_command_saves_the_same_file(run_rnn: Rnn, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.npz", tmp_path / "theirs.npz"
-    rnncli.save(rnncli.seeded(1, 4, seed=5), ours)
+    rnncli.save(seeded(1, 4, seed=5), ours)
     assert run_rnn("weights", "--hidden", "4", "--seed", "5", "-o", str(theirs)).exit_code == 0
     loaded = [rnncli.load(path).layers[0].cells[0].weights[:3] for path in (ours, theirs)]
     for a, b in zip(*loaded, strict=True):
@@ -47,24 +73,24 @@ def test_what_is_saved_by_the_command_is_the_same_file(run_rnn: Rnn, tmp_path: P
 def test_a_file_that_cannot_hold_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_text("before")
-    network = rnncli.seeded(direction="backward")
     with pytest.raises(ValueError, match="PyTorch's names are for"):
-        rnncli.save(network, path)
+        rnncli.save(seeded(direction="backward"), path)
+    with pytest.raises(ValueError, match=r"^extension: expected one of .* got '\.pt'$"):
+        rnncli.save(seeded(), tmp_path / "net.pt")
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-def test_what_names_leave_open_is_warned_of_where_it_is_saved(tmp_path: Path) -> None:
-    network = rnncli.seeded(activation="relu")
+def test_a_warning_points_to_the_line_that_saves(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="do not tell activation relu") as warned:
-        rnncli.save(network, tmp_path / "net.safetensors")
+        rnncli.save(seeded(activation="relu"), tmp_path / "net.safetensors")
     assert warned[0].filename == __file__
 
 
-def test_what_a_network_is_printed_as() -> None:
+def test_a_network_is_printed_by_its_layers() -> None:
     network = rnncli.load(ROOT / "sample_data" / "sunspots.keras")
     assert repr(network) == "Network(GRU 8, Dense 1)"
-    both = rnncli.seeded(1, (3, 4), cell="lstm", direction="bidirectional")
+    both = seeded(1, (3, 4), cell="lstm", direction="bidirectional")
     assert repr(both) == "Network(LSTM 3 bidirectional, LSTM 4 bidirectional)"
 
 
@@ -77,133 +103,153 @@ def test_errors_name_parameters_not_options(tmp_path: Path) -> None:
     assert raised.value.place == str(path)
 
 
-@pytest.mark.parametrize(
-    ("block", "message"),
-    [
-        ([1, 2], r"x: expected blocks of shape \(n, 1\), got \(2,\)"),
-        ([[1, 2]], r"x: expected blocks of shape \(n, 1\), got \(1, 2\)"),
-        ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
-        ([["a"]], "x: expected numbers, got an array of <U1"),
-    ],
-)
-def test_blocks_that_do_not_fit_are_refused(block: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        next(rnncli.stream(rnncli.seeded(), [block]))
+def test_one_initial_state_serves_a_batch() -> None:
+    network, x, h0 = seeded(2, 3), np.ones((4, 5, 2)), np.array([0.1, -0.2, 0.3])
+    np.testing.assert_array_equal(run(network, x, h0).h, run(network, x, np.tile(h0, (4, 1))).h)
 
 
-def test_a_stream_of_several_sequences_is_each_by_itself() -> None:
-    network = rnncli.seeded(1, 4)
-    x = np.random.RandomState(1).normal(size=(6, 1)).astype("f")
-    key = np.array([0, 1, 0, 1, 1, 0])
-    carried = rnncli.Carried(np.zeros(4, "f"), sequences=0)
-    rows = [rnncli.Rows(x[:4], key[:4]), rnncli.Rows(x[4:], key[4:])]
-    h = np.concatenate(
-        [b.h for b in rnncli.stream(network, rows, carried=carried, unroll="stepwise")]
-    )
-    for number in (0, 1):
-        alone = rnncli.run(network, x[key == number], unroll="stepwise")
-        assert h[key == number].tobytes() == alone.h.tobytes()
-        assert carried.state[number].tobytes() == alone.h_n.tobytes()
-    assert carried.t.tolist() == [3, 3]
+@pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
+def test_no_steps_no_sequences_and_the_arrays_of_the_caller(unroll: str) -> None:
+    """A step may overwrite c, but not the caller's."""
+    network, h0 = Network(gated_cell("lstm", 2, 2)), np.array([0.5, -0.25, 0.125, 1], "f")
+    states = run(network, np.empty((0, 2)), h0, unroll=unroll)
+    assert states.h.shape == (0, 2)
+    np.testing.assert_array_equal(states.h_n, h0)
+    assert run(network, np.ones((0, 3, 2)), unroll=unroll).h.shape == (0, 3, 2)
+    x, weights = np.ones((4, 5, 2), "f"), network.layers[0].cells[0].weights[:3]
+    before = [array.tobytes() for array in (x, h0, *weights)]
+    run(network, x, h0, unroll=unroll).h[:] = 7
+    assert [array.tobytes() for array in (x, h0, *weights)] == before
 
 
-def test_a_stream_starts_from_a_state_of_the_right_size() -> None:
-    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
-        rnncli.stream(rnncli.seeded(1, 4), [], np.zeros(3))
-
-
-def growing() -> rnncli.Network:
-    weights = rnncli.Weights(np.full((1, 1), 3e38), np.full((1, 1), 3e38), np.zeros(1))
-    return rnncli.Network(rnncli.RNN(weights, "linear"))
-
-
-def test_an_overflow_names_the_number_of_a_sequence_without_a_name() -> None:
-    rows = rnncli.Rows(np.array([[1], [1], [9]]), np.array([0, 1, 1]))
-    blocks = rnncli.stream(growing(), [rows])
-    assert len(next(blocks).h) == 2
-    with pytest.raises(NotFiniteError, match=r"^sequence 1: step 2, unit 0: overflow \(inf\)$"):
-        next(blocks)
-
-
-def test_rows_are_converted_as_arrays_are() -> None:
-    network, x = rnncli.seeded(2, 3), np.random.RandomState(0).normal(size=(4, 2))
-    key = np.array([0, 1, 0, 1])
-    (block,) = rnncli.stream(network, [rnncli.Rows(x, key)], unroll="stepwise")
-    assert block.h.dtype == np.float32
-    for number in (0, 1):
-        alone = rnncli.run(network, x[key == number], unroll="stepwise").h
-        assert block.h[key == number].tobytes() == alone.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (rnncli.Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
-        (
-            rnncli.Rows(np.ones((3, 1)), np.array([0, -1, 0])),
-            "key: expected numbers from 0, got -1",
-        ),
-        (rnncli.Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values, one a row"),
-        (rnncli.Rows(np.full((1, 1), np.nan), np.zeros(1, int)), "x: not finite in float32"),
-    ],
-)
-def test_rows_that_do_not_fit_are_refused(rows: rnncli.Rows, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        next(rnncli.stream(rnncli.seeded(), [rows]))
-
-
-def test_what_is_carried_has_to_be_of_the_network() -> None:
-    network = rnncli.seeded(1, 4)
-    carried = rnncli.Carried([0, 0, 0, 0], sequences=0)  # integers become the run's floats
-    rows = rnncli.Rows(np.ones((2, 1)), np.array([0, 1]))
-    deque(rnncli.stream(network, [rows], carried=carried), maxlen=0)
-    assert carried.state.dtype == np.float32
-    with pytest.raises(ValueError, match=r"^carried: expected states of shape \(4,\), got \(3,\)$"):
-        rnncli.stream(network, [], carried=rnncli.Carried(np.zeros(3)))
-    with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
-        rnncli.stream(network, [], np.zeros(4), carried=carried)
-
-
-def test_blocks_with_keys_and_without_are_not_joined() -> None:
-    network = rnncli.seeded(direction="backward")
-    blocks: list[Any] = [np.ones((2, 1)), rnncli.Rows(np.ones((3, 1)), np.zeros(3, int))]
-    with pytest.raises(ValueError, match=r"^key: expected keys in all blocks or in none$"):
-        next(rnncli.stream(network, blocks))
-
-
-def test_a_network_is_made_of_cells_weights_and_layers_and_nothing_else() -> None:
-    weights = rnncli.seeded(1, 2).layers[0].cells[0].weights
-    network = rnncli.Network(rnncli.RNN(weights, "relu"))
-    assert str(network.layers[0].cells[0].settings["activation"]) == "relu"
-    for wrong in ("rnn", (np.ones((1, 2)), np.ones((2, 2)), np.ones(2))):
-        with pytest.raises(TypeError, match=r"^expected a cell, such as RNN, or Weights, got "):
-            rnncli.Network(wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"expected one of tanh, relu"):
-        rnncli.RNN(weights, "sin")
-
-
-def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
-    message = "extension: expected one of .npz, .safetensors, .onnx, got '.pt'"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        rnncli.save(rnncli.seeded(), tmp_path / "net.pt")
-    assert not list(tmp_path.iterdir())
-
-
-def test_features_of_a_masked_row_are_not_looked_at() -> None:
-    x, masked = np.array([[1], [1e300], [2]]), np.array([False, True, False])
-    (block,) = rnncli.stream(rnncli.seeded(), [rnncli.Rows(x, masked=masked)], unroll="stepwise")
-    alone = rnncli.run(rnncli.seeded(), [[1], [2]], unroll="stepwise").h
-    assert block.h.tobytes() == alone[[0, 0, 1]].tobytes()
-
-
-def test_a_block_without_rows_is_no_step_of_a_sequence_that_is_yet_to_come() -> None:
-    network, carried = rnncli.seeded(1, 4), rnncli.Carried(np.zeros(4), sequences=0)
-    blocks = list(rnncli.stream(network, [np.empty((0, 1)), [[1]]], carried=carried))
+def test_a_block_without_rows_is_no_step() -> None:
+    network, carried = seeded(1, 4), Carried(np.zeros(4), sequences=0)
+    blocks = list(stream(network, [np.empty((0, 1)), [[1]]], carried=carried))
     assert [block.t.tolist() for block in blocks] == [[1]]
     assert carried.t.tolist() == [1]
 
 
 def test_a_stream_of_no_sequence_has_no_last_row() -> None:
-    network = rnncli.Network(rnncli.seeded(1, 2).layers[0], last="step")
-    carried = rnncli.Carried(np.zeros(2), sequences=0)
-    assert list(rnncli.stream(network, [np.empty((0, 1))], carried=carried)) == []
+    network = Network(seeded(1, 2).layers[0], last="step")
+    carried = Carried(np.zeros(2), sequences=0)
+    assert list(stream(network, [np.empty((0, 1))], carried=carried)) == []
+
+
+def test_rows_are_converted_as_arrays_are() -> None:
+    """Features of a masked row are not looked at."""
+    x, masked = np.array([[1], [1e300], [2]]), np.array([False, True, False])
+    (block,) = stream(seeded(), [Rows(x, masked=masked)], unroll="stepwise")
+    alone = run(seeded(), [[1], [2]], unroll="stepwise").h
+    assert block.h.tobytes() == alone[[0, 0, 1]].tobytes()
+
+
+def test_the_carried_state_is_of_the_network() -> None:
+    network, carried = seeded(1, 4), Carried([0, 0, 0, 0], sequences=0)
+    rows = Rows(np.ones((2, 1)), np.array([0, 1]))
+    deque(stream(network, [rows], carried=carried), maxlen=0)
+    assert carried.state.dtype == np.float32  # integers become the run's floats
+    with pytest.raises(ValueError, match=r"^carried: expected states of shape \(4,\), got \(3,\)$"):
+        stream(network, [], carried=Carried(np.zeros(3)))
+    with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
+        stream(network, [], np.zeros(4), carried=carried)
+    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
+        stream(network, [], np.zeros(3))
+
+
+def test_weights_become_contiguous_floats() -> None:
+    (cell,) = Network(Weights([[1, 2]], [[1, 2], [3, 4]], [0, 0])).layers[0].cells  # type: ignore[arg-type]
+    assert {array.dtype for array in cell.weights[:3]} == {np.dtype(float)}
+    (cell,) = Network(ones(2, 3)._replace(W_xh=np.ones((3, 2)).T)).layers[0].cells
+    assert cell.weights.W_xh.flags.c_contiguous
+
+
+def ones(input_size: int, hidden_size: int) -> Weights:
+    return Weights(*map(np.ones, weight_shapes(input_size, hidden_size).values()))
+
+
+def with_array(name: str, value: Any) -> Callable[[], Network]:
+    return lambda: Network(ones(2, 3)._replace(**{name: value}))
+
+
+TABLE, CELL = Embedding(np.ones((10, 1))), RNN(ones(1, 1))
+ONE = np.ones((1, 1))
+LARGE = Network(Weights(np.full((1, 1), 1e39), ONE, np.ones(1)))
+NETWORKS: list[tuple[Callable[[], object], str]] = [
+    (with_array("W_xh", np.ones(3)), r"W_xh: expected shape \(I, H\), got \(3,\)"),
+    (with_array("W_xh", np.ones((0, 3))), "input_size: expected at least 1, got 0"),
+    (with_array("W_hh", np.ones((3, 2))), r"W_hh: expected shape \(3, 3\)"),
+    (with_array("b_h", np.ones((1, 3))), r"b_h: expected shape \(3,\)"),
+    (with_array("b_h", [1, 2, np.nan]), "b_h: holds a value that is not finite"),
+    (with_array("W_hh", np.full((3, 3), "a")), "W_hh: expected numbers, got an array of <U1"),
+    (lambda: Network(), "a network has at least one layer"),
+    (lambda: Network(ones(2, 3), ones(4, 3)), "layer 2: W_xh: expected 3 rows"),
+    (lambda: Recurrent(ones(2, 3), direction="bidirectional"), "a bidirectional layer has 2 cells"),
+    (
+        lambda: Recurrent(ones(2, 3), ones(2, 4), direction="bidirectional"),
+        r"W_xh: expected shape \(2, 3\) backward too",
+    ),
+    (lambda: Recurrent(ones(2, 3), direction="up"), "direction: expected one of"),
+    (lambda: Recurrent(ones(2, 3), merge="max"), "merge: expected one of"),
+    (lambda: RNN(ones(2, 3), clip=0), "clip: expected a number over 0"),
+    (lambda: RNN(ones(2, 3), "sin"), "activation: expected one of tanh, relu"),
+    (lambda: GRU(drawn_weights(2, 3, 3, 1), reset="behind"), "reset: "),
+    (lambda: GRU(drawn_weights(2, 3, 3, 1, "b_n"), reset="before"), "b_n: "),
+    (lambda: Recurrent(LSTM(drawn_weights(2, 3, 3, 1))), r"W_xh: .* \(I, 4 H\)"),
+    (lambda: Recurrent(GRU(drawn_weights(2, 3, 3, 1, "w_ch"))), "w_ch: "),
+    (lambda: Network(CELL, TABLE), "layer 2: an embedding takes whole numbers"),
+    (lambda: Network(CELL, Masking(0, 1), CELL), "layer 2: a layer that masks rows stands below"),
+    (lambda: Network(Dense(ONE), last="state"), "last: a network without recurrent layers"),
+]
+INPUTS: list[tuple[Callable[[], object], str]] = [
+    (lambda: run(seeded(), [1, 2]), r"x: expected shape \(T, 1\) or \(N, T, 1\), .* got \(2,\)"),
+    (lambda: run(seeded(), [[1, 2]]), r"x: expected shape .* as W_xh has 1 rows, got \(1, 2\)"),
+    (lambda: run(seeded(), [[np.nan]]), r"x: not finite in float32: nan at \[0, 0\]"),
+    (lambda: run(seeded(), [[1j]]), "x: expected numbers, got an array of complex128"),
+    (lambda: run(seeded(), [[1]], [1, 2]), r"h0: expected shape \(4,\) or \(1, 4\), .* got \(2,\)"),
+    (lambda: run(seeded(), [[1]], [0, 0, 0, np.inf]), "h0: not finite in float32: inf"),
+    (lambda: run(LARGE, [[0]]), r"W_xh: not finite in float32: 1e\+39 at \[0, 0\]"),
+    (lambda: run(seeded(), [[1]], unroll="fast"), "unroll: expected one of .*, got 'fast'"),
+    (lambda: run(seeded(), [[1]], precision="fast"), "precision: expected one of .*, got 'fast'"),
+    (lambda: run(seeded(), [ONE, ONE], lengths=[1]), r"lengths: expected 2 integers, got shape"),
+    (lambda: run(seeded(), [ONE], lengths=[1.0]), "lengths: expected 1 integers, .* float64"),
+    (lambda: run(seeded(), [ONE], lengths=[2]), "lengths: expected 0 to 1, got 2 to 2"),
+    (
+        lambda: run(seeded(), [[[1], [np.nan]]] * 2, lengths=[1, 2]),
+        r"x: not finite in float32: nan at \[1, 1, 0\]",
+    ),
+    (lambda: run(Network(TABLE), [[3], [10]]), r"x: 10 is outside the .* 9\) at \[1, 0\]"),
+    (lambda: run(Network(TABLE), [[2.5]]), r"x: 2\.5 is outside the embedding"),
+    (lambda: run(Network(TABLE), [[-1]]), "x: -1 is outside the embedding"),
+    (lambda: run(Network(TABLE), [[1, 2]]), "x: expected shape .* an embedding has 1 feature"),
+    (lambda: run(Network(Normalization([0, 0], [1, 1])), [[1]]), "x: .* as center has 2 values"),
+]
+BLOCKS: list[tuple[Any, str]] = [
+    ([1, 2], r"x: expected blocks of shape \(n, 1\), got \(2,\)"),
+    ([[1, 2]], r"x: expected blocks of shape \(n, 1\), got \(1, 2\)"),
+    ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
+    ([["a"]], "x: expected numbers, got an array of <U1"),
+    (Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
+    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected numbers from 0, got -1"),
+    (Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values, one a row"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [*NETWORKS, *INPUTS, *[(lambda b=b: next(stream(seeded(), [b])), m) for b, m in BLOCKS]],
+)
+def test_a_mistake_is_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
+
+
+def test_a_layer_is_a_cell_weights_or_a_layer() -> None:
+    for wrong in ("rnn", (np.ones((1, 2)), np.ones((2, 2)), np.ones(2))):
+        with pytest.raises(TypeError, match=r"^expected a cell, such as RNN, or Weights, got "):
+            Network(wrong)  # type: ignore[arg-type]
+
+
+def test_blocks_with_keys_and_without_are_not_joined() -> None:
+    blocks: list[Any] = [np.ones((2, 1)), Rows(np.ones((3, 1)), np.zeros(3, int))]
+    with pytest.raises(ValueError, match=r"^key: expected keys in all blocks or in none$"):
+        next(stream(seeded(direction="backward"), blocks))

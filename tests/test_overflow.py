@@ -1,5 +1,6 @@
-"""Sums that overflow on the way, where an activation or a clip hides it."""
+"""A state that is not finite ends a run, and so does a sum that overflows on the way."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import RUNNABLE, Rnn
 
 import rnncli
-from rnncli import GRU, LSTM, RNN, Dense, LayerNormalization, Network, Recurrent, Weights
+from rnncli import GRU, LSTM, RNN, Dense, LayerNormalization, Network, Recurrent, Rows, Weights
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.errors import NotFiniteError
@@ -118,3 +119,98 @@ def test_rows_before_are_written(run_rnn: Rnn, tmp_path: Path) -> None:
     result = run_rnn("run", *options)
     assert (result.exit_code, result.stderr) == (1, "Error: step 3, unit 0: overflow (nan)\n")
     assert result.stdout.splitlines()[1:] == ["1,0.0,0.0,0.0,0.0", "2,0.0,0.0,0.0,0.0"]
+
+
+def cell(x: float, h: float, activation: str = "linear") -> RNN:
+    """Make a cell of one unit."""
+    return RNN(Weights(np.array([[x]], "f"), np.array([[h]], "f"), np.zeros(1, "f")), activation)
+
+
+def grown_c() -> LSTM:
+    """``c_t = c_{t-1} + 2e38`` of unit 1, of which the tanh is 1."""
+    weights = Weights(np.zeros((1, 8)), np.zeros((2, 8)), np.array([9e1] * 4 + [0, 2e38] + [9] * 2))
+    return LSTM(weights, "linear", output_activation="tanh")
+
+
+# Both products overflow. At step 4 their signs differ, and the sum is no number.
+OPPOSED = Weights(np.full((1, 2), 4, "f"), np.full((2, 2), -3e38, "f"), np.zeros(2, "f"))
+X = np.array([[1], [-1], [1], [-3e38], [1]], "f")
+TOP = cell(1, 1, "tanh")
+BOTH = Recurrent(cell(3e38, 0), cell(3e38, 0), direction="bidirectional", merge="sum")
+GROWING, LATE = cell(3e38, 1), np.array([[0], [1], [1]], "f")
+AB = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+# Network, rows, the rows that come before and the message.
+ENDS: dict[str, tuple[Network, Rows, int, str]] = {
+    "no number": (Network(OPPOSED), Rows(X), 3, "step 4, unit 0: overflow (nan)"),
+    "at once": (Network(OPPOSED), Rows(-X[3:4]), 0, "step 1, unit 0: overflow (nan)"),
+    "named": (
+        Network(OPPOSED),
+        Rows(np.concatenate([np.ones_like(X), X]), AB),
+        8,
+        "a 1: step 4, unit 0: overflow (nan)",
+    ),
+    "below": (Network(GROWING, TOP), Rows(LATE), 2, "layer 1: step 3, unit 0: overflow (inf)"),
+    "backward": (
+        Network(Recurrent(GROWING, direction="backward"), TOP),
+        Rows(LATE),
+        0,
+        "layer 1: step 2, unit 0: overflow (inf)",
+    ),
+    "of two": (
+        Network(Recurrent(GROWING, GROWING, direction="bidirectional", merge="ave"), TOP),
+        Rows(LATE),
+        0,
+        "layer 1 backward: step 2, unit 0: overflow (inf)",
+    ),
+    "merged": (Network(BOTH), Rows(LATE[:2]), 1, "step 2, unit 0: overflow (inf)"),
+    "c": (Network(grown_c()), Rows(np.ones((4, 1))), 3, "step 4, unit 1 of c: overflow (inf)"),
+    "c of a key": (
+        Network(grown_c()),
+        Rows(np.ones((4, 1)), np.array([2, 0, 2, 1])),
+        2,
+        "sequence 2: step 2, unit 1 of c: overflow (inf)",
+    ),
+}
+
+
+H0 = {"no number": [1, 0.1], "at once": [1, 1], "named": [1, 0.1]}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_rows_before_come_and_then_the_step_is_named(name: str) -> None:
+    network, rows, before, message = ENDS[name]
+    h0 = np.array(H0.get(name, np.zeros(network.state_size)), "f")
+    keys = [("a", "1"), ("b", "2")] if name == "named" else []
+    carried = rnncli.Carried(h0, 0 if rows.key is not None else 1)
+    blocks = rnncli.stream(network, [rows], unroll="stepwise", carried=carried, keys=keys)
+    found, error = until_error(blocks)
+    assert sum(len(block.t) for block in found) == before
+    assert error == message
+
+
+def until_error(blocks: Iterator[Any]) -> tuple[list[Any], str]:
+    found = []
+    with pytest.raises(NotFiniteError) as raised:
+        found.extend(iter(lambda: next(blocks), None))
+    return found, str(raised.value)
+
+
+def test_c_that_is_asked_for_ends_a_run_at_its_own_step() -> None:
+    blocks = rnncli.stream(Network(grown_c()), [np.ones((4, 1))], all_states=True)
+    found, error = until_error(blocks)
+    assert ([len(block.t) for block in found], error[:6]) == ([1], "step 2")
+    one_by_one = rnncli.stream(Network(grown_c()), np.ones((4, 1, 1)))
+    found, error = until_error(one_by_one)
+    assert ([block.t.tolist() for block in found], error[:6]) == ([[1]], "step 2")
+
+
+def test_a_final_output_that_overflows(run_rnn: Rnn, tmp_path: Path) -> None:
+    """``y_t = 1e308 (x_t - x_t)`` at each row, but ``1e308 (x_T - x_1)`` of the final state."""
+    both = Recurrent(cell(1, 0), cell(-1, 0), direction="bidirectional")
+    rnncli.save(Network(both, Dense(np.full((2, 1), 1e308))), tmp_path / "w.npz")
+    options = ["run", "--weights", str(tmp_path / "w.npz"), "--precision", "float64", "--last"]
+    what = "layer 2: step 3, unit 0 of final y: overflow (inf)"
+    result = run_rnn(*options, stdin="-1\n0\n1\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {what}\n")
+    keyed = run_rnn(*options, "--group-by", "k", stdin="k,v\na,1\na,1\nb,-1\nb,0\nb,1\n")
+    assert keyed.stderr == f"Error: b: {what}\n"

@@ -30,6 +30,5 @@ def test_a_run_notes_it_after_the_result(
     assert result.output.endswith(result.stderr)
 
 
-@pytest.mark.slow
 def test_a_terminal_gets_it() -> None:
     assert WAY_OUT in on_terminal(*LARGE, TERM="dumb").replace("\r\n", "")
