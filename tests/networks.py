@@ -135,7 +135,7 @@ def stateless_layers(draw: st.DrawFn, I: int, random: np.random.RandomState) -> 
         return random.normal(size=size).astype("f")
 
     kind = draw(st.sampled_from(["dense", "normalization", "layer normalization", "pointwise"]))
-    f = draw(st.sampled_from([*OF_LAYERS, "softmax", "log_softmax"]))
+    f: Any = draw(st.sampled_from([*OF_LAYERS, "softmax", "log_softmax"]))
     if kind == "dense":
         O = draw(st.integers(1, 3))
         return Dense(random.normal(size=(I, O)).astype("f"), vector(O), f)

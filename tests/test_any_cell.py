@@ -66,6 +66,7 @@ def test_rows_that_the_input_masks() -> None:
     (block,) = rnncli.stream(network, [Rows(x, masked=masked)], all_layers=True)
     right = loop.run(network, x, masked=masked).outputs
     np.testing.assert_allclose(block.h, np.hstack(right[:-1]), rtol=0, atol=1e-6)
+    assert block.y is not None
     np.testing.assert_allclose(block.y, right[-1], rtol=0, atol=1e-6)
 
 

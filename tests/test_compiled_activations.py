@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from typing import Any
 
 import loop
 import numpy as np
@@ -61,7 +62,8 @@ def values(dtype: type) -> Floats:
 def test_every_float(f: Activation, dtype: type, name: str) -> None:
     """Right to some units of the last place, and not finite wherever NumPy's is not."""
     kind, a = np.finfo(dtype), values(dtype)
-    rounded = f._replace(parameters=tuple(np.longdouble(dtype(each)) for each in f.parameters))
+    parameters: Any = tuple(np.longdouble(dtype(each)) for each in f.parameters)
+    rounded = f._replace(parameters=parameters)
     with np.errstate(all="ignore"):
         found = computed(partial(applied, f), machine(name), a)
         exact = loop.function(rounded)(a.astype(np.longdouble))

@@ -1,13 +1,12 @@
 """The step error of LSTM and GRU: right runs are far below their bound, wrong ones far above."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from conftest import RUNNABLE, runnable
+from networks import gated_cell
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
@@ -25,44 +24,21 @@ from rnncli.verify.steps import case_step_errors, judged_steps, largest_step_err
 RIGHT = {"float32": 0.25, "float64": 0.25, "tf32": 0.6, "bfloat16": 0.6}
 
 
-class Kind(NamedTuple):
-    """A kind of cell: its class, settings, and weights beside those of every cell."""
-
-    cell: type[LSTM] | type[GRU]
-    settings: Mapping[str, object] = MappingProxyType({})
-    extra: tuple[str, ...] = ()
-
-
-KINDS = {
-    "lstm": Kind(LSTM),
-    "lstm with peepholes": Kind(LSTM, {"clip": 3.0}, ("w_ch",)),
-    "lstm with a projection": Kind(LSTM, {}, ("W_hr",)),
-    "lstm with other activations": Kind(
-        LSTM,
-        {
-            "activation": "relu",
-            "recurrent_activation": "hard_sigmoid",
-            "output_activation": "softsign",
-        },
-    ),
-    "gru, after": Kind(GRU, {}, ("b_n",)),
-    "gru, before": Kind(GRU, {"reset": "before"}),
-    "gru with other activations": Kind(
-        GRU, {"activation": "softsign", "recurrent_activation": "hard_sigmoid", "clip": 2.0}
-    ),
-}
+KINDS = [
+    "lstm",
+    "lstm peepholes",
+    "lstm projection",
+    "lstm others",
+    "gru after",
+    "gru before",
+    "gru after others",
+]
 
 
-def drawn(kind: Kind, I: int, H: int, seed: int = 0, scale: float = 1.0) -> Cell:
+def drawn(name: str, I: int, H: int, seed: int = 0, scale: float = 1.0) -> Cell:
     """Draw a cell as PyTorch does, its weights `scale` times as large."""
-    random = np.random.RandomState(seed)
-    G, P = kind.cell.gates, max(1, H // 2) if "W_hr" in kind.extra else H
-    shapes = {"W_xh": (I, G * H), "W_hh": (P, G * H), "b_h": (G * H,)}
-    others = {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
-    shapes |= {name: others[name] for name in kind.extra}
-    k = scale / np.sqrt(H)
-    arrays = {name: random.uniform(-k, k, shape).astype("f") for name, shape in shapes.items()}
-    return kind.cell(Weights(**arrays), **kind.settings)  # type: ignore[arg-type]
+    cell = gated_cell(name, I, H, seed)
+    return cell.replaced(cell.weights.converted(lambda _, array: array * np.float32(scale)))
 
 
 def case_of(network: Network, precision: str = "float32", T: int = 24, scale: float = 1.0) -> Case:
@@ -87,8 +63,9 @@ def test_every_strategy_is_far_below_the_bound(name: str, precision: str) -> Non
 
     Of so many operands some are near the middle between two that a precision has.
     """
-    for I, H, T in ((1, 1, 24), (3, 24, 100)):
-        case = case_of(Network(Recurrent(drawn(KINDS[name], I, H))), precision, T)
+    near = precision == "tf32" and name in ("gru before", "lstm projection")
+    for I, H, T in ((1, 1, 24), (3, 24, 200) if near else (3, 8, 24)):
+        case = case_of(Network(Recurrent(drawn(name, I, H))), precision, T)
         before = case.h0.copy()
         assert all(worst(case, unroll) < RIGHT[precision] for unroll in runnable(precision))
         assert worst(case) == worst(case)
@@ -101,7 +78,7 @@ def test_stacks_in_both_directions_are_judged(name: str, direction: str) -> None
     count = 2 if direction == "bidirectional" else 1
 
     def layer(I: int, H: int) -> Recurrent:
-        cells = [drawn(KINDS[name], I, H, seed) for seed in range(count)]
+        cells = [drawn(name, I, H, seed) for seed in range(count)]
         return Recurrent(*cells, direction=direction)
 
     below = layer(2, 6)
@@ -119,7 +96,7 @@ def test_stacks_in_both_directions_are_judged(name: str, direction: str) -> None
 
 
 def test_a_wrong_value_is_shown_beside_what_the_h_of_the_result_makes() -> None:
-    cell = drawn(KINDS["lstm"], 2, 4)
+    cell = drawn("lstm", 2, 4)
     case = case_of(Network(Recurrent(cell)), "float64", T=9)
     (h,) = case.outputs()
     exact = reference.unroll(cell, case.x[2, :8], case.h0[2])
@@ -203,13 +180,13 @@ GRU_FAULTS = {
 }
 FAULTS: list[tuple[str, str, Callable[[Cell], Cell]]] = [
     *(("lstm", fault, change) for fault, change in LSTM_FAULTS.items()),
-    *(("gru, after", fault, change) for fault, change in GRU_FAULTS.items()),
-    *(("gru, before", fault, change) for fault, change in GRU_FAULTS.items()),
-    ("gru, after", "no b_n", zero("b_n")),
-    ("gru, after", "-b_n", negative("b_n")),
-    ("lstm with peepholes", "-w_ch", negative("w_ch")),
-    ("lstm with peepholes", "no peephole of o", zero("w_ch", 2)),
-    ("lstm with a projection", "-W_hr", negative("W_hr")),
+    *(("gru after", fault, change) for fault, change in GRU_FAULTS.items()),
+    *(("gru before", fault, change) for fault, change in GRU_FAULTS.items()),
+    ("gru after", "no b_n", zero("b_n")),
+    ("gru after", "-b_n", negative("b_n")),
+    ("lstm peepholes", "-w_ch", negative("w_ch")),
+    ("lstm peepholes", "no peephole of o", zero("w_ch", 2)),
+    ("lstm projection", "-W_hr", negative("W_hr")),
 ]
 
 
@@ -224,7 +201,7 @@ def signed(cell: Cell, name: str) -> Floats:
     ("name", "change"), [pytest.param(*each[::2], id=": ".join(each[:2])) for each in FAULTS]
 )
 def test_a_wrong_port_is_far_above_the_bound(name: str, change: Callable[[Cell], Cell]) -> None:
-    cell = drawn(KINDS[name], 3, 16)
+    cell = drawn(name, 3, 16)
     case = case_of(Network(Recurrent(cell)), T=20)
     theirs = case._replace(network=Network(Recurrent(change(cell)))).outputs()
     error = largest_step_error(case, theirs)
@@ -234,7 +211,7 @@ def test_a_wrong_port_is_far_above_the_bound(name: str, change: Callable[[Cell],
 
 @pytest.mark.parametrize("name", KINDS)
 def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
-    cell = drawn(KINDS[name], 3, 6, scale=3.0)
+    cell = drawn(name, 3, 6, scale=3.0)
     sizes = np.array([1, 1e-3, 1e-7, 0, 1, 30])
 
     def sized(array: Floats) -> Floats:
@@ -255,7 +232,7 @@ def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in KINDS if "lstm" in name])
 def test_cells_of_hundreds_are_right(name: str, precision: str) -> None:
     """As real networks with peepholes have them: c of 290."""
-    case = case_of(Network(Recurrent(drawn(KINDS[name], 3, 8))), precision)
+    case = case_of(Network(Recurrent(drawn(name, 3, 8))), precision)
     case.h0[:, case.network.state_names["c"]] *= 290
     assert all(worst(case, unroll) < RIGHT[precision] for unroll in runnable(precision))
 
@@ -263,7 +240,7 @@ def test_cells_of_hundreds_are_right(name: str, precision: str) -> None:
 def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
     """The bound of c grows with the steps, and so does the fault."""
     H = 4
-    cell = drawn(KINDS["lstm"], 1, H)
+    cell = drawn("lstm", 1, H)
     b_h = cell.weights.b_h.copy()
     b_h[H : 2 * H] = 12.0  # f of 1 - 6e-6
     cell = changed(cell, b_h=b_h)
@@ -293,7 +270,7 @@ def test_a_gate_that_jumps_is_right_on_either_side() -> None:
 @pytest.mark.parametrize("value", [np.nan, inf])
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_not_finite_never_passes(name: str, value: float) -> None:
-    case = case_of(Network(Recurrent(drawn(KINDS[name], 2, 4))))
+    case = case_of(Network(Recurrent(drawn(name, 2, 4))))
     (h,) = case.outputs()
     h[2, 20, 0] = value
     errors = case_step_errors(case, [h])
@@ -304,9 +281,9 @@ def test_what_is_not_finite_never_passes(name: str, value: float) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", KINDS)
 def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str) -> None:
-    cells = [drawn(KINDS[name], 2, 6, seed) for seed in range(2)]
+    cells = [drawn(name, 2, 6, seed) for seed in range(2)]
     layer = Recurrent(*cells, direction="bidirectional", merge="sum")
-    case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision)
+    case = case_of(Network(layer, drawn(name, layer.output_size, 4)), precision)
     comparison = Comparison(case, case.outputs())
     for unroll in runnable(precision):
         verdict = comparison.judge(case.outputs(unroll)[-1])
@@ -318,8 +295,8 @@ def test_merged_directions_are_compared_by_whole_runs(name: str, precision: str)
 
 def test_a_c_that_grows_without_end_is_not_wrong() -> None:
     """Where gates have no limit, peepholes multiply the error of c by itself."""
-    settings = {"recurrent_activation": "relu", "output_activation": "softsign"}
-    cell = drawn(Kind(LSTM, settings, ("w_ch",)), 2, 4, seed=2, scale=2)
+    cell = drawn("lstm peepholes", 2, 4, seed=2, scale=2)
+    cell = cell.replaced(recurrent_activation="relu", output_activation="softsign")
     case = case_of(Network(Recurrent(cell)), T=60)
     assert worst(case) < RIGHT["float32"]
 
@@ -328,18 +305,18 @@ def test_a_c_that_grows_without_end_is_not_wrong() -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_saturated_gates_and_large_cells_are_right_in_whole_runs(name: str, precision: str) -> None:
     """Weights no longer move such gates, rounding does."""
-    cells = [drawn(KINDS[name], 2, 6, seed, scale=8.0) for seed in range(2)]
+    cells = [drawn(name, 2, 6, seed, scale=8.0) for seed in range(2)]
     layer = Recurrent(*cells, direction="bidirectional", merge="ave")
-    case = case_of(Network(layer, drawn(KINDS[name], layer.output_size, 4)), precision, scale=3.0)
+    case = case_of(Network(layer, drawn(name, layer.output_size, 4)), precision, scale=3.0)
     case.h0[:, case.network.state_names.get("c", slice(0))] *= 290
     result = with_reference(Comparison(case, case.outputs()))
     assert result.verdict is None or result.verdict.equal
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru, after"])
+@pytest.mark.parametrize("name", ["lstm", "gru after"])
 def test_layers_without_state_are_rounded_too_in_whole_runs(name: str) -> None:
     """What the head sums is exact, since all gates are open or closed; its sums are not."""
-    cells = [drawn(KINDS[name], 2, 32, seed, scale=1e4) for seed in range(2)]
+    cells = [drawn(name, 2, 32, seed, scale=1e4) for seed in range(2)]
     random = np.random.RandomState(0)
     network = Network(
         Recurrent(*cells, direction="bidirectional", merge="sum"),

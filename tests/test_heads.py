@@ -122,7 +122,7 @@ def test_every_format_has_the_same_columns(
 
 def test_layers_with_c_and_without(run_rnn: Rnn, saved: Any) -> None:
     """300 rows are written at once."""
-    weights = Weights(*map(np.ones, ((3, 6), (2, 6), 6)))
+    weights = Weights(np.ones((3, 6)), np.ones((2, 6)), np.ones(6))
     command = ("run", *saved(Network(LSTM, GRU(weights))), "--all-layers", "--states")
     lines = run_rnn(*command, "--format", "jsonl", stdin="1\n" * 300).stdout.splitlines()
     assert len(lines) == 300

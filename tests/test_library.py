@@ -214,7 +214,7 @@ INPUTS: list[tuple[Callable[[], object], str]] = [
     (lambda: run(seeded(), [ONE], lengths=[1.0]), "lengths: expected 1 integers, .* float64"),
     (lambda: run(seeded(), [ONE], lengths=[2]), "lengths: expected 0 to 1, got 2 to 2"),
     (
-        lambda: run(seeded(), [[[1], [np.nan]]] * 2, lengths=[1, 2]),
+        lambda: run(seeded(), [[[1.0], [np.nan]]] * 2, lengths=[1, 2]),
         r"x: not finite in float32: nan at \[1, 1, 0\]",
     ),
     (lambda: run(Network(TABLE), [[3], [10]]), r"x: 10 is outside the .* 9\) at \[1, 0\]"),

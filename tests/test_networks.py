@@ -144,17 +144,12 @@ def test_a_stream_is_each_sequence_alone(
     assert sum(len(block.h) for block in found) == n
     for k in range(len(carried.t)):
         rows = key == k
-        h, y, c, t = (
-            np.concatenate([getattr(b, name)[b.key == k] for b in found])
-            if found and getattr(found[0], name) is not None
-            else None
-            for name in ("h", "y", "c", "t")
-        )
         alone = rnncli.run(network, x[rows & ~masked], h0, **how)
         same(carried.state[k], alone.h_n)
         assert carried.t[k] == rows.sum()
         if not rows.any():
             continue
+        h, c, t, y = (of_key(found, name, k) for name in ("h", "c", "t", "y"))
         near(h, np.hstack(right[k].outputs[:head]))
         near(c, np.hstack(right[k].c[:head]))
         same(h[~masked[rows]], np.hstack(alone.layers[:head]))
@@ -162,6 +157,13 @@ def test_a_stream_is_each_sequence_alone(
         if network.head:
             near(y, np.hstack(right[k].outputs[head:]))
             same(y[~masked[rows]], np.hstack(alone.layers[head:]))
+
+
+def of_key(blocks: list[rnncli.Block], name: str, key: int) -> Any:
+    """Return what the blocks hold of a sequence; None where there is no head."""
+    arrays: list[Any] = [getattr(block, name) for block in blocks]
+    rows = zip(arrays, blocks, strict=True)
+    return None if arrays[0] is None else np.concatenate([a[b.key == key] for a, b in rows])
 
 
 @given(

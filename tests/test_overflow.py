@@ -189,7 +189,7 @@ def test_the_rows_before_come_and_then_the_step_is_named(name: str) -> None:
 
 
 def until_error(blocks: Iterator[Any]) -> tuple[list[Any], str]:
-    found = []
+    found: list[Any] = []
     with pytest.raises(NotFiniteError) as raised:
         found.extend(iter(lambda: next(blocks), None))
     return found, str(raised.value)

@@ -177,7 +177,7 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
         patch.setattr(module, "SHORT", 64)
         set_threads(patch, data.draw(st.sampled_from([1, 2])))
         runs = [run(network, x, how) for how in ("parallel", "projected")]
-    finite = [np.isfinite(h).all(axis=(0, 2)) for h in runs]
+    finite: list[Any] = [np.isfinite(h).all(axis=(0, 2)) for h in runs]
     sound = [len(each) if each.all() else int(np.argmin(each)) for each in finite]
     # A growing run may reach the largest float a step sooner by another rounding.
     assert abs(sound[0] - sound[1]) <= 1
