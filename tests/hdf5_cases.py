@@ -1,9 +1,13 @@
 """What the files in ``data/hdf5`` hold, and HDF5 files made by hand."""
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+Texts = str | list[str]
 
 NO_ADDRESS = 2**64 - 1
 
@@ -43,18 +47,19 @@ def at(number: int) -> int:
     return 64 + SPACING * number
 
 
-def made(*objects: bytes, version: int = 2, widths: bytes = b"\x08\x08", base: int = 0) -> bytes:
-    """Return a file of objects of which the first is the root."""
-    places = b""
-    for each in objects:
-        places += each.ljust(-(-len(each) // SPACING) * SPACING, b"\0")
-    fields = struct.pack("<4Q", base, NO_ADDRESS, 64 + len(places), at(0))
-    start = hdf5_start(version) + widths + b"\0" + fields
+def made(
+    *objects: bytes, version: int = 2, widths: bytes = b"\x08\x08", base: int = 0, root: int = 0
+) -> bytes:
+    """Return a file of objects of which the first is the root, if no other is."""
+    places = b"".join(each.ljust(slots(each) * SPACING, b"\0") for each in objects)
+    fields = struct.pack("<4Q", base, NO_ADDRESS, 64 + len(places), at(root))
+    start = b"\x89HDF\r\n\x1a\n" + bytes([version]) + widths + b"\0" + fields
     return start.ljust(64, b"\0") + places
 
 
-def hdf5_start(version: int) -> bytes:
-    return b"\x89HDF\r\n\x1a\n" + bytes([version])
+def slots(content: bytes) -> int:
+    """Return over how many places an object goes."""
+    return -(-len(content) // SPACING)
 
 
 def header(*messages: tuple[int, bytes], flags: int = 0) -> bytes:
@@ -138,3 +143,37 @@ def to_node(number: int) -> bytes:
 def of_symbols(*objects: bytes) -> bytes:
     """Return a file whose root is an old group: its tree and what follows."""
     return made(header(symbols(2, 1)), NAMES, *objects, header())
+
+
+def file_of(arrays: Arrays, attributes: Mapping[str, Mapping[str, Texts]] = {}) -> bytes:
+    """Return a file of float32 arrays by their paths, and attributes of groups by theirs."""
+    objects: list[bytes] = []
+
+    def add(content: bytes) -> int:
+        number = sum(map(slots, objects))
+        objects.append(content)
+        return number
+
+    def group(path: str) -> int:
+        if path in arrays:
+            values = arrays[path].astype("<f4").tobytes()
+            layout = contiguous(add(values), len(values))
+            return add(dataset(layout, space(*arrays[path].shape)))
+        stem = f"{path}/" if path else ""
+        inner = (each.removeprefix(stem) for each in arrays if each.startswith(stem))
+        names = dict.fromkeys(each.partition("/")[0] for each in inner)
+        links = [link(name.encode(), group(stem + name)) for name in names]
+        texts = [(12, _texts(*each)) for each in attributes.get(path, {}).items()]
+        return add(header(*links, *texts))
+
+    root = group("")
+    return made(*objects, root=root)
+
+
+def _texts(name: str, value: Texts) -> bytes:
+    """Return an attribute of a text, or of a list of texts."""
+    texts = [each.encode() for each in ([value] if isinstance(value, str) else value)]
+    size = max(map(len, texts))
+    shape = space() if isinstance(value, str) else space(len(texts))
+    values = b"".join(each.ljust(size, b"\0") for each in texts)
+    return attribute(of_class(3, size)[:8], shape, values, name.encode())

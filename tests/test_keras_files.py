@@ -1,201 +1,201 @@
-"""What the configs of Keras models mean: which layers are run, and why others are not.
+"""Configs of Keras models: what is run, what is assumed, and why others are refused.
 
-Values are held against Keras itself in ``tests/peers/test_keras_files.py`` and
-in the models that are kept. Here the configs are written by hand, for models
-whose arrays are not looked at.
+The models of ``data/models`` and ``tests/peers`` have Keras's own numbers.
 """
 
+import io
+import struct
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from keras_configs import LSTM, MASKING, WHOLE, Config, layer, refusal, sequential, stored
+from hdf5_cases import (
+    TEXT,
+    attribute,
+    contiguous,
+    dataset,
+    file_of,
+    header,
+    heap,
+    in_heap,
+    link,
+    made,
+    of_class,
+    space,
+)
+from keras_configs import (
+    LSTM,
+    MASKING,
+    WHOLE,
+    Config,
+    archive,
+    chain,
+    functional,
+    layer,
+    model,
+    node,
+    numbers,
+    sequential,
+    tensor,
+)
+from model_files import content, inspect, layers, load, refusal
+from test_kept_models import FOLDER as MODELS
 
 from rnncli.model.activations import parse
-from rnncli.model.errors import InputError
-from rnncli.model.formats.keras import config
-from rnncli.model.formats.keras.places import Stored
-from rnncli.model.formats.parts import NOTHING, Model
 
-BACKWARD = {"class_name": "GRU", "config": {**WHOLE, "go_backwards": True}}
-
-
-def node(name: str, kind: str, *sources: str, settings: Config = {}, **given: Any) -> Config:  # noqa: B006 - not changed
-    """A layer of a functional model of Keras 3."""
-    tensors = [tensor(source) for source in sources]
-    call = {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": given}
-    inbound = [call] if sources else []
-    return {"class_name": kind, "name": name, "config": settings, "inbound_nodes": inbound}
+BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
+BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
+FLOAT16 = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
+INT8 = {"class_name": "QuantizedDTypePolicy", "config": {"name": "int8"}}
+OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
+HALF = {"class_name": "function", "config": "my>half"}
 
 
-def tensor(name: str, number: int = 0) -> Config:
-    history = {"keras_history": [name, 0, number]}
-    return {"class_name": "__keras_tensor__", "config": history}
+def cells(*found: Config) -> Config:
+    return layer("RNN", cell=layer("StackedRNNCells", cells=list(found)))
 
 
-def functional(*layers: Config, **settings: Any) -> Stored:
-    ends = {"input_layers": ["x", 0, 0], "output_layers": [layers[-1]["name"], 0, 0]}
-    inner = {"name": "m", "layers": [node("x", "InputLayer"), *layers], **ends, **settings}
-    return stored({"class_name": "Functional", "config": inner})
+def start(*shape: int | None, **settings: Any) -> Config:
+    return layer("InputLayer", batch_shape=[None, *shape], **settings)
 
 
+# The last of the layers is refused, for such a reason.
 REFUSED: list[tuple[str, list[Config]]] = [
-    ("Conv1D is not run here", [layer("Conv1D")]),
-    (
-        "my>LSTM is a class of the model's own",
-        [{**LSTM, "module": None, "registered_name": "my>LSTM"}],
-    ),
-    (
-        "activation my>half is not run here",
-        [layer("GRU", activation={"class_name": "function", "config": "my>half"})],
-    ),
-    (
-        "recurrent_activation softmax is not run in cells",
-        [layer("GRU", recurrent_activation="softmax")],
-    ),
-    ("PReLU is not run here", [layer("Dense", activation=layer("PReLU"))]),
-    (
-        "dtype QuantizedDTypePolicy is not run here",
-        [layer("Dense", dtype={"class_name": "QuantizedDTypePolicy", "config": {"name": "int8"}})],
-    ),
-    ("lora_rank 4 is a setting that is not known here", [layer("Dense", lora_rank=4)]),
+    ("Conv1D", [layer("Conv1D")]),
+    ("my>LSTM is a class", [OWN]),
+    ("activation my>half", [layer("GRU", activation=HALF)]),
+    ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
+    ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
+    ("dtype Quantized", [layer("Dense", dtype=INT8)]),
+    ("lora_rank 4", [layer("Dense", lora_rank=4)]),
+    ("seeds 4", [layer("Dense", seeds=4)]),
     ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
+    ("whole numbers", [start(None, 3, dtype="int32")]),
+    ("mask_value -9999.0", [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")]),
+    ("time_major true", [layer("LSTM", time_major=True)]),
+    ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
+    ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
+    ("go_backwards true", [layer("Bidirectional", layer=BACKWARD)]),
+    ("go_backwards false", [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)]),
+    ("cells: expected layers, got []", [cells()]),
+    ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
+    ("reversed rows", [MASKING, BACKWARD, LSTM]),
+    ("masks rows above l0", [LSTM, MASKING]),
+    ("masks rows above l0", [MASKING, layer("Dense"), MASKING]),
+    ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
+    ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
+    ("threshold: expected", [layer("ThresholdedReLU", theta=1e300)]),
+    ("TimeDistributed of LSTM", [layer("TimeDistributed", layer=LSTM)]),
     (
-        "dtype int32 cuts what it takes to whole numbers",
-        [layer("InputLayer", batch_shape=[None, None, 3], dtype="int32")],
+        "TimeDistributed of an embedding",
+        [
+            layer(
+                "TimeDistributed", layer=layer("Sequential", layers=[layer("Embedding", name="e")])
+            )
+        ],
     ),
-    (
-        "mask_value -9999.0 is no number of float16, so",
-        [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")],
-    ),
-    ("time_major true is not run here", [layer("LSTM", time_major=True)]),
-    (
-        "zero_output_for_mask, with l0 below, is not run",
-        [MASKING, layer("LSTM", zero_output_for_mask=True)],
-    ),
-    ("merge_mode none is not run here", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
-    ("go_backwards true in it is not run here", [layer("Bidirectional", layer=BACKWARD)]),
-    (
-        "go_backwards false in it is not run here",
-        [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)],
-    ),
-    ("cells: expected layers, got []", [layer("RNN", cell=layer("StackedRNNCells", cells=[]))]),
-    (
-        "two directions over reversed rows (go_backwards",
-        [BACKWARD, layer("Bidirectional", layer=LSTM)],
-    ),
-    ("reversed rows (go_backwards below) with the mask", [MASKING, BACKWARD, LSTM]),
-    ("masks rows above l0, which is not run here", [LSTM, MASKING]),
-    ("masks rows above l0, which is not run here", [MASKING, layer("Dense"), MASKING]),
-    ("Softmax of rows that l0 masks is not run here", [MASKING, LSTM, layer("Softmax")]),
-    ("takes a row for each step, and the layers below", [layer("LSTM"), layer("Dense"), LSTM]),
-    ("threshold: expected a number of float32, got", [layer("ThresholdedReLU", theta=1e300)]),
-    (
-        "TimeDistributed of an embedding is not run here",
-        [layer("TimeDistributed", layer=layer("Sequential", layers=[layer("Embedding")]))],
-    ),
-    ("TimeDistributed of LSTM is not run here", [layer("TimeDistributed", layer=LSTM)]),
-    (
-        "takes one number a step, and not 3",
-        [layer("InputLayer", batch_shape=[None, None, 3]), layer("Embedding")],
-    ),
-    ("axis [1] is not that of the features", [LSTM, layer("BatchNormalization", axis=[1])]),
-    ("renorm true is not run here", [layer("BatchNormalization", renorm=True)]),
-    ("rms_scaling true is not run here", [layer("LayerNormalization", rms_scaling=True)]),
-    ("invert true is not run here", [layer("Normalization", invert=True)]),
-    (
-        "the file does not say how many features it takes",
-        [layer("Normalization", mean=0.0, variance=1.0, axis=None)],
-    ),
-    (
-        "scale: expected a number for each feature",
-        [layer("Rescaling", scale=[[1.0], [2.0], [3.0]])],
-    ),
-    ("has 2 scales and 3 offsets", [layer("Rescaling", scale=[1.0, 2.0], offset=[1.0, 2.0, 3.0])]),
-    ("max_value 5.0, negative_slope 0.0, threshold 0.0", [layer("ReLU", max_value=5.0)]),
+    ("one number a step, and not 3", [start(None, 3), layer("Embedding")]),
+    ("axis [1]", [LSTM, layer("BatchNormalization", axis=[1])]),
+    ("renorm true", [layer("BatchNormalization", renorm=True)]),
+    ("rms_scaling true", [layer("LayerNormalization", rms_scaling=True)]),
+    ("invert true", [layer("Normalization", invert=True)]),
+    ("how many features", [layer("Normalization", mean=0.0, variance=1.0, axis=None)]),
+    ("scale: expected a number", [layer("Rescaling", scale=[[1.0], [2.0], [3.0]])]),
+    ("2 scales and 3 offsets", [layer("Rescaling", scale=[1.0, 2.0], offset=[1.0, 2.0, 3.0])]),
+    ("max_value 5.0", [layer("ReLU", max_value=5.0)]),
+    ("CuDNNGRU takes no mask", [MASKING, layer("CuDNNGRU")]),
+    ("units 5", [layer("GRU", units=5)]),
+    ("units 4", [LSTM, layer("Dense", units=4)]),
+    ("arrays that are not known", [layer("GRU", use_bias=False)]),
+    ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
 
-@pytest.mark.parametrize(("why", "layers"), REFUSED)
-def test_what_is_not_run_is_a_part_that_says_why(why: str, layers: list[Config]) -> None:
-    model = config.find(sequential(*layers), None)
-    (refused,) = [part for part in model.parts if part.needed]
-    assert (refused.name, refused.layers) == (f"l{len(layers) - 1}", ())
-    assert refused.why.startswith(why)
+@pytest.mark.parametrize(("why", "found"), REFUSED)
+def test_layers_that_cannot_be_run(tmp_path: Path, why: str, found: list[Config]) -> None:
+    path = sequential(tmp_path / "m.keras", *found)
+    message = refusal(path)
+    assert message.startswith(f"l{len(found) - 1}: ")
+    assert why in message
+    named = [part["name"] for part in inspect(path)["parts"] if part.get("needed")]
+    assert named == [f"l{len(found) - 1}"]
 
 
-def test_a_model_with_such_a_part_says_so_and_which_others_there_are() -> None:
-    model = config.find(sequential(LSTM, layer("Conv1D"), LSTM), None)
-    hint = "pick one with `layer` NAME: l0, l2"
-    assert refusal(model) == f"m.keras: l1: Conv1D is not run here; {hint}"
+def test_the_layers_that_run_alone_are_offered(tmp_path: Path) -> None:
+    path = sequential(tmp_path / "m.keras", LSTM, layer("Conv1D"), LSTM)
+    assert refusal(path).endswith("pick one with `layer` NAME: l0, l2")
+    assert layers(load(path, layer="l2")[0]) == "LSTM 2"
+
+
+NORMAL = {"mean": [0.0], "variance": [1.0]}
+# Layers, the version of Keras, and the network that they become.
+RUN: dict[str, tuple[list[Config], str, str]] = {
+    "no layers at inference": (
+        [
+            *(layer(kind, rate=0.5, stddev=0.1) for kind in ("InputLayer", "Identity", "Dropout")),
+            *(layer(kind, rate=0.5) for kind in ("SpatialDropout1D", "GaussianDropout")),
+            *(layer(kind, l1=0.1) for kind in ("GaussianNoise", "ActivityRegularization")),
+            layer("AlphaDropout"),
+            LSTM,
+        ],
+        "3.15.1",
+        "LSTM 2",
+    ),
+    "indices": (
+        [start(None, dtype="int32"), layer("Embedding"), LSTM],
+        "3.15.1",
+        "Embedding 2, LSTM 2",
+    ),
+    "a model in a model": (
+        [layer("Sequential", name="enc", layers=[layer("LSTM", name="a", **WHOLE)]), LSTM],
+        "3.15.1",
+        "LSTM 2, LSTM 2",
+    ),
+    "stacked cells": ([cells(layer("GRUCell"), layer("GRUCell"))], "3.15.1", "GRU 2, GRU 2"),
+    "a mask through a normalization": (
+        [start(None, 2), MASKING, layer("Normalization", mean=[0.0] * 2, variance=[1.0] * 2), LSTM],
+        "3.15.1",
+        "Masking 2, Normalization 2, LSTM 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "version", "expected"), RUN.values(), ids=RUN)
+def test_layers_that_are_run(
+    tmp_path: Path, found: list[Config], version: str, expected: str
+) -> None:
+    network, _ = load(sequential(tmp_path / "m.keras", *found, version=version))
+    assert layers(network) == expected
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        *("InputLayer", "Identity", "Dropout", "SpatialDropout1D", "GaussianNoise"),
-        *("GaussianDropout", "AlphaDropout", "ActivityRegularization"),
-    ],
+    "found",
+    [layer("Normalization", **NORMAL), layer("Rescaling", scale=1.0), layer("Identity")],
+    ids=lambda found: found["class_name"],
 )
-def test_what_does_nothing_is_no_layer(kind: str) -> None:
-    model = config.find(sequential(layer(kind, rate=0.5, stddev=0.1, l1=0.1), LSTM), None)
-    assert [(part.why, len(part.layers)) for part in model.parts] == [(NOTHING, 0), ("", 1)]
+def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, found: Config) -> None:
+    path = sequential(tmp_path / "m.h5", start(None, 1), MASKING, found, version="2.15.0")
+    assert "the mask of l1 ends here" in refusal(path)
+    path = sequential(tmp_path / "m.keras", start(None, 1), MASKING, found)
+    assert not any(part.get("needed") for part in inspect(path)["parts"])
 
 
-def test_the_order_is_that_of_the_calls_and_not_of_the_file() -> None:
-    model = config.find(
-        functional(
-            node("b", "GRU", "a", settings=WHOLE),
-            node("a", "LSTM", "x", settings=WHOLE),
-            output_layers=[["b", 0, 0]],
-        ),
-        None,
-    )
-    assert [part.name for part in model.parts] == ["x", "a", "b"]
-    assert not any(part.needed for part in model.parts)
-
-
-def test_calls_are_read_as_keras_2_writes_them() -> None:
-    layers = [
-        {"class_name": "InputLayer", "name": "x", "config": {}, "inbound_nodes": []},
-        {"class_name": "LSTM", "name": "a", "config": WHOLE, "inbound_nodes": [[["x", 0, 0, {}]]]},
-        {"class_name": "GRU", "name": "b", "config": {}, "inbound_nodes": [["a", 0, 0]]},
-    ]
-    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["b", 0, 0]]}
-    about = {"class_name": "Model", "config": {"layers": layers, **ends}}
-    model = config.find(stored(about, version="2.2.4"), None)
-    assert [(part.name, part.needed) for part in model.parts] == [
-        ("x", False),
-        ("a", False),
-        ("b", False),
-    ]
-
-
-def test_no_mask_is_a_mask_of_its_own_in_keras_2() -> None:
-    found = {**node("a", "LSTM"), "inbound_nodes": [[["x", 0, 0, {"mask": None}]]]}
-    model = config.find(functional(found), None)
-    assert refusal(model) == "m.keras: a: is called with mask"
-
-
-NO_CHAINS = [
+# Layers of a functional model, settings of the model, and why it is no chain.
+NO_CHAINS: list[tuple[str, list[Config], Config]] = [
+    ("takes 2 inputs (x, z)", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
+    ("gives 2 outputs", [], {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}}),
+    ("gives a state of a", [], {"output_layers": [["a", 0, 1]]}),
     (
-        "takes 2 inputs (x, z), and not one",
-        [node("a", "LSTM", "x")],
-        {"input_layers": [["x", 0, 0], ["z", 0, 0]]},
-    ),
-    (
-        "gives 2 outputs (a, x), and not one",
-        [node("a", "LSTM", "x")],
-        {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}},
-    ),
-    (
-        "gives a state of a, and not its output",
-        [node("a", "LSTM", "x")],
-        {"output_layers": [["a", 0, 1]]},
-    ),
-    (
-        "c takes a, b, and not one layer's only",
-        [node("a", "LSTM", "x"), node("b", "GRU", "x"), node("c", "Add", "a", "b")],
+        "c takes a, b",
+        [
+            node("b", "GRU", "x"),
+            {
+                **node("c", "Add"),
+                "inbound_nodes": [{"args": [[tensor("a"), tensor("b")]], "kwargs": {}}],
+            },
+        ],
         {},
     ),
     (
@@ -203,249 +203,439 @@ NO_CHAINS = [
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
-    ("a takes b, and not one layer's only", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
-    ("y takes nothing, and not one layer's", [node("a", "LSTM", "y")], {}),
-    ("a damaged: its inbound_nodes are no list", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
+    ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
+    ("y takes nothing", [node("a", "LSTM", "y")], {}),
+    ("damaged", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
 ]
 
 
-@pytest.mark.parametrize(("why", "layers", "settings"), NO_CHAINS)
-def test_layers_that_are_no_chain_can_be_picked_one_by_one(
-    why: str, layers: list[Config], settings: Config
+@pytest.mark.parametrize(("why", "found", "settings"), NO_CHAINS)
+def test_layers_that_are_no_chain_are_picked_one_by_one(
+    tmp_path: Path, why: str, found: list[Config], settings: Config
 ) -> None:
-    model = functional(*layers, **settings)
-    assert refusal(config.find(model, None)).startswith(f"m.keras: m: {why}")
-    assert config.find(model, "a").layers()
+    own = any(each["name"] == "a" for each in found)
+    nodes = found if own else [node("a", "LSTM", "x"), *found]
+    path = functional(tmp_path / "m.keras", *nodes, **settings)
+    assert why in refusal(path)
+    assert layers(load(path, layer="a")[0]) == "LSTM 2"
 
 
-def test_a_model_of_a_class_of_its_own_may_do_anything() -> None:
-    model = stored({"class_name": "Mine", "config": {"layers": [LSTM], "name": "m"}})
-    why = "Mine is a class of the model's own"
-    assert refusal(config.find(model, None)).startswith(f"m.keras: m: {why}; ")
+def test_a_model_of_a_class_of_its_own_may_do_anything(tmp_path: Path) -> None:
+    config = {"class_name": "Mine", "config": {"layers": [LSTM], "name": "m"}}
+    assert "Mine is a class" in refusal(model(tmp_path / "m.keras", config))
+
+
+def test_the_order_is_that_of_the_calls(tmp_path: Path) -> None:
+    above, below = node("b", "GRU", "a", settings=WHOLE), node("a", "LSTM", "x", settings=WHOLE)
+    path = functional(tmp_path / "m.keras", above, below, output_layers=[["b", 0, 0]])
+    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
+
+
+def test_calls_of_keras_2(tmp_path: Path) -> None:
+    found = [
+        {"class_name": "InputLayer", "name": "x", "config": {}, "inbound_nodes": []},
+        {"class_name": "LSTM", "name": "a", "config": WHOLE, "inbound_nodes": [[["x", 0, 0, {}]]]},
+        {"class_name": "GRU", "name": "b", "config": {}, "inbound_nodes": [["a", 0, 0]]},
+    ]
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["b", 0, 0]]}
+    config = {"class_name": "Model", "config": {"layers": found, **ends}}
+    path = model(tmp_path / "m.keras", config, "2.2.4")
+    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
+    found[1]["inbound_nodes"] = [[["x", 0, 0, {"mask": None}]]]
+    assert "a: is called with mask" in refusal(model(path, config, "2.2.4"))
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "Dense"])
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"initial_state": tensor("x")}, "is called with initial_state"),
-        ({"training": True}, "is called with training"),
-        ({"mask": tensor("y")}, "takes the mask y, which is not run here"),
+        ({"initial_state": tensor("x")}, "initial_state"),
+        ({"training": True}, "training"),
+        ({"mask": tensor("y")}, "mask y"),
     ],
 )
-def test_what_else_a_layer_is_called_with_is_refused(kind: str, given: Config, why: str) -> None:
-    model = config.find(
-        functional(node("a", "LSTM", "x", settings=WHOLE), node("b", kind, "a", **given)), None
-    )
-    assert refusal(model).startswith(f"m.keras: b: {why}")
-
-
-def masked(kind: str, value: Any, *ends: Config, **settings: Any) -> Model:
-    """What is found in a model of Keras 3 that writes a mask out."""
-    compared = {"args": [tensor("x"), value], "kwargs": {}}
-    return config.find(
-        functional(
-            node("m", kind, "x", settings=settings),
-            {**node("n", "NotEqual"), "inbound_nodes": [compared]},
-            *ends,
-        ),
-        None,
-    )
+def test_other_arguments_of_a_call_are_refused(
+    tmp_path: Path, kind: str, given: Config, why: str
+) -> None:
+    below = node("a", "LSTM", "x", settings=WHOLE)
+    message = refusal(functional(tmp_path / "m.keras", below, node("b", kind, "a", **given)))
+    assert message.startswith("b: ")
+    assert why in message
 
 
 ANY = {"name": "o", "axis": -1, "keepdims": False}
 
 
+def masked(path: Path, kind: str, value: Any, *ends: Config, **settings: Any) -> Path:
+    """Write a model of Keras 3 that writes a mask out."""
+    below = [node("m", kind, "x", settings=settings), node("n", "NotEqual", "x", value)]
+    return functional(path, *below, *ends)
+
+
 @pytest.mark.parametrize("training", [None, False])
-def test_masks_that_are_written_out_are_folded_back(training: bool | None) -> None:
-    ends = [
-        node("o", "Any", "n", settings=ANY),
-        node("b", "GRU", "m", mask=tensor("o"), training=training),
-    ]
-    model = masked("Masking", 2.0, *ends, mask_value=2.0)
-    assert [part.name for part in model.parts] == ["x", "m", "b"]
-    assert len(model.layers()) == 2
-    model = masked("Embedding", 0, node("b", "GRU", "m", mask=tensor("n")), mask_zero=True)
-    assert [layer.kind for layer in model.layers()] == ["embedding", ""]
+def test_masks_that_are_written_out_are_folded_back(tmp_path: Path, training: bool | None) -> None:
+    path = tmp_path / "m.keras"
+    above = node("b", "GRU", "m", mask=tensor("o"), training=training)
+    masked(path, "Masking", 2.0, node("o", "Any", "n", settings=ANY), above, mask_value=2.0)
+    assert layers(load(path)[0]) == "Masking 2, GRU 2"
+    masked(path, "Embedding", 0, node("b", "GRU", "m", mask=tensor("n")), mask_zero=True)
+    assert layers(load(path)[0]) == "Embedding 2, GRU 2"
 
 
 @pytest.mark.parametrize(
-    ("value", "settings", "mask"),
-    [(1.0, ANY, "o"), (2.0, {**ANY, "axis": 1}, "o"), (2.0, {**ANY, "keepdims": True}, "o")],
+    ("value", "settings"), [(1.0, ANY), (2.0, {**ANY, "axis": 1}), (2.0, {**ANY, "keepdims": True})]
 )
-def test_other_masks_are_refused(value: float, settings: Config, mask: str) -> None:
-    ends = [
-        node("o", "Any", "n", settings=settings),
-        node("b", "GRU", "m", mask=tensor(mask)),
-    ]
-    model = masked("Masking", value, *ends, mask_value=2.0)
-    assert refusal(model) == f"m.keras: b: takes the mask {mask}, which is not run here"
+def test_other_masks_are_refused(tmp_path: Path, value: float, settings: Config) -> None:
+    ends = [node("o", "Any", "n", settings=settings), node("b", "GRU", "m", mask=tensor("o"))]
+    path = masked(tmp_path / "m.keras", "Masking", value, *ends, mask_value=2.0)
+    assert refusal(path).startswith("b: takes the mask o")
 
 
-def test_layers_without_the_mask_of_their_model_are_refused() -> None:
-    above = node("b", "GRU", "a", mask=tensor("o"))
+def test_a_layer_without_the_mask_of_its_model_is_refused(tmp_path: Path) -> None:
     ends = [
         node("o", "Any", "n", settings=ANY),
         node("a", "LSTM", "m", mask=tensor("o")),
-        above,
+        node("b", "GRU", "a", mask=tensor("o")),
     ]
-    model = masked("Masking", 2.0, *ends, mask_value=2.0)
-    why = "b: takes the mask m, which is not run here"
-    assert refusal(model) == f"m.keras: {why}; pick one with `layer` NAME: a"
+    path = masked(tmp_path / "m.keras", "Masking", 2.0, *ends, mask_value=2.0)
+    assert refusal(path).startswith("b: takes the mask m")
 
 
-def test_models_in_models_have_their_names_before_their_layers() -> None:
-    inner = {"name": "enc", "layers": [layer("LSTM", name="a", **WHOLE), layer("Conv1D", name="b")]}
-    model = sequential(layer("Sequential", **inner), LSTM)
-    assert [part.name for part in config.find(model, None).parts] == ["enc/a", "enc/b", "l1"]
-    assert len(config.find(model, "enc/a").layers()) == 1
-    assert "enc/b: Conv1D is not run here" in refusal(config.find(model, "enc"))
+def test_layers_of_inner_models_have_its_name_first(tmp_path: Path) -> None:
+    inner = [layer("LSTM", name="a", **WHOLE), layer("Conv1D", name="b")]
+    path = sequential(tmp_path / "m.keras", layer("Sequential", name="enc", layers=inner), LSTM)
+    assert [part["name"] for part in inspect(path)["parts"]] == ["enc/a", "enc/b", "l1"]
+    assert layers(load(path, layer="enc/a")[0]) == "LSTM 2"
+    assert "enc/b: Conv1D" in refusal(path, layer="enc")
 
 
-def test_models_in_too_many_models_are_refused() -> None:
-    inner = LSTM
-    for _ in range(30):
-        inner = layer("Sequential", layers=[inner])
-    assert "has models within models, over 8 deep" in refusal(config.find(sequential(inner), None))
+def nested(depth: int) -> Config:
+    return layer("Sequential", layers=[nested(depth - 1)]) if depth else LSTM
 
 
 @pytest.mark.parametrize(
-    ("layers", "what"),
+    ("found", "why"),
     [
-        ([layer("LSTM")] * 2001, "has over 2,000 layers"),
-        ([3], "damaged: it has no list of layers"),
-        ([layer("LSTM", name="a")] * 2, "damaged: several layers have one name"),
+        ([nested(30)], "over 8 deep"),
+        ([layer("LSTM")] * 2001, "over 2,000 layers"),
+        ([3], "no list of layers"),
+        ([layer("LSTM", name="a")] * 2, "several layers have one name"),
     ],
+    ids=["deep", "many", "numbers", "one name"],
 )
-def test_a_damaged_list_of_layers_is_an_error(layers: Any, what: str) -> None:
-    model = stored({"class_name": "Sequential", "config": {"layers": layers}})
-    with pytest.raises(InputError, match=rf"m\.keras: {what}"):
-        config.find(model, None)
+def test_damaged_lists_of_layers(tmp_path: Path, found: Any, why: str) -> None:
+    path, config = tmp_path / "m.keras", {"class_name": "Sequential", "config": {"layers": found}}
+    path.write_bytes(archive(config, "3.15.1", {}, {}))
+    assert why in refusal(path)
 
 
-@pytest.mark.parametrize(
-    ("settings", "last"), [({}, "state"), (WHOLE, None)], ids=["one row", "a row for each step"]
-)
-def test_a_model_gives_one_row_where_its_top_layer_does(settings: Config, last: str | None) -> None:
-    model = sequential(LSTM, layer("GRU", **settings), layer("Dense"))
-    assert config.find(model, None).last == last
-    assert config.find(model, "l0").last is None
-
-
-def test_rows_that_come_in_another_order_are_said() -> None:
-    note = "Keras gives the rows from the last step to the first, here they stand as the input does"
-    assert config.find(sequential(BACKWARD, layer("Dense")), None).notes == [note]
-    assert config.find(sequential(BACKWARD, BACKWARD), None).notes == []
-    assert config.find(sequential(BACKWARD, layer("LSTM")), None).notes == []
-
-
-@pytest.mark.parametrize(
-    ("version", "notes"),
-    [("2.3.1", ["gives at rows that l0 masks what Keras does since 2.4"]), ("2.4.0", [])],
-)
-def test_what_old_versions_gave_at_masked_rows_is_not_known(version: str, notes: list[str]) -> None:
-    assert config.find(sequential(MASKING, LSTM, version=version), None).notes == notes
-    assert config.find(sequential(MASKING, layer("LSTM"), version=version), None).notes == []
-
-
-def test_an_input_of_whole_numbers_is_one_of_an_embedding() -> None:
-    start = layer("InputLayer", batch_shape=[None, None], dtype="int32")
-    assert len(config.find(sequential(start, layer("Embedding"), LSTM), None).layers()) == 2
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        layer("Bidirectional", layer=layer("LSTM", dtype="float16")),
-        layer("TimeDistributed", layer=layer("Dense", dtype="float16")),
-        layer("RNN", cell=layer("StackedRNNCells", cells=[layer("GRUCell", dtype="float16")])),
-    ],
-    ids=lambda found: found["class_name"],
-)
-def test_fewer_digits_within_a_layer_are_said(found: Config) -> None:
-    model = config.find(sequential(found), None)
-    assert model.notes == ["l0: computed in float32, Keras does in float16"]
-
-
-@pytest.mark.parametrize("name", ["mixed_float16", "float16", "mixed_bfloat16"])
-def test_types_with_fewer_digits_are_said(name: str) -> None:
-    policy = {"class_name": "DTypePolicy", "config": {"name": name}}
-    model = config.find(sequential(layer("LSTM", dtype=policy), layer("Dense", dtype=name)), None)
-    assert model.notes == [f"l0, l1: computed in float32, Keras does in {name}"]
-
-
-@pytest.mark.parametrize(
-    ("version", "hard", "default", "reset"),
-    [
-        ("3.0.0", f"hard_sigmoid:{1 / 6!r},0.5", "sigmoid", "after"),
-        ("2.21.0", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
-        ("2.3.1", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
-        ("2.2.4-tf", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
-        ("1.2.2", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
-        ("", f"hard_sigmoid:{1 / 6!r},0.5", "sigmoid", "after"),
-    ],
-)
-def test_the_version_says_what_is_left_out(
-    version: str, hard: str, default: str, reset: str
+@pytest.mark.parametrize(("settings", "last"), [({}, "state"), (WHOLE, None)], ids=str)
+def test_a_model_gives_one_row_where_its_top_layer_does(
+    tmp_path: Path, settings: Config, last: str | None
 ) -> None:
-    model = sequential(layer("GRU", activation="hard_sigmoid"), version=version)
-    (cell,) = config.find(model, None).layers()[0].cells
+    path = sequential(tmp_path / "m.keras", LSTM, layer("GRU", **settings), layer("Dense"))
+    assert load(path)[0].last == last
+    assert load(path, layer="l0")[0].last is None
+
+
+# Layers, the version of Keras, and notes.
+NOTES: list[tuple[list[Config], str, list[str]]] = [
+    ([BACKWARD, layer("Dense")], "3.15.1", ["from the last step to the first"]),
+    ([BACKWARD, BACKWARD], "3.15.1", []),
+    ([BACKWARD, layer("LSTM")], "3.15.1", []),
+    ([start(None, 2), MASKING, LSTM], "2.3.1", ["l1 masks what Keras does since 2.4"]),
+    ([start(None, 2), MASKING, LSTM], "2.4.0", []),
+    ([start(None, 2), MASKING, layer("LSTM")], "2.3.1", []),
+    (
+        [layer("LSTM", dtype=FLOAT16), layer("Dense", dtype="mixed_float16")],
+        "3.15.1",
+        ["l0, l1: computed in float32, Keras does in mixed_float16"],
+    ),
+    *(
+        ([each], "3.15.1", ["l0: computed in float32, Keras does in bfloat16"])
+        for each in (
+            layer("Bidirectional", layer=layer("LSTM", dtype="bfloat16")),
+            cells(layer("GRUCell", dtype="bfloat16")),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "version", "expected"), NOTES)
+def test_notes(tmp_path: Path, found: list[Config], version: str, expected: list[str]) -> None:
+    _, notes = load(sequential(tmp_path / "m.keras", *found, version=version))
+    assert len(notes) == len(expected)
+    assert all(words in note for words, note in zip(expected, notes, strict=True))
+
+
+SIXTH = f"hard_sigmoid:{1 / 6!r},0.5"
+VERSIONS = [
+    ("3.0.0", SIXTH, "sigmoid", "after"),
+    ("2.21.0", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
+    ("2.3.1", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
+    ("2.2.4-tf", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
+]
+
+
+@pytest.mark.parametrize(("version", "hard", "default", "reset"), VERSIONS)
+def test_the_version_tells_defaults(
+    tmp_path: Path, version: str, hard: str, default: str, reset: str
+) -> None:
+    gru = layer("GRU", activation="hard_sigmoid")
+    network, _ = load(sequential(tmp_path / "m.keras", gru, version=version))
+    (cell,) = network.layers[0].cells
     assert cell.settings["activation"] == parse(hard)
     assert cell.settings["recurrent_activation"] == parse(default)
     assert cell.settings["reset"] == reset
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "function"),
-    [
-        ("Activation", {"activation": "leaky_relu"}, "leaky_relu:0.2"),
-        ("Activation", {"activation": None}, "linear"),
-        ("Activation", {"activation": {"class_name": "function", "config": "swish"}}, "silu"),
-        ("LeakyReLU", {}, "leaky_relu:0.3"),
-        ("LeakyReLU", {"alpha": 0.1}, "leaky_relu:0.1"),
-        ("LeakyReLU", {"negative_slope": 0.1}, "leaky_relu:0.1"),
-        ("ReLU", {"negative_slope": "0.5", "threshold": "0.0"}, "leaky_relu:0.5"),
-        ("ReLU", {"max_value": 6.0}, "relu6"),
-        ("ELU", {"alpha": 2.0}, "elu:2.0"),
-        ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
-        ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
-    ],
-)
-def test_layers_that_are_functions(kind: str, settings: Config, function: str) -> None:
-    (found,) = config.find(sequential(layer(kind, **settings)), None).layers()
-    assert found.settings == {"activation": parse(function)}
+FUNCTIONS: list[tuple[str, Config, str]] = [
+    ("Activation", {"activation": "leaky_relu"}, "leaky_relu:0.2"),
+    ("Activation", {"activation": None}, "linear"),
+    ("Activation", {"activation": {"class_name": "function", "config": "swish"}}, "silu"),
+    ("LeakyReLU", {}, "leaky_relu:0.3"),
+    ("LeakyReLU", {"alpha": 0.1}, "leaky_relu:0.1"),
+    ("LeakyReLU", {"negative_slope": 0.1}, "leaky_relu:0.1"),
+    ("ReLU", {"negative_slope": "0.5", "threshold": "0.0"}, "leaky_relu:0.5"),
+    ("ReLU", {"max_value": 6.0}, "relu6"),
+    ("ELU", {"alpha": 2.0}, "elu:2.0"),
+    ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
+    ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
+]
 
 
-def test_no_scale_is_smaller_than_that_of_keras() -> None:
-    model = config.find(
-        sequential(layer("Normalization", mean=[1.0, 0.0], variance=[0.0, 4.0])), None
+@pytest.mark.parametrize(("kind", "settings", "function"), FUNCTIONS)
+def test_layers_that_are_functions(
+    tmp_path: Path, kind: str, settings: Config, function: str
+) -> None:
+    network, _ = load(sequential(tmp_path / "m.keras", LSTM, layer(kind, **settings)))
+    assert network.layers[1].settings["activation"] == parse(function)
+
+
+def test_no_scale_is_smaller_than_that_of_keras(tmp_path: Path) -> None:
+    normal = layer("Normalization", mean=[1.0, 0.0], variance=[0.0, 4.0])
+    network, _ = load(sequential(tmp_path / "m.keras", normal, LSTM))
+    assert network.layers[0].arrays["scale"].tolist() == [np.float32(1e-7), 2.0]
+
+
+def test_two_directions_over_reversed_rows_change_places(tmp_path: Path) -> None:
+    forward, backward = (
+        load(sequential(tmp_path / "m.keras", below, BOTH))[0].layers[-1].cells
+        for below in (layer("GRU", **WHOLE), BACKWARD)
     )
-    (found,) = model.layers()
-    (scale,) = model.tensors.read([found.tensors["scale"]])
-    np.testing.assert_array_equal(scale, [1e-7, 2.0])
+    first, second = ([cell.weights.W_xh.tolist() for cell in each] for each in (forward, backward))
+    assert first == second[::-1] != second
 
 
-def test_two_directions_over_reversed_rows_change_places() -> None:
-    both = layer("Bidirectional", layer=LSTM, merge_mode="sum")
-    plain, turned = (
-        config.find(sequential(first, both), None).layers()[-1].cells for first in (LSTM, BACKWARD)
+# Arrays by number, and as older files list them.
+
+GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
+NUMBERED = {f"layers/gru/cell/vars/{k}": shape for k, shape in enumerate(GRU.values())}
+CUDNN = {f"layers/cu_dnngru/vars/{k}": shape for k, shape in enumerate([(3, 6), (2, 6), (12,)])}
+LISTED = [f"gru/{name}:0" for name in GRU]
+
+
+def stored(
+    path: Path,
+    shapes: dict[str, tuple[int, ...]],
+    found: list[Config] | None = None,
+    version: str = "3.15.1",
+    **attributes: Any,
+) -> Path:
+    """Write arrays of such shapes, under a config or without one."""
+    arrays = {name: numbers(*shape) for name, shape in shapes.items()}
+    texts = {key.removeprefix("root"): value for key, value in attributes.items()}
+    path.write_bytes(archive(chain(found) if found else None, version, arrays, texts))
+    return path
+
+
+def listing(*names: str, root: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return shapes and attributes of a file that lists the arrays of GRU layers."""
+    stem = f"{root}/" if root else ""
+    shapes = {
+        f"{stem}{layer}/{name}": shape
+        for layer in names
+        for name, shape in zip(LISTED, GRU.values(), strict=True)
+    }
+    groups = {f"{stem}{layer}": {"weight_names": LISTED} for layer in names}
+    return shapes, {root or "root": {"layer_names": list(names)}, **groups}
+
+
+def test_arrays_by_number(tmp_path: Path) -> None:
+    path = stored(tmp_path / "m.keras", NUMBERED, [layer("GRU", units=2)], version="")
+    network, _ = load(path)
+    (cell,) = network.layers[0].cells
+    assert cell.weights.W_xh.tobytes() == numbers(3, 6).tobytes()
+    assert cell.settings["activation"] == parse("tanh")
+    message = refusal(stored(path, NUMBERED, [layer("GRU", use_bias=False)]))
+    assert "layers/gru/cell/vars/2" in message
+    assert "2 columns" in refusal(
+        stored(path, {"layers/dense/vars/0": (3, 2)}, [layer("Dense", units=4)])
     )
-    assert turned == plain[::-1]
-    assert turned != plain
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings"),
-    [
-        ("Normalization", {"mean": [0.0], "variance": [1.0]}),
-        ("Rescaling", {"scale": 1.0}),
-        ("Identity", {}),
-    ],
-)
-def test_masks_end_at_some_layers_of_keras_2(kind: str, settings: Config) -> None:
-    layers = [MASKING, layer(kind, **settings)]
-    shape = layer("InputLayer", batch_shape=[None, None, 1])
-    assert not any(part.needed for part in config.find(sequential(shape, *layers), None).parts)
-    old = config.find(sequential(shape, *layers, version="2.15.0"), None)
-    why = "the mask of l1 ends here in Keras 2, which is not run here"
-    assert [part.why for part in old.parts if part.needed] == [why]
+@pytest.mark.parametrize("root", ["", "model_weights"])
+def test_arrays_in_a_list(tmp_path: Path, root: str) -> None:
+    shapes, attributes = listing("l0", root=root)
+    gru = layer("GRU", reset_after=True)
+    path = stored(tmp_path / "m.keras", shapes, [gru], "2.21.0", **attributes)
+    (part,) = inspect(path)["parts"]
+    assert [each["name"] for each in part["tensors"]] == list(shapes)
+    load(path)
+
+
+def test_a_long_list_is_split(tmp_path: Path) -> None:
+    shapes, attributes = listing("l0", "l1")
+    attributes["root"] = {"layer_names0": ["l0"], "layer_names1": ["l1"]}
+    found = [layer("GRU", **WHOLE, reset_after=True)] * 2
+    path = stored(tmp_path / "m.keras", shapes, found, "2.21.0", **attributes)
+    assert [part["tensors"][0]["name"] for part in inspect(path)["parts"]] == [
+        *("l0/gru/kernel:0", "l1/gru/kernel:0")
+    ]
+
+
+def test_a_layer_that_cannot_be_run_has_its_arrays(tmp_path: Path) -> None:
+    """Those of its parts too, and not what random numbers are drawn from."""
+    held = {"layers/mine/inner/vars/0": (7,), "layers/mine/vars/0": (3, 1)}
+    more = {"layers/mine/seed_generator/vars/0": (2,), "layers/mine_1/vars/0": (2,)}
+    (part,) = inspect(stored(tmp_path / "m.keras", held | more, [layer("Mine")]))["parts"]
+    assert [each["name"] for each in part["tensors"]] == list(held)
+
+
+def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
+    """Keras lists arrays that are trained before those that are not."""
+    names = [f"b/{way}_gru/{name}" for way in ("backward", "forward") for name in GRU]
+    shapes = {f"l0/{name}": shape for name, shape in zip(names, [*GRU.values()] * 2, strict=True)}
+    attributes = {"root": {"layer_names": ["l0"]}, "l0": {"weight_names": names}}
+    both = layer("Bidirectional", layer=layer("GRU"))
+    assert "frozen" in refusal(stored(tmp_path / "m.keras", shapes, [both], **attributes))
+
+
+def test_a_bias_of_cudnn_is_two(tmp_path: Path) -> None:
+    shapes = {**CUDNN, "layers/cu_dnngru/vars/2": (2, 6)}
+    assert "two halves" in refusal(stored(tmp_path / "m.keras", shapes, [layer("CuDNNGRU")]))
+
+
+# Arrays without a config.
+
+HARD = "does not name the activation of the gates: hard_sigmoid:0.2,0.5"
+DENSE = {"layers/dense/vars/0": (2, 1), "layers/dense/vars/1": (1,)}
+MINE = {"layers/mine/vars/0": (3, 4), "layers/mine/vars/1": (4, 2)}
+SECOND = {"layers/gru_1/cell/vars/0": (2, 6), "layers/gru_1/cell/vars/1": (2, 6)}
+ANOTHER = {"layers/lstm/cell/vars/0": (2, 8), "layers/lstm/cell/vars/1": (2, 8)}
+SEEDS = {"layers/gru/cell/seed_generator/vars/0": (2,)}
+
+
+def test_arrays_without_a_config(tmp_path: Path) -> None:
+    """They are known by names and shapes, and several layers are taken for a chain."""
+    path = stored(tmp_path / "m.keras", NUMBERED | DENSE | MINE | SEEDS, version="")
+    network, notes = load(path)
+    assert layers(network) == layers(load(path, layer="layers/gru")[0]) == "GRU 2"
+    assert network.layers[0].cells[0].settings["reset"] == "after"
+    assert "holds weights alone" in notes[0]
+    assert "passes over layers/dense/vars, layers/mine/vars" in notes[1]
+    network, notes = load(stored(path, NUMBERED | SECOND, version=""))
+    assert layers(network) == "GRU 2, GRU 2"
+    assert "layers/gru, layers/gru_1 one above the other" in notes[1]
+    assert "the order of layers/gru, layers/lstm" in refusal(
+        stored(path, NUMBERED | ANOTHER, version="")
+    )
+    (gru,) = load(stored(path, CUDNN, version="2.2.4"))[0].layers
+    assert gru.cells[0].settings["recurrent_activation"] == parse("sigmoid")
+
+
+@pytest.mark.parametrize(("version", "assumed"), [("2.2.4", True), ("2.3.0", False)])
+def test_old_weights_have_gates_of_their_time(tmp_path: Path, version: str, assumed: bool) -> None:
+    shapes, attributes = listing("gru")
+    _, notes = load(stored(tmp_path / "m.h5", shapes, version=version, **attributes))
+    assert any(note.startswith(HARD) for note in notes) == assumed
+
+
+def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
+    shapes = {f"b/lstm/{name}": (2, 8) for name in ("kernel", "recurrent_kernel")}
+    shapes |= {f"a/gru/{name}": (2, 6) for name in ("kernel", "recurrent_kernel")}
+    attributes = {
+        "root": {"layer_names": ["b", "a"]},
+        "b": {"weight_names": ["lstm/kernel", "lstm/recurrent_kernel"]},
+        "a": {"weight_names": ["gru/kernel", "gru/recurrent_kernel"]},
+    }
+    path = stored(tmp_path / "m.h5", shapes, **attributes)
+    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
+
+
+# Archives and HDF5 files whatever is in them.
+
+MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+BARE = dict(zip(MEMBERS, (b"{}", b"{}", file_of({})), strict=True))
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def text_in_heap(size: int) -> bytes:
+    """Return an HDF5 file with a long config, which lies in a heap."""
+    text = attribute(TEXT, space(), in_heap((size, 1, 1)), b"model_config")
+    return made(header((12, text)), heap(32 + size, b" " * size))
+
+
+UNREAD: dict[str, tuple[bytes, str]] = {
+    "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "an archive with config"),
+    "other weights": (zipped({"model.weights.npz": b""} | BARE), "no recurrent layer"),
+    "no HDF5": (zipped(BARE | {MEMBERS[2]: b"1,2,3"}), "model.weights.h5: damaged"),
+    "no JSON": (zipped(BARE | {MEMBERS[0]: b"{'a': 1}"}), "config.json: damaged"),
+    "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
+    "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
+    "Keras 1": (file_of({}, {"": {"keras_version": "1.2.2"}}), "Keras 1"),
+    "a list": (file_of({}, {"": {"model_config": "[1]"}}), "model_config: expected a JSON object"),
+    "training": (made(header(link(b"optimizer", 0), link(b"optimizer_weights", 99))), "no recurr"),
+}
+
+
+@pytest.mark.parametrize("extension", [".keras", ".h5"])
+@pytest.mark.parametrize(("data", "why"), UNREAD.values(), ids=UNREAD)
+def test_files_that_are_not_read(tmp_path: Path, data: bytes, why: str, extension: str) -> None:
+    path = tmp_path / f"m{extension}"
+    path.write_bytes(data)
+    assert why in refusal(path)
+
+
+def test_one_of_several_files(tmp_path: Path) -> None:
+    path = tmp_path / "model_00000.weights.h5"
+    path.write_bytes(file_of({}))
+    (tmp_path / "model.weights.json").write_text("{}")
+    assert "one of several files" in refusal(path)
+
+
+def test_an_archive_that_was_packed_anew(tmp_path: Path) -> None:
+    path, kept = tmp_path / "packed.keras", MODELS / "keras_lstm.keras"
+    with zipfile.ZipFile(kept) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    path.write_bytes(zipped(members, zipfile.ZIP_DEFLATED))
+    assert content(load(path)[0]) == content(load(kept)[0])
+
+
+def halves(*attributes: tuple[int, bytes]) -> bytes:
+    """Return weights of two bytes each, 1.5 and -0.25, with such attributes."""
+    names = enumerate((b"layers", b"rnn", b"cell", b"vars"), start=1)
+    groups = [header(link(name, number)) for number, name in names]
+    arrays = [
+        dataset(contiguous(7 + n, 2), space(1, 1), of_class(5, 2)[:8], *attributes)
+        for n in range(2)
+    ]
+    values = [struct.pack("<f", value)[2:] for value in (1.5, -0.25)]
+    return made(*groups, header(link(b"0", 5), link(b"1", 6)), *arrays, *values)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Two bytes without a meaning, which an attribute of Keras gives them."""
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(halves((12, attribute(of_class(3, 8)[:8], space(), b"bfloat16", b"dtype"))))
+    weights = load(path)[0].layers[0].cells[0].weights
+    assert (weights.W_xh.tolist(), weights.W_hh.tolist()) == ([[1.5]], [[-0.25]])
+    path.write_bytes(halves())
+    assert "layers/rnn/cell/vars/0: expected floats" in refusal(path)
