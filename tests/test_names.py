@@ -1,0 +1,217 @@
+"""Arrays under the names of PyTorch, of ours and of people: what is found, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_files import layers, load, refusal
+from safetensors.numpy import save_file
+
+Arrays = dict[str, Any]
+
+
+def numbers(*shape: int) -> Any:
+    return np.random.RandomState(sum(shape)).normal(scale=0.5, size=shape).astype("f")
+
+
+def write(path: Path, arrays: Arrays) -> Path:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        save_file(arrays, str(path))
+    return path
+
+
+def torch(stem: str = "", I: int = 2, H: int = 3, end: str = "_l0", gates: int = 1) -> Arrays:
+    return {
+        f"{stem}weight_ih{end}": numbers(gates * H, I),
+        f"{stem}weight_hh{end}": numbers(gates * H, H),
+    }
+
+
+def biases(end: str = "_l0", gates: int = 1) -> Arrays:
+    return {f"bias_{side}{end}": numbers(3 * gates) for side in ("ih", "hh")}
+
+
+def own(number: int, direction: str, I: int, H: int) -> Arrays:
+    stem = f"layer_{number}.{direction}."
+    return {f"{stem}W_xh": numbers(I, H), f"{stem}W_hh": numbers(H, H)}
+
+
+ONE = {"W_xh": numbers(2, 3), "W_hh": numbers(3, 3)}
+PAIR = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
+PLAIN = {"Wxh": numbers(2, 3), "Whh": numbers(3, 3)}
+TANH = "does not name the activation: tanh is taken (`activation`)"
+# Arrays, `layer`, and what is found.
+FOUND: dict[str, tuple[Arrays, str | None, str]] = {
+    "a cell": (torch(end=""), None, "RNN 3"),
+    "a cell in a list": (
+        torch("cells.0.", end="") | torch("cells.1.", 3, 4, ""),
+        "cells.1",
+        "RNN 4",
+    ),
+    "both directions": (torch() | torch(end="_l0_reverse"), None, "RNN 3 bidirectional"),
+    "two layers": (torch(gates=3) | torch(I=3, end="_l1", gates=3), None, "GRU 3, GRU 3"),
+    "one of two": (
+        torch("enc.") | torch("dec.", 3, 4) | {"fc.bias": np.array([np.nan])},
+        "dec",
+        "RNN 4",
+    ),
+    "one inside": (torch("m.enc.") | torch("dec.", 3, 4), "m", "RNN 3"),
+    "of a kind": (torch("enc.") | torch("lm.", gates=4), "lm", "LSTM 3"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "layer", "expected"), FOUND.values(), ids=FOUND)
+def test_modules_of_pytorch(
+    tmp_path: Path, arrays: Arrays, layer: str | None, expected: str
+) -> None:
+    network, notes = load(write(tmp_path / "w.safetensors", arrays), layer=layer)
+    assert layers(network) == expected
+    assert notes == [TANH] * expected.startswith("RNN")
+
+
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_gates_of_pytorch(tmp_path: Path, gates: int) -> None:
+    """Those of a GRU are r z n there; the bias of n stays by itself."""
+    tensors = torch(gates=gates) | biases(gates=gates)
+    network, _ = load(write(tmp_path / "w.safetensors", tensors))
+    weights = network.layers[0].cells[0].weights
+    order = [1, 0, 2] if gates == 3 else [*range(gates)]
+    blocks = {name: np.split(array, gates) for name, array in tensors.items()}
+    for ours, theirs in enumerate(order):
+        gate = slice(3 * ours, 3 * ours + 3)
+        b_x, b_r = (blocks[f"bias_{side}_l0"][theirs] for side in ("ih", "hh"))
+        assert (weights.W_xh[:, gate] == blocks["weight_ih_l0"][theirs].T).all()
+        assert (weights.W_hh[:, gate] == blocks["weight_hh_l0"][theirs].T).all()
+        apart = gates == 3 and theirs == 2
+        assert (weights.b_h[gate] == (b_x if apart else b_x.astype(float) + b_r)).all()
+    assert gates != 3 or (weights.b_n == blocks["bias_hh_l0"][2]).all()
+
+
+TORCH = (numbers(12, 2), numbers(12, 3), numbers(12), numbers(1, 12)[0])
+NAMED = ("enc_weight_ih_l0", "enc_weight_hh_l0", "enc_bias_ih_l0", "enc_bias_hh_l0")
+ROWS = "Wxh, Whh, bh are taken with a row for each unit, as shapes fit"
+COLUMNS = ROWS.replace("row", "column")
+WIDE, SQUARE, OTHER = numbers(3, 2), numbers(3, 3), numbers(3, 3) ** 2
+# Arrays by name, a row or a column for each unit; the weights, and notes.
+LOOSE: dict[str, tuple[Arrays, list[Any], list[str]]] = {
+    "PyTorch's, after a word": (
+        dict(zip(NAMED, TORCH, strict=True)),
+        [TORCH[0].T, TORCH[1].T, TORCH[2].astype(float) + TORCH[3]],
+        [],
+    ),
+    "rows, and a head": (
+        {"Wxh": WIDE, "Whh": SQUARE, "bh": numbers(3, 1), "Why": numbers(4, 3)},
+        [WIDE.T, SQUARE.T, numbers(3, 1)[:, 0]],
+        [ROWS, "passes over Why: names do not tell how it is joined", TANH],
+    ),
+    "columns, as a bias tells": (
+        {"Wxh": OTHER, "Whh": SQUARE, "bh": numbers(1, 3)},
+        [OTHER, SQUARE, numbers(1, 3)[0]],
+        [COLUMNS, TANH],
+    ),
+    "rows, as a bias tells": (
+        {"Wxh": OTHER, "Whh": SQUARE, "bh": numbers(3, 1)},
+        [OTHER.T, SQUARE.T, numbers(3, 1)[:, 0]],
+        [ROWS, TANH],
+    ),
+    "no bias": (
+        {"Wxh": WIDE, "Whh": SQUARE},
+        [WIDE.T, SQUARE.T, np.zeros(3)],
+        [ROWS.replace(", bh", ""), TANH],
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "expected", "notes"), LOOSE.values(), ids=LOOSE)
+def test_names_of_people(
+    tmp_path: Path, arrays: Arrays, expected: list[Any], notes: list[str]
+) -> None:
+    network, found = load(write(tmp_path / "w.npz", arrays))
+    weights = network.layers[0].cells[0].weights
+    for array, other in zip(weights[:3], expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+    assert found == notes
+
+
+HUGE = {f"bias_{side}_l0": np.full(3, 3e38, "f") for side in ("ih", "hh")}
+UNLIKE = {f"weight_ih_l0{end}": numbers(12, 2) for end in ("", "_reverse")}
+UNLIKE |= {"weight_hh_l0": numbers(12, 2), "weight_hr_l0": numbers(2, 3)}
+UNLIKE |= {"weight_hh_l0_reverse": numbers(12, 1), "weight_hr_l0_reverse": numbers(1, 3)}
+# Why arrays are refused, the arrays, and options.
+NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
+    ("layer_2.forward.b_h, ..., got bh", ONE | {"bh": numbers(3)}, {}),
+    ("(`layer` a, b?)", {f"{at}{key}": ONE[key] for at in ("a.", "b/") for key in ONE}, {}),
+    ("no tensor under `layer` a", ONE, {"layer": "a"}),
+    ("has no W_hh, which", {"W_xh": ONE["W_xh"]}, {}),
+    ("no layer_2: layers", own(1, "forward", 2, 3) | own(3, "forward", 3, 3), {}),
+    ("one of the two, W_xh or", ONE | own(1, "backward", 2, 3), {}),
+    ("W_hh: expected floats (float16", ONE | {"W_hh": np.ones((3, 3), np.int32)}, {}),
+    ("W_hh: expected floats", ONE | {"W_hh": np.array([[None]])}, {}),
+    ("W_hh: expected shape (H, H) or (H, 4 H)", ONE | {"W_hh": numbers(3, 4)}, {}),
+    ("(transposed?)", ONE | {"W_xh": numbers(3, 2)}, {}),
+    ("W_hh: expected shape", {"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))}, {}),
+    ("b_h: expected shape (3,)", ONE | {"b_h": numbers(1, 3)}, {}),
+    ("backward.W_xh: expected shape (2, 3)", PAIR | own(1, "backward", 3, 3), {}),
+    ("input size of 3", own(1, "forward", 2, 3) | own(2, "forward", 4, 3), {}),
+    ("give `merge`, one of sum, ave, mul", PAIR | own(2, "forward", 3, 3), {}),
+    ("says merge concat", PAIR | own(2, "forward", 6, 3), {"merge": "sum"}),
+    ("the file holds one direction", ONE, {"direction": "bidirectional"}),
+    ("nan at [0, 1]", ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, "f")}, {}),
+    ("about: not JSON text", ONE | {"about": np.array("me")}, {}),
+    ("rnncli.save writes layers", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
+    ("row or a column", {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)}, {}),
+    ("Whh: expected shape (H, H)", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
+    ("Wxh: expected shape (I, 3)", PLAIN | {"Wxh": numbers(5, 4)}, {}),
+    ("have no names: arr_0, arr_1", {"arr_0": numbers(2, 3), "arr_1": numbers(3, 3)}, {}),
+    ("no recurrent layer: expected W_xh", {"x": numbers(2, 3)}, {}),
+    (
+        "b_h: expected a single bias",
+        {"W_xh": numbers(2, 9), "W_hh": numbers(3, 9), "b_h": numbers(2, 9)},
+        {},
+    ),
+]
+SAFETENSORS: list[tuple[str, Arrays, dict[str, Any]]] = [
+    ("no recurrent layer", {"fc.weight": numbers(1, 3)}, {}),
+    ("dec, enc, lm; pick", torch("enc.") | torch("dec.") | torch("lm.", gates=4), {}),
+    (
+        "rnn.weight_hr_l0: expected shape (3, 3)",
+        torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers(1, 3)},
+        {},
+    ),
+    (
+        "has no weight_hr_l1",
+        torch(gates=4) | {"weight_hr_l0": numbers(3, 3)} | torch(I=3, end="_l1", gates=4),
+        {},
+    ),
+    ("weight_hh_l0: expected shape (4 H", torch() | {"weight_hr_l0": numbers(3, 3)}, {}),
+    ("weight_hh_l0_reverse: expected 2", UNLIKE, {}),
+    ("expected shape (12, I)", torch(gates=4) | {"weight_ih_l0": numbers(3, 2)}, {}),
+    ("the file says activation tanh", torch(gates=4), {"activation": "relu"}),
+    ("the file says reset after", torch(gates=3), {"reset": "before"}),
+    ("has no GRU", torch(gates=4), {"reset": "after"}),
+    ("1 value or 2", torch() | torch(end="_l0_reverse"), {"clip": [1.0, 2.0, 3.0]}),
+    ("has no rnn.weight_hh_l0", {"rnn.weight_ih_l0": numbers(3, 2)}, {}),
+    ("has no weight_ih_l1", torch() | torch(I=3, end="_l2"), {}),
+    ("has no bias_hh_l0", torch() | {"bias_ih_l0": numbers(3)}, {}),
+    ("one of the two, weight_hh or", torch() | torch(end=""), {}),
+    ("the sum with bias_ih_l0", torch() | HUGE, {}),
+    (
+        "a.weight_hh_l0: not finite",
+        torch("a.") | {"a.weight_hh_l0": np.full((3, 3), np.nan, "f")},
+        {"layer": "a"},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("extension", "why", "arrays", "options"),
+    [(".npz", *each) for each in NPZ] + [(".safetensors", *each) for each in SAFETENSORS],
+)
+def test_arrays_that_are_refused(
+    tmp_path: Path, extension: str, why: str, arrays: Arrays, options: dict[str, Any]
+) -> None:
+    path = write(tmp_path / f"w{extension}", arrays)
+    assert why in refusal(path, **options)
