@@ -1,6 +1,6 @@
 """ONNX graphs written node by node, without the library onnx."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,14 +77,16 @@ class Graph:
         inputs: Mapping[str, Axes | None] | None = None,
         opset: int = 17,
         producer: str = "",
+        more: Sequence[tuple[int, bytes]] = (),
     ) -> bytes:
-        """Return the bytes of a model."""
+        """Return the bytes of a model; its graph may have more fields."""
         given = {"x": ("T", "N", 2)} if inputs is None else inputs
         graph = message(
             *((1, node) for node in self.nodes),
             *((5, tensor) for tensor in self.tensors),
             *((11, _value(*each)) for each in given.items()),
             *((12, _value(name, None)) for name in outputs),
+            *more,
         )
         return message((1, 8), (2, producer), (7, graph), (8, message((2, opset))))
 
