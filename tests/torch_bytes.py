@@ -1,11 +1,20 @@
 """Pickles, and the archives that PyTorch puts them in, opcode by opcode."""
 
 import io
+import os
+import pickle
+import subprocess
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from struct import pack
 from typing import Any
 
+import numpy as np
+
+# The values of the one storage of an archive.
+VALUES = np.random.RandomState(0).uniform(0.1, 0.9, size=100).astype("<f4")
+STORED = {"0": VALUES.tobytes()}
 START, STOP = b"\x80\x02", b"."
 NONE, EMPTY = b"N", b")"
 
@@ -66,6 +75,18 @@ def tensor(
     )
 
 
+def matrix(rows: int, width: int, **more: Any) -> bytes:
+    return tensor("0", (rows, width), (width, 1), **more)
+
+
+def vector(size: int) -> bytes:
+    return tensor("0", (size,), (1,))
+
+
+def real(value: float) -> bytes:
+    return b"G" + pack(">d", value)
+
+
 def module(kind: str, tensors: Any = None, modules: Any = None, **settings: bytes) -> bytes:
     """A whole module, with tensors and others in it, and plain attributes."""
     held = {"_parameters": tensors or {}, "_buffers": {}, "_modules": modules or {}}
@@ -84,8 +105,49 @@ def archive(pickled: bytes, storages: Mapping[str, bytes] | None = None, **membe
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as zipped:
         zipped.writestr("net/data.pkl", START + pickled + STOP)
-        for key, content in (storages or {"0": bytes(400)}).items():
+        for key, content in (storages or STORED).items():
             zipped.writestr(f"net/data/{key}", content)
         for member, content in members.items():
             zipped.writestr(f"net/{member}", content)
     return file.getvalue()
+
+
+class Command:
+    """What runs a command when Python reads its pickle."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.made = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+def tricks(file: Path) -> dict[str, bytes]:
+    """Pickles that make a file or a folder, if anything in them is run."""
+    touch = f"__import__('pathlib').Path({str(file)!r}).touch()"
+    by_python = {
+        "os.system": Command(os.system, f"touch {file}"),
+        "os.mkdir": Command(os.mkdir, str(file)),
+        "eval": Command(eval, touch),
+        "exec": Command(exec, touch),
+        "Popen": Command(subprocess.Popen, ["touch", str(file)]),
+    }
+    pickles = {
+        f"{which}, protocol {protocol}": pickle.dumps(each, protocol)
+        for which, each in by_python.items()
+        for protocol in range(1, 6)
+    }
+    system, run = name("os.system"), row(text(touch))
+    attribute = called("builtins.getattr", name("os.path"), text("os"))
+    state = mapping({"__setstate__": system})
+    return pickles | {
+        "NEWOBJ": START + system + run + b"\x81.",
+        "NEWOBJ_EX": START + system + run + b"}\x92.",
+        "by state": START + called("my.Net") + state + b"b" + run + b"b.",
+        "of a result": START + attribute + EMPTY + b"R" + run + b"R.",
+        "nested": START + called("builtins.map", system, run) + EMPTY + b"R.",
+        "STACK_GLOBAL": b"\x80\x04" + text("os") + text("system") + b"\x93" + run + b"R.",
+        "dotted": b"\x80\x04" + text("os") + text("path.os.system") + b"\x93" + run + b"R.",
+        "memo": START + system + b"q\x010h\x01" + run + b"R.",
+        "in a key": START + b"}" + system + run + b"RNs.",
+    }
