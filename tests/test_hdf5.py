@@ -39,7 +39,6 @@ from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import hdf5
 
 DATA = Path(__file__).parent / "data" / "hdf5"
-_ELSEWHERE = "not read here; copy what is needed to a new file with h5py, as it writes by default"
 
 
 def read(content: bytes) -> tuple[dict[str, Any], hdf5.Contents]:
@@ -129,129 +128,78 @@ def test_text_that_is_not_sound() -> None:
     assert contents.attributes[""] == {"\udcff": "a\udcff"}
 
 
-UNREAD = [
-    ("has a superblock of version 4", made(header(), version=4)),
-    ("has addresses or lengths of other than 8 bytes", made(header(), widths=b"\x04\x04")),
-    ("has a user block", made(header(), base=512)),
-    ("has messages that objects share", made(header((12, b""), flags=2))),
-    (
-        "has a group whose links are in a fractal heap",
-        made(header((2, struct.pack("<BBQQ", 0, 0, at(1), at(1))))),
-    ),
-    (
-        "has attributes in a fractal heap",
-        made(header((21, struct.pack("<BBHQQ", 0, 1, 9, at(1), at(1))))),
-    ),
-    ("has an attribute of version 4", made(header((12, b"\x04" + bytes(8))))),
-    ("has types that attributes share", made(header((12, b"\x03\x01" + bytes(7))))),
-    (
-        "a: has values in other files",
-        made(GROUP_OF_ONE, dataset(contiguous(2, 8), space(2), F4, (7, b""))),
-    ),
-    (
-        "a: has a dataset laid out in way 1 of version 2",
-        made(GROUP_OF_ONE, dataset(b"\x02\x01" + bytes(16))),
-    ),
-    (
-        "a: has a dataset in chunks, or compressed",
-        made(GROUP_OF_ONE, dataset(b"\x04\x02" + bytes(16))),
-    ),
-    (
-        "a: has values that were never written",
-        made(GROUP_OF_ONE, dataset(struct.pack("<BBQQ", 3, 1, NO_ADDRESS, 8))),
-    ),
-    ("has a shape of version 3", made(header((12, attribute(shape=b"\x03" + bytes(3)))))),
-    *(
-        (
-            f"a: has values of {name}",
-            made(GROUP_OF_ONE, dataset(contiguous(2, 8), type_=type_)),
-        )
-        for type_, name in (
-            (number_type(bias=126), "type float of odd bits"),
-            (number_type(size=3), "type float of odd bits"),
-            (of_class(0, 3), "type integer of odd bits"),
-            (of_class(0, 4), "type integer of odd bits"),
-            (of_class(6), "type compound"),
-            (of_class(9, 16), "type sequence"),
-            (of_class(15), "type number 15"),
-        )
-    ),
+def one(layout: bytes = contiguous(2, 8), *more: Any, **about: Any) -> bytes:
+    """Return a file whose only dataset, a, is of such a layout, shape, type and more."""
+    return made(GROUP_OF_ONE, dataset(layout, *more, **about))
+
+
+AXES = struct.pack("<BBBB33Q", 2, 33, 0, 1, *[1] * 33)
+FRACTAL_LINKS = struct.pack("<BBQQ", 0, 0, at(1), at(1))
+FRACTAL_ATTRIBUTES = struct.pack("<BBHQQ", 0, 1, 9, at(1), at(1))
+LONG_MESSAGE = b"OHDR\x02\x02" + struct.pack("<IBHB", 6, 0, 8, 0) + bytes(8)
+# What is well formed and not read.
+UNREAD: list[tuple[str, bytes]] = [
+    ("a superblock of version 4", made(header(), version=4)),
+    ("addresses or lengths of other than 8", made(header(), widths=b"\x04\x04")),
+    ("a user block", made(header(), base=512)),
+    ("messages that objects share", made(header((12, b""), flags=2))),
+    ("links are in a fractal heap", made(header((2, FRACTAL_LINKS)))),
+    ("attributes in a fractal heap", made(header((21, FRACTAL_ATTRIBUTES)))),
+    ("an attribute of version 4", made(header((12, b"\x04" + bytes(8))))),
+    ("types that attributes share", made(header((12, b"\x03\x01" + bytes(7))))),
+    ("a: has values in other files", one(contiguous(2, 8), space(2), F4, (7, b""))),
+    ("a: has a dataset laid out in way 1", one(b"\x02\x01" + bytes(16))),
+    ("a: has a dataset in chunks", one(b"\x04\x02" + bytes(16))),
+    ("a: has values that were never", one(struct.pack("<BBQQ", 3, 1, NO_ADDRESS, 8))),
+    ("a shape of version 3", made(header((12, attribute(shape=b"\x03" + bytes(3)))))),
+    ("type float of odd bits", one(type_=number_type(bias=126))),
+    ("type float of odd bits", one(type_=number_type(size=3))),
+    ("type integer of odd bits", one(type_=of_class(0, 3))),
+    ("type integer of odd bits", one(type_=of_class(0, 4))),
+    ("type compound", one(type_=of_class(6))),
+    ("type sequence", one(type_=of_class(9, 16))),
+    ("type number 15", one(type_=of_class(15))),
 ]
-
-
-@pytest.mark.parametrize(("message", "content"), UNREAD, ids=[each[0] for each in UNREAD])
-def test_parts_that_are_not_read_are_named(message: str, content: bytes) -> None:
-    with pytest.raises(InputError) as error:
-        read(content)
-    assert str(error.value).startswith(f"f.h5: {message}, {_ELSEWHERE}")
-
-
-DAMAGED = [
-    ("damaged: does not begin as an HDF5 file", b""),
-    ("damaged: cut short: expected 576 bytes, got 575", made(header())[:-1]),
-    ("damaged: expected the header of an object at byte 64", made(b"x")),
+DAMAGED: list[tuple[str, bytes]] = [
+    ("does not begin as", b""),
+    ("expected 576 bytes, got 575", made(header())[:-1]),
+    ("the header of an object at byte 64", made(b"x")),
+    ("longer than the block", made(LONG_MESSAGE)),
+    ("8 bytes from byte 576 on", made(header((16, struct.pack("<QQ", at(1), 8))))),
+    ("two ways lead to byte 64", made(header((16, struct.pack("<QQ", at(0), 8))))),
+    ("a: damaged: two ways lead to byte 64", made(header(link(b"a", 0)))),
+    ("a: damaged: is in the file", made(header(link(b"a", 1), link(b"a", 2)), header(), header())),
+    ("a: damaged: a dataset without", made(GROUP_OF_ONE, header((8, contiguous(2, 8))))),
+    ("expected 4,000,000,000,000,000,000 bytes", one(contiguous(2, 8), space(10**9, 10**9))),
+    ("expected 8 bytes, as its shape", one(b"\x03\x00" + struct.pack("<H", 8) + bytes(4))),
     (
-        "damaged: a message is longer than the block that it",
-        made(b"OHDR\x02\x02" + struct.pack("<IBHB", 6, 0, 8, 0) + bytes(8)),
-    ),
-    (
-        "damaged: expected 8 bytes from byte 576 on, got 576 in",
-        made(header((16, struct.pack("<QQ", at(1), 8)))),
-    ),
-    (
-        "damaged: two ways lead to byte 64, or a circle",
-        made(header((16, struct.pack("<QQ", at(0), 8)))),
-    ),
-    ("a: damaged: two ways lead to byte 64, or a circle", made(header(link(b"a", 0)))),
-    (
-        "a: damaged: is in the file twice",
-        made(header(link(b"a", 1), link(b"a", 2)), header(), header()),
-    ),
-    (
-        "a: damaged: a dataset without a type or a shape",
-        made(GROUP_OF_ONE, header((8, contiguous(2, 8)))),
-    ),
-    (
-        "a: damaged: expected 4,000,000,000,000,000,000 bytes",
-        made(GROUP_OF_ONE, dataset(contiguous(2, 8), space(10**9, 10**9)), bytes(8)),
-    ),
-    (
-        "a: damaged: expected 8 bytes, as its shape (2,) of",
-        made(GROUP_OF_ONE, dataset(b"\x03\x00" + struct.pack("<H", 8) + bytes(4))),
-    ),
-    (
-        "b: damaged: its datasets take more than the file, so",
+        "b: damaged: its datasets take more",
         made(header(link(b"a", 1), link(b"b", 2)), *2 * [dataset(contiguous(0, 1200), space(300))]),
     ),
+    ("at most 32 axes", one(contiguous(2, 8), AXES)),
+    ("a type of 0 bytes", one(type_=of_class(3, 0))),
     (
-        "a: damaged: expected at most 32 axes, got 33",
-        made(
-            GROUP_OF_ONE, dataset(contiguous(2, 8), struct.pack("<BBBB33Q", 2, 33, 0, 1, *[1] * 33))
-        ),
-    ),
-    (
-        "a: damaged: a type of 0 bytes",
-        made(GROUP_OF_ONE, dataset(contiguous(2, 8), type_=of_class(3, 0))),
-    ),
-    (
-        "damaged: expected a text of 3 bytes, got 2",
+        "expected a text of 3 bytes",
         made(header((12, attribute(TEXT, values=in_heap((3, 1, 1))))), heap(64, b"ab")),
     ),
-    (
-        "damaged: two ways lead to byte 64, or a circle",
-        made(header((12, attribute(TEXT, values=in_heap((3, 0, 1)))))),
-    ),
-    ("damaged: expected the tree of a group, got kind 1", of_symbols(tree(1, 0, to_node(3)))),
-    ("damaged: two ways lead to byte 1,088, or a circle", of_symbols(tree(0, 1, to_node(2)))),
-    ("damaged: a name without an end", of_symbols(tree(0, 0, to_node(3)), node((8, 4)))),
+    ("two ways lead to", made(header((12, attribute(TEXT, values=in_heap((3, 0, 1))))))),
+    ("expected the tree of a group", of_symbols(tree(1, 0, to_node(3)))),
+    ("two ways lead to byte 1,088", of_symbols(tree(0, 1, to_node(2)))),
+    ("a name without an end", of_symbols(tree(0, 0, to_node(3)), node((8, 4)))),
 ]
 
 
-@pytest.mark.parametrize(("message", "content"), DAMAGED, ids=[each[0] for each in DAMAGED])
-def test_damage_is_told(message: str, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("kind", "why", "content"),
+    [("has", *each) for each in UNREAD] + [("damaged", *each) for each in DAMAGED],
+)
+def test_files_that_are_not_read(kind: str, why: str, content: bytes) -> None:
     with pytest.raises(InputError) as error:
         read(content)
-    assert str(error.value).startswith(f"f.h5: {message}")
+    message = str(error.value)
+    assert message.startswith("f.h5: ")
+    assert kind in message
+    assert why in message
 
 
 def after(*messages: tuple[int, bytes]) -> int:
@@ -276,8 +224,8 @@ def heaps_within_heaps(count: int) -> bytes:
     return made(header((12, attribute(TEXT, space(count), in_heap(*places)))), *heaps)
 
 
-_MANY = f"f.h5: has over 200,000 messages, links and texts, {_ELSEWHERE}"
-_LARGE = r"damaged: its groups, attributes and texts take more than a file of its size$"
+_MANY = "over 200,000 messages"
+_LARGE = "take more than a file of its size"
 # Files that would take far more memory or time than their size calls for.
 ENDLESS = {
     "messages": (made(header(*[(0, b"")] * 250000)), _MANY),
@@ -291,7 +239,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "messages" else ()) for n in ENDLESS]
+    "name", [pytest.param(n, marks=pytest.mark.nightly if n == "messages" else ()) for n in ENDLESS]
 )
 def test_no_more_is_read_than_there_is(name: str) -> None:
     content, message = ENDLESS[name]
