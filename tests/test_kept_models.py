@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,33 +64,29 @@ def command(model: Path, folder: Path) -> list[str]:
     return [*map(str, [*line, "--weights", model, "-o", folder / f"{model.name}.npy"]), *options]
 
 
-@cache
-def ended(suffix: str, folder: Path) -> dict[str, tuple[int, str]]:
-    """Run all models of a format in one process; return how each run ended."""
-    models = [model for model in MODELS if model.suffix == suffix]
-    lines = json.dumps([command(model, folder) for model in models])
+@pytest.fixture(scope="session")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, Path]]:
+    """Run all models in one process; return how each run ended, and its output."""
+    folder = tmp_path_factory.mktemp("kept")
+    lines = json.dumps([command(model, folder) for model in MODELS])
     process = subprocess.run(
         [sys.executable, "-c", RUN], input=lines, capture_output=True, text=True, cwd=ROOT
     )
     assert process.returncode == 0, process.stderr
     return {
-        model.name: tuple(each)
-        for model, each in zip(models, json.loads(process.stdout), strict=True)
+        model.name: (*each, folder / f"{model.name}.npy")
+        for model, each in zip(MODELS, json.loads(process.stdout), strict=True)
     }
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kept")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
-def test_a_kept_model_gives_what_its_framework_gives(model: Path, folder: Path) -> None:
-    code, stderr = ended(model.suffix, folder)[model.name]
+def test_a_kept_model_gives_what_its_framework_gives(
+    model: Path, ended: dict[str, tuple[int, str, Path]]
+) -> None:
+    code, stderr, output = ended[model.name]
     assert code == 0, stderr
     y = kept(model)["y"]
-    given = np.load(folder / f"{model.name}.npy")
+    given = np.load(output)
     if len(y) == 1:  # a single sequence may stand alone
         given = given.reshape(y.shape)
     assert given.shape == y.shape
@@ -99,12 +94,10 @@ def test_a_kept_model_gives_what_its_framework_gives(model: Path, folder: Path) 
     assert furthest <= (1e-5 if "bfloat16" in model.name else 1e-6)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
-def test_no_model_tells_where_it_was_made(model: Path) -> None:
-    content = [model.read_bytes()]
-    if zipfile.is_zipfile(model):
-        with zipfile.ZipFile(model) as archive:
-            content += map(archive.read, archive.namelist())
-    for each in content:
-        assert b"site-packages" not in each
-        assert b"/tests/" not in each
+def test_no_model_tells_where_it_was_made() -> None:
+    for model in MODELS:
+        data = [model.read_bytes()]
+        if zipfile.is_zipfile(model):
+            with zipfile.ZipFile(model) as archive:
+                data += map(archive.read, archive.namelist())
+        assert not any(b"site-packages" in each or b"/tests/" in each for each in data), model

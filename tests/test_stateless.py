@@ -1,7 +1,10 @@
-"""Layers without state: their equations and types, bad ones, and how verify judges their rows."""
+"""Layers without state: their types, bad ones, and how verify judges their rows.
+
+The plain loop over any network has their equations.
+"""
 
 from collections.abc import Callable
-from math import erf, exp, log, sqrt
+from math import log
 from typing import Any
 
 import numpy as np
@@ -33,65 +36,11 @@ from rnncli.verify.steps import largest_step_error
 RANDOM = np.random.RandomState(7)
 ROWS = RANDOM.normal(0, 3, (6, 4))
 W, B = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3)
-CENTER, SCALE, SHIFT, FACTOR = RANDOM.uniform(0.5, 2, (4, 4))
-# Sums of few terms in float64, in another order.
-NEAR = 1e-13
-Row = list[float]
 
 
 def outputs(layer: Layer, x: Any) -> Floats:
     """Run a layer alone in float64."""
     return run(Network(layer), x, precision="float64").h
-
-
-def product(row: Row) -> Row:
-    return [sum(row[i] * W[i, o] for i in range(4)) + B[o] for o in range(3)]
-
-
-def softmax(row: Row) -> Row:
-    return [exp(a) / sum(map(exp, row)) for a in row]
-
-
-def normal(row: Row) -> Row:
-    mean = sum(row) / len(row)
-    variance = sum((value - mean) ** 2 for value in row) / len(row)
-    return [(value - mean) / sqrt(variance + 0.01) for value in row]
-
-
-# A layer, and what it makes of a row.
-EQUATIONS: dict[str, tuple[Stateless, Callable[[Row], Any]]] = {
-    "dense": (Dense(W, B), product),
-    "no bias": (Dense(W), lambda row: np.array(product(row)) - B),
-    "leaky_relu": (Dense(W, B, "leaky_relu:0.2"), lambda x: [max(a, 0.2 * a) for a in product(x)]),
-    "softmax": (Dense(W, B, "softmax"), lambda row: softmax(product(row))),
-    "log_softmax": (Pointwise("log_softmax", 4), lambda row: [*map(log, softmax(row))]),
-    "gelu": (Pointwise("gelu", 4), lambda row: [a * (1 + erf(a / sqrt(2))) / 2 for a in row]),
-    "layer normalization": (
-        LayerNormalization(FACTOR, SHIFT, 0.01),
-        lambda row: np.array(normal(row)) * FACTOR + SHIFT,
-    ),
-    "no shift": (
-        LayerNormalization(FACTOR, None, 0.01),
-        lambda row: np.array(normal(row)) * FACTOR,
-    ),
-    "normalization": (
-        Normalization(CENTER, SCALE, SHIFT, FACTOR),
-        lambda row: [
-            (value - CENTER[i]) / SCALE[i] * FACTOR[i] + SHIFT[i] for i, value in enumerate(row)
-        ],
-    ),
-    "no factor": (
-        Normalization(CENTER, SCALE, SHIFT),
-        lambda row: (np.array(row) - CENTER) / SCALE + SHIFT,
-    ),
-    "masking": (Masking(-1, 4), lambda row: row),
-}
-
-
-@pytest.mark.parametrize(("layer", "equation"), EQUATIONS.values(), ids=EQUATIONS)
-def test_equations(layer: Stateless, equation: Callable[[Row], Any]) -> None:
-    expected = [equation(row) for row in ROWS.tolist()]
-    np.testing.assert_allclose(outputs(layer, ROWS), expected, rtol=NEAR, atol=NEAR)
 
 
 def test_embedding_and_masks() -> None:
@@ -219,23 +168,15 @@ def test_bad_layers(make: Callable[[], object], message: str) -> None:
         make()
 
 
-def test_a_head_gives_y_beside_the_top_recurrent_layers_h() -> None:
-    below, top = seeded(4, 2, 1).layers[0], seeded(2, 3, 2).layers[0]
-    network = Network(Normalization(CENTER, SCALE), below, top, Dense(W[:3]))
-    headless = Network(*network.layers[:-1])
-    assert (network.head, headless.head, Network(Dense(W)).head) == (1, 0, 0)
-    states = run(network, ROWS, precision="float64", all_layers=True)
-    assert states.y is not None
-    assert states.h.tobytes() == run(headless, ROWS, precision="float64").h.tobytes()
-    np.testing.assert_allclose(states.y, states.h @ W[:3], rtol=NEAR)
-    assert [rows.shape[1] for rows in states.layers] == [4, 2, 3, 3]
-    (block,) = stream(network, [ROWS], precision="float64")
-    (whole,) = stream(network, [ROWS], precision="float64", all_layers=True)
-    assert block.h.tobytes() == states.h.tobytes()
-    assert whole.h.tobytes() == np.hstack(states.layers[:3]).tobytes()
-    for each in (block, whole, block.cut(0, 6)):
-        np.testing.assert_allclose(each.y, states.y, rtol=NEAR)
-    assert run(headless, ROWS).y is None
+def test_the_head_is_above_the_top_recurrent_layer() -> None:
+    (recurrent,) = seeded(3, 4).layers
+    for network, head in (
+        (Network(recurrent), 0),
+        (Network(Normalization(B, B), recurrent, Dense(W), Pointwise("softmax", 3)), 2),
+        (Network(Dense(W)), 0),
+    ):
+        assert network.head == head
+        assert (run(network, ROWS[:, : network.input_size]).y is None) == (not head)
 
 
 @pytest.mark.parametrize(
