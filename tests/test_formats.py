@@ -117,7 +117,7 @@ class Draw:
         made = []
         for _ in DIRECTIONS[direction]:
             if self.own:
-                clip, reset = self.one([inf, 0.1, 3.0]), self.one(["after", "before"])
+                clip, reset = self.one([inf, 0.125, 3.0]), self.one(["after", "before"])
             made.append(self.cell(kind, I, H, P, clip, "after" if pytorch else reset))
         return Recurrent(*made, direction=direction, merge=merge)
 
