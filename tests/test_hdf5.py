@@ -78,14 +78,6 @@ def test_groups_that_are_passed_over(name: str) -> None:
     assert set(contents.attributes) == {"", "names", *(n for n in VALUES if n.startswith("names"))}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_short(name: str) -> None:
-    content = (DATA / f"{name}.h5").read_bytes()
-    for size in range(0, len(content), 97):
-        with pytest.raises(InputError, match=r"^f\.h5: (damaged: |has )[^\n]+$"):
-            read(content[:size])
-
-
 def test_files_made_by_hand_are_read() -> None:
     """What the cases below are made of is sound: each is refused for its one fault."""
     found, _ = read(made(GROUP_OF_ONE, dataset(contiguous(2, 8)), struct.pack("<2f", 1, 2)))

@@ -1,4 +1,7 @@
-"""Arrays under the names of PyTorch, of ours and of people: what is found, and what is refused."""
+"""Arrays under the names of PyTorch, of ours and of people: what is found, and what is refused.
+
+The models of ``data/models`` have the order of PyTorch's gates.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -28,10 +31,6 @@ def torch(stem: str = "", I: int = 2, H: int = 3, end: str = "_l0", gates: int =
         f"{stem}weight_ih{end}": numbers(gates * H, I),
         f"{stem}weight_hh{end}": numbers(gates * H, H),
     }
-
-
-def biases(end: str = "_l0", gates: int = 1) -> Arrays:
-    return {f"bias_{side}{end}": numbers(3 * gates) for side in ("ih", "hh")}
 
 
 def own(number: int, direction: str, I: int, H: int) -> Arrays:
@@ -70,24 +69,6 @@ def test_modules_of_pytorch(
     network, notes = load(write(tmp_path / "w.safetensors", arrays), layer=layer)
     assert layers(network) == expected
     assert notes == [TANH] * expected.startswith("RNN")
-
-
-@pytest.mark.parametrize("gates", [1, 3, 4])
-def test_gates_of_pytorch(tmp_path: Path, gates: int) -> None:
-    """Those of a GRU are r z n there; the bias of n stays by itself."""
-    tensors = torch(gates=gates) | biases(gates=gates)
-    network, _ = load(write(tmp_path / "w.safetensors", tensors))
-    weights = network.layers[0].cells[0].weights
-    order = [1, 0, 2] if gates == 3 else [*range(gates)]
-    blocks = {name: np.split(array, gates) for name, array in tensors.items()}
-    for ours, theirs in enumerate(order):
-        gate = slice(3 * ours, 3 * ours + 3)
-        b_x, b_r = (blocks[f"bias_{side}_l0"][theirs] for side in ("ih", "hh"))
-        assert (weights.W_xh[:, gate] == blocks["weight_ih_l0"][theirs].T).all()
-        assert (weights.W_hh[:, gate] == blocks["weight_hh_l0"][theirs].T).all()
-        apart = gates == 3 and theirs == 2
-        assert (weights.b_h[gate] == (b_x if apart else b_x.astype(float) + b_r)).all()
-    assert gates != 3 or (weights.b_n == blocks["bias_hh_l0"][2]).all()
 
 
 TORCH = (numbers(12, 2), numbers(12, 3), numbers(12), numbers(1, 12)[0])

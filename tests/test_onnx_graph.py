@@ -13,7 +13,7 @@ from model_files import content, inspect, layers, load, refusal
 from onnx_graphs import Axes, Graph, ints
 
 import rnncli
-from rnncli import GRU, LSTM, Network, Weights
+from rnncli import LSTM, Network, Weights
 from rnncli.model.formats.containers.protobuf import message
 
 Build = Callable[[Graph], str]
@@ -545,38 +545,17 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         np.testing.assert_array_equal(given[0], y[:T])
 
 
-def test_gates(tmp_path: Path) -> None:
-    """Those of ONNX's LSTM are i o f c, of its peepholes i o f; of its GRU as here, z r h."""
-    gates, path = np.arange(1, 5, dtype="f"), tmp_path / "m.onnx"
+def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:
+    """Gates are i o f c in ONNX, peepholes i o f; here they are i f g o, and i f o."""
+    gates, path, graph = np.arange(1, 5, dtype="f"), tmp_path / "m.onnx", Graph()
     i_o_f_c = gates[[0, 3, 1, 2]].reshape(1, 4, 1)
-    graph = Graph()
     bias = np.concatenate([i_o_f_c * 100, i_o_f_c * 0], axis=1)[..., 0]
-    inputs = ["", "", "", graph.array(np.array([[1, 3, 2]], "f"))]
-    rows = graph.add(
-        "LSTM", "x", *map(graph.array, (i_o_f_c, 10 * i_o_f_c, bias)), *inputs, hidden_size=1
-    )
-    arrays = Weights(gates[None], 10 * gates[None], 100 * gates, w_ch=gates[:3])
-    width: dict[str, Axes | None] = {"x": ("T", "N", 1)}
-    found, _ = load(write(path, graph, rows, inputs=width))
-    assert content(found) == content(Network(LSTM(arrays)))
-    graph, z_r_h = Graph(), gates[:3].reshape(1, 3, 1)
-    bias = np.array([[100, 200, 300, 0, 0, 1]], "f")
-    rows = graph.add(
-        "GRU",
-        "x",
-        *map(graph.array, (z_r_h, 10 * z_r_h, bias)),
-        hidden_size=1,
-        linear_before_reset=1,
-        clip=0.5,
-    )
-    arrays = Weights(gates[None, :3], 10 * gates[None, :3], 100 * gates[:3], b_n=gates[:1])
-    found, _ = load(write(path, graph, rows, inputs=width))
-    weights = found.layers[0].cells[0].weights
-    assert found.layers[0].cells[0].settings["clip"] == 0.5
-    for array, other in zip(
-        weights.arrays.values(), GRU(arrays).weights.arrays.values(), strict=True
-    ):
-        np.testing.assert_array_equal(array, other)
+    arrays = map(graph.array, (i_o_f_c, 10 * i_o_f_c, bias))
+    peepholes = graph.array(np.array([[1, 3, 2]], "f"))
+    rows = graph.add("LSTM", "x", *arrays, "", "", "", peepholes, hidden_size=1)
+    expected = Weights(gates[None], 10 * gates[None], 100 * gates, w_ch=gates[:3])
+    found, _ = load(write(path, graph, rows, inputs={"x": ("T", "N", 1)}))
+    assert content(found) == content(Network(LSTM(expected)))
 
 
 def test_alphas_and_betas_go_to_the_activations_that_have_them(tmp_path: Path) -> None:
