@@ -15,7 +15,7 @@ WHOLE = {"return_sequences": True}
 MASKING = {"class_name": "Masking", "config": {"mask_value": -1.0}}
 LSTM = {"class_name": "LSTM", "config": WHOLE}
 # The arrays of layers. A bias of a GRU may have two rows.
-SHAPES = {
+SHAPES: dict[str, list[tuple[int, ...]]] = {
     "LSTM": [(2, 8), (2, 8), (8,)],
     "GRU": [(2, 6), (2, 6), (2, 6)],
     "GRUCell": [(2, 6), (2, 6), (2, 6)],

@@ -154,6 +154,7 @@ def test_both_orders_of_an_array_give_the_same(
 
 def test_a_value_that_no_float64_holds(run_rnn: Rnn, tmp_path: Path) -> None:
     with np.errstate(over="ignore"):  # where a long double is a double
-        np.save(tmp_path / "x.npy", [1, np.finfo(np.float64).max * np.longdouble(2)])
+        large = np.array([1, np.finfo(np.float64).max], np.longdouble) * 2
+    np.save(tmp_path / "x.npy", large)
     result = run_rnn("run", tmp_path / "x.npy", "--precision", "float64", *NETWORK)
     assert "x.npy: row 2, column 1: not a finite number: inf" in result.stderr

@@ -150,7 +150,8 @@ class Draw:
             lambda: Masking(self.one([0.0, -1.5]), I),
             lambda: Embedding(array(5, I), mask_zero=self.yes()),
         ]
-        return self.one(made if masks else made[:4])()
+        choices = made if masks else made[:4]
+        return choices[self.random.randint(len(choices))]()
 
 
 def top(network: Network) -> Recurrent:
@@ -393,7 +394,7 @@ RESET = "does not say whether r multiplies after or before the product: after is
 
 def own(*cells: tuple[int, str, int, int], gates: int = 1) -> dict[str, Any]:
     """Arrays under our names, for the number of a layer, a direction, I and H of each cell."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, direction, I, H in cells:
         stem = f"layer_{number}.{direction}."
         arrays |= {f"{stem}W_xh": numbers((I, gates * H)), f"{stem}W_hh": numbers((H, gates * H))}

@@ -6,6 +6,7 @@ The models of ``data/models`` and ``tests/peers`` have Keras's own numbers.
 import io
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_the_order_is_that_of_the_calls(tmp_path: Path) -> None:
 
 
 def test_calls_of_keras_2(tmp_path: Path) -> None:
-    found = [
+    found: list[Config] = [
         {"class_name": "InputLayer", "name": "x", "config": {}, "inbound_nodes": []},
         {"class_name": "LSTM", "name": "a", "config": WHOLE, "inbound_nodes": [[["x", 0, 0, {}]]]},
         {"class_name": "GRU", "name": "b", "config": {}, "inbound_nodes": [["a", 0, 0]]},
@@ -402,7 +403,7 @@ LISTED = [f"gru/{name}:0" for name in GRU]
 
 def stored(
     path: Path,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     found: list[Config] | None = None,
     version: str = "3.15.1",
     **attributes: Any,
@@ -465,7 +466,7 @@ def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
     """Keras lists arrays that are trained before those that are not."""
     names = [f"b/{way}_gru/{name}" for way in ("backward", "forward") for name in GRU]
     shapes = {f"l0/{name}": shape for name, shape in zip(names, [*GRU.values()] * 2, strict=True)}
-    attributes = {"root": {"layer_names": ["l0"]}, "l0": {"weight_names": names}}
+    attributes: dict[str, Any] = {"root": {"layer_names": ["l0"]}, "l0": {"weight_names": names}}
     both = layer("Bidirectional", layer=layer("GRU"))
     assert "frozen" in refusal(stored(tmp_path / "m.keras", shapes, [both], **attributes))
 
@@ -508,7 +509,7 @@ def test_old_weights_have_gates_of_their_time(tmp_path: Path, version: str, assu
 def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
     shapes = {f"b/lstm/{name}": (2, 8) for name in ("kernel", "recurrent_kernel")}
     shapes |= {f"a/gru/{name}": (2, 6) for name in ("kernel", "recurrent_kernel")}
-    attributes = {
+    attributes: dict[str, Any] = {
         "root": {"layer_names": ["b", "a"]},
         "b": {"weight_names": ["lstm/kernel", "lstm/recurrent_kernel"]},
         "a": {"weight_names": ["gru/kernel", "gru/recurrent_kernel"]},

@@ -505,7 +505,7 @@ def same(g: Graph) -> str:
     """Add a cell whose states are x itself, (T, N, 2)."""
     weights = (np.eye(2), np.zeros((2, 2)))
     arrays = (g.array(array[None].astype(np.float32)) for array in weights)
-    linear = {"activation_alpha": [1.0], "activation_beta": [0.0]}
+    linear: dict[str, Any] = {"activation_alpha": [1.0], "activation_beta": [0.0]}
     rows = g.add("RNN", "x", *arrays, activations=["Affine"], **linear)
     return g.add("Squeeze", rows, g.array([1]))
 

@@ -3,7 +3,7 @@
 The plain loop over any network has their equations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log
 from typing import Any
 
@@ -265,7 +265,7 @@ def check_right(case: Case) -> Comparison:
     return comparison
 
 
-def error_of(case: Case, rows: list[Floats]) -> float:
+def error_of(case: Case, rows: Sequence[Floats]) -> float:
     error = largest_step_error(case, rows)
     assert error is not None
     return error
