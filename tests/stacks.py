@@ -1,0 +1,123 @@
+"""Random stacks of layers with and without state, saved with an input for a command."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from click.testing import CliRunner, Result
+from hypothesis import assume
+from hypothesis import strategies as st
+from networks import NetworkCase, network_cases
+
+import rnncli
+from rnncli import Dense, LayerNormalization, Network, Normalization
+from rnncli.cli import rnn
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.arrays import Floats, Truths
+from rnncli.model.layers import Layer, Pointwise
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+def invoke(*arguments: Any, code: int | None = 0) -> Result:
+    """Run a command line in this process, 80 columns wide."""
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(rnn, list(map(str, arguments)))
+    assert code is None or result.exit_code == code, result.exception or result.output
+    return result
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> NetworkCase:
+    """A stack of any cells, with layers without state below and above it."""
+    case = draw(network_cases(CELLS))
+    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+
+    def normal(*shape: int) -> Floats:
+        return random.normal(size=shape).astype("f")
+
+    I, O = case.network.input_size, case.network.output_size
+    below: list[list[Layer]] = [
+        [],
+        [Normalization(normal(I), 1 + normal(I) ** 2)],
+        [Normalization(normal(I), 1 + normal(I) ** 2, normal(I), normal(I))],
+        [Dense(normal(I, I), normal(I), "relu")],
+    ]
+    above: list[list[Layer]] = [
+        [],
+        [Dense(normal(O, 3), normal(3), "softmax")],
+        [LayerNormalization(normal(O), normal(O)), Dense(normal(O, 2))],
+        [Dense(normal(O, 3), None, "sigmoid"), Pointwise("log_softmax", 3)],
+    ]
+    layers = *draw(st.sampled_from(below)), *case.network.layers, *draw(st.sampled_from(above))
+    return case._replace(network=Network(*layers))
+
+
+class Saved(NamedTuple):
+    """A network and rows of several sequences in files.
+
+    Parameters
+    ----------
+    options : list of str
+        Arguments of a command.
+    network : Network
+    keys : list of str
+    x : list of arrays, shape (T, I)
+        Each sequence, without its masked rows.
+    h0 : array, shape (S,)
+    rows : list of arrays
+        The lines of the input that x are.
+    lines : int
+        How many lines there are.
+    precision : str
+    """
+
+    options: list[str]
+    network: Network
+    keys: list[str]
+    x: list[Floats]
+    h0: Floats
+    rows: list[Floats]
+    lines: int
+    precision: str
+
+    def outputs(self, **options: Any) -> list[Floats]:
+        """Run the network over each sequence."""
+        options = {"precision": self.precision, **options}
+        network = options.pop("network", self.network)
+        ran = [rnncli.run(network, x, self.h0, **options) for x in self.x]
+        return [each.h if each.y is None else each.y for each in ran]
+
+    def in_lines(self, outputs: list[Floats]) -> Floats:
+        """Arrange the rows of each sequence as the input has them."""
+        lines = np.full((self.lines, outputs[0].shape[1]), 0.5)
+        for rows, output in zip(self.rows, outputs, strict=True):
+            lines[rows] = output
+        return lines
+
+
+@st.composite
+def saved(draw: st.DrawFn, folder: Path) -> Saved:
+    """A stack and its input: sequences of unlike length, rows in any order, some masked."""
+    case = draw(stacks())
+    precision = draw(st.sampled_from(list(PRECISIONS)))
+    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+    keys = np.repeat(np.arange(len(case.lengths)), case.lengths)
+    assume(len(keys))
+    random.shuffle(keys)
+    masked: Truths = random.uniform(size=len(keys)) < draw(st.sampled_from([0, 0.2]))
+    known = [key for key in dict.fromkeys(keys.tolist()) if key in keys[~masked]]
+    assume(known)
+    rows = [np.flatnonzero((keys == key) & ~masked) for key in known]
+    x = random.normal(size=(len(keys), case.network.input_size)).astype("f")
+    cells = np.where(masked[:, None], "", x.astype("d").astype(str))
+    names = [f"x_{n}" for n in range(x.shape[1])]
+    lines = [",".join([f"k{key}", *row]) for key, row in zip(keys, cells, strict=True)]
+    (folder / "x.csv").write_text("\n".join([",".join(["key", *names]), *lines, ""]))
+    rnncli.save(case.network, folder / "w.npz")
+    options = [str(folder / "x.csv"), "--group-by", "key", "--missing", "hold"]
+    options += ["--weights", str(folder / "w.npz"), "--precision", precision]
+    for name, place in case.network.state_names.items():
+        options += [f"--{name}0", json.dumps(case.h0[0, place].tolist())]
+    names, sequences = [f"k{key}" for key in known], [x[each] for each in rows]
+    return Saved(options, case.network, names, sequences, case.h0[0], rows, len(keys), precision)
