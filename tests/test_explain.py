@@ -1,249 +1,307 @@
-"""``rnn explain``: which steps are explained, where they are written, and bad input."""
+"""``rnn explain``: every number that it shows is that of a run, or follows from those before it."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain, pairwise
+from math import inf, isinf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
+from click.testing import CliRunner
+from hypothesis import assume, given, reject, settings
+from hypothesis import strategies as st
+from networks import NetworkCase
+from stacks import invoke, stacks
 
-from rnncli import Dense, Embedding, Masking, Network, run, seeded
-from rnncli.engine.rows import Rows
-from rnncli.engine.stream import Carried
-from rnncli.explain.quantities import OF_CELLS
-from rnncli.explain.rows import OF_LAYERS
-from rnncli.explain.steps import Wanted, explained
+import rnncli
+from rnncli import Embedding, Masking, Network
+from rnncli.cli import rnn
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS
-from rnncli.model.layers import LAYERS, Layer
+from rnncli.model.cells import GRU, LSTM, Cell
+from rnncli.model.layers import Layer
+from rnncli.verify import reference
 
-NOTEBOOK = ("explain", "--seq", "1,2,3,4,5,6", "--hidden", "4")
-LOG = "who,v\na,1\nb,2\na,3\nb,\nb,5\na,7\nc,8\n"
-GROUPED = ("--group-by", "who", "--columns", "v", "--missing", "hold", "--hidden", "2")
-
-
-def document(run_rnn: Rnn, *arguments: str, stdin: str | None = None) -> Any:
-    result = run_rnn("explain", *arguments, "--json", stdin=stdin)
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
+FUNCTIONS = {"mean": np.mean, "var": np.var, "sqrt": np.sqrt}
+GATES = {LSTM: "ifgo", GRU: "zrn"}
+Item = dict[str, Any]
 
 
-def test_a_step_of_the_notebook(run_rnn: Rnn, notebook: dict[str, Any]) -> None:
-    """Its sum and state are what the weights and states that it printed make."""
-    (step,) = document(run_rnn, *NOTEBOOK[1:], "--step", "2", "--precision", "tf32")["steps"]
-    ((cell,),) = (layer["cells"] for layer in step["layers"])
-    (h_t,) = cell["quantities"]
-    states = np.array(notebook["cell_6"])
-    np.testing.assert_allclose(cell["state"]["h"], states[0], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(h_t["values"], states[1], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(np.tanh(h_t["sum"]), states[1], rtol=0, atol=1e-6)
-    assert h_t["equation"] == "tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)"
-    assert step["h"] == h_t["values"] == step["layers"][0]["output"]
-    assert h_t["saturated"] == [j for j in range(4) if abs(states[1][j]) > 0.999]
+def document(*arguments: Any) -> list[Item]:
+    steps: list[Item] = json.loads(invoke("explain", *arguments, "--json").stdout)["steps"]
+    return steps
 
 
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [("2", [2]), ("1:6", [1, 2, 3, 4, 5, 6]), ("5:", [5, 6]), (":2", [1, 2]), (None, [6])],
-)
-def test_which_steps(run_rnn: Rnn, steps: str | None, expected: list[int]) -> None:
-    for option in ("--step", "--steps"):
-        given = () if steps is None else (option, steps)
-        found = document(run_rnn, *NOTEBOOK[1:], *given)["steps"]
-        assert [step["t"] for step in found] == expected
+def close(actual: Any, expected: Any, size: Any, eps: float, roundings: float = 4) -> None:
+    """Compare with what is exact; so many roundings of numbers of this size may lie between."""
+    with np.errstate(all="ignore"):
+        off = np.abs(np.asarray(actual, np.float64) - expected)
+        least = roundings * eps * np.asarray(size) + np.finfo(np.float32).tiny
+        assert (off <= least).all(), (actual, expected)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--step", "9"), "there is no step 9: the input has the steps 1 to 6"),
-        (("--step", "0"), "'0': steps are counted from 1"),
-        (("--step", "-1"), "'-1': steps are counted from 1"),
-        (("--step", "x"), "'x' is not a step, such as 2, or a range of steps, such as 1:6"),
-        (("--step", "1:2:3"), "'1:2:3' is not a step"),
-        (("--step", ""), "'' is not a step"),
-        (("--steps", "3:2"), "'3:2' ends before it begins"),
-        (("--unit", "4"), "there is no unit 4; --unit takes h_0 to h_3"),
-        (("--unit", "c_0"), "there is no unit c_0; --unit takes h_0 to h_3"),
-        (("--unit", "layer_2_h_0"), "there is no unit layer_2_h_0; --unit takes"),
-        (("--unit", "-1"), "there is no unit -1; --unit takes"),
-        (("--key", "a"), "--key a: the input has one sequence"),
-        (("-o", "step.csv"), "-o step.csv: no format has the extension '.csv' (known: .txt, .json"),
-        (("--state-in", "none.npz"), "none.npz: cannot be read"),
-        (("--state-in", "-"), "--state-in -: a state is in a file"),
-    ],
-)
-def test_bad_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
-    result = run_rnn(*NOTEBOOK, *arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+class Checked:
+    """A cell, or a layer without state, and the numbers that its terms name."""
+
+    def __init__(
+        self, layer: Layer, cell: Cell | None, x: list[float], shown: Item, precision: str
+    ) -> None:
+        self.precision = precision
+        self.eps = float(np.finfo(PRECISIONS[precision].dtype).eps)
+        before = "t+1" if shown.get("direction") == "backward" else "t-1"
+        self.named = {"x_t": np.array(x)}
+        self.named |= {
+            f"{name}_{{{before}}}": np.array(array)
+            for name, array in shown.get("state", {}).items()
+        }
+        self.gates = GATES.get(type(cell), "")
+        self.arrays: Mapping[str, Floats] = cell.weights.arrays if cell else layer.arrays
+        if cell and "b_n" not in self.arrays:
+            self.arrays = {**self.arrays, "b_n": np.zeros(cell.hidden_size)}
+
+    def array(self, name: str) -> Floats:
+        """Weights, or the block of a gate."""
+        name, _, gate = name.rstrip("]").partition("[")
+        array = self.arrays[name]
+        if not gate:
+            return array
+        gates = "ifo" if name == "w_ch" else self.gates
+        return np.split(array, len(gates), axis=-1)[gates.index(gate)]
+
+    def value(self, name: str) -> tuple[Floats, Floats]:
+        """What a term stands for in float64, and how large what it adds is."""
+        left, product, right = name.partition(" @ ")
+        if product:
+            rows = reference.rounded(self.evaluated(left), self.precision)
+            W = self.array(right).astype(np.float64)
+            return rows @ W, (len(W) + 4) * (np.abs(rows) @ np.abs(W))
+        found = self.evaluated(name)
+        size = 4 * np.abs(found)
+        if " - " in name:  # what is left of a difference may be small beside its parts
+            largest = max(float(np.abs(array).max(initial=0)) for array in self.named.values())
+            size = size + 4 * largest
+        if "mean(x_t)" in name:
+            size = (len(found) + 4) * size / self.evaluated(name.partition(" / ")[2])
+        return found, size
+
+    def evaluated(self, expression: str) -> Floats:
+        """A product, quotient or difference of names; neighbours are multiplied."""
+        known = sorted([*self.named, *self.arrays, *FUNCTIONS], key=len, reverse=True)
+        name = "|".join(map(re.escape, known))
+        code, after = "", False
+        for token in re.findall(rf"(?:{name})(?:\[\w\])?|[-+/()]|[\d.]+", expression):
+            value = token not in {*"-+/()", *FUNCTIONS}
+            code += " * " if after and (value or token not in "-+/)") else ""
+            code += f"value({token!r})" if value and token[0].isalpha() else token
+            after = value or token == ")"
+        return np.asarray(eval(code, {"value": self.looked_up, **FUNCTIONS}))
+
+    def looked_up(self, name: str) -> Floats:
+        return (self.named[name] if name in self.named else self.array(name)).astype(np.float64)
+
+    def check(self, quantity: Item) -> None:
+        """Each term from what it names, the sum from the terms, and the value from the sum."""
+        for term in quantity["terms"]:
+            if term["name"] != quantity["name"]:
+                close(term["values"], *self.value(term["name"]), self.eps, 1)
+        total = quantity.get("sum", quantity["values"])
+        values = [np.array(term["values"]) for term in quantity["terms"]]
+        close(total, sum(values), sum(map(np.abs, values)), self.eps)
+        if "function" in quantity:
+            self.check_function(quantity)
+        self.check_equation(quantity)
+        self.named[quantity["name"]] = np.array(quantity["values"])
+
+    def check_function(self, quantity: Item) -> None:
+        name, a = quantity["function"], np.array(quantity["sum"])
+        if name in ("softmax", "log_softmax"):
+            expected = getattr(reference, name)(a[None])[0]
+            size = 4 * np.maximum(1, np.abs(a).max())
+        else:
+            name, _, parameters = name.partition(":")
+            f = activation(name, *map(float, filter(None, parameters.split(","))))
+            expected = reference.activated(f, a, quantity.get("clip", inf))
+            # A function with parameters takes them as the float type has them.
+            slope = 1 if isinf(f.slope) else f.slope
+            size = slope * np.maximum(np.abs(expected), np.maximum(1, np.abs(a)))
+        close(quantity["values"], expected, size, self.eps, 8)
+
+    def check_equation(self, quantity: Item) -> None:
+        expected = " + ".join(term["name"] for term in quantity["terms"])
+        if "clip" in quantity:
+            expected = f"clip({expected}, -{quantity['clip']:g}, {quantity['clip']:g})"
+        function = quantity.get("function", "linear").partition(":")[0]
+        if function != "linear":
+            expected = f"{function}({expected})"
+        assert quantity["equation"].split(" = ")[0] == expected.replace("+ -", "- ")
 
 
-def test_the_end_of_a_range_may_be_beyond_the_last_step(run_rnn: Rnn) -> None:
-    result = run_rnn(*NOTEBOOK, "--steps", "5:9", "--json")
-    assert [step["t"] for step in json.loads(result.stdout)["steps"]] == [5, 6]
-    assert result.stderr == "Note: there is no step 9: the last one is 6\n"
+def values_of(cell: Item, name: str) -> Iterator[list[float]]:
+    return (each["values"] for each in cell["quantities"] if each["name"] == name)
 
 
-@pytest.mark.parametrize("text", ["v\n", "v\n\n"])
-def test_an_input_without_steps(run_rnn: Rnn, text: str) -> None:
-    result = run_rnn("explain", "--hidden", "2", "--first-row", "header", stdin=text)
-    assert result.stderr == "Error: the input has no steps\n"
+def check_against_run(steps: list[Item], ran: rnncli.States) -> None:
+    """h, c and y of every layer are those of a run, to the bit."""
+    assert [step["t"] for step in steps] == list(range(1, len(ran.h) + 1))
+    for n, step in enumerate(steps):
+        assert np.array_equal(np.array(step["h"], ran.h.dtype), ran.h[n])
+        assert ran.y is None or np.array_equal(np.array(step["y"], ran.h.dtype), ran.y[n])
+        for layer, output, c in zip(step["layers"], ran.layers, ran.layers_c, strict=True):
+            assert np.array_equal(np.array(layer["output"], output.dtype), output[n])
+            of_c = [value for cell in layer["cells"] for value in values_of(cell, "c_t")]
+            assert np.array_equal(np.concatenate([[], *of_c]).astype(c.dtype), c[n])
 
 
-@pytest.mark.slow
-def test_nothing_is_read_behind_the_step(run_rnn: Rnn, tmp_path: Path) -> None:
-    """The first block of rows is read as a whole; an error in the second one is not seen."""
-    path = tmp_path / "long.csv"
-    path.write_text("v\n" + "0.5\n" * 70_000 + "x\n")
-    assert run_rnn("explain", path, "--hidden", "1", "--step", "3").exit_code == 0
-    assert "70002: column 'v': not a number" in run_rnn("explain", path, "--hidden", "1").stderr
+def check_chain(steps: list[Item]) -> None:
+    """A cell starts where it ended at the step before, and a layer takes what is below."""
+    for step in steps:
+        for below, layer in pairwise(step["layers"]):
+            assert layer["input"] == below["output"]
+    for one, other in pairwise(steps):
+        for first, second in zip(one["layers"], other["layers"], strict=True):
+            for cells in zip(first["cells"], second["cells"], strict=True):
+                end, start = cells[::-1] if cells[0].get("direction") == "backward" else cells
+                for name, array in start.get("state", {}).items():
+                    assert [array] == list(values_of(end, f"{name}_t"))
 
 
-def states_of(run_rnn: Rnn, *arguments: str, stdin: str | None = None) -> dict[Any, Any]:
-    """What ``rnn run`` has at each key and step."""
-    result = run_rnn("run", *arguments, "--unroll", "stepwise", "--json", stdin=stdin)
-    steps = json.loads(result.stdout)["steps"]
-    return {(json.dumps(step.get("key")), step["t"]): step["h"] for step in steps}
+def check_singles(quantity: Item, eps: float) -> None:
+    """Every single term of a unit, the largest first, adds up to its sum."""
+    singles = quantity["of_unit"]
+    (total,) = quantity.get("sum", quantity["values"])
+    values = np.array([single["value"] for single in singles])
+    close(total, values.sum(), np.abs(values).sum(), eps, len(values) + 4)
+    assert (np.diff(np.abs(values)) <= 0).all()
+    for single in singles:
+        if "left" in single:
+            product = single["left"] * single["weight"]
+            close(single["value"], product, abs(product), eps)
+
+
+def explained(case: NetworkCase, precision: str, unit: str) -> tuple[list[Item], Item]:
+    """All steps of a sequence that does not overflow, and one unit of the last."""
+    options: list[Any] = ["--precision", precision]
+    for name, place in case.network.state_names.items():
+        options += [f"--{name}0", json.dumps(case.h0[0, place].tolist())]
+    with TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", case.x[0])
+        rnncli.save(case.network, f"{folder}/w.npz")
+        command = (f"{folder}/x.npy", "--weights", f"{folder}/w.npz", *options)
+        result = invoke("explain", *command, "--steps", "1:", "--json", code=None)
+        if result.exit_code:
+            reject()
+        (step,) = document(*command, "--unit", unit)
+    return json.loads(result.stdout)["steps"], step
+
+
+def check_step(network: Network, step: Item, precision: str) -> None:
+    for layer, shown in zip(network.layers, step["layers"], strict=True):
+        for cell, each in zip(layer.cells or [None], shown["cells"], strict=True):
+            checked = Checked(layer, cell, shown["input"], each, precision)
+            for quantity in each["quantities"]:
+                checked.check(quantity)
+
+
+@settings(max_examples=60)
+@given(stacks(), st.sampled_from(list(PRECISIONS)), st.data())
+def test_numbers_are_those_of_a_run_and_add_up(
+    case: NetworkCase, precision: str, data: st.DataObject
+) -> None:
+    assume(len(case.x[0]))
+    network = case.network.converted(PRECISIONS[precision].convert)
+    number = data.draw(st.integers(1, len(network.layers)))
+    layer = network.layers[number - 1]
+    unit = data.draw(st.integers(0, layer.output_size - 1))
+    name = f"layer_{number}_{'h' if layer.cells else 'y'}_{unit}"
+    steps, step = explained(case, precision, name)
+    options: dict[str, Any] = {"all_layers": True, "all_states": True, "unroll": "stepwise"}
+    ran = rnncli.run(case.network, case.x[0], case.h0[0], precision=precision, **options)
+    check_against_run(steps, ran)
+    check_chain(steps)
+    for each in steps:
+        check_step(network, each, precision)
+
+    (of_unit,), whole = step["layers"], steps[-1]["layers"][number - 1]
+    assert of_unit["layer"] == number
+    for cell in of_unit["cells"]:
+        for quantity in cell["quantities"]:
+            check_singles(quantity, float(np.finfo(PRECISIONS[precision].dtype).eps))
+    last = [cell["quantities"][-1]["values"][0] for cell in of_unit["cells"]]
+    if whole.get("merge", "concat") == "concat":
+        values = chain(*(each["quantities"][-1]["values"] for each in whole["cells"]))
+        assert last == [list(values)[unit]]
+    else:
+        assert last == [each["quantities"][-1]["values"][unit] for each in whole["cells"]]
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-def test_several_sequences_and_masked_rows(run_rnn: Rnn, direction: str) -> None:
-    options = (*GROUPED, "--direction", direction)
-    expected = states_of(run_rnn, *options, stdin=LOG)
-    for steps, count in (("1:", 7), ("2", 2), ("3:3", 2)):
-        found = document(run_rnn, *options, "--steps", steps, stdin=LOG)["steps"]
-        assert len(found) == count
-        for step in found:
-            assert step["h"] == expected[json.dumps(step["key"]), step["t"]]
-            masked = (step["key"], step["t"]) == ({"who": "b"}, 2)
-            assert step.get("masked", False) == masked == (step["layers"] == [])
-    last = document(run_rnn, *options, stdin=LOG)["steps"]
-    assert sorted((step["key"]["who"], step["t"]) for step in last) == [
-        ("a", 3),
-        ("b", 3),
-        ("c", 1),
-    ]
-
-
-def test_one_of_several_sequences(run_rnn: Rnn) -> None:
-    found = document(run_rnn, *GROUPED, "--steps", "1:", "--key", "b", stdin=LOG)["steps"]
-    assert [(step["key"], step["t"], step["x"]) for step in found] == [
-        ({"who": "b"}, 1, [2.0]),
-        ({"who": "b"}, 2, [None]),
-        ({"who": "b"}, 3, [5.0]),
-    ]
-    for key, message in (
-        ("d", "there is no sequence d: there are a, b, c"),
-        (
-            "a,b",
-            "--key a,b: expected a value of who, got 2 (quote a value with a comma) "
-            "(see 'rnn explain --help')",
-        ),
-    ):
-        result = run_rnn("explain", *GROUPED, "--key", key, stdin=LOG)
-        assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
-    result = run_rnn("explain", *GROUPED, "--key", "c", "--step", "2", stdin=LOG)
-    assert result.stderr == "Error: there is no step 2: the input has the steps 1 to 1\n"
-
-
-def test_steps_go_on_from_a_state(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = str(tmp_path / "s.npz")
-    network = ("--hidden", "3", "--cell", "lstm")
-    run_rnn("run", "--seq", "1,2", *network, "--unroll", "stepwise", "--state-out", state)
-    (step,) = document(run_rnn, "--seq", "1,2,3", *network)["steps"]
-    (resumed,) = document(run_rnn, "--seq", "3", *network, "--state-in", state)["steps"]
-    assert resumed == step
-    before = run_rnn("explain", "--seq", "3", *network, "--state-in", state, "--step", "2")
-    assert before.stderr == "Error: step 2 is before the state: the steps go on at 3\n"
-    beyond = run_rnn("explain", "--seq", "3", *network, "--state-in", state, "--step", "4")
-    assert beyond.stderr == "Error: there is no step 4: the input has the steps 3 to 3\n"
-
-
-def test_no_sequence_has_the_step(run_rnn: Rnn, tmp_path: Path) -> None:
-    state = str(tmp_path / "s.npz")
-    network = ("--hidden", "1", "--group-by", "who")
-    run_rnn("run", *network, "--state-out", state, stdin="who,x\na,1\na,2\nc,3\n")
-    more = ("explain", *network, "--state-in", state)
-    for step, text in (("4", "who,x\na,3\nb,1\n"), ("1", "who,x\na,3\n")):
-        result = run_rnn(*more, "--step", step, stdin=text)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr == f"Error: no sequence has the step {step}\n"
-
-
-def masking_networks() -> Iterator[tuple[Network, Floats]]:
+@pytest.mark.parametrize("kind", ["masking", "embedding"])
+def test_rows_that_a_layer_masks_are_no_steps(tmp_path: Path, direction: str, kind: str) -> None:
     random = np.random.RandomState(3)
-    for direction in ("forward", "backward", "bidirectional"):
-        stack = seeded(2, [3, 2], direction=direction, merge="ave", cell="gru").layers
-        head = Dense(random.normal(size=(2, 1)))
-        x = random.normal(size=(6, 2))
-        x[[0, 3]] = 9
-        yield Network(Masking(9, 2), *stack, head), x
-        table: Layer = Embedding(random.normal(size=(5, 2)), mask_zero=True)
-        yield Network(table, *stack, head), np.array([[1], [0], [3], [4], [0], [0.0]])
+    cells = rnncli.seeded(2, [3, 2], direction=direction, merge="ave", cell="gru").layers
+    x, bottom = random.normal(size=(6, 2)), Masking(9, 2)
+    x[[0, 3]] = 9
+    if kind == "embedding":
+        x, bottom = (
+            np.array([[1.0], [0], [3], [4], [0], [0]]),
+            Embedding(random.normal(size=(5, 2)), mask_zero=True),
+        )
+    network = Network(bottom, *cells)
+    np.save(tmp_path / "x.npy", x)
+    rnncli.save(network, tmp_path / "w.npz")
+    steps = document(tmp_path / "x.npy", "--weights", tmp_path / "w.npz", "--steps", "1:")
+    ran = rnncli.run(network, x, unroll="stepwise")
+    assert [step.get("masked", False) for step in steps] == [row[0] in (0, 9) for row in x]
+    assert [step["layers"] == [] for step in steps] == [row[0] in (0, 9) for row in x]
+    assert np.array_equal(np.array([step["h"] for step in steps], "f"), ran.h)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("network", "x"), list(masking_networks()))
-def test_rows_that_a_layer_masks(network: Network, x: Floats) -> None:
-    ran = run(network, x, unroll="stepwise")
-    carried = Carried(np.zeros(network.state_size, "f"))
-    steps = list(explained(network, [Rows(x[:2]), Rows(x[2:])], Wanted(1), carried))
-    assert [step.t for step in steps] == [1, 2, 3, 4, 5, 6]
-    assert ran.y is not None
-    for step, h, y, row in zip(steps, ran.h, ran.y, x, strict=True):
-        np.testing.assert_array_equal(step.h, h)
-        np.testing.assert_array_equal(step.y, y)
-        assert (step.layers == []) == (row[0] in (0, 9))
-        for layer in step.layers[-1:]:
-            np.testing.assert_array_equal(layer.output, y)
+def test_a_step_of_the_notebook(notebook: dict[str, Any]) -> None:
+    """Its sum and state are those of the weights and states that it printed."""
+    options = ("--seq", "1,2,3,4,5,6", "--hidden", "4", "--step", "2", "--precision", "tf32")
+    (step,) = document(*options)
+    ((cell,),) = (layer["cells"] for layer in step["layers"])
+    (h_t,) = cell["quantities"]
+    before, after = np.array(notebook["cell_6"])[:2]
+    np.testing.assert_allclose(cell["state"]["h"], before, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.tanh(h_t["sum"]), after, rtol=0, atol=1e-6)
+    assert step["h"] == h_t["values"] == step["layers"][0]["output"]
 
 
-@pytest.mark.parametrize("hidden", ["2", "2,2"])
-def test_an_overflow_ends_the_steps(run_rnn: Rnn, hidden: str) -> None:
-    network = ("--hidden", hidden, "--activation", "exponential")
-    result = run_rnn("explain", "--seq", "1,2,3,4,5", *network, "--steps", "1:", "--json")
-    expected = run_rnn("run", "--seq", "1,2,3,4,5", *network, "--json", "--unroll", "stepwise")
-    assert (result.exit_code, result.stderr) == (1, expected.stderr)
-    shown, ran = json.loads(result.stdout), json.loads(expected.stdout)
-    assert shown["error"] == ran["error"]
-    assert [step["h"] for step in shown["steps"]] == [step["h"] for step in ran["steps"]]
+NUMBER = re.compile(r"(?<![\w\[_.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w\]])")
 
 
-def test_digits_and_files(run_rnn: Rnn, tmp_path: Path) -> None:
-    (step,) = document(run_rnn, *NOTEBOOK[1:], "--step", "2", "--digits", "3")["steps"]
-    assert step["h"] == [-0.97, 1.0, -0.661, -1.0]
-    text = run_rnn(*NOTEBOOK, "--step", "2").stdout
-    for name, expected in (("s.txt", text), ("s.json", run_rnn(*NOTEBOOK, "--json").stdout)):
-        arguments = ("--step", "2") if name == "s.txt" else ()
-        assert run_rnn(*NOTEBOOK, *arguments, "-o", str(tmp_path / name)).stdout == ""
-        assert (tmp_path / name).read_text() == expected
-
-
-def test_center_and_scale_are_a_layer(run_rnn: Rnn) -> None:
-    given = ("--columns", "temperature", "--center", "15", "--scale", "4", "--hidden", "2")
-    found = document(run_rnn, str(SAMPLES / "sensors.csv"), *given, "--step", "1")
-    bottom = found["steps"][0]["layers"][0]
-    (cell,) = bottom["cells"]
-    assert (bottom["kind"], cell["arrays"]) == ("normalization", {"scale": [4.0]})
-    apart, y = cell["quantities"]
-    assert apart["terms"][1] == {"name": "-center", "values": [-15.0]}
-    assert y["values"] == pytest.approx([apart["values"][0] / 4])
-    assert found["steps"][0]["layers"][1]["input"] == y["values"]
-
-
-def test_text_names_no_unit_like_a_time(run_rnn: Rnn) -> None:
-    """h_1 would be the unit 1, or the state at t = 1."""
-    for cell in ("rnn", "lstm", "gru"):
-        text = run_rnn(*NOTEBOOK, "--cell", cell).stdout
-        assert not re.search(r"\b[hc]_?\d", text)
-        assert "unit 1" in text
-
-
-def test_every_cell_and_layer_is_explained() -> None:
-    assert set(OF_CELLS) == set(CELLS.values())
-    assert set(OF_LAYERS) == set(LAYERS.values())
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_the_text_has_the_numbers_of_the_document(cell: str, columns: str) -> None:
+    """At any width, below each unit, with all digits."""
+    options = ("--seq", "1,2,3", "--hidden", "5", "--cell", cell)
+    (step,) = document(*options)
+    text = CliRunner(env={"COLUMNS": columns}).invoke(rnn, ["explain", *options]).stdout
+    lines = text.replace("*", "").splitlines()
+    assert max(map(len, text.splitlines())) <= int(columns)
+    assert not re.search(r"\b[hc]_?\d", text)  # h_1: unit 1, or the state at t = 1?
+    rows: dict[str, list[float]] = {}
+    for line in lines:
+        found = re.fullmatch(r"(\S.*?)\s+((?:-?\d\S*\s*)+)", line)
+        if found and "=" not in line:
+            rows.setdefault(found[1], []).extend(map(float, found[2].split()))
+    ((shown,),) = (layer["cells"] for layer in step["layers"])
+    for name, values in shown["state"].items():
+        assert rows[f"{name}_{{t-1}}"] == values
+    sums: list[float] = []
+    written = " ".join(text.split())
+    for quantity in shown["quantities"]:
+        terms = quantity["terms"] if len(quantity["terms"]) > 1 else []
+        for item in (*terms, quantity):
+            assert set(item["values"]) <= set(rows[item["name"]])
+            assert len(rows[item["name"]]) % 5 == 0
+        sums += quantity.get("sum", []) if terms else []
+        if quantity["name"] != quantity["equation"]:
+            assert f"{quantity['name']} = {quantity['equation']}" in written
+    assert sorted(sums) == sorted(rows["sum"])

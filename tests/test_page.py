@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 import zlib
@@ -13,9 +12,6 @@ import numpy as np
 import pytest
 from conftest import ROOT, Rnn
 from page_cases import CASES, HOSTILE, command_of, dtype_of, written
-
-from rnncli.explain import page as page_module
-from rnncli.explain.page import write_page
 
 PARTS = {path.suffix: path.read_text() for path in (ROOT / "rnncli" / "explain").glob("page.*")}
 
@@ -83,24 +79,6 @@ def test_every_number_of_the_document_is_in_the_page(
     assert same(steps, document["steps"], dtype_of(document))
 
 
-def test_what_does_not_follow_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
-    """A sum or a product is left out only where the page computes each of its bits."""
-    _, document = written(run_rnn, command_of(CASES["lstm"], tmp_path), tmp_path)
-    (cell,) = document["steps"][2]["layers"][0]["cells"]
-    named = {quantity["name"]: quantity for quantity in cell["quantities"]}
-    total, product = named["g_t"]["sum"], named["c_t"]["terms"][0]["values"]
-    total[1] = float(np.nextafter(np.float32(total[1]), np.float32(9)))
-    product[2] = -product[2]
-    out = io.StringIO()
-    write_page(out, document, CASES["lstm"].network)
-    (shown,) = unpacked(out.getvalue())["steps"][2]["layers"][0]["cells"]
-    kept = {quantity["name"]: quantity for quantity in shown["quantities"]}
-    assert same(kept["g_t"]["sum"], total, np.float32)
-    assert same(kept["c_t"]["terms"][0]["values"], product, np.float32)
-    assert "sum" not in kept["i_t"]
-    assert "values" not in kept["c_t"]["terms"][1]
-
-
 def test_the_page_needs_nothing_else(run_rnn: Rnn, tmp_path: Path) -> None:
     path, _ = written(run_rnn, command_of(CASES["vanilla"], tmp_path), tmp_path)
     page = path.read_text()
@@ -115,14 +93,12 @@ def test_the_page_needs_nothing_else(run_rnn: Rnn, tmp_path: Path) -> None:
         assert f"{tag.split()[0]}-src 'sha256-{digest}'" in policy
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_the_page_is_small(cell: str, run_rnn: Rnn, tmp_path: Path) -> None:
+def test_the_page_is_small(run_rnn: Rnn, tmp_path: Path) -> None:
     """200 steps of 16 units, at the worst: numbers of which none follows from another."""
     rows = np.random.default_rng(5).normal(size=(200, 3))
     data, path = tmp_path / "data.npy", tmp_path / "page.html"
     np.save(data, rows)
-    result = run_rnn("explain", data, "--hidden", "16", "--cell", cell, "-o", path)
+    result = run_rnn("explain", data, "--hidden", "16", "--cell", "lstm", "-o", path)
     assert result.exit_code == 0, result.output
     assert path.stat().st_size < 300_000
     assert len(unpacked(path.read_text())["steps"]) == 200
@@ -144,12 +120,12 @@ def test_names_are_text(run_rnn: Rnn, tmp_path: Path) -> None:
     assert not re.search("[\x00-\x1f\u202e]", key)
 
 
-def test_too_many_steps_are_refused_before_any_is_computed(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page_module, "MOST_BYTES", 250)
-    overflows = ("--seq", "1,1e3,1e3,1e3,1e3", "--hidden", "4", "--activation", "exponential")
-    for steps in ((), ("--steps", "1:5"), ("--steps", "1:")):
+def test_too_many_steps_are_refused_before_any_is_computed(run_rnn: Rnn, tmp_path: Path) -> None:
+    """4 MB are 2,000 steps of 166 units; the second step overflows."""
+    data = tmp_path / "x.csv"
+    data.write_text("1\n" + "1000\n" * 2999)
+    overflows = (data, "--hidden", "166", "--activation", "exponential")
+    for steps in ((), ("--steps", "1:3000"), ("--steps", "1:")):
         result = run_rnn("explain", *overflows, *steps, "-o", tmp_path / "page.html")
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert "--steps" in result.stderr
