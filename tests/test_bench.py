@@ -1,154 +1,167 @@
-"""``rnn bench``: who is timed, on what, and what is shown; never how fast anything is."""
+"""``rnn bench``: it times right runs, says who fails, and leaves no process; never how fast."""
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE, Rnn
+from conftest import ROOT
 
 import rnncli
-from rnncli.bench.candidates import Candidate
-from rnncli.bench.cases import Size, save_case
-from rnncli.bench.process import answer
-from rnncli.bench.race import Timing, fastest_peer
+from rnncli.bench.candidates import Candidate, affordable_steps
+from rnncli.bench.cases import Size, load_case, save_case
+from rnncli.bench.race import Timing
 from rnncli.bench.report import write_table
-from rnncli.cli import bench
+from rnncli.verify.case import Case
 
-SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-STRATEGIES = ["auto", *RUNNABLE]
-AUTO = Candidate("strategy", "auto")
+# Loaded by every Python of the command: no library to time but rnn, and two strategies.
+TWO = """
+import importlib.metadata as metadata
+from rnncli.engine import unroll
+
+def absent(name):
+    raise metadata.PackageNotFoundError(name)
+
+metadata.distribution = absent
+fused = unroll.UNROLLS["fused"]
+for name in [*unroll.UNROLLS]:
+    if name not in ("stepwise", "fused"):
+        del unroll.UNROLLS[name]
+"""
+WRONG = """
+def wrong(cell, *others):
+    weights = cell.weights._replace(b_h=cell.weights.b_h + cell.weights.b_h.dtype.type(0.01))
+    return fused(cell.replaced(weights), *others)
+
+unroll.UNROLLS["fused"] = wrong
+"""
+BROKEN = """
+def broken(*_):
+    raise RuntimeError("it does not run")
+
+unroll.UNROLLS["fused"] = broken
+"""
+
+
+def patched(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a command in which Python runs this code first."""
+    (folder / "patched").mkdir()
+    (folder / "patched" / "sitecustomize.py").write_text(code)
+    return os.environ | {"PYTHONPATH": f"{folder / 'patched'}:{ROOT}", "COLUMNS": "80"}
 
 
 @pytest.fixture
-def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.bench.candidates.version", lambda _: None)
+def bench(tmp_path: Path) -> Callable[..., tuple[int, str, dict[str, list[str]]]]:
+    """Run the command; return its exit code, what it wrote, and the row of each strategy."""
+
+    def run(code: str, *arguments: object) -> tuple[int, str, dict[str, list[str]]]:
+        command = [sys.executable, "-m", "rnncli", "bench", "--repeats", "1", *map(str, arguments)]
+        environment = patched(tmp_path, code)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        rows = (line.split() for line in done.stdout.splitlines() if line.startswith("--unroll"))
+        return done.returncode, done.stdout, {row[1]: row[2:] for row in rows if ":" not in row[1]}
+
+    return run
 
 
-@pytest.fixture
-def two_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as it takes to be in turn: a process each costs a tenth of a second."""
-    two = [AUTO, Candidate("strategy", "stepwise")]
-    monkeypatch.setattr(bench, "find_candidates", lambda *_: (two, {}))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_peers")
-def test_the_table_names_each_and_fits(run_rnn: Rnn) -> None:
-    result = run_rnn("bench", *SEQ, "--repeats", "1")
-    assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert lines[-1].startswith("--unroll")
-    for name in (*(f"--unroll {name}" for name in STRATEGIES), "torch: not installed: pip install"):
-        assert sum(line.startswith(name) for line in lines) == 1, name
-    assert f"NumPy {np.__version__}" in result.stdout
-    assert ("llvmlite " in lines[1]) is ("compiled" in RUNNABLE)
-    assert "Ratio" not in result.stdout
-    assert result.stderr == ""
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("two_candidates")
-def test_sequences_of_a_model_that_gives_one_row(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "w.npz"
+def test_a_right_run_has_a_small_step_error(bench: Any, tmp_path: Path) -> None:
+    """Of sequences of unlike length, and a model that gives one row for each."""
     layers = rnncli.seeded(1, 3, 1, "torch", cell="lstm").layers
-    rnncli.save(rnncli.Network(*layers, rnncli.Dense(np.ones((3, 2))), last="state"), path)
+    network = rnncli.Network(*layers, rnncli.Dense(np.ones((3, 2))), last="state")
+    rnncli.save(network, tmp_path / "w.npz")
     (tmp_path / "x.csv").write_text("k,v\na,1\na,2\nb,3\nb,4\nb,5\n")
-    own = (tmp_path / "x.csv", "--group-by", "k", "--weights", path, "--repeats", "1")
-    result = run_rnn("bench", *own)
-    assert result.exit_code == 0
-    assert ", T = 2 to 3, N = 2 " in " ".join(result.stdout.split())
-    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("--unroll")]
-    assert [row[1] for row in rows] == ["auto", "stepwise"]
-    assert all(0 < float(row[-1]) < 1 for row in rows)  # every step is judged
+    code, text, rows = bench(
+        TWO, tmp_path / "x.csv", "--group-by", "k", "--weights", tmp_path / "w.npz"
+    )
+    assert code == 0
+    assert list(rows) == ["auto", "stepwise", "fused"]
+    assert all(0 < float(row[-1]) < 1 for row in rows.values())
+    assert ", T = 2 to 3, N = 2 " in " ".join(text.split())
+    assert re.search(f"^rnn .*, NumPy {np.__version__}", text, re.MULTILINE)
+    assert "\ntorch: not installed: pip install 'rnncli[peers]'\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_wrong_run_has_a_large_step_error(bench: Any) -> None:
+    _, _, rows = bench(TWO + WRONG, "--seq", "1,2,3,4,5,6", "--hidden", "4")
+    assert float(rows["stepwise"][-1]) < 1
+    assert float(rows["fused"][-1].replace(",", "")) > 100
+
+
+def test_a_failure_is_said_and_the_others_are_timed(bench: Any) -> None:
+    code, text, rows = bench(TWO + BROKEN, "--seq", "1,2,3,4,5,6", "--hidden", "4")
+    assert (code, list(rows)) == (1, ["auto", "stepwise"])
+    assert "\n--unroll fused: RuntimeError: it does not run\n" in text
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
+    network = rnncli.seeded(2, (3, 2), 1, "keras", direction="bidirectional", clip=2.0)
+    x = np.random.RandomState(0).normal(size=(3, 5, 2))
+    case = Case(network, x, np.full((3, 10), 0.1), np.array([5, 1, 3]), precision)
+    save_case(str(tmp_path), case)
+    loaded = load_case(str(tmp_path))
+    assert loaded.precision == precision
+    for name in ("x", "h0", "lengths"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
+    np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_slow_case_forgets_slowly(cell: str) -> None:
+    """The gate that keeps the state is 1 / (1 + exp(-5)); all other weights are as drawn."""
+    (drawn,) = rnncli.seeded(1, 3, 1, "torch", cell=cell).layers[0].cells
+    size = Size(5, 1, 3, cell=cell, slow=True)
+    (slow,) = size.case(1, "float32").network.layers[0].cells
+    zeros = {name: np.zeros_like(array) for name, array in drawn.weights.arrays.items()}
+    bias = np.where(slow.weights.b_h == drawn.weights.b_h, 0, slow.weights.b_h)
+    alone = rnncli.Network(slow.replaced(rnncli.Weights(**zeros | {"b_h": bias})))
+    after = rnncli.run(alone, [[0.0]], np.ones(alone.state_size), precision="float64").h_n
+    np.testing.assert_allclose(after[-3:], 0.9933071490757153, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--h0", "1"), "--h0: give an input and a network to time"),
-        (("--repeats", "0", *SEQ), "'0' is not a whole number from 1 up"),
-        (("--peer", "torch", *SEQ), "peer torch is not installed: pip install 'rnncli[peers]'"),
-        (("--peer", "jax", *SEQ), "'jax' is not one of 'keras', 'torch', 'onnxruntime'"),
-        (("--seq", "1,2"), "no network: give --hidden H or --weights FILE"),
-        (("--seq", "1,2", "--weights", "none.npz"), "none.npz: cannot be read"),
-        (("-", "--hidden", "2"), "the input has no steps"),
-        (("-", "--hidden", "2", "--missing", "hold"), "the input has no steps"),
-        (("--follow", *SEQ), "No such option"),
-    ],
+    ("microseconds", "most", "expected"),
+    [(170, 1_000_000, 500), (0.4, 1, 1), (0.4, 17, 17), (0.4, 200_000, 200_000)],
 )
-@pytest.mark.usefixtures("no_peers")
-def test_bad_usage(run_rnn: Rnn, arguments: tuple[str, ...], message: str) -> None:
-    result = run_rnn("bench", *arguments, stdin="x\n")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
-
-
-# Who cannot be timed.
-
-
-@pytest.mark.slow
-def test_a_failure_is_said_and_is_the_exit_code(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
+def test_a_slow_run_is_timed_over_its_first_steps(
+    microseconds: float, most: int, expected: int
 ) -> None:
-    broken = Candidate("strategy", "sideways")
-    monkeypatch.setattr(bench, "find_candidates", lambda *_: ([AUTO, broken], {}))
-    result = run_rnn("bench", *SEQ, "--repeats", "1")
-    assert result.exit_code == 1
-    assert "\n--unroll sideways: ValueError: unroll: expected one of" in result.stdout
-    assert "\n--unroll auto " in result.stdout
+    """A tenth of a second is 588 steps, of which one digit counts."""
+    calls = []
+
+    def seconds(steps: int) -> float:
+        calls.append(steps)
+        stall = {1: 10, 3: 0.1}.get(len(calls), 0)  # it compiles, and others hold it up
+        return steps * microseconds * 1e-6 + stall
+
+    assert affordable_steps(seconds, most) == expected
+    assert sum(calls) * microseconds < 1e6
 
 
-def test_a_wrong_result_has_its_step_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = rnncli.run
+def test_the_table_beside_libraries() -> None:
+    def timing(kind: str, name: str, one: list[float], two: list[float], **more: Any) -> Timing:
+        options = {"steps": {1: 10**6, 2: 10**6}, "step_error": 0.125, **more}
+        return Timing(Candidate(kind, name), {1: one, 2: two}, **options)
 
-    def wrong(*arguments: Any, **options: Any) -> Any:
-        states = right(*arguments, **options)
-        layer = states.layers[0].copy()
-        layer[0, 3, 1] += 0.01
-        return states._replace(layers=(layer,))
-
-    monkeypatch.setattr("rnncli.bench.candidates.run", wrong)
-    save_case(str(tmp_path), Size(9, 1, 4).case(1, "float32"))
-    assert answer(AUTO, str(tmp_path), "judge", 9)["result"] > 100
-
-
-# What comes of it, on made-up timings.
-
-
-DEFAULTS: dict[str, Any] = {"steps": {1: 10**6, 2: 10**6}, "step_error": 0.125}
-
-
-def timing(kind: str, name: str, one: list[float], two: list[float], **more: Any) -> Timing:
-    candidate = Candidate(kind, name)
-    return Timing(candidate, {1: one, 2: two}, **DEFAULTS | more)
-
-
-TIMINGS = [
-    timing("strategy", "parallel", [0.03, 0.02, 0.5], [0.02, 0.021, 0.019]),
-    timing("strategy", "stepwise", [3.0, 3.1, 2.0], [9.0, 8.0, 7.0], steps={1: 600_000, 2: 10**6}),
-    timing("peer", "torch", [4.0, 2.0, 3.0], [5.0, 5.0, 5.0], step_error=np.inf),
-    timing("peer", "onnxruntime", [0.4, 0.4, 0.4], [0.1, 0.16, 123.0]),
-    # It was timed at first, then it failed.
-    Timing(Candidate("peer", "keras"), {1: [0.01]}, {1: 10**6}, note="Keras has no clip"),
-]
-
-
-def test_medians() -> None:
-    assert [each.threads for each in TIMINGS[:4]] == [2, 1, 1, 2]
-    assert [each.median for each in TIMINGS[:4]] == [0.02, 3.0, 3.0, 0.16]
-    assert fastest_peer(TIMINGS) is TIMINGS[3]
-    assert fastest_peer(TIMINGS[:2]) is None
-
-
-def test_the_table_of_made_up_timings() -> None:
     out = StringIO()
-    write_table(out, "a title", 10**6, TIMINGS)
+    timings = [
+        timing("strategy", "parallel", [0.03, 0.02, 0.5], [0.02, 0.021, 0.019]),
+        timing("strategy", "stepwise", [3, 3.1, 2], [9, 8, 7], steps={1: 600_000, 2: 10**6}),
+        timing("peer", "torch", [4, 2, 3], [5, 5, 5], step_error=np.inf),
+        timing("peer", "onnxruntime", [0.4, 0.4, 0.4], [0.1, 0.16, 123]),
+        timing("peer", "keras", [0.01], [0.01], note="Keras has no clip"),
+    ]
+    write_table(out, "a title", 10**6, timings)
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[1] == "a title"
     rows = {line.split()[-7]: line.split()[-6:] for line in lines if len(line.split()) >= 7}
     assert rows["parallel"] == ["0.0200", "0.0190", "0.0210", "2", "8.00", "0.12"]
     assert rows["onnxruntime"] == ["0.160", "0.100", "123", "2", "1.00", "0.12"]
@@ -158,9 +171,3 @@ def test_the_table_of_made_up_timings() -> None:
         "The first 600,000 steps: `unroll` stepwise.",
         "keras: Keras has no clip",
     ]
-
-
-# The order of questions.
-
-
-A, B = Candidate("strategy", "a"), Candidate("peer", "b")

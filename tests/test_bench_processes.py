@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from test_bench import AUTO, SEQ, STRATEGIES
+from test_bench import TWO, patched
 from test_terminal import everything
 
 from rnncli.bench.candidates import Candidate
@@ -21,6 +21,7 @@ from rnncli.bench.cases import Size
 from rnncli.bench.process import Process, processors
 from rnncli.bench.race import race
 
+AUTO = Candidate("strategy", "auto")
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
 
 
@@ -73,7 +74,6 @@ def state_of(pid: int) -> str:
     return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
 
 
-@pytest.mark.slow
 @LINUX
 @pytest.mark.usefixtures("no_longer_than_a_minute")
 def test_all_are_processes_of_their_own_and_stopped_between_timings(
@@ -98,25 +98,19 @@ def test_all_are_processes_of_their_own_and_stopped_between_timings(
     assert all(found == [len(cpus)] * len(candidates) for found in seen)
 
 
-# The command, with no peers wherever it runs, and more rounds than anyone waits for.
-COMMAND = """
-import rnncli.bench.candidates as candidates
-candidates.version = lambda _: None
-from rnncli.__main__ import main
-main()
-"""
-
-
 @contextmanager
 def racing(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the command, and wait until it says on its terminal that it is timing."""
     master, slave = pty.openpty()
-    arguments = ("bench", *SEQ, "--repeats", "1000000")
+    arguments = ("bench", "--seq", "1,2,3", "--hidden", "4", "--repeats", "1000000")
+    environment = patched(folder, TWO)
+    temporary = folder / "temporary"
+    temporary.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-m", "rnncli", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=slave,
-        env=os.environ | {"TMPDIR": str(folder)},
+        env=environment | {"TMPDIR": str(temporary)},
     ) as process:
         os.close(slave)
         try:
@@ -133,7 +127,6 @@ def racing(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         reader.join()
 
 
-@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -142,17 +135,18 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: int, code: int) 
     with racing(tmp_path) as process:
         process.send_signal(number)
         assert process.wait() == code
-    assert descended(tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert descended(tmp_path / "temporary") == []
+    assert os.listdir(tmp_path / "temporary") == []
 
 
-@pytest.mark.slow
 @LINUX
 def test_no_process_is_left_after_a_kill(tmp_path: Path) -> None:
     """Most of them are stopped then, and cannot see that nobody asks any more."""
     with racing(tmp_path) as process:
-        children = [os.pidfd_open(pid) for pid in descended(tmp_path) if pid != process.pid]
-        assert len(children) == len(STRATEGIES)
+        children = [
+            os.pidfd_open(pid) for pid in descended(tmp_path / "temporary") if pid != process.pid
+        ]
+        assert len(children) == 3
         process.kill()
         process.wait()
     waiting = select.poll()
