@@ -153,6 +153,22 @@ def test_each_step_is_judged_from_the_state_before_it(
     check_wrong(first_of(report), times, theirs, right)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_gated_step_has_a_tight_bound(tmp_path: Path, cell: str) -> None:
+    """Sums of ten terms up to 1 are off by some 1e-6, and what the gates make of them by less."""
+    x = np.random.RandomState(0).normal(size=(6, 2)).astype("f")
+    h = rnncli.run(rnncli.seeded(2, 4, 3, "torch", cell=cell), x).h
+    np.save(tmp_path / "x.npy", x)
+    options = (tmp_path / "x.npy", "--hidden", "4", "--seed", "3", "--init", "torch")
+    expected = ("--cell", cell, "--expected", tmp_path / "e.npy")
+    np.save(tmp_path / "e.npy", h)
+    verified(*options, *expected)
+    h[5, 1] += np.float32(2e-5)
+    np.save(tmp_path / "e.npy", h)
+    first = first_of(verified(*options, *expected, code=1))["first"]
+    assert (first["step"], first["unit"]) == (6, 1)
+
+
 @pytest.mark.parametrize("tolerance", [(0.0, 0.0), (1e-3, 0.0), (1e-5, 0.1), (0.0, 1e30)])
 @pytest.mark.parametrize("last", [False, True])
 def test_each_value_is_within_a_tolerance(
