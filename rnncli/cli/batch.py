@@ -280,7 +280,7 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
         collected.reset(token)
     seconds = round(time.monotonic() - begin, 4)
     if error:
-        named = task.input in error or task.output in error
+        named = any(printable(path) in printable(error) for path in (task.input, task.output))
         outcome = failed(task, error if named else f"{task.input}: {error}")
     else:
         outcome = Outcome(task.input, task.output, task.made_of, DONE, rows)
