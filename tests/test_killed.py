@@ -1,0 +1,461 @@
+"""Commands that are killed, stopped or run at once: whole files, no key lost, no row twice."""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import NIGHTLY, ROOT, Rnn
+from processes import LIMIT, Commands, Stage, commands, stage, start_alone
+
+from rnncli.engine.state import load_state
+from rnncli.storage.local import remove_left, writing
+
+__all__ = ["commands", "stage"]
+RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--unroll", "stepwise")
+
+
+def steps(state: Path) -> dict[str, int]:
+    """Steps that each key in a state file has had; none without the file."""
+    found = load_state(str(state))
+    if found is None:
+        return {}
+    return {" ".join(key): int(t) for key, t in zip(found.keys, found.t, strict=True)}
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    """Files of a folder, but for temporary ones."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_run_that_ends_at_any_moment_leaves_whole_files(
+    stage: Stage, tmp_path: Path, number: str
+) -> None:
+    """The output is renamed before the state; only a kill leaves temporary files."""
+    (tmp_path / "x.csv").write_text("k,v\na,1\nb,2\na,3\n")
+    run = (*RUN, "x.csv", "-o", "out", "--state", "s")
+    assert stage.run(tmp_path, *run) == 0
+    old = visible(tmp_path)
+    assert stage.run(tmp_path, *run) == 0
+    new = visible(tmp_path)
+    killed = signal.Signals[number]
+    code = -killed if number == "SIGKILL" else 128 + killed
+    seen = []
+    for moment in count(1, 1 if number == "SIGKILL" else 3):
+        for name, content in old.items():
+            (tmp_path / name).write_bytes(content)
+        ended = stage.run(tmp_path, *run, number=killed, moment=moment)
+        left = visible(tmp_path)
+        assert left.keys() == old.keys()
+        seen.append((left["out"] == new["out"], left["s"] == new["s"]))
+        for name in ("out", "s"):
+            assert left[name] in (old[name], new[name])
+        if not ended:
+            break
+        assert ended == code
+        if number != "SIGKILL":  # a lock that stays is empty, and holds nothing up
+            assert set(os.listdir(tmp_path)) <= {*old, ".s.rnn-lock"}
+    assert moment > 10
+    assert [pair for n, pair in enumerate(seen) if pair != seen[n - 1] or not n] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+
+
+def test_a_log_is_never_behind_its_state(stage: Stage, tmp_path: Path) -> None:
+    """With --follow, killed at any moment: the state is that of rows in the file."""
+    (tmp_path / "x.csv").write_text("k,v\na,1\na,2\na,3\n")
+    run = (*RUN, "-", "--follow", "-o", "log", "--state", "s")
+    whole, states = tmp_path / "whole", []
+    for moment in count(1):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        ended = stage.run(folder, *run, moment=moment, stdin=str(tmp_path / "x.csv"))
+        log = (folder / "log").read_text() if (folder / "log").exists() else ""
+        states.append(steps(folder / "s").get("a", 0))
+        assert log.count("\n") >= states[-1]
+        if not ended:
+            break
+    whole.mkdir()
+    assert stage.run(whole, *run, stdin=str(tmp_path / "x.csv")) == 0
+    assert (whole / "log").read_text() == log
+    assert sorted(set(states)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("state", [False, True], ids=["outputs", "states"])
+def test_a_batch_that_is_killed_at_any_moment_goes_on(
+    stage: Stage, tmp_path: Path, state: bool
+) -> None:
+    """No output is half, no input counted twice, and nothing is left of the killed one."""
+    command = ("batch", "in/a.csv", "in/b.csv", "-o", "out/{stem}.csv", "--hidden", "2", "-j", "1")
+    command += ("--state", "out/{stem}.npz") if state else ()
+
+    def folder(name: str) -> Path:
+        for n, stem in enumerate("ab"):
+            (tmp_path / name / "in").mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / "in" / f"{stem}.csv").write_text("1\n" * (5 + n))
+        return tmp_path / name
+
+    stage.run(folder("whole"), *command)
+    whole = visible(tmp_path / "whole" / "out")
+    names = {"a.csv", "b.csv", *(("a.npz", "b.npz") if state else ())}
+    for moment in count(1):
+        out = folder(str(moment)) / "out"
+        ended = stage.run(out.parent, *command, moment=moment)
+        left = visible(out) if out.exists() else {}
+        report = out / "rnn-batch.jsonl"
+        lines = report.read_text().splitlines() if report.exists() else []
+        assert {Path(json.loads(line)["output"]).name for line in lines} <= set(left)
+        assert all(left[name] == whole[name] for name in left if name.endswith(".csv"))
+        if not ended:
+            break
+        assert ended == -signal.SIGKILL
+        if lines:  # as where the power fails
+            os.truncate(report, report.stat().st_size - (0, 1, 20)[moment % 3])
+        assert stage.run(out.parent, *command) == 0
+        assert set(os.listdir(out)) == {*names, report.name}
+        for name in names:
+            path = out / name
+            if name.endswith(".csv"):
+                assert path.read_bytes() == whole[name]
+            else:
+                assert list(steps(path).values()) == [5 if name[0] == "a" else 6]
+    assert moment > 20
+
+
+def test_processes_of_a_batch_that_are_killed_cost_no_result(stage: Stage, tmp_path: Path) -> None:
+    """The command or one of its processes, whenever so many results are recorded."""
+    (tmp_path / "in").mkdir()
+    inputs = 24
+    for n in range(inputs):
+        (tmp_path / "in" / f"{n}.csv").write_text("1\n2\n" * (n % 5 * 400 + 1))
+    files = ("-o", "{}/{stem}.csv", "--state", "{}/{stem}.npz")
+    batch = ["batch", f"{tmp_path}/in/*.csv", "--hidden", "4", "--unroll", "stepwise", "-j"]
+
+    def command(out: str, jobs: int) -> list[str]:
+        names = [word.replace("{}", str(tmp_path / out)) for word in files]
+        return [*batch, str(jobs), *names]
+
+    assert stage.run(tmp_path, *command("whole", 1)) == 0
+    whole, out = visible(tmp_path / "whole"), tmp_path / "out"
+    report, random = out / "rnn-batch.jsonl", np.random.RandomState(0)
+    for kill in range(50 if NIGHTLY else 2):
+        shutil.rmtree(out, ignore_errors=True)
+        variables = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+        with start_alone(*command("out", 2), env=variables) as process:
+            wait_until(process, report, random.randint(1, inputs // 2))
+            others = [pid for pid in started_in(tmp_path) if pid != process.pid]
+            os.kill(process.pid if kill % 2 else others[kill % len(others)], signal.SIGKILL)
+            process.communicate(timeout=LIMIT)
+        assert process.returncode == (-signal.SIGKILL if kill % 2 else 0)
+        wait_for(others)  # they end after the task that they are at
+        again = start_alone(*command("out", 2))
+        again.communicate(timeout=LIMIT)
+        assert again.returncode == 0
+        left = visible(out)
+        assert set(os.listdir(out)) == set(whole)
+        for name in whole:
+            if name.endswith(".csv"):
+                assert left[name] == whole[name]
+            elif name.endswith(".npz"):
+                assert steps(out / name) == steps(tmp_path / "whole" / name)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> None:
+    """As a terminal sends it, to all of them; the next batch does the rest."""
+    inputs = 24
+    (tmp_path / "in").mkdir()
+    for n in range(inputs):
+        (tmp_path / "in" / f"{n}.csv").write_text("1\n" * 2000)
+    command = ("batch", f"{tmp_path}/in/*.csv", "-o", tmp_path / "out", "--hidden", "2", "-j", jobs)
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    report = tmp_path / "out" / "rnn-batch.jsonl"
+    with start_alone(*command, env=variables, process_group=0) as process:
+        wait_until(process, report, 5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, message = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    recorded = lines_of(report)
+    assert message.decode() == (
+        f"Note: stopped after {recorded} of {inputs}; the same command goes on with the rest\n"
+    )
+    assert started_in(tmp_path) == []
+    assert set(os.listdir(tmp_path / "out")) <= {report.name, *(f"{n}.csv" for n in range(inputs))}
+    with start_alone(*command) as process:
+        _, message = process.communicate(timeout=LIMIT)
+    assert message.decode().startswith(f"{inputs - recorded} done, {recorded} skipped, 0 failed")
+
+
+def wait_until(process: "subprocess.Popen[bytes]", report: Path, lines: int) -> None:
+    """Wait for a batch to have recorded so many results, or to have ended."""
+    while process.poll() is None and lines_of(report) < lines:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.002)
+
+
+def lines_of(report: Path) -> int:
+    return report.read_bytes().count(b"\n") if report.exists() else 0
+
+
+def started_in(folder: Path) -> list[int]:
+    """Processes whose temporary files go to a folder."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # of another user, or it has ended meanwhile
+            if f"TMPDIR={folder}".encode() in Path("/proc", entry, "environ").read_bytes().split(
+                b"\0"
+            ):
+                found.append(int(entry))
+    return found
+
+
+def wait_for(pids: list[int]) -> None:
+    """Wait until processes have ended that are not this one's children."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLIN)
+            assert waiting.poll(LIMIT * 1000)
+            os.close(descriptor)
+
+
+def follow(commands: Commands, state: Path, key: str) -> "subprocess.Popen[bytes]":
+    """Start a run that has the state file as long as its input is open, after one row."""
+    process = commands.start(*RUN, "-", "--follow", "--state", state)
+    feed(process, f"k,v\n{key},1\n")
+    assert process.stdout
+    assert process.stdout.readline()
+    return process
+
+
+def feed(process: "subprocess.Popen[bytes]", text: str) -> None:
+    assert process.stdin
+    process.stdin.write(text.encode())
+    process.stdin.flush()
+
+
+def whole_run(commands: Commands, state: Path, text: str) -> "subprocess.Popen[bytes]":
+    """Start a run, and give it all of its input."""
+    process = commands.start(*RUN, "--state", state)
+    feed(process, text)
+    assert process.stdin
+    process.stdin.close()
+    process.stdin = None  # or it would be flushed once more
+    return process
+
+
+WAITS = "Note: {}: another run has it; waiting until that has ended\n"
+
+
+def test_runs_at_once_keep_all_keys(commands: Commands, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    processes = [whole_run(commands, state, f"k,v\n{key},1\n{key},2\n") for key in "abcdef"]
+    for process in processes:
+        out, message = process.communicate(timeout=LIMIT)
+        assert (process.returncode, out.count(b"\n")) == (0, 2)
+        assert message.decode() in ("", WAITS.format(state))
+    assert steps(state) == dict.fromkeys("abcdef", 2)
+    assert os.listdir(tmp_path) == ["s"]
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_second_run_waits_and_says_so(commands: Commands, tmp_path: Path, by_link: bool) -> None:
+    state, name = tmp_path / "s", tmp_path / ("link" if by_link else "s")
+    if by_link:
+        name.symlink_to("s")
+    first = follow(commands, state, "a")
+    second = whole_run(commands, name, "k,v\na,3\nb,1\n")
+    assert second.stderr
+    assert second.stderr.readline().decode() == WAITS.format(name)
+    # Who only reads, or only writes, does not wait.
+    alone = commands.rnn(*RUN, "--state-out", tmp_path / "other", stdin="k,v\na,1\n")
+    assert (alone.code, alone.err) == (0, "")
+    first.communicate(b"a,2\n", LIMIT)
+    second.communicate(timeout=LIMIT)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert steps(state) == {"a": 3, "b": 1}
+    assert set(os.listdir(tmp_path)) == {"s", name.name, "other"}
+
+
+def test_a_lock_goes_with_a_killed_run(commands: Commands, tmp_path: Path) -> None:
+    """A run that waits for it can be stopped meanwhile."""
+    state = tmp_path / "s"
+    with start_alone(*RUN, "-", "--follow", "--state", state) as first:
+        feed(first, "k,v\na,1\n")
+        assert first.stdout
+        assert first.stdout.readline()
+        with start_alone(*RUN, "--state", state) as second:
+            assert second.stderr
+            assert second.stderr.readline().decode() == WAITS.format(state)
+            second.send_signal(signal.SIGINT)
+            assert second.communicate(timeout=LIMIT) == (b"", b"")
+        assert second.returncode == 130
+        first.kill()
+    done = commands.rnn(*RUN, "--state", state, stdin="k,v\nb,1\n")
+    assert (done.code, done.err) == (0, "")
+    assert steps(state) == {"b": 1}
+    assert os.listdir(tmp_path) == ["s"]
+
+
+@pytest.mark.parametrize("change", ["replaced", "written", "removed", "made"])
+def test_a_state_that_another_program_changed_is_left(
+    commands: Commands, tmp_path: Path, change: str
+) -> None:
+    """The rows that are out stay."""
+    state, other = tmp_path / "s", tmp_path / "other"
+    commands.rnn(*RUN, "--state", other, stdin="k,v\nz,1\n")
+    content = other.read_bytes()
+    if change != "made":
+        commands.rnn(*RUN, "--state", state, stdin="k,v\na,1\n")
+    process = follow(commands, state, "a")
+    if change == "written":
+        state.write_bytes(content)
+    elif change == "removed":
+        state.unlink()
+    else:
+        other.replace(state)
+    out, message = process.communicate(b"a,2\n", LIMIT)
+    assert (process.returncode, out.count(b"\n"), message.count(b"\n")) == (1, 1, 1)
+    assert message.decode().startswith(f"Error: {state}: changed by another program")
+    assert change == "removed" or state.read_bytes() == content
+    assert set(os.listdir(tmp_path)) <= {"s", "other"}
+
+
+def test_a_file_system_without_locks(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    result = run_rnn(*RUN, "--state", str(tmp_path / "s"), stdin="k,v\na,1\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "give --state-in and --state-out, which need no lock" in result.stderr
+    assert os.listdir(tmp_path) == []
+    (tmp_path / f".rnn-{'0' * 16}.tmp").touch()
+    with writing(str(tmp_path / "out.csv")) as file:
+        remove_left(str(tmp_path))
+        file.write("whole\n")
+    assert (tmp_path / "out.csv").read_text() == "whole\n"
+    assert len(os.listdir(tmp_path)) == 2
+
+
+# Begins a file, says so, and waits for a line before it ends it.
+WRITER = """
+import sys
+from rnncli.storage.local import writing
+with writing(sys.argv[1]) as file:
+    file.write("whole\\n")
+    file.flush()
+    print(flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_only_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    mine = [".rnn-mine.tmp", f"rnn-{'0' * 16}.tmp", f".rnn-{'0' * 16}.tmp~", "x.tmp"]
+    for name in mine:
+        (tmp_path / name).touch()
+    (tmp_path / f".rnn-{'1' * 16}.tmp").symlink_to("x.tmp")
+    (tmp_path / f".rnn-{'2' * 16}.tmp").mkdir()
+    before = set(os.listdir(tmp_path))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for name in ("killed.csv", "living.csv")
+    ]
+    for writer in writers:
+        assert writer.stdout
+        writer.stdout.readline()
+    killed, living = writers
+    remove_left(str(tmp_path))
+    assert len(os.listdir(tmp_path)) == len(before) + 2
+    killed.kill()
+    killed.communicate()
+    remove_left(str(tmp_path))
+    assert len(os.listdir(tmp_path)) == len(before) + 1
+    living.communicate(b"\n")
+    assert set(os.listdir(tmp_path)) == {*before, "living.csv"}
+    assert (tmp_path / "living.csv").read_text() == "whole\n"
+
+
+def test_a_file_that_others_remove_meanwhile_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its creation and its lock, and right before it is renamed."""
+    lock, rename, locks = fcntl.flock, os.replace, list[int]()
+
+    def remove_and_lock(file: int, kind: int) -> None:
+        locks.append(kind)
+        if len(locks) == 1:
+            remove_left(str(tmp_path))
+        lock(file, kind)
+
+    def remove_and_rename(source: str, target: str) -> None:
+        remove_left(str(tmp_path))
+        rename(source, target)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    monkeypatch.setattr(os, "replace", remove_and_rename)
+    with writing(str(tmp_path / "out.csv")) as file:
+        file.write("whole\n")
+    assert len(locks) > 2
+    assert os.listdir(tmp_path) == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "whole\n"
+
+
+def test_a_file_that_was_made_again_is_not_removed_by_a_lock_on_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two other runs find the same file: the second locks it when the first has removed it."""
+    path = tmp_path / f".rnn-{'0' * 16}.tmp"
+    path.write_text("left\n")
+    lock = fcntl.flock
+
+    def replace_and_lock(file: int, kind: int) -> None:
+        path.unlink()
+        path.write_text("made again\n")
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", replace_and_lock)
+    remove_left(str(tmp_path))
+    assert path.read_text() == "made again\n"
+
+
+def test_a_whole_result_that_cannot_be_renamed_is_never_removed(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says where it is."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("1\n")
+    command = ("batch", "a.csv", "-o", "out", "--hidden", "2", "-j", "1")
+
+    def replace(source: str, target: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), source, None, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        result = run_rnn(*command)
+    assert result.exit_code == 1
+    kept = Path(result.stderr.splitlines()[0].partition("the result is in ")[2])
+    assert run_rnn(*command).exit_code == 0
+    assert kept.read_bytes() == Path("out/a.csv").read_bytes()
+    assert len(os.listdir("out")) == 3
