@@ -10,12 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_runs import Batch, files, in_folder
-from conftest import ROOT
+from conftest import ROOT, Rnn
 
 import rnncli
 
-__all__ = ["in_folder"]
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with three inputs: in/a.csv, b and c."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("in")
+    for name in "abc":
+        Path(f"in/{name}.csv").write_text("time,value\n1,0.5\n2,0.25\n")
+
+
+def files(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -41,23 +51,18 @@ __all__ = ["in_folder"]
             ],
         ),
         (
-            {
-                "hidden": 4,
-                "columns": 2,
-                "null_value": ["NA"],
-                "no_last": True,
-                "seed": None,
-            },
+            {"hidden": 4, "columns": 2, "null_value": ["NA"], "no_last": True, "seed": None},
             ["--hidden", "4", "--columns", "2", "--null-value", "NA", "--no-last"],
         ),
     ],
 )
 def test_options_are_those_of_the_command(
-    batch: Batch, options: dict[str, Any], arguments: list[str]
+    run_rnn: Rnn, options: dict[str, Any], arguments: list[str]
 ) -> None:
     summary = rnncli.batch("in/*.csv", Path("ours/{stem}.csv"), jobs=1, **options)
     assert (summary.done, summary.failed, summary.failures) == (3, 0, [])
-    assert batch("in/*.csv", "-o", "theirs/{stem}.csv", *arguments).exit_code == 0
+    command = ("batch", "in/*.csv", "-o", "theirs/{stem}.csv", "-j", "1", *arguments)
+    assert run_rnn(*command).exit_code == 0
     ours, theirs = files("ours"), files("theirs")
     assert ours.pop("rnn-batch.jsonl") != theirs.pop("rnn-batch.jsonl")
     assert ours == theirs
@@ -65,7 +70,6 @@ def test_options_are_those_of_the_command(
     assert (again.done, again.skipped, again.rows) == (0, 2, 0)
 
 
-@pytest.mark.usefixtures("batch")
 def test_the_names_of_columns_are_taken_as_they_are() -> None:
     Path("in/a.csv").write_text('"a,b","say ""x""",c\n1,2,3\n')
     given: dict[str, Any] = {"columns": ["a,b", 'say "x"'], "hidden": 4}
@@ -73,7 +77,6 @@ def test_the_names_of_columns_are_taken_as_they_are() -> None:
     assert json.loads(Path("out/a.json").read_text())["model"]["columns"] == ["a,b", 'say "x"']
 
 
-@pytest.mark.usefixtures("batch")
 def test_it_prints_nothing_unless_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/b.csv").write_text("time,value\n1,many\n")
     for verbose in (False, True):
@@ -85,13 +88,6 @@ def test_it_prints_nothing_unless_it_is_asked(capsys: pytest.CaptureFixture[str]
         note, error = "Note: in/a.csv: the features are", f"Error: {failure['error']}\n"
         assert shown.out == ""
         assert (note in shown.err, error in shown.err) == (verbose, verbose)
-
-
-@pytest.mark.usefixtures("batch")
-def test_nothing_to_do() -> None:
-    summary = rnncli.batch([], "out", hidden=4)
-    assert (summary.done, summary.skipped, summary.failed) == (0, 0, 0)
-    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +105,6 @@ def test_nothing_to_do() -> None:
         ({"hidden": 4, "columns": object}, TypeError, "expected text, a path or numbers, got "),
     ],
 )
-@pytest.mark.usefixtures("batch")
 def test_wrong_options(options: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind) as raised:
         rnncli.batch("in/*.csv", "out/{stem}.csv", **options)
@@ -117,14 +112,14 @@ def test_wrong_options(options: dict[str, Any], kind: type[Exception], message: 
     assert message in str(raised.value)
 
 
-@pytest.mark.usefixtures("batch")
 def test_wrong_inputs() -> None:
+    assert rnncli.batch([], "out", hidden=4).done == 0
+    assert not Path("out").exists()
     for inputs, message in (("in", "in: a folder"), ("in/*.txt", "matches no file")):
         with pytest.raises(rnncli.InputError, match=message):
             rnncli.batch(inputs, "out/{stem}.csv", hidden=4)
 
 
-@pytest.mark.usefixtures("batch")
 def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
     """What another thread prints meanwhile is printed; a missing file closes nothing."""
     failures: list[Any] = []
@@ -144,8 +139,6 @@ def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) 
     assert not any("beside" in path.read_text() for path in Path("out").iterdir())
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("batch")
 def test_a_program_needs_no_guard() -> None:
     """Processes are started, and the program is not run by them."""
     Path("program.py").write_text(
