@@ -1,130 +1,232 @@
-"""Every command has help and examples that work; the topics name every option."""
+"""Every option of every command: it has help, a place in the guide, and one value."""
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 
 import click
 import pytest
-from conftest import GUIDE, Rnn
+from conftest import GUIDE, TOPICS, Rnn
+from processes import Commands, commands
 
-from rnncli import __version__
+from rnncli.cli import COMMANDS as NAMES
 from rnncli.cli import rnn
 from rnncli.cli.command import heading_of
-from rnncli.cli.help import TOPICS
+from rnncli.cli.help import TOPICS as SUBJECTS
+from rnncli.cli.values import Choice
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.formats import FORMATS
 
-TOLD = "".join(GUIDE.values())
+__all__ = ["commands"]
+CONTEXT = click.Context(rnn, info_name="rnn", help_option_names=["-h", "--help"])
+COMMANDS: dict[str, click.Command] = {
+    name: command for name in NAMES if (command := rnn.get_command(CONTEXT, name))
+}
+OPTIONS = [
+    (name, option)
+    for name, command in {"": rnn, **COMMANDS}.items()
+    for option in command.get_params(CONTEXT)
+    if isinstance(option, click.Option)
+]
+VALUED = [(name, option) for name, option in OPTIONS if not option.is_flag]
+# A value that each kind of option takes; any other takes the number 1.
+VALUES = {
+    "--delimiter": "comma",
+    "--decimal": ",",
+    "--encoding": "latin-1",
+    "--activation": "relu",
+    "--recurrent-activation": "relu",
+}
 
 
-def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
-            assert child, name
-            yield from commands(child, *path, name)
+def ids(options: list[tuple[str, click.Option]]) -> list[str]:
+    return [f"{name} {option.opts[-1]}" for name, option in options]
 
 
-def examples_of(command: click.Command) -> tuple[tuple[str, str], ...]:
-    return getattr(command, "examples", ())
+def value_of(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return str(option.type.choices[0])
+    return VALUES.get(option.opts[-1], "1")
 
 
-COMMANDS = list(commands(rnn))
-IDS = [" ".join(("rnn", *path)) for path, _ in COMMANDS]
-
-
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
-def test_every_command_has_help_and_examples(
-    run_rnn: Rnn, path: tuple[str, ...], command: click.Command
-) -> None:
-    pages = {run_rnn(*path, flag).stdout for flag in ("-h", "--help")}
-    (page,) = pages
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_command_has_help_and_examples(run_rnn: Rnn, name: str) -> None:
+    command = COMMANDS.get(name, rnn)
+    page = run_rnn(*name.split(), "-h").stdout
+    assert page == run_rnn(*name.split(), "--help").stdout
     assert command.help
-    examples = examples_of(command)
+    examples = command.examples  # type: ignore[attr-defined]
     assert examples
-    assert all(line in page and meaning.split()[0] in page for line, meaning in examples)
-
-
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
-def test_every_option_has_help_and_stands_in_the_guide(
-    run_rnn: Rnn, path: tuple[str, ...], command: click.Command
-) -> None:
-    page = run_rnn(*path, "--help").stdout
-    context = click.Context(command, info_name="rnn")
-    options = [param for param in command.get_params(context) if isinstance(param, click.Option)]
-    for option in options:
-        assert option.help, option.name
-        for name in option.opts:
-            assert re.search(rf"(?<!\S){name}\b", page), name
-            assert re.search(rf"`{name}\b", TOLD), name
-
-
-def parts(line: str) -> list[list[str]]:
-    """Words of each command that an example pipes together."""
-    return [shlex.split(part) for part in line.split(" > ")[0].split(" | ")]
-
-
-@pytest.mark.parametrize(
-    "line", sorted({line for _, command in COMMANDS for line, _ in examples_of(command)})
-)
-def test_examples_parse(line: str) -> None:
-    calls = [part[1:] for part in parts(line) if part[0] == "rnn"]
-    assert calls
-    for name, *arguments in calls:
-        dict(COMMANDS)[(name,)].make_context(name, arguments)
+    for line, meaning in examples:
+        assert line in page
+        assert meaning.split()[0] in page
+        calls = [shlex.split(part) for part in line.split(" > ")[0].split(" | ")]
+        for _, called, *words in (words for words in calls if words[0] == "rnn"):
+            COMMANDS[called].make_context(called, words)
 
 
 @pytest.mark.parametrize("width", [40, 57, 80, 111])
-@pytest.mark.parametrize("path", dict(COMMANDS), ids=IDS)
-def test_no_line_ends_within_an_option(
-    run_rnn: Rnn,
-    monkeypatch: pytest.MonkeyPatch,
-    path: tuple[str, ...],
-    width: int,
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_option_has_help_that_is_short(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, name: str, width: int
 ) -> None:
+    """No line ends within the name of an option; what is longer stands in a topic."""
     monkeypatch.setenv("COLUMNS", str(width))
-    page = run_rnn(*path, "--help").stdout
+    page = run_rnn(*name.split(), "--help").stdout
     assert not re.findall(r"\S+-$", page, re.MULTILINE)
     assert "\u2011" not in page
-    if path and path[0] not in TOPICS:
-        assert run_rnn("help", *path).stdout == page
+    if width == 80:
+        texts = re.findall(r"^  -.*\n(?: {12,}.*\n)*", page, re.MULTILINE)
+        assert all(text.count("\n") <= 5 for text in texts)
+    for command, option in OPTIONS:
+        if command == name:
+            assert option.help
+            assert all(re.search(rf"(?<!\S){opt}\b", page) for opt in option.opts)
+            is_other = heading_of(option.name) == "Other"
+            assert is_other == (option.opts[-1] in ("--help", "--version"))
 
 
-def test_a_topic_names_all_activations() -> None:
+def test_every_choice_takes_any_case() -> None:
+    choices = [option.type for _, option in OPTIONS if isinstance(option.type, click.Choice)]
+    assert len(choices) > 10
+    for each in choices:
+        assert isinstance(each, Choice)
+        for name in each.choices:
+            assert each.convert(name.upper(), None, None) == name
+
+
+ONCE = [(name, option) for name, option in VALUED if not option.multiple]
+
+
+@pytest.mark.parametrize(("name", "option"), ONCE, ids=ids(ONCE))
+def test_an_option_given_twice_is_refused(run_rnn: Rnn, name: str, option: click.Option) -> None:
+    value = value_of(option)
+    for second in option.opts:
+        result = run_rnn(name, option.opts[-1], value, f"{second}={value}")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"Error: {option.opts[-1]}: given 2 times")
+
+
+@pytest.mark.parametrize(("name", "option"), VALUED, ids=ids(VALUED))
+def test_an_empty_value_is_refused(run_rnn: Rnn, name: str, option: click.Option) -> None:
+    """Such as that of a shell variable which is not set."""
+    alone = option.opts == ["--hidden"] or name in ("weights", "inspect")
+    others = [] if alone else ["--hidden", "2"]
+    if name == "batch" and "-o" not in option.opts:
+        others += ["data.csv", "-o", "out"]
+    result = run_rnn(name, *others, option.opts[-1], "", stdin=",v\n1,2\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: ")
+    assert option.opts[-1] in result.stderr
+
+
+def test_an_option_means_the_same_in_every_command() -> None:
+    """But for the names of outputs, which a batch makes from those of inputs."""
+    by_name: dict[str, set[tuple[str, object]]] = {}
+    for name, option in OPTIONS:
+        if not (name == "batch" and option.name == "output"):
+            kind = repr(option.type.to_info_dict())
+            by_name.setdefault(option.opts[-1], set()).add((kind, option.multiple))
+    differ = {name for name, kinds in by_name.items() if len(kinds) > 1}
+    assert differ <= {"--format"}
+
+
+# Between these lines a topic has a row for each option that the first one names.
+TABLE = re.compile(r"^<!-- options of (\w+): ([\w -]+) -->\n(.*?)^<!-- end -->\n", re.M | re.S)
+# What stands between backticks in a row, though not in the help.
+CODE = re.compile(
+    rf"(?<![\w`-])(?:rnn (?:{'|'.join(NAMES)})\b(?: -o\b)?|--?[a-z][\w-]*(?: FILE(?:\.\w+)?)?)"
+)
+
+
+def row(option: click.Option) -> str:
+    """Return an option's row: how it is written, and its help, choices and default."""
+    record = option.get_help_record(CONTEXT)
+    assert record, option.opts
+    told = re.fullmatch(r"(.*?)(?: \[default: (.*)\])?", " ".join(record[1].split()))
+    assert told, record
+    text, default = CODE.sub(r"`\g<0>`", told[1]), told[2]
+    written = ", ".join(f"`{name}`" for name in option.opts)
+    if isinstance(option.type, click.Choice):
+        for choice in option.type.choices:
+            text = re.sub(rf"(?<![\w`-]){choice}:", f"`{choice}`:", text)
+        text += f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+    elif option.metavar:
+        written = f"{written[:-1]} {option.metavar}`"
+    if default:
+        text += f" By default {default if ' ' in default else f'`{default}`'}."
+    cells = (cell.replace("|", r"\|") for cell in (written, text))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def rows() -> Iterator[tuple[tuple[str, str], str]]:
+    for name, option in OPTIONS:
+        yield (name or "rnn", option.opts[-1].removeprefix("--")), row(option)
+
+
+ROWS = dict(rows())
+
+
+@pytest.mark.parametrize("topic", sorted(GUIDE))
+def test_tables_of_the_guide_are_made_of_the_help(topic: str, pytestconfig: pytest.Config) -> None:
+    """An option is put into the first line of a table; with --update, its row is then written."""
+
+    def table(found: re.Match[str]) -> str:
+        command, names, _ = found.groups()
+        lines = "".join(ROWS[command, name] for name in names.split())
+        marker = f"<!-- options of {command}: {names} -->"
+        return f"{marker}\n\n| option | what it does |\n|---|---|\n{lines}\n<!-- end -->\n"
+
+    text = TABLE.sub(table, GUIDE[topic])
+    if text != GUIDE[topic] and pytestconfig.getoption("update"):
+        (TOPICS / f"{topic}.md").write_text(text, encoding="utf-8")
+    else:
+        assert text == GUIDE[topic]
+
+
+def test_every_option_stands_in_one_table_of_the_guide() -> None:
+    named = [
+        ROWS[command, name]
+        for topic in GUIDE.values()
+        for command, names, _ in TABLE.findall(topic)
+        for name in names.split()
+    ]
+    assert Counter(named) == Counter(set(ROWS.values()))
+
+
+def test_lists_of_the_guide_are_whole(run_rnn: Rnn) -> None:
+    assert set(SUBJECTS) == set(GUIDE) - {"README"}
+    listed = run_rnn("help").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1 : len(SUBJECTS) + 1]] == list(SUBJECTS)
     text = GUIDE["networks"].partition("## Activations")[2].partition("\n## ")[0]
     named = re.findall("`([a-z0-9_]+)(?::(.*?))?`", text)
     parameters = {name: len(found.split(",")) if found else 0 for name, found in reversed(named)}
     assert parameters == {name: len(kind.defaults) for name, kind in ACTIVATIONS.items()}
-
-
-@pytest.mark.parametrize("path", dict(COMMANDS), ids=IDS)
-def test_help_of_an_option_is_short(run_rnn: Rnn, path: tuple[str, ...]) -> None:
-    """What is longer stands in a topic."""
-    page = run_rnn(*path, "--help").stdout
-    for text in re.findall(r"^  -.*\n(?: {12,}.*\n)*", page, re.MULTILINE):
-        assert text.count("\n") <= 5, text
-
-
-def test_version(run_rnn: Rnn) -> None:
-    assert run_rnn("--version").stdout == f"rnn {__version__}\n"
-
-
-def test_no_command_shows_help(run_rnn: Rnn) -> None:
-    result = run_rnn()
-    assert result.exit_code == 2
-    assert "Commands:" in result.stderr
-
-
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
-def test_every_option_stands_under_a_heading(path: tuple[str, ...], command: click.Command) -> None:
-    options = [param.name for param in command.params if isinstance(param, click.Option)]
-    others = {name for name in options if heading_of(name) == "Other"}
-    assert others == (set() if path else {"version"})
-
-
-def test_inspect_tells_which_files_are_read(run_rnn: Rnn) -> None:
     page = run_rnn("inspect", "--help").stdout
     assert set(FORMATS) <= set(re.findall(r"\.[a-z0-9]+", page))
+    for name in {*NAMES, *SUBJECTS}:
+        shown = run_rnn("help", name).stdout
+        assert "<!--" not in shown
+        if name not in SUBJECTS:
+            assert shown == run_rnn(name, "--help").stdout
+            continue
+        lines = [line for line in GUIDE[name].splitlines() if line and line[:4] != "<!--"]
+        assert list(filter(None, shown.splitlines())) == lines
+        assert name not in NAMES or f"`rnn {name} --help`" in shown
+
+
+def test_a_long_topic_goes_through_a_pager(commands: Commands) -> None:
+    """A row of a table is there at once, in colour where the terminal has any."""
+    pager = commands.scripts / "pager"
+    pager.write_text("#!/bin/sh\nprintf 'paged\\n'\nexec head -n 1\n")  # ends as less does after q
+    pager.chmod(0o755)
+    for name, shown in ((pager, True), ("cat", False), (commands.scripts / "none", False)):
+        text = commands.on_terminal("help", "state", PAGER=str(name), COLUMNS="80")
+        assert ("paged" in text) == shown
+        assert "State files" in text
+        assert "|---|" not in text
+    row = commands.on_terminal("help", "--seq", PAGER=str(pager), TERM="xterm-256color")
+    assert "\x1b[1" in row
+    assert "paged" not in row
+    assert "\x1b" not in commands.on_terminal("help", "--seq")
