@@ -1,4 +1,4 @@
-"""What titles and documents say of a network, and its weights: any cells, any layers."""
+"""Titles, documents and tables of networks: any cells, any layers."""
 
 import io
 import json
@@ -15,51 +15,47 @@ from rnncli.writers.model import describe, model_line
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
 
-def zeros(kind: type[LSTM] | type[GRU], I: int, H: int, P: int | None = None) -> Weights:
-    shapes = weight_shapes(I, H, kind.gates, P).values()
-    return Weights(*(np.zeros(shape, "f") for shape in shapes))
+def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:
+    """Arrays of numbers each of which is another."""
+    shapes = weight_shapes(I, H, kind.gates, others.get("W_hr", (H, H))[1]) | others
+    arrays, start = {}, 1
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        arrays[name] = np.arange(start, start + size, dtype="f").reshape(shape)
+        start += size
+    return Weights(**arrays)
 
 
 DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
-    "LSTM": (
-        [LSTM(zeros(LSTM, 1, 4))],
-        "LSTM: I = 1, H = 4, tanh",
-        {"cell": "lstm", "recurrent_activation": "sigmoid", "hidden_sizes": [4]},
-    ),
-    "GRU": (
-        [GRU(zeros(GRU, 2, 3), "relu", "hard_sigmoid", 2.0, reset="before")],
+    "settings": (
+        [GRU(drawn(GRU, 2, 3), "relu", "hard_sigmoid", 2.0, reset="before")],
         "GRU: I = 2, H = 3, relu, gates hard_sigmoid:0.2,0.5, clip 2.0, reset before",
-        {"cell": "gru", "clip": 2.0, "reset": "before"},
+        {"cell": "gru", "clip": 2.0, "reset": "before", "hidden_sizes": [3]},
     ),
     "peepholes, projection": (
-        [
-            LSTM(
-                zeros(LSTM, 1, 4, 2)._replace(w_ch=np.ones(12), W_hr=np.ones((4, 2))),
-                output_activation="linear",
-            )
-        ],
+        [LSTM(drawn(LSTM, 1, 4, w_ch=(12,), W_hr=(4, 2)), output_activation="linear")],
         "LSTM: I = 1, H = 4, P = 2, tanh, output linear, peepholes",
         {"projected_sizes": [2], "peepholes": True},
     ),
     "two kinds": (
-        [LSTM(zeros(LSTM, 1, 4)), GRU(zeros(GRU, 4, 3), "relu")],
+        [LSTM(drawn(LSTM, 1, 4)), GRU(drawn(GRU, 4, 3), "relu")],
         "LSTM, GRU: I = 1, H = 4, 3, tanh, relu",
         {"cell": ["lstm", "gru"], "activation": ["tanh", "relu"], "reset": [None, "after"]},
     ),
-    "a head": (
-        [LSTM(zeros(LSTM, 1, 4)), Dense(np.ones((4, 4)), activation="softmax")],
-        "LSTM: I = 1, H = 4, tanh, Dense 4 softmax",
+    "layers around": (
+        [
+            Embedding(np.ones((9, 2)), mask_zero=True),
+            GRU(drawn(GRU, 2, 3)),
+            Dense(np.ones((3, 4)), activation="softmax"),
+        ],
+        "GRU: I = 1, Embedding 2 mask_zero, H = 3, tanh, Dense 4 softmax",
         {
             "layers": [
-                {"layer": "recurrent", "input_size": 1, "output_size": 4},
-                {"layer": "dense", "input_size": 4, "output_size": 4, "activation": "softmax"},
+                {"layer": "embedding", "input_size": 1, "output_size": 2, "mask_zero": True},
+                {"layer": "recurrent", "input_size": 2, "output_size": 3},
+                {"layer": "dense", "input_size": 3, "output_size": 4, "activation": "softmax"},
             ]
         },
-    ),
-    "layers below": (
-        [Embedding(np.ones((9, 2)), mask_zero=True), GRU(zeros(GRU, 2, 3)), Dense(np.ones((3, 1)))],
-        "GRU: I = 1, Embedding 2 mask_zero, H = 3, tanh, Dense 1",
-        {"hidden_sizes": [3]},
     ),
     "no state": (
         [Masking(-1, 2), Normalization([0, 0], [1, 1]), Pointwise("relu", 2)],
@@ -69,33 +65,20 @@ DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("layers", "line", "told"), DESCRIBED.values(), ids=DESCRIBED)
-def test_what_is_told_of_a_network(layers: list[Any], line: str, told: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("layers", "line", "part"), DESCRIBED.values(), ids=DESCRIBED)
+def test_a_network_is_described(layers: list[Any], line: str, part: dict[str, Any]) -> None:
     described = describe(Network(*layers), {"seed": 7}, "1")
     assert json.loads(json.dumps(described)) == described
     assert model_line(described) == f"{line}, seed 7"
-    assert {name: described[name] for name in told} == told
+    assert {name: described[name] for name in part} == part
 
 
-def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:
-    """Arrays of numbers each of which is another."""
-    shapes = weight_shapes(I, H, kind.gates) | others
-    arrays, start = {}, 1
-    for name, shape in shapes.items():
-        size = int(np.prod(shape))
-        arrays[name] = np.arange(start, start + size, dtype="f").reshape(shape)
-        start += size
-    return Weights(**arrays)
-
-
-def many() -> Network:
-    """One of each array."""
-    return Network(
-        Embedding(np.full((3, 2), 0.5)),
-        LSTM(drawn(LSTM, 2, 3, w_ch=(9,))),
-        GRU(drawn(GRU, 3, 2, b_n=(2,))),
-        Dense(np.full((2, 1), 0.25), [0.75]),
-    )
+NETWORK = Network(
+    Embedding(np.full((3, 2), 0.5)),
+    LSTM(drawn(LSTM, 2, 3, w_ch=(9,), W_hr=(3, 3))),
+    GRU(drawn(GRU, 3, 2, b_n=(2,))),
+    Dense(np.full((2, 1), 0.25), [0.75]),
+)
 
 
 def table(network: Network, out: Any) -> list[str]:
@@ -107,26 +90,19 @@ def table(network: Network, out: Any) -> list[str]:
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_every_array_of_any_cell_is_drawn(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    network = many()
-    lines = table(network, io.StringIO())
+    lines = table(NETWORK, io.StringIO())
     titles = [line for line in lines if line.endswith(")")]
-    assert titles == [
+    assert [titles[n] for n in (0, 1, 5, 6, -1)] == [
         "layer 1: W  (3, 2)",
         "layer 2, forward: W_xh  (2, 12)",
-        "layer 2, forward: W_hh  (3, 12)",
-        "layer 2, forward: b_h  (12,)",
-        "layer 2, forward: w_ch  (9,)",
+        "layer 2, forward: W_hr  (3, 3)",
         "layer 3, forward: W_xh  (3, 6)",
-        "layer 3, forward: W_hh  (2, 6)",
-        "layer 3, forward: b_h  (6,)",
-        "layer 3, forward: b_n  (2,)",
-        "layer 4: W  (2, 1)",
         "layer 4: b  (1,)",
     ]
     assert max(map(len, lines[1:])) <= int(columns)
     numbers = re.findall(r"(?<=\s)\d+\.\d+", "\n".join(lines))
-    arrays = [a for layer in network.layers for a in layer.arrays.values()]
-    arrays += [a for n in (1, 2) for a in network.layers[n].cells[0].weights.arrays.values()]
+    arrays = [a for layer in NETWORK.layers for a in layer.arrays.values()]
+    arrays += [a for n in (1, 2) for a in NETWORK.layers[n].cells[0].weights.arrays.values()]
     assert sorted(map(float, numbers)) == sorted(np.concatenate([a.ravel() for a in arrays]))
 
 
@@ -139,14 +115,12 @@ def test_columns_stand_under_their_gate() -> None:
 
 
 def test_a_document_has_every_array_and_the_order_of_the_gates() -> None:
-    network, out = many(), io.StringIO()
-    write_weights_json(out, network, describe(network, {}, "1"))
-    embedding, lstm, gru, dense = json.loads(out.getvalue())["weights"]
-    assert (lstm["gates"], gru["gates"]) == (["i", "f", "g", "o"], ["z", "r", "n"])
-    assert (embedding["layer"], dense["layer"], gru["direction"]) == (1, 4, "forward")
-    assert "gates" not in dense
-    for n, part in enumerate((embedding, lstm, gru, dense)):
-        layer = network.layers[n]
+    out = io.StringIO()
+    write_weights_json(out, NETWORK, describe(NETWORK, {}, "1"))
+    parts = json.loads(out.getvalue())["weights"]
+    assert [part.get("gates") for part in parts] == [None, [*"ifgo"], [*"zrn"], None]
+    assert [part["layer"] for part in parts] == [1, 2, 3, 4]
+    for part, layer in zip(parts, NETWORK.layers, strict=True):
         arrays = layer.cells[0].weights.arrays if layer.cells else layer.arrays
         assert {"layer", "direction", "gates"} >= part.keys() - arrays.keys()
         for name, array in arrays.items():
@@ -161,12 +135,9 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("H", [16, 17, 100])
 def test_a_terminal_shows_both_ends_of_every_gate(monkeypatch: pytest.MonkeyPatch, H: int) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    out = Terminal()
-    network = Network(LSTM(zeros(LSTM, 1, H)))
-    write_weights_table(out, network, describe(network, {}, "1"), "elsewhere")
-    text = out.getvalue()
+    text = "\n".join(table(Network(LSTM(drawn(LSTM, 1, H))), Terminal()))
     first = text[text.index("W_xh") : text.index("W_hh")]
-    names = re.findall(r"\b([ifgo])_(\d+)\b", first)
     ends = [*range(8), *range(H - 8, H)]
+    names = re.findall(r"\b([ifgo])_(\d+)\b", first)
     assert names == [(gate, str(j)) for gate in "ifgo" for j in ends]
     assert ("Only the first and last 8 are shown: elsewhere." in first) == (len(ends) < H)
