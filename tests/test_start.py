@@ -1,4 +1,4 @@
-"""How a process starts: Ctrl-C while modules load, warnings, little memory, no threads."""
+"""How a process starts: Ctrl-C while modules load, little memory, no threads, nothing heavy."""
 
 import subprocess
 import sys
@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-
-import rnncli
 
 COMMAND = "from rnncli.__main__ import main; main()"
 TABLE = ("run", "--seq", "1,2", "--hidden", "2")
@@ -19,7 +17,7 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-# At every tenth module a copy of the process gets the signal, and where attributes of a class
+# At every twentieth module a copy of the process gets the signal, and where attributes of a class
 # are told their names: there Python makes another exception of the one that a handler raises.
 CTRL_C_WHILE_LOADING = """
 import os, signal, sys
@@ -28,7 +26,7 @@ parent, modules, codes = os.getpid(), [], []
 def chosen(code):
     if code.co_name == "exec_module":
         modules.append(code)
-        return len(modules) % 10 == 0
+        return len(modules) % 20 == 0
     return code.co_name == "__set_name__" and "enum" not in code.co_filename
 def interrupt(frame, event, _):
     if event != "call" or not chosen(frame.f_code):
@@ -47,22 +45,15 @@ try:
 finally:
     sys.setprofile(None)
     if os.getpid() == parent:
-        print(*sorted(set(codes)), len(codes) > 20)
+        print(*sorted(set(codes)), len(codes) > 10)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codes"), [("SIGINT", "-2 130"), ("SIGTERM", "-15 143")])
 def test_a_signal_while_modules_load_ends_without_a_traceback(name: str, codes: str) -> None:
     done = python(CTRL_C_WHILE_LOADING, *TABLE, name)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"{codes} True"
-
-
-def test_nothing_is_loaded_before_ctrl_c_is_seen_to() -> None:
-    script = "import sys; before = set(sys.modules); import rnncli.__main__\n"
-    done = python(f"{script}print(*sorted(set(sys.modules) - before))")
-    assert set(done.stdout.split()) <= {"rnncli", "rnncli.__main__", "_signal"}
 
 
 # A thread's stack does not fit into the memory that is allowed.
@@ -79,7 +70,6 @@ except RuntimeError:
 """
 
 
-@pytest.mark.slow
 def test_a_system_without_threads_computes_the_same(tmp_path: Path) -> None:
     batch = np.random.RandomState(0).normal(size=(6_000, 7, 2)).astype(np.float32)
     np.save(tmp_path / "batch.npy", batch)
@@ -91,20 +81,31 @@ def test_a_system_without_threads_computes_the_same(tmp_path: Path) -> None:
 
 LOADED = """
 import sys
+before = set(sys.modules)
 from rnncli.__main__ import main
+print(*sorted(set(sys.modules) - before))
 try:
     main()
 finally:
-    print(*{"numpy", "llvmlite"} & sys.modules.keys())
+    heavy = {"numpy", "llvmlite", "fsspec", "asyncio", "rich", "matplotlib", "pyarrow", "dask"}
+    print(*sorted((heavy | {"rnncli.storage.remote"}) & sys.modules.keys()))
 """
 
 
-def test_the_version_is_told_without_numpy() -> None:
-    assert python(LOADED, "--version").stdout == f"rnn {rnncli.__version__}\n\n"
-
-
-def test_a_short_run_compiles_nothing() -> None:
-    assert python(LOADED, *TABLE).stdout.splitlines()[-1] == "numpy"
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--version"], ""),
+        ([*TABLE, "--format", "csv"], "numpy"),
+        ([*TABLE, "-o", "out.csv", "--state", "s"], "numpy"),
+    ],
+)
+def test_nothing_is_loaded_that_is_not_needed(tmp_path: Path, words: list[str], heavy: str) -> None:
+    """And nothing before it is known what Ctrl-C does."""
+    words = [str(tmp_path / word) if word in ("out.csv", "s") else word for word in words]
+    first, *_, last = python(LOADED, *words).stdout.splitlines()
+    assert set(first.split()) <= {"rnncli", "rnncli.__main__", "_signal"}
+    assert last == heavy
 
 
 # Megabytes on top of what Python itself takes; NumPy takes some hundred.
