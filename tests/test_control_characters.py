@@ -55,13 +55,10 @@ FOR_PEOPLE = {
     "file as key": ("run", f"{HOSTILE}.csv", "other.csv", *NETWORK),
     "weight file": ("run", *WEIGHTS),
     "layer": ("run", *LAYER),
-    "key on a heatmap": ("run", *KEYS, "--format", "heatmap"),
     "weight file on a heatmap": ("run", *WEIGHTS, "--format", "heatmap"),
     "column of a plot": ("run", "header.csv", *NETWORK, "--format", "plot"),
-    "weights": ("weights", "--weights", f"{HOSTILE}.npz"),
     "model": ("inspect", f"{HOSTILE}.npz"),
     "parts": ("inspect", "layers.npz", "--layer", HOSTILE),
-    "verified weights": ("verify", *WEIGHTS),
     "expected file": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),
     "verified key": ("verify", *KEYS, "--expected", "expected.csv"),  # of the one that is wrong
 }
@@ -92,18 +89,15 @@ def test_a_picture_in_a_file_steers_no_terminal(commands: Commands) -> None:
 ERRORS = {
     "no such file": ("run", f"no {HOSTILE}", *NETWORK),
     "cell": ("run", "wrong.csv", *NETWORK),
-    "row of a file": ("run", f"{HOSTILE}.csv", "--columns", "3", *NETWORK),
     "columns there are": ("run", "header.csv", "--columns", "z", *NETWORK),
     "column wanted": ("run", "header.csv", "--columns", f"z{HOSTILE}", *NETWORK),
     "option": (f"--{HOSTILE}",),
     "command": (HOSTILE,),
     "value": ("run", "--seq", "1", *NETWORK, "--format", HOSTILE),
     "sequence": ("run", "--seq", HOSTILE, *NETWORK),
-    "activation": ("run", "--seq", "1", *NETWORK, "--activation", HOSTILE),
     "weight file": ("run", "--seq", "1", "--weights", f"no {HOSTILE}.npz"),
     "tensors": ("run", "--seq", "1", "--weights", "other.npz"),
     "layer": ("run", "--seq", "1", "--weights", "layers.npz", "--layer", f"z{HOSTILE}"),
-    "extension": ("run", "--seq", "1", *NETWORK, "-o", f"a.{HOSTILE}"),
     "folder": ("run", "--seq", "1", *NETWORK, "-o", f"{HOSTILE}/a.csv"),
     "state": ("run", "--seq", "1", *NETWORK, "--state", HOSTILE),
     "expected": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"no {HOSTILE}"),
@@ -122,10 +116,8 @@ def test_a_message_steers_no_terminal(commands: Commands, command: tuple[str, ..
 
 DATA = {
     "csv: header": ("run", "header.csv", "--passthrough", *CSV),
-    "csv: key": ("run", *KEYS, "--format", "csv"),
     "csv: key column": ("run", "columns.csv", "--group-by", HOSTILE, *CSV),
     "csv: cell": ("run", "keys.csv", "--columns", "x", "--passthrough", *CSV),
-    "csv: file": ("run", f"{HOSTILE}.csv", "other.csv", *CSV),
     "csv: followed": ("run", *KEYS, "--follow", "--format", "csv"),
     "jsonl: followed": ("run", *KEYS, "--follow", "--format", "jsonl"),
     "json: key": ("run", *KEYS, "--json"),

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -169,34 +168,6 @@ def test_an_array_twice() -> None:
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr("h.npy", b"")
     assert "h: is in the archive twice" in refused(file.getvalue())
-
-
-@pytest.mark.parametrize("option", ["--state", "--weights"])
-@pytest.mark.parametrize("count", [2000, 900])
-def test_many_arrays_are_refused_at_once(
-    run_rnn: Rnn, tmp_path: Path, option: str, count: int
-) -> None:
-    """Their headers take Python 50 ms each to read, if it does."""
-    slow = npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1L, ' * 2900}), }}\n")
-    path = tmp_path / "w.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(count):
-            archive.writestr(f"layer_{number}.forward.W_hh.npy", slow)
-    hidden = ("--hidden", "2") if option == "--state" else ()
-    result = run_rnn("run", "--seq", "1", option, str(path), *hidden)
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert count < 1000 or "expected at most 1,000 arrays, got 2,000" in result.stderr
-
-
-@pytest.mark.nightly
-def test_more_layers_than_are_read_are_not_written(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "w.npz"
-    hidden = ",".join(["1"] * 334)
-    result = run_rnn("weights", "--hidden", hidden, "-o", str(path))
-    assert (result.exit_code, path.exists()) == (2, False)
-    assert "expected at most 1,000 arrays in an .npz file, got 1,003" in result.stderr
-    assert run_rnn("weights", "--hidden", hidden[2:], "-o", str(path)).exit_code == 0
-    assert run_rnn("run", "--seq", "1", "--weights", str(path)).exit_code == 0
 
 
 def test_a_fingerprint_is_what_it_always_was() -> None:

@@ -12,7 +12,7 @@ from rnncli.model.cells import GRU, LSTM, Weights, weight_shapes
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise
 from rnncli.model.network import Network
 from rnncli.writers.model import describe, model_line
-from rnncli.writers.weights import write_weights_json, write_weights_table
+from rnncli.writers.weights import write_weights_table
 
 
 def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...]) -> Weights:
@@ -27,11 +27,6 @@ def drawn(kind: type[LSTM] | type[GRU], I: int, H: int, **others: tuple[int, ...
 
 
 DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
-    "settings": (
-        [GRU(drawn(GRU, 2, 3), "relu", "hard_sigmoid", 2.0, reset="before")],
-        "GRU: I = 2, H = 3, relu, gates hard_sigmoid:0.2,0.5, clip 2.0, reset before",
-        {"cell": "gru", "clip": 2.0, "reset": "before", "hidden_sizes": [3]},
-    ),
     "peepholes, projection": (
         [LSTM(drawn(LSTM, 1, 4, w_ch=(12,), W_hr=(4, 2)), output_activation="linear")],
         "LSTM: I = 1, H = 4, P = 2, tanh, output linear, peepholes",
@@ -45,10 +40,11 @@ DESCRIBED: dict[str, tuple[list[Any], str, dict[str, Any]]] = {
     "layers around": (
         [
             Embedding(np.ones((9, 2)), mask_zero=True),
-            GRU(drawn(GRU, 2, 3)),
+            GRU(drawn(GRU, 2, 3), "relu", "hard_sigmoid", 2.0, reset="before"),
             Dense(np.ones((3, 4)), activation="softmax"),
         ],
-        "GRU: I = 1, Embedding 2 mask_zero, H = 3, tanh, Dense 4 softmax",
+        "GRU: I = 1, Embedding 2 mask_zero, H = 3, relu, gates hard_sigmoid:0.2,0.5, clip 2.0, "
+        "reset before, Dense 4 softmax",
         {
             "layers": [
                 {"layer": "embedding", "input_size": 1, "output_size": 2, "mask_zero": True},
@@ -112,19 +108,6 @@ def test_columns_stand_under_their_gate() -> None:
     assert rows[2:4] == [["i_0", "f_0", "g_0", "o_0"], ["x_0", "1.0", "2.0", "3.0", "4.0"]]
     assert rows[11:13] == [["i_0", "f_0", "o_0"], ["13.0", "14.0", "15.0"]]
     assert rows[14:] == [["h_0"], ["c_0", "16.0"]]
-
-
-def test_a_document_has_every_array_and_the_order_of_the_gates() -> None:
-    out = io.StringIO()
-    write_weights_json(out, NETWORK, describe(NETWORK, {}, "1"))
-    parts = json.loads(out.getvalue())["weights"]
-    assert [part.get("gates") for part in parts] == [None, [*"ifgo"], [*"zrn"], None]
-    assert [part["layer"] for part in parts] == [1, 2, 3, 4]
-    for part, layer in zip(parts, NETWORK.layers, strict=True):
-        arrays = layer.cells[0].weights.arrays if layer.cells else layer.arrays
-        assert {"layer", "direction", "gates"} >= part.keys() - arrays.keys()
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(part[name], array)
 
 
 class Terminal(io.StringIO):

@@ -20,6 +20,7 @@ from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
 from rnncli.engine.state import load_state
 from rnncli.storage.local import remove_left, writing
+from rnncli.storage.lock import locked
 
 __all__ = ["commands", "stage"]
 RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--unroll", "stepwise")
@@ -94,13 +95,23 @@ def test_a_log_is_never_behind_its_state(stage: Stage, tmp_path: Path) -> None:
     assert sorted(set(states)) == [0, 1, 2, 3]
 
 
+def check(out: Path, whole: Path) -> None:
+    """Check that a batch has the outputs and the states of a whole one, and no other file."""
+    assert set(os.listdir(out)) == set(os.listdir(whole))
+    for path in whole.iterdir():
+        if path.suffix == ".npz":  # the task that left it is another
+            assert steps(out / path.name) == steps(path)
+        elif path.suffix == ".csv":
+            assert (out / path.name).read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("state", [False, True], ids=["outputs", "states"])
 def test_a_batch_that_is_killed_at_any_moment_goes_on(
     stage: Stage, tmp_path: Path, state: bool
 ) -> None:
     """No output is half, no input counted twice, and nothing is left of the killed one."""
-    command = ("batch", "in/a.csv", "in/b.csv", "-o", "out/{stem}.csv", "--hidden", "2", "-j", "1")
-    command += ("--state", "out/{stem}.npz") if state else ()
+    command = ["batch", "in/a.csv", "in/b.csv", "-o", "out/{stem}.csv", "--hidden", "2", "-j", "1"]
+    command += ["--state", "out/{stem}.npz"] if state else []
 
     def folder(name: str) -> Path:
         for n, stem in enumerate("ab"):
@@ -110,7 +121,6 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
 
     stage.run(folder("whole"), *command)
     whole = visible(tmp_path / "whole" / "out")
-    names = {"a.csv", "b.csv", *(("a.npz", "b.npz") if state else ())}
     for moment in count(1):
         out = folder(str(moment)) / "out"
         ended = stage.run(out.parent, *command, moment=moment)
@@ -125,13 +135,7 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
         if lines:  # as where the power fails
             os.truncate(report, report.stat().st_size - (0, 1, 20)[moment % 3])
         assert stage.run(out.parent, *command) == 0
-        assert set(os.listdir(out)) == {*names, report.name}
-        for name in names:
-            path = out / name
-            if name.endswith(".csv"):
-                assert path.read_bytes() == whole[name]
-            else:
-                assert list(steps(path).values()) == [5 if name[0] == "a" else 6]
+        check(out, tmp_path / "whole" / "out")
     assert moment > 20
 
 
@@ -141,15 +145,13 @@ def test_processes_of_a_batch_that_are_killed_cost_no_result(stage: Stage, tmp_p
     inputs = 24
     for n in range(inputs):
         (tmp_path / "in" / f"{n}.csv").write_text("1\n2\n" * (n % 5 * 400 + 1))
-    files = ("-o", "{}/{stem}.csv", "--state", "{}/{stem}.npz")
-    batch = ["batch", f"{tmp_path}/in/*.csv", "--hidden", "4", "--unroll", "stepwise", "-j"]
 
     def command(out: str, jobs: int) -> list[str]:
-        names = [word.replace("{}", str(tmp_path / out)) for word in files]
-        return [*batch, str(jobs), *names]
+        batch = f"batch {tmp_path}/in/*.csv --hidden 4 -o {tmp_path}/{out}/{{stem}}.csv"
+        return f"{batch} --state {tmp_path}/{out}/{{stem}}.npz -j {jobs}".split()
 
     assert stage.run(tmp_path, *command("whole", 1)) == 0
-    whole, out = visible(tmp_path / "whole"), tmp_path / "out"
+    out = tmp_path / "out"
     report, random = out / "rnn-batch.jsonl", np.random.RandomState(0)
     for kill in range(50 if NIGHTLY else 2):
         shutil.rmtree(out, ignore_errors=True)
@@ -164,13 +166,7 @@ def test_processes_of_a_batch_that_are_killed_cost_no_result(stage: Stage, tmp_p
         again = start_alone(*command("out", 2))
         again.communicate(timeout=LIMIT)
         assert again.returncode == 0
-        left = visible(out)
-        assert set(os.listdir(out)) == set(whole)
-        for name in whole:
-            if name.endswith(".csv"):
-                assert left[name] == whole[name]
-            elif name.endswith(".npz"):
-                assert steps(out / name) == steps(tmp_path / "whole" / name)
+        check(out, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -347,11 +343,26 @@ def test_a_file_system_without_locks(
     assert "give --state-in and --state-out, which need no lock" in result.stderr
     assert os.listdir(tmp_path) == []
     (tmp_path / f".rnn-{'0' * 16}.tmp").touch()
-    with writing(str(tmp_path / "out.csv")) as file:
-        remove_left(str(tmp_path))
-        file.write("whole\n")
-    assert (tmp_path / "out.csv").read_text() == "whole\n"
-    assert len(os.listdir(tmp_path)) == 2
+    remove_left(str(tmp_path))
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_a_lock_that_its_owner_has_removed_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run ends between the opening of the lock and the lock itself."""
+    lock, locks, beside = fcntl.flock, list[int](), tmp_path / ".s.rnn-lock"
+
+    def remove_and_lock(file: int, kind: int) -> None:
+        locks.append(kind)
+        if len(locks) == 1:
+            beside.unlink()
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    with locked(str(tmp_path / "s"), lambda: None):
+        assert beside.exists()
+    assert os.listdir(tmp_path) == []
 
 
 # Begins a file, says so, and waits for a line before it ends it.

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, Rnn
-from safetensors.numpy import save_file
+from conftest import Rnn
 
 import rnncli
 
@@ -91,14 +90,6 @@ def test_h0_and_c0_have_a_number_for_every_unit(run_rnn: Rnn) -> None:
     np.testing.assert_array_equal(alone, rnncli.run(network, X, [0] * 6 + c0).h)
 
 
-@pytest.mark.parametrize("source", ["csv", "npy"])
-def test_npy_has_the_layers_side_by_side(run_rnn: Rnn, tmp_path: Path, source: str) -> None:
-    path = str(tmp_path / "h.npy")
-    file = str(SAMPLES / f"notebook.{source}")
-    assert run_rnn("run", file, "--hidden", "3,2", "--all-layers", "-o", path).exit_code == 0
-    assert np.load(path).shape == (6, 5)
-
-
 def test_groups_of_a_bidirectional_network_are_as_if_alone(run_rnn: Rnn) -> None:
     options = ("--hidden", "3,2", "--direction", "bidirectional", "--unroll", "stepwise")
     text = "k,v\na,1\nb,5\na,2\nb,6\na,3\n"
@@ -108,23 +99,6 @@ def test_groups_of_a_bidirectional_network_are_as_if_alone(run_rnn: Rnn) -> None
     ]
     alone = document(run_rnn, "run", *SEQ, *options)["steps"]
     assert together == [step["h"] for step in alone]
-
-
-def test_a_setting_that_a_file_does_not_say_is_noted(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = str(tmp_path / "w.safetensors")
-    W_xh, W_hh, b_h = rnncli.seeded(1, 2).layers[0].cells[0].weights[:3]
-    tensors = {"ih_l0": W_xh.T, "hh_l0": W_hh.T}
-    named = {f"rnn.weight_{name}": np.ascontiguousarray(each) for name, each in tensors.items()}
-    named |= {"rnn.bias_ih_l0": b_h + 1, "rnn.bias_hh_l0": b_h}
-    save_file(named | {"head.weight": np.ones((1, 2), np.float32)}, path)
-    weights = ("run", *SEQ, "--weights", path, "--layer", "rnn", "--json")
-    silent = run_rnn(*weights)
-    assert silent.stderr.startswith(f"Note: {path}: ")
-    assert "tanh" in silent.stderr
-    said = run_rnn(*weights, "--activation", "tanh")
-    assert (said.stderr, said.stdout) == ("", silent.stdout)
-    other = run_rnn(*weights, "--activation", "relu")
-    assert json.loads(other.stdout)["model"]["activation"] == "relu"
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "bench"])
