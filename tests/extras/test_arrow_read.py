@@ -1,0 +1,260 @@
+"""Parquet and Arrow are read as the same rows in CSV are, to the bit."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from conftest import Rnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncli.cli import rnn
+from rnncli.readers import Keys, Layout, read_file
+
+FORMS = ("x.parquet", "x.arrow", "stream.feather")
+NETWORK = ("--hidden", "3", "--format", "csv")
+
+
+def saved(path: Path, table: Any, rows: int) -> Path:
+    """Save as the name says, in row groups or batches of so many rows."""
+    if path.name == "x.parquet":
+        pq.write_table(table, path, row_group_size=rows)
+        return path
+    new = pa.ipc.new_file if path.name == "x.arrow" else pa.ipc.new_stream
+    with new(path, table.schema) as file:
+        file.write_table(table, max_chunksize=rows)
+    return path
+
+
+def saved_as_csv(path: Path, table: Any) -> Path:
+    """Save by Python alone."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows([row.values() for row in table.to_pylist()])
+    return path
+
+
+SENSORS = ("s0", "s1", "", "a,b", 'a"b', "\u00e9\n\u4e16")
+ROWS = st.lists(
+    st.tuples(
+        st.floats(-1e9, 1e9), st.none() | st.floats(-9, 9), st.sampled_from(SENSORS), st.booleans()
+    ),
+    min_size=1,
+    max_size=40,
+)
+OPTIONS = (
+    *(
+        ("--columns", "2-3", "--missing", "hold"),
+        ("--columns", "2-5,!sensor,!site", "--missing", "zero"),
+    ),
+    *(("--columns", "gap,value", "--missing", "zero"), ("--columns", "value", "--passthrough")),
+    ("--columns", "value", "--group-by", "time", "--last"),
+    ("--columns", "value", "--group-by", "site,sensor", "--passthrough"),
+    ("--columns", "value", "--center", "auto", "--scale", "auto"),
+    ("--columns", "value", "--passthrough", "--head", "2", "--tail", "3"),
+    ("--columns", "value", "--group-by", "sensor", "--direction", "backward"),
+    ("--columns", "gap", "--missing", "hold", "--group-by", "sensor", "--last"),
+)
+
+
+def as_table(rows: list[Any]) -> Any:
+    value, gap, sensor, site = zip(*rows, strict=True)
+    return pa.table(
+        {
+            "time": pa.array([f"2024-05-06T06:{n:02}:00" for n in range(len(rows))]),
+            "value": value,
+            "gap": pa.array(gap, pa.float64()),
+            "sensor": sensor,
+            "site": pa.array([int(each) for each in site], pa.int8()).dictionary_encode(),
+        }
+    )
+
+
+@given(
+    rows=ROWS, options=st.sampled_from(OPTIONS), form=st.sampled_from(FORMS), size=st.integers(1, 9)
+)
+def test_any_table_gives_the_states_of_csv(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Any],
+    options: tuple[str, ...],
+    form: str,
+    size: int,
+) -> None:
+    folder, table = tmp_path_factory.mktemp("any"), as_table(rows)
+    paths = saved(folder / form, table, size), saved_as_csv(folder / "x.csv", table)
+    command = ("run", *options, *NETWORK)
+    ours, expected = (CliRunner().invoke(rnn, [*command, str(path)]) for path in paths)
+    assert (expected.exit_code, expected.stderr) == (0, "")
+    assert (ours.exit_code, ours.stdout) == (0, expected.stdout)
+
+
+# A block has at most 65,536 rows; the third is read in a thread.
+BLOCKS = {"x.parquet": 10_000, "x.arrow": 65_536, "stream.feather": 140_000}
+OF_BLOCKS = {
+    "keys": ("gap,value", "--missing", "hold", "--group-by", "site,sensor", "--center", "auto"),
+    "cells": ("value", "--passthrough"),
+}
+
+
+@pytest.mark.parametrize("options", OF_BLOCKS.values(), ids=OF_BLOCKS)
+def test_a_table_of_many_blocks_gives_the_states_of_csv(
+    run_rnn: Rnn, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    draws, T = np.random.RandomState(1), 140_000
+    number, value = draws.randint(0, 9, T), draws.randint(-99, 99, T) / 8
+    gap = pa.array(value / 2, mask=number == 3)
+    texts = pa.array(number % 4, pa.int8()).dictionary_encode()
+    table = pa.table({"value": value, "gap": gap, "sensor": number.astype(str), "site": texts})
+    command = ("run", "--columns", *options, *NETWORK)
+    expected = run_rnn(*command, saved_as_csv(tmp_path / "x.csv", table))
+    assert expected.stdout.count("\n") == T + 1
+    for form, rows in BLOCKS.items():
+        assert run_rnn(*command, saved(tmp_path / form, table, rows)).stdout == expected.stdout
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=8), steps=st.integers(2, 12))
+def test_blocks_are_cut_by_row_whatever_the_batches(
+    sizes: list[int], steps: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, keys, total = tmp_path_factory.mktemp("cut") / "x.arrow", Keys(), sum(sizes)
+    schema = pa.schema({"value": pa.float64(), "sensor": pa.string()})
+    ends = np.cumsum(sizes, dtype=int).tolist()
+    with pa.ipc.new_stream(path, schema) as file:
+        for size, end in zip(sizes, ends, strict=True):
+            rows = [{"value": n, "sensor": f"s{n}"} for n in range(end - size, end)]
+            file.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+    layout = Layout(np.dtype(np.float64), ("value",), group_by=("sensor",), block_steps=steps)
+    blocks = [*read_file(str(path), layout._replace(passthrough=True), keys).blocks]
+    lengths = [len(rows.x) for rows in blocks]
+    assert lengths == [min(steps, total - at) for at in range(0, total, steps)]
+    assert [n for rows in blocks for n in rows.x[:, 0]] == [*range(total)]
+    assert keys.names == [(f"s{n}",) for n in range(total)]
+    assert [row[1] for rows in blocks for row in rows.cells or ()] == [
+        f"s{n}" for n in range(total)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_bytes_tell_the_kind(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
+    """Under any name, and from a pipe."""
+    path = saved(tmp_path / form, pa.table({"v": [1.0, 2.0]}), 1)
+    path.rename(tmp_path / "x.csv")
+    expected = run_rnn("run", "--seq", "1,2", *NETWORK).stdout
+    assert run_rnn("run", tmp_path / "x.csv", *NETWORK).stdout == expected
+    for named in ((), ("-",)):
+        piped = run_rnn("run", *named, *NETWORK, stdin=(tmp_path / "x.csv").read_bytes())
+        assert piped.stdout == expected
+
+
+def test_only_the_columns_that_are_needed_are_read(run_rnn: Rnn, tmp_path: Path) -> None:
+    """A column whose bytes are damaged does no harm where it is not read."""
+    each = pa.table({"broken": np.arange(1000.0), "v": np.arange(1000.0)})
+    content = io.BytesIO()
+    pq.write_table(each, content, compression="zstd", use_dictionary=False)
+    path = tmp_path / "x.parquet"
+    path.write_bytes(content.getvalue()[:60] + bytes(200) + content.getvalue()[260:])
+    assert run_rnn("run", path, "--columns", "v", *NETWORK).exit_code == 0
+    assert run_rnn("run", path, "--columns", "broken", *NETWORK).exit_code == 2
+
+
+NAMES = {
+    "twice": (["a", "a"], "2", [[3.0], [4.0]]),
+    "with a point": (["a", "a.b"], "a.b", [[3.0], [4.0]]),
+    "of a range": (["a", "1-2"], "1-2", [[3.0], [4.0]]),
+    "with a comma": (["a", "b,c"], '"b,c"', [[3.0], [4.0]]),
+    "empty": (["a", ""], "2", [[3.0], [4.0]]),
+    "in another order": (["a", "b"], "b,a", [[3.0, 1.0], [4.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize(("names", "columns", "expected"), NAMES.values(), ids=NAMES)
+def test_columns_have_any_name(
+    run_rnn: Rnn, tmp_path: Path, names: list[str], columns: str, expected: list[list[float]]
+) -> None:
+    for form in FORMS:
+        path = saved(tmp_path / form, pa.table([[1.0, 2.0], [3.0, 4.0]], names=names), 1)
+        run = run_rnn("run", path, "--columns", columns, "--hidden", "1", "--json")
+        assert [step["x"] for step in json.loads(run.stdout)["steps"]] == expected
+
+
+def test_several_files_are_a_sequence_each_or_one_stream_of_keys(
+    run_rnn: Rnn, tmp_path: Path
+) -> None:
+    table = pa.table({"value": np.arange(40.0) % 7, "sensor": [f"s{n % 3}" for n in range(40)]})
+    whole = saved_as_csv(tmp_path / "whole.csv", table)
+    text = saved_as_csv(tmp_path / "a.csv", table.slice(0, 15))
+    pq.write_table(table.slice(0, 15), tmp_path / "a.parquet")
+    pq.write_table(table.slice(15), tmp_path / "b.parquet")
+    two = (tmp_path / "a.parquet", tmp_path / "b.parquet")
+    key = ("--columns", "value", "--group-by", "sensor", *NETWORK)
+    assert run_rnn("run", *two, *key).stdout == run_rnn("run", whole, *key).stdout
+    run = run_rnn("run", two[1], text, "--columns", "value", *NETWORK)
+    alone = run_rnn("run", two[0], "--columns", "value", *NETWORK).stdout.splitlines()
+    assert run.stdout.splitlines()[26:] == [f"{text},{line}" for line in alone[1:]]
+
+
+def test_a_table_without_rows_gives_the_header(run_rnn: Rnn, tmp_path: Path) -> None:
+    for form in FORMS:
+        path = saved(tmp_path / form, pa.table({"v": pa.array([], pa.float32())}), 1)
+        result = run_rnn("run", path, *NETWORK)
+        assert (result.exit_code, result.stdout) == (0, "t,h_0,h_1,h_2\n")
+
+
+V = pa.table({"v": [1.0], "k": ["a"]})
+# Columns of the files, options, and the words of the message.
+REFUSED = {
+    "a feature of a later file": (
+        [V, pa.table({"v": ["1"], "k": ["b"]})],
+        ("--columns", "v"),
+        "1.parquet: column 'v': expected numbers, got string",
+    ),
+    "a cell of a later file": (
+        [V, pa.table({"v": [1.0], "k": pa.array([1], pa.int8())})],
+        ("--columns", "v", "--passthrough"),
+        "1.parquet: column 'k' holds int8, that of 0.parquet string",
+    ),
+    "cells of a table and of text": (
+        [V, None],
+        ("--columns", "v", "--passthrough"),
+        "1.csv: is not of the kind of 0.parquet",
+    ),
+    "text without --columns": ([V], (), "0.parquet: column 'k': expected numbers, got string"),
+    "delimiter": ([V], ("--delimiter", "tab"), "0.parquet: Parquet has no lines of cells"),
+    "first row": ([V], ("--first-row", "data"), "0.parquet: Parquet has no lines of cells"),
+    "decimal": ([V], ("--decimal", ","), "0.parquet: Parquet has no cells of text"),
+    "null value": ([V], ("--null-value", "-1"), "0.parquet: Parquet has no cells of text"),
+    "encoding": ([V], ("--encoding", "latin-1"), "0.parquet: Parquet is no text"),
+    "a null": ([pa.table({"v": [1.0, None]})], (), "row 2, column 'v': not a finite number: nan"),
+    "infinity": ([pa.table({"v": [1.0, np.inf]})], (), "row 2, column 'v': not a finite number"),
+    "too large": ([pa.table({"v": [1.0, 1e39]})], (), "row 2, column 'v': too large for float32"),
+}
+
+
+@pytest.mark.parametrize(("tables", "options", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_table_is_refused_in_one_line(
+    run_rnn: Rnn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: list[Any],
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("1.csv").write_text("v,k\n1,a\n")
+    names = [f"{n}.csv" if table is None else f"{n}.parquet" for n, table in enumerate(tables)]
+    for name, table in zip(names, tables, strict=True):
+        if table is not None:
+            pq.write_table(table, name)
+    result = run_rnn("run", *names, *options, *NETWORK)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert words in result.stderr
+    if "row 2" in words:  # the rows before it are written
+        assert [line[:2] for line in result.stdout.splitlines()] == ["t,", "1,"]
