@@ -11,6 +11,10 @@ from rnncli.cli import rnn
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+HEAD = "gru, both directions, head"
+# The other networks are of kinds that these have too.
+FEW = ("vanilla", "lstm, float64", HEAD, "rounded operands", "layers without state", "masked row")
+EACH = [pytest.param(name, marks=[] if name in FEW else pytest.mark.nightly) for name in CASES]
 
 
 class Opened:
