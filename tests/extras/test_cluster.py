@@ -168,6 +168,12 @@ def at_a_pipe(address: str) -> Iterator[tuple[Any, int, int]]:
                 os.close(pipe)
 
 
+def end_of(batch: Any) -> str:
+    """Wait until a batch ends, and return what it said."""
+    until(lambda: batch.poll() is not None)
+    return str(batch.stderr.read())
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -241,7 +247,7 @@ def test_a_worker_that_comes_later_is_checked_too(cluster: Cluster) -> None:
     cluster.have(1)
     with at_a_pipe(cluster.address) as (batch, *_):
         cluster.work(program=OTHER_NUMPY)
-        stderr = batch.stderr.read()
+        stderr = end_of(batch)
     assert batch.returncode == 1
     assert "has NumPy 1.0.0, here it is " in stderr
     assert "Traceback" not in stderr
@@ -254,7 +260,7 @@ def test_workers_are_waited_for(cluster: Cluster, run_rnn: Rnn) -> None:
         note = batch.stderr.readline()
         assert note == f"Note: {cluster.address}: the cluster has no workers; waiting for one\n"
         cluster.work()
-        assert "2 done, 0 skipped" in batch.stderr.read()
+        assert "2 done, 0 skipped" in end_of(batch)
     assert batch.returncode == 0
     check_results(run_rnn, ["in/1.csv", "in/2.csv"])
 
@@ -263,8 +269,8 @@ def test_ctrl_c_ends_the_work_on_the_cluster(cluster: Cluster, here: Path, run_r
     cluster.have(1)
     with at_a_pipe(cluster.address) as (batch, reader, _):
         batch.send_signal(signal.SIGINT)
-        stderr = batch.stderr.read()
-        assert batch.wait() == 130
+        stderr = end_of(batch)
+        assert batch.returncode == 130
         assert not os.path.exists(f"/proc/{reader}")
     assert stderr.startswith("Note: ")
     assert "Traceback" not in stderr
@@ -279,8 +285,8 @@ def test_ctrl_c_waits_for_no_worker_that_is_stopped(cluster: Cluster) -> None:
     with at_a_pipe(cluster.address) as (batch, *_):
         worker.send_signal(signal.SIGSTOP)
         batch.send_signal(signal.SIGINT)
-        assert until(lambda: batch.poll()) == 130
-        assert "Traceback" not in batch.stderr.read()
+        assert "Traceback" not in end_of(batch)
+        assert batch.returncode == 130
     worker.kill()
 
 
@@ -303,7 +309,7 @@ def test_a_killed_worker_loses_nothing(cluster: Cluster, here: Path, run_rnn: Rn
         until(lambda: reader_of(fifo))
         os.write(pipe, b"value\n1\n2\n")
         os.close(pipe)
-        stderr = batch.stderr.read()
+        stderr = end_of(batch)
     assert batch.returncode == 0, stderr
     assert "20 done, 0 skipped, 0 failed" in stderr
     fifo.unlink()
@@ -319,7 +325,7 @@ def test_a_file_that_takes_every_worker_along_fails_alone(cluster: Cluster, here
         again = until(lambda: reader_of(here / "in" / "pipe.csv"))
         end(parent_of(again), again)
         cluster.work()
-        stderr = batch.stderr.read()
+        stderr = end_of(batch)
     assert batch.returncode == 1
     assert "Error: in/pipe.csv: every worker that ran it ended (out of memory?)\n" in stderr
     assert "19 done, 0 skipped, 1 failed" in stderr
@@ -331,7 +337,7 @@ def test_a_scheduler_that_ends_is_one_line(here: Path) -> None:
         mine.have(1)
         batch, _, _ = stack.enter_context(at_a_pipe(mine.address))
         mine.close()
-        stderr = batch.stderr.read()
+        stderr = end_of(batch)
     assert batch.returncode == 1
     *_, error = stderr.splitlines()
     assert error.startswith(f"Error: {mine.address}: the connection is lost")
@@ -422,7 +428,7 @@ def test_a_batch_that_is_killed_at_any_moment_loses_nothing(cluster: Cluster, ru
                 pid = random.choice([batch.pid, *(each.pid for each in workers), *processes])
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                message = batch.stderr.read()
+                message = end_of(batch)
             assert batch.returncode in (0, -signal.SIGKILL), message
             whole = batch.returncode == 0
         check_results(run_rnn, inputs)
