@@ -166,23 +166,22 @@ def test_only_the_columns_that_are_needed_are_read(run_rnn: Rnn, tmp_path: Path)
 
 
 NAMES = {
-    "twice": (["a", "a"], "2", [[3.0], [4.0]]),
-    "with a point": (["a", "a.b"], "a.b", [[3.0], [4.0]]),
-    "of a range": (["a", "1-2"], "1-2", [[3.0], [4.0]]),
-    "with a comma": (["a", "b,c"], '"b,c"', [[3.0], [4.0]]),
-    "empty": (["a", ""], "2", [[3.0], [4.0]]),
-    "in another order": (["a", "b"], "b,a", [[3.0, 1.0], [4.0, 2.0]]),
+    "2": (["a", "a"], [[3.0], [4.0]]),
+    "a.b": (["a", "a.b"], [[3.0], [4.0]]),
+    "1-2": (["a", "1-2"], [[3.0], [4.0]]),
+    '"b,c"': (["a", "b,c"], [[3.0], [4.0]]),
+    "b": (["", "b"], [[3.0], [4.0]]),
+    "b,a": (["a", "b"], [[3.0, 1.0], [4.0, 2.0]]),
 }
 
 
-@pytest.mark.parametrize(("names", "columns", "expected"), NAMES.values(), ids=NAMES)
-def test_columns_have_any_name(
-    run_rnn: Rnn, tmp_path: Path, names: list[str], columns: str, expected: list[list[float]]
-) -> None:
-    for form in FORMS:
-        path = saved(tmp_path / form, pa.table([[1.0, 2.0], [3.0, 4.0]], names=names), 1)
-        run = run_rnn("run", path, "--columns", columns, "--hidden", "1", "--json")
-        assert [step["x"] for step in json.loads(run.stdout)["steps"]] == expected
+@pytest.mark.parametrize("columns", NAMES)
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_have_any_name(run_rnn: Rnn, tmp_path: Path, columns: str, form: str) -> None:
+    names, expected = NAMES[columns]
+    path = saved(tmp_path / form, pa.table([[1.0, 2.0], [3.0, 4.0]], names=names), 1)
+    run = run_rnn("run", path, "--columns", columns, "--hidden", "1", "--json")
+    assert [step["x"] for step in json.loads(run.stdout)["steps"]] == expected
 
 
 def test_several_files_are_a_sequence_each_or_one_stream_of_keys(
@@ -208,53 +207,38 @@ def test_a_table_without_rows_gives_the_header(run_rnn: Rnn, tmp_path: Path) -> 
         assert (result.exit_code, result.stdout) == (0, "t,h_0,h_1,h_2\n")
 
 
-V = pa.table({"v": [1.0], "k": ["a"]})
-# Columns of the files, options, and the words of the message.
+TABLES = {
+    "a": {"v": [1.0], "k": ["a"]},
+    "text": {"v": ["1"], "k": ["b"]},
+    "int8": {"v": [1.0], "k": pa.array([1], pa.int8())},
+    **{name: {"v": [1.0, v]} for name, v in (("null", None), ("inf", np.inf), ("large", 1e39))},
+}
 REFUSED = {
-    "a feature of a later file": (
-        [V, pa.table({"v": ["1"], "k": ["b"]})],
-        ("--columns", "v"),
-        "1.parquet: column 'v': expected numbers, got string",
-    ),
-    "a cell of a later file": (
-        [V, pa.table({"v": [1.0], "k": pa.array([1], pa.int8())})],
-        ("--columns", "v", "--passthrough"),
-        "1.parquet: column 'k' holds int8, that of 0.parquet string",
-    ),
-    "cells of a table and of text": (
-        [V, None],
-        ("--columns", "v", "--passthrough"),
-        "1.csv: is not of the kind of 0.parquet",
-    ),
-    "text without --columns": ([V], (), "0.parquet: column 'k': expected numbers, got string"),
-    "delimiter": ([V], ("--delimiter", "tab"), "0.parquet: Parquet has no lines of cells"),
-    "first row": ([V], ("--first-row", "data"), "0.parquet: Parquet has no lines of cells"),
-    "decimal": ([V], ("--decimal", ","), "0.parquet: Parquet has no cells of text"),
-    "null value": ([V], ("--null-value", "-1"), "0.parquet: Parquet has no cells of text"),
-    "encoding": ([V], ("--encoding", "latin-1"), "0.parquet: Parquet is no text"),
-    "a null": ([pa.table({"v": [1.0, None]})], (), "row 2, column 'v': not a finite number: nan"),
-    "infinity": ([pa.table({"v": [1.0, np.inf]})], (), "row 2, column 'v': not a finite number"),
-    "too large": ([pa.table({"v": [1.0, 1e39]})], (), "row 2, column 'v': too large for float32"),
+    "a.parquet": "a.parquet: column 'k': expected numbers, got string",
+    "a.parquet text.parquet --columns v": "text.parquet: column 'v': expected numbers, got string",
+    "a.parquet int8.parquet --columns v --passthrough": "int8.parquet: column 'k' holds int8, that",
+    "a.parquet a.csv --columns v --passthrough": "a.csv: is not of the kind of a.parquet",
+    "a.parquet --delimiter tab": "a.parquet: Parquet has no lines of cells",
+    "a.parquet --first-row data": "a.parquet: Parquet has no lines of cells",
+    "a.parquet --decimal ,": "a.parquet: Parquet has no cells of text",
+    "a.parquet --null-value -1": "a.parquet: Parquet has no cells of text",
+    "a.parquet --encoding latin-1": "a.parquet: Parquet is no text",
+    "null.parquet": "null.parquet: row 2, column 'v': not a finite number",
+    "inf.parquet": "inf.parquet: row 2, column 'v': not a finite number",
+    "large.parquet": "large.parquet: row 2, column 'v': too large for float32",
 }
 
 
-@pytest.mark.parametrize(("tables", "options", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("command", REFUSED)
 def test_a_table_is_refused_in_one_line(
-    run_rnn: Rnn,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tables: list[Any],
-    options: tuple[str, ...],
-    words: str,
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("1.csv").write_text("v,k\n1,a\n")
-    names = [f"{n}.csv" if table is None else f"{n}.parquet" for n, table in enumerate(tables)]
-    for name, table in zip(names, tables, strict=True):
-        if table is not None:
-            pq.write_table(table, name)
-    result = run_rnn("run", *names, *options, *NETWORK)
+    Path("a.csv").write_text("v,k\n1,a\n")
+    for name, columns in TABLES.items():
+        pq.write_table(pa.table(columns), f"{name}.parquet")
+    result = run_rnn("run", *command.split(), *NETWORK)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert words in result.stderr
-    if "row 2" in words:  # the rows before it are written
+    assert result.stderr.startswith(f"Error: {REFUSED[command]}")
+    if "row 2" in result.stderr:  # the rows before it are written
         assert [line[:2] for line in result.stdout.splitlines()] == ["t,", "1,"]

@@ -129,13 +129,9 @@ def test_a_run_that_fails_leaves_the_old_file(run_rnn: Rnn, tmp_path: Path, form
     content = pa.BufferReader(result.stdout_bytes)
     read = pq.read_table if form == "parquet" else lambda file: pa.ipc.open_stream(file).read_all()
     assert read(content)["t"].to_pylist() == [1, 2]
-
-
-def test_a_stream_of_a_run_that_fails_has_no_end(run_rnn: Rnn) -> None:
-    """A reader of the pipe does not take it for all there is."""
-    stream = run_rnn("run", "--hidden", "1", "--format", "arrow", stdin="1\n2\nx\n").stdout_bytes
-    result = run_rnn("run", "--hidden", "1", "--format", "csv", stdin=stream)
-    assert (result.exit_code, result.stdout.count("\n")) == (2, 3)
+    if form == "arrow":  # a reader of the pipe does not take it for all there is
+        again = run_rnn("run", "--hidden", "1", "--format", "csv", stdin=result.stdout_bytes)
+        assert (again.exit_code, again.stdout.count("\n")) == (2, 3)
 
 
 @FORMS
