@@ -40,7 +40,7 @@ SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
 
 def until(condition: Callable[[], Any]) -> Any:
     """Wait until something is so, and return it."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not (found := condition()):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -79,7 +79,7 @@ class Cluster:
         options = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard")
         process = self._dask("worker", self.address, *options, program=program)
         self.workers.append((threads, program, process))
-        self._client.wait_for_workers(len(self.workers), timeout=60)
+        self._client.wait_for_workers(len(self.workers), timeout=180)
 
     def _read_file(self) -> Any:
         with suppress(OSError, ValueError):
