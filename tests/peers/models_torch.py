@@ -1,6 +1,7 @@
-"""Write PyTorch's own files in ``tests/data/models``, run as a program.
+"""Write PyTorch's files in ``tests/data/models``, run as a program.
 
-Each is a model as people save them, and beside it is what the model gives.
+Each is a model as people save them, or its state as ``.safetensors``, and beside it is what the
+model gives in float32.
 """
 
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 # Members of TorchScript that tell where its source is.
@@ -199,6 +201,21 @@ def main() -> None:
     torch.jit.trace(traced, torch.from_numpy(X)).save(FOLDER / "torch_trace.pt")
     forget_paths(FOLDER / "torch_trace.pt")
     write_output("torch_trace.pt", traced)
+    write_states(first, two)
+
+
+def write_states(first: dict[str, Any], two: dict[str, Any]) -> None:
+    """Write ``.safetensors`` files."""
+    torch.manual_seed(0)
+    named: dict[str, tuple[Any, Any]] = {
+        "names_torch_lstm": (Rows(nn.LSTM(2, 3, **two)), torch.float32),
+        "names_torch_gru_head": (Head(nn.GRU(2, 3, **first), 3), torch.float32),
+        "names_torch_float16": (Rows(nn.GRU(2, 3, **first)), torch.float16),
+        "names_torch_bfloat16": (Rows(nn.LSTM(2, 3, **first)), torch.bfloat16),
+    }
+    for name, (model, dtype) in named.items():
+        save_file(model.to(dtype).state_dict(), FOLDER / f"{name}.safetensors")
+        write_output(name, model.float())
 
 
 if __name__ == "__main__":
