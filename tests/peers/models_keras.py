@@ -2,18 +2,22 @@
 
 Each is a model as people save them, and beside it is what the model gives.
 What Keras 2 writes under other names than its own, it is asked to read first.
+In ``tests/data/hdf5`` are files of h5py's.
 """
 
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tf_keras
+from hdf5_cases import ATTRIBUTES, FILES, ORDERED, VALUES
 from tf_keras.src.layers.rnn.cudnn_gru import CuDNNGRU
 from tf_keras.src.layers.rnn.cudnn_lstm import CuDNNLSTM
 
 FOLDER = Path(__file__).parent.parent / "data" / "models"
+HDF5 = FOLDER.parent / "hdf5"
 RANDOM = np.random.RandomState(0)
 MASKED = -1.0
 X = RANDOM.normal(size=(3, 5, 2)).astype(np.float32)
@@ -125,12 +129,30 @@ def keras_2() -> None:
     write_output("keras2_cudnn_bare", same)
 
 
+def write_hdf5(path: Path, libver: str) -> None:
+    """Write a file in one of HDF5's versions."""
+    with h5py.File(path, "w", libver=libver) as file:
+        group = file.create_group(ORDERED, track_order=True)
+        for name, value in VALUES.items():
+            if name.endswith("fixed"):
+                file[name] = np.array(value, "S")
+            else:
+                file[name] = h5py.Empty("<f4") if name.endswith("none") else value
+        for name, attributes in ATTRIBUTES.items():
+            for key, value in attributes.items():
+                file[name or "/"].attrs[key] = np.array(value, "S") if key == "fixed" else value
+        group["soft"] = file["layers"]["soft"] = h5py.SoftLink("/layers")
+        group["external"] = h5py.ExternalLink("other.h5", "/layers")
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     tf_keras.utils.set_random_seed(0)
     keras_3()
     keras_2()
+    for name, libver in FILES.items():
+        write_hdf5(HDF5 / f"{name}.h5", libver)
 
 
 if __name__ == "__main__":
