@@ -171,27 +171,32 @@ class Graph:
 
     def write(self, name: str, given: str, axes: Sequence[Any], x: Any, y: Any) -> None:
         """Save the graph; `x` and `y` bring x to its axes, and what it gives to (N, T, O)."""
-        value = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            self.nodes,
-            name,
-            [value("x", TensorProto.FLOAT, axes)],
-            [value(given, TensorProto.FLOAT, None)],
-            self.tensors,
-        )
-        opset = helper.make_opsetid("", 17)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        model = made(self.nodes, self.tensors, axes, given)
         onnx.save(model, FOLDER / f"{name}.onnx")
-        rows = run(model, np.ascontiguousarray(x(X)))
+        rows = run_model(model, np.ascontiguousarray(x(X)))
         np.savez(FOLDER / f"{name}.npz", x=X[: len(y(rows))], y=y(rows))
 
 
-def run(model: Any, x: Any) -> Any:
+def made(
+    nodes: Sequence[Any], tensors: Sequence[Any], axes: Sequence[Any], y: str = "y", opset: int = 17
+) -> Any:
+    """Make a model of nodes from x."""
+    value = helper.make_tensor_value_info
+    ends = [value("x", TensorProto.FLOAT, axes)], [value(y, TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "made", *ends, tensors)
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def run_model(model: Any, x: Any) -> Any:
     """Run a model in ONNX Runtime, or where that does not know the layout by the library onnx."""
     if any(each.name == "layout" for node in model.graph.node for each in node.attribute):
         return ReferenceEvaluator(model).run(None, {"x": x})[0]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
     data, providers = model.SerializeToString(), ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(data, providers=providers).run(None, {"x": x})[0]
+    session = onnxruntime.InferenceSession(data, options, providers=providers)
+    return np.asarray(session.run(None, {"x": x})[0])
 
 
 def turned(rows: Any) -> Any:

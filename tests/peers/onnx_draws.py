@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-from peers.networks import Array
+from peers.models_onnx import made
+from peers.nets import Array
 
 FAR = 2**31 - 1
 # Activations of cells, and how many parameters each takes.
@@ -154,17 +154,6 @@ class Draw:
         shape = [rows.shape[place] for place in order]
         return rows.moved(self.node("Reshape", rows.name, self.array(shape)), order)
 
-    def unfolded(self, rows: Rows) -> Rows:
-        """Make two axes of features."""
-        place = self.axis(rows, "F")
-        if place is None or rows.shape[place] % 2 or "D" in rows.axes:
-            return rows
-        half = rows.shape[place] // 2
-        shape = [*rows.shape[:place], 2, half, *rows.shape[place + 1 :]]
-        name = self.node("Reshape", rows.name, self.array(shape))
-        axes = rows.axes[:place] + "D" + rows.axes[place:]
-        return Rows(name, axes, tuple(shape))
-
     def merged(self, rows: Rows) -> Rows:
         """Bring directions together."""
         if "D" not in rows.axes:
@@ -263,18 +252,6 @@ class Draw:
         arrays = (*(self.draw(size) for _ in range(3)), self.draw(size, least=0.3))
         return rows._replace(name=self.node("BatchNormalization", rows.name, *arrays, epsilon=1e-3))
 
-    def normalized(self, rows: Rows) -> Rows:
-        if self.axis(rows, "F") != len(rows.axes) - 1 or self.opset < 17:
-            return rows
-        arrays = (self.draw(rows.shape[-1]) for _ in range(self.one_of(1, 2)))
-        name = self.node("LayerNormalization", rows.name, *arrays, axis=-1, epsilon=0.01)
-        return rows._replace(name=name)
-
-    def gated(self, rows: Rows) -> Rows:
-        gate = self.node("Sigmoid", rows.name)
-        names = self.one_of((rows.name, gate), (gate, rows.name))
-        return rows._replace(name=self.node("Mul", *names))
-
     # Recurrent nodes.
 
     def recurrent(self, rows: Rows) -> Rows:
@@ -336,27 +313,13 @@ class Draw:
         rows = self.turned(rows) if turned else rows
         moves = (self.transposed, self.unsqueezed, self.squeezed, self.flat, self.one_step)
         layers = (self.activated, self.shifted, self.dense, self.softmax, self.statistics)
-        rows = self.some(rows, 6, *moves, *layers, self.normalized, self.gated, self.merged)
-        value = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            self.nodes,
-            "drawn",
-            [value("x", TensorProto.FLOAT, declared)],
-            [value(rows.name, TensorProto.FLOAT, None)],
-            self.tensors,
-        )
-        opset = helper.make_opsetid("", self.opset)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        rows = self.some(rows, 6, *moves, *layers, self.merged)
+        model = made(self.nodes, self.tensors, declared, rows.name, self.opset)
         x = self.random.normal(scale=0.7, size=shape).astype(np.float32)
         return model, axes, x
 
     def some(self, rows: Rows, most: int, *steps: Callable[[Rows], Rows]) -> Rows:
-        faults = (self.scrambled, self.turned, self.unfolded) if self.faulty else ()
+        faults = (self.scrambled, self.turned) if self.faulty else ()
         for _ in range(self.random.randint(most + 1)):
             rows = self.one_of(*steps, *faults)(rows)
         return rows
-
-
-def saved(model: Any, path: str) -> str:
-    onnx.save(model, path)
-    return path
