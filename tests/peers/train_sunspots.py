@@ -19,12 +19,6 @@ H, ROUNDS, RATE, DECAY = 8, 200, 1e-2, 1e-4
 WARM_UP = 20
 
 
-def numbers() -> NDArray[np.float32]:
-    """Read the number of each year."""
-    table = np.loadtxt(SAMPLES / "sunspots.csv", delimiter=",", skiprows=1, dtype=np.float32)
-    return table[:, 1]
-
-
 def trained() -> Any:
     """Train a network on standardized numbers, and return one that takes and gives plain ones."""
     import torch
@@ -41,7 +35,9 @@ def trained() -> Any:
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    learned = torch.from_numpy(numbers()[: END - FIRST])
+    path = SAMPLES / "sunspots.csv"
+    numbers = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, usecols=1)
+    learned = torch.from_numpy(numbers[: END - FIRST])
     mean, std = learned.mean(), learned.std()
     z = (learned - mean) / std
     model = Sunspots()
@@ -73,17 +69,11 @@ def in_keras(model: Any) -> Any:
         r, z, n = np.split(arrays[name], 3)
         return np.concatenate([z, r, n])
 
-    again = keras.Sequential(
-        [keras.Input((None, 1)), keras.layers.GRU(H, return_sequences=True), keras.layers.Dense(1)],
-        name="sunspots",
-    )
-    again.layers[0].set_weights(
-        [
-            gates("gru.weight_ih_l0").T,
-            gates("gru.weight_hh_l0").T,
-            np.stack([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")]),
-        ]
-    )
+    layers = [keras.layers.GRU(H, return_sequences=True), keras.layers.Dense(1)]
+    again = keras.Sequential([keras.Input((None, 1)), *layers], name="sunspots")
+    biases = np.stack([gates("gru.bias_ih_l0"), gates("gru.bias_hh_l0")])
+    kernels = [gates("gru.weight_ih_l0").T, gates("gru.weight_hh_l0").T]
+    again.layers[0].set_weights([*kernels, biases])
     again.layers[1].set_weights([arrays["head.weight"].T, arrays["head.bias"]])
     return again
 
@@ -95,17 +85,18 @@ def write() -> None:
     model = trained()
     torch.save(model.state_dict(), SAMPLES / "sunspots.pt")
     in_keras(model).save(SAMPLES / "sunspots.keras")
+    names: dict[str, Any] = {"input_names": ["numbers"], "output_names": ["next"]}
+    axes = {name: {0: "series", 1: "years"} for name in ("numbers", "next")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter tells of its successor
         torch.onnx.export(
             model,
             (torch.zeros(1, 2, 1),),
             str(SAMPLES / "sunspots.onnx"),
-            input_names=["numbers"],
-            output_names=["next"],
-            dynamic_axes={"numbers": {0: "series", 1: "years"}, "next": {0: "series", 1: "years"}},
+            dynamic_axes=axes,
             opset_version=17,
             dynamo=False,
+            **names,
         )
 
 
