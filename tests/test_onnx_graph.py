@@ -578,19 +578,25 @@ def test_alphas_and_betas_go_to_the_activations_that_have_them(tmp_path: Path) -
 # Names of nodes and tensors, which need not tell them apart.
 
 
-@pytest.mark.parametrize(
-    "names", [("", "", ""), ("same", None, "same"), ("RNN_2 (2)", "RNN_2", "")], ids=str
-)
-def test_nodes_of_any_names(tmp_path: Path, names: tuple[str | None, ...]) -> None:
-    path, found = tmp_path / "m.onnx", []
+NAMES: list[tuple[tuple[str | None, ...], str]] = [
+    (("", "", ""), "RNN_0, RNN_2"),
+    (("same", None, "same"), "RNN_0, RNN_2"),
+    (("RNN_2 (2)", "RNN_2", ""), "RNN_2 (2), RNN_2"),
+]
+
+
+@pytest.mark.parametrize(("names", "listed"), NAMES)
+def test_nodes_of_any_names(tmp_path: Path, names: tuple[str | None, ...], listed: str) -> None:
+    paths: list[Path] = []
     for each in (names, (None, None, None)):
         graph = Graph()
         rows = graph.recurrent("RNN", "x", size=3, named=each[0])
         rows = graph.add("Squeeze", rows, graph.array([1]), named=each[1])
         rows = graph.recurrent("RNN", rows, size=3, named=each[2])
-        found.append(content(load(write(path, graph, rows, inputs={"x": ("T", "N", 3)}))[0]))
-    assert found[0] == found[1]
-    assert "it has RNN_0, RNN_2" in refusal(path, layer="other")
+        path = tmp_path / f"{len(paths)}.onnx"
+        paths.append(write(path, graph, rows, inputs={"x": ("T", "N", 3)}))
+    assert content(load(paths[0])[0]) == content(load(paths[1])[0])
+    assert f"it has {listed}" in refusal(paths[0], layer="other")
 
 
 def test_a_tensor_with_the_name_of_a_computed_one(tmp_path: Path) -> None:
