@@ -259,4 +259,6 @@ def test_colours(
         monkeypatch.setenv(name, value)
     assert len(set(re.findall(code, run_rnn(*command, stdin=wave).stdout))) > several
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not re.search(code, run_rnn(*command, stdin=wave).stdout)
+    text = run_rnn(*command, stdin=wave).stdout
+    assert not re.search(code, text)
+    assert form == "plot" or SHADES in re.sub(r"\x1b\[[\d;]*m", "", text)
