@@ -68,7 +68,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         found = theirs(path)
         assert ours(path) == found, seed
         sound += found is not None
-    assert sound > 20
+    assert sound > 10
 
 
 TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
