@@ -164,7 +164,7 @@ def rows_of_table(table: str) -> dict[str, list[str]]:
 def test_keys_that_come_later_may_be_longer() -> None:
     keys = [("é" * n, "") for n in (1, 9, 13, 16, 25, 60, 64, 65)]
     key = np.arange(1200) // 150
-    h = np.ones((1200, 1), np.float32)
+    h = np.ones((1200, 2), np.float32)
     lines = written("csv", Result(np.arange(1200), h, h, key, keys, None)).decode().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [keys[n][0] for n in key]
 
