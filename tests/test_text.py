@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import tracemalloc
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
@@ -321,7 +322,8 @@ def test_damage_ends_the_rows_at_its_line(
 ) -> None:
     """Wherever bytes behind the first line are put in, or taken out."""
     raw, layout = table
-    begin = raw.find("\n".encode(layout.encoding.removesuffix("-sig"))[-2:]) + 4
+    first = re.match(r"[^\r\n]*[\r\n]*", raw.decode(layout.encoding))
+    begin = len(first[0].encode(layout.encoding)) if first else 0
     for place, taken, put in damage:
         at = begin + place % max(1, len(raw) - begin)
         raw = raw[:at] + (bytes([put]) if isinstance(put, int) else put) + raw[at + taken :]
