@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 
 import rnncli
-from rnncli.bench.candidates import Candidate, affordable_steps
-from rnncli.bench.cases import Size, load_case, save_case
+from rnncli.bench.candidates import Candidate
+from rnncli.bench.cases import load_case, save_case
 from rnncli.bench.race import Timing
 from rnncli.bench.report import write_table
 from rnncli.verify.case import Case
@@ -112,38 +112,6 @@ def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
     for name in ("x", "h0", "lengths"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
     np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_slow_case_forgets_slowly(cell: str) -> None:
-    """The gate that keeps the state is 1 / (1 + exp(-5)); all other weights are as drawn."""
-    (drawn,) = rnncli.seeded(1, 3, 1, "torch", cell=cell).layers[0].cells
-    size = Size(5, 1, 3, cell=cell, slow=True)
-    (slow,) = size.case(1, "float32").network.layers[0].cells
-    zeros = {name: np.zeros_like(array) for name, array in drawn.weights.arrays.items()}
-    bias = np.where(slow.weights.b_h == drawn.weights.b_h, 0, slow.weights.b_h)
-    alone = rnncli.Network(slow.replaced(rnncli.Weights(**zeros | {"b_h": bias})))
-    after = rnncli.run(alone, [[0.0]], np.ones(alone.state_size), precision="float64").h_n
-    np.testing.assert_allclose(after[-3:], 0.9933071490757153, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("microseconds", "most", "expected"),
-    [(170, 1_000_000, 500), (0.4, 1, 1), (0.4, 17, 17), (0.4, 200_000, 200_000)],
-)
-def test_a_slow_run_is_timed_over_its_first_steps(
-    microseconds: float, most: int, expected: int
-) -> None:
-    """A tenth of a second is 588 steps, of which one digit counts."""
-    calls = []
-
-    def seconds(steps: int) -> float:
-        calls.append(steps)
-        stall = {1: 10, 3: 0.1}.get(len(calls), 0)  # it compiles, and others hold it up
-        return steps * microseconds * 1e-6 + stall
-
-    assert affordable_steps(seconds, most) == expected
-    assert sum(calls) * microseconds < 1e6
 
 
 def test_the_table_beside_libraries() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,17 +18,11 @@ from test_terminal import everything
 
 from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import Size
-from rnncli.bench.process import Process, processors
+from rnncli.bench.process import processors
 from rnncli.bench.race import race
 
 AUTO = Candidate("strategy", "auto")
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
-
-
-@contextmanager
-def process_of(candidate: Candidate, cpus: list[int], folder: Path) -> Iterator[Process]:
-    with closing(Process(candidate, str(folder), cpus)) as process:
-        yield process
 
 
 @pytest.fixture
@@ -39,19 +33,6 @@ def no_longer_than_a_minute() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-def test_a_process_that_ends_by_itself(tmp_path: Path) -> None:
-    killed = {"note": "ended by signal 9", "failed": True}
-    with process_of(AUTO, processors(AUTO)[0], tmp_path) as process:
-        os.kill(process._child.pid, signal.SIGKILL)
-        for _ in range(2):
-            process.ask("time", 1)
-            assert process.answer() == killed
-    with process_of(AUTO, processors(AUTO)[0], tmp_path) as process:
-        process.ask("time", 1)
-        assert process.answer()["note"].startswith("InputError: ")  # no case is there
-    assert process._child.returncode == -signal.SIGKILL
 
 
 def descended(folder: Path) -> list[int]:

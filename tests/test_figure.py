@@ -172,16 +172,6 @@ def test_sequences_are_small_multiples_on_one_scale(run_rnn: Rnn, drawn: Drawn) 
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in every[1::2]}) == 1
 
 
-@pytest.mark.parametrize(("sequences", "shown"), [(4, 4), (30, 12)])
-def test_sequences_that_are_not_shown_are_noted(drawn: Drawn, sequences: int, shown: int) -> None:
-    rows = "".join(f"s{k},{t}\n" for t in range(3) for k in range(sequences))
-    figure = drawn("--group-by", "k", *SMALL, "1", stdin=f"k,v\n{rows}")
-    names = [axes.get_title() for axes in panels(figure) if axes.get_title()]
-    assert names == [f"k s{k}" for k in range(shown)]
-    note = f"These are the first 12 of {sequences} sequences."
-    assert figure.get_supxlabel() == (note if sequences > shown else "")
-
-
 @pytest.mark.parametrize("units", ["3", "12"])
 def test_one_step_no_step_and_huge_values(drawn: Drawn, units: str) -> None:
     _, below = panels(drawn("--seq", "2", *SMALL, units))
@@ -196,16 +186,6 @@ def test_one_step_no_step_and_huge_values(drawn: Drawn, units: str) -> None:
         scaled = np.array(x.split(","), float) / 10.0**power
         np.testing.assert_allclose(lines(above)["x"][:, 1], scaled, rtol=1e-15)
         assert above.get_ylabel() == ("x / 1e308" if power else "x")
-
-
-def test_very_many_units_share_rows(run_rnn: Rnn, drawn: Drawn) -> None:
-    command = ("--seq", "1,2", "--init", "torch", "--hidden", "1001")
-    _, below = panels(drawn(*command))
-    rows = below.collections[0].get_array()
-    right = states(run_rnn, *command)[:, 1:]
-    assert below.get_ylabel() == "unit (3 in a row)"
-    np.testing.assert_allclose(rows[0], right[:, :3].mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(rows[-1], right[:, 999:].mean(axis=1), rtol=1e-6)
 
 
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:

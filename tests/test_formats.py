@@ -489,16 +489,6 @@ def test_options_that_a_file_does_not_agree_with(
     assert why in refusal(tmp_path / "w.npz", **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("activation", "glu"), ("direction", "up"), ("merge", "max"), ("clip", 0), ("reset", "never")],
-)
-def test_options_that_are_none(tmp_path: Path, name: str, value: Any) -> None:
-    np.savez(tmp_path / "w.npz", **GRU_ONE)
-    with pytest.raises(ValueError, match=f"^{name}: expected "):
-        load(tmp_path / "w.npz", **{name: value})
-
-
 def test_notes_are_warnings_where_load_is_called(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", **TWO)
     with pytest.warns(UserWarning, match="is taken") as caught:

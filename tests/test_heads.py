@@ -14,7 +14,7 @@ from conftest import Rnn
 from networks import gated_cell
 
 import rnncli
-from rnncli import GRU, Dense, Embedding, Network, Recurrent, Weights
+from rnncli import Dense, Embedding, Network, Recurrent
 
 X = np.array([0.5, -1, 2, 0.25])
 SEQ = ("--seq", ",".join(map(str, X)))
@@ -120,17 +120,6 @@ def test_every_format_has_the_same_columns(
             near(item[name], right[name][t])
 
 
-def test_layers_with_c_and_without(run_rnn: Rnn, saved: Any) -> None:
-    """300 rows are written at once."""
-    weights = Weights(np.ones((3, 6)), np.ones((2, 6)), np.ones(6))
-    command = ("run", *saved(Network(LSTM, GRU(weights))), "--all-layers", "--states")
-    lines = run_rnn(*command, "--format", "jsonl", stdin="1\n" * 300).stdout.splitlines()
-    assert len(lines) == 300
-    item = json.loads(lines[-1])
-    assert list(item) == ["t", "x", "h", "layers", "layers_c"]
-    assert [len(c) for c in item["layers_c"]] == [3, 0]
-
-
 @pytest.mark.parametrize("extension", ["csv", "json", "jsonl", "npy"])
 @pytest.mark.parametrize("asked", [(), ("--states",), ("--all-layers",)])
 def test_verify_takes_what_is_written(
@@ -155,14 +144,6 @@ def test_a_log_of_c_goes_on(run_rnn: Rnn, saved: Any, tmp_path: Path) -> None:
     result = run_rnn(*options, stdin="1\n")
     assert result.exit_code == 2
     assert "this run's would be 't,y_0,y_1'" in result.stderr
-
-
-def test_a_column_of_the_name_of_c(run_rnn: Rnn, saved: Any) -> None:
-    options = ("run", *saved(WITH_HEAD), "--group-by", "c_0", "--format", "csv")
-    assert run_rnn(*options, stdin="c_0,v\n1,2\n").exit_code == 0
-    result = run_rnn(*options, "--states", stdin="c_0,v\n1,2\n")
-    assert result.exit_code == 2
-    assert "column 'c_0' would stand beside another of that name" in result.stderr
 
 
 # Of a, four steps and a row that holds the state; of b that row alone; c has no step in this file.

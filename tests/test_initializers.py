@@ -14,7 +14,6 @@ from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS, Cell
 from rnncli.model.initializers import INITIALIZERS
 from rnncli.model.initializers.tensorflow import CHUNK, Stream, _stream, normals, philox4x32
-from rnncli.model.layers import Architecture
 
 TENSORFLOW = load("tensorflow")
 STACK = load("tensorflow_stack")
@@ -152,42 +151,8 @@ def test_large_weights_are_torchs() -> None:
     np.testing.assert_array_equal(b_h[-4:], expected)
 
 
-def test_torch_draws_a_backward_layer_as_a_forward_one() -> None:
-    forward, backward = (
-        seeded(2, (3, 3), 5, "torch", direction=direction) for direction in ("forward", "backward")
-    )
-    assert as_bytes(forward) == as_bytes(backward)
-    assert backward.layers[0].directions == ("backward",)
-
-
 def as_bytes(network: Network) -> list[bytes]:
     return [array.tobytes() for cell in cells(network) for array in cell.weights.arrays.values()]
-
-
-SHAPES = {
-    "rnn": ({"b_h": (4,)}, 1),
-    "lstm": ({"b_h": (16,)}, 4),
-    "gru": ({"b_h": (12,), "b_n": (4,)}, 3),
-}
-
-
-@pytest.mark.parametrize("cell", SHAPES)
-@pytest.mark.parametrize("init", INITIALIZERS)
-def test_every_initializer_gives_weights_a_cell(init: str, cell: str) -> None:
-    architecture = Architecture(3, (4, 4), "bidirectional", cell=cell)
-    biases, gates = SHAPES[cell]
-    draws = INITIALIZERS[init](1)
-    drawn = [draws.layer(architecture, sizes) for sizes in architecture.sizes()]
-    shapes = [
-        [{name: array.shape for name, array in weights.arrays.items()} for weights in layer]
-        for layer in drawn
-    ]
-    expected = [{"W_xh": (I, 4 * gates), "W_hh": (4, 4 * gates)} | biases for I in (3, 8)]
-    assert shapes == [[each, each] for each in expected]
-    arrays = [array for layer in drawn for weights in layer for array in weights.arrays.values()]
-    assert architecture.weight_count() == sum(array.size for array in arrays)
-    assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
-    assert all(array.flags.c_contiguous for array in arrays)
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)

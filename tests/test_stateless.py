@@ -43,29 +43,6 @@ def outputs(layer: Layer, x: Any) -> Floats:
     return run(Network(layer), x, precision="float64").h
 
 
-def test_embedding_and_masks() -> None:
-    x = np.array([[2.0], [0], [3], [2]])
-    assert outputs(Embedding(W), x).tolist() == [W[i].tolist() for i in (2, 0, 3, 2)]
-    assert Embedding(W, mask_zero=True).masked(x).tolist() == [False, True, False, False]
-    assert (Embedding(W).masks, Embedding(W, mask_zero=True).masks) == (False, True)
-    x = np.array([[-1.0, -1], [-1, 2], [0, 0]])
-    assert Masking(-1, 2).masked(x).tolist() == [True, False, False]
-    assert outputs(Masking(-1, 2), x).tolist() == [[0, 0], [-1, 2], [0, 0]]
-    assert Masking(0.1, 1).masked(np.array([[0.1]], "f")).all()  # rounded, as the rows are
-    with np.errstate(all="raise"):
-        assert not Masking(1e39, 1).masked(np.array([[3e38]], "f")).any()
-
-
-@pytest.mark.parametrize("size", [1, 2, 16, 17, 200])
-@pytest.mark.parametrize("make", [Pointwise, LayerNormalization], ids=["softmax", "normal"])
-def test_a_row_is_the_same_alone_as_among_many(make: Any, size: int) -> None:
-    layer = Pointwise("softmax", size) if make is Pointwise else make(np.full(size, 3.0))
-    rows = RANDOM.normal(0, 3, (3, 5, size))
-    y = layer(rows)
-    for alone in (rows[2, :1], rows[2, 0], np.asfortranarray(rows)[2, :1]):
-        assert layer(alone).tobytes() == y[2, :1].tobytes()
-
-
 @pytest.mark.parametrize("dtype", ["f", "d"])
 def test_softmax_of_large_sums_does_not_overflow(dtype: str) -> None:
     a = np.array([[1e4, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype)
@@ -87,24 +64,6 @@ EVERY: dict[str, Stateless] = {
     "activation": Pointwise("log_softmax", 4),
     "masking": Masking(-1, 4),
 }
-
-
-def test_a_layer_runs_in_the_type_of_its_rows() -> None:
-    for layer in EVERY.values():
-        narrow = layer.converted(PRECISIONS["float32"].convert)
-        assert narrow(np.ones((2, layer.input_size), "f")).dtype == np.float32
-        assert all(array.dtype == np.float32 for array in narrow.arrays.values())
-
-
-def test_only_operands_of_products_are_rounded() -> None:
-    """1.001 has no bfloat16; the nearest is 1."""
-    fine = np.full((2, 2), 1.001, "f")
-    convert = PRECISIONS["bfloat16"].convert
-    assert (Dense(fine).converted(convert).arrays["W"] == 1).all()
-    for layer in (Embedding(fine), Normalization(fine[0], fine[0]), Dense(fine, fine[0])):
-        arrays = layer.converted(convert).arrays
-        others = [arrays[name] for name in arrays if not isinstance(layer, Dense) or name == "b"]
-        assert all((array == np.float32(1.001)).all() for array in others)
 
 
 def test_values_that_a_type_does_not_have() -> None:
@@ -287,29 +246,6 @@ def test_an_operand_of_a_head_that_is_not_rounded_is_caught() -> None:
     case = case_of("dense", [Dense(V, A)], "bfloat16")
     *below, h = case.outputs()[:1]
     assert error_of(case, [*below, h, h @ V + A]) > 10
-
-
-def test_layer_normalization_may_be_computed_in_other_ways() -> None:
-    """As in Keras and PyTorch, or with another variance, of features far from 0.
-
-    The rows above are judged as a whole run, by what rounding makes of it.
-    """
-    bottom = LayerNormalization(drawn(4) + 2, drawn(4), 1e-3)
-    x = drawn(2, 9, 4) + np.float32(100)
-    mean = x.mean(axis=-1, keepdims=True)
-    spread = ((x - mean) ** 2).mean(axis=-1, keepdims=True), (x * x).mean(axis=-1, keepdims=True)
-    (lstm,) = seeded(4, 5, 1, "torch", cell="lstm").layers
-    network = Network(bottom, lstm, Dense(V, A))
-    case = Case(network, x, np.zeros((2, 10), "f"), np.array([9, 9]))
-    comparison = Comparison(case, case.outputs())
-    for variance in (spread[0], spread[1] - mean * mean):
-        share = bottom.factor / np.sqrt(variance + np.float32(1e-3))
-        rows = x * share - mean * share + bottom.shift
-        assert np.abs(rows - comparison.layers[0]).max() > 1e-5
-        above = case._replace(x=rows, network=Network(*network.layers[1:])).outputs()
-        assert error_of(case, [rows, *above]) < 1
-        assert variance is not spread[0] or comparison.judge(above[-1]).equal
-        assert not comparison.judge(above[-1] + np.float32(1e-2)).equal
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

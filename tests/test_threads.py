@@ -5,14 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE
 
-import rnncli
 from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine import threads
 from rnncli.engine.threads import ahead, in_threads
@@ -83,93 +80,6 @@ def test_ctrl_c_is_raised_and_no_other_part_is_begun() -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_one_item_is_made_while_the_last_is_in_use() -> None:
-    begun = [threading.Event() for _ in range(4)]
-    items = ahead(map(threading.Event.set, begun))
-    next(items)
-    assert begun[1].wait(60)  # as long as nobody asks for it
-    assert not begun[2].is_set()  # it may lie where the last one does
-    assert len(list(items)) == 3
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_no_thread_is_left_by_who_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, begun = threading.active_count(), list[threading.Thread]()
-    for taken in (1, 4):
-        items = ahead(iter(range(9)))
-        for _ in range(taken):
-            next(items)
-        assert threading.active_count() == before + 1
-        items.close()
-        assert threading.active_count() == before
-
-    def interrupted(thread: threading.Thread) -> bool:
-        thread.start()
-        begun.append(thread)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threads, "_started", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        list(ahead(iter(range(3))))
-    assert not begun[0].is_alive()
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_the_end_of_python_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    items = ahead(n for n in range(3) if n < 2 or released.wait(60))
-    assert [next(items), next(items)] == [0, 1]
-    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
-    monkeypatch.setattr(threads, "SECONDS_TO_LEAVE", "asked for")
-    items.close()
-    released.set()
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_work_is_done_where_the_system_has_no_thread_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_started", lambda _: False)
-    here = {threading.get_ident()}
-    assert set(ahead(threading.get_ident() for _ in range(3))) == here
-    assert set(in_threads(lambda _: threading.get_ident(), range(3))) == here
-
-
-@pytest.mark.parametrize("cell", ["rnn", "gru"])
-@pytest.mark.parametrize(
-    ("unroll", "name"),
-    [
-        ("projected", "rnncli.engine.unroll.projected"),
-        pytest.param(
-            "compiled",
-            "rnncli.engine.compiled.compiling",
-            marks=pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`"),
-        ),
-    ],
-)
-def test_products_of_blocks_ahead_give_the_same_bits(
-    monkeypatch: pytest.MonkeyPatch, unroll: str, name: str, cell: str
-) -> None:
-    network, random = rnncli.seeded(700, 30, 1, cell=cell), np.random.RandomState(0)
-    monkeypatch.setattr("rnncli.engine.threads._blas.alone", True)
-    monkeypatch.setattr("rnncli.engine.passes.parts_for", lambda *_: 1)
-    used: list[Any] = []
-
-    def counted(items: Any) -> Any:
-        for item in ahead(items):
-            used.append(item)
-            yield item
-
-    monkeypatch.setattr(import_module(name), "ahead", counted)
-    for lengths in ([2_100], [700, 900, 1_100]):
-        x = random.normal(size=(len(lengths), max(lengths), 700)).astype("f")
-        runs = []
-        for count in (2, 1):
-            monkeypatch.setattr(threads, "THREADS", count)
-            runs.append(rnncli.run(network, x, lengths=lengths, unroll=unroll).h.tobytes())
-        assert runs[0] == runs[1]
-    assert len(used) > 2
-
-
 def python(script: str, **variables: str) -> str:
     """Run a script with these settings of BLAS alone, and return its output."""
     inherited = {name: value for name, value in os.environ.items() if name not in BLAS_THREADS}
@@ -201,30 +111,6 @@ def test_the_command_has_one_blas_thread_unless_a_variable_sets_others(
     settings: dict[str, str], found: str
 ) -> None:
     assert python(COMMAND, **settings).splitlines()[-1] == found
-
-
-USABLE = """
-import os
-os.sched_getaffinity = lambda _: set(range({usable}))
-from rnncli.engine.threads import _blas
-print(_blas.alone)
-"""
-
-
-@pytest.mark.parametrize(
-    ("settings", "usable", "alone"),
-    [
-        ({}, 2, False),
-        ({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}, 2, True),
-        ({"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}, 2, False),
-        ({"OPENBLAS_NUM_THREADS": "", "OMP_NUM_THREADS": "1"}, 2, True),
-        ({"OPENBLAS_NUM_THREADS": "2"}, 1, True),
-    ],
-)
-def test_products_take_the_threads_that_openblas_does(
-    settings: dict[str, str], usable: int, alone: bool
-) -> None:
-    assert python(USABLE.format(usable=usable), **settings) == f"{alone}\n"
 
 
 LIMITED = """
