@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ NIGHTLY = bool(os.environ.get("RNN_NIGHTLY"))
 settings.register_profile("default", deadline=None, derandomize=True, database=None)
 settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("nightly" if NIGHTLY else "default")
+
+# Under nohup, or in the background of a script, these are ignored; commands of tests inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 Rnn = Callable[..., Result]
 
