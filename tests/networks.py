@@ -164,6 +164,7 @@ def network_cases(
     if bottom == "masking":
         layers.append(Masking(MASKED, I))
         x[random.random((N, T)) < 0.3] = MASKED
+        x[random.random((N, T)) < 0.1, 0] = MASKED  # of several features, that is no such row
     elif bottom == "embedding":
         table = random.normal(size=(4, I)).astype("f")
         layers.append(Embedding(table, mask_zero=draw(st.booleans())))
