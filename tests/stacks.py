@@ -1,6 +1,7 @@
 """Random stacks of layers with and without state, saved with an input for a command."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import rnncli
 from rnncli import Dense, LayerNormalization, Network, Normalization
 from rnncli.cli import rnn
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.arrays import Floats, Truths
+from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.layers import Layer, Pointwise
 
 CELLS = ("rnn", "lstm", "gru")
@@ -77,7 +78,7 @@ class Saved(NamedTuple):
     keys: list[str]
     x: list[Floats]
     h0: Floats
-    rows: list[Floats]
+    rows: list[Integers]
     lines: int
     precision: str
 
@@ -88,7 +89,7 @@ class Saved(NamedTuple):
         ran = [rnncli.run(network, x, self.h0, **options) for x in self.x]
         return [each.h if each.y is None else each.y for each in ran]
 
-    def in_lines(self, outputs: list[Floats]) -> Floats:
+    def in_lines(self, outputs: Sequence[Floats]) -> Floats:
         """Arrange the rows of each sequence as the input has them."""
         lines = np.full((self.lines, outputs[0].shape[1]), 0.5)
         for rows, output in zip(self.rows, outputs, strict=True):

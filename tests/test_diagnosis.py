@@ -61,7 +61,8 @@ G, G_OLD, G_BEFORE = Network(gru()), Network(gru(plain=True)), Network(gru(reset
 HEAD = Dense(normal(H, 2), normal(2), "softmax")
 HEADED = Network(lstm(), HEAD, last="state")
 NORMAL = Network(*HEADED.layers[:1], LayerNormalization(np.ones(H)), HEAD, last="state")
-BOTH_HEADED = Network(both(lstm(), lstm()), Dense(normal(2 * H, 2), normal(2)), last="state")
+BOTH_HEAD = Dense(normal(2 * H, 2), normal(2))
+BOTH_HEADED = Network(both(lstm(), lstm()), BOTH_HEAD, last="state")
 
 
 class Port(NamedTuple):
@@ -211,6 +212,7 @@ def outside(network: Network, **settings: Any) -> Port:
     """A port that adds the candidate's recurrent bias where r does not multiply it."""
     (cell,) = network.layers[0].cells
     W_xh, W_hh, b_h, b_n = cell.weights[:4]
+    assert b_n is not None
     b_h = b_h + np.pad(b_n, (2 * H, 0))
     return wrong(network, GRU(Weights(W_xh, W_hh, b_h), **settings))
 
@@ -352,7 +354,7 @@ MISTAKES: dict[str, Port] = {
     "activation softmax in layer 2": layers(
         BOTH_HEADED,
         BOTH_HEADED.layers[0],
-        Dense(*BOTH_HEADED.layers[1].arrays.values(), "softmax"),
+        Dense(BOTH_HEAD.W, BOTH_HEAD.b, "softmax"),
     ),
     "relu below layer 2": layers(HEADED, HEADED.layers[0], Pointwise("relu", H), HEAD),
     "W transposed in layer 2": layers(

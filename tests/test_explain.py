@@ -147,6 +147,7 @@ def values_of(cell: Item, name: str) -> Iterator[list[float]]:
 
 def check_against_run(steps: list[Item], ran: rnncli.States) -> None:
     """h, c and y of every layer are those of a run, to the bit."""
+    assert ran.layers_c is not None
     assert [step["t"] for step in steps] == list(range(1, len(ran.h) + 1))
     for n, step in enumerate(steps):
         assert np.array_equal(np.array(step["h"], ran.h.dtype), ran.h[n])
@@ -244,7 +245,8 @@ def test_numbers_are_those_of_a_run_and_add_up(
 def test_rows_that_a_layer_masks_are_no_steps(tmp_path: Path, direction: str, kind: str) -> None:
     random = np.random.RandomState(3)
     cells = rnncli.seeded(2, [3, 2], direction=direction, merge="ave", cell="gru").layers
-    x, bottom = random.normal(size=(6, 2)), Masking(9, 2)
+    x = random.normal(size=(6, 2))
+    bottom: Layer = Masking(9, 2)
     x[[0, 3]] = 9
     if kind == "embedding":
         x, bottom = (

@@ -213,7 +213,8 @@ def stack(folder: Path, gains: Sequence[float], T: int, seed: int = 1) -> list[A
     chaotic = np.array(gains) > 1
     arrays["layer_2.forward.W_hh"][chaotic[:, None] != chaotic] = 0
     arrays["layer_2.forward.W_xh"][:, chaotic] *= 0.2
-    np.savez(folder / "w.npz", **{name: array.astype("f") for name, array in arrays.items()})
+    single: dict[str, Any] = {name: array.astype("f") for name, array in arrays.items()}
+    np.savez(folder / "w.npz", **single)
     np.save(folder / "x.npy", random.normal(size=(T, 1)).astype("f"))
     return [folder / "x.npy", "--weights", folder / "w.npz"]
 
