@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from peers.models_onnx import Wrapped, made, run_model
+from peers.models_onnx import Graph, Wrapped, made, run_model
 from peers.nets import Array, furthest, output
 from peers.onnx_draws import ACTIVATIONS, OPERATORS, Draw
 from rnncli.engine.run import run
@@ -145,7 +145,9 @@ HEADS = {
     "softmax": nn.Softmax(-1),
     "log_softmax": nn.LogSoftmax(-1),
     "layer_normalization": nn.LayerNorm(H),
-    "several": nn.Sequential(nn.LayerNorm(H), nn.SiLU(), nn.Dropout(), nn.Linear(H, H), nn.GELU()),
+    "several": nn.Sequential(
+        nn.LayerNorm(H), nn.SiLU(), nn.Dropout(), nn.Linear(H, H), nn.Hardswish()
+    ),
 }
 
 
@@ -154,7 +156,8 @@ HEADS = {
 def test_heads(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, x = Wrapped(nn.GRU(I, H, batch_first=True), HEADS[name]), torch.randn(N, T, I)
-    for opset in (9, 13, 14, 17, 20, 18) if NIGHTLY else (9, 14, 20):
+    opsets = (9, 13, 20, 18) if name == "several" else (9, 13, 20)
+    for opset in (9, 13, 14, 17, 20, 18) if NIGHTLY else opsets:
         path = tmp_path / f"{opset}.onnx"
         y = exported(path, module, x, dynamo=opset == 18, opset_version=opset)
         assert furthest([given(load_network(path).network, x.numpy())], [y]) <= 1e-6
@@ -263,6 +266,37 @@ def test_the_reference_of_onnx(op: str, tmp_path: Path) -> None:
         theirs = ReferenceEvaluator(model).run(None, {"x": fed})[0]
         ours = given(load_network(saved(model, tmp_path)).network, x)
         assert furthest([ours], [theirs.astype(np.float32)]) <= 1e-6
+
+
+@pytest.mark.parametrize("step", [0, -1])
+def test_one_step_of_turned_rows(step: int, tmp_path: Path) -> None:
+    graph, x = Graph(), drawn_rows(T, N, I)
+    turned = graph.take("x", 0, -1, -(2**31), -1)
+    arrays = map(graph.array, drawn_arrays("RNN").values())
+    rows = graph.add("RNN", turned, *arrays, hidden_size=H)
+    rows = graph.add("Squeeze", rows, graph.array([1]))
+    y = graph.add("Gather", rows, graph.array(np.int64(step)), axis=0)
+    model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
+    ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
+    assert furthest([ours], [run_model(model, x)]) <= 1e-6
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_directions_side_by_side(order: tuple[int, int], tmp_path: Path) -> None:
+    """No layer of ours has the backward one first."""
+    graph, x = Graph(), drawn_rows(T, N, I)
+    arrays = map(graph.array, drawn_arrays("RNN", 2).values())
+    rows = graph.add("RNN", "x", *arrays, hidden_size=H, direction="bidirectional")
+    halves = [graph.add("Gather", rows, graph.array(np.int64(d)), axis=1) for d in order]
+    y = graph.add("Concat", *halves, axis=2)
+    model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
+    path = saved(model, tmp_path)
+    if order == (1, 0):
+        with pytest.raises(InputError, match="forward first"):
+            load_network(path)
+        return
+    theirs = run_model(model, x).swapaxes(0, 1)
+    assert furthest([given(load_network(path).network, x.swapaxes(0, 1))], [theirs]) <= 1e-6
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -60,6 +60,14 @@ def test_one_peer_alone() -> None:
     assert {name: item["verdict"] for name, item in results.items()} == {"onnxruntime": "equal"}
 
 
+def test_sequences_of_unlike_lengths(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("key,x\na,1\na,2\nb,3\na,4\n")
+    options = ["--group-by", "key", "--hidden", "2", "--init", "torch"]
+    options += ["--direction", "bidirectional", "--peer", "torch"]
+    results = of_peers(verified(tmp_path / "x.csv", *options))
+    assert results["torch"]["verdict"] == "equal"
+
+
 def test_right_runs_that_part_are_equal(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.RandomState(0).normal(size=(200, 1)))
     results = of_peers(verified(tmp_path / "x.npy", "--hidden", "16"))
