@@ -1,4 +1,4 @@
-"""Small networks and the states that other libraries computed; `peers/record.py` writes them."""
+"""Small networks, and the states that other libraries computed."""
 
 import json
 from collections.abc import Callable, Iterator
