@@ -174,7 +174,7 @@ def check_chain(steps: list[Item]) -> None:
 def check_singles(quantity: Item, eps: float) -> None:
     """Every single term of a unit, the largest first, adds up to its sum."""
     singles = quantity["of_unit"]
-    (total,) = quantity.get("sum", quantity["values"])
+    (total,) = quantity["sum"] if "sum" in quantity else quantity["values"]
     values = np.array([single["value"] for single in singles])
     close(total, values.sum(), np.abs(values).sum(), eps, len(values) + 4)
     assert (np.diff(np.abs(values)) <= 0).all()
