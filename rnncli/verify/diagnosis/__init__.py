@@ -235,11 +235,10 @@ def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     if ours.shape != theirs.shape or not theirs.any():
         return {}
     difference = float(distances(ours, theirs).max())
-    rounded_by_type = float(np.finfo(ours.dtype).eps) * max(1.0, float(np.abs(theirs).max()))
+    last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
     for digits in range(1, MOST_DIGITS + 1):
         rounded = np.round(theirs.astype(np.float64), digits).astype(theirs.dtype)
-        # Half a unit of the last digit, and what the float type itself rounds.
-        if difference <= 0.5 * 10.0**-digits + rounded_by_type and (rounded == theirs).all():
+        if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
             return {f"rounding to {digits} digits after the point": difference}
     if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
         return {"rounding to float16": difference}
