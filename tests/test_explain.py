@@ -256,7 +256,9 @@ def test_rows_that_a_layer_masks_are_no_steps(tmp_path: Path, direction: str, ki
     network = Network(bottom, *cells)
     np.save(tmp_path / "x.npy", x)
     rnncli.save(network, tmp_path / "w.npz")
-    steps = document(tmp_path / "x.npy", "--weights", tmp_path / "w.npz", "--steps", "1:")
+    options = (tmp_path / "x.npy", "--weights", tmp_path / "w.npz")
+    invoke("verify", *options)
+    steps = document(*options, "--steps", "1:")
     ran = rnncli.run(network, x, unroll="stepwise")
     assert [step.get("masked", False) for step in steps] == [row[0] in (0, 9) for row in x]
     assert [step["layers"] == [] for step in steps] == [row[0] in (0, 9) for row in x]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 import zlib
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, Rnn
 from page_cases import CASES, HOSTILE, command_of, dtype_of, written
+
+from rnncli.explain.page import write_page
 
 PARTS = {path.suffix: path.read_text() for path in (ROOT / "rnncli" / "explain").glob("page.*")}
 
@@ -77,6 +80,24 @@ def test_every_number_of_the_document_is_in_the_page(
                 cell["quantities"] = [completed(each, named) for each in cell["quantities"]]
     assert steps
     assert same(steps, document["steps"], dtype_of(document))
+
+
+def test_what_does_not_follow_is_kept(run_rnn: Rnn, tmp_path: Path) -> None:
+    """A sum or a product is left out only where the page computes each of its bits."""
+    _, document = written(run_rnn, command_of(CASES["lstm"], tmp_path), tmp_path)
+    (cell,) = document["steps"][2]["layers"][0]["cells"]
+    named = {quantity["name"]: quantity for quantity in cell["quantities"]}
+    total, product = named["g_t"]["sum"], named["c_t"]["terms"][0]["values"]
+    total[1] = float(np.nextafter(np.float32(total[1]), np.float32(9)))
+    product[2] = -product[2]
+    out = io.StringIO()
+    write_page(out, document, CASES["lstm"].network)
+    (shown,) = unpacked(out.getvalue())["steps"][2]["layers"][0]["cells"]
+    kept = {quantity["name"]: quantity for quantity in shown["quantities"]}
+    assert same(kept["g_t"]["sum"], total, np.float32)
+    assert same(kept["c_t"]["terms"][0]["values"], product, np.float32)
+    assert "sum" not in kept["i_t"]
+    assert "values" not in kept["c_t"]["terms"][1]
 
 
 def test_the_page_needs_nothing_else(run_rnn: Rnn, tmp_path: Path) -> None:

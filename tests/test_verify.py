@@ -113,6 +113,7 @@ def damaged(h: Floats, random: np.random.RandomState) -> Floats:
     places = random.choice(h.size, 9, replace=False)
     h.flat[places] += 10.0 ** random.uniform(-6.5, 1, 9)
     h.flat[places[:2]] = np.nan, -inf
+    h[0, 0, -1] += 0.5  # of the second direction, if there are two
     return h
 
 
