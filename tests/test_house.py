@@ -22,16 +22,16 @@ TREES = {
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
     "rnncli/model": 13_115,
-    "rnncli/engine": 4_393,
+    "rnncli/engine": 4_392,
     "rnncli/storage": 879,
     "rnncli/readers": 3_087,
     "rnncli/writers": 3_606,
-    "rnncli/verify": 4_270,
+    "rnncli/verify": 4_269,
     "rnncli/bench": 546,
     "rnncli/explain": 1_634,
     "rnncli/batches": 1_097,
     "rnncli/cli": 4_137,
-    "tests": 36_012,
+    "tests": 25_080,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

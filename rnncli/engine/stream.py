@@ -133,8 +133,6 @@ class Carried:
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Keep what the top layer gives, (n, O), at the last of these rows of each sequence."""
-        if not len(groups.present):
-            return
         missing = len(self.t) - len(self.last)
         if missing:
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
@@ -144,9 +142,8 @@ class Carried:
     def block(self) -> Block:
         """Where they stand, as rows; the inputs are left out."""
         key = np.arange(len(self.t))
-        return Block(
-            self.t.copy(), np.empty((len(key), 0), self.state.dtype), self.state.copy(), key
-        )
+        x = np.empty((len(key), 0), self.state.dtype)
+        return Block(self.t.copy(), x, self.state.copy(), key)
 
 
 def stream(
@@ -283,7 +280,7 @@ def _blocks(
         groups = grouped(rows)
         passes = advance_rows(prepared.after(done), rows, groups, carried.state)
         done += len(rows.x)
-        if prepared.network.last == "step":
+        if prepared.network.last == "step" and len(rows.x):
             read = groups if rows.masked is None else groups.only(~rows.masked)
             carried.keep(read, passes[-1].output)
         above = passes[head if all_layers else -1 :] if prepared.network.head else []

@@ -219,8 +219,7 @@ def _distance_left(
 def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
     """Return whether most of the difference is gone: what rounds operands has wide bounds.
 
-    Both distances count in shares of the bound of each value, since units may
-    be of unlike size.
+    Distances are shares of the bound of each value: units may be of unlike size.
     """
     if before is None or before.shape != left.shape:
         return True
@@ -231,7 +230,7 @@ def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
 
 
 def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
-    """Return the rounding of a result that is right but for digits that were left out."""
+    """Find the rounding of a result whose digits alone were cut."""
     if ours.shape != theirs.shape or not theirs.any():
         return {}
     difference = float(distances(ours, theirs).max())
