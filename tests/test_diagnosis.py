@@ -473,9 +473,9 @@ def test_another_fault_has_no_name(tmp_path: Path, name: str) -> None:
 
 
 def test_of_all_within_a_tolerance_the_closest_is_named(tmp_path: Path) -> None:
-    port = changed(ONE, W_xh=float16, W_hh=float16, b_h=float16)
-    port = port._replace(options=["--atol", "1e-5"])
-    assert explained(tmp_path, port) == ["weights rounded to float16"]
+    port = changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16)
+    port = port._replace(options=["--atol", "0.002"])
+    assert explained(tmp_path, port) == ["weights rounded to bfloat16"]
 
 
 @pytest.mark.parametrize("scale", [[100.0] * H, [1e6, 1e6, 1, 1]], ids=["large", "unlike"])

@@ -256,13 +256,14 @@ def test_a_chaotic_stack_is_not_compared(tmp_path: Path) -> None:
 def test_values_that_rounding_drives_anywhere_are_wrong_beyond_any_run(tmp_path: Path) -> None:
     options = stack(tmp_path, [2] * 9 + [0.03] * 91, 200, seed=2)
     ours, other = states(tmp_path, options), states(tmp_path, options, "--precision", "float64")
-    assert np.abs(ours - other)[:, :9].max() > 0.5
+    apart = np.abs(ours - other) > 0.1
+    assert apart[100:, :9].any()
     result = judged(tmp_path, options, other)
     assert result["verdict"] == "equal"
     assert 0.9 < result["judged"] < 0.97
-    other[100:, :9] = -20
+    other[apart] = -20
     result = judged(tmp_path, options, other)
-    assert (result["verdict"], result["first"]["step"]) == ("different", 101)
+    assert (result["verdict"], result["wrong"]) == ("different", apart.sum())
 
 
 # A wrong run of rnn itself
