@@ -184,7 +184,7 @@ def check_file(path: Path, network: Network) -> None:
 
 
 @pytest.mark.parametrize("extension", WRITTEN)
-@settings(max_examples=1000 if NIGHTLY else 60)
+@settings(max_examples=1000 if NIGHTLY else 40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_network_through_a_file(
     tmp_path_factory: pytest.TempPathFactory, extension: str, seed: int

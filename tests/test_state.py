@@ -23,7 +23,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=1000 if NIGHTLY else 60)
+@settings(max_examples=1000 if NIGHTLY else 40)
 @given(
     network=st.sampled_from(NETWORKS),
     rows=ROWS,

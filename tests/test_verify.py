@@ -20,6 +20,7 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.verify.notebook import PRINTED
+from rnncli.verify.peers import PEERS
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -52,7 +53,7 @@ def of_another_program(case: Saved, random: np.random.RandomState) -> list[Float
     return case.outputs(network=network)
 
 
-@settings(max_examples=25)
+@settings(max_examples=400 if NIGHTLY else 20)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_right_runs_are_equal_and_one_moved_value_is_found(data: st.DataObject, seed: int) -> None:
     random = np.random.RandomState(seed)
@@ -285,6 +286,7 @@ def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch, names: list[
     options = ("--seq", "1,2,3", "--hidden", "4,4", "--init", "torch")
     report = verified(*options, "--unroll", "stepwise", code=1)
     wrong = [item["name"] for item in report["results"] if item["verdict"] == "different"]
+    wrong = [name for name in wrong if name not in PEERS]  # which may be installed
     ours = [f"--unroll {name}" for name in names]
     assert wrong == (ours if names == ["fused"] else ["float64 loop", *ours])
     text = invoke("verify", *options, "--unroll", "stepwise", code=1).stdout
