@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE
+from conftest import NIGHTLY, RUNNABLE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from stacks import Saved, invoke, saved
