@@ -60,7 +60,14 @@ FILES: dict[str, tuple[str, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+# The others take as long again, and share most of their way.
+DEFAULT = ("wide", "keys", "long cells")
+EACH_FILE = [
+    pytest.param(name, marks=[] if name in DEFAULT else [pytest.mark.nightly]) for name in FILES
+]
+
+
+@pytest.mark.parametrize("name", EACH_FILE)
 def test_memory_does_not_grow_with_a_file(tmp_path: Path, name: str) -> None:
     piece, count, options = FILES[name]
     command = ("run", tmp_path / "x.csv", *options.split(), *NETWORK, "-o", tmp_path / "o.csv")

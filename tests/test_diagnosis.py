@@ -392,6 +392,10 @@ def explained(folder: Path, port: Port) -> list[str]:
 RARE = [f"gates i f g o taken for {' '.join(order)}" for order in permutations("ifgo")]
 for known in ("i f g o", "i f o g", "i o f g", "f i g o", "o i f g"):
     RARE.remove(f"gates i f g o taken for {known}")
+RARE += [name for name in MISTAKES if name.endswith((", one", ", three", ", both", ", of both"))]
+RARE += [
+    name for name in MISTAKES if name.startswith("gates z r n taken for") and "r z n" not in name
+]
 
 
 @pytest.mark.parametrize(

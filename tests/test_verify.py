@@ -53,7 +53,7 @@ def of_another_program(case: Saved, random: np.random.RandomState) -> list[Float
     return case.outputs(network=network)
 
 
-@settings(max_examples=400 if NIGHTLY else 20)
+@settings(max_examples=400 if NIGHTLY else 15)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_right_runs_are_equal_and_one_moved_value_is_found(data: st.DataObject, seed: int) -> None:
     random = np.random.RandomState(seed)
