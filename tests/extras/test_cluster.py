@@ -79,7 +79,8 @@ class Cluster:
         options = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard")
         process = self._dask("worker", self.address, *options, program=program)
         self.workers.append((threads, program, process))
-        self._client.wait_for_workers(len(self.workers), timeout=180)
+        living = sum(process.poll() is None for *_, process in self.workers)
+        self._client.wait_for_workers(living, timeout=180)
 
     def _read_file(self) -> Any:
         with suppress(OSError, ValueError):
