@@ -20,7 +20,7 @@ from rnncli.verify.steps import step_errors
 
 # Strategies of their own for long sequences.
 LONG = [name for name in RUNNABLE if name in ("parallel", "compiled")]
-CASES = 3_000 if NIGHTLY else 16
+CASES = 3_000 if NIGHTLY else 12
 # Rounding uses a few hundredths of the bound, and at most half of it; a join may add a quarter.
 RIGHT = 0.75
 
