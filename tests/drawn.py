@@ -1,4 +1,4 @@
-"""What a framework draws for its modules, as the arrays of the same network here."""
+"""Arrays of a network here from the weights that a framework draws."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

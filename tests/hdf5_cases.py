@@ -1,4 +1,4 @@
-"""What the files in ``data/hdf5`` hold, and HDF5 files made by hand."""
+"""The content of the files in ``data/hdf5``, and HDF5 files made by hand."""
 
 import struct
 from collections.abc import Mapping

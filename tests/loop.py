@@ -161,7 +161,7 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Result(NamedTuple):
-    """What a network makes of one sequence."""
+    """The outputs and states of a network over one sequence."""
 
     outputs: list[Any]  # of each layer, (T, O)
     c: list[Any]  # of each layer, what its state holds beside h after every step, (T, C)

@@ -1,4 +1,4 @@
-"""What the tests of model files share: load one, refuse one, and all there is to a network."""
+"""Load a model file, read its refusal, and list the arrays and settings of a network."""
 
 import json
 import warnings

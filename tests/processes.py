@@ -46,16 +46,22 @@ class Commands(Shell):
         master, slave = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
         environment = self.environment | {"TERM": "dumb", "COLUMNS": "300"} | variables
-        shown = b""
         with self.start(*words, env=environment, **streams):
             os.close(slave)
-            try:
-                while piece := os.read(master, 4096):
-                    shown += piece
-            except OSError:  # the other side is closed, on Linux
-                pass
-        os.close(master)
-        return shown.decode().replace("\r\n", "\n")
+            shown = read_terminal(master)
+        return shown.replace("\r\n", "\n")
+
+
+def read_terminal(master: int) -> str:
+    """Read a terminal until its other side is closed."""
+    shown = b""
+    try:
+        while piece := os.read(master, 4096):
+            shown += piece
+    except OSError:  # the other side is closed, on Linux
+        pass
+    os.close(master)
+    return shown.decode()
 
 
 @pytest.fixture(scope="module")

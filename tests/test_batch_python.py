@@ -111,7 +111,7 @@ def test_wrong_inputs() -> None:
 
 
 def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """What another thread prints meanwhile is printed; a missing file closes nothing."""
+    """Another thread can print meanwhile; a missing file closes nothing."""
     failures: list[Any] = []
 
     def work() -> None:

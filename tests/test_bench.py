@@ -72,7 +72,7 @@ def bench(tmp_path: Path) -> Callable[..., tuple[int, str, dict[str, list[str]]]
 
 
 def test_a_right_run_has_a_small_step_error(bench: Any, tmp_path: Path) -> None:
-    """Of sequences of unlike length, and a model that gives one row for each."""
+    """The sequences have unlike lengths, and the model gives one row for each."""
     layers = rnncli.seeded(1, 3, 1, "torch", cell="lstm").layers
     network = rnncli.Network(*layers, rnncli.Dense(np.ones((3, 2))), last="state")
     rnncli.save(network, tmp_path / "w.npz")

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from processes import read_terminal
 from test_bench import TWO, patched
-from test_terminal import everything
 
 from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import Size
@@ -100,7 +100,7 @@ def racing(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
                 shown += os.read(master, 4096)
             assert b"case 1 of 1, round 1 of 1000000: --unroll auto, " in shown
             # A terminal that nobody reads fills up, and holds a process up that writes to it.
-            reader = threading.Thread(target=everything, args=[master])
+            reader = threading.Thread(target=read_terminal, args=[master])
             reader.start()
             yield process
         finally:

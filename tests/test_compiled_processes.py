@@ -27,7 +27,7 @@ def without_ptr(text: str) -> None:
 
 
 def binding(**functions: Any) -> ModuleType:
-    """Return what stands for ``llvmlite.binding``."""
+    """Make a module that replaces ``llvmlite.binding``."""
     module = ModuleType("llvmlite.binding")
     vars(module).update(functions)
     return module

@@ -1,4 +1,4 @@
-"""What could steer a terminal is shown there, not sent, wherever it comes from."""
+"""Control characters of an input are shown on a terminal, never sent to it."""
 
 import html
 import json

@@ -78,7 +78,7 @@ class Checked:
         return np.split(array, len(gates), axis=-1)[gates.index(gate)]
 
     def value(self, name: str) -> tuple[Floats, Floats]:
-        """What a term stands for in float64, and how large what it adds is."""
+        """The value of a term in float64, and the size of its terms."""
         left, product, right = name.partition(" @ ")
         if product:
             rows = reference.rounded(self.evaluated(left), self.precision)

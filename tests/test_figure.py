@@ -38,7 +38,7 @@ def drawn(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 
 def states(run_rnn: Rnn, *arguments: str, stdin: str | None = None) -> Floats:
-    """What the same run has as CSV: t, then the columns of numbers."""
+    """Return the same run as CSV: t, then the columns of numbers."""
     text = run_rnn("run", *arguments, "--format", "csv", stdin=stdin).stdout
     return np.loadtxt(StringIO(text), np.float32, delimiter=",", skiprows=1, ndmin=2)
 
@@ -147,7 +147,7 @@ def test_layers_states_and_directions_have_panels(run_rnn: Rnn, drawn: Drawn) ->
 
 
 def test_features(drawn: Drawn) -> None:
-    """What is missing is not drawn; those that differ much have a scale each."""
+    """Missing values are not drawn; features that differ much have a scale each."""
     above, _ = panels(drawn("--missing", "hold", "--hidden", "2", stdin="a\n1\nnan\n3\n"))
     np.testing.assert_array_equal(lines(above)["a"][:, 1], [1, np.nan, 3])
     hidden, _ = panels(drawn("--hidden", "2", stdin="_a,_b\n1,2\n2,1\n"))

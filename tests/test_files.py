@@ -1,4 +1,4 @@
-"""What becomes of the files that are written: durable in the right order, private, never half."""
+"""Written files are durable in the right order, private, and never half."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ RUN = ("run", "--seq", "1,2", "--hidden", "2", "--format", "csv", "-o")
 
 
 class Disk:
-    """What a power loss leaves of a directory: each file as it was at its last fsync.
+    """A directory after a power loss: each file as it was at its last fsync.
 
     A name is as durable as the last fsync of the directory.
     """

@@ -40,7 +40,7 @@ number = st.floats(-1e6, 1e6) | st.just(math.nan)
 def test_moments_are_those_of_exact_sums(
     rows: list[tuple[float, float, bool]], cuts: list[int], middle: float, first: float | None
 ) -> None:
-    """Of any blocks, also far from zero or from the first value; what is missing is left out."""
+    """Blocks may lie far from zero or the first value; missing values do not count."""
     x = np.array([row[:2] for row in rows]) + middle
     masked = np.array([row[2] for row in rows])
     if first is not None:

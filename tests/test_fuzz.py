@@ -60,7 +60,7 @@ def test_rows_are_those_of_the_array(
     fortran: bool,
     data: st.DataObject,
 ) -> None:
-    """Of any type and order, for any columns; under any name, also as states to compare with."""
+    """Arrays have any type, order and name; `verify` reads them as states too."""
     values = np.random.RandomState(0).randint(0, 100, shape).astype(dtype)
     path = tmp_path_factory.getbasetemp() / data.draw(st.sampled_from(["x.npy", "x.txt"]))
     with open(path, "wb") as file:

@@ -55,12 +55,12 @@ def worst(case: Case, unroll: str = "auto") -> float:
 
 
 def negative(name: str) -> Callable[[Cell], Cell]:
-    """Return what turns the sign of an array."""
+    """Make a change that negates an array."""
     return lambda cell: changed(cell, **{name: -cell.weights.arrays[name]})
 
 
 def zero(name: str, gate: int | None = None) -> Callable[[Cell], Cell]:
-    """Return what leaves an array out, or that of a gate."""
+    """Make a change that zeroes an array, or its block of a gate."""
 
     def change(cell: Cell) -> Cell:
         array = cell.weights.arrays[name].copy()
@@ -72,7 +72,7 @@ def zero(name: str, gate: int | None = None) -> Callable[[Cell], Cell]:
 
 
 def in_order(*order: int) -> Callable[[Cell], Cell]:
-    """Return what has the gates in another order."""
+    """Make a change that puts the gates in another order."""
 
     def change(cell: Cell) -> Cell:
         def moved(array: Floats) -> Floats:

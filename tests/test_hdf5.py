@@ -79,7 +79,7 @@ def test_groups_that_are_passed_over(name: str) -> None:
 
 
 def test_files_made_by_hand_are_read() -> None:
-    """What the cases below are made of is sound: each is refused for its one fault."""
+    """The files are sound but for the one fault of each case below."""
     found, _ = read(made(GROUP_OF_ONE, dataset(contiguous(2, 8)), struct.pack("<2f", 1, 2)))
     assert found["a"].tolist() == [1, 2]
     texts = attribute(TEXT, space(2), in_heap((2, 1, 2), (0, 0, 0)))

@@ -1,4 +1,4 @@
-"""What is in a model file, and that what `rnn inspect` says to run runs."""
+"""`rnn inspect` lists a model file, and the commands that it offers run."""
 
 import io
 import json

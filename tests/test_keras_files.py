@@ -455,7 +455,7 @@ def test_arrays_in_a_list(tmp_path: Path, root: str, split: bool) -> None:
 
 
 def test_a_layer_that_cannot_be_run_has_its_arrays(tmp_path: Path) -> None:
-    """Those of its parts too, and not what random numbers are drawn from."""
+    """Arrays of its inner layers belong to it, states of random generators do not."""
     held = {"layers/mine/inner/vars/0": (7,), "layers/mine/vars/0": (3, 1)}
     more = {"layers/mine/seed_generator/vars/0": (2,), "layers/mine_1/vars/0": (2,)}
     (part,) = inspect(stored(tmp_path / "m.keras", held | more, [layer("Mine")]))["parts"]

@@ -160,7 +160,7 @@ def test_a_stream_is_each_sequence_alone(
 
 
 def of_key(blocks: list[rnncli.Block], name: str, key: int) -> Any:
-    """Return what the blocks hold of a sequence; None where there is no head."""
+    """Return the rows of a sequence in all blocks; None where there is no head."""
     arrays: list[Any] = [getattr(block, name) for block in blocks]
     rows = zip(arrays, blocks, strict=True)
     return None if arrays[0] is None else np.concatenate([a[b.key == key] for a, b in rows])
@@ -191,7 +191,7 @@ def test_every_step_is_right_in_every_precision(
 def test_every_step_of_a_vanilla_cell_is_right(
     case: Case, unroll: str, f: Any, clip: float
 ) -> None:
-    """Of any size and gain, up to the step at which the states overflow."""
+    """Cells have any size and gain; steps count up to an overflow."""
     assume(unroll in ("auto", *runnable(case.precision)))
     case = case._replace(cell=case.cell.replaced(activation=f, clip=clip))
     states = rnncli.run(case.network, case.x, case.h0, precision=case.precision, unroll=unroll).h

@@ -1,4 +1,4 @@
-"""What other libraries computed, against what rnncli computes."""
+"""States of other libraries equal those of rnncli."""
 
 import pytest
 from conftest import RUNNABLE

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import read_terminal
 
 from rnncli.cli import progress, rnn
 from rnncli.engine.rows import BLOCK_STEPS
@@ -18,7 +19,7 @@ TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:
-    """What a terminal of 80 columns shows of a command."""
+    """Run a command on a terminal of 80 columns, and return its output."""
     master, slave = pty.openpty()
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "80"} | variables
@@ -26,21 +27,9 @@ def on_terminal(*arguments: str, **variables: str) -> str:
         [*RNN, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
     ) as process:
         os.close(slave)
-        shown = everything(master)
+        shown = read_terminal(master)
     assert process.returncode in (0, 2)
     return shown
-
-
-def everything(master: int) -> str:
-    """Read a terminal until its other side is closed."""
-    shown = b""
-    try:
-        while piece := os.read(master, 4096):
-            shown += piece
-    except OSError:  # the other side is closed, on Linux
-        pass
-    os.close(master)
-    return shown.decode()
 
 
 def test_a_terminal_gets_colour_unless_it_is_dumb() -> None:
@@ -106,7 +95,7 @@ def run_on_terminal(
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         rnn.main([*command], standalone_mode=False)
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", everything(master))
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", read_terminal(master))
 
 
 def test_a_long_run_shows_its_rows_and_its_share(

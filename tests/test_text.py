@@ -54,7 +54,7 @@ NULLS = ("NA", "-", "-999", "-999.0", "-9.5", "1e3", "0", "é", "a,b")
 
 
 class Row(NamedTuple):
-    """What is read of a row: a missing value is None."""
+    """A row as it is read: a missing value is None."""
 
     x: list[float | None]
     masked: bool
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 
 class FaultError(Exception):
-    """What ends the rows, at its place."""
+    """An error that ends the rows, at its place."""
 
 
 def plainly(raw: bytes, layout: Layout, name: str) -> tuple[list[Row], str]:
@@ -386,7 +386,7 @@ def test_characters_of_every_encoding_may_be_cut_in_two(folder: Path, encoding: 
 
 
 def test_every_name_is_an_encoding_of_text_or_refused() -> None:
-    """Of all that Python has, those are refused that turn text into text or bytes into bytes."""
+    """Encodings of Python that turn text into text, or bytes into bytes, are refused."""
     refused = set()
     for name in {*aliases, *aliases.values()}:
         try:
@@ -416,7 +416,7 @@ def test_blocks_are_cut_by_row_number(folder: Path, bad: int) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Of rows without end, and of a line without end."""
+    """Rows never end, or a line never ends."""
 
     def peak(blocks: int) -> int:
         tracemalloc.start()

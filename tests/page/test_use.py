@@ -11,7 +11,7 @@ from page.conftest import HEAD, Open, Opened
 
 
 def now(opened: Opened) -> str:
-    """What the label of the slider says, and what a screen reader hears at it: the same."""
+    """Return the label of the slider, which a screen reader hears too."""
     text = opened.page.locator("#now").text_content()
     assert text.startswith(opened.page.locator("#slider").get_attribute("aria-valuetext") + " (")
     return str(text)

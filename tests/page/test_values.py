@@ -131,7 +131,7 @@ def test_every_weight_of_a_matrix(name: str, open_page: Open) -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path: Path) -> None:
-    """Those of `rnn explain --unit`, with the same names and factors, in the same order."""
+    """They are the terms of `rnn explain --unit`, with its names, factors and order."""
     opened = open_page(name)
     opened.go_to(5)
     layers = CASES[name].network.layers

@@ -125,5 +125,5 @@ def flat(states: rnncli.States) -> list[Array]:
 
 
 def output(states: rnncli.States) -> Array:
-    """Return what the network gives at every step."""
+    """Return the output at every step."""
     return states.h if states.y is None else states.y

@@ -171,7 +171,7 @@ class Draw:
 
 
 def given(path: Path, x: Array) -> Array:
-    """What the model in a file gives: a row for each step, or one a sequence."""
+    """Run the model in a file: it gives a row for each step, or one a sequence."""
     loaded = load_network(path)
     states = run(loaded.network, x if x.ndim == 3 else x[..., None])
     if loaded.network.last:

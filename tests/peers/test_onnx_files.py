@@ -44,7 +44,7 @@ OPSETS = (9, 11, 12, 13, 14, 17, 20)
 
 
 def given(network: Network, x: Array) -> Array:
-    """Return what the model gives: rows of all steps, or one a sequence."""
+    """Run the model: it gives rows of all steps, or one a sequence."""
     found = run(network, x)
     if not network.last:
         return output(found)
@@ -246,7 +246,7 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
 
 @pytest.mark.parametrize("op", OPERATORS)
 def test_the_reference_of_onnx(op: str, tmp_path: Path) -> None:
-    """What the standard says of gates, directions, peepholes and which axis is first."""
+    """The standard defines gates, directions, peepholes and the first axis."""
     for direction, layout in product(("forward", "reverse", "bidirectional"), (0, 1)):
         arrays = drawn_arrays(op, 1 + (direction == "bidirectional"))
         settings = {"direction": direction, "hidden_size": H, "layout": layout}
@@ -301,7 +301,7 @@ def test_directions_side_by_side(order: tuple[int, int], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_of_cells_by_default(name: str, tmp_path: Path) -> None:
-    """Those whose parameters are left out are ONNX Runtime's, or are refused."""
+    """Left-out parameters have ONNX Runtime's defaults, or are refused."""
     arrays, x = drawn_arrays("RNN"), drawn_rows(T, N, I)
     node = helper.make_node("RNN", ["x", *arrays], ["y"], activations=[name], hidden_size=H)
     model = made([node], tensors(arrays), ["T", "N", I])

@@ -78,7 +78,7 @@ def test_keras() -> None:
 
 
 def test_activations_of_keras() -> None:
-    """Those of a cell's own, and those of rows, at sums of all sizes."""
+    """Activations of cells and of rows are compared at sums of all sizes."""
     own = {"recurrent_activation": (HARD_SIGMOID, "softsign")}
     own |= {"activation": ("leaky_relu:0.25", "elu:0.5")}
     plain = [each for each in OF_CELLS["keras"] if each not in ("linear", "exponential")]

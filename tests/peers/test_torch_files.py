@@ -46,7 +46,7 @@ def seeds() -> None:
 
 
 def theirs(model: Any, x: Any = X) -> np.ndarray[Any, Any]:
-    """What a model gives of (N, T, I), batch first or not."""
+    """Run a model over (N, T, I), batch first or not."""
     first = getattr(getattr(model, "rnn", None), "batch_first", True)
     with torch.no_grad():
         y = model(x if first else x.transpose(0, 1))
