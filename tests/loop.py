@@ -237,3 +237,11 @@ def unroll(
         for array, of_t in zip(rows, state, strict=True):
             array[t] = of_t
     return rows, state
+
+
+def difference(a: Any, b: Any) -> float:
+    """Return the largest distance of two runs, relative to max(1, |b|); infinite if not finite."""
+    assert a.shape == b.shape
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    return float(np.where(np.isfinite(distance), distance, np.inf).max(initial=0.0))

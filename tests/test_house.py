@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explain": 1_634,
     "rnncli/batches": 1_097,
     "rnncli/cli": 4_137,
-    "tests": 25_097,
+    "tests": 25_080,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

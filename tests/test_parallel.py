@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loop import difference
 from networks import ALL_ACTIVATIONS, drawn_weights
-from whole_runs import difference
 
 import rnncli
 from rnncli import LSTM, RNN, Network, Weights

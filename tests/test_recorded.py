@@ -2,8 +2,8 @@
 
 import pytest
 from conftest import RUNNABLE
+from loop import difference
 from recorded_cases import RecordedCase, recorded_cases
-from whole_runs import difference
 
 import rnncli
 from rnncli.engine.run import States
