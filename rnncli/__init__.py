@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
-    from rnncli.engine.stream import Block as Block
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
     from rnncli.model.activations import activation as activation
@@ -50,7 +49,6 @@ _MODULES = {
     "GRU": "model.cells",
     "LSTM": "model.cells",
     "RNN": "model.cells",
-    "Block": "engine.stream",
     "Carried": "engine.stream",
     "Dense": "model.layers",
     "Embedding": "model.layers",

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from math import inf
 from typing import Any
 
@@ -35,12 +34,10 @@ def narrow(yes: bool) -> Iterator[None]:
     """Let threads, blocks and pieces have a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
         if yes:
-            patch.setattr("rnncli.engine.threads.VALUES", 4)
-            patch.setattr("rnncli.engine.threads.WORK", 1)
-            # The package has the function by that name.
-            projected = import_module("rnncli.engine.unroll.projected")
-            patch.setattr(projected, "VALUES", 4)
-            patch.setattr(projected, "STEPS", 2)
+            patch.setattr("rnncli.engine.runner.VALUES", 4)
+            patch.setattr("rnncli.engine.runner.WORK", 1)
+            patch.setattr("rnncli.engine.unroll.projected.VALUES", 4)
+            patch.setattr("rnncli.engine.unroll.projected.STEPS", 2)
         yield
 
 
@@ -159,7 +156,7 @@ def test_a_stream_is_each_sequence_alone(
             same(y[~masked[rows]], np.hstack(alone.layers[head:]))
 
 
-def of_key(blocks: list[rnncli.Block], name: str, key: int) -> Any:
+def of_key(blocks: list[rnncli.Rows], name: str, key: int) -> Any:
     """Return the rows of a sequence in all blocks; None where there is no head."""
     arrays: list[Any] = [getattr(block, name) for block in blocks]
     rows = zip(arrays, blocks, strict=True)

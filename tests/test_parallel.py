@@ -1,7 +1,6 @@
 """Sequences run in parallel over their own steps: right at every join, or step by step."""
 
 import tracemalloc
-from importlib import import_module
 from typing import Any
 
 import loop
@@ -14,12 +13,10 @@ from networks import ALL_ACTIVATIONS, drawn_weights
 
 import rnncli
 from rnncli import LSTM, RNN, Network, Weights
+from rnncli.engine.unroll import parallel as module
 from rnncli.model.arrays import Floats
 from rnncli.verify.case import Case
 from rnncli.verify.steps import largest_step_error
-
-# The package has the function by that name.
-module: Any = import_module("rnncli.engine.unroll.parallel")
 
 
 def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:
@@ -42,7 +39,8 @@ def set_threads(patch: pytest.MonkeyPatch, count: int) -> None:
     """Let any work be worth the threads there are."""
     patch.setattr(module, "THREADS", count)
     patch.setattr("rnncli.engine.threads.THREADS", count)
-    patch.setattr("rnncli.engine.threads.WORK", 1)
+    patch.setattr("rnncli.engine.runner.WORK", 1)
+    patch.setattr(module, "VALUES", 1)
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -54,13 +52,13 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the segments that have not converged, of each run in segments."""
     counts: list[int] = []
-    right = module.step_by_step
+    right = module.Parallel.run_in_order
 
-    def counted(segments: Any, left: Any) -> None:
+    def counted(self: Any, segments: Any, left: Any) -> None:
         counts.append(len(left))
-        right(segments, left)
+        right(self, segments, left)
 
-    monkeypatch.setattr(module, "step_by_step", counted)
+    monkeypatch.setattr(module.Parallel, "run_in_order", counted)
     return counts
 
 

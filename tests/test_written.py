@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers import WRITERS, Style, Trajectory
 from rnncli.writers.trajectory import Columns, SequenceStates
@@ -42,7 +42,7 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     t, x, h, key, keys, cells = result
     cuts = [slice(*ends) for ends in pairwise([*range(0, len(t), block), len(t)])]
     blocks = [
-        Block(t[s], x[s], h[s], None if key is None else key[s], cells and cells[s]) for s in cuts
+Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], h[s]) for s in cuts
     ]
     zeros = SequenceStates(
         np.zeros(1, np.intp), [{"h": np.zeros_like(h[:1], shape=(1, h.shape[1]))}]

@@ -1,6 +1,5 @@
 """The machine, and a table of timings for each case."""
 
-import ctypes
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.bench.race import Timing, fastest_peer
-from rnncli.engine.threads import openblas, usable_processors
+from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import printable
 from rnncli.verify.peers import PEERS, version
 from rnncli.writers.grid import Column, draw
@@ -48,14 +47,10 @@ def _processor() -> str:
 
 
 def _blas() -> str:
-    """Return NumPy's BLAS, its version, and the kernel it has chosen, where known."""
+    """Name NumPy's BLAS and its version."""
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
-    name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    if get_kernel := openblas("get_corename"):
-        get_kernel.restype = ctypes.c_char_p
-        return f"{name}, kernel {get_kernel().decode()}"
-    return name
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
 def write_table(

@@ -20,7 +20,7 @@ from rnncli.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from rnncli.engine.stream import Block
+    from rnncli.engine.rows import Rows
 
 RUN_FAILED = 1
 BAD_INPUT = 2
@@ -126,7 +126,7 @@ def _numbers(name: str) -> list[str]:
     return re.findall("[0-9]+", name)
 
 
-def naming_options(blocks: "Iterable[Block]") -> "Iterator[Block]":
+def naming_options(blocks: "Iterable[Rows]") -> "Iterator[Rows]":
     """Pass blocks on; an error that ends them names options, as results show it too."""
     try:
         yield from blocks

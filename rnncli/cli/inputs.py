@@ -15,7 +15,7 @@ from rnncli.cli.outputs import note
 from rnncli.cli.progress import working
 from rnncli.cli.values import AUTO
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import BLOCK_STEPS, Rows, joined
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, verbatim
 from rnncli.model.layers import Normalization
@@ -158,9 +158,10 @@ def read_case(
     from rnncli.verify.case import Case
 
     source, network, start, model, biases = open_both(reading, options, precision, starting, Keys())
-    rows = next(joined(source.blocks), None)
-    if rows is None:
+    blocks = list(source.blocks)
+    if not blocks:
         raise InputError("", "the input has no steps")
+    rows = join(blocks)
     active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
     if not len(active):
         raise InputError("", "the input has no steps: every row is masked")

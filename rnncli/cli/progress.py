@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 from rnncli.cli.command import NARROW
 from rnncli.cli.outputs import collected
 from rnncli.engine.rows import Rows
-from rnncli.engine.stream import Block
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 _UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
-Counted = TypeVar("Counted", Block, Rows)
+Counted = TypeVar("Counted", Rows, Rows)
 
 
 def with_progress(

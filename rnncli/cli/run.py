@@ -44,9 +44,10 @@ from rnncli.cli.states import (
     scaled_as_before,
     state_files,
 )
-from rnncli.engine.passes import prepare
 from rnncli.engine.state import fingerprint
-from rnncli.engine.stream import Block, Carried, final_y, stream
+from rnncli.engine.rows import Rows
+from rnncli.engine.runner import Runner
+from rnncli.engine.stream import Carried, final_y, stream
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import check_installed
@@ -232,7 +233,7 @@ def forward(
             carried=carried,
             keys=source.keys,
         )
-        latest: deque[Block] = deque(maxlen=1)
+        latest: deque[Rows] = deque(maxlen=1)
         watched = _watched(steps, latest)
         blocks = with_progress(watched, source.share, quiet=on_screen(output.output))
         trajectory = trajectory._replace(blocks=naming_options(blocks))
@@ -283,8 +284,8 @@ def _trajectory(
 
     def final() -> SequenceStates:
         keys = source.keys if source.key_columns else ()
-        prepared = prepare(network, precision, unroll)
-        y = final_y(prepared, carried, keys) if network.one_output else None
+        runner = Runner(network, precision, unroll)
+        y = final_y(runner, carried, keys) if network.one_output else None
         return states(carried.t.copy(), carried.state)._replace(y=y)
 
     return Trajectory(
@@ -354,7 +355,7 @@ def _continue(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> S
     return style
 
 
-def _watched(blocks: Iterable[Block], latest: deque[Block]) -> Iterator[Block]:
+def _watched(blocks: Iterable[Rows], latest: deque[Rows]) -> Iterator[Rows]:
     """Pass blocks on; the latest is kept."""
     for block in blocks:
         latest.append(block)
@@ -375,7 +376,7 @@ def _note_saturated(network: Network, h: Floats, *, scaled: bool) -> None:
         )
 
 
-def _begun(blocks: Iterable[Block]) -> Iterator[Block]:
+def _begun(blocks: Iterable[Rows]) -> Iterator[Rows]:
     """Compute the first block now: a failure before it leaves nothing to write."""
     blocks = iter(blocks)
     first = next(blocks, None)

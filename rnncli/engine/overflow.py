@@ -11,11 +11,9 @@ from math import inf
 
 import numpy as np
 
-from rnncli.engine.batch import Steps
-from rnncli.engine.precision import Precision
-from rnncli.model.activations import Activation, clipped
+from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Arrays, Cell, State
 
 # Shares of the largest float: a block whose bound is over the first is looked at sum by sum, and
 # rounding may carry a sum over the second to the end.
@@ -44,39 +42,41 @@ def is_safe(bound: float, dtype: np.dtype[np.floating]) -> bool:
 
 
 def mark_overflow(
-    cell: Cell,
-    precision: Precision,
-    x: Steps,
-    before: Floats,
-    rows: Sequence[Steps],
-    after: State,
+    strategy: Strategy, x: Floats, before: Floats, out: State, rest: Sequence[Floats]
 ) -> None:
-    """Make the states of sequences NaN from the step on at which a sum may overflow on the way."""
-    h = rows[0].rows
-    W_xh, W_hh, b_h = cell.largest_sums
-    of_h = largest(before) + _largest_state(cell, h)
-    if is_safe(largest(x.rows) * W_xh + of_h * W_hh + b_h, h.dtype):
+    """Set states to NaN from the step on at which a sum may overflow on the way.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        It has run the steps.
+    x : array, shape (T, N, I)
+    before : array, shape (N, H)
+        h before the first step.
+    out : tuple of arrays, shape (T, N, size) each
+        h at every step, and the rest of the state if it was asked for.
+    rest : sequence of arrays, shape (N, size) each
+        The arrays of the state beside h after the last step.
+    """
+    h = out[0]
+    of_x, of_h, of_b = strategy.largest_sums
+    size = largest(before) + _largest_state(strategy.cell, h)
+    if is_safe(largest(x) * of_x + size * of_h + of_b, h.dtype):
         return
-    counts = np.array(x.batch_sizes or [x.N] * len(x))
-    t, n = np.repeat(np.arange(len(x)), counts), np.concatenate([*map(np.arange, counts)])
-    flat_x, flat_h = x.rows.reshape(len(t), -1), h.reshape(len(t), -1)
-    # Row r of a step t follows row r - N_{t-1}, N_{t-1} being the rows of the step before.
-    source = np.arange(len(t)) + x.N - np.r_[x.N, counts[:-1]][t]
-    operands = precision.operand(np.concatenate([before, flat_h]))
-    wrong = np.zeros(flat_h.shape, bool)
-    for start in range(0, len(t), ROWS):
-        some = slice(start, start + ROWS)
-        wrong[some] = _cell_overflows(cell, flat_x[some], operands[source[some]])
-    if not wrong.any():
-        return
-    first = np.full(x.N, len(x))
-    np.minimum.at(first, n[wrong.any(axis=1)], t[wrong.any(axis=1)])
-    wrong |= (t > first[n])[:, None]
-    _set_nan(h, wrong)
-    for other in rows[1:]:
-        _set_nan(other.rows, np.repeat((t >= first[n])[:, None], other.rows.shape[-1], axis=1))
-    for array in after:
-        _set_nan(array, np.repeat((first < len(x))[:, None], array.shape[1], axis=1))
+    T, N, _ = x.shape
+    previous = strategy.precision.operand(np.concatenate([before[None], h[:-1]]))
+    wrong = np.zeros(h.shape, bool)
+    for start in range(0, T, max(1, ROWS // N)):
+        steps = slice(start, start + max(1, ROWS // N))
+        flat = (np.concatenate(a[steps]) for a in (x, previous))
+        wrong[steps] = _cell_overflows(strategy, *flat).reshape(wrong[steps].shape)
+    later: Truths = np.logical_or.accumulate(wrong.any(axis=2), axis=0)[..., None]  # (T, N, 1)
+    wrong[1:] |= later[:-1]
+    h[wrong & np.isfinite(h)] = np.nan
+    for array in out[1:]:
+        array[later & np.isfinite(array)] = np.nan
+    for array in rest:
+        array[later[-1] & np.isfinite(array)] = np.nan
 
 
 def product_overflows(x: Floats, W: Floats) -> Truths:
@@ -92,21 +92,34 @@ def _largest_state(cell: Cell, h: Floats) -> float:
     return largest(h) if cell.ends is None else max(map(abs, cell.ends))
 
 
-def _cell_overflows(cell: Cell, x: Floats, h: Floats) -> Truths:
-    """Return at which rows, and in which units of h, a sum of a cell may overflow, (R, H)."""
-    W_xh, W_hh, b_h = cell.operands
-    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
-    W_h = np.concatenate([np.zeros((len(W_hh), before)), W_hh], axis=1)
+def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:
+    """Find the rows, and the units of h, at which a sum of a cell may overflow, (R, H)."""
+    (W_xh, W_hh, b_h), cell = strategy.operands, strategy.cell
+    first = len(b_h) - W_hh.shape[1]  # the first column to which h is added
+    W_h = np.concatenate([np.zeros((len(W_hh), first)), W_hh], axis=1)
     rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
-    positive, negative = _by_sign(rows, W)
-    of_gates = _overflow(positive, negative, b_h.dtype).reshape(len(x), -1, cell.hidden_size)
-    wrong = np.logical_or.reduce(of_gates, axis=1)
+    wrong = _overflow(*_by_sign(rows, W), b_h.dtype)
+    wrong = wrong.reshape(len(x), -1, strategy.H).any(axis=1)
     if cell.inner is not None:
-        sums = ((positive - negative) / SCALE).reshape(len(x), -1, cell.hidden_size)
-        operand = cell.inner_operand(_applied, list(sums.swapaxes(0, 1)), h.astype(np.float64))
-        wrong |= product_overflows(operand, cell.inner)
+        checked = _Checked()
+        x, h = x.astype(np.float64), h.astype(np.float64)
+        with np.errstate(all="ignore"):
+            sums = x @ cell.operands.W_xh + cell.operands.b_h
+            sums[:, -cell.operands.W_hh.shape[1] :] += h @ cell.operands.W_hh
+            cell.step(checked, np.split(sums, len(cell.sum_names), axis=1), h)
+        wrong |= checked.wrong
     # What is projected is made of all units.
     return wrong if wrong.shape == h.shape else np.broadcast_to(wrong.any(axis=1)[:, None], h.shape)
+
+
+class _Checked(Arrays):
+    """Arrays whose products within a step are checked."""
+
+    wrong: Truths
+
+    def product(self, a: Floats, W: Floats, name: str) -> Floats:
+        self.wrong = product_overflows(a, W)
+        return super().product(a, W, name)
 
 
 def _by_sign(rows: Floats, W: Floats) -> tuple[Floats, Floats]:
@@ -128,15 +141,3 @@ def _overflow(positive: Floats, negative: Floats, dtype: np.dtype[np.floating]) 
     infinite = np.abs(positive - negative) > limit
     infinite &= np.minimum(positive, negative) <= SUM * limit
     return np.asarray(~(finite | infinite))
-
-
-def _applied(f: Activation, a: Floats, clip: float) -> Floats:
-    """Apply an activation to values that are limited first."""
-    out = np.empty_like(a)
-    clipped(f, clip)(a, out)
-    return out
-
-
-def _set_nan(array: Floats, wrong: Truths) -> None:
-    """Make the finite values of some rows and units NaN."""
-    array[wrong.reshape(array.shape) & np.isfinite(array)] = np.nan

@@ -12,6 +12,7 @@ class Precision(NamedTuple):
 
     Parameters
     ----------
+    name : str
     dtype : numpy.dtype
         Float type of products, sums, activations and states.
     mantissa : int, optional
@@ -19,6 +20,7 @@ class Precision(NamedTuple):
         by default all.
     """
 
+    name: str
     dtype: np.dtype[np.floating]
     mantissa: int | None = None
 
@@ -56,9 +58,10 @@ def round_mantissa(values: Floats, bits: int) -> Floats:
     return rounded.view(np.float32).reshape(np.shape(values))
 
 
-PRECISIONS = {
-    "float32": Precision(np.dtype(np.float32)),
-    "float64": Precision(np.dtype(np.float64)),
-    "tf32": Precision(np.dtype(np.float32), mantissa=10),
-    "bfloat16": Precision(np.dtype(np.float32), mantissa=7),
-}
+_PRECISIONS = (
+    Precision("float32", np.dtype(np.float32)),
+    Precision("float64", np.dtype(np.float64)),
+    Precision("tf32", np.dtype(np.float32), mantissa=10),
+    Precision("bfloat16", np.dtype(np.float32), mantissa=7),
+)
+PRECISIONS = {precision.name: precision for precision in _PRECISIONS}

@@ -1,4 +1,4 @@
-"""Rows of an input: what readers hand over, and blocks of them."""
+"""Rows: the one record from a reader, through a network, to a writer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress
@@ -17,7 +17,7 @@ BLOCK_VALUES = 1 << 21
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of an input.
+    """Consecutive rows of an input and, once they are run, the results at them.
 
     Parameters
     ----------
@@ -31,52 +31,67 @@ class Rows(NamedTuple):
     cells : list of lists of str, optional
         The rows as they stand in the input; or rows with their types, in a
         sequence whose `of` joins several, and which truths choose from.
+    t : array of int, shape (n,), optional
+        Number of each row's step in its sequence, counted from 1.
+    h : array, shape (n, H), optional
+        Output of the top recurrent layer, or of it and all layers below side
+        by side, the bottom one first.
+    y : array, shape (n, O), optional
+        Output of the network's head, or of each of its layers, the bottom one
+        first; None if it has none.
+    c : array, shape (n, C), optional
+        The states beside h of the top recurrent layer, or of it and all
+        layers below; see `rnncli.States`.
     """
 
     x: Floats
     key: Integers | None = None
     masked: Truths | None = None
     cells: Sequence[Sequence[str]] | None = None
+    t: Integers = None  # type: ignore[assignment]  # every row that was run has t and h
+    h: Floats = None  # type: ignore[assignment]
+    y: Floats | None = None
+    c: Floats | None = None
 
     def cut(self, start: int, stop: int | None) -> "Rows":
-        """Return some of the rows."""
-        return Rows(*(cut(part, slice(start, stop)) for part in self))
+        """Return some neighbouring rows."""
+        return Rows(*(take(field, slice(start, stop)) for field in self))
 
-    def take(self, rows: Truths) -> "Rows":
-        """Return the rows of which it is true."""
-        return Rows(*(cut(part, rows) for part in self))
+    def take(self, chosen: Truths) -> "Rows":
+        """Return the rows at which `chosen` is true."""
+        return Rows(*(take(field, chosen) for field in self))
 
 
-def cut(part: Any, rows: slice | Truths) -> Any:
+def take(field: Any, rows: slice | Truths) -> Any:
     """Return some rows of an array or a list, if there is one."""
-    if part is None:
+    if field is None:
         return None
-    if isinstance(part, list) and not isinstance(rows, slice):
-        return [*compress(part, rows)]
-    return part[rows]
+    if isinstance(field, list) and not isinstance(rows, slice):
+        return [*compress(field, rows)]
+    return field[rows]
 
 
-def join(parts: Sequence[Any]) -> Any:
+def concatenate(fields: Sequence[Any]) -> Any:
     """Return the rows of several arrays or lists as one, if there are any."""
-    if parts[0] is None:
+    if fields[0] is None:
         return None
-    if isinstance(parts[0], list):
-        return [*chain.from_iterable(parts)]
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    return parts[0].of(parts)
+    if isinstance(fields[0], list):
+        return [*chain.from_iterable(fields)]
+    if isinstance(fields[0], np.ndarray):
+        return np.concatenate(fields)
+    return fields[0].of(fields)
 
 
-def joined(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Join blocks into one, if there are any."""
-    every = list(blocks)
-    if len(every) < 2:
-        yield from every
-        return
-    if len({rows.key is None for rows in every}) > 1:
+def join(blocks: Sequence[Rows]) -> Rows:
+    """Return several blocks, at least one, as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if len({rows.key is None for rows in blocks}) > 1:
         raise ValueError("key: expected keys in all blocks or in none")
-    x, key, cells = (join([getattr(r, name) for r in every]) for name in ("x", "key", "cells"))
-    yield Rows(x, key, _masked(every), cells)
+    if any(rows.masked is not None for rows in blocks):
+        masks = ((rows, np.zeros(len(rows.x), bool)) for rows in blocks)
+        blocks = [r._replace(masked=none if r.masked is None else r.masked) for r, none in masks]
+    return Rows(*map(concatenate, zip(*blocks, strict=True)))
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
@@ -89,30 +104,23 @@ def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
     return ceil(rows / ceil(rows / steps)) if rows else steps
 
 
-def in_blocks(parts: Iterable[Rows], steps: int) -> Iterator[Rows]:
+def in_blocks(pieces: Iterable[Rows], steps: int) -> Iterator[Rows]:
     """Cut rows into blocks of so many steps; the last may have fewer.
 
-    What comes before a ValueError is yielded before it.
+    The rows before a ValueError are yielded before it.
     """
-    taken: list[Rows] = []
+    waiting: list[Rows] = []
     missing, error = steps, None
     try:
-        for rows in parts:
+        for rows in pieces:
             while len(rows.x) >= missing:
-                yield from joined([*taken, rows.cut(0, missing)])
-                rows, taken, missing = rows.cut(missing, None), [], steps
-            taken += [rows] if len(rows.x) else []
+                yield join([*waiting, rows.cut(0, missing)])
+                rows, waiting, missing = rows.cut(missing, None), [], steps
+            waiting += [rows] if len(rows.x) else []
             missing -= len(rows.x)
     except ValueError as raised:
         error = raised
-    yield from joined(taken)
+    if waiting:
+        yield join(waiting)
     if error:
         raise error
-
-
-def _masked(every: Sequence[Rows]) -> Truths | None:
-    """Return which rows of several blocks are masked; None if none is."""
-    if all(rows.masked is None for rows in every):
-        return None
-    masked = [np.zeros(len(r.x), bool) if r.masked is None else r.masked for r in every]
-    return np.concatenate(masked)

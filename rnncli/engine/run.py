@@ -1,21 +1,15 @@
 """The forward pass of a network over arrays."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnncli.engine.batch import Packing, Sequences
-from rnncli.engine.interleaved import advance_rows, grouped
-from rnncli.engine.passes import Pass, Prepared, drive, final_output, prepare
-from rnncli.engine.rows import Rows
+from rnncli.engine.packed import group
+from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
 from rnncli.model.layers import Layer
 from rnncli.model.network import Network, taken_by
-
-# What layers give, (N, T, O), by its name in `Pass` and their place in the network.
-Given: TypeAlias = dict[tuple[str, int], Floats]
 
 
 class States(NamedTuple):
@@ -124,95 +118,68 @@ def run(
         length is not from 0 to T, a name is unknown, or a strategy cannot
         run here.
     """
-    prepared = prepare(network, precision, unroll, all_states=all_states)
-    dtype = prepared.precision.dtype
-    array = np.asarray(x)
-    _check_input(network, array)
-    N, T, _ = _batch(array).shape
-    ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
-    h_n = _initial_state(network, h0, batch=N, dtype=dtype)  # (N, S)
-    last = len(network.layers) - 1
+    runner = Runner(network, precision, unroll, all_states=all_states)
+    dtype, layers = runner.precision.dtype, network.layers
+    given = np.asarray(x)
+    _check_shape(network, given)
+    batch = given if given.ndim == 3 else given[None]
+    N, T, _ = batch.shape
+    ends = None if lengths is None else _lengths(lengths, N, T)
+    even = ends is None or bool((ends == T).all())
+    h_n = _initial_state(network, h0, N, dtype)
+    if even and not network.masking:
+        # All first rows lie together, then all second ones: the results are views (N, T, O).
+        results = runner.run_batch(
+            network.checked_input(given, dtype).reshape(batch.shape).swapaxes(0, 1), h_n
+        )
+        results = [rows.map(lambda array: array.swapaxes(0, 1)) for rows in results]
+    else:
+        results = _run_rows(runner, batch, np.full(N, T) if ends is None else ends, h_n)
+    last = len(layers) - 1
     top = last - network.head
-    asked = range(last + 1) if all_layers else sorted({top, last})
-    with_c = () if not all_states else asked if all_layers else [top]
-    sizes = {("output", n): network.layers[n].output_size for n in asked}
-    sizes |= {("c", n): c_size(network.layers[n]) for n in with_c}
-    given = {key: _empty(size, ends, T, dtype) for key, size in sizes.items()}
-
-    fill = _fill_rows if network.masking else _fill_batch
-    fill(prepared, array, ends, h_n, given)
-    y_n = _one_output(prepared, h_n, ends, given["output", last]) if network.one_output else None
-    if array.ndim == 2:
+    y_n = None
+    if network.one_output:
+        y_n = runner.head(h_n)
+        if network.last == "step" and T:
+            some = np.arange(N) if ends is None else np.flatnonzero(ends)
+            y_n[some] = results[last].output[some, -1 if ends is None else ends[some] - 1]
+    if given.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
-        given = {key: whole[0] for key, whole in given.items()}
+        results = [rows.map(lambda array: array[0]) for rows in results]
+    with_c = [rows.c for rows in results] if all_states else []
     return States(
-        given["output", top],
+        results[top].output,
         h_n,
-        tuple(given["output", n] for n in asked) if all_layers else (),
-        given["output", last] if network.head else None,
+        tuple(rows.output for rows in results) if all_layers else (),
+        results[last].output if network.head else None,
         y_n,
-        given.get(("c", top)),
-        tuple(given["c", n] for n in with_c) if all_layers else (),
+        with_c[top] if all_states else None,
+        tuple(with_c) if all_states and all_layers else (),
     )
 
 
-def _one_output(prepared: Prepared, states: Floats, ends: Integers, output: Floats) -> Floats:
-    """Return what the model gives of each sequence as a whole: of its final state, or a row."""
-    y_n = final_output(prepared, states)
-    if prepared.network.last == "step":
-        some = np.flatnonzero(ends)
-        y_n[some] = output[some, ends[some] - 1]
-    return y_n
+def _run_rows(
+    runner: Runner, batch: NDArray[Any], ends: Integers, states: Floats
+) -> list[LayerRows]:
+    """Run sequences of unequal lengths, or with masked rows; zeros stand beyond the ends."""
+    steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
+    x = runner.network.checked_input(batch[steps], runner.precision.dtype)
+    groups = group(np.nonzero(steps)[0], len(x))
+
+    def spread(rows: Floats) -> Floats:
+        whole = np.zeros((*steps.shape, rows.shape[1]), rows.dtype)
+        whole[steps] = rows
+        return whole
+
+    return [rows.map(spread) for rows in runner.run_rows(x, groups, states)]
 
 
 def c_size(layer: Layer) -> int:
-    """Count the values that the states of a layer's cells hold beside h, C."""
+    """Count the values in the states of a layer's cells beside h, C."""
     return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
 
 
-def _fill_batch(
-    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, given: Given
-) -> None:
-    """Run sequences side by side, from `states` to those after their last steps."""
-    network, batch = prepared.network, _batch(x)
-
-    def take(packing: Packing, sequences: Sequences) -> Floats:
-        return _checked(prepared, packing.pack(batch, sequences), x, ends)
-
-    def places(packing: Packing, sequences: Sequences) -> list[Floats | None]:
-        return [
-            _place(layer, given["output", n], packing, sequences)
-            if ("output", n) in given
-            else None
-            for n, layer in enumerate(network.layers)
-        ]
-
-    def give(packing: Packing, sequences: Sequences, passes: Sequence[Pass]) -> None:
-        for (name, n), whole in given.items():
-            rows = getattr(passes[n], name)
-            if whole.size and not np.may_share_memory(rows, whole):  # else it is there
-                packing.unpack(rows, whole, sequences)
-
-    drive(prepared, ends, states, take, give, places)
-
-
-def _fill_rows(
-    prepared: Prepared, x: NDArray[Any], ends: Integers, states: Floats, given: Given
-) -> None:
-    """Do the same where a layer masks rows."""
-    batch = _batch(x)
-    steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
-    rows = Rows(_checked(prepared, batch[steps], x, ends), np.nonzero(steps)[0])
-    passes = advance_rows(prepared, rows, grouped(rows), states)
-    for (name, n), whole in given.items():
-        whole[steps] = getattr(passes[n], name)
-
-
-def _batch(x: NDArray[Any]) -> NDArray[Any]:
-    return x if x.ndim == 3 else x[None]
-
-
-def _check_input(network: Network, x: NDArray[Any]) -> None:
+def _check_shape(network: Network, x: NDArray[Any]) -> None:
     if x.ndim not in (2, 3) or x.shape[-1] != network.input_size:
         I, (name, unit) = network.input_size, taken_by(network.layers[0])
         raise ValueError(
@@ -230,39 +197,8 @@ def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     return array.astype(np.intp)
 
 
-def _checked(prepared: Prepared, rows: NDArray[Any], x: NDArray[Any], ends: Integers) -> Floats:
-    """Convert rows of a batch, and look at nothing beyond the end of any sequence."""
-    checked, dtype = prepared.network.checked_input, prepared.precision.dtype
-    try:
-        return checked(rows, dtype)
-    except ValueError:
-        batch = _batch(x)
-        beyond = np.arange(batch.shape[1]) >= ends[:, None]  # (N, T)
-        return checked(np.where(beyond[..., None], 0, batch).reshape(x.shape), dtype)
-
-
-def _empty(H: int, ends: Integers, T: int, dtype: np.dtype[np.floating]) -> Floats:
-    """Allocate an array of rows, shape (N, T, H), with zeros beyond the ends.
-
-    Of sequences of one length all first states lie together, then all second
-    ones: as they come.
-    """
-    N = len(ends)
-    if (ends == T).all():
-        return np.empty((T, N, H), dtype).swapaxes(0, 1)
-    return np.zeros((N, T, H), dtype)
-
-
-def _place(layer: Layer, h: Floats, packing: Packing, sequences: Sequences) -> Floats | None:
-    """View, in a layer's output, where its rows can go as they come; None where they cannot."""
-    whole = packing.single and packing.steps == h.shape[1]
-    if whole and isinstance(sequences, slice) and layer.directions == ("forward",):
-        return h[sequences].swapaxes(0, 1)
-    return None
-
-
 def _initial_state(
-    network: Network, h0: ArrayLike | None, *, batch: int, dtype: np.dtype[np.floating]
+    network: Network, h0: ArrayLike | None, batch: int, dtype: np.dtype[np.floating]
 ) -> Floats:
     S = network.state_size
     if h0 is None:

@@ -1,58 +1,16 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.interleaved import Groups, advance_rows, grouped
-from rnncli.engine.passes import Pass, Prepared, final_output, prepare
-from rnncli.engine.rows import BLOCK_STEPS, Rows, cut, joined
-from rnncli.model.arrays import Floats, Integers, Truths, in_dtype
+from rnncli.engine.packed import Groups, group
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join
+from rnncli.engine.runner import LayerRows, Runner
+from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
-
-
-class Block(NamedTuple):
-    """Consecutive rows of a stream, and what the network gives at them.
-
-    Parameters
-    ----------
-    t : array of int, shape (n,)
-        Number of each row's step in its sequence, counted from 1.
-    x : array, shape (n, I)
-        Their inputs; NaN where a masked row has none.
-    h : array, shape (n, H)
-        What the top recurrent layer gives, or what it and all below give, the
-        bottom one first.
-    key : array of int, shape (n,), optional
-        Which sequence each belongs to; None where there is one.
-    cells : list of lists of str, optional
-        The rows of input as they stand there.
-    y : array, shape (n, O), optional
-        What the network's head gives, or what each of its layers gives, the
-        bottom one first; None if it has none.
-    c : array, shape (n, C), optional
-        What the state of the top recurrent layer holds beside h, or those of
-        it and all below; see `rnncli.States`.
-    """
-
-    t: Integers
-    x: Floats
-    h: Floats
-    key: Integers | None = None
-    cells: Sequence[Sequence[str]] | None = None
-    y: Floats | None = None
-    c: Floats | None = None
-
-    def cut(self, start: int, stop: int | None) -> "Block":
-        """Return some of the rows."""
-        return Block(*(cut(part, slice(start, stop)) for part in self))
-
-    def take(self, rows: Truths) -> "Block":
-        """Return the rows of which it is true."""
-        return Block(*(cut(part, rows) for part in self))
 
 
 class Carried:
@@ -67,7 +25,7 @@ class Carried:
 
     Attributes
     ----------
-    resumed : Block
+    resumed : Rows
         Where the first sequences stood when they went on from an earlier run.
     last : array, shape (K, O)
         What the top layer gave at the last row of each, but for those that the
@@ -139,11 +97,11 @@ class Carried:
             self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
         self.last[groups.present] = output[groups.last]
 
-    def block(self) -> Block:
+    def block(self) -> Rows:
         """Where they stand, as rows; the inputs are left out."""
         key = np.arange(len(self.t))
         x = np.empty((len(key), 0), self.state.dtype)
-        return Block(self.t.copy(), x, self.state.copy(), key)
+        return Rows(x, key, t=self.t.copy(), h=self.state.copy())
 
 
 def stream(
@@ -157,7 +115,7 @@ def stream(
     all_states: bool = False,
     carried: Carried | None = None,
     keys: Sequence[tuple[str, ...]] = (),
-) -> Iterator[Block]:
+) -> Iterator[Rows]:
     """Run a network over sequences that come in blocks of rows, carrying their states.
 
     Each row is a step of its own sequence, contiguous or interleaved with
@@ -183,7 +141,7 @@ def stream(
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether `Block.h` and `Block.y` hold what the layers below the top
+        Whether `h` and `y` hold what the layers below the top
         recurrent one, and below the top of the head, give too.
     all_states : bool
         Whether to give c too, as `rnncli.run` does.
@@ -195,7 +153,8 @@ def stream(
 
     Returns
     -------
-    iterator of Block
+    iterator of Rows
+        With `t`, `h` and, where they are, `y` and `c`.
 
     Raises
     ------
@@ -206,8 +165,8 @@ def stream(
         A shape does not fit the network, a value is not finite, an embedding
         has no row for it, or a name is unknown.
     """
-    prepared = prepare(network, precision, unroll, all_states=all_states)
-    dtype = prepared.precision.dtype
+    runner = Runner(network, precision, unroll, all_states=all_states)
+    dtype = runner.precision.dtype
     if carried is None:
         start = np.zeros(network.state_size) if h0 is None else np.asarray(h0)
         if start.shape != (network.state_size,):
@@ -216,161 +175,183 @@ def stream(
     elif h0 is not None:
         raise ValueError("h0 and carried: give one; carried holds the initial state")
     carried.convert(network, dtype)
-    rows: Iterator[Rows] = (_checked(prepared, each) for each in blocks)
-    if network.needs_whole_sequences:
-        rows = joined(rows)
-    return _blocks(prepared, rows, carried, keys, all_layers=all_layers)
+    return _stream(runner, blocks, carried, keys, all_layers=all_layers)
 
 
-def final_y(prepared: Prepared, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:
-    """Return what the model gives of each sequence of a stream as a whole, (K, O).
-
-    It is what the head makes of the states that they ended with, or the last
-    row of each, see `rnncli.States`.
-    """
-    y = final_output(prepared, carried.state)
-    if len(carried.last):
-        with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
-        y[with_rows] = carried.last[with_rows]
-    finite = _finite_rows(y)
-    if finite < len(y):
-        block = carried.block() if keys else carried.block()._replace(key=None)
-        place = _place(prepared.network, len(prepared.network.layers) - 1)
-        raise _overflow(block, finite, y[finite], keys, place, "final y")
-    return y
-
-
-def _checked(prepared: Prepared, block: Rows | ArrayLike) -> Rows:
-    """Check a block of rows, and convert it to the type of the precision."""
-    rows = block if isinstance(block, Rows) else Rows(np.asarray(block))
-    x, I = np.asarray(rows.x), prepared.network.input_size
-    if x.ndim != 2 or x.shape[1] != I:
-        raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
-    key = None if rows.key is None else np.asarray(rows.key)
-    masked = None if rows.masked is None else np.asarray(rows.masked)
-    for name, part, kinds in (("key", key, "iu"), ("masked", masked, "b")):
-        if part is not None and (part.shape != (len(x),) or part.dtype.kind not in kinds):
-            raise ValueError(
-                f"{name}: expected {len(x)} values, one a row, got shape {part.shape}, {part.dtype}"
-            )
-    if key is not None and key.min(initial=0) < 0:
-        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
-    dtype = prepared.precision.dtype
-    if masked is None:
-        x = prepared.network.checked_input(x, dtype)
-        return Rows(np.ascontiguousarray(x), key, None, rows.cells)
-    prepared.network.checked_input(x[~masked], dtype)
-    with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
-        return Rows(np.ascontiguousarray(x, dtype), key, masked, rows.cells)
-
-
-def _blocks(
-    prepared: Prepared,
-    blocks: Iterable[Rows],
+def _stream(
+    runner: Runner,
+    blocks: Iterable[Rows | ArrayLike],
     carried: Carried,
     keys: Sequence[tuple[str, ...]],
     *,
     all_layers: bool,
-) -> Iterator[Block]:
-    head = len(prepared.network.layers) - prepared.network.head
-    first = 0 if all_layers else head - 1
+) -> Iterator[Rows]:
+    checked = (_check(runner, block) for block in blocks)
+    if runner.network.needs_whole_sequences:
+        every = list(checked)
+        checked = (join(every) for _ in every[:1])
     done = 0
-    for rows in blocks:
-        carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        groups = grouped(rows)
-        passes = advance_rows(prepared.after(done), rows, groups, carried.state)
+    for rows in checked:
+        runner.seen(done)
+        results, error = forward(runner, rows, carried, keys, all_layers=all_layers)
+        for start in range(0, len(results.x), BLOCK_STEPS):
+            yield results.cut(start, start + BLOCK_STEPS)
+        if error:
+            raise error
         done += len(rows.x)
-        if prepared.network.last == "step" and len(rows.x):
-            read = groups if rows.masked is None else groups.only(~rows.masked)
-            carried.keep(read, passes[-1].output)
-        above = passes[head if all_layers else -1 :] if prepared.network.head else []
-        block = Block(
-            groups.numbered(carried.t),
-            rows.x,
-            _beside([each.output for each in passes[first:head]]),
-            rows.key,
-            rows.cells,
-            _beside([each.output for each in above]) if above else None,
-            _beside([each.c for each in passes[first:head]]) if prepared.all_states else None,
+
+
+def forward(
+    runner: Runner,
+    rows: Rows,
+    carried: Carried,
+    keys: Sequence[tuple[str, ...]] = (),
+    *,
+    all_layers: bool = False,
+) -> tuple[Rows, NotFiniteError | None]:
+    """Run rows of any sequences from where they stand; `carried` then stands after them.
+
+    Returns the rows with their results up to the first state that is not
+    finite, and an error that names it.
+    """
+    network = runner.network
+    head = len(network.layers) - network.head
+    first = 0 if all_layers else head - 1
+    carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
+    groups = group(rows.key, len(rows.x))
+    layers = runner.run_rows(rows.x, groups, carried.state, rows.masked)
+    if network.last == "step" and len(rows.x):
+        carried.keep(
+            groups if rows.masked is None else groups.only(~rows.masked), layers[-1].output
         )
-        finite = min(_finite_rows(array) for each in passes for array in each.arrays)
-        last, of_state = _overflow_of_state(prepared.network, block, groups, carried, keys)
-        stop = min(finite, last)
-        for start in range(0, stop, BLOCK_STEPS):
-            yield block.cut(start, min(stop, start + BLOCK_STEPS))
-        if finite == stop < len(rows.x):
-            raise _not_finite(prepared.network, passes, block, finite, keys)
-        if of_state:
-            raise of_state
+    above = layers[head if all_layers else -1 :] if network.head else []
+    done = rows._replace(
+        masked=None,
+        t=groups.number(carried.t),
+        h=_side_by_side([each.output for each in layers[first:head]]),
+        y=_side_by_side([each.output for each in above]) if above else None,
+        c=_side_by_side([each.c for each in layers[first:head]]) if runner.all_states else None,
+    )
+    stop, error = _find_overflow(network, layers, done, groups, carried.state, keys)
+    return done.cut(0, stop), error
 
 
-def _beside(arrays: Sequence[Floats]) -> Floats:
+def final_y(runner: Runner, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:
+    """Return the model's output for each sequence of a stream as a whole, (K, O).
+
+    It is the head's output for the states that they ended with, or the last
+    row of each, see `rnncli.States`.
+    """
+    y = runner.head(carried.state)
+    if len(carried.last):
+        with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
+        y[with_rows] = carried.last[with_rows]
+    finite = _count_finite(y)
+    if finite < len(y):
+        rows = carried.block() if keys else carried.block()._replace(key=None)
+        where = _name_layer(runner.network, len(runner.network.layers) - 1)
+        raise _error(rows, finite, y[finite], keys, where, "final y")
+    return y
+
+
+def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
+    """Check a block of rows, and convert it to the type of the precision."""
+    rows = block if isinstance(block, Rows) else Rows(np.asarray(block))
+    x, I = np.asarray(rows.x), runner.network.input_size
+    if x.ndim != 2 or x.shape[1] != I:
+        raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
+    key = None if rows.key is None else np.asarray(rows.key)
+    masked = None if rows.masked is None else np.asarray(rows.masked)
+    for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
+        if array is not None and (array.shape != (len(x),) or array.dtype.kind not in kinds):
+            raise ValueError(
+                f"{name}: expected {len(x)} values, one a row, got shape {array.shape}, "
+                f"{array.dtype}"
+            )
+    if key is not None and key.min(initial=0) < 0:
+        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
+    dtype = runner.precision.dtype
+    if masked is None:
+        x = runner.network.checked_input(x, dtype)
+    else:
+        runner.network.checked_input(x[~masked], dtype)
+        with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
+            x = x.astype(dtype)
+    return rows._replace(x=np.ascontiguousarray(x), key=key, masked=masked)
+
+
+def _side_by_side(arrays: Sequence[Floats]) -> Floats:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
 
-def _finite_rows(h: Floats) -> int:
+def _count_finite(values: Floats) -> int:
     """Count the rows before the first that is not finite."""
-    finite = np.isfinite(h)
-    return len(h) if finite.all() else int(np.argmin(finite.all(axis=1)))
+    finite = np.isfinite(values)
+    return len(values) if finite.all() else int(np.argmin(finite.all(axis=1)))
 
 
-def _not_finite(
+def _find_overflow(
     network: Network,
-    passes: Sequence[Pass],
-    block: Block,
+    layers: Sequence[LayerRows],
+    rows: Rows,
+    groups: Groups,
+    states: Floats,
+    keys: Sequence[tuple[str, ...]],
+) -> tuple[int, NotFiniteError | None]:
+    """Count the rows before the first value that is not finite, and make an error of it."""
+    n = len(rows.x)
+    stop = min(_count_finite(array) for each in layers for array in each.arrays)
+    error = None
+    # A state beside h may overflow where h does not.
+    for name, columns in list(network.state_names.items())[1:]:
+        values = states[groups.present, columns]
+        last = np.where(np.isfinite(values).all(axis=1), n, groups.last)
+        if last.min(initial=n) < stop:
+            stop = int(last.min())
+            error = _error(rows, stop, values[np.argmin(last)], keys, "", name)
+    if error is None and stop < n:
+        error = _trace(network, layers, rows, stop, keys)
+    return stop, error
+
+
+def _trace(
+    network: Network,
+    layers: Sequence[LayerRows],
+    rows: Rows,
     row: int,
     keys: Sequence[tuple[str, ...]],
 ) -> NotFiniteError:
-    """Find where a value that is not finite began: a backward cell comes from later rows."""
-    for number, (layer, each) in enumerate(zip(network.layers, passes, strict=True)):
+    """Find the layer, and of a backward cell the row, from which a row is not finite."""
+    for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True)):
         for direction, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
             for name, array in zip(cell.state_names, state, strict=False):
                 if np.isfinite(array[row]).all():
                     continue
-                if direction == "backward":
-                    same = True if block.key is None else block.key == block.key[row]
+                if direction == "backward":  # it comes from later rows
+                    same = True if rows.key is None else rows.key == rows.key[row]
                     row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-                place = _place(network, number, direction)
-                return _overflow(block, row, array[row], keys, place, name)
+                where = _name_layer(network, number, direction)
+                return _error(rows, row, array[row], keys, where, name)
         if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
-            name = "h" if each.cells else "y"
-            return _overflow(block, row, each.output[row], keys, _place(network, number), name)
+            name, where = "h" if each.cells else "y", _name_layer(network, number)
+            return _error(rows, row, each.output[row], keys, where, name)
     raise AssertionError("every value of the row is finite")
 
 
-def _overflow_of_state(
-    network: Network,
-    block: Block,
-    groups: Groups,
-    carried: Carried,
-    keys: Sequence[tuple[str, ...]],
-) -> tuple[int, NotFiniteError | None]:
-    """Find what the states hold beside h that overflows, which may be where h does not."""
-    row, error = len(block.t), None
-    for name, place in list(network.state_names.items())[1:]:
-        states = carried.state[groups.present, place]
-        wrong = ~np.isfinite(states).all(axis=1)
-        last = np.where(wrong, groups.last, row)
-        if last.min(initial=row) < row:
-            row = int(last.min())
-            error = _overflow(block, row, states[np.argmin(last)], keys, "", name)
-    return row, error
-
-
-def _place(network: Network, number: int, direction: str = "") -> str:
+def _name_layer(network: Network, number: int, direction: str = "") -> str:
     """Name a layer, and a direction, where there are several."""
     both = direction if len(network.layers[number].cells) > 1 else ""
     layer = f"layer {number + 1}" if len(network.layers) > 1 else ""
     return " ".join(filter(None, [layer, both]))
 
 
-def _overflow(
-    block: Block, row: int, values: Floats, keys: Sequence[tuple[str, ...]], place: str, name: str
+def _error(
+    rows: Rows, row: int, values: Floats, keys: Sequence[tuple[str, ...]], where: str, name: str
 ) -> NotFiniteError:
     unit = int(np.argmin(np.isfinite(values)))
-    number = None if block.key is None else int(block.key[row])
     sequence = ""
-    if number is not None:
+    if rows.key is not None:
+        number = int(rows.key[row])
         sequence = f"{' '.join(keys[number]) if number < len(keys) else f'sequence {number}'}: "
-    place = f"{sequence}{place}: " if place else sequence
-    return NotFiniteError(place, int(block.t[row]), unit, float(values[unit]), name)
+    where = f"{sequence}{where}: " if where else sequence
+    return NotFiniteError(where, int(rows.t[row]), unit, float(values[unit]), name)

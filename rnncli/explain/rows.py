@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rnncli.engine.passes import Prepared
+from rnncli.engine.runner import Runner
 from rnncli.explain.quantities import Quantity, Term, sum_of
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
@@ -22,23 +22,23 @@ from rnncli.model.layers import (
 )
 
 
-def dense(layer: Dense, x: Floats, prepared: Prepared) -> list[Quantity]:
+def dense(layer: Dense, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``y_t = f(x_t @ W + b)``."""
-    product = prepared.multiply(x, layer.W)
-    left = prepared.precision.operand(x)[0]
+    product = runner.multiply(x, layer.W)
+    left = runner.precision.operand(x)[0]
     terms = [Term("x_t @ W", product[0], left, layer.W), Term("b", layer.b)]
-    return [_function(layer.activation, terms, (product + layer.b)[0], layer(x, prepared.multiply))]
+    return [_function(layer.activation, terms, (product + layer.b)[0], layer(x, runner.multiply))]
 
 
-def embedding(layer: Embedding, x: Floats, prepared: Prepared) -> list[Quantity]:
+def embedding(layer: Embedding, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``y_t = W[x_t]``."""
-    (y,) = layer(x, prepared.multiply)
+    (y,) = layer(x, runner.multiply)
     return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
 
 
-def normalization(layer: Normalization, x: Floats, prepared: Prepared) -> list[Quantity]:
+def normalization(layer: Normalization, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``x_t - center``, and ``y_t = factor (x_t - center) / scale + shift``."""
-    apart, (y,) = x - layer.center, layer(x, prepared.multiply)
+    apart, (y,) = x - layer.center, layer(x, runner.multiply)
     terms = [Term("x_t", x[0]), Term("-center", -layer.center)]
     d = Quantity("x_t - center", "x_t - center", terms, apart[0])
     name, value = "(x_t - center) / scale", apart / layer.scale
@@ -49,29 +49,29 @@ def normalization(layer: Normalization, x: Floats, prepared: Prepared) -> list[Q
     return [d, sum_of("y_t", terms, y)]
 
 
-def layer_normalization(layer: LayerNormalization, x: Floats, prepared: Prepared) -> list[Quantity]:
+def layer_normalization(layer: LayerNormalization, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``n_t = (x_t - mean(x_t)) / sqrt(var(x_t) + epsilon)``, and y_t from it."""
     ones = np.ones_like(layer.factor)
     (n,) = LayerNormalization(ones, None, layer.epsilon)(x)
     name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
     shift = [] if layer.shift is None else [Term("shift", layer.shift)]
     terms = [Term("factor n_t", n * layer.factor), *shift]
-    (y,) = layer(x, prepared.multiply)
+    (y,) = layer(x, runner.multiply)
     return [sum_of("n_t", [Term(name, n)], n), sum_of("y_t", terms, y)]
 
 
-def pointwise(layer: Pointwise, x: Floats, prepared: Prepared) -> list[Quantity]:
+def pointwise(layer: Pointwise, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``y_t = f(x_t)``."""
-    return [_function(layer.activation, [Term("x_t", x[0])], x[0], layer(x, prepared.multiply))]
+    return [_function(layer.activation, [Term("x_t", x[0])], x[0], layer(x, runner.multiply))]
 
 
-def masking(layer: Masking, x: Floats, prepared: Prepared) -> list[Quantity]:
+def masking(layer: Masking, x: Floats, runner: Runner) -> list[Quantity]:
     """Return ``y_t = x_t``: a row that is masked is no step."""
-    (y,) = layer(x, prepared.multiply)
+    (y,) = layer(x, runner.multiply)
     return [sum_of("y_t", [Term("x_t", y)], y)]
 
 
-# quantities(layer, x, prepared): what a layer computes at a row, (1, I), by its class. The last
+# quantities(layer, x, runner): what a layer computes at a row, (1, I), by its class. The last
 # is y_t.
 OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
     Dense: dense,
@@ -83,10 +83,10 @@ OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
 }
 
 
-def quantities_of(layer: Stateless, x: Floats, prepared: Prepared) -> list[Quantity]:
+def quantities_of(layer: Stateless, x: Floats, runner: Runner) -> list[Quantity]:
     """Compute the quantities of a layer at a row; the last is y_t."""
     with np.errstate(all="ignore"):
-        return OF_LAYERS[type(layer)](layer, x, prepared)
+        return OF_LAYERS[type(layer)](layer, x, runner)
 
 
 def _function(

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.interleaved import grouped, masked_by_layers
-from rnncli.engine.passes import Prepared, output_of, prepare
-from rnncli.engine.rows import Rows, joined
+from rnncli.engine.packed import group
+from rnncli.engine.rows import Rows, join
 from rnncli.engine.run import run
-from rnncli.engine.stream import Block, Carried, stream
+from rnncli.engine.runner import Runner
+from rnncli.engine.stream import Carried, stream
 from rnncli.explain.quantities import OF_CELLS, CellStep, Quantity
 from rnncli.explain.rows import quantities_of
 from rnncli.model.arrays import Floats, Integers, Truths
@@ -138,12 +138,13 @@ def explained(
     one that gives one row a sequence: its last step explains that row, and
     the others have a note.
     """
-    walk = Walk(prepare(network, precision, "stepwise"), precision, carried, keys)
-    carried.convert(network, walk.prepared.precision.dtype)
+    walk = Walk(Runner(network, precision, "stepwise"), precision, carried, keys)
+    carried.convert(network, walk.runner.precision.dtype)
     last = wanted == Wanted()
     if network.needs_whole_sequences or (network.last and not last):
-        for rows in joined(blocks):
-            yield from walk.explain_whole(rows, wanted)
+        every = list(blocks)
+        if every:
+            yield from walk.explain_whole(join(every), wanted)
         return
     parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, carried.t, one=one)
     for before, rows in parts:
@@ -156,7 +157,7 @@ class Walk(NamedTuple):
 
     Parameters
     ----------
-    prepared : Prepared
+    runner : Runner
         To run stepwise.
     precision : str
     carried : Carried
@@ -165,15 +166,15 @@ class Walk(NamedTuple):
         Their names, for messages.
     """
 
-    prepared: Prepared
+    runner: Runner
     precision: str
     carried: Carried
     keys: Sequence[tuple[str, ...]]
 
-    def run(self, rows: Rows) -> Iterator[Block]:
+    def run(self, rows: Rows) -> Iterator[Rows]:
         """Run over rows."""
         return stream(
-            self.prepared.network,
+            self.runner.network,
             [rows] if len(rows.x) else [],
             precision=self.precision,
             unroll="stepwise",
@@ -183,12 +184,12 @@ class Walk(NamedTuple):
 
     def explain_whole(self, rows: Rows, wanted: Wanted) -> Iterator[Step]:
         """Run over whole sequences, and explain the steps that are wanted."""
-        network = self.prepared.network
+        network = self.runner.network
         counted = np.ones(len(rows.x), bool)  # rows that may be the answer
         if network.last and rows.masked is not None:
             counted = ~rows.masked
         if network.last == "state":
-            counted &= ~masked_by_layers(self.prepared, self._inputs(rows))
+            counted &= ~self.runner.masked(self._inputs(rows))
         answer = _last_steps(rows, counted)
         t, _ = _counted(rows, self.carried.t)
         chosen = answer if wanted == Wanted() else wanted.among(t)
@@ -197,11 +198,11 @@ class Walk(NamedTuple):
     def _inputs(self, rows: Rows) -> Floats:
         """Return the inputs of the layers, 0 where the input masks a row."""
         masked = False if rows.masked is None else rows.masked[:, None]
-        return np.where(masked, 0, rows.x).astype(self.prepared.precision.dtype)
+        return np.where(masked, 0, rows.x).astype(self.runner.precision.dtype)
 
     def explain(self, rows: Rows, chosen: Truths, answer: Truths | None = None) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen."""
-        groups = grouped(rows)
+        groups = group(rows.key, len(rows.x))
         self.carried.grow(int(groups.present.max(initial=-1)) + 1)
         start = self.carried.state.copy()
         given = UntilError(self.run(rows))
@@ -210,9 +211,11 @@ class Walk(NamedTuple):
             for n in np.flatnonzero(chosen[done : done + len(block.t)]).tolist():
                 steps[done + n] = block.cut(n, n + 1)
             done += len(block.t)
-        if self.prepared.network.needs_whole_sequences:
+        if self.runner.network.needs_whole_sequences:
             given.check()
-        for number, begin, length in zip(*groups[2:], strict=True):
+        for number, begin, length in zip(
+            groups.present, groups.starts, groups.lengths, strict=True
+        ):
             places = groups.order[begin : begin + length]
             places = places[places < done]
             asked = [place for place in places.tolist() if place in steps]
@@ -228,11 +231,11 @@ class Walk(NamedTuple):
                 yield step
         given.check()
 
-    def _step(self, block: Block, walked: Sequence["Walked"], row: int | None) -> Step:
+    def _step(self, block: Rows, walked: Sequence["Walked"], row: int | None) -> Step:
         """Explain a row: its place among those that were walked, None where it is masked."""
         layers = []
         if row is not None:
-            layers = [each.explained(self.prepared, n, row) for n, each in enumerate(walked, 1)]
+            layers = [each.explained(self.runner, n, row) for n, each in enumerate(walked, 1)]
         return Step(
             None if block.key is None else int(block.key[0]),
             int(block.t[0]),
@@ -244,10 +247,10 @@ class Walk(NamedTuple):
 
     def _walk(self, rows: Rows, places: Integers, state: Floats) -> tuple[list["Walked"], Integers]:
         """Run over the rows of one sequence, layer by layer; return those that are not masked."""
-        network, prepared = self.prepared.network, self.prepared
+        network, runner = self.runner.network, self.runner
         masked = np.zeros(len(places), bool) if rows.masked is None else rows.masked[places]
         x = self._inputs(rows)[places]
-        active = ~(masked | masked_by_layers(prepared, x))
+        active = ~(masked | runner.masked(x))
         x = x[active]
         walked = []
         for layer, slices in zip(network.layers, network.state_slices, strict=True):
@@ -264,14 +267,14 @@ class Walk(NamedTuple):
         If the row is of the final state, a backward cell of the top recurrent
         layer ends at the `first` step.
         """
-        network, prepared = self.prepared.network, self.prepared
+        network, runner = self.runner.network, self.runner
         if not is_answer:
             return step._replace(note=NO_ANSWER)
         if network.last != "state" or not step.layers:
             return step
         top = len(network.layers) - 1 - network.head
         recurrent = network.layers[top]
-        at_first = walked[top].explained(prepared, top + 1, 0)
+        at_first = walked[top].explained(runner, top + 1, 0)
         cells = [
             cell
             if direction == "forward" or first == step.t
@@ -281,18 +284,18 @@ class Walk(NamedTuple):
             )
         ]
         states = [(cell.quantities[-1].values[None],) for cell in cells]
-        x = h = output_of(prepared, recurrent, np.empty((1, 0)), states)
+        x = h = runner.output(recurrent, np.empty((1, 0)), states)
         layers = [*step.layers[:top], step.layers[top]._replace(cells=cells, output=h[0])]
         for number, layer in enumerate(network.layers[top + 1 :], start=top + 2):
-            above = Walked(layer, x, output_of(prepared, layer, x), [])
-            layers.append(above.explained(prepared, number, 0))
+            above = Walked(layer, x, runner.output(layer, x), [])
+            layers.append(above.explained(runner, number, 0))
             x = above.output
         return step._replace(layers=layers, h=h[0], y=x[0] if network.head else None)
 
     def _walked(self, layer: Layer, x: Floats, state: Sequence[State]) -> "Walked":
         """Run a layer over rows, each of its cells from its state."""
         if not isinstance(layer, Recurrent):
-            return Walked(layer, x, output_of(self.prepared, layer, x), [])
+            return Walked(layer, x, self.runner.output(layer, x), [])
         before, outputs = [], []
         for cell, direction, start in zip(layer.cells, layer.directions, state, strict=True):
             turn = -1 if direction == "backward" else 1
@@ -332,33 +335,33 @@ class Walked(NamedTuple):
     output: Floats
     before: list[State]
 
-    def explained(self, prepared: Prepared, number: int, row: int) -> ExplainedLayer:
+    def explained(self, runner: Runner, number: int, row: int) -> ExplainedLayer:
         """Explain a row."""
         x = self.x[row : row + 1]
         if isinstance(self.layer, Recurrent):
             cells = [
-                _cell(prepared, cell, direction, x, tuple(a[row : row + 1] for a in before))
+                _cell(runner, cell, direction, x, tuple(a[row : row + 1] for a in before))
                 for cell, direction, before in zip(
                     self.layer.cells, self.layer.directions, self.before, strict=True
                 )
             ]
         else:
             given = {name: a for name, a in self.layer.arrays.items() if name in FACTORS}
-            cells = [ExplainedCell("", given, quantities_of(self.layer, x, prepared))]
+            cells = [ExplainedCell("", given, quantities_of(self.layer, x, runner))]
         return ExplainedLayer(number, self.layer, x[0], self.output[row], cells)
 
 
-def _cell(prepared: Prepared, cell: Cell, direction: str, x: Floats, state: State) -> ExplainedCell:
+def _cell(runner: Runner, cell: Cell, direction: str, x: Floats, state: State) -> ExplainedCell:
     named = dict(zip(cell.state_names, (array[0] for array in state), strict=True))
     before = "t+1" if direction == "backward" else "t-1"
     with np.errstate(all="ignore"):
-        found = OF_CELLS[type(cell)](CellStep(cell, prepared.precision, x, state, before))
+        found = OF_CELLS[type(cell)](CellStep(cell, runner.precision, x, state, before))
     return ExplainedCell(direction, named, found)
 
 
 def _last_steps(rows: Rows, counted: Truths | None = None) -> Truths:
     """Return which rows are the last of their sequence, (n,), or the last that counts, if any."""
-    groups = grouped(rows)
+    groups = group(rows.key, len(rows.x))
     last = np.zeros(len(rows.x), bool)
     last[groups.last] = True
     if counted is not None:
@@ -372,10 +375,10 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
     """Return rows to pass by, and rows to explain: the last of each sequence, at the end."""
     held: list[Rows] = []
     for block in blocks:
-        for rows in joined([*held, block]):
-            last = _last_steps(rows)
-            yield rows.take(~last), rows.take(last & False)
-            held = [rows.take(last)]
+        rows = join([*held, block])
+        last = _last_steps(rows)
+        yield rows.take(~last), rows.take(last & False)
+        held = [rows.take(last)]
     for rows in held:
         yield rows.take(np.zeros(len(rows.x), bool)), rows
 
@@ -394,7 +397,7 @@ def _rows_between(
 
 def _counted(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:
     """Return the number of each row's step after so many, (K,), and how many there are then."""
-    groups = grouped(rows)
+    groups = group(rows.key, len(rows.x))
     new = max(0, int(groups.present.max(initial=-1)) + 1 - len(taken))
     taken = np.pad(taken, (0, new))
-    return groups.numbered(taken), taken
+    return groups.number(taken), taken

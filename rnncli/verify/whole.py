@@ -135,7 +135,7 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
         return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
 
     def gates_moved(cell: Cell) -> Cell:
-        if cell.sums_alone:
+        if cell.gates == 1:
             return cell
         activations: dict[str, Any] = {}
         for name, given in cell.settings.items():

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows, join
 from rnncli.model.errors import InputError, one_line
-from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
+from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 # Values of blocks in a row group of Parquet: one block may have more.
 _GROUP = 1 << 20
@@ -29,7 +29,7 @@ def write_parquet(out: TextIO, trajectory: Trajectory, _style: Style) -> None:
     floats = (pa.float16(), pa.float32(), pa.float64())
     names = (*trajectory.key_columns, *trajectory.header)
     repeated = [name for name in names if columns.schema.field(name).type not in floats]
-    held: list[Block] = []
+    held: list[Rows] = []
     with (
         _storable("Parquet"),
         pq.ParquetWriter(
@@ -44,10 +44,10 @@ def write_parquet(out: TextIO, trajectory: Trajectory, _style: Style) -> None:
         for block in blocks:
             held.append(block)
             if sum(len(each.t) for each in held) * columns.width >= _GROUP:
-                writer.write_table(columns.table(joined(held)))
+                writer.write_table(columns.table(join(held)))
                 held = []
         if held:
-            writer.write_table(columns.table(joined(held)))
+            writer.write_table(columns.table(join(held)))
     blocks.check()
 
 
@@ -123,7 +123,7 @@ class _Columns:
         self.schema = pa.schema(fields, {"model": json.dumps(trajectory.model)})
         self.width = len(fields)
 
-    def table(self, block: Block) -> Any:
+    def table(self, block: Rows) -> Any:
         """Return a block as a table."""
         import pyarrow as pa
 

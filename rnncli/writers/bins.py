@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 
 # Steps that are taken at once: each becomes four float64 for every value.
@@ -92,7 +92,7 @@ class Bins:
         return [join.reduceat(part, starts) for join, part in merged]
 
 
-def pieces(block: Block) -> Iterator[Block]:
+def pieces(block: Rows) -> Iterator[Rows]:
     """Cut a block into pieces whose values in float64 take little memory."""
     for start in range(0, len(block.t), _STEPS):
         yield block.cut(start, start + _STEPS)

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import NotFiniteError
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
@@ -63,7 +63,7 @@ def write_jsonl(out: TextIO, trajectory: Trajectory, style: Style) -> None:
             out.flush()
 
 
-def _write_steps(out: TextIO, blocks: Iterable[Block], items: "_Items") -> None:
+def _write_steps(out: TextIO, blocks: Iterable[Rows], items: "_Items") -> None:
     out.write('"steps": [')
     try:
         pieces = chain.from_iterable(items.text([",\n", *items.step(each)]) for each in blocks)
@@ -99,7 +99,7 @@ class _Items:
         key = self._key_of_each(states)
         return ["{", *key, '"t": ', states.t, ", ", *self._state(states), "}"]
 
-    def step(self, block: Block) -> list[Part]:
+    def step(self, block: Rows) -> list[Part]:
         """Every step, with its input or, if they are written, the input's cells."""
         parts = self._trajectory.by_layer(block)
         top = {columns.name: array for columns, array in parts if columns.name == columns.array}
@@ -122,7 +122,7 @@ class _Items:
         named = (dict(zip(names, key, strict=True)) for key in keys)
         return [f'"key": {json.dumps(key)}, ' for key in named]
 
-    def _input(self, block: Block) -> list[Part]:
+    def _input(self, block: Rows) -> list[Part]:
         if block.cells is not None:
             header = self._trajectory.header
             rows = (dict(zip(header, cells, strict=True)) for cells in block.cells)

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError
 from rnncli.writers.csv import write_csv
 from rnncli.writers.json import write_jsonl
@@ -107,7 +107,7 @@ def _one_row(trajectory: Trajectory) -> Trajectory:
         np.zeros((1, sum(part.width for part in trajectory.values if part.array == name)))
         for name in ("h", "c", "y")
     )
-    block = Block(
+    block = Rows(
         t=np.ones(1, np.intp),
         x=np.zeros((1, len(trajectory.columns))),
         h=h,

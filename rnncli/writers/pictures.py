@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import printable
 from rnncli.writers.bins import Bins, pieces
@@ -42,7 +42,7 @@ def write_picture(
 
 
 def gathered(
-    trajectory: Trajectory, columns: int, drawn: Callable[[Block], Sequence[Floats]]
+    trajectory: Trajectory, columns: int, drawn: Callable[[Rows], Sequence[Floats]]
 ) -> tuple[list[tuple[str, Bins]], str]:
     """Run through all blocks, and keep what fits so many columns of each sequence."""
     found: dict[int, Bins] = {}

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.rows import BLOCK_STEPS
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join
 from rnncli.model.arrays import Integers, Truths
-from rnncli.writers.trajectory import Trajectory, UntilError, joined
+from rnncli.writers.trajectory import Trajectory, UntilError
 
 
 class Selection(NamedTuple):
@@ -45,8 +44,8 @@ class Selection(NamedTuple):
             forward=trajectory.forward and (self.tail is None or self.head is not None),
         )
 
-    def _rows(self, blocks: Iterable[Block], resumed: Integers) -> Iterator[Block]:
-        kept: list[Block] = []
+    def _rows(self, blocks: Iterable[Rows], resumed: Integers) -> Iterator[Rows]:
+        kept: list[Rows] = []
         held = left = 0  # rows of it, now and when the others were last left out
         before = resumed
         latest = np.zeros_like(before)
@@ -61,12 +60,12 @@ class Selection(NamedTuple):
                 kept += _some(block, ~first)
                 held += int(np.count_nonzero(~first))
                 if held >= BLOCK_STEPS + 2 * left:  # seldom, as blocks may be small
-                    kept = [*self._last(joined(kept), latest)]
+                    kept = [*self._last(join(kept), latest)]
                     held = left = sum(len(each.t) for each in kept)
         for block in kept:
             yield from self._last(block, latest)
 
-    def _last(self, block: Block, latest: Integers) -> Iterator[Block]:
+    def _last(self, block: Rows, latest: Integers) -> Iterator[Rows]:
         """Return the rows that are among the last so far, if there are any."""
         behind = latest[_keys(block)] - block.t
         return _some(block, behind < self._most(self.tail))
@@ -105,7 +104,7 @@ def final_rows(trajectory: Trajectory, *, one_row: bool) -> Trajectory:
     return trajectory._replace(blocks=blocks, columns=(), shape=shape)
 
 
-def _with_states(block: Block, final: Block) -> Block:
+def _with_states(block: Rows, final: Rows) -> Rows:
     """Put the final state of its sequence into each row of a block."""
     n = _keys(block)
     y = None if final.y is None else final.y[n]
@@ -113,25 +112,25 @@ def _with_states(block: Block, final: Block) -> Block:
     return block._replace(h=final.h[n], c=c, y=y)
 
 
-def _in_blocks(pieces: Iterable[Block]) -> Iterator[Block]:
+def _in_blocks(pieces: Iterable[Rows]) -> Iterator[Rows]:
     """Join pieces, which may be small: a table has a heading for each block."""
-    taken: list[Block] = []
+    taken: list[Rows] = []
     rows = 0
     for piece in pieces:
         taken.append(piece)
         rows += len(piece.t)
         if rows >= BLOCK_STEPS:
-            yield joined(taken)
+            yield join(taken)
             taken, rows = [], 0
     if taken:
-        yield joined(taken)
+        yield join(taken)
 
 
-def _keys(block: Block) -> Integers:
+def _keys(block: Rows) -> Integers:
     return np.zeros_like(block.t) if block.key is None else block.key
 
 
-def _some(block: Block, rows: Truths) -> Iterator[Block]:
+def _some(block: Rows, rows: Truths) -> Iterator[Rows]:
     """Return some rows of a block, if there are any."""
     if rows.all():
         yield block

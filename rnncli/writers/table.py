@@ -5,14 +5,14 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows, join
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import Part, rows_of_text, texts_with_gaps
 from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
 from rnncli.writers.labels import Key, Labels
 from rnncli.writers.model import model_line
-from rnncli.writers.trajectory import Style, Trajectory, UntilError, joined
+from rnncli.writers.trajectory import Style, Trajectory, UntilError
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
@@ -63,7 +63,7 @@ def _initial(trajectory: Trajectory, style: Style) -> str:
     return "".join(rows_of_text(parts, "\n", style.digits))
 
 
-def _pages(blocks: Iterable[Block], rows: int) -> Iterator[tuple[list[Block], int]]:
+def _pages(blocks: Iterable[Rows], rows: int) -> Iterator[tuple[list[Rows], int]]:
     """Cut the blocks into pages; one page even if there are no rows."""
     begun = False
     for block in blocks:
@@ -74,23 +74,23 @@ def _pages(blocks: Iterable[Block], rows: int) -> Iterator[tuple[list[Block], in
         yield [], 0
 
 
-def _ends(blocks: Iterable[Block]) -> Iterator[tuple[list[Block], int]]:
+def _ends(blocks: Iterable[Rows]) -> Iterator[tuple[list[Rows], int]]:
     """Return one page: all rows, or both ends and the number of rows left out between."""
-    begin: list[Block] = []
-    end: list[Block] = []  # the last rows so far
+    begin: list[Rows] = []
+    end: list[Rows] = []  # the last rows so far
     total = 0
     for block in blocks:
         if total <= LONG:
             begin.append(block.cut(0, LONG))
         total += len(block.h)
-        end = [joined([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
+        end = [join([*end, block.cut(-SHOWN_AT_ENDS, None)]).cut(-SHOWN_AT_ENDS, None)]
     if total <= LONG:
-        yield [joined(begin)] if begin else [], 0
+        yield [join(begin)] if begin else [], 0
     else:
-        yield [joined(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
+        yield [join(begin).cut(0, SHOWN_AT_ENDS), *end], total - 2 * SHOWN_AT_ENDS
 
 
-def _cells(piece: Block, values: Floats, keys: Labels, style: Style) -> str:
+def _cells(piece: Rows, values: Floats, keys: Labels, style: Style) -> str:
     """Return the cells of rows, each with a line end behind it."""
     parts: list[Part] = [piece.t, "\n"]
     if piece.key is not None:

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.rows import join
 from rnncli.engine.run import c_size
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, printable
 from rnncli.model.network import Network
@@ -21,7 +20,7 @@ class Columns(NamedTuple):
     Parameters
     ----------
     array : {"h", "c", "y"}
-        Which array of a `Block` they are columns of.
+        Which array of a `Rows` they are columns of.
     name : str
         What they are called but for the number of each: ``h``, or
         ``layer_1_h`` below the top.
@@ -63,17 +62,12 @@ class SequenceStates(NamedTuple):
             for h, *others in (layer.values() for layer in self.layers)
         ]
 
-    def rows(self) -> Block:
+    def rows(self) -> Rows:
         """Return the states of all layers side by side, as rows without inputs."""
         h = [layer["h"] for layer in self.layers]
         no_input = np.empty((len(self.t), 0))
-        return Block(
-            self.t,
-            no_input,
-            np.concatenate(h, axis=1),
-            c=np.concatenate(self.c, axis=1),
-            y=self.y,
-        )
+        c = np.concatenate(self.c, axis=1)
+        return Rows(no_input, t=self.t, h=np.concatenate(h, axis=1), c=c, y=self.y)
 
 
 class Trajectory(NamedTuple):
@@ -88,7 +82,7 @@ class Trajectory(NamedTuple):
     values : sequence of Columns
         What a row holds: all columns of h, those of c, those of y, each from
         the bottom layer to the top.
-    blocks : iterable of Block
+    blocks : iterable of Rows
         The rows, to be iterated over once. A ValueError ends them when the
         run fails: a writer completes what it has written, and raises it.
     initial, final : callable
@@ -120,7 +114,7 @@ class Trajectory(NamedTuple):
     model: Mapping[str, Any]
     columns: Sequence[str]
     values: Sequence[Columns]
-    blocks: Iterable[Block]
+    blocks: Iterable[Rows]
     initial: Callable[[], SequenceStates]
     final: Callable[[], SequenceStates]
     key_columns: Sequence[str] = ()
@@ -155,12 +149,12 @@ class Trajectory(NamedTuple):
             return ""
         return printable(in_words(self.key_columns, self.keys[number]))
 
-    def rows(self, block: Block) -> Floats:
+    def rows(self, block: Rows) -> Floats:
         """Return the columns of a block."""
         arrays = [getattr(block, name) for name in self.shown]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
-    def by_layer(self, block: Block) -> list[tuple[Columns, Floats]]:
+    def by_layer(self, block: Rows) -> list[tuple[Columns, Floats]]:
         """Return all that a block holds, each array layer by layer."""
         found: list[tuple[Columns, Floats]] = []
         for name, group in groupby(self.values, lambda part: part.array):
@@ -179,17 +173,17 @@ class UntilError:
         Set once the blocks have been iterated over.
     """
 
-    def __init__(self, blocks: Iterable[Block]) -> None:
+    def __init__(self, blocks: Iterable[Rows]) -> None:
         self._blocks = blocks
         self.error: ValueError | None = None
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Rows]:
         try:
             yield from self._blocks
         except ValueError as error:
             self.error = error
 
-    def after(self, made: Iterable[Block]) -> Iterator[Block]:
+    def after(self, made: Iterable[Rows]) -> Iterator[Rows]:
         """Pass on blocks that are made of these, then raise the error, if there was one."""
         yield from made
         self.check()
@@ -198,13 +192,6 @@ class UntilError:
         """Raise the error, if there was one."""
         if self.error:
             raise self.error
-
-
-def joined(blocks: Sequence[Block]) -> Block:
-    """Return the rows of several blocks as one."""
-    if len(blocks) == 1:
-        return blocks[0]
-    return Block(*map(join, zip(*blocks, strict=True)))
 
 
 class Style(NamedTuple):

@@ -8,3 +8,6 @@ nothing is kept on disk.
 loop; `loops` says for what it is written, and how arrays lie; `machine`
 compiles it; `compiling` gives it the arrays of a run.
 """
+
+from rnncli.engine.compiled.compiling import compiling as CompiledCell
+from rnncli.engine.compiled.loops import can_compile as can_compile

@@ -10,8 +10,7 @@ import numpy as np
 
 from rnncli.engine.compiled.loops import loop_of
 from rnncli.engine.compiled.steps import compiled_loop
-from rnncli.engine.threads import ahead, blocks
-from rnncli.engine.unroll.projected import cached_steps, projected_at_once
+from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
@@ -62,8 +61,9 @@ def _whole(x: Floats, work: int) -> Given:
     most = max(1, WORK // (x.shape[1] * work))
     straight = is_straight(x)
     if not straight:
-        most = min(most, cached_steps(x[0].size))
-    for steps in blocks(len(x), most):
+        most = min(most, max(4, 65_536 // x[0].size))
+    for start in range(0, len(x), most):
+        steps = slice(start, min(start + most, len(x)))
         yield steps, x[steps] if straight else x[steps].copy()
 
 
@@ -78,7 +78,8 @@ def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
     Where that takes long, another thread does it while the block before is run.
     """
     T, N, I = x.shape
-    most, beside = projected_at_once(cell, T, N)
+    most = max(1, min(T, max(4, 65_536 // (N * max(cell.operands.W_xh.shape)), 1024 // N)))
+    beside = most < T and leaves_processors(columns.size)
     places = cycle(np.empty((1 + beside, most, N, columns.shape[1]), columns.dtype))
 
     def project(steps: slice) -> tuple[slice, Floats]:
@@ -86,5 +87,6 @@ def _projected(cell: Cell, x: Floats, columns: Floats) -> Given:
         np.matmul(contiguous(x[steps]).reshape(-1, I), columns, a.reshape(-1, columns.shape[1]))
         return steps, a
 
-    projections = map(project, blocks(T, most))
+    edges = range(0, T, most)
+    projections = map(project, [slice(start, min(start + most, T)) for start in edges])
     yield from ahead(projections) if beside else projections

@@ -7,6 +7,7 @@ enough: each vector of weights is then loaded once for all of them.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import inf
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ from rnncli.engine.compiled.activations import applied
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
 from rnncli.engine.compiled.loops import Loop, Panels
 from rnncli.engine.compiled.machine import compiled_function
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
@@ -140,11 +142,40 @@ def code_of(loop: Loop) -> tuple[str, int]:
     return f.text(), len(ADDRESSES) + len(states)
 
 
+class Vectors:
+    """Vectors of code as a kind of number; a product within a step is computed apart."""
+
+    operand: Vector
+    result: Vector
+
+    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
+        """Write ``f(a)`` for a limited to ±`clip`."""
+        return applied(f, a, clip)
+
+    def product(self, a: Vector, W: Floats, name: str) -> Vector:  # noqa: ARG002
+        """Note what is multiplied, and return the product that was computed of it."""
+        self.operand = a
+        return self.result
+
+    def weight(self, w: Floats, name: str) -> Vector:
+        """Refuse: no loop is written for such a cell."""
+        raise NotImplementedError(name)
+
+    def carry(self, c: Vector, f: Vector, added: Vector) -> Vector:
+        """Write ``f c + added``."""
+        return f * c + added
+
+    def mix(self, z: Vector, a: Vector, b: Vector) -> Vector:
+        """Write ``b + z (a - b)``."""
+        return b + z * (a - b)
+
+
 class _Step:
     """A step of some rows, as it is written."""
 
     def __init__(self, loop: Loop, f: Function) -> None:
         self._loop, self._f, self._lanes = loop, f, loop.lanes.width
+        self._numbers = Vectors()
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the step."""
@@ -212,7 +243,7 @@ class _Step:
         """Write what the cell makes of the sums of a panel."""
         f = self._f
         state = [f.load(array, place) for array in row.state]
-        after = self._loop.cell.step(applied, sums, *state)
+        after = self._loop.cell.step(self._numbers, sums, *state)
         for array, vector in zip(row.state, after, strict=True):
             f.store(vector, array, place)
         f.store(after[0], row.out, place, units)
@@ -222,8 +253,9 @@ class _Step:
         """Write what the product within a step takes of a panel, and keep its sums."""
         f = self._f
         state = [f.load(array, place) for array in row.state]
-        operand = self._loop.cell.inner_operand(applied, sums, *state)
-        f.store(operand, row.inner, place)
+        self._numbers.result = f.zeros()  # LLVM drops what is computed from it
+        self._loop.cell.step(self._numbers, sums, *state)
+        f.store(self._numbers.operand, row.inner, place)
         for each, vector in zip(self._kept(place), sums, strict=True):
             f.store(vector, row.sums, each)
 
@@ -232,7 +264,8 @@ class _Step:
     ) -> None:
         """Write what the cell makes of the sums of a panel, and of the product within a step."""
         sums = [self._f.load(row.sums, each) for each in self._kept(place)]
-        self._units(row, [*sums, *product], place, units)
+        (self._numbers.result,) = product
+        self._units(row, sums, place, units)
 
     def _kept(self, place: Integer) -> list[Integer]:
         """Write where the sums of a panel are kept."""

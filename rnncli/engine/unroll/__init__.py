@@ -1,50 +1,113 @@
-"""Strategies that run any cell over T steps.
+"""Strategies: ways to run a cell over many steps."""
 
-Every strategy has one signature, ``strategy(cell, x, state, precision, out)``.
-Arrays are time-major, so that a step is one contiguous piece: `x` holds the
-inputs, T steps of N rows of I, of any strides and rounded as operands;
-`state` the arrays (N, size) before the first step, of which those beside h
-may be overwritten; h_t of every step goes into `out`, T steps of N rows of H,
-each step of which is C-contiguous. Of
-sequences that end before others, `x` and `out` have ever fewer rows
-(`rnncli.engine.batch.Steps`). The cell has its weights in the precision. What
-a strategy returns is the state of each sequence after its last step.
-"""
+from functools import cached_property
 
-from collections.abc import Callable
-from typing import TypeAlias
-
-from rnncli.engine.batch import Steps
-from rnncli.engine.precision import Precision
-from rnncli.engine.unroll.choice import fastest
-from rnncli.engine.unroll.compiled import compiled, missing
-from rnncli.engine.unroll.parallel import parallel
-from rnncli.engine.unroll.projected import projected
-from rnncli.engine.unroll.stepwise import fused, stepwise
+from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.unroll.parallel import Parallel
+from rnncli.engine.unroll.projected import Projected
+from rnncli.engine.unroll.stepwise import Fused, Stepwise
+from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
-__all__ = [
-    "IN_ORDER",
-    "UNROLLS",
-    "Strategy",
-    "compiled",
-    "fastest",
-    "fused",
-    "missing",
-    "parallel",
-    "projected",
-    "stepwise",
-]
 
-Strategy: TypeAlias = Callable[[Cell, Steps, State, Precision, Steps], State]
+class Compiled(Projected):
+    """All steps in one loop of the processor's own instructions.
 
+    ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
+
+    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`. The loops
+    are imported when one is used: few runs are worth it.
+    """
+
+    def __init__(self, cell: Cell, precision: Precision) -> None:
+        super().__init__(cell, precision)
+        self.loop = None
+        if has_loop(cell) and not precision.rounds:
+            from rnncli.engine.compiled import CompiledCell
+
+            self.loop = CompiledCell(cell)
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        if self.loop is None or len(out) > 1:
+            return super().__call__(x, state, out)
+        return self.loop(x, state, out[0])
+
+
+class Auto(Parallel):
+    """The fastest strategy for the sizes and the input.
+
+    A compiled loop, if its time to compile pays and the weights stay in the cache or the rows are
+    many; else segments, if the network is contracting; else step by step.
+
+    Attributes
+    ----------
+    seen : int
+        Rows that a stream has had before: a long one goes on to be long.
+    """
+
+    seen = 0
+
+    @cached_property
+    def compiles(self) -> bool:
+        """Whether a compiled loop can run."""
+        return not self.precision.rounds and has_loop(self.cell) and not missing("compiled")
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The strategy that compiles."""
+        return Compiled(self.cell, self.precision)
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        (T, N, _), (W_xh, W_hh, b_h) = x.shape, self.operands
+        weights = W_xh.size + W_hh.size
+        seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
+        seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
+        compilation = COMPILATION * T * N / (T * N + self.seen)
+        loop = len(out) == 1 and seconds > compilation and self.compiles
+        if loop and (N > 1 or weights < CACHED):
+            return self.compiled(x, state, out)
+        S = self.worthwhile_segments(x, state) if len(out) == 1 else 0
+        if S:
+            return self.run_segments(x, state, out[0], S)
+        return self.compiled(x, state, out) if loop else Projected.__call__(self, x, state, out)
+
+
+# Seconds that a step of a vanilla cell takes for its calls, and one of a gated cell; and seconds
+# for a multiplication and for the functions of a sum, each within a factor of 2.
+STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
+# Seconds that LLVM takes to start and to compile a loop.
+COMPILATION = 0.06
+# Weights that a core's cache holds: beyond, segments use each weight for many rows.
+CACHED = 1 << 16
 UNROLLS = {
-    "stepwise": stepwise,
-    "fused": fused,
-    "projected": projected,
-    "parallel": parallel,
-    "compiled": compiled,
+    "stepwise": Stepwise,
+    "fused": Fused,
+    "projected": Projected,
+    "parallel": Parallel,
+    "compiled": Compiled,
 }
-# By the same names, strategies that take every step once and one after the other, and each by
-# `Cell.combine`.
-IN_ORDER = UNROLLS | dict.fromkeys(("parallel", "compiled", "auto"), projected)
+STRATEGIES = UNROLLS | {"auto": Auto}
+
+
+def has_loop(cell: Cell) -> bool:
+    """Whether LLVM is installed, and a loop for the cell can be compiled."""
+    from importlib.machinery import PathFinder
+
+    if not cell.compilable or PathFinder.find_spec("llvmlite") is None:
+        return False
+    from rnncli.engine.compiled import can_compile
+
+    return can_compile(cell)
+
+
+def missing(unroll: str, precision: str = "float32") -> str:
+    """Describe what a strategy lacks here; empty if it can run."""
+    if unroll != "compiled":
+        return ""
+    if PRECISIONS[precision].rounds:
+        return "computes in float32 or float64"
+    from rnncli.engine.compiled.machine import lacks
+
+    return lacks()

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from rnncli.engine.batch import Finals, Steps
 from rnncli.engine.precision import Precision
-from rnncli.engine.unroll.sums import blocks_first, combined
+from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
@@ -13,7 +12,7 @@ from rnncli.model.cells import Cell, State
 ONE_THREAD = 8192
 
 
-def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
+class Stepwise(Strategy):
     """Two products a step, a row at a time: the reference.
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
@@ -24,43 +23,54 @@ def stepwise(cell: Cell, x: Steps, state: State, precision: Precision, out: Step
 
     Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
     """
-    W_xh, W_hh, b_h = cell.operands
-    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
-    combine = cell.combine(lambda W: lambda h: row_products(precision.operand(h), W))
-    finals = Finals(state)
-    for x_t, h_t in zip(x, out, strict=True):
-        state = finals.running(state, len(x_t))
-        sums = row_products(contiguous(x_t), W_xh)
-        sums[:, before:] += row_products(precision.operand(state[0]), W_hh)
-        sums += b_h
-        if cell.sums_alone:
-            combine(sums, h_t)
-            state = (h_t,)
-        else:
-            # NumPy's functions may have other last digits for values that are apart.
-            each = contiguous(blocks_first(sums, cell.hidden_size))
-            state = combine(each, h_t, *state)
-    return finals.all(state)
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        W_xh, W_hh, b_h = self.operands
+        first = len(b_h) - W_hh.shape[1]  # the first column to which h is added
+        for t, x_t in enumerate(x):
+            sums = row_products(contiguous(x_t), W_xh)
+            sums[:, first:] += row_products(self.precision.operand(state[0]), W_hh)
+            sums += b_h
+            state = self.step(side_by_side(sums, self.H), out[0][t], *state)
+            for array, after in zip(out[1:], state[1:], strict=False):
+                array[t] = after
+        return state
+
+    def product(self, rows: Floats, W: Floats) -> Floats:
+        """Multiply rows one by one."""
+        return row_products(rows, W)
 
 
-def fused(cell: Cell, x: Steps, state: State, precision: Precision, out: Steps) -> State:
-    """One product a step, of the concatenations: ``h_t = f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``.
+class Fused(Strategy):
+    """One product a step: ``h_t = f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``.
 
     Source: cell 7 of the notebook.
     """
-    W_xh, W_hh, b_h = cell.operands
-    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
-    stacked = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (before, 0)))])
-    combine, finals = combined(cell, x.N, precision), Finals(state)
-    for x_t, h_t in zip(x, out, strict=True):
-        state = finals.running(state, len(x_t))
-        sums = np.concatenate([x_t, precision.operand(state[0])], axis=1) @ stacked + b_h
-        if cell.sums_alone:
-            combine(sums, h_t)
-            state = (h_t,)
-        else:
-            state = combine(contiguous(blocks_first(sums, cell.hidden_size)), h_t, *state)
-    return finals.all(state)
+
+    def __init__(self, cell: Cell, precision: Precision) -> None:
+        super().__init__(cell, precision)
+        W_xh, W_hh, b_h = self.operands
+        first = len(b_h) - W_hh.shape[1]
+        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (first, 0)))])
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        for t, x_t in enumerate(x):
+            x_h = np.concatenate([x_t, self.precision.operand(state[0])], axis=1)
+            sums = side_by_side(x_h @ self.W + self.operands.b_h, self.H)
+            state = self.step(sums, out[0][t], *state)
+            for array, after in zip(out[1:], state[1:], strict=False):
+                array[t] = after
+        return state
+
+
+def side_by_side(sums: Floats, H: int) -> Floats:
+    """Return sums (N, B * H) as (B, N, H), C-contiguous.
+
+    NumPy's functions may have other last digits for values that are apart.
+    """
+    return np.ascontiguousarray(sums.reshape(len(sums), -1, H).swapaxes(0, 1))
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
@@ -68,8 +78,8 @@ def row_products(rows: Floats, W: Floats) -> Floats:
 
     A product of all rows at once may add in another order than that of a
     single row, so each is multiplied on its own. OpenBLAS cuts a large
-    matrix among its threads, and what stands at a cut is added in another
-    order too, so the matrix goes in pieces that it leaves to one thread.
+    matrix among its threads, and adds in another order at a cut, so the
+    matrix goes in pieces that it leaves to one thread.
     """
     K, H = W.shape
     if H > ONE_THREAD:

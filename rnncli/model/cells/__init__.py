@@ -6,12 +6,12 @@ here and an entry in `CELLS`.
 """
 
 from rnncli.model.cells.cell import WEIGHT_NAMES as WEIGHT_NAMES
-from rnncli.model.cells.cell import Apply as Apply
+from rnncli.model.cells.cell import Arrays as Arrays
 from rnncli.model.cells.cell import Cell as Cell
-from rnncli.model.cells.cell import Combine as Combine
-from rnncli.model.cells.cell import Multiplier as Multiplier
+from rnncli.model.cells.cell import InPlace as InPlace
+from rnncli.model.cells.cell import Multiply as Multiply
+from rnncli.model.cells.cell import Numbers as Numbers
 from rnncli.model.cells.cell import Operands as Operands
-from rnncli.model.cells.cell import Product as Product
 from rnncli.model.cells.cell import State as State
 from rnncli.model.cells.cell import Weights as Weights
 from rnncli.model.cells.cell import checked as checked

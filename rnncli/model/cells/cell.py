@@ -1,32 +1,22 @@
-"""What cells have in common, and the arrays that they are made of."""
+"""The base of all cells, and the arrays that they are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+from math import inf
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from rnncli.model.activations import Activation
+from rnncli.model.activations import Activation, clipped
 from rnncli.model.arrays import Floats, as_floats
 
-# The arrays that a cell carries from step to step, (N, size) each. The first
-# one, h, is also what its layer gives.
+# The arrays that a cell carries from step to step, (N, size) each; the first is h.
 State: TypeAlias = tuple[Floats, ...]
-
-# multiplier(W): a function of an array (N, rows of W) that returns its product
-# with W, of one block of columns, as a strategy computes it. What it returns
-# holds until it is called again.
-Product: TypeAlias = Callable[[Floats], Floats]
-Multiplier: TypeAlias = Callable[[Floats], Product]
-
-# apply(activation, a, clip): an activation of values that are limited to ±`clip` first.
-Apply: TypeAlias = Callable[[Activation, Any, float], Any]
-
-# combine(sums, out, *state): one step from the sums of all blocks, (blocks, N, H),
-# or (N, H) where there is one, and the state before it. It writes h_t into `out`,
-# (N, size), of any strides, and returns the state after the step, whose first array
-# is `out`. It may overwrite `sums`, and the arrays of the state beside h.
-Combine: TypeAlias = Callable[..., Any]
+# multiply(a, W): a product of rows (N, K) and weights (K, O).
+Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
+# step(sums, out, *state): one step in place. It writes h_t into `out` and returns the state
+# after the step, whose first array is `out`. It may overwrite the sums and the state but h.
+InPlace: TypeAlias = Callable[..., State]
 
 
 class Weights(NamedTuple):
@@ -44,13 +34,13 @@ class Weights(NamedTuple):
     b_h : array, shape (gates * H,)
         Bias (PyTorch: ``bias_ih + bias_hh``).
     b_n : array, shape (H,), optional
-        Of a GRU that resets after the product: the recurrent bias of its
+        For a GRU that resets after the product: the recurrent bias of its
         candidate (PyTorch: ``bias_hh_n``), which r multiplies; zeros if left
         out. That of the other gates is in `b_h`.
     w_ch : array, shape (3 * H,), optional
-        Of an LSTM: the peepholes of i, f and o (ONNX: ``P``).
+        For an LSTM: the peepholes of i, f and o (ONNX: ``P``).
     W_hr : array, shape (H, P), optional
-        Of an LSTM: the projection of its output (PyTorch: ``weight_hr``,
+        For an LSTM: the projection of its output (PyTorch: ``weight_hr``,
         transposed).
     """
 
@@ -63,17 +53,12 @@ class Weights(NamedTuple):
 
     @property
     def arrays(self) -> dict[str, Floats]:
-        """Those that there are, by name."""
+        """The arrays that are there, by name."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
-        """Return the same weights, each array by ``convert(name, array)``."""
-        return Weights(
-            *[
-                None if array is None else convert(name, array)
-                for name, array in zip(self._fields, self, strict=True)
-            ]  # type: ignore[arg-type]
-        )
+        """Replace each array by ``convert(name, array)``."""
+        return self._replace(**{name: convert(name, a) for name, a in self.arrays.items()})
 
 
 # The arrays that every cell has.
@@ -81,10 +66,9 @@ WEIGHT_NAMES = Weights._fields[:3]
 
 
 class Operands(NamedTuple):
-    """The weights of a step as they are multiplied: a block of H columns for each sum.
+    """The weights of a step: a block of H columns for each of its B sums.
 
-    ``sums = x_t @ W_xh + b_h``, and the product of the state is added to the
-    last C of its B blocks: ``sums[last C] += h_{t-1} @ W_hh``
+    ``sums = x_t @ W_xh + b_h``, then ``sums[last C] += h_{t-1} @ W_hh``
 
     Parameters
     ----------
@@ -98,51 +82,84 @@ class Operands(NamedTuple):
     b_h: Floats
 
 
-class Views:
-    """Views of the sums of a step, made anew for another array only.
+class Numbers(Protocol):
+    """A kind of number that a step is computed with.
 
-    Most strategies give the same array at every step.
+    NumPy arrays (`Arrays`), vectors of compiled code, numbers with an error
+    bound and numbers that remember their equation. All have ``+``, ``-`` and
+    ``*``.
+    """
+
+    def apply(self, f: Activation, a: Any, clip: float = inf) -> Any:
+        """Compute ``f(a)`` for a limited to ±`clip`."""
+
+    def product(self, a: Any, W: Floats, name: str) -> Any:
+        """Compute ``a @ W`` for the weights of that name."""
+
+    def weight(self, w: Floats, name: str) -> Any:
+        """Take a weight for each unit."""
+
+    def carry(self, c: Any, f: Any, added: Any) -> Any:
+        """Compute ``f c + added``, the state c after a step."""
+
+    def mix(self, z: Any, a: Any, b: Any) -> Any:
+        """Compute ``z a + (1 - z) b``."""
+
+
+class Arrays:
+    """NumPy arrays as a kind of number.
 
     Parameters
     ----------
-    split : callable
-        Returns the views of sums.
+    multiply : callable
+        Computes ``a @ W``.
     """
 
-    def __init__(self, split: Callable[[Floats], Sequence[Floats]]) -> None:
-        self._split = split
-        self._sums: Floats | None = None
-        self._views: Sequence[Floats] = ()
+    def __init__(self, multiply: Multiply = np.matmul) -> None:
+        self.multiply = multiply
 
-    def __call__(self, sums: Floats) -> Sequence[Floats]:
-        """Return the views of these sums."""
-        if sums is not self._sums:
-            self._sums, self._views = sums, self._split(sums)
-        return self._views
+    def apply(self, f: Activation, a: Floats, clip: float = inf) -> Floats:
+        """Compute ``f(a)`` for a limited to ±`clip`."""
+        out = np.empty_like(a)
+        clipped(f, clip)(a, out)
+        return out
+
+    def product(self, a: Floats, W: Floats, name: str) -> Floats:  # noqa: ARG002
+        """Compute ``a @ W``."""
+        return self.multiply(a, W)
+
+    def weight(self, w: Floats, name: str) -> Floats:  # noqa: ARG002
+        """Take the array itself."""
+        return w
+
+    def carry(self, c: Floats, f: Floats, added: Floats) -> Floats:
+        """Compute ``f c + added``."""
+        return f * c + added
+
+    def mix(self, z: Floats, a: Floats, b: Floats) -> Floats:
+        """Compute ``b + z (a - b)``."""
+        return b + z * (a - b)
 
 
 class Cell:
-    """A cell: its weights, and one step.
+    """A cell: its weights, its settings and one step.
 
-    Its arguments are its weights and what `setting_names` names.
+    Its arguments are its weights and the settings that `setting_names` lists.
 
     Attributes
     ----------
     weights : Weights
     gates : int
-        How many blocks of H columns the weights have.
+        Number of blocks of H columns in the weights.
     gate_names : tuple of str
-        What each of these blocks is called; ``h`` where there is one.
+        Names of these blocks; ``h`` where there is one.
+    sum_names : tuple of str
+        Names of the sums that `step` takes: those of the gates by default.
     setting_names : tuple of str
-        What the cell is beside its weights.
     extra_names : tuple of str
-        Which arrays the weights may have beside the three of every cell.
+        Arrays that the weights may have beside the three of every cell.
     state_names : tuple of str
         Names of the state's arrays, ``h`` first.
-    sums_alone : bool
-        Whether a step is a function of its one sum alone. Then
-        ``combine(sums, out)`` is called, without the state, and what it
-        returns is not looked at.
     """
 
     gates: ClassVar[int]
@@ -150,7 +167,6 @@ class Cell:
     setting_names: ClassVar[tuple[str, ...]]
     extra_names: ClassVar[tuple[str, ...]] = ()
     state_names: ClassVar[tuple[str, ...]] = ("h",)
-    sums_alone = False
     weights: Weights
 
     @property
@@ -160,95 +176,72 @@ class Cell:
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """How many values each array of the state has: H of h."""
-        return (self.hidden_size,)
+        """Number of values in each array of the state."""
+        return (self.hidden_size,) * len(self.state_names)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the cell is beside its weights."""
+        """The settings by name."""
         return {name: getattr(self, name) for name in self.setting_names}
 
     @property
+    def sum_names(self) -> tuple[str, ...]:
+        """Names of the sums that `step` takes."""
+        return self.gate_names
+
+    @property
     def ends(self) -> tuple[float, float] | None:
-        """The values between which h lies, and nears; None if there are not two."""
+        """The two values between which h lies, and which it nears; None if there are none."""
+        return None
+
+    @property
+    def compilable(self) -> bool:
+        """Whether every array of a step is an operand or `inner`."""
+        return True
+
+    @cached_property
+    def operands(self) -> Operands:
+        """The weights of the sums that `step` takes."""
+        return Operands(*self.weights[:3])
+
+    @cached_property
+    def inner(self) -> Floats | None:
+        """Weights (H, H) of a product within a step, if there is one."""
         return None
 
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
-        """Return the same cell but for what is given."""
+        """Return the same cell with other weights or settings."""
         weights = self.weights if weights is None else weights
         return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
 
-    @property
-    def operands(self) -> Operands:
-        """What a strategy multiplies the input and h by."""
-        raise NotImplementedError
-
-    def combine(self, multiplier: Multiplier) -> Combine:
-        """Return what makes the next state of the sums, made for a strategy.
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        """Compute the state after a step: the equation of the cell, over any kind of number.
 
         Parameters
         ----------
-        multiplier : callable
-            Makes the products that are taken within a step.
-        """
-        raise NotImplementedError
-
-    @property
-    def has_step(self) -> bool:
-        """Whether `step` is there, and says the whole of a step."""
-        return False
-
-    @property
-    def inner(self) -> Floats | None:
-        """Weights of a product within a step, (H, H); None where there is none."""
-        return None
-
-    @cached_property
-    def largest_sums(self) -> tuple[float, float, float]:
-        """The largest size of a sum of inputs of 1, of one of states of 1, and of a bias."""
-        W_xh, W_hh, b_h = self.operands
-        with_state = W_hh if self.inner is None else np.hstack([W_hh, self.inner])
-        of_x, of_h = (
-            float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
-            for W in (W_xh, with_state)
-        )
-        return of_x, of_h, float(np.abs(b_h).max())
-
-    def inner_operand(self, apply: Apply, sums: Sequence[Any], *state: Any) -> Any:
-        """Return what is multiplied by `inner`, as `step` returns the state."""
-        raise NotImplementedError
-
-    def step(self, apply: Apply, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Return the state after a step of some units, as an equation of any values.
-
-        It says what `combine` computes of whole arrays, for where the steps
-        are compiled.
-
-        Parameters
-        ----------
-        apply : callable
-            ``apply(activation, a, clip)``: an activation of values that are
-            limited to ±`clip` first.
+        n : Numbers
+            The kind of number.
         sums : sequence
-            Of all blocks, then the product with `inner`, if there is one.
+            ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block of H units for each of `sum_names`.
         *state
-            The state before it.
+            The state before the step, h first.
         """
         raise NotImplementedError
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
-        """Return how far rounding may move each array of a state in one step.
+    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
+        """Return operands and a step of NumPy arrays in place: `step` in its fastest form.
 
-        Parameters
-        ----------
-        sums : array, shape (blocks, N, H), or (N, H) where there is one
-            Of the step.
-        off : array like `sums`
-            How far rounding may move them.
-        before, after : tuples of arrays
-            The state before and after the step.
+        A cell may write this out for its usual settings; its operands may then stand in
+        another order than those of `step`.
         """
-        raise NotImplementedError
+        n = Arrays(multiply)
+
+        def step(sums: Floats, out: Floats, *state: Floats) -> State:
+            h, *rest = self.step(n, [*sums], *state)
+            out[...] = h
+            return (out, *rest)
+
+        return self.operands, step
 
 
 def checked(cell: Cell) -> Cell:
@@ -288,18 +281,10 @@ def checked(cell: Cell) -> Cell:
 def weight_shapes(
     input_size: int, hidden_size: int, gates: int = 1, projected_size: int | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array that every cell has, by name.
-
-    Raises
-    ------
-    ValueError
-        A size is under 1.
-    """
-    sizes = {"input_size": input_size, "hidden_size": hidden_size}
-    if projected_size is not None:
-        sizes["projected_size"] = projected_size
+    """Return the shape of each array that every cell has, by name; a ValueError under 1."""
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "projected_size": projected_size}
     for name, size in sizes.items():
-        if size < 1:
+        if size is not None and size < 1:
             raise ValueError(f"{name}: expected at least 1, got {size}")
     width = gates * hidden_size
     rows = hidden_size if projected_size is None else projected_size

@@ -5,20 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Weights
+from rnncli.model.cells.cell import Operands, Weights
 
 
 def ordered(array: Floats, order: Sequence[int]) -> Floats:
-    """Return an array (..., gates * H) with its gates in another order.
-
-    Parameters
-    ----------
-    array : array
-    order : sequence of int
-        Where each of the gates that are returned stands in `array`.
-    """
+    """Return an array (..., gates * H) with gate ``order[k]`` at place k."""
     gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
     return gates.take(order, axis=-2).reshape(array.shape)
+
+
+def halve_sigmoids(operands: Operands, factors: Sequence[float]) -> Operands:
+    """Multiply each block of the operands by 1 or 0.5, which changes no bit of a sum.
+
+    Of half a sum, ``0.5 + 0.5 tanh`` is the sigmoid.
+    """
+    W_xh, W_hh, b_h = operands
+    by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
+    scaled = (W_xh * by, W_hh * by[-W_hh.shape[1] :], b_h * by)
+    return Operands(*(W.astype(W_hh.dtype, copy=False) for W in scaled))
 
 
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:

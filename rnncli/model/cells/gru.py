@@ -7,26 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import (
-    SIGMOID,
-    TANH,
-    Activation,
-    as_activation,
-    clipped,
-    positive_clip,
-)
+from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import (
-    Apply,
     Cell,
-    Combine,
-    Multiplier,
+    InPlace,
+    Multiply,
+    Numbers,
     Operands,
     State,
-    Views,
     Weights,
 )
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells.gates import halve_sigmoids, ordered
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -70,7 +62,6 @@ class GRU(Cell):
     gate_names = ("z", "r", "n")
     setting_names = ("activation", "recurrent_activation", "clip", "reset")
     extra_names = ("b_n",)
-    has_step = True
 
     def __init__(
         self,
@@ -93,124 +84,64 @@ class GRU(Cell):
         return self.activation.ends
 
     @property
-    def halved(self) -> bool:
-        """Whether the gates are sigmoids of unlimited sums, by the tanh of half of them."""
-        return self.recurrent_activation == SIGMOID and isinf(self.clip)
+    def sum_names(self) -> tuple[str, ...]:
+        """The candidate without h, the gates and, for a reset after it, the product of h."""
+        return ("n", "z", "r", "m") if self.reset == "after" else ("n", "z", "r")
 
     @cached_property
     def operands(self) -> Operands:
-        """The weights of the candidate's input, then those of z and r.
-
-        If r multiplies the product, ``m = h_{t-1} @ W_hh[n] + b_n`` is a sum
-        of its own. Where the gates are sigmoids, z and r are halved:
-        ``sigmoid(a) = 0.5 + 0.5 tanh(a / 2)``, which changes no bit of a sum.
-        """
-        half, H, dtype = 0.5 if self.halved else 1.0, self.hidden_size, self.weights.W_hh.dtype
-        factors = np.repeat((1.0, half, half), H).astype(dtype)
-        W_xh, W_hh, b_h = (
-            np.multiply(ordered(W, (2, 0, 1)), factors, dtype=dtype) for W in self.weights[:3]
-        )
+        """The weights of n, z and r, and of ``m = h_{t-1} @ W_hh[n] + b_n``."""
+        H, dtype = self.hidden_size, self.weights.W_hh.dtype
+        W_xh, W_hh, b_h = (ordered(W, (2, 0, 1)) for W in self.weights[:3])
         if self.reset == "before":
             return Operands(W_xh, W_hh[:, H:].copy(), b_h)
         b_n = np.zeros(H, dtype) if self.weights.b_n is None else self.weights.b_n
         return Operands(
             np.concatenate([W_xh, np.zeros_like(W_xh[:, :H])], axis=1),
             np.concatenate([W_hh[:, H:], W_hh[:, :H]], axis=1),
-            np.concatenate([b_h, b_n], dtype=dtype),
+            np.concatenate([b_h, b_n]),
         )
-
-    def combine(self, multiplier: Multiplier) -> Combine:
-        """Return the step from the sums of n, z and r, and of m if r multiplies it."""
-        f_gates, f_candidate = self._gates(), clipped(self.activation, self.clip)
-        product = None
-        if self.inner is not None:
-            product = multiplier(self.inner)
-        multiply, add, subtract = np.multiply, np.add, np.subtract
-        views = Views(lambda sums: (sums[1:3], *sums))
-
-        def step(sums: Floats, out: Floats, h: Floats) -> State:
-            gates, n, z, r, *of_state = views(sums)
-            f_gates(gates)
-            if product:
-                multiply(r, h, r)
-                m = product(r)
-            else:
-                (m,) = of_state
-                multiply(r, m, m)
-            add(n, m, n)
-            f_candidate(n, n)
-            subtract(h, n, r)
-            multiply(z, r, r)
-            add(n, r, out)
-            return (out,)
-
-        return step
-
-    def _gates(self) -> Any:
-        """Return the function of z and r, in place."""
-        if not self.halved:
-            f = clipped(self.recurrent_activation, self.clip)
-            return lambda gates: f(gates, gates)
-
-        tanh, multiply, add = np.tanh, np.multiply, np.add
-        half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
-
-        def halved(gates: Floats) -> None:
-            tanh(gates, gates)
-            multiply(gates, half, gates)
-            add(gates, half, gates)
-
-        return halved
-
-    def _candidate(self) -> Floats:
-        """Recurrent weights of the candidate, (H, H)."""
-        return self.weights.W_hh[:, 2 * self.hidden_size :]
 
     @cached_property
     def inner(self) -> Floats | None:
-        """Recurrent weights of the candidate, if r does not multiply their product but h."""
-        return None if self.reset == "after" else np.ascontiguousarray(self._candidate())
+        """Recurrent weights of the candidate, if r multiplies h before their product."""
+        W_n = self.weights.W_hh[:, 2 * self.hidden_size :]
+        return None if self.reset == "after" else np.ascontiguousarray(W_n)
 
-    def inner_operand(self, apply: Apply, sums: Sequence[Any], *state: Any) -> Any:
-        """Return ``r h``."""
-        return self._gate(apply, sums[2]) * state[0]
-
-    def step(self, apply: Apply, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Return h of n, z, r and m: ``n = f(n + r m)`` or ``f(n + m)``, ``h = n + z (h - n)``."""
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        """Compute h_t."""
         (h,) = state
-        n, z, r, m = sums
-        if self.reset == "after":
-            m = self._gate(apply, r) * m
-        n = apply(self.activation, n + m, self.clip)
-        return (n + self._gate(apply, z) * (h - n),)
+        a, z, r, *m = sums
+        z, r = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (z, r))
+        reset = n.product(r * h, self.inner, "W_hh[n]") if self.inner is not None else r * m[0]
+        a = n.apply(self.activation, a + reset, self.clip)
+        return (n.mix(z, h, a),)
 
-    def _gate(self, apply: Apply, a: Any) -> Any:
-        if self.halved:
-            return 0.5 * apply(TANH, a, inf) + 0.5
-        return apply(self.recurrent_activation, a, self.clip)
+    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
+        """Compute both gates by one tanh, where they are sigmoids."""
+        if self.recurrent_activation != SIGMOID or not isinf(self.clip):
+            return super().in_place(multiply)
+        operands = halve_sigmoids(self.operands, (1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
+        f, W_n = self.activation.function(), self.inner
+        tanh, times, plus, minus = np.tanh, np.multiply, np.add, np.subtract
+        half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
-        """Return the errors of the gates, carried to h.
+        def step(sums: Floats, out: Floats, h: Floats) -> State:
+            gates = sums[1:3]
+            tanh(gates, gates)
+            times(gates, half, gates)
+            plus(gates, half, gates)
+            n, z, r, *m = sums
+            if W_n is None:
+                times(r, m[0], r)
+                plus(n, r, n)
+            else:
+                times(r, h, r)
+                plus(n, multiply(r, W_n), n)
+            f(n, n)
+            minus(h, n, r)
+            times(z, r, r)
+            plus(n, r, out)
+            return (out,)
 
-        ``dn = da_n + |m| dr + |r| dm``, ``dh = |h_{t-1} - n| dz + |1 - z| dn``,
-        each gate's by its own slope, and a few roundings of every product.
-        """
-        eps = np.finfo(off.dtype).eps
-        (h,), (h_after,) = before, after
-        if not self.halved or self.activation != TANH:
-            # Nothing is known of the size of the gates: what rounding alone does to the state.
-            return (4 * eps * np.abs(h_after),)
-        tanh = np.tanh(sums[1:3])
-        z, r = 0.5 + 0.5 * tanh
-        d_z, d_r = ((1 - tanh * tanh) * off[1:3] + 2 * eps) / 2
-        if self.reset == "after":
-            m, d_m = sums[3], off[3]
-            d_sum = off[0] + np.abs(m) * d_r + r * d_m
-            n = np.tanh(sums[0] + r * m)
-        else:
-            W = self._candidate()
-            size = np.abs(r * h) @ np.abs(W)
-            d_sum = off[0] + (len(W) + 4) * eps * size + (np.abs(h) * d_r) @ np.abs(W)
-            n = np.tanh(sums[0] + (r * h) @ W)
-        d_n = (1 - n * n) * d_sum + 2 * eps * np.abs(n)
-        return (np.abs(h - n) * d_z + (1 - z) * d_n + 4 * eps * np.abs(h_after),)
+        return operands, step

@@ -1,15 +1,12 @@
 """The vanilla cell."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import inf
 from typing import Any
 
-import numpy as np
-
 from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Apply, Cell, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
 
 
 class RNN(Cell):
@@ -36,8 +33,6 @@ class RNN(Cell):
     gates = 1
     gate_names = ("h",)
     setting_names = ("activation", "clip")
-    sums_alone = True
-    has_step = True
 
     def __init__(
         self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
@@ -50,21 +45,16 @@ class RNN(Cell):
         """The ends of f."""
         return self.activation.ends
 
-    @cached_property
-    def operands(self) -> Operands:
-        """The weights as they are."""
-        return Operands(*self.weights[:3])
+    def step(self, n: Numbers, sums: Sequence[Any], *_h: Any) -> tuple[Any, ...]:
+        """Compute ``h_t = f(sum)``."""
+        return (n.apply(self.activation, sums[0], self.clip),)
 
-    def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
-        """Return the clip and the activation: ``h_t = f(sums)``."""
-        return clipped(self.activation, self.clip)
+    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:  # noqa: ARG002
+        """Apply f from the sum to h."""
+        f = clipped(self.activation, self.clip)
 
-    def step(self, apply: Apply, sums: Sequence[Any], _h: Any) -> tuple[Any, ...]:
-        """Return h: ``f(sum)``."""
-        return (apply(self.activation, sums[0], self.clip),)
+        def step(sums: Floats, out: Floats, _h: Floats) -> State:
+            f(sums[0], out)
+            return (out,)
 
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
-        """Return the error of the sum times the steepest slope, and that of f itself."""
-        (h,) = after
-        eps = np.finfo(h.dtype).eps
-        return (self.activation.slope * off + 4 * eps * np.abs(h),)
+        return self.operands, step

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.stream import Block
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Integers
 from rnncli.writers.bins import Bins, pieces
 from rnncli.writers.trajectory import Trajectory
@@ -144,7 +144,7 @@ def _panels(trajectory: Trajectory) -> Iterator[Panel]:
             yield Panel(values.array, label, some, columns, together, direction)
 
 
-def _by_sequence(block: Block) -> Iterator[tuple[int, Integers]]:
+def _by_sequence(block: Rows) -> Iterator[tuple[int, Integers]]:
     """Return the number of each sequence, in the order they come, and its rows."""
     if block.key is None:
         yield 0, np.arange(len(block.t))

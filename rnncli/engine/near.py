@@ -1,0 +1,172 @@
+"""Numbers that know how far rounding may have carried them.
+
+Running error analysis: every operation bounds its own rounding and passes on
+that of its operands (Higham (2002), "Accuracy and Stability of Numerical
+Algorithms", section 3.3). A step taken with `Near` numbers (`Cell.step`) gives
+its values and its error bounds at once.
+"""
+
+from math import inf
+
+import numpy as np
+
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.activations import Activation, clipped
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.cells import Cell
+
+
+class Near:
+    """Values in float64, and how far from them a right program may be.
+
+    The bounds of the operations, each operation off by half a unit of the
+    last place, doubled, with da and db for how far a and b are off::
+
+        a + b     da + db + eps |a + b|
+        a b       |a| db + |b| da + da db + eps |a b|
+        f(a)      max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
+        exp(a)    max |exp(a +- da) - exp(a)| + 8 eps exp(a)
+
+    That of f(a) is tight where f is steep, flat, clipped or jumps, and
+    allows for functions that are exact only to a few units of 1: the tanh of
+    ONNX Runtime 1.32 to 2.7 eps, its sigmoid to 1.4 eps.
+
+    Parameters
+    ----------
+    value : array of float64
+    off : array of float64, of the same shape
+    precision : str
+        Precision that the program computes in, one of `PRECISIONS`.
+    """
+
+    def __init__(self, value: Floats, off: Floats, precision: str) -> None:
+        self.value, self.off, self.precision = value, off, precision
+
+    @property
+    def eps(self) -> float:
+        """Distance from 1 to the next number."""
+        return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
+
+    def __getitem__(self, rows: "slice | Integers") -> "Near":
+        """Return some of the rows."""
+        return self.of(self.value[rows], self.off[rows])
+
+    def __add__(self, other: "Near") -> "Near":
+        """Add values that a program has rounded."""
+        value = self.value + other.value
+        return self.of(value, self.off + other.off + self.eps * np.abs(value))
+
+    def __mul__(self, other: "Near") -> "Near":
+        """Multiply element by element."""
+        value, a, b = self.value * other.value, np.abs(self.value), np.abs(other.value)
+        off = a * other.off + b * self.off + self.off * other.off
+        return self.of(value, off + self.eps * np.abs(value))
+
+    def activate(self, f: Activation, clip: float = inf) -> "Near":
+        """Compute ``f(a)`` for values limited to ±`clip`."""
+        value, *sides = (
+            self.function(f, a, clip)
+            for a in (self.value, self.value - self.off, self.value + self.off)
+        )
+        off = np.max([np.abs(side - value) for side in sides], axis=0)
+        least = 0 if f.name == "exponential" else 1
+        return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
+
+    def mix(self, other: "Near", share: "Near") -> "Near":
+        """Compute ``z a + (1 - z) b`` for a share z of this.
+
+        It is off by ``|a - b| dz + |z| da + |1 - z| db``, and by two units of
+        each term, however it is written.
+        """
+        a, b, z = self.value, other.value, share.value
+        terms = np.abs(z * a) + np.abs(z * b) + np.abs((1 - z) * b)
+        off = (np.abs(a - b) + self.off + other.off) * share.off
+        off += np.abs(z) * self.off + np.abs(1 - z) * other.off
+        return self.of(z * a + (1 - z) * b, off + 2 * self.eps * terms)
+
+    def multiply(self, W: Floats, start: Floats | float, terms: int) -> "Near":
+        """Compute ``start + a @ W``, part of a sum of so many terms.
+
+        It is off by ``(terms + 4) eps (|a| @ |W| + |start|) + da @ |W|``:
+        the sum may be taken in any order. Where a precision rounds operands,
+        da is how far apart the rounded ones may be, doubled: nothing, unless
+        a is within da of the middle between two neighbours.
+        """
+        size, operand = np.abs(W).astype(np.float64), self.operand(self.value)
+        moved = self.off
+        if PRECISIONS[self.precision].rounds:
+            ends = (self.operand(self.value + side * self.off) for side in (-1, 1))
+            moved = np.max([np.abs(end - operand) for end in ends], axis=0) * 2
+        off = (terms + 4) * self.eps * (np.abs(operand) @ size + np.abs(start))
+        if moved.any():
+            off += moved @ size
+        return self.of(self.product(operand, self.operand(W)) + start, off)
+
+    def function(self, f: Activation, a: Floats, clip: float) -> Floats:
+        """Compute an activation in float64."""
+        out = np.empty_like(a)
+        with np.errstate(all="ignore"):
+            clipped(f, clip)(a, out)
+        return out
+
+    def operand(self, values: Floats) -> Floats:
+        """Round values to what a product takes of them, in float64."""
+        return PRECISIONS[self.precision].operand(values).astype(np.float64)
+
+    def product(self, rows: Floats, W: Floats) -> Floats:
+        """Multiply in float64."""
+        return rows @ W
+
+    def of(self, value: Floats, off: Floats) -> "Near":
+        """Return other values of the same kind."""
+        return type(self)(value, off, self.precision)
+
+
+class NearNumbers:
+    """`Near` as a kind of number for `Cell.step`.
+
+    Parameters
+    ----------
+    like : Near
+        Any number of the precision.
+    """
+
+    def __init__(self, like: Near) -> None:
+        self.like = like
+
+    def apply(self, f: Activation, a: Near, clip: float = inf) -> Near:
+        """Compute ``f(a)`` for values limited to ±`clip`."""
+        return a.activate(f, clip)
+
+    def product(self, a: Near, W: Floats, name: str) -> Near:  # noqa: ARG002
+        """Compute ``a @ W``."""
+        return a.multiply(W, 0.0, len(W))
+
+    def weight(self, w: Floats, name: str) -> Near:  # noqa: ARG002
+        """Take weights as exact."""
+        return self.like.of(w.astype(np.float64), np.zeros(w.shape))
+
+    def carry(self, c: Near, f: Near, added: Near) -> Near:
+        """Compute ``f c + added``."""
+        return f * c + added
+
+    def mix(self, z: Near, a: Near, b: Near) -> Near:
+        """Compute ``z a + (1 - z) b``."""
+        return a.mix(b, z)
+
+
+def exact(values: Floats, precision: str) -> Near:
+    """Return values that every program has alike."""
+    wide = np.asarray(values, np.float64)
+    return Near(wide, np.zeros(wide.shape), precision)
+
+
+def sums(cell: Cell, x: Near, h: Near) -> list[Near]:
+    """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
+    W_xh, W_hh, b_h = cell.operands
+    terms, first = len(W_xh) + len(W_hh), len(b_h) - W_hh.shape[1]
+    of_x, of_h = x.multiply(W_xh, b_h, terms), h.multiply(W_hh, 0.0, terms)
+    for array, more in ((of_x.value, of_h.value), (of_x.off, of_h.off)):
+        array[:, first:] += more
+    blocks = (np.split(array, len(cell.sum_names), axis=1) for array in (of_x.value, of_x.off))
+    return [x.of(*block) for block in zip(*blocks, strict=True)]

@@ -1,0 +1,310 @@
+"""A network ready to run: rows of any sequences go through its layers, bottom to top."""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from rnncli.engine.overflow import is_safe, largest, largest_sum, mark_overflow, product_overflows
+from rnncli.engine.packed import Groups, Packed, share
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
+from rnncli.engine.unroll import STRATEGIES, Auto, missing
+from rnncli.engine.unroll.projected import Projected
+from rnncli.engine.unroll.stepwise import row_products
+from rnncli.engine.unroll.strategy import Strategy
+from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous
+from rnncli.model.cells import State
+from rnncli.model.errors import InputError, choice
+from rnncli.model.layers import Layer, Masks, Recurrent
+from rnncli.model.network import Network
+
+# Values of the states of a thread at one step: more, and they leave the cache.
+VALUES = 81_920
+# Fewest multiplications at one step that are worth two threads: of fewer, NumPy's calls are so
+# short that the threads wait for Python's lock. A gated cell takes GATED times as many calls, and
+# a value costs FUNCTION multiplications beside its product.
+WORK, GATED, FUNCTION = 3_000_000, 4, 32
+
+
+class LayerRows(NamedTuple):
+    """The results of a layer at some rows.
+
+    Parameters
+    ----------
+    output : array, shape (R, O)
+    cells : list of tuples of arrays, shape (R, size) each
+        The state of each cell after every step: h, and the rest if asked for.
+    """
+
+    output: Floats
+    cells: Sequence[State] = ()
+
+    def map(self, change: Callable[[Floats], Floats]) -> "LayerRows":
+        """Change every array, once."""
+        cells = [tuple(map(change, state)) for state in self.cells]
+        return LayerRows(cells[0][0] if len(cells) == 1 else change(self.output), cells)
+
+    @property
+    def arrays(self) -> list[Floats]:
+        """All arrays once: the output of a layer of one cell is its h."""
+        states = [array for state in self.cells for array in state]
+        return states if len(self.cells) == 1 else [*states, self.output]
+
+    @property
+    def c(self) -> Floats:
+        """The arrays of the states beside h, side by side, (R, C)."""
+        arrays = [array for state in self.cells for array in state[1:]]
+        one = len(arrays) == 1
+        return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
+
+
+class Runner:
+    """A network ready to run in a precision, by a strategy.
+
+    Parameters
+    ----------
+    network : Network
+    precision, unroll : str
+        As for `rnncli.run`.
+    all_states : bool
+        Whether to return the whole state after every step, and not h alone.
+
+    Attributes
+    ----------
+    network : Network
+        With its weights in the precision.
+    precision : Precision
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        precision: str = "float32",
+        unroll: str = "auto",
+        *,
+        all_states: bool = False,
+    ) -> None:
+        self.precision = choice("precision", precision, PRECISIONS)
+        strategy = choice("unroll", unroll, STRATEGIES)
+        if lacking := missing(unroll, precision):
+            raise InputError(f"unroll {unroll}", lacking)
+        if all_states and issubclass(strategy, Projected):
+            strategy = Projected
+        self.network, self.all_states = network.converted(self.precision.convert), all_states
+        self.strategies = [
+            [strategy(cell, self.precision) for cell in layer.cells]
+            for layer in self.network.layers
+        ]
+        self.rows_are_apart = unroll == "stepwise"
+        self.sums: dict[int, float] = {}  # by the id of an array of the network
+
+    def seen(self, rows: int) -> None:
+        """Set how many rows the stream has had."""
+        for strategies in self.strategies:
+            for strategy in strategies:
+                if isinstance(strategy, Auto):
+                    strategy.seen = rows
+
+    def multiply(self, x: Floats, W: Floats) -> Floats:
+        """Multiply rows (..., K) by a matrix, as a layer without state does."""
+        rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
+        product = row_products(rows, W) if self.rows_are_apart else np.matmul(rows, W)
+        if id(W) not in self.sums:
+            self.sums[id(W)] = largest_sum(W)
+        if not is_safe(largest(rows) * self.sums[id(W)], W.dtype):
+            product[product_overflows(rows, W)] = np.nan
+        return product.reshape(*x.shape[:-1], W.shape[1])
+
+    def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
+        """Compute the output of a layer: of the states of its cells, or without state of rows x."""
+        with np.errstate(all="ignore"):
+            if isinstance(layer, Recurrent):
+                return layer.merged([state[0] for state in states])
+            return layer(np.ascontiguousarray(x), self.multiply)
+
+    def head(self, state: Floats) -> Floats:
+        """Compute the head's output for the final states (K, S) of the top recurrent layer.
+
+        Of two directions the backward one's is that after the first step, so
+        this is no row of `y`. It is what Keras's ``return_sequences=False``
+        gives the head. Without a head it is that state, merged.
+        """
+        network = self.network
+        top = len(network.layers) - 1 - network.head
+        x = state
+        for layer, slices in zip(network.layers[top:], network.state_slices[top:], strict=True):
+            states = [tuple(state[:, place].copy() for place in cell) for cell in slices]
+            x = self.output(layer, x, states)
+        return x
+
+    def masked(self, x: Floats) -> Truths:
+        """Find the rows that layers of the network mask."""
+        masked = np.zeros(len(x), bool)
+        for layer in self.network.layers[: self.network.masking]:
+            if layer.masks:
+                masked |= cast(Masks, layer).masked(x)
+            x = self.output(layer, x)
+        return masked
+
+    def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
+        """Run N sequences of T steps, (T, N, I), from `states` (N, S) to those after them.
+
+        The results are (T, N, O).
+        """
+        T, N, _ = x.shape
+        results = [self._empty(layer, (T, N)) for layer in self.network.layers]
+
+        def run(some: slice) -> None:
+            targets = [rows.map(lambda array: array[:, some]) for rows in results]
+            packed = Packed(np.full(some.stop - some.start, T))
+            states[some] = self._run_layers(x[:, some], packed, states[some], targets)
+
+        in_threads(run, share(np.full(N, T), self._count_shares(N)))  # type: ignore[arg-type]
+        return results
+
+    def run_rows(
+        self, x: Floats, groups: Groups, states: Floats, masked: Truths | None = None
+    ) -> list[LayerRows]:
+        """Run rows (n, I) of the sequences of `groups`, from `states` (K, S) to those after them.
+
+        At a masked row a cell repeats the h of the state that it keeps. In a
+        layer of two directions the cells give 0 where a layer of the network
+        masks, as Keras has it.
+        """
+        by_input = np.zeros(len(x), bool) if masked is None else masked
+        if masked is not None:
+            x = np.where(masked[:, None], 0, x)  # a masked row may have no features
+        by_layer = self.masked(x) & ~by_input
+        still = by_input | by_layer
+        if still.any():
+            before = states[groups.present]
+            results = self._run_groups(x, groups.only(~still), states)
+            self._fill(x, results, groups, before, still, by_layer)
+            return results
+        if len(groups.present) == 1:
+            key = int(groups.present[0])
+            results = self.run_batch(x[:, None], states[key : key + 1])
+            return [rows.map(lambda array: array[:, 0]) for rows in results]
+        return self._run_groups(x, groups, states)
+
+    def _run_groups(self, x: Floats, groups: Groups, states: Floats) -> list[LayerRows]:
+        """Run several sequences; the results of rows in no group are left empty."""
+        results = [self._empty(layer, (len(x),)) for layer in self.network.layers]
+
+        def run(some: Integers) -> None:
+            packed, keys = Packed(groups.lengths[some]), groups.present[some]
+            rows = groups.order[packed.order(groups.starts[some])]
+            shape = packed.runs[0][1:] if packed.even else (len(rows),)
+            targets = [self._empty(layer, shape) for layer in self.network.layers]
+            inputs = x.take(rows, axis=0).reshape(*shape, -1)
+            states[keys] = self._run_layers(inputs, packed, states[keys], targets)
+            for result, target in zip(results, targets, strict=True):
+                for array, packed_array in zip(result.arrays, target.arrays, strict=True):
+                    as_items(array)[rows] = as_items(packed_array).reshape(-1)
+
+        if len(groups.order):
+            shares = share(groups.lengths, self._count_shares(len(groups.present)))
+            in_threads(run, shares)  # type: ignore[arg-type]
+        return results
+
+    def _empty(self, layer: Layer, rows: tuple[int, ...]) -> LayerRows:
+        """Allocate the results of a layer."""
+        dtype, cells = self.precision.dtype, []
+        for cell in layer.cells:
+            sizes = cell.state_sizes if self.all_states else cell.state_sizes[:1]
+            cells.append(tuple([np.empty((*rows, size), dtype) for size in sizes]))
+        if len(cells) == 1:
+            return LayerRows(cells[0][0], cells)
+        return LayerRows(np.empty((*rows, layer.output_size), dtype), cells)
+
+    def _run_layers(
+        self, x: Floats, packed: Packed, before: Floats, targets: Sequence[LayerRows]
+    ) -> Floats:
+        """Run packed rows through all layers into `targets`; return the states after them."""
+        after, network = before.copy(), self.network
+        with np.errstate(all="ignore"):
+            each = zip(network.layers, network.state_slices, self.strategies, targets, strict=True)
+            for layer, slices, strategies, target in each:
+                for n, strategy in enumerate(strategies):
+                    state = tuple([before[:, columns].copy() for columns in slices[n]])
+                    way = layer.directions[n]
+                    self._run_cell(strategy, x, packed, state, target.cells[n], way)
+                    for columns, array in zip(slices[n], state, strict=True):
+                        after[:, columns] = array
+                x = self.output(layer, x, target.cells)
+                if x is not target.output:
+                    target.output[...] = x
+        return after
+
+    def _run_cell(
+        self, strategy: Strategy, x: Floats, packed: Packed, state: State, out: State, way: str
+    ) -> None:
+        """Run a cell over packed rows into `out`, and leave the final state in `state`."""
+        backward = way == "backward"
+        x = self.precision.operand(x)
+        turned = out
+        if backward:
+            x, turned = packed.turn(x), tuple(packed.turn(array) for array in out)
+        for x_run, *out_run in zip(packed.cut(x), *map(packed.cut, turned), strict=True):
+            N = x_run.shape[1]
+            start = tuple([array[:N].copy() for array in state])
+            h = start[0]
+            _, *rest = strategy(x_run, start, tuple(out_run))
+            mark_overflow(strategy, x_run, h, tuple(out_run), rest)
+            for array, final in zip(state, [out_run[0][-1], *rest], strict=True):
+                array[:N] = final
+        if backward and not packed.even:
+            for array, of_turned in zip(out, turned, strict=True):
+                array[...] = packed.turn(of_turned)
+
+    def _count_shares(self, N: int) -> int:
+        """Count the shares that N sequences are cut into: one, or some for each thread."""
+        cells = [cell for layer in self.network.layers for cell in layer.cells]
+        if N < 2 or not cells or not may_start_a_thread():
+            return 1
+        widest = 0
+        for cell in cells:
+            (I, width), rows = cell.weights.W_xh.shape, len(cell.weights.W_hh)
+            enough, work = WORK, width * (rows + FUNCTION)
+            if cell.gates > 1:  # its inputs are multiplied step by step too
+                enough, work = WORK * GATED, work + I * width
+            if ceil(enough / work) > N or not leaves_processors(max(I + 1, rows) * width):
+                return 1
+            widest = max(widest, width)
+        return THREADS * ceil(N * widest / (THREADS * VALUES))
+
+    def _fill(
+        self,
+        x: Floats,
+        results: Sequence[LayerRows],
+        groups: Groups,
+        before: Floats,
+        still: Truths,
+        by_layer: Truths,
+    ) -> None:
+        """Fill in the results at masked rows, where states are kept."""
+        for layer, each, slices in zip(
+            self.network.layers, results, self.network.state_slices, strict=True
+        ):
+            for state, direction, columns in zip(each.cells, layer.directions, slices, strict=True):
+                order, key = groups.order, groups.keys
+                if direction == "backward":
+                    order, key = order[::-1], key[::-1]
+                n = np.arange(len(order))
+                first = np.maximum.accumulate(np.where(np.diff(key, prepend=-1) != 0, n, 0))
+                last = np.maximum.accumulate(np.where(still[order], -1, n))
+                source = np.where(last < first, -1, order[last])[still[order]]
+                rows, keys = order[still[order]], key[still[order]]
+                starts = np.searchsorted(groups.present, keys[source < 0])
+                for array, place in zip(state, columns, strict=False):  # h alone, or all
+                    array[rows] = array[source]
+                    array[rows[source < 0]] = before[starts, place]
+                if len(each.cells) > 1:
+                    state[0][by_layer] = 0
+            # All rows at once: a product of one row may round in another way than that of many,
+            # and a masked row would not be like the one that it repeats.
+            x = self.output(layer, x, each.cells)
+            if x is not each.output:
+                each.output[...] = x

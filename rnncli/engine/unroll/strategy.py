@@ -1,0 +1,59 @@
+"""The base of the strategies."""
+
+from functools import cached_property
+
+import numpy as np
+
+from rnncli.engine.precision import Precision
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell, State
+
+
+class Strategy:
+    """A way to run a cell over T steps.
+
+    Parameters
+    ----------
+    cell : Cell
+        With its weights in the precision.
+    precision : Precision
+
+    Attributes
+    ----------
+    operands : Operands
+    step : callable
+        See `Cell.in_place`.
+    """
+
+    def __init__(self, cell: Cell, precision: Precision) -> None:
+        self.cell, self.precision, self.H = cell, precision, cell.hidden_size
+        self.operands, self.step = cell.in_place(lambda a, W: self.product(precision.operand(a), W))
+
+    @cached_property
+    def largest_sums(self) -> tuple[float, float, float]:
+        """The largest size of a sum of inputs of 1, of one of states of 1, and of a bias."""
+        W_xh, W_hh, b_h = self.operands
+        W_hh = W_hh if self.cell.inner is None else np.hstack([W_hh, self.cell.inner])
+        of_x, of_h = (
+            float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0)) for W in (W_xh, W_hh)
+        )
+        return of_x, of_h, float(np.abs(b_h).max())
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps and return the state after them.
+
+        Parameters
+        ----------
+        x : array, shape (T, N, I)
+            Inputs, of any strides, rounded as operands.
+        state : tuple of arrays, shape (N, size) each
+            Before the first step; those beside h may be overwritten.
+        out : tuple of arrays, shape (T, N, size) each
+            Where h of every step goes, and any number of the other arrays of
+            the state. The rows of a step are C-contiguous.
+        """
+        raise NotImplementedError
+
+    def product(self, rows: Floats, W: Floats) -> Floats:
+        """Multiply rows by a matrix."""
+        return np.asarray(rows @ W)
