@@ -43,30 +43,18 @@ class CountedError(Exception):
 
 
 class StateFiles(NamedTuple):
-    """The state files of a run, while it has them.
-
-    Parameters
-    ----------
-    read, written : str or None
-        Their names, where they are given.
-    before : State or None
-        What was in the one that is read.
-    write : callable, optional
-        Opens the one that is written. If it is also read, it raises an OSError where another
-        program has changed it.
-    task : str
-        What the one that is written says of the task that left it.
-    """
+    """The state files of a run, while it has them."""
 
     read: str | None
     written: str | None
-    before: State | None
+    before: State | None  # what was in the one that is read
+    # Opens the one that is written; an OSError if it is also read and another program changed it.
     write: Callable[[], AbstractContextManager[TextIO]] | None
-    task: str = ""
+    task: str = ""  # of a batch, which leaves the one that is written
 
     @property
     def keys(self) -> Sequence[tuple[str, ...]]:
-        """Of the sequences that the one that is read knows."""
+        """Keys in the state file."""
         return self.before.keys if self.before else ()
 
 
@@ -90,15 +78,23 @@ def state_files(
     written = options.state or options.state_out
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
     both = read and written and os.path.realpath(read) == os.path.realpath(written)
+    before = None
     if written:
         write = partial(writing, written)
         check_is_file(written)
         check_writable(written)
     with ExitStack() as stack:
         if written and both:
-            write = _locked(written, stack)
-        before = _loaded(read) if read else None
-        if options.state_in and before is None:
+            waiting = f"{written}: another run has it; waiting until that has ended"
+            try:
+                write = stack.enter_context(replacing(written, lambda: note(waiting)))
+            except OSError as error:
+                reason = f"{error.strerror}: give --state-in and --state-out, which need no lock"
+                raise OSError(error.errno, reason, written) from error
+        if read and exists(read):
+            with local_copy(read) as copy:
+                before = load_state(copy)
+        elif options.state_in:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
         if both and before and task and not again:
@@ -112,24 +108,6 @@ def _check_not_counted(path: str, before: str, task: str) -> None:
     if before.partition("-")[0] == task.partition("-")[0]:
         what = "has counted this input with other options, or in another version of rnn"
         raise InputError(path, what, "remove it to begin anew; `force` counts the input again")
-
-
-def _loaded(path: str) -> State | None:
-    """Read a state, or None where there is none yet."""
-    if not exists(path):
-        return None
-    with local_copy(path) as copy:
-        return load_state(copy)
-
-
-def _locked(path: str, stack: ExitStack) -> Callable[[], AbstractContextManager[TextIO]]:
-    """Lock a file until the stack ends; say so where another run has the lock."""
-    waiting = f"{path}: another run has it; waiting until that has ended"
-    try:
-        return stack.enter_context(replacing(path, lambda: note(waiting)))
-    except OSError as error:
-        hint = "give --state-in and --state-out, which need no lock"
-        raise OSError(error.errno, f"{error.strerror}: {hint}", path) from error
 
 
 def scaled_as_before(reading: InputOptions, files: StateFiles) -> InputOptions:
@@ -171,16 +149,6 @@ class Leaving:
     also where an error or a signal ends the run: the states after the rows that are
     out. A signal that comes while a row is computed or written waits until it is
     out; a second one does not.
-
-    Parameters
-    ----------
-    files : StateFiles
-    opened : Opened
-    carried : Carried
-        Where the sequences stand; ahead by the row under way.
-    whose : str
-        Fingerprint of the network.
-    follow : bool
     """
 
     def __init__(
@@ -269,9 +237,17 @@ class Leaving:
             states = states.cut(0, sequences)
         keys = list(source.keys)[: len(states.t)] if grouped else [()]
         arrays = {name: states.h[:, place] for name, place in network.state_names.items()}
-        cells, columns = cells_of(network), _names(source)
-        about = self._whose, source.key_columns, keys
-        scaling = (tuple(opened.model.get(name, ())) for name in ("center", "scale"))
-        state = State(*about, states.t, arrays, cells, columns, self._files.task, *scaling)
+        state = State(
+            self._whose,
+            source.key_columns,
+            keys,
+            states.t,
+            arrays,
+            cells=cells_of(network),
+            columns=_names(source),
+            task=self._files.task,
+            center=tuple(opened.model.get("center", ())),
+            scale=tuple(opened.model.get("scale", ())),
+        )
         with self._files.write() as file:
             save_state(file.buffer, state)
