@@ -54,12 +54,10 @@ EXPECTED = with_state(SOUND).stdout
 
 def saved(**changes: Any) -> bytes:
     """Other arrays, and other fields of the text beside them; None takes one out."""
-    arrays = {name: changes.pop(name, array) for name, array in ARRAYS.items() if name != "about"}
-    arrays |= {name: changes.pop(name) for name in list(changes) if name == "x"}
-    text = changes.pop("text", None)
+    arrays = {name: changes.pop(name) for name in ("about", "t", "h", "x") if name in changes}
     about = {name: value for name, value in (ABOUT | changes).items() if value is not None}
     file = io.BytesIO()
-    np.savez(file, about=np.array(json.dumps(about)) if text is None else text, **arrays)
+    np.savez(file, **ARRAYS | {"about": np.array(json.dumps(about))} | arrays)
     return file.getvalue()
 
 
@@ -75,24 +73,26 @@ def refused(content: bytes) -> str:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "h of (K, 1)": ({"h": H[:, :1]}, "h: expected shape (2, 3)"),
-    "h of objects": ({"h": np.array([[{}] * 3] * 2)}, "h: expected floats"),
+    "h of (K, 1)": ({"h": H[:, :1]}, "expected arrays of shape {'h': (2, 3)}, got {'h': (2, 1)}"),
+    "h of objects": ({"h": np.array([[{}] * 3] * 2)}, "h: unexpected type object"),
+    "h of whole numbers": ({"h": np.ones((2, 3), int)}, "h: unexpected type int64"),
     "NaN": ({"h": H * np.nan}, "h: not finite"),
     "over the precision": ({"h": H * np.float64(1e300)}, "h: not finite in float32"),
-    "t of another K": ({"t": np.array([1, 2, 3])}, "t: expected shape (2,)"),
-    "t of floats": ({"t": np.array([1.5, 2])}, "t: expected whole numbers"),
-    "t below 0": ({"t": np.array([1, -1])}, "t: expected 0 to 2^53"),
-    "t too large": ({"t": np.array([1, 2**53 + 1])}, "t: expected 0 to 2^53"),
-    "a key twice": ({"keys": [["a"], ["a"]]}, "the key a twice"),
-    "keys of numbers": ({"keys": [[1], [2]]}, "keys: expected"),
-    "columns that are a text": ({"columns": "a"}, "columns: expected"),
-    "another cell": ({"cells": ["a\x1b[31m"]}, "the state of 'a\\x1b[31m', this"),
-    "a center that is no list": ({"center": 1}, "center: expected"),
-    "no network": ({"network": None}, "network: expected"),
+    "t of another K": ({"t": np.array([1, 2, 3])}, "t: expected 2 whole numbers"),
+    "t of floats": ({"t": np.array([1.5, 2])}, "t: unexpected type float64"),
+    "t below 0": ({"t": np.array([1, -1])}, "t: expected 2 whole numbers from 0 to 2^53"),
+    "t too large": ({"t": np.array([1, 2**53 + 1])}, "t: expected 2 whole numbers from 0 to 2^53"),
+    "a key twice": ({"keys": [["a"], ["a"]]}, "a key twice"),
+    "keys of two columns": ({"keys": [["a", "b"], ["c", "d"]]}, "of other columns"),
+    "keys of numbers": ({"keys": [[1], [2]]}, "unexpected keys: [[1], [2]]"),
+    "columns that are a text": ({"columns": "a"}, "unexpected columns: 'a'"),
+    "another cell": ({"cells": ["a\x1b[31m"]}, "the state of 'a\\x1b[31m' cells, this"),
+    "a center that no float is": ({"center": [10**400]}, "unexpected center: [1"),
+    "no network": ({"network": None}, "unexpected network: None"),
     "another format": ({"format": 2}, "of format 2, expected 1"),
-    "no JSON": ({"text": np.array("{")}, "not JSON text"),
-    "bytes": ({"text": np.array(b"{}")}, "about: expected text"),
-    "an array too many": ({"x": H}, "expected the arrays about, t and h"),
+    "no JSON": ({"about": np.array("{")}, "not JSON text"),
+    "bytes": ({"about": np.array(b"{}")}, "about: expected text"),
+    "an array too many": ({"x": H}, "expected arrays of shape {'h': (2, 3)}, got"),
 }
 
 

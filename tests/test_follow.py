@@ -60,7 +60,6 @@ def whole(run_rnn: Rnn, log: Path, lines: str, *options: str) -> str:
 def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     """Steps and state of each sequence in a state file."""
     state = load_state(str(path))
-    assert state
     return {
         tuple(key): (int(t), h)
         for key, t, h in zip(state.keys, state.t, state.arrays["h"].tolist(), strict=True)

@@ -28,9 +28,9 @@ RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--unroll
 
 def steps(state: Path) -> dict[str, int]:
     """Steps that each key in a state file has had; none without the file."""
-    found = load_state(str(state))
-    if found is None:
+    if not state.exists():
         return {}
+    found = load_state(str(state))
     return {" ".join(key): int(t) for key, t in zip(found.keys, found.t, strict=True)}
 
 

@@ -2,80 +2,53 @@
 
 It is an archive of arrays: ``about``, JSON text; ``t``, the steps that each of
 K sequences has had; and the state after them, ``h`` of all cells side by side
-and, where cells carry more, an array for each other name. The text is an object:
-``format``, ``network``, ``key_columns`` and ``keys``; ``cells``, where they are
-not vanilla ones alone; ``columns``, where those that were read have names;
-``center`` and ``scale``, where the columns were scaled by these numbers;
-``task``, where a task of a batch left it.
+and, where cells carry more, an array for each other name. The text is an object
+of ``format`` and the fields of a `State` other than its arrays, each left out
+where it has its default.
 """
 
 import json
-import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from reprlib import repr as shortened
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import InputError, listed
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
-if TYPE_CHECKING:
-    from rnncli.model.formats.containers.archive import Archive
-
 _FORMAT = 1
-# So many steps a float64 counts one by one.
+# The fields of the text, in their order there: type of the value, of its items and of theirs.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "cells": (list, str),
+    "network": (str,),
+    "key_columns": (list, str),
+    "keys": (list, list, str),
+    "columns": (list, str),
+    "task": (str,),
+    "center": (list, float),
+    "scale": (list, float),
+}
+# A float64 counts up to this one by one.
 _MOST_STEPS = 2**53
-# What cells are called in messages.
-_NETWORKS = {"rnn": "a vanilla RNN", "lstm": "an LSTM", "gru": "a GRU"}
-# The cells of a network whose state file does not name them.
-_VANILLA = ("rnn",)
-# The way out where a state is of another run.
-_OTHER_RUN = "give the options of the run that wrote it, or another file"
-# The same where the network is another: what scales the columns is part of it.
-_OTHER_NETWORK = (
-    "give the options of the run that wrote it, `center` and `scale` too, or another file"
-)
 
 
 class State(NamedTuple):
-    """What a state file holds.
+    """The content of a state file."""
 
-    Parameters
-    ----------
-    network : str
-        The `fingerprint` of the network and precision.
-    key_columns : sequence of str
-        What the keys are values of; none for a single sequence.
-    keys : sequence of tuples of str
-        The key of each sequence; one empty key for a single sequence.
-    t : array of int, shape (K,)
-        How many steps each has had.
-    arrays : mapping of arrays, shape (K, size) each
-        The state of all cells after them, by `Network.state_names`.
-    cells : tuple of str
-        The kinds of cells, as `cells_of` returns them.
-    columns : tuple of str
-        The names of the columns that were read; none where they are not known.
-    task : str
-        What tells the task of a batch that left it from any other.
-    center, scale : tuple of float
-        The numbers that scaled the columns, if any did.
-    """
-
-    network: str
-    key_columns: Sequence[str]
-    keys: Sequence[tuple[str, ...]]
-    t: Integers
-    arrays: Mapping[str, Floats]
-    cells: tuple[str, ...] = _VANILLA
-    columns: tuple[str, ...] = ()
-    task: str = ""
-    center: tuple[float, ...] = ()
+    network: str  # fingerprint of the network and precision
+    key_columns: Sequence[str]  # none for a single sequence
+    keys: Sequence[tuple[str, ...]]  # one empty key for a single sequence
+    t: Integers  # (K,)
+    arrays: Mapping[str, Floats]  # (K, size) each, by Network.state_names
+    cells: tuple[str, ...] = ("rnn",)  # as cells_of returns them
+    columns: tuple[str, ...] = ()  # names of the columns that were read, if all have one
+    task: str = ""  # the task of a batch that left it
+    center: tuple[float, ...] = ()  # the numbers that scaled the columns, if any did
     scale: tuple[float, ...] = ()
 
 
@@ -89,7 +62,8 @@ def fingerprint(network: Network, precision: str) -> str:
 
     digest = hashlib.sha256(precision.encode())
 
-    def add(arrays: Mapping[str, Floats]) -> None:
+    def add(name: str, settings: Iterable[Any], arrays: Mapping[str, Floats]) -> None:
+        digest.update(f"{name} {' '.join(map(str, settings))}".encode())
         narrowest = min((array.dtype for array in arrays.values()), default=None)
         for each in arrays.values():
             array = each if precision == "float64" else each.astype(narrowest, copy=False)
@@ -98,13 +72,10 @@ def fingerprint(network: Network, precision: str) -> str:
 
     for number, layer in enumerate(network.layers, start=1):
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
-            settings = " ".join(map(str, cell.settings.values()))
-            digest.update(f"{number} {direction} {settings}".encode())
-            add(cell.weights.arrays)
+            add(f"{number} {direction}", cell.settings.values(), cell.weights.arrays)
         if not layer.cells:
-            settings = " ".join(map(str, [*layer.arrays, *layer.settings.values()]))
-            digest.update(f"{number} {type(layer).__name__} {settings}".encode())
-            add(layer.arrays)
+            settings = [*layer.arrays, *layer.settings.values()]
+            add(f"{number} {type(layer).__name__}", settings, layer.arrays)
     return digest.hexdigest()
 
 
@@ -116,33 +87,40 @@ def cells_of(network: Network) -> tuple[str, ...]:
 
 def save_state(file: BinaryIO, state: State) -> None:
     """Write a state file; the same state gives the same bytes."""
-    about = {
-        "format": _FORMAT,
-        **({} if state.cells == _VANILLA else {"cells": list(state.cells)}),
-        "network": state.network,
-        "key_columns": list(state.key_columns),
-        "keys": list(state.keys),
-        **({"columns": list(state.columns)} if state.columns else {}),
-        **({"task": state.task} if state.task else {}),
-        **({"center": list(state.center)} if state.center else {}),
-        **({"scale": list(state.scale)} if state.scale else {}),
-    }
-    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "t": state.t, **state.arrays}
+    fields = {name: getattr(state, name) for name in _FIELDS}
+    defaults = State._field_defaults
+    about = {name: value for name, value in fields.items() if value != defaults.get(name)}
+    text = np.array(json.dumps({"format": _FORMAT, **about}))
+    arrays: dict[str, Any] = {"about": text, "t": state.t, **state.arrays}
     np.savez(file, **arrays)
 
 
-def load_state(path: str) -> State | None:
-    """Read a state file, or None where there is none yet."""
-    if not os.path.exists(path):
-        return None
+def load_state(path: str) -> State:
+    """Read a state file: all but the names and widths of its arrays, which a network has."""
     check_is_file(path)
     from rnncli.model.formats.containers.archive import opened  # 5 ms that most runs do not need
+    from rnncli.model.formats.metadata import read_json
 
     try:
         with opened(path) as archive:
-            return _read(archive)
+            members = archive.members
+            if not {"about", "t"} <= members.keys():
+                raise InputError("", f"expected the arrays about, t and h, got {listed(members)}")
+            # It is written uncompressed; text that is JSON takes many times its own memory.
+            archive.check_sizes(members, most_times=1)
+            fields = _fields(read_json("about", archive.text("about"), _FORMAT))
+            names = [name for name in members if name != "about"]
+            for name in names:
+                if members[name].dtype.kind not in ("iu" if name == "t" else "f"):
+                    what = f"unexpected type {members[name].entry.dtype}"
+                    raise InputError(archive.place(name), what)
+            arrays = {name: archive.array(name) for name in names}
     except InputError as error:
         raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
+    t, sequences = arrays.pop("t"), len(fields["keys"])
+    if t.shape != (sequences,) or ((t < 0) | (t > _MOST_STEPS)).any():
+        raise _damaged(path, f"t: expected {sequences} whole numbers from 0 to 2^53")
+    return State(t=t.astype(np.intp), arrays=arrays, **fields)
 
 
 def check_is_file(path: str) -> None:
@@ -159,121 +137,45 @@ def fitting_states(
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
 ) -> Floats:
-    """Return the states in a file as those of a network."""
-    cells, names = cells_of(network), network.state_names
+    """Return the states in a file as those of a network, (K, S)."""
+    cells, places, what = cells_of(network), network.state_names, ""
     if state.cells != cells:
-        what = f"the state of {_kinds(state.cells)}, this network is {_kinds(cells)}"
-        raise InputError(path, what, _OTHER_RUN)
-    if state.network != whose:
-        raise InputError(path, "the state of another network or precision", _OTHER_NETWORK)
-    if list(state.key_columns) != list(key_columns):
-        raise InputError(
-            path,
-            f"the state of sequences by {_named(state.key_columns)}, "
-            f"this run has {_named(key_columns)}",
-            _OTHER_RUN,
-        )
-    if set(state.arrays) != set(names):
-        raise _damaged(path, _unexpected(names, ["about", "t", *state.arrays]))
-    states = []
-    for name, place in names.items():
-        expected, array = (len(state.keys), place.stop - place.start), state.arrays[name]
-        if array.shape != expected:
-            raise InputError(
-                f"{path}: {name}",
-                f"expected shape {expected}, as the network has it, got {array.shape}",
-            )
-        states.append(in_dtype(f"{path}: {name}", array, dtype))
+        what = f"the state of {listed(state.cells)} cells, this network has {listed(cells)} cells"
+    elif state.network != whose:
+        what = "the state of another network, precision, center or scale"
+    elif [*state.key_columns] != [*key_columns]:
+        before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
+        what = f"the state of sequences by {before}, this run has {now}"
+    if what:
+        raise InputError(path, what, "give the options of the run that wrote it, or another file")
+    expected = {name: (len(state.keys), each.stop - each.start) for name, each in places.items()}
+    shapes = {name: array.shape for name, array in state.arrays.items()}
+    if shapes != expected:
+        raise _damaged(path, f"expected arrays of shape {expected}, got {shortened(shapes)}")
+    states = [in_dtype(f"{path}: {name}", state.arrays[name], dtype) for name in places]
     return np.concatenate(states, axis=1)
 
 
-def _read(archive: "Archive") -> State:
-    from rnncli.model.formats.metadata import read_json
-
-    if not {"about", "t", "h"} <= archive.members.keys():
-        raise InputError(archive.path, _unexpected(["h"], archive.members))
-    # It is written uncompressed; text that is JSON takes many times its own memory.
-    archive.check_sizes(archive.members, most_times=1)
-    place = archive.place("about")
-    about = read_json(place, archive.text("about"), _FORMAT)
-    network = about.get("network")
-    cells = _texts(place, "cells", about.get("cells", list(_VANILLA)))
-    columns = _texts(place, "columns", about.get("columns", []))
-    key_columns = _texts(place, "key_columns", about.get("key_columns"))
-    if not isinstance(network, str):
-        raise InputError(place, f"network: expected a text, got {network!r:.40}")
-    found = _keys(place, about.get("keys"), len(key_columns))
-    t = _rows(archive, "t", "iu", (len(found),))
-    wrong = t[(t < 0) | (t > _MOST_STEPS)]
-    if len(wrong):
-        raise InputError(archive.place("t"), f"expected 0 to 2^53, got {wrong[0]}")
-    names = [name for name in archive.members if name not in ("about", "t")]
-    arrays = {name: _rows(archive, name, "f", (len(found), "S")) for name in names}
-    task = about.get("task", "")
-    if not isinstance(task, str):
-        raise InputError(place, f"task: expected a text, got {task!r:.40}")
-    scaling = [_numbers(place, name, about.get(name, [])) for name in ("center", "scale")]
-    t = t.astype(np.intp)
-    return State(network, key_columns, found, t, arrays, cells, columns, task, *scaling)
+def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the fields of the text."""
+    required = _FIELDS.keys() - State._field_defaults.keys()
+    names = [name for name in _FIELDS if name in about or name in required]
+    fields: dict[str, Any] = {name: about.get(name) for name in names}
+    for name, value in fields.items():
+        if not _consists_of([value], *_FIELDS[name]):
+            raise InputError("about", f"unexpected {name}: {shortened(value)}")
+    fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    keys = fields["keys"] = [*map(tuple, fields["keys"])]
+    if len(set(keys)) < len(keys) or not {*map(len, keys)} <= {len(fields["key_columns"])}:
+        raise InputError("about", f"a key twice, or of other columns: {shortened(keys)}")
+    return fields
 
 
-def _texts(place: str, name: str, texts: Any) -> tuple[str, ...]:
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(place, f"{name}: expected a list of texts, got {texts!r:.40}")
-    return tuple(texts)
-
-
-def _numbers(place: str, name: str, numbers: Any) -> tuple[float, ...]:
-    sound = isinstance(numbers, list) and {*map(type, numbers)} <= {int, float}
-    if not sound or not all(map(math.isfinite, numbers)):
-        raise InputError(place, f"{name}: expected a list of numbers, got {numbers!r:.40}")
-    return tuple(map(float, numbers))
-
-
-def _keys(place: str, keys: Any, columns: int) -> list[tuple[str, ...]]:
-    """Check that these are texts, as many in each key as there are columns, and no key twice."""
-    sound = (
-        isinstance(keys, list)
-        and {*map(type, keys)} <= {list}
-        and {*map(len, keys)} <= {columns}
-        and {*map(type, chain.from_iterable(keys))} <= {str}
-    )
-    if not sound:
-        raise InputError(place, f"keys: expected a list of lists of {columns}, got {keys!r:.40}")
-    found = [*map(tuple, keys)]
-    if len(set(found)) < len(found):
-        (key, _), *_ = Counter(found).most_common(1)
-        raise InputError(place, f"the key {shown(' '.join(key))} twice")
-    return found
-
-
-def _rows(archive: "Archive", name: str, kinds: str, expected: tuple[int | str, ...]) -> Any:
-    """Read an array of floats or of whole numbers, with a row for each key."""
-    place, member = archive.place(name), archive.members[name]
-    shape, dtype = member.entry
-    if member.dtype.kind not in kinds:
-        numbers = "floats" if kinds == "f" else "whole numbers"
-        raise InputError(place, f"expected {numbers}, got {dtype}")
-    if len(shape) != len(expected) or shape[0] != expected[0]:
-        rows = str(expected).replace("'", "")
-        raise InputError(place, f"expected shape {rows}, a row for each key, got {shape}")
-    return archive.array(name)
-
-
-def _unexpected(names: Iterable[str], found: Iterable[str]) -> str:
-    *others, last = names
-    return (
-        f"expected the arrays {', '.join(['about', 't', *others])} and {last}, got {listed(found)}"
-    )
+def _consists_of(values: Sequence[Any], kind: type, *inner: type) -> bool:
+    """Check the type of values, and those of their items."""
+    sound = {*map(type, values)} <= {kind}
+    return sound and (not inner or _consists_of([*chain.from_iterable(values)], *inner))
 
 
 def _damaged(path: str, reason: str) -> InputError:
     return InputError(path, f"not a state file, or a damaged one: {reason}")
-
-
-def _kinds(cells: Iterable[str]) -> str:
-    return shown(" and ".join(_NETWORKS.get(cell, cell) for cell in cells))
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names) or "no key"
