@@ -65,6 +65,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     ("cell", "I", "H"),
     [
+        ("rnn", 1, 1),
         ("rnn", 1, 4),
         ("rnn", 8, 64),
         ("rnn", 40, 8),  # more inputs than units

@@ -86,6 +86,7 @@ def as_items(rows: NDArray[Any]) -> NDArray[Any]:
 
     The last axis has to be contiguous; otherwise this is a copy.
     """
-    rows = rows if rows.strides[-1] == rows.itemsize else np.ascontiguousarray(rows)
+    if rows.shape[-1] > 1 and rows.strides[-1] != rows.itemsize:
+        rows = np.ascontiguousarray(rows)
     items: NDArray[Any] = rows.view(f"V{rows.itemsize * rows.shape[-1]}")[..., 0]
     return items
