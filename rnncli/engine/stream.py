@@ -14,28 +14,27 @@ from rnncli.model.network import Network
 
 
 class Carried:
-    """Where each sequence of a stream stands: its step count and the state of all cells.
+    """The step count and the state of all cells for each sequence of a stream.
 
     Parameters
     ----------
     initial : array, shape (S,)
         The state of every new sequence.
     sequences : int
-        How many there are so far.
+        Number of sequences so far, K.
 
     Attributes
     ----------
     resumed : Rows
         Where the first sequences stood when they went on from an earlier run.
     last : array, shape (K, O)
-        What the top layer gave at the last row of each, but for those that the
-        input masks, if the model gives that (`Network.last`); NaN before the
-        first one.
+        Output of the top layer at the last row of each that the input does
+        not mask, if the model returns it (`Network.last`); NaN before it.
     """
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # Some rows may be for sequences that are yet to come.
+        # There is room for sequences that are yet to come.
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self._count = 0
@@ -45,12 +44,12 @@ class Carried:
 
     @property
     def t(self) -> Integers:
-        """How many steps each has had, (K,)."""
+        """Steps that each has had, (K,)."""
         return self._t[: self._count]
 
     @property
     def state(self) -> Floats:
-        """Where each stands, (K, S)."""
+        """The state of each, (K, S)."""
         return self._state[: self._count]
 
     def resume(self, t: Integers, state: Floats) -> None:
@@ -60,7 +59,7 @@ class Carried:
         self.resumed = self.block()
 
     def starts(self) -> tuple[Integers, Floats]:
-        """Step count, (K,), and state, (K, S), from which each sequence started."""
+        """Return the step count, (K,), and state, (K, S), from which each sequence started."""
         t, state = np.zeros_like(self.t), np.tile(self.initial, (len(self.t), 1))
         t[: len(self.resumed.t)], state[: len(self.resumed.t)] = self.resumed.t, self.resumed.h
         return t, state
@@ -76,11 +75,11 @@ class Carried:
         self._state = self._state.astype(dtype, copy=False)
 
     def grow(self, sequences: int) -> None:
-        """Start new sequences, until there are that many."""
+        """Start new sequences, until there are so many."""
         if sequences <= self._count:
             return
         if sequences > len(self._t):
-            capacity = max(sequences, 2 * len(self._t))  # twice: few are moved often
+            capacity = max(sequences, 2 * len(self._t))  # twice, so that few are moved often
             t = np.empty(capacity, np.intp)
             state = np.empty((capacity, len(self.initial)), self.initial.dtype)
             t[: self._count], state[: self._count] = self.t, self.state
@@ -90,7 +89,7 @@ class Carried:
         self._count = sequences
 
     def keep(self, groups: Groups, output: Floats) -> None:
-        """Keep what the top layer gives, (n, O), at the last of these rows of each sequence."""
+        """Store the output of the top layer, (n, O), at the last row of each sequence."""
         missing = len(self.t) - len(self.last)
         if missing:
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
@@ -98,7 +97,7 @@ class Carried:
         self.last[groups.present] = output[groups.last]
 
     def block(self) -> Rows:
-        """Where they stand, as rows; the inputs are left out."""
+        """Return the step counts and states as rows without inputs."""
         key = np.arange(len(self.t))
         x = np.empty((len(key), 0), self.state.dtype)
         return Rows(x, key, t=self.t.copy(), h=self.state.copy())
