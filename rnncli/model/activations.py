@@ -1,8 +1,8 @@
 """Activations: what a step makes of the sum of its products.
 
-Every function here has one signature, ``function(a, out, *parameters)``: it
-takes the sums, any shape, and writes the states into `out`, which may be
-the same array. Parameters are ONNX's alpha, or alpha and beta.
+A function here is ``function(a, out, *parameters)``: it takes sums of any
+shape and writes into `out`, which may be the same array. Parameters are
+ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable
@@ -39,61 +39,46 @@ class Activation(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Steepest slope but for jumps, at least 1: how much an error in the sum can grow.
-
-        Infinite for a function that has none.
-        """
+        """Steepest slope but for jumps, at least 1; infinite where there is none."""
         kind = ACTIVATIONS[self.name]
         return max(kind.steepest, abs(prod(self.parameters[: kind.factors])))
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The values that it nears or keeps on either side; None if it has not both."""
-        found = ACTIVATIONS[self.name].ends
-        if found is None or self.name != "scaled_tanh":
-            return found
-        alpha = abs(self.parameters[0])
-        return -alpha, alpha
+        """The least and the greatest value; None without both."""
+        if self.name == "scaled_tanh":
+            alpha = abs(self.parameters[0])
+            return -alpha, alpha
+        return ACTIVATIONS[self.name].ends
 
     @property
     def jumps(self) -> bool:
-        """Whether states of sums a rounding apart can be far apart."""
+        """Whether sums a rounding apart can give values far apart."""
         return self.name == "thresholded_relu" and self.parameters != (0.0,)
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)`` for these parameters."""
-        kind = ACTIVATIONS[self.name]
+        function = ACTIVATIONS[self.name].function
         if not self.parameters:
-            return kind.function
-        return lambda a, out: kind.function(a, out, *self.parameters)
+            return function
+        return lambda a, out: function(a, out, *self.parameters)
 
 
 class Kind(NamedTuple):
-    """A kind of activation.
-
-    Parameters
-    ----------
-    function : callable
-        ``function(a, out, *parameters)``.
-    defaults : tuple of float or None
-        One a parameter; None where it has to be given.
-    factors : int
-        How many of the parameters multiply the sum.
-    steepest : float
-        The steepest slope that no parameter sets, at least 1.
-    ends : tuple of float, optional
-        The values that it nears or keeps on either side, if there are two.
-    """
+    """An entry of `ACTIVATIONS`; a name is empty where a framework has not this very function."""
 
     function: Callable[..., Any]
-    defaults: tuple[float | None, ...] = ()
-    factors: int = 0
-    steepest: float = 1.0
+    keras: str = ""
+    torch: str = ""  # the module in torch.nn
+    onnx: str = ""  # the operator, or what a cell calls it
+    defaults: tuple[float | None, ...] = ()  # None: the parameter has to be given
+    factors: int = 0  # how many of the parameters multiply the sum
+    steepest: float = 1.0  # the steepest slope that no parameter sets, at least 1
     ends: tuple[float, float] | None = None
 
 
 def saturated(values: Floats, ends: tuple[float, float]) -> Truths:
-    """Return which of the values are within `NEAR_END` of an end of their range."""
+    """Find the values within `NEAR_END` of an end of their range."""
     least, greatest = ends
     middle, half = (least + greatest) / 2, (greatest - least) / 2
     return np.asarray(np.abs(np.abs(values - middle) - half) <= NEAR_END)
@@ -113,16 +98,17 @@ def activation(name: str, *parameters: float) -> Activation:
     if len(parameters) > len(names):
         takes = " and ".join(names) or "no parameter"
         raise ValueError(f"activation {name}: takes {takes}, got {len(parameters)} numbers")
-    filled = (*parameters, *kind.defaults[len(parameters) :])
-    for parameter, value in zip(names, filled, strict=True):
+    values = []
+    for parameter, value in zip(
+        names, (*parameters, *kind.defaults[len(parameters) :]), strict=True
+    ):
         if value is None:
-            raise ValueError(
-                f"activation {name}: {parameter} has no default: "
-                f"give {name}:{','.join(f'{n.upper()}' for n in names)}"
-            )
+            example = f"{name}:{','.join(names).upper()}"
+            raise ValueError(f"activation {name}: {parameter} has no default: give {example}")
         if not isfinite(value):
             raise ValueError(f"activation {name}: {parameter} is not finite: {value}")
-    return Activation(name, tuple(float(value) for value in filled if value is not None))
+        values.append(float(value))
+    return Activation(name, tuple(values))
 
 
 def parse(text: str) -> Activation:
@@ -138,7 +124,7 @@ def parse(text: str) -> Activation:
 
 
 def as_activation(given: Activation | str) -> Activation:
-    """Return an activation that may be given as text, as for `parse`."""
+    """Read an activation that is given as text."""
     return parse(given) if isinstance(given, str) else given
 
 
@@ -163,17 +149,6 @@ def clipped(activation: Activation, clip: float) -> Callable[[Floats, Floats], A
     return limited
 
 
-def _linear(a: Floats, out: Floats) -> None:
-    """Compute ``a``."""
-    if out is not a:
-        out[...] = a
-
-
-def _relu(a: Floats, out: Floats) -> None:
-    """Compute ``max(a, 0)``."""
-    np.maximum(a, 0, out=out)
-
-
 def _sigmoid(a: Floats, out: Floats) -> None:
     """Compute ``1 / (1 + exp(-a))``."""
     # Not np.negative: NumPy 2.4.6 gets it wrong in place where values do not lie side by side.
@@ -183,75 +158,48 @@ def _sigmoid(a: Floats, out: Floats) -> None:
     np.reciprocal(out, out)
 
 
-def _affine(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Compute ``alpha a + beta``."""
-    np.multiply(a, alpha, out)
-    np.add(out, beta, out)
-
-
-def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``a if a >= 0 else alpha a``."""
-    np.multiply(a, np.where(a >= 0, a.dtype.type(1), a.dtype.type(alpha)), out)
-
-
-def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``a if a >= alpha else 0``."""
-    # Not a product with 0 and 1: what is not a number must stay so.
-    np.copyto(out, np.where(a < alpha, a.dtype.type(0), a))
-
-
-def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Compute ``alpha tanh(beta a)``."""
-    np.multiply(a, beta, out)
-    np.tanh(out, out)
-    np.multiply(out, alpha, out)
+def _share(a: Floats) -> Floats:
+    """Compute ``sigmoid(a)``, to the last digits also where it is small."""
+    e = np.exp(-np.abs(a))
+    return np.asarray(np.where(a < 0, e, 1) / (1 + e))
 
 
 def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
     """Compute ``min(max(alpha a + beta, 0), 1)``."""
-    _affine(a, out, alpha, beta)
+    np.multiply(a, alpha, out)
+    np.add(out, beta, out)
     np.clip(out, 0, 1, out)
+
+
+def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Compute ``a if a >= 0 else alpha a``."""
+    np.copyto(out, np.where(a < 0, alpha * a, a))
+
+
+def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
+    """Compute ``a if a >= alpha else 0``; nan stays nan."""
+    np.copyto(out, np.where(a < alpha, 0, a))
+
+
+def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
+    """Compute ``alpha tanh(beta a)``."""
+    np.multiply(np.tanh(beta * a), alpha, out)
 
 
 def _elu(a: Floats, out: Floats, alpha: float) -> None:
     """Compute ``a if a >= 0 else alpha (exp(a) - 1)``."""
-    below = np.expm1(np.minimum(a, 0))
-    np.copyto(out, np.where(a < 0, below * a.dtype.type(alpha), a))
+    np.copyto(out, np.where(a < 0, alpha * np.expm1(np.minimum(a, 0)), a))
+
+
+def _selu(a: Floats, out: Floats) -> None:
+    """Compute ``1.05 elu(a, 1.67)``: Klambauer et al. (2017), arXiv:1706.02515."""
+    _elu(a, out, SELU_ALPHA)
+    np.multiply(out, SELU_SCALE, out)
 
 
 def _softsign(a: Floats, out: Floats) -> None:
     """Compute ``a / (1 + |a|)``."""
     np.divide(a, 1 + np.abs(a), out)
-
-
-def _softplus(a: Floats, out: Floats) -> None:
-    """Compute ``log(1 + exp(a))``."""
-    np.logaddexp(a, a.dtype.type(0), out)
-
-
-def _maximum(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``max(a, alpha)``."""
-    np.maximum(a, alpha, out=out)
-
-
-def _minimum(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``min(a, alpha)``."""
-    np.minimum(a, alpha, out=out)
-
-
-def _power(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``a ** alpha``."""
-    np.power(a, alpha, out=out)
-
-
-def _relu6(a: Floats, out: Floats) -> None:
-    """Compute ``min(max(a, 0), 6)``."""
-    np.clip(a, 0, 6, out)
-
-
-def _silu(a: Floats, out: Floats) -> None:
-    """Compute ``a sigmoid(a)``."""
-    np.multiply(a, _share(a), out)
 
 
 def _gelu(a: Floats, out: Floats) -> None:
@@ -268,18 +216,9 @@ def _gelu_tanh(a: Floats, out: Floats) -> None:
     np.multiply(a, _share(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi))), out)
 
 
-def _selu(a: Floats, out: Floats) -> None:
-    """Compute ``1.05 elu(a, 1.67)``: Klambauer et al. (2017), arXiv:1706.02515."""
-    _elu(a, out, SELU_ALPHA)
-    np.multiply(out, SELU_SCALE, out)
-
-
 def _mish(a: Floats, out: Floats) -> None:
     """Compute ``a tanh(log(1 + exp(a)))``: Misra (2019), arXiv:1908.08681."""
-    # tanh(log(n)) is (n^2 - 1) / (n^2 + 1), here for exp(a) or its reciprocal: none overflows.
-    e = np.exp(-np.abs(a))
-    over = np.where(a < 0, e * (e + 2), 1 + 2 * e)
-    np.multiply(a, over / (over + np.where(a < 0, a.dtype.type(2), 2 * e * e)), out)
+    np.multiply(a, np.tanh(np.logaddexp(a, 0)), out)
 
 
 def _hard_silu(a: Floats, out: Floats) -> None:
@@ -287,37 +226,49 @@ def _hard_silu(a: Floats, out: Floats) -> None:
     np.multiply(a, np.clip(a + 3, 0, 6) / 6, out)
 
 
-def _share(a: Floats) -> Floats:
-    """Return ``sigmoid(a)``, to the last digits also where it is small."""
-    e = np.exp(-np.abs(a))
-    return np.asarray(np.where(a < 0, e, a.dtype.type(1)) / (1 + e))
-
-
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 ACTIVATIONS = {
-    "tanh": Kind(np.tanh, ends=(-1, 1)),
-    "relu": Kind(_relu),
-    "sigmoid": Kind(_sigmoid, ends=(0, 1)),
-    "linear": Kind(_linear),
-    "affine": Kind(_affine, (None, None), factors=1),
-    "leaky_relu": Kind(_leaky_relu, (0.01,), factors=1),
-    "thresholded_relu": Kind(_thresholded_relu, (1.0,)),
-    "scaled_tanh": Kind(_scaled_tanh, (None, None), factors=2, ends=(-1, 1)),
-    "hard_sigmoid": Kind(_hard_sigmoid, (0.2, 0.5), factors=1, ends=(0, 1)),
-    "elu": Kind(_elu, (1.0,), factors=1),
-    "softsign": Kind(_softsign, ends=(-1, 1)),
-    "softplus": Kind(_softplus),
-    "relu6": Kind(_relu6, ends=(0, 6)),
-    "silu": Kind(_silu, steepest=1.09983933),
-    "gelu": Kind(_gelu, steepest=1.12890415),
+    "tanh": Kind(np.tanh, "tanh", "Tanh", "Tanh", ends=(-1, 1)),
+    "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "relu", "ReLU", "Relu"),
+    "sigmoid": Kind(_sigmoid, "sigmoid", "Sigmoid", "Sigmoid", ends=(0, 1)),
+    "linear": Kind(lambda a, out: np.copyto(out, a), "linear", "Identity", "Affine"),
+    "affine": Kind(
+        lambda a, out, alpha, beta: np.add(alpha * a, beta, out), "", "", "Affine", (None, None), 1
+    ),
+    "leaky_relu": Kind(_leaky_relu, "leaky_relu", "LeakyReLU", "LeakyRelu", (0.01,), 1),
+    "thresholded_relu": Kind(_thresholded_relu, "", "", "ThresholdedRelu", (1.0,)),
+    "scaled_tanh": Kind(_scaled_tanh, "", "", "ScaledTanh", (None, None), 2),
+    "hard_sigmoid": Kind(
+        _hard_sigmoid, "hard_sigmoid", "", "HardSigmoid", (0.2, 0.5), 1, ends=(0, 1)
+    ),
+    "elu": Kind(_elu, "elu", "ELU", "Elu", (1.0,), 1),
+    "softsign": Kind(_softsign, "softsign", "Softsign", "Softsign", ends=(-1, 1)),
+    "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "softplus", "Softplus", "Softplus"),
+    "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "relu6", "ReLU6", ends=(0, 6)),
+    "silu": Kind(
+        lambda a, out: np.multiply(a, _share(a), out), "silu", "SiLU", steepest=1.09983933
+    ),
+    "gelu": Kind(_gelu, "gelu", "GELU", "Gelu", steepest=1.12890415),
     "gelu_tanh": Kind(_gelu_tanh, steepest=1.12899307),
-    "selu": Kind(_selu, steepest=SELU_ALPHA * SELU_SCALE),
-    "mish": Kind(_mish, steepest=1.08849817),
-    "exponential": Kind(np.exp, steepest=inf),
-    "hard_silu": Kind(_hard_silu, steepest=1.5),
-    "maximum": Kind(_maximum, (None,)),
-    "minimum": Kind(_minimum, (None,)),
-    "power": Kind(_power, (None,), steepest=inf),
+    "selu": Kind(_selu, "selu", "SELU", "Selu", steepest=SELU_ALPHA * SELU_SCALE),
+    "mish": Kind(_mish, "mish", "Mish", "Mish", steepest=1.08849817),
+    "exponential": Kind(np.exp, "exponential", "", "Exp", steepest=inf),
+    "hard_silu": Kind(_hard_silu, "hard_silu", "Hardswish", "HardSwish", steepest=1.5),
+    "maximum": Kind(lambda a, out, alpha: np.maximum(a, alpha, out=out), "", "", "Max", (None,)),
+    "minimum": Kind(lambda a, out, alpha: np.minimum(a, alpha, out=out), "", "", "Min", (None,)),
+    "power": Kind(
+        lambda a, out, alpha: np.power(a, alpha, out), "", "", "Pow", (None,), steepest=inf
+    ),
+}
+# Functions of the cells of ONNX; Affine and ScaledTanh are no operators.
+ONNX_CELLS = (
+    *("tanh", "relu", "sigmoid", "linear", "affine", "leaky_relu", "thresholded_relu"),
+    *("scaled_tanh", "hard_sigmoid", "elu", "softsign", "softplus"),
+)
+ONNX_OPERATORS = {
+    name: kind.onnx
+    for name, kind in ACTIVATIONS.items()
+    if kind.onnx and kind.onnx not in ("Affine", "ScaledTanh")
 }
 TANH = Activation("tanh")
 SIGMOID = Activation("sigmoid")

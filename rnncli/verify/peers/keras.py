@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncli.engine.run import States
+from rnncli.model.activations import ACTIVATIONS as KNOWN
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.cells import GRU, LSTM, RNN
@@ -58,28 +59,13 @@ PRECISIONS = ("float32", "float64")
 STDERR = 2
 
 # Names of Keras's functions, and of their arguments for alpha.
-ACTIVATIONS = {
-    "tanh": ("tanh", ""),
-    "relu": ("relu", ""),
-    "sigmoid": ("sigmoid", ""),
-    "linear": ("linear", ""),
-    "leaky_relu": ("leaky_relu", "negative_slope"),
-    "thresholded_relu": ("threshold", "threshold"),
-    "hard_sigmoid": ("hard_sigmoid", ""),
-    "elu": ("elu", "alpha"),
-    "softsign": ("softsign", ""),
-    "softplus": ("softplus", ""),
-    "relu6": ("relu6", ""),
-    "silu": ("silu", ""),
-    "gelu": ("gelu", ""),
-    "gelu_tanh": ("gelu", ""),
-    "selu": ("selu", ""),
-    "mish": ("mish", ""),
-    "exponential": ("exponential", ""),
-    "hard_silu": ("hard_silu", ""),
+ACTIVATIONS = {name: kind.keras for name, kind in KNOWN.items() if kind.keras} | {
+    "thresholded_relu": "threshold",
+    "gelu_tanh": "gelu",
 }
+ALPHA = {"leaky_relu": "negative_slope", "thresholded_relu": "threshold", "elu": "alpha"}
 # Of rows, in layers without state.
-OF_ROWS = {"softmax": ("softmax", ""), "log_softmax": ("log_softmax", "")}
+OF_ROWS = ("softmax", "log_softmax")
 # What else a function is told.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "thresholded_relu": {"default_value": 0.0},
@@ -319,11 +305,11 @@ def _recurrent(keras: Any, layer: Recurrent, cells: Sequence[PeerCell], *, maske
 
 
 def _activation(keras: Any, activation: Activation) -> Callable[[Any], Any]:
-    name, alpha = (ACTIVATIONS | OF_ROWS)[activation.name]
-    function: Callable[..., Any] = getattr(keras.activations, name)
-    options = dict(ARGUMENTS.get(activation.name, {}))
-    if alpha:
-        options[alpha] = activation.parameters[0]
+    name = activation.name
+    function: Callable[..., Any] = getattr(keras.activations, ACTIVATIONS.get(name, name))
+    options = dict(ARGUMENTS.get(name, {}))
+    if name in ALPHA:
+        options[ALPHA[name]] = activation.parameters[0]
     return partial(function, **options) if options else function
 
 

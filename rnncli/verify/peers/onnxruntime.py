@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rnncli.engine.run import States
-from rnncli.model.activations import Activation
+from rnncli.model.activations import ACTIVATIONS as KNOWN
+from rnncli.model.activations import ONNX_CELLS, ONNX_OPERATORS, Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
@@ -53,39 +54,16 @@ OPSET, IR_VERSION = 20, 9  # of ONNX 1.15, the first with Gelu
 CONTRIBUTED = "com.microsoft"  # what ONNX Runtime has beyond ONNX
 
 # ONNX spells them so, and ONNX Runtime takes no other spelling.
-ACTIVATIONS = {
-    "tanh": "Tanh",
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "linear": "Affine",
-    "affine": "Affine",
-    "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu",
-    "scaled_tanh": "ScaledTanh",
-    "hard_sigmoid": "HardSigmoid",
-    "elu": "Elu",
-    "softsign": "Softsign",
-    "softplus": "Softplus",
-}
-WITHIN_CELLS = ("affine", "scaled_tanh")  # they are no operators
+ACTIVATIONS = {name: KNOWN[name].onnx for name in ONNX_CELLS}
 # Of layers without state: operators, and their attributes where we have no parameters.
 FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (operator, {}) for name, operator in ACTIVATIONS.items() if name not in WITHIN_CELLS
-} | {
+    **{name: (operator, {}) for name, operator in ONNX_OPERATORS.items()},
     "linear": ("Identity", {}),
     "relu6": ("Clip", {}),
     "silu": ("QuickGelu", {"alpha": 1.0, "domain": CONTRIBUTED}),
-    "gelu": ("Gelu", {}),
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
-    "selu": ("Selu", {}),
-    "mish": ("Mish", {}),
-    "exponential": ("Exp", {}),
-    "hard_silu": ("HardSwish", {}),
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
-    "maximum": ("Max", {}),
-    "minimum": ("Min", {}),
-    "power": ("Pow", {}),
 }
 DIRECTIONS = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
 # What makes (T, N, H) of the (T, D, N, H) of an RNN node; concat is two other nodes.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.run import States
+from rnncli.model.activations import ACTIVATIONS as KNOWN
 from rnncli.model.activations import SIGMOID, TANH, Activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import GRU, LSTM, RNN
@@ -53,22 +54,8 @@ LIBRARY = Library(
 )
 ACTIVATIONS = ("tanh", "relu")  # of nn.RNN; those of the others are fixed
 # Of layers without state: modules, which take the parameters or these arguments.
-FUNCTIONS = {
-    "tanh": "Tanh",
-    "relu": "ReLU",
-    "sigmoid": "Sigmoid",
-    "linear": "Identity",
-    "leaky_relu": "LeakyReLU",
-    "elu": "ELU",
-    "softsign": "Softsign",
-    "softplus": "Softplus",
-    "relu6": "ReLU6",
-    "silu": "SiLU",
-    "gelu": "GELU",
+FUNCTIONS = {name: kind.torch for name, kind in KNOWN.items() if kind.torch} | {
     "gelu_tanh": "GELU",
-    "selu": "SELU",
-    "mish": "Mish",
-    "hard_silu": "Hardswish",
     "softmax": "Softmax",
     "log_softmax": "LogSoftmax",
 }

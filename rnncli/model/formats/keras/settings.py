@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import Activation, parse
+from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.layers.stateless import RowActivation, row_activation
 
@@ -19,12 +19,10 @@ _INERT = re.compile(
     r"|sparse|ragged|optional|implementation|unroll|stateful|return_state"
     r"|reverse_state_order"
 )
-# Keras's names of functions, and ours.
-_ALIKE = (
-    *("linear", "tanh", "sigmoid", "relu", "relu6", "elu", "selu", "softplus", "softsign"),
-    *("exponential", "gelu", "mish", "silu", "hard_silu", "softmax", "log_softmax"),
-)
-_FUNCTIONS = dict(zip(_ALIKE, _ALIKE, strict=True)) | {
+# Our functions by Keras's names.
+_FUNCTIONS = {kind.keras: name for name, kind in ACTIVATIONS.items() if kind.keras} | {
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
     "swish": "silu",
     "hard_swish": "hard_silu",
     "celu": "elu",

@@ -10,30 +10,13 @@ from math import inf
 
 import numpy as np
 
-from rnncli.model.activations import Activation, activation
+from rnncli.model.activations import ONNX_OPERATORS, Activation, activation
 from rnncli.model.formats.onnx.axes import reduced
 from rnncli.model.formats.onnx.values import Call, RefusedError, Rows, single
 from rnncli.model.formats.spec import LayerSpec
 
-# Activations without parameters, by operator.
-_PLAIN = {
-    "Relu": "relu",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "HardSwish": "hard_silu",
-    "Mish": "mish",
-    "Exp": "exponential",
-}
-# Those with alpha, or alpha and beta, and what they are if left out.
-_PARAMETERS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "LeakyRelu": ("leaky_relu", (0.01,)),
-    "Elu": ("elu", (1.0,)),
-    "Celu": ("elu", (1.0,)),
-    "ThresholdedRelu": ("thresholded_relu", (1.0,)),
-    "HardSigmoid": ("hard_sigmoid", (0.2, 0.5)),
-}
+# Activations by operator, whose attributes are their parameters.
+_ACTIVATIONS = {operator: name for name, operator in ONNX_OPERATORS.items()} | {"Celu": "elu"}
 _SELU = (1.6732631921768188, 1.0507010221481323)
 _CLIPS: dict[tuple[float | None, float | None], str] = {
     (0.0, 6.0): "relu6",
@@ -79,13 +62,9 @@ def checked(name: str, *given: float) -> Activation:
 
 def _activated(call: Call) -> Rows:
     """Read an activation."""
-    op = call.node.op
-    if op in _PLAIN:
-        return _pointwise(call, _PLAIN[op])
-    name, defaults = _PARAMETERS[op]
-    given = [
-        call.number(key, default) for key, default in zip(("alpha", "beta"), defaults, strict=False)
-    ]
+    op, name = call.node.op, _ACTIVATIONS[call.node.op]
+    defaults = zip(("alpha", "beta"), activation(name).parameters, strict=False)
+    given = [call.number(key, default) for key, default in defaults]
     if op == "Celu" and given != [1.0]:
         raise RefusedError(f"Celu with alpha {given[0]:g} is not read")
     return _pointwise(call, str(checked(name, *given)))
@@ -256,7 +235,7 @@ def _number(call: Call, place: int) -> float:
 
 # read(call): what a node gives.
 FUNCTIONS: dict[str, Callable[[Call], Rows]] = {
-    **dict.fromkeys((*_PLAIN, *_PARAMETERS), _activated),
+    **dict.fromkeys(_ACTIVATIONS, _activated),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     **dict.fromkeys(("Abs", "Erf", "Sqrt"), _part_of_function),
     **dict.fromkeys(("Max", "Min"), _extreme),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import Activation
+from rnncli.model.activations import ACTIVATIONS, ONNX_CELLS, ONNX_OPERATORS, Activation
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.cells import Cell
 from rnncli.model.cells.gates import ordered, two_biases
@@ -43,27 +43,7 @@ _ROWS = {
 }
 # Values of arrays that change nothing.
 _NOTHING = {"center": 0, "scale": 1}
-# Activations that are operators and that cells have.
-_ACTIVATIONS = {
-    "tanh": "Tanh",
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu",
-    "hard_sigmoid": "HardSigmoid",
-    "elu": "Elu",
-    "softsign": "Softsign",
-    "softplus": "Softplus",
-}
-_OF_CELLS = {**_ACTIVATIONS, "linear": "Affine", "affine": "Affine", "scaled_tanh": "ScaledTanh"}
-_OPERATORS = {
-    **_ACTIVATIONS,
-    "selu": "Selu",
-    "exponential": "Exp",
-    "hard_silu": "HardSwish",
-    "softmax": "Softmax",
-    "log_softmax": "LogSoftmax",
-}
+_OPERATORS = {**ONNX_OPERATORS, "softmax": "Softmax", "log_softmax": "LogSoftmax"}
 _MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
 
 
@@ -194,13 +174,13 @@ def _attributes(graph: _Graph, layer: Recurrent) -> dict[str, Any]:
     settings = {name: graph.one(name, layer.cells) for name in ("clip", "reset")}
     functions = [each for cell in layer.cells for each in _functions(cell)]
     for each in functions:
-        if each.name not in _OF_CELLS:
+        if each.name not in ONNX_CELLS:
             raise graph.lacks(f"activation {each} in a cell")
     parameters = [(1.0, 0.0) if f.name == "linear" else f.parameters for f in functions]
     attributes = {
         "activation_alpha": [given[0] for given in parameters if given],
         "activation_beta": [given[1] for given in parameters if len(given) > 1],
-        "activations": [_OF_CELLS[function.name] for function in functions],
+        "activations": [ACTIVATIONS[each.name].onnx for each in functions],
         "clip": None if isinf(settings["clip"]) else settings["clip"],
         "direction": _DIRECTIONS[layer.direction],
         "hidden_size": layer.hidden_size,

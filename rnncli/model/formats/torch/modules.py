@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from rnncli.model.activations import parse
+from rnncli.model.activations import ACTIVATIONS, parse
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.parts import NOTHING, Model, Part
 from rnncli.model.formats.spec import LayerSpec
@@ -34,21 +34,10 @@ QUANTIZED: dict[str, Any] = {
 _QUANTIZED = re.compile(r"torch\..*quantized.*\.rnn\.")
 _EXPECTED = ": expected nn.RNN, nn.LSTM, nn.GRU or their cells"
 # Activations here, with the settings of the module filled in.
-_ACTIVATIONS = {
-    "ReLU": "relu",
-    "ReLU6": "relu6",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
-    "Softsign": "softsign",
-    "SiLU": "silu",
-    "SELU": "selu",
-    "Mish": "mish",
+_ACTIVATIONS = {kind.torch: name for name, kind in ACTIVATIONS.items() if kind.torch} | {
     "Hardsigmoid": f"hard_sigmoid:{1 / 6},0.5",
-    "Hardswish": "hard_silu",
     "LeakyReLU": "leaky_relu:{negative_slope}",
     "ELU": "elu:{alpha}",
-    "GELU": "gelu",
-    "Softplus": "softplus",
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
 }
