@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from rnncli.model.cells import Weights as Weights
     from rnncli.model.errors import InputError as InputError
     from rnncli.model.formats import load as load
-    from rnncli.model.initializers import seeded as seeded
     from rnncli.model.layers import Dense as Dense
     from rnncli.model.layers import Embedding as Embedding
     from rnncli.model.layers import LayerNormalization as LayerNormalization
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from rnncli.model.layers import Pointwise as Pointwise
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
+    from rnncli.model.seeds import seeded as seeded
 
 __version__ = "0.1.0"
 
@@ -66,7 +66,7 @@ _MODULES = {
     "batch": "cli.library",
     "load": "model.formats",
     "run": "engine.run",
-    "seeded": "model.initializers",
+    "seeded": "model.seeds",
     "stream": "engine.stream",
 }
 __all__ = ["__version__", "save", *_MODULES]

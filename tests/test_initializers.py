@@ -11,9 +11,10 @@ from drawn import check, keras_arrays, torch_arrays
 
 from rnncli import Network, seeded
 from rnncli.model.activations import parse
+from rnncli.model.arrays import CHUNK
 from rnncli.model.cells import CELLS, Cell
-from rnncli.model.initializers import INITIALIZERS
-from rnncli.model.initializers.tensorflow import CHUNK, Stream, _stream, normals, philox4x32
+from rnncli.model.seeds import INITIALIZERS
+from rnncli.model.seeds.tensorflow import _stream, normals, philox4x32
 
 TENSORFLOW = load("tensorflow")
 STACK = load("tensorflow_stack")
@@ -113,8 +114,7 @@ def test_large_draws_go_on_where_a_chunk_ends() -> None:
     assert CHUNK < 300 * 300
     drawn = cells(seeded(300, 300, 1))[0].weights.W_hh[-1, -4:]
     assert units_apart(drawn, STACK["large"]).max() <= 4
-    odd = normals((CHUNK + 6,), Stream((1, 2), (3, 4)))
-    whole = normals((2 * CHUNK,), Stream((1, 2), (3, 4)))
+    odd, whole = (normals((n,), ((1, 2), (3, 4))) for n in (CHUNK + 6, 2 * CHUNK))
     assert odd.tobytes() == whole[: CHUNK + 6].tobytes()
 
 

@@ -9,7 +9,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.formats import load_network, save_network
-from rnncli.model.initializers import seeded
+from rnncli.model.seeds import seeded
 from rnncli.verify.case import Case
 
 # The gate that keeps the state.

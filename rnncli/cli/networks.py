@@ -14,9 +14,9 @@ from rnncli.cli.outputs import note
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError
-from rnncli.model.initializers import seeded
-from rnncli.model.layers import Architecture, per_cell
+from rnncli.model.layers import DIRECTIONS, merged_size, per_cell
 from rnncli.model.network import Network, taken_by
+from rnncli.model.seeds import seeded
 from rnncli.storage import local_copy, version
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _GIB = 2**30
 _SEED, _INIT = 1, "tensorflow"
-# Options that say what a layer is, in an `Architecture` and in `seeded`, and settings of cells.
+# Options that say what a layer is, and settings of cells.
 _OF_LAYERS = ("direction", "merge", "cell")
 _OF_CELLS = ("activation", "recurrent_activation", "reset")
 # The last weight file that was read, with the versions of the files that it is made of.
@@ -75,14 +75,14 @@ def _of_model(files: Sequence[str]) -> str:
 
 def _check_cell(options: NetworkOptions) -> None:
     """Check settings of cells that are drawn: that the cells have them, and how many they are."""
-    architecture = _architecture(options, 1)
+    ways = DIRECTIONS[options.direction or "forward"]
     for name, given in _given(options, *_OF_CELLS).items():
         option = f"--{name.replace('_', '-')}"
-        having = [kind for kind, cell in CELLS.items() if name in cell.setting_names]
-        if architecture.cell not in having:
+        having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
+        if (options.cell or "rnn") not in having:
             raise click.UsageError(f"{option} is for --cell {' and --cell '.join(having)}")
         try:
-            per_cell(option, given, architecture.cell_counts)
+            per_cell(option, given, [len(ways)] * len(options.hidden or ()))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
@@ -93,18 +93,13 @@ def build_network(
     """Draw the network, or read it."""
     if options.weights is not None:
         return _loaded(options)
-    architecture = _architecture(options, 1 if input_size is None else input_size)
-    _check_memory(architecture, bytes_a_weight)
+    I = 1 if input_size is None else input_size
+    _check_memory(options, I, bytes_a_weight)
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
     given = _given(options, *_OF_LAYERS, *_OF_CELLS)
-    sizes = architecture.input_size, architecture.hidden_sizes
-    network = _drawn(*sizes, seed, init, tuple(given.items()))
+    network = _drawn(I, options.hidden or (), seed, init, tuple(given.items()))
     return network, {"init": init, "seed": seed}, ()
-
-
-def _architecture(options: NetworkOptions, input_size: int) -> Architecture:
-    return Architecture(input_size, options.hidden or (), **_given(options, *_OF_LAYERS, "reset"))
 
 
 def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
@@ -176,13 +171,18 @@ def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
         raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
 
 
-def _check_memory(architecture: Architecture, bytes_a_weight: int) -> None:
+def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> None:
+    hidden, direction = options.hidden or (), options.direction or "forward"
+    gates, count = CELLS[options.cell or "rnn"].gates, 0
+    for H in hidden:
+        count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
+        width = merged_size(H, direction, options.merge or "concat")
     # 2**100 bytes are too many in any case, and no number too large for a message.
-    needed = min(architecture.weight_count() * bytes_a_weight, 2**100)
+    needed = min(count * bytes_a_weight, 2**100)
     memory = _physical_memory()
     if memory is not None and needed > memory / 2:
         raise InputError(
-            f"--hidden {','.join(map(str, architecture.hidden_sizes))}",
+            f"--hidden {','.join(map(str, hidden))}",
             f"the weights would take {needed / _GIB:,.1f} GiB, over half of this machine's "
             f"{memory / _GIB:,.1f} GiB of memory",
             "take fewer hidden units",

@@ -12,8 +12,8 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
-from rnncli.model.initializers import INITIALIZERS, SEED_MAX
 from rnncli.model.layers import DIRECTIONS, MERGES
+from rnncli.model.seeds import INITIALIZERS, SEED_MAX
 from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.readers.foreign import UTF_8
 from rnncli.writers import WRITERS

@@ -1,6 +1,6 @@
 """Types of arrays, and conversions to them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,6 +10,8 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Integers: TypeAlias = NDArray[np.intp]
 Truths: TypeAlias = NDArray[np.bool_]
 
+# Values drawn at once: their temporaries stay in the cache however large the array.
+CHUNK = 2**16
 # NumPy's readers of the header of an .npy file, by version; version 3 is for structured arrays.
 READ_NPY_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -27,11 +29,14 @@ def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
         return None
 
 
-def as_floats(name: str, values: ArrayLike) -> Floats:
-    """Return finite numbers in the float type that they have, C-contiguous.
+def check_numbers(name: str, values: NDArray[Any]) -> None:
+    """Refuse an array of anything else than real numbers."""
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
 
-    Integers become float64, halves float32.
-    """
+
+def as_floats(name: str, values: ArrayLike) -> Floats:
+    """Return finite, C-contiguous floats; integers become float64, halves float32."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
@@ -45,12 +50,10 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
 
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
-    """Convert to a float type."""
+    """Convert to a float type; each value has to be finite there."""
     check_numbers(name, values)
-    converted: Floats = values
-    if values.dtype != dtype:
-        with np.errstate(over="ignore"):
-            converted = values.astype(dtype)
+    with np.errstate(over="ignore"):
+        converted: Floats = values.astype(dtype, copy=False)
     finite = np.isfinite(converted)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -64,29 +67,29 @@ def not_indices(values: Floats, count: int) -> Truths:
 
 
 def no_index(written: object, count: int) -> str:
-    """Return what is wrong with a value that is none of these numbers."""
+    """Describe a value that is none of these numbers."""
     return f"{written} is outside the embedding (whole numbers 0 to {count - 1})"
 
 
-def check_numbers(name: str, values: NDArray[Any]) -> None:
-    """Refuse an array of anything else than real numbers."""
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
-
-
-def contiguous(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return (..., K) as a C-contiguous array, a row moved as one item."""
-    if rows.flags.c_contiguous:
-        return rows
-    return np.ascontiguousarray(as_items(rows)).view(rows.dtype).reshape(rows.shape)
+def fill(values: Floats, draw: Callable[[int, int], Floats]) -> Floats:
+    """Fill an array by ``draw(start, count)`` of some values at a time."""
+    flat = values.reshape(-1)
+    for start in range(0, len(flat), CHUNK):
+        chunk = flat[start : start + CHUNK]
+        chunk[:] = draw(start, len(chunk))
+    return values
 
 
 def as_items(rows: NDArray[Any]) -> NDArray[Any]:
-    """View (..., K) as (...), a row an item: NumPy moves short rows fastest so.
-
-    The last axis has to be contiguous; otherwise this is a copy.
-    """
+    """View (..., K) as (...), a row an item, which NumPy moves fastest; copy rows with gaps."""
     if rows.shape[-1] > 1 and rows.strides[-1] != rows.itemsize:
         rows = np.ascontiguousarray(rows)
     items: NDArray[Any] = rows.view(f"V{rows.itemsize * rows.shape[-1]}")[..., 0]
     return items
+
+
+def contiguous(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return (..., K) as a C-contiguous array."""
+    if rows.flags.c_contiguous:
+        return rows
+    return np.ascontiguousarray(as_items(rows)).view(rows.dtype).reshape(rows.shape)

@@ -9,28 +9,24 @@ T = TypeVar("T")
 
 # Names that a message lists.
 _LISTED = 8
-# What other programs call something whose name is spelled otherwise here.
+# Names of other programs for what is spelled otherwise here.
 _OTHER_WORDS = {
     "simplernn": "rnn",
     "vanilla": "rnn",
     "tf": "tensorflow",
+    "tensorfloat32": "tf32",
     **dict.fromkeys(("float", "single", "fp32", "f32"), "float32"),
     **dict.fromkeys(("double", "fp64", "f64"), "float64"),
-    "tensorfloat32": "tf32",
     "identity": "linear",
     "logistic": "sigmoid",
     "swish": "silu",
     "reverse": "backward",
 }
-# What other programs have and rnn has not, though a name here is near; but for underscores.
+# Names of other programs, without underscores, for what rnn has not, though a name here is near.
 _UNLIKE = {
     *("float16", "celu", "crelu", "glu", "hardshrink", "hardtanh", "logsigmoid", "prelu", "rrelu"),
     *("softmin", "softshrink", "sparsesigmoid"),
 }
-# How alike two near names are, from 0 to 1: one letter of three may differ.
-_NEAR = 0.65
-# Characters of a word of which one may be wrong.
-_SHORTEST = 3
 # Names that a wrong one is compared with, and their characters: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
@@ -38,8 +34,7 @@ _COMPARED, _LONGEST = 1000, 80
 _CONTROLS = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-
-# What a package is needed for, and how it is installed.
+# How the packages of extras are installed.
 _NEEDED = {
     "pyarrow": "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'",
     "matplotlib": "figures need matplotlib: pip install 'rnncli[plot]'",
@@ -48,49 +43,36 @@ _NEEDED = {
 
 
 class InputError(ValueError):
-    """Something given cannot be used.
+    """Bad input: one line with its place, its cause and a way out.
 
     Parameters
     ----------
     place : str
-        Where: a file with line and column, as far as they are known, or a
+        A file with line and column, as far as they are known, or a
         parameter; empty where the message needs none.
     what : str
-        What is wrong there.
+        The mistake there.
     hint : str
-        What to do about it, if that can be told. One that begins with a
-        space continues the sentence; any other follows a semicolon.
+        The way out, if there is one. A hint that begins with a space
+        continues the sentence; any other follows a semicolon.
 
     Notes
     -----
     A hint names parameters between backticks, as in "`missing` hold passes
     it"; the command line shows them as its options. Text of a user goes into
-    a hint by `verbatim`. A place and what is wrong are shown as they are.
+    a hint by `verbatim`. The place and the mistake are shown as they are.
     """
 
     def __init__(self, place: str, what: str, hint: str = "") -> None:
-        super().__init__(sentence(place, what, hint))
+        super().__init__(place, what, hint)
         self.place, self.what, self.hint = place, what, hint
 
-    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
-        """Return what another process makes the same error of."""
-        return type(self), (self.place, self.what, self.hint)
+    def __str__(self) -> str:
+        return sentence(self.place, self.what, self.hint)
 
 
 class NotFiniteError(ValueError):
-    """A state or an output overflowed, or is not a number.
-
-    Parameters
-    ----------
-    place : str
-        Sequence and layer, where there are several, with a colon after each.
-    step, unit : int
-        The step counted from 1, the unit from 0.
-    value : float
-        What it is.
-    array : str
-        Which of the values of a step it is one of: ``h``, ``c`` or ``y``.
-    """
+    """A value of `array` (h, c or y) is not finite; `place` ends with a colon and a space."""
 
     def __init__(self, place: str, step: int, unit: int, value: float, array: str = "h") -> None:
         of = "" if array == "h" else f" of {array}"
@@ -108,7 +90,7 @@ def check_installed(package: str, place: str = "") -> None:
 
 
 def sentence(place: str, what: str, hint: str) -> str:
-    """Return the three as one line, as `str` of an error shows them."""
+    """Join the parts of an error as one line."""
     mark = "" if not hint or hint.startswith(" ") else "; "
     return f"{place}: {what}{mark}{hint}" if place else f"{what}{mark}{hint}"
 
@@ -121,31 +103,25 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
     return choices[chosen]
 
 
-def did_you_mean(wrong: str, names: Iterable[str], near: float = _NEAR) -> str:
-    """Return a hint that asks whether a near name was meant; empty where none is near.
+def did_you_mean(wrong: str, names: Iterable[str], near: float = 0.65) -> str:
+    """Return a hint with the name that is nearest; empty where none, or where two are as near.
 
-    Where two names are as near as each other, neither is. Names are as alike
-    as `near`, from 0 to 1; by default one letter of three may differ.
+    `near` is how alike names are, from 0 to 1: by default one letter of three may differ.
     """
-    word = wrong.lower()
-    word = _OTHER_WORDS.get(word, word)
-    compared = [name for name in islice(names, _COMPARED) if 0 < len(name) <= _LONGEST]
-    if not compared or len(word) > _LONGEST or word.replace("_", "") in _UNLIKE:
-        return ""
-    nearness = {name: _nearness(word, name.lower()) for name in compared}
-    first, *others = sorted(nearness, key=nearness.__getitem__, reverse=True)
-    rest = nearness[others[0]] if others else 0.0
-    return f"did you mean {first!r}?" if nearness[first] > max(near, rest) else ""
-
-
-def _nearness(word: str, name: str) -> float:
-    """Return how alike two names are; a name's beginning is nearly all of it."""
     from difflib import SequenceMatcher  # 2 ms, which only a mistake needs
 
-    if len(word) < _SHORTEST:
-        return float(word == name)
-    begun = 0.95 if name.startswith(word) else 0.0
-    return max(begun, SequenceMatcher(None, word, name).ratio())
+    word = _OTHER_WORDS.get(wrong.lower(), wrong.lower())
+    if len(word) > _LONGEST or word.replace("_", "") in _UNLIKE:
+        return ""
+    alike: dict[str, float] = {}
+    for name in islice(names, _COMPARED):
+        if 0 < len(name) <= _LONGEST:
+            ratio = SequenceMatcher(None, word, name.lower()).ratio()
+            begins = 0.95 if name.lower().startswith(word) else 0.0
+            alike[name] = max(ratio, begins) if len(word) > 2 else ratio == 1
+    scores = [*zip(alike.values(), alike, strict=True), (near, ""), (near, "")]
+    (best, name), (second, _), *_ = sorted(scores, reverse=True)
+    return f"did you mean {name!r}?" if best > second else ""
 
 
 def verbatim(text: str) -> str:
@@ -154,7 +130,7 @@ def verbatim(text: str) -> str:
 
 
 def shown(name: str, longest: int = 80) -> str:
-    """Return a name that came from a file as a message can hold it: short, on one line."""
+    """Shorten a name that came from a file, and escape it if it is not printable."""
     half = longest // 2
     short = name if len(name) <= longest else f"{name[: half - 3]}...{name[-half:]}"
     return short if short.isprintable() and short else repr(short)
@@ -169,16 +145,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return the text of another library's error as a message can hold it."""
+    """Return the text of another library's error on one line."""
     return shown(" ".join(str(error).split()) or type(error).__name__, 200)
 
 
 def printable(text: str) -> str:
-    r"""Return text with each character that controls a terminal escaped: ``\x1b``.
-
-    Besides control characters these are marks that set the direction of
-    writing, and bytes that are not UTF-8, as a file's name may have them.
-    """
+    r"""Escape each character that controls a terminal: ``\x1b``."""
     if text.isprintable():
         return text
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)

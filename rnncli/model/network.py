@@ -1,8 +1,8 @@
 """A network: layers, each of which takes what the one below gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,11 @@ class Network:
         The bottom one first. A cell is a forward layer of it, and weights are
         a vanilla cell with tanh.
     last : {None, "state", "step"}
-        Which row the model gives of a sequence, if it gives but one: what its
-        head makes of the final states (Keras: ``return_sequences=False``), or
-        what it gives at the last step (PyTorch: ``out[:, -1]``). The two are
-        one but where the top recurrent layer goes backward.
+        The row that the model gives of a sequence, if it gives but one: the
+        output of its head for the final states (Keras:
+        ``return_sequences=False``), or for the last step (PyTorch:
+        ``out[:, -1]``). The two differ only where the top recurrent layer
+        goes backward.
 
     Raises
     ------
@@ -47,12 +48,12 @@ class Network:
     head : int
         Number of layers above the top recurrent one; 0 where there is none.
     indices : int or None
-        If the input is an index into an embedding: how many rows that has.
+        Number of rows of the embedding at the bottom, if there is one.
     one_output : bool
-        Whether the network has an output of a sequence, beside its states: the
+        Whether the network has an output of a sequence beside its states: the
         model gives one row, or there is a head.
     masking : int
-        Number of layers at the bottom that say which rows are masked; 0 if none
+        Number of the top layer that masks rows, counted from 1; 0 if none
         does.
     state_size : int
         Number of values in the state of all cells together, S.
@@ -66,84 +67,89 @@ class Network:
     """
 
     def __init__(self, *layers: Layer | Cell | Weights, last: str | None = None) -> None:
-        self.last = choice("last", last, LAST) if last else None
-        self.layers: tuple[Layer, ...] = tuple(
-            part if isinstance(part, Recurrent | Stateless) else Recurrent(part) for part in layers
-        )
         if not layers:
             raise ValueError("a network has at least one layer")
+        self.last = choice("last", last, LAST) if last else None
+        self.layers: tuple[Layer, ...] = tuple(
+            layer if isinstance(layer, Recurrent | Stateless) else Recurrent(layer)
+            for layer in layers
+        )
+        bottom, top = self.layers[0], self.layers[-1]
         for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
             if isinstance(layer, Embedding):
-                raise ValueError(
-                    f"layer {number}: an embedding takes whole numbers: it is the bottom layer"
-                )
+                what = "an embedding takes whole numbers: it is the bottom layer"
+                raise ValueError(f"layer {number}: {what}")
             if layer.input_size != below.output_size:
                 name, unit = taken_by(layer)
                 raise ValueError(
                     f"layer {number}: {name}: expected {below.output_size} {unit}, as layer "
                     f"{number - 1} gives so many values a step, got {layer.input_size}"
                 )
-        self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
-        recurrent = [number for number, layer in enumerate(self.layers) if layer.cells]
+        self.input_size, self.output_size = bottom.input_size, top.output_size
+        self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
+        recurrent = [number for number, layer in enumerate(self.layers, start=1) if layer.cells]
         if last and not recurrent:
             raise ValueError("last: a network without recurrent layers has no final state")
-        self.head = len(layers) - 1 - recurrent[-1] if recurrent else 0
+        self.head = len(layers) - recurrent[-1] if recurrent else 0
         self.one_output = bool(self.head or last)
         masking = [number for number, layer in enumerate(self.layers, start=1) if layer.masks]
         self.masking = max(masking, default=0)
         if recurrent and self.masking > recurrent[0]:
             raise ValueError(
                 f"layer {self.masking}: a layer that masks rows stands below all recurrent ones, "
-                f"layer {recurrent[0] + 1} is one"
+                f"layer {recurrent[0]} is one"
             )
-        bottom = self.layers[0]
-        self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
-        self.state_names, self.state_slices = _state_slices(self.layers)
-        self.state_size = max((place.stop for place in self.state_names.values()), default=0)
         self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
+        self._place_states()
 
     def __repr__(self) -> str:
         return f"Network({', '.join(map(repr, self.layers))})"
 
-    def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
-        """Convert rows of input, (..., I), to a float type.
+    def _place_states(self) -> None:
+        """Place the state arrays of all cells side by side: all of one name, then the next."""
+        self.state_names: dict[str, slice] = {}
+        self.state_slices: list[list[list[slice]]] = [[[] for _ in x.cells] for x in self.layers]
+        self.state_size = 0
+        cells = [cell for layer in self.layers for cell in layer.cells]
+        places = list(chain.from_iterable(self.state_slices))
+        for name in dict.fromkeys(name for cell in cells for name in cell.state_names):
+            begin = self.state_size
+            for cell, slices in zip(cells, places, strict=True):
+                if name in cell.state_names:
+                    end = self.state_size + cell.state_sizes[cell.state_names.index(name)]
+                    slices.append(slice(self.state_size, end))
+                    self.state_size = end
+            self.state_names[name] = slice(begin, self.state_size)
 
-        Raises
-        ------
-        ValueError
-            A value is not finite there, or not one that an `Embedding` has a
-            row for. The message gives its place as an index.
-        """
+    def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
+        """Convert rows of input, (..., I), to a float type; an index must have its row."""
         rows = in_dtype("x", x, dtype)
         if self.indices is not None:
             wrong = not_indices(rows, self.indices)
             if wrong.any():
                 place = tuple(int(i) for i in np.argwhere(wrong)[0])
-                what = no_index(x[place], self.indices)
-                raise ValueError(f"x: {what} at {list(place)}")
+                raise ValueError(f"x: {no_index(x[place], self.indices)} at {list(place)}")
         return rows
 
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
-        return Network(
-            *(
-                type(layer)(*map(change, layer.cells), direction=layer.direction, merge=layer.merge)
-                if isinstance(layer, Recurrent)
-                else layer
-                for layer in self.layers
-            ),
-            last=self.last,
-        )
+        layers = [
+            type(each)(*map(change, each.cells), **each.settings)
+            if isinstance(each, Recurrent)
+            else each
+            for each in self.layers
+        ]
+        return Network(*layers, last=self.last)
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
         network = copy(self)
-        network.layers = tuple([layer.converted(convert) for layer in self.layers])
+        network.layers = tuple(layer.converted(convert) for layer in self.layers)
         return network
 
 
 def taken_by(layer: Layer) -> tuple[str, str]:
-    """Return what sets the input size of a layer, and what there are so many of."""
+    """Name what sets the input size of a layer, and its unit."""
     if isinstance(layer, Embedding):
         return "an embedding", "feature"
     if layer.cells:
@@ -151,23 +157,3 @@ def taken_by(layer: Layer) -> tuple[str, str]:
     for name, array in layer.arrays.items():
         return name, "rows" if array.ndim > 1 else "values"
     return type(layer).__name__, "features"
-
-
-def _state_slices(layers: Sequence[Layer]) -> tuple[dict[str, slice], list[list[list[slice]]]]:
-    """Place the state arrays of all cells side by side: all of one name, then the next."""
-    nested: list[list[list[slice]]] = [[[] for _ in layer.cells] for layer in layers]
-    each = [
-        (cell, places)
-        for layer, slices in zip(layers, nested, strict=True)
-        for cell, places in zip(layer.cells, slices, strict=True)
-    ]
-    named, end = {}, 0
-    for name in dict.fromkeys(name for cell, _ in each for name in cell.state_names):
-        begin = end
-        for cell, places in each:
-            if name in cell.state_names:
-                size = cell.state_sizes[cell.state_names.index(name)]
-                places.append(slice(end, end + size))
-                end += size
-        named[name] = slice(begin, end)
-    return named, nested

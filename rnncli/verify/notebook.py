@@ -3,7 +3,7 @@
 import numpy as np
 
 from rnncli import __version__
-from rnncli.model.initializers import seeded
+from rnncli.model.seeds import seeded
 from rnncli.verify.case import Case
 from rnncli.verify.compared import result_of
 from rnncli.verify.comparison import Comparison

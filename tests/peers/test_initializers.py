@@ -14,7 +14,7 @@ from drawn import check, keras_arrays, torch_arrays
 from peers.nets import WAYS
 from rnncli import seeded
 from rnncli.model.cells import CELLS
-from rnncli.model.initializers.tensorflow import _stream, normals
+from rnncli.model.seeds.tensorflow import _stream, normals
 
 SEEDS = (*range(16), 42, 2**31 - 1, 2**31, 2**32 - 1) if NIGHTLY else (0, 1, 2**32 - 1)
 STACKS = ((4, 1), (3, 5), (33, 2, 64))

@@ -21,8 +21,15 @@ from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import InputError, choice, listed, one_line, shown
 from rnncli.model.formats.spec import CellSpec, LayerSpec
 from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer, name_of
-from rnncli.model.layers.stateless import RowActivation, row_activation
+from rnncli.model.layers import (
+    DIRECTIONS,
+    LAYERS,
+    MERGES,
+    Layer,
+    RowActivation,
+    name_of,
+    row_activation,
+)
 from rnncli.model.network import LAST, Network
 
 _FORMAT = 1

@@ -1,7 +1,6 @@
 """What the caller says of a network where its file is silent, and what is assumed then."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from math import inf
 from typing import Any
 
@@ -86,7 +85,7 @@ def _given(
         if not any(cell.cell in having for cell in cells):
             kinds = " or ".join(CELLS[kind].__name__ for kind in having)
             raise InputError(path, f"has no {kinds}", f"leave `{name}` out")
-        values = chain(*per_cell(f"{path}: {name}", overrides[name], list(map(len, recurrent))))
+        values = per_cell(f"{path}: {name}", overrides[name], list(map(len, recurrent)))
         for known, cell, value in zip(given, cells, values, strict=True):
             if cell.cell in having:
                 known[name] = cell_setting(cell.cell, name, value)

@@ -13,7 +13,7 @@ from rnncli.model.formats.keras.layers import Layer, Made, Maker
 from rnncli.model.formats.keras.settings import POINTWISE, pointwise
 from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.formats.tensors import Derived, Entry, deviation
-from rnncli.model.layers.stateless import row_activation
+from rnncli.model.layers import row_activation
 
 # Keras takes no scale for smaller (``keras.config.epsilon()``).
 _LEAST_SCALE = 1e-7

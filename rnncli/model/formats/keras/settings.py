@@ -9,7 +9,7 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.errors import InputError, shown
-from rnncli.model.layers.stateless import RowActivation, row_activation
+from rnncli.model.layers import RowActivation, row_activation
 
 # Those that matter in training or in building alone, or say how and not what is computed.
 _INERT = re.compile(

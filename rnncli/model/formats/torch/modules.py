@@ -20,7 +20,7 @@ from rnncli.model.formats.spec import LayerSpec
 from rnncli.model.formats.tensors import Derived, Tensors, deviation
 from rnncli.model.formats.torch.heads import embedding, fit, linear, way_out
 from rnncli.model.formats.torch.names import UNMADE, find_stacks
-from rnncli.model.layers.stateless import row_activation
+from rnncli.model.layers import row_activation
 
 _MODULES = "torch.nn.modules."
 # A setting: whether there are functions that are called before or after its own code.

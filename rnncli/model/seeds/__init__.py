@@ -1,19 +1,21 @@
-"""Initializers: a seed becomes the weights that a framework would draw from it."""
+"""Seeds: the weights that a framework draws from a seed.
 
-from collections.abc import Callable, Iterable
+The `Draws` of a framework draw for one layer after the other, from the bottom:
+``table(V, E)`` an embedding, ``layer(cell, I, H, P, bias, has_b_n)`` the weights
+of each cell, and ``dense(I, O)`` those of a head.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from operator import index
 from typing import Any, TypeAlias
 
 from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import choice
-from rnncli.model.initializers import keras, tensorflow, torch
-from rnncli.model.layers import Architecture, Layer, Recurrent, per_cell
+from rnncli.model.layers import DIRECTIONS, Dense, Embedding, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
+from rnncli.model.seeds import keras, tensorflow, torch
 
-# What draws for one part of a network after the other, from the bottom: embedding(V, E),
-# layer(architecture, sizes), which returns the weights of a layer's cells, and
-# dense(I, O, activation).
 Draws: TypeAlias = tensorflow.Draws | keras.Draws | torch.Draws
 INITIALIZERS: dict[str, Callable[[int], Draws]] = {
     "tensorflow": tensorflow.Draws,
@@ -93,49 +95,52 @@ def seeded(
         A size or the seed is no integer.
     """
     sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
-    table = () if embedding is None else tuple(map(index, embedding))
-    for name, size in (*(("embedding", each) for each in table), ("head", head)):
-        if size is not None and index(size) < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
-    if table and index(input_size) != 1:
-        raise ValueError(f"input_size: expected 1, as an embedding takes, got {input_size}")
-    architecture = Architecture(
-        table[1] if table else index(input_size),
-        tuple(map(index, sizes)),
-        direction,
-        merge,
-        cell,
-        bias,
-        settings.get("reset", "after"),
-        None if projected_size is None else index(projected_size),
-    )
-    number = index(seed)
-    initializer = choice("init", init, INITIALIZERS)
-    if not 0 <= number <= SEED_MAX:
-        raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {number}")
-    draws = initializer(number)
-    layers: list[Layer] = [draws.embedding(*table)] if table else []
-    layers += _recurrent(architecture, draws, settings)
-    if head is not None:
-        layers.append(draws.dense(layers[-1].output_size, index(head), head_activation))
+    hidden = _read_sizes("hidden_size", *sizes)
+    (width,), top = _read_sizes("input_size", input_size), _read_sizes("head", head)
+    table = _read_sizes("embedding", *(() if embedding is None else embedding))
+    P = next(iter(_read_sizes("projected_size", projected_size)), None)
+    kind, ways = choice("cell", cell, CELLS), choice("direction", direction, DIRECTIONS)
+    draws_of = choice("init", init, INITIALIZERS)
+    if not hidden:
+        raise ValueError("hidden_size: expected at least one layer, got none")
+    if table and width != 1:
+        raise ValueError(f"input_size: expected 1, as an embedding takes, got {width}")
+    if not 0 <= index(seed) <= SEED_MAX:
+        raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
+    if P is not None and cell != "lstm":
+        raise ValueError(f"projected_size: {kind.__name__} has none")
+    if init == "torch":
+        torch.check_one_module(cell, hidden, P, direction, merge)
+    own = _settings_of_cells(cell, settings, [len(ways)] * len(hidden))
+    draws = draws_of(index(seed))
+    layers: list[Layer] = [Embedding(draws.table(*table))] if table else []
+    for H in hidden:
+        width = layers[-1].output_size if layers else width
+        each = [next(own) for _ in ways]
+        has_b_n = [cell == "gru" and one.get("reset", "after") == "after" for one in each]
+        weights = draws.layer(cell, width, H, P, bias, has_b_n)
+        cells = map(lambda drawn, one: kind(drawn, **one), weights, each)
+        layers.append(Recurrent(*cells, direction=direction, merge=merge))
+    for O in top:
+        layers.append(Dense(*draws.dense(layers[-1].output_size, O), head_activation))
     return Network(*layers)
 
 
-def _recurrent(
-    architecture: Architecture, draws: Draws, settings: dict[str, Any]
-) -> list[Recurrent]:
-    """Draw the recurrent layers."""
-    sizes_of_all, counts = architecture.sizes(), architecture.cell_counts
-    kind = CELLS[architecture.cell]
+def _read_sizes(name: str, *given: int | None) -> list[int]:
+    """Check sizes; leave out None."""
+    sizes = [index(size) for size in given if size is not None]
+    if min(sizes, default=1) < 1:
+        raise ValueError(f"{name}: expected at least 1, got {min(sizes)}")
+    return sizes
+
+
+def _settings_of_cells(
+    cell: str, settings: dict[str, Any], counts: list[int]
+) -> Iterator[dict[str, Any]]:
+    """Give each cell its settings; `counts` are those of cells by layer."""
     for name in settings:
-        if name not in kind.setting_names:
-            raise ValueError(f"{name}: {kind.__name__} has none")
-    each = {name: per_cell(name, given, counts) for name, given in settings.items()}
-    layers = []
-    for layer, sizes in enumerate(sizes_of_all):
-        cells = (
-            kind(weights, **{name: each[name][layer][way] for name in each})
-            for way, weights in enumerate(draws.layer(architecture, sizes))
-        )
-        layers.append(Recurrent(*cells, direction=architecture.direction, merge=architecture.merge))
-    return layers
+        if name not in CELLS[cell].setting_names:
+            raise ValueError(f"{name}: {CELLS[cell].__name__} has none")
+    values = {name: per_cell(name, given, counts) for name, given in settings.items()}
+    for n in range(sum(counts)):
+        yield {name: of_cells[n] for name, of_cells in values.items()}

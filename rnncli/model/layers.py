@@ -1,29 +1,142 @@
-"""Layers without state: what they give at a step is a function of that row alone."""
+"""Layers: a `Recurrent` layer carries a state from step to step, the others are functions of a row.
 
-from collections.abc import Callable, Mapping
+A new layer without state is a class here and an entry in `LAYERS`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import reduce
 from math import inf, isfinite
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
-from rnncli.model.cells import Cell
+from rnncli.model.cells import CELLS, RNN, Cell, Weights, checked
 from rnncli.model.errors import InputError, choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
 # multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
-# Values of a row whose softmax is sooner taken by columns.
-FEW = 16
-_MORE = " (`precision` float64 holds more)"
 # An activation of single values, or one of the whole row.
 OfRow: TypeAlias = Literal["softmax", "log_softmax"]
 RowActivation: TypeAlias = Activation | OfRow
+# NumPy is slow at short rows: of rows of so many values, a softmax is taken by columns.
+FEW = 16
+_MORE = " (`precision` float64 holds more)"
+# The directions of the cells of a layer, by the layer's own.
+DIRECTIONS = {
+    "forward": ("forward",),
+    "backward": ("backward",),
+    "bidirectional": ("forward", "backward"),
+}
+# Merges of the two outputs that a bidirectional layer has at a step.
+MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "concat": lambda forward, backward: np.concatenate([forward, backward], axis=-1),
+    "sum": lambda forward, backward: forward + backward,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    "mul": lambda forward, backward: forward * backward,
+}
+
+
+class Recurrent:
+    """One or two cells that run over a sequence.
+
+    Parameters
+    ----------
+    *cells : Cell or Weights
+        One, or for both directions two of the same shape, the forward one
+        first. Weights are a vanilla cell with tanh. Arrays are kept
+        C-contiguous; integers become float64, halves float32.
+    direction : {"forward", "backward", "bidirectional"}
+        ``backward`` goes from the last step to the first. Outputs stand in
+        the order of the input either way.
+    merge : {"concat", "sum", "ave", "mul"}
+        How a bidirectional layer joins its two outputs of a step (Keras:
+        ``merge_mode``).
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit the others, a size is 0, a value is not finite,
+        or the cells are not as many as the directions.
+
+    Attributes
+    ----------
+    cells : tuple of Cell
+    input_size, hidden_size : int
+        Number of input features, I, and of hidden units of a cell, H.
+    output_size : int
+        Number of values a step: 2 H where two directions are concatenated.
+    """
+
+    arrays: Mapping[str, Floats] = {}
+    masks = False
+
+    def __init__(
+        self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
+    ) -> None:
+        self.directions = choice("direction", direction, DIRECTIONS)
+        choice("merge", merge, MERGES)
+        self.direction, self.merge = direction, merge
+        self.settings = {"direction": direction, "merge": merge}
+        self.cells = tuple(checked(RNN(c) if isinstance(c, Weights) else c) for c in cells)
+        if len(cells) != len(self.directions):
+            has = "1 cell" if len(self.directions) == 1 else "2 cells"
+            raise ValueError(f"a {direction} layer has {has}, got {len(cells)}")
+        first, *others = (cell.weights.W_xh.shape for cell in self.cells)
+        for shape in others:
+            if shape != first:
+                raise ValueError(f"W_xh: expected shape {first} backward too, got {shape}")
+        width, *widths = (cell.state_sizes[0] for cell in self.cells)
+        if widths not in ([], [width]):
+            raise ValueError("both directions have to have as many hidden units")
+        self.input_size, self.hidden_size = first[0], self.cells[0].hidden_size
+        self.output_size = merged_size(width, direction, merge)
+
+    def __repr__(self) -> str:
+        direction = "" if self.direction == "forward" else f" {self.direction}"
+        return f"{type(self.cells[0]).__name__} {self.hidden_size}{direction}"
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of the range of the output, if its cells have the same two."""
+        ends = {cell.ends for cell in self.cells}
+        plain = len(self.cells) == 1 or self.merge == "concat"
+        return ends.pop() if plain and len(ends) == 1 else None
+
+    def merged(self, outputs: Sequence[Floats]) -> Floats:
+        """Merge the outputs of the cells."""
+        return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
+
+    def converted(self, convert: Convert) -> "Recurrent":
+        """Return the same layer with its weights converted."""
+        layer = copy(self)
+        layer.cells = tuple(cell.replaced(cell.weights.converted(convert)) for cell in self.cells)
+        return layer
+
+
+def merged_size(hidden_size: int, direction: str, merge: str) -> int:
+    """Count the values that a recurrent layer gives at a step."""
+    return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
+
+
+def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
+    """Spread one value, one a layer or one a cell over cells, of which each layer has so many."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
+    values = list(given) if several else [given]
+    layers, total = len(cells), sum(cells)
+    # Of equal counts the last one is named.
+    counts = {total: " (one a cell)", layers: " (one a layer)", 1: " value"}
+    if len(values) not in counts:
+        expected = " or ".join(f"{count}{kind}" for count, kind in sorted(counts.items()))
+        raise ValueError(f"{name}: expected {expected}, got {len(values)}")
+    if len(values) == layers:
+        return [value for value, count in zip(values, cells, strict=True) for _ in range(count)]
+    return values * (total // len(values))
 
 
 class Stateless:
@@ -34,10 +147,9 @@ class Stateless:
     input_size, output_size : int
         Number of values that it takes and gives at a step.
     settings : mapping
-        What the layer is beside its arrays.
+        Its arguments beside the arrays.
     masks : bool
-        Whether there are rows at which the layers above keep their state; it
-        then is a `Masks` too.
+        Whether there are rows at which the layers above keep their state.
     """
 
     cells: tuple[Cell, ...] = ()
@@ -53,19 +165,16 @@ class Stateless:
 
     @property
     def arrays(self) -> dict[str, Floats]:
-        """Those that there are, by name."""
+        """Its arrays by name, without those that are left out."""
         named = {name: getattr(self, name) for name in self.array_names}
         return {name: array for name, array in named.items() if array is not None}
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
-        """Return what the layer gives at rows, shape (..., output_size).
+        """Return the output, (..., output_size), of rows (..., input_size)."""
+        raise NotImplementedError
 
-        Parameters
-        ----------
-        x : array, shape (..., input_size)
-        multiply : callable
-            Computes a product of rows and a matrix.
-        """
+    def masked(self, x: Floats) -> Truths:
+        """Return which rows, (..., input_size), are masked."""
         raise NotImplementedError
 
     def converted(self, convert: Convert) -> "Stateless":
@@ -74,13 +183,6 @@ class Stateless:
         for name, array in self.arrays.items():
             setattr(layer, name, convert(name, array))
         return layer
-
-
-class Masks(Protocol):
-    """A layer that masks rows."""
-
-    def masked(self, x: Floats) -> Truths:
-        """Return which rows of its input, (..., input_size), are masked."""
 
 
 class Dense(Stateless):
@@ -108,15 +210,13 @@ class Dense(Stateless):
     array_names = ("W", "b")
 
     def __init__(
-        self,
-        W: ArrayLike,
-        b: ArrayLike | None = None,
-        activation: Activation | str = "linear",
+        self, W: ArrayLike, b: ArrayLike | None = None, activation: Activation | str = "linear"
     ) -> None:
         self.W = _array("W", W, "I", "O")
         self.input_size, self.output_size = self.W.shape
-        zeros = np.zeros(self.output_size, self.W.dtype)
-        self.b = zeros if b is None else _vector("b", b, "W", self.W)
+        self.b = np.zeros(self.output_size, self.W.dtype)
+        if b is not None:
+            self.b = _array("b", b, self.output_size)
         self.activation = row_activation(activation)
         self.settings = {"activation": self.activation}
 
@@ -164,19 +264,12 @@ class Embedding(Stateless):
         return np.asarray(x[..., 0] == 0)
 
     def converted(self, convert: Convert) -> "Embedding":
-        """Return the same layer with its table converted, not as an operand of a product.
-
-        Raises
-        ------
-        InputError
-            The type has no room for the numbers of all rows.
-        """
+        """Return the same layer with its table converted, not as an operand of a product."""
         layer = copy(self)
         layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)
-        dtype = layer.W.dtype
-        most = 2 ** (np.finfo(dtype).nmant + 1)
-        if len(self.W) > most + 1:
-            raise InputError("W", f"{len(self.W)} rows, {dtype} numbers {most + 1}", _MORE)
+        numbers = 2 ** (np.finfo(layer.W.dtype).nmant + 1) + 1  # whole numbers of the type, from 0
+        if len(self.W) > numbers:
+            raise InputError("W", f"{len(self.W)} rows, {layer.W.dtype} numbers {numbers}", _MORE)
         return layer
 
 
@@ -214,12 +307,12 @@ class Normalization(Stateless):
         factor: ArrayLike | None = None,
     ) -> None:
         self.center = _array("center", center, "I")
-        self.input_size = self.output_size = len(self.center)
-        self.scale = _vector("scale", scale, "center", self.center)
+        self.input_size = self.output_size = I = len(self.center)
+        self.scale = _array("scale", scale, I)
+        self.shift = None if shift is None else _array("shift", shift, I)
+        self.factor = None if factor is None else _array("factor", factor, I)
         if not self.scale.all():
             raise ValueError(f"scale: expected no 0, got one at {int(np.argmin(self.scale != 0))}")
-        self.shift = None if shift is None else _vector("shift", shift, "center", self.center)
-        self.factor = None if factor is None else _vector("factor", factor, "center", self.center)
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute ``factor * (x - center) / scale + shift``."""
@@ -231,13 +324,7 @@ class Normalization(Stateless):
         return y
 
     def converted(self, convert: Convert) -> "Stateless":
-        """Return the same layer with its arrays converted.
-
-        Raises
-        ------
-        InputError
-            A scale is 0 in the type.
-        """
+        """Return the same layer with its arrays converted; no scale may become 0."""
         layer = super().converted(convert)
         scale = layer.arrays["scale"]
         if not scale.all():
@@ -261,8 +348,8 @@ class LayerNormalization(Stateless):
     shift : array, shape (I,), optional
         0 if left out. Keras: ``beta``; PyTorch: ``bias``.
     epsilon : float
-        What is added to the variance, at least 0. Keras's default; that of
-        PyTorch and ONNX is 1e-5.
+        Added to the variance, at least 0. Keras's default; that of PyTorch
+        and ONNX is 1e-5.
 
     Raises
     ------
@@ -278,7 +365,7 @@ class LayerNormalization(Stateless):
     ) -> None:
         self.factor = _array("factor", factor, "I")
         self.input_size = self.output_size = len(self.factor)
-        self.shift = None if shift is None else _vector("shift", shift, "factor", self.factor)
+        self.shift = None if shift is None else _array("shift", shift, self.input_size)
         if not 0 <= epsilon < inf:
             raise ValueError(f"epsilon: expected a finite number from 0 on, got {epsilon}")
         self.epsilon = float(epsilon)
@@ -290,7 +377,7 @@ class LayerNormalization(Stateless):
         columns -= _total(columns, axis) / self.input_size
         root = np.sqrt(_total(columns * columns, axis) / self.input_size + self.epsilon)
         columns /= np.where(np.isinf(root), np.nan, root)  # by infinity it would be 0
-        y = np.multiply(_rows(columns, axis), self.factor, order="C")
+        y = np.multiply(np.moveaxis(columns, axis, -1), self.factor, order="C")
         if self.shift is not None:
             y += self.shift
         return y
@@ -337,7 +424,7 @@ class Masking(Stateless):
     Parameters
     ----------
     value : float
-        What stands for no value, compared in the precision of the run.
+        The value of a masked row, compared in the precision of the run.
     size : int
         Number of features, I.
 
@@ -371,14 +458,26 @@ class Masking(Stateless):
         return masked
 
 
-def row_activation(given: Activation | str) -> RowActivation:
-    """Return an activation that may be given as text, or the name of one of rows.
+Layer: TypeAlias = Recurrent | Stateless
+Masks: TypeAlias = Stateless
+# Layers without state by the names that files have for them.
+LAYERS: dict[str, type[Stateless]] = {
+    "dense": Dense,
+    "embedding": Embedding,
+    "normalization": Normalization,
+    "layer_normalization": LayerNormalization,
+    "activation": Pointwise,
+    "masking": Masking,
+}
 
-    Raises
-    ------
-    ValueError
-        There is no such activation, or its parameters are wrong.
-    """
+
+def name_of(part: Cell | Layer) -> str:
+    """Return the name that files have for a cell or a layer without state; empty without one."""
+    return next((name for name, kind in (CELLS | LAYERS).items() if type(part) is kind), "")
+
+
+def row_activation(given: Activation | str) -> RowActivation:
+    """Read an activation that is given as text; those of the row have a name alone."""
     for name in _OF_ROWS:
         if given == name:
             return name
@@ -397,7 +496,7 @@ def _softmax(a: Floats, out: Floats) -> None:
     columns -= columns.max(axis=axis, keepdims=True)
     np.exp(columns, columns)
     columns /= _total(columns, axis)
-    out[...] = _rows(columns, axis)
+    out[...] = np.moveaxis(columns, axis, -1)
 
 
 def _log_softmax(a: Floats, out: Floats) -> None:
@@ -405,7 +504,7 @@ def _log_softmax(a: Floats, out: Floats) -> None:
     columns, axis = _columns(a)
     columns -= columns.max(axis=axis, keepdims=True)
     columns -= np.log(_total(np.exp(columns), axis))
-    out[...] = _rows(columns, axis)
+    out[...] = np.moveaxis(columns, axis, -1)
 
 
 _OF_ROWS: dict[OfRow, Callable[[Floats, Floats], Any]] = {
@@ -415,41 +514,26 @@ _OF_ROWS: dict[OfRow, Callable[[Floats, Floats], Any]] = {
 
 
 def _columns(x: Floats) -> tuple[Floats, int]:
-    """Copy rows (..., K), by columns if these are few; return the axis of a row's values too.
-
-    NumPy is slow at short rows.
-    """
-    if x.shape[-1] > FEW:
-        return np.array(x, order="C"), -1
-    return np.array(np.moveaxis(x, -1, 0), order="C"), 0
-
-
-def _rows(columns: Floats, axis: int) -> Floats:
-    """View what `_columns` copied as rows again."""
-    return np.moveaxis(columns, axis, -1)
+    """Copy rows (..., K), by columns if these are few; return the axis of a row's values too."""
+    axis = -1 if x.shape[-1] > FEW else 0
+    return np.array(np.moveaxis(x, -1, axis), order="C"), axis
 
 
 def _total(columns: Floats, axis: int) -> Floats:
-    """Return the sum of each row, in an order that does not depend on how many there are."""
+    """Sum each row, in an order that does not depend on how many rows there are."""
     if axis == 0:
         return np.asarray(reduce(np.add, columns))
     return np.asarray(columns.sum(axis=axis, keepdims=True))
 
 
-def _array(name: str, values: ArrayLike, *axes: str) -> Floats:
+def _array(name: str, values: ArrayLike, *axes: str | int) -> Floats:
+    """Return floats of this shape; an axis that has a name has any size but 0."""
     array = as_floats(name, values)
-    if array.ndim != len(axes) or not array.size:
-        shape = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    return array
-
-
-def _vector(name: str, values: ArrayLike, other: str, like: Floats) -> Floats:
-    array, size = as_floats(name, values), like.shape[-1]
-    if array.shape != (size,):
-        raise ValueError(
-            f"{name}: expected shape ({size},), as {other} is {like.shape}, got {array.shape}"
-        )
+    pairs = zip(axes, array.shape, strict=False)
+    fits = array.ndim == len(axes) and all(axis in (n, str(axis)) for axis, n in pairs)
+    if not fits or not array.size:
+        shape = ", ".join(map(str, axes)) + "," * (len(axes) == 1)
+        raise ValueError(f"{name}: expected shape ({shape}), got {array.shape}")
     return array
 
 
