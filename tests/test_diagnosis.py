@@ -128,7 +128,7 @@ def layers(network: Network, *mistaken: Layer) -> Port:
 
 def carried(network: Network) -> Port:
     """A port that starts each sequence where the one before it ended."""
-    state = np.zeros(network.state_size)
+    state: Floats = np.zeros(network.state_size)
 
     def run(x: Floats) -> Floats:
         nonlocal state

@@ -68,9 +68,8 @@ class Kind(NamedTuple):
     """An entry of `ACTIVATIONS`; a name is empty where a framework has not this very function."""
 
     function: Callable[..., Any]
-    keras: str = ""
     torch: str = ""  # the module in torch.nn
-    onnx: str = ""  # the operator, or what a cell calls it
+    onnx: str = ""  # the operator, or the function of a cell
     defaults: tuple[float | None, ...] = ()  # None: the parameter has to be given
     factors: int = 0  # how many of the parameters multiply the sum
     steepest: float = 1.0  # the steepest slope that no parameter sets, at least 1
@@ -158,12 +157,6 @@ def _sigmoid(a: Floats, out: Floats) -> None:
     np.reciprocal(out, out)
 
 
-def _share(a: Floats) -> Floats:
-    """Compute ``sigmoid(a)``, to the last digits also where it is small."""
-    e = np.exp(-np.abs(a))
-    return np.asarray(np.where(a < 0, e, 1) / (1 + e))
-
-
 def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
     """Compute ``min(max(alpha a + beta, 0), 1)``."""
     np.multiply(a, alpha, out)
@@ -171,95 +164,78 @@ def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
     np.clip(out, 0, 1, out)
 
 
-def _leaky_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``a if a >= 0 else alpha a``."""
-    np.copyto(out, np.where(a < 0, alpha * a, a))
+def _to(f: Callable[..., Any]) -> Callable[..., None]:
+    """Write the values of an expression into `out`."""
+    return lambda a, out, *parameters: np.copyto(out, f(a, *parameters))
 
 
-def _thresholded_relu(a: Floats, out: Floats, alpha: float) -> None:
-    """Compute ``a if a >= alpha else 0``; nan stays nan."""
-    np.copyto(out, np.where(a < alpha, 0, a))
+def _share(a: Floats) -> Any:
+    """Compute ``sigmoid(a)``, to the last digits also where it is small."""
+    e = np.exp(-np.abs(a))
+    return np.where(a < 0, e, 1) / (1 + e)
 
 
-def _scaled_tanh(a: Floats, out: Floats, alpha: float, beta: float) -> None:
-    """Compute ``alpha tanh(beta a)``."""
-    np.multiply(np.tanh(beta * a), alpha, out)
-
-
-def _elu(a: Floats, out: Floats, alpha: float) -> None:
+def _elu(a: Floats, alpha: float) -> Any:
     """Compute ``a if a >= 0 else alpha (exp(a) - 1)``."""
-    np.copyto(out, np.where(a < 0, alpha * np.expm1(np.minimum(a, 0)), a))
+    return np.where(a < 0, alpha * np.expm1(np.minimum(a, 0)), a)
 
 
-def _selu(a: Floats, out: Floats) -> None:
-    """Compute ``1.05 elu(a, 1.67)``: Klambauer et al. (2017), arXiv:1706.02515."""
-    _elu(a, out, SELU_ALPHA)
-    np.multiply(out, SELU_SCALE, out)
-
-
-def _softsign(a: Floats, out: Floats) -> None:
-    """Compute ``a / (1 + |a|)``."""
-    np.divide(a, 1 + np.abs(a), out)
-
-
-def _gelu(a: Floats, out: Floats) -> None:
+def _gelu(a: Floats) -> Any:
     """Compute ``a (1 + erf(a / sqrt(2))) / 2``, without a difference where a is under 0."""
     # NumPy has no erf; that of the standard library takes one number.
     scaled = np.ravel(a.astype(np.float64) * -sqrt(0.5))
     tails = np.fromiter(map(erfc, scaled.tolist()), np.float64, a.size)
-    np.multiply(a, 0.5 * tails.reshape(a.shape).astype(a.dtype), out)
+    return a * (0.5 * tails.reshape(a.shape).astype(a.dtype))
 
 
-def _gelu_tanh(a: Floats, out: Floats) -> None:
+def _gelu_tanh(a: Floats) -> Any:
     """Compute ``a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2``."""
     near = np.clip(a, -30, 30)  # beyond, the share is 0 or 1
-    np.multiply(a, _share(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi))), out)
+    return a * _share(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi)))
 
 
-def _mish(a: Floats, out: Floats) -> None:
-    """Compute ``a tanh(log(1 + exp(a)))``: Misra (2019), arXiv:1908.08681."""
-    np.multiply(a, np.tanh(np.logaddexp(a, 0)), out)
-
-
-def _hard_silu(a: Floats, out: Floats) -> None:
-    """Compute ``a min(max(a + 3, 0), 6) / 6``."""
-    np.multiply(a, np.clip(a + 3, 0, 6) / 6, out)
-
-
+# Klambauer et al. (2017), arXiv:1706.02515.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 ACTIVATIONS = {
-    "tanh": Kind(np.tanh, "tanh", "Tanh", "Tanh", ends=(-1, 1)),
-    "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "relu", "ReLU", "Relu"),
-    "sigmoid": Kind(_sigmoid, "sigmoid", "Sigmoid", "Sigmoid", ends=(0, 1)),
-    "linear": Kind(lambda a, out: np.copyto(out, a), "linear", "Identity", "Affine"),
-    "affine": Kind(
-        lambda a, out, alpha, beta: np.add(alpha * a, beta, out), "", "", "Affine", (None, None), 1
+    "tanh": Kind(np.tanh, "Tanh", "Tanh", ends=(-1, 1)),
+    "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "ReLU", "Relu"),
+    "sigmoid": Kind(_sigmoid, "Sigmoid", "Sigmoid", ends=(0, 1)),
+    "linear": Kind(lambda a, out: np.copyto(out, a), "Identity", "Affine"),
+    "affine": Kind(_to(lambda a, p, q: p * a + q), "", "Affine", (None, None), 1),
+    "leaky_relu": Kind(
+        _to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyReLU", "LeakyRelu", (0.01,), 1
     ),
-    "leaky_relu": Kind(_leaky_relu, "leaky_relu", "LeakyReLU", "LeakyRelu", (0.01,), 1),
-    "thresholded_relu": Kind(_thresholded_relu, "", "", "ThresholdedRelu", (1.0,)),
-    "scaled_tanh": Kind(_scaled_tanh, "", "", "ScaledTanh", (None, None), 2),
-    "hard_sigmoid": Kind(
-        _hard_sigmoid, "hard_sigmoid", "", "HardSigmoid", (0.2, 0.5), 1, ends=(0, 1)
+    "thresholded_relu": Kind(
+        _to(lambda a, p: np.where(a < p, 0, a)), "", "ThresholdedRelu", (1.0,)
     ),
-    "elu": Kind(_elu, "elu", "ELU", "Elu", (1.0,), 1),
-    "softsign": Kind(_softsign, "softsign", "Softsign", "Softsign", ends=(-1, 1)),
-    "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "softplus", "Softplus", "Softplus"),
-    "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "relu6", "ReLU6", ends=(0, 6)),
-    "silu": Kind(
-        lambda a, out: np.multiply(a, _share(a), out), "silu", "SiLU", steepest=1.09983933
+    "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "", "ScaledTanh", (None, None), 2),
+    "hard_sigmoid": Kind(_hard_sigmoid, "", "HardSigmoid", (0.2, 0.5), 1, ends=(0, 1)),
+    "elu": Kind(_to(_elu), "ELU", "Elu", (1.0,), 1),
+    "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", "Softsign", ends=(-1, 1)),
+    "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus", "Softplus"),
+    "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "ReLU6", ends=(0, 6)),
+    "silu": Kind(_to(lambda a: a * _share(a)), "SiLU", steepest=1.09983933),
+    "gelu": Kind(_to(_gelu), "GELU", "Gelu", steepest=1.12890415),
+    "gelu_tanh": Kind(_to(_gelu_tanh), steepest=1.12899307),
+    "selu": Kind(
+        _to(lambda a: SELU_SCALE * _elu(a, SELU_ALPHA)),
+        *("SELU", "Selu"),
+        steepest=SELU_ALPHA * SELU_SCALE,
     ),
-    "gelu": Kind(_gelu, "gelu", "GELU", "Gelu", steepest=1.12890415),
-    "gelu_tanh": Kind(_gelu_tanh, steepest=1.12899307),
-    "selu": Kind(_selu, "selu", "SELU", "Selu", steepest=SELU_ALPHA * SELU_SCALE),
-    "mish": Kind(_mish, "mish", "Mish", "Mish", steepest=1.08849817),
-    "exponential": Kind(np.exp, "exponential", "", "Exp", steepest=inf),
-    "hard_silu": Kind(_hard_silu, "hard_silu", "Hardswish", "HardSwish", steepest=1.5),
-    "maximum": Kind(lambda a, out, alpha: np.maximum(a, alpha, out=out), "", "", "Max", (None,)),
-    "minimum": Kind(lambda a, out, alpha: np.minimum(a, alpha, out=out), "", "", "Min", (None,)),
-    "power": Kind(
-        lambda a, out, alpha: np.power(a, alpha, out), "", "", "Pow", (None,), steepest=inf
+    "mish": Kind(  # Misra (2019), arXiv:1908.08681
+        _to(lambda a: a * np.tanh(np.logaddexp(a, 0))), "Mish", "Mish", steepest=1.08849817
     ),
+    "exponential": Kind(np.exp, "", "Exp", steepest=inf),
+    "hard_silu": Kind(
+        _to(lambda a: a * (np.clip(a + 3, 0, 6) / 6)), "Hardswish", "HardSwish", steepest=1.5
+    ),
+    "maximum": Kind(_to(np.maximum), "", "Max", (None,)),
+    "minimum": Kind(_to(np.minimum), "", "Min", (None,)),
+    "power": Kind(_to(np.power), "", "Pow", (None,), steepest=inf),
 }
+# Names here are those of Keras, which has not these, or not as functions of an array alone.
+_OTHERS = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}
+KERAS = [name for name in ACTIVATIONS if name not in _OTHERS]
 # Functions of the cells of ONNX; Affine and ScaledTanh are no operators.
 ONNX_CELLS = (
     *("tanh", "relu", "sigmoid", "linear", "affine", "leaky_relu", "thresholded_relu"),
@@ -268,7 +244,7 @@ ONNX_CELLS = (
 ONNX_OPERATORS = {
     name: kind.onnx
     for name, kind in ACTIVATIONS.items()
-    if kind.onnx and kind.onnx not in ("Affine", "ScaledTanh")
+    if kind.onnx not in ("", "Affine", "ScaledTanh")
 }
 TANH = Activation("tanh")
 SIGMOID = Activation("sigmoid")

@@ -5,7 +5,7 @@ A new layer without state is a class here and an entry in `LAYERS`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from functools import reduce
+from functools import partial, reduce
 from math import inf, isfinite
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -129,8 +129,7 @@ def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
     several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
     values = list(given) if several else [given]
     layers, total = len(cells), sum(cells)
-    # Of equal counts the last one is named.
-    counts = {total: " (one a cell)", layers: " (one a layer)", 1: " value"}
+    counts = {total: " (one a cell)", layers: " (one a layer)", 1: " value"}  # may be equal
     if len(values) not in counts:
         expected = " or ".join(f"{count}{kind}" for count, kind in sorted(counts.items()))
         raise ValueError(f"{name}: expected {expected}, got {len(values)}")
@@ -140,23 +139,13 @@ def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
 
 
 class Stateless:
-    """Base of the layers without state.
-
-    Attributes
-    ----------
-    input_size, output_size : int
-        Number of values that it takes and gives at a step.
-    settings : mapping
-        Its arguments beside the arrays.
-    masks : bool
-        Whether there are rows at which the layers above keep their state.
-    """
+    """Base of the layers without state; a row of `input_size` values gives `output_size`."""
 
     cells: tuple[Cell, ...] = ()
     directions: tuple[str, ...] = ()
     array_names: ClassVar[tuple[str, ...]] = ()
-    settings: Mapping[str, Any] = {}
-    masks = False
+    settings: Mapping[str, Any] = {}  # the arguments beside the arrays
+    masks = False  # whether there are rows at which the layers above keep their state
     input_size: int
     output_size: int
 
@@ -214,9 +203,8 @@ class Dense(Stateless):
     ) -> None:
         self.W = _array("W", W, "I", "O")
         self.input_size, self.output_size = self.W.shape
-        self.b = np.zeros(self.output_size, self.W.dtype)
-        if b is not None:
-            self.b = _array("b", b, self.output_size)
+        zeros = np.zeros(self.output_size, self.W.dtype)
+        self.b = zeros if b is None else _array("b", b, self.output_size)
         self.activation = row_activation(activation)
         self.settings = {"activation": self.activation}
 
@@ -490,26 +478,18 @@ def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
     return _OF_ROWS[activation] if isinstance(activation, str) else activation.function()
 
 
-def _softmax(a: Floats, out: Floats) -> None:
-    """Compute ``exp(a) / sum(exp(a))`` of each row; less its largest, so that none overflows."""
+def _softmax(a: Floats, out: Floats, *, log: bool = False) -> None:
+    """Compute ``exp(a) / sum(exp(a))`` of each row, or its logarithm."""
     columns, axis = _columns(a)
-    columns -= columns.max(axis=axis, keepdims=True)
-    np.exp(columns, columns)
-    columns /= _total(columns, axis)
-    out[...] = np.moveaxis(columns, axis, -1)
-
-
-def _log_softmax(a: Floats, out: Floats) -> None:
-    """Compute ``a - log(sum(exp(a)))`` of each row; less its largest, so that none overflows."""
-    columns, axis = _columns(a)
-    columns -= columns.max(axis=axis, keepdims=True)
-    columns -= np.log(_total(np.exp(columns), axis))
-    out[...] = np.moveaxis(columns, axis, -1)
+    columns -= columns.max(axis=axis, keepdims=True)  # so that none overflows
+    powers = np.exp(columns)
+    total = _total(powers, axis)
+    out[...] = np.moveaxis(columns - np.log(total) if log else powers / total, axis, -1)
 
 
 _OF_ROWS: dict[OfRow, Callable[[Floats, Floats], Any]] = {
     "softmax": _softmax,
-    "log_softmax": _log_softmax,
+    "log_softmax": partial(_softmax, log=True),
 }
 
 
@@ -530,8 +510,8 @@ def _array(name: str, values: ArrayLike, *axes: str | int) -> Floats:
     """Return floats of this shape; an axis that has a name has any size but 0."""
     array = as_floats(name, values)
     pairs = zip(axes, array.shape, strict=False)
-    fits = array.ndim == len(axes) and all(axis in (n, str(axis)) for axis, n in pairs)
-    if not fits or not array.size:
+    fits = all(isinstance(axis, str) or axis == size for axis, size in pairs)
+    if array.ndim != len(axes) or not fits or not array.size:
         shape = ", ".join(map(str, axes)) + "," * (len(axes) == 1)
         raise ValueError(f"{name}: expected shape ({shape}), got {array.shape}")
     return array

@@ -41,25 +41,25 @@ def seeded(
     head_activation: str | Activation = "linear",
     **settings: Any,
 ) -> Network:
-    """Draw a network from a seed.
+    """Draw the weights of a network that a framework draws from a seed.
 
     Parameters
     ----------
     input_size : int
         Number of input features, I; 1 with an embedding.
     hidden_size : int or sequence of int
-        Number of hidden units, H; of each layer, the bottom one first.
+        Number of hidden units, H, or those of each layer, the bottom one first.
     seed : int
         0 ... 2**32 - 1.
     init : {"tensorflow", "keras", "torch"}
-        Whose draws. ``tensorflow``: ``tf.random.normal`` after
-        ``tf.random.set_seed(seed)``, for each cell's ``W_xh`` and then
-        ``W_hh``, all gates at once, and biases of zeros. ``keras``:
-        ``SimpleRNN``, ``LSTM`` or ``GRU`` layers after
+        Framework whose initialisation the seed reproduces. ``tensorflow``:
+        ``tf.random.normal`` after ``tf.random.set_seed(seed)``, for each
+        cell's ``W_xh`` and then ``W_hh``, all gates at once, and biases of
+        zeros. ``keras``: ``SimpleRNN``, ``LSTM`` or ``GRU`` layers after
         ``keras.utils.set_random_seed(seed)``. ``torch``: ``torch.nn.RNN``,
         ``LSTM`` or ``GRU`` after ``torch.manual_seed(seed)``.
     direction, merge : str
-        Of every layer, as for `Recurrent`.
+        As for `Recurrent`, in every layer.
     cell : {"rnn", "lstm", "gru"}
     bias : bool
         Whether the framework's layers have biases (``use_bias`` in Keras).
@@ -71,14 +71,14 @@ def seeded(
         before them.
     head : int, optional
         Number of outputs, O, of a `Dense` layer with a bias above them, drawn
-        after them (``torch.nn.Linear``).
+        after them (PyTorch: ``Linear``).
     head_activation : str or Activation
         Its activation, as for `Dense`.
     **settings
-        Those of `RNN`, `LSTM` or `GRU`, such as ``activation="relu"`` or
-        ``reset="before"``: each one value for all cells, or a sequence of
-        one a layer, or of one a cell, the bottom layer first and forward
-        before backward.
+        Settings of `RNN`, `LSTM` or `GRU`, such as ``activation="relu"`` or
+        ``reset="before"``: one value for all cells, or a sequence of one a
+        layer or one a cell, the bottom layer first and forward before
+        backward.
 
     Returns
     -------

@@ -14,18 +14,14 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.errors import InputError
-from rnncli.model.seeds.tensorflow import Stream, normals, philox4x32, uniforms
+from rnncli.model.seeds.tensorflow import Stream, draw, normals, philox4x32, unit
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
 
 
 class Draws:
-    """The draws of Keras 3 with TensorFlow on a CPU.
-
-    A layer takes its seeds when it is made: the layers are made in the order
-    of the stack, and nothing random comes between, such as a ``Dropout``.
-    """
+    """The draws of Keras 3 on a CPU, of layers made in the order of the stack."""
 
     def __init__(self, seed: int) -> None:
         self._seeds = random.Random(seed)
@@ -33,25 +29,23 @@ class Draws:
     def layer(
         self, cell: str, I: int, H: int, P: int | None, bias: bool, has_b_n: list[bool]
     ) -> Iterator[Weights]:
-        """Draw a uniform kernel, and an orthogonal recurrent kernel.
-
-        Kernels are equal to the bit. A recurrent kernel is the Q of a QR
-        factorization, rounded in float32 by TensorFlow and in float64 here:
-        over 25,600 of them, H from 1 to 64, the largest difference was 4e-7
-        in the median and 3e-5 at worst, over 2e-5 in four (Keras 3.15,
-        TensorFlow 2.21); in gated cells it is within 1e-6.
-        """
+        """Draw a uniform kernel and an orthogonal recurrent kernel; biases are zeros but for f."""
         if P is not None:
             raise InputError("init keras", "LSTM has no projection", "take another init")
         width = CELLS[cell].gates * H
         b_h = np.zeros(width, np.float32)
         if cell == "lstm" and bias:
             b_h[H : 2 * H] = 1  # unit_forget_bias
+
+        def seeds_of_layer() -> list[int]:
+            """Take three seeds: for a dropout first in a ``SimpleRNN``, elsewhere last."""
+            seeds = [self._next() for _ in range(3)]
+            return seeds[1:] if cell == "rnn" else seeds[:2]
+
         if len(has_b_n) == 2:
-            # Bidirectional copies the layer it is given twice; its own seeds go unused.
-            self._layer_seeds(cell)
+            seeds_of_layer()  # unused: Bidirectional copies the layer it is given twice
         for apart in has_b_n:
-            kernel_seed, recurrent_seed = self._layer_seeds(cell)
+            kernel_seed, recurrent_seed = seeds_of_layer()
             yield Weights(
                 _glorot_uniform(I, width, kernel_seed),
                 _orthogonal(H, width, recurrent_seed),
@@ -60,20 +54,12 @@ class Draws:
             )
 
     def table(self, V: int, E: int) -> Floats:
-        """Draw from U(-0.05, 0.05), as ``Embedding(V, E)``, to the bit."""
+        """Draw from U(-0.05, 0.05), as ``Embedding(V, E)``."""
         return _uniform(V, E, np.float32(0.05), self._next())
 
     def dense(self, I: int, O: int) -> tuple[Floats, Floats | None]:
-        """Draw a uniform kernel, as ``Dense(O)``, to the bit."""
+        """Draw a uniform kernel, as ``Dense(O)``."""
         return _glorot_uniform(I, O, self._next()), None
-
-    def _layer_seeds(self, cell: str) -> tuple[int, int]:
-        """Return the seeds of the two kernels of a layer, which takes three when it is made.
-
-        The third is that of its dropout: a ``SimpleRNN`` takes it first, ``LSTM`` and ``GRU`` last.
-        """
-        first, second, third = (self._next() for _ in range(3))
-        return (second, third) if cell == "rnn" else (first, second)
 
     def _next(self) -> int:
         return self._seeds.randint(1, 10**9)
@@ -93,14 +79,14 @@ def _glorot_uniform(rows: int, columns: int, seed: int) -> Floats:
 
 
 def _uniform(rows: int, columns: int, limit: np.float32, seed: int) -> Floats:
-    values = uniforms((rows, columns), _stream(seed))
+    values = draw((rows, columns), _stream(seed), unit)
     values *= limit - -limit
     values -= limit
     return values
 
 
 def _orthogonal(rows: int, columns: int, seed: int) -> Floats:
-    """Draw orthonormal rows, no more of them than columns."""
+    """Draw orthonormal rows, by a QR factorization in float64; TensorFlow has float32."""
     q, r = np.linalg.qr(normals((columns, rows), _stream(seed)).astype(np.float64))
     q *= np.sign(r.diagonal())
     # Keras transposes what has more columns than rows, and no square.

@@ -75,36 +75,30 @@ def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def uniforms(shape: tuple[int, ...], stream: Stream) -> Floats:
-    """Draw from [0, 1) in float32, as ``tf.random`` does on a CPU."""
-    return _draw(shape, stream, _unit)
-
-
 def normals(shape: tuple[int, ...], stream: Stream) -> Floats:
     """Draw from the standard normal law in float32, as ``tf.random`` does on a CPU.
 
     98 of 100 draws are equal to the bit, the others within 4 units of the
-    last place: TensorFlow 2.21 approximates logarithm, sine and cosine in
-    float32; here they are computed in float64 and rounded.
+    last place: TensorFlow approximates logarithm, sine and cosine in float32.
     """
-    return _draw(shape, stream, _gaussians)
+    return draw(shape, stream, _gaussians)
 
 
-def _draw(
+def draw(
     shape: tuple[int, ...], stream: Stream, law: Callable[[NDArray[np.uint32]], Floats]
 ) -> Floats:
-    """Fill an array by a law of the stream's words, (n, 4)."""
+    """Draw from a stream by a law of its words, (n, 4)."""
 
-    def draw(start: int, count: int) -> Floats:
+    def draw_some(start: int, count: int) -> Floats:
         index = np.arange(start // 4, -(-(start + count) // 4), dtype=np.uint64)
         upper = (np.full_like(index, word) for word in stream[1])
         words = philox4x32(stream[0], np.stack([index & _LOW, index >> _HIGH, *upper]))
         return law(words).reshape(-1)[:count]
 
-    return fill(np.empty(shape, np.float32), draw)
+    return fill(np.empty(shape, np.float32), draw_some)
 
 
-def _unit(words: NDArray[np.uint32]) -> Floats:
+def unit(words: NDArray[np.uint32]) -> Floats:
     """Make float32 in [0, 1) of the low 23 bits of each word."""
     one_to_two = (words & np.uint32(0x7FFFFF)) | np.uint32(0x3F800000)
     return one_to_two.view(np.float32) - np.float32(1)
@@ -112,7 +106,7 @@ def _unit(words: NDArray[np.uint32]) -> Floats:
 
 def _gaussians(words: NDArray[np.uint32]) -> Floats:
     """Make two normal draws of each pair of words by Box and Muller's transform."""
-    uniform = _unit(words).reshape(-1, 2)
+    uniform = unit(words).reshape(-1, 2)
     u1, u2 = np.maximum(uniform[:, 0], np.float32(1e-7)), uniform[:, 1]
     # The angle is a product in double, rounded.
     angle = (2 * np.pi * u2.astype(np.float64)).astype(np.float32).astype(np.float64)

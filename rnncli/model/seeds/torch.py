@@ -20,18 +20,13 @@ class Draws:
     def layer(
         self, cell: str, I: int, H: int, P: int | None, bias: bool, has_b_n: list[bool]
     ) -> Iterator[Weights]:
-        """Draw from U(-1/sqrt(H), 1/sqrt(H)), to the bit, in the order of ``named_parameters()``.
-
-        The arrays are ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``
-        and ``weight_hr``, transposed; the biases are added in float32. The
-        gates r z n of a ``GRU`` stand as z r n; where it resets after the
-        product, ``bias_hh`` of n is `b_n`.
-        """
+        """Draw from U(-1/sqrt(H), 1/sqrt(H)), in the order of ``named_parameters()``."""
         width = CELLS[cell].gates * H
 
         def draw(*shape: int) -> Floats:
             values = self._uniform(shape, 1 / sqrt(H)).T
-            return np.ascontiguousarray(ordered(values, (1, 0, 2)) if cell == "gru" else values)
+            gru = cell == "gru"  # its gates are r z n
+            return np.ascontiguousarray(ordered(values, (1, 0, 2)) if gru else values)
 
         for apart in has_b_n:
             W_xh, W_hh = draw(width, I), draw(width, P or H)
@@ -42,15 +37,11 @@ class Draws:
             yield Weights(W_xh, W_hh, b_x + b_r, b_n, W_hr=None if P is None else draw(P, H))
 
     def table(self, V: int, E: int) -> Floats:
-        """Draw from N(0, 1), as ``torch.nn.Embedding(V, E)``.
-
-        5 of 6 numbers are equal to the bit, the others within 5e-7
-        (PyTorch 2.13); the next draws are equal to the bit.
-        """
+        """Draw from N(0, 1), as ``torch.nn.Embedding``: 5 of 6 to the bit, others within 5e-7."""
         return self._normals(V * E).reshape(V, E)
 
     def dense(self, I: int, O: int) -> tuple[Floats, Floats | None]:
-        """Draw from U(-1/sqrt(I), 1/sqrt(I)), as ``torch.nn.Linear(I, O)``, to the bit."""
+        """Draw from U(-1/sqrt(I), 1/sqrt(I)), as ``torch.nn.Linear(I, O)``."""
         weight, bias = (self._uniform(shape, 1 / sqrt(I)) for shape in ((O, I), (O,)))
         return np.ascontiguousarray(weight.T), bias
 
@@ -63,14 +54,20 @@ class Draws:
 
     def _normals(self, count: int) -> Floats:
         """``tensor.normal_()``: by sixteens, the last sixteen anew where they do not fill one."""
-        if count < 16:
-            return self._few_normals(count)
         values = np.empty(count, np.float32)
-        fill(values[: count - count % 16], lambda _, n: self._sixteens(n))
-        if count % 16:
-            self._units(count % 16)
-            values[-16:] = self._sixteens(16)
-        return values
+        if count >= 16:
+            fill(values[: count - count % 16], lambda _, n: self._sixteens(n))
+            if count % 16:
+                self._units(count % 16)
+                values[-16:] = self._sixteens(16)
+            return values
+        # Of few, a cosine and a sine of two draws of 53 bits.
+        words = self._generator.randint(0, 2**32, (-(-count // 2), 2, 2), np.uint32)
+        high, low = words.astype(np.uint64).transpose(2, 1, 0)
+        u1, u2 = (high << np.uint64(32) | low) % 2**53 * 2.0**-53
+        radius, angle = np.sqrt(-2 * np.log1p(-u2)), 2 * pi * u1
+        waves = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        return waves.astype(np.float32).reshape(-1)[:count]
 
     def _sixteens(self, count: int) -> Floats:
         """Make eight cosines and eight sines of sixteen draws, by Box and Muller's transform."""
@@ -79,15 +76,6 @@ class Draws:
         angle = (np.float32(2 * pi) * u2).astype(np.float64)
         waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
         return (waves * radius[:, None]).reshape(-1)
-
-    def _few_normals(self, count: int) -> Floats:
-        """Make a cosine and a sine of two draws of 53 bits."""
-        words = self._generator.randint(0, 2**32, (-(-count // 2), 2, 2), np.uint32)
-        high, low = words.astype(np.uint64).transpose(2, 1, 0)
-        u1, u2 = (high << np.uint64(32) | low) % 2**53 * 2.0**-53
-        radius, angle = np.sqrt(-2 * np.log1p(-u2)), 2 * pi * u1
-        waves = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-        return waves.astype(np.float32).reshape(-1)[:count]
 
     def _units(self, count: int) -> Floats:
         """Draw from [0, 1), 24 bits each, in float64."""

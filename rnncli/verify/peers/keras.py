@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncli.engine.run import States
-from rnncli.model.activations import ACTIVATIONS as KNOWN
-from rnncli.model.activations import Activation
+from rnncli.model.activations import KERAS, Activation
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import two_biases
@@ -59,7 +58,7 @@ PRECISIONS = ("float32", "float64")
 STDERR = 2
 
 # Names of Keras's functions, and of their arguments for alpha.
-ACTIVATIONS = {name: kind.keras for name, kind in KNOWN.items() if kind.keras} | {
+ACTIVATIONS = dict(zip(KERAS, KERAS, strict=True)) | {
     "thresholded_relu": "threshold",
     "gelu_tanh": "gelu",
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import ACTIVATIONS, Activation, parse
+from rnncli.model.activations import KERAS, Activation, parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.layers import RowActivation, row_activation
 
@@ -20,7 +20,7 @@ _INERT = re.compile(
     r"|reverse_state_order"
 )
 # Our functions by Keras's names.
-_FUNCTIONS = {kind.keras: name for name, kind in ACTIVATIONS.items() if kind.keras} | {
+_FUNCTIONS = dict(zip(KERAS, KERAS, strict=True)) | {
     "softmax": "softmax",
     "log_softmax": "log_softmax",
     "swish": "silu",
