@@ -135,13 +135,13 @@ def test_defaults_are_onnxs() -> None:
     ("text", "message"),
     [
         ("sin", "activation: expected one of tanh, relu, .*, got 'sin'"),
-        ("tanh:1", "activation tanh: takes no parameter, got 1 numbers"),
-        ("elu:1,2", "activation elu: takes alpha, got 2 numbers"),
+        ("tanh:1", "activation tanh: expected tanh, got tanh:1.0"),
+        ("elu:1,2", "activation elu: expected elu:ALPHA, got elu:1.0,2.0"),
         ("elu:x", "activation elu: not a number: 'x'"),
         ("elu:", "activation elu: not a number: ''"),
-        ("elu:nan", "activation elu: alpha is not finite: nan"),
-        ("affine", "activation affine: alpha has no default: give affine:ALPHA,BETA"),
-        ("affine:1", "activation affine: beta has no default.*"),
+        ("elu:nan", "activation elu: expected elu:ALPHA, got elu:nan"),
+        ("affine", "activation affine: expected affine:ALPHA,BETA, got affine"),
+        ("affine:1", "activation affine: expected affine:ALPHA,BETA, got affine:1.0"),
     ],
 )
 def test_bad_text(text: str, message: str) -> None:

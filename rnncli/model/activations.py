@@ -14,7 +14,7 @@ import numpy as np
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.errors import choice
 
-# How near to an end of its range a value is saturated.
+# A value is saturated if it is as near to an end of its range.
 NEAR_END = 1e-3
 
 
@@ -65,7 +65,7 @@ class Activation(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """An entry of `ACTIVATIONS`; a name is empty where a framework has not this very function."""
+    """An entry of `ACTIVATIONS`; a name is empty where a framework lacks the function."""
 
     function: Callable[..., Any]
     torch: str = ""  # the module in torch.nn
@@ -93,21 +93,13 @@ def activation(name: str, *parameters: float) -> Activation:
         finite.
     """
     kind = choice("activation", name, ACTIVATIONS)
-    names = ("alpha", "beta")[: len(kind.defaults)]
-    if len(parameters) > len(names):
-        takes = " and ".join(names) or "no parameter"
-        raise ValueError(f"activation {name}: takes {takes}, got {len(parameters)} numbers")
-    values = []
-    for parameter, value in zip(
-        names, (*parameters, *kind.defaults[len(parameters) :]), strict=True
-    ):
-        if value is None:
-            example = f"{name}:{','.join(names).upper()}"
-            raise ValueError(f"activation {name}: {parameter} has no default: give {example}")
-        if not isfinite(value):
-            raise ValueError(f"activation {name}: {parameter} is not finite: {value}")
-        values.append(float(value))
-    return Activation(name, tuple(values))
+    values = (*parameters, *kind.defaults[len(parameters) :])
+    numbers = [float(value) for value in values if value is not None and isfinite(value)]
+    if not len(kind.defaults) == len(values) == len(numbers):
+        form = f"{name}:{','.join(('ALPHA', 'BETA')[: len(kind.defaults)])}".rstrip(":")
+        given = Activation(name, parameters)
+        raise ValueError(f"activation {name}: expected {form}, got {given}")
+    return Activation(name, tuple(numbers))
 
 
 def parse(text: str) -> Activation:
@@ -169,7 +161,7 @@ def _to(f: Callable[..., Any]) -> Callable[..., None]:
     return lambda a, out, *parameters: np.copyto(out, f(a, *parameters))
 
 
-def _share(a: Floats) -> Any:
+def _accurate_sigmoid(a: Floats) -> Any:
     """Compute ``sigmoid(a)``, to the last digits also where it is small."""
     e = np.exp(-np.abs(a))
     return np.where(a < 0, e, 1) / (1 + e)
@@ -190,8 +182,8 @@ def _gelu(a: Floats) -> Any:
 
 def _gelu_tanh(a: Floats) -> Any:
     """Compute ``a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2``."""
-    near = np.clip(a, -30, 30)  # beyond, the share is 0 or 1
-    return a * _share(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi)))
+    near = np.clip(a, -30, 30)  # beyond, the sigmoid is 0 or 1
+    return a * _accurate_sigmoid(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi)))
 
 
 # Klambauer et al. (2017), arXiv:1706.02515.
@@ -214,7 +206,7 @@ ACTIVATIONS = {
     "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", "Softsign", ends=(-1, 1)),
     "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus", "Softplus"),
     "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "ReLU6", ends=(0, 6)),
-    "silu": Kind(_to(lambda a: a * _share(a)), "SiLU", steepest=1.09983933),
+    "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a)), "SiLU", steepest=1.09983933),
     "gelu": Kind(_to(_gelu), "GELU", "Gelu", steepest=1.12890415),
     "gelu_tanh": Kind(_to(_gelu_tanh), steepest=1.12899307),
     "selu": Kind(
@@ -233,9 +225,9 @@ ACTIVATIONS = {
     "minimum": Kind(_to(np.minimum), "", "Min", (None,)),
     "power": Kind(_to(np.power), "", "Pow", (None,), steepest=inf),
 }
-# Names here are those of Keras, which has not these, or not as functions of an array alone.
-_OTHERS = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}
-KERAS = [name for name in ACTIVATIONS if name not in _OTHERS]
+# Our names are Keras's, which lacks these, or needs arguments for them.
+_LACKING = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}
+KERAS = [name for name in ACTIVATIONS if name not in _LACKING]
 # Functions of the cells of ONNX; Affine and ScaledTanh are no operators.
 ONNX_CELLS = (
     *("tanh", "relu", "sigmoid", "linear", "affine", "leaky_relu", "thresholded_relu"),

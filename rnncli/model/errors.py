@@ -10,7 +10,7 @@ T = TypeVar("T")
 # Names that a message lists.
 _LISTED = 8
 # Names of other programs for what is spelled otherwise here.
-_OTHER_WORDS = {
+_SYNONYMS = {
     "simplernn": "rnn",
     "vanilla": "rnn",
     "tf": "tensorflow",
@@ -110,7 +110,7 @@ def did_you_mean(wrong: str, names: Iterable[str], near: float = 0.65) -> str:
     """
     from difflib import SequenceMatcher  # 2 ms, which only a mistake needs
 
-    word = _OTHER_WORDS.get(wrong.lower(), wrong.lower())
+    word = _SYNONYMS.get(wrong.lower(), wrong.lower())
     if len(word) > _LONGEST or word.replace("_", "") in _UNLIKE:
         return ""
     alike: dict[str, float] = {}

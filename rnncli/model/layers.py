@@ -24,7 +24,7 @@ Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # An activation of single values, or one of the whole row.
 OfRow: TypeAlias = Literal["softmax", "log_softmax"]
 RowActivation: TypeAlias = Activation | OfRow
-# NumPy is slow at short rows: of rows of so many values, a softmax is taken by columns.
+# Up to so many values, rows are summed by columns: NumPy is slow at short rows.
 FEW = 16
 _MORE = " (`precision` float64 holds more)"
 # The directions of the cells of a layer, by the layer's own.
@@ -125,7 +125,7 @@ def merged_size(hidden_size: int, direction: str, merge: str) -> int:
 
 
 def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
-    """Spread one value, one a layer or one a cell over cells, of which each layer has so many."""
+    """Return a setting for each cell, of one, one a layer or one a cell; each layer has so many."""
     several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
     values = list(given) if several else [given]
     layers, total = len(cells), sum(cells)
@@ -459,9 +459,9 @@ LAYERS: dict[str, type[Stateless]] = {
 }
 
 
-def name_of(part: Cell | Layer) -> str:
+def name_of(layer: Cell | Layer) -> str:
     """Return the name that files have for a cell or a layer without state; empty without one."""
-    return next((name for name, kind in (CELLS | LAYERS).items() if type(part) is kind), "")
+    return next((name for name, kind in (CELLS | LAYERS).items() if type(layer) is kind), "")
 
 
 def row_activation(given: Activation | str) -> RowActivation:

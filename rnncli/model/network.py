@@ -47,24 +47,18 @@ class Network:
         step.
     head : int
         Number of layers above the top recurrent one; 0 where there is none.
-    indices : int or None
-        Number of rows of the embedding at the bottom, if there is one.
-    one_output : bool
-        Whether the network has an output of a sequence beside its states: the
-        model gives one row, or there is a head.
-    masking : int
-        Number of the top layer that masks rows, counted from 1; 0 if none
-        does.
     state_size : int
         Number of values in the state of all cells together, S.
-    needs_whole_sequences : bool
-        Whether a layer begins at the last step.
     state_names : dict of slices
         By name, where the state arrays of all cells stand among the S values
         of the network's state: ``h`` first.
-    state_slices : list of lists of lists of slices
-        The same for each array of each cell, by layer and cell.
     """
+
+    indices: int | None  # rows of the embedding at the bottom, if there is one
+    one_output: bool  # whether a sequence has an output beside its states: one row, or a head's
+    masking: int  # the number of the top layer that masks rows, from 1; 0 if none does
+    needs_whole_sequences: bool  # whether a layer begins at the last step
+    state_slices: list[list[list[slice]]]  # as `state_names`, of each array by layer and cell
 
     def __init__(self, *layers: Layer | Cell | Weights, last: str | None = None) -> None:
         if not layers:
@@ -99,22 +93,22 @@ class Network:
                 f"layer {self.masking}: a layer that masks rows stands below all recurrent ones, "
                 f"layer {recurrent[0]} is one"
             )
-        self.needs_whole_sequences = any("backward" in each.directions for each in self.layers)
-        self._place_states()
+        self.needs_whole_sequences = any("backward" in layer.directions for layer in self.layers)
+        self._lay_out_states()
 
     def __repr__(self) -> str:
         return f"Network({', '.join(map(repr, self.layers))})"
 
-    def _place_states(self) -> None:
-        """Place the state arrays of all cells side by side: all of one name, then the next."""
+    def _lay_out_states(self) -> None:
+        """Lay the state arrays of all cells side by side: all of one name, then the next."""
         self.state_names: dict[str, slice] = {}
-        self.state_slices: list[list[list[slice]]] = [[[] for _ in x.cells] for x in self.layers]
+        self.state_slices = [[[] for _ in layer.cells] for layer in self.layers]
         self.state_size = 0
         cells = [cell for layer in self.layers for cell in layer.cells]
-        places = list(chain.from_iterable(self.state_slices))
+        of_cells = list(chain.from_iterable(self.state_slices))
         for name in dict.fromkeys(name for cell in cells for name in cell.state_names):
             begin = self.state_size
-            for cell, slices in zip(cells, places, strict=True):
+            for cell, slices in zip(cells, of_cells, strict=True):
                 if name in cell.state_names:
                     end = self.state_size + cell.state_sizes[cell.state_names.index(name)]
                     slices.append(slice(self.state_size, end))

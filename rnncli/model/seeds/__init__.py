@@ -111,12 +111,12 @@ def seeded(
         raise ValueError(f"projected_size: {kind.__name__} has none")
     if init == "torch":
         torch.check_one_module(cell, hidden, P, direction, merge)
-    own = _settings_of_cells(cell, settings, [len(ways)] * len(hidden))
+    settings_of_cells = _settings_of_cells(cell, settings, [len(ways)] * len(hidden))
     draws = draws_of(index(seed))
     layers: list[Layer] = [Embedding(draws.table(*table))] if table else []
     for H in hidden:
         width = layers[-1].output_size if layers else width
-        each = [next(own) for _ in ways]
+        each = [next(settings_of_cells) for _ in ways]
         has_b_n = [cell == "gru" and one.get("reset", "after") == "after" for one in each]
         weights = draws.layer(cell, width, H, P, bias, has_b_n)
         cells = map(lambda drawn, one: kind(drawn, **one), weights, each)

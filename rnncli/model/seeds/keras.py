@@ -44,13 +44,13 @@ class Draws:
 
         if len(has_b_n) == 2:
             seeds_of_layer()  # unused: Bidirectional copies the layer it is given twice
-        for apart in has_b_n:
+        for with_b_n in has_b_n:
             kernel_seed, recurrent_seed = seeds_of_layer()
             yield Weights(
                 _glorot_uniform(I, width, kernel_seed),
                 _orthogonal(H, width, recurrent_seed),
                 b_h.copy(),
-                np.zeros(H, np.float32) if apart else None,
+                np.zeros(H, np.float32) if with_b_n else None,
             )
 
     def table(self, V: int, E: int) -> Floats:

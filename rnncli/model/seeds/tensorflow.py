@@ -35,12 +35,12 @@ class Draws:
     ) -> Iterator[Weights]:
         """Draw a tensor for all gates: of `W_xh`, of `W_hh`, and of `W_hr`."""
         width = CELLS[cell].gates * H
-        for apart in has_b_n:
+        for with_b_n in has_b_n:
             yield Weights(
                 self.table(I, width),
                 self.table(P or H, width),
                 np.zeros(width, np.float32),
-                np.zeros(H, np.float32) if apart else None,
+                np.zeros(H, np.float32) if with_b_n else None,
                 W_hr=None if P is None else self.table(H, P),
             )
 

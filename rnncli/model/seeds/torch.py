@@ -28,11 +28,11 @@ class Draws:
             gru = cell == "gru"  # its gates are r z n
             return np.ascontiguousarray(ordered(values, (1, 0, 2)) if gru else values)
 
-        for apart in has_b_n:
+        for with_b_n in has_b_n:
             W_xh, W_hh = draw(width, I), draw(width, P or H)
             b_x, b_r = (draw(width) if bias else np.zeros(width, np.float32) for _ in range(2))
-            b_n = b_r[-H:].copy() if apart else None
-            if apart:
+            b_n = b_r[-H:].copy() if with_b_n else None
+            if with_b_n:
                 b_r[-H:] = -0.0
             yield Weights(W_xh, W_hh, b_x + b_r, b_n, W_hr=None if P is None else draw(P, H))
 
