@@ -217,16 +217,16 @@ class Dense(Stateless):
 
 
 class Embedding(Stateless):
-    """A row of a table for each whole number: ``y = W[x]``.
+    """Looks up a row of a table for each whole number: ``y = W[x]``.
 
     ``Embedding`` in Keras and PyTorch.
 
     Parameters
     ----------
     W : array, shape (V, E)
-        A row for each of the numbers 0 to V - 1.
+        The rows of the numbers 0 to V - 1.
     mask_zero : bool
-        Whether 0 is no step: the recurrent layers above keep their state.
+        Whether 0 masks the row: the recurrent layers above keep their state.
 
     Raises
     ------
@@ -262,7 +262,7 @@ class Embedding(Stateless):
 
 
 class Normalization(Stateless):
-    """Each feature by its own statistics: ``y = factor * (x - center) / scale + shift``.
+    """Normalizes each feature: ``y = factor * (x - center) / scale + shift``.
 
     ``Normalization`` in Keras: `center` is the mean, `scale` the root of the
     variance, at least epsilon. ``BatchNormalization`` in Keras and
@@ -323,7 +323,7 @@ class Normalization(Stateless):
 
 
 class LayerNormalization(Stateless):
-    """The values of a row by their own statistics.
+    """Normalizes each row by its own statistics.
 
     ``y = factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``, the mean and
     the variance being those of the row. ``LayerNormalization`` in Keras and
@@ -404,10 +404,10 @@ class Pointwise(Stateless):
 
 
 class Masking(Stateless):
-    """Rows that are no steps: those whose features are all one value.
+    """Masks the rows whose features all have one value.
 
-    The recurrent layers above keep their state there, and give their output
-    once more. ``Masking`` in Keras.
+    There the recurrent layers above keep their state and repeat their output.
+    ``Masking`` in Keras.
 
     Parameters
     ----------
@@ -460,7 +460,7 @@ LAYERS: dict[str, type[Stateless]] = {
 
 
 def name_of(layer: Cell | Layer) -> str:
-    """Return the name that files have for a cell or a layer without state; empty without one."""
+    """Return the name of a cell or a layer in `CELLS` or `LAYERS`; empty without one."""
     return next((name for name, kind in (CELLS | LAYERS).items() if type(layer) is kind), "")
 
 
