@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial, reduce
 from math import inf, isfinite
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,9 +21,8 @@ from rnncli.model.errors import InputError, choice
 Convert: TypeAlias = Callable[[str, Floats], Floats]
 # multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
-# An activation of single values, or one of the whole row.
-OfRow: TypeAlias = Literal["softmax", "log_softmax"]
-RowActivation: TypeAlias = Activation | OfRow
+# An activation of single values, or the name of one of the whole row.
+RowActivation: TypeAlias = Activation | str
 # Up to so many values, rows are summed by columns: NumPy is slow at short rows.
 FEW = 16
 _MORE = " (`precision` float64 holds more)"
@@ -466,9 +465,8 @@ def name_of(layer: Cell | Layer) -> str:
 
 def row_activation(given: Activation | str) -> RowActivation:
     """Read an activation that is given as text; those of the row have a name alone."""
-    for name in _OF_ROWS:
-        if given == name:
-            return name
+    if given in _OF_ROWS:
+        return given
     if isinstance(given, str):
         choice("activation", given.partition(":")[0], dict.fromkeys([*ACTIVATIONS, *_OF_ROWS]))
     return as_activation(given)
@@ -487,7 +485,7 @@ def _softmax(a: Floats, out: Floats, *, log: bool = False) -> None:
     out[...] = np.moveaxis(columns - np.log(total) if log else powers / total, axis, -1)
 
 
-_OF_ROWS: dict[OfRow, Callable[[Floats, Floats], Any]] = {
+_OF_ROWS: dict[str, Callable[[Floats, Floats], Any]] = {
     "softmax": _softmax,
     "log_softmax": partial(_softmax, log=True),
 }
