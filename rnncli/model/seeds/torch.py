@@ -33,7 +33,7 @@ class Draws:
             b_x, b_r = (draw(width) if bias else np.zeros(width, np.float32) for _ in range(2))
             b_n = b_r[-H:].copy() if with_b_n else None
             if with_b_n:
-                b_r[-H:] = -0.0
+                b_r[-H:] = -0.0  # changes no bit of a sum
             yield Weights(W_xh, W_hh, b_x + b_r, b_n, W_hr=None if P is None else draw(P, H))
 
     def table(self, V: int, E: int) -> Floats:
