@@ -1,8 +1,6 @@
-"""Activations of vectors, as code.
+"""Activations of vectors, as code: what `rnncli.model.activations` computes with NumPy.
 
-``applied(activation, a)`` writes what `rnncli.model.activations` computes with
-NumPy. All of them come from five operations, exp and tanh. gelu is not
-there: it has no simple formula.
+A cell with another activation has no loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +8,7 @@ from math import factorial, floor, inf, isinf, log, pi, sqrt
 from typing import Any
 
 from rnncli.engine.compiled.code import Vector
-from rnncli.model.activations import SELU_ALPHA, SELU_SCALE, Activation
+from rnncli.model.activations import Activation
 
 LOG_2 = log(2)
 # What the double is less than log 2.
@@ -41,11 +39,9 @@ LAMBERT_P = (2027025.0, 270270.0, 6930.0, 36.0)
 LAMBERT_Q = (2027025.0, 945945.0, 51975.0, 630.0, 1.0)
 
 
-def applied(activation: Activation, a: Vector, clip: float = inf) -> Vector:
-    """Write an activation of a vector that is limited to ±`clip` first."""
-    if not isinf(clip):
-        a = a.function.at_most(a.function.at_least(a, -clip), clip)
-    return FUNCTIONS[activation.name](a, *activation.parameters)
+def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
+    """Write ``f(a)`` for a limited to ±`clip`."""
+    return FUNCTIONS[f.name](a if isinf(clip) else _limit(a, -clip, clip), *f.parameters)
 
 
 def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
@@ -66,8 +62,7 @@ def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
 def exp(a: Vector) -> Vector:
     """Write ``exp(a) = 2 ** k exp(r)``, where ``r = a - k log(2)`` is in ±log(2) / 2."""
     f, lanes = a.function, a.function.lanes
-    low, high = EXP_RANGE[lanes.bits]
-    a = f.at_most(f.at_least(a, low), high)
+    a = _limit(a, *EXP_RANGE[lanes.bits])
     k = f.call("rint", a * (1 / LOG_2))
     # The product with k of as many digits of log(2) as this is exact.
     digits = 2.0 ** (lanes.mantissa - 11)
@@ -83,10 +78,10 @@ def tanh(a: Vector) -> Vector:
     """Write tanh: of floats a ratio of polynomials, of doubles by exp but for small ones."""
     f = a.function
     if f.lanes.bits == 32:
-        a = f.at_most(f.at_least(a, -TANH_END), TANH_END)
+        a = _limit(a, -TANH_END, TANH_END)
         square = a * a
         ratio = a * polynomial(square, TANH_P) / polynomial(square, TANH_Q)
-        return _clipped(ratio, -1, 1)  # which rounding may pass
+        return _limit(ratio, -1, 1)  # which rounding may pass
     square = a * a
     small = a * polynomial(square, LAMBERT_P) / polynomial(square, LAMBERT_Q)
     large = f.call("copysign", 1 - 2 / (exp(2 * abs(a)) + 1), a)
@@ -100,26 +95,23 @@ def _log_of_one_more(e: Vector) -> Vector:
     return s * polynomial(s * s, [2 / (2 * n + 1) for n in terms])
 
 
+def _sigmoid(a: Vector) -> Vector:
+    """Write sigmoid: of floats by tanh, which is faster."""
+    return tanh(a * 0.5) * 0.5 + 0.5 if a.function.lanes.bits == 32 else _share(a)
+
+
 def _share(a: Vector) -> Vector:
     """Write sigmoid, to the last digits also where it is small."""
     e = exp(-abs(a))
     return a.function.where(a < 0, e, 1) / (e + 1)
 
 
+def _limit(a: Vector, low: float, high: float) -> Vector:
+    return a.function.at_most(a.function.at_least(a, low), high)
+
+
 def _relu(a: Vector) -> Vector:
     return a.function.at_least(a, 0)
-
-
-def _leaky_relu(a: Vector, alpha: float) -> Vector:
-    return a.function.where(a < 0, a * alpha, a)
-
-
-def _thresholded_relu(a: Vector, alpha: float) -> Vector:
-    return a.function.where(a < alpha, 0, a)
-
-
-def _clipped(a: Vector, low: float, high: float) -> Vector:
-    return a.function.at_most(a.function.at_least(a, low), high)
 
 
 def _elu(a: Vector, alpha: float) -> Vector:
@@ -127,41 +119,23 @@ def _elu(a: Vector, alpha: float) -> Vector:
     return a.function.where(a < 0, alpha * (2 * t / (1 - t)), a)
 
 
-def _softplus(a: Vector) -> Vector:
-    return _relu(a) + _log_of_one_more(exp(-abs(a)))
-
-
 def _gelu_tanh(a: Vector) -> Vector:
-    near = _clipped(a, -30, 30)  # beyond, the share is 0 or 1
+    near = _limit(a, -30, 30)  # beyond, the share is 0 or 1
     return a * _share(near * (near * near * 0.044715 + 1) * (2 * sqrt(2 / pi)))
-
-
-def _mish(a: Vector) -> Vector:
-    e = exp(-abs(a))
-    over = a.function.where(a < 0, e * (e + 2), 2 * e + 1)
-    return a * over / (over + a.function.where(a < 0, 2, 2 * e * e))
 
 
 FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "tanh": tanh,
     "relu": _relu,
-    "sigmoid": _share,
+    "sigmoid": _sigmoid,
     "linear": lambda a: a,
     "affine": lambda a, alpha, beta: a * alpha + beta,
-    "leaky_relu": _leaky_relu,
-    "thresholded_relu": _thresholded_relu,
+    "leaky_relu": lambda a, alpha: a.function.where(a < 0, a * alpha, a),
     "scaled_tanh": lambda a, alpha, beta: tanh(a * beta) * alpha,
-    "hard_sigmoid": lambda a, alpha, beta: _clipped(a * alpha + beta, 0, 1),
+    "hard_sigmoid": lambda a, alpha, beta: _limit(a * alpha + beta, 0, 1),
     "elu": _elu,
     "softsign": lambda a: a / (abs(a) + 1),
-    "softplus": _softplus,
-    "relu6": lambda a: _clipped(a, 0, 6),
+    "softplus": lambda a: _relu(a) + _log_of_one_more(exp(-abs(a))),
     "silu": lambda a: a * _share(a),
     "gelu_tanh": _gelu_tanh,
-    "selu": lambda a: _elu(a, SELU_ALPHA) * SELU_SCALE,
-    "mish": _mish,
-    "exponential": exp,
-    "hard_silu": lambda a: a * (_clipped(a + 3, 0, 6) / 6),
-    "maximum": lambda a, alpha: a.function.at_least(a, alpha),
-    "minimum": lambda a, alpha: a.function.at_most(a, alpha),
 }

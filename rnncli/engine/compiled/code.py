@@ -24,15 +24,7 @@ Carried: TypeAlias = Union["Vector", Address]
 
 
 class Lanes(NamedTuple):
-    """What a vector holds: some floats, which are computed at once.
-
-    Parameters
-    ----------
-    width : int
-        How many.
-    bits : int
-        Of each: 32 or 64.
-    """
+    """The floats of a vector: how many, and the bits of each, 32 or 64."""
 
     width: int
     bits: int
@@ -59,14 +51,7 @@ class Lanes(NamedTuple):
 
 
 class Vector:
-    """A vector, or the truths of a comparison of two, in the function that is being written.
-
-    Parameters
-    ----------
-    function : Function
-        Where its operators write.
-    name : str
-    """
+    """A vector, or the truths of a comparison, in the function that its operators write."""
 
     __slots__ = ("function", "name")
 
@@ -111,22 +96,15 @@ class Vector:
 
 
 class Function:
-    """A function that is being written, of integers and addresses.
+    """A function that is being written: its parameters are integers, then addresses.
 
-    Parameters
-    ----------
-    name : str
-    lanes : Lanes
-        Of its vectors.
-    integers, addresses : sequence of str
-        Names of its parameters, the integers first. What an address leads to
-        is reached by no other.
+    No address leads to what another one leads to.
     """
 
     def __init__(
         self, name: str, lanes: Lanes, integers: Sequence[str], addresses: Sequence[str]
     ) -> None:
-        self.lanes = lanes
+        self.name, self.lanes, self.parameters = name, lanes, (len(integers), len(addresses))
         self._lines: list[str] = []
         self._declared: set[str] = set()
         self._label, self._count = "entry", 0
@@ -178,10 +156,13 @@ class Function:
         A number so large that its last bit counts ones has the integer in its
         last bits, to which the bias of exponents is added.
         """
-        bits, mantissa = self.lanes.bits, self.lanes.mantissa
+        bits, mantissa, whole = self.lanes.bits, self.lanes.mantissa, self.lanes.whole
         bias = 2 ** (bits - mantissa - 2) - 1
-        whole = self._bits(a + (1.5 * 2.0**mantissa + bias))
-        return self._floats(self._write(f"shl {self.lanes.whole} {whole}, {self._all(mantissa)}"))
+        large = a + (1.5 * 2.0**mantissa + bias)
+        integers = self._write(f"bitcast {self.lanes.type} {large.name} to {whole}")
+        shift = f"<{', '.join([f'i{bits} {mantissa}'] * self.lanes.width)}>"
+        shifted = self._write(f"shl {whole} {integers}, {shift}")
+        return self._vector(f"bitcast {whole} {shifted} to {self.lanes.type}")
 
     def zeros(self) -> Vector:
         """Return a vector of zeros."""
@@ -275,12 +256,6 @@ class Function:
     def _vector(self, line: str) -> Vector:
         return Vector(self, self._write(line))
 
-    def _bits(self, a: Vector) -> str:
-        return self._write(f"bitcast {self.lanes.type} {a.name} to {self.lanes.whole}")
-
-    def _floats(self, bits: str) -> Vector:
-        return self._vector(f"bitcast {self.lanes.whole} {bits} to {self.lanes.type}")
-
     def _named(self, operand: Operand) -> str:
         if isinstance(operand, Vector):
             return operand.name
@@ -288,7 +263,3 @@ class Function:
         value = float(np.float32(operand)) if self.lanes.bits == 32 else operand
         one = f"{self.lanes.item} 0x{pack('>d', value).hex().upper()}"
         return f"<{', '.join([one] * self.lanes.width)}>"
-
-    def _all(self, value: int) -> str:
-        """Return a vector of one integer in all lanes."""
-        return f"<{', '.join([f'i{self.lanes.bits} {value}'] * self.lanes.width)}>"

@@ -1,24 +1,15 @@
-"""What the processor can do, and code made into its instructions, by LLVM."""
+"""The processor, and code compiled to its instructions, by LLVM."""
 
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
+
+from rnncli.engine.compiled.code import Function, Lanes
 
 
 class Machine(NamedTuple):
-    """What code is made for.
-
-    Parameters
-    ----------
-    cpu, features : str
-        Of the processor, as LLVM names them.
-    bytes : int
-        In a vector.
-    registers : int
-        For vectors.
-    """
+    """A processor by LLVM's names, the bytes of a vector, and how many it has registers for."""
 
     cpu: str
     features: str
@@ -27,24 +18,16 @@ class Machine(NamedTuple):
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows of a product are computed at once, with four sums each."""
+        """Rows of a product that are computed at once, with four sums each."""
         return self.registers // 8
-
-
-# Addresses that do not say what they lead to came with LLVM 15.
-PROBE = "define void @nothing(ptr %there) {\nret void\n}"
-
-
-def installed() -> bool:
-    """Whether llvmlite is there; it may still not work. Nothing of it is imported."""
-    return PathFinder.find_spec("llvmlite") is not None
 
 
 @cache
 def lacks() -> str:
     """Say why nothing can be compiled here; nothing if it can."""
     try:
-        compiled_function(PROBE, "nothing", 0, 1, this_machine())(0)
+        # Addresses that do not say what they lead to came with LLVM 15.
+        compile_function(Function("nothing", Lanes(4, 32), [], ["there"]), this_machine())(0)
     except ModuleNotFoundError:
         return "not installed: pip install 'rnncli[fast]'"
     except Exception as error:  # whatever is wrong with it
@@ -66,22 +49,18 @@ def this_machine() -> Machine:
     return Machine(cpu, names, 32 if features.get("neon") else 16, 16)
 
 
-def compiled_function(
-    text: str, name: str, integers: int, addresses: int, machine: Machine
-) -> Callable[..., Any]:
-    """Compile code, and return one of its functions.
-
-    Python's lock is let go of while it runs.
-    """
+def compile_function(code: Function, machine: Machine) -> Callable[..., None]:
+    """Compile a function; it runs without Python's lock."""
     llvm = _llvm()
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(code.text())
     target = llvm.Target.from_default_triple().create_target_machine(
         cpu=machine.cpu, features=machine.features, opt=3
     )
     engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
+    integers, addresses = code.parameters
     kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
-    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
 
     def call(*arguments: int) -> None:
         assert engine  # whose memory it is in

@@ -1,0 +1,299 @@
+"""A cell in one compiled loop over time: its code, and how its arrays lie.
+
+The units of a layer lie in panels, of as many as a vector has lanes. The sums
+of a group of neighbouring panels stay in registers, from the products to the
+state. Several sequences, the rows of a batch, go side by side if there are
+enough: each vector of weights is then loaded once for all of them.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import product
+from math import inf
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.engine.compiled.activations import FUNCTIONS, apply
+from rnncli.engine.compiled.code import Address, Function, Integer, Lanes, Vector
+from rnncli.engine.compiled.machine import compile_function, this_machine
+from rnncli.engine.threads import ahead, leaves_processors
+from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats, contiguous
+from rnncli.model.cells import Cell, State
+
+# Most inputs that a loop multiplies itself. With so many and H = 16 it is 1.3 times as fast as with
+# BLAS beside it, 1.6 in a batch; an LSTM of H = 256 takes a tenth longer, and others with 40.
+FEW_INPUTS = 32
+# Weights that are read between two looks at Ctrl-C: some tenths of a second at most.
+WORK = 200_000_000
+# Values of the inputs of a block that stay in the cache, and rows from which BLAS is fast.
+VALUES, ROWS = 65_536, 1024
+# Rows of a matrix that are multiplied in one round of a loop, and how many need none.
+ROUND, SHORT = 4, 32
+# Sums that are added to at once: of two additions a cycle each takes four.
+IN_FLIGHT = 8
+# Parameters of a loop.
+INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
+ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "W_inner", "state")
+# The last compiled loops, by what they are compiled for, and how many.
+_loops: dict[Any, Callable[..., None]] = {}
+CACHED = 100
+_compiling = Lock()  # two threads often want the same loop at once
+
+
+def can_compile(cell: Cell) -> bool:
+    """Whether there is code for the step and all activations of a cell."""
+    named = [each for each in cell.settings.values() if isinstance(each, Activation)]
+    return cell.compilable and all(each.name in FUNCTIONS for each in named)
+
+
+class CompiledCell:
+    """A cell whose steps run in one loop.
+
+    Weights lie in the order in which they are read: by group of panels, row
+    of the matrix, panel, sum. The state of a sequence lies in slots of H
+    values, with zeros behind them in the last panel: h before a step and h
+    after it, which take turns, the other S - 1 arrays, then the operand of a
+    product within a step, and the sums before it.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        W_xh, W_hh, b_h = cell.operands
+        self.cell, self.machine, self.dtype = cell, this_machine(), b_h.dtype
+        self.H, self.S = cell.hidden_size, len(cell.state_names)
+        # Sums of a unit, and how many of them, the last ones, have a product of h.
+        self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
+        self.slots = 1 + self.S + (0 if cell.inner is None else 1 + self.B)
+        width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
+        self.lanes, self.panels = Lanes(width, b_h.itemsize * 8), -(-self.H // width)
+        # Panels of a group: as registers allow for their sums.
+        self.group = max(1, min(self.panels, self.machine.rows_at_once // self.B))
+        self.columns = None
+        if len(W_xh) > FEW_INPUTS:
+            self.columns = self.in_panels(W_xh).reshape(len(W_xh), -1)
+            W_xh = W_xh[:0]
+        self.inputs = len(W_xh)
+        W_inner = W_hh[:0] if cell.inner is None else cell.inner
+        edges = range(self.group, self.panels, self.group)
+        self.weights = [
+            np.concatenate([group.ravel() for group in np.split(self.in_panels(W), edges, axis=1)])
+            for W in (W_xh, W_hh, b_h[None], W_inner)
+        ]
+
+    def in_panels(self, W: Floats) -> Floats:
+        """Return weights (K, sums * H) as (K, panels, sums, lanes)."""
+        units = W.reshape(len(W), W.shape[1] // self.H, self.H)
+        padding = self.panels * self.lanes.width - self.H
+        padded = np.pad(units, ((0, 0), (0, 0), (0, padding)))
+        return padded.reshape(*units.shape[:2], self.panels, self.lanes.width).swapaxes(1, 2)
+
+    def __call__(self, x: Floats, state: State, out: Floats) -> State:
+        """Run T steps, see `Strategy`."""
+        _, N, H = out.shape
+        rows = 1 if N == 1 else self.machine.rows_at_once
+        loop, filled = self.loop(rows), -(-N // rows) * rows
+        slots = np.zeros((filled, self.slots, self.panels * self.lanes.width), self.dtype)
+        places = [slots[:, k, :H] for k in (0, *range(2, self.S + 1))]
+        for place, array in zip(places, state, strict=True):
+            place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
+        done = 0
+        with closing(self.blocks(x)) as blocks:
+            for a in blocks:
+                h = out[done : done + len(a)]
+                strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
+                arrays = (a, h, *self.weights, slots)
+                loop(len(a), N, *strides, *(array.ctypes.data for array in arrays))
+                if len(a) % 2:
+                    slots[:, 0] = slots[:, 1]
+                done += len(a)
+        return (out[-1], *(place[:N] for place in places[1:]))
+
+    def blocks(self, x: Floats) -> Generator[Floats, None, None]:
+        """Cut inputs into blocks of neighbouring values; project them if they are many."""
+        (T, N, I), columns = x.shape, self.columns
+        if columns is None:
+            straight = x.flags.aligned and x.strides[-1] == x.itemsize
+            size = WORK // (N * sum(W.size for W in self.weights))
+            size = max(1, size if straight else min(size, VALUES // (N * I)))
+            blocks = (x[start : start + size] for start in range(0, T, size))
+            return (block if straight else block.copy() for block in blocks)
+        size = max(1, min(T, max(VALUES // max(columns.shape), ROWS) // N))
+        blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
+        projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
+        threaded = size < T and leaves_processors(columns.size)
+        return ahead(projections) if threaded else projections
+
+    def loop(self, rows: int) -> Callable[..., None]:
+        """Return the loop for so many sequences side by side, compiled once."""
+        cell = self.cell
+        settings = str(dict(cell.settings))  # the text of a number reads back to the same one
+        shapes = tuple(W.shape for W in cell.operands)
+        key = (type(cell), settings, self.H, shapes, self.slots, self.dtype, self.machine, rows)
+        with _compiling:
+            if key not in _loops:
+                if len(_loops) >= CACHED:
+                    del _loops[next(iter(_loops))]
+                _loops[key] = compile_function(Writer(self, rows).write(), self.machine)
+            return _loops[key]
+
+
+class Vectors:
+    """Vectors of code as a kind of number; a product is computed before the vectors are."""
+
+    def __init__(self, product: Vector) -> None:
+        self.result = self.operand = product
+
+    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
+        """Write ``f(a)`` for a limited to ±`clip`."""
+        return apply(f, a, clip)
+
+    def product(self, a: Vector, W: Floats, name: str) -> Vector:  # noqa: ARG002
+        """Note the operand, and return the product."""
+        self.operand = a
+        return self.result
+
+    def weight(self, w: Floats, name: str) -> Vector:
+        """Refuse: such a cell is not `compilable`."""
+        raise NotImplementedError(name)
+
+    def carry(self, c: Vector, f: Vector, added: Vector) -> Vector:
+        """Write ``f c + added``."""
+        return f * c + added
+
+    def mix(self, z: Vector, a: Vector, b: Vector) -> Vector:
+        """Write ``b + z (a - b)``."""
+        return b + z * (a - b)
+
+
+class Row(NamedTuple):
+    """Addresses of a sequence at a step."""
+
+    x: Address
+    out: Address
+    slots: list[Address]
+
+
+class Writer:
+    """The code of a loop for some sequences side by side."""
+
+    def __init__(self, loop: CompiledCell, rows: int) -> None:
+        self.loop, self.rows, self.width = loop, rows, loop.lanes.width
+        self.f = Function("advance", loop.lanes, INTEGERS, ADDRESSES)
+
+    def write(self) -> Function:
+        """Write all steps of the first sequences, then those of the next ones."""
+        self.f.loop("%rows", self.write_steps, step=self.rows)
+        return self.f
+
+    def write_steps(self, first: Integer) -> tuple[()]:
+        """Write all steps of the sequences from `first` on."""
+        f, padded = self.f, self.loop.panels * self.width
+        size, last = self.loop.slots * padded, f.plus("%rows", -1)
+        numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
+        offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
+        state = f.address("%state", f.times(first, size))
+
+        def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
+            rows = []
+            for n, (x_row, out_row) in enumerate(offsets):
+                slots = [f.address(state, n * size + k * padded) for k in range(self.loop.slots)]
+                slots[:2] = [f.address(h, n * size) for h in turns]
+                rows.append(Row(f.address(x, x_row), f.address(out, out_row), slots))
+            self.write_groups(rows, second=False)
+            if self.loop.cell.inner is not None:
+                self.write_groups(rows, second=True)
+            return f.address(x, "%x_step"), f.address(out, "%out_step"), *reversed(turns)
+
+        f.loop("%steps", step, "%x", "%out", state, f.address(state, padded))
+        return ()
+
+    def write_groups(self, rows: Sequence[Row], *, second: bool) -> None:
+        """Write a step of all groups: its first pass, or the second."""
+        units = self.loop.group * self.width
+        whole, left = divmod(self.loop.H, units)
+        write = partial(self.write_group, rows, second)
+        if whole:
+            self.f.loop(whole, lambda n: write(self.f.times(n, units), units))
+        if left:
+            write(whole * units, left)
+
+    def write_group(
+        self, rows: Sequence[Row], second: bool, first: Integer, units: int
+    ) -> tuple[()]:
+        """Write a pass of the units from `first` on."""
+        f, loop, S = self.f, self.loop, self.loop.S
+        panels = list(product(rows, range(0, units, self.width)))
+        if second:
+            W, operands = (
+                f.address("%W_inner", f.times(first, loop.H)),
+                [r.slots[S + 1] for r in rows],
+            )
+            values = self.add_products([f.zeros()] * len(panels), W, operands, loop.H)
+        else:
+            values = self.sums(rows, first, len(panels) // len(rows))
+        for row, offset in panels:
+            place, kept = f.plus(first, offset), row.slots[S + 1 :]
+            state = [f.load(row.slots[k], place) for k in (0, *range(2, S + 1))]
+            if second:
+                numbers, (_, *sums) = Vectors(values.pop(0)), [f.load(slot, place) for slot in kept]
+            else:
+                numbers, sums, values = Vectors(f.zeros()), values[: loop.B], values[loop.B :]
+            slots, after = row.slots[1 : S + 1], loop.cell.step(numbers, sums, *state)
+            if second or not kept:
+                f.store(after[0], row.out, place, min(self.width, units - offset))
+            else:  # LLVM drops what follows from the zeros
+                slots, after = kept, (numbers.operand, *sums)
+            for slot, vector in zip(slots, after, strict=True):
+                f.store(vector, slot, place)
+        return ()
+
+    def sums(self, rows: Sequence[Row], first: Integer, panels: int) -> list[Vector]:
+        """Write the sums of a group: for each row, for each panel."""
+        f, loop, B, C = self.f, self.loop, self.loop.B, self.loop.C
+        place = f.times(first, B)
+        places = [f.plus(place, n * self.width) for n in range(panels * B)]
+        sums = [f.load("%b_h", each) for each in places] * len(rows)
+        if loop.columns is None:
+            W_xh = f.address("%W_xh", f.times(place, loop.inputs))
+            sums = self.add_products(sums, W_xh, [row.x for row in rows], loop.inputs)
+        else:
+            projected = [f.load(row.x, each) for row in rows for each in places]
+            sums = [a + b for a, b in zip(projected, sums, strict=True)]
+        of_h = [n for n in range(len(sums)) if n % B >= B - C]
+        W_hh = f.address("%W_hh", f.times(first, C * loop.H))
+        before = [row.slots[0] for row in rows]
+        totals = self.add_products([sums[n] for n in of_h], W_hh, before, loop.H)
+        for n, total in zip(of_h, totals, strict=True):
+            sums[n] = total
+        return sums
+
+    def add_products(
+        self, sums: Sequence[Vector], W: Address, factors: Sequence[Address], K: int
+    ) -> list[Vector]:
+        """Add products with K rows of weights to the sums of all rows, one row after the other."""
+        f, width = self.f, len(sums) // len(factors)
+        parts = max(1, IN_FLIGHT // len(sums))  # few sums wait for each addition, so they are split
+
+        def products(first: Integer, count: int, *totals: Any) -> list[Vector]:
+            now = list(totals)
+            weights = f.address(W, f.times(first, width * self.width))
+            starts = [f.address(each, first) for each in factors]
+            for k in range(count):
+                of_rows = [f.load_one(each, k) for each in starts]
+                for n in range(width):
+                    weight = f.load(weights, (k * width + n) * self.width)
+                    for row, factor in enumerate(of_rows):
+                        place = k % parts * len(sums) + row * width + n
+                        now[place] = f.multiply_add(factor, weight, now[place])
+            return now
+
+        totals: Sequence[Any] = [*sums, *[f.zeros()] * ((parts - 1) * len(sums))]
+        rest = K if K <= SHORT else K % ROUND
+        if rest < K:
+            totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)
+        if rest:
+            totals = products(K - rest, rest, *totals)
+        return [sum(totals[n + len(sums) :: len(sums)], totals[n]) for n in range(len(sums))]
