@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, RUNNABLE, Rnn
 
 import rnncli
+from rnncli.engine import unroll
 from rnncli.engine.compiled.machine import lacks, this_machine
-from rnncli.engine.unroll import choice
 
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
@@ -20,20 +20,13 @@ INSTALL = "pip install 'rnncli[fast]'"
 UPGRADE = "upgrade it: pip install -U llvmlite"
 
 
-def without_ptr(text: str) -> None:
+def parse_without_ptr(text: str) -> None:
     """Parse as LLVM did before its version 15."""
     if "ptr" in text:
         raise RuntimeError("LLVM IR parsing error\n<string>:1:22: error: expected type\n")
 
 
-def binding(**functions: Any) -> ModuleType:
-    """Make a module that replaces ``llvmlite.binding``."""
-    module = ModuleType("llvmlite.binding")
-    vars(module).update(functions)
-    return module
-
-
-def broken() -> None:
+def fail() -> None:
     raise OSError("GLIBC\n2.99")
 
 
@@ -43,28 +36,31 @@ OLD: dict[str, Any] = {
     "initialize_native_asmprinter": lambda: None,
     "get_host_cpu_name": str,
     "get_host_cpu_features": lambda: type("Features", (dict,), {"flatten": str})(),
-    "parse_assembly": without_ptr,
+    "parse_assembly": parse_without_ptr,
 }
-FAULTS: dict[str, tuple[ModuleType | None, str]] = {
+# Functions of ``llvmlite.binding``, and the message.
+FAULTS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "none": (None, f"not installed: {INSTALL}"),
-    "empty": (binding(), f"has no attribute 'initialize_native_target'; {UPGRADE}"),
-    "too old": (binding(**OLD), f"error: expected type; {UPGRADE}"),
-    "broken": (binding(initialize_native_target=broken), f"fails: GLIBC 2.99; {UPGRADE}"),
+    "empty": ({}, f"has no attribute 'initialize_native_target'; {UPGRADE}"),
+    "too old": (OLD, f"error: expected type; {UPGRADE}"),
+    "broken": ({"initialize_native_target": fail}, f"fails: GLIBC 2.99; {UPGRADE}"),
 }
 
 
 @pytest.fixture(params=FAULTS)
-def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Take llvmlite away or put a broken one in its place; return what is to be said of that."""
-    module, told = FAULTS[request.param]
-    package = module and ModuleType("llvmlite")
-    if package:
-        vars(package)["binding"] = module
+def message(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Remove llvmlite or replace it by a broken one; return the message for that."""
+    functions, message = FAULTS[request.param]
+    package = binding = None
+    if functions is not None:
+        package, binding = ModuleType("llvmlite"), ModuleType("llvmlite.binding")
+        vars(binding).update(functions)
+        vars(package)["binding"] = binding
     monkeypatch.setitem(sys.modules, "llvmlite", package)
-    monkeypatch.setitem(sys.modules, "llvmlite.binding", module)
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", binding)
     for cached in (lacks, this_machine):
         cached.cache_clear()
-    yield told
+    yield message
     for cached in (lacks, this_machine):
         cached.cache_clear()
 
@@ -74,30 +70,32 @@ def runs(how: str) -> bytes:
     return rnncli.run(network, np.ones((50, 1), "f"), unroll=how).h.tobytes()
 
 
-def test_without_it_auto_takes_what_numpy_has(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
-    monkeypatch.setattr(choice, "COMPILATION", -1.0)  # any run would be worth it
-    assert told in lacks()
+def test_without_it_auto_takes_what_numpy_has(
+    monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    monkeypatch.setattr(unroll, "COMPILATION", -1.0)  # any run would be worth it
+    assert message in lacks()
     assert runs("auto") == runs("projected")
 
 
 @needed
 def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs("auto") == runs("projected") != runs("compiled")
-    monkeypatch.setattr(choice, "COMPILATION", -1.0)
+    monkeypatch.setattr(unroll, "COMPILATION", -1.0)
     assert runs("auto") == runs("compiled")
 
 
-def test_to_ask_for_it_is_refused_and_verify_goes_without(run_rnn: Rnn, told: str) -> None:
+def test_to_ask_for_it_is_refused_and_verify_goes_without(run_rnn: Rnn, message: str) -> None:
     result = run_rnn("run", "--seq", "1,2", "--hidden", "4", "--unroll", "compiled")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: unroll compiled: ")
-    assert result.stderr.endswith(f"{told}\n")
+    assert result.stderr.endswith(f"{message}\n")
     assert result.stderr.count("\n") == 1
     result = run_rnn("verify", "-", "--hidden", "4", stdin="1\n2\n3\n")
     assert result.exit_code == 0
     shown = " ".join(result.output.split())
     assert "--unroll compiled: " in shown
-    assert told in shown
+    assert message in shown
 
 
 def python(script: str) -> str:
@@ -152,16 +150,16 @@ CTRL_C = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from rnncli.engine.batch import Steps
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.unroll import compiled
+from rnncli.engine.unroll import Compiled
 import rnncli
 network = rnncli.seeded(2, 1, seed=1)
 (cell,) = network.layers[0].cells
+compiled = Compiled(cell, PRECISIONS["float32"])
 state, statm = (np.zeros((1, 1), "f"),), Path("/proc/self/statm")
 def run(T, x):
     out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
-    compiled(cell, Steps(x), state, PRECISIONS["float32"], Steps(out))
+    compiled(x, state, (out,))
 for x in (np.ones((1, 1, 2), "f"), np.ones((1, 1, 4), "f")[..., ::2]):
     run(40_000, np.broadcast_to(x, (40_000, 1, 2)))  # in segments too
     if statm.exists():
