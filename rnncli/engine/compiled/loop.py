@@ -226,27 +226,22 @@ class Writer:
         """Write a pass of the units from `first` on."""
         f, loop, S = self.f, self.loop, self.loop.S
         panels = list(product(rows, range(0, units, self.width)))
+        sums = [] if second else self.sums(rows, first, len(panels) // len(rows))
+        products = [f.zeros()] * len(panels)
         if second:
-            W, operands = (
-                f.address("%W_inner", f.times(first, loop.H)),
-                [r.slots[S + 1] for r in rows],
-            )
-            values = self.add_products([f.zeros()] * len(panels), W, operands, loop.H)
-        else:
-            values = self.sums(rows, first, len(panels) // len(rows))
-        for row, offset in panels:
-            place, kept = f.plus(first, offset), row.slots[S + 1 :]
+            W = f.address("%W_inner", f.times(first, loop.H))
+            products = self.add_products(products, W, [row.slots[S + 1] for row in rows], loop.H)
+        for n, (row, offset) in enumerate(panels):
+            place, slots, kept = f.plus(first, offset), row.slots[1 : S + 1], row.slots[S + 1 :]
             state = [f.load(row.slots[k], place) for k in (0, *range(2, S + 1))]
-            if second:
-                numbers, (_, *sums) = Vectors(values.pop(0)), [f.load(slot, place) for slot in kept]
-            else:
-                numbers, sums, values = Vectors(f.zeros()), values[: loop.B], values[loop.B :]
-            slots, after = row.slots[1 : S + 1], loop.cell.step(numbers, sums, *state)
+            a = sums[n * loop.B : (n + 1) * loop.B] or [f.load(slot, place) for slot in kept[1:]]
+            numbers = Vectors(products[n])
+            values = loop.cell.step(numbers, a, *state)
             if second or not kept:
-                f.store(after[0], row.out, place, min(self.width, units - offset))
+                f.store(values[0], row.out, place, min(self.width, units - offset))
             else:  # LLVM drops what follows from the zeros
-                slots, after = kept, (numbers.operand, *sums)
-            for slot, vector in zip(slots, after, strict=True):
+                slots, values = kept, (numbers.operand, *a)
+            for slot, vector in zip(slots, values, strict=True):
                 f.store(vector, slot, place)
         return ()
 
