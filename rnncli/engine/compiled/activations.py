@@ -1,7 +1,4 @@
-"""Activations of vectors, as code: what `rnncli.model.activations` computes with NumPy.
-
-A cell with another activation has no loop.
-"""
+"""Activations of vectors, as code; a cell with another activation has no loop."""
 
 from collections.abc import Callable, Sequence
 from math import factorial, floor, inf, isinf, log, pi, sqrt

@@ -21,6 +21,7 @@ Address: TypeAlias = str
 Operand: TypeAlias = Union["Vector", float]
 # What a loop carries from one round to the next.
 Carried: TypeAlias = Union["Vector", Address]
+Body: TypeAlias = Callable[..., Sequence[Carried]]
 
 
 class Lanes(NamedTuple):
@@ -214,11 +215,7 @@ class Function:
         self._lines.append(f"call void {name}({given})")
 
     def loop(
-        self,
-        count: Integer,
-        body: Callable[..., Sequence[Carried]],
-        *carried: Carried,
-        step: int = 1,
+        self, count: Integer, body: Body, *carried: Carried, step: int = 1
     ) -> Sequence[Carried]:
         """Write a loop: ``carried = body(index, *carried)`` for 0, `step`, ... below `count`.
 

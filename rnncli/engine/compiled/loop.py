@@ -35,7 +35,6 @@ VALUES, ROWS = 65_536, 1024
 ROUND, SHORT = 4, 32
 # Sums that are added to at once: of two additions a cycle each takes four.
 IN_FLIGHT = 8
-# Parameters of a loop.
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
 ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "W_inner", "state")
 # The last compiled loops, by what they are compiled for, and how many.
@@ -210,7 +209,7 @@ class Writer:
         f.loop("%steps", step, "%x", "%out", state, f.address(state, padded))
         return ()
 
-    def write_groups(self, rows: Sequence[Row], *, second: bool) -> None:
+    def write_groups(self, rows: list[Row], *, second: bool) -> None:
         """Write a step of all groups: its first pass, or the second."""
         units = self.loop.group * self.width
         whole, left = divmod(self.loop.H, units)
@@ -220,9 +219,7 @@ class Writer:
         if left:
             write(whole * units, left)
 
-    def write_group(
-        self, rows: Sequence[Row], second: bool, first: Integer, units: int
-    ) -> tuple[()]:
+    def write_group(self, rows: list[Row], second: bool, first: Integer, units: int) -> tuple[()]:
         """Write a pass of the units from `first` on."""
         f, loop, S = self.f, self.loop, self.loop.S
         panels = list(product(rows, range(0, units, self.width)))
@@ -245,7 +242,7 @@ class Writer:
                 f.store(vector, slot, place)
         return ()
 
-    def sums(self, rows: Sequence[Row], first: Integer, panels: int) -> list[Vector]:
+    def sums(self, rows: list[Row], first: Integer, panels: int) -> list[Vector]:
         """Write the sums of a group: for each row, for each panel."""
         f, loop, B, C = self.f, self.loop, self.loop.B, self.loop.C
         place = f.times(first, B)
@@ -266,16 +263,16 @@ class Writer:
         return sums
 
     def add_products(
-        self, sums: Sequence[Vector], W: Address, factors: Sequence[Address], K: int
+        self, sums: list[Vector], W: Address, a: list[Address], K: int
     ) -> list[Vector]:
-        """Add products with K rows of weights to the sums of all rows, one row after the other."""
-        f, width = self.f, len(sums) // len(factors)
+        """Add products of K values with W, ``a @ W``, to the sums of all rows, row by row."""
+        f, width = self.f, len(sums) // len(a)
         parts = max(1, IN_FLIGHT // len(sums))  # few sums wait for each addition, so they are split
 
         def products(first: Integer, count: int, *totals: Any) -> list[Vector]:
             now = list(totals)
             weights = f.address(W, f.times(first, width * self.width))
-            starts = [f.address(each, first) for each in factors]
+            starts = [f.address(each, first) for each in a]
             for k in range(count):
                 of_rows = [f.load_one(each, k) for each in starts]
                 for n in range(width):
