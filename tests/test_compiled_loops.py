@@ -16,7 +16,7 @@ import rnncli
 from rnncli.engine.compiled import loop
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
-from rnncli.model.activations import TANH
+from rnncli.model.activations import TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights, weight_shapes
 
@@ -112,6 +112,7 @@ def test_blocks_and_strides_change_nothing(
         monkeypatch.setattr(loop, "WORK", steps * 6 * weights)
         monkeypatch.setattr(loop, "VALUES", steps * 6 * max(I, 32))
         monkeypatch.setattr(loop, "ROWS", steps * 6)
+        monkeypatch.setattr(loop, "STEPS", 1)
         for view in VIEWS.values():
             wide = np.full((6, 49, 7, 5), np.nan, "f")
             found = run(cell, view(x), wide[:, 2:48:2, 3].swapaxes(0, 1))
@@ -152,19 +153,20 @@ def test_a_state_that_is_no_number_stays_in_its_sequence(kind: str, value: float
         assert one[..., others, :].tobytes() == right[..., others, :].tobytes()
 
 
-def test_no_loop_is_compiled_for_peepholes_or_a_projection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CompiledCell", None)
+def test_peepholes_and_a_projection_run_by_numpy() -> None:
     cell, x = draw("lstm", 3, 4), normal(5, 2, 3)
     for name, shape in (("w_ch", (12,)), ("W_hr", (4, 4))):
         other = cell.replaced(cell.weights._replace(**{name: normal(*shape)}))
         assert bits(run(other, x)) == bits(run(other, x, unroll="projected"))
 
 
-def test_loops_of_other_settings_are_other_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_setting_and_type_has_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CACHED", 2)
     monkeypatch.setattr(loop, "_loops", {})
-    cells = [draw("rnn", 2, 5).replaced(activation=f"leaky_relu:{alpha}") for alpha in (0, 1, 2)]
-    first = [bits(run(cell, normal(4, 1, 2))) for cell in cells]
-    assert len(set(map(tuple, first))) == 3
-    assert [bits(run(cell, normal(4, 1, 2))) for cell in cells] == first
+    cell, x = draw("rnn", 2, 5), normal(4, 2)
+    for precision, atol in (("float32", 1e-6), ("float64", 1e-15)):
+        for f in ("tanh", "leaky_relu:0.0", "leaky_relu:0.5", "tanh"):
+            network = rnncli.Network(cell.replaced(activation=parse(f)))
+            h = [rnncli.run(network, x, precision=precision, unroll=name).h for name in UNROLLS]
+            np.testing.assert_allclose(h[-1], h[0], atol=atol, rtol=0)
     assert len(loop._loops) == 2

@@ -29,8 +29,8 @@ from rnncli.model.cells import Cell, State
 FEW_INPUTS = 32
 # Weights that are read between two looks at Ctrl-C: some tenths of a second at most.
 WORK = 200_000_000
-# Values of the inputs of a block that stay in the cache, and rows from which BLAS is fast.
-VALUES, ROWS = 65_536, 1024
+# Values of a block that stay in the cache, rows from which BLAS is fast, and fewest steps of it.
+VALUES, ROWS, STEPS = 65_536, 1024, 4
 # Rows of a matrix that are multiplied in one round of a loop, and how many need none.
 ROUND, SHORT = 4, 32
 # Sums that are added to at once: of two additions a cycle each takes four.
@@ -44,9 +44,9 @@ _compiling = Lock()  # two threads often want the same loop at once
 
 
 def can_compile(cell: Cell) -> bool:
-    """Whether there is code for the step and all activations of a cell."""
+    """Whether there is code for all activations of a cell."""
     named = [each for each in cell.settings.values() if isinstance(each, Activation)]
-    return cell.compilable and all(each.name in FUNCTIONS for each in named)
+    return all(each.name in FUNCTIONS for each in named)
 
 
 class CompiledCell:
@@ -119,7 +119,7 @@ class CompiledCell:
             size = max(1, size if straight else min(size, VALUES // (N * I)))
             blocks = (x[start : start + size] for start in range(0, T, size))
             return (block if straight else block.copy() for block in blocks)
-        size = max(1, min(T, max(VALUES // max(columns.shape), ROWS) // N))
+        size = min(T, max(STEPS, max(VALUES // max(columns.shape), ROWS) // N))
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
         threaded = size < T and leaves_processors(columns.size)
