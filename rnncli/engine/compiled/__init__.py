@@ -3,9 +3,6 @@
 The equation of a cell (`Cell.step`) is computed with vectors that stand for
 code, and so writes its own loop. That takes some hundredths of a second, so
 nothing is kept on disk.
-
-`code` writes the language of LLVM, and with it `activations` and `loop` a
-loop; `machine` compiles it.
 """
 
 from rnncli.engine.compiled.loop import CompiledCell as CompiledCell

@@ -8,8 +8,7 @@ from rnncli.engine.compiled.code import Vector
 from rnncli.model.activations import Activation
 
 LOG_2 = log(2)
-# What the double is less than log 2.
-LOG_2_REST = 2.3190468138462996e-17
+LOG_2_REST = 2.3190468138462996e-17  # what the double is less than log 2
 # By bits of a float: from where exp is 0 or infinite, and the terms of its series and that of
 # log that are seen in the last bit.
 EXP_RANGE = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
@@ -88,8 +87,7 @@ def tanh(a: Vector) -> Vector:
 def _log_of_one_more(e: Vector) -> Vector:
     """Write ``log(1 + e)`` of 0 to 1: the series of ``2 artanh(e / (2 + e))``."""
     s = e / (e + 2)
-    terms = range(LOG_TERMS[e.function.lanes.bits])
-    return s * polynomial(s * s, [2 / (2 * n + 1) for n in terms])
+    return s * polynomial(s * s, [2 / (2 * n + 1) for n in range(LOG_TERMS[e.function.lanes.bits])])
 
 
 def _sigmoid(a: Vector) -> Vector:

@@ -14,9 +14,8 @@ from typing import NamedTuple, TypeAlias, Union
 
 import numpy as np
 
-# The name of an integer, or a number.
+# The name of an integer, or a number; the name of an address.
 Integer: TypeAlias = str | int
-# The name of an address.
 Address: TypeAlias = str
 Operand: TypeAlias = Union["Vector", float]
 # What a loop carries from one round to the next.

@@ -45,8 +45,16 @@ _compiling = Lock()  # two threads often want the same loop at once
 
 def can_compile(cell: Cell) -> bool:
     """Whether there is code for all activations of a cell."""
-    named = [each for each in cell.settings.values() if isinstance(each, Activation)]
-    return all(each.name in FUNCTIONS for each in named)
+    return all(f.name in FUNCTIONS for f in cell.settings.values() if isinstance(f, Activation))
+
+
+def align(values: Floats) -> Floats:
+    """Copy values to the start of a line of the cache, so that no vector is in two."""
+    space = np.empty(values.size + 64 // values.itemsize, values.dtype)
+    start = -space.ctypes.data % 64 // values.itemsize
+    copy = space[start : start + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 class CompiledCell:
@@ -78,7 +86,7 @@ class CompiledCell:
         W_inner = W_hh[:0] if cell.inner is None else cell.inner
         edges = range(self.group, self.panels, self.group)
         self.weights = [
-            np.concatenate([group.ravel() for group in np.split(self.in_panels(W), edges, axis=1)])
+            align(np.concatenate([a.ravel() for a in np.split(self.in_panels(W), edges, axis=1)]))
             for W in (W_xh, W_hh, b_h[None], W_inner)
         ]
 
@@ -94,7 +102,7 @@ class CompiledCell:
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows_at_once
         loop, filled = self.loop(rows), -(-N // rows) * rows
-        slots = np.zeros((filled, self.slots, self.panels * self.lanes.width), self.dtype)
+        slots = align(np.zeros((filled, self.slots, self.panels * self.lanes.width), self.dtype))
         places = [slots[:, k, :H] for k in (0, *range(2, self.S + 1))]
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
@@ -103,8 +111,7 @@ class CompiledCell:
             for a in blocks:
                 h = out[done : done + len(a)]
                 strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
-                arrays = (a, h, *self.weights, slots)
-                loop(len(a), N, *strides, *(array.ctypes.data for array in arrays))
+                loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
                 if len(a) % 2:
                     slots[:, 0] = slots[:, 1]
                 done += len(a)
@@ -127,9 +134,8 @@ class CompiledCell:
 
     def loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
-        cell = self.cell
+        cell, shapes = self.cell, tuple(W.shape for W in self.cell.operands)
         settings = str(dict(cell.settings))  # the text of a number reads back to the same one
-        shapes = tuple(W.shape for W in cell.operands)
         key = (type(cell), settings, self.H, shapes, self.slots, self.dtype, self.machine, rows)
         with _compiling:
             if key not in _loops:
