@@ -112,7 +112,8 @@ class GRU(Cell):
         """Compute h_t."""
         (h,) = state
         a, z, r, *m = sums
-        z, r = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (z, r))
+        # r first: in compiled code the candidate waits for it.
+        r, z = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (r, z))
         reset = n.product(r * h, self.inner, "W_hh[n]") if self.inner is not None else r * m[0]
         a = n.apply(self.activation, a + reset, self.clip)
         return (n.mix(z, h, a),)
