@@ -42,6 +42,7 @@ ORDER = (
 # What is installed as an extra, by the only module or package that may import it.
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
+    "rnncli.engine.threads": {"threadpoolctl"},
     "rnncli.writers.figure.drawing": {"matplotlib"},
     "rnncli.storage.remote": {"fsspec", "aiohttp"},
     "rnncli.batches.cluster": {"distributed"},

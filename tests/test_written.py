@@ -42,7 +42,8 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     t, x, h, key, keys, cells = result
     cuts = [slice(*ends) for ends in pairwise([*range(0, len(t), block), len(t)])]
     blocks = [
-Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], h[s]) for s in cuts
+        Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], h[s])
+        for s in cuts
     ]
     zeros = SequenceStates(
         np.zeros(1, np.intp), [{"h": np.zeros_like(h[:1], shape=(1, h.shape[1]))}]

@@ -44,9 +44,9 @@ from rnncli.cli.states import (
     scaled_as_before,
     state_files,
 )
-from rnncli.engine.state import fingerprint
 from rnncli.engine.rows import Rows
 from rnncli.engine.runner import Runner
+from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried, final_y, stream
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers

@@ -14,13 +14,11 @@ from numpy.typing import ArrayLike
 
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
-from rnncli.model.cells import CELLS, RNN, Cell, Weights, checked
+from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
 from rnncli.model.errors import InputError, choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
-# multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
-Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # An activation of single values, or the name of one of the whole row.
 RowActivation: TypeAlias = Activation | str
 # Up to so many values, rows are summed by columns: NumPy is slow at short rows.

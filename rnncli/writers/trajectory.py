@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.run import c_size
 from rnncli.engine.rows import Rows
+from rnncli.engine.run import c_size
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError, printable
 from rnncli.model.network import Network

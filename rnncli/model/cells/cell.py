@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats, as_floats
 
 # The arrays that a cell carries from step to step, (N, size) each; the first is h.
 State: TypeAlias = tuple[Floats, ...]
-# multiply(a, W): a product of rows (N, K) and weights (K, O).
+# multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # step(sums, out, *state): one step in place. It writes h_t into `out` and returns the state
 # after the step, whose first array is `out`. It may overwrite the sums and the state but h.
