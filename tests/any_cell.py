@@ -5,7 +5,7 @@ that the gates are one sum, or that every layer is recurrent.
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf
+from functools import cached_property
 from typing import Any
 
 import loop
@@ -13,7 +13,7 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Apply, Cell, Combine, Multiplier, Operands, State, Weights
+from rnncli.model.cells import Cell, Numbers, Operands, Weights
 from rnncli.model.layers import Multiply, Stateless
 
 
@@ -23,42 +23,23 @@ class Leaky(Cell):
     gates = 2
     gate_names = ("i", "g")
     state_names = ("h", "c")
-    has_step = True
 
     def __init__(self, weights: Weights, keep: float = 0.5) -> None:
         self.weights, self.keep = weights, keep
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        return (len(self.weights.W_hh),) * 2
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {"cell": type(self).__name__, "keep": self.keep}
 
     @property
-    def operands(self) -> Operands:
-        return Operands(*self.weights[:3])
+    def compilable(self) -> bool:
+        return False
 
-    def combine(self, multiplier: Multiplier) -> Combine:  # noqa: ARG002
-        def combine(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
-            i, g = sums
-            after = self.keep * c + loop.sigmoid(i) * np.tanh(g)
-            np.tanh(after, out)
-            return out, after
-
-        return combine
-
-    def step(self, apply: Apply, sums: Sequence[Any], _h: Any, c: Any) -> tuple[Any, ...]:
-        i, g = sums
-        c = self.keep * c + apply(SIGMOID, i, inf) * apply(TANH, g, inf)
-        return apply(TANH, c, inf), c
-
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:  # noqa: ARG002
-        i, g = off
-        eps = np.finfo(off.dtype).eps
-        c = i / 4 + g + 8 * eps * (np.abs(before[1]) + np.abs(after[1]))
-        return c + 4 * eps * np.abs(after[0]), c
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        (i, g), (_h, c) = sums, state
+        keep = np.full(self.hidden_size, self.keep, self.weights.b_h.dtype)
+        c = n.carry(c, n.weight(keep, "keep"), n.apply(SIGMOID, i) * n.apply(TANH, g))
+        return n.apply(TANH, c), c
 
     def replaced(self, weights: Weights | None = None, **settings: Any) -> "Leaky":
         weights = self.weights if weights is None else weights
@@ -66,31 +47,30 @@ class Leaky(Cell):
 
 
 class Gated(Leaky):
-    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum.
-
-    Nor does it say so of the step that it has by inheritance.
-    """
+    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
 
     @property
+    def sum_names(self) -> tuple[str, ...]:
+        return ("g", "i")
+
+    @cached_property
     def operands(self) -> Operands:
-        H = len(self.weights.W_hh)
+        H = self.hidden_size
         turned = (np.concatenate([W[..., H:], W[..., :H]], axis=-1) for W in self.weights[:3])
         W_xh, W_hh, b_h = turned  # g, then i
         return Operands(W_xh, np.ascontiguousarray(W_hh[:, H:]), b_h)
 
-    def combine(self, multiplier: Multiplier) -> Combine:
-        of_g = multiplier(np.ascontiguousarray(self.weights.W_hh[:, len(self.weights.W_hh) :]))
+    @cached_property
+    def inner(self) -> Floats:
+        return np.ascontiguousarray(self.weights.W_hh[:, self.hidden_size :])
 
-        def combine(sums: Floats, out: Floats, h: Floats, c: Floats) -> State:
-            i = loop.sigmoid(sums[1])
-            after = self.keep * c + i * np.tanh(sums[0] + of_g(i * h))
-            np.tanh(after, out)
-            return out, after
-
-        return combine
-
-    def bounds(self, sums: Floats, off: Floats, before: State, after: State) -> State:
-        return super().bounds(sums, off[::-1], before, after)
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        (g, i), (h, c) = sums, state
+        i = n.apply(SIGMOID, i)
+        g = n.apply(TANH, g + n.product(i * h, self.inner, "W_hh[g]"))
+        keep = np.full(self.hidden_size, self.keep, self.weights.b_h.dtype)
+        c = n.weight(keep, "keep") * c + i * g  # which no kind of number carries along time
+        return n.apply(TANH, c), c
 
 
 class Head(Stateless):

@@ -8,8 +8,11 @@ from conftest import RUNNABLE, runnable
 
 import rnncli
 from rnncli import Network, Recurrent, Rows, Weights
-from rnncli.engine.compiled.loops import is_written
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state import fingerprint
+from rnncli.engine.unroll import has_loop
+from rnncli.verify.case import Case
+from rnncli.verify.steps import case_step_errors, largest_step_error
 
 KINDS = [Leaky, Gated]
 
@@ -41,9 +44,32 @@ def test_every_precision(precision: str, within: float) -> None:
         np.testing.assert_allclose(h, right.outputs[0], rtol=0, atol=within)
 
 
-def test_a_step_that_is_older_than_combine_is_not_compiled() -> None:
-    assert is_written(drawn(Leaky, 3, 5, seed=1))
-    assert not is_written(drawn(Gated, 3, 5, seed=1))
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_array_that_is_no_operand_is_not_compiled(kind: type[Leaky]) -> None:
+    assert not has_loop(drawn(kind, 3, 5, seed=1))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_step_is_judged_by_the_equation_of_the_cell(
+    kind: type[Leaky], precision: str
+) -> None:
+    random, cell = np.random.RandomState(6), drawn(kind, 3, 5, seed=1)
+    dtype = PRECISIONS[precision].dtype
+    x, h0 = random.normal(size=(3, 40, 3)), random.uniform(-1, 1, (3, 20))
+    layers = [Recurrent(cell, drawn(kind, 3, 5, seed=2), direction="bidirectional")]
+    case = Case(
+        Network(*layers), x.astype(dtype), h0.astype(dtype), np.array([40, 7, 39]), precision
+    )
+    tf32 = PRECISIONS[precision].rounds  # half of the bound is an operand on the other side
+    right = case.outputs("stepwise")
+    assert largest_step_error(case, right) < (0.6 if tf32 else 0.25)
+    for n, t, unit in [(0, 0, 0), (0, 39, 9), (1, 6, 4), (2, 20, 7)]:
+        wrong = right[0].copy()
+        wrong[n, t, unit] += 1e-2
+        errors = case_step_errors(case, [wrong])
+        assert errors is not None
+        assert errors[n, t, unit] > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

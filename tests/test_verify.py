@@ -12,13 +12,14 @@ import pytest
 from conftest import NIGHTLY, RUNNABLE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from networks import gated_cell
 from stacks import Saved, invoke, saved
 
 import rnncli
 from rnncli import Dense, Network
-from rnncli.engine.unroll import UNROLLS
+from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell
+from rnncli.model.cells import LSTM, Cell
 from rnncli.verify.notebook import PRINTED
 from rnncli.verify.peers import PEERS
 
@@ -102,8 +103,9 @@ def step_by_hand(network: Network, x: Floats, h: Floats) -> tuple[Floats, Floats
         before = np.zeros_like(states)
         before[:, ::turn][:, 1:] = states[:, ::turn][:, :-1]
         terms = np.abs(x) @ np.abs(W_xh) + np.abs(before) @ np.abs(W_hh) + np.abs(b_h)
-        bound = (len(W_xh) + len(W_hh) + 4) * EPS * terms + 4 * EPS * np.maximum(1, np.abs(states))
-        found.append((np.tanh(x @ W_xh + before @ W_hh + b_h), bound))
+        off, a = (len(W_xh) + len(W_hh) + 4) * EPS * terms, x @ W_xh + before @ W_hh + b_h
+        moved = np.maximum(np.tanh(a + off) - np.tanh(a), np.tanh(a) - np.tanh(a - off))
+        found.append((np.tanh(a), np.where(np.isinf(off), inf, moved + 8 * EPS)))
     right, bounds = (np.concatenate(arrays, axis=2) for arrays in zip(*found, strict=True))
     return right, bounds
 
@@ -279,9 +281,9 @@ def turned(cell: Cell) -> Cell:
 @pytest.mark.parametrize("names", [["fused"], RUNNABLE], ids=["one", "all"])
 def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
     for name in names:
-        right = UNROLLS[name]
+        right = STRATEGIES[name]
         monkeypatch.setitem(
-            UNROLLS, name, lambda cell, *others, right=right: right(turned(cell), *others)
+            STRATEGIES, name, lambda cell, *others, right=right: right(turned(cell), *others)
         )
     options = ("--seq", "1,2,3", "--hidden", "4,4", "--init", "torch")
     report = verified(*options, "--unroll", "stepwise", code=1)
@@ -296,6 +298,24 @@ def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch, names: list[
     # Nothing equals a wrong run, even if its own steps are right.
     results = verified(*options, "--unroll", "fused", code=1)["results"]
     assert {item["verdict"] for item in results if "note" not in item} == {"different"}
+
+
+def test_a_wrong_equation_of_a_cell_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its runs and the steps that it is judged by are wrong alike; those of the loop are not."""
+    rnncli.save(Network(gated_cell("lstm peepholes", 1, 4)), tmp_path / "w.npz")
+    right = LSTM.step
+
+    def wrong(self: LSTM, n: Any, sums: Any, h: Any, c: Any) -> Any:
+        i, f, g, o = sums
+        return right(self, n, (f, i, g, o), h, c)
+
+    options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
+    assert verified(*options)["equal"]
+    monkeypatch.setattr(LSTM, "step", wrong)
+    (result, *_) = verified(*options, code=1)["results"]
+    assert (result["name"], result["verdict"]) == ("float64 loop", "different")
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1e-4])
