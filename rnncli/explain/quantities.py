@@ -1,21 +1,20 @@
-"""What a step computes, in the order in which it does.
+"""Quantities that a step of a cell computes, each with its equation and its terms.
 
-A cell, or a layer without state, is one function here and one entry in
-`OF_CELLS` or `OF_LAYERS`. Each computes by the operations of
-`rnncli.engine.unroll.stepwise`, so that every number is that of a run.
+`Cell.step` runs over `Traced` numbers, which remember how they were made. They
+compute by the operations of `rnncli.engine.unroll.stepwise`, so that every
+number is that of a run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from math import inf, isinf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.precision import Precision
-from rnncli.engine.unroll.stepwise import row_products
-from rnncli.model.activations import Activation, clipped, saturated
+from rnncli.engine.unroll.strategy import Strategy
+from rnncli.model.activations import SIGMOID, Activation, clipped, saturated
 from rnncli.model.arrays import Floats, Truths, contiguous
-from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
+from rnncli.model.cells import Cell, Operands, State
 
 
 class Term(NamedTuple):
@@ -97,209 +96,274 @@ class Quantity(NamedTuple):
         return saturated(self.values, found) if found else None
 
 
-class CellStep(NamedTuple):
-    """A step of a cell.
-
-    Parameters
-    ----------
-    cell : Cell
-        With its weights in the precision.
-    precision : Precision
-    x : array, shape (1, I)
-        In its float type.
-    state : tuple of arrays, shape (1, size) each
-        Before the step.
-    before : str
-        When that was: ``t-1``, or ``t+1`` of a cell that goes backward.
-    """
-
-    cell: Cell
-    precision: Precision
-    x: Floats
-    state: State
-    before: str = "t-1"
-
-    @property
-    def operand(self) -> Floats:
-        """The input as a product takes it."""
-        return contiguous(self.precision.operand(self.x))
-
-    @property
-    def h(self) -> str:
-        """What the hidden state before the step is called."""
-        return f"h_{{{self.before}}}"
-
-    @property
-    def c(self) -> str:
-        """What the cell state before the step is called."""
-        return f"c_{{{self.before}}}"
-
-    def product(self, rows: Floats, W: Floats) -> Floats:
-        """Multiply as the run does."""
-        return row_products(self.precision.operand(rows), W)
-
-    def term(self, left: str, rows: Floats, name: str, W: Floats, values: Floats) -> Term:
-        """Return a product with weights as a term."""
-        return Term(f"{left} @ {name}", values[0], self.precision.operand(rows)[0], W)
-
-
-class Sum(NamedTuple):
-    """The terms of a sum, and what they add up to, (1, H)."""
-
-    terms: list[Term]
-    total: Floats
-
-    def plus(self, term: Term) -> "Sum":
-        """Add another term."""
-        return Sum([*self.terms, term], self.total + term.values)
-
-
-def rnn(step: CellStep) -> list[Quantity]:
-    """Return ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``."""
-    cell = step.cell
-    assert isinstance(cell, RNN)
-    (total,) = _sums(step, [""])
-    return [_applied("h_t", total, cell.activation, cell.clip)]
-
-
-def lstm(step: CellStep) -> list[Quantity]:
-    """Return the gates i, f, g and o, c_t, and h_t."""
-    cell = step.cell
-    assert isinstance(cell, LSTM)
-    i, f, o, g = _sums(step, ["i", "f", "o", "g"], halved="ifo" if cell.halved else "")
-    c = step.state[1]
-    w_ch = cell.weights.w_ch
-    peepholes = None if w_ch is None else dict(zip("ifo", np.split(w_ch, 3), strict=True))
-
-    def gate(name: str, total: Sum, of: str, c: Floats) -> Quantity:
-        if peepholes:
-            w = peepholes[name]
-            total = total.plus(Term(f"w_ch[{name}] {of}", (w * c)[0], c[0], w))
-        f = cell.recurrent_activation
-        return _applied(f"{name}_t", total, f, cell.clip, halved=cell.halved)
-
-    i_t = gate("i", i, step.c, c)
-    f_t = gate("f", f, step.c, c)
-    g_t = _applied("g_t", g, cell.activation, cell.clip)
-    kept, added = f_t.values * c[0], i_t.values * g_t.values
-    terms = [
-        Term(f"f_t {step.c}", kept, f_t.values, c[0]),
-        Term("i_t g_t", added, i_t.values, g_t.values),
-    ]
-    c_t = sum_of("c_t", terms, kept + added)
-    o_t = gate("o", o, "c_t", c_t.values[None])
-    out = _applied(
-        "out_t", Sum([Term("c_t", c_t.values)], c_t.values[None]), cell.output_activation
-    )
-    out = out._replace(name=out.equation)  # c_t itself where the function is linear
-    h = o_t.values * out.values
-    product = f"o_t {out.name}"
-    found = [i_t, f_t, g_t, o_t, c_t] if peepholes is None else [i_t, f_t, g_t, c_t, o_t]
-    if out.function is not None:
-        found.append(out)
-    last = sum_of("h_t", [Term(product, h, o_t.values, out.values)], h)
-    if cell.weights.W_hr is None:
-        return [*found, last]
-    W = cell.weights.W_hr
-    projected = step.term(f"({product})", h[None], "W_hr", W, step.product(h[None], W))
-    whole = last._replace(name=product)
-    return [*found, whole, sum_of("h_t", [projected], projected.values)]
-
-
-def gru(step: CellStep) -> list[Quantity]:
-    """Return the gates z and r, the candidate n, and h_t."""
-    cell = step.cell
-    assert isinstance(cell, GRU)
-    after = cell.reset == "after"
-    n, z, r, *m = _sums(step, ["n", "z", "r", *(["m"] if after else [])], "zr" * cell.halved)
-    f = cell.recurrent_activation
-    z_t = _applied("z_t", z, f, cell.clip, halved=cell.halved)
-    r_t = _applied("r_t", r, f, cell.clip, halved=cell.halved)
-    h = step.state[0]
-    if after:
-        inner = sum_of("m_t", m[0].terms, m[0].total[0])
-        term = Term("r_t m_t", r_t.values * inner.values, r_t.values, inner.values)
-    else:
-        reset = r_t.values * h[0]
-        name = f"r_t {step.h}"
-        inner = sum_of(name, [Term(name, reset, r_t.values, h[0])], reset)
-        W = cell.inner
-        assert W is not None
-        term = step.term(f"({inner.name})", reset[None], "W_hh[n]", W, step.product(reset[None], W))
-    n_t = _applied("n_t", n.plus(term), cell.activation, cell.clip)
-    apart = h[0] - n_t.values
-    moved = Term(f"z_t ({step.h} - n_t)", z_t.values * apart, z_t.values, apart)
-    h_t = sum_of("h_t", [Term("n_t", n_t.values), moved], n_t.values + moved.values)
-    equation = f"{h_t.equation} = z_t {step.h} + (1 - z_t) n_t"
-    return [z_t, r_t, inner, n_t, h_t._replace(equation=equation)]
-
-
-# quantities(step): what a step of a cell computes, by its class. The last is h_t.
-OF_CELLS: dict[type, Callable[[CellStep], list[Quantity]]] = {RNN: rnn, LSTM: lstm, GRU: gru}
-
-
-def _sums(step: CellStep, blocks: Sequence[str], halved: str = "") -> list[Sum]:
-    """Return the sums of a step, each of ``x_t @ W_xh + h_{t-1} @ W_hh + b_h`` for its block."""
-    cell = step.cell
-    W_xh, W_hh, b_h = cell.operands
-    before = len(b_h) - W_hh.shape[1]  # sums without the state's product
-    of_x = row_products(step.operand, W_xh)
-    of_h = step.product(step.state[0], W_hh)
-    sums = of_x.copy()
-    sums[:, before:] += of_h
-    sums += b_h
-    H = cell.hidden_size
-    missing = np.zeros((1, before), of_h.dtype)
-    arrays = [of_x, np.concatenate([missing, of_h], axis=1), b_h[None], sums]
-    found = []
-    for number, gate in enumerate(blocks):
-        factor = 2 if gate and gate in halved else 1
-        x, h, b, total = (factor * a[:, number * H : (number + 1) * H] for a in arrays)
-        terms = _terms(step, gate, x, h, b[0])
-        if number * H < before:
-            del terms[1]
-        found.append(Sum(terms, total))
-    return found
-
-
-def _terms(step: CellStep, gate: str, x: Floats, h: Floats, b: Floats) -> list[Term]:
-    cell = step.cell
-    if gate == "m":
-        W_hh = np.split(cell.weights.W_hh, cell.gates, axis=1)[-1]
-        of_h = step.term(step.h, step.state[0], "W_hh[n]", W_hh, h)
-        return [of_h, Term("b_n", b)]
-    of = f"[{gate}]" if gate else ""
-    place = cell.gate_names.index(gate) if gate else 0
-    W_xh, W_hh = (np.split(W, cell.gates, axis=1)[place] for W in cell.weights[:2])
-    return [
-        step.term("x_t", step.x, f"W_xh{of}", W_xh, x),
-        step.term(step.h, step.state[0], f"W_hh{of}", W_hh, h),
-        Term(f"b_h{of}", b),
-    ]
-
-
 def sum_of(name: str, terms: list[Term], values: Floats) -> Quantity:
-    """Return a sum that no function is applied to."""
+    """Make a sum that no function is applied to."""
     return Quantity(name, " + ".join(term.name for term in terms), terms, values)
 
 
-def _applied(
-    name: str, total: Sum, f: Activation, clip: float = inf, *, halved: bool = False
-) -> Quantity:
-    """Return a function of a sum; with `halved` a sigmoid, by the tanh of half of it."""
-    values = np.empty_like(total.total)
-    if halved:
-        half = values.dtype.type(0.5)
-        np.tanh(total.total * half, values)
-        values *= half
-        values += half
-    else:
-        clipped(f, clip)(total.total, values)
-    found = sum_of(name, total.terms, values[0])
-    equation = found.equation
-    if not isinf(clip):
-        equation = f"clip({equation}, -{clip:g}, {clip:g})"
-    elif f.name == "linear":
-        return found
-    equation = equation if f.name == "linear" else f"{f.name}({equation})"
-    return found._replace(equation=equation, sum=total.total[0], function=f, clip=clip)
+class Traced:
+    """An array of a step, and how it was made.
+
+    Parameters
+    ----------
+    values : array, shape (1, H); of a matrix (K, H)
+    operation : {"", "+", "-", "*", "@", "f"}
+        None for what the step is given, a function for "f".
+    parts : sequence of Traced
+        What it is made of.
+    given : str
+        Its own name: that of a gate, of a state, or of what the step is given.
+    gate : str
+        Of a sum, the gate that it is the sum of.
+
+    Attributes
+    ----------
+    shown : bool
+        Whether it is a quantity, and not just a term of another.
+    """
+
+    function: Activation
+    clip = inf
+    halved = shown = False
+    textbook: "tuple[Traced, ...]" = ()
+
+    def __init__(
+        self,
+        values: Floats,
+        operation: str = "",
+        parts: "Sequence[Traced]" = (),
+        given: str = "",
+        gate: str = "",
+    ) -> None:
+        self.values, self.operation, self.parts = values, operation, parts
+        self.given, self.gate = given, gate
+
+    def __add__(self, other: "Traced") -> "Traced":
+        """Add another array: what is added to the sum of a gate is part of that."""
+        total = Traced(self.values + other.values, "+", (self, other), gate=self.gate)
+        total.halved = self.halved
+        return total
+
+    def __mul__(self, other: "Traced") -> "Traced":
+        """Multiply element by element; a sum becomes a quantity of its own."""
+        for factor in (self, other):
+            if factor.operation == "+":
+                factor.shown = True
+                if factor.gate:
+                    factor.given = f"{factor.gate}_t"
+        return Traced(self.values * other.values, "*", (self, other))
+
+    @property
+    def name(self) -> str:
+        """The name, or the expression of what has none."""
+        return self.given or self.expression
+
+    @property
+    def factor(self) -> str:
+        """The name as it stands in a product."""
+        return f"({self.name})" if " " in self.name else self.name
+
+    @property
+    def terms(self) -> "Iterator[Traced]":
+        """The terms of a sum; any other array, or one that is shown, is a term itself."""
+        if self.shown or self.operation != "+":
+            yield self
+        else:
+            yield from self.addends
+
+    @property
+    def addends(self) -> "Iterator[Traced]":
+        """What a quantity adds up: it itself where it adds nothing up."""
+        if self.operation not in ("+", "f"):
+            yield self
+            return
+        for part in self.parts:
+            yield from part.terms
+
+    @property
+    def expression(self) -> str:
+        """The equation of it."""
+        if self.operation == "*":
+            return " ".join(part.factor for part in self.parts)
+        if self.operation == "@":
+            return f"{self.parts[0].factor} @ {self.parts[1].name}"
+        if self.operation == "-":
+            return " - ".join(part.factor for part in self.parts)
+        text = " + ".join(term.name for term in self.addends)
+        if not isinf(self.clip):
+            text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
+        linear = self.operation == "+" or self.function.name == "linear"
+        return text if linear else f"{self.function.name}({text})"
+
+    def collect(self, found: "list[Traced]") -> None:
+        """Add the quantities that it is made of, then itself if it is one."""
+        if self in found:
+            return
+        for part in self.parts:
+            part.collect(found)
+        if self.shown and self.operation:
+            found.append(self)
+
+
+class Trace:
+    """`Traced` arrays as a kind of number, by the operations of a run.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        What runs the cell step by step.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.cell, self.strategy = strategy.cell, strategy
+        self.operands = strategy.operands
+        found = _places(self.cell, self.operands)
+        if found is None:  # a step in place whose sums are others
+            self.operands = self.cell.operands
+            found = [(k, 1) for k in range(len(self.cell.sum_names))]
+        self.places = found
+        self.gates: dict[str, Traced] = {}
+
+    def quantities(self, x: Floats, state: State, before: str = "t-1") -> list[Quantity]:
+        """Compute a step of one row; the last quantity is h_t."""
+        names, self.gates = self.cell.state_names, {}
+        given = [
+            Traced(array, given=f"{name}_{{{before}}}")
+            for name, array in zip(names, state, strict=True)
+        ]
+        after = list(self.cell.step(self, self._sums(Traced(x, given="x_t"), given[0]), *given))
+        for k, name in enumerate(names):
+            if not after[k].operation or after[k].given not in ("", f"{name}_t"):
+                after[k] = Traced(after[k].values, "+", [after[k]])
+            after[k].given, after[k].shown = f"{name}_t", True
+        found: list[Traced] = []
+        for gate in self.cell.gate_names:
+            if gate in self.gates:
+                self.gates[gate].collect(found)
+        for array in after[::-1]:
+            array.collect(found)
+        return [self._quantity(each) for each in found]
+
+    def apply(self, f: Activation, a: Traced, clip: float = inf) -> Traced:
+        """Compute ``f(a)``, the gate of its sum."""
+        plain = f.name == "linear" and isinf(clip)
+        if plain and not a.gate:
+            return a
+        values = np.empty_like(a.values)
+        if a.halved and f == SIGMOID and isinf(clip):
+            np.tanh(a.values * values.dtype.type(0.5), values)
+            values *= values.dtype.type(0.5)
+            values += values.dtype.type(0.5)
+        else:
+            clipped(f, clip)(a.values, values)
+        made = Traced(values, "+" if plain else "f", [a])
+        made.function, made.clip, made.shown = f, clip, True
+        if a.gate and a.gate not in self.gates:
+            made.given, self.gates[a.gate] = f"{a.gate}_t", made
+        return made
+
+    def product(self, a: Traced, W: Floats, name: str) -> Traced:
+        """Compute ``a @ W``; what is multiplied becomes a quantity of its own."""
+        a.shown = True
+        values = self.strategy.product(self.strategy.precision.operand(a.values), W)
+        return Traced(values, "@", [a, Traced(W, given=name)])
+
+    def weight(self, w: Floats, name: str) -> Traced:
+        """Take a weight for each unit."""
+        return Traced(w[None], given=name)
+
+    def carry(self, c: Traced, f: Traced, added: Traced) -> Traced:
+        """Compute ``f c + added``."""
+        return f * c + added
+
+    def mix(self, z: Traced, a: Traced, b: Traced) -> Traced:
+        """Compute ``b + z (a - b)``."""
+        made = b + z * Traced(a.values - b.values, "-", [a, b])
+        made.textbook = z, a, b
+        return made
+
+    def _sums(self, x: Traced, h: Traced) -> list[Traced]:
+        """Compute the sums of a step, each with its products and its bias.
+
+        The first sums are without h, such as that of the candidate of a GRU
+        that resets after the product. A sum beside those of the gates has what
+        these lack.
+        """
+        cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
+        names, first = cell.sum_names, len(b_h) - W_hh.shape[1]
+        product, operand = self.strategy.product, self.strategy.precision.operand
+        of_x = product(contiguous(operand(x.values)), W_xh)
+        of_h = np.pad(product(operand(h.values), W_hh), ((0, 0), (first, 0)))
+        total = of_x.copy()
+        total[:, first:] += of_h[:, first:]
+        total += b_h
+        lacking = iter(names[: first // H])
+        sums = []
+        for k, (gate, (place, factor)) in enumerate(zip(names, self.places, strict=True)):
+            of_gate = gate in cell.gate_names
+            owner = gate if of_gate else next(lacking, gate)
+            block = f"[{owner}]" if cell.gates > 1 else ""
+            each = (
+                factor * array[:, place * H : (place + 1) * H]
+                for array in (of_x, of_h, b_h[None], total)
+            )
+            with_x, with_h, bias, values = each
+            W_x, W_h = (
+                W[:, n * H : (n + 1) * H]
+                for W, n in zip(cell.operands[:2], (k, k - first // H), strict=True)
+            )
+            terms = []
+            if of_gate:
+                terms.append(Traced(with_x, "@", [x, Traced(W_x, given=f"W_xh{block}")]))
+            if k * H >= first:
+                terms.append(Traced(with_h, "@", [h, Traced(W_h, given=f"W_hh{block}")]))
+            terms.append(Traced(bias, given=f"b_h{block}" if of_gate else f"b_{owner}"))
+            sums.append(Traced(values, "+", terms, gate=gate))
+            sums[-1].halved = factor == 2
+        return sums
+
+    def _quantity(self, array: Traced) -> Quantity:
+        terms, equation = [self._term(term, array) for term in array.addends], array.expression
+        if array.textbook:
+            z, a, b = (part.factor for part in array.textbook)
+            equation = f"{equation} = {z} {a} + (1 - {z}) {b}"
+        made = Quantity(array.name, equation, terms, array.values[0])
+        if array.operation != "f":
+            return made
+        total = array.parts[0].values[0]
+        return made._replace(sum=total, function=array.function, clip=array.clip)
+
+    def _term(self, term: Traced, whole: Traced) -> Term:
+        values = term.values[0]
+        if (term.shown and term is not whole) or term.operation not in ("*", "@"):
+            return Term(term.name, values)
+        left, right = (part.values for part in term.parts)
+        if term.operation == "*":
+            return Term(term.expression, values, left[0], right[0])
+        return Term(term.expression, values, self.strategy.precision.operand(left)[0], right)
+
+
+def _places(cell: Cell, operands: Operands) -> list[tuple[int, int]] | None:
+    """Find each block of the operands of a cell among those of its step in place.
+
+    Return where it stands, and by what it is multiplied to be the same: 2
+    where it is halved. None if one is not there.
+    """
+    own, others = (_blocks(each, cell.hidden_size) for each in (cell.operands, operands))
+    found = []
+    for k, block in enumerate(own):
+        same = (
+            (place, factor)
+            for place in sorted(range(len(others)), key=lambda place: place != k)
+            for factor in (1, 2)
+            if np.array_equal(factor * others[place], block)
+        )
+        found.append(next(same, None))
+    return None if None in found else found
+
+
+def _blocks(operands: Operands, H: int) -> list[Floats]:
+    """Cut operands into those of each sum, ``[W_xh; W_hh; b_h]``."""
+    W_xh, W_hh, b_h = operands
+    whole = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0))), b_h[None]])
+    return np.split(whole, len(b_h) // H, axis=1)

@@ -6,16 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import group
+from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import Rows, join
-from rnncli.engine.run import run
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, stream
-from rnncli.explain.quantities import OF_CELLS, CellStep, Quantity
+from rnncli.explain.quantities import Quantity, Trace
 from rnncli.explain.rows import quantities_of
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.cells import Cell, State
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer
 from rnncli.model.network import Network
 from rnncli.writers.trajectory import UntilError
 
@@ -138,8 +136,7 @@ def explained(
     one that gives one row a sequence: its last step explains that row, and
     the others have a note.
     """
-    walk = Walk(Runner(network, precision, "stepwise"), precision, carried, keys)
-    carried.convert(network, walk.runner.precision.dtype)
+    walk = Walk(network, precision, carried, keys)
     last = wanted == Wanted()
     if network.needs_whole_sequences or (network.last and not last):
         every = list(blocks)
@@ -152,13 +149,12 @@ def explained(
         yield from walk.explain(rows, np.ones(len(rows.x), bool))
 
 
-class Walk(NamedTuple):
+class Walk:
     """A network on its way through sequences.
 
     Parameters
     ----------
-    runner : Runner
-        To run stepwise.
+    network : Network
     precision : str
     carried : Carried
         Where the sequences stand.
@@ -166,15 +162,23 @@ class Walk(NamedTuple):
         Their names, for messages.
     """
 
-    runner: Runner
-    precision: str
-    carried: Carried
-    keys: Sequence[tuple[str, ...]]
+    def __init__(
+        self,
+        network: Network,
+        precision: str,
+        carried: Carried,
+        keys: Sequence[tuple[str, ...]],
+    ) -> None:
+        self.precision, self.carried, self.keys = precision, carried, keys
+        self.runner = Runner(network, precision, "stepwise", all_states=True)
+        self.network = self.runner.network
+        self.traces = [[Trace(each) for each in of_layer] for of_layer in self.runner.strategies]
+        carried.convert(network, self.runner.precision.dtype)
 
     def run(self, rows: Rows) -> Iterator[Rows]:
         """Run over rows."""
         return stream(
-            self.runner.network,
+            self.network,
             [rows] if len(rows.x) else [],
             precision=self.precision,
             unroll="stepwise",
@@ -184,16 +188,16 @@ class Walk(NamedTuple):
 
     def explain_whole(self, rows: Rows, wanted: Wanted) -> Iterator[Step]:
         """Run over whole sequences, and explain the steps that are wanted."""
-        network = self.runner.network
+        last, x = self.network.last, self._inputs(rows)
         counted = np.ones(len(rows.x), bool)  # rows that may be the answer
-        if network.last and rows.masked is not None:
+        if last and rows.masked is not None:
             counted = ~rows.masked
-        if network.last == "state":
-            counted &= ~self.runner.masked(self._inputs(rows))
+        if last == "state":
+            counted &= ~self.runner.masked(x)
         answer = _last_steps(rows, counted)
         t, _ = _counted(rows, self.carried.t)
         chosen = answer if wanted == Wanted() else wanted.among(t)
-        yield from self.explain(rows, chosen, answer if network.last else None)
+        yield from self.explain(rows, chosen, answer if last else None)
 
     def _inputs(self, rows: Rows) -> Floats:
         """Return the inputs of the layers, 0 where the input masks a row."""
@@ -202,8 +206,7 @@ class Walk(NamedTuple):
 
     def explain(self, rows: Rows, chosen: Truths, answer: Truths | None = None) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen."""
-        groups = group(rows.key, len(rows.x))
-        self.carried.grow(int(groups.present.max(initial=-1)) + 1)
+        self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         start = self.carried.state.copy()
         given = UntilError(self.run(rows))
         steps, done = {}, 0
@@ -211,152 +214,114 @@ class Walk(NamedTuple):
             for n in np.flatnonzero(chosen[done : done + len(block.t)]).tolist():
                 steps[done + n] = block.cut(n, n + 1)
             done += len(block.t)
-        if self.runner.network.needs_whole_sequences:
+        if self.network.needs_whole_sequences:
             given.check()
-        for number, begin, length in zip(
-            groups.present, groups.starts, groups.lengths, strict=True
-        ):
-            places = groups.order[begin : begin + length]
-            places = places[places < done]
-            asked = [place for place in places.tolist() if place in steps]
-            if not asked:
-                continue
-            walked, active = self._walk(rows, places, start[number])
-            first = int(np.argmax(np.isin(places, active))) + 1
-            at = {place: n for n, place in enumerate(active.tolist())}
-            for place in asked:
-                step = self._step(steps[place], walked, at.get(place))
-                if answer is not None:
-                    step = self._judged(step, walked, first, is_answer=bool(answer[place]))
-                yield step
+        x = self._inputs(rows)
+        masked = self.runner.masked(x) | (np.arange(len(x)) >= done)
+        masked |= False if rows.masked is None else rows.masked
+        ran = Ran(self, x, group(rows.key, len(x)), start, masked)
+        for row in filter(steps.__contains__, ran.groups.order.tolist()):
+            step = self._step(steps[row], ran, row)
+            if answer is not None and not answer[row]:
+                step = step._replace(note=NO_ANSWER)
+            elif answer is not None and self.network.last == "state" and step.layers:
+                step = self._final(step, ran)
+            yield step
         given.check()
 
-    def _step(self, block: Rows, walked: Sequence["Walked"], row: int | None) -> Step:
-        """Explain a row: its place among those that were walked, None where it is masked."""
-        layers = []
-        if row is not None:
-            layers = [each.explained(self.runner, n, row) for n, each in enumerate(walked, 1)]
+    def _step(self, block: Rows, ran: "Ran", row: int) -> Step:
+        """Explain a row; a masked one has no layers."""
+        numbers = range(0 if ran.masked[row] else len(self.network.layers))
         return Step(
             None if block.key is None else int(block.key[0]),
             int(block.t[0]),
             block.x[0],
-            layers,
+            [ran.explain(n, row) for n in numbers],
             block.h[0],
             None if block.y is None else block.y[0],
         )
 
-    def _walk(self, rows: Rows, places: Integers, state: Floats) -> tuple[list["Walked"], Integers]:
-        """Run over the rows of one sequence, layer by layer; return those that are not masked."""
-        network, runner = self.runner.network, self.runner
-        masked = np.zeros(len(places), bool) if rows.masked is None else rows.masked[places]
-        x = self._inputs(rows)[places]
-        active = ~(masked | runner.masked(x))
-        x = x[active]
-        walked = []
-        for layer, slices in zip(network.layers, network.state_slices, strict=True):
-            before = [tuple(state[place] for place in of_cell) for of_cell in slices]
-            walked.append(self._walked(layer, x, before))
-            x = walked[-1].output
-        return walked, places[active]
+    def _final(self, step: Step, ran: "Ran") -> Step:
+        """Explain the row that the model gives for the final state.
 
-    def _judged(
-        self, step: Step, walked: Sequence["Walked"], first: int, *, is_answer: bool
-    ) -> Step:
-        """Explain the row that the model gives, and note at another step that it is not that row.
-
-        If the row is of the final state, a backward cell of the top recurrent
-        layer ends at the `first` step.
+        A backward cell of the top recurrent layer ends at the first step.
         """
-        network, runner = self.runner.network, self.runner
-        if not is_answer:
-            return step._replace(note=NO_ANSWER)
-        if network.last != "state" or not step.layers:
-            return step
-        top = len(network.layers) - 1 - network.head
-        recurrent = network.layers[top]
-        at_first = walked[top].explained(runner, top + 1, 0)
-        cells = [
-            cell
-            if direction == "forward" or first == step.t
-            else of_first._replace(t=first, input=at_first.input)
-            for direction, cell, of_first in zip(
-                recurrent.directions, step.layers[top].cells, at_first.cells, strict=True
-            )
-        ]
+        rows = ran.groups.order[ran.groups.keys == (step.key or 0)]
+        t = int(np.argmin(ran.masked[rows])) + 1
+        top = len(self.network.layers) - 1 - self.network.head
+        recurrent, cells = self.network.layers[top], []
+        for n, direction in enumerate(recurrent.directions):
+            cell = step.layers[top].cells[n]
+            if direction == "backward" and t != step.t:
+                first = ran.explain(top, int(rows[t - 1]))
+                cell = first.cells[n]._replace(t=t, input=first.input)
+            cells.append(cell)
         states = [(cell.quantities[-1].values[None],) for cell in cells]
-        x = h = runner.output(recurrent, np.empty((1, 0)), states)
+        x = h = self.runner.output(recurrent, np.empty((1, 0)), states)
         layers = [*step.layers[:top], step.layers[top]._replace(cells=cells, output=h[0])]
-        for number, layer in enumerate(network.layers[top + 1 :], start=top + 2):
-            above = Walked(layer, x, runner.output(layer, x), [])
-            layers.append(above.explained(runner, number, 0))
-            x = above.output
-        return step._replace(layers=layers, h=h[0], y=x[0] if network.head else None)
-
-    def _walked(self, layer: Layer, x: Floats, state: Sequence[State]) -> "Walked":
-        """Run a layer over rows, each of its cells from its state."""
-        if not isinstance(layer, Recurrent):
-            return Walked(layer, x, self.runner.output(layer, x), [])
-        before, outputs = [], []
-        for cell, direction, start in zip(layer.cells, layer.directions, state, strict=True):
-            turn = -1 if direction == "backward" else 1
-            found = run(
-                Network(cell),
-                x[::turn],
-                np.concatenate(start),
-                precision=self.precision,
-                unroll="stepwise",
-                all_states=True,
-            )
-            assert found.c is not None
-            after = [found.h, *np.split(found.c, np.cumsum(cell.state_sizes[1:-1]), axis=1)]
-            outputs.append(found.h[::turn])
-            before.append(
-                tuple(
-                    np.concatenate([first[None], array[:-1]])[::turn]
-                    for first, array in zip(start, after, strict=False)
-                )
-            )
-        return Walked(layer, x, layer.merged(outputs), before)
+        for n in range(top + 1, len(self.network.layers)):
+            layers.append(explain_stateless(self.runner, n, x))
+            x = layers[-1].output[None]
+        return step._replace(layers=layers, h=h[0], y=x[0] if self.network.head else None)
 
 
-class Walked(NamedTuple):
-    """A layer that was run over the rows of a sequence.
+class Ran:
+    """Rows that were run, with the state of every cell after each.
 
     Parameters
     ----------
-    layer : Layer
-    x, output : arrays, shape (n, I) and (n, O)
-    before : list of tuples of arrays, shape (n, size) each
-        Of each of its cells, the state before each row.
+    walk : Walk
+    x : array, shape (n, I)
+    groups : Groups
+    start : array, shape (K, S)
+        The state of each sequence before them.
+    masked : array of bool, shape (n,)
+        Rows at which the states stay.
     """
 
-    layer: Layer
-    x: Floats
-    output: Floats
-    before: list[State]
+    def __init__(
+        self, walk: Walk, x: Floats, groups: Groups, start: Floats, masked: Truths
+    ) -> None:
+        self.walk, self.groups, self.start, self.masked = walk, groups, start, masked
+        self.layers = walk.runner.run_rows(x, groups, start.copy(), masked)
+        self.inputs = [x, *(each.output for each in self.layers)]
+        self.key = np.empty(len(x), np.intp)
+        self.key[groups.order] = groups.keys
+        # The row before each in either direction; -1 before the first.
+        self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
+        same = groups.keys[1:] == groups.keys[:-1]
+        one, other = groups.order[:-1][same], groups.order[1:][same]
+        self.before["forward"][other], self.before["backward"][one] = one, other
 
-    def explained(self, runner: Runner, number: int, row: int) -> ExplainedLayer:
-        """Explain a row."""
-        x = self.x[row : row + 1]
-        if isinstance(self.layer, Recurrent):
-            cells = [
-                _cell(runner, cell, direction, x, tuple(a[row : row + 1] for a in before))
-                for cell, direction, before in zip(
-                    self.layer.cells, self.layer.directions, self.before, strict=True
-                )
-            ]
-        else:
-            given = {name: a for name, a in self.layer.arrays.items() if name in FACTORS}
-            cells = [ExplainedCell("", given, quantities_of(self.layer, x, runner))]
-        return ExplainedLayer(number, self.layer, x[0], self.output[row], cells)
+    def explain(self, n: int, row: int) -> ExplainedLayer:
+        """Explain a layer at a row."""
+        network, x = self.walk.network, self.inputs[n][row : row + 1]
+        if not network.layers[n].cells:
+            return explain_stateless(self.walk.runner, n, x)
+        cells = []
+        for trace, direction, places, states in zip(
+            self.walk.traces[n],
+            network.layers[n].directions,
+            network.state_slices[n],
+            self.layers[n].cells,
+            strict=True,
+        ):
+            at, first = self.before[direction][row], self.start[self.key[row]]
+            before = [first[p] if at < 0 else a[at] for p, a in zip(places, states, strict=True)]
+            t = "t+1" if direction == "backward" else "t-1"
+            with np.errstate(all="ignore"):
+                found = trace.quantities(x, tuple(array[None] for array in before), t)
+            named = dict(zip(trace.cell.state_names, before, strict=True))
+            cells.append(ExplainedCell(direction, named, found))
+        return ExplainedLayer(n + 1, network.layers[n], x[0], self.layers[n].output[row], cells)
 
 
-def _cell(runner: Runner, cell: Cell, direction: str, x: Floats, state: State) -> ExplainedCell:
-    named = dict(zip(cell.state_names, (array[0] for array in state), strict=True))
-    before = "t+1" if direction == "backward" else "t-1"
-    with np.errstate(all="ignore"):
-        found = OF_CELLS[type(cell)](CellStep(cell, runner.precision, x, state, before))
-    return ExplainedCell(direction, named, found)
+def explain_stateless(runner: Runner, n: int, x: Floats) -> ExplainedLayer:
+    """Explain a layer without state at a row (1, I)."""
+    layer = runner.network.layers[n]
+    given = {name: array for name, array in layer.arrays.items() if name in FACTORS}
+    cell = ExplainedCell("", given, quantities_of(layer, x, runner))
+    return ExplainedLayer(n + 1, layer, x[0], runner.output(layer, x)[0], [cell])
 
 
 def _last_steps(rows: Rows, counted: Truths | None = None) -> Truths:
