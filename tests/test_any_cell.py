@@ -10,7 +10,9 @@ import rnncli
 from rnncli import Network, Recurrent, Rows, Weights
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state import fingerprint
+from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import has_loop
+from rnncli.explain.steps import Wanted, explained
 from rnncli.verify.case import Case
 from rnncli.verify.steps import case_step_errors, largest_step_error
 
@@ -70,6 +72,40 @@ def test_every_step_is_judged_by_the_equation_of_the_cell(
         errors = case_step_errors(case, [wrong])
         assert errors is not None
         assert errors[n, t, unit] > 1
+
+
+I_T = "i_t = sigmoid(x_t @ W_xh[i] + h_{t-1} @ W_hh[i] + b_h[i])"
+C_T, H_T = "c_t = keep c_{t-1} + i_t g_t", "h_t = tanh(c_t)"
+EQUATIONS = {
+    Leaky: [I_T, "g_t = tanh(x_t @ W_xh[g] + h_{t-1} @ W_hh[g] + b_h[g])", C_T, H_T],
+    Gated: [
+        I_T,
+        "i_t h_{t-1} = i_t h_{t-1}",
+        "g_t = tanh(x_t @ W_xh[g] + b_h[g] + (i_t h_{t-1}) @ W_hh[g])",
+        C_T,
+        H_T,
+    ],
+}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
+    network = Network(drawn(kind, 3, 5, seed=1))
+    x = np.random.RandomState(7).normal(size=(4, 3)).astype("f")
+    ran = rnncli.run(network, x, precision=precision, unroll="stepwise", all_states=True)
+    assert ran.c is not None
+    steps = explained(network, [Rows(x)], Wanted(1), Carried(np.zeros(10)), precision=precision)
+    for t, step in enumerate(steps):
+        quantities = step.layers[0].cells[0].quantities
+        assert [f"{q.name} = {q.equation}" for q in quantities] == EQUATIONS[kind]
+        of_c, of_h = (q.values for q in quantities[-2:])
+        assert np.array_equal(of_c, ran.c[t])
+        assert np.array_equal(of_h, ran.h[t])
+        for quantity in quantities:
+            total = quantity.values if quantity.sum is None else quantity.sum
+            terms = [term.values for term in quantity.terms]
+            np.testing.assert_allclose(sum(terms), total, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -48,17 +48,7 @@ from rnncli.writers.model import describe, layer_line
 
 
 class Documents:
-    """Makes items of a document of steps.
-
-    Parameters
-    ----------
-    key_columns : sequence of str
-        Names of the parts of a key.
-    keys : sequence of tuples of str
-        The key of each sequence; it grows as they come.
-    digits : int, optional
-        Digits after the point; by default as many as read back to the same.
-    """
+    """Makes items of a document of steps, with so many digits after the point."""
 
     def __init__(
         self,
@@ -82,51 +72,46 @@ class Documents:
         return item if step.y is None else item | {"y": self._numbers(step.y)}
 
     def _layer(self, layer: ExplainedLayer) -> dict[str, Any]:
+        merge = {"merge": layer.layer.settings["merge"]} if len(layer.cells) > 1 else {}
         return {
             "layer": layer.number,
             **described(layer.layer),
             "input": self._numbers(layer.input),
             "cells": list(map(self._cell, layer.cells)),
-            **({"merge": layer.layer.settings["merge"]} if len(layer.cells) > 1 else {}),
+            **merge,
             "output": self._numbers(layer.output),
         }
 
     def _cell(self, cell: ExplainedCell) -> dict[str, Any]:
-        given = {name: self._numbers(array) for name, array in cell.given.items()}
-        place: dict[str, Any] = {}
+        given: dict[str, Any] = {name: self._numbers(array) for name, array in cell.given.items()}
         if cell.direction:
-            place = {"direction": cell.direction, "state": given}
-        if given and not cell.direction:
-            place = {"arrays": given}
+            given = {"direction": cell.direction, "state": given}
+        elif given:
+            given = {"arrays": given}
         if cell.input is not None:
-            place |= {"t": cell.t, "input": self._numbers(cell.input)}
-        return {**place, "quantities": list(map(self._quantity, cell.quantities))}
+            given |= {"t": cell.t, "input": self._numbers(cell.input)}
+        return {**given, "quantities": list(map(self._quantity, cell.quantities))}
 
     def _quantity(self, quantity: Quantity) -> dict[str, Any]:
         terms = [{"name": t.name, "values": self._numbers(t.values)} for t in quantity.terms]
-        item: dict[str, Any] = {
-            "name": quantity.name,
-            "equation": quantity.equation,
-            "terms": terms,
-        }
+        item: dict[str, Any] = {"name": quantity.name, "equation": quantity.equation}
+        item["terms"] = terms
         if quantity.sum is not None:
             item |= {"sum": self._numbers(quantity.sum), "function": str(quantity.function)}
         if not isinf(quantity.clip):
             item["clip"] = quantity.clip
         item["values"] = self._numbers(quantity.values)
-        units = quantity.saturated
-        if units is not None:
-            item["saturated"] = np.flatnonzero(units).tolist()
+        if quantity.saturated is not None:
+            item["saturated"] = np.flatnonzero(quantity.saturated).tolist()
         if quantity.of_unit is not None:
             item["of_unit"] = list(map(self._single, quantity.of_unit))
         return item
 
     def _single(self, single: Single) -> dict[str, Any]:
         """Return a single term; what is not multiplied is its value alone."""
-        numbers = {name: n for name, n in single._asdict().items() if n is not None}
-        name = numbers.pop("name")
-        values = self._numbers(np.array(list(numbers.values())))
-        return {"name": name, **dict(zip(numbers, values, strict=True))}
+        name, *numbers = (value for value in single if value is not None)
+        values = self._numbers(np.array(numbers))
+        return {"name": name, **dict(zip(single._fields[1:], values, strict=False))}
 
     def _numbers(self, values: Floats) -> list[float | None]:
         """Return numbers that are written with these digits; null for those that JSON has not."""

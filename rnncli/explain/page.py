@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from html import escape
 from importlib.resources import files
@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS, Precision
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell
 from rnncli.model.errors import InputError, printable
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
@@ -113,27 +112,20 @@ class _Numbers:
 
 
 def _shortened(step: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
-    """Return a step without the numbers that follow from others."""
-    layers = [
-        {
-            **layer,
-            "cells": [
-                _cell(cell.get("input", layer["input"]), cell, precision) for cell in layer["cells"]
-            ],
-        }
-        for layer in step["layers"]
-    ]
+    """Leave out the numbers of a step that follow from others by the names in its terms."""
+    layers = []
+    for layer in step["layers"]:
+        cells = []
+        for cell in layer["cells"]:
+            before = "t+1" if cell.get("direction") == "backward" else "t-1"
+            named = {"x_t": cell.get("input", layer["input"])}
+            named |= {f"{name}_{{{before}}}": rows for name, rows in cell.get("state", {}).items()}
+            named |= {quantity["name"]: quantity["values"] for quantity in cell["quantities"]}
+            vectors = {name: np.asarray(row, precision.dtype) for name, row in named.items()}
+            quantities = [_quantity(each, vectors, precision) for each in cell["quantities"]]
+            cells.append({**cell, "quantities": quantities})
+        layers.append({**layer, "cells": cells})
     return {**step, "layers": layers}
-
-
-def _cell(x: Sequence[float], cell: Mapping[str, Any], precision: Precision) -> dict[str, Any]:
-    """Return a cell without them; what the names in its terms stand for is known."""
-    before = "t+1" if cell.get("direction") == "backward" else "t-1"
-    state = {f"{name}_{{{before}}}": values for name, values in cell.get("state", {}).items()}
-    results = {quantity["name"]: quantity["values"] for quantity in cell["quantities"]}
-    named = {"x_t": x, **state, **results}
-    vectors = {name: np.asarray(values, precision.dtype) for name, values in named.items()}
-    return {**cell, "quantities": [_quantity(q, vectors, precision) for q in cell["quantities"]]}
 
 
 def _quantity(
@@ -168,29 +160,18 @@ def _same(values: ArrayLike, others: Floats) -> bool:
 
 def _weights(network: Network) -> list[list[dict[str, Floats]]]:
     """Return the matrices that each cell of each layer multiplies by, as terms name them."""
-    return [
-        [_of_cell(cell) for cell in layer.cells]
-        or [_matrices(layer.arrays) if isinstance(layer, Dense) else {}]
-        for layer in network.layers
-    ]
-
-
-def _of_cell(cell: Cell) -> dict[str, Floats]:
-    matrices = _matrices(cell.weights.arrays)
-    if cell.gates == 1:
-        return matrices
-    by_gate = {
-        f"{name}[{gate}]": block
-        for name in ("W_xh", "W_hh")
-        for gate, block in zip(
-            cell.gate_names, np.split(matrices.pop(name), cell.gates, axis=1), strict=True
-        )
-    }
-    return by_gate | matrices
-
-
-def _matrices(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
-    return {name: array for name, array in arrays.items() if array.ndim == 2}
+    found = []
+    for layer in network.layers:
+        matrices: list[dict[str, Floats]] = [{} for _ in layer.cells]
+        for cell, of_cell in zip(layer.cells, matrices, strict=True):
+            for name, array in cell.weights.arrays.items():
+                if cell.gates > 1 and name in ("W_xh", "W_hh"):
+                    blocks = zip(cell.gate_names, np.split(array, cell.gates, axis=1), strict=True)
+                    of_cell |= {f"{name}[{gate}]": block for gate, block in blocks}
+                elif array.ndim == 2:
+                    of_cell[name] = array
+        found.append(matrices or [{"W": layer.W} if isinstance(layer, Dense) else {}])
+    return found
 
 
 def _packed(data: bytes) -> str:

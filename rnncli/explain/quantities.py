@@ -18,37 +18,16 @@ from rnncli.model.cells import Cell, Operands, State
 
 
 class Term(NamedTuple):
-    """One of the arrays that a sum adds.
-
-    Parameters
-    ----------
-    name : str
-        As it stands in the equation.
-    values : array, shape (H,)
-    left : array, shape (K,) or (H,), optional
-        Of a product: what stands on its left.
-    weights : array, shape (K, H) or (H,), optional
-        What stands on its right: weights, or one value for each unit.
-    """
+    """One of the arrays that a sum adds."""
 
     name: str
-    values: Floats
-    left: Floats | None = None
-    weights: Floats | None = None
+    values: Floats  # (H,)
+    left: Floats | None = None  # of a product: what stands on its left, (K,) or (H,)
+    weights: Floats | None = None  # and on its right, (K, H) or (H,)
 
 
 class Single(NamedTuple):
-    """One product of a sum, or what it adds as it is.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``x_t[0] W_xh[0, i_2]``.
-    value : float
-    left, weight : float, optional
-        What is multiplied, as the product takes it: `weight` is what stands
-        on the right, also where that is no weight.
-    """
+    """One product of a sum, such as ``x_t[0] W_xh[0, i_2]``, or what it adds as it is."""
 
     name: str
     value: np.floating[Any]
@@ -57,43 +36,23 @@ class Single(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """An array that a step computes.
-
-    ``values = function(clip(sum of terms))``
-
-    Parameters
-    ----------
-    name : str
-        Such as ``i_t``.
-    equation : str
-        What it is equal to.
-    terms : list of Term
-    values : array, shape (H,)
-    sum : array, shape (H,), optional
-        What the function takes, before the clip; None where there is none.
-    function : Activation or str, optional
-        Of single values, or the name of one of the row.
-    clip : float
-        The sum is limited to ±`clip` first; infinite for no limit.
-    of_unit : list of Single, optional
-        Of a quantity of one unit: every single term, the largest first.
-    """
+    """An array that a step computes: ``values = function(clip(sum of terms))``."""
 
     name: str
     equation: str
     terms: list[Term]
-    values: Floats
-    sum: Floats | None = None
-    function: Activation | str | None = None
+    values: Floats  # (H,)
+    sum: Floats | None = None  # what the function takes, before the clip
+    function: Activation | str | None = None  # of single values, or the name of one of the row
     clip: float = inf
-    of_unit: list[Single] | None = None
+    of_unit: list[Single] | None = None  # of one unit: every single term, the largest first
 
     @property
     def saturated(self) -> Truths | None:
         """Which units are at an end of their function, (H,); None if it has no ends."""
         f = self.function
-        found = f.ends if isinstance(f, Activation) else None
-        return saturated(self.values, found) if found else None
+        ends = f.ends if isinstance(f, Activation) else None
+        return saturated(self.values, ends) if ends else None
 
 
 def sum_of(name: str, terms: list[Term], values: Floats) -> Quantity:
@@ -102,24 +61,10 @@ def sum_of(name: str, terms: list[Term], values: Floats) -> Quantity:
 
 
 class Traced:
-    """An array of a step, and how it was made.
+    """An array of a step, (1, H), and how it was made.
 
-    Parameters
-    ----------
-    values : array, shape (1, H); of a matrix (K, H)
-    operation : {"", "+", "-", "*", "@", "f"}
-        None for what the step is given, a function for "f".
-    parts : sequence of Traced
-        What it is made of.
-    given : str
-        Its own name: that of a gate, of a state, or of what the step is given.
-    gate : str
-        Of a sum, the gate that it is the sum of.
-
-    Attributes
-    ----------
-    shown : bool
-        Whether it is a quantity, and not just a term of another.
+    The operation is "+", "-", "*", "@", "f" for a function, or "" for what the
+    step is given. What is `shown` is a quantity, and not just a term of another.
     """
 
     function: Activation
@@ -206,22 +151,14 @@ class Traced:
 
 
 class Trace:
-    """`Traced` arrays as a kind of number, by the operations of a run.
-
-    Parameters
-    ----------
-    strategy : Strategy
-        What runs the cell step by step.
-    """
+    """`Traced` arrays as a kind of number, by the operations of a strategy."""
 
     def __init__(self, strategy: Strategy) -> None:
-        self.cell, self.strategy = strategy.cell, strategy
-        self.operands = strategy.operands
-        found = _places(self.cell, self.operands)
-        if found is None:  # a step in place whose sums are others
+        self.cell, self.strategy, self.operands = strategy.cell, strategy, strategy.operands
+        self.places = _places(self.cell, self.operands)
+        if len(self.places) < len(self.cell.sum_names):  # a step in place whose sums are others
             self.operands = self.cell.operands
-            found = [(k, 1) for k in range(len(self.cell.sum_names))]
-        self.places = found
+            self.places = _places(self.cell, self.operands)
         self.gates: dict[str, Traced] = {}
 
     def quantities(self, x: Floats, state: State, before: str = "t-1") -> list[Quantity]:
@@ -293,7 +230,10 @@ class Trace:
         names, first = cell.sum_names, len(b_h) - W_hh.shape[1]
         product, operand = self.strategy.product, self.strategy.precision.operand
         of_x = product(contiguous(operand(x.values)), W_xh)
-        of_h = np.pad(product(operand(h.values), W_hh), ((0, 0), (first, 0)))
+        of_h, W_h = (
+            np.pad(array, ((0, 0), (first, 0)))
+            for array in (product(operand(h.values), W_hh), cell.operands.W_hh)
+        )
         total = of_x.copy()
         total[:, first:] += of_h[:, first:]
         total += b_h
@@ -303,22 +243,17 @@ class Trace:
             of_gate = gate in cell.gate_names
             owner = gate if of_gate else next(lacking, gate)
             block = f"[{owner}]" if cell.gates > 1 else ""
-            each = (
-                factor * array[:, place * H : (place + 1) * H]
-                for array in (of_x, of_h, b_h[None], total)
-            )
-            with_x, with_h, bias, values = each
-            W_x, W_h = (
-                W[:, n * H : (n + 1) * H]
-                for W, n in zip(cell.operands[:2], (k, k - first // H), strict=True)
-            )
+            columns, own = (slice(n * H, (n + 1) * H) for n in (place, k))
             terms = []
             if of_gate:
-                terms.append(Traced(with_x, "@", [x, Traced(W_x, given=f"W_xh{block}")]))
-            if k * H >= first:
-                terms.append(Traced(with_h, "@", [h, Traced(W_h, given=f"W_hh{block}")]))
-            terms.append(Traced(bias, given=f"b_h{block}" if of_gate else f"b_{owner}"))
-            sums.append(Traced(values, "+", terms, gate=gate))
+                W = Traced(cell.operands.W_xh[:, own], given=f"W_xh{block}")
+                terms.append(Traced(factor * of_x[:, columns], "@", [x, W]))
+            if own.start >= first:
+                W = Traced(W_h[:, own], given=f"W_hh{block}")
+                terms.append(Traced(factor * of_h[:, columns], "@", [h, W]))
+            bias = f"b_h{block}" if of_gate else f"b_{owner}"
+            terms.append(Traced(factor * b_h[None, columns], given=bias))
+            sums.append(Traced(factor * total[:, columns], "+", terms, gate=gate))
             sums[-1].halved = factor == 2
         return sums
 
@@ -343,27 +278,23 @@ class Trace:
         return Term(term.expression, values, self.strategy.precision.operand(left)[0], right)
 
 
-def _places(cell: Cell, operands: Operands) -> list[tuple[int, int]] | None:
+def _places(cell: Cell, operands: Operands) -> list[tuple[int, int]]:
     """Find each block of the operands of a cell among those of its step in place.
 
     Return where it stands, and by what it is multiplied to be the same: 2
-    where it is halved. None if one is not there.
+    where it is halved.
     """
     own, others = (_blocks(each, cell.hidden_size) for each in (cell.operands, operands))
-    found = []
-    for k, block in enumerate(own):
-        same = (
-            (place, factor)
-            for place in sorted(range(len(others)), key=lambda place: place != k)
-            for factor in (1, 2)
-            if np.array_equal(factor * others[place], block)
-        )
-        found.append(next(same, None))
-    return None if None in found else found
+    found = {
+        (factor * block).tobytes(): (place, factor)
+        for factor in (2, 1)
+        for place, block in enumerate(others)
+    }
+    return [found[block.tobytes()] for block in own if block.tobytes() in found]
 
 
 def _blocks(operands: Operands, H: int) -> list[Floats]:
     """Cut operands into those of each sum, ``[W_xh; W_hh; b_h]``."""
     W_xh, W_hh, b_h = operands
-    whole = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0))), b_h[None]])
-    return np.split(whole, len(b_h) // H, axis=1)
+    W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
+    return np.split(np.concatenate([W_xh, W_hh, b_h[None]]), len(b_h) // H, axis=1)

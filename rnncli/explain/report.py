@@ -37,41 +37,19 @@ MERGED = {
 
 
 class Line(NamedTuple):
-    """A line of a table: a label and the text below each unit, a rule, or an equation.
-
-    Parameters
-    ----------
-    label : str
-    cells : list of str, optional
-        None of an equation.
-    style : str
-        How Rich paints it.
-    """
+    """A line of a table: a label and the text below each unit, a rule, or an equation."""
 
     label: str
-    cells: list[str] | None = None
+    cells: list[str] | None = None  # None of an equation
     style: str = ""
     rule: bool = False
 
 
 class Report:
-    """Steps on a stream, one below the other.
+    """Steps on a stream, one below the other, or `unit` of each alone.
 
-    Parameters
-    ----------
-    out : text stream
-    names : sequence of str
-        Of the features; none where they are not named.
-    key_columns : sequence of str
-        Names of the parts of a key.
-    keys : sequence of tuples of str
-        The key of each sequence; it grows as they come.
-    digits : int, optional
-        Digits after the point; by default as many as read back to the same.
-    unit : Unit, optional
-        Where steps are of this unit alone.
-    worded : callable
-        Shows parameters between backticks as the user knows them.
+    `names` are those of the features; `worded` shows parameters between
+    backticks as the user knows them.
     """
 
     def __init__(

@@ -24,96 +24,48 @@ FACTORS = ("scale", "factor")
 
 
 class Wanted(NamedTuple):
-    """Which steps of each sequence, counted from 1, both ends included.
-
-    Parameters
-    ----------
-    first, last : int or None
-        Without a last one to the end of the sequence; without either its last
-        step alone.
-    """
+    """Which steps of each sequence, from 1, both ends included; by default the last one alone."""
 
     first: int | None = None
-    last: int | None = None
+    last: int | None = None  # None for all from the first one on
 
     def among(self, t: Integers) -> Truths:
-        """Return which of these steps are wanted."""
-        found = t >= (self.first or 1)
-        return found if self.last is None else found & (t <= self.last)
+        """Find which of these steps are wanted."""
+        return (t >= (self.first or 1)) & (t <= (self.last or np.inf))
 
 
 class ExplainedCell(NamedTuple):
-    """A step of a cell, and what it computes.
+    """A step of a cell, or of a layer without state."""
 
-    Parameters
-    ----------
-    direction : str
-        Empty for a layer without state.
-    given : mapping of str to arrays
-        What it takes beside its input, by name: the state before the step, or
-        what a layer without state multiplies or divides each value by.
-    quantities : list of Quantity
-        In the order of computation. The last is h_t, or y_t.
-    t : int, optional
-        The step that the cell computes, where it is not that of the other layers:
-        in a final state a backward cell stands at the first step.
-    input : array, shape (I,), optional
-        Its input at that step.
-    """
-
-    direction: str
+    direction: str  # empty for a layer without state
+    # By name: the state before the step, or what a layer without state multiplies or divides by.
     given: dict[str, Floats]
-    quantities: list[Quantity]
+    quantities: list[Quantity]  # in the order of computation; the last is h_t, or y_t
+    # The step and its input, where it is not that of the other layers: in a final state a
+    # backward cell stands at the first step.
     t: int | None = None
     input: Floats | None = None
 
 
 class ExplainedLayer(NamedTuple):
-    """What a layer computes at a step.
+    """A step of a layer."""
 
-    Parameters
-    ----------
-    number : int
-        From 1.
-    layer : Layer
-    input, output : arrays, shape (I,) and (O,)
-    cells : list of ExplainedCell
-        One for a layer without state.
-    """
-
-    number: int
+    number: int  # from 1
     layer: Layer
     input: Floats
     output: Floats
-    cells: list[ExplainedCell]
+    cells: list[ExplainedCell]  # one for a layer without state
 
 
 class Step(NamedTuple):
-    """A step of a sequence.
+    """A step of a sequence; a masked one has no layers."""
 
-    Parameters
-    ----------
-    key : int or None
-        Which sequence; None where there is one.
-    t : int
-    x : array, shape (I,)
-        NaN where a masked row has none.
-    layers : list of ExplainedLayer
-        The bottom one first; none of a masked row, at which states are kept.
-    h : array, shape (H,)
-        What the top recurrent layer gives.
-    y : array, shape (O,), optional
-        What the head gives, if there is one.
-    note : str
-        What the numbers are not, of a model that gives one row a sequence.
-    """
-
-    key: int | None
+    key: int | None  # which sequence; None where there is one
     t: int
-    x: Floats
+    x: Floats  # NaN where a masked row has none
     layers: list[ExplainedLayer]
-    h: Floats
-    y: Floats | None
+    h: Floats  # of the top recurrent layer
+    y: Floats | None  # of the head
     note: str = ""
 
 
@@ -144,23 +96,15 @@ def explained(
             yield from walk.explain_whole(join(every), wanted)
         return
     parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, carried.t, one=one)
-    for before, rows in parts:
-        deque(walk.run(before), maxlen=0)
-        yield from walk.explain(rows, np.ones(len(rows.x), bool))
+    for rows, asked in parts:
+        if asked:
+            yield from walk.explain(rows, np.ones(len(rows.x), bool))
+        else:
+            deque(walk.run(rows), maxlen=0)
 
 
 class Walk:
-    """A network on its way through sequences.
-
-    Parameters
-    ----------
-    network : Network
-    precision : str
-    carried : Carried
-        Where the sequences stand.
-    keys : sequence of tuples of str
-        Their names, for messages.
-    """
+    """A network on its way through the sequences of `carried`."""
 
     def __init__(
         self,
@@ -188,13 +132,13 @@ class Walk:
 
     def explain_whole(self, rows: Rows, wanted: Wanted) -> Iterator[Step]:
         """Run over whole sequences, and explain the steps that are wanted."""
-        last, x = self.network.last, self._inputs(rows)
-        counted = np.ones(len(rows.x), bool)  # rows that may be the answer
+        last = self.network.last
+        uncounted = np.zeros(len(rows.x), bool)  # rows that cannot be the answer
         if last and rows.masked is not None:
-            counted = ~rows.masked
+            uncounted |= rows.masked
         if last == "state":
-            counted &= ~self.runner.masked(x)
-        answer = _last_steps(rows, counted)
+            uncounted |= self.runner.masked(self._inputs(rows))
+        answer = _last_steps(rows, ~uncounted)
         t, _ = _counted(rows, self.carried.t)
         chosen = answer if wanted == Wanted() else wanted.among(t)
         yield from self.explain(rows, chosen, answer if last else None)
@@ -266,18 +210,7 @@ class Walk:
 
 
 class Ran:
-    """Rows that were run, with the state of every cell after each.
-
-    Parameters
-    ----------
-    walk : Walk
-    x : array, shape (n, I)
-    groups : Groups
-    start : array, shape (K, S)
-        The state of each sequence before them.
-    masked : array of bool, shape (n,)
-        Rows at which the states stay.
-    """
+    """Rows (n, I) that were run from `start`, (K, S), with the state of every cell after each."""
 
     def __init__(
         self, walk: Walk, x: Floats, groups: Groups, start: Floats, masked: Truths
@@ -336,26 +269,25 @@ def _last_steps(rows: Rows, counted: Truths | None = None) -> Truths:
     return last
 
 
-def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, Rows]]:
-    """Return rows to pass by, and rows to explain: the last of each sequence, at the end."""
-    held: list[Rows] = []
+def _last_rows(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, bool]]:
+    """Yield rows to pass by, at the end the last row of each sequence, which is asked for."""
+    last: list[Rows] = []
     for block in blocks:
-        rows = join([*held, block])
-        last = _last_steps(rows)
-        yield rows.take(~last), rows.take(last & False)
-        held = [rows.take(last)]
-    for rows in held:
-        yield rows.take(np.zeros(len(rows.x), bool)), rows
+        rows = join([*last, block])
+        chosen = _last_steps(rows)
+        yield rows.take(~chosen), False
+        last = [rows.take(chosen)]
+    yield from ((rows, True) for rows in last)
 
 
 def _rows_between(
     blocks: Iterable[Rows], wanted: Wanted, taken: Integers, *, one: bool
-) -> Iterator[tuple[Rows, Rows]]:
-    """Return rows to pass by, and rows to explain, until no more are wanted."""
+) -> Iterator[tuple[Rows, bool]]:
+    """Yield rows to pass by, and those that are asked for, until no more are wanted."""
     for rows in blocks:
         t, taken = _counted(rows, taken)
-        first = wanted.first or 1
-        yield rows.take(t < first), rows.take(wanted.among(t))
+        yield rows.take(t < (wanted.first or 1)), False
+        yield rows.take(wanted.among(t)), True
         if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
             return
 

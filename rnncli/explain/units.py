@@ -20,26 +20,13 @@ _WEIGHTS = re.compile(r"\b(b_h|b_n|b|w_ch)\b(?:\[(\w)\])?")
 
 
 class Unit(NamedTuple):
-    """A value that a layer gives, or that the state of its cells holds.
+    """A value that a layer gives, or that the state of its cells holds."""
 
-    Parameters
-    ----------
-    layer : int
-        Its number, from 1.
-    array : {"h", "c", "y"}
-    cell : int or None
-        Which cell of the layer has it; None for each of them.
-    place : int
-        Where it stands in the array of the cell.
-    name : str
-        What it is called within its layer.
-    """
-
-    layer: int
-    array: str
-    cell: int | None
-    place: int
-    name: str
+    layer: int  # its number, from 1
+    array: str  # h, c or y
+    cell: int | None  # which cell of the layer has it; None for each of them
+    place: int  # in the array of the cell
+    name: str  # within its layer
 
     def of_step(self, step: Step) -> Step:
         """Return a step with nothing but what makes this unit."""
@@ -57,7 +44,8 @@ class Unit(NamedTuple):
         *others, last = cell.quantities
         found = cell.quantities
         W = last.terms[0].weights
-        if others and W is not None and W.ndim > 1:  # a projection: other units than the gates
+        if others and len(last.terms) == 1 and W is not None and W.ndim > 1:
+            # A projection, which has other units than the gates.
             found = [last] if self.array == "h" else others
         return cell._replace(quantities=[_of_unit(each, self.place) for each in found])
 
