@@ -7,6 +7,7 @@ its values and its error bounds at once.
 """
 
 from math import inf
+from typing import Self
 
 import numpy as np
 
@@ -47,22 +48,22 @@ class Near:
         """Distance from 1 to the next number."""
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
 
-    def __getitem__(self, rows: "slice | Integers") -> "Near":
+    def __getitem__(self, rows: "slice | Integers") -> Self:
         """Return some of the rows."""
         return self.of(self.value[rows], self.off[rows])
 
-    def __add__(self, other: "Near") -> "Near":
+    def __add__(self, other: Self) -> Self:
         """Add values that a program has rounded."""
         value = self.value + other.value
         return self.of(value, self.off + other.off + self.eps * np.abs(value))
 
-    def __mul__(self, other: "Near") -> "Near":
+    def __mul__(self, other: Self) -> Self:
         """Multiply element by element."""
         value, a, b = self.value * other.value, np.abs(self.value), np.abs(other.value)
         off = a * other.off + b * self.off + self.off * other.off
         return self.of(value, off + self.eps * np.abs(value))
 
-    def activate(self, f: Activation, clip: float = inf) -> "Near":
+    def activate(self, f: Activation, clip: float = inf) -> Self:
         """Compute ``f(a)`` for values limited to ±`clip`."""
         value, *sides = (
             self.function(f, a, clip)
@@ -72,7 +73,7 @@ class Near:
         least = 0 if f.name == "exponential" else 1
         return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
-    def mix(self, other: "Near", share: "Near") -> "Near":
+    def mix(self, other: Self, share: Self) -> Self:
         """Compute ``z a + (1 - z) b`` for a share z of this.
 
         It is off by ``|a - b| dz + |z| da + |1 - z| db``, and by two units of
@@ -84,7 +85,7 @@ class Near:
         off += np.abs(z) * self.off + np.abs(1 - z) * other.off
         return self.of(z * a + (1 - z) * b, off + 2 * self.eps * terms)
 
-    def multiply(self, W: Floats, start: Floats | float, terms: int) -> "Near":
+    def multiply(self, W: Floats, start: Floats | float, terms: int) -> Self:
         """Compute ``start + a @ W``, part of a sum of so many terms.
 
         It is off by ``(terms + 4) eps (|a| @ |W| + |start|) + da @ |W|``:
@@ -117,7 +118,7 @@ class Near:
         """Multiply in float64."""
         return rows @ W
 
-    def of(self, value: Floats, off: Floats) -> "Near":
+    def of(self, value: Floats, off: Floats) -> Self:
         """Return other values of the same kind."""
         return type(self)(value, off, self.precision)
 
