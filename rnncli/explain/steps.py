@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rnncli.engine.stream import Carried, stream
 from rnncli.explain.quantities import Quantity, Trace
 from rnncli.explain.rows import quantities_of
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.layers import Layer
+from rnncli.model.layers import Layer, Stateless
 from rnncli.model.network import Network
 from rnncli.writers.trajectory import UntilError
 
@@ -251,7 +251,7 @@ class Ran:
 
 def explain_stateless(runner: Runner, n: int, x: Floats) -> ExplainedLayer:
     """Explain a layer without state at a row (1, I)."""
-    layer = runner.network.layers[n]
+    layer = cast(Stateless, runner.network.layers[n])
     given = {name: array for name, array in layer.arrays.items() if name in FACTORS}
     cell = ExplainedCell("", given, quantities_of(layer, x, runner))
     return ExplainedLayer(n + 1, layer, x[0], runner.output(layer, x)[0], [cell])

@@ -6,10 +6,11 @@ new layer without state is one more entry in `BOUNDED_ROWS`.
 
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
+from typing import Any, cast
 
 import numpy as np
 
-from rnncli.engine.near import NearNumbers, sums
+from rnncli.engine import near
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import Cell, State
@@ -79,26 +80,26 @@ class CellSteps:
     def __call__(self, n: Integers, t: Integers) -> Near:
         """Take the steps t of the sequences n, in the order in which the cell goes."""
         h = exactly(self.h_before(n, t), self.precision)
-        blocks = sums(self.cell, exactly(self.x[n, t], self.precision), h)
+        blocks = near.sums(self.cell, exactly(self.x[n, t], self.precision), h)
         edges = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
         each_t = (slice(*ends) for ends in pairwise(edges))
         stretches = [(np.array(k), [*g]) for k, g in groupby(each_t, n.tolist().__getitem__)]
         if self.at_once:
             unknown = [Unknown(state, stretches) for state in self.carried]
             try:
-                after, *others = self.cell.step(Carried(h), blocks, h, *unknown)
+                after, *others = self.cell.step(AlongTime(h), blocks, h, *unknown)
                 carried = [state.after(new) for state, new in zip(unknown, others, strict=True)]
             except NotCarriedError:
                 self.at_once = False
             else:
                 for state, new in zip(self.carried, carried, strict=True):
                     state.value[n], state.off[n] = new.value, new.off  # the last of each n stays
-                return after
+                return cast(Near, after)
         made = []
         for rows, each in ((rows, each) for each, steps in stretches for rows in steps):
-            state = [array[each] for array in self.carried]
+            before = [array[each] for array in self.carried]
             sums_t = [block[rows] for block in blocks]
-            after, *others = self.cell.step(NearNumbers(h), sums_t, h[rows], *state)
+            after, *others = self.cell.step(near.NearNumbers(h), sums_t, h[rows], *before)
             for array, new in zip(self.carried, others, strict=True):
                 array.value[each], array.off[each] = new.value, new.off
             made.append(after)
@@ -111,7 +112,7 @@ class NotCarriedError(Exception):
 
 
 class Unknown(Near):
-    """A state before many steps, which only `Carried.carry` can compute: it has no values.
+    """A state before many steps, which only `AlongTime.carry` can compute: it has no values.
 
     Parameters
     ----------
@@ -121,13 +122,15 @@ class Unknown(Near):
         Sequences, and the rows of each step that all of them take.
     """
 
+    made: near.Near
+
     def __init__(self, first: Near, stretches: Sequence[tuple[Integers, list[slice]]]) -> None:
         self.first, self.stretches = first, stretches
 
-    def __getattr__(self, name: str) -> Floats:
+    def __getattr__(self, name: str) -> Any:
         raise NotCarriedError
 
-    def after(self, new: Near) -> Near:
+    def after(self, new: near.Near) -> near.Near:
         """Check that a state after the steps is what `carry` has made of this."""
         if new is not self.made:
             raise NotCarriedError
@@ -146,10 +149,10 @@ class Unknown(Near):
         return before, after
 
 
-class Carried(NearNumbers):
+class AlongTime(near.NearNumbers):
     """`Near` numbers at the rows of many steps, with states that go from step to step."""
 
-    def carry(self, c: Near, f: Near, added: Near) -> Near:
+    def carry(self, c: near.Near, f: near.Near, added: near.Near) -> near.Near:
         """Compute ``f c + added``, each c from the one before it."""
         if not isinstance(c, Unknown):
             return super().carry(c, f, added)
