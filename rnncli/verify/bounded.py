@@ -43,18 +43,8 @@ class CellSteps:
     errs from the first step on, where the bound is small, and in c as steadily
     as the bound grows.
 
-    Parameters
-    ----------
-    cell : Cell
-    precision : str
-    start : tuple of arrays, shape (N, size) each
-        Its state before the first step.
-    x : array, shape (N, T, I)
-        Its input: what the layer below gives in the same result.
-    h : array, shape (N, T, H)
-        Its output.
-    before : array of int, shape (N, T)
-        The row that holds the h before each step; -1 where that is `start`.
+    `x`, (N, T, I), is what the layer below gives in the same result, `h` the
+    output. `before` is the row that holds the h before each, -1 for `start`.
     """
 
     def __init__(
@@ -112,14 +102,10 @@ class NotCarriedError(Exception):
 
 
 class Unknown(Near):
-    """A state before many steps, which only `AlongTime.carry` can compute: it has no values.
+    """The states before many steps: `AlongTime.carry` alone can compute them.
 
-    Parameters
-    ----------
-    first : Near
-        The state of each sequence before these steps, (N, size).
-    stretches : list of (array of int, list of slice)
-        Sequences, and the rows of each step that all of them take.
+    `first` are those of each sequence, (N, size). A stretch is the rows of
+    steps that the same sequences take.
     """
 
     made: near.Near

@@ -14,29 +14,14 @@ from rnncli.model.network import Network
 
 
 class Case(NamedTuple):
-    """A network and the whole of an input.
-
-    Parameters
-    ----------
-    network : Network
-    x : array, shape (N, T, I)
-    h0 : array, shape (N, S)
-        The state before the first step: all arrays of all cells, as
-        ``Network.state_slices`` places them.
-    lengths : array of int, shape (N,)
-        Number of steps of each sequence, 0 to T.
-    precision : str
-        What it is computed in, one of `rnncli.engine.precision.PRECISIONS`.
-    biases : sequence of tuples of arrays
-        Of each cell, layer by layer, as a weight file has them: the input
-        bias and the recurrent one, where there are two.
-    """
+    """A network and the whole of an input."""
 
     network: Network
-    x: Floats
-    h0: Floats
-    lengths: Integers
+    x: Floats  # (N, T, I)
+    h0: Floats  # (N, S), as `Network.state_slices` places it
+    lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
+    # Of each cell, layer by layer: the input bias and the recurrent one, where a file has two.
     biases: Sequence[tuple[Floats, ...]] = ()
 
     def network_as_run(self) -> Network:
@@ -50,22 +35,16 @@ class Case(NamedTuple):
         return self.network.converted(precision.convert).with_cells(with_clip)
 
     def running(self) -> Truths:
-        """Return whether each sequence has a step t, shape (N, T)."""
+        """Find which steps each sequence has, (N, T)."""
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
     def rows(self) -> Truths:
-        """Return which rows of a result there are, (N, T): the steps.
-
-        Of a network that gives one row a sequence (`Network.last`) it is (N, 1).
-        """
+        """Find the rows of a result, (N, T): the steps; one row a sequence is (N, 1)."""
         running = self.running()
         return np.asarray(running.any(axis=1, keepdims=True)) if self.network.last else running
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Run it, and return the output (N, T, O) of every layer, the bottom one first.
-
-        Of a network that gives one row a sequence it is that alone, (N, 1, O).
-        """
+        """Compute the output (N, T, O) of every layer; of one row a sequence that alone."""
         states = self.run(unroll)
         if self.network.last and states.y_n is not None:
             return (states.y_n[:, None],)

@@ -14,28 +14,13 @@ from rnncli.verify.diagnosis import explain
 
 
 class Result(NamedTuple):
-    """What a run was compared with, and what came of it.
+    """What a run was compared with, and what came of it."""
 
-    Parameters
-    ----------
-    name : str
-        But for a file's: parameters stand between backticks, see
-        `rnncli.verify.diagnosis`.
-    version : str
-        Of the library, where it is one.
-    verdict : Verdict or None
-        None where there was nothing to compare.
-    note : str
-        Why not.
-    explanations : mapping or None
-        Of a file that differs, what reproduces it: see `explain`.
-    """
-
-    name: str
-    version: str = ""
-    verdict: Verdict | None = None
-    note: str = ""
-    explanations: Mapping[str, float] | None = None
+    name: str  # but for a file's: parameters stand between backticks, see `diagnosis`
+    version: str = ""  # of a library
+    verdict: Verdict | None = None  # None where there was nothing to compare
+    note: str = ""  # why not
+    explanations: Mapping[str, float] | None = None  # of a file that differs: `explain`
 
     @property
     def differs(self) -> bool:

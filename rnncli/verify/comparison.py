@@ -25,41 +25,19 @@ class Tolerance(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What comes of a comparison.
-
-    Parameters
-    ----------
-    equal : bool
-    difference : float
-        The largest distance of two values of the whole runs, and so the
-        smallest `Tolerance.atol` that would pass them.
-    step_error : float or None
-        Largest error of a step as a share of its bound; None where steps
-        are not judged.
-    first : Wrong or None
-        The first value that is wrong, by sequence, step and layer; of our own
-        run where that is wrong, and the steps of the result are right.
-    at : Place or None
-        Where the difference is largest; None where the runs are equal.
-    rtol : float
-        The smallest `Tolerance.rtol` that would pass the whole runs.
-    steps : int
-        Steps of each sequence that are compared, at most.
-    judged : float
-        Share of the values that could be judged.
-    tallies : sequence of Tally
-        What is wrong in each layer of the result, the bottom one first: in the
-        top one alone where only that is compared.
-    """
+    """The outcome of a comparison."""
 
     equal: bool
-    difference: float
-    step_error: float | None = None
+    difference: float  # of two values of the whole runs: the smallest `atol` that would pass them
+    step_error: float | None = None  # the largest, as a share of its bound, if steps are judged
+    # The first wrong value, by sequence, step and layer; of our own run where that is wrong.
     first: Wrong | None = None
-    at: Place | None = None
-    rtol: float = 0.0
-    steps: int = 0
-    judged: float = 1.0
+    at: Place | None = None  # where the difference is largest
+    rtol: float = 0.0  # the smallest that would pass the whole runs
+    steps: int = 0  # of each sequence that are compared, at most
+    judged: float = 1.0  # share of the values that could be judged
+    # Of each layer of the result, the bottom one first; or of the top one, where only that is
+    # compared.
     tallies: Sequence[Tally] = ()
 
     @property
@@ -80,25 +58,12 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Comparison:
-    """A case, our own run of it, and how other runs are judged by it.
-
-    Parameters
-    ----------
-    case : Case
-    layers : tuple of arrays, shape (N, T, O)
-        The outputs of all layers in our run, the bottom one first; or the one
-        row a sequence that the network gives, see `Case.outputs`.
-    tolerance : Tolerance, optional
-        By which whole runs are judged; every step is by default.
-    wrong : Wrong, optional
-        The first wrong step of our own run, once it is known.
-        Nothing is equal to a wrong run, even if its own steps are right.
-    """
+    """A case, our own run of it, and how other runs are judged by it."""
 
     case: Case
-    layers: tuple[Floats, ...]
-    tolerance: Tolerance | None = None
-    wrong: Wrong | None = None
+    layers: tuple[Floats, ...]  # of our run: `Case.outputs`
+    tolerance: Tolerance | None = None  # by which whole runs are judged, instead of every step
+    wrong: Wrong | None = None  # in our own run, once it is known: nothing is equal to that
 
     @property
     def ours(self) -> Floats:

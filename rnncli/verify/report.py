@@ -18,32 +18,16 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 
 class Report(NamedTuple):
-    """All that is written.
-
-    Parameters
-    ----------
-    model : mapping
-        What was run.
-    results : sequence of Result
-    expected : Result or None
-        That of them which is a file's.
-    tolerance : Tolerance or None
-        By which whole runs were judged; None where every step was.
-    keys : sequence of str
-        Names of the sequences, where there are several.
-    with_options : callable
-        Shows parameters between backticks as the user knows them.
-    hint : str
-        What to do where nothing reproduces the file.
-    """
+    """All that is written."""
 
     model: Mapping[str, Any]
     results: Sequence[Result]
-    expected: Result | None = None
-    tolerance: Tolerance | None = None
-    keys: Sequence[str] = ()
+    expected: Result | None = None  # the result that is a file's
+    tolerance: Tolerance | None = None  # by which whole runs were judged
+    keys: Sequence[str] = ()  # names of the sequences, where there are several
+    # Shows parameters between backticks as the user knows them.
     with_options: Callable[[str], str] = str
-    hint: str = ""
+    hint: str = ""  # what to do where nothing reproduces the file
 
     @property
     def explanations(self) -> Mapping[str, float] | None:

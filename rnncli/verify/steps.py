@@ -103,28 +103,14 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
 
 
 class Part(NamedTuple):
-    """A part of a result: what a cell gives, or a layer without state.
+    """A part of a result: what a cell gives, or a layer without state."""
 
-    Parameters
-    ----------
-    rows : array of bool, shape (N, T)
-        At which steps.
-    direction : {"forward", "backward"}
-        In which they are taken.
-    columns : slice
-        Where in the output of the layer.
-    output : array, shape (N, T, H)
-        These columns of it.
-    steps : callable
-        Takes the steps t of the sequences n in float64, (k, H). It is called
-        with those of a sequence in the order in which the cell goes, each
-        once; those of several sequences stand step by step.
-    """
-
-    rows: Truths
+    rows: Truths  # (N, T)
     direction: str
-    columns: slice
-    output: Floats
+    columns: slice  # of the output of the layer
+    output: Floats  # (N, T, H), these columns
+    # Takes the steps t of the sequences n, (k, H). It is called with those of a sequence in the
+    # order in which the cell goes, each once; those of several sequences stand step by step.
     steps: Callable[[Integers, Integers], Near]
 
 

@@ -27,25 +27,14 @@ class Place(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A wrong value.
-
-    Parameters
-    ----------
-    place : Place
-    expected, actual : float
-        What it should be, and what the network computes. Where steps are
-        judged, one of them is computed from the h_{t-1} of the other's result.
-    times : float
-        How far it is off, in bounds.
-    layer : int
-        Counted from 1.
-    """
+    """A wrong value."""
 
     place: Place
+    # Where steps are judged, one of the two is computed from the h_{t-1} of the other's result.
     expected: float
-    actual: float
-    times: float
-    layer: int
+    actual: float  # what the network computes
+    times: float  # how far it is off, in bounds
+    layer: int  # from 1
 
     @property
     def difference(self) -> float:
@@ -54,26 +43,11 @@ class Wrong(NamedTuple):
 
 
 class Tally:
-    """What is wrong in the output of a layer, counted piece by piece.
+    """What is wrong in the output (N, T, O) of a layer, from 1, counted piece by piece.
 
-    Parameters
-    ----------
-    case : Case
-    layer : int
-        Counted from 1.
-    output : array, shape (N, T, O)
-        What is judged: of another program, or, where `own` is set, of rnn.
-
-    Attributes
-    ----------
-    values : int
-        How many there are.
-    times : float
-        How far the furthest value is off, in bounds: up to 1 is right.
-    units : array of int, shape (O,)
-        How many values of each unit are wrong.
-    steps : array of bool, shape (N, T)
-        Whether a value of each step is wrong.
+    `times` is how far the furthest value is off, in bounds: up to 1 is right.
+    `units`, (O,), and `steps`, (N, T), are where values are wrong. `own` is set
+    where it is rnn that they are judged in.
     """
 
     def __init__(self, case: Case, layer: int, output: Floats) -> None:

@@ -45,17 +45,10 @@ SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
 
 
 class Bounds(NamedTuple):
-    """How far the values of two right runs may be apart.
-
-    Parameters
-    ----------
-    distance : array of float64, shape (N, T, O)
-    judged : array of bool, shape (N, T, O)
-        Where that is little enough to tell right from wrong.
-    """
+    """How far the values of two right runs may be apart, (N, T, O)."""
 
     distance: Floats
-    judged: Truths
+    judged: Truths  # where that is little enough to tell right from wrong
 
 
 def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
