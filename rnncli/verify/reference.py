@@ -71,7 +71,7 @@ _MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 
 def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats:
-    """Return the sums of one step in float64, from each of n inputs and states.
+    """Compute the sums of one step in float64, from each of n inputs and states.
 
     ``a_t = x_t @ W_xh + h_{t-1} @ W_hh + b_h``
     """
@@ -80,7 +80,7 @@ def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats
 
 
 def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") -> Floats:
-    """Return ``start + rows @ W`` in float64, the operands rounded as for `sums`."""
+    """Compute ``start + rows @ W`` in float64, the operands rounded as for `sums`."""
     rows, W = rounded(rows, precision), rounded(W, precision)
     total = np.zeros((len(rows), W.shape[1])) + start
     if len(rows) == 1:  # the same sums in the same order, by one call instead of one a term
@@ -91,19 +91,14 @@ def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") 
 
 
 def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
-    """Return ``f(min(max(a, -clip), clip))``."""
+    """Compute ``f(min(max(a, -clip), clip))``."""
     with np.errstate(all="ignore"):
         return _ACTIVATIONS[f.name](np.minimum(np.maximum(a, -clip), clip), *f.parameters)
 
 
-def activate(cell: RNN, a: Floats) -> Floats:
-    """Return the states of sums: ``h = f(min(max(a, -clip), clip))``."""
-    return activated(cell.activation, a, cell.clip)
-
-
 def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
     """Take a step of the vanilla cell: ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``."""
-    return (activate(cell, sums(cell, x, state[0], precision)),)
+    return (activated(cell.activation, sums(cell, x, state[0], precision), cell.clip),)
 
 
 def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
@@ -172,22 +167,22 @@ STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: 
 
 
 def log_softmax(a: Floats) -> Floats:
-    """Return ``a - log(sum(exp(a)))`` of each row."""
+    """Compute ``a - log(sum(exp(a)))`` of each row."""
     return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
 
 
 def softmax(a: Floats) -> Floats:
-    """Return ``exp(a - log(sum(exp(a))))`` of each row."""
+    """Compute ``exp(a - log(sum(exp(a))))`` of each row."""
     return np.asarray(np.exp(log_softmax(a)))
 
 
 def dense_rows(layer: Dense, x: Floats, precision: str) -> Floats:
-    """Return ``f(x @ W + b)``."""
+    """Compute ``f(x @ W + b)``."""
     return activated_rows(layer, product(x, layer.W, layer.b, precision))
 
 
 def activated_rows(layer: Dense | Pointwise, a: Floats) -> Floats:
-    """Return ``f(a)``, where f may be a function of the row."""
+    """Compute ``f(a)``, where f may be a function of the row."""
     f, a = layer.activation, np.asarray(a, np.float64)
     if isinstance(f, str):
         return softmax(a) if f == "softmax" else log_softmax(a)
@@ -195,14 +190,14 @@ def activated_rows(layer: Dense | Pointwise, a: Floats) -> Floats:
 
 
 def normalized_rows(layer: Normalization, x: Floats) -> Floats:
-    """Return ``factor * (x - center) / scale + shift``."""
+    """Compute ``factor * (x - center) / scale + shift``."""
     factor = 1.0 if layer.factor is None else layer.factor
     shift = 0.0 if layer.shift is None else layer.shift
     return factor * (x - layer.center.astype(np.float64)) / layer.scale + shift
 
 
 def row_normalized_rows(layer: LayerNormalization, x: Floats) -> Floats:
-    """Return ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
+    """Compute ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
     rows = x.astype(np.float64)
     apart = rows - (rows.sum(axis=1) / rows.shape[1])[:, None]
     variance = (apart * apart).sum(axis=1) / rows.shape[1]
@@ -223,70 +218,43 @@ ROWS: dict[type, Callable[..., Floats]] = {
 }
 
 
-def step_of(cell: Cell) -> Callable[..., State]:
-    """Return the float64 step of a cell, see `STEPS`."""
+def unroll(cell: Cell, x: Floats, h0: Floats, precision: str, masked: Truths) -> Floats:
+    """Run one sequence step by step in float64; h0 is the state of all arrays, (S,)."""
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
-    return STEPS[type(cell)]
-
-
-def unroll(
-    cell: Cell,
-    x: Floats,
-    h0: Floats,
-    precision: str = "float64",
-    masked: Truths | None = None,
-) -> Floats:
-    """Run one sequence step by step in float64."""
-    step = step_of(cell)
     # Once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
     ends = np.cumsum(cell.state_sizes)[:-1]
     state: State = tuple(np.split(np.asarray(h0, np.float64)[None], ends, axis=1))
     h = np.empty((len(x), cell.state_sizes[0]))
     for t, x_t in enumerate(x):
-        if masked is None or not masked[t]:
-            state = step(cell, x_t[None], state, precision)
+        if not masked[t]:
+            state = STEPS[type(cell)](cell, x_t[None], state, precision)
         h[t] = state[0]
     return h
 
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
-    """Return the outputs of all layers for one sequence, the bottom one first.
+    """Compute the outputs (T, O) of all layers for one sequence (T, I), the bottom one first.
 
-    Parameters
-    ----------
-    network : Network
-    x : array, shape (T, I)
-    h0 : array, shape (S,)
-        The state of all cells, as ``Network.state_slices`` places it.
-    precision : str
-        As for `sums`.
-
-    Returns
-    -------
-    list of arrays of float64, shape (T, O)
+    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it.
 
     Raises
     ------
     ValueError
-        As for `step_of`.
+        The step of a cell is not written out here.
     """
     masked = np.zeros(len(x), bool)
-
-    def in_direction(cell: Cell, x: Floats, state: State, direction: str) -> tuple[Floats, State]:
-        turn = -1 if direction == "backward" else 1
-        h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])[::turn]
-        return h, ()  # final states are not asked for
-
     outputs = []
     for layer, slices in zip(network.layers, network.state_slices, strict=True):
-        states = [tuple(h0[place] for place in places) for places in slices]
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
-            cells = zip(layer.cells, states, layer.directions, strict=True)
-            each = [in_direction(cell, x, state, direction)[0] for cell, state, direction in cells]
+            each = []
+            for cell, places, direction in zip(layer.cells, slices, layer.directions, strict=True):
+                turn, state = -1 if direction == "backward" else 1, [h0[place] for place in places]
+                h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])
+                each.append(h[::turn])
             if len(each) == 1:
                 (x,) = each
             else:  # a masked row is 0 in either direction, as in Keras
@@ -300,7 +268,7 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
 
 
 def rounded(values: Floats, precision: str) -> Floats:
-    """Return float64 values as a product in a precision takes them, halves rounded to even."""
+    """Round float64 values as a product in a precision takes them, halves rounded to even."""
     bits = MANTISSA_BITS.get(precision)
     if bits is None:
         return np.asarray(values, np.float64)
