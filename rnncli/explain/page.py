@@ -154,7 +154,7 @@ def _term(
 
 
 def _same(values: ArrayLike, others: Floats) -> bool:
-    """Return whether these are the same numbers, zeros with the same sign."""
+    """Whether these are the same numbers, zeros with the same sign."""
     return np.asarray(values, others.dtype).tobytes() == others.tobytes()
 
 
@@ -179,5 +179,5 @@ def _packed(data: bytes) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return what names a style or a script in a policy: no other one is run."""
+    """Hash a style or a script for a policy that runs no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -118,7 +118,7 @@ class Traced:
 
     @property
     def addends(self) -> "Iterator[Traced]":
-        """What a quantity adds up: it itself where it adds nothing up."""
+        """The terms of a quantity: it itself where it adds nothing up."""
         if self.operation not in ("+", "f"):
             yield self
             return

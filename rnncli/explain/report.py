@@ -80,7 +80,7 @@ class Report:
             self._wrapped(self._worded(note), NOTE)
 
     def _notes(self, precision: str) -> Iterator[str]:
-        """Return what the numbers do not say themselves."""
+        """Yield notes on the marks, roundings and cuts."""
         bits = PRECISIONS[precision].mantissa
         if bits is not None:
             yield f"{precision}: each product (@) takes both sides rounded to {bits} bits."
@@ -256,7 +256,7 @@ class Report:
                     self._print()
 
     def _shown(self, size: int) -> list[int | None]:
-        """Return which values are shown; None for those left out between."""
+        """Choose the values that are shown; None for those left out between."""
         if size <= WIDE or not self._out.isatty():
             return list(range(size))
         self._cut = True

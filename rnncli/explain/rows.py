@@ -1,4 +1,4 @@
-"""What a layer without state computes at a row.
+"""Quantities that a layer without state computes at a row.
 
 A layer is one function here and one entry in `OF_LAYERS`.
 """

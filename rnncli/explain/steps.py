@@ -1,4 +1,4 @@
-"""The steps of a run that are explained: which they are, and all that they compute."""
+"""Steps of a run with all that they compute."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -258,7 +258,7 @@ def explain_stateless(runner: Runner, n: int, x: Floats) -> ExplainedLayer:
 
 
 def _last_steps(rows: Rows, counted: Truths | None = None) -> Truths:
-    """Return which rows are the last of their sequence, (n,), or the last that counts, if any."""
+    """Find the last row of each sequence, (n,), or the last that counts, if any."""
     groups = group(rows.key, len(rows.x))
     last = np.zeros(len(rows.x), bool)
     last[groups.last] = True

@@ -10,7 +10,7 @@ from rnncli.engine.run import c_size
 from rnncli.explain.quantities import Quantity, Single, Term
 from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.model.errors import InputError, shown
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer
 from rnncli.model.network import Network
 
 # As `rnn run` names its columns, or the number of a unit of the top recurrent layer.
@@ -51,52 +51,29 @@ class Unit(NamedTuple):
 
 
 def find_unit(network: Network, name: str) -> Unit:
-    """Return a unit by its number in the top recurrent layer, or the name of its column."""
-    found = _NAME.fullmatch(name)
-    layers, top = network.layers, len(network.layers) - network.head
-    if found:
-        array = found[2] or "h"
-        number = int(found[1] or (len(layers) if array == "y" else top))
-        place = int(found[3])
-        if number <= len(layers) and place < _size(layers[number - 1], array):
-            return _unit(layers[number - 1], number, array, place)
-    names = ", ".join(
-        f"{name}0" if size == 1 else f"{name}0 to {name}{size - 1}"
-        for name, size in unit_names(network)
-    )
-    raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {names}")
+    """Find a unit by its number in the top recurrent layer, or by the name of its column."""
+    found, layers, units = _NAME.fullmatch(name), network.layers, []
+    array, top = (found and found[2]) or "h", len(layers) - network.head
+    wanted = int((found and found[1]) or (len(layers) if array == "y" else top))
+    for number, layer in reversed([*enumerate(layers, start=1)]):
+        prefix = "" if number in (top, len(layers)) else f"layer_{number}_"
+        sizes = {"h": layer.output_size, "c": c_size(layer)}
+        for each, size in sizes.items() if layer.cells else [("y", layer.output_size)]:
+            if found and (each, number) == (array, wanted) and int(found[3]) < size:
+                return _unit(layer, number, array, int(found[3]), size)
+            first, last = (f"{prefix}{each}_{place}" for place in (0, size - 1))
+            units += [first if size == 1 else f"{first} to {last}"] if size else []
+    raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {', '.join(units)}")
 
 
-def _unit(layer: Layer, number: int, array: str, place: int) -> Unit:
+def _unit(layer: Layer, number: int, array: str, place: int, size: int) -> Unit:
+    """Find the cell of a unit: both, where a merge adds or multiplies their states."""
+    cell: int | None = 0
     name = f"{array}_{place}"
-    if len(layer.cells) < 2:
-        return Unit(number, array, 0, place, name)
-    size = _size(layer, array) // 2
-    if array == "c" or layer.settings["merge"] == "concat":
-        return Unit(number, array, place // size, place % size, name)
-    return Unit(number, array, None, place, name)
-
-
-def _size(layer: Layer, array: str) -> int:
-    """Count the values of an array of a layer; 0 if it has none."""
-    if not isinstance(layer, Recurrent):
-        return layer.output_size if array == "y" else 0
-    if array == "c":
-        return c_size(layer)
-    return layer.output_size if array == "h" else 0
-
-
-def unit_names(network: Network) -> list[tuple[str, int]]:
-    """Return what the units are called but for their numbers, and how many there are of each.
-
-    The top layers come first: ``h_``, and ``layer_1_h_``.
-    """
-    below, found = len(network.layers) - network.head, []
-    for number, layer in reversed([*enumerate(network.layers, start=1)]):
-        prefix = "" if number in (below, len(network.layers)) else f"layer_{number}_"
-        sizes = {f"{prefix}{array}_": _size(layer, array) for array in "hcy"}
-        found += [(name, size) for name, size in sizes.items() if size]
-    return found
+    if len(layer.cells) > 1:
+        apart = array == "c" or layer.settings["merge"] == "concat"
+        cell, place = divmod(place, size // 2) if apart else (None, place)
+    return Unit(number, array, cell, place, name)
 
 
 def _of_unit(quantity: Quantity, place: int) -> Quantity:
@@ -112,7 +89,7 @@ def _of_unit(quantity: Quantity, place: int) -> Quantity:
 
 
 def _singles(term: Term, place: int) -> Iterator[Single]:
-    """Return what a term adds to the sum of a unit, one product at a time."""
+    """Yield the products that a term adds to the sum of a unit."""
     if term.left is None or term.weights is None:
         yield Single(_indexed(term.name, place), term.values[place])
     elif term.weights.ndim == 1:

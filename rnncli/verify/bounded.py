@@ -57,14 +57,14 @@ class CellSteps:
         self.at_once = True
 
     def h_before(self, n: Integers, t: Integers) -> Floats:
-        """Return the h, (k, H), from which the steps t of the sequences n start."""
+        """Find the h, (k, H), from which the steps t of the sequences n start."""
         rows = self.before[n, t]
         before: Floats = self.h[n, rows]
         before[rows < 0] = self.start[0][n[rows < 0]]
         return before
 
     def kept_rows(self, n: Integers, t: Integers, *, zero: bool) -> Near:
-        """Return what the cell gives at masked rows: the h that it keeps, or 0."""
+        """Repeat the h before masked rows, or give 0."""
         return held(self.h_before(n, t) * (not zero), self.precision)
 
     def __call__(self, n: Integers, t: Integers) -> Near:

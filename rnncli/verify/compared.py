@@ -1,4 +1,4 @@
-"""What a run is compared with: the written-out loop, every strategy, other libraries, a file."""
+"""Comparisons of a run with the float64 loop, every strategy, other libraries and a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from rnncli.verify.diagnosis import explain
 
 
 class Result(NamedTuple):
-    """What a run was compared with, and what came of it."""
+    """The comparison of a run with one other result."""
 
     name: str  # but for a file's: parameters stand between backticks, see `diagnosis`
     version: str = ""  # of a library

@@ -131,7 +131,7 @@ class Comparison:
         return self.layers[:-1] if stateless else ()
 
     def _bound(self, theirs: Floats) -> Floats:
-        """Return how far each value of the whole runs may be apart."""
+        """Compute the bound of each value of whole runs."""
         if self.tolerance is None:
             return self.bounds.distance
         # In float64: a float32 may not hold the tolerance.

@@ -1,4 +1,4 @@
-"""What a run was compared with, as a table for people or as one JSON document."""
+"""Results of comparisons, as a table for people or as one JSON document."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Report(NamedTuple):
 
     @property
     def explanations(self) -> Mapping[str, float] | None:
-        """What reproduces the file, if it differs."""
+        """Causes that reproduce the file, if it differs."""
         return self.expected.explanations if self.expected else None
 
     @property
@@ -45,7 +45,7 @@ class Report(NamedTuple):
 
     @property
     def differing(self) -> list[Result]:
-        """What differs, the file first."""
+        """Results that differ, the file first."""
         return [each for each in self.results if each.differs or each.explanations]
 
     @property
@@ -118,7 +118,7 @@ def _write_explanations(out: TextIO, report: Report, explanations: Mapping[str, 
 
 
 def _amount(verdict: Verdict, keys: Sequence[str]) -> str:
-    """Return how many values are wrong, their share, and where they are."""
+    """Count the wrong values in words, with their share and where they are."""
     share = _percent(verdict.wrong, verdict.values)
     *_, where = (tally.where(keys) for tally in verdict.tallies)
     amount = f"{verdict.wrong:,} of {verdict.values:,} values ({share})"
@@ -198,7 +198,7 @@ def _short(number: float) -> str:
 
 
 def _times(number: float) -> str:
-    """Return how many bounds something is off; what is over 1, and so wrong, is not shown as 1."""
+    """Write a number of bounds; one over 1, which is wrong, is not shown as 1."""
     return ">1" if 1 < number < 1.05 else _short(number)
 
 
@@ -208,7 +208,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _legend(report: Report) -> list[str]:
-    """Return what the columns of the table mean."""
+    """Explain the columns of the table."""
     if report.tolerance:
         atol, rtol = report.tolerance
         return [f"Bound: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."]
@@ -229,7 +229,7 @@ def _legend(report: Report) -> list[str]:
 
 
 def _notes(report: Report) -> list[str]:
-    """Return what was not compared, or not all of it."""
+    """Name the results that were not compared, or not in full."""
     others = [each for each in report.results if each is not report.expected and not each.verdict]
     partly = [
         f"{_label(result)}: {100 * verdict.judged:.3g}% of the values are judged; rounding alone "

@@ -43,7 +43,7 @@ class Wrong(NamedTuple):
 
 
 class Tally:
-    """What is wrong in the output (N, T, O) of a layer, from 1, counted piece by piece.
+    """Wrong values in the output (N, T, O) of a layer, from 1, counted piece by piece.
 
     `times` is how far the furthest value is off, in bounds: up to 1 is right.
     `units`, (O,), and `steps`, (N, T), are where values are wrong. `own` is set
@@ -118,7 +118,7 @@ class Tally:
 
 
 def _steps_in_words(rows: Truths, wrong: Truths) -> str:
-    """Return which of the rows, (N, T), of the sequences that have wrong ones are wrong."""
+    """Name the steps that are wrong, of those (N, T) of sequences that have wrong ones."""
     some = wrong.any(axis=1)
     rows, wrong = rows[some], wrong[some]
     steps = np.flatnonzero(wrong.any(axis=0)) + 1

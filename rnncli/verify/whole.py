@@ -74,7 +74,7 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
 
 
 def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
-    """Return whether so many values are within any bounds, without a run to measure these."""
+    """Whether so many values can be within their bounds, without a run to measure these."""
     most = _rounded(ours) + _most_driven(ours, case.precision)
     with np.errstate(invalid="ignore"):
         near = np.abs(ours.astype(np.float64) - theirs)[case.rows()] <= most[case.rows()]
@@ -166,7 +166,7 @@ class NudgedActivation(Activation):
 
     @classmethod
     def of(cls, activation: Activation, by: Floats, *, gate: bool) -> "NudgedActivation":
-        """Return what is added to a gate of H units, and of what else it is a share."""
+        """Perturb a gate by so much, (H,), or another activation by such a share."""
         nudged = cls(*activation)
         nudged.by, nudged.gate = by if gate else 1 + by, gate
         return nudged
