@@ -13,8 +13,8 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Numbers, Operands, Weights
-from rnncli.model.layers import Multiply, Stateless
+from rnncli.model.cells import Cell, Multiply, Numbers, Operands, Weights
+from rnncli.model.layers import Stateless
 
 
 class Leaky(Cell):

@@ -98,9 +98,9 @@ def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:
     first = len(b_h) - W_hh.shape[1]  # the first column to which h is added
     W_h = np.concatenate([np.zeros((len(W_hh), first)), W_hh], axis=1)
     rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
-    wrong = _overflow(*_by_sign(rows, W), b_h.dtype)
-    wrong = wrong.reshape(len(x), -1, strategy.H).any(axis=1)
-    if cell.inner is not None:
+    of_gates = _overflow(*_by_sign(rows, W), b_h.dtype).reshape(len(x), -1, strategy.H)
+    wrong: Truths = np.logical_or.reduce(of_gates, axis=1)
+    if cell.inner is not None and len(cell.state_names) == 1:  # of other states h tells nothing
         checked = _Checked()
         x, h = x.astype(np.float64), h.astype(np.float64)
         with np.errstate(all="ignore"):

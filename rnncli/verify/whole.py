@@ -19,8 +19,8 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Cell
-from rnncli.model.layers import Layer, LayerNormalization, Multiply
+from rnncli.model.cells import Cell, Multiply
+from rnncli.model.layers import Layer, LayerNormalization
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 

@@ -79,9 +79,8 @@ class Projected(Strategy):
         # NumPy is faster at gathering rows into one piece and then spreading that.
         as_items(rows[:, :I])[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
         if N == 1:
-            return (rows @ self.W_xh).reshape(T, -1, 1, self.H)
-        a: Floats = (rows @ self.blocks_xh).reshape(-1, T, N, self.H)
-        return a.swapaxes(0, 1)
+            return np.asarray(rows @ self.W_xh).reshape(T, -1, 1, self.H)
+        return np.asarray(rows @ self.blocks_xh).reshape(-1, T, N, self.H).swapaxes(0, 1)
 
 
 def _blocks(W: Floats, H: int) -> Floats:
