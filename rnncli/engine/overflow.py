@@ -109,7 +109,8 @@ def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:
             cell.step(checked, np.split(sums, len(cell.sum_names), axis=1), h)
         wrong |= checked.wrong
     # What is projected is made of all units.
-    return wrong if wrong.shape == h.shape else np.broadcast_to(wrong.any(axis=1)[:, None], h.shape)
+    any_unit: Truths = np.logical_or.reduce(wrong, axis=1, keepdims=True)
+    return wrong if wrong.shape == h.shape else np.broadcast_to(any_unit, h.shape)
 
 
 class _Checked(Arrays):
