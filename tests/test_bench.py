@@ -39,13 +39,13 @@ def wrong(cell, *others):
     weights = cell.weights._replace(b_h=cell.weights.b_h + cell.weights.b_h.dtype.type(0.01))
     return fused(cell.replaced(weights), *others)
 
-unroll.UNROLLS["fused"] = wrong
+unroll.STRATEGIES["fused"] = wrong
 """
 BROKEN = """
 def broken(*_):
     raise RuntimeError("it does not run")
 
-unroll.UNROLLS["fused"] = broken
+unroll.STRATEGIES["fused"] = broken
 """
 
 

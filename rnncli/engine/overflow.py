@@ -86,10 +86,11 @@ def product_overflows(x: Floats, W: Floats) -> Truths:
 
 def _largest_state(cell: Cell, h: Floats) -> float:
     """Bound h after any step, by what the cell is if that tells."""
-    gate = cell.settings.get("recurrent_activation")
+    gate = getattr(cell, "recurrent_activation", None)
     if gate is not None and gate.name not in SHARES:
         return largest(h) if cell.inner is None else inf
-    return largest(h) if cell.ends is None else max(map(abs, cell.ends))
+    ends = cell.ends
+    return largest(h) if ends is None else max(map(abs, ends))
 
 
 def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:

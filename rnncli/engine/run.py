@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnncli.engine.packed import group
-from rnncli.engine.runner import LayerRows, Runner
-from rnncli.model.arrays import Floats, Integers, check_numbers, in_dtype
+from rnncli.engine.runner import Runner
+from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.layers import Layer
 from rnncli.model.network import Network, taken_by
 
@@ -124,54 +124,48 @@ def run(
     _check_shape(network, given)
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
-    ends = None if lengths is None else _lengths(lengths, N, T)
-    even = ends is None or bool((ends == T).all())
+    ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
     h_n = _initial_state(network, h0, N, dtype)
-    if even and not network.masking:
+    if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
         results = runner.run_batch(
             network.checked_input(given, dtype).reshape(batch.shape).swapaxes(0, 1), h_n
         )
-        results = [rows.map(lambda array: array.swapaxes(0, 1)) for rows in results]
+        results = [each.map(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
-        results = _run_rows(runner, batch, np.full(N, T) if ends is None else ends, h_n)
+        # Zeros stand beyond the ends, of which `x` may hold anything.
+        steps = np.arange(T) < ends[:, None]  # (N, T)
+        known = np.where(steps[..., None], batch, 0).reshape(given.shape)
+        rows = network.checked_input(known, dtype).reshape(batch.shape)[steps]
+
+        def spread(array: Floats) -> Floats:
+            whole = np.zeros((N, T, array.shape[1]), array.dtype)
+            whole[steps] = array
+            return whole
+
+        results = runner.run_rows(rows, group(np.nonzero(steps)[0], len(rows)), h_n)
+        results = [each.map(spread) for each in results]
     last = len(layers) - 1
     top = last - network.head
     y_n = None
     if network.one_output:
         y_n = runner.head(h_n)
         if network.last == "step" and T:
-            some = np.arange(N) if ends is None else np.flatnonzero(ends)
-            y_n[some] = results[last].output[some, -1 if ends is None else ends[some] - 1]
+            some = np.flatnonzero(ends)
+            y_n[some] = results[last].output[some, ends[some] - 1]
     if given.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
-        results = [rows.map(lambda array: array[0]) for rows in results]
-    with_c = [rows.c for rows in results] if all_states else []
+        results = [each.map(lambda array: array[0]) for each in results]
+    with_c = [each.c for each in results] if all_states else []
     return States(
         results[top].output,
         h_n,
-        tuple(rows.output for rows in results) if all_layers else (),
+        tuple(each.output for each in results) if all_layers else (),
         results[last].output if network.head else None,
         y_n,
         with_c[top] if all_states else None,
         tuple(with_c) if all_states and all_layers else (),
     )
-
-
-def _run_rows(
-    runner: Runner, batch: NDArray[Any], ends: Integers, states: Floats
-) -> list[LayerRows]:
-    """Run sequences of unequal lengths, or with masked rows; zeros stand beyond the ends."""
-    steps = np.arange(batch.shape[1]) < ends[:, None]  # (N, T)
-    x = runner.network.checked_input(batch[steps], runner.precision.dtype)
-    groups = group(np.nonzero(steps)[0], len(x))
-
-    def spread(rows: Floats) -> Floats:
-        whole = np.zeros((*steps.shape, rows.shape[1]), rows.dtype)
-        whole[steps] = rows
-        return whole
-
-    return [rows.map(spread) for rows in runner.run_rows(x, groups, states)]
 
 
 def c_size(layer: Layer) -> int:
@@ -185,7 +179,6 @@ def _check_shape(network: Network, x: NDArray[Any]) -> None:
         raise ValueError(
             f"x: expected shape (T, {I}) or (N, T, {I}), as {name} has {I} {unit}, got {x.shape}"
         )
-    check_numbers("x", x)
 
 
 def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:

@@ -88,7 +88,7 @@ class Runner:
     ) -> None:
         self.precision = choice("precision", precision, PRECISIONS)
         strategy = choice("unroll", unroll, STRATEGIES)
-        if lacking := missing(unroll, precision):
+        if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
         if all_states and issubclass(strategy, Projected):
             strategy = Projected
@@ -156,12 +156,17 @@ class Runner:
         T, N, _ = x.shape
         results = [self._empty(layer, (T, N)) for layer in self.network.layers]
 
+        shares = self._count_shares(N)
+        if N and shares == 1:
+            states[...] = self._run_layers(x, Packed(np.full(N, T)), states, results)
+            return results
+
         def run(some: slice) -> None:
             targets = [rows.map(lambda array: array[:, some]) for rows in results]
             packed = Packed(np.full(some.stop - some.start, T))
             states[some] = self._run_layers(x[:, some], packed, states[some], targets)
 
-        in_threads(run, share(np.full(N, T), self._count_shares(N)))  # type: ignore[arg-type]
+        in_threads(run, share(np.full(N, T), shares))  # type: ignore[arg-type]
         return results
 
     def run_rows(
@@ -243,7 +248,7 @@ class Runner:
     ) -> None:
         """Run a cell over packed rows into `out`, and leave the final state in `state`."""
         backward = way == "backward"
-        x = self.precision.operand(x)
+        x = self.precision.operand(x) if self.precision.rounds else x
         turned = out
         if backward:
             x, turned = packed.turn(x), tuple(packed.turn(array) for array in out)

@@ -74,10 +74,12 @@ def in_threads(work: Callable[[Part], Any], parts: Sequence[Part]) -> None:
     # A daemon, so that a thread in a long product does not hold up the end of the process.
     thread = threading.Thread(target=run, daemon=True)
     with one_blas_thread():
+        _this.starts_none = True
         try:
             _start(thread)
             run_here()
         finally:
+            del _this.starts_none
             list(numbers)  # the other thread takes no more
             if thread.is_alive():
                 thread.join()
