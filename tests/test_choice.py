@@ -10,7 +10,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import Auto, Compiled
 from rnncli.engine.unroll.projected import Projected
 
-# Cell, steps, sequences, H, rows that the stream has had, whether LLVM is there.
+# Cell, steps, sequences, H, rows of the whole batch and stream, whether LLVM is there.
 CASES = {
     ("rnn", 2_000, 1, 16, 0, True): "Projected",
     ("rnn", 100_000, 1, 16, 0, True): "Compiled",
@@ -18,9 +18,10 @@ CASES = {
     ("lstm", 30_000, 1, 16, 0, False): "Projected",
     ("lstm", 1_000, 200, 128, 0, True): "Compiled",
     ("gru", 20, 64, 16, 0, True): "Projected",
-    # A stream that has been long will be so.
+    # A share of a batch, and a block of a stream, take their share of compiling.
     ("rnn", 20_000, 1, 16, 0, True): "Projected",
     ("rnn", 20_000, 1, 16, 200_000, True): "Compiled",
+    ("lstm", 50, 1_250, 16, 500_000, True): "Compiled",
     # Weights that leave the cache, in a network that is contracting.
     ("rnn", 40_000, 1, 300, 0, True): "run_segments",
 }
@@ -28,7 +29,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_fastest_strategy(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, T, N, H, seen, compiles = case
+    cell, T, N, H, rows, compiles = case
     network = rnncli.seeded(1, H, seed=1, init="torch" if H == 300 else "tensorflow", cell=cell)
     (one,) = network.converted(PRECISIONS["float32"].convert).layers[0].cells
     calls, run = [], Projected.__call__
@@ -43,7 +44,7 @@ def test_the_fastest_strategy(case: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Auto, "run_segments", lambda *_: calls.append("run_segments"))
     monkeypatch.setattr(Auto, "compiles", compiles)
     auto, x = Auto(one, PRECISIONS["float32"]), np.random.RandomState(1).normal(size=(T, N, 1))
-    auto.seen = seen
+    auto.rows = rows
     state = tuple(np.zeros((N, size), "f") for size in one.state_sizes)
     auto(x.astype("f"), state, (np.empty((T, N, H), "f"),))
     assert calls == [CASES[case]]

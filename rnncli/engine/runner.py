@@ -97,15 +97,17 @@ class Runner:
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
         ]
+        self.rows = 0
         self.rows_are_apart = unroll == "stepwise"
         self.sums: dict[int, float] = {}  # by the id of an array of the network
 
-    def seen(self, rows: int) -> None:
-        """Set how many rows the stream has had."""
+    def _count_rows(self, rows: int) -> None:
+        """Count the rows of the stream, on which `Auto` decides."""
+        self.rows += rows
         for strategies in self.strategies:
             for strategy in strategies:
                 if isinstance(strategy, Auto):
-                    strategy.seen = rows
+                    strategy.rows = self.rows
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
@@ -154,6 +156,7 @@ class Runner:
         The results are (T, N, O).
         """
         T, N, _ = x.shape
+        self._count_rows(T * N)
         results = [self._empty(layer, (T, N)) for layer in self.network.layers]
 
         shares = self._count_shares(N)
@@ -196,6 +199,7 @@ class Runner:
 
     def _run_groups(self, x: Floats, groups: Groups, states: Floats) -> list[LayerRows]:
         """Run several sequences; the results of rows in no group are left empty."""
+        self._count_rows(len(groups.order))
         results = [self._empty(layer, (len(x),)) for layer in self.network.layers]
 
         def run(some: Integers) -> None:

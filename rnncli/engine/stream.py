@@ -189,15 +189,12 @@ def _stream(
     if runner.network.needs_whole_sequences:
         every = list(checked)
         checked = (join(every) for _ in every[:1])
-    done = 0
     for rows in checked:
-        runner.seen(done)
         results, error = forward(runner, rows, carried, keys, all_layers=all_layers)
         for start in range(0, len(results.x), BLOCK_STEPS):
             yield results.cut(start, start + BLOCK_STEPS)
         if error:
             raise error
-        done += len(rows.x)
 
 
 def forward(

@@ -42,11 +42,12 @@ class Auto(Parallel):
 
     Attributes
     ----------
-    seen : int
-        Rows that a stream has had before: a long one goes on to be long.
+    rows : int
+        Rows of the whole batch, and those that the stream has had before: they share the time
+        to compile.
     """
 
-    seen = 0
+    rows = 0
 
     @cached_property
     def compiles(self) -> bool:
@@ -64,7 +65,7 @@ class Auto(Parallel):
         weights = W_xh.size + W_hh.size
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
-        compilation = COMPILATION * T * N / (T * N + self.seen)
+        compilation = COMPILATION * T * N / max(T * N, self.rows)
         loop = len(out) == 1 and seconds > compilation and self.compiles
         if loop and (N > 1 or weights < CACHED):
             return self.compiled(x, state, out)
