@@ -52,6 +52,8 @@ HIDDEN: dict[str, tuple[Network, Floats, int]] = {
     "both": (cell_of(RNN(weights(1.5, -2)), direction="bidirectional"), NO_DATA_TWICE, 3),
     "an LSTM": (cell_of(LSTM(weights(1.5, -2, 4))), NO_DATA_TWICE, 3),
     "a GRU": (cell_of(GRU(weights(1.5, -2, 3))), NO_DATA_TWICE, 3),
+    "an LSTM whose halved sums fit": (cell_of(LSTM(weights(1.2, -1.3, 4))), NO_DATA_TWICE, 3),
+    "a GRU whose halved sums fit": (cell_of(GRU(weights(1.2, -1.3, 3))), NO_DATA_TWICE, 3),
     "a GRU with a clip": (cell_of(GRU(OPPOSITE, clip=1)), HUGE, 3),
     "a GRU that resets before": (cell_of(GRU(OPPOSITE, clip=1, reset="before")), HUGE, 3),
     "a layer below": (cell_of(RNN(weights(-1e19, 1e19)), SCALED), features(1, 1), 3),

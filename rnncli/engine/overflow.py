@@ -23,17 +23,12 @@ SCALE = 2.0**-64
 # Rows that are looked at together.
 ROWS = 4096
 # Gates that are from 0 to 1.
-SHARES = ("sigmoid", "hard_sigmoid")
+GATES = ("sigmoid", "hard_sigmoid")
 
 
 def largest(values: Floats) -> float:
     """Return the largest size of values; NaN where one is."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
-
-
-def largest_sum(W: Floats) -> float:
-    """Return the largest sum of the sizes of a column."""
-    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
 
 
 def is_safe(bound: float, dtype: np.dtype[np.floating]) -> bool:
@@ -79,6 +74,12 @@ def mark_overflow(
         array[later[-1] & np.isfinite(array)] = np.nan
 
 
+def mark_product(product: Floats, rows: Floats, W: Floats, bound: float) -> None:
+    """Set sums of a product to NaN that may overflow; a column of W adds up to `bound` at most."""
+    if not is_safe(largest(rows) * bound, W.dtype):
+        product[product_overflows(rows, W)] = np.nan
+
+
 def product_overflows(x: Floats, W: Floats) -> Truths:
     """Return at which rows, (R, K), and columns, (K, O), a product may overflow on the way."""
     return _overflow(*_by_sign(x, W), W.dtype)
@@ -87,7 +88,7 @@ def product_overflows(x: Floats, W: Floats) -> Truths:
 def _largest_state(cell: Cell, h: Floats) -> float:
     """Bound h after any step, by what the cell is if that tells."""
     gate = getattr(cell, "recurrent_activation", None)
-    if gate is not None and gate.name not in SHARES:
+    if gate is not None and gate.name not in GATES:
         return largest(h) if cell.inner is None else inf
     ends = cell.ends
     return largest(h) if ends is None else max(map(abs, ends))
@@ -95,9 +96,9 @@ def _largest_state(cell: Cell, h: Floats) -> float:
 
 def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:
     """Find the rows, and the units of h, at which a sum of a cell may overflow, (R, H)."""
-    (W_xh, W_hh, b_h), cell = strategy.operands, strategy.cell
-    first = len(b_h) - W_hh.shape[1]  # the first column to which h is added
-    W_h = np.concatenate([np.zeros((len(W_hh), first)), W_hh], axis=1)
+    cell = strategy.cell
+    W_xh, W_hh, b_h = cell.operands
+    W_h = np.concatenate([np.zeros((len(W_hh), cell.operands.first_with_h)), W_hh], axis=1)
     rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
     of_gates = _overflow(*_by_sign(rows, W), b_h.dtype).reshape(len(x), -1, strategy.H)
     wrong: Truths = np.logical_or.reduce(of_gates, axis=1)
@@ -105,8 +106,8 @@ def _cell_overflows(strategy: Strategy, x: Floats, h: Floats) -> Truths:
         checked = _Checked()
         x, h = x.astype(np.float64), h.astype(np.float64)
         with np.errstate(all="ignore"):
-            sums = x @ cell.operands.W_xh + cell.operands.b_h
-            sums[:, -cell.operands.W_hh.shape[1] :] += h @ cell.operands.W_hh
+            sums = x @ W_xh + b_h
+            sums[:, cell.operands.first_with_h :] += h @ W_hh
             cell.step(checked, np.split(sums, len(cell.sum_names), axis=1), h)
         wrong |= checked.wrong
     # What is projected is made of all units.

@@ -72,8 +72,8 @@ def take(field: Any, rows: slice | Truths) -> Any:
 
 
 def concatenate(fields: Sequence[Any]) -> Any:
-    """Return the rows of several arrays or lists as one, if there are any."""
-    if fields[0] is None:
+    """Return the rows of several arrays or lists as one; None where one is missing."""
+    if any(field is None for field in fields):
         return None
     if isinstance(fields[0], list):
         return [*chain.from_iterable(fields)]

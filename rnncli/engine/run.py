@@ -183,7 +183,7 @@ def _check_shape(network: Network, x: NDArray[Any]) -> None:
 
 def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     array = np.asarray(lengths)
-    if array.shape != (N,) or array.dtype.kind not in "iu":
+    if array.shape != (N,) or (N and array.dtype.kind not in "iu"):
         raise ValueError(f"lengths: expected {N} integers, got shape {array.shape}, {array.dtype}")
     if N and not (array.min() >= 0 and array.max() <= T):
         raise ValueError(f"lengths: expected 0 to {T}, got {array.min()} to {array.max()}")

@@ -6,14 +6,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from rnncli.engine.overflow import is_safe, largest, largest_sum, mark_overflow, product_overflows
+from rnncli.engine.overflow import mark_overflow, mark_product
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
 from rnncli.engine.unroll import STRATEGIES, Auto, missing
-from rnncli.engine.unroll.projected import Projected
 from rnncli.engine.unroll.stepwise import row_products
-from rnncli.engine.unroll.strategy import Strategy
+from rnncli.engine.unroll.strategy import Strategy, largest_sum
 from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
@@ -22,9 +21,9 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread at one step: more, and they leave the cache.
 VALUES = 81_920
-# Fewest multiplications at one step that are worth two threads: of fewer, NumPy's calls are so
-# short that the threads wait for Python's lock. A gated cell takes GATED times as many calls, and
-# a value costs FUNCTION multiplications beside its product.
+# Fewest multiplications of a step that are worth two threads: with fewer, NumPy's calls are so
+# short that the threads wait for Python's lock. A gated cell makes GATED times as many calls. The
+# functions of a sum take as long as FUNCTION multiplications.
 WORK, GATED, FUNCTION = 3_000_000, 4, 32
 
 
@@ -90,16 +89,14 @@ class Runner:
         strategy = choice("unroll", unroll, STRATEGIES)
         if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
-        if all_states and issubclass(strategy, Projected):
-            strategy = Projected
         self.network, self.all_states = network.converted(self.precision.convert), all_states
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
         ]
         self.rows = 0
-        self.rows_are_apart = unroll == "stepwise"
-        self.sums: dict[int, float] = {}  # by the id of an array of the network
+        self.row_by_row = unroll == "stepwise"
+        self.bounds: dict[int, float] = {}  # of products, by the id of the network's array
 
     def _count_rows(self, rows: int) -> None:
         """Count the rows of the stream, on which `Auto` decides."""
@@ -112,11 +109,10 @@ class Runner:
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
-        product = row_products(rows, W) if self.rows_are_apart else np.matmul(rows, W)
-        if id(W) not in self.sums:
-            self.sums[id(W)] = largest_sum(W)
-        if not is_safe(largest(rows) * self.sums[id(W)], W.dtype):
-            product[product_overflows(rows, W)] = np.nan
+        product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
+        if id(W) not in self.bounds:
+            self.bounds[id(W)] = largest_sum(W)
+        mark_product(product, rows, W, self.bounds[id(W)])
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
@@ -141,7 +137,7 @@ class Runner:
             x = self.output(layer, x, states)
         return x
 
-    def masked(self, x: Floats) -> Truths:
+    def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
         masked = np.zeros(len(x), bool)
         for layer in self.network.layers[: self.network.masking]:
@@ -151,7 +147,7 @@ class Runner:
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
-        """Run N sequences of T steps, (T, N, I), from `states` (N, S) to those after them.
+        """Run N sequences of T steps, (T, N, I), from `states` (N, S), which are overwritten.
 
         The results are (T, N, O).
         """
@@ -175,7 +171,7 @@ class Runner:
     def run_rows(
         self, x: Floats, groups: Groups, states: Floats, masked: Truths | None = None
     ) -> list[LayerRows]:
-        """Run rows (n, I) of the sequences of `groups`, from `states` (K, S) to those after them.
+        """Run rows (n, I) of several sequences, from `states` (K, S), which are overwritten.
 
         At a masked row a cell repeats the h of the state that it keeps. In a
         layer of two directions the cells give 0 where a layer of the network
@@ -184,7 +180,7 @@ class Runner:
         by_input = np.zeros(len(x), bool) if masked is None else masked
         if masked is not None:
             x = np.where(masked[:, None], 0, x)  # a masked row may have no features
-        by_layer = self.masked(x) & ~by_input
+        by_layer = self.find_masked(x) & ~by_input
         still = by_input | by_layer
         if still.any():
             before = states[groups.present]
@@ -277,7 +273,7 @@ class Runner:
         for cell in cells:
             (I, width), rows = cell.weights.W_xh.shape, len(cell.weights.W_hh)
             enough, work = WORK, width * (rows + FUNCTION)
-            if cell.gates > 1:  # its inputs are multiplied step by step too
+            if cell.gates > 1:
                 enough, work = WORK * GATED, work + I * width
             if ceil(enough / work) > N or not leaves_processors(max(I + 1, rows) * width):
                 return 1

@@ -55,7 +55,8 @@ class Carried:
     def resume(self, t: Integers, state: Floats) -> None:
         """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
-        self.t[: len(t)], self.state[: len(t)] = t, state
+        self.t[: len(t)] = t
+        self.state[: len(t)] = in_dtype("state", state, self.state.dtype)
         self.resumed = self.block()
 
     def starts(self) -> tuple[Integers, Floats]:
@@ -270,9 +271,10 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     if masked is None:
         x = runner.network.checked_input(x, dtype)
     else:
-        runner.network.checked_input(x[~masked], dtype)
+        runner.network.checked_input(np.where(masked[:, None], 0, x), dtype)
         with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
             x = x.astype(dtype)
+    key = None if key is None else key.astype(np.intp)
     return rows._replace(x=np.ascontiguousarray(x), key=key, masked=masked)
 
 

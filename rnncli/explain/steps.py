@@ -137,7 +137,7 @@ class Walk:
         if last and rows.masked is not None:
             uncounted |= rows.masked
         if last == "state":
-            uncounted |= self.runner.masked(self._inputs(rows))
+            uncounted |= self.runner.find_masked(self._inputs(rows))
         answer = _last_steps(rows, ~uncounted)
         t, _ = _counted(rows, self.carried.t)
         chosen = answer if wanted == Wanted() else wanted.among(t)
@@ -161,7 +161,7 @@ class Walk:
         if self.network.needs_whole_sequences:
             given.check()
         x = self._inputs(rows)
-        masked = self.runner.masked(x) | (np.arange(len(x)) >= done)
+        masked = self.runner.find_masked(x) | (np.arange(len(x)) >= done)
         masked |= False if rows.masked is None else rows.masked
         ran = Ran(self, x, group(rows.key, len(x)), start, masked)
         for row in filter(steps.__contains__, ran.groups.order.tolist()):

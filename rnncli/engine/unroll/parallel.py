@@ -69,10 +69,8 @@ class Parallel(Projected):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        S = self.worthwhile_segments(x, state)
-        if not S or len(out) > 1:
-            return super().__call__(x, state, out)
-        return self.run_segments(x, state, out[0], S)
+        S = self.worthwhile_segments(x, state) if len(out) == 1 else 0
+        return self.run_segments(x, state, out[0], S) if S else super().__call__(x, state, out)
 
     def worthwhile_segments(self, x: Floats, state: State) -> int:
         """Choose the number of segments; 0 where there would be too few of them."""
@@ -90,29 +88,31 @@ class Parallel(Projected):
         return S if S >= FEWEST else 0
 
     def horizon(self, x: Floats, state: State, rows: int, limit: int) -> int | None:
-        """Measure the steps until two runs have converged; None where that takes more than `limit`.
+        """Measure the steps until two runs have converged; None if they do not in a probe of x.
+
+        They are given up early where their rate predicts more than `limit` steps.
 
         One run starts from zero, the other where `state` leads: a gate that
-        holds what a unit has does not show where that is zero.
+        remembers does not show where a unit is zero.
         """
         T, N, _ = x.shape
         places = _cut(x, PROBES, T // PROBES)
-        together = max(1, rows // (2 * N))
+        at_once = max(1, rows // (2 * N))
         longest = BLOCK
-        for first in range(0, PROBES, together):
-            probes = places[first : first + together]
+        for first in range(0, PROBES, at_once):
+            probes = places[first : first + at_once]
             half = len(probes) * N
             now = tuple(np.tile(array, (2 * len(probes), 1)) for array in state)
             for steps in _blocks(probes.shape[1]):
                 block = _take(probes, slice(None), steps)
                 before, now, _ = self.advance(np.concatenate([block, block], axis=1), now)
-                zero, other = tuple(a[:half] for a in now), tuple(a[half:] for a in now)
-                distance = max(float(np.abs(a - b).max()) for a, b in zip(zero, other, strict=True))
+                zero, far = tuple(a[:half] for a in now), tuple(a[half:] for a in now)
+                distance = max(float(np.abs(a - b).max()) for a, b in zip(zero, far, strict=True))
                 if steps.start == 0:
-                    first_distance = max(float(np.abs(array).max()) for array in other)
+                    first_distance = max(float(np.abs(array).max()) for array in far)
                     for array in zero:
                         array[...] = 0
-                elif self.converged(block[-1], tuple(a[:half] for a in before), zero, other).all():
+                elif self.converged(block[-1], tuple(a[:half] for a in before), zero, far).all():
                     longest = max(longest, steps.start)
                     break
                 elif steps.start >= PATIENCE:

@@ -26,8 +26,7 @@ class Stepwise(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        W_xh, W_hh, b_h = self.operands
-        first = len(b_h) - W_hh.shape[1]  # the first column to which h is added
+        (W_xh, W_hh, b_h), first = self.operands, self.operands.first_with_h
         for t, x_t in enumerate(x):
             sums = row_products(contiguous(x_t), W_xh)
             sums[:, first:] += row_products(self.precision.operand(state[0]), W_hh)
@@ -50,9 +49,8 @@ class Fused(Strategy):
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
-        W_xh, W_hh, b_h = self.operands
-        first = len(b_h) - W_hh.shape[1]
-        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (first, 0)))])
+        W_xh, W_hh, _ = self.operands
+        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""

@@ -20,9 +20,8 @@ class Strategy:
 
     Attributes
     ----------
-    operands : Operands
-    step : callable
-        See `Cell.in_place`.
+    operands, step : Operands, callable
+        As `Cell.in_place` returns them.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
@@ -32,12 +31,9 @@ class Strategy:
     @cached_property
     def largest_sums(self) -> tuple[float, float, float]:
         """The largest size of a sum of inputs of 1, of one of states of 1, and of a bias."""
-        W_xh, W_hh, b_h = self.operands
+        W_xh, W_hh, b_h = self.cell.operands
         W_hh = W_hh if self.cell.inner is None else np.hstack([W_hh, self.cell.inner])
-        of_x, of_h = (
-            float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0)) for W in (W_xh, W_hh)
-        )
-        return of_x, of_h, float(np.abs(b_h).max())
+        return largest_sum(W_xh), largest_sum(W_hh), float(np.abs(b_h).max())
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
@@ -57,3 +53,8 @@ class Strategy:
     def product(self, rows: Floats, W: Floats) -> Floats:
         """Multiply rows by a matrix."""
         return np.asarray(rows @ W)
+
+
+def largest_sum(W: Floats) -> float:
+    """Return the largest sum of the sizes of a column."""
+    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))

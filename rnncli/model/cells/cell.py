@@ -68,7 +68,9 @@ WEIGHT_NAMES = Weights._fields[:3]
 class Operands(NamedTuple):
     """The weights of a step: a block of H columns for each of its B sums.
 
-    ``sums = x_t @ W_xh + b_h``, then ``sums[last C] += h_{t-1} @ W_hh``
+    ``sums = x_t @ W_xh + b_h``, then ``sums += h_{t-1} @ W_hh`` in the last C blocks.
+    Those of `Cell.operands` are in the order of `Cell.step`; those of
+    `Cell.in_place` belong to its step alone.
 
     Parameters
     ----------
@@ -80,6 +82,11 @@ class Operands(NamedTuple):
     W_xh: Floats
     W_hh: Floats
     b_h: Floats
+
+    @property
+    def first_with_h(self) -> int:
+        """The first column of the sums to which the product of h is added."""
+        return len(self.b_h) - int(self.W_hh.shape[1])
 
 
 class Numbers(Protocol):
@@ -97,7 +104,7 @@ class Numbers(Protocol):
         """Compute ``a @ W`` for the weights of that name."""
 
     def weight(self, w: Floats, name: str) -> Any:
-        """Take a weight for each unit."""
+        """Convert an array of one weight for each unit."""
 
     def carry(self, c: Any, f: Any, added: Any) -> Any:
         """Compute ``f c + added``, the state c after a step."""

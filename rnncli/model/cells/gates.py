@@ -15,9 +15,9 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
 
 
 def halve_sigmoids(operands: Operands, factors: Sequence[float]) -> Operands:
-    """Multiply each block of the operands by 1 or 0.5, which changes no bit of a sum.
+    """Multiply each block by 1 or 0.5: the sigmoid of a is ``0.5 + 0.5 tanh(a / 2)``.
 
-    Of half a sum, ``0.5 + 0.5 tanh`` is the sigmoid.
+    Halving changes no bit of a sum, unless a number is subnormal.
     """
     W_xh, W_hh, b_h = operands
     by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
