@@ -34,9 +34,9 @@ def narrow(yes: bool) -> Iterator[None]:
     """Let threads, blocks and pieces have a row or two: small batches take several."""
     with pytest.MonkeyPatch.context() as patch:
         if yes:
-            patch.setattr("rnncli.engine.runner.VALUES", 4)
+            patch.setattr("rnncli.engine.runner.STATES_IN_CACHE", 4)
             patch.setattr("rnncli.engine.runner.WORK", 1)
-            patch.setattr("rnncli.engine.unroll.projected.VALUES", 4)
+            patch.setattr("rnncli.engine.unroll.projected.SUMS_IN_CACHE", 4)
             patch.setattr("rnncli.engine.unroll.projected.STEPS", 2)
         yield
 

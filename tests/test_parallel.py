@@ -40,7 +40,7 @@ def set_threads(patch: pytest.MonkeyPatch, count: int) -> None:
     patch.setattr(module, "THREADS", count)
     patch.setattr("rnncli.engine.threads.THREADS", count)
     patch.setattr("rnncli.engine.runner.WORK", 1)
-    patch.setattr(module, "VALUES", 1)
+    patch.setattr(module, "STATES_IN_CACHE", 1)
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])

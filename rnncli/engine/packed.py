@@ -40,7 +40,28 @@ class Groups(NamedTuple):
     def only(self, chosen: Truths) -> "Groups":
         """Drop the rows that are not chosen, (n,), and sequences without any other row."""
         rows = chosen[self.order]
-        return _cut(self.order[rows], self.keys[rows])
+        return _group_sorted(self.order[rows], self.keys[rows])
+
+    def find_sources(
+        self, masked: Truths, *, backward: bool = False
+    ) -> tuple[Integers, Integers, Integers]:
+        """Find the row before each masked row that is not masked, whose state it repeats.
+
+        Of a sequence of rows a b c d, of which b and c are masked, b and c
+        repeat a; backward they repeat d.
+
+        Returns the masked rows, the sequence of each as an index of `present`,
+        and the row that each repeats: -1 for the state before the first step.
+        """
+        order = self.order[::-1] if backward else self.order
+        n = np.repeat(np.arange(len(self.present)), self.lengths)
+        n = n[::-1] if backward else n
+        step = np.arange(len(order))
+        begin = np.maximum.accumulate(np.where(np.diff(n, prepend=-1) != 0, step, 0))
+        last = np.maximum.accumulate(np.where(masked[order], -1, step))
+        source = np.where(last < begin, -1, order[last])
+        chosen = masked[order]
+        return order[chosen], n[chosen], source[chosen]
 
     def number(self, taken: Integers) -> Integers:
         """Return the number of each row's step, and add the rows to those `taken` before, (K,)."""
@@ -59,10 +80,10 @@ def group(key: Integers | None, n: int) -> Groups:
         one = np.zeros(min(n, 1), np.intp)
         return Groups(np.arange(n), one, one, one + n)
     order = sort(key)
-    return _cut(order, key[order])
+    return _group_sorted(order, key[order])
 
 
-def _cut(order: Integers, key: Integers) -> Groups:
+def _group_sorted(order: Integers, key: Integers) -> Groups:
     """Find where each sequence begins and ends in rows that are sorted by their keys."""
     begins = np.ones(len(key), bool)
     begins[1:] = key[1:] != key[:-1]

@@ -19,8 +19,8 @@ from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
 
-# Values of the states of a thread at one step: more, and they leave the cache.
-VALUES = 81_920
+# Values of the states of a thread that stay in the cache.
+STATES_IN_CACHE = 81_920
 # Fewest multiplications of a step that are worth two threads: with fewer, NumPy's calls are so
 # short that the threads wait for Python's lock. A gated cell makes GATED times as many calls. The
 # functions of a sum take as long as FUNCTION multiplications.
@@ -181,11 +181,11 @@ class Runner:
         if masked is not None:
             x = np.where(masked[:, None], 0, x)  # a masked row may have no features
         by_layer = self.find_masked(x) & ~by_input
-        still = by_input | by_layer
-        if still.any():
-            before = states[groups.present]
-            results = self._run_groups(x, groups.only(~still), states)
-            self._fill(x, results, groups, before, still, by_layer)
+        masked = by_input | by_layer
+        if masked.any():
+            initial = states[groups.present]
+            results = self._run_groups(x, groups.only(~masked), states)
+            self._fill(x, results, groups, initial, masked, by_layer)
             return results
         if len(groups.present) == 1:
             key = int(groups.present[0])
@@ -278,34 +278,26 @@ class Runner:
             if ceil(enough / work) > N or not leaves_processors(max(I + 1, rows) * width):
                 return 1
             widest = max(widest, width)
-        return THREADS * ceil(N * widest / (THREADS * VALUES))
+        return THREADS * ceil(N * widest / (THREADS * STATES_IN_CACHE))
 
     def _fill(
         self,
         x: Floats,
         results: Sequence[LayerRows],
         groups: Groups,
-        before: Floats,
-        still: Truths,
+        initial: Floats,
+        masked: Truths,
         by_layer: Truths,
     ) -> None:
-        """Fill in the results at masked rows, where states are kept."""
-        for layer, each, slices in zip(
-            self.network.layers, results, self.network.state_slices, strict=True
-        ):
+        """Fill in the results at masked rows: of the rows before them, or of `initial`, (P, S)."""
+        layers, all_slices = self.network.layers, self.network.state_slices
+        for layer, each, slices in zip(layers, results, all_slices, strict=True):
             for state, direction, columns in zip(each.cells, layer.directions, slices, strict=True):
-                order, key = groups.order, groups.keys
-                if direction == "backward":
-                    order, key = order[::-1], key[::-1]
-                n = np.arange(len(order))
-                first = np.maximum.accumulate(np.where(np.diff(key, prepend=-1) != 0, n, 0))
-                last = np.maximum.accumulate(np.where(still[order], -1, n))
-                source = np.where(last < first, -1, order[last])[still[order]]
-                rows, keys = order[still[order]], key[still[order]]
-                starts = np.searchsorted(groups.present, keys[source < 0])
-                for array, place in zip(state, columns, strict=False):  # h alone, or all
+                rows, n, source = groups.find_sources(masked, backward=direction == "backward")
+                first = source < 0
+                for array, of_array in zip(state, columns, strict=False):  # h alone, or all
                     array[rows] = array[source]
-                    array[rows[source < 0]] = before[starts, place]
+                    array[rows[first]] = initial[n[first], of_array]
                 if len(each.cells) > 1:
                     state[0][by_layer] = 0
             # All rows at once: a product of one row may round in another way than that of many,

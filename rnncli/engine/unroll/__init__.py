@@ -9,6 +9,14 @@ from rnncli.engine.unroll.stepwise import Fused, Stepwise
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
+# Seconds that a step of a vanilla cell takes for its calls, and one of a gated cell; and seconds
+# for a multiplication and for the functions of a sum, each within a factor of 2.
+STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
+# Seconds that LLVM takes to start and to compile a loop.
+COMPILATION = 0.06
+# Weights that a core's cache holds: beyond, segments use each weight for many rows.
+CACHED = 1 << 16
+
 
 class Compiled(Projected):
     """All steps in one loop of the processor's own instructions.
@@ -75,13 +83,6 @@ class Auto(Parallel):
         return self.compiled(x, state, out) if loop else Projected.__call__(self, x, state, out)
 
 
-# Seconds that a step of a vanilla cell takes for its calls, and one of a gated cell; and seconds
-# for a multiplication and for the functions of a sum, each within a factor of 2.
-STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes to start and to compile a loop.
-COMPILATION = 0.06
-# Weights that a core's cache holds: beyond, segments use each weight for many rows.
-CACHED = 1 << 16
 UNROLLS = {
     "stepwise": Stepwise,
     "fused": Fused,

@@ -50,7 +50,7 @@ SHORT, FEWEST = 4096, 4
 # Steps in a block: fewer are more calls.
 BLOCK = 32
 # Values of the states of a step that stay in the cache, and rows a product is fast for.
-VALUES, ROWS = 8192, 64
+STATES_IN_CACHE, ROWS = 8192, 64
 # Values of all segments in a block: 28 MB of float32.
 MEMORY = 7_000_000
 # Places where the horizon is measured, and steps after which it is predicted from the rate.
@@ -75,7 +75,7 @@ class Parallel(Projected):
     def worthwhile_segments(self, x: Floats, state: State) -> int:
         """Choose the number of segments; 0 where there would be too few of them."""
         (T, N, I), width = x.shape, self.W_xh.shape[1]
-        rows = max(ROWS, VALUES // width)
+        rows = max(ROWS, STATES_IN_CACHE // width)
         if T < SHORT or rows < FEWEST * N:
             return 0
         horizon = self.horizon(x, state, rows, T // (4 * FEWEST))
@@ -185,7 +185,9 @@ class Parallel(Projected):
                     break
             left.append(running)
 
-        worth = len(chosen) * N * self.W_xh.shape[1] > VALUES and leaves_processors(self.W_xh.size)
+        worth = len(chosen) * N * self.W_xh.shape[1] > STATES_IN_CACHE and leaves_processors(
+            self.W_xh.size
+        )
         half = len(chosen) // 2
         in_threads(run, [slice(0, half), slice(half, None)] if worth and half else [slice(None)])
         return np.sort(np.concatenate(left))

@@ -10,8 +10,8 @@ from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model.arrays import Floats, as_items
 from rnncli.model.cells import Cell, State
 
-# Values of the sums of a block that stay in the cache, and fewest steps of a block.
-VALUES, STEPS = 65_536, 4
+# Sums of a block that stay in the cache, and fewest steps of a block.
+SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
 # fifth less, and another thread projects the next block (it takes 80 us to start).
 LARGE, ROWS = 20_000, 1024
@@ -67,7 +67,7 @@ class Projected(Strategy):
     def _projections(self, x: Floats) -> Iterator[Floats]:
         """Yield ``[x, 1] @ [W_xh; b_h]`` block by block, (steps, B, N, H)."""
         T, N, _ = x.shape
-        size, large = VALUES // (N * max(self.W_xh.shape)), self.W_xh.size >= LARGE
+        size, large = SUMS_IN_CACHE // (N * max(self.W_xh.shape)), self.W_xh.size >= LARGE
         size = max(1, min(T, max(size, STEPS, ROWS // N if large else 0)))
         projections = (self._project(x[start : start + size]) for start in range(0, T, size))
         wide = large and size < T and leaves_processors(self.W_xh.size)
