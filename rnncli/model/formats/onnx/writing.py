@@ -155,6 +155,8 @@ def _arrays(graph: _Graph, layer: Recurrent) -> dict[str, Floats]:
         if weights.W_hr is not None:
             raise graph.lacks("LSTM with a projection")
         kind = name_of(cell)
+        if kind.upper() not in KINDS:
+            raise graph.lacks(f"cell {type(cell).__name__}")
         theirs = Layout(True, {kind: KINDS[kind.upper()].gates}).theirs
         arrays["W"].append(theirs(W_xh, kind))
         arrays["R"].append(theirs(W_hh, kind))
