@@ -103,7 +103,7 @@ def save(network: "Network", path: "str | PathLike[str]") -> None:
     import warnings
 
     from rnncli.model.formats import save_network
-    from rnncli.storage.local import writing
+    from rnncli.storage import writing
 
     target = os.fspath(path)
     with writing(target) as file:

@@ -111,7 +111,7 @@ def test_a_result_that_cannot_be_renamed_is_kept(
 
     monkeypatch.setattr(os, "replace", replace_too_late)
     done = run_rnn(*RUN, str(output))
-    (kept,) = tmp_path.glob(".rnn-*.whole")
+    kept = tmp_path / ".out.csv.rnn-whole"
     error = f"Error: {output}: Is a directory; the result is in {kept}\n"
     assert (done.exit_code, done.stderr) == (1, error)
     assert kept.read_text().count("\n") == 3
@@ -130,10 +130,8 @@ def test_a_killed_run_leaves_a_private_file_under_another_name(tmp_path: Path) -
     process.kill()
     process.wait()
     process.stdin.close()
-    (left,) = set(os.listdir(tmp_path)) - {"old.csv"}
-    assert left.startswith(".rnn-")
-    assert left.endswith(".tmp")
-    assert stat.S_IMODE((tmp_path / left).stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == [".old.csv.rnn", "old.csv"]
+    assert stat.S_IMODE((tmp_path / ".old.csv.rnn").stat().st_mode) == 0o600
     assert output.read_text() == "old\n"
 
 

@@ -261,7 +261,7 @@ def test_files_are_on_the_disk_before_they_are_renamed(
     log, state = tmp_path / "log.csv", tmp_path / "s"
     command = (*BARE, "--hidden", "2", *options, "-o", str(log), "--state", str(state))
     assert CliRunner().invoke(rnn, command, input="1\n2\n").exit_code == 0
-    named = [name for name in done if not name.endswith(".tmp")]
+    named = [name for name in done if not name.endswith(".rnn")]
     assert named == [str(log), str(tmp_path), str(state), str(tmp_path)]
 
 

@@ -19,8 +19,7 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
 from rnncli.engine.state import load_state
-from rnncli.storage.local import remove_left, writing
-from rnncli.storage.lock import locked
+from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]
 RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--unroll", "stepwise")
@@ -265,15 +264,25 @@ def whole_run(commands: Commands, state: Path, text: str) -> "subprocess.Popen[b
 WAITS = "Note: {}: another run has it; waiting until that has ended\n"
 
 
-def test_runs_at_once_keep_all_keys(commands: Commands, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rounds", "runs"), [(1, 6), (200 if NIGHTLY else 20, 2)])
+def test_runs_at_once_keep_all_keys(
+    commands: Commands, tmp_path: Path, rounds: int, runs: int
+) -> None:
+    """Now and then one of them finds what a killed run has left."""
     state = tmp_path / "s"
-    processes = [whole_run(commands, state, f"k,v\n{key},1\n{key},2\n") for key in "abcdef"]
-    for process in processes:
-        out, message = process.communicate(timeout=LIMIT)
-        assert (process.returncode, out.count(b"\n")) == (0, 2)
-        assert message.decode() in ("", WAITS.format(state))
-    assert steps(state) == dict.fromkeys("abcdef", 2)
-    assert os.listdir(tmp_path) == ["s"]
+    for n in range(rounds):
+        if n % 3 == 2:
+            (tmp_path / ".s.rnn-lock").touch()
+            (tmp_path / ".s.rnn").write_bytes(b"left" * n)
+        keys = [f"{n}.{run}" for run in range(runs)]
+        processes = [whole_run(commands, state, f"k,v\n{key},1\n{key},2\n") for key in keys]
+        for process in processes:
+            out, message = process.communicate(timeout=LIMIT)
+            assert (process.returncode, out.count(b"\n")) == (0, 2)
+            assert message.decode() in ("", WAITS.format(state))
+        assert os.listdir(tmp_path) == ["s"]
+    names = [f"{n}.{run}" for n in range(rounds) for run in range(runs)]
+    assert sorted(steps(state).items()) == sorted(dict.fromkeys(names, 2).items())
 
 
 @pytest.mark.parametrize("by_link", [False, True])
@@ -350,113 +359,113 @@ def test_a_file_system_without_locks(
     assert (result.exit_code, result.stdout) == (1, "")
     assert "give --state-in and --state-out, which need no lock" in result.stderr
     assert os.listdir(tmp_path) == []
-    (tmp_path / f".rnn-{'0' * 16}.tmp").touch()
-    remove_left(str(tmp_path))
-    assert len(os.listdir(tmp_path)) == 1
-
-
-def test_a_lock_that_its_owner_has_removed_is_taken_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another run ends between the opening of the lock and the lock itself."""
-    lock, locks, beside = fcntl.flock, list[int](), tmp_path / ".s.rnn-lock"
-
-    def remove_and_lock(file: int, kind: int) -> None:
-        locks.append(kind)
-        if len(locks) == 1:
-            beside.unlink()
-        lock(file, kind)
-
-    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
-    with locked(str(tmp_path / "s"), lambda: None):
-        assert beside.exists()
-    assert os.listdir(tmp_path) == []
+    out = tmp_path / "out.csv"
+    with writing(str(out)) as one, writing(str(out)) as other:
+        one.write("one\n")
+        other.write("other\n")
+    assert out.read_text() == "one\n"
+    assert os.listdir(tmp_path) == ["out.csv"]
 
 
 # Begins a file, says so, and waits for a line before it ends it.
 WRITER = """
 import sys
-from rnncli.storage.local import writing
+from rnncli.storage import writing
 with writing(sys.argv[1]) as file:
-    file.write("whole\\n")
+    file.write(sys.argv[2])
     file.flush()
     print(flush=True)
     sys.stdin.readline()
 """
 
 
-def test_only_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
-    mine = [".rnn-mine.tmp", f"rnn-{'0' * 16}.tmp", f".rnn-{'0' * 16}.tmp~", "x.tmp"]
-    for name in mine:
-        (tmp_path / name).touch()
-    (tmp_path / f".rnn-{'1' * 16}.tmp").symlink_to("x.tmp")
-    (tmp_path / f".rnn-{'2' * 16}.tmp").mkdir()
-    before = set(os.listdir(tmp_path))
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / name)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        for name in ("killed.csv", "living.csv")
-    ]
-    for writer in writers:
-        assert writer.stdout
-        writer.stdout.readline()
-    killed, living = writers
-    remove_left(str(tmp_path))
-    assert len(os.listdir(tmp_path)) == len(before) + 2
+def write(path: Path, text: str) -> "subprocess.Popen[bytes]":
+    """Start a process that has written a text, but not ended its file."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), text],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert writer.stdout
+    writer.stdout.readline()
+    return writer
+
+
+def test_what_a_killed_writer_leaves_goes_with_the_next(tmp_path: Path) -> None:
+    path, beside = tmp_path / "x.csv", tmp_path / ".x.csv.rnn"
+    killed = write(path, "killed, and longer than the next")
     killed.kill()
     killed.communicate()
-    remove_left(str(tmp_path))
-    assert len(os.listdir(tmp_path)) == len(before) + 1
-    living.communicate(b"\n")
-    assert set(os.listdir(tmp_path)) == {*before, "living.csv"}
-    assert (tmp_path / "living.csv").read_text() == "whole\n"
+    assert os.listdir(tmp_path) == [beside.name]
+    write(path, "next").communicate(b"\n")
+    assert path.read_text() == "next"
+    assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_file_that_others_remove_meanwhile_is_whole(
+def test_of_two_writers_at_once_the_last_wins(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    first, second = write(path, "first, and longer"), write(path, "second")
+    assert len(os.listdir(tmp_path)) == 2
+    second.communicate(b"\n")
+    assert path.read_text() == "second"
+    first.communicate(b"\n")
+    assert path.read_text() == "first, and longer"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("left", ["link", "folder"])
+def test_what_is_no_file_has_the_name_of_a_temporary_one(tmp_path: Path, left: str) -> None:
+    other, beside = tmp_path / "other", tmp_path / ".x.csv.rnn"
+    other.write_text("other")
+    beside.symlink_to(other) if left == "link" else beside.mkdir()
+    with writing(str(tmp_path / "x.csv")) as file:
+        file.write("whole")
+    assert (tmp_path / "x.csv").read_text() == "whole"
+    assert other.read_text() == "other"
+    assert sorted(os.listdir(tmp_path)) == [beside.name, "other", "x.csv"]
+
+
+def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its creation and its lock, and right before it is renamed."""
-    lock, rename, locks = fcntl.flock, os.replace, list[int]()
+    """The other run opens it between its creation and its lock."""
+    lock, locks = fcntl.flock, list[int]()
 
-    def remove_and_lock(file: int, kind: int) -> None:
+    def write_and_lock(file: int, kind: int) -> None:
         locks.append(kind)
         if len(locks) == 1:
-            remove_left(str(tmp_path))
+            with writing(str(tmp_path / "x.csv")) as other:
+                other.write("other")
         lock(file, kind)
 
-    def remove_and_rename(source: str, target: str) -> None:
-        remove_left(str(tmp_path))
-        rename(source, target)
-
-    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
-    monkeypatch.setattr(os, "replace", remove_and_rename)
-    with writing(str(tmp_path / "out.csv")) as file:
-        file.write("whole\n")
-    assert len(locks) > 2
-    assert os.listdir(tmp_path) == ["out.csv"]
-    assert (tmp_path / "out.csv").read_text() == "whole\n"
+    monkeypatch.setattr(fcntl, "flock", write_and_lock)
+    with writing(str(tmp_path / "x.csv")) as file:
+        file.write("whole")
+    assert len(locks) == 4
+    assert (tmp_path / "x.csv").read_text() == "whole"
+    assert os.listdir(tmp_path) == ["x.csv"]
 
 
 def test_a_file_that_was_made_again_is_not_removed_by_a_lock_on_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two other runs find the same file: the second locks it when the first has removed it."""
-    path = tmp_path / f".rnn-{'0' * 16}.tmp"
-    path.write_text("left\n")
-    lock = fcntl.flock
+    """Two runs find what was left: the second locks it when the first has removed it."""
+    path, lock, locks = tmp_path / ".x.csv.rnn", fcntl.flock, list[int]()
+    path.write_text("left")
 
     def replace_and_lock(file: int, kind: int) -> None:
-        path.unlink()
-        path.write_text("made again\n")
+        locks.append(kind)
+        if len(locks) == 1:
+            path.unlink()
+            path.write_text("made again")
         lock(file, kind)
 
     monkeypatch.setattr(fcntl, "flock", replace_and_lock)
-    remove_left(str(tmp_path))
-    assert path.read_text() == "made again\n"
+    with writing(str(tmp_path / "x.csv")) as file:
+        file.write("whole")
+    assert (tmp_path / "x.csv").read_text() == "whole"
+    assert os.listdir(tmp_path) == ["x.csv"]
 
 
 def test_a_whole_result_that_cannot_be_renamed_is_never_removed(

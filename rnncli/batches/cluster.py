@@ -1,7 +1,6 @@
 """Tasks on a Dask cluster."""
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count, filterfalse
 from math import ceil
 from queue import Empty, SimpleQueue
+from tempfile import NamedTemporaryFile
 from threading import Thread, get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -25,7 +25,7 @@ from rnncli.batches.processes import Processes, Work, large_first, lots
 from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.model.errors import InputError, check_installed, one_line
-from rnncli.storage.url import is_url
+from rnncli.storage import is_url
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -153,8 +153,12 @@ def run_on_cluster(
         return
     with ExitStack() as stack:
         client = stack.enter_context(connected(address))
-        outputs = [task.output for task in tasks if not is_url(task.output)]
-        marks = [stack.enter_context(_mark(path)) for path in outputs[:1]]
+        outputs = [os.path.abspath(task.output) for task in tasks if not is_url(task.output)]
+        # Files by which a worker is known to see the same folder.
+        marks = [
+            stack.enter_context(NamedTemporaryFile(prefix=".rnn-", dir=os.path.dirname(path))).name
+            for path in outputs[:1]
+        ]
         inputs = [task.input for task in tasks if os.path.exists(task.input)]
         here = check_workers(client, address, [*marks, *inputs[:1], *read], note)
         here = here._replace(paths=marks)
@@ -351,20 +355,6 @@ def _end_processes(batch: str) -> None:
 
 class NotWantedError(Exception):
     """Nobody waits for a lot any more."""
-
-
-@contextmanager
-def _mark(path: str) -> Iterator[str]:
-    """Put a file beside another one, by which a worker is known to see the same folder."""
-    folder = os.path.dirname(os.path.abspath(path))
-    mark = os.path.join(folder, f".rnn-{uuid4().hex[:16]}.tmp")  # removed if this is killed
-    with open(mark, "xb") as file:
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_SH)  # other batches leave it alone
-            yield mark
-        finally:
-            os.unlink(mark)
 
 
 @contextmanager

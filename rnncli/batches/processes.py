@@ -23,6 +23,7 @@ from rnncli.batches.report import Outcome, failed
 from rnncli.batches.tasks import Task
 from rnncli.engine.threads import start_no_threads
 from rnncli.model.errors import on_a_line
+from rnncli.storage.replacement import remove_left
 
 Work = Callable[[Task], Outcome]
 
@@ -177,6 +178,7 @@ class _Process:
     def __init__(self, work: Work, folder: str | None = None) -> None:
         self.lot: deque[Task] = deque()
         self.ready = False
+        self._folder = folder or ""
         with ExitStack() as stack:
             self.connection, theirs = map(stack.enter_context, Pipe())
             self._stderr = stack.enter_context(TemporaryFile())
@@ -231,6 +233,9 @@ class _Process:
         self._child.kill()
         self._child.wait()
         self._opened.close()
+        for task in self.lot:
+            for path in (task.output, *task.options.values()):
+                remove_left(os.path.join(self._folder, path))
 
 
 def _give(processes: Iterable[_Process], waiting: deque[list[Task]]) -> None:

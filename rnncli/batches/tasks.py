@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, did_you_mean, shown, verbatim
 from rnncli.storage import is_url, matching, named, version, versions
-from rnncli.storage.local import is_temporary
 
 # What a template can name of every input.
 NAMES = ("stem", "name", "dir")
@@ -205,10 +204,6 @@ def check_apart(tasks: Sequence[Task], read: Iterable[str], report: str) -> None
     sources |= {task.options["state_in"]: None for task in tasks if "state_in" in task.options}
     by_name = {place(path): path for path in (*sources, *read)}
     by_file = {_file(path): path for path in by_name.values()}
-    for name, path in by_name.items():
-        if is_temporary(os.path.basename(name)):
-            what = "has the name of a temporary file of rnn, which a batch removes"
-            raise InputError(path, what, "rename it")
     first: dict[str, tuple[str, Task | None]] = {}
     for path, option, task in [(report, "output", None), *_written(tasks)]:
         name = place(path)

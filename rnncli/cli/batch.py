@@ -43,8 +43,7 @@ from rnncli.cli.values import FileName, name, whole
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, check_installed, printable
 from rnncli.readers import STDIN
-from rnncli.storage import exists, version
-from rnncli.storage.url import is_url
+from rnncli.storage import exists, is_url, version
 from rnncli.writers import EXTENSIONS, TABLES
 
 # Options of a run that a batch does not have.

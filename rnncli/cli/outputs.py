@@ -13,7 +13,8 @@ from rnncli.cli.options import OutputOptions
 from rnncli.model.errors import did_you_mean, on_a_line, sentence
 from rnncli.readers import STDIN
 from rnncli.storage import check_writable, writing
-from rnncli.storage.local import descriptor, sync
+from rnncli.storage.local import descriptor
+from rnncli.storage.replacement import sync
 from rnncli.writers import EXTENSIONS, FIGURES, TABLES, Selection, Style
 from rnncli.writers.screen import Screen
 

@@ -32,7 +32,7 @@ from rnncli.model.network import Network
 from rnncli.readers import STDIN, Input
 from rnncli.readers.columns import listed
 from rnncli.storage import check_writable, exists, is_url, local_copy, replacing, writing
-from rnncli.storage.local import NotOnDiskError, sync
+from rnncli.storage.replacement import NotOnDiskError, sync
 
 # Between two states of a run with --follow.
 _SECONDS = 1.0

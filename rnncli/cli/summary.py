@@ -3,8 +3,8 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from rnncli.batches.report import DONE, Outcome, Report
@@ -13,8 +13,7 @@ from rnncli.cli.errors import RUN_FAILED, Failure
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Bar
 from rnncli.model.errors import InputError, printable
-from rnncli.storage.local import remove_left
-from rnncli.storage.url import is_url
+from rnncli.storage import is_url
 
 # Failures, and texts of notes, that are shown as they come; the report has all of them.
 _FAILURES, _NOTES = 20, 10
@@ -86,9 +85,8 @@ class Running:
         """Do the tasks that are to be done."""
         if not self._tasks:
             return self._summary()
-        folders = _folders(self._tasks)
         _make([os.path.dirname(self._path) or "."])
-        with Report.opened(self._path) as report, _clean(folders):
+        with Report.opened(self._path) as report:
             to_do = find(report.done)
             self._total = len(to_do)
             _make(_folders(to_do), writable=True)
@@ -195,19 +193,3 @@ def _make(folders: Sequence[str], *, writable: bool = False) -> None:
             raise InputError(folder, f"cannot be made: {error.strerror}") from error
         if writable and not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(folder, "no file can be made in it: read-only, or another user's")
-
-
-@contextmanager
-def _clean(folders: Sequence[str]) -> Iterator[None]:
-    """Remove what processes that were killed have left, before and after a block of code."""
-    _remove_left(folders)
-    try:
-        yield
-    finally:
-        _remove_left(folders)
-
-
-def _remove_left(folders: Sequence[str]) -> None:
-    for folder in folders:
-        with suppress(OSError):
-            remove_left(folder)

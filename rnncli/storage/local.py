@@ -1,59 +1,84 @@
-"""Writing files without loss: an atomic write, or rows added to a log."""
+"""Files of this machine."""
 
 import errno
 import fcntl
 import io
 import os
-import re
 import shlex
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, Literal, TextIO
+from typing import TextIO
 
 from rnncli.model.errors import InputError, verbatim
+from rnncli.storage.replacement import NotOnDiskError, open_text, replace, sync, sync_folder
 
 # Directories in which the descriptors of this process have names.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
-# What a file is called while it is written.
-_TEMPORARY = r"\.rnn-[0-9a-f]{16}\.tmp"
-# The system follows no more links than this.
-_LINKS = 40
 
 
-class NotOnDiskError(OSError):
-    """What was written is lost, or may be."""
+def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:  # noqa: ARG001
+    """Open a file for reading; one elsewhere is read as it comes, or copied if `seekable`."""
+    return open(path, "rb")
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Copy a file elsewhere to this machine; errors in the block name the file itself."""
+    yield path
+
+
+def version(path: str) -> str:
+    """Return the version of a file, which changes with its content; empty where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the files that match a pattern; on the web a name is no pattern."""
+    import glob  # for a batch alone
+
+    found = glob.iglob(pattern, recursive=True)
+    return [path for path in found if not os.path.isdir(path)]
 
 
 @contextmanager
 def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     """Open a text file for writing; it is on the disk when the block ends.
 
-    Without `append` the write is atomic. A temporary file in the same
-    directory (``.rnn-*.tmp``, private to the user) takes all that is
-    written, and is renamed to `path` once it is on the disk. A failed or
-    killed run or a power loss leaves the old file as it was; what a killed
-    run leaves besides, `remove_left` removes. The new file has the
-    permissions of the old one and, where the system allows it, its owner
-    and group.
-
-    With `append` the file is created or opened at its end, and can also be
-    read. It is locked against other runs. Rows that are written before an
-    error stay.
-
-    A link is followed. A device, a pipe or a file that is open already
-    (``/dev/stdout``) is written to directly either way.
+    Without `append` it is replaced whole, or stays as it was after an error, a kill or a power
+    loss. With `append` it is opened at its end, can also be read, and is locked; rows that are
+    written before an error stay. A link is followed. A device, a pipe or a file that is open
+    already (``/dev/stdout``) is written to directly.
     """
-    open_plain = _append if append else _replace
     try:
-        with open_plain(path) if _is_plain(path) else _open_directly(path) as file:
-            yield file
+        if not _is_plain(path):
+            number = descriptor(path)
+            with open_text(path if number is None else os.dup(number), "w") as file:
+                try:
+                    yield file
+                finally:
+                    sync(file)
+        elif append:
+            with open_text(path, "a+") as file:
+                _lock_log(file.fileno(), path, fcntl.LOCK_EX)
+                try:
+                    yield file
+                finally:
+                    sync(file)
+                    sync_folder(os.path.dirname(os.path.realpath(path)))
+                    if not os.fstat(file.fileno()).st_nlink:
+                        what = "was removed or replaced while rows were added to it"
+                        raise NotOnDiskError(None, what)
+        else:
+            with replace(path) as file:
+                yield file
     except OSError as error:
-        reason = error.strerror
-        if error.filename2:  # the rename failed, and the temporary file was kept
-            reason = f"{reason}; the result is in {error.filename}"
-        kind = type(error) if append else OSError
-        raise kind(error.errno, reason, path) from error
+        kind = NotOnDiskError if append and isinstance(error, NotOnDiskError) else OSError
+        raise kind(error.errno, error.strerror, path) from error
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
@@ -64,7 +89,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         if not _is_plain(path) or (append and os.path.exists(path)):
             return
         with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
-            _lock(file, path, fcntl.LOCK_SH)  # one that was written a moment ago may have that lock
+            _lock_log(file.fileno(), path, fcntl.LOCK_SH)
         if not os.access(folder, os.W_OK | os.X_OK):
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
@@ -76,31 +101,12 @@ def check_writable(path: str, *, append: bool = False) -> None:
         raise InputError(path, str(error.strerror), hint) from error
 
 
-def is_temporary(name: str) -> bool:
-    """Return whether a file has the name of a temporary file of `writing`."""
-    return re.fullmatch(_TEMPORARY, name) is not None
-
-
-def remove_left(folder: str) -> None:
-    """Remove what killed runs have left in a directory: the temporary files of `writing`.
-
-    Those that are being written are locked and stay; so do all of them where
-    the file system has no locks, or that are not this user's.
-    """
-    for name in os.listdir(folder):
-        if is_temporary(name):
-            with suppress(OSError):
-                _remove_unlocked(os.path.join(folder, name))
-
-
 def descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that a path names, as ``/dev/fd/3``.
+    """Return the descriptor of this process that a path names, as ``/dev/fd/3`` or a link to it.
 
-    Links such as ``/dev/stdout`` are followed. A file that is open already
-    must not be opened again by such a name: it would be truncated, or
-    written from its start.
+    It must not be opened by its name: a file would be truncated, or written from its start.
     """
-    for _ in range(_LINKS):
+    for _ in range(40):  # the system follows no more links
         folder, name = os.path.split(path)
         if name.isdecimal() and os.path.realpath(folder) in map(os.path.realpath, _DESCRIPTORS):
             return int(name)
@@ -108,17 +114,6 @@ def descriptor(path: str) -> int | None:
             return None
         path = os.path.join(folder, os.readlink(path))
     return None
-
-
-def sync(file: TextIO) -> None:
-    """Flush a stream and, if it is a file, wait until it is on the disk."""
-    file.flush()
-    with suppress(io.UnsupportedOperation):  # a stream in memory
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise NotOnDiskError(error.errno, error.strerror) from error
 
 
 def _is_plain(path: str) -> bool:
@@ -140,137 +135,14 @@ def _is_plain(path: str) -> bool:
     return stat.S_ISREG(mode)
 
 
-@contextmanager
-def _open_directly(path: str) -> Iterator[TextIO]:
-    """Open a device, a pipe or a file that is open already."""
-    number = descriptor(path)
-    with _open(path if number is None else os.dup(number), "w") as file:
-        try:
-            yield file
-        finally:
-            sync(file)
-
-
-@contextmanager
-def _append(path: str) -> Iterator[TextIO]:
-    """Open a file at its end, locked."""
-    with _open(path, "a+") as file:
-        _lock(file, path)
-        try:
-            yield file
-        finally:
-            sync(file)
-            _sync_folder(os.path.dirname(os.path.realpath(path)))
-            if not os.fstat(file.fileno()).st_nlink:
-                raise NotOnDiskError(None, "was removed or replaced while rows were added to it")
-
-
-@contextmanager
-def _replace(path: str) -> Iterator[TextIO]:
-    """Open a temporary file that replaces `path` if the block ends without an error."""
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".rnn-{os.urandom(8).hex()}.tmp")
+def _lock_log(number: int, path: str, kind: int) -> None:
+    """Lock a file to which rows are added, where the file system has locks."""
     try:
-        with _open(temporary, "x", opener=_create_locked) as file:
-            yield file
-            _copy_access(target, file.fileno())
-            sync(file)
-            _rename(temporary, target)  # while it is locked
-        _sync_folder(folder)
-    except BaseException as error:
-        # An error with this name: it could not be created, or not be renamed though it is complete.
-        if getattr(error, "filename", None) != temporary:
-            with suppress(OSError):
-                os.unlink(temporary)
-        raise
-
-
-def _rename(temporary: str, target: str) -> None:
-    """Rename a complete file; leave one that cannot be under a name that `remove_left` skips."""
-    try:
-        os.replace(temporary, target)
-    except OSError as error:
-        kept = f"{temporary.removesuffix('.tmp')}.whole"
-        os.rename(temporary, kept)
-        raise OSError(error.errno, error.strerror, kept, None, target) from error
-
-
-def _create_locked(path: str, flags: int) -> int:
-    """Create a private file that `remove_left` leaves alone while it is open."""
-    # Some network file systems lock for reading only what can be read.
-    flags = (flags & ~os.O_WRONLY) | os.O_RDWR
-    while True:
-        number = os.open(path, flags, 0o600)
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(number, fcntl.LOCK_SH)
-        if os.path.exists(path):
-            return number
-        os.close(number)  # it was removed before it was locked
-
-
-def _remove_unlocked(path: str) -> None:
-    """Remove a temporary file whose writer has ended."""
-    number = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its writer may have made another one of that name, or renamed it.
-        if os.path.samestat(os.fstat(number), os.stat(path)):
-            os.unlink(path)
-    finally:
-        os.close(number)
-
-
-def _copy_access(target: str, number: int) -> None:
-    """Set the permissions and owner of an open file to those of the file that it replaces."""
-    # Some file systems have no owners or no permissions, and refuse.
-    try:
-        old = os.stat(target)
-    except FileNotFoundError:
-        mask = os.umask(0o077)  # it can be read only by setting it
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    else:
-        for owner, group in ((old.st_uid, -1), (-1, old.st_gid)):
-            with suppress(OSError):
-                os.fchown(number, owner, group)
-        mode = old.st_mode & 0o777
-        if os.fstat(number).st_gid != old.st_gid:  # another group must not get its rights
-            mode &= ~0o070
-    with suppress(OSError):
-        os.fchmod(number, mode)
-
-
-def _lock(file: IO[Any], path: str, kind: int = fcntl.LOCK_EX) -> None:
-    """Lock an open file against other runs, where the file system has locks."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(number, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(path, "another run is adding to it") from error
     except OSError:
         return
-
-
-def _sync_folder(folder: str) -> None:
-    """Wait until the names in a directory are on the disk."""
-    try:
-        number = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a directory can allow new files and yet not be read
-        return
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
-            raise NotOnDiskError(error.errno, error.strerror) from error
-    finally:
-        os.close(number)
-
-
-def _open(
-    path: str | int, mode: Literal["w", "x", "a+"], opener: Callable[[str, int], int] | None = None
-) -> TextIO:
-    """Open a file for text as all of it is written."""
-    return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="", opener=opener)
 
 
 def _error(number: int, place: str = "") -> OSError:

@@ -1,7 +1,7 @@
 """Files elsewhere: on S3, on Google Cloud, on the web, and what else fsspec knows.
 
-One is written to a temporary file first, and put in its place whole. Until
-that is done, or where it fails, the store has the old one.
+One is written to a temporary file first, and put in its place whole. Until then, or where that
+fails, the store has the old one.
 """
 
 import io
@@ -15,42 +15,33 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TextIO, cast
 from urllib.parse import quote
 
-from rnncli.model.errors import InputError, did_you_mean, one_line, sentence
-from rnncli.storage.lock import CHANGED
-from rnncli.storage.url import Url, named
+from rnncli.model.errors import InputError, one_line
+from rnncli.storage.replacement import CHANGED
+from rnncli.storage.url import WEB, Url, named
 
-_S3, _GOOGLE, _WEB = ("s3", "s3a"), ("gs", "gcs"), ("http", "https")
-# Stores that show a file only when all of it is there.
-_WHOLE = (*_S3, *_GOOGLE, "memory")
-# Bytes that are asked for, and put, at once.
-_PIECE, _PART = 1 << 23, 1 << 23
-# Bytes that are kept for the reader.
-_BUFFER = 1 << 20
+_S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
+# Bytes that are asked for, and put, at once; that are kept for the reader; that S3 takes at once.
+_PIECE, _BUFFER, _AT_ONCE = 1 << 23, 1 << 20, 5 << 30
 # Seconds until a server has to answer at all, and until it has to send more.
 _CONNECT, _SEND = 5, 60
 # Of what tells one version of a file from another, the first that a store has.
-_VERSIONS = (
-    *("ETag", "etag", "generation", "Content-MD5", "Digest", "Last-Modified", "LastModified"),
-    *("mtime", "last_modified", "updated", "modified", "created"),
-)
-_NO_FILE = "cannot be read: no such file"
-# What a store answers where a file is another version than it was.
-_CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412")
-# Bytes that S3 takes in one request.
-_AT_ONCE = 5 << 30
+_VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
+# What S3 says of a file whose bucket there is not.
+_NO_BUCKET = "bucket does not exist"
+
 # Libraries that log what is an error here too, with tracebacks.
-_LOGS = ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio")
+for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
-    """Open a file for reading, as `rnncli.storage.opened` does."""
-    url = cast(Url, named(path))
-    with _errors(url):
-        fs, place = _found(url)
+def opened(url: Url, *, seekable: bool = False) -> io.BufferedReader:
+    """Open a file for reading."""
+    with _store(url) as (fs, place):
         # A page comes in one answer: not every server knows parts. A size keeps it from asking.
-        how = {"block_size": 0, "size": 1} if url.protocol in _WEB else {"block_size": _PIECE}
-        raw = _Raw(url, fs.open(place, "rb", **how))
-    stream: io.BufferedReader = io.BufferedReader(raw, _BUFFER)
+        how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
+        stream: io.BufferedReader = io.BufferedReader(
+            _Raw(url, fs.open(place, "rb", **how)), _BUFFER
+        )
     if not seekable or stream.seekable():
         return stream
     with stream, ExitStack() as stack:
@@ -62,9 +53,8 @@ def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:
 
 
 @contextmanager
-def local_copy(path: str) -> Iterator[str]:
-    """Copy a file, as `rnncli.storage.local_copy` does."""
-    url = cast(Url, named(path))
+def local_copy(url: Url) -> Iterator[str]:
+    """Copy a file to a temporary folder; errors in the block name the URL."""
     place, name = os.path.split(url)
     if name in ("", ".", ".."):
         raise InputError(url, "Is a directory", "give a file in it")
@@ -81,26 +71,21 @@ def local_copy(path: str) -> Iterator[str]:
             raise ValueError(str(error).replace(folder, place)) from error
 
 
-def version(path: str) -> str:
-    """Tell one version of a file from another, as `rnncli.storage.version` does."""
-    url = cast(Url, named(path))
-    with _errors(url):
-        fs, place = _found(url)
-        return _version(_info(fs, place))
+def exists(url: Url) -> bool:
+    """Return whether there is a file."""
+    return bool(_info(url))
 
 
-def _version(info: dict[str, Any]) -> str:
-    found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
-    return f"{info.get('size') or 0}{found}" if info else ""
+def version(url: Url) -> str:
+    """Return what tells one version of a file from another."""
+    return _version(_info(url))
 
 
-def versions(folder: str) -> dict[str, str] | None:
-    """Return the version of each file in a folder, as `rnncli.storage.versions` does."""
-    url = cast(Url, named(folder))
-    if url.protocol in _WEB:
+def versions(folder: Url) -> dict[str, str] | None:
+    """Return the `version` of each file in a folder; None on the web, which lists none."""
+    if folder.protocol in WEB:
         return None
-    with _errors(url):
-        fs, place = _found(url)
+    with _store(folder) as (fs, place):
         try:
             listed = fs.ls(place, detail=True)
         except FileNotFoundError:
@@ -109,56 +94,43 @@ def versions(folder: str) -> dict[str, str] | None:
     return {os.path.basename(info["name"]): _version(info) for info in listed}
 
 
-def matching(pattern: str) -> list[str]:
-    """Return the files that a pattern stands for, as `rnncli.storage.matching` does."""
-    url = cast(Url, named(pattern))
-    if url.protocol in _WEB:
+def matching(pattern: Url) -> list[str]:
+    """Return the files that match a pattern."""
+    if pattern.protocol in WEB:
         return [pattern]
-    with _errors(url):
-        fs, place = _found(url)
+    with _store(pattern) as (fs, place):
         found = fs.glob(place, detail=True)
         fs.invalidate_cache()
-        if place in found or (not found and _info(fs, place).get("type") == "file"):
-            return [pattern]  # the name of a file, as of one on this machine
-    names = [name for name, info in found.items() if info["type"] == "file"]
-    return [f"{url.protocol}://{name}" for name in names]
-
-
-def replacing(path: str) -> Callable[[], AbstractContextManager[TextIO]]:
-    """Return a function that opens a file for writing and replaces this version alone.
-
-    It raises an OSError where the store has another version by then.
-    """
-    url = cast(Url, named(path))
-    with _errors(url):
-        before = _info(*_found(url))
-    return lambda: writing(path, before)
+    if place in found or (not found and _info(pattern).get("type") == "file"):
+        return [pattern]  # the name of a file, as of one on this machine
+    return [f"{pattern.protocol}://{name}" for name in found if found[name]["type"] == "file"]
 
 
 @contextmanager
-def writing(path: str, before: dict[str, Any] | None = None) -> Iterator[TextIO]:
+def replacing(
+    url: Url, _when_waiting: Callable[[], None]
+) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
+    """Replace a file only where it is the version that is there now."""
+    before = _info(url)
+    yield lambda: writing(url, before=before)
+
+
+@contextmanager
+def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that is put in its place, whole, when the block ends without an error.
 
     With `before`, what was known of a file, only where it still is that version.
     """
-    url = cast(Url, named(path))
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     try:
         with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             try:
-                with _errors(url):
-                    _put(url, file, before)
-            except InputError as error:
-                cause = error.__cause__
-                conflict = isinstance(cause, FileExistsError) or _code(cause) in _CONFLICTS
-                what = (
-                    CHANGED
-                    if before is not None and conflict
-                    else sentence("", error.what, error.hint)
-                )
-                raise OSError(None, what, url) from error
+                _put(url, file, before)
+            except Exception as error:
+                changed = before is not None and version(url) != _version(before)
+                raise OSError(None, CHANGED if changed else _reason(error), url) from error
     except OSError as error:
         place = "" if error.errno is None else f" in {tempfile.gettempdir()}"
         raise OSError(error.errno, f"{error.strerror}{place}", url) from error
@@ -166,43 +138,41 @@ def writing(path: str, before: dict[str, Any] | None = None) -> Iterator[TextIO]
 
 def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
     fs, place = _found(url)
-    if before is not None and _version(_info(fs, place)) != _version(before):
-        raise OSError(None, CHANGED, url)
-    if before is None or url.protocol not in (*_S3, *_GOOGLE):
+    if before is None:
         # A file without a name: a run that is killed leaves nothing.
-        fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PART)
+        fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
         return
-    # Another run may have put one since: only the store can tell, as it puts this one.
+    if version(url) != _version(before):  # not every server knows the conditions below
+        raise FileExistsError
     file.seek(0)
     content = file.buffer.read()
     if url.protocol in _S3:
         condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
         fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
-        return
-    bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
-    to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-    condition = {"ifGenerationMatch": before.get("generation", 0)}
-    fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
-    fs.invalidate_cache(place)
+    else:  # gcsfs itself has no such condition
+        bucket, name, _ = fs.split_path(place)
+        to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+        condition = {"ifGenerationMatch": before.get("generation", 0)}
+        fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
+        fs.invalidate_cache(place)
 
 
-def check_writable(path: str, *, append: bool = False) -> None:
+def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
-    url = cast(Url, named(path))
-    if url.protocol not in (*_WHOLE, *_WEB):
-        _found(url)  # the error of one that nothing is known of comes first
-    if url.protocol not in _WHOLE:
-        what = f"{url.protocol}:// is for reading"
-        raise InputError(url, what, "give a file to write to, or s3:// or gs://")
     if append:
         raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
+    if url.protocol not in WEB:
+        _found(url)  # the error of one that nothing is known of comes first
+    if url.protocol not in (*_S3, *_GOOGLE):
+        what = f"{url.protocol}:// is for reading"
+        raise InputError(url, what, "give a file to write to, or s3:// or gs://")
     try:
-        with _errors(url):
-            kind = _info(*_found(url)).get("type")
+        kind = _info(url).get("type")
     except InputError as error:
-        if not _is_denied(error.__cause__):
-            raise
-        return  # who may write need not be allowed to look
+        cause = error.__cause__
+        if isinstance(cause, PermissionError) or str(cause).startswith("Forbidden"):
+            return  # who may write need not be allowed to look
+        raise
     if kind == "directory":
         raise InputError(url, "Is a directory", "give a file in it")
 
@@ -217,7 +187,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return self._url.protocol not in _WEB
+        return self._url.protocol not in WEB
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(place, whence))
@@ -226,7 +196,7 @@ class _Raw(io.RawIOBase):
         return int(self._file.tell())
 
     def readinto(self, buffer: Any) -> int:
-        with _errors(self._url):
+        with _store(self._url):
             return int(self._file.readinto(buffer))
 
     def close(self) -> None:
@@ -235,93 +205,66 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
-def _found(url: Url) -> tuple[Any, str]:
-    """Return the file system of a URL, and where the file is there."""
-    try:
-        import fsspec
-
-        if url.protocol not in fsspec.available_protocols():
-            hint = did_you_mean(url.protocol, (*_WHOLE, *_WEB))
-            hint = hint or "known are s3://, gs:// and https://"
-            raise InputError(url, f"nothing is known of {url.protocol}://", hint)
-        for name in _LOGS:
-            if not (log := logging.getLogger(name)).hasHandlers():
-                log.addHandler(logging.NullHandler())
-        # Without credentials, finding out what kind of bucket it is takes many seconds.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(full, **_options(url)))
-    except ImportError as error:
-        name = getattr(error.__cause__ or error, "name", "") or str(error)
-        message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
-        raise ImportError(message) from None
-
-
-def _options(url: Url) -> dict[str, Any]:
-    """Return how long and how often a server is asked, in the words of each library."""
-    if url.protocol in _S3:
-        # By default, botocore waits a minute for a server that is not there, and some times more.
-        config: dict[str, Any] = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
-        if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
-            config["retries"] = {"mode": "standard", "total_max_attempts": 3}
-        return {"config_kwargs": config, "max_concurrency": 2}
-    if url.protocol in _WEB:
-        import aiohttp
-
-        # By default, all of a file has to be read within five minutes.
-        wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
-        # What aiohttp decompresses may end too soon without an error.
-        as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-        return {"client_kwargs": {"timeout": wait, **as_it_is}}
-    return {}
-
-
-def _info(fs: Any, place: str) -> dict[str, Any]:
-    """Return what a store knows of a file; nothing where there is none."""
-    try:
-        return cast(dict[str, Any], fs.info(place))
-    except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket":
-            raise
-        return {}
-
-
 @contextmanager
-def _errors(url: Url) -> Iterator[None]:
-    """Make one error of those of fsspec and of all the libraries below it."""
+def _store(url: Url) -> Iterator[tuple[Any, str]]:
+    """Find the file system of a URL and the file there; make InputErrors of all errors."""
     try:
-        yield
+        yield _found(url)
     except (InputError, ImportError):
         raise
     except Exception as error:
         raise InputError(url, _reason(error)) from error
 
 
+def _found(url: Url) -> tuple[Any, str]:
+    options: dict[str, Any] = {}
+    try:
+        import fsspec
+
+        if url.protocol in _S3:  # by default, botocore waits a minute for a server not there
+            config = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
+            options = {"config_kwargs": config | {"retries": {"mode": "standard"}}}
+        if url.protocol in WEB:
+            import aiohttp
+
+            # By default, all of a file has to be read within five minutes, and what is
+            # decompressed may end too soon without an error.
+            wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
+            as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+            options = {"client_kwargs": {"timeout": wait, **as_it_is}}
+        # Without credentials, finding out what kind of bucket it is takes many seconds.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(full, **options))
+    except ImportError as error:
+        name = getattr(error.__cause__ or error, "name", "") or str(error)
+        message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
+        raise ImportError(message) from None
+    except ValueError as error:  # a protocol that it does not know
+        raise InputError(url, str(error)) from error
+
+
+def _info(url: Url) -> dict[str, Any]:
+    """Return what a store knows of a file; nothing where there is none."""
+    with _store(url) as (fs, place):
+        try:
+            return cast(dict[str, Any], fs.info(place))
+        except FileNotFoundError as error:
+            if _NO_BUCKET in str(error):
+                raise
+            return {}
+
+
+def _version(info: dict[str, Any]) -> str:
+    found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
+    return f"{info.get('size') or 0}{found}" if info else ""
+
+
 def _reason(error: Exception) -> str:
     """Return the message of a library, without the secrets of a URL."""
-    code = _code(error)
-    if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
-        return _NO_FILE
+    if isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
+        return "cannot be read: no such file"
     text = getattr(error, "strerror", None) or one_line(error)
     if not isinstance(error, OSError):
         text = f"{type(error).__name__}: {text}"
-    shown = re.sub(r"\w+://\S+", lambda found: named(found[0]), text)
-    return f"access denied: {shown}" if _is_denied(error) else shown
-
-
-def _is_denied(error: BaseException | None) -> bool:
-    forbidden = str(error).startswith("Forbidden")  # all that gcsfs has for a code
-    return forbidden or isinstance(error, PermissionError) or _code(error) in ("401", "403")
-
-
-def _code(error: BaseException | None) -> str:
-    """Return the code that a server answered with, where an error has one."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code"))
-        name = "status" if hasattr(error, "status") else "code"
-        if code := getattr(error, name, None):
-            return str(code)
-        error = error.__cause__ or error.__context__
-    return ""
+    return re.sub(r"\w+://\S+", lambda found: named(found[0]), text)

@@ -2,22 +2,18 @@
 
 import re
 
-_OF_WEB = ("http", "https")
+WEB = ("http", "https")
 
 
 class Url(str):
     """A URL as it is shown: without a password, and on the web without what follows the path.
 
-    Parameters
-    ----------
-    full : str
-        As it was given.
-
     Attributes
     ----------
     full : str
+        As it was given.
     protocol : str
-        What stands before the colon, such as ``s3``.
+        What stands before the colon, in small letters.
     """
 
     full: str
@@ -27,7 +23,7 @@ class Url(str):
         """Leave out what is secret, or may be."""
         protocol, rest = full.split("://", 1)
         place, slash, path = rest.partition("/")
-        if protocol.lower() in _OF_WEB:
+        if protocol.lower() in WEB:
             place, path = re.split("[?#]", place)[0], re.split("[?#]", path)[0]
         url = super().__new__(cls, f"{protocol}://{place.rpartition('@')[2]}{slash}{path}")
         url.full, url.protocol = full, protocol.lower()
@@ -36,9 +32,7 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a name is that of a file elsewhere."""
-    protocol, mark, _ = path.partition("://")
-    letters = re.sub("[+.-]", "", protocol) if mark else ""
-    return protocol[:1].isalpha() and letters.isascii() and letters.isalnum()
+    return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
 
 
 def named(path: str) -> str:
