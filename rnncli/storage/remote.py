@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, TextIO, cast
 from urllib.parse import quote
 
@@ -127,26 +127,29 @@ def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Ite
             yield file
             file.flush()
             try:
-                _put(url, file, before)
-            except Exception as error:
-                changed = before is not None and version(url) != _version(before)
-                raise OSError(None, CHANGED if changed else _reason(error), url) from error
+                with _store(url) as (fs, place):
+                    _put(fs, place, file, before)
+            except InputError as error:
+                what = error.what
+                with suppress(InputError):  # the store cannot be asked
+                    if before is not None and version(url) != _version(before):
+                        what = CHANGED
+                raise OSError(None, what, url) from error
     except OSError as error:
         place = "" if error.errno is None else f" in {tempfile.gettempdir()}"
         raise OSError(error.errno, f"{error.strerror}{place}", url) from error
 
 
-def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
-    fs, place = _found(url)
+def _put(fs: Any, place: str, file: TextIO, before: dict[str, Any] | None) -> None:
     if before is None:
         # A file without a name: a run that is killed leaves nothing.
         fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
         return
-    if version(url) != _version(before):  # not every server knows the conditions below
+    if _version(_stat(fs, place)) != _version(before):  # not every server knows If-Match
         raise FileExistsError
     file.seek(0)
     content = file.buffer.read()
-    if url.protocol in _S3:
+    if "s3" in fs.protocol:
         condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
         fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
     else:  # gcsfs itself has no such condition
@@ -162,7 +165,8 @@ def check_writable(url: Url, *, append: bool = False) -> None:
     if append:
         raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
     if url.protocol not in WEB:
-        _found(url)  # the error of one that nothing is known of comes first
+        with _store(url):  # the error of one that nothing is known of comes first
+            pass
     if url.protocol not in (*_S3, *_GOOGLE):
         what = f"{url.protocol}:// is for reading"
         raise InputError(url, what, "give a file to write to, or s3:// or gs://")
@@ -191,9 +195,6 @@ class _Raw(io.RawIOBase):
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(place, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
 
     def readinto(self, buffer: Any) -> int:
         with _store(self._url):
@@ -240,19 +241,21 @@ def _found(url: Url) -> tuple[Any, str]:
         name = getattr(error.__cause__ or error, "name", "") or str(error)
         message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
         raise ImportError(message) from None
-    except ValueError as error:  # a protocol that it does not know
-        raise InputError(url, str(error)) from error
 
 
 def _info(url: Url) -> dict[str, Any]:
     """Return what a store knows of a file; nothing where there is none."""
     with _store(url) as (fs, place):
-        try:
-            return cast(dict[str, Any], fs.info(place))
-        except FileNotFoundError as error:
-            if _NO_BUCKET in str(error):
-                raise
-            return {}
+        return _stat(fs, place)
+
+
+def _stat(fs: Any, place: str) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], fs.info(place))
+    except FileNotFoundError as error:
+        if _NO_BUCKET in str(error):
+            raise
+        return {}
 
 
 def _version(info: dict[str, Any]) -> str:

@@ -13,10 +13,7 @@ from typing import Literal, TextIO
 # Bytes of a name that leave room for an ending; a longer name is hashed.
 _LONGEST = 220
 # Why a file is not replaced.
-CHANGED = (
-    "changed by another program since this run has read it: it is left as that program has left "
-    "it, and the state of this run is not kept"
-)
+CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
