@@ -22,7 +22,7 @@ from rnncli.storage.url import WEB, Url, named
 _S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
 # Bytes that are asked for, and put, at once; that are kept for the reader; that S3 takes at once.
 _PIECE, _BUFFER, _AT_ONCE = 1 << 23, 1 << 20, 5 << 30
-# Seconds until a server has to answer at all, and until it has to send more.
+# Seconds until a server has to answer, and until it has to send more.
 _CONNECT, _SEND = 5, 60
 # Of what tells one version of a file from another, the first that a store has.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")

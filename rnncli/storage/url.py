@@ -6,18 +6,10 @@ WEB = ("http", "https")
 
 
 class Url(str):
-    """A URL as it is shown: without a password, and on the web without what follows the path.
+    """A URL as it is shown: without a password, and on the web without what follows the path."""
 
-    Attributes
-    ----------
-    full : str
-        As it was given.
-    protocol : str
-        What stands before the colon, in small letters.
-    """
-
-    full: str
-    protocol: str
+    full: str  # as it was given
+    protocol: str  # in small letters
 
     def __new__(cls, full: str) -> "Url":
         """Leave out what is secret, or may be."""
