@@ -17,7 +17,7 @@ from rnncli.readers.header import first_line
 from rnncli.readers.input import Layout
 from rnncli.readers.keyed import Keys
 from rnncli.readers.npy import StoredArray
-from rnncli.readers.text import read_lines
+from rnncli.readers.text import Lines
 from rnncli.storage import opened
 
 
@@ -46,7 +46,7 @@ def _read_npy(path: str, _name: str, _part: str) -> Floats:
 
 
 def _read_csv(path: str, name: str, _part: str) -> Floats:
-    lines = read_lines(path)
+    lines = Lines(path)
     try:
         line = first_line(lines, path)
         # numpy.savetxt separates by blanks.

@@ -1,4 +1,4 @@
-"""Files that are no CSV text in their encoding, and the way out."""
+"""Mistakes of beginners, and the way out: files of another kind, and cells that are no number."""
 
 import codecs
 import os
@@ -7,6 +7,7 @@ import shlex
 from json import JSONDecodeError, JSONDecoder
 
 from rnncli.model.errors import InputError, verbatim
+from rnncli.readers.input import PASSES, Layout, is_missing, parse_number
 
 STDIN = "-"
 UTF_8 = "utf-8"
@@ -22,17 +23,30 @@ _SIGNATURES = {
     STREAM: ("an Arrow stream", "give a file named .arrow"),
     b"PK\x03\x04": ("a zip archive (.xlsx, .npz?)", "export it as CSV"),
 }
-# What to do about a table that is drawn for people.
-OF_TABLE = "give `format` csv to the run that wrote it"
-# The title of a table or a picture, and what a cell of the line below its names is made of.
+# The title of a table or a picture of rnn, and what a cell of the line below its names is made of.
 _TITLE = re.compile(r"(Network|[A-Z]+(, [A-Z]+)*): I = \d")
-RULE = "─"
+_RULE = "─"
+_OF_TABLE = "give `format` csv to the run that wrote it"
 _MARKUP = ("<!doctype", "<html", "<?xml")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Latin letters in UTF-16, from the first NUL on.
 _LATIN_IN_UTF_16 = re.compile(b"(\0[^\0]){3}")
 # Bytes that are letters and marks in Windows' own encoding, and no text in Latin-1.
 _OF_WINDOWS = re.compile(b"[\x80-\x9f]")
+# What programs write where they have no number.
+_NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
+_THOUSANDS = " (a mark of thousands? leave it out)"
+# What two numbers with such a mark between them most often mean.
+_BETWEEN_NUMBERS = {
+    ",": " (a decimal comma? `decimal` , reads it)",
+    ";": " (is it `delimiter` ';'?)",
+    "\t": " (is it `delimiter` tab?)",
+    "|": " (is it `delimiter` pipe?)",
+    " ": " (is it `delimiter` space?)",
+    **dict.fromkeys(
+        "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}", _THOUSANDS
+    ),
+}
 
 
 def display_name(path: str) -> str:
@@ -57,13 +71,12 @@ def start_of(path: str) -> bytes:
 def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
     """Check that the first bytes of a file are not those of another kind."""
     if start.startswith(_UTF_16) and not has_mark(encoding):
-        raise InputError(display_name(path), _found("UTF-16 text"), "`encoding` utf-16 reads it")
+        raise _error(path, "UTF-16 text", "`encoding` utf-16 reads it")
     if start.startswith(codecs.BOM_UTF8) and encoding != UTF_8:
-        found = _found("UTF-8 text", encoding)
-        raise InputError(display_name(path), found, "leave `encoding` out")
+        raise _error(path, "UTF-8 text", "leave `encoding` out", encoding)
     for mark, (kind, hint) in _SIGNATURES.items():
         if start.startswith(mark):
-            raise InputError(display_name(path), _found(kind), _as_model(path) or hint)
+            raise _error(path, kind, _as_model(path) or hint)
 
 
 def has_mark(encoding: str) -> bool:
@@ -72,36 +85,52 @@ def has_mark(encoding: str) -> bool:
 
 
 def not_text(path: str, line: int, rest: bytes, encoding: str = UTF_8) -> InputError:
-    """Return the error of a file whose rest begins with a byte that is no text, in some line.
-
-    There is no rest where the file ends within a character.
-    """
-    place = f"{display_name(path)}:{line}"
+    """Return the error of a file whose rest is no text; empty where it ends within a character."""
     if b"\0" in rest and not has_mark(encoding):
         if _LATIN_IN_UTF_16.match(rest):
             hint = "`encoding` utf-16-le or utf-16-be reads it"
-            return InputError(place, _found("binary data (UTF-16 without its mark?)"), hint)
-        return InputError(place, _found("binary data"), _as_model(path))
+            return _error(path, "binary data (UTF-16 without its mark?)", hint, line=line)
+        return _error(path, "binary data", _as_model(path), line=line)
     if encoding != UTF_8:
         found = f"the byte {rest[0]:#04x}" if rest else "a character that is cut short"
         hint = f"is it {encoding}-le or {encoding}-be?" if has_mark(encoding) and line == 1 else ""
-        return InputError(place, _found(found, encoding), hint)
+        return _error(path, found, hint, encoding, line)
     guess, name = ("cp1252", "Windows-1252") if _OF_WINDOWS.search(rest) else ("latin-1", "Latin-1")
-    return InputError(
-        place, _found(f"bytes that are not UTF-8 ({name}?)"), f"`encoding` {guess} reads it"
-    )
+    found = f"bytes that are not UTF-8 ({name}?)"
+    return _error(path, found, f"`encoding` {guess} reads it", line=line)
 
 
 def check_first_lines(lines: list[str], path: str) -> None:
     """Check that a text is not HTML, XML, a table of rnn, or JSON, also a value a line."""
     line = lines[0].strip()
     if line.lower().startswith(_MARKUP):
-        found = _found("HTML or XML (a page that tells of an error?)")
-        raise InputError(display_name(path), found)
+        raise _error(path, "HTML or XML (a page that tells of an error?)")
     if _TITLE.match(line):
-        raise InputError(display_name(path), _found("a table of rnn"), OF_TABLE)
+        raise _error(path, "a table of rnn", _OF_TABLE)
     if _is_json(line):
-        raise InputError(display_name(path), _found("JSON"), _out_of_json(lines, path))
+        raise _error(path, "JSON", _out_of_json(lines, path))
+
+
+def hint_at_cell(cell: str, layout: Layout) -> str:
+    """Return what to do about a cell that is no number, if it is a usual mistake."""
+    usual, text = layout.usual(cell), cell.strip()
+    if is_missing(usual):
+        return PASSES
+    if text.lower() in _NULLS:
+        null = f"`null_values` {verbatim(shlex.quote(text))}"
+        return f"{null} with {PASSES}" if layout.missing == "error" else f"{null} passes it"
+    if layout.decimal != "." and not text.strip(f" +-.{layout.decimal}0123456789"):
+        return f" (`decimal` is {layout.decimal!r}: a number has one of it at most, and no point)"
+    return _OF_TABLE if not text.strip(_RULE) else mark_between_numbers(usual)
+
+
+def mark_between_numbers(cell: str) -> str:
+    """Return a hint at the usual cause of a cell that holds several numbers, if it does."""
+    for mark, hint in _BETWEEN_NUMBERS.items():
+        parts = cell.split(mark)
+        if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
+            return _THOUSANDS if mark == "," and "." in cell else hint
+    return ""
 
 
 def _as_model(path: str) -> str:
@@ -111,8 +140,11 @@ def _as_model(path: str) -> str:
     return f"is it a model? give `weights` {verbatim(path)}" if is_model(path) else ""
 
 
-def _found(kind: str, encoding: str = "") -> str:
-    return f"expected CSV text{encoding and f' in {encoding}'}, found {kind}"
+def _error(path: str, found: str, hint: str = "", encoding: str = "", line: int = 0) -> InputError:
+    place = display_name(path) + (f":{line}" if line else "")
+    return InputError(
+        place, f"expected CSV text{encoding and f' in {encoding}'}, found {found}", hint
+    )
 
 
 def _is_json(line: str) -> bool:
@@ -128,20 +160,14 @@ def _is_json(line: str) -> bool:
 
 
 def _out_of_json(lines: list[str], path: str) -> str:
+    """Return commands of the shell that make CSV of it."""
     start = "".join("".join(lines).split())
+    quoted = "" if path == STDIN else f" {verbatim(shlex.quote(path))}"
+    unzip = f"zcat{quoted}" if quoted and path.lower().endswith(".gz") else ""
+    before, behind = (f"{unzip} | ", "") if unzip else ("", quoted)
     if start.startswith(("{", "[{")):
         each = ".[] | " if start.startswith("[") else ""
-        command = _command(f"jq -r '{each}[.NAME] | @csv'", path)
+        command = f"{before}jq -r '{each}[.NAME] | @csv'{behind}"
         return f"{command} makes CSV of a field of each object"
-    array, rows = _command("cat", path), _command("jq -r @csv", path)
+    array, rows = unzip or f"cat{quoted}", f"{before}jq -r @csv{behind}"
     return f'`seq` "$({array})" reads one array, {rows} makes CSV of an array a line'
-
-
-def _command(command: str, path: str) -> str:
-    """Return a command of the shell that reads the file."""
-    if path == STDIN:
-        return command
-    quoted = verbatim(shlex.quote(path))
-    if not path.lower().endswith(".gz"):
-        return f"{command} {quoted}"
-    return f"zcat {quoted}" + ("" if command == "cat" else f" | {command}")

@@ -1,20 +1,15 @@
-"""The first row of CSV text: what separates its cells, and whether it names the columns."""
+"""Rows of CSV text, and its first: what separates its cells, and whether it names the columns."""
 
 import csv
+import io
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from itertools import chain
 
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, is_number, others, parted
-from rnncli.readers.foreign import check_first_lines, display_name
-from rnncli.readers.input import (
-    Layout,
-    Notation,
-    mark_between_numbers,
-    parse_number,
-    shortened,
-)
+from rnncli.readers.foreign import check_first_lines, display_name, mark_between_numbers
+from rnncli.readers.input import Layout, parse_number, shortened
 from rnncli.readers.text import Lines
 
 _DELIMITERS = ("\t", ";", ",")
@@ -22,99 +17,76 @@ _DELIMITERS = ("\t", ";", ",")
 Row = list[str]
 
 
-class csv_rows:  # noqa: N801
-    """Rows as lists of cells, as csv.reader makes them: a blank line has none."""
+class CsvRows:
+    """Rows of CSV text as `csv.reader` makes them, each with the line where it begins."""
 
-    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
-        how: dict[str, Any] = {"delimiter": delimiter, "skipinitialspace": True, "strict": True}
-        self._rows = csv.reader(self._passed(lines), **how)
+    def __init__(self, lines: Lines, name: str, delimiter: str) -> None:
+        self._lines, self._name, self._delimiter = lines, name, delimiter
 
-    @property
-    def line_num(self) -> int:
-        """How many lines have been read."""
-        return self._rows.line_num
-
-    def __iter__(self) -> Iterator[Row]:
-        return (row if len(row) > 1 or self._line.strip() else [] for row in self._rows)
-
-    def _passed(self, lines: Iterable[str]) -> Iterator[str]:
-        for self._line in lines:
-            yield self._line
+    def of(self, text: bytes) -> Iterator[tuple[int, Row]]:
+        """Pass on rows that are not blank of lines just taken; the last may go on in others."""
+        raw = io.StringIO(text.decode()).readlines()
+        first = self._lines.line - len(raw)
+        behind = (line.decode() for line in iter(self._lines.take, b""))
+        rows = csv.reader(
+            chain(raw, behind), delimiter=self._delimiter, skipinitialspace=True, strict=True
+        )
+        while rows.line_num < len(raw):
+            line = first + rows.line_num
+            try:
+                row = next(rows)
+            except csv.Error as error:
+                hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
+                raise InputError(f"{self._name}:{line}", f"not CSV: {error}", hint) from error
+            if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
+                yield line, row
 
 
 def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
     """Look at the first line that is not blank."""
-    blank, passed, shown = 0, list[str](), list[str]()
-    for line in lines:
+    for text in iter(lines.take, b""):
+        line = text.decode()
         # Tabs alone are the delimiters of a row whose cells are all empty.
-        is_row = bool(line.strip()) or (delimiter or "\t") in line.strip(" \n")
-        if not (passed or is_row):
-            blank += 1
-            continue
-        passed.append(line)
-        shown += [line] if is_row else []
-        # A bracket alone does not tell which kind of JSON begins.
-        if shown[0].strip() != "[" or len(shown) > 1:
+        if line.strip() or (delimiter or "\t") in line.strip(" \n"):
             break
-    if not shown:
-        raise _empty(display_name(path))
-    check_first_lines(shown, path)
-    lines.put_back("\n" * blank + "".join(passed))
-    return shown[0]
+    else:
+        raise InputError(display_name(path), "empty; expected rows of numbers")
+    # A bracket alone does not tell which kind of JSON begins.
+    behind = lines.take() if line.strip() == "[" else b""
+    check_first_lines([line, behind.decode()], path)
+    lines.put_back(text)
+    return line
 
 
-def _delimiter_of(line: str, notation: Notation) -> str:
+def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, Row | None, int, Row]:
+    """Take the first row that is not blank; return the delimiter, a header, and line and row."""
+    begin, name = first_line(lines, path, layout.delimiter), display_name(path)
+    delimiter = layout.delimiter or _delimiter_of(begin, layout)
+    line, row = next(CsvRows(lines, name, delimiter).of(lines.take()))
+    if _is_header(row, layout):
+        return delimiter, [cell.strip() for cell in row], line, row
+    if delimiter == layout.decimal == "," and re.search(r"\d,\d", _outside_quotes(begin)):
+        what = f"a comma may end a cell here, or stand in a number: {shortened(begin.strip())}"
+        hint = "put such numbers in quotes, or give another `delimiter`"
+        raise InputError(f"{name}:{line}", what, hint)
+    return delimiter, None, line, row
+
+
+def _delimiter_of(line: str, layout: Layout) -> str:
     """Return tab, semicolon or comma: the first of them outside quotes.
 
-    A comma between two digits of a single number is none where it stands
-    before its decimals.
+    A comma in a single number with a decimal comma is none.
     """
     outside = _outside_quotes(line)
     found = next((mark for mark in _DELIMITERS if mark in outside), ",")
-    if found != notation.decimal:
+    if found != layout.decimal:
         return found
-    alone = found not in outside or parse_number(notation.with_point(line)) is not None
+    alone = found not in outside or parse_number(layout.with_point(line)) is not None
     return ";" if alone else found
 
 
 def _outside_quotes(line: str) -> str:
     return "".join(line.split('"')[::2])
-
-
-def _check_commas(place: str, line: str) -> None:
-    """Check that commas of a row end cells, where they may also stand in numbers."""
-    if re.search(r"\d,\d", _outside_quotes(line)):
-        what = f"a comma may end a cell here, or stand in a number: {shortened(line.strip())}"
-        raise InputError(place, what, "put such numbers in quotes, or give another `delimiter`")
-
-
-def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, int, Row | None, int]:
-    """Take the first row that is not blank, if it is a header."""
-    begin, name = first_line(lines, path, layout.delimiter), display_name(path)
-    delimiter = layout.delimiter or _delimiter_of(begin, layout.notation)
-    taken: list[str] = []
-
-    def kept() -> Iterator[str]:
-        for line in lines:
-            taken.append(line)
-            yield line
-
-    rows = csv_rows(kept(), delimiter)
-    try:
-        for row in rows:
-            if is_blank(row):
-                taken.clear()
-            elif _is_header(row, layout):
-                return delimiter, len(row), [cell.strip() for cell in row], rows.line_num + 1
-            else:
-                lines.put_back("".join(taken))
-                line = rows.line_num - len(taken) + 1
-                if delimiter == layout.decimal == ",":
-                    _check_commas(f"{name}:{line}", begin)
-                return delimiter, len(row), None, line
-    except csv.Error as error:
-        raise syntax_error(name, rows.line_num - len(taken) + 1, error) from error
-    raise _empty(name)
 
 
 def _is_header(first: Row, layout: Layout) -> bool:
@@ -131,28 +103,8 @@ def _is_header(first: Row, layout: Layout) -> bool:
         chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
     except InputError:  # at a column that is named, or is not there with a header either
         return True
-    usual = layout.notation.usual
-    return any(_is_word(usual(cells[i])) for i in chosen)
-
-
-def is_blank(row: Row) -> bool:
-    """Return whether a row has no cells."""
-    return not row
-
-
-def syntax_error(name: str, line: int, error: csv.Error) -> InputError:
-    """Return the error with the line where text is not CSV."""
-    hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
-    return InputError(f"{name}:{line}", f"not CSV: {error}", hint)
-
-
-def _is_word(cell: str) -> bool:
-    """Return whether a cell is neither empty nor a number, nor several.
-
-    ``nan`` is a number to Python.
-    """
-    return bool(cell.strip()) and parse_number(cell) is None and not mark_between_numbers(cell)
-
-
-def _empty(name: str) -> InputError:
-    return InputError(name, "empty; expected rows of numbers")
+    usual = [layout.usual(cells[i]) for i in chosen]
+    return any(
+        cell.strip() and parse_number(cell) is None and not mark_between_numbers(cell)
+        for cell in usual
+    )

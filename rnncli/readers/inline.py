@@ -11,14 +11,8 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.input import (
-    Input,
-    error_in,
-    first_unfit,
-    mark_between_numbers,
-    shortened,
-    unnamed,
-)
+from rnncli.readers.foreign import mark_between_numbers
+from rnncli.readers.input import Input, Layout, error_in, first_unfit, shortened, unnamed
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
@@ -33,11 +27,12 @@ def read_inline(
     steps = _json_steps(text, name) if is_json else _steps(text, name)
     if not steps:
         raise InputError(name, "empty; expected numbers such as 1,2,3")
-    x = _numbers(steps, dtype, indices)
+    x = _numbers(steps, Layout(dtype, indices=indices))
     if x is None:
         if os.path.isfile(text):
             raise InputError(name, f"{shortened(text)} is a file", "give it without `seq`")
-        raise next(_errors(steps, dtype, name, "" if is_json else _HINT, indices))
+        hint = "" if is_json else _HINT
+        raise next(_errors(steps, f"{name}: step {{}}", Layout(dtype, indices=indices), hint))
     note = ""
     if len(x) == 1 < x.shape[1] and not is_json:
         note = (
@@ -56,9 +51,9 @@ def read_state(
     if len(cells) != size:
         expected = f"expected {size} numbers, one for each {each}"
         raise InputError(name, f"{expected}, got {len(cells)}")
-    state = _numbers([cells], dtype)
+    state = _numbers([cells], Layout(dtype))
     if state is None:
-        raise next(_errors_in(cells, dtype, name))
+        raise next(_errors([cells], name, Layout(dtype)))
     return state.ravel()
 
 
@@ -87,9 +82,7 @@ def _steps(text: str, name: str) -> list[list[str]]:
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _numbers(
-    steps: Sequence[Sequence[str]], dtype: np.dtype[np.floating], indices: int | None = None
-) -> Floats | None:
+def _numbers(steps: Sequence[Sequence[str]], layout: Layout) -> Floats | None:
     """Return the cells as numbers, (T, I); None if anything is wrong with one."""
     try:
         if "_" in "".join(chain.from_iterable(steps)):  # Python reads 1_000 as a number
@@ -97,41 +90,26 @@ def _numbers(
         values = np.array([list(map(float, cells)) for cells in steps])
     except (TypeError, ValueError):
         return None
-    if not values.size or first_unfit(values, dtype, indices):
+    if not values.size or first_unfit(values, layout):
         return None
-    return values.astype(dtype)
+    return values.astype(layout.dtype)
 
 
 def _errors(
-    steps: Sequence[Sequence[str]],
-    dtype: np.dtype[np.floating],
-    name: str,
-    hint: str,
-    indices: int | None,
+    steps: Sequence[Sequence[object]], name: str, layout: Layout, hint: str = ""
 ) -> Iterator[InputError]:
     """Return what is wrong with the steps, the first first."""
-    width = len(steps[0])
     for t, cells in enumerate(steps, start=1):
-        place = f"{name}: step {t}"
-        yield from _errors_in(cells, dtype, place, indices, hint)
-        if len(cells) != width:
-            expected = f"expected as many features as in step 1, {width}"
+        place = name.format(t)
+        if not cells:
+            yield InputError(place, "empty; expected a number")
+        for cell in cells:
+            if not isinstance(cell, str):  # an object, true or null in JSON
+                kind = _JSON_KINDS.get(type(cell), "null")
+                yield InputError(place, f"expected a number, got {kind}")
+            elif error := error_in(cell, layout):
+                several = hint if mark_between_numbers(cell) else ""
+                yield InputError(place, error[0], error[1] or several)
+        if len(cells) != len(steps[0]):
+            expected = f"expected as many features as in step 1, {len(steps[0])}"
             yield InputError(place, f"{expected}, got {len(cells)}", hint)
-
-
-def _errors_in(
-    cells: Sequence[object],
-    dtype: np.dtype[np.floating],
-    place: str,
-    indices: int | None = None,
-    hint: str = "",
-) -> Iterator[InputError]:
-    """Return what is wrong with cells; the hint is for one that holds several numbers."""
-    if not cells:
-        yield InputError(place, "empty; expected a number")
-    for cell in cells:
-        if not isinstance(cell, str):  # an object, true or null in JSON
-            yield InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
-        elif error := error_in(cell, dtype, indices):
-            what, way_out = error
-            yield InputError(place, what, way_out or (hint if mark_between_numbers(cell) else ""))

@@ -1,4 +1,4 @@
-"""What every reader takes and returns."""
+"""What every reader takes and returns, and numbers in cells of text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,55 +9,38 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import UTF_8
 
 Doubles = NDArray[np.float64]
 
 MISSING = ("error", "hold", "zero")
-_THOUSANDS = " (a mark of thousands? leave it out)"
-# What two numbers with such a mark between them most often mean.
-_HINTS = {
-    ",": " (a decimal comma? `decimal` , reads it)",
-    ";": " (is it `delimiter` ';'?)",
-    "\t": " (is it `delimiter` tab?)",
-    "|": " (is it `delimiter` pipe?)",
-    " ": " (is it `delimiter` space?)",
-    **dict.fromkeys(
-        "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}", _THOUSANDS
-    ),
-}
-# What only text has, and what a file of another kind lacks.
+PASSES = "`missing` hold or zero passes it"
+# What only text has, and what a file of another kind lacks; an array lacks more than a table.
 _OF_TEXT = {
     ("delimiter", "first_row"): "has no lines of cells",
     ("encoding",): "is no text",
     ("null_values", "decimal"): "has no cells of text",
 }
-# What an array lacks that tables and text have.
 _OF_COLUMNS = {
     ("passthrough",): "has no cells of text",
     ("group_by",): "has no column of keys",
 }
-# What programs write where they have no number.
-_NULLS = frozenset(("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", "."))
 
 
-class Notation(NamedTuple):
-    """How numbers are written that Python would not read, or would read as what they are not.
+class Layout(NamedTuple):
+    """How an input is laid out."""
 
-    Parameters
-    ----------
-    null_values : frozenset of str
-        Cells that are missing, as they stand.
-    decimal : str
-        What stands before the decimals: one character.
-    """
-
-    null_values: frozenset[str] = frozenset()
-    decimal: str = "."
-
-    def usual(self, cell: str) -> str:
-        """Return a cell as Python writes it, ``nan`` where it is missing."""
-        return "nan" if cell.strip() in self.null_values else self.with_point(cell)
+    dtype: np.dtype[np.floating]  # what the numbers become
+    columns: Sequence[str] = ()  # as for `rnncli.readers.columns.choose`; all by default
+    delimiter: str | None = None  # by default the first line tells
+    first_row: str = "auto"  # or "header" or "data"
+    group_by: Sequence[str] = ()  # columns of keys; a text may be several, separated by commas
+    missing: str = "error"  # or "hold", a mask for the row, or "zero"
+    passthrough: bool = False  # whether the cells of each row are kept
+    block_steps: int = BLOCK_STEPS  # rows in a block
+    indices: int | None = None  # rows of the embedding that the numbers are indices into
+    encoding: str = "utf-8"
+    null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
+    decimal: str = "."  # what stands before the decimals: one character
 
     def with_point(self, cell: str) -> str:
         """Return a cell with a point before the decimals; a point in it makes it no number."""
@@ -65,105 +48,26 @@ class Notation(NamedTuple):
             return cell
         return cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
 
-
-USUAL = Notation()
-
-
-class Layout(NamedTuple):
-    """How an input is laid out.
-
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Float type the numbers become.
-    columns : sequence of str
-        Header names or numbers from 1, in the order wanted, ranges and
-        exclusions as for `rnncli.readers.columns.choose`; all by default.
-    delimiter : str, optional
-        One character; told from the first line by default.
-    first_row : {"auto", "header", "data"}
-        What the first row is.
-    group_by : sequence of str
-        Columns, given as in `columns`, whose values tell sequences apart; a
-        text may be several, separated by commas.
-    missing : {"error", "hold", "zero"}
-        What a missing cell is: an error, a mask for its row, or 0.
-    passthrough : bool
-        Whether the cells of each row are kept.
-    block_steps : int
-        Rows in a block.
-    indices : int, optional
-        If the numbers are indices into an embedding: how many rows that has.
-    encoding : str
-        Of text, as Python names it.
-    null_values : sequence of str
-        Cells that are missing, beside an empty one and ``nan``.
-    decimal : str
-        What stands before the decimals of a number: one character.
-    """
-
-    dtype: np.dtype[np.floating]
-    columns: Sequence[str] = ()
-    delimiter: str | None = None
-    first_row: str = "auto"
-    group_by: Sequence[str] = ()
-    missing: str = "error"
-    passthrough: bool = False
-    block_steps: int = BLOCK_STEPS
-    indices: int | None = None
-    encoding: str = UTF_8
-    null_values: Sequence[str] = ()
-    decimal: str = "."
-
-    @property
-    def notation(self) -> Notation:
-        """How numbers are written."""
-        return Notation(frozenset(self.null_values), self.decimal)
+    def usual(self, cell: str) -> str:
+        """Return a cell as Python writes it, ``nan`` where it is missing."""
+        return "nan" if cell.strip() in self.null_values else self.with_point(cell)
 
 
 class Input(NamedTuple):
-    """One sequence, or several that are told apart by a key.
+    """One sequence, or several that are told apart by a key."""
 
-    Parameters
-    ----------
-    columns : sequence of str
-        A name for each of the I features.
-    blocks : iterator of Rows
-        The rows in order, each block at most `BLOCK_STEPS` of them. The rows
-        before an error come first, then the InputError.
-    key_columns : sequence of str
-        Names of what tells the sequences apart; none for one sequence.
-    keys : sequence of tuples of str
-        The key of each sequence, one value a key column; it grows as they come.
-    header : sequence of str
-        Names of the columns of the cells that are kept.
-    share : callable
-        Returns how much of the input has been read after so many rows of
-        output, 0 to 1; None where that is not known.
-    shape : tuple of int
-        (T,) or (N, T), where it is known before the rows are read.
-    chosen : sequence of str or int
-        Which columns of a file the features are: names that stand once in
-        its header, or numbers from 1.
-    hint : str
-        What to do where the features are not as many as a network takes.
-    note : str
-        What the user may not have meant.
-    types : pyarrow.Schema, optional
-        Types of the columns of the cells that are kept, where they have any.
-    """
-
-    columns: Sequence[str]
-    blocks: Iterator[Rows]
+    columns: Sequence[str]  # a name for each of the I features
+    blocks: Iterator[Rows]  # the rows before an error come first, then the InputError
     key_columns: Sequence[str] = ()
-    keys: Sequence[tuple[str, ...]] = ()
-    header: Sequence[str] = ()
+    keys: Sequence[tuple[str, ...]] = ()  # of each sequence; it grows as they come
+    header: Sequence[str] = ()  # names of the columns whose cells are kept
+    # The share of the input, 0 to 1, that has been read after so many rows; None if not known.
     share: Callable[[int], float | None] = lambda _: None
-    shape: tuple[int, ...] = ()
-    chosen: Sequence[str | int] = ()
-    hint: str = "`columns` chooses those to read"
-    note: str = ""
-    types: Any = None
+    shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
+    chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
+    hint: str = "`columns` chooses those to read"  # where a network takes another number of them
+    note: str = ""  # what the user may not have meant
+    types: Any = None  # a pyarrow.Schema of the columns whose cells are kept
 
 
 def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False) -> None:
@@ -183,16 +87,15 @@ def checked(
     start = 0
     for part in parts:
         values, masked = filled(part.x, layout.missing)
-        wrong = first_unfit(values, layout.dtype, layout.indices)
+        wrong = first_unfit(values, layout)
         rows = part._replace(x=values if masked is None else part.x, masked=masked)
         whole = rows.cut(0, wrong[0] if wrong else None)
         yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
         if wrong:
             place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
             value = values[wrong].item()
-            what, hint = unfit(value, layout.dtype, value, layout.indices)
-            hint = "`missing` hold or zero passes it" if np.isnan(value) else hint
-            raise InputError(place, what, hint)
+            what, hint = unfit(value, value, layout)
+            raise InputError(place, what, PASSES if np.isnan(value) else hint)
         start += len(values)
 
 
@@ -214,16 +117,14 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in ("", "nan")
 
 
-def parse_cells(cells: Sequence[str], *, gaps: bool, notation: Notation = USUAL) -> Doubles | None:
-    """Read cells as numbers; None if any is none, or is a NaN that does not count as missing.
-
-    With `gaps`, an empty cell is a NaN.
-    """
-    if notation != USUAL:
-        cells = [notation.usual(cell) for cell in cells]
-    if gaps:
-        cells = [cell or "nan" for cell in cells]
+def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
+    """Read cells as numbers, NaN where one is missing; None if any is no number."""
+    if layout.null_values or layout.decimal != ".":
+        cells = [layout.usual(cell) for cell in cells]
     values = parse_numbers(cells)
+    if values is None:
+        cells = [cell if cell.strip() else "nan" for cell in cells]
+        values = parse_numbers(cells)
     if values is None:
         return None
     absent = {cells[i] for i in np.flatnonzero(np.isnan(values)).tolist()}
@@ -239,67 +140,41 @@ def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
     return np.where(absent, 0, values), masked if missing == "hold" else None
 
 
-def first_unfit(
-    values: Floats, dtype: np.dtype[np.floating], indices: int | None = None
-) -> tuple[int, int] | None:
-    """Return row and column of the first value in (n, I) that is not finite in a float type.
-
-    With `indices`, of the first that is no whole number under it.
-    """
+def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
+    """Return row and column of the first value of (n, I) that the network cannot take."""
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(values.astype(dtype, copy=False))
-    if indices is not None:
-        wrong |= not_indices(values, indices)
+        wrong = ~np.isfinite(values.astype(layout.dtype, copy=False))
+    if layout.indices is not None:
+        wrong |= not_indices(values, layout.indices)
     if not wrong.any():
         return None
     row, column = np.argwhere(wrong)[0].tolist()
     return row, column
 
 
-def unfit(
-    value: float, dtype: np.dtype[np.floating], written: object, indices: int | None = None
-) -> tuple[str, str]:
+def unfit(value: float, written: object, layout: Layout) -> tuple[str, str]:
     """Return what is wrong with the value that `first_unfit` finds, and a hint."""
     if not np.isfinite(value):
         return f"not a finite number: {written}", ""
-    if indices is not None:
-        return no_index(written, indices), ""
-    return f"too large for {dtype}: {written}", " (`precision` float64 holds more)"
+    if layout.indices is not None:
+        return no_index(written, layout.indices), ""
+    return f"too large for {layout.dtype}: {written}", " (`precision` float64 holds more)"
 
 
-def error_in(
-    cell: str,
-    dtype: np.dtype[np.floating],
-    indices: int | None = None,
-    notation: Notation = USUAL,
-) -> tuple[str, str] | None:
-    """Return why a cell is no number as `first_unfit` wants it, and a hint; None if it is one."""
+def error_in(cell: str, layout: Layout) -> tuple[str, str] | None:
+    """Return why a cell is no number that the network can take, and a hint; None if it is one."""
     if not cell.strip():
         return "empty; expected a number", ""
-    if cell.strip() in notation.null_values:
+    if cell.strip() in layout.null_values:
         return f"missing: {shortened(cell.strip())}", ""
-    value = parse_number(notation.usual(cell))
+    value = parse_number(layout.usual(cell))
     if value is None:
         return f"not a number: {shortened(cell)}", ""
-    if first_unfit(np.array([[value]]), dtype, indices) is None:
+    if first_unfit(np.array([[value]]), layout) is None:
         return None
-    return unfit(value, dtype, cell.strip(), indices)
-
-
-def looks_missing(cell: str) -> bool:
-    """Return whether a cell is what programs write where they have no number."""
-    return cell.strip().lower() in _NULLS
+    return unfit(value, cell.strip(), layout)
 
 
 def shortened(text: str, limit: int = 40) -> str:
     """Quote a piece of input for a message, cut to a readable length."""
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
-
-
-def mark_between_numbers(cell: str) -> str:
-    """Return a hint at the usual cause of a cell that holds several numbers, if it does."""
-    for mark, hint in _HINTS.items():
-        parts = cell.split(mark)
-        if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
-            return _THOUSANDS if mark == "," and "." in cell else hint
-    return ""

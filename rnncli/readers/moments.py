@@ -14,40 +14,29 @@ _DIGITS = 6
 
 
 class Moments:
-    """The moments of the values of each column so far.
+    """The moments of the values of each column so far, arrays of shape (I,).
 
-    Parameters
-    ----------
-    columns : int
-        How many there are, I.
+    Distances are taken from the mean of a block before they are squared, and blocks are joined
+    by the distance of their means. The mean is a sum of two, of which the first never changes.
+    So nothing is lost where the values are large and their distances small.
+
+    Source: T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample
+    variance.
 
     Attributes
     ----------
-    count : array, shape (I,)
-        How many values there were.
-    squares : array, shape (I,)
-        The sum of the squares of their distances from the mean.
-    lowest, highest : array, shape (I,)
-
-    Notes
-    -----
-    Distances are taken from the mean of a block before they are squared, and
-    blocks are joined by the distance of their means. The mean is a sum of
-    two, of which the first never changes. So nothing is lost where the
-    values are large and their distances small.
-
-    Source: T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for
-    computing the sample variance.
+    count, lowest, highest : array
+    squares : array
+        The sum of the squares of the distances from the mean.
     """
 
     def __init__(self, columns: int) -> None:
-        self.count, self.squares = np.zeros((2, columns))
-        self._first, self._rest = np.zeros((2, columns))  # of the mean
+        self.count, self.squares, self._first, self._rest = np.zeros((4, columns))
         self.lowest, self.highest = np.full(columns, np.inf), np.full(columns, -np.inf)
 
     @property
     def mean(self) -> Floats:
-        """The mean, shape (I,)."""
+        """The mean."""
         return np.asarray(self._first + self._rest)
 
     def add(self, x: Floats) -> None:
@@ -81,11 +70,9 @@ def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
 def center_and_scale(
     moments: Moments, columns: Sequence[str]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return what makes the values of each column about -1 to 1: mean and standard deviation.
+    """Return mean and standard deviation of each column, rounded to six digits of the latter.
 
-    They are rounded to six digits of the standard deviation, that of all
-    values (not of a sample). The scale of a column whose values are all the
-    same is 1, and its center is that value.
+    The scale of a column whose values are all the same is 1, and its center is that value.
     """
     centers, scales = [], []
     for i, column in enumerate(columns):

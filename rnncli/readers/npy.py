@@ -1,8 +1,4 @@
-"""NumPy's ``.npy`` files, read a piece at a time.
-
-They are not mapped: where a mapped file is cut, or its disk fails, the system
-kills the process. What is read and falls short is an error.
-"""
+"""NumPy's ``.npy`` files, read a piece at a time."""
 
 import os
 import weakref
@@ -14,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import READ_NPY_HEADER, Floats, Integers
+from rnncli.model.arrays import READ_NPY_HEADER, Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
 from rnncli.readers.input import Input, Layout, check_layout, checked, unnamed
 from rnncli.readers.keyed import Keys
 from rnncli.storage import opened
 
-# Bytes of rows that are read at once where few of their columns are chosen.
+# Bytes that are read at once.
 _PIECE = 1 << 22
 # Features or sequences of an array without a step: they take memory, and no room in the file.
 _MOST_WITHOUT_VALUES = 1 << 20
@@ -31,9 +27,6 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     """Read an array of shape (T,), (T, I) or (N, T, I), a block at a time.
 
     Several sequences have the key column ``sequence``, counted from 1.
-
-    The file is not loaded, in either order of its values, so memory does not
-    grow with it.
     """
     check_layout(path, layout, "an array")
     array = StoredArray(path)
@@ -44,50 +37,32 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
     columns = choose(path, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     labels = [column + 1 for column in columns]
-    rows = checked(path, map(Rows, array.parts(columns, steps)), labels, layout)
-    blocks = in_blocks(rows, min(steps, layout.block_steps))
-    names, chosen = unnamed(len(columns)), named(columns, header=None)
+    numbers = keys.number([str(n + 1) for n in range(N)]) if N > 1 else None
 
-    def share(rows: int) -> float:
-        return rows / max(1, N * T)
+    def parts() -> Iterator[Rows]:
+        for start, x in array.parts(columns, steps):
+            at = np.arange(start, start + len(x)) // T
+            yield Rows(x, None if numbers is None else numbers[at])
 
-    if N == 1:
-        return Input(names, blocks, share=share, shape=(T,), chosen=chosen)
-    numbers = keys.number([str(n + 1) for n in range(N)])
-    blocks = _numbered(blocks, numbers, T)
-    key = ("sequence",), keys.names
-    return Input(names, blocks, *key, share=share, shape=(N, T), chosen=chosen)
-
-
-def _numbered(blocks: Iterator[Rows], numbers: Integers, T: int) -> Iterator[Rows]:
-    """Add to each row the number of its sequence, where each has T steps."""
-    start = 0
-    for rows in blocks:
-        stop = start + len(rows.x)
-        yield rows._replace(key=numbers[np.arange(start, stop) // T])
-        start = stop
+    blocks = in_blocks(checked(path, parts(), labels, layout), min(steps, layout.block_steps))
+    return Input(
+        unnamed(len(columns)),
+        blocks,
+        key_columns=() if numbers is None else ("sequence",),
+        keys=() if numbers is None else keys.names,
+        share=lambda rows: rows / max(1, N * T),
+        shape=(T,) if numbers is None else (N, T),
+        chosen=named(columns, header=None),
+    )
 
 
 class StoredArray:
-    """An array of numbers of shape (T,), (T, I) or (N, T, I), of which none is read yet.
-
-    Parameters
-    ----------
-    path : str
-        Of the file.
+    """An array of numbers in a file, of which none is read yet.
 
     Attributes
     ----------
     shape : tuple of int
-        As the file has it.
     dtype : numpy.dtype
-
-    Raises
-    ------
-    InputError
-        The file is damaged, or of another kind.
-    OSError
-        It cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
@@ -98,9 +73,7 @@ class StoredArray:
             raise InputError(path, "cannot be read: not a plain file")
         end = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
-        self.shape, self._fortran_order, self.dtype = self._header()
-        holds = np.promote_types(self.dtype, np.float32)
-        self._float = np.dtype(f"f{min(holds.itemsize, 8)}")
+        self.shape, self._order, self.dtype = self._header()
         self._start = self._file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, end - self._start
         if got < size:
@@ -117,57 +90,35 @@ class StoredArray:
 
     def array(self) -> NDArray[Any]:
         """Read all of it."""
-        values = self._read(0, prod(self.shape))
-        return values.reshape(self.shape, order="F" if self._fortran_order else "C")
+        return self._read(0, prod(self.shape)).reshape(self.shape, order=self._order)
 
-    def parts(self, columns: Sequence[int], steps: int) -> Iterator[Floats]:
-        """Read columns of all rows, some rows at a time.
+    def parts(self, columns: Sequence[int], steps: int) -> Iterator[tuple[int, Floats]]:
+        """Read columns of all rows, one sequence after another; number the first row of each part.
 
-        The rows of several sequences come one sequence after another. Values
-        that float32 holds come as that, others as float64. What that does not
-        hold becomes infinite.
+        Values that float32 holds come as that, others as float64, infinite where that holds none.
         """
-        N, T, _ = self.sizes
-        if self._fortran_order and N > 1:
-            yield from self._transposed(columns)
-            return
-        for start in range(0, N * T, steps):
-            yield self._rows(start, min(N * T, start + steps), columns)
+        N, T, I = self.sizes
+        float_type = f"f{min(np.promote_types(self.dtype, np.float32).itemsize, 8)}"
+        if self._order == "F" and N > 1:
+            whole = self._mapped()
+        step = min(steps, max(1, _PIECE // (I * self.dtype.itemsize)))
+        for start in range(0, N * T, step):
+            count = min(step, N * T - start)
+            if self._order == "C":
+                x = self._read(start * I, count * I).reshape(count, I)[:, columns]
+            elif N == 1:
+                x = np.array([self._read(column * T + start, count) for column in columns]).T
+            else:
+                n, t = np.divmod(np.arange(start, start + count), T)
+                x = whole[n[:, None], t[:, None], columns]
+            with np.errstate(all="ignore"):
+                yield start, x.astype(float_type)
 
-    def _rows(self, start: int, stop: int, columns: Sequence[int]) -> Floats:
-        _, T, I = self.sizes
-        found = np.empty((stop - start, len(columns)), self._float)
-        if self._fortran_order:
-            for feature, column in enumerate(columns):
-                _convert(self._read(column * T + start, stop - start), found[:, feature])
-            return found
-        chosen = _as_slice(columns)
-        step = max(1, _PIECE // (I * self.dtype.itemsize))
-        for at in range(start, stop, step):
-            values = self._read(at * I, min(step, stop - at) * I).reshape(-1, I)
-            _convert(values[:, chosen], found[at - start : at - start + step])
-        return found
-
-    def _transposed(self, columns: Sequence[int]) -> Iterator[Floats]:
-        """Read sequences whose values do not lie together: all of the file for every few of them.
-
-        The longer the file, the more sequences at once, so that it is not
-        read more than 64 times below 2^29 values.
-        """
-        N, T, _ = self.sizes
-        most = max(1, min(max(prod(self.shape) // 64, 1 << 19), 1 << 23) // len(columns))
-        several, steps = max(1, most // max(1, T)), max(1, min(T, most))
-        piece = max(1, _PIECE // (N * self.dtype.itemsize))
-        for n in range(0, N, several):
-            for t in range(0, T, steps):
-                shape = (min(several, N - n), min(steps, T - t), len(columns))
-                found = np.empty(shape, self._float)
-                for at in range(0, found.shape[1], piece):
-                    some = min(piece, found.shape[1] - at)
-                    for feature, column in enumerate(columns):
-                        read = self._read((column * T + t + at) * N, some * N).reshape(some, N)
-                        _convert(read[:, n : n + several].T, found[:, at : at + some, feature])
-                yield found.reshape(-1, len(columns))
+    def _mapped(self) -> NDArray[Any]:
+        """Map the file to memory where its values do not lie together; load one elsewhere."""
+        if not os.path.isfile(self._path):
+            return self.array()
+        return np.memmap(self._path, self.dtype, "r", self._start, self.shape, order="F")
 
     def _read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
@@ -184,7 +135,7 @@ class StoredArray:
             raise InputError(self._path, f"cannot be read: {error.strerror}") from error
         return values
 
-    def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    def _header(self) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
         """Read shape, order and type of the values that follow."""
         magic = np.lib.format.MAGIC_PREFIX
         if self._file.read(len(magic)) != magic:
@@ -202,19 +153,7 @@ class StoredArray:
         without_values = 0 in shape and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
         if min(shape, default=0) < 0 or without_values:
             raise self._not_whole(f"shape {shape}")
-        return tuple(map(int, shape)), fortran_order, dtype
+        return tuple(map(int, shape)), "F" if fortran_order else "C", dtype
 
     def _not_whole(self, why: str) -> InputError:
         return InputError(self._path, f"not a whole .npy file of numbers: {why}")
-
-
-def _as_slice(columns: Sequence[int]) -> Sequence[int] | slice:
-    """Return neighbours as a slice: an array gives a view of them, and a slow copy of others."""
-    start, stop = columns[0], columns[0] + len(columns)
-    return slice(start, stop) if list(columns) == list(range(start, stop)) else columns
-
-
-def _convert(values: NDArray[Any], out: Floats) -> None:
-    """Convert values to another float type."""
-    with np.errstate(all="ignore"):
-        out[...] = values

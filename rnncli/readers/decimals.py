@@ -1,0 +1,153 @@
+"""Numbers in rows of text without quotes, read many at once, each rounded as `float` does.
+
+Most cells are plain decimals such as ``-12.034``. Without its point that is an integer, eight
+digits of which are a word of 64 bits, divided by a power of ten.
+"""
+
+from collections.abc import Sequence
+from csv import field_size_limit
+
+import numpy as np
+
+from rnncli.model.arrays import Integers, Truths
+from rnncli.readers.input import Doubles, Layout, parse_cells, parse_number
+from rnncli.readers.keyed import Cells, Words
+
+# A delimiter that no number has in it, and no row between its cells.
+DELIMITERS = ",;\t|:"
+# Digits in a word, and bytes before the first cell: as many as the longest integer has.
+_DIGITS, _MARGIN = 8, 24
+# Integers under this are read: that makes sure of the rounding.
+_MOST = 10**18
+_POWERS = 10.0 ** np.arange(21)
+
+
+class PlainRows:
+    """Rows of text without quotes, as arrays of where their cells are.
+
+    Attributes
+    ----------
+    count : int
+        How many there are.
+    """
+
+    def __init__(self, text: bytes, ends: Integers, width: int, delimiter: str) -> None:
+        self.count = (len(ends) - 1) // width
+        self._text, self._delimiter, self._width = text, delimiter, width
+        self._ends = ends  # of the margin, then of each cell
+
+    def column(self, i: int) -> Cells:
+        """Return the cells of a column."""
+        cells = self._ends[i :: self._width]
+        return Cells(self._text, cells[: self.count] + 1, self._ends[i + 1 :: self._width])
+
+    def rows(self) -> list[list[str]]:
+        """Return the text of all cells."""
+        lines = self._text[_MARGIN:].decode().split("\n")
+        return [line.split(self._delimiter) for line in lines[:-1]]
+
+    def numbers(self, columns: Sequence[int], layout: Layout) -> Doubles | None:
+        """Read columns as numbers, (n, I), NaN where one is missing; None if a cell is none."""
+        cell = (np.arange(self.count)[:, None] * self._width + np.array(columns)).ravel()
+        values, read = self._decimals(cell, ord(layout.decimal))
+        for null in layout.null_values:
+            read &= values != (parse_number(layout.with_point(null)) or 0)
+        others = cell[~read]
+        if len(others):
+            texts = Cells(self._text, self._ends[others] + 1, self._ends[others + 1]).texts()
+            if self._width == 1 and not all(map(str.strip, texts)):
+                return None  # a blank line is no row
+            parsed = parse_cells(texts, layout)
+            if parsed is None:
+                return None
+            values[~read] = parsed
+        return values.reshape(self.count, -1)
+
+    def _decimals(self, cell: Integers, decimal: int) -> tuple[Doubles, Truths]:
+        """Read cells by their numbers; return which of them are plain decimals, too."""
+        points = np.flatnonzero(np.frombuffer(self._text, np.uint8) == decimal)
+        text = self._text.replace(bytes([decimal]), b"")
+        ends = _ends(text, self._delimiter)
+        before = self._ends - ends  # points before each end
+        has_point = before[cell + 1] - before[cell]
+        start, stop = ends[cell] + 1, ends[cell + 1]
+        first = np.frombuffer(text, np.uint8)[start]
+        minus = first == ord("-")
+        digits = stop - start - (minus | (first == ord("+")))
+        point = np.append(points, 0)[before[cell + 1] - 1]
+        places = np.where(has_point > 0, self._ends[cell + 1] - 1 - point, 0)
+        integers, read = _integers(text, stop, digits)
+        read &= (digits > 0) & (has_point < 2) & (places <= digits) & (places < len(_POWERS))
+        values = _quotients(np.where(read, integers, 0), _POWERS[np.where(read, places, 0)])
+        values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
+        return values, read
+
+
+def plain_rows(text: bytes, delimiter: str, width: int) -> PlainRows | None:
+    """Find the cells of rows that have as many each, and no quotes; None for any others."""
+    text = bytes(_MARGIN - 1) + b"\n" + text
+    if b" " in text:
+        for mark in (delimiter.encode(), b"\n"):
+            text = text.replace(mark + b" ", mark)
+            if mark + b" " in text:
+                return None
+    ends = _ends(text, delimiter)
+    is_line_end = np.frombuffer(text, np.uint8)[ends] == ord("\n")
+    rows, rest = divmod(len(ends) - 1, width)
+    if b'"' in text or rest or is_line_end.sum() != rows + 1 or not is_line_end[::width].all():
+        return None
+    if np.diff(ends).max() > field_size_limit():
+        return None
+    return PlainRows(text, ends, width, delimiter)
+
+
+def _ends(text: bytes, delimiter: str) -> Integers:
+    characters = np.frombuffer(text, np.uint8)
+    return np.flatnonzero((characters == ord("\n")) | (characters == ord(delimiter)))
+
+
+def _integers(text: bytes, stop: Integers, digits: Integers) -> tuple[Words, Truths]:
+    """Read integers of so many digits that end before `stop`; return which are under `_MOST`."""
+    words = np.ndarray(len(text) - _DIGITS + 1, "<u8", text, strides=1)
+    total, read = np.zeros(len(stop), np.uint64), digits <= _MARGIN
+    for behind in range(0, min(int(digits.max(initial=0)), _MARGIN), _DIGITS):
+        # The bits of a word that are of other text: its first byte is its lowest.
+        foreign = (np.maximum(_DIGITS + behind - digits, 0) * 8).astype(np.uint64)
+        # Each byte becomes a digit, those before the number zeros; then two, four, eight are one.
+        word = (words[stop - (behind + _DIGITS)] ^ 0x3030303030303030) >> foreign << foreign
+        read &= (((word + 0x7676767676767676) | word) & 0x8080808080808080) == 0
+        word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FF
+        word = (word * 100 + (word >> 16)) & 0x0000FFFF0000FFFF
+        word = (word * 10_000 + (word >> 32)) & 0xFFFFFFFF
+        read &= word < _MOST // 10**behind
+        total += word * 10**behind
+    return total, read
+
+
+def _quotients(numbers: Words, divisors: Doubles) -> Doubles:
+    """Divide integers by powers of ten, rounding once.
+
+    An integer that is no float64 is the sum of two: the quotient of the first is put right by
+    what remains. Before the last sum is rounded it is within 2**-103 of the quotient, which is
+    at least 2**-101 away from all numbers halfway between two float64s, or is one.
+
+    Source: T. J. Dekker (1971), A floating-point technique for extending the available precision.
+    """
+    high = numbers.astype(np.float64)
+    quotients: Doubles = high / divisors
+    long = np.flatnonzero(numbers > 2**53)
+    if len(long):
+        low = (numbers[long] - high[long].astype(np.uint64)).view(np.int64)
+        a, b = quotients[long], divisors[long]
+        (a1, a2), (b1, b2) = _halves(a), _halves(b)
+        product = a * b
+        error = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2
+        quotients[long] += ((high[long] - product) - error + low) / b
+    return quotients
+
+
+def _halves(values: Doubles) -> tuple[Doubles, Doubles]:
+    """Split float64s into sums of two of half the length."""
+    scaled = values * (2.0**27 + 1)
+    high = scaled - (scaled - values)
+    return high, values - high
