@@ -14,7 +14,7 @@ from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import NPY, STDIN, display_name, is_table, start_of
 from rnncli.readers.input import MISSING, Input, Layout, parse_number
 from rnncli.readers.keyed import Keys
-from rnncli.readers.text import start_of_stdin
+from rnncli.readers.text import standard_input
 from rnncli.storage import exists
 
 __all__ = [
@@ -66,7 +66,7 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
 
 
 def _find_reader(path: str) -> Callable[[str, Layout, Keys], Input]:
-    start = start_of_stdin() if path == STDIN else start_of(path)
+    start = standard_input().peek(8) if path == STDIN else start_of(path)
     if is_table(start, few=path == STDIN):
         return _read_arrow
     if start.startswith(NPY) and path != STDIN:

@@ -19,7 +19,7 @@ DELIMITERS = ",;\t|:"
 _DIGITS, _MARGIN = 8, 24
 # Integers under this are read: that makes sure of the rounding.
 _MOST = 10**18
-_POWERS = 10.0 ** np.arange(21)
+_POWERS: Doubles = 10.0 ** np.arange(21)
 
 
 class PlainRows:

@@ -23,10 +23,14 @@ from rnncli.storage import opened
 
 def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
     """Read states: rows in the order in which ``rnn run`` writes them, or an array."""
+    ending = os.path.splitext(path.lower())[1]
     try:
-        named = _READERS.get(os.path.splitext(path.lower())[1], _read_csv)
-        read = _read_npy if start_of(path).startswith(NPY) else named
-        states = read(path, name, "final" if last else "steps")
+        if ending == ".npy" or start_of(path).startswith(NPY):
+            states = _read_npy(path)
+        elif ending in (".json", ".jsonl", ".ndjson"):
+            states = _read_json(path, name, "final" if last else "steps", ending != ".json")
+        else:
+            states = _read_csv(path, name)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from error
     if states.ndim == 1:
@@ -37,7 +41,7 @@ def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
     return states
 
 
-def _read_npy(path: str, _name: str, _part: str) -> Floats:
+def _read_npy(path: str) -> Floats:
     stored = StoredArray(path)
     if stored.dtype.kind not in "fiu":
         raise InputError(path, f"expected numbers, got an array of {stored.dtype}")
@@ -45,7 +49,7 @@ def _read_npy(path: str, _name: str, _part: str) -> Floats:
         return stored.array().astype(np.float64)
 
 
-def _read_csv(path: str, name: str, _part: str) -> Floats:
+def _read_csv(path: str, name: str) -> Floats:
     lines = Lines(path)
     try:
         line = first_line(lines, path)
@@ -79,35 +83,22 @@ def _state_columns(path: str, line: str, name: str) -> tuple[str, ...]:
     return tuple(cell for cell in header if cell != "t") if "t" in header else ()
 
 
-def _read_json(path: str, name: str, part: str) -> Floats:
+def _read_json(path: str, name: str, part: str, is_lines: bool) -> Floats:
+    """Read rows, or objects that have rows of that name, one a line or all in one document."""
+    document: Any
     with opened(path) as file:
-        document = _parsed(path, file.read())
+        if is_lines:
+            document = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
+        else:
+            document = _parsed(path, file.read())
     if isinstance(document, dict):
         if part not in document:
             hint = "was it written with `last`?" if part == "steps" else ""
             raise InputError(path, f"expected a document with {part}", hint)
         document = document[part]
-    return _rows(path, document, name)
-
-
-def _read_jsonl(path: str, name: str, _part: str) -> Floats:
-    with opened(path) as file:
-        items = [_parsed(f"{path}:{n}", line) for n, line in enumerate(file, start=1)]
-    return _rows(path, items, name)
-
-
-def _parsed(place: str, text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(place, f"not JSON: {error}") from error
-
-
-def _rows(path: str, items: Any, name: str) -> Floats:
-    """Make an array of rows, or of objects that have rows of that name."""
-    if not isinstance(items, list):
+    if not isinstance(document, list):
         raise InputError(path, f"expected an array of rows, or objects with {name}")
-    rows = [item.get(name) if isinstance(item, dict) else item for item in items]
+    rows = [item.get(name) if isinstance(item, dict) else item for item in document]
     if None in rows:
         number = rows.index(None) + 1
         raise InputError(path, f"item {number}: expected a row, or an object with {name}")
@@ -117,9 +108,8 @@ def _rows(path: str, items: Any, name: str) -> Floats:
         raise InputError(path, f"expected rows of as many numbers each: {error}") from error
 
 
-_READERS = {
-    ".npy": _read_npy,
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-}
+def _parsed(place: str, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(place, f"not JSON: {error}") from error

@@ -14,16 +14,13 @@ Doubles = NDArray[np.float64]
 
 MISSING = ("error", "hold", "zero")
 PASSES = "`missing` hold or zero passes it"
-# What only text has, and what a file of another kind lacks; an array lacks more than a table.
+# What a file of another kind lacks that an option is for, and what an array lacks too.
 _OF_TEXT = {
-    ("delimiter", "first_row"): "has no lines of cells",
-    ("encoding",): "is no text",
-    ("null_values", "decimal"): "has no cells of text",
+    **dict.fromkeys(("delimiter", "first_row"), "has no lines of cells"),
+    "encoding": "is no text",
+    **dict.fromkeys(("null_values", "decimal"), "has no cells of text"),
 }
-_OF_COLUMNS = {
-    ("passthrough",): "has no cells of text",
-    ("group_by",): "has no column of keys",
-}
+_OF_COLUMNS = {"passthrough": "has no cells of text", "group_by": "has no column of keys"}
 
 
 class Layout(NamedTuple):
@@ -73,11 +70,9 @@ class Input(NamedTuple):
 def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False) -> None:
     """Check that nothing is asked of a file that only text has."""
     usual = Layout(layout.dtype)
-    for names, lacks in (_OF_TEXT if columns else _OF_TEXT | _OF_COLUMNS).items():
-        if any(getattr(layout, name) != getattr(usual, name) for name in names):
-            listed = " and ".join(f"`{name}`" for name in names)
-            hint = f"{listed} {'are' if names[1:] else 'is'} for CSV text"
-            raise InputError(path, f"{kind} {lacks}", hint)
+    for name, lacks in (_OF_TEXT if columns else _OF_TEXT | _OF_COLUMNS).items():
+        if getattr(layout, name) != getattr(usual, name):
+            raise InputError(path, f"{kind} {lacks}", f"`{name}` is for CSV text")
 
 
 def checked(

@@ -17,27 +17,15 @@ class Moments:
     """The moments of the values of each column so far, arrays of shape (I,).
 
     Distances are taken from the mean of a block before they are squared, and blocks are joined
-    by the distance of their means. The mean is a sum of two, of which the first never changes.
-    So nothing is lost where the values are large and their distances small.
+    by the distance of their means: nothing is lost where values are large and distances small.
 
     Source: T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample
     variance.
-
-    Attributes
-    ----------
-    count, lowest, highest : array
-    squares : array
-        The sum of the squares of the distances from the mean.
     """
 
     def __init__(self, columns: int) -> None:
-        self.count, self.squares, self._first, self._rest = np.zeros((4, columns))
+        self.count, self.mean, self.squares = np.zeros((3, columns))
         self.lowest, self.highest = np.full(columns, np.inf), np.full(columns, -np.inf)
-
-    @property
-    def mean(self) -> Floats:
-        """The mean."""
-        return np.asarray(self._first + self._rest)
 
     def add(self, x: Floats) -> None:
         """Add rows of values, (n, I); those that are NaN are left out."""
@@ -48,11 +36,10 @@ class Moments:
         away = np.where(absent, 0, x - mean)
         rest = away.sum(axis=0) / divisor  # what rounding has left in the mean
         squares = (away * away).sum(axis=0) - rest * rest * count
-        self._first = np.where(self.count == 0, mean, self._first)
-        apart = (mean - self._first) + (rest - self._rest)
+        apart = (mean - self.mean) + rest
         total = np.maximum(self.count + count, 1)
         self.squares += squares + apart * apart * self.count * count / total
-        self._rest += apart * count / total
+        self.mean += apart * count / total
         self.count += count
         self.lowest = np.fmin(self.lowest, np.fmin.reduce(x, initial=np.inf))
         self.highest = np.fmax(self.highest, np.fmax.reduce(x, initial=-np.inf))

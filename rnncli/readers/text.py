@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -153,27 +154,16 @@ def _opened(path: str) -> Iterator[_File]:
 
 
 def standard_input() -> io.BufferedReader:
-    """Return standard input as bytes."""
+    """Return standard input as bytes that can be looked at."""
     if sys.stdin is None:
         raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
-    file: Any = sys.stdin.buffer
-    # A second buffer would wait until it is full.
+    return _buffered(sys.stdin.buffer)
+
+
+@lru_cache(1)
+def _buffered(file: Any) -> io.BufferedReader:
+    """Add a buffer where there is none: a second one would wait until it is full."""
     return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
-
-
-def start_of_stdin() -> bytes:
-    """Look at the first bytes of standard input; they are read again."""
-    if sys.stdin is None:
-        return b""
-    file = sys.stdin.buffer
-    if isinstance(file, io.BufferedReader):
-        return file.peek(8)
-    if not file.seekable():
-        return b""
-    place = file.tell()
-    start = file.read(8)
-    file.seek(place)
-    return start
 
 
 def share_read(path: str, lines: Lines, encoding: str = UTF_8) -> Callable[[int], float | None]:
