@@ -69,9 +69,8 @@ class _Table:
         self.width, self._first = len(row), [] if self.header else [(line, row)]
         self._first_line = lines.line if self.header else line
         self._csv = CsvRows(lines, self._name, self._delimiter)
-        self.grouping, self.chosen, self.kept = choose_all(
-            self._name, layout, self.width, self.header
-        )
+        columns = choose_all(self._name, layout, self.width, self.header)
+        self.grouping, self.chosen, self.kept = columns
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
@@ -96,7 +95,7 @@ class _Table:
         key = None
         if self.grouping:
             key = self._keys.number_cells([plain.column(i) for i in self.grouping])
-        return self._rows(values, plain.rows() if self.kept else [], key)
+        return self._rows(values, plain.rows() if self.kept else None, key)
 
     def _read(self, numbered: Iterable[tuple[int, Row]]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -117,7 +116,7 @@ class _Table:
             key = None
             if self.grouping:
                 key = self._keys.number(*([row[i] for row in rows] for i in self.grouping))
-            yield self._rows(values, rows, key)
+            yield self._rows(values, rows if self.kept else None, key)
         if error:
             raise error
 
@@ -135,10 +134,9 @@ class _Table:
         """Return whether a value is not finite, but for what may be missing."""
         return first_unfit(filled(values, self._layout.missing)[0], self._layout) is not None
 
-    def _rows(self, values: Floats, rows: list[Row], key: Integers | None) -> Rows:
+    def _rows(self, values: Floats, cells: list[Row] | None, key: Integers | None) -> Rows:
         without_gaps, masked = filled(values, self._layout.missing)
         x = without_gaps if masked is None else values
-        cells = rows if self._layout.passthrough else None
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
     def _error(self, row: Row, line: int) -> InputError | None:
@@ -163,12 +161,7 @@ class _Table:
 
     def _hint(self, cell: str, line: int) -> str:
         """Return what to do about a cell that is no number."""
-        layout = self._layout
-        if hint := hint_at_cell(cell, layout):
-            return hint
         reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
-        if reads_all and line == self._first_line:
-            return "`columns` chooses those to read"
-        if layout.missing == "error" or layout.indices is not None:
-            return ""
-        return "only an empty cell, nan or a `null_values` is missing"
+        is_first = line == self._first_line
+        chooses = "`columns` chooses those to read" if reads_all and is_first else ""
+        return hint_at_cell(cell, self._layout) or chooses

@@ -19,27 +19,20 @@ DELIMITERS = ",;\t|:"
 _DIGITS, _MARGIN = 8, 24
 # Integers under this are read: that makes sure of the rounding.
 _MOST = 10**18
-_POWERS: Doubles = 10.0 ** np.arange(21)
+_POWERS = np.array([10.0**k for k in range(21)])
 
 
 class PlainRows:
-    """Rows of text without quotes, as arrays of where their cells are.
-
-    Attributes
-    ----------
-    count : int
-        How many there are.
-    """
+    """Rows of text without quotes, and where their cells end."""
 
     def __init__(self, text: bytes, ends: Integers, width: int, delimiter: str) -> None:
-        self.count = (len(ends) - 1) // width
-        self._text, self._delimiter, self._width = text, delimiter, width
-        self._ends = ends  # of the margin, then of each cell
+        self._text, self._ends = text, ends  # the margin has an end, too
+        self._delimiter, self._width = delimiter, width
 
     def column(self, i: int) -> Cells:
         """Return the cells of a column."""
-        cells = self._ends[i :: self._width]
-        return Cells(self._text, cells[: self.count] + 1, self._ends[i + 1 :: self._width])
+        starts, stops = self._ends[i : -1 : self._width] + 1, self._ends[i + 1 :: self._width]
+        return Cells(self._text, starts, stops)
 
     def rows(self) -> list[list[str]]:
         """Return the text of all cells."""
@@ -48,10 +41,11 @@ class PlainRows:
 
     def numbers(self, columns: Sequence[int], layout: Layout) -> Doubles | None:
         """Read columns as numbers, (n, I), NaN where one is missing; None if a cell is none."""
-        cell = (np.arange(self.count)[:, None] * self._width + np.array(columns)).ravel()
+        first = np.arange(0, len(self._ends) - 1, self._width)
+        cell = (first[:, None] + np.array(columns)).ravel()
         values, read = self._decimals(cell, ord(layout.decimal))
-        for null in layout.null_values:
-            read &= values != (parse_number(layout.with_point(null)) or 0)
+        for null in map(parse_number, map(layout.with_point, layout.null_values)):
+            read &= True if null is None else values != null
         others = cell[~read]
         if len(others):
             texts = Cells(self._text, self._ends[others] + 1, self._ends[others + 1]).texts()
@@ -61,7 +55,7 @@ class PlainRows:
             if parsed is None:
                 return None
             values[~read] = parsed
-        return values.reshape(self.count, -1)
+        return values.reshape(len(first), -1)
 
     def _decimals(self, cell: Integers, decimal: int) -> tuple[Doubles, Truths]:
         """Read cells by their numbers; return which of them are plain decimals, too."""

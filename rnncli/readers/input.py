@@ -88,9 +88,8 @@ def checked(
         yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
         if wrong:
             place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
-            value = values[wrong].item()
-            what, hint = unfit(value, value, layout)
-            raise InputError(place, what, PASSES if np.isnan(value) else hint)
+            what, hint = error_in(repr(values[wrong].item()), layout) or ("", "")
+            raise InputError(place, what, PASSES if np.isnan(values[wrong]) else hint)
         start += len(values)
 
 
@@ -118,12 +117,9 @@ def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
         cells = [layout.usual(cell) for cell in cells]
     values = parse_numbers(cells)
     if values is None:
-        cells = [cell if cell.strip() else "nan" for cell in cells]
-        values = parse_numbers(cells)
-    if values is None:
-        return None
-    absent = {cells[i] for i in np.flatnonzero(np.isnan(values)).tolist()}
-    return values if all(map(is_missing, absent)) else None
+        values = parse_numbers([cell if cell.strip() else "nan" for cell in cells])
+    absent = [] if values is None else np.flatnonzero(np.isnan(values)).tolist()
+    return values if all(is_missing(cells[i]) for i in absent) else None
 
 
 def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
@@ -147,27 +143,22 @@ def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
     return row, column
 
 
-def unfit(value: float, written: object, layout: Layout) -> tuple[str, str]:
-    """Return what is wrong with the value that `first_unfit` finds, and a hint."""
-    if not np.isfinite(value):
-        return f"not a finite number: {written}", ""
-    if layout.indices is not None:
-        return no_index(written, layout.indices), ""
-    return f"too large for {layout.dtype}: {written}", " (`precision` float64 holds more)"
-
-
 def error_in(cell: str, layout: Layout) -> tuple[str, str] | None:
     """Return why a cell is no number that the network can take, and a hint; None if it is one."""
-    if not cell.strip():
+    text, value = cell.strip(), parse_number(layout.usual(cell))
+    if not text:
         return "empty; expected a number", ""
-    if cell.strip() in layout.null_values:
-        return f"missing: {shortened(cell.strip())}", ""
-    value = parse_number(layout.usual(cell))
+    if text in layout.null_values:
+        return f"missing: {shortened(text)}", ""
     if value is None:
         return f"not a number: {shortened(cell)}", ""
     if first_unfit(np.array([[value]]), layout) is None:
         return None
-    return unfit(value, cell.strip(), layout)
+    if not np.isfinite(value):
+        return f"not a finite number: {text}", ""
+    if layout.indices is not None:
+        return no_index(text, layout.indices), ""
+    return f"too large for {layout.dtype}: {text}", " (`precision` float64 holds more)"
 
 
 def shortened(text: str, limit: int = 40) -> str:

@@ -47,15 +47,10 @@ class Cells(NamedTuple):
 
 
 class Keys:
-    """The keys so far, by their numbers; at first those of an earlier run.
-
-    Attributes
-    ----------
-    names : list of tuples of str
-    """
+    """The keys so far; at first those of an earlier run."""
 
     def __init__(self, known: Sequence[Key] = ()) -> None:
-        self.names = list(known)
+        self.names = list(known)  # by their numbers
         # Text is looked up in a third of the time that a tuple of it takes.
         self._numbers: dict[str | Key, int] = {
             key[0] if len(key) == 1 else key: number for number, key in enumerate(known)

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -57,13 +57,7 @@ def read_npy(path: str, layout: Layout, keys: Keys) -> Input:
 
 
 class StoredArray:
-    """An array of numbers in a file, of which none is read yet.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy.dtype
-    """
+    """An array of numbers in a file, of which none is read yet."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -77,10 +71,8 @@ class StoredArray:
         self._start = self._file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, end - self._start
         if got < size:
-            raise self._not_whole(
-                f"expected {size:,} bytes, as its shape {self.shape} of {self.dtype} takes, "
-                f"got {got:,}"
-            )
+            takes = f"as its shape {self.shape} of {self.dtype} takes"
+            raise self._not_whole(f"expected {size:,} bytes, {takes}, got {got:,}")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -92,33 +84,31 @@ class StoredArray:
         """Read all of it."""
         return self._read(0, prod(self.shape)).reshape(self.shape, order=self._order)
 
-    def parts(self, columns: Sequence[int], steps: int) -> Iterator[tuple[int, Floats]]:
+    def parts(self, columns: list[int], steps: int) -> Iterator[tuple[int, Floats]]:
         """Read columns of all rows, one sequence after another; number the first row of each part.
 
         Values that float32 holds come as that, others as float64, infinite where that holds none.
         """
         N, T, I = self.sizes
         float_type = f"f{min(np.promote_types(self.dtype, np.float32).itemsize, 8)}"
-        if self._order == "F" and N > 1:
-            whole = self._mapped()
+        wanted = slice(None) if columns == [*range(I)] else columns
+        whole: Any = None
+        if self._order == "F" and N > 1:  # the values of a row do not lie together
+            where: Any = self._start, self.shape, "F"
+            is_here = os.path.isfile(self._path)
+            whole = np.memmap(self._path, self.dtype, "r", *where) if is_here else self.array()
         step = min(steps, max(1, _PIECE // (I * self.dtype.itemsize)))
         for start in range(0, N * T, step):
             count = min(step, N * T - start)
             if self._order == "C":
-                x = self._read(start * I, count * I).reshape(count, I)[:, columns]
-            elif N == 1:
+                x = self._read(start * I, count * I).reshape(count, I)[:, wanted]
+            elif whole is None:
                 x = np.array([self._read(column * T + start, count) for column in columns]).T
             else:
                 n, t = np.divmod(np.arange(start, start + count), T)
-                x = whole[n[:, None], t[:, None], columns]
+                x = whole[n, t][:, wanted]
             with np.errstate(all="ignore"):
-                yield start, x.astype(float_type)
-
-    def _mapped(self) -> NDArray[Any]:
-        """Map the file to memory where its values do not lie together; load one elsewhere."""
-        if not os.path.isfile(self._path):
-            return self.array()
-        return np.memmap(self._path, self.dtype, "r", self._start, self.shape, order="F")
+                yield start, np.ascontiguousarray(x, float_type)
 
     def _read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""

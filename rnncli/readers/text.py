@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -20,29 +20,17 @@ from rnncli.model.errors import InputError
 from rnncli.readers.foreign import STDIN, UTF_8, check_start, display_name, not_text
 from rnncli.storage import opened
 
-if TYPE_CHECKING:
-    from gzip import GzipFile
-
-_File: TypeAlias = "io.BufferedReader | GzipFile"
-
 _PIECE = 1 << 20
 # Bytes. A row takes some twenty times as much memory while it is read.
 MOST_IN_A_LINE = 1 << 25
 
 
 class Lines:
-    """Lines of a text file, taken one or many at a time.
-
-    Attributes
-    ----------
-    line : int
-        Number of the next line, from 1.
-    bytes_read : int
-        Bytes of UTF-8 so far.
-    """
+    """Lines of a text file, taken one or many at a time."""
 
     def __init__(self, path: str, encoding: str = UTF_8) -> None:
-        self.line, self.bytes_read = 1, 0
+        self.line = 1  # number of the next one
+        self.bytes_read = 0  # of UTF-8
         self._path, self._encoding = path, encoding
         self._pieces = self._decode()
         self._text, self._at = b"", 0  # what is read, and how much of it is taken
@@ -139,7 +127,7 @@ def _pieces(path: str, encoding: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[_File]:
+def _opened(path: str) -> Iterator[Any]:
     if path == STDIN:
         yield standard_input()
         return
