@@ -60,7 +60,7 @@ class PlainRows:
     def _decimals(self, cell: Integers, decimal: int) -> tuple[Doubles, Truths]:
         """Read cells by their numbers; return which of them are plain decimals, too."""
         points = np.flatnonzero(np.frombuffer(self._text, np.uint8) == decimal)
-        text = self._text.replace(bytes([decimal]), b"")
+        text = self._text.translate(None, bytes([decimal]))
         ends = _ends(text, self._delimiter)
         before = self._ends - ends  # points before each end
         has_point = before[cell + 1] - before[cell]

@@ -81,16 +81,15 @@ class Lines:
     def _decode(self) -> Iterator[bytes]:
         """Decode pieces of the file up to the end, or a byte that is no text, or is NUL."""
         decoder = codecs.getincrementaldecoder(self._encoding)()
-        ends = io.IncrementalNewlineDecoder(None, translate=True)
         begun, last = False, "\n"
         for piece in chain(_pieces(self._path, self._encoding), [b""]):
             text, self._bad = _decode(decoder, piece)
-            if text and not begun:
-                text, begun = text.removeprefix("\ufeff"), True
-            text = ends.decode(text, final=not piece or self._bad is not None)
-            last = text[-1:] or last
-            if not piece and self._bad is None and last != "\n":
-                text += "\n"
+            if text:
+                text = text.removeprefix("\n" if last == "\r" else "" if begun else "\ufeff")
+                begun, last = True, text[-1:] or "\n"
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+            elif not piece and self._bad is None and last not in "\r\n":
+                text = "\n"
             if text:
                 raw = text.encode()
                 self.bytes_read += len(raw)
