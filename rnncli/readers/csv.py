@@ -11,7 +11,7 @@ from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.decimals import DELIMITERS, plain_rows
 from rnncli.readers.foreign import STDIN, display_name, hint_at_cell
-from rnncli.readers.header import CsvRows, Row, take_header
+from rnncli.readers.header import Row, csv_rows, take_header
 from rnncli.readers.input import (
     Input,
     Layout,
@@ -65,10 +65,9 @@ class _Table:
 
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
         self._name, self._layout, self._keys, self.lines = display_name(path), layout, keys, lines
-        self._delimiter, self.header, line, row = take_header(lines, path, layout)
-        self.width, self._first = len(row), [] if self.header else [(line, row)]
-        self._first_line = lines.line if self.header else line
-        self._csv = CsvRows(lines, self._name, self._delimiter)
+        self._delimiter, self.header, first = take_header(lines, path, layout)
+        self.width, self._first = len(first[1]), [] if self.header else [first]
+        self._first_line = lines.line if self.header else first[0]
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
 
@@ -79,7 +78,7 @@ class _Table:
         for text in iter(lambda: self.lines.take(1 if follows else _TAKEN), b""):
             plain = None if follows else self._plain(text)
             if plain is None:
-                yield from self._read(self._csv.of(text))
+                yield from self._read(csv_rows(text, self.lines, self._name, self._delimiter))
             else:
                 yield plain
 
@@ -97,9 +96,9 @@ class _Table:
             key = self._keys.number_cells([plain.column(i) for i in self.grouping])
         return self._rows(values, plain.rows() if self.kept else None, key)
 
-    def _read(self, numbered: Iterable[tuple[int, Row]]) -> Iterator[Rows]:
+    def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
-        lines, rows, error = list[int](), list[Row](), None
+        lines, rows, error = list[int](), list[list[str]](), None
         try:
             for line, row in numbered:
                 lines.append(line)
@@ -120,7 +119,7 @@ class _Table:
         if error:
             raise error
 
-    def _values(self, rows: Sequence[Row]) -> Floats | None:
+    def _values(self, rows: Sequence[list[str]]) -> Floats | None:
         """Return the values of rows; None if there is an error in any."""
         if any(len(row) != self.width for row in rows):
             return None
@@ -134,12 +133,12 @@ class _Table:
         """Return whether a value is not finite, but for what may be missing."""
         return first_unfit(filled(values, self._layout.missing)[0], self._layout) is not None
 
-    def _rows(self, values: Floats, cells: list[Row] | None, key: Integers | None) -> Rows:
+    def _rows(self, values: Floats, cells: list[list[str]] | None, key: Integers | None) -> Rows:
         without_gaps, masked = filled(values, self._layout.missing)
         x = without_gaps if masked is None else values
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
-    def _error(self, row: Row, line: int) -> InputError | None:
+    def _error(self, row: list[str], line: int) -> InputError | None:
         """Return what is wrong with a row, if anything is."""
         layout, place = self._layout, f"{self._name}:{line}"
         if len(row) != self.width:

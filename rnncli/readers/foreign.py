@@ -151,12 +151,9 @@ def _is_json(line: str) -> bool:
     if not line.startswith(("[", "{")):
         return False
     try:
-        _, end = JSONDecoder().raw_decode(line)
-    except RecursionError:
-        return True
-    except JSONDecodeError as error:
-        return error.pos >= len(line)  # it goes on in the next line
-    return end == len(line)
+        return JSONDecoder().raw_decode(line)[1] == len(line)
+    except (RecursionError, JSONDecodeError) as error:
+        return getattr(error, "pos", len(line)) >= len(line)  # it goes on in the next line
 
 
 def _out_of_json(lines: list[str], path: str) -> str:

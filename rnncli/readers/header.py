@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from rnncli.model.errors import InputError
@@ -14,32 +14,24 @@ from rnncli.readers.text import Lines
 
 _DELIMITERS = ("\t", ";", ",")
 
-Row = list[str]
+Row = tuple[int, list[str]]  # the line where it begins, and its cells
 
 
-class CsvRows:
-    """Rows of CSV text as `csv.reader` makes them, each with the line where it begins."""
-
-    def __init__(self, lines: Lines, name: str, delimiter: str) -> None:
-        self._lines, self._name, self._delimiter = lines, name, delimiter
-
-    def of(self, text: bytes) -> Iterator[tuple[int, Row]]:
-        """Pass on rows that are not blank of lines just taken; the last may go on in others."""
-        raw = io.StringIO(text.decode()).readlines()
-        first = self._lines.line - len(raw)
-        behind = (line.decode() for line in iter(self._lines.take, b""))
-        rows = csv.reader(
-            chain(raw, behind), delimiter=self._delimiter, skipinitialspace=True, strict=True
-        )
-        while rows.line_num < len(raw):
-            line = first + rows.line_num
-            try:
-                row = next(rows)
-            except csv.Error as error:
-                hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
-                raise InputError(f"{self._name}:{line}", f"not CSV: {error}", hint) from error
-            if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
-                yield line, row
+def csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[Row]:
+    """Read the rows that are not blank of lines just taken; the last row may go on in others."""
+    raw = io.StringIO(text.decode()).readlines()
+    first = lines.line - len(raw)
+    behind = (line.decode() for line in iter(lines.take, b""))
+    rows = csv.reader(chain(raw, behind), delimiter=delimiter, skipinitialspace=True, strict=True)
+    while rows.line_num < len(raw):
+        line = first + rows.line_num
+        try:
+            row = next(rows)
+        except csv.Error as error:
+            hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
+            raise InputError(f"{name}:{line}", f"not CSV: {error}", hint) from error
+        if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
+            yield line, row
 
 
 def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
@@ -58,18 +50,18 @@ def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
     return line
 
 
-def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, Row | None, int, Row]:
-    """Take the first row that is not blank; return the delimiter, a header, and line and row."""
+def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, list[str] | None, Row]:
+    """Take the first row that is not blank; return delimiter, header and the row."""
     begin, name = first_line(lines, path, layout.delimiter), display_name(path)
     delimiter = layout.delimiter or _delimiter_of(begin, layout)
-    line, row = next(CsvRows(lines, name, delimiter).of(lines.take()))
+    line, row = next(csv_rows(lines.take(), lines, name, delimiter))
     if _is_header(row, layout):
-        return delimiter, [cell.strip() for cell in row], line, row
+        return delimiter, [cell.strip() for cell in row], (line, row)
     if delimiter == layout.decimal == "," and re.search(r"\d,\d", _outside_quotes(begin)):
         what = f"a comma may end a cell here, or stand in a number: {shortened(begin.strip())}"
         hint = "put such numbers in quotes, or give another `delimiter`"
         raise InputError(f"{name}:{line}", what, hint)
-    return delimiter, None, line, row
+    return delimiter, None, (line, row)
 
 
 def _delimiter_of(line: str, layout: Layout) -> str:
@@ -89,7 +81,7 @@ def _outside_quotes(line: str) -> str:
     return "".join(line.split('"')[::2])
 
 
-def _is_header(first: Row, layout: Layout) -> bool:
+def _is_header(first: Sequence[str], layout: Layout) -> bool:
     """Return whether the first row names columns: it must, or a feature in it is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"

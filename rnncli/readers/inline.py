@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -12,7 +12,7 @@ from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.foreign import mark_between_numbers
-from rnncli.readers.input import Input, Layout, error_in, first_unfit, shortened, unnamed
+from rnncli.readers.input import Input, Layout, error_in, shortened, unnamed
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
@@ -27,19 +27,25 @@ def read_inline(
     steps = _json_steps(text, name) if is_json else _steps(text, name)
     if not steps:
         raise InputError(name, "empty; expected numbers such as 1,2,3")
-    x = _numbers(steps, Layout(dtype, indices=indices))
-    if x is None:
-        if os.path.isfile(text):
-            raise InputError(name, f"{shortened(text)} is a file", "give it without `seq`")
-        hint = "" if is_json else _HINT
-        raise next(_errors(steps, f"{name}: step {{}}", Layout(dtype, indices=indices), hint))
+    layout, hint = Layout(dtype, indices=indices), "" if is_json else _HINT
+    rows, width = list[list[float]](), len(steps[0])
+    try:
+        for t, cells in enumerate(steps, start=1):
+            rows.append(_numbers(cells, f"{name}: step {t}", layout, hint))
+            if len(cells) != width:
+                what = f"expected as many features as in step 1, {width}, got {len(cells)}"
+                raise InputError(f"{name}: step {t}", what, hint)
+    except InputError:
+        if not os.path.isfile(text):
+            raise
+        hint = "give it without `seq`"
+        raise InputError(name, f"{shortened(text)} is a file", hint) from None
+    x = np.array(rows).astype(dtype)
     note = ""
-    if len(x) == 1 < x.shape[1] and not is_json:
-        note = (
-            f"{name}: read as one step of {x.shape[1]} features; "
-            "commas or line ends separate steps: 1,2,3"
-        )
-    return Input(unnamed(x.shape[1]), iter([Rows(x)]), hint=_HINT, note=note)
+    if len(x) == 1 < width and not is_json:
+        way_out = "commas or line ends separate steps: 1,2,3"
+        note = f"{name}: read as one step of {width} features; {way_out}"
+    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note)
 
 
 def read_state(
@@ -51,10 +57,7 @@ def read_state(
     if len(cells) != size:
         expected = f"expected {size} numbers, one for each {each}"
         raise InputError(name, f"{expected}, got {len(cells)}")
-    state = _numbers([cells], Layout(dtype))
-    if state is None:
-        raise next(_errors([cells], name, Layout(dtype)))
-    return state.ravel()
+    return np.array(_numbers(cells, name, Layout(dtype))).astype(dtype)
 
 
 def _is_json(text: str) -> bool:
@@ -82,34 +85,16 @@ def _steps(text: str, name: str) -> list[list[str]]:
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _numbers(steps: Sequence[Sequence[str]], layout: Layout) -> Floats | None:
-    """Return the cells as numbers, (T, I); None if anything is wrong with one."""
-    try:
-        if "_" in "".join(chain.from_iterable(steps)):  # Python reads 1_000 as a number
-            return None
-        values = np.array([list(map(float, cells)) for cells in steps])
-    except (TypeError, ValueError):
-        return None
-    if not values.size or first_unfit(values, layout):
-        return None
-    return values.astype(layout.dtype)
-
-
-def _errors(
-    steps: Sequence[Sequence[object]], name: str, layout: Layout, hint: str = ""
-) -> Iterator[InputError]:
-    """Return what is wrong with the steps, the first first."""
-    for t, cells in enumerate(steps, start=1):
-        place = name.format(t)
-        if not cells:
-            yield InputError(place, "empty; expected a number")
-        for cell in cells:
-            if not isinstance(cell, str):  # an object, true or null in JSON
-                kind = _JSON_KINDS.get(type(cell), "null")
-                yield InputError(place, f"expected a number, got {kind}")
-            elif error := error_in(cell, layout):
-                several = hint if mark_between_numbers(cell) else ""
-                yield InputError(place, error[0], error[1] or several)
-        if len(cells) != len(steps[0]):
-            expected = f"expected as many features as in step 1, {len(steps[0])}"
-            yield InputError(place, f"{expected}, got {len(cells)}", hint)
+def _numbers(cells: Sequence[object], place: str, layout: Layout, hint: str = "") -> list[float]:
+    """Read the cells of a step; the hint is for one that holds several numbers."""
+    if not cells:
+        raise InputError(place, "empty; expected a number")
+    numbers = []
+    for cell in cells:
+        if not isinstance(cell, str):  # an object, true or null in JSON
+            raise InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
+        if error := error_in(cell, layout):
+            several = hint if mark_between_numbers(cell) else ""
+            raise InputError(place, error[0], error[1] or several)
+        numbers.append(float(cell))
+    return numbers

@@ -152,7 +152,8 @@ def error_in(cell: str, layout: Layout) -> tuple[str, str] | None:
         return f"missing: {shortened(text)}", ""
     if value is None:
         return f"not a number: {shortened(cell)}", ""
-    if first_unfit(np.array([[value]]), layout) is None:
+    fits = abs(value) < 1e38 and layout.indices is None  # in any float type
+    if fits or first_unfit(np.array([[value]]), layout) is None:
         return None
     if not np.isfinite(value):
         return f"not a finite number: {text}", ""
