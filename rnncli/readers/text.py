@@ -88,10 +88,9 @@ class Lines:
                 text = text.removeprefix("\n" if last == "\r" else "" if begun else "\ufeff")
                 begun, last = True, text[-1:] or "\n"
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
-            elif not piece and self._bad is None and last not in "\r\n":
-                text = "\n"
-            if text:
-                raw = text.encode()
+            if not piece and self._bad is None and last not in "\r\n":
+                text += "\n"
+            if raw := text.encode():
                 self.bytes_read += len(raw)
                 yield raw
             if self._bad is not None:
