@@ -106,7 +106,7 @@ class StoredArray:
                 x = np.array([self._read(column * T + start, count) for column in columns]).T
             else:
                 n, t = np.divmod(np.arange(start, start + count), T)
-                x = whole[n, t][:, wanted]
+                x = whole[n[:, None], t[:, None], columns]
             with np.errstate(all="ignore"):
                 yield start, np.ascontiguousarray(x, float_type)
 
