@@ -139,7 +139,7 @@ class _Table:
         return Rows(x.astype(self._layout.dtype), key, masked, cells)
 
     def _error(self, row: list[str], line: int) -> InputError | None:
-        """Return what is wrong with a row, if anything is."""
+        """Find the fault of a row, if it has one."""
         layout, place = self._layout, f"{self._name}:{line}"
         if len(row) != self.width:
             expected = f"expected as many cells as in the first row, {self.width}"
@@ -159,7 +159,7 @@ class _Table:
         return None
 
     def _hint(self, cell: str, line: int) -> str:
-        """Return what to do about a cell that is no number."""
+        """Suggest a way out for a cell that is no number."""
         reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
         is_first = line == self._first_line
         chooses = "`columns` chooses those to read" if reads_all and is_first else ""

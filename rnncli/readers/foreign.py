@@ -112,7 +112,7 @@ def check_first_lines(lines: list[str], path: str) -> None:
 
 
 def hint_at_cell(cell: str, layout: Layout) -> str:
-    """Return what to do about a cell that is no number, if it is a usual mistake."""
+    """Suggest a way out for a cell that is no number, where the mistake is a usual one."""
     usual, text = layout.usual(cell), cell.strip()
     if is_missing(usual):
         return PASSES
@@ -134,7 +134,7 @@ def mark_between_numbers(cell: str) -> str:
 
 
 def _as_model(path: str) -> str:
-    """Return what to do with a file that is named as a model is."""
+    """Suggest `weights` for a file that is named as a model is."""
     from rnncli.model.formats import is_model  # 5 ms that reading text does not need
 
     return f"is it a model? give `weights` {verbatim(path)}" if is_model(path) else ""

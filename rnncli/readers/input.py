@@ -144,7 +144,7 @@ def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
 
 
 def error_in(cell: str, layout: Layout) -> tuple[str, str] | None:
-    """Return why a cell is no number that the network can take, and a hint; None if it is one."""
+    """Find why a cell is no number that the network can take, and a hint; None if it is one."""
     text, value = cell.strip(), parse_number(layout.usual(cell))
     if not text:
         return "empty; expected a number", ""

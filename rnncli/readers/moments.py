@@ -36,10 +36,10 @@ class Moments:
         away = np.where(absent, 0, x - mean)
         rest = away.sum(axis=0) / divisor  # what rounding has left in the mean
         squares = (away * away).sum(axis=0) - rest * rest * count
-        apart = (mean - self.mean) + rest
+        distance = (mean - self.mean) + rest
         total = np.maximum(self.count + count, 1)
-        self.squares += squares + apart * apart * self.count * count / total
-        self.mean += apart * count / total
+        self.squares += squares + distance * distance * self.count * count / total
+        self.mean += distance * count / total
         self.count += count
         self.lowest = np.fmin(self.lowest, np.fmin.reduce(x, initial=np.inf))
         self.highest = np.fmax(self.highest, np.fmax.reduce(x, initial=-np.inf))
