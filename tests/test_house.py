@@ -21,17 +21,17 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 13_115,
-    "rnncli/engine": 4_392,
-    "rnncli/storage": 879,
-    "rnncli/readers": 3_087,
-    "rnncli/writers": 3_606,
-    "rnncli/verify": 4_269,
-    "rnncli/bench": 546,
-    "rnncli/explain": 1_634,
-    "rnncli/batches": 1_097,
-    "rnncli/cli": 4_137,
-    "tests": 25_080,
+    "rnncli/model": 12_430,
+    "rnncli/engine": 3_305,
+    "rnncli/storage": 716,
+    "rnncli/readers": 2_272,
+    "rnncli/writers": 3_592,
+    "rnncli/verify": 3_798,
+    "rnncli/bench": 541,
+    "rnncli/explain": 1_438,
+    "rnncli/batches": 1_087,
+    "rnncli/cli": 4_096,
+    "tests": 25_067,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
