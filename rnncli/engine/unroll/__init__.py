@@ -12,8 +12,9 @@ from rnncli.model.cells import Cell, State
 # Seconds that a step of a vanilla cell takes for its calls, and one of a gated cell; and seconds
 # for a multiplication and for the functions of a sum, each within a factor of 2.
 STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes to start and to compile a loop.
-COMPILATION = 0.06
+# Seconds that LLVM takes to start and to compile a loop, how many batches share them, since one is
+# often followed by others, and seconds of a call of a loop.
+COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
 # Weights that a core's cache holds: beyond, segments use each weight for many rows.
 CACHED = 1 << 16
 
@@ -73,8 +74,8 @@ class Auto(Parallel):
         weights = W_xh.size + W_hh.size
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
-        compilation = COMPILATION * T * N / max(T * N, self.rows)
-        loop = len(out) == 1 and seconds > compilation and self.compiles
+        compilation = COMPILATION * T * N / max(T * N, self.rows) / (1 if N == 1 else BATCHES)
+        loop = len(out) == 1 and seconds > CALL + compilation and self.compiles
         if loop and (N > 1 or weights < CACHED):
             return self.compiled(x, state, out)
         S = self.worthwhile_segments(x, state) if len(out) == 1 else 0
