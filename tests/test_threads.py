@@ -125,6 +125,23 @@ def test_the_command_has_one_blas_thread_unless_a_variable_sets_others(
     assert python(COMMAND, **settings).splitlines()[-1] == found
 
 
+LIMITED = """
+import numpy, threadpoolctl
+from rnncli.engine import threads
+threads.THREADS = 2
+def count():
+    return [each["num_threads"] for each in threadpoolctl.threadpool_info()]
+before, seen = count(), []
+threads.in_threads(lambda _: seen.append(count()), range(4))
+print(all(set(each) == {1} for each in seen), count() == before, before != seen[0])
+"""
+
+
+def test_blas_has_one_thread_beside_ours_and_its_own_afterwards() -> None:
+    """In a program that has loaded NumPy with two."""
+    assert python(LIMITED, OPENBLAS_NUM_THREADS="2") == "True True True\n"
+
+
 PRODUCTS = """
 import hashlib
 import numpy as np

@@ -135,7 +135,7 @@ def _start(thread: threading.Thread) -> bool:
 
 @cache
 def _controller() -> Any:
-    """Return what limits the threads of BLAS in a running process, if it is installed."""
+    """Load the controller of the threads of BLAS, if threadpoolctl is installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:
