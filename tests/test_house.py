@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explain": 1_438,
     "rnncli/batches": 1_087,
     "rnncli/cli": 4_096,
-    "tests": 25_087,
+    "tests": 25_088,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
