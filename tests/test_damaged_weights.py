@@ -316,7 +316,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("'utf-8' codec can't decode", flat(b"{\xff")),
     ("Expecting property name", flat(b"{,")),
     ("NaN is no JSON", flat(b'{"a": NaN}')),
-    ("maximum recursion depth", flat(b'{"a":' + b"[" * 5000)),
+    ("maximum recursion depth", flat(b'{"a":' + b"[" * 100_000)),
     ("__metadata__: expected an", flat({"__metadata__": {"a": 1}})),
     ("not JSON text", flat_file({"weight_hh": np.ones((3, 3), "f")}, {"rnncli": "[" * 100_000})),
     ("a: damaged: expected a dtype", flat({"a": TENSOR | {"dtype": "Q4"}}, 16)),
