@@ -133,10 +133,10 @@ class Parallel(Projected):
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        self.sweep(segments, np.arange(S), starts, guess=True)
+        self.guess(segments, starts)
         chosen = np.arange(1, S)
         while len(chosen):
-            left = self.sweep(segments, chosen, segments.ends(chosen - 1)) + 1
+            left = self.correct(segments, chosen) + 1
             left = left[left < S]
             if 2 * len(left) > len(chosen):
                 break
@@ -153,14 +153,27 @@ class Parallel(Projected):
         wrong = np.isin(np.arange(S + 1), left)
         for s in range(S):
             if wrong[s]:
-                one = np.array([s])
-                wrong[s + 1] |= len(self.sweep(segments, one, segments.ends(one - 1))) > 0
+                wrong[s + 1] |= len(self.correct(segments, np.array([s]))) > 0
 
-    def sweep(
-        self, segments: "Segments", chosen: Integers, starts: State, *, guess: bool = False
-    ) -> Integers:
-        """Run segments from `starts`; return running that have not converged to their old rows."""
+    def guess(self, segments: "Segments", starts: State) -> None:
+        """Run all segments from `starts`."""
+        S, L, N, _ = segments.x.shape
+
+        def run(share: slice) -> None:
+            chosen = np.arange(S)[share]
+            now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
+            for steps in _blocks(L):
+                block = _take(segments.x, chosen, steps)
+                h = np.empty((len(block), len(now[0]), len(self.W_hh)), block.dtype)
+                now = Projected.__call__(self, block, now, (h,))
+                segments.put(chosen, steps, h, now)
+
+        in_threads(run, self.shares(S, N))
+
+    def correct(self, segments: "Segments", chosen: Integers) -> Integers:
+        """Run segments again from the ends before them; return the ones that do not converge."""
         _, L, N, _ = segments.x.shape
+        starts = segments.ends(chosen - 1)  # of all, before any is corrected
         left: list[Integers] = []
 
         def run(share: slice) -> None:
@@ -168,11 +181,6 @@ class Parallel(Projected):
             now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
             for number, steps in enumerate(_blocks(L)):
                 block = _take(segments.x, running, steps)
-                if guess:
-                    h = np.empty((len(block), len(now[0]), len(self.W_hh)), block.dtype)
-                    now = Projected.__call__(self, block, now, (h,))
-                    segments.put(running, steps, h, now)
-                    continue
                 before, now, h = self.advance(block, now)
                 old = tuple(a.reshape(-1, a.shape[-1]) for a in segments.ends(running, number))
                 near = self.converged(block[-1], before, now, old).reshape(-1, N).all(axis=1)
@@ -185,12 +193,15 @@ class Parallel(Projected):
                     break
             left.append(running)
 
-        worth = len(chosen) * N * self.W_xh.shape[1] > STATES_IN_CACHE and leaves_processors(
-            self.W_xh.size
-        )
-        half = len(chosen) // 2
-        in_threads(run, [slice(0, half), slice(half, None)] if worth and half else [slice(None)])
+        in_threads(run, self.shares(len(chosen), N))
         return np.sort(np.concatenate(left))
+
+    def shares(self, S: int, N: int) -> list[slice]:
+        """Share S segments out among two threads, if they are worth it."""
+        worth = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and S > 1
+        if worth and leaves_processors(self.W_xh.size):
+            return [slice(0, S // 2), slice(S // 2, None)]
+        return [slice(None)]
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
         """Run a block; return the state before its last step, that after it, and h."""
