@@ -110,7 +110,7 @@ def test_blocks_and_strides_change_nothing(
     weights = sum(W.size for W in loop.CompiledCell(cell).weights)
     for steps in (1, 2, 7):
         monkeypatch.setattr(loop, "WORK", steps * 6 * weights)
-        monkeypatch.setattr(loop, "VALUES", steps * 6 * max(I, 32))
+        monkeypatch.setattr(loop, "SUMS_IN_CACHE", steps * 6 * max(I, 32))
         monkeypatch.setattr(loop, "ROWS", steps * 6)
         monkeypatch.setattr(loop, "STEPS", 1)
         for view in VIEWS.values():

@@ -20,6 +20,7 @@ from rnncli.engine.compiled.activations import FUNCTIONS, apply
 from rnncli.engine.compiled.code import Address, Function, Integer, Lanes, Vector
 from rnncli.engine.compiled.machine import compile_function, this_machine
 from rnncli.engine.threads import ahead, leaves_processors
+from rnncli.engine.unroll.projected import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
@@ -29,8 +30,6 @@ from rnncli.model.cells import Cell, State
 FEW_INPUTS = 32
 # Weights that are read between two looks at Ctrl-C: some tenths of a second at most.
 WORK = 200_000_000
-# Values of a block that stay in the cache, rows from which BLAS is fast, and fewest steps of it.
-VALUES, ROWS, STEPS = 65_536, 1024, 4
 # Rows of a matrix that are multiplied in one round of a loop, and how many need none.
 ROUND, SHORT = 4, 32
 # Sums that are added to at once: of two additions a cycle each takes four.
@@ -123,10 +122,10 @@ class CompiledCell:
         if columns is None:
             straight = x.flags.aligned and x.strides[-1] == x.itemsize
             size = WORK // (N * sum(W.size for W in self.weights))
-            size = max(1, size if straight else min(size, VALUES // (N * I)))
+            size = max(1, size if straight else min(size, SUMS_IN_CACHE // (N * I)))
             blocks = (x[start : start + size] for start in range(0, T, size))
             return (block if straight else block.copy() for block in blocks)
-        size = min(T, max(STEPS, max(VALUES // max(columns.shape), ROWS) // N))
+        size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(columns.shape), ROWS) // N))
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
         threaded = size < T and leaves_processors(columns.size)
