@@ -227,7 +227,7 @@ class Trace:
         these lack.
         """
         cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
-        names, first = cell.sum_names, len(b_h) - W_hh.shape[1]
+        names, first = cell.sum_names, self.operands.first_with_h
         product, operand = self.strategy.product, self.strategy.precision.operand
         of_x = product(contiguous(operand(x.values)), W_xh)
         of_h, W_h = (
@@ -296,5 +296,5 @@ def _places(cell: Cell, operands: Operands) -> list[tuple[int, int]]:
 def _blocks(operands: Operands, H: int) -> list[Floats]:
     """Cut operands into those of each sum, ``[W_xh; W_hh; b_h]``."""
     W_xh, W_hh, b_h = operands
-    W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
+    W_hh = np.pad(W_hh, ((0, 0), (operands.first_with_h, 0)))
     return np.split(np.concatenate([W_xh, W_hh, b_h[None]]), len(b_h) // H, axis=1)

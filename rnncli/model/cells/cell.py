@@ -93,8 +93,7 @@ class Numbers(Protocol):
     """A kind of number that a step is computed with.
 
     NumPy arrays (`Arrays`), vectors of compiled code, numbers with an error
-    bound and numbers that remember their equation. All have ``+``, ``-`` and
-    ``*``.
+    bound and numbers that remember their equation. All have ``+`` and ``*``.
     """
 
     def apply(self, f: Activation, a: Any, clip: float = inf) -> Any:
