@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Part = TypeVar("Part")
+Job = TypeVar("Job")
 Item = TypeVar("Item")
 
 
@@ -47,18 +47,18 @@ def start_no_threads() -> None:
     _this.starts_none = True
 
 
-def in_threads(work: Callable[[Part], Any], parts: Sequence[Part]) -> None:
-    """Do the parts of some work, in this thread and another one beside it.
+def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
+    """Do jobs in this thread and in another one, each taking the next.
 
-    An exception of either is raised once the other has ended its part. If the
+    An exception of either is raised once the other has ended its job. If the
     system has no thread left, this one does all.
     """
-    numbers = iter(range(len(parts)))  # of both threads: each takes the next one
+    numbers = iter(range(len(jobs)))
     errors: list[BaseException] = []
 
     def run_here() -> None:
         for number in numbers:
-            work(parts[number])
+            work(jobs[number])
 
     def run() -> None:
         _this.starts_none = True
@@ -68,7 +68,7 @@ def in_threads(work: Callable[[Part], Any], parts: Sequence[Part]) -> None:
         except BaseException as error:  # raised below, in the thread that waits
             errors.append(error)
 
-    if len(parts) < 2 or not may_start_a_thread():
+    if len(jobs) < 2 or not may_start_a_thread():
         run_here()
         return
     # A daemon, so that a thread in a long product does not hold up the end of the process.
