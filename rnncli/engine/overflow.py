@@ -41,17 +41,8 @@ def mark_overflow(
 ) -> None:
     """Set states to NaN from the step on at which a sum may overflow on the way.
 
-    Parameters
-    ----------
-    strategy : Strategy
-        It has run the steps.
-    x : array, shape (T, N, I)
-    before : array, shape (N, H)
-        h before the first step.
-    out : tuple of arrays, shape (T, N, size) each
-        h at every step, and the rest of the state if it was asked for.
-    rest : sequence of arrays, shape (N, size) each
-        The arrays of the state beside h after the last step.
+    `before` is h before the first step, (N, H); `out` the states at every step, (T, N, size)
+    each; `rest` the arrays of the state beside h after the last step, (N, size) each.
     """
     h = out[0]
     of_x, of_h, of_b = strategy.largest_sums

@@ -149,15 +149,13 @@ class Packed:
 
     @cached_property
     def _steps(self) -> tuple[Integers, Integers]:
-        """Step and sequence of every packed row."""
+        """The step and the sequence of every packed row."""
         t, n, begin = [], [], 0
         for _, T, N in self.runs:
             t.append(np.repeat(np.arange(begin, begin + T), N))
             n.append(np.tile(np.arange(N), T))
             begin += T
-        return np.concatenate([*t, np.empty(0, np.intp)]), np.concatenate(
-            [*n, np.empty(0, np.intp)]
-        )
+        return np.concatenate(t), np.concatenate(n)
 
     def order(self, starts: Integers) -> Integers:
         """Return where each packed row stands in sequences that begin at `starts`."""
@@ -182,7 +180,7 @@ def share(lengths: Integers, shares: int) -> list[slice] | list[Integers]:
         edges = [N * n // shares for n in range(shares + 1)]
         return [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
     order = sort(lengths.max() - lengths)
-    done = (lengths[order] + 1).cumsum()  # one more each, so that empty sequences count too
+    done = lengths[order].cumsum()
     ends = done[-1] * np.arange(1, shares) / shares
     edges = [0, *np.searchsorted(done, ends).tolist(), N]
     return [order[start:stop] for start, stop in pairwise(edges) if start < stop]

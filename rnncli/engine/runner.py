@@ -10,7 +10,7 @@ from rnncli.engine.overflow import mark_overflow, mark_product
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
-from rnncli.engine.unroll import STRATEGIES, Auto, missing
+from rnncli.engine.unroll import STRATEGIES, missing
 from rnncli.engine.unroll.stepwise import row_products
 from rnncli.engine.unroll.strategy import Strategy, largest_sum
 from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous
@@ -28,17 +28,10 @@ WORK, GATED, FUNCTION = 3_000_000, 4, 32
 
 
 class LayerRows(NamedTuple):
-    """The results of a layer at some rows.
+    """The results of a layer at some rows."""
 
-    Parameters
-    ----------
-    output : array, shape (R, O)
-    cells : list of tuples of arrays, shape (R, size) each
-        The state of each cell after every step: h, and the rest if asked for.
-    """
-
-    output: Floats
-    cells: Sequence[State] = ()
+    output: Floats  # (R, O)
+    cells: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
 
     def map(self, change: Callable[[Floats], Floats]) -> "LayerRows":
         """Change every array, once."""
@@ -103,8 +96,7 @@ class Runner:
         self.rows += rows
         for strategies in self.strategies:
             for strategy in strategies:
-                if isinstance(strategy, Auto):
-                    strategy.rows = self.rows
+                strategy.rows = self.rows
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
@@ -140,10 +132,12 @@ class Runner:
     def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
         masked = np.zeros(len(x), bool)
-        for layer in self.network.layers[: self.network.masking]:
+        layers = self.network.layers[: self.network.masking]
+        for number, layer in enumerate(layers):
+            if number:
+                x = self.output(layers[number - 1], x)
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
-            x = self.output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
@@ -154,7 +148,6 @@ class Runner:
         T, N, _ = x.shape
         self._count_rows(T * N)
         results = [self._empty(layer, (T, N)) for layer in self.network.layers]
-
         shares = self._count_shares(N)
         if N and shares == 1:
             states[...] = self._run_layers(x, Packed(np.full(N, T)), states, results)
@@ -234,8 +227,8 @@ class Runner:
             for layer, slices, strategies, target in each:
                 for n, strategy in enumerate(strategies):
                     state = tuple([before[:, columns].copy() for columns in slices[n]])
-                    way = layer.directions[n]
-                    self._run_cell(strategy, x, packed, state, target.cells[n], way)
+                    backward = layer.directions[n] == "backward"
+                    self._run_cell(strategy, x, packed, state, target.cells[n], backward=backward)
                     for columns, array in zip(slices[n], state, strict=True):
                         after[:, columns] = array
                 x = self.output(layer, x, target.cells)
@@ -244,10 +237,16 @@ class Runner:
         return after
 
     def _run_cell(
-        self, strategy: Strategy, x: Floats, packed: Packed, state: State, out: State, way: str
+        self,
+        strategy: Strategy,
+        x: Floats,
+        packed: Packed,
+        state: State,
+        out: State,
+        *,
+        backward: bool,
     ) -> None:
         """Run a cell over packed rows into `out`, and leave the final state in `state`."""
-        backward = way == "backward"
         x = self.precision.operand(x) if self.precision.rounds else x
         turned = out
         if backward:
@@ -291,9 +290,13 @@ class Runner:
     ) -> None:
         """Fill in the results at masked rows: of the rows before them, or of `initial`, (P, S)."""
         layers, all_slices = self.network.layers, self.network.state_slices
+        sources = {
+            direction: groups.find_sources(masked, backward=direction == "backward")
+            for direction in {way for layer in layers for way in layer.directions}
+        }
         for layer, each, slices in zip(layers, results, all_slices, strict=True):
             for state, direction, columns in zip(each.cells, layer.directions, slices, strict=True):
-                rows, n, source = groups.find_sources(masked, backward=direction == "backward")
+                rows, n, source = sources[direction]
                 first = source < 0
                 for array, of_array in zip(state, columns, strict=False):  # h alone, or all
                     array[rows] = array[source]

@@ -47,16 +47,9 @@ class Auto(Parallel):
     """The fastest strategy for the sizes and the input.
 
     A compiled loop, if its time to compile pays and the weights stay in the cache or the rows are
-    many; else segments, if the network is contracting; else step by step.
-
-    Attributes
-    ----------
-    rows : int
-        Rows of the whole batch, and those that the stream has had before: they share the time
-        to compile.
+    many; else segments, if the network is contracting; else step by step. All rows of a stream so
+    far share the time to compile.
     """
-
-    rows = 0
 
     @cached_property
     def compiles(self) -> bool:

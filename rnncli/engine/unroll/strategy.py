@@ -22,7 +22,11 @@ class Strategy:
     ----------
     operands, step : Operands, callable
         As `Cell.in_place` returns them.
+    rows : int
+        Rows of the whole batch, and those that the stream has had before.
     """
+
+    rows = 0
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
