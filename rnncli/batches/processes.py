@@ -64,15 +64,9 @@ def lots(tasks: Iterable[Task], most_tasks: int, most_bytes: int) -> Iterator[li
 
 
 class Processes:
-    """Processes that do tasks, started when there are some and kept for the next.
+    """Processes that do tasks, at most `jobs`, started when there are some and kept for the next.
 
-    Parameters
-    ----------
-    work : callable
-    jobs : int
-        How many.
-    folder : str, optional
-        What names of files are relative to; by default, this process's.
+    Names of files are relative to `folder`, by default that of this process.
     """
 
     def __init__(self, work: Work, jobs: int, folder: str | None = None) -> None:
@@ -234,8 +228,13 @@ class _Process:
         self._child.wait()
         self._opened.close()
         for task in self.lot:
-            for path in (task.output, *task.options.values()):
-                remove_left(os.path.join(self._folder, path))
+            remove_left_of(task, self._folder)
+
+
+def remove_left_of(task: Task, folder: str = "") -> None:
+    """Remove the temporary files of a task that was ended."""
+    for path in (task.output, *task.options.values()):
+        remove_left(os.path.join(folder, path))
 
 
 def _give(processes: Iterable[_Process], waiting: deque[list[Task]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from rnncli import __version__
-from rnncli.batches.processes import Work, run_in_processes
+from rnncli.batches.processes import Work, remove_left_of, run_in_processes
 from rnncli.batches.report import DONE, NAME, Outcome, done_before, failed
 from rnncli.batches.tasks import (
     Task,
@@ -252,7 +252,13 @@ def _outcomes(
     elif jobs > 1:
         yield from run_in_processes(tasks, work, jobs, running.show_progress)
     else:
-        yield from map(work, tasks)
+        for task in tasks:
+            try:
+                outcome = work(task)
+            except BaseException:  # Ctrl-C may come before a new file is known to be removed
+                remove_left_of(task)
+                raise
+            yield outcome
 
 
 def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:

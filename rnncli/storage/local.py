@@ -49,10 +49,9 @@ def matching(pattern: str) -> list[str]:
 def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     """Open a text file for writing; it is on the disk when the block ends.
 
-    Without `append` it is replaced whole, or stays as it was after an error, a kill or a power
-    loss. With `append` it is opened at its end, can also be read, and is locked; rows that are
-    written before an error stay. A link is followed. A device, a pipe or a file that is open
-    already (``/dev/stdout``) is written to directly.
+    Without `append` it is replaced whole, or not at all. With it the file is locked, opened at its
+    end and can be read; rows before an error stay. A link is followed. A device, a pipe or an open
+    file (``/dev/stdout``) is written to directly.
     """
     try:
         if not _is_plain(path):

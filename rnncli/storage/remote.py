@@ -1,7 +1,6 @@
-"""Files elsewhere: on S3, on Google Cloud, on the web, and what else fsspec knows.
+"""Files at URLs: on S3, Google Cloud, the web, and all that fsspec knows.
 
-One is written to a temporary file first, and put in its place whole. Until then, or where that
-fails, the store has the old one.
+A file is written here first and then put in its place whole; until then the store has the old one.
 """
 
 import io
@@ -117,10 +116,7 @@ def replacing(
 
 @contextmanager
 def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
-    """Open a text file that is put in its place, whole, when the block ends without an error.
-
-    With `before`, what was known of a file, only where it still is that version.
-    """
+    """Open a text file that replaces the one there, if that is still `before`, after the block."""
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     try:
         with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]

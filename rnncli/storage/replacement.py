@@ -15,6 +15,8 @@ _LONGEST = 220
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+# Files that this process has made and not yet removed.
+_mine: set[str] = set()
 
 
 class NotOnDiskError(OSError):
@@ -25,9 +27,8 @@ class NotOnDiskError(OSError):
 def replace(path: str) -> Iterator[TextIO]:
     """Open a file that takes the place of `path` if the block ends without an error.
 
-    Until then it is private and locked, which tells it from one that a killed run has left: the
-    next run removes that. It has a unique name where another run is writing to `path`, or where
-    nothing can be locked.
+    Until then it is private and locked; the next run removes one that a killed run has left. It
+    has a unique name where another run is writing to `path`, or where nothing can be locked.
     """
     target = os.path.realpath(path)
     name = _name_beside(target, ".rnn")
@@ -60,10 +61,9 @@ def replace(path: str) -> Iterator[TextIO]:
 def replacing(
     path: str, when_waiting: Callable[[], None]
 ) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
-    """Keep other runs from a file that this run reads, and then replaces once or more often.
+    """Lock a file against other runs; the value is `replace` of it while no program changes it.
 
-    The value is `replace` of the file, as long as no other program changes it. An empty
-    `.NAME.rnn-lock` is locked: a lock on the file itself would end when it is replaced.
+    An empty `.NAME.rnn-lock` is locked: a lock on the file itself would end when it is replaced.
     """
     name = _name_beside(os.path.realpath(path), ".rnn-lock")
     try:
@@ -88,10 +88,12 @@ def replacing(
 
 
 def remove_left(path: str) -> None:
-    """Remove what a killed run has left of a file."""
+    """Remove what a killed run, or this process at Ctrl-C, has left of a file."""
     name = _name_beside(os.path.realpath(path), ".rnn")
     with suppress(OSError):
-        if os.path.lexists(name):
+        if name in _mine:
+            os.unlink(name)
+        elif os.path.lexists(name):
             _remove(name, _create_locked(name, 0o600))
 
 
@@ -138,15 +140,15 @@ def _name_beside(target: str, ending: str) -> str:
 
 
 def _create_locked(name: str, mode: int, when_waiting: Callable[[], None] | None = None) -> int:
-    """Create a file and lock it; remove one that a killed run has left.
+    """Create a file and lock it, after any that a killed run has left is removed.
 
-    Where another run has it, wait if there is `when_waiting` to say so, else raise a
-    BlockingIOError.
+    Call `when_waiting` and wait for another run that has it; without it raise a BlockingIOError.
     """
     call_once = when_waiting and cache(when_waiting)
     while True:
         try:
             number, new = os.open(name, _NEW, mode), True
+            _mine.add(name)
         except FileExistsError:
             try:
                 # To lock the file of another user, reading is enough.
@@ -185,6 +187,7 @@ def _remove(name: str, number: int) -> None:
         if _version(name) == _version(number):
             os.unlink(name)
     finally:
+        _mine.discard(name)
         os.close(number)
 
 
