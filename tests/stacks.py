@@ -55,31 +55,15 @@ def stacks(draw: st.DrawFn) -> NetworkCase:
 
 
 class Saved(NamedTuple):
-    """A network and rows of several sequences in files.
+    """A network and rows of several sequences in files."""
 
-    Parameters
-    ----------
-    options : list of str
-        Arguments of a command.
-    network : Network
-    keys : list of str
-    x : list of arrays, shape (T, I)
-        Each sequence, without its masked rows.
-    h0 : array, shape (S,)
-    rows : list of arrays
-        The lines of the input that x are.
-    lines : int
-        How many lines there are.
-    precision : str
-    """
-
-    options: list[str]
+    options: list[str]  # arguments of a command
     network: Network
     keys: list[str]
-    x: list[Floats]
-    h0: Floats
-    rows: list[Integers]
-    lines: int
+    x: list[Floats]  # of each sequence without its masked rows, (T, I)
+    h0: Floats  # (S,)
+    rows: list[Integers]  # lines of the input in which each row of x stands
+    lines: int  # of the input
     precision: str
 
     def outputs(self, **options: Any) -> list[Floats]:

@@ -21,17 +21,17 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 12_430,
-    "rnncli/engine": 3_306,
-    "rnncli/storage": 716,
+    "rnncli/model": 12_429,
+    "rnncli/engine": 3_305,
+    "rnncli/storage": 714,
     "rnncli/readers": 2_272,
     "rnncli/writers": 3_592,
     "rnncli/verify": 3_798,
     "rnncli/bench": 541,
     "rnncli/explain": 1_438,
-    "rnncli/batches": 1_087,
-    "rnncli/cli": 4_096,
-    "tests": 25_088,
+    "rnncli/batches": 1_086,
+    "rnncli/cli": 4_091,
+    "tests": 25_083,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

@@ -63,18 +63,7 @@ def _shown(blocks: Iterator[Counted], share: Callable[[int], float | None]) -> I
 
 
 class Bar:
-    """A bar on a terminal's standard error.
-
-    Parameters
-    ----------
-    quiet : bool
-        Whether there is none.
-
-    Attributes
-    ----------
-    seconds : float
-        How long it has been there, as `due` last found it.
-    """
+    """A bar on a terminal's standard error; `due` sets the `seconds` that it has been there."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._begin, self.seconds = time.monotonic(), 0.0
