@@ -1,5 +1,6 @@
 """Batches on a Dask cluster of this machine: the results of runs, and nothing lost."""
 
+import itertools
 import json
 import os
 import re
@@ -52,35 +53,43 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "scheduler.json"
-        self.workers: list[tuple[int, str, subprocess.Popen[bytes]]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._names = itertools.count()
         arguments = ("--no-dashboard", "--scheduler-file", str(self.file), "--port", "0")
         self._scheduler = self._dask("scheduler", *arguments, program=NO_RNNCLI)
         self.address: str = until(self._read_file)["address"]
         self._client = Client(self.address, set_as_default=False)
 
     def have(self, *threads: int) -> list[subprocess.Popen[bytes]]:
-        """Have exactly these workers: of those that live some stay, the others are killed."""
-        needed = [(number, "") for number in threads]
-        for each in [*self.workers]:
-            number, program, process = each
-            if process.poll() is None and (number, program) in needed:
-                needed.remove((number, program))
-                continue
+        """Replace all workers by new ones, with so many threads each."""
+        for process in self.workers:
             process.kill()
             process.wait()
-            self.workers.remove(each)
-        for number, _ in needed:
+        self.workers.clear()
+        for number in threads:
             self.work(number)
         until(lambda: len(self._client.nthreads()) == len(threads))
-        return [process for *_, process in self.workers]
+        return [*self.workers]
 
     def work(self, threads: int = 1, program: str = "") -> None:
-        """Start a worker, with a program that runs before it, and wait until it is known."""
-        options = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard")
-        process = self._dask("worker", self.address, *options, program=program)
-        self.workers.append((threads, program, process))
-        living = sum(process.poll() is None for *_, process in self.workers)
-        self._client.wait_for_workers(living, timeout=180)
+        """Start a worker, with a program that runs before it, and wait until it is known.
+
+        A worker that ends as it starts, or is not known within a minute, is started again.
+        """
+        for _ in range(3):
+            name = f"worker-{next(self._names)}"
+            options = ("--nthreads", str(threads), "--name", name, "--no-nanny", "--no-dashboard")
+            process = self._dask("worker", self.address, *options, program=program)
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end:
+                workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+                if any(worker["name"] == name for worker in workers):
+                    self.workers.append(process)
+                    return
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+        raise AssertionError((self.folder / "log").read_text())
 
     def _read_file(self) -> Any:
         with suppress(OSError, ValueError):
@@ -91,17 +100,18 @@ class Cluster:
         path.mkdir()
         (path / "sitecustomize.py").write_text(program)
         start = f"from distributed.cli.dask_{name} import main; main()"
-        return subprocess.Popen(
-            [sys.executable, "-c", start, "--host", "127.0.0.1", *arguments],
-            cwd=self.folder,
-            env=os.environ | SETTINGS | {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", start, "--host", "127.0.0.1", *arguments],
+                cwd=self.folder,
+                env=os.environ | SETTINGS | {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}"},
+                stdout=log,
+                stderr=log,
+            )
 
     def close(self) -> None:
         self._client.close()
-        for process in (*(process for *_, process in self.workers), self._scheduler):
+        for process in (*self.workers, self._scheduler):
             process.kill()
             process.wait()
 
