@@ -10,6 +10,7 @@ where it has its default.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from itertools import chain
 from reprlib import repr as shortened
 from typing import Any, BinaryIO, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, listed
+from rnncli.model.errors import InputError, listed, one_line, shown
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
@@ -33,6 +34,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "center": (list, float),
     "scale": (list, float),
 }
+# Bytes of the end of an archive, and of the list of its members, of which Python makes 15 times
+# as many.
+_END, _LIST_MOST = 22, 2 * 2**20
 # A float64 counts up to this one by one.
 _MOST_STEPS = 2**53
 
@@ -98,29 +102,61 @@ def save_state(file: BinaryIO, state: State) -> None:
 def load_state(path: str) -> State:
     """Read a state file: all but the names and widths of its arrays, which a network has."""
     check_is_file(path)
-    from rnncli.model.formats.containers.archive import opened  # 5 ms that most runs do not need
-    from rnncli.model.formats.metadata import read_json
-
-    try:
-        with opened(path) as archive:
-            members = archive.members
-            if not {"about", "t"} <= members.keys():
-                raise InputError("", f"expected the arrays about, t and h, got {listed(members)}")
-            # It is written uncompressed; text that is JSON takes many times its own memory.
-            archive.check_sizes(members, most_times=1)
-            fields = _fields(read_json("about", archive.text("about"), _FORMAT))
-            names = [name for name in members if name != "about"]
-            for name in names:
-                if members[name].dtype.kind not in ("iu" if name == "t" else "f"):
-                    what = f"unexpected type {members[name].entry.dtype}"
-                    raise InputError(archive.place(name), what)
-            arrays = {name: archive.array(name) for name in names}
-    except InputError as error:
-        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
+    with open(path, "rb") as file:
+        try:
+            arrays = _read_arrays(file)
+            fields = _fields(arrays.pop("about"))
+        # zipfile, struct, ast and NumPy have errors of their own, ast even MemoryError.
+        except Exception as error:
+            raise _damaged(path, one_line(error)) from error
     t, sequences = arrays.pop("t"), len(fields["keys"])
     if t.shape != (sequences,) or ((t < 0) | (t > _MOST_STEPS)).any():
         raise _damaged(path, f"t: expected {sequences} whole numbers from 0 to 2^53")
     return State(t=t.astype(np.intp), arrays=arrays, **fields)
+
+
+def _read_arrays(file: BinaryIO) -> dict[str, Any]:
+    """Read arrays, and text, that are stored as they are: in as much memory as the file has."""
+    import warnings
+    from zipfile import ZIP_STORED, ZipFile  # 5 ms that most runs do not need
+
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END))
+    end = file.read()
+    if end[:4] != b"PK\5\6" or int.from_bytes(end[12:16], "little") > _LIST_MOST:
+        raise ValueError("its end, a list of its members, is missing: was all of it copied?")
+    arrays = dict[str, Any]()
+    with ZipFile(file) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
+        members = archive.infolist()
+        total = sum(member.file_size for member in members)
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if total > size or any(member.compress_type != ZIP_STORED for member in members):
+            raise ValueError(f"unpacks to {total:,} bytes, over its own {size:,}")
+        if not {"about", "t"} <= {*names}:
+            raise ValueError(f"expected the arrays about, t and h, got {listed(names)}")
+        for name, member in zip(names, members, strict=True):
+            if name in arrays:
+                raise ValueError(f"{shown(name)}: is in the archive twice")
+            arrays[name] = _parse_array(shown(name), archive.read(member))
+    return arrays
+
+
+def _parse_array(name: str, content: bytes) -> Any:
+    """Parse an array, or the text ``about``, as `numpy.save` writes it."""
+    head = BytesIO(content)
+    if np.lib.format.read_magic(head) != (1, 0):
+        raise ValueError(f"{name}: unexpected version of .npy")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    values = content[head.tell() :]
+    if name == "about":
+        if dtype.kind != "U" or shape:
+            raise ValueError(f"about: expected text, got {dtype} of shape {shape}")
+        codec = "utf-32-be" if dtype.byteorder == ">" else "utf-32-le"
+        return values.decode(codec, "surrogatepass").rstrip("\0")
+    if dtype.kind not in ("iu" if name == "t" else "f"):
+        raise ValueError(f"{name}: unexpected type {dtype.name}")
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def check_is_file(path: str) -> None:
@@ -156,18 +192,25 @@ def fitting_states(
     return np.concatenate(states, axis=1)
 
 
-def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the fields of the text."""
+def _fields(text: str) -> dict[str, Any]:
+    """Parse the text, and check its fields."""
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"about: not JSON text: {one_line(error)}") from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        found = about.get("format") if isinstance(about, dict) else about
+        raise ValueError(f"about: of format {found!r:.40}, expected {_FORMAT}")
     required = _FIELDS.keys() - State._field_defaults.keys()
     names = [name for name in _FIELDS if name in about or name in required]
     fields: dict[str, Any] = {name: about.get(name) for name in names}
     for name, value in fields.items():
         if not _consists_of([value], *_FIELDS[name]):
-            raise InputError("about", f"unexpected {name}: {shortened(value)}")
+            raise ValueError(f"about: unexpected {name}: {shortened(value)}")
     fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     keys = fields["keys"] = [*map(tuple, fields["keys"])]
     if len(set(keys)) < len(keys) or not {*map(len, keys)} <= {len(fields["key_columns"])}:
-        raise InputError("about", f"a key twice, or of other columns: {shortened(keys)}")
+        raise ValueError(f"about: a key twice, or of other columns: {shortened(keys)}")
     return fields
 
 
