@@ -18,7 +18,7 @@ from rnncli.model.cells import Cell
 
 
 class Near:
-    """Values in float64, and how far from them a right program may be.
+    """Values in float64, and how far `off` a right program may be that has a `precision`.
 
     The bounds of the operations, each operation off by half a unit of the
     last place, doubled, with da and db for how far a and b are off::
@@ -31,13 +31,6 @@ class Near:
     That of f(a) is tight where f is steep, flat, clipped or jumps, and
     allows for functions that are exact only to a few units of 1: the tanh of
     ONNX Runtime 1.32 to 2.7 eps, its sigmoid to 1.4 eps.
-
-    Parameters
-    ----------
-    value : array of float64
-    off : array of float64, of the same shape
-    precision : str
-        Precision that the program computes in, one of `PRECISIONS`.
     """
 
     def __init__(self, value: Floats, off: Floats, precision: str) -> None:

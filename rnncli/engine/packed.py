@@ -10,22 +10,12 @@ from rnncli.model.arrays import Floats, Integers, Truths
 
 
 class Groups(NamedTuple):
-    """Rows of a block, those of each sequence together.
+    """Rows of a block, those of each sequence together."""
 
-    Parameters
-    ----------
-    order : array of int, shape (n,)
-        The rows, one sequence after another, each in its own order.
-    present : array of int, shape (P,)
-        The keys of the sequences that have rows, rising.
-    starts, lengths : array of int, shape (P,)
-        Where each begins in `order`, and how many rows it has.
-    """
-
-    order: Integers
-    present: Integers
-    starts: Integers
-    lengths: Integers
+    order: Integers  # (n,): the rows, one sequence after another, each in its own order
+    present: Integers  # (P,): the keys of the sequences that have rows, rising
+    starts: Integers  # (P,): where each begins in `order`
+    lengths: Integers  # (P,): how many rows it has
 
     @property
     def last(self) -> Integers:
@@ -108,19 +98,10 @@ class Packed:
     """A batch of sequences without padding, the longest first.
 
     All first rows come first, then all second rows of the sequences that have
-    one, and so on. Sequences that still run are always the first few.
+    one, and so on. Sequences that still run are always the first few. The `lengths`, (N,), fall;
+    each of the `runs` is a slice of rows, neighbouring steps T of the same N sequences.
 
     Source: PyTorch's ``PackedSequence``.
-
-    Parameters
-    ----------
-    lengths : array of int, shape (N,)
-        Number of steps of each sequence, falling.
-
-    Attributes
-    ----------
-    runs : list of (rows, T, N)
-        Neighbouring steps of the same N sequences, and the slice of their rows.
     """
 
     def __init__(self, lengths: Integers) -> None:

@@ -8,21 +8,11 @@ from rnncli.model.arrays import Floats, in_dtype
 
 
 class Precision(NamedTuple):
-    """A way to compute.
-
-    Parameters
-    ----------
-    name : str
-    dtype : numpy.dtype
-        Float type of products, sums, activations and states.
-    mantissa : int, optional
-        Explicit bits of the mantissa that a product takes of its operands;
-        by default all.
-    """
+    """A way to compute."""
 
     name: str
-    dtype: np.dtype[np.floating]
-    mantissa: int | None = None
+    dtype: np.dtype[np.floating]  # of products, sums, activations and states
+    mantissa: int | None = None  # bits of it that a product takes of its operands; all by default
 
     @property
     def rounds(self) -> bool:

@@ -53,21 +53,9 @@ class LayerRows(NamedTuple):
 
 
 class Runner:
-    """A network ready to run in a precision, by a strategy.
+    """A network with its weights in a precision, ready to run by a strategy.
 
-    Parameters
-    ----------
-    network : Network
-    precision, unroll : str
-        As for `rnncli.run`.
-    all_states : bool
-        Whether to return the whole state after every step, and not h alone.
-
-    Attributes
-    ----------
-    network : Network
-        With its weights in the precision.
-    precision : Precision
+    With `all_states` it returns the whole state after every step, and not h alone.
     """
 
     def __init__(
@@ -90,6 +78,12 @@ class Runner:
         self.rows = 0
         self.row_by_row = unroll == "stepwise"
         self.bounds: dict[int, float] = {}  # of products, by the id of the network's array
+
+    def watch(self, tell: Callable[[int], object]) -> None:
+        """Call `tell` with a number of rows now and then: each row counts once for each cell."""
+        for strategies in self.strategies:
+            for strategy in strategies:
+                strategy.tell = tell
 
     def _count_rows(self, rows: int) -> None:
         """Count the rows of the stream, on which `Auto` decides."""

@@ -223,13 +223,9 @@ class Parallel(Projected):
 
 
 class Segments:
-    """A sequence that is cut into S segments of L steps.
+    """A sequence that is cut into S segments of L steps: x is (S, L, N, I), h (S, L, N, H).
 
-    Parameters
-    ----------
-    x, h : array, shape (S, L, N, I) and (S, L, N, H)
-    state : tuple of arrays, shape (N, size) each
-        Any state; the arrays beside h at the end of every block are in `rest`.
+    The arrays of the state beside h at the end of every block are in `rest`.
     """
 
     def __init__(self, x: Floats, h: Floats, state: State) -> None:

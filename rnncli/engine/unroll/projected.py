@@ -62,6 +62,7 @@ class Projected(Strategy):
                 for array, after in zip(out[1:], state[1:], strict=False):
                     array[t] = after
                 t += 1
+            self.tell(len(a) * N)
         return state
 
     def _projections(self, x: Floats) -> Iterator[Floats]:

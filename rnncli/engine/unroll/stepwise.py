@@ -10,6 +10,8 @@ from rnncli.model.cells import Cell, State
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
 # it starts others from 9,216 (interface/gemv.c).
 ONE_THREAD = 8192
+# Rows after which it is told that they were run.
+TOLD = 128
 
 
 class Stepwise(Strategy):
@@ -27,6 +29,8 @@ class Stepwise(Strategy):
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
         (W_xh, W_hh, b_h), first = self.operands, self.operands.first_with_h
+        N = x.shape[1]
+        every = max(1, TOLD // max(N, 1))
         for t, x_t in enumerate(x):
             sums = row_products(contiguous(x_t), W_xh)
             sums[:, first:] += row_products(self.precision.operand(state[0]), W_hh)
@@ -34,6 +38,8 @@ class Stepwise(Strategy):
             state = self.step(side_by_side(sums, self.H), out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
                 array[t] = after
+            if not (t + 1) % every:
+                self.tell(every * N)
         return state
 
     def product(self, rows: Floats, W: Floats) -> Floats:
@@ -54,12 +60,16 @@ class Fused(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
+        N = x.shape[1]
+        every = max(1, TOLD // max(N, 1))
         for t, x_t in enumerate(x):
             x_h = np.concatenate([x_t, self.precision.operand(state[0])], axis=1)
             sums = side_by_side(x_h @ self.W + self.operands.b_h, self.H)
             state = self.step(sums, out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
                 array[t] = after
+            if not (t + 1) % every:
+                self.tell(every * N)
         return state
 
 

@@ -1,5 +1,6 @@
 """The base of the strategies."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -10,23 +11,11 @@ from rnncli.model.cells import Cell, State
 
 
 class Strategy:
-    """A way to run a cell over T steps.
+    """A way to run a cell, with its weights in a precision, over T steps."""
 
-    Parameters
-    ----------
-    cell : Cell
-        With its weights in the precision.
-    precision : Precision
-
-    Attributes
-    ----------
-    operands, step : Operands, callable
-        As `Cell.in_place` returns them.
-    rows : int
-        Rows of the whole batch, and those that the stream has had before.
-    """
-
-    rows = 0
+    rows = 0  # of the whole batch, and those that the stream has had before
+    # Called with the number of rows that were run since the last call, where steps take long.
+    tell: Callable[[int], object] = staticmethod(lambda _rows: None)
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
@@ -42,15 +31,9 @@ class Strategy:
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
 
-        Parameters
-        ----------
-        x : array, shape (T, N, I)
-            Inputs, of any strides, rounded as operands.
-        state : tuple of arrays, shape (N, size) each
-            Before the first step; those beside h may be overwritten.
-        out : tuple of arrays, shape (T, N, size) each
-            Where h of every step goes, and any number of the other arrays of
-            the state. The rows of a step are C-contiguous.
+        The inputs `x`, (T, N, I), are rounded as operands, of any strides. The arrays of `state`,
+        (N, size), beside h may be overwritten. `out`, (T, N, size), takes h of every step, and any
+        number of the other arrays; the rows of a step are C-contiguous.
         """
         raise NotImplementedError
 
