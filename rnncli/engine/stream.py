@@ -25,6 +25,10 @@ class Carried:
 
     Attributes
     ----------
+    t : array of int, shape (K,)
+        Steps that each has had.
+    state : array, shape (K, S)
+        The state of each.
     resumed : Rows
         Where the first sequences stood when they went on from an earlier run.
     last : array, shape (K, O)
@@ -37,20 +41,10 @@ class Carried:
         # There is room for sequences that are yet to come.
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
-        self._count = 0
+        self.t, self.state = self._t, self._state
         self.last: Floats = np.empty((0, 0))
         self.grow(sequences)
         self.resumed = self.block()
-
-    @property
-    def t(self) -> Integers:
-        """Steps that each has had, (K,)."""
-        return self._t[: self._count]
-
-    @property
-    def state(self) -> Floats:
-        """The state of each, (K, S)."""
-        return self._state[: self._count]
 
     def resume(self, t: Integers, state: Floats) -> None:
         """Set the first sequences to where an earlier run left them."""
@@ -74,20 +68,34 @@ class Carried:
             )
         self.initial = in_dtype("carried", self.initial, dtype)
         self._state = self._state.astype(dtype, copy=False)
+        self.state = self._state[: len(self.t)]
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        if sequences <= self._count:
+        count = len(self.t)
+        if sequences <= count:
             return
         if sequences > len(self._t):
             capacity = max(sequences, 2 * len(self._t))  # twice, so that few are moved often
             t = np.empty(capacity, np.intp)
             state = np.empty((capacity, len(self.initial)), self.initial.dtype)
-            t[: self._count], state[: self._count] = self.t, self.state
+            t[:count], state[:count] = self.t, self.state
             self._t, self._state = t, state
-        self._t[self._count : sequences] = 0
-        self._state[self._count : sequences] = self.initial
-        self._count = sequences
+        self._t[count:sequences] = 0
+        self._state[count:sequences] = self.initial
+        self.t, self.state = self._t[:sequences], self._state[:sequences]
+
+    def at(self, key: Integers | None) -> tuple[int, Integers, Integers, Floats]:
+        """Copy where the sequences of some rows stand, for `set_back`."""
+        known = np.zeros(1, np.intp) if key is None else key
+        known = known[known < len(self.t)]
+        return len(self.t), known, self.t[known], self.state[known]
+
+    def set_back(self, before: tuple[int, Integers, Integers, Floats]) -> None:
+        """Set sequences back to where they stood, and drop those that are new since."""
+        sequences, known, t, state = before
+        self.t[known], self.state[known] = t, state
+        self.t, self.state = self._t[:sequences], self._state[:sequences]
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Store the output of the top layer, (n, O), at the last row of each sequence."""
@@ -208,8 +216,7 @@ def forward(
 ) -> tuple[Rows, NotFiniteError | None]:
     """Run rows of any sequences from where they stand; `carried` then stands after them.
 
-    Returns the rows with their results up to the first state that is not
-    finite, and an error that names it.
+    Returns the rows up to the first state that is not finite, and an error that names it.
     """
     network = runner.network
     head = len(network.layers) - network.head
