@@ -20,8 +20,9 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers import WRITERS, Style, Trajectory
-from rnncli.writers.trajectory import Columns, SequenceStates
+from rnncli.writers import WRITERS, Style
+from rnncli.writers import Result as Described
+from rnncli.writers.result import Columns, SequenceStates
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 
@@ -48,12 +49,11 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     zeros = SequenceStates(
         np.zeros(1, np.intp), [{"h": np.zeros_like(h[:1], shape=(1, h.shape[1]))}]
     )
-    trajectory = Trajectory(
+    described = Described(
         {"activation": "tanh", "input_size": 1, "hidden_sizes": [3], "precision": "float32"}
         | {"direction": "forward", "source": {"init": "tensorflow", "seed": 1}},
         [f"x_{i}" for i in range(x.shape[1])],
         [Columns("h", "h", h.shape[1])],
-        blocks,
         lambda: zeros,
         lambda: zeros,
         key_columns=["k", "l"] if keys else (),
@@ -62,7 +62,10 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     )
     content = io.BytesIO()
     out = io.TextIOWrapper(content, "utf-8", newline="", errors="surrogatepass")
-    WRITERS[form](out, trajectory, style or Style())
+    writer = WRITERS[form](out, described, style or Style())
+    for rows in blocks:
+        writer.rows(rows)
+    writer.end(None)
     out.flush()
     return content.getvalue()
 

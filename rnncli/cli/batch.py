@@ -23,7 +23,7 @@ from rnncli.batches.tasks import (
     resolver,
 )
 from rnncli.cli.command import Command
-from rnncli.cli.errors import EXPECTED, RUN_FAILED, failure
+from rnncli.cli.errors import EXPECTED, RUN_FAILED, as_usage, failure
 from rnncli.cli.networks import digest_of
 from rnncli.cli.options import (
     NetworkOptions,
@@ -35,16 +35,17 @@ from rnncli.cli.options import (
     start_options,
     state_options,
 )
-from rnncli.cli.outputs import collected, destination
+from rnncli.cli.outputs import collected
 from rnncli.cli.run import check, forward
-from rnncli.cli.states import CountedError
 from rnncli.cli.summary import Running, Summary, sentence
 from rnncli.cli.values import FileName, name, whole
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import InputError, check_installed, printable
+from rnncli.model.errors import InputError, OptionError, check_installed, printable
+from rnncli.pipeline import CountedError
 from rnncli.readers import STDIN
 from rnncli.storage import exists, is_url, version
 from rnncli.writers import EXTENSIONS, TABLES
+from rnncli.writers.sink import destination, is_packed
 
 # Options of a run that a batch does not have.
 _OF_RUN = {
@@ -187,7 +188,7 @@ def _template(text: str) -> Template:
         )
     if "{" in text:
         return Template("-o", text)
-    known = os.path.splitext(text)[1].lower()
+    known = os.path.splitext(text[:-3] if is_packed(text) else text)[1].lower()
     if known and known in EXTENSIONS:
         what = (
             f"one file for all inputs: give a folder, or a template such as 'out/{{stem}}{known}'"
@@ -274,8 +275,8 @@ def run_task(task: Task, given: Mapping[str, Any]) -> Outcome:
         if not exists(task.output):
             what = f"{options['state']} has counted it, and {task.output} is gone"
             error = f"{task.input}: {what} (--force runs it again, from that state)"
-    except click.UsageError as reason:  # of an option that does not go with this input
-        error = reason.format_message()
+    except (click.UsageError, OptionError) as reason:  # an option does not go with this input
+        error = as_usage(reason).format_message()
     except (OSError, *EXPECTED) as reason:
         hint = f" (numbers are given by --seq {task.input})"  # which a batch has not
         error = failure(reason).message.removesuffix(hint)

@@ -20,20 +20,19 @@ from rnncli.cli.inputs import read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
-    InputOptions,
     NetworkOptions,
-    StartOptions,
     input_options,
     network_options,
     picked,
     start_options,
 )
-from rnncli.cli.outputs import destination
 from rnncli.cli.values import Choice, whole
 from rnncli.engine.precision import PRECISIONS
+from rnncli.pipeline import Options
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
 from rnncli.writers.model import model_line
+from rnncli.writers.sink import destination
 
 # The title of a case, its number of steps, and what returns it for a round.
 RoundCases = tuple[str, int, Callable[[int], Case]]
@@ -86,14 +85,13 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
     from a million steps of one sequence to ten thousand short sequences.
     """
     options = picked(NetworkOptions, given)
-    reading = picked(InputOptions, given)
-    starting = picked(StartOptions, given)
+    reading = picked(Options, given | {"precision": precision})
     candidates, absent = find_candidates(peers, precision)
     if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
         check_network(options, reading.files)
-        cases = [_own(reading, options, precision, starting)]
-    elif any(starting):
-        name = "--h0" if starting.h0 else "--c0"
+        cases = [_own(reading, options)]
+    elif reading.h0 or reading.c0:
+        name = "--h0" if reading.h0 else "--c0"
         raise click.UsageError(f"{name}: give an input and a network to time")
     else:
         cases = [
@@ -112,11 +110,9 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
         raise Exit(RUN_FAILED)
 
 
-def _own(
-    reading: InputOptions, options: NetworkOptions, precision: str, starting: StartOptions
-) -> RoundCases:
+def _own(reading: Options, options: NetworkOptions) -> RoundCases:
     """Read the network and the whole input: the same in every round."""
-    read = read_case(reading, options, precision, starting)
+    read = read_case(reading, options)
     N, T, _ = read.case.x.shape
     shortest = int(read.case.lengths.min())
     steps = f"{T:,}" if shortest == T else f"{shortest:,} to {T:,}"

@@ -3,10 +3,10 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError, NoSuchOption
@@ -14,13 +14,11 @@ from click.exceptions import Exit, NoArgsIsHelpError, NoSuchOption
 from rnncli.model.errors import (
     InputError,
     NotFiniteError,
+    OptionError,
     did_you_mean,
     on_a_line,
     sentence,
 )
-
-if TYPE_CHECKING:
-    from rnncli.engine.rows import Rows
 
 RUN_FAILED = 1
 BAD_INPUT = 2
@@ -81,8 +79,8 @@ def failure(error: Exception, group: click.Context | None = None) -> Failure:
     if isinstance(error, OSError):
         what = str(error.strerror or error)
         return Failure(sentence(error.filename or "", what, ""), RUN_FAILED)
-    if isinstance(error, click.UsageError):
-        return Failure(_usage_message(error, group), BAD_INPUT)
+    if isinstance(error, click.UsageError | OptionError):
+        return Failure(_usage_message(as_usage(error), group), BAD_INPUT)
     if isinstance(error, InputError):
         return Failure(_shown(error), BAD_INPUT)
     if isinstance(error, MemoryError):
@@ -91,6 +89,11 @@ def failure(error: Exception, group: click.Context | None = None) -> Failure:
         return Failure(str(error.__cause__ or error), RUN_FAILED)
     failed = isinstance(error, NotFiniteError)
     return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
+
+
+def as_usage(error: click.UsageError | OptionError) -> click.UsageError:
+    """Return the error of a command line."""
+    return click.UsageError(with_options(str(error))) if isinstance(error, OptionError) else error
 
 
 def with_options(hint: str) -> str:
@@ -124,14 +127,6 @@ def _near_file(error: BaseException | None) -> str:
 
 def _numbers(name: str) -> list[str]:
     return re.findall("[0-9]+", name)
-
-
-def naming_options(blocks: "Iterable[Rows]") -> "Iterator[Rows]":
-    """Pass blocks on; an error that ends them names options, as results show it too."""
-    try:
-        yield from blocks
-    except InputError as error:
-        raise ValueError(_shown(error)) from error
 
 
 def _usage_message(error: click.UsageError, group: click.Context | None) -> str:

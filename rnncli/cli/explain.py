@@ -1,6 +1,7 @@
 """``rnn explain``: how a step came about."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -9,13 +10,9 @@ import numpy as np
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
-from rnncli.cli.inputs import open_both
-from rnncli.cli.networks import check_network
+from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import (
-    InputOptions,
     NetworkOptions,
-    StartOptions,
-    StateOptions,
     digits_option,
     input_options,
     json_option,
@@ -26,16 +23,8 @@ from rnncli.cli.options import (
     start_options,
     state_in_option,
 )
-from rnncli.cli.outputs import (
-    check_destination,
-    check_files_apart,
-    destination,
-    extension_of,
-    note,
-    on_screen,
-)
-from rnncli.cli.progress import with_progress
-from rnncli.cli.states import check_state_options, resume, scaled_as_before, state_files
+from rnncli.cli.outputs import note
+from rnncli.cli.progress import Terminal
 from rnncli.cli.values import columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
@@ -47,7 +36,18 @@ from rnncli.explain.steps import Step, Wanted, explained
 from rnncli.explain.units import find_unit
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
+from rnncli.pipeline import (
+    Options,
+    check_files_apart,
+    check_options,
+    extension_of,
+    open_both,
+    resume,
+    scaled_as_before,
+    state_files,
+)
 from rnncli.readers import Input, Keys
+from rnncli.writers.sink import check_destination, destination
 
 EXAMPLES = (
     (
@@ -131,25 +131,31 @@ def explain(
     It takes an input and a network as rnn run does, and shows the equations
     of a step with the numbers in them: those of rnn run --unroll stepwise.
     """
-    reading, options = picked(InputOptions, given), picked(NetworkOptions, given)
-    states = StateOptions(None, state_in, None)
+    given |= {"precision": precision, "state_in": state_in}
+    reading, options = picked(Options, given), picked(NetworkOptions, given)
     check_network(options, reading.files)
-    check_state_options(states)
-    form = "json" if json else EXTENSIONS[extension_of(output, EXTENSIONS)]
+    check_options(reading)
+    form = "json" if json else EXTENSIONS[extension_of(output, list(EXTENSIONS))]
     steps = steps or (Wanted(1) if form == "page" else Wanted())
     if form == "page" and digits is not None:
         raise click.UsageError("--digits is for text, a page has all digits")
-    check_files_apart({"-o": output}, [*reading.files, options.weights, state_in])
+    check_files_apart({"output": output}, [*reading.files, options.weights, state_in])
     check_destination(output)
-    with state_files(states) as files:
-        starting, keys = picked(StartOptions, given), Keys(files.keys)
+    console = Terminal()
+    with state_files(reading, console) as files:
         reading = scaled_as_before(reading, files)
-        opened = open_both(reading, options, precision, starting, keys)
+        build = partial(build_network, options, precision=precision)
+        opened = open_both(
+            reading,
+            build,
+            console,
+            Keys(files.keys),
+            options.weights,
+        )
         source, network = opened.source, opened.network
-        whose = fingerprint(network, precision)
-        carried = resume(files, opened.start, network, whose, source)
+        carried = resume(files, opened, fingerprint(network, precision), console)
     one_unit = None if unit is None else find_unit(network, unit)
-    rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
+    rows = _watched(source, console, output)
     rows = rows if key is None else _of_key(rows, source, key)
     one = key is not None or not source.key_columns
     if form == "page" and (steps == Wanted(1) or (one and not carried.t.any())):
@@ -162,7 +168,11 @@ def explain(
         documents = Documents(source.key_columns, source.keys, digits)
         if form == "page":
             place = one_unit and [one_unit.layer, one_unit.cell, one_unit.place]
-            document = {"model": opened.model, "steps": map(documents.step, found), "unit": place}
+            document = {
+                "model": opened.model,
+                "steps": map(documents.step, found),
+                "unit": place,
+            }
             write_page(out, document, network)
             return
         if form == "json":
@@ -172,6 +182,16 @@ def explain(
         names = source.columns if named and source.chosen else ()
         report = Report(out, names, source.key_columns, source.keys, digits, one_unit, with_options)
         report.write(opened.model, found)
+
+
+def _watched(source: Input, console: Terminal, output: str | None) -> Iterator[Rows]:
+    """Pass rows on, and show how many they are."""
+    with console.progress(source, None, output) as watchers:
+        for rows in source.blocks:
+            for watcher in watchers:
+                watcher.begin(rows)
+                watcher.end()
+            yield rows
 
 
 def _fitting(blocks: Iterable[Rows], wanted: Wanted, most: int) -> Iterator[Rows]:

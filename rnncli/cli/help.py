@@ -10,10 +10,10 @@ import click
 
 from rnncli.cli import COMMANDS
 from rnncli.cli.command import Command, help_width
-from rnncli.cli.outputs import destination, on_screen
 from rnncli.cli.values import Choice
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
+from rnncli.writers.sink import destination, on_screen
 
 # In the order in which a reader needs them.
 TOPICS = (

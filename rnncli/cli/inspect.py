@@ -28,10 +28,10 @@ import click
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
 from rnncli.cli.options import json_option, layer_option
-from rnncli.cli.outputs import destination
 from rnncli.cli.values import FileName
 from rnncli.storage import local_copy
 from rnncli.writers.parts import describe_file, write_parts_json, write_parts_table
+from rnncli.writers.sink import destination
 
 EXAMPLES = (
     ("rnn inspect model.keras", "Its layers, which of them run here, and the command for that."),

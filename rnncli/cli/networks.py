@@ -11,12 +11,13 @@ import click
 from rnncli.cli.errors import with_options
 from rnncli.cli.options import NetworkOptions
 from rnncli.cli.outputs import note
-from rnncli.model.arrays import Floats
+from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError
 from rnncli.model.layers import DIRECTIONS, merged_size, per_cell
-from rnncli.model.network import Network, taken_by
+from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
+from rnncli.pipeline import Sourced
 from rnncli.storage import local_copy, version
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _OF_LAYERS = ("direction", "merge", "cell")
 _OF_CELLS = ("activation", "recurrent_activation", "reset")
 # The last weight file that was read, with the versions of the files that it is made of.
 _LAST: dict[tuple[Any, ...], tuple["Loaded", dict[str, str]]] = {}
-# A network, where its weights are from, and the biases of each cell in a weight file.
-Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
 
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
@@ -87,14 +86,11 @@ def _check_cell(options: NetworkOptions) -> None:
             raise click.UsageError(str(error)) from error
 
 
-def build_network(
-    options: NetworkOptions, input_size: int | None, bytes_a_weight: int = 4
-) -> Sourced:
-    """Draw the network, or read it."""
+def build_network(options: NetworkOptions, I: int, precision: str = "float32") -> Sourced:
+    """Draw the network for I inputs, or read it."""
     if options.weights is not None:
         return _loaded(options)
-    I = 1 if input_size is None else input_size
-    _check_memory(options, I, bytes_a_weight)
+    _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
     seed = _SEED if options.seed is None else options.seed
     init = options.init or _INIT
     given = _given(options, *_OF_LAYERS, *_OF_CELLS)
@@ -158,17 +154,6 @@ def _loaded(options: NetworkOptions) -> Sourced:
     if loaded.beside:
         source["beside"] = loaded.beside
     return loaded.network, source, loaded.biases
-
-
-def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
-    """Check that an input is as wide as the network takes."""
-    I, bottom = network.input_size, network.layers[0]
-    if input_size != I:
-        name, unit = taken_by(bottom)
-        what = f"{name} has {I} {unit}"
-        if bottom.cells:
-            what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"
-        raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
 
 
 def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> None:

@@ -1,4 +1,4 @@
-"""The options, in groups that commands share."""
+"""The options, in groups that commands share; `rnncli.pipeline.Options` has their values."""
 
 from collections.abc import Callable, Mapping
 from itertools import chain
@@ -22,25 +22,6 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Values = TypeVar("Values", bound=tuple[Any, ...])
 
 
-class InputOptions(NamedTuple):
-    """Where the input is, and how it is laid out."""
-
-    files: tuple[str, ...]
-    seq: str | None
-    columns: tuple[str, ...]
-    delimiter: str | None
-    decimal: str
-    encoding: str
-    first_row: str
-    group_by: tuple[str, ...]
-    null_values: tuple[str, ...]
-    missing: str
-    center: tuple[float, ...] | None = None
-    scale: tuple[float, ...] | None = None
-    passthrough: bool = False
-    follow: bool = False
-
-
 class NetworkOptions(NamedTuple):
     """Which network it is; None is what was not given.
 
@@ -62,33 +43,6 @@ class NetworkOptions(NamedTuple):
 
 
 NOTHING_GIVEN = NetworkOptions(*[None] * len(NetworkOptions._fields))
-
-
-class StartOptions(NamedTuple):
-    """The state before the first step."""
-
-    h0: str | None
-    c0: str | None
-
-
-class StateOptions(NamedTuple):
-    """Where the states to start from are, and where the final ones go."""
-
-    state: str | None
-    state_in: str | None
-    state_out: str | None
-
-
-class OutputOptions(NamedTuple):
-    """What the result is, where it goes, and in which form."""
-
-    output: str | None
-    format: str | None
-    json: bool
-    last: bool
-    no_last: bool
-    all_layers: bool
-    states: bool
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
@@ -219,8 +173,8 @@ input_options = group(
 follow_option = click.option(
     "--follow",
     is_flag=True,
-    help="A line out for every line in, at once. With --format csv or jsonl; -o FILE is then added "
-    "to, not replaced.",
+    help="A line out for every line in, at once: of CSV, or of JSON with --format jsonl. -o FILE "
+    "is then added to, not replaced.",
 )
 
 layer_option = click.option(
@@ -369,7 +323,7 @@ output_option = click.option(
     type=values.FileName(),
     metavar="FILE",
     help="Write to a file, or to s3:// or gs://. It is replaced once all is written. Its "
-    "extension decides the format if no option does.",
+    "extension decides the format if no option does; text that ends in .gz is compressed.",
 )
 
 json_option = click.option("--json", is_flag=True, help="Write one JSON document.")
@@ -387,8 +341,8 @@ shown_options = group(
         "--passthrough",
         is_flag=True,
         help="Write the input's cells before the states, in place of t and x; with --last those of "
-        "the last row. With --format csv, jsonl, parquet or arrow; these keep the types of columns "
-        "that have any.",
+        "the last row. As CSV, or with --format jsonl, parquet or arrow; these keep the types of "
+        "columns that have any.",
     ),
     click.option(
         "--last",

@@ -1,15 +1,22 @@
-"""The progress of a long run, on a terminal's standard error."""
+"""What a command tells on standard error, and how far a long run has come."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
 
 from rnncli.cli.command import NARROW
-from rnncli.cli.outputs import collected
+from rnncli.cli.errors import with_options
+from rnncli.cli.outputs import collected, note
+from rnncli.cli.signals import SIGNALS
 from rnncli.engine.rows import Rows
+from rnncli.engine.runner import Runner
+from rnncli.pipeline import Console
+from rnncli.readers import Input
+from rnncli.writers.sink import on_screen
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,17 +25,6 @@ if TYPE_CHECKING:
 # thread draws: the system may have none left.
 SECONDS = 1.0
 _UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
-
-Counted = TypeVar("Counted", Rows, Rows)
-
-
-def with_progress(
-    blocks: Iterator[Counted], share: Callable[[int], float | None], *, quiet: bool
-) -> Iterator[Counted]:
-    """Pass blocks on, and show their rows, rows a second and the share of the input read."""
-    if quiet or not on_terminal():
-        return blocks
-    return _shown(blocks, share)
 
 
 @contextmanager
@@ -50,16 +46,76 @@ def on_terminal() -> bool:
     return alone and sys.stderr is not None and sys.stderr.isatty()
 
 
-def _shown(blocks: Iterator[Counted], share: Callable[[int], float | None]) -> Iterator[Counted]:
-    bar, rows = Bar(), 0
-    try:
-        for block in blocks:
-            rows += len(block.x)
-            if bar.due():
-                bar.show(f"{rows:,} rows, {bar.rate(rows)}", share(rows))
-            yield block
-    finally:
-        bar.clear()
+class Terminal(Console):
+    """The console of a command: notes on standard error, and how far a run has come."""
+
+    signals = SIGNALS
+
+    def note(self, text: str) -> None:
+        """Write a note."""
+        note(text)
+
+    def worded(self, text: str) -> str:
+        """Show text in which parameters stand between backticks as options."""
+        return with_options(text)
+
+    def working(self, text: str) -> AbstractContextManager[None]:
+        """Show a text while a block of code runs."""
+        return working(text)
+
+    @contextmanager
+    def progress(
+        self, source: Input, runner: Runner | None, output: str | None
+    ) -> Iterator[Sequence["RunProgress"]]:
+        """Show how far a run has come, unless its output is on the screen."""
+        if not on_terminal() or on_screen(output):
+            yield ()
+            return
+        layers = runner.network.layers if runner else ()
+        shown = RunProgress(source.share, sum(len(layer.cells) for layer in layers))
+        if runner:
+            runner.watch(shown.tell)
+        try:
+            yield [shown]
+        finally:
+            shown.bar.clear()
+
+
+class RunProgress:
+    """The rows of a run, rows a second and the share of the input that is done.
+
+    Parameters
+    ----------
+    share : callable
+        Returns the share of the input that was read with so many rows.
+    cells : int
+        How many cells tell of each row.
+    """
+
+    def __init__(self, share: Callable[[int], float | None], cells: int) -> None:
+        self.bar, self._share, self._cells = Bar(), share, cells
+        self._done = self._told = self._read = 0
+
+    def begin(self, rows: Rows) -> None:
+        """Count rows that were read."""
+        self._done, self._told = self._read, 0
+        self._read += len(rows.x)
+
+    def tell(self, rows: int) -> None:
+        """Count rows of a cell that were computed; another thread's are shown by this one."""
+        self._told += rows
+        if current_thread() is main_thread():
+            self._show(min(self._done + self._told // self._cells, self._read))
+
+    def end(self) -> None:
+        """Count them as written."""
+        self._show(self._read)
+
+    def _show(self, rows: int) -> None:
+        if self.bar.due():
+            share = self._share(self._read)
+            part = None if share is None else share * rows / self._read
+            self.bar.show(f"{rows:,} rows, {self.bar.rate(rows)}", part)
 
 
 class Bar:

@@ -10,12 +10,10 @@ import click
 
 from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import did_you_mean, sentence
+from rnncli.pipeline import AUTO
 from rnncli.readers.columns import separated
 from rnncli.readers.foreign import UTF_8
 from rnncli.storage import named
-
-# Numbers that are to be found.
-AUTO: tuple[float, ...] = ()
 
 _NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 # Why a script gives an empty value.

@@ -14,9 +14,7 @@ from rnncli.cli.inputs import ReadCase, read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
     NOTHING_GIVEN,
-    InputOptions,
     NetworkOptions,
-    StartOptions,
     computation_options,
     group,
     input_options,
@@ -25,7 +23,6 @@ from rnncli.cli.options import (
     picked,
     start_options,
 )
-from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
 from rnncli.engine.run import States
@@ -33,6 +30,7 @@ from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.model.network import Network
+from rnncli.pipeline import Options
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
@@ -48,6 +46,7 @@ from rnncli.verify.comparison import Comparison, Tolerance
 from rnncli.verify.notebook import compare_notebook
 from rnncli.verify.peers import PEERS
 from rnncli.verify.report import Report, write_report_json, write_report_table
+from rnncli.writers.sink import destination
 
 EXAMPLES = (
     ("rnn verify", "Does this installation compute what the notebook printed?"),
@@ -142,22 +141,21 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     a network: the states that the notebook printed. Exit code 0: equal, 1: different.
     """
     options = picked(NetworkOptions, given)
-    reading = picked(InputOptions, given)
-    starting = picked(StartOptions, given)
+    reading = picked(Options, given | {"precision": precision})
     own = picked(ComparisonOptions, given)
     if own.last and own.no_last:
         raise click.UsageError("--last and --no-last: give one")
     if own.last and own.expected is None:
         raise click.UsageError("--last is for --expected FILE")
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
-        _check_no_options(own, starting)
+        _check_no_options(own, reading)
         report = compare_notebook(unroll)._replace(with_options=with_options)
     else:
         check_network(options, reading.files)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
             raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            report = _compared(read_case(reading, options, precision, starting), unroll, own)
+            report = _compared(read_case(reading, options), unroll, own)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report)
@@ -263,13 +261,14 @@ def _arranged(states: Floats, read: ReadCase) -> Floats:
     return states[None]
 
 
-def _check_no_options(own: ComparisonOptions, starting: StartOptions) -> None:
+def _check_no_options(own: ComparisonOptions, reading: Options) -> None:
     """Refuse options that are for an input, where there is none."""
     for name, given in (
         ("--expected", own.expected is not None),
         ("--peer", bool(own.peers)),
         ("--atol and --rtol", own.tolerance() is not None),
-        *((f"--{name}", text is not None) for name, text in starting._asdict().items()),
+        ("--h0", reading.h0 is not None),
+        ("--c0", reading.c0 is not None),
     ):
         if given:
             raise click.UsageError(f"{name}: give an input and a network to compare")

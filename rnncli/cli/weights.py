@@ -7,7 +7,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.command import Command
-from rnncli.cli.networks import build_network, check_input_size, check_network
+from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import (
     NetworkOptions,
     json_option,
@@ -15,10 +15,12 @@ from rnncli.cli.options import (
     output_option,
     picked,
 )
-from rnncli.cli.outputs import check_destination, destination, extension_of, note
+from rnncli.cli.outputs import note
 from rnncli.cli.values import whole
 from rnncli.model.network import Network
+from rnncli.pipeline import check_input_size, extension_of
 from rnncli.writers.model import describe
+from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
 EXAMPLES = (
@@ -59,7 +61,7 @@ def weights(inputs: int | None, output: str | None, json: bool, **given: Any) ->
     options = picked(NetworkOptions, given)
     check_network(options)
     check_destination(output)
-    network, origin, _ = build_network(options, inputs)
+    network, origin, _ = build_network(options, 1 if inputs is None else inputs)
     if inputs is not None:
         check_input_size(network, inputs)
     if extension not in ("", ".json"):

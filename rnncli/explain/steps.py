@@ -1,6 +1,5 @@
 """Steps of a run with all that they compute."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
@@ -9,13 +8,12 @@ import numpy as np
 from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
-from rnncli.engine.stream import Carried, stream
+from rnncli.engine.stream import Carried, forward
 from rnncli.explain.quantities import Quantity, Trace
 from rnncli.explain.rows import quantities_of
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.layers import Layer, Stateless
 from rnncli.model.network import Network
-from rnncli.writers.trajectory import UntilError
 
 # Of the other steps of a model that gives one row a sequence.
 NO_ANSWER = "The model gives one row a sequence: its answer is the last step, not this one."
@@ -79,14 +77,10 @@ def explained(
     keys: Sequence[tuple[str, ...]] = (),
     one: bool = True,
 ) -> Iterator[Step]:
-    """Run a network step by step, and explain some of the steps.
+    """Run a network as ``stepwise`` does, and explain some of the steps.
 
-    Every number is that of `rnncli.stream` with ``unroll="stepwise"``. Of the
-    rows before the steps that are wanted only the states are kept; what
-    follows them is not run, and where there is one sequence not read. A
-    network that needs whole sequences runs over all of the input, and so does
-    one that gives one row a sequence: its last step explains that row, and
-    the others have a note.
+    What follows them is not run, and where there is one sequence not read. The last step of a
+    model that gives one row a sequence explains that row; the others have a note.
     """
     walk = Walk(network, precision, carried, keys)
     last = wanted == Wanted()
@@ -100,7 +94,9 @@ def explained(
         if asked:
             yield from walk.explain(rows, np.ones(len(rows.x), bool))
         else:
-            deque(walk.run(rows), maxlen=0)
+            _, error = walk.run(rows)
+            if error:
+                raise error
 
 
 class Walk:
@@ -119,16 +115,10 @@ class Walk:
         self.traces = [[Trace(each) for each in of_layer] for of_layer in self.runner.strategies]
         carried.convert(network, self.runner.precision.dtype)
 
-    def run(self, rows: Rows) -> Iterator[Rows]:
-        """Run over rows."""
-        return stream(
-            self.network,
-            [rows] if len(rows.x) else [],
-            precision=self.precision,
-            unroll="stepwise",
-            carried=self.carried,
-            keys=self.keys,
-        )
+    def run(self, rows: Rows) -> tuple[Rows, ValueError | None]:
+        """Run over rows, up to a state that is not finite."""
+        x = np.ascontiguousarray(rows.x, self.runner.precision.dtype)
+        return forward(self.runner, rows._replace(x=x), self.carried, self.keys)
 
     def explain_whole(self, rows: Rows, wanted: Wanted) -> Iterator[Step]:
         """Run over whole sequences, and explain the steps that are wanted."""
@@ -152,14 +142,11 @@ class Walk:
         """Run over rows, and explain those that are chosen."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         start = self.carried.state.copy()
-        given = UntilError(self.run(rows))
-        steps, done = {}, 0
-        for block in given:
-            for n in np.flatnonzero(chosen[done : done + len(block.t)]).tolist():
-                steps[done + n] = block.cut(n, n + 1)
-            done += len(block.t)
-        if self.network.needs_whole_sequences:
-            given.check()
+        results, error = self.run(rows)
+        if error and self.network.needs_whole_sequences:
+            raise error
+        done = len(results.x)
+        steps = {n: results.cut(n, n + 1) for n in np.flatnonzero(chosen[:done]).tolist()}
         x = self._inputs(rows)
         masked = self.runner.find_masked(x) | (np.arange(len(x)) >= done)
         masked |= False if rows.masked is None else rows.masked
@@ -171,7 +158,8 @@ class Walk:
             elif answer is not None and self.network.last == "state" and step.layers:
                 step = self._final(step, ran)
             yield step
-        given.check()
+        if error:
+            raise error
 
     def _step(self, block: Rows, ran: "Ran", row: int) -> Step:
         """Explain a row; a masked one has no layers."""

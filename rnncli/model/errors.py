@@ -71,6 +71,10 @@ class InputError(ValueError):
         return sentence(self.place, self.what, self.hint)
 
 
+class OptionError(ValueError):
+    """Options that do not go together; the message names parameters between backticks."""
+
+
 class NotFiniteError(ValueError):
     """A value of `array` (h, c or y) is not finite; `place` ends with a colon and a space."""
 

@@ -6,22 +6,13 @@ from typing import TextIO
 
 from rnncli.writers.csv import write_csv
 from rnncli.writers.json import write_json, write_jsonl
-from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
-from rnncli.writers.selection import Selection
+from rnncli.writers.result import Result, Style
+from rnncli.writers.selection import Writer
 from rnncli.writers.table import write_table
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.trajectory import Pushed, Trajectory
 
-__all__ = [
-    "EXTENSIONS",
-    "FIGURES",
-    "TABLES",
-    "WRITERS",
-    "Selection",
-    "Style",
-    "Trajectory",
-    "continue_log",
-]
+__all__ = ["EXTENSIONS", "FIGURES", "TABLES", "WRITERS", "Result", "Style", "Writer"]
 
 # Formats that are drawn as figures.
 FIGURES = ("svg", "png", "pdf")
@@ -60,17 +51,20 @@ def _write_figure(form: str, out: TextIO, trajectory: Trajectory, _style: Style)
     write_figure(out, trajectory, form)
 
 
-WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {
-    "table": write_table,
-    "json": write_json,
-    "jsonl": write_jsonl,
-    "csv": write_csv,
-    "npy": write_npy,
-    "parquet": _write_parquet,
-    "arrow": _write_arrow,
-    "heatmap": _write_heatmap,
-    "plot": _write_plot,
-    **{form: partial(_write_figure, form) for form in FIGURES},
+WRITERS: Mapping[str, Callable[[TextIO, Result, Style], Writer]] = {
+    form: partial(Pushed, write)
+    for form, write in {
+        "table": write_table,
+        "json": write_json,
+        "jsonl": write_jsonl,
+        "csv": write_csv,
+        "npy": write_npy,
+        "parquet": _write_parquet,
+        "arrow": _write_arrow,
+        "heatmap": _write_heatmap,
+        "plot": _write_plot,
+        **{form: partial(_write_figure, form) for form in FIGURES},
+    }.items()
 }
 EXTENSIONS = {
     "": "table",

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections.abc import Callable
 from io import StringIO
 from typing import Any, TextIO
 
@@ -10,9 +11,8 @@ import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError
-from rnncli.writers.csv import write_csv
-from rnncli.writers.json import write_jsonl
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.result import Result, Style
+from rnncli.writers.selection import Writer
 
 # Bytes read at once.
 _CHUNK = 1 << 20
@@ -22,21 +22,45 @@ _SHOWN = 100
 _SAME = 6
 
 
-def continue_log(log: TextIO, form: str, trajectory: Trajectory, style: Style) -> tuple[Style, str]:
-    """Prepare a log for the rows of another run.
+def continue_log(
+    log: TextIO,
+    begin: Callable[[TextIO, Result, Style], Writer],
+    result: Result,
+    style: Style,
+    *,
+    is_json: bool,
+) -> tuple[Style, str]:
+    """Prepare a log, of JSON lines or CSV, for the rows of another run.
 
     An unfinished last line is cut off. A killed run or a power loss can leave
     it, and with a row behind it, it could be read as numbers that never were.
     """
     if not (log.readable() and log.seek(0, os.SEEK_END)):
         return style, ""
-    end = _end_of_quoted_lines(log) if form == "csv" else _end_of_lines(log)
+    own = StringIO()
+    writer = begin(own, result._replace(keys=[("",) * len(result.key_columns)]), style)
+    writer.rows(_row_of_zeros(result))
+    writer.end(None)
+    end = _end_of_lines(log) if is_json else _end_of_quoted_lines(log)
     log.seek(0)
-    _check_first_line(log, form, trajectory, style, whole=end > 0)
+    begun = not end and _begins(log, own.getvalue(), is_json=is_json)
+    if not begun and _kind(log, style, is_json=is_json) != _kind(own, style, is_json=is_json):
+        found, expected = map(_first_line, (log, own))
+        raise InputError(
+            log.name,
+            f"its first line is {found}, this run's would be {expected}",
+            "`follow` adds to a file: give `output` another one",
+        )
     log.buffer.seek(end)
     unfinished = log.buffer.read().decode("utf-8", "backslashreplace")
     log.buffer.truncate(end)
     return style._replace(header=style.header and not end), unfinished
+
+
+def _begins(log: TextIO, line: str, *, is_json: bool) -> bool:
+    """Return whether a file is the beginning of a line."""
+    begin = log.read(len(line))
+    return line.startswith(begin) or (is_json and begin.startswith(line[:_SAME]))
 
 
 def _end_of_lines(log: TextIO) -> int:
@@ -69,64 +93,33 @@ def _end_of_quoted_lines(log: TextIO) -> int:
     return end
 
 
-def _check_first_line(
-    log: TextIO, form: str, trajectory: Trajectory, style: Style, *, whole: bool
-) -> None:
-    """Check that a file begins as this run would begin it.
-
-    If its first line is not `whole`, the beginning of that line counts.
-    """
-    own = StringIO()
-    write = write_csv if form == "csv" else write_jsonl
-    write(own, _one_row(trajectory), style)
-    line = own.getvalue()
-    if not whole:
-        begin = log.read(len(line))
-        if line.startswith(begin) or (form == "jsonl" and begin.startswith(line[:_SAME])):
-            return
-        log.seek(0)
-    own.seek(0)
-    kind = _kind_of_csv if form == "csv" else _kind_of_jsonl
-    try:
-        if kind(log, style) == kind(own, style):
-            return
-    except (ValueError, csv.Error, RecursionError):  # not rows of any kind
-        pass
-    found, expected = map(_first_line, (log, own))
-    raise InputError(
-        log.name,
-        f"its first line is {found}, this run's would be {expected}",
-        "`follow` adds to a file: give `output` another one",
-    )
-
-
-def _one_row(trajectory: Trajectory) -> Trajectory:
-    """Return a row of this run with zeros for what it computes."""
-    header, names = trajectory.header, trajectory.key_columns
+def _row_of_zeros(result: Result) -> Rows:
+    """Return a row of a run with zeros for what it computes."""
     h, c, y = (
-        np.zeros((1, sum(part.width for part in trajectory.values if part.array == name)))
+        np.zeros((1, sum(part.width for part in result.values if part.array == name)))
         for name in ("h", "c", "y")
     )
-    block = Rows(
+    return Rows(
         t=np.ones(1, np.intp),
-        x=np.zeros((1, len(trajectory.columns))),
+        x=np.zeros((1, len(result.columns))),
         h=h,
-        key=np.zeros(1, np.intp) if names else None,
-        cells=[[""] * len(header)] if header else None,
+        key=np.zeros(1, np.intp) if result.key_columns else None,
+        cells=[[""] * len(result.header)] if result.header else None,
         c=c,
         y=y,
     )
-    return trajectory._replace(blocks=[block], keys=[("",) * len(names)])
 
 
-def _kind_of_csv(text: TextIO, style: Style) -> list[str] | int:
-    """Return the cells of the header; without a header, the number of cells in a row."""
-    row = next(csv.reader(text), [])
-    return row if style.header else len(row)
-
-
-def _kind_of_jsonl(text: TextIO, _style: Style) -> Any:
-    return _outline(json.loads(text.readline()))
+def _kind(text: TextIO, style: Style, *, is_json: bool) -> Any:
+    """Return the header of CSV, without one the number of its cells, or the outline of JSON."""
+    text.seek(0)
+    try:
+        if is_json:
+            return _outline(json.loads(text.readline()))
+        row = next(csv.reader(text, delimiter=style.delimiter), [])
+        return row if style.header else len(row)
+    except (ValueError, csv.Error, RecursionError):  # no rows of any kind
+        return None
 
 
 def _outline(value: Any) -> Any:

@@ -15,44 +15,22 @@ from rnncli.writers.labels import Key, in_words
 
 
 class Columns(NamedTuple):
-    """Values of a row that come from one layer.
+    """Values of a row that come from one layer."""
 
-    Parameters
-    ----------
-    array : {"h", "c", "y"}
-        Which array of a `Rows` they are columns of.
-    name : str
-        What they are called but for the number of each: ``h``, or
-        ``layer_1_h`` below the top.
-    width : int
-    directions : sequence of str
-        Those whose values stand side by side in them, where there are two.
-    """
-
-    array: str
-    name: str
+    array: str  # "h", "c" or "y": the array of `Rows` that they are columns of
+    name: str  # without the number of each: "h", or "layer_1_h" below the top
     width: int
-    directions: Sequence[str] = ()
+    directions: Sequence[str] = ()  # whose values stand side by side, where there are two
 
 
 class SequenceStates(NamedTuple):
-    """The state of each of K sequences, before its first step or after its last.
+    """The state of each of K sequences, before its first step or after its last."""
 
-    Parameters
-    ----------
-    t : array of int, shape (K,)
-        Number of steps that each sequence has had.
-    layers : sequence of mappings of str to arrays
-        For each layer that is written, the bottom one first, its state
-        arrays by name, ``h`` first. An array has shape (K, H), or (K, 2 H)
-        with both directions side by side.
-    y : array, shape (K, O), optional
-        What the model gives of each sequence as a whole.
-    """
-
-    t: Integers
+    t: Integers  # (K,): the steps that each has had
+    # For each layer that is written, the bottom one first, its state arrays by name, h first:
+    # (K, H), or (K, 2 H) with both directions side by side.
     layers: Sequence[Mapping[str, Floats]]
-    y: Floats | None = None
+    y: Floats | None = None  # (K, O): what the model gives of each as a whole
 
     @property
     def c(self) -> list[Floats]:
@@ -71,55 +49,26 @@ class SequenceStates(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a writer needs of a run over one sequence or several, beside its rows.
+    """What a writer needs of a run over one sequence or several, beside its rows."""
 
-    Parameters
-    ----------
-    model : mapping
-        Description of the network, for the JSON document and titles.
-    columns : sequence of str
-        Names of the features in a row.
-    values : sequence of Columns
-        What a row holds: all columns of h, those of c, those of y, each from
-        the bottom layer to the top.
-    initial, final : callable
-        Return the `SequenceStates` at the start, and after the latest rows, of
-        all sequences that have come so far. `final` may raise a NotFiniteError.
-    key_columns : sequence of str
-        Names of the parts of a key; none for a single sequence.
-    keys : sequence of tuples of str
-        The key of each sequence; it grows as they come.
-    header : sequence of str
-        Names of the input's columns, if its cells are written too.
-    types : pyarrow.Schema, optional
-        Types of these columns, where they have any.
-    shape : tuple of int
-        (T,), (N, T), or (N,) of a row a sequence, if the number of rows is known
-        beforehand.
-    all_layers : bool
-        Whether all layers are written and not only the top one.
-    forward : bool
-        Whether the initial state comes right before the first row.
-    last : bool
-        Whether the rows are the final states and not the steps.
-    shown : sequence of str
-        Which arrays stand in the columns of CSV, tables, arrays and pictures;
-        JSON has them all.
-    """
-
-    model: Mapping[str, Any]
-    columns: Sequence[str]
+    model: Mapping[str, Any]  # the network, for the JSON document and titles
+    columns: Sequence[str]  # names of the features in a row
+    # What a row holds: all columns of h, those of c, those of y, each from the bottom layer up.
     values: Sequence[Columns]
+    # The states of all sequences that have come so far, at their start and after the latest rows;
+    # `final` may raise a NotFiniteError.
     initial: Callable[[], SequenceStates]
     final: Callable[[], SequenceStates]
-    key_columns: Sequence[str] = ()
-    keys: Sequence[Key] = ()
-    header: Sequence[str] = ()
-    types: Any = None
+    key_columns: Sequence[str] = ()  # names of the columns of a key; none for a single sequence
+    keys: Sequence[Key] = ()  # of each sequence; it grows as they come
+    header: Sequence[str] = ()  # names of the input's columns, if its cells are written too
+    types: Any = None  # a pyarrow.Schema of these columns, where they have types
+    # (T,), (N, T), or (N,) of a row a sequence, if the number of rows is known beforehand.
     shape: tuple[int, ...] = ()
     all_layers: bool = False
-    forward: bool = True
-    last: bool = False
+    forward: bool = True  # whether the initial state comes right before the first row
+    last: bool = False  # whether the rows are the final states and not the steps
+    # Arrays in the columns of CSV, tables, arrays and pictures; JSON has them all.
     shown: Sequence[str] = ("h",)
 
     @property
@@ -160,25 +109,13 @@ class Result(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How results are written.
+    """How results are written."""
 
-    Parameters
-    ----------
-    digits : int, optional
-        Digits after the point; by default the fewest that read back the same.
-    header : bool
-        Whether CSV starts with the names of its columns.
-    follow : bool
-        Whether each block is flushed at once.
-    worded : callable
-        Returns a note as the user is to see it. Parameters stand in it
-        between backticks.
-    """
-
-    digits: int | None = None
-    header: bool = True
-    follow: bool = False
-    worded: Callable[[str], str] = str
+    digits: int | None = None  # after the point; by default the fewest that read back the same
+    header: bool = True  # whether CSV starts with the names of its columns
+    delimiter: str = ","  # between the cells of CSV
+    follow: bool = False  # whether each row is passed on at once
+    worded: Callable[[str], str] = str  # shows a note, in which parameters stand between backticks
 
 
 def columns_of(
@@ -227,7 +164,7 @@ def check_names(form: str, result: Result, *, grouped: bool) -> None:
     keys, header = list(result.key_columns), result.header
     repeated = [name for name in keys if keys.count(name) > 1]
     hint = "rename it"
-    if not repeated and form in ("csv", "table", "parquet", "arrow"):
+    if not repeated and form in ("csv", "tsv", "table", "parquet", "arrow"):
         own = {*result.units, *([] if header else ["t"])}
         if header and not grouped:
             own.update(keys)

@@ -1,7 +1,9 @@
 """A `Result` with its rows, for writers that iterate over them."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,3 +101,55 @@ class UntilError:
         """Raise the error, if there was one."""
         if self.error:
             raise self.error
+
+
+class Pushed:
+    """Pushes rows to a function that iterates over the blocks of a `Trajectory`, in a thread."""
+
+    def __init__(self, write: Any, out: Any, result: Any, style: Any) -> None:
+        self._asked: SimpleQueue[Any] = SimpleQueue()
+        self._given: SimpleQueue[Any] = SimpleQueue()
+        trajectory = Trajectory(**result._asdict(), blocks=self._blocks())
+
+        def run() -> None:
+            try:
+                write(out, trajectory, style)
+                self._asked.put(StopIteration())
+            except BaseException as error:
+                self._asked.put(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        self._done = False
+        self._wait()
+
+    def _blocks(self) -> Iterator[Rows]:
+        while True:
+            self._asked.put(None)
+            item = self._given.get()
+            if item is None:
+                return
+            if isinstance(item, ValueError):
+                raise item
+            yield item
+
+    def _wait(self) -> None:
+        found = self._asked.get()
+        self._done = found is not None
+        if self._done and not isinstance(found, StopIteration):
+            raise found
+
+    def rows(self, rows: Rows) -> None:
+        """Write rows."""
+        if not self._done:
+            self._given.put(rows)
+            self._wait()
+
+    def end(self, error: ValueError | None) -> None:
+        """End."""
+        if not self._done:
+            self._given.put(error)
+            try:
+                self._wait()
+            except ValueError as raised:
+                if raised is not error:
+                    raise
