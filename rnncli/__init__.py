@@ -8,11 +8,11 @@ A network comes from a seed or from a file, and runs over arrays:
 (4,)
 
 `run` takes whole sequences, `stream` takes blocks of rows as they come and
-carries the states between them. `load` and `save` read and write weight
-files. A `Network` is a stack of layers; a `Recurrent` layer has one cell,
-`RNN`, `LSTM` or `GRU`, or one for each direction. `Dense`, `Embedding`,
-`LayerNormalization`, `Masking`, `Normalization` and `Pointwise` are layers
-without state, below and above it.
+carries the states between them, `score` takes files or a table. `load` and
+`save` read and write weight files. A `Network` is a stack of layers; a
+`Recurrent` layer has one cell, `RNN`, `LSTM` or `GRU`, or one for each
+direction. `Dense`, `Embedding`, `LayerNormalization`, `Masking`,
+`Normalization` and `Pointwise` are layers without state, below and above it.
 """
 
 # As in typing, which takes milliseconds to load: see __getattr__.
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
     from rnncli.model.seeds import seeded as seeded
+    from rnncli.pipeline import score as score
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ _MODULES = {
     "batch": "cli.library",
     "load": "model.formats",
     "run": "engine.run",
+    "score": "pipeline",
     "seeded": "model.seeds",
     "stream": "engine.stream",
 }

@@ -11,9 +11,14 @@ from transcripts import NUMBER, is_same
 
 
 def test_python_examples(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notebook: dict[str, Any]
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    notebook: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
-    whole, trained, streamed = re.findall(r"```python\n(.*?)```", GUIDE["python"], re.DOTALL)
+    whole, trained, streamed, scored = re.findall(
+        r"```python\n(.*?)```", GUIDE["python"], re.DOTALL
+    )
     names: dict[str, Any] = {}
     exec(whole, names)
     printed = np.array(NUMBER.findall(capsys.readouterr().out.replace("1. ", "1.0 ")), float)
@@ -25,6 +30,10 @@ def test_python_examples(
     np.testing.assert_array_equal(names["states"].y[-1], names["states"].y_n)
     exec(streamed, names)
     np.testing.assert_allclose(names["block"].h, last, rtol=0, atol=1e-6)
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    exec(scored, names)
+    assert (tmp_path / "states.csv").read_text().startswith("t,h_0,h_1,h_2,h_3\n1,")
 
 
 def test_the_readme_runs_from_python(

@@ -418,7 +418,7 @@ def test_the_recipe_gives_the_run_over_the_sorted_log(
     )
     assert ours["sensor"].tolist() == expected["sensor"].tolist()
     atol = 1e-6 * expected["y_0"].abs().max()
-    np.testing.assert_allclose(ours["y"], expected["y_0"], rtol=0, atol=atol)
+    np.testing.assert_allclose(ours["y_0"], expected["y_0"], rtol=0, atol=atol)
 
 
 @pytest.mark.nightly

@@ -1,0 +1,90 @@
+"""`rnncli.score` on tables in memory: what the command makes of the same rows in a file."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import Rnn
+
+import rnncli
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "": {},
+    "--passthrough": {"passthrough": True},
+    "--last": {"last": True},
+    "--last --passthrough": {"last": True, "passthrough": True},
+    "--head 2 --tail 1": {"head": 2, "tail": 1},
+    "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
+}
+KEYED: dict[str, Any] = {"columns": "v", "group_by": "k", "missing": "hold"}
+
+
+def frame(rows: int = 200) -> pd.DataFrame:
+    """Rows of keys in turn, with gaps, and an index of their own."""
+    random = np.random.default_rng(0)
+    v = np.where(random.uniform(size=rows) < 0.1, np.nan, random.normal(size=rows))
+    keys = random.integers(0, 5, rows).astype(str)
+    return pd.DataFrame({"time": np.arange(rows), "k": keys, "v": v}, index=np.arange(rows) + 7)
+
+
+@pytest.mark.parametrize(("words", "options"), OPTIONS.items(), ids=OPTIONS)
+def test_a_table_gives_what_a_file_does(
+    run_rnn: Rnn, tmp_path: Path, words: str, options: dict[str, Any]
+) -> None:
+    table, network = frame(), rnncli.seeded(1, 3, cell="lstm", init="keras")
+    table.to_csv(tmp_path / "x.csv", index=False)
+    rnncli.save(network, tmp_path / "net.npz")
+    given = ("--columns", "v", "--group-by", "k", "--missing", "hold", "--format", "csv")
+    run = run_rnn(
+        "run", tmp_path / "x.csv", "--weights", tmp_path / "net.npz", *given, *words.split()
+    )
+    assert run.exit_code == 0, run.stderr
+    expected = pd.read_csv(io.StringIO(run.stdout), dtype={"k": str})
+    ours = rnncli.score(table, network, **KEYED, **options)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    theirs = rnncli.score(arrow, network, **KEYED, **options).to_pandas()
+    for found in (ours, theirs):
+        assert list(found.columns) == list(expected.columns)
+        for name, column in expected.items():
+            if name == "k":
+                assert found[name].tolist() == column.tolist()
+            else:
+                np.testing.assert_allclose(found[name], column, rtol=1e-6, atol=1e-7)
+    steps = table.reset_index()
+    assert set(ours.index) <= set(steps["index"])
+
+
+def test_files_are_written_and_states_left(tmp_path: Path) -> None:
+    """By paths; a table goes on from the state of another run."""
+    table, network, state = frame(), rnncli.seeded(1, 3), tmp_path / "s"
+    table.to_csv(tmp_path / "x.csv", index=False)
+    whole = rnncli.score(table, network, **KEYED, unroll="stepwise")
+    first = rnncli.score(table[:90], network, **KEYED, state=state, unroll="stepwise")
+    rest = rnncli.score(table[90:], network, **KEYED, state=state, unroll="stepwise")
+    pd.testing.assert_frame_equal(pd.concat([first, rest]), whole)
+    sink = tmp_path / "out.csv.gz"
+    assert rnncli.score([tmp_path / "x.csv"], network, sink, **KEYED, unroll="stepwise") == 200
+    assert pd.read_csv(sink)["h_2"].astype("f").tolist() == whole["h_2"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (frame(), {"columns": "w"}, "DataFrame: no column 'w'"),
+        (frame(), {"columns": "k"}, "column 'k': expected numbers, got "),
+        (frame(), {"columns": "v"}, "column 'v': not a finite number: nan; `missing` hold"),
+        (frame(), {"columns": "v", "missing": "no"}, "missing: expected one of error, hold"),
+        (frame(), {"columns": "v", "h0": [1, 2]}, r"h0: expected shape \(3,\), got \(2,\)"),
+        (frame().rename(columns={"time": "h_0"}), KEYED | {"passthrough": True}, "'h_0' would"),
+        (frame(), {"columns": "v", "sink": "x.csv"}, "sink: a table is returned"),
+        ("x.csv", {}, "sink: give the file that the result goes to"),
+        ("x.csv", {"sink": "y.csv", "last": True, "no_last": True}, "`last` and `no_last`"),
+    ],
+)
+def test_wrong_parameters(source: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rnncli.score(source, rnncli.seeded(1, 3), **options)
