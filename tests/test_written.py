@@ -21,6 +21,7 @@ from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers import WRITERS, Style, Trajectory
+from rnncli.writers.digits import floats, one_by_one, text_of, words_of
 from rnncli.writers.trajectory import Columns, SequenceStates
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
@@ -196,6 +197,15 @@ def test_no_text_with_fewer_digits_reads_back(value: float) -> None:
     digits = re.sub(r"e.*|[-.]", "", line.decode().strip().split(",")[1]).strip("0")
     fewer = np.float32(f"{value:.{max(len(digits) - 2, 0)}e}")
     assert len(digits) <= 1 or fewer != np.float32(value)
+
+
+@pytest.mark.parametrize("seed", range(10 if NIGHTLY else 1))
+def test_many_floats_are_written_as_one_by_one(seed: int) -> None:
+    values = np.frombuffer(np.random.RandomState(seed).bytes(400_000), np.float32)[:, None]
+    for some in (values[np.abs(values[:, 0]) < 1e11], values):
+        lines = text_of([floats(some, "", ","), words_of(["\n"])]).splitlines()
+        assert lines == [text for (text,) in one_by_one(some)]
+        np.testing.assert_array_equal(np.array(lines, np.float32), some[:, 0])
 
 
 LIMIT = st.none() | st.integers(1, 5)
