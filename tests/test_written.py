@@ -208,6 +208,18 @@ def test_many_floats_are_written_as_one_by_one(seed: int) -> None:
         np.testing.assert_array_equal(np.array(lines, np.float32), some[:, 0])
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> None:
+    numbers, h = ["19.16", "-3", "1e5", "0", "-0.0"], np.zeros((6, 1))
+    words = ["007", "1_000", "nan", "", "+1", "ü", "\ud800", "\x9b", "\u0661", " 1"]
+    cells = [[number, word] for number, word in zip(numbers, words[:5], strict=True)]
+    cells += [[words[5], "".join(words[5:])]]
+    content = written(form, Result(np.arange(6), h, h, None, [], cells)).decode()
+    for number, word in cells[:5]:
+        assert f'"row": {{"c": {number}, "d": "{word}"}}' in content
+    assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
+
+
 LIMIT = st.none() | st.integers(1, 5)
 
 

@@ -1,6 +1,7 @@
 """States as one JSON document, or as a line of JSON for every step."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TextIO
@@ -15,12 +16,17 @@ from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text,
 from rnncli.writers.result import Result, SequenceStates, Style
 from rnncli.writers.trajectory import Trajectory
 
+# A cell that is written without quotes.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
 
 class _ItemWriter:
     """Writes JSON objects, each of a step or of the state of a sequence."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
+        unicode = (out.encoding or "utf-8").lower().startswith("utf")
+        self._encode = json.JSONEncoder(ensure_ascii=not unicode).encode
         self._label = cache(self._write_key)
 
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
@@ -86,12 +92,25 @@ class _ItemWriter:
         return f'"key": {_object([*map(self._quoted, names)], map(self._quoted, key))}, '
 
     def _write_cells(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Write the cells of each row as text."""
+        """Write the cells of each row: those of a number as they are, others as text."""
+        types = self._result.types or [None] * len(self._result.header)
+        as_text = ["string" in str(field and field.type) for field in types]
         names = [*map(self._quoted, self._result.header)]
-        return [f'"row": {_object(names, map(self._quoted, cells))}, ' for cells in rows]
+        objects = []
+        for cells in rows:
+            values = (
+                self._quoted(cell) if is_text or not _NUMBER.fullmatch(cell) else cell
+                for is_text, cell in zip(as_text, cells, strict=True)
+            )
+            objects.append(f'"row": {_object(names, values)}, ')
+        return objects
 
     def _quoted(self, text: str) -> str:
-        return json.dumps(text)
+        """Write text as JSON; what controls a terminal, and halves of characters, are escaped."""
+        quoted = self._encode(text)
+        if quoted.isprintable():
+            return quoted
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
 
 
 class JsonWriter(_ItemWriter):
