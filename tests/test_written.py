@@ -220,6 +220,13 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
     assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
 
 
+def test_tabs_separate_cells_in_tsv() -> None:
+    cells = [["a\tb", "a,b"], ['"', ""]]
+    h = np.zeros((2, 2), np.float32)
+    lines = written("tsv", Result(np.arange(2), h, h, None, [], cells)).decode()
+    assert lines == 'c\td\th_0\th_1\n"a\tb"\ta,b\t0.0\t0.0\n""""\t\t0.0\t0.0\n'
+
+
 LIMIT = st.none() | st.integers(1, 5)
 
 

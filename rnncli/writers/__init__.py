@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TextIO
 
-from rnncli.writers.csv import write_csv
+from rnncli.writers.csv import write_csv, write_tsv
 from rnncli.writers.json import write_json, write_jsonl
 from rnncli.writers.log import continue_log
 from rnncli.writers.npy import write_npy
@@ -65,6 +65,7 @@ WRITERS: Mapping[str, Callable[[TextIO, Trajectory, Style], None]] = {
     "json": write_json,
     "jsonl": write_jsonl,
     "csv": write_csv,
+    "tsv": write_tsv,
     "npy": write_npy,
     "parquet": _write_parquet,
     "arrow": _write_arrow,
@@ -78,6 +79,7 @@ EXTENSIONS = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".csv": "csv",
+    ".tsv": "tsv",
     ".npy": "npy",
     ".parquet": "parquet",
     ".arrow": "arrow",

@@ -66,6 +66,17 @@ class CsvWriter:
         )
 
 
+class TsvWriter(CsvWriter):
+    """Writes the same lines with tabs between their cells."""
+
+    _delimiter = "\t"
+
+
 def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
     """Write a line for each row."""
     write_blocks(CsvWriter, out, trajectory, style)
+
+
+def write_tsv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
+    """Write a line for each row, with tabs between its cells."""
+    write_blocks(TsvWriter, out, trajectory, style)
