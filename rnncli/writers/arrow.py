@@ -71,12 +71,16 @@ class ParquetWriter:
     def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
         import pyarrow.parquet as pq
 
+        class Writer(pq.ParquetWriter):  # type: ignore[misc]
+            def __del__(self) -> None:
+                """Leave a file that was abandoned as it is: it may be closed."""
+
         self._columns = _Columns(result)
         self._held: list[Rows] = []
         schema = self._columns.schema
         names = (*result.key_columns, *result.header)
         kinds = ((name, str(schema.field(name).type)) for name in names)
-        self._writer = pq.ParquetWriter(
+        self._writer = Writer(
             out.buffer,
             schema,
             compression="zstd",
