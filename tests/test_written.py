@@ -20,6 +20,7 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
+from rnncli.writers.digits import floats, one_by_one, text_of, words_of
 from rnncli.writers import WRITERS, Style
 from rnncli.writers import Result as Described
 from rnncli.writers.result import Columns, SequenceStates
@@ -199,6 +200,34 @@ def test_no_text_with_fewer_digits_reads_back(value: float) -> None:
     digits = re.sub(r"e.*|[-.]", "", line.decode().strip().split(",")[1]).strip("0")
     fewer = np.float32(f"{value:.{max(len(digits) - 2, 0)}e}")
     assert len(digits) <= 1 or fewer != np.float32(value)
+
+
+@pytest.mark.parametrize("seed", range(10 if NIGHTLY else 1))
+def test_many_floats_are_written_as_one_by_one(seed: int) -> None:
+    values = np.frombuffer(np.random.RandomState(seed).bytes(400_000), np.float32)[:, None]
+    for some in (values[np.abs(values[:, 0]) < 1e11], values):
+        lines = text_of([floats(some, "", ","), words_of(["\n"])]).splitlines()
+        assert lines == [text for (text,) in one_by_one(some)]
+        np.testing.assert_array_equal(np.array(lines, np.float32), some[:, 0])
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> None:
+    numbers, h = ["19.16", "-3", "1e5", "0", "-0.0"], np.zeros((6, 1))
+    words = ["007", "1_000", "nan", "", "+1", "ü", "\ud800", "\x9b", "\u0661", " 1"]
+    cells = [[number, word] for number, word in zip(numbers, words[:5], strict=True)]
+    cells += [[words[5], "".join(words[5:])]]
+    content = written(form, Result(np.arange(6), h, h, None, [], cells)).decode()
+    for number, word in cells[:5]:
+        assert f'"row": {{"c": {number}, "d": "{word}"}}' in content
+    assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
+
+
+def test_tabs_separate_cells_in_tsv() -> None:
+    cells = [["a\tb", "a,b"], ['"', ""]]
+    h = np.zeros((2, 2), np.float32)
+    lines = written("tsv", Result(np.arange(2), h, h, None, [], cells)).decode()
+    assert lines == 'c\td\th_0\th_1\n"a\tb"\ta,b\t0.0\t0.0\n""""\t\t0.0\t0.0\n'
 
 
 LIMIT = st.none() | st.integers(1, 5)

@@ -1,16 +1,16 @@
-"""Writers: blocks of states as text, pictures or an array on a stream."""
+"""Writers: results as text, pictures or arrays on a stream."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import TextIO
 
-from rnncli.writers.csv import write_csv
-from rnncli.writers.json import write_json, write_jsonl
-from rnncli.writers.npy import write_npy
+from rnncli.writers.csv import CsvWriter, TsvWriter
+from rnncli.writers.json import JsonLinesWriter, JsonWriter
+from rnncli.writers.npy import NpyWriter
 from rnncli.writers.result import Result, Style
 from rnncli.writers.selection import Writer
-from rnncli.writers.table import write_table
-from rnncli.writers.trajectory import Pushed, Trajectory
+from rnncli.writers.table import TableWriter
 
 __all__ = ["EXTENSIONS", "FIGURES", "TABLES", "WRITERS", "Result", "Style", "Writer"]
 
@@ -20,51 +20,26 @@ FIGURES = ("svg", "png", "pdf")
 TABLES = ("parquet", "arrow")
 
 
-# It takes long to import what draws.
-def _write_heatmap(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.heatmap import write_heatmap
-
-    write_heatmap(out, trajectory, style)
-
-
-def _write_plot(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.plot import write_plot
-
-    write_plot(out, trajectory, style)
-
-
-def _write_parquet(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.arrow import write_parquet
-
-    write_parquet(out, trajectory, style)
-
-
-def _write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    from rnncli.writers.arrow import write_arrow
-
-    write_arrow(out, trajectory, style)
-
-
-def _write_figure(form: str, out: TextIO, trajectory: Trajectory, _style: Style) -> None:
-    from rnncli.writers.figure.drawing import write_figure
-
-    write_figure(out, trajectory, form)
+def _load(
+    module: str, name: str, out: TextIO, result: Result, style: Style, **settings: str
+) -> Writer:
+    """Make a writer whose module takes long to import."""
+    made: Writer = getattr(import_module(f"rnncli.writers.{module}"), name)(out, result, style, **settings)
+    return made
 
 
 WRITERS: Mapping[str, Callable[[TextIO, Result, Style], Writer]] = {
-    form: partial(Pushed, write)
-    for form, write in {
-        "table": write_table,
-        "json": write_json,
-        "jsonl": write_jsonl,
-        "csv": write_csv,
-        "npy": write_npy,
-        "parquet": _write_parquet,
-        "arrow": _write_arrow,
-        "heatmap": _write_heatmap,
-        "plot": _write_plot,
-        **{form: partial(_write_figure, form) for form in FIGURES},
-    }.items()
+    "table": TableWriter,
+    "json": JsonWriter,
+    "jsonl": JsonLinesWriter,
+    "csv": CsvWriter,
+    "tsv": TsvWriter,
+    "npy": NpyWriter,
+    "parquet": partial(_load, "arrow", "ParquetWriter"),
+    "arrow": partial(_load, "arrow", "ArrowWriter"),
+    "heatmap": partial(_load, "heatmap", "HeatmapWriter"),
+    "plot": partial(_load, "plot", "PlotWriter"),
+    **{form: partial(_load, "figure", "FigureWriter", form=form) for form in FIGURES},
 }
 EXTENSIONS = {
     "": "table",
@@ -72,6 +47,7 @@ EXTENSIONS = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".csv": "csv",
+    ".tsv": "tsv",
     ".npy": "npy",
     ".parquet": "parquet",
     ".arrow": "arrow",

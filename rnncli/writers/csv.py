@@ -2,61 +2,69 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TextIO
 
-from rnncli.writers.digits import Part, rows_of_text
-from rnncli.writers.labels import Labelled, Labels
-from rnncli.writers.trajectory import Style, Trajectory
-
-# A cell with one of these, or with a comma, is quoted.
-_SPECIAL = '"\r\n'
-_IS_SPECIAL = re.compile(f"[{_SPECIAL}]")
+from rnncli.engine.rows import Rows
+from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text, words_of
+from rnncli.writers.result import Result, Style
 
 
-def write_csv(out: TextIO, trajectory: Trajectory, style: Style) -> None:
-    """Write a line for each row, as the blocks come, its key in front.
+class CsvWriter:
+    """Writes a line for each row, its key in front.
 
-    The input's cells, where they are written too, take the place of `t`. Key
-    columns among them are not written twice.
+    The input's cells, where they are written too, take the place of `t`. Key columns among
+    them are not written twice.
     """
-    header = trajectory.header
-    keyed = not set(trajectory.key_columns) <= set(header)
-    if style.header:
-        names = [*(trajectory.key_columns if keyed else ()), *(header or ["t"])]
-        out.write(",".join([*map(_quoted, names), *trajectory.units]) + "\n")
-    labels = Labels(trajectory.keys, lambda keys: [f"{text}," for text in _lines(keys)])
-    for block in trajectory.blocks:
-        front: list[Part] = []
-        if keyed and block.key is not None:
-            front.append(Labelled(labels, block.key))
-        front.append(block.t if block.cells is None else _lines(block.cells))
-        row = [*front, ",", trajectory.rows(block), "\n"]
-        out.writelines(rows_of_text(row, ",", style.digits))
-        if style.follow:
-            out.flush()
+
+    _delimiter = ","
+
+    def __init__(self, out: TextIO, result: Result, style: Style) -> None:
+        self._out, self._result, self._digits = out, result, style.digits
+        self._special = re.compile(rf'["\r\n{self._delimiter}]')
+        self._keyed = not set(result.key_columns) <= set(result.header)
+        self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
+        if style.header:
+            keys = result.key_columns if self._keyed else ()
+            out.write(self._line([*keys, *(result.header or ["t"]), *result.units]) + "\n")
+
+    def rows(self, rows: Rows) -> None:
+        """Write a block of results."""
+        values = self._result.rows(rows)
+        key = rows.key if self._keyed else None
+        front = None if rows.cells is None else self._lines(rows.cells)
+
+        def parts_of(some: slice) -> list[Words]:
+            return [
+                *([by_key(key[some], self._label)] if key is not None else ()),
+                integers(rows.t[some]) if front is None else words_of(front[some]),
+                floats(values[some], self._delimiter, self._delimiter, self._digits),
+                words_of(["\n"]),
+            ]
+
+        self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, parts_of))
+
+    def end(self, error: ValueError | None) -> None:
+        """Write nothing behind the rows."""
+
+    def _lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """Join the cells of each row; where none is quoted, one look at all of them tells that."""
+        lines = [*map(self._delimiter.join, rows)]
+        text = "".join(lines)
+        delimiters = sum(map(len, rows)) - len(rows)
+        if text.count(self._delimiter) == delimiters and not any(mark in text for mark in '"\r\n'):
+            return lines
+        return [*map(self._line, rows)]
+
+    def _line(self, cells: Sequence[str]) -> str:
+        """Join cells, quoted where they must be."""
+        return self._delimiter.join(
+            '"' + cell.replace('"', '""') + '"' if self._special.search(cell) else cell
+            for cell in cells
+        )
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Join the cells of each row; where no cell is quoted, that is seen in all rows at once."""
-    lines = [*map(",".join, rows)]
-    text = "".join(lines)
-    commas = sum(map(len, rows)) - len(rows)
-    if text.count(",") == commas and not any(mark in text for mark in _SPECIAL):
-        return lines
-    return [*map(_joined, rows)]
+class TsvWriter(CsvWriter):
+    """Writes the same lines with tabs between their cells."""
 
-
-def _joined(cells: Sequence[str]) -> str:
-    """Join cells, quoted where they must be."""
-    text = ",".join(cells)
-    if text.count(",") < len(cells) and not _IS_SPECIAL.search(text):
-        return text
-    return ",".join(map(_quoted, cells))
-
-
-def _quoted(cell: str) -> str:
-    """Quote a cell if it must be."""
-    if "," not in cell and not _IS_SPECIAL.search(cell):
-        return cell
-    doubled = cell.replace('"', '""')
-    return f'"{doubled}"'
+    _delimiter = "\t"

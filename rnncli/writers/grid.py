@@ -1,4 +1,4 @@
-"""Columns of numbers as Rich tables that fit the screen."""
+"""Columns of text and numbers as tables that fit the screen."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,13 @@ from rnncli.model.arrays import Integers
 from rnncli.model.errors import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.console import Console
+    from rich.text import Text
 
-# Blanks after a column: its own padding, and the box's divider.
+# Blanks between two columns.
 _BLANKS = 2
 # Shows where rows or columns are left out.
 GAP = ":"
-# Rich takes 100 microseconds a row, as long as 50 rows of plain text take.
-_RICH_ROWS = 500
 # Cells drawn at once, as all of them are held as text; and rows, at least.
 _PAGE, _PAGE_ROWS = 1 << 18, 64
 # Cells whose characters are placed at once, in the cache.
@@ -40,60 +38,6 @@ class Column(NamedTuple):
     cells: Sequence[str]
 
 
-class _Grid:
-    """A table as characters, with the points of a column's numbers below each other.
-
-    Parameters
-    ----------
-    cells : str
-        As for `draw_cells`.
-    names : sequence of str
-        One for each column; a column is at least as wide as its name.
-
-    Attributes
-    ----------
-    edges : list of int
-        Where each column begins in a line, then the width of the line.
-    """
-
-    def __init__(self, cells: str, names: Sequence[str]) -> None:
-        from rich.cells import cell_len
-
-        self.names = names
-        self._codec, kind = ("ascii", "u1") if cells.isascii() else ("utf-32-le", "<u4")
-        text = np.frombuffer(cells.encode(self._codec), kind).copy()
-        ends = np.flatnonzero(text == ord("\n"))
-        starts = np.concatenate([[0], ends + 1])[:-1]
-        points = _points(text, starts, ends).reshape(-1, len(names))
-        shifts = points.max(axis=0, initial=0) - points
-        widths = (shifts + (ends - starts).reshape(shifts.shape)).max(axis=0, initial=0)
-        widths = np.maximum(widths, [cell_len(name) for name in names]) + _BLANKS
-        edges = np.concatenate([[0], np.cumsum(widths)])
-        self.edges: list[int] = edges.tolist()
-        self._lines = np.full((len(points), edges[-1]), ord(" "), kind)
-        text[ends] = ord(" ")
-        # How far each cell moves from its place in the text to that in the lines.
-        rows = edges[-1] * np.arange(len(points))[:, None]
-        moves = (rows + edges[:-1] + shifts).reshape(-1) - starts
-        for first in range(0, len(ends), _CACHED):
-            some = slice(first, first + _CACHED)
-            sources = np.arange(starts[first], ends[some][-1] + 1)
-            targets = sources + np.repeat(moves[some], ends[some] + 1 - starts[some])
-            self._lines.reshape(-1)[targets] = text[sources]
-
-    def width(self, column: int) -> int:
-        """Return the width of a column, without the blanks behind it."""
-        return self.edges[column + 1] - self.edges[column] - _BLANKS
-
-    def lines(self, columns: Sequence[slice], rows: slice) -> list[str]:
-        """Return some columns of some rows, line by line, without blanks at the ends."""
-        places = (slice(self.edges[part.start], self.edges[part.stop]) for part in columns)
-        pieces = [self._lines[rows, place] for place in places]
-        end = np.full((len(pieces[0]), 1), ord("\n"), self._lines.dtype)
-        text = np.concatenate([*pieces, end], axis=1).tobytes().decode(self._codec)
-        return [f"{line.rstrip()}\n" for line in text.split("\n")[:-1]]
-
-
 def page_rows(columns: int) -> int:
     """Return how many rows of so many columns to draw at once."""
     return max(_PAGE_ROWS, _PAGE // columns)
@@ -111,43 +55,45 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
 def draw_cells(
     out: TextIO, title: str, headings: Sequence[Heading], labels: int, cells: str
 ) -> None:
-    """Draw columns side by side, as many as fit, then the others below.
+    """Draw columns side by side, as many as fit, then the others below, each part with the labels.
 
-    No cell is cut: a column wider than the screen makes the table as wide
-    as it needs.
+    No cell is cut: a column wider than the screen makes the table as wide as it needs.
     """
     from rich.text import Text
 
     screen = console_on(out)
-    names = [printable(heading.name) for heading in headings]
-    styles = [heading.style for heading in headings]
-    grid = _Grid(cells, names)
-    widths = np.diff(grid.edges[labels:]).tolist()
+    names, lines, edges = _grid([printable(heading.name) for heading in headings], cells)
+    width = max(screen.width, edges[labels] + int(np.diff(edges[labels:]).max(initial=0)))
     # Rich takes a width on a dumb terminal only together with a height.
-    width = max(screen.width, grid.edges[labels] + max(widths, default=0))
     console = console_on(out, width, screen.height)
     if title:
         _print(console, Text(printable(title), style="bold"))
-    rich_rows = (_RICH_ROWS if title else 1) if console.is_terminal else 0
-    for shown in _parts(grid, labels, width):
-        columns = [i for piece in shown for i in range(piece.start, piece.stop)]
-        out.write("\n")
-        if rich_rows:
-            _print(console, _table(grid, styles, columns, rich_rows))
-        else:
-            rule = "-" if console.options.ascii_only else "─"
-            out.write(_heading(grid, columns, rule))
-        out.writelines(grid.lines(shown, slice(rich_rows, None)))
+    rule = "-" if console.options.ascii_only else "─"
+    for start, stop in _parts(edges, labels, width):
+        spans = [(0, edges[labels], ""), (edges[start], edges[stop], "")]
+        if console.is_terminal:
+            shown = [*range(labels), *range(start, stop)]
+            spans = [(edges[i], edges[i + 1], headings[i].style) for i in shown]
+        patterns = [(slice(*ends), _pattern(console, style)) for *ends, style in spans]
+        heading = "".join([*names[:labels], *names[start:stop]]).rstrip()
+        console.file.write("\n" + _pattern(console, "bold").format(heading) + "\n")
+        console.file.write(rule * (edges[labels] + edges[stop] - edges[start] - 1) + "\n")
+        for line in lines:
+            row = "".join(pattern.format(line[place]) for place, pattern in patterns)
+            console.file.write(row.rstrip().replace("\0", "") + "\n")
 
 
 def lines_beside(
     names: Sequence[str], labels: int, cells: str, width: int
 ) -> Iterator[tuple[str, list[str]]]:
     """Return the lines of columns side by side, as many as fit, then those of the others."""
-    grid = _Grid(cells, names)
-    for shown in _parts(grid, labels, width):
-        columns = [i for piece in shown for i in range(piece.start, piece.stop)]
-        yield _names(grid, columns), [line[:-1] for line in grid.lines(shown, slice(None))]
+    names, lines, edges = _grid(names, cells)
+    left = slice(edges[labels])
+    for start, stop in _parts(edges, labels, width):
+        right = slice(edges[start], edges[stop])
+        heading = "".join([*names[:labels], *names[start:stop]]).rstrip()
+        rows = (f"{line[left]}{line[right]}".rstrip() for line in lines)
+        yield heading, [row.replace("\0", "") for row in rows]
 
 
 def write_note(out: TextIO, note: str) -> None:
@@ -168,13 +114,6 @@ def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -
         out.write(f"{text}\n")
 
 
-def _print(console: "Console", piece: "RenderableType", **options: bool) -> None:
-    """Print without blanks at the ends of lines."""
-    with console.capture() as drawn:
-        console.print(piece, **options)  # type: ignore[arg-type]
-    console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
-
-
 def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
     """Return a console whose caller handles a closed pipe."""
     from rich.console import Console
@@ -193,8 +132,66 @@ def console_on(out: TextIO, width: int | None = None, height: int | None = None)
     return PlainConsole(file=terminal, width=width, height=height, highlight=False)
 
 
+def _print(console: "Console", text: "Text", *, crop: bool = True) -> None:
+    """Print without blanks at the ends of lines."""
+    with console.capture() as drawn:
+        console.print(text, crop=crop)
+    console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
+
+
+def _pattern(console: "Console", style: str) -> str:
+    """Return a pattern of text in a style, with the codes that the terminal knows."""
+    from rich.text import Text
+
+    if not style:
+        return "{}"
+    with console.capture() as drawn:
+        console.print(Text("{}", style=style), end="")
+    return drawn.get()
+
+
+def _grid(names: Sequence[str], cells: str) -> tuple[list[str], list[str], list[int]]:
+    """Pad columns of cells, with the points of a column's numbers below each other.
+
+    Returns
+    -------
+    names, lines : lists of str
+        The names, each as wide as its column and the blanks behind it; and the rows, with a
+        zero character behind each that takes two places on the screen.
+    edges : list of int
+        Where each column begins in a line, then the width of the line.
+    """
+    from rich.cells import cell_len
+
+    wide = {ord(c): f"{c}\0" for c in set(cells) if cell_len(c) > 1}
+    cells = cells.translate(wide) if wide else cells
+    codec, kind = ("ascii", "u1") if cells.isascii() else ("utf-32-le", "<u4")
+    text = np.frombuffer(cells.encode(codec), kind).copy()
+    ends = np.flatnonzero(text == ord("\n"))
+    starts = np.append(0, ends + 1)[:-1]
+    points = _points(text, starts, ends).reshape(-1, len(names))
+    shifts = points.max(axis=0, initial=0) - points
+    longest = (shifts + (ends - starts).reshape(shifts.shape)).max(axis=0, initial=0)
+    sizes = [cell_len(name) for name in names]
+    widths = np.maximum(longest, sizes) + _BLANKS
+    edges = np.append(0, np.cumsum(widths))
+    lines = np.full((len(points), edges[-1] + 1), ord(" "), kind)
+    text[ends] = ord(" ")
+    # How far each cell moves from its place in the text to that in the lines.
+    rows = lines.shape[1] * np.arange(len(points))[:, None]
+    moves = (rows + edges[:-1] + shifts).reshape(-1) - starts
+    for first in range(0, len(ends), _CACHED):
+        some = slice(first, first + _CACHED)
+        sources = np.arange(starts[first], ends[some][-1] + 1)
+        targets = sources + np.repeat(moves[some], ends[some] + 1 - starts[some])
+        lines.reshape(-1)[targets] = text[sources]
+    lines[:, -1] = ord("\n")
+    padded = [f"{n}{' ' * w}" for n, w in zip(names, (widths - sizes).tolist(), strict=True)]
+    return padded, lines.tobytes().decode(codec).split("\n")[:-1], edges.tolist()
+
+
 def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
-    """Return where the point of a number, or its end, stands in each cell; 0 for a word."""
+    """Find where the point of a number, or its end, stands in each cell; 0 for a word."""
     first = text[starts]
     digit = np.where(first == ord("-"), text[np.minimum(starts + 1, ends)], first)
     number = (digit >= ord("0")) & (digit <= ord("9"))
@@ -204,43 +201,11 @@ def _points(text: NDArray[Any], starts: Integers, ends: Integers) -> Integers:
     return np.where(number, points, 0)
 
 
-def _parts(grid: _Grid, labels: int, width: int) -> Iterator[list[slice]]:
-    """Return the labels and the columns that fit beside them; at least one column in each part."""
-    left = slice(0, labels)
-    start, end = labels, len(grid.names)
-    available = width - grid.edges[labels]
-    for n in range(labels, end):
-        if n > start and grid.edges[n + 1] - grid.edges[start] > available:
-            yield [left, slice(start, n)]
+def _parts(edges: Sequence[int], labels: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield which columns fit beside the labels, at least one at a time: the first, and the end."""
+    start, available = labels, width - edges[labels]
+    for n in range(labels + 1, len(edges) - 1):
+        if edges[n + 1] - edges[start] > available:
+            yield start, n
             start = n
-    yield [left, slice(start, end)]
-
-
-def _names(grid: _Grid, columns: Sequence[int]) -> str:
-    """Return the names of columns as a line."""
-    from rich.cells import set_cell_size
-
-    names = (set_cell_size(grid.names[i], grid.width(i)) for i in columns)
-    return (" " * _BLANKS).join(names).rstrip()
-
-
-def _heading(grid: _Grid, columns: Sequence[int], rule: str) -> str:
-    """Return the names of columns, and a rule below them."""
-    width = sum(grid.width(i) + _BLANKS for i in columns) - _BLANKS
-    return f"{_names(grid, columns)}\n{rule * (width + 1)}\n"
-
-
-def _table(grid: _Grid, styles: Sequence[str], columns: Sequence[int], rows: int) -> "Table":
-    """Return a Rich table of the first rows of columns that fit side by side."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for i in columns:
-        name = Text(grid.names[i])
-        table.add_column(name, style=styles[i], no_wrap=True, min_width=grid.width(i))
-    # One tall row: Rich takes four times as long for rows one by one.
-    cells = (grid.lines([slice(i, i + 1)], slice(rows)) for i in columns)
-    table.add_row(*(Text("".join(lines).removesuffix("\n")) for lines in cells))
-    return table
+    yield start, len(edges) - 1

@@ -1,56 +1,66 @@
 """States as an array of shape (T, H), or (N, T, H), in NumPy's ``.npy`` format."""
 
-from collections.abc import Iterable
 from typing import TextIO
 
 import numpy as np
 
+from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.writers.trajectory import Style, Trajectory
+from rnncli.writers.result import Result, Style
 
 
-def write_npy(out: TextIO, trajectory: Trajectory, style: Style) -> None:  # noqa: ARG001
-    """Write the states as they come if the shape is known, else all at the end.
+class NpyWriter:
+    """Writes the states as they come if the shape is known, else all at the end.
 
     The shape stands before the values in the file.
     """
-    width, dtype = len(trajectory.units), trajectory.initial().rows().h.dtype
-    rows: Iterable[Floats] = map(trajectory.rows, trajectory.blocks)
-    shape = trajectory.shape
-    if not shape:
-        rows, shape = _all_rows(trajectory, np.empty((0, width), dtype))
-    _write_header(out, (*shape, width), dtype)
-    for h in rows:
+
+    def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
+        self._out, self._result = out, result
+        self._dtype = result.initial().rows().h.dtype
+        self._held = [np.empty((0, len(result.units)), self._dtype)]
+        self._keys = [np.empty(0, np.intp)]
+        if result.shape:
+            self._write_header(result.shape)
+
+    def rows(self, rows: Rows) -> None:
+        """Write a block of results, or hold it."""
+        values = self._result.rows(rows)
+        if self._result.shape:
+            self._write(values)
+        else:
+            self._held.append(values)
+            self._keys += [] if rows.key is None else [rows.key]
+
+    def end(self, error: ValueError | None) -> None:
+        """Write what is held, if all of it is there."""
+        if error or self._result.shape:
+            return
+        if not self._result.key_columns:
+            self._write_header((sum(map(len, self._held)),))
+            for values in self._held:
+                self._write(values)
+            return
+        key = np.concatenate(self._keys)
+        lengths = np.bincount(key, minlength=len(self._result.keys))
+        if len(set(lengths.tolist())) > 1:
+            raise InputError(
+                "npy",
+                f"the sequences have {lengths.min()} to {lengths.max()} steps, an array takes "
+                "equal lengths",
+                "write CSV or JSONL",
+            )
+        self._write_header((len(lengths), int(lengths.max(initial=0))))
+        self._write(np.concatenate(self._held)[np.argsort(key, kind="stable")])
+
+    def _write_header(self, shape: tuple[int, ...]) -> None:
+        """Write what `numpy.save` writes first; that reports a full disk like any other error."""
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        whole = (*shape, len(self._result.units))
+        header = {"descr": descr, "fortran_order": False, "shape": whole}
+        np.lib.format.write_array_header_1_0(self._out.buffer, header)
+
+    def _write(self, values: Floats) -> None:
         # `tobytes` would copy them to new memory first.
-        out.buffer.write(np.ascontiguousarray(h).data)
-
-
-def _write_header(out: TextIO, shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> None:
-    """Write what `numpy.save` writes before the values.
-
-    `numpy.save` itself reports a closed pipe or a full disk like any other error.
-    """
-    descr = np.lib.format.dtype_to_descr(dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(out.buffer, header)
-
-
-def _all_rows(trajectory: Trajectory, none: Floats) -> tuple[list[Floats], tuple[int, ...]]:
-    """Wait for all rows; return them as they stand in the file, and (T,) or (N, T)."""
-    blocks = [(trajectory.rows(block), block.key) for block in trajectory.blocks]
-    rows = [none, *(h for h, _ in blocks)]
-    if not trajectory.key_columns:
-        return rows, (sum(map(len, rows)),)
-    numbers = [key for _, key in blocks if key is not None]
-    key = np.concatenate([np.empty(0, np.intp), *numbers])
-    lengths = np.bincount(key, minlength=len(trajectory.keys))
-    if len(set(lengths.tolist())) > 1:
-        raise InputError(
-            "npy",
-            f"the sequences have {lengths.min()} to {lengths.max()} steps, an array takes "
-            "equal lengths",
-            "write CSV or JSONL",
-        )
-    by_sequence = np.concatenate(rows)[np.argsort(key, kind="stable")]
-    return [by_sequence], (len(lengths), int(lengths.max(initial=0)))
+        self._out.buffer.write(np.ascontiguousarray(values).data)
