@@ -56,8 +56,8 @@ from rnncli.model.network import Network
 from rnncli.readers import Keys
 from rnncli.readers.columns import listed
 from rnncli.writers import FIGURES, TABLES, WRITERS, Selection, Style, Trajectory, continue_log
+from rnncli.writers.result import SequenceStates, check_names, columns_of, states_by_layer
 from rnncli.writers.selection import final_rows
-from rnncli.writers.trajectory import SequenceStates, check_names, columns_of, states_by_layer
 
 # Percent of the states at the ends of their range from which a note is written.
 _SATURATED = 90
@@ -221,7 +221,7 @@ def forward(
         carried = resume(files, opened.start, network, whose, source)
         opened = opened._replace(model=opened.model | {"unroll": unroll})
         trajectory = _trajectory(opened, carried, output, precision, unroll)
-        check_names(form, trajectory, grouped=bool(reading.group_by))
+        check_names(form, trajectory, grouped=bool(reading.group_by))  # type: ignore[arg-type]
         leaving = Leaving(files, opened, carried, whose, follow=reading.follow)
         steps = stream(
             network,
