@@ -185,9 +185,7 @@ def check(**given: Any) -> str:
     if form in TABLES:
         check_installed("pyarrow")
     if form in FIGURES:
-        from rnncli.writers.figure import drawing
-
-        drawing.check_matplotlib()
+        check_installed("matplotlib")
     return form
 
 

@@ -55,7 +55,7 @@ def _write_arrow(out: TextIO, trajectory: Trajectory, style: Style) -> None:
 
 
 def _write_figure(form: str, out: TextIO, trajectory: Trajectory, _style: Style) -> None:
-    from rnncli.writers.figure.drawing import write_figure
+    from rnncli.writers.figure import write_figure
 
     write_figure(out, trajectory, form)
 
