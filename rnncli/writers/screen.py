@@ -1,4 +1,4 @@
-"""Text for a terminal, without characters that control it."""
+"""What a terminal gets: no characters that control it, and both ends of what is long."""
 
 from collections.abc import Iterable
 from io import UnsupportedOperation
@@ -34,3 +34,10 @@ class Screen:
         """Write pieces of text."""
         for piece in pieces:
             self.write(piece)
+
+
+def ends_shown(out: TextIO, count: int, long: int, at_ends: int) -> list[int]:
+    """Choose which of so many rows to show: all, or on a terminal both ends of many."""
+    if count <= max(long, 2 * at_ends) or not out.isatty():
+        return list(range(count))
+    return [*range(at_ends), *range(count - at_ends, count)]
