@@ -177,7 +177,8 @@ def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str
     _, below = panels(drawn("--seq", "2", *SMALL, units))
     assert len(below.lines) == (3 if units == "3" else 0)
     assert below.get_xlim() == (0.5, 1.5)
-    for axes in panels(drawn(*SMALL, units, stdin="v\n")):
+    none = [drawn(*SMALL, units, *by, stdin="k,v\n") for by in ((), ("--group-by", "k"))]
+    for axes in [axes for figure in none for axes in panels(figure)]:
         assert "no steps" in [text.get_text() for text in axes.texts]
     for x in ("0,0,0", "1e30,-1e30,3e37", "1e306,-1e306,1e300"):
         command = ("--seq", x, *SMALL, units, "--activation", "linear", "--precision", "float64")

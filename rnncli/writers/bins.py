@@ -8,8 +8,8 @@ from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.result import Result
 
-# Steps that are added at once: each becomes four float64 for every value.
-_STEPS = 4096
+# Values that are added at once: each becomes four float64.
+_AT_ONCE = 1 << 18
 # Values in the bins of a sequence: where a step has many, there are fewer bins.
 _VALUES = 1 << 20
 # How two bins become one: their sums, how many values they have, their ends.
@@ -88,8 +88,9 @@ class Sequences:
     def add(self, rows: Rows) -> None:
         """Add the rows to the bins of their sequences."""
         arrays = [rows.t, rows.x[:, : self._features], self._result.rows(rows)]
-        for start in range(0, len(rows.t), _STEPS):
-            some = slice(start, start + _STEPS)
+        steps = max(1, _AT_ONCE // self.width)
+        for start in range(0, len(rows.t), steps):
+            some = slice(start, start + steps)
             values = np.column_stack([array[some] for array in arrays])
             keys = None if rows.key is None else rows.key[some]
             for number in [0] if keys is None else dict.fromkeys(keys.tolist()):

@@ -105,6 +105,7 @@ class FigureWriter:
             return
         if largest > _LARGEST:
             raise ValueError(f"a figure shows values up to {_LARGEST:g}, got {largest:g}")
+        title, names = model_line(self._result.model), self._sequences.titles() or [""]
         if not self._sequences.bins:
             self._sequences.bins[0] = Bins(self._sequences.width, 1)
         content = BytesIO()
@@ -112,7 +113,7 @@ class FigureWriter:
             warnings.simplefilter("ignore")  # such as that the font lacks a character
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
-            figure = _figure(model_line(self._result.model), self._panels, self._sequences)
+            figure = _figure(title, names, self._panels, self._sequences)
             figure.savefig(content, format=self._form, metadata=_METADATA[self._form])
         self._out.buffer.write(content.getvalue())
 
@@ -134,7 +135,7 @@ def _panels(result: Result) -> Iterator[Panel]:
                 yield Panel(values.array, label, some, columns, together, direction)
 
 
-def _figure(title: str, panels: list[Panel], sequences: Sequences) -> "Figure":
+def _figure(title: str, names: list[str], panels: list[Panel], sequences: Sequences) -> "Figure":
     """Draw the panels of each sequence below one another, and several sequences side by side."""
     from matplotlib.figure import Figure
 
@@ -151,8 +152,7 @@ def _figure(title: str, panels: list[Panel], sequences: Sequences) -> "Figure":
     edges = [_edges(bins) for bins in sequences.bins.values()]
     limits = min(each[0] for each in edges), max(each[-1] for each in edges)
     grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
-    named = zip(sequences.titles(), sequences.bins.values(), strict=True)
-    for n, (name, bins) in enumerate(named):
+    for n, (name, bins) in enumerate(zip(names, sequences.bins.values(), strict=True)):
         row, column = divmod(n, across)
         for p, drawing in enumerate(drawings):
             axes = figure.add_subplot(grid[row * len(drawings) + p, column])
@@ -193,9 +193,7 @@ def _drawings(panels: list[Panel], sequences: Sequences) -> Iterator["_Lines | _
         if count > _LINES:
             yield _Heatmap(panel, sequences)
         elif hide or _unlike(panel, sequences):
-            for name, place in zip(
-                panel.names, range(panel.columns.start, panel.columns.stop), strict=True
-            ):
+            for place, name in enumerate(panel.names, start=panel.columns.start):
                 own = slice(place, place + 1)
                 together = own if panel.array == "x" else panel.together
                 strip = Panel(panel.array, name, [name], own, together, panel.direction)
