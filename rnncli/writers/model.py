@@ -45,13 +45,8 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
     every = [
-        {
-            "layer": name_of(layer) or "recurrent",
-            "input_size": layer.input_size,
-            "output_size": layer.output_size,
-            **_layer_settings(layer.settings),
-        }
-        for layer in network.layers
+        _layer_of(name_of(each) or "recurrent", each.input_size, each.output_size, each.settings)
+        for each in network.layers
     ]
     return known(
         {
@@ -72,9 +67,8 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
     """Return what a document says of a layer in a file, as far as the file tells."""
-    taken = {"input_size": sizes.input_size, "output_size": sizes.output_size}
     if not layer.cells:
-        return known({"layer": layer.kind, **taken, **_layer_settings(layer.settings)})
+        return _layer_of(layer.kind, sizes.input_size, sizes.output_size, layer.settings)
     projected = [sizes.projected_size] if sizes.projected_size != sizes.hidden_size else None
     return known(
         {
@@ -82,7 +76,8 @@ def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
             **_cells((c.cell, c.settings, "w_ch" in c.tensors) for c in layer.cells),
             "direction": layer.settings.get("direction", "forward"),
             "merge": layer.settings.get("merge") if len(layer.cells) > 1 else None,
-            **taken,
+            "input_size": sizes.input_size,
+            "output_size": sizes.output_size,
             "hidden_sizes": [sizes.hidden_size],
             "projected_sizes": projected,
         }
@@ -132,8 +127,12 @@ def _cells(cells: Iterable[tuple[str, Mapping[str, Any], bool]]) -> dict[str, An
     return known({name: _one_or_all([cell.get(name) for cell in every]) for name in names})
 
 
-def _layer_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return known({name: _plain(settings.get(name)) for name in _OF_LAYERS})
+def _layer_of(
+    kind: str, I: int | None, O: int | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe a layer but for its cells."""
+    told = {name: _plain(settings.get(name)) for name in _OF_LAYERS}
+    return known({"layer": kind, "input_size": I, "output_size": O, **told})
 
 
 def _kinds(model: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, pairwise
 from math import prod
 from textwrap import wrap
@@ -50,7 +51,12 @@ def describe_file(
     except InputError as error:
         why = sentence(error.place, error.what, worded(error.hint))
         document["why"] = why.removeprefix(f"{path}: ")
-        runs, notes = list(_runs_of_parts(model, command)), list(model.notes)
+        runs, notes = [], [*model.notes]
+        recurrent = [part.name for part in model.parts if part.recurrent and part.name]
+        # Metadata describe the whole file: no part is picked of it.
+        for name in [] if model.tensors.metadata else recurrent[:_TRIED]:
+            with suppress(InputError):
+                runs.append(_run(model.picked(name), name, command))
     parts = [_describe(model, part, worded) for part in model.parts]
     return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
 
@@ -133,18 +139,6 @@ def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) 
         "output_size": sizes[-1].output_size,
         "last": model.last,
     }
-
-
-def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterator[dict[str, Any]]:
-    """Return what runs each recurrent part that runs by itself, of very many the first ones."""
-    recurrent = [part.name for part in model.parts if part.recurrent and part.name]
-    if model.tensors.metadata:  # which describes the whole file: no part is picked of it
-        recurrent = []
-    for name in recurrent[:_TRIED]:
-        try:
-            yield _run(model.picked(name), name, command)
-        except InputError:
-            continue
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -8,16 +8,10 @@ from rnncli.model.errors import printable
 
 
 class Screen:
-    """A text stream that passes only printable lines on to a terminal.
-
-    Parameters
-    ----------
-    terminal : text stream
-        Takes colours too, if written to directly.
-    """
+    """A text stream that passes only printable lines on to a terminal."""
 
     def __init__(self, terminal: TextIO) -> None:
-        self.terminal = terminal
+        self.terminal = terminal  # takes colours too, if written to directly
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.terminal, name)
