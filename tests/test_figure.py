@@ -173,19 +173,26 @@ def test_sequences_are_small_multiples_on_one_scale(run_rnn: Rnn, drawn: Drawn) 
 
 
 @pytest.mark.parametrize("units", ["3", "12"])
-def test_one_step_no_step_and_huge_values(drawn: Drawn, units: str) -> None:
+def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str) -> None:
     _, below = panels(drawn("--seq", "2", *SMALL, units))
     assert len(below.lines) == (3 if units == "3" else 0)
     assert below.get_xlim() == (0.5, 1.5)
-    for axes in panels(drawn(*SMALL, units, stdin="v\n")):
+    none = [drawn(*SMALL, units, *by, stdin="k,v\n") for by in ((), ("--group-by", "k"))]
+    for axes in [axes for figure in none for axes in panels(figure)]:
         assert "no steps" in [text.get_text() for text in axes.texts]
-    for x, power in (("0,0,0", 0), ("1e30,-1e30,3e37", 0), ("1e308,-1e308,1e300", 308)):
+    for x in ("0,0,0", "1e30,-1e30,3e37", "1e306,-1e306,1e300"):
         command = ("--seq", x, *SMALL, units, "--activation", "linear", "--precision", "float64")
         above, below = panels(drawn(*command))
         assert np.isfinite([above.get_ylim(), below.get_ylim()]).all()
-        scaled = np.array(x.split(","), float) / 10.0**power
-        np.testing.assert_allclose(lines(above)["x"][:, 1], scaled, rtol=1e-15)
-        assert above.get_ylabel() == ("x / 1e308" if power else "x")
+        np.testing.assert_array_equal(lines(above)["x"][:, 1], np.array(x.split(","), float))
+    refused = run_rnn("run", "--seq", "1e308", *SMALL, "1", *command[-2:], "--format", "svg")
+    assert refused.stderr == "Error: a figure shows values up to 1e+307, got 1e+308\n"
+
+
+def test_a_head_alone_is_drawn_unless_states_are_asked_for(drawn: Drawn) -> None:
+    command = (SUNSPOTS[0], "--weights", str(SAMPLES / "sunspots.keras"), "--columns", "2")
+    assert labels(drawn(*command)) == ["SUNACTIVITY", "y_0"]
+    assert labels(drawn(*command, "--states"))[1:] == [*(f"h_{j}" for j in range(8)), "y_0"]
 
 
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:

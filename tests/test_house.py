@@ -43,7 +43,7 @@ ORDER = (
 OPTIONAL = {
     "rnncli.engine.compiled.machine": {"llvmlite"},
     "rnncli.engine.threads": {"threadpoolctl"},
-    "rnncli.writers.figure.drawing": {"matplotlib"},
+    "rnncli.writers.figure": {"matplotlib"},
     "rnncli.storage.remote": {"fsspec", "aiohttp"},
     "rnncli.batches.cluster": {"distributed"},
     "rnncli.readers.arrow": {"pyarrow"},

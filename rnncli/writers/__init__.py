@@ -24,7 +24,9 @@ def _load(
     module: str, name: str, out: TextIO, result: Result, style: Style, **settings: str
 ) -> Writer:
     """Make a writer whose module takes long to import."""
-    made: Writer = getattr(import_module(f"rnncli.writers.{module}"), name)(out, result, style, **settings)
+    made: Writer = getattr(import_module(f"rnncli.writers.{module}"), name)(
+        out, result, style, **settings
+    )
     return made
 
 

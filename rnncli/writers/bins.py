@@ -1,74 +1,57 @@
-"""A sequence of any length as a limited number of equal spans."""
+"""Sequences of any length as a limited number of equal spans."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
+from rnncli.writers.result import Result
 
-# Steps that are taken at once: each becomes four float64 for every value.
-_STEPS = 4096
+# Values that are added at once: each becomes four float64.
+_AT_ONCE = 1 << 18
+# Values in the bins of a sequence: where a step has many, there are fewer bins.
+_VALUES = 1 << 20
 # How two bins become one: their sums, how many values they have, their ends.
 _JOINS = (np.add, np.add, np.fmin, np.fmax)
 
 
 class Bins:
-    """The mean and the ends of the values of a sequence over equal numbers of steps.
+    """The mean and the ends of `width` values over equal numbers of steps.
 
     When there are too many bins, neighbours are merged and each bin spans
     twice the steps: memory does not grow with the sequence. NaN is no value;
     a bin has NaN where it has no value.
-
-    Parameters
-    ----------
-    width : int
-        Number of values a step, W.
-    at_most : int
-        Most bins.
-
-    Attributes
-    ----------
-    size : int
-        Steps in a bin; the last one may span fewer.
-    total : int
-        Steps so far.
     """
 
     def __init__(self, width: int, at_most: int) -> None:
-        self.size, self.total = 1, 0
+        self.size, self.total = 1, 0  # steps in a bin, but for the last one, and so far
         self._at_most = at_most
         self._parts: list[Floats] = [*np.empty((len(_JOINS), 0, width))]
 
     @np.errstate(over="ignore")
     def add(self, values: Floats) -> None:
-        """Add steps, shape (n, W), not many at once: see `pieces`."""
-        if not len(values):
-            return
+        """Add steps, shape (n, width)."""
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         parts = (np.where(known, values, 0), known.astype(np.float64), values, values)
-        missing = -self.total % self.size  # of the last bin, which the first steps go on with
-        starts = [*[0] * bool(missing), *range(missing, len(values), self.size)]
-        for i, (join, part) in enumerate(zip(_JOINS, parts, strict=True)):
-            new = join.reduceat(part, starts)
-            if missing:
-                self._parts[i][-1] = join(self._parts[i][-1], new[0])
-            self._parts[i] = np.concatenate([self._parts[i], new[bool(missing) :]])
+        bins, missing = len(self._parts[0]), -self.total % self.size  # the last bin goes on
+        self._parts = [np.concatenate(pair) for pair in zip(self._parts, parts, strict=True)]
+        self._merge([*range(bins), *range(bins + missing, bins + len(values), self.size)])
         self.total += len(values)
         while len(self._parts[0]) > self._at_most:
-            self._parts = self._merged(2)
+            self._merge(range(0, len(self._parts[0]), 2))
             self.size *= 2
 
     def means(self) -> Floats:
-        """Return the mean of each bin, shape (bins, W)."""
+        """Return the mean of each bin, shape (bins, width)."""
         sums, counts, least, greatest = self._parts
         with np.errstate(invalid="ignore"):
             # A sum may overflow, and the quotient be rounded beyond both ends.
             return np.clip(sums / counts, least, greatest)
 
     def ends(self) -> tuple[Floats, Floats]:
-        """Return the least and the greatest value of each bin, each of shape (bins, W)."""
+        """Return the least and the greatest value of each bin, each of shape (bins, width)."""
         _, _, least, greatest = self._parts
         return least, greatest
 
@@ -82,17 +65,61 @@ class Bins:
         together += together > 1 and self.size * together % 2
         fitted = Bins(0, at_most)
         fitted.size, fitted.total = self.size * together, self.total
-        fitted._parts = self._merged(together)
+        fitted._parts = self._parts
+        fitted._merge(range(0, len(self._parts[0]), together))
         return fitted
 
-    def _merged(self, together: int) -> list[Floats]:
-        """Return the parts of bins, so many as one."""
-        starts = np.arange(0, len(self._parts[0]), together)
+    def _merge(self, starts: Sequence[int]) -> None:
+        """Merge neighbouring bins; each of the new ones begins at one of these."""
         merged = zip(_JOINS, self._parts, strict=True)
-        return [join.reduceat(part, starts) for join, part in merged]
+        self._parts = [join.reduceat(part, starts) for join, part in merged]
 
 
-def pieces(block: Rows) -> Iterator[Rows]:
-    """Cut a block into pieces whose values in float64 take little memory."""
-    for start in range(0, len(block.t), _STEPS):
-        yield block.cut(start, start + _STEPS)
+class Sequences:
+    """The first sequences of a run in `bins`: t, some features of the input, then the result."""
+
+    def __init__(self, result: Result, features: int, at_most: int, most: int = 12) -> None:
+        self._result, self._features, self._most = result, features, most
+        self.width = 1 + min(features, len(result.columns)) + len(result.units)
+        self._at_most = max(2, min(at_most, _VALUES // self.width))
+        self.bins: dict[int, Bins] = {}  # by the number of the sequence, as they come
+        self._others: set[int] = set()
+
+    def add(self, rows: Rows) -> None:
+        """Add the rows to the bins of their sequences."""
+        arrays = [rows.t, rows.x[:, : self._features], self._result.rows(rows)]
+        steps = max(1, _AT_ONCE // self.width)
+        for start in range(0, len(rows.t), steps):
+            some = slice(start, start + steps)
+            values = np.column_stack([array[some] for array in arrays])
+            keys = None if rows.key is None else rows.key[some]
+            for number in [0] if keys is None else dict.fromkeys(keys.tolist()):
+                if number not in self.bins and len(self.bins) == self._most:
+                    self._others.add(number)
+                    continue
+                bins = self.bins.setdefault(number, Bins(self.width, self._at_most))
+                bins.add(values if keys is None else values[keys == number])
+
+    def ends(self) -> tuple[Floats, Floats]:
+        """Return the least and the greatest value in each column of all bins; NaN without one."""
+        ends = [Bins(self.width, 1).ends(), *(bins.ends() for bins in self.bins.values())]
+        least, greatest = (np.concatenate(each) for each in zip(*ends, strict=True))
+        return (
+            np.fmin.reduce(least, axis=0, initial=np.nan),
+            np.fmax.reduce(greatest, axis=0, initial=np.nan),
+        )
+
+    def titles(self) -> list[str]:
+        """Return the key of each sequence; empty text where there is one sequence."""
+        return [self._result.name_of(number) for number in self.bins]
+
+    def note(self) -> str:
+        """Return a sentence on the sequences that are left out, if there are any."""
+        count = len(self.bins) + len(self._others)
+        first = f"These are the first {len(self.bins)} of {count:,} sequences."
+        return first if self._others else ""
+
+
+def times(bins: Bins) -> Integers:
+    """Return t of the first step of each bin."""
+    return bins.ends()[0][:, 0].astype(np.intp)

@@ -1,11 +1,11 @@
 """What is written about a network beside its numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rnncli.model.errors import printable
-from rnncli.model.layers import Layer, Recurrent, name_of
+from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
 if TYPE_CHECKING:
@@ -41,125 +41,122 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     """
     layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
     cells = [cell for layer in layers for cell in layer.cells]
-    settings = _of_all(
-        [_settings(cell.settings, peepholes=cell.weights.w_ch is not None) for cell in cells]
-    )
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
-    return {
-        "cell": _one_or_all([_VANILLA if name == "rnn" else name for name in map(name_of, cells)]),
-        **settings,
-        "direction": _one_or_all([layer.direction for layer in layers]),
-        **({"merge": _one_or_all(merges)} if merges else {}),
-        "input_size": network.input_size,
-        "hidden_sizes": hidden,
-        **({} if projected == hidden else {"projected_sizes": projected}),
-        **({} if len(layers) == len(network.layers) else {"layers": _layers(network.layers)}),
-        **({"last": network.last} if network.last else {}),
-        "source": dict(source),
-        "version": version,
-    }
+    every = [
+        _layer_of(name_of(each) or "recurrent", each.input_size, each.output_size, each.settings)
+        for each in network.layers
+    ]
+    return known(
+        {
+            "cell": [],
+            **_cells((name_of(c), c.settings, c.weights.w_ch is not None) for c in cells),
+            "direction": _one_or_all([layer.direction for layer in layers]),
+            "merge": _one_or_all(merges) if merges else None,
+            "input_size": network.input_size,
+            "hidden_sizes": hidden,
+            "projected_sizes": projected if projected != hidden else None,
+            "layers": every if len(layers) < len(every) else None,
+            "last": network.last,
+            "source": dict(source),
+            "version": version,
+        }
+    )
 
 
-def _of_all(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of several cells: one value, or a list of them where they differ."""
-    settings = {
-        name: _one_or_all([settings.get(name) for settings in told])
-        for name in dict.fromkeys(name for settings in told for name in settings)
-    }
-    return {name: value for name, value in settings.items() if value is not None}
+def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
+    """Return what a document says of a layer in a file, as far as the file tells."""
+    if not layer.cells:
+        return _layer_of(layer.kind, sizes.input_size, sizes.output_size, layer.settings)
+    projected = [sizes.projected_size] if sizes.projected_size != sizes.hidden_size else None
+    return known(
+        {
+            "layer": "recurrent",
+            **_cells((c.cell, c.settings, "w_ch" in c.tensors) for c in layer.cells),
+            "direction": layer.settings.get("direction", "forward"),
+            "merge": layer.settings.get("merge") if len(layer.cells) > 1 else None,
+            "input_size": sizes.input_size,
+            "output_size": sizes.output_size,
+            "hidden_sizes": [sizes.hidden_size],
+            "projected_sizes": projected,
+        }
+    )
 
 
 def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
     layers = model.get("layers", [])
     below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
-    parts = [
+    words = [
         f"I = {model['input_size']}{_columns(model.get('columns', ()))}",
-        *filter(None, map(_layer, layers[:below])),
-        *([f"H = {_listed(model['hidden_sizes'])}"] if model["hidden_sizes"] else []),
+        *map(_layer, layers[:below]),
+        f"H = {_listed(model['hidden_sizes'])}" if model["hidden_sizes"] else "",
         *_recurrent(model),
-        *filter(None, map(_layer, layers[below:])),
-        *([_LAST[model["last"]]] if "last" in model else []),
-        *([model["precision"]] if "precision" in model else []),
-        *(_source(*item) for item in model["source"].items() if item[0] not in _DIGESTS),
+        *map(_layer, layers[below:]),
+        _LAST.get(model.get("last", ""), ""),
+        model.get("precision", ""),
     ]
-    return printable(f"{network_kind(model)}: {', '.join(parts)}")
-
-
-def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
-    """Return what a document says of a layer in a file, as far as the file tells."""
-    taken = {"input_size": sizes.input_size, "output_size": sizes.output_size}
-    if not layer.cells:
-        settings = {name: _plain(layer.settings.get(name)) for name in _OF_LAYERS}
-        told = taken | settings
-        return {"layer": layer.kind} | {n: value for n, value in told.items() if value is not None}
-    known = {"direction": "forward", **layer.settings}
-    names = ("direction", "merge") if len(layer.cells) > 1 else ("direction",)
-    projected = sizes.projected_size != sizes.hidden_size
-    return {
-        "layer": "recurrent",
-        "cell": _one_or_all([_VANILLA if c.cell == "rnn" else c.cell for c in layer.cells]),
-        **_of_all(
-            [_settings(cell.settings, peepholes="w_ch" in cell.tensors) for cell in layer.cells]
-        ),
-        **{name: known[name] for name in names if name in known},
-        **taken,
-        "hidden_sizes": [sizes.hidden_size],
-        **({"projected_sizes": [sizes.projected_size]} if projected else {}),
-    }
+    for name, value in model["source"].items():
+        if name not in _DIGESTS:
+            words.append(f"no {name}" if value is False else f"{name} {value}")
+    return printable(f"{_kinds(model)}: {', '.join(filter(None, words))}")
 
 
 def layer_line(layer: Mapping[str, Any]) -> str:
     """Return a layer, as `describe_layer` has it, in words."""
-    if layer["layer"] != "recurrent":
-        return _layer(layer)
-    return ", ".join([f"{network_kind(layer)} {layer['hidden_sizes'][0]}", *_recurrent(layer)])
+    words = [f"{_kinds(layer)} {layer.get('hidden_sizes', [0])[0]}"]
+    return _layer(layer) or ", ".join([*words, *filter(None, _recurrent(layer))])
 
 
-def network_kind(model: Mapping[str, Any]) -> str:
+def known(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what there is nothing to tell of."""
+    return {name: value for name, value in entries.items() if value is not None}
+
+
+def _cells(cells: Iterable[tuple[str, Mapping[str, Any], bool]]) -> dict[str, Any]:
+    """Describe cells by their names, their settings and whether they have peepholes."""
+    every = []
+    for name, settings, peepholes in cells:
+        cell = {"cell": _VANILLA if name == "rnn" else name}
+        cell |= {setting: _plain(value) for setting, value in settings.items()}
+        if cell.get("output_activation") == cell.get("activation"):
+            cell.pop("output_activation", None)
+        every.append(cell | ({"peepholes": True} if peepholes else {}))
+    names = dict.fromkeys(name for cell in every for name in cell)
+    return known({name: _one_or_all([cell.get(name) for cell in every]) for name in names})
+
+
+def _layer_of(
+    kind: str, I: int | None, O: int | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe a layer but for its cells."""
+    told = {name: _plain(settings.get(name)) for name in _OF_LAYERS}
+    return known({"layer": kind, "input_size": I, "output_size": O, **told})
+
+
+def _kinds(model: Mapping[str, Any]) -> str:
     """Return what a network is called by its cells: ``RNN``, ``LSTM``, ..."""
     names = model.get("cell", _VANILLA)
     each = dict.fromkeys([names] if isinstance(names, str) else names)
     return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"
 
 
-def _settings(settings: Mapping[str, Any], *, peepholes: bool) -> dict[str, Any]:
-    """Return the settings of a cell as JSON has them: None where there is nothing to tell."""
-    told = {name: _plain(value) for name, value in settings.items()}
-    if told.get("output_activation") == told.get("activation"):
-        told.pop("output_activation", None)
-    return told | ({"peepholes": True} if peepholes else {})
-
-
-def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """Return what a document says of each layer, the bottom one first."""
-    return [
-        {
-            "layer": name_of(layer) or "recurrent",
-            "input_size": layer.input_size,
-            "output_size": layer.output_size,
-            **{
-                name: value
-                for name in _OF_LAYERS
-                if (value := _plain(layer.settings.get(name))) is not None
-            },
-        }
-        for layer in layers
-    ]
-
-
 def _recurrent(model: Mapping[str, Any]) -> list[str]:
     """Return recurrent layers in words, but for the kinds and sizes of their cells."""
-    projected = model.get("projected_sizes")
-    settings = (_setting(name, model[name]) for name in _TOLD if name in model)
-    return [
-        *([f"P = {_listed(projected)}"] if projected else []),
-        *([] if model["direction"] in ("forward", []) else [_listed(model["direction"])]),
-        *([_listed(model["merge"])] if "merge" in model else []),
-        *filter(None, settings),
+    projected, direction = model.get("projected_sizes"), model["direction"]
+    words = [
+        f"P = {_listed(projected)}" if projected else "",
+        _listed(direction) if direction != "forward" else "",
+        _listed(model.get("merge", "")),
     ]
+    for name, (word, usual) in _TOLD.items():
+        value = model.get(name)
+        if usual and isinstance(value, list):  # null is that of a cell that has none
+            value = _one_or_all([each for each in value if each is not None])
+        if value not in (None, usual):
+            words.append(word if value is True else f"{word} {_listed(value)}".lstrip())
+    return words
 
 
 def _layer(layer: Mapping[str, Any]) -> str:
@@ -171,20 +168,6 @@ def _layer(layer: Mapping[str, Any]) -> str:
     told = {name: layer[name] for name in _OF_LAYERS if layer.get(name) not in (None, "linear")}
     words = [name if value is True else value for name, value in told.items()]
     return " ".join(map(str, [kind.replace("_", " ").capitalize(), *size, *words]))
-
-
-def _setting(name: str, value: Any) -> str:
-    """Return a setting of the cells in words, empty if there is nothing to tell."""
-    word, usual = _TOLD[name]
-    if usual is not None and isinstance(value, list):  # null is that of a cell that has none
-        value = _one_or_all([each for each in value if each is not None])
-    if value == usual:
-        return ""
-    return word if value is True else f"{word} {_listed(value)}".lstrip()
-
-
-def _source(name: str, value: Any) -> str:
-    return f"no {name}" if value is False else f"{name} {value}"
 
 
 def _columns(columns: Sequence[str | int]) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, pairwise
 from math import prod
 from textwrap import wrap
@@ -13,8 +14,9 @@ from rnncli.model.formats import completed
 from rnncli.model.formats.overrides import assumptions
 from rnncli.model.formats.parts import Model, Part
 from rnncli.model.formats.shapes import sizes_of
-from rnncli.writers.grid import Column, console_on, draw, write_note
-from rnncli.writers.model import describe_layer, layer_line
+from rnncli.writers.grid import Heading, console_on, draw_cells, write_note
+from rnncli.writers.model import describe_layer, known, layer_line
+from rnncli.writers.screen import ends_shown
 
 # On a terminal more rows than LONG show only so many at each end.
 LONG = 64
@@ -32,13 +34,12 @@ def describe_file(
 ) -> dict[str, Any]:
     """Return a document of a model file: what it holds, what is read of it, what runs it."""
     path = model.tensors.path
-    parts = [_described(model, part, worded) for part in model.parts]
     document: dict[str, Any] = {
         "file": path,
-        **({} if layer is None else {"layer": layer}),
+        "layer": layer,
         "title": model.title,
         "sha256": sha256,
-        **({"beside": [*map(os.path.basename, model.beside)]} if model.beside else {}),
+        "beside": [*map(os.path.basename, model.beside)] or None,
         "parameters": {
             "read": _count(model, [part for part in model.parts if part.layers]),
             "all": _count(model, model.parts),
@@ -50,8 +51,14 @@ def describe_file(
     except InputError as error:
         why = sentence(error.place, error.what, worded(error.hint))
         document["why"] = why.removeprefix(f"{path}: ")
-        runs, notes = list(_runs_of_parts(model, command)), list(model.notes)
-    return document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts}
+        runs, notes = [], [*model.notes]
+        recurrent = [part.name for part in model.parts if part.recurrent and part.name]
+        # Metadata describe the whole file: no part is picked of it.
+        for name in [] if model.tensors.metadata else recurrent[:_TRIED]:
+            with suppress(InputError):
+                runs.append(_run(model.picked(name), name, command))
+    parts = [_describe(model, part, worded) for part in model.parts]
+    return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
 
 
 def write_parts_json(out: TextIO, document: Mapping[str, Any]) -> None:
@@ -65,7 +72,14 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
     rows = [(p["name"], p["kind"], f"{p['parameters']:,}", _here(p)) for p in parts]
     title = ": ".join(filter(None, [document["file"], document["title"]]))
     left_out = _draw(out, title, ("part", "kind", "parameters", "here"), rows)
-    left_out |= _draw_tensors(out, parts)
+    tensors = [(part["name"], tensor) for part in parts for tensor in part["tensors"]]
+    rows = [(name, t["name"], str(tuple(t["shape"])), t["dtype"]) for name, t in tensors]
+    title, names = "Tensors", ["part", "tensor", "shape", "type"]
+    if len({dtype for *_, dtype in rows}) == 1:  # the title has the type of all
+        title, names = f"{title}, all {rows[0][-1]}", names[:-1]
+    if rows:
+        out.write("\n")
+        left_out |= _draw(out, title, names, [row[: len(names)] for row in rows])
     width = console_on(out).width
     out.write("\n")
     for text in _texts(document):
@@ -77,30 +91,26 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
         write_note(out, f"Not all is shown: {whole}.")
 
 
-def _described(model: Model, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
-    entries = model.tensors.entries
-    described: dict[str, Any] = {
-        "name": part.name,
-        "kind": part.kind,
-        "parameters": _count(model, [part]),
-        "layers": [],
-    }
-    why, hint = part.why, part.hint
+def _describe(model: Model, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
+    entries, why, hint, layers = model.tensors.entries, part.why, part.hint, []
     try:
-        described["layers"] = [
-            describe_layer(layer, sizes_of(model.tensors, layer)) for layer in part.layers
-        ]
+        layers = [describe_layer(layer, sizes_of(model.tensors, layer)) for layer in part.layers]
     except InputError as error:
         place = error.place.removeprefix(f"{model.tensors.path}: ")
         why, hint = f"{place}: {error.what}", error.hint
-    if why:
-        described |= {"why": why, "hint": worded(hint), "needed": part.needed or bool(part.layers)}
-    tensors = [
-        {"name": name, "shape": list(entries[name].shape), "dtype": entries[name].dtype}
-        for name in part.tensors
-        if name in entries
-    ]
-    return described | {"tensors": tensors}
+    reason = {"why": why, "hint": worded(hint), "needed": part.needed or bool(part.layers)}
+    return {
+        "name": part.name,
+        "kind": part.kind,
+        "parameters": _count(model, [part]),
+        "layers": layers,
+        **(reason if why else {}),
+        "tensors": [
+            {"name": name, "shape": list(entries[name].shape), "dtype": entries[name].dtype}
+            for name in part.tensors
+            if name in entries
+        ],
+    }
 
 
 def _count(model: Model, parts: Sequence[Part]) -> int:
@@ -115,63 +125,31 @@ def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) 
     path, layers = model.tensors.path, completed(model)
     if not any(each.cells for each in layers):
         raise InputError(path, "has no recurrent layer")
-    sizes = [sizes_of(model.tensors, each) for each in layers]
-    known = [each for each in sizes if each.input_size]
-    for number, (below, above) in enumerate(pairwise(known), start=2):
+    sizes = [size for each in layers if (size := sizes_of(model.tensors, each)).input_size]
+    for number, (below, above) in enumerate(pairwise(sizes), start=2):
         if below.output_size != above.input_size:
             what = f"takes {above.input_size} values a step, the one below gives"
             raise InputError(f"{path}: layer {number}", f"{what} {below.output_size}")
-    bottom = layers[0]
-    indices = {}
-    if bottom.kind == "embedding":
-        indices = {"indices": model.tensors.entries[bottom.tensors["W"]].shape[0]}
+    table = layers[0].tensors["W"] if layers[0].kind == "embedding" else None
     return {
         "layer": layer,
         "command": command(layer),
-        "input_size": known[0].input_size,
-        **indices,
-        "output_size": known[-1].output_size,
+        "input_size": sizes[0].input_size,
+        **({"indices": model.tensors.entries[table].shape[0]} if table else {}),
+        "output_size": sizes[-1].output_size,
         "last": model.last,
     }
 
 
-def _runs_of_parts(model: Model, command: Callable[[str | None], str]) -> Iterator[dict[str, Any]]:
-    """Return what runs each recurrent part that runs by itself, of very many the first ones."""
-    recurrent = [part.name for part in model.parts if part.recurrent and part.name]
-    if model.tensors.metadata:  # which describes the whole file: no part is picked of it
-        recurrent = []
-    for name in recurrent[:_TRIED]:
-        try:
-            yield _run(model.picked(name), name, command)
-        except InputError:
-            continue
-
-
-def _draw_tensors(out: TextIO, parts: Sequence[Mapping[str, Any]]) -> bool:
-    """Draw the tensors of all parts; their type in the title, where it is that of all."""
-    rows = [
-        (part["name"], each["name"], str(tuple(each["shape"])), each["dtype"])
-        for part in parts
-        for each in part["tensors"]
-    ]
-    if not rows:
-        return False
-    title, names = "Tensors", ["part", "tensor", "shape", "type"]
-    if len({dtype for *_, dtype in rows}) == 1:
-        title, names = f"{title}, all {rows[0][-1]}", names[:-1]
-    out.write("\n")
-    return _draw(out, title, names, [row[: len(names)] for row in rows])
-
-
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Draw rows, and return whether some are left out in the middle: on a terminal, of many."""
-    left_out = len(rows) > LONG and out.isatty()
+    lines = [rows[i] for i in ends_shown(out, len(rows), LONG, SHOWN_AT_ENDS)]
+    left_out = len(lines) < len(rows)
     if left_out:
-        gap = ["..."] * len(names)
-        rows = [*rows[:SHOWN_AT_ENDS], gap, *rows[-SHOWN_AT_ENDS:]]
-    cells = zip(*rows, strict=True) if rows else [()] * len(names)
-    label, *columns = (Column(name, each) for name, each in zip(names, cells, strict=True))
-    draw(out, title, [label], columns)
+        lines.insert(SHOWN_AT_ENDS, ["..."] * len(names))
+    headings = [Heading(name) for name in names]
+    cells = "".join(f"{printable(cell)}\n" for line in lines for cell in line)
+    draw_cells(out, title, headings, 1, cells)
     return left_out
 
 
@@ -183,13 +161,10 @@ def _write_wrapped(out: TextIO, text: str, width: int) -> None:
 
 def _takes(run: Mapping[str, Any]) -> str:
     """Return in words what a network takes and gives."""
+    I, O = run["input_size"], run["output_size"]
     numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
-    taken, given = _counted(run["input_size"], "column"), _counted(run["output_size"], "value")
+    taken, given = f"{I} column{'s' * (I > 1)}", f"{O} value{'s' * (O > 1)}"
     return f"Takes {taken}{numbers} and gives {given} a {'sequence' if run['last'] else 'step'}:"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _here(part: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Text for a terminal, without characters that control it."""
+"""What a terminal gets: no characters that control it, and both ends of what is long."""
 
 from collections.abc import Iterable
 from io import UnsupportedOperation
@@ -8,16 +8,10 @@ from rnncli.model.errors import printable
 
 
 class Screen:
-    """A text stream that passes only printable lines on to a terminal.
-
-    Parameters
-    ----------
-    terminal : text stream
-        Takes colours too, if written to directly.
-    """
+    """A text stream that passes only printable lines on to a terminal."""
 
     def __init__(self, terminal: TextIO) -> None:
-        self.terminal = terminal
+        self.terminal = terminal  # takes colours too, if written to directly
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.terminal, name)
@@ -34,3 +28,10 @@ class Screen:
         """Write pieces of text."""
         for piece in pieces:
             self.write(piece)
+
+
+def ends_shown(out: TextIO, count: int, long: int, at_ends: int) -> list[int]:
+    """Choose which of so many rows to show: all, or on a terminal both ends of many."""
+    if count <= max(long, 2 * at_ends) or not out.isatty():
+        return list(range(count))
+    return [*range(at_ends), *range(count - at_ends, count)]
