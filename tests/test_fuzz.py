@@ -81,7 +81,7 @@ def test_rows_are_those_of_the_array(
 @pytest.mark.parametrize(
     ("shape", "lengths"),
     [
-        ((BLOCK_STEPS, 2), [BLOCK_STEPS]),
+        ((3 * BLOCK_STEPS, 2), 3 * [BLOCK_STEPS]),
         ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2]),
         ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3]),
     ],

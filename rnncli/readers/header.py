@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, is_number, others, parted
+from rnncli.readers.columns import choose_all, is_number, parted
 from rnncli.readers.foreign import display_name
 from rnncli.readers.hints import check_first_line, mark_between_numbers
 from rnncli.readers.input import Layout, parse_number, shortened
@@ -84,13 +84,11 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
-    group_by = parted(layout.group_by, cells)
-    wanted = (*layout.columns, *group_by)
+    wanted = (*layout.columns, *parted(layout.group_by, cells))
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:
-        grouping = choose("", group_by, width, None)
-        chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
+        _, chosen, _ = choose_all("", layout, width, None)
     except InputError:  # at a column that is named, or is not there with a header either
         return True
     usual = [layout.usual(cells[i]) for i in chosen]

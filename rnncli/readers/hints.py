@@ -20,16 +20,13 @@ from rnncli.readers.foreign import (
 from rnncli.readers.input import PASSES, Layout, is_missing, parse_number
 
 _OF_TABLE = "give `format` csv to the run that wrote it"
-_UNPACK = "decompress it"
 _THOUSANDS = " (a mark of thousands? leave it out)"
 _APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 
 # How data begin, what they are, and the way out.
 _DATA = (
-    (tuple(COMPRESSED), "compressed data in compressed data", _UNPACK),
-    (NPY, "an .npy array in compressed data", _UNPACK),
-    ((PARQUET, ARROW, STREAM), "Parquet or Arrow in compressed data", _UNPACK),
+    ((NPY, PARQUET, ARROW, STREAM, *COMPRESSED), "other data in what is compressed", "unpack it"),
     (ZIP, "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
 # How the first line begins, what it is, and the way out.

@@ -48,19 +48,18 @@ def json_rows(
 
     With `whole`, a row has no name that the first one lacks.
     """
-    raw = text.decode().split("\n")[:-1]
+    raw, name = text.decode().split("\n")[:-1], display_name(path)
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():
             continue
-        cells, place = cells_of(line, path, number), f"{display_name(path)}:{number}"
+        cells = cells_of(line, path, number)
         if is_object(line) != (header is not None):
             expected = "an object" if header else "an array"
-            raise InputError(place, f"expected {expected}, as in the first line")
-        new = [name for name in cells if name not in header] if whole and header else []
-        if new:
-            hint = "with `passthrough` the first line has all columns"
-            raise InputError(place, f"column {new[0]!r} is not in the first line", hint)
-        yield number, [cells.get(name, "") for name in header] if header else [*cells.values()]
+            raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
+        if whole and header and (new := [each for each in cells if each not in header]):
+            what = f"column {new[0]!r} is not in the first line"
+            raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
+        yield number, [cells.get(each, "") for each in header] if header else [*cells.values()]
 
 
 def is_object(line: str) -> bool:
@@ -74,7 +73,9 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
         value = _DECODER.decode(line)
         if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
             raise not_json_lines(path, line, number)
-        return dict(_cells(value if isinstance(value, dict | list) else [value], ""))
+        cells = dict[str, str]()
+        _add(cells, "", value if isinstance(value, dict | list) else [value])
+        return cells
     except json.JSONDecodeError as error:
         what = f"{error.msg} (character {error.colno})"
     except RecursionError:
@@ -82,13 +83,15 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     raise InputError(f"{display_name(path)}:{number}", f"not JSON: {what}")
 
 
-def _cells(value: Any, name: str) -> Iterator[tuple[str, str]]:
+def _add(cells: dict[str, str], name: str, value: Any) -> None:
     """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
-    if isinstance(value, dict):
+    if isinstance(value, str):  # or a number
+        cells[name] = value
+    elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _cells(item, key if name in _UNNAMED else f"{name}.{key}")
+            _add(cells, key if name in _UNNAMED else f"{name}.{key}", item)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _cells(item, f"{name}_{i}")
+            _add(cells, f"{name}_{i}", item)
     else:
-        yield name, value if isinstance(value, str) else _TEXTS[value]
+        cells[name] = _TEXTS[value]

@@ -119,7 +119,8 @@ class StoredArray:
                 n, t = np.divmod(np.arange(start, start + count), T)
                 x = whole[n[:, None], t[:, None], columns]
             with np.errstate(all="ignore"):
-                yield start, np.ascontiguousarray(x, float_type)
+                x = np.ascontiguousarray(x, float_type)
+            yield start, x  # perhaps to another thread, with an error state of its own
 
     def _read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
