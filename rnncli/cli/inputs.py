@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from rnncli import __version__
-from rnncli.cli.networks import build_network, check_input_size
+from rnncli.cli.networks import build_network
 from rnncli.cli.options import InputOptions, NetworkOptions, StartOptions, picked
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import working
@@ -17,7 +17,7 @@ from rnncli.cli.values import AUTO
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError
 from rnncli.model.layers import Normalization
 from rnncli.model.network import Network
 from rnncli.readers import (
@@ -25,6 +25,7 @@ from rnncli.readers import (
     Input,
     Keys,
     Layout,
+    check_width,
     read_file,
     read_files,
     read_inline,
@@ -115,10 +116,7 @@ def open_both(
     network, origin, biases = loaded or build_network(options, len(source.columns), dtype.itemsize)
     if not network.state_size:
         raise InputError(str(options.weights), "has no recurrent layer")
-    hint, names = source.hint, [name for name in source.chosen if isinstance(name, str)]
-    if hint and names:
-        hint = f"{hint}: there are {verbatim(listed(names))}"
-    check_input_size(network, len(source.columns), hint)
+    check_width(source, network.input_size)
     reading = _found(reading, network, source.columns, dtype)
     network = _scaled(network, reading, source.columns)
     if source.note:

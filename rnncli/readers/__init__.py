@@ -25,7 +25,7 @@ from rnncli.readers.foreign import (
     open_input,
     seekable,
 )
-from rnncli.readers.input import MISSING, Input, Layout, parse_number
+from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
 from rnncli.readers.keyed import Keys
 from rnncli.storage import exists, is_url
 
@@ -36,6 +36,7 @@ __all__ = [
     "Input",
     "Keys",
     "Layout",
+    "check_width",
     "read_file",
     "read_files",
     "read_inline",
@@ -80,7 +81,7 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
                 blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
             blocks = _closing(files.pop_all(), blocks)
             next(blocks)
-            return source._replace(blocks=blocks)
+            return source._replace(blocks=blocks, name=display_name(path))
     except OSError as error:
         hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
         if isinstance(error, IsADirectoryError):

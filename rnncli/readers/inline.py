@@ -45,7 +45,7 @@ def read_inline(
     if len(x) == 1 < width and not is_json:
         way_out = "commas or line ends separate steps: 1,2,3"
         note = f"{name}: read as one step of {width} features; {way_out}"
-    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note)
+    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note, name=name)
 
 
 def read_state(

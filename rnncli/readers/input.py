@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, listed
 
 Doubles = NDArray[np.float64]
 
@@ -63,9 +63,20 @@ class Input(NamedTuple):
     share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
     chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
-    hint: str = "`columns` chooses those to read"  # where a network takes another number of them
+    hint: str = ""  # where a network takes another number of features
     note: str = ""  # what the user may not have meant
     types: Any = None  # a pyarrow.Schema of the columns whose cells are kept
+    name: str = ""  # for messages
+
+
+def check_width(source: Input, takes: int) -> None:
+    """Check that an input has as many features as a network takes."""
+    got, names = len(source.columns), [name for name in source.chosen if isinstance(name, str)]
+    if got != takes:
+        columns = "1 column" if takes == 1 else f"{takes} columns"
+        what = f"the model takes {columns}, {source.name} has {got}"
+        choose = f"choose {'one' if takes == 1 else takes} with `columns`"
+        raise InputError("", f"{what} ({listed(names)})" if names else what, source.hint or choose)
 
 
 def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
