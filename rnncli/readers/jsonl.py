@@ -56,7 +56,11 @@ def json_rows(
         if is_object(line) != (header is not None):
             expected = "an object" if header else "an array"
             raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
-        if whole and header and (new := [each for each in cells if each not in header]):
+        if (
+            whole
+            and header
+            and (new := [each for each in cells if cells[each] and each not in header])
+        ):
             what = f"column {new[0]!r} is not in the first line"
             raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
         yield number, [cells.get(each, "") for each in header] if header else [*cells.values()]
