@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Truths
 from rnncli.model.errors import InputError, check_installed, one_line
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
@@ -273,12 +272,6 @@ def _is_number(kind: Any) -> bool:
     return any(each(kind) for each in (*numbers, types.is_boolean, types.is_null))
 
 
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind))
-
-
 def _numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
     import pyarrow as pa
@@ -296,30 +289,20 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
         return np.from_dlpack(column)
     data = [None, column.buffers()[1]]
     stored = pa.Array.from_buffers(column.type, len(column), data, offset=column.offset)
-    return np.where(_is_valid(column), np.from_dlpack(stored), value)
-
-
-def _is_valid(column: Any) -> Truths:
-    return np.from_dlpack(column.is_valid().cast("uint8")) > 0
+    is_valid = np.from_dlpack(column.is_valid().cast("uint8")) > 0
+    return np.where(is_valid, np.from_dlpack(stored), value)
 
 
 def _key_cells(column: Any, label: str) -> Cells:
     """Return the text of each cell of a column, each different one made once."""
     import pyarrow as pa
 
-    if not _is_text(column.type):
-        try:
-            column = column.dictionary_encode()
-        except pa.ArrowNotImplementedError:
-            return Cells.of(_texts(column, label))
-        cells = Cells.of([*_texts(column.dictionary, label), ""])
-        return cells.cut(_filled(column.indices, len(column.dictionary)))
-    _, ends, content = column.buffers()
-    width = np.int64 if column.type == pa.large_string() else np.int32
-    edges = np.frombuffer(ends, width)[column.offset :][: len(column) + 1].astype(np.intp)
-    text = content[edges[0] : edges[-1]].to_pybytes() if content else b""
-    starts, stops = edges[:-1] - edges[0], edges[1:] - edges[0]
-    return Cells(text, starts, np.where(_is_valid(column), stops, starts))
+    try:
+        column = column.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return Cells.of(_texts(column, label))
+    cells = Cells.of([*_texts(column.dictionary, label), ""])
+    return cells.cut(_filled(column.indices, len(column.dictionary)))
 
 
 def _texts(column: Any, label: str) -> list[str]:
@@ -330,7 +313,11 @@ def _texts(column: Any, label: str) -> list[str]:
     if getattr(kind, "extension_name", "") == "arrow.uuid":
         return ["" if each is None else str(each) for each in column.to_pylist()]
     if pa.types.is_floating(kind):
-        return list(np.where(_is_valid(column), _filled(column, 0).astype(str), "").tolist())
+        texts = _filled(column, 0).astype(str).tolist()
+        return [
+            text if known else ""
+            for text, known in zip(texts, column.is_valid().to_pylist(), strict=True)
+        ]
     try:
         texts = [text or "" for text in column.cast("string").to_pylist()]
     except pa.ArrowException as error:
