@@ -51,11 +51,11 @@ class _Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if not self._start:
-            return int(self._file.readinto1(buffer))
-        start = self._start[: len(buffer)]
-        buffer[: len(start)], self._start = start, self._start[len(start) :]
-        return len(start)
+        # `readinto1` would wait for more than what is there already.
+        data = self._start[: len(buffer)] or self._file.read1(len(buffer))
+        self._start = self._start[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 @contextmanager
