@@ -46,6 +46,7 @@ from rnncli.readers import (
     Input,
     Keys,
     Layout,
+    check_width,
     read_file,
     read_files,
     read_inline,
@@ -799,10 +800,7 @@ def open_both(
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
-    hint, names = source.hint, [name for name in source.chosen if isinstance(name, str)]
-    if hint and names:
-        hint = f"{hint}: there are {verbatim(listed(names))}"
-    check_input_size(network, len(source.columns), hint)
+    check_width(source, network.input_size)
     if auto:
         _check_measured(network)
         first = layout._replace(

@@ -9,6 +9,7 @@ import pytest
 from conftest import NIGHTLY, Rnn
 from hypothesis import given
 from hypothesis import strategies as st
+from test_text import piped
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
@@ -81,7 +82,7 @@ def test_rows_are_those_of_the_array(
 @pytest.mark.parametrize(
     ("shape", "lengths"),
     [
-        ((BLOCK_STEPS, 2), [BLOCK_STEPS]),
+        ((3 * BLOCK_STEPS, 2), 3 * [BLOCK_STEPS]),
         ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2]),
         ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3]),
     ],
@@ -135,6 +136,13 @@ def test_what_an_array_lacks_is_missing(run_rnn: Rnn, tmp_path: Path) -> None:
         options = ("--hidden", "2", "--missing", way, "--format", "csv")
         text = run_rnn("run", *options, stdin="1,2\n3,nan\n4,5\n").stdout
         assert run_rnn("run", str(path), *options).stdout == text
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+def test_an_array_is_read_from_a_pipe(piece: int) -> None:
+    with piped(saved(np.arange(6.0).reshape(3, 2)), piece):
+        rows, _, _ = read(Path("-"))
+    np.testing.assert_array_equal(rows, np.arange(6.0).reshape(3, 2))
 
 
 def test_a_damaged_array_is_read_or_refused(tmp_path: Path) -> None:

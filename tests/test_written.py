@@ -20,9 +20,9 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers.digits import floats, one_by_one, text_of, words_of
 from rnncli.writers import WRITERS, Style
 from rnncli.writers import Result as Described
+from rnncli.writers.digits import floats, one_by_one, text_of, words_of
 from rnncli.writers.result import Columns, SequenceStates
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")

@@ -4,18 +4,30 @@ import errno
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from contextlib import ExitStack, suppress
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
+from rnncli.engine.threads import ahead
 from rnncli.model.errors import InputError, verbatim
 from rnncli.readers import csv, inline, npy
-from rnncli.readers.foreign import NPY, STDIN, display_name, is_table, start_of
-from rnncli.readers.input import MISSING, Input, Layout, parse_number
+from rnncli.readers.foreign import (
+    ARROW,
+    COMPRESSED,
+    NPY,
+    PARQUET,
+    STDIN,
+    STREAM,
+    display_name,
+    open_input,
+    seekable,
+)
+from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
 from rnncli.readers.keyed import Keys
-from rnncli.readers.text import standard_input
-from rnncli.storage import exists
+from rnncli.storage import exists, is_url
 
 __all__ = [
     "FIRST_ROW",
@@ -24,6 +36,7 @@ __all__ = [
     "Input",
     "Keys",
     "Layout",
+    "check_width",
     "read_file",
     "read_files",
     "read_inline",
@@ -31,32 +44,44 @@ __all__ = [
 ]
 
 FIRST_ROW = csv.FIRST_ROW
-
-
-def _read_arrow(path: str, layout: Layout, keys: Keys) -> Input:
-    from rnncli.readers.arrow import read_arrow
-
-    return read_arrow(path, layout, keys)
-
-
-READERS = {
-    ".csv": csv.read_csv,
-    ".npy": npy.read_npy,
-    **dict.fromkeys((".parquet", ".arrow", ".feather"), _read_arrow),
-}
+# Blocks of rows that are read before a thread reads the next ones.
+_WITHOUT_A_THREAD = 2
 
 read_inline = inline.read_inline
 read_state = inline.read_state
 
 
-def read_file(path: str, layout: Layout, keys: Keys) -> Input:
-    """Open a file as input.
+def _read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
+    from rnncli.readers.arrow import read_arrow
 
-    Its first bytes tell Parquet, Arrow and ``.npy``, under any name; then the
-    extension does. All else is CSV text.
-    """
+    return read_arrow(path, file, layout, keys)
+
+
+READERS: dict[str, Callable[[str, Any, Layout, Keys], Input]] = {
+    ".npy": npy.read_npy,
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), _read_arrow),
+}
+
+
+def read_file(path: str, layout: Layout, keys: Keys) -> Input:
+    """Open a file as input."""
     try:
-        return _find_reader(path)(path, layout, keys)
+        with ExitStack() as files:
+            file = files.enter_context(open_input(path))
+            start = file.peek(8)
+            reader = _find_reader(path, start)
+            if reader is not csv.read_text and not start.startswith(STREAM):
+                file = files.enter_context(seekable(file))
+            source = reader(path, file, layout, keys)
+            blocks = source.blocks
+            # A short input needs no thread, none waits for a pipe, or holds rows back.
+            if layout.block_steps > 1 and (
+                is_url(path) or (path != STDIN and os.path.isfile(path))
+            ):
+                blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
+            blocks = _closing(files.pop_all(), blocks)
+            next(blocks)
+            return source._replace(blocks=blocks, name=display_name(path))
     except OSError as error:
         hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
         if isinstance(error, IsADirectoryError):
@@ -65,13 +90,22 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         raise InputError(display_name(path), what, hint) from error
 
 
-def _find_reader(path: str) -> Callable[[str, Layout, Keys], Input]:
-    start = standard_input().peek(8) if path == STDIN else start_of(path)
-    if is_table(start, few=path == STDIN):
+def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
+    """Find what reads a file, by its first bytes and then by its name; all else is text."""
+    if start.startswith((PARQUET, ARROW, STREAM)):
         return _read_arrow
-    if start.startswith(NPY) and path != STDIN:
+    if start.startswith(NPY):
         return npy.read_npy
-    return READERS.get(os.path.splitext(path.lower())[1], csv.read_csv)
+    is_text = start.startswith(tuple(COMPRESSED))
+    extension = os.path.splitext(path.lower())[1]
+    return csv.read_text if is_text else READERS.get(extension, csv.read_text)
+
+
+def _closing(files: ExitStack, blocks: Iterator[Rows]) -> Iterator[Rows]:
+    """Pass blocks on behind one without rows, with which the files are sure to be closed."""
+    with files:
+        yield Rows(np.empty((0, 0)))
+        yield from blocks
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
@@ -83,7 +117,8 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):
             missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            raise InputError(path, f"cannot be read: {missing.strerror}") from missing
+            what, hint = f"cannot be read: {missing.strerror}", _hint_at_columns(paths, layout)
+            raise InputError(path, what, hint) from missing
         if path in paths[:n]:
             raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())
@@ -93,6 +128,17 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     numbers = keys.number(paths).tolist()
     blocks = _in_turn(first, paths, opened, numbers)
     return first._replace(blocks=blocks, key_columns=("file",), keys=keys.names)
+
+
+def _hint_at_columns(paths: Sequence[str], layout: Layout) -> str:
+    """Suggest commas between columns, where names that are no files are columns of the first."""
+    with suppress(InputError, ImportError):
+        if layout.columns and paths[0] != STDIN:
+            names = read_file(paths[0], Layout(layout.dtype), Keys()).chosen
+            columns = [*layout.columns, *(path for path in paths if path in names)]
+            if len(columns) > len(layout.columns):
+                return f"`columns` {verbatim(','.join(columns))}?"
+    return ""
 
 
 def _in_turn(

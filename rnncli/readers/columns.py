@@ -99,7 +99,8 @@ def choose_all(
 ) -> tuple[list[int], list[int], list[int]]:
     """Return the columns of the keys, those that are features, and whose cells are kept."""
     grouping = choose(name, parted(layout.group_by, header or ()), width, header, "group_by")
-    chosen = choose(name, layout.columns, width, header, otherwise=others(grouping, width))
+    otherwise = [i for i in range(width) if i not in grouping]
+    chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read", " beside those of `group_by`")
     if not layout.passthrough:
@@ -127,8 +128,3 @@ def listed(names: Sequence[str | int], limit: int = 8) -> str:
     """Return names as a message shows them, the first of many."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def others(columns: Sequence[int], width: int) -> list[int]:
-    """Return the positions of all columns but these."""
-    return [i for i in range(width) if i not in columns]

@@ -1,20 +1,21 @@
-"""CSV text: rows of cells, the chosen columns of which are the features."""
+"""Rows of cells in text, CSV or JSON lines, the chosen columns of which are the features."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.engine.threads import ahead
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.decimals import DELIMITERS, plain_rows
-from rnncli.readers.foreign import STDIN, display_name, hint_at_cell
-from rnncli.readers.header import Row, csv_rows, take_header
+from rnncli.readers.foreign import display_name
+from rnncli.readers.header import Row, csv_rows, first_line, take_header
+from rnncli.readers.hints import hint_at_cell, hint_at_width
 from rnncli.readers.input import (
     Input,
     Layout,
+    check_layout,
     error_in,
     filled,
     first_unfit,
@@ -22,41 +23,40 @@ from rnncli.readers.input import (
     parse_cells,
     unnamed,
 )
+from rnncli.readers.jsonl import is_json, json_rows, take_json_header
 from rnncli.readers.keyed import Keys
-from rnncli.readers.text import Lines, share_read
-from rnncli.storage import is_url
+from rnncli.readers.text import Lines
 
 FIRST_ROW = ("auto", "header", "data")
-# Blocks of rows that are read before a thread reads the next ones.
-_WITHOUT_A_THREAD = 2
 # Bytes that are read at once: their arrays stay in the cache.
 _TAKEN = 1 << 18
 
 
-def read_csv(path: str, layout: Layout, keys: Keys, lines: Lines | None = None) -> Input:
-    r"""Read CSV text: a row is a step.
+def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
+    """Read text: a row is a step."""
+    return read_lines(path, Lines(file, path, layout.encoding), layout, keys)
 
-    Cells may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank lines
-    are skipped.
+
+def read_lines(path: str, lines: Lines, layout: Layout, keys: Keys) -> Input:
+    r"""Read rows of CSV or JSON lines.
+
+    Cells of CSV may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank
+    lines are skipped.
     """
-    table = _Table(path, layout, keys, lines or Lines(path, layout.encoding))
+    table = _Table(path, layout, keys, lines)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
     # A cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(table.kept), layout.block_steps)
-    blocks = in_blocks(table.rows(), steps)
-    # A short input needs no thread, none waits for a pipe, or holds rows back that are followed.
-    whole = is_url(path) or (path != STDIN and os.path.isfile(path))
-    if whole and layout.block_steps > 1:
-        blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
-        blocks=blocks,
+        blocks=in_blocks(table.rows(), steps),
         key_columns=[names[i] for i in table.grouping],
         keys=keys.names if table.grouping else (),
         header=[names[i] for i in table.kept],
-        share=share_read(path, table.lines, layout.encoding),
+        share=lines.share,
         chosen=named(chosen, header),
+        note=table.note,
     )
 
 
@@ -64,28 +64,52 @@ class _Table:
     """Rows of text behind a header, turned into numbers some at a time."""
 
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
-        self._name, self._layout, self._keys, self.lines = display_name(path), layout, keys, lines
-        self._delimiter, self.header, first = take_header(lines, path, layout)
-        self.width, self._first = len(first[1]), [] if self.header else [first]
-        self._first_line = lines.line if self.header else first[0]
+        self._name, self._layout, self._keys, self._lines = display_name(path), layout, keys, lines
+        self.note, self._delimiter = "", ""
+        self._split: Callable[[bytes], Iterator[Row]]
+        begin = first_line(lines, path, layout.delimiter)
+        if is_json(begin, path):
+            check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
+            header, first = take_json_header(lines, path)
+            whole = layout.passthrough
+            self._split = lambda text: json_rows(text, lines, path, header, whole=whole)
+            self._first, self._first_line = [first], first[0]
+            if not header and len(first[1]) > 1 and layout.block_steps > 1:
+                self.note = self._note_of_one_line(len(first[1]))
+        else:
+            delimiter, header, first = take_header(lines, begin, self._name, layout)
+            self._split = lambda text: csv_rows(text, lines, self._name, delimiter)
+            self._first, self._first_line = ([], lines.line) if header else ([first], first[0])
+            self._delimiter = delimiter
+        self.header, self.width = header, len(first[1])
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
+
+    def _note_of_one_line(self, width: int) -> str:
+        """Return a note on an array that may be a sequence: no line follows it."""
+        with suppress(InputError):  # it is raised again where the line is awaited
+            behind = self._lines.take()
+            self._lines.put_back(behind)
+            if not behind:
+                rows = "an array a line is a step"
+                return f"{self._name}: read as one step of {width} features; {rows}"
+        return ""
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
         yield from self._read(self._first)
         follows = self._layout.block_steps == 1
-        for text in iter(lambda: self.lines.take(1 if follows else _TAKEN), b""):
+        for text in iter(lambda: self._lines.take(1 if follows else _TAKEN), b""):
             plain = None if follows else self._plain(text)
             if plain is None:
-                yield from self._read(csv_rows(text, self.lines, self._name, self._delimiter))
+                yield from self._read(self._split(text))
             else:
                 yield plain
 
     def _plain(self, text: bytes) -> Rows | None:
         """Read rows without quotes; None where anything is out of the ordinary."""
         delimiter, decimal = self._delimiter, self._layout.decimal
-        if delimiter not in DELIMITERS or decimal == delimiter or not decimal.isascii():
+        if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
             return None
         plain = plain_rows(text, delimiter, self.width)
         values = None if plain is None else plain.numbers(self.chosen, self._layout)
@@ -143,11 +167,7 @@ class _Table:
         layout, place = self._layout, f"{self._name}:{line}"
         if len(row) != self.width:
             expected = f"expected as many cells as in the first row, {self.width}"
-            hint = ""
-            if self._delimiter == "," == layout.decimal:
-                hint = "a number with a decimal comma stands in quotes"
-            elif self._delimiter == "," and self.width == 1:
-                hint = " (a title above the header, or a decimal comma: `decimal` ,?)"
+            hint = hint_at_width(self._delimiter, self.width, layout)
             return InputError(place, f"{expected}, got {len(row)}", hint)
         for column in self.chosen:
             error = error_in(row[column], layout)

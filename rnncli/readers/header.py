@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, is_number, others, parted
-from rnncli.readers.foreign import check_first_lines, display_name, mark_between_numbers
+from rnncli.readers.columns import choose_all, is_number, parted
+from rnncli.readers.foreign import display_name
+from rnncli.readers.hints import check_first_line, mark_between_numbers
 from rnncli.readers.input import Layout, parse_number, shortened
 from rnncli.readers.text import Lines
 
@@ -40,19 +41,16 @@ def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
         line = text.decode()
         # Tabs alone are the delimiters of a row whose cells are all empty.
         if line.strip() or (delimiter or "\t") in line.strip(" \n"):
-            break
-    else:
-        raise InputError(display_name(path), "empty; expected rows of numbers")
-    # A bracket alone does not tell which kind of JSON begins.
-    behind = lines.take() if line.strip() == "[" else b""
-    check_first_lines([line, behind.decode()], path)
-    lines.put_back(text)
-    return line
+            lines.put_back(text)
+            check_first_line(line.strip(), path)
+            return line
+    raise InputError(display_name(path), "empty; expected rows of numbers")
 
 
-def take_header(lines: Lines, path: str, layout: Layout) -> tuple[str, list[str] | None, Row]:
-    """Take the first row that is not blank; return delimiter, header and the row."""
-    begin, name = first_line(lines, path, layout.delimiter), display_name(path)
+def take_header(
+    lines: Lines, begin: str, name: str, layout: Layout
+) -> tuple[str, list[str] | None, Row]:
+    """Take the first row, which begins with a line; return delimiter, header and the row."""
     delimiter = layout.delimiter or _delimiter_of(begin, layout)
     line, row = next(csv_rows(lines.take(), lines, name, delimiter))
     if _is_header(row, layout):
@@ -86,13 +84,11 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
-    group_by = parted(layout.group_by, cells)
-    wanted = (*layout.columns, *group_by)
+    wanted = (*layout.columns, *parted(layout.group_by, cells))
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:
-        grouping = choose("", group_by, width, None)
-        chosen = choose("", layout.columns, width, None, otherwise=others(grouping, width))
+        _, chosen, _ = choose_all("", layout, width, None)
     except InputError:  # at a column that is named, or is not there with a header either
         return True
     usual = [layout.usual(cells[i]) for i in chosen]

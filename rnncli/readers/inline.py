@@ -11,8 +11,8 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import mark_between_numbers
-from rnncli.readers.input import Input, Layout, error_in, shortened, unnamed
+from rnncli.readers.hints import mark_between_numbers
+from rnncli.readers.input import Input, Layout, error_in, parse_number, shortened, unnamed
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
@@ -45,7 +45,7 @@ def read_inline(
     if len(x) == 1 < width and not is_json:
         way_out = "commas or line ends separate steps: 1,2,3"
         note = f"{name}: read as one step of {width} features; {way_out}"
-    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note)
+    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note, name=name)
 
 
 def read_state(
@@ -96,5 +96,5 @@ def _numbers(cells: Sequence[object], place: str, layout: Layout, hint: str = ""
         if error := error_in(cell, layout):
             several = hint if mark_between_numbers(cell) else ""
             raise InputError(place, error[0], error[1] or several)
-        numbers.append(float(cell))
-    return numbers
+        numbers.append(parse_number(cell))
+    return [number for number in numbers if number is not None]

@@ -8,19 +8,20 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, listed
 
 Doubles = NDArray[np.float64]
 
 MISSING = ("error", "hold", "zero")
 PASSES = "`missing` hold or zero passes it"
-# What a file of another kind lacks that an option is for, and what an array lacks too.
-_OF_TEXT = {
-    **dict.fromkeys(("delimiter", "first_row"), "has no lines of cells"),
-    "encoding": "is no text",
-    **dict.fromkeys(("null_values", "decimal"), "has no cells of text"),
+# Options that are for text alone.
+OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
+# Truths as programs write them.
+_TRUTHS = {
+    **dict.fromkeys(("true", "True", "TRUE"), 1.0),
+    **dict.fromkeys(("false", "False", "FALSE"), 0.0),
 }
-_OF_COLUMNS = {"passthrough": "has no cells of text", "group_by": "has no column of keys"}
+_USUAL = {"": "nan", **{text: str(value) for text, value in _TRUTHS.items()}}
 
 
 class Layout(NamedTuple):
@@ -62,17 +63,27 @@ class Input(NamedTuple):
     share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
     chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
-    hint: str = "`columns` chooses those to read"  # where a network takes another number of them
+    hint: str = ""  # where a network takes another number of features
     note: str = ""  # what the user may not have meant
     types: Any = None  # a pyarrow.Schema of the columns whose cells are kept
+    name: str = ""  # for messages
 
 
-def check_layout(path: str, layout: Layout, kind: str, *, columns: bool = False) -> None:
-    """Check that nothing is asked of a file that only text has."""
-    usual = Layout(layout.dtype)
-    for name, lacks in (_OF_TEXT if columns else _OF_TEXT | _OF_COLUMNS).items():
-        if getattr(layout, name) != getattr(usual, name):
-            raise InputError(path, f"{kind} {lacks}", f"`{name}` is for CSV text")
+def check_width(source: Input, takes: int) -> None:
+    """Check that an input has as many features as a network takes."""
+    got, names = len(source.columns), [name for name in source.chosen if isinstance(name, str)]
+    if got != takes:
+        columns = "1 column" if takes == 1 else f"{takes} columns"
+        what = f"the model takes {columns}, {source.name} has {got}"
+        choose = f"choose {'one' if takes == 1 else takes} with `columns`"
+        raise InputError("", f"{what} ({listed(names)})" if names else what, source.hint or choose)
+
+
+def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
+    """Check that none of these options is given, which a kind of file has no use for."""
+    for name in names:
+        if getattr(layout, name) != getattr(Layout(layout.dtype), name):
+            raise InputError(path, f"is {kind}", f"`{name}` is for CSV text")
 
 
 def checked(
@@ -99,11 +110,11 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def parse_number(cell: str) -> float | None:
-    """Read a number, or None; unlike Python's own, ``1_000`` is none."""
+    """Read a number, or None; unlike Python's own, ``1_000`` is none, and ``true`` is 1."""
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
-        return None
+        return _TRUTHS.get(cell.strip())
 
 
 def is_missing(cell: str) -> bool:
@@ -117,7 +128,7 @@ def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
         cells = [layout.usual(cell) for cell in cells]
     values = parse_numbers(cells)
     if values is None:
-        values = parse_numbers([cell if cell.strip() else "nan" for cell in cells])
+        values = parse_numbers([_USUAL.get(cell.strip(), cell) for cell in cells])
     absent = [] if values is None else np.flatnonzero(np.isnan(values)).tolist()
     return values if all(is_missing(cells[i]) for i in absent) else None
 

@@ -6,19 +6,14 @@ r"""Lines of text from a file, compressed or not, or from standard input, in UTF
 import codecs
 import io
 import os
-import sys
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import STDIN, UTF_8, check_start, display_name, not_text
-from rnncli.storage import opened
+from rnncli.readers.foreign import UTF_8, decompress, display_name
+from rnncli.readers.hints import check_start, not_text
 
 _PIECE = 1 << 20
 # Bytes. A row takes some twenty times as much memory while it is read.
@@ -28,10 +23,12 @@ MOST_IN_A_LINE = 1 << 25
 class Lines:
     """Lines of a text file, taken one or many at a time."""
 
-    def __init__(self, path: str, encoding: str = UTF_8) -> None:
+    def __init__(self, file: io.BufferedReader, path: str, encoding: str = UTF_8) -> None:
         self.line = 1  # number of the next one
-        self.bytes_read = 0  # of UTF-8
-        self._path, self._encoding = path, encoding
+        plain = encoding == UTF_8 and os.path.isfile(path) and decompress(file, path) is file
+        self._size = os.path.getsize(path) if plain else 0
+        self._bytes_read = 0  # of UTF-8
+        self._file, self._path, self._encoding = file, path, encoding
         self._pieces = self._decode()
         self._text, self._at = b"", 0  # what is read, and how much of it is taken
         self._damage: InputError | None = None
@@ -52,6 +49,10 @@ class Lines:
         """Return whole lines: they come next again."""
         self._text, self._at = text + self._text[self._at :], 0
         self.line -= count_lines(text)
+
+    def share(self, _: int) -> float | None:
+        """Return the share of the file that has been read; None where its size says nothing."""
+        return min(1.0, self._bytes_read / self._size) if self._size else None
 
     def _fill(self, size: int) -> int:
         """Read on until there are lines of `size` bytes; return where they end."""
@@ -82,7 +83,7 @@ class Lines:
         """Decode pieces of the file up to the end, or a byte that is no text, or is NUL."""
         decoder = codecs.getincrementaldecoder(self._encoding)()
         begun, last = False, "\n"
-        for piece in chain(_pieces(self._path, self._encoding), [b""]):
+        for piece in chain(_pieces(self._file, self._path, self._encoding), [b""]):
             text, self._bad = _decode(decoder, piece)
             if text:
                 text = text.removeprefix("\n" if last == "\r" else "" if begun else "\ufeff")
@@ -91,7 +92,7 @@ class Lines:
             if not piece and self._bad is None and last not in "\r\n":
                 text += "\n"
             if raw := text.encode():
-                self.bytes_read += len(raw)
+                self._bytes_read += len(raw)
                 yield raw
             if self._bad is not None:
                 return
@@ -113,50 +114,17 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes) -> tuple[str, byte
     return text, (nul + behind).encode() + (bad or b"") if nul else bad
 
 
-def _pieces(path: str, encoding: str) -> Iterator[bytes]:
+def _pieces(file: io.BufferedReader, path: str, encoding: str) -> Iterator[bytes]:
     """Read pieces of a file, each as soon as it is there."""
-    with _opened(path) as file:
-        try:
-            check_start(file.peek(8), path, encoding)
-            while piece := file.read1(_PIECE):
-                yield piece
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(display_name(path), f"cannot be read: {error}") from error
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    if path == STDIN:
-        yield standard_input()
-        return
-    with opened(path) as file:
-        if path.lower().endswith(".gz"):
-            import gzip
-
-            with gzip.open(file) as text:
-                yield text
-        else:
-            yield file
-
-
-def standard_input() -> io.BufferedReader:
-    """Return standard input as bytes that can be looked at."""
-    if sys.stdin is None:
-        raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
-    return _buffered(sys.stdin.buffer)
-
-
-@lru_cache(1)
-def _buffered(file: Any) -> io.BufferedReader:
-    """Add a buffer where there is none: a second one would wait until it is full."""
-    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
-
-
-def share_read(path: str, lines: Lines, encoding: str = UTF_8) -> Callable[[int], float | None]:
-    """Return a function of the share of a file that has been read; None where it is not known."""
-    plain = encoding == UTF_8 and path != STDIN and not path.lower().endswith(".gz")
-    size = os.path.getsize(path) if plain and os.path.isfile(path) else 0
-    return lambda _: min(1.0, lines.bytes_read / size) if size else None
+    try:
+        data = decompress(file, path)
+        check_start(data.peek(8), path, encoding)
+        while piece := data.read1(_PIECE):
+            yield piece
+    except InputError:
+        raise
+    except Exception as error:  # each library that decompresses has errors of its own
+        raise InputError(display_name(path), f"cannot be read: {error}") from error
 
 
 def count_lines(text: bytes) -> int:

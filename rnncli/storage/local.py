@@ -17,8 +17,8 @@ from rnncli.storage.replacement import NotOnDiskError, open_text, replace, sync,
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
 
 
-def opened(path: str, *, seekable: bool = False) -> io.BufferedReader:  # noqa: ARG001
-    """Open a file for reading; one elsewhere is read as it comes, or copied if `seekable`."""
+def opened(path: str) -> io.BufferedReader:
+    """Open a file for reading."""
     return open(path, "rb")
 
 

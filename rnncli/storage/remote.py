@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TextIO, cast
 from urllib.parse import quote
 
@@ -33,22 +33,13 @@ for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-def opened(url: Url, *, seekable: bool = False) -> io.BufferedReader:
-    """Open a file for reading."""
+def opened(url: Url) -> io.BufferedReader:
+    """Open a file for reading; one on the web cannot be rewound."""
     with _store(url) as (fs, place):
         # A page comes in one answer: not every server knows parts. A size keeps it from asking.
         how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
-        stream: io.BufferedReader = io.BufferedReader(
-            _Raw(url, fs.open(place, "rb", **how)), _BUFFER
-        )
-    if not seekable or stream.seekable():
-        return stream
-    with stream, ExitStack() as stack:
-        copy = stack.enter_context(tempfile.TemporaryFile())
-        shutil.copyfileobj(stream, copy, _PIECE)
-        copy.seek(0)
-        stack.pop_all()
-        return cast(io.BufferedReader, copy)
+        raw: Any = _Raw(url, fs.open(place, "rb", **how))
+        return io.BufferedReader(raw, _BUFFER)
 
 
 @contextmanager
@@ -123,8 +114,7 @@ def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Ite
             yield file
             file.flush()
             try:
-                with _store(url) as (fs, place):
-                    _put(fs, place, file, before)
+                _put(url, file, before)
             except InputError as error:
                 what = error.what
                 with suppress(InputError):  # the store cannot be asked
@@ -136,20 +126,21 @@ def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Ite
         raise OSError(error.errno, f"{error.strerror}{place}", url) from error
 
 
-def _put(fs: Any, place: str, file: TextIO, before: dict[str, Any] | None) -> None:
-    if before is None:
-        # A file without a name: a run that is killed leaves nothing.
-        fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
-        return
-    if _version(_stat(fs, place)) != _version(before):  # not every server knows If-Match
-        raise FileExistsError
-    file.seek(0)
-    content = file.buffer.read()
-    if "s3" in fs.protocol:
-        condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
-        fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
-    else:  # gcsfs itself has no such condition
-        bucket, name, _ = fs.split_path(place)
+def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
+    with _store(url) as (fs, place):
+        if before is None:
+            # A file without a name: a run that is killed leaves nothing.
+            fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
+            return
+        if version(url) != _version(before):  # not every server knows If-Match
+            raise FileExistsError
+        file.seek(0)
+        content = file.buffer.read()
+        if "s3" in fs.protocol:
+            condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
+            fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
+            return
+        bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
         to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
         condition = {"ifGenerationMatch": before.get("generation", 0)}
         fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
@@ -205,15 +196,6 @@ class _Raw(io.RawIOBase):
 @contextmanager
 def _store(url: Url) -> Iterator[tuple[Any, str]]:
     """Find the file system of a URL and the file there; make InputErrors of all errors."""
-    try:
-        yield _found(url)
-    except (InputError, ImportError):
-        raise
-    except Exception as error:
-        raise InputError(url, _reason(error)) from error
-
-
-def _found(url: Url) -> tuple[Any, str]:
     options: dict[str, Any] = {}
     try:
         import fsspec
@@ -232,26 +214,26 @@ def _found(url: Url) -> tuple[Any, str]:
         # Without credentials, finding out what kind of bucket it is takes many seconds.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(full, **options))
+        yield fsspec.core.url_to_fs(full, **options)
+    except InputError:
+        raise
     except ImportError as error:
         name = getattr(error.__cause__ or error, "name", "") or str(error)
         message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
         raise ImportError(message) from None
+    except Exception as error:
+        raise InputError(url, _reason(error)) from error
 
 
 def _info(url: Url) -> dict[str, Any]:
     """Return what a store knows of a file; nothing where there is none."""
     with _store(url) as (fs, place):
-        return _stat(fs, place)
-
-
-def _stat(fs: Any, place: str) -> dict[str, Any]:
-    try:
-        return cast(dict[str, Any], fs.info(place))
-    except FileNotFoundError as error:
-        if _NO_BUCKET in str(error):
-            raise
-        return {}
+        try:
+            return cast(dict[str, Any], fs.info(place))
+        except FileNotFoundError as error:
+            if _NO_BUCKET in str(error):
+                raise
+    return {}
 
 
 def _version(info: dict[str, Any]) -> str:

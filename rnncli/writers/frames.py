@@ -52,6 +52,7 @@ class Frame:
             keys=keys.names if names else (),
             header=header if self._whole else names or ["t"],
             chosen=named(chosen, header),
+            name=self._name,
         )
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:

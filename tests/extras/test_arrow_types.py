@@ -135,10 +135,6 @@ OTHERS = {
 CASES = NUMBERS | OTHERS
 # They can be read, but PyArrow makes no column of them.
 NOT_MADE = {"INTERVAL_MONTHS", "INTERVAL_DAY_TIME"}
-HINTS = {
-    "date32": "; make a number of it, such as seconds, where the file is written",
-    "string": "; make numbers of text where the file is written",
-}
 
 
 def saved(path: Path, column: Any) -> Path:
@@ -208,7 +204,7 @@ def test_other_types_are_refused_by_name(run_rnn: Rnn, tmp_path: Path, name: str
     refused = f"Error: {path}: column 'x': expected numbers, got {read_as(case.column.type)}"
     result = run_rnn("run", path, "--hidden", "1", "--columns", "x")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert result.stderr.startswith(refused + HINTS.get(name, ""))
+    assert result.stderr == f"{refused}; make numbers of it where the file is written\n"
     if case.texts:
         return
     for options in (("--group-by", "x"), ("--passthrough",)):

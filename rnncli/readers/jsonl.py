@@ -1,0 +1,101 @@
+"""JSON lines as rows of cells: an object a row, whose names are the header, or an array."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rnncli.model.errors import InputError
+from rnncli.readers.foreign import display_name
+from rnncli.readers.header import Row
+from rnncli.readers.hints import not_json_lines
+from rnncli.readers.text import Lines
+
+# Numbers stay the text that they are, to be read as those of CSV.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_TEXTS = {None: "", True: "true", False: "false"}
+# Objects of a line that `rnn run` writes whose names are names of columns.
+_UNNAMED = ("", "key", "row")
+
+
+def is_json(line: str, path: str) -> bool:
+    """Return whether a text holds JSON lines, by its name or by its first line."""
+    if re.search(r"\.(jsonl|ndjson)(\.\w+)?$", path.lower()):
+        return True
+    try:
+        return line.lstrip().startswith(("[", "{")) and _DECODER.decode(line) is not None
+    except RecursionError:
+        return True
+    except json.JSONDecodeError as error:
+        if error.pos >= len(line.rstrip()):  # it goes on in the next line
+            raise not_json_lines(path, line) from error
+        return False
+
+
+def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
+    """Take the first line; return its names, if it is an object, and its row."""
+    text = lines.take().decode()
+    cells = cells_of(text, path, lines.line - 1)
+    if not cells:
+        raise InputError(f"{display_name(path)}:{lines.line - 1}", "an empty object or array")
+    return [*cells] if is_object(text) else None, (lines.line - 1, [*cells.values()])
+
+
+def json_rows(
+    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, *, whole: bool
+) -> Iterator[Row]:
+    """Read the rows of lines just taken; a name that is absent is an empty cell.
+
+    With `whole`, a row has no name that the first one lacks.
+    """
+    raw, name = text.decode().split("\n")[:-1], display_name(path)
+    for number, line in enumerate(raw, lines.line - len(raw)):
+        if not line.strip():
+            continue
+        cells = cells_of(line, path, number)
+        if is_object(line) != (header is not None):
+            expected = "an object" if header else "an array"
+            raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
+        if (
+            whole
+            and header
+            and (new := [each for each in cells if cells[each] and each not in header])
+        ):
+            what = f"column {new[0]!r} is not in the first line"
+            raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
+        yield number, [cells.get(each, "") for each in header] if header else [*cells.values()]
+
+
+def is_object(line: str) -> bool:
+    """Return whether a line holds an object, not an array."""
+    return line.lstrip().startswith("{")
+
+
+def cells_of(line: str, path: str, number: int) -> dict[str, str]:
+    """Return the cells of a line by name; those of an array have none, and come in their order."""
+    try:
+        value = _DECODER.decode(line)
+        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            raise not_json_lines(path, line, number)
+        cells = dict[str, str]()
+        _add(cells, "", value if isinstance(value, dict | list) else [value])
+        return cells
+    except json.JSONDecodeError as error:
+        what = f"{error.msg} (character {error.colno})"
+    except RecursionError:
+        what = "nested too deep"
+    raise InputError(f"{display_name(path)}:{number}", f"not JSON: {what}")
+
+
+def _add(cells: dict[str, str], name: str, value: Any) -> None:
+    """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
+    if isinstance(value, str):  # or a number
+        cells[name] = value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _add(cells, key if name in _UNNAMED else f"{name}.{key}", item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _add(cells, f"{name}_{i}", item)
+    else:
+        cells[name] = _TEXTS[value]

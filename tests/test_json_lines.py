@@ -1,0 +1,143 @@
+"""JSON lines are read as the same cells in CSV are, and as `rnn run` writes them."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import Rnn
+from hypothesis import given
+from hypothesis import strategies as st
+from test_text import piped, read
+
+from rnncli.cli import rnn
+from rnncli.readers import STDIN, Layout
+
+DOUBLE = np.dtype(np.float64)
+NETWORK = ("--hidden", "2", "--format", "csv")
+SCALAR = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(10**20), 10**20)
+    | st.booleans()
+    | st.none()
+)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=5)
+
+
+def as_text(value: Any) -> str:
+    """The cell of CSV for a value."""
+    return {"None": "", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+@given(
+    rows=st.lists(st.tuples(TEXT, SCALAR, st.lists(SCALAR, min_size=2, max_size=2)), min_size=1),
+    absent=st.lists(st.booleans(), min_size=20, max_size=20),
+    missing=st.sampled_from(["error", "hold", "zero"]),
+    piece=st.sampled_from([1, 7, 1 << 20]),
+    passthrough=st.booleans(),
+)
+def test_objects_are_the_rows_of_csv(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Any],
+    absent: list[bool],
+    missing: str,
+    piece: int,
+    passthrough: bool,
+) -> None:
+    """Whatever the numbers, gaps and keys, however they come, and up to the first error."""
+    folder = tmp_path_factory.mktemp("rows")
+    table, lines = io.StringIO(), []
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["k", "a.v", "l_0", "l_1"])
+    for number, (key, value, values) in enumerate(rows):
+        gone = number > 0 and absent[number % 20]
+        lines.append({"key": {"k": key}, "a": {} if gone else {"v": value}, "l": values})
+        cells = [key, None if gone else value, *values]
+        writer.writerow([cell if isinstance(cell, str) else as_text(cell) for cell in cells])
+    text = "\n".join(
+        json.dumps(line, ensure_ascii=number % 2 == 0) for number, line in enumerate(lines)
+    )
+    (folder / "x.csv").write_text(table.getvalue(), encoding="utf-8")
+    (folder / "x.txt").write_text(text, encoding="utf-8")
+    layout = Layout(
+        DOUBLE, ["l_1", "a.v"], group_by=["k"], missing=missing, passthrough=passthrough
+    )
+    expected, fault = read(str(folder / "x.csv"), layout._replace(first_row="header"))
+    for path, steps in ((str(folder / "x.txt"), 1000), (STDIN, 1000), (STDIN, 1)):
+        with piped(text.encode(), piece):
+            found, place = read(path, layout._replace(block_steps=steps))
+        assert str(found) == str(expected)
+        assert bool(place) == bool(fault)
+        if fault:  # the header of CSV is a line of its own
+            line, column = fault.removeprefix(f"{folder}/x.csv:").split(": ")
+            assert place.endswith(f":{int(line) - 1}: {column}")
+
+
+OPTIONS = (
+    ("--cell", "lstm", "--states", "--last"),
+    ("--group-by", "k", "--precision", "float64"),
+    ("--group-by", "k", "--passthrough"),
+)
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["a", "b,", 'ü"']), st.floats(-5, 5)), min_size=1),
+    options=st.sampled_from(OPTIONS),
+)
+def test_what_rnn_writes_is_read_as_its_csv(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], options: tuple[str, ...]
+) -> None:
+    folder = tmp_path_factory.mktemp("states")
+    with (folder / "x.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("k", "v"), *rows])
+    run = ("run", str(folder / "x.csv"), "--columns", "v", "--hidden", "3", *options)
+    for form in ("csv", "jsonl"):
+        assert CliRunner().invoke(rnn, [*run, "-o", str(folder / f"y.{form}")]).exit_code == 0
+    layout = Layout(DOUBLE, ["h_2", "h_0-h_1"], group_by=["k"] * ("--group-by" in options))
+    expected, found = (read(str(folder / f"y.{form}"), layout) for form in ("csv", "jsonl"))
+    assert found == expected
+    assert found[0]
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "bz2": bz2.compress,
+}
+TEXTS = {"csv": b"v\n1\n2\n", "jsonl": b'{"v": 1}\n{"v": 2}\n'}
+
+
+@pytest.mark.parametrize("form", TEXTS)
+@pytest.mark.parametrize("packed", PACKED)
+def test_compressed_text_is_read(run_rnn: Rnn, tmp_path: Path, packed: str, form: str) -> None:
+    """Under any name, from a pipe byte by byte, and up to where it is cut."""
+    content = PACKED[packed](TEXTS[form])
+    expected = run_rnn("run", "--seq", "1,2", *NETWORK).stdout
+    for name in (f"x.{form}.{packed}", f"x.{form}", "x"):
+        (tmp_path / name).write_bytes(content)
+        assert run_rnn("run", tmp_path / name, *NETWORK).stdout == expected
+    for piece in (1, 1 << 20):
+        with piped(content, piece):
+            assert [row.x for row in read(STDIN, Layout(DOUBLE))[0]] == [[1.0], [2.0]]
+    (tmp_path / "x").write_bytes(content[:-3])
+    result = run_rnn("run", tmp_path / "x", *NETWORK)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"Error: {tmp_path}/x: cannot be read: ")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python reads Zstandard")
+def test_the_way_out_of_zstandard(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "x y.csv.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd\x04\x00")
+    message = run_rnn("run", path, *NETWORK).stderr
+    assert message.startswith(f"Error: {path}: is compressed with Zstandard, ")
+    assert message.endswith(f"; zstd -dc '{path}' | rnn run -\n")
