@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, listed
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
@@ -98,23 +98,19 @@ def save_state(file: BinaryIO, state: State) -> None:
 def load_state(path: str) -> State:
     """Read a state file: all but the names and widths of its arrays, which a network has."""
     check_is_file(path)
-    from rnncli.model.formats.containers.archive import opened  # 5 ms that most runs do not need
-    from rnncli.model.formats.metadata import read_json
+    from rnncli.model.formats.containers.archive import read_archive  # 5 ms most runs do not need
+    from rnncli.model.formats.own import read_json
 
     try:
-        with opened(path) as archive:
-            members = archive.members
-            if not {"about", "t"} <= members.keys():
-                raise InputError("", f"expected the arrays about, t and h, got {listed(members)}")
+        with open(path, "rb") as file:
             # It is written uncompressed; text that is JSON takes many times its own memory.
-            archive.check_sizes(members, most_times=1)
-            fields = _fields(read_json("about", archive.text("about"), _FORMAT))
-            names = [name for name in members if name != "about"]
-            for name in names:
-                if members[name].dtype.kind not in ("iu" if name == "t" else "f"):
-                    what = f"unexpected type {members[name].entry.dtype}"
-                    raise InputError(archive.place(name), what)
-            arrays = {name: archive.array(name) for name in names}
+            arrays = read_archive(file.read(), path, times=1)
+        if not {"about", "t"} <= arrays.keys():
+            raise InputError("", f"expected the arrays about, t and h, got {listed(arrays)}")
+        fields = _fields(read_json("about", str(arrays.pop("about")), _FORMAT))
+        for name, array in arrays.items():
+            if array.dtype.kind not in ("iu" if name == "t" else "f"):
+                raise InputError(f"{path}: {shown(name)}", f"unexpected type {array.dtype}")
     except InputError as error:
         raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
     t, sequences = arrays.pop("t"), len(fields["keys"])

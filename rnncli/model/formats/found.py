@@ -12,7 +12,7 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.cells import CELLS, Cell, Weights, checked
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
-from rnncli.model.layers import MERGES, Recurrent, Stateless, merged_size
+from rnncli.model.layers import MERGES, Recurrent, Stateless, merged_size, name_of
 
 NOTHING = "does nothing at inference"
 PICK = "pick one with `layer` NAME"
@@ -30,13 +30,13 @@ _ASSUMED: dict[str, tuple[str, Any]] = {
 class Budget:
     """How many objects, and how many bytes, may be made of a file."""
 
-    def __init__(self, path: str, objects: int, bytes: int) -> None:
-        self._path, self._objects, self._bytes = path, objects, bytes
+    def __init__(self, path: str, objects: int, size: int) -> None:
+        self._path, self._objects, self._bytes = path, objects, size
 
-    def spend(self, objects: int = 1, bytes: int = 0) -> None:
-        """Make so many more, or raise InputError."""
+    def spend(self, objects: int = 1, size: int = 0) -> None:
+        """Make so many more objects and bytes, or raise InputError."""
         self._objects -= objects
-        self._bytes -= bytes
+        self._bytes -= size
         if self._objects < 0 or self._bytes < 0:
             raise InputError(self._path, "holds far more than its size tells: it is damaged")
 
@@ -68,7 +68,7 @@ class CellDraft(NamedTuple):
     names: Mapping[str, str] = {}
 
     def fill(self, place: str, given: Mapping[str, Any]) -> "CellDraft":
-        """Fill in what the caller says of the settings; raise InputError where the file disagrees."""
+        """Fill in what the caller says of the settings; the file may not disagree."""
         known, said = (
             {name: _setting(self.kind, name, value) for name, value in settings.items()}
             for settings in (self.settings, given)
@@ -240,7 +240,7 @@ class Found(NamedTuple):
 
 
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
-    """Return an array of a file as finite floats in this machine's byte order; halves as float32."""
+    """Convert an array of a file to finite floats of this machine; halves become float32."""
     place = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
         raise InputError(place, f"expected floats, got {array.dtype}")
@@ -276,6 +276,13 @@ def _setting(kind: str, name: str, value: Any) -> Any:
     """Convert a setting to what the cell has for it; raise ValueError where there is no such."""
     none = np.empty(0)
     return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
+
+
+def kind_of(layer: FileLayer) -> str:
+    """Name the cells of a layer, or the layer without state."""
+    if isinstance(layer, Draft):
+        return " ".join(dict.fromkeys(cell.kind for cell in layer.cells))
+    return name_of(layer) if isinstance(layer, Stateless) else ""
 
 
 def agree(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
