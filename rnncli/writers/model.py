@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnncli.model.errors import printable
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
-
-if TYPE_CHECKING:
-    from rnncli.model.formats.shapes import Sizes
-    from rnncli.model.formats.spec import LayerSpec
 
 # A title names no more columns than these.
 _COLUMNS = 8
@@ -88,26 +84,26 @@ def model_line(model: Mapping[str, Any]) -> str:
     return printable(f"{network_kind(model)}: {', '.join(parts)}")
 
 
-def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
-    """Return what a document says of a layer in a file, as far as the file tells."""
-    taken = {"input_size": sizes.input_size, "output_size": sizes.output_size}
-    if not layer.cells:
+def describe_layer(layer: Layer) -> dict[str, Any]:
+    """Return what a document says of a layer."""
+    taken = {"input_size": layer.input_size, "output_size": layer.output_size}
+    if not isinstance(layer, Recurrent):
         settings = {name: _plain(layer.settings.get(name)) for name in _OF_LAYERS}
         told = taken | settings
-        return {"layer": layer.kind} | {n: value for n, value in told.items() if value is not None}
-    known = {"direction": "forward", **layer.settings}
+        return {"layer": name_of(layer)} | {n: v for n, v in told.items() if v is not None}
     names = ("direction", "merge") if len(layer.cells) > 1 else ("direction",)
-    projected = sizes.projected_size != sizes.hidden_size
+    projected = layer.cells[0].state_sizes[0]
+    kinds = [name_of(cell) for cell in layer.cells]
     return {
         "layer": "recurrent",
-        "cell": _one_or_all([_VANILLA if c.cell == "rnn" else c.cell for c in layer.cells]),
+        "cell": _one_or_all([_VANILLA if kind == "rnn" else kind for kind in kinds]),
         **_of_all(
-            [_settings(cell.settings, peepholes="w_ch" in cell.tensors) for cell in layer.cells]
+            [_settings(c.settings, peepholes=c.weights.w_ch is not None) for c in layer.cells]
         ),
-        **{name: known[name] for name in names if name in known},
+        **{name: layer.settings[name] for name in names},
         **taken,
-        "hidden_sizes": [sizes.hidden_size],
-        **({"projected_sizes": [sizes.projected_size]} if projected else {}),
+        "hidden_sizes": [layer.hidden_size],
+        **({} if projected == layer.hidden_size else {"projected_sizes": [projected]}),
     }
 
 

@@ -145,7 +145,7 @@ def load_network(
             choice(name, given[name], choices)
     found, digest = find_parts(path, layer)
     layers = fill_layers(path, found.layers(path), given)
-    network = _build(path, layers, found.last)
+    network = make_network(path, layers, found.last)
     drafts = [each for each in layers if isinstance(each, Draft)]
     biases = [cell.biases or (cell.weights.b_h,) for draft in drafts for cell in draft.cells]
     beside = {os.path.basename(each): digest_of(_read(each)) for each in found.beside}
@@ -189,20 +189,26 @@ def fill_layers(
     return filled
 
 
-def _build(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
+def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
+    """Make the layers; one that leaves its width open is as wide as the one below."""
     made: list[Layer] = []
     for number, layer in enumerate(layers):
         if isinstance(layer, Draft):
             made.append(layer.layer(path))
         elif isinstance(layer, Stateless):
             made.append(layer)
-        else:  # as wide as the layer below, or at the bottom as the one above
-            above = next(filter(None, map(input_size, layers[number:])), 0)
+        else:  # at the bottom as the one above
+            above = next(filter(None, map(input_size, layers[number:])), 1)
             made.append(layer(made[-1].output_size if made else above))
+    return made
+
+
+def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
+    """Make the network."""
     try:
-        return Network(*made, last=last)
+        return Network(*make_layers(path, layers), last=last)
     except ValueError as error:
-        raise InputError(path, str(error)) from error
+        raise error if isinstance(error, InputError) else InputError(path, str(error)) from error
 
 
 def _read(path: str) -> bytes:
