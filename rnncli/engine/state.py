@@ -107,7 +107,10 @@ def load_state(path: str) -> State:
             arrays = read_archive(file.read(), path, times=1)
         if not {"about", "t"} <= arrays.keys():
             raise InputError("", f"expected the arrays about, t and h, got {listed(arrays)}")
-        fields = _fields(read_json("about", str(arrays.pop("about")), _FORMAT))
+        about = arrays.pop("about")
+        if about.dtype.kind != "U":
+            raise InputError("about", f"expected text, as rnn writes it, got {about.dtype}")
+        fields = _fields(read_json("about", str(about), _FORMAT))
         for name, array in arrays.items():
             if array.dtype.kind not in ("iu" if name == "t" else "f"):
                 raise InputError(f"{path}: {shown(name)}", f"unexpected type {array.dtype}")

@@ -70,7 +70,7 @@ class CellDraft(NamedTuple):
     def fill(self, place: str, given: Mapping[str, Any]) -> "CellDraft":
         """Fill in what the caller says of the settings; the file may not disagree."""
         known, said = (
-            {name: _setting(self.kind, name, value) for name, value in settings.items()}
+            {name: convert_setting(self.kind, name, value) for name, value in settings.items()}
             for settings in (self.settings, given)
         )
         return self._replace(settings=agree(place, known, said))
@@ -272,7 +272,7 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
 
-def _setting(kind: str, name: str, value: Any) -> Any:
+def convert_setting(kind: str, name: str, value: Any) -> Any:
     """Convert a setting to what the cell has for it; raise ValueError where there is no such."""
     none = np.empty(0)
     return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]

@@ -19,7 +19,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, RNN
 from rnncli.model.errors import InputError, choice, listed, one_line, shown
-from rnncli.model.formats.found import CellDraft, Draft
+from rnncli.model.formats.found import CellDraft, Draft, convert_setting
 from rnncli.model.layers import DIRECTIONS, LAYERS, MERGES, Layer, Stateless, name_of
 from rnncli.model.network import LAST, Network
 
@@ -62,9 +62,11 @@ def read_layers(
     told, arrays, last = about.get("layers"), about.get("arrays", []), about.get("last")
     if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
         raise InputError(place, f"layers: expected a list of objects, got {told!r:.40}")
-    if not isinstance(arrays, list) or not {*map(str, arrays)} <= {*names}:
-        missing = listed({*map(str, arrays)} - {*names}) if isinstance(arrays, list) else "them"
-        raise InputError(place, f"the file has no {missing}, which rnn wrote into it")
+    if not isinstance(arrays, list):
+        raise InputError(place, f"arrays: expected a list of names, got {arrays!r:.40}")
+    missing = {*map(str, arrays)} - {*names}
+    if missing:
+        raise InputError(place, f"the file has no {listed(missing)}, which rnn wrote into it")
     # Layers without arrays may stand above the last one with some.
     above = [each for each in told[len(layers) :] if "layer" in each]
     layers = [*layers, *({} for _ in above)]
@@ -73,15 +75,10 @@ def read_layers(
         raise InputError(place, what)
     if last is not None:
         choice(f"{place}: last", str(last), LAST)
-    made: list[Draft | Stateless] = []
-    for number, (layer, each) in enumerate(zip(layers, told, strict=True), start=1):
-        where = f"{place}: layer {number}"
-        try:
-            made.append(_complete(layer, each))
-        except InputError:
-            raise
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise InputError(where, one_line(error)) from error
+    made = [
+        _complete(f"{place}: layer {number}", layer, each)
+        for number, (layer, each) in enumerate(zip(layers, told, strict=True), start=1)
+    ]
     return made, last
 
 
@@ -101,15 +98,31 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if value == inf else value for name, value in settings.items()} | texts
 
 
-def _complete(layer: Draft | Mapping[str, Floats], told: Mapping[str, Any]) -> Draft | Stateless:
-    """Complete a layer by what the text tells of it; raise ValueError where the two differ."""
-    if isinstance(layer, Draft) != ("layer" not in told):
-        raise ValueError("one of the text and of the file's arrays is a recurrent layer")
-    if not isinstance(layer, Draft):
-        kind = str(told["layer"])
-        made = choice("layer", kind, LAYERS)
-        names = [name for name in signature(made).parameters if name not in made.array_names]
-        return made(**layer, **_settings(kind, told, names))
+def _complete(
+    place: str, layer: Draft | Mapping[str, Floats], told: Mapping[str, Any]
+) -> Draft | Stateless:
+    """Complete a layer by what the text tells of it."""
+    kind = str(told.get("layer", "recurrent"))
+    try:
+        if isinstance(layer, Draft) != (kind == "recurrent"):
+            other = "a recurrent layer" if isinstance(layer, Draft) else "a layer without state"
+            raise ValueError(f"{kind}, the file's arrays are of {other}")
+        return _recurrent(layer, told) if isinstance(layer, Draft) else _other(kind, layer, told)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise InputError(place, one_line(error)) from error
+
+
+def _other(kind: str, arrays: Mapping[str, Floats], told: Mapping[str, Any]) -> Stateless:
+    made = choice("layer", kind, LAYERS)
+    parameters = signature(made).parameters
+    required = {name for name in made.array_names if parameters[name].default is not None}
+    if not required <= arrays.keys() <= {*made.array_names}:
+        raise ValueError(f"{kind} of {listed(required)}, the file has {listed(arrays)} of it")
+    names = [name for name in parameters if name not in made.array_names]
+    return made(**arrays, **_settings(kind, told, names))
+
+
+def _recurrent(layer: Draft, told: Mapping[str, Any]) -> Draft:
     direction, merge = str(told.get("direction")), str(told.get("merge"))
     choice("direction", direction, DIRECTIONS)
     choice("merge", merge, MERGES)
@@ -128,7 +141,8 @@ def _complete_cell(cell: CellDraft, told: Mapping[str, Any]) -> CellDraft:
         raise ValueError(f"cell {kind}, the file's arrays are of {cell.kind}")
     if "b_h" not in cell.names and not cell.biases:
         raise ValueError(f"{shown(cell.names['W_xh'])} has no bias, which rnn writes always")
-    settings = _settings(kind, told, CELLS[kind].setting_names)
+    found = _settings(kind, told, CELLS[kind].setting_names)
+    settings = {name: convert_setting(kind, name, value) for name, value in found.items()}
     if cell.settings.get("reset") not in (None, settings.get("reset")):
         raise ValueError(f"reset {settings['reset']}, the file's arrays are of reset after")
     return cell._replace(settings=settings, assumed={})
@@ -138,13 +152,14 @@ def _settings(kind: str, told: Mapping[str, Any], names: Iterable[str]) -> dict[
     """Return all settings of a cell or a layer."""
     names = list(names)
     # A setting that is off does nothing.
-    unknown = {name for name, value in told.items() if value is not False} - {*names}
-    if unknown - {"cell", "layer"}:
+    unknown = {name for name, value in told.items() if value is not False}
+    unknown -= {*names, "cell", "layer"}
+    if unknown:
         raise ValueError(f"{listed(sorted(unknown))}: no setting of {kind}")
-    missing = [name for name in names if name not in told]
+    missing = [name for name in names if told.get(name) is None and name != "clip"]
     if missing:
         raise ValueError(f"{listed(missing)}: expected a value")
-    settings = {name: told[name] for name in names}
+    settings = {name: told.get(name) for name in names}
     if not isinstance(settings.get("mask_zero", False), bool):
         raise ValueError("mask_zero: expected true or false")
     return settings | ({"clip": inf} if settings.get("clip", 0) is None else {})

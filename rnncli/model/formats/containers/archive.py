@@ -7,6 +7,7 @@ bytes as there are.
 
 import io
 import warnings
+from collections import Counter
 from math import prod
 from typing import Any
 
@@ -32,8 +33,8 @@ def read_archive(data: bytes, path: str, times: int = MOST_TIMES) -> dict[str, N
     with open_zip(path, io.BytesIO(data)) as archive:
         infos = archive.infolist()
         if not any(info.filename.endswith(_ENDING) for info in infos):
-            names = listed(info.filename for info in infos)
-            raise InputError(path, f"{_EXPECTED}, got a zip archive of {names}")
+            members = listed(info.filename for info in infos)
+            raise InputError(path, f"{_EXPECTED}, got a zip archive of {members}")
         if len(infos) > MOST_MEMBERS:
             what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
             hint = "write those of the recurrent layers alone, or all as .safetensors"
@@ -45,10 +46,11 @@ def read_archive(data: bytes, path: str, times: int = MOST_TIMES) -> dict[str, N
             hint = "if it is sound, write it anew with numpy.savez, which does not compress"
             raise InputError(path, what, hint)
         arrays: dict[str, NDArray[Any]] = {}
+        names = Counter(info.filename.removesuffix(_ENDING) for info in infos)
         for info in infos:
             name = info.filename.removesuffix(_ENDING)
             place = f"{path}: {shown(name)}"
-            if name in arrays:
+            if names[name] > 1:
                 raise InputError(place, "is in the archive twice")
             if not info.filename.endswith(_ENDING):
                 raise InputError(place, "is no array")
@@ -68,7 +70,9 @@ def _array(content: bytes) -> NDArray[Any]:
             raise ValueError(f"an array of .npy version {version}")
         shape, fortran_order, dtype = READ_NPY_HEADER[version](head)
     size, needed = len(content) - head.tell(), prod(shape) * dtype.itemsize
-    if dtype.hasobject or min(shape, default=0) < 0 or needed != size:
+    if dtype.hasobject:
+        raise ValueError("unexpected type object")
+    if min(shape, default=0) < 0 or needed != size:
         what = f"expected {needed} bytes, as its shape {shape} of {dtype} takes, got {size}"
         raise ValueError(what)
     if dtype.kind == "U":
