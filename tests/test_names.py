@@ -86,7 +86,7 @@ LOOSE: dict[str, tuple[Arrays, list[Any], list[str]]] = {
     "rows, and a head": (
         {"Wxh": WIDE, "Whh": SQUARE, "bh": numbers(3, 1), "Why": numbers(4, 3)},
         [WIDE.T, SQUARE.T, numbers(3, 1)[:, 0]],
-        [ROWS, "passes over Why: names do not tell how it is joined", TANH],
+        [ROWS.replace(", bh", ", bh, Why"), TANH],
     ),
     "columns, as a bias tells": (
         {"Wxh": OTHER, "Whh": SQUARE, "bh": numbers(1, 3)},
@@ -168,7 +168,7 @@ SAFETENSORS: list[tuple[str, Arrays, dict[str, Any]]] = [
         {},
     ),
     ("weight_hh_l0: expected shape (4 H", torch() | {"weight_hr_l0": numbers(3, 3)}, {}),
-    ("weight_hh_l0_reverse: expected 2", UNLIKE, {}),
+    ("weight_hh_l0_reverse: expected shape (12, 2)", UNLIKE, {}),
     ("expected shape (12, I)", torch(gates=4) | {"weight_ih_l0": numbers(3, 2)}, {}),
     ("the file says activation tanh", torch(gates=4), {"activation": "relu"}),
     ("the file says reset after", torch(gates=3), {"reset": "before"}),

@@ -243,6 +243,13 @@ def test_values(tmp_path: Path, make: Any) -> None:
         assert (array == VALUES[offset + place]).all()
 
 
+def test_tensors_that_are_negated(tmp_path: Path) -> None:
+    negated = matrix(12, 3, more=(mapping({"neg": b"\x88"}),))
+    path = write(tmp_path / "w.pt", mapping(lstm() | {"weight_hh_l0": negated}))
+    weights = load(path)[0].layers[0].cells[0].weights
+    assert (weights.W_hh == -VALUES[:36].reshape(12, 3).T).all()
+
+
 def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(file, "w", packed) as archive:
@@ -261,7 +268,6 @@ def tar() -> bytes:
 
 
 SAVED = ("net/data.pkl", START + mapping(lstm()) + STOP)
-NEGATED = matrix(12, 3, more=(mapping({"neg": b"\x88"}),))
 QUANTIZED = called("torch.ScriptObject") + row(
     number(1), text("__torch__.torch.classes.rnn.CellParamsBase")
 )
@@ -282,17 +288,16 @@ REFUSED: list[tuple[str, bytes]] = [
         archive(mapping({"rnn.parametrizations.weight_hh_l0.original0": vector(12)})),
     ),
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
-    ("float32, negated", archive(mapping(lstm() | {"weight_hh_l0": NEGATED}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
     ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
     ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
     ("another pickle", legacy(b"}", version=1000)),
-    ("storage 0 is none, or cut off", legacy(mapping(lstm()))[:-1]),
+    ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
-    ("over 2 times", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
+    ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
-    ("too many objects", archive(b"}q\x00" + SHARED)),
+    ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
         "operations",
@@ -304,10 +309,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("a/data.pkl, b/data.pkl", zipped(("a/data.pkl", SAVED[1]), ("b/data.pkl", SAVED[1]))),
     ("net/data.pkl: is in the archive twice", zipped(SAVED, SAVED)),
     (
-        "damaged: members of ",
+        "net/data/0: damaged: its checksum",
         archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
     ),
-    ("Bad CRC-32", SUM.replace(bytes(399) + b"\x01", bytes(400))),
+    ("net/data/0: damaged: its checksum", SUM.replace(bytes(399) + b"\x01", bytes(400))),
     ("a tar archive", tar()),
 ]
 
@@ -347,16 +352,14 @@ PICKLES: list[tuple[str, bytes]] = [
     ("opcode INST", b"(ios\nsystem\n."),
     ("opcode EXT1", b"\x82\x01."),
     ("opcode PERSID", b"Pa\n."),
-    ("opcode ff", b"\xff."),
+    ("opcode 0xff", b"\xff."),
     ("ends too soon", b"X\xff\xff\xff\x7fabc"),
-    ("protocol 6", b"\x80\x06N."),
-    ("got a mark", b"(."),
-    ("at byte 4: 7", b"h\x07."),
-    ("a line does not end", b"cos"),
+    ("protocol: 6", b"\x80\x06N."),
+    ("pop from empty list", b"(."),
+    ("at index 7", b"h\x07."),
     ("items of int", b"K\x01NNs."),
     ("a call of str with tuple", text("a") + b")R."),
     ("a persistent id that is no storage", row(*[NONE] * 5) + b"Q."),
-    ("a global named bc", text("a" * 999) + text("bc") + b"\x93."),
     ("invalid literal for int", b"Ix\n."),
 ]
 

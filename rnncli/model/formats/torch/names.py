@@ -1,19 +1,20 @@
 """PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.LSTM`; `nn.LSTMCell`'s."""
 
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell
-from rnncli.model.cells.gates import two_biases
-from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.parts import Part, Stack
-from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout, cell_of
-from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import Recurrent, name_of
+from rnncli.model.cells import WEIGHT_NAMES, Weights
+from rnncli.model.cells.gates import ordered, summed, two_biases
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
+from rnncli.model.layers import Dense, Layer, Recurrent, name_of
 
 _NAME = re.compile(
     r"(?P<stem>(?:.*[./_])?)(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
@@ -34,106 +35,198 @@ _ROLES = {
     "bias_ih": "b_x",
     "bias_hh": "b_r",
 }
-# The gates of a GRU are r z n.
-LAYOUT = Layout(transposed=True, orders={"gru": (1, 0, 2)})
-# What its modules always do; the activation of `nn.RNN` may be tanh or relu.
-_FIXED: dict[str, dict[str, Any]] = {
-    "lstm": {"activation": TANH, "recurrent_activation": SIGMOID},
-    "gru": {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"},
+# The cell by its number of gates, and what its modules always do; an `nn.RNN` has tanh or relu.
+_CELLS: dict[int, tuple[str, dict[str, Any]]] = {
+    1: ("rnn", {}),
+    3: ("gru", {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"}),
+    4: ("lstm", {"activation": TANH, "recurrent_activation": SIGMOID}),
 }
-# What makes weights of them.
+# The gates of a GRU are r z n.
+_ORDERS = {"gru": (1, 0, 2)}
+# What makes weights of what they are computed from.
 UNMADE = "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
-_ENDS = {"forward": "", "backward": "_reverse"}
+# The names of a linear layer above a stack.
+HEAD = {"W": "head.weight", "b": "head.bias"}
+_HINT = "write .npz"
 
-# The matches of a module's names, by where a tensor belongs (the end of its name) and its role.
-_Names = dict[str, dict[str, re.Match[str]]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def find_stacks(tensors: Tensors) -> list[Stack]:
+def has_modules(names: Iterable[str]) -> bool:
+    """Return whether some names are of recurrent modules."""
+    return any(_NAME.fullmatch(name) or _MADE_OF.fullmatch(name) for name in names)
+
+
+def find_modules(path: str, arrays: Arrays) -> list[Part]:
     """Find the modules that hold recurrent layers."""
-    modules: dict[str, _Names] = {}
+    modules: dict[str, list[re.Match[str]]] = {}
+    for match in filter(None, map(_NAME.fullmatch, arrays)):
+        modules.setdefault(match["stem"], []).append(match)
     made: dict[str, list[str]] = {}
-    for match in filter(None, map(_MADE_OF.fullmatch, tensors.entries)):
+    for match in filter(None, map(_MADE_OF.fullmatch, arrays)):
         made.setdefault(match["module"] or "", []).append(match[0])
-    for match in filter(None, map(_NAME.fullmatch, tensors.entries)):
-        names = modules.setdefault(match["stem"], {})
-        names.setdefault(match["end"], {})[match["role"]] = match
-    found = {stem[:-1]: partial(_parts, tensors, stem, names) for stem, names in modules.items()}
-    found |= {module: partial(_made, module, names) for module, names in made.items()}
-    return [Stack((module,), find) for module, find in found.items()]
+    parts = {}
+    for stem, matches in modules.items():
+        name, own = stem[:-1], {match[0]: arrays[match[0]] for match in matches}
+        try:
+            kind, layers = _read_module(path, stem, matches, arrays)
+            parts[name] = Part(name, kind, own, layers)
+        except InputError as error:
+            if len(modules) == 1 and not made:
+                raise
+            why = f"{error.place.removeprefix(path).removeprefix(': ')} {error.what}".strip()
+            parts[name] = Part(name, "", own, why=why, hint=error.hint, needed=True)
+    for name, names in made.items():
+        why = f"computes its weights from others ({shown(names[0])}), which is not read"
+        own = {each: arrays[each] for each in names}
+        parts[name] = Part(name, "", own, why=why, hint=UNMADE, needed=True)
+    return list(parts.values())
 
 
-def name_tensors(layers: Sequence[Recurrent]) -> dict[str, Floats]:
-    """Name the arrays of layers as the state of an `nn.RNN`, `nn.LSTM` or `nn.GRU`.
-
-    The bias is written as ``bias_ih``; ``bias_hh`` is -0.0, which changes
-    no bit of the sum, but for the `b_n` of a GRU.
-    """
-    directions = [layer.direction for layer in layers]
-    hint = "write .npz"
-    if "backward" in directions or len(set(directions)) > 1:
-        got = ", ".join(directions)
-        layers_named = "layers that are all forward or all bidirectional"
-        raise InputError("", f"PyTorch's names are for {layers_named}, got {got}", hint)
-    for layer in layers:
-        if layer.direction == "bidirectional" and layer.merge != "concat":
-            what = f"PyTorch concatenates the directions of a layer, got merge {layer.merge}"
-            raise InputError("", what, hint)
-        if any(cell.settings.get("reset") == "before" for cell in layer.cells):
-            raise InputError("", "PyTorch's GRU resets after the product, got reset before", hint)
-    return {
-        f"{role}_l{number}{_ENDS[direction]}": array
-        for number, layer in enumerate(layers)
-        for direction, cell in zip(layer.directions, layer.cells, strict=True)
-        for role, array in _arrays(cell).items()
-    }
-
-
-def _arrays(cell: Cell) -> dict[str, Floats]:
-    b_x, b_r = two_biases(cell.weights)
-    arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
-    return {
-        name: LAYOUT.theirs(arrays[role], name_of(cell))
-        for name, role in _ROLES.items()
-        if role in arrays
-    }
-
-
-def _made(module: str, names: Sequence[str]) -> tuple[Sequence[Part], Sequence[str]]:
-    """Return a module that computes its weights, which is not done here."""
-    what = f"computes its weights from others ({shown(names[0])}), which is not read"
-    return [Part(module, "", names, why=what, hint=UNMADE, needed=True)], []
-
-
-def _parts(tensors: Tensors, stem: str, names: _Names) -> tuple[Sequence[Part], Sequence[str]]:
-    """Name all tensors that must be there for those that are."""
-    matches = [match for roles in names.values() for match in roles.values()]
+def _read_module(
+    path: str, stem: str, matches: Sequence[re.Match[str]], arrays: Arrays
+) -> tuple[str, list[Draft]]:
+    """Return the class of a module and its layers, all of whose arrays must be there."""
+    roles = {"weight_ih", "weight_hh", *(match["role"] for match in matches)}
+    if roles & {"bias_ih", "bias_hh"}:
+        roles |= {"bias_ih", "bias_hh"}
     numbers = {match["layer"] for match in matches}
     if None in numbers and len(numbers) > 1:
-        first, second, *_ = (next(iter(roles.values()))[0] for roles in names.values())
-        raise tensors.both(first, second)
-    present = {"weight_ih", "weight_hh"} | {match["role"] for match in matches}
-    if "bias_ih" in present or "bias_hh" in present:
-        present |= {"bias_ih", "bias_hh"}
-    roles = {name: role for name, role in _ROLES.items() if name in present}
+        pair = [next(m[0] for m in matches if (m["layer"] is None) is one) for one in (True, False)]
+        raise InputError(
+            path, f"expected one of the two, {' or '.join(map(shown, pair))}, got both"
+        )
     two = any(match["reverse"] for match in matches)
     settings = {"direction": "bidirectional", "merge": "concat"} if two else {}
-    top = max((int(number) for number in numbers if number is not None), default=None)
-    ends = [""] if top is None else [f"_l{number}" for number in range(top + 1)]
-    found = [
-        [
-            {role: f"{stem}{name}{end}{reverse}" for name, role in roles.items()}
-            for reverse in (_ENDS.values() if two else ("",))
-        ]
-        for end in ends
-    ]
-    # All layers of a module are of one kind.
-    kinds = (cell_of(tensors, names, LAYOUT) for layer in found for names in layer)
-    kind = next(filter(None, kinds), "")
-    fixed = _FIXED.get(kind, {})
-    layers = [
-        LayerSpec(tuple(CellSpec(names, kind, fixed, LAYOUT) for names in layer), settings)
-        for layer in found
-    ]
-    class_ = f"nn.{kind.upper()}{'Cell' if top is None else ''}" if kind else ""
-    return [Part(stem[:-1], class_, [match[0] for match in matches], layers)], []
+    kinds, layers = [], []
+    for number in range(1 + max(int(each or 0) for each in numbers)):
+        cells: list[CellDraft] = []
+        for end in ("", "_reverse") if two else ("",):
+            end = "" if None in numbers else f"_l{number}{end}"
+            names = {role: f"{stem}{role}{end}" for role in _ROLES if role in roles}
+            for name in names.values():
+                if name not in arrays:
+                    there = listed(each for each in names.values() if each in arrays)
+                    goes = there if there != "nothing" else "the layers that it has"
+                    raise InputError(path, f"has no {shown(name)}, which goes with {goes}")
+            cells.append(_read_cell(path, names, arrays))
+        for forward, backward in pairwise(cells):
+            _compare(path, forward, backward)
+        kinds += [cell.kind for cell in cells]
+        layers.append(Draft(tuple(cells), settings))
+    return f"nn.{kinds[0].upper()}{'Cell' if None in numbers else ''}", layers
+
+
+def _read_cell(path: str, names: Mapping[str, str], arrays: Arrays) -> CellDraft:
+    """Lay out the arrays of a cell, whose names are given by their roles, as ours."""
+    theirs = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
+    shape = theirs["weight_hh"].shape
+    rows, P = shape if len(shape) == 2 else (0, 0)
+    H, gates = (rows // 4, 4) if "weight_hr" in names else (P, rows // P if P else 0)
+    if gates not in _CELLS or H < 1 or P < 1 or gates * H != rows:
+        fits = "(4 H, P)" if "weight_hr" in names else "(H, H), (3 H, H) or (4 H, H)"
+        raise InputError(
+            f"{path}: {shown(names['weight_hh'])}", f"expected shape {fits}, got {shape}"
+        )
+    expected = dict.fromkeys(names, (rows,)) | {"weight_hh": shape, "weight_hr": (P, H)}
+    expected["weight_ih"] = (rows, theirs["weight_ih"].shape[-1] if theirs["weight_ih"].ndim else 0)
+    for role, array in theirs.items():
+        if array.shape != expected[role]:
+            fits = str(expected[role]) if role != "weight_ih" else f"({rows}, I)"
+            what = f"expected shape {fits}, as {shown(names['weight_hh'])} is {shape}"
+            hint = " (transposed?)" if array.shape[1:] == (rows,) else ""
+            raise InputError(f"{path}: {shown(names[role])}", f"{what}, got {array.shape}", hint)
+    kind, settings = _CELLS[gates]
+    ours = {_ROLES[role]: _turned(array, kind) for role, array in theirs.items()}
+    W_hh, biases = ours["W_hh"], tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
+    if biases:
+        ours |= summed(biases[0], biases[1], H if kind == "gru" else 0)
+    b_h = ours.setdefault("b_h", np.zeros(rows, W_hh.dtype))
+    with np.errstate(over="ignore"):
+        if not np.isfinite(b_h.astype(W_hh.dtype)).all():
+            what = f"the sum with {shown(names['bias_ih'])} is not finite"
+            raise InputError(f"{path}: {shown(names['bias_hh'])}", what)
+    own = {_ROLES[role]: name for role, name in names.items()}
+    return CellDraft(kind, Weights(**ours), settings, biases=biases, names=own)
+
+
+def _turned(array: Floats, kind: str, *, back: bool = False) -> Floats:
+    """Turn an array and order its gates as ours, or back."""
+    order = _ORDERS.get(kind)
+    if back:
+        return (ordered(array, np.argsort(order).tolist()) if order else array).T
+    return ordered(array.T, order) if order else array.T
+
+
+def _compare(path: str, forward: CellDraft, backward: CellDraft) -> None:
+    for role in ("W_xh", "W_hh"):
+        first, second = (getattr(cell.weights, role).T.shape for cell in (forward, backward))
+        if first != second:
+            what = f"expected shape {first} backward too, as {shown(forward.names[role])} is"
+            raise InputError(f"{path}: {shown(backward.names[role])}", f"{what}, got {second}")
+
+
+def way_out(recurrent: Sequence[str]) -> str:
+    """Write the hint for a file of which only recurrent modules can be run."""
+    whole = "torch.onnx.export writes the whole model"
+    names = verbatim(listed(recurrent))
+    if len(recurrent) > 1:
+        return f"`layer` NAME runs one of {names}, {whole}"
+    return f"`layer` {names} runs that alone, {whole}" if recurrent and recurrent[0] else whole
+
+
+def output_size(draft: Draft) -> int:
+    """Count the values that a layer of PyTorch gives a step."""
+    return len(draft.cells) * len(draft.cells[0].weights.W_hh)
+
+
+def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
+    """Name the arrays of a stack as the state of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, and its head.
+
+    The bias is written as ``bias_ih``; ``bias_hh`` is -0.0, which changes
+    no bit of the sum, but for the `b_n` of a GRU. A linear layer above is
+    ``head``.
+    """
+    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    head = layers[-1] if isinstance(layers[-1], Dense) and len(layers) > 1 else None
+    others = [layer for layer in layers if layer is not head and layer not in recurrent]
+    if others:
+        what = f"PyTorch's names are for recurrent layers and a dense one above, got {others[0]!r}"
+        raise InputError("", what, _HINT)
+    _check_names(recurrent)
+    named = {}
+    for number, layer in enumerate(recurrent):
+        for end, cell in zip(("", "_reverse"), layer.cells, strict=False):
+            b_x, b_r = two_biases(cell.weights)
+            arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
+            for role, ours in _ROLES.items():
+                if ours in arrays:
+                    name = f"{role}_l{number}{end}"
+                    named[name] = _turned(arrays[ours], name_of(cell), back=True)
+    return named | ({} if head is None else {HEAD["W"]: head.W.T, HEAD["b"]: head.b})
+
+
+def _check_names(layers: Sequence[Recurrent]) -> None:
+    """Raise InputError where PyTorch has no such module."""
+    directions = [layer.direction for layer in layers]
+    cells = [cell for layer in layers for cell in layer.cells]
+    kinds = dict.fromkeys(
+        name_of(cell) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
+    )
+    roles = [role for cell in cells for role in cell.weights.arrays]
+    unnamed = [role for role in roles if role not in (*WEIGHT_NAMES, "b_n", "W_hr")]
+    merges = [layer.merge for layer in layers if len(layer.cells) == 2 and layer.merge != "concat"]
+    what = ""
+    if unnamed:
+        what = f"PyTorch has no name for {unnamed[0]}"
+    elif len(kinds) > 1:
+        what = f"PyTorch's names are for layers of one kind, got {', '.join(kinds)}"
+    elif "backward" in directions or len(set(directions)) > 1:
+        named = "layers that are all forward or all bidirectional"
+        what = f"PyTorch's names are for {named}, got {', '.join(directions)}"
+    elif merges:
+        what = f"PyTorch concatenates the directions of a layer, got merge {merges[0]}"
+    elif any(cell.settings.get("reset") == "before" for cell in cells):
+        what = "PyTorch's GRU resets after the product, got reset before"
+    if what:
+        raise InputError("", what, _HINT)

@@ -6,7 +6,7 @@ modules is refused by the name of the operation.
 """
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ _ZEROS, _UNKNOWN = object(), object()
 
 def read_forward(
     classes: Mapping[str, str],
-    code: Callable[[str], str],
+    code: Mapping[str, str],
     modules: Sequence[Module],
     name: str,
 ) -> Chain:
@@ -90,7 +90,7 @@ class _Reader:
     def __init__(
         self,
         classes: Mapping[str, str],
-        code: Callable[[str], str],
+        code: Mapping[str, str],
         modules: Sequence[Module],
     ) -> None:
         self._classes, self._code = classes, code
@@ -164,9 +164,9 @@ class _Reader:
 
     def _functions(self, class_: str) -> dict[str, ast.FunctionDef]:
         if class_ not in self._bodies:
-            name = class_.rpartition(".")[2]
+            module, _, name = class_.rpartition(".")
             head = f"class {name}(Module):\n"
-            _, found, text = self._code(class_).partition(head)
+            _, found, text = self._code.get(module, "").partition(head)
             body = text.partition("\nclass ")[0]
             if not found or len(body) > _MOST_CODE:
                 raise InputError("", f"has no code of {shown(class_)} that can be read")
