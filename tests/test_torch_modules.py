@@ -358,7 +358,7 @@ UNREAD: dict[str, tuple[str, str]] = {
     "no rows": ("o, s, = (self.rnn).forward__0(); return o", "calls rnn on something else"),
     "lists in lists": (
         "a = [1, 1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)",
-        "returns something else than rows",
+        "is too long",
     ),
     "itself": ("return (self).forward(x, )", "is nested too deep"),
     "a module of others": (f"{ROWS}; return (self.both).forward(o, )", "calls both"),
