@@ -243,6 +243,14 @@ def test_values(tmp_path: Path, make: Any) -> None:
         assert (array == VALUES[offset + place]).all()
 
 
+def test_a_tensor_is_no_storage(tmp_path: Path) -> None:
+    """One that repeats a value has fewer than its shape tells."""
+    sizes = row(number(90)), row(number(1))
+    repeated = tensor("0", (100,), (0,), values=1)
+    lying = called("torch._utils._rebuild_tensor", repeated, number(0), *sizes)
+    assert "a tensor of no storage" in refusal(write(tmp_path / "w.pt", mapping({"a": lying})))
+
+
 def test_tensors_that_are_negated(tmp_path: Path) -> None:
     negated = matrix(12, 3, more=(mapping({"neg": b"\x88"}),))
     path = write(tmp_path / "w.pt", mapping(lstm() | {"weight_hh_l0": negated}))
@@ -296,6 +304,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
+    ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
@@ -330,7 +339,6 @@ TENSORS = {
     "negative stride": {"strides": (-3, 1)},
     "stride": {"strides": (98, 1)},
     "huge": {"shape": (2**62, 2**62)},
-    "huge, and nothing": {"shape": (2**62, 0)},
     "axes": {"shape": (1,) * 33, "strides": (1,) * 33},
     "fewer strides": {"strides": (1,)},
     "no values": {"values": 0},

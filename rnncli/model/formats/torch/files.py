@@ -19,10 +19,10 @@ from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.containers.pickled import Global, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, damage, open_zip, read_member
 from rnncli.model.formats.found import Budget, widen_bfloat16
-from rnncli.model.formats.torch import objects
+from rnncli.model.formats.torch.objects import Objects
 
-# What torch calls storages, and how their values lie in the file.
-_CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "<u2", "Bool": "?"}
+# What torch calls storages, and how their values lie in the file: bfloat16 as two bytes.
+_CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
 _CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16"}
 _CODES |= {"QInt8": "i1", "QUInt8": "u1", "QInt32": "<i4"}
@@ -30,7 +30,6 @@ _PICKLE_MOST = 16 * 2**20
 # Of all of it together, which is packed; more is not looked at.
 _CODE_MOST = 4 * 2**20
 _MOST_AXES = 32
-_MOST_VALUES = 2**40
 # What looking through an object may take, see `Objects`.
 _MOST_WORK = 4_000_000
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
@@ -39,75 +38,19 @@ _VERSION = 1001
 _EXPECTED = "expected a file that torch.save wrote"
 _BIG_ENDIAN = "is not of little-endian values", "write it anew on a usual machine"
 
-# A saved object, of plain values, `Tensor` and `Instance`; and the code of TorchScript by module.
-_Saved = tuple[Any, dict[str, str]]
 
-
-class Storage:
-    """Values in a row, of which tensors are made; none where their type is not known."""
-
-    def __init__(self, key: str, name: str, count: int) -> None:
-        self.key, self.name, self.count = key, name, count
-        self.code = np.dtype(_CODES.get(name, "V0"))
-        self.values: NDArray[Any] | None = None
-
-    def fill(self, path: str, content: bytes | memoryview) -> None:
-        """View the values."""
-        if len(content) < self.count * self.code.itemsize:
-            what = f"expected {self.count * self.code.itemsize:,} bytes, got {len(content):,}"
-            raise InputError(f"{path}: storage {shown(self.key)}", what)
-        if self.code.itemsize:
-            values = np.frombuffer(content, self.code, self.count)
-            self.values = np.require(values, requirements="A")
-
-
-class Tensor(objects.Tensor):
-    """A tensor: which values of a storage it has."""
-
-    def __init__(
-        self,
-        storage: Storage,
-        offset: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        *,
-        negated: bool,
-    ) -> None:
-        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
-        self.negated = negated
-
-    def array(self, budget: Budget) -> NDArray[Any]:
-        """View the values; bfloat16 becomes float32."""
-        code, values = self.storage.code, self.storage.values
-        # Some tensors share their values, and others repeat them.
-        budget.spend(0, prod(self.shape) * max(1, code.itemsize))
-        if 0 in self.shape or not code.itemsize:
-            return np.zeros(self.shape, code)
-        if values is None:
-            raise ValueError(f"has no storage {shown(self.storage.key)}")
-        array = np.lib.stride_tricks.as_strided(
-            values[self.offset :],
-            self.shape,
-            [stride * code.itemsize for stride in self.strides],
-            writeable=False,
-        )
-        array = widen_bfloat16(array) if self.storage.name == "BFloat16" else array
-        return -array if self.negated else array
-
-
-def read(data: bytes, path: str) -> objects.Objects:
+def read(data: bytes, path: str) -> Objects:
     """Read a file that PyTorch wrote."""
-    if data.startswith(FIRST):
-        value, code = _read_zip(data, path)
-    elif data.startswith(b"\x80"):
-        value, code = _read_pickles(data, path), {}
-    else:
-        raise InputError(path, _EXPECTED)
     budget = Budget(path, _MOST_WORK, most_unpacked(len(data)))
-    return objects.Objects(path, value, code, budget)
+    if data.startswith(FIRST):
+        return Objects(path, *_read_zip(data, path, budget), budget)
+    if data.startswith(b"\x80"):
+        return Objects(path, _read_pickles(data, path, budget), {}, budget)
+    raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str) -> _Saved:
+def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, str]]:
+    """Return the saved object, and the code of TorchScript by its module of Python."""
     members, top, code = _list_members(data, path)
     if f"{top}constants/0" in members and f"{top}data/0" not in members:
         what = "is frozen TorchScript, whose weights are constants of its code"
@@ -117,16 +60,15 @@ def _read_zip(data: bytes, path: str) -> _Saved:
     if order in members and bytes(content(order)) != b"little":
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
 
-    def persistent(found: Any) -> Storage:
-        storage = _storage(found)
-        storage.fill(path, content(f"{top}data/{storage.key}"))
-        return storage
+    def persistent(found: Any) -> NDArray[Any]:
+        key, dtype, count = _storage(found)
+        return _view(f"{path}: storage {shown(key)}", content(f"{top}data/{key}"), dtype, count)
 
     name = f"{top}data.pkl"
     if members[name].file_size > _PICKLE_MOST:
         raise InputError(f"{path}: {shown(name)}", f"expected at most {_PICKLE_MOST:,} bytes")
     pickled = bytes(content(name))
-    return read_pickle(f"{path}: {shown(name)}", pickled, _CALLS, persistent)[0], code
+    return read_pickle(f"{path}: {shown(name)}", pickled, _calls(budget), persistent)[0], code
 
 
 def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, str]]:
@@ -168,88 +110,104 @@ def _view_member(data: bytes, path: str, members: Mapping[str, ZipInfo], name: s
     return found
 
 
-def _read_pickles(data: bytes, path: str) -> Any:
+def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
     """Read a file as PyTorch before 1.6 wrote it: five pickles, and then the storages."""
-    storages: dict[str, Storage] = {}
+    storages: dict[str, tuple[str, np.dtype[Any], int]] = {}
+    values: dict[str, NDArray[Any]] = {}
 
     def persistent(found: Any) -> Any:
         if found[0] == "module":  # a class, and its source text
             return found[1]
         storage = _storage(found)
-        known = storages.setdefault(storage.key, storage)
-        if (known.name, known.count) != (storage.name, storage.count):
-            raise ValueError(f"two storages {shown(storage.key)}")
-        return known
+        if storages.setdefault(storage[0], storage) != storage:
+            raise ValueError(f"two storages {shown(storage[0])}")
+        return values.get(storage[0])
 
     magic, at = read_pickle(path, data, {})
     version, at = read_pickle(path, data, {}, start=at) if magic == _MAGIC else (None, at)
     if version != _VERSION:
         raise InputError(path, f"{_EXPECTED}, got another pickle")
-    machine, at = read_pickle(path, data, {}, start=at)
+    machine, start = read_pickle(path, data, {}, start=at)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise InputError(path, *_BIG_ENDIAN)
-    value, at = read_pickle(path, data, _CALLS, persistent, at)
+    _, at = read_pickle(path, data, {}, persistent, start)  # tells how long the storages are
     keys, at = read_pickle(path, data, {}, start=at)
     for key in map(str, keys if isinstance(keys, list) else ()):
-        storage = storages.get(key)
-        size = storage.count * storage.code.itemsize if storage else 0
-        if storage is None or not (size or storage.count == 0):
+        if key not in storages or not storages[key][1].itemsize:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
+        _, dtype, count = storages[key]
         at += 8  # before it stands its length
-        storage.fill(path, memoryview(data)[at : at + size])
-        at += size
-    return value
+        values[key] = _view(f"{path}: storage {shown(key)}", memoryview(data)[at:], dtype, count)
+        at += values[key].nbytes
+    return read_pickle(path, data, _calls(budget), persistent, start)[0]
 
 
-def _storage(found: Any) -> Storage:
-    """Find what a persistent id stands for."""
+def _storage(found: Any) -> tuple[str, np.dtype[Any], int]:
+    """Return the key of a storage, the type of its values and how many there are."""
     kind, class_, key, _, count, *view = found
     if kind != "storage" or type(class_) is not Global or type(key) is not str:
         raise ValueError("a persistent id that is no storage")
     if type(count) is not int or count < 0 or any(each is not None for each in view):
         raise ValueError(f"storage {shown(key)} has no size, or is part of another")
     name = class_.name.rpartition(".")[2].removesuffix("Storage")
-    return Storage(key, name, count)
+    return key, np.dtype(_CODES.get(name, "V0")), count
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> Tensor:
-    """Make what ``torch._utils._rebuild_tensor_v2`` does, if the storage has the values."""
+def _view(place: str, content: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """View the values of a storage; only their number is known of a type that is not."""
+    if not dtype.itemsize:
+        return np.empty(count, dtype)
+    if len(content) < count * dtype.itemsize:
+        size = count * dtype.itemsize
+        raise InputError(place, f"expected {size:,} bytes, got {len(content):,}")
+    return np.require(np.frombuffer(content, dtype, count), requirements="A")
+
+
+def _tensor(
+    budget: Budget, values: Any, offset: Any, shape: Any, strides: Any, *more: Any
+) -> NDArray[Any]:
+    """View what ``torch._utils._rebuild_tensor_v2`` makes of the values of a storage."""
     for sizes in (shape, strides, (offset,)):
         plain = type(sizes) in (tuple, list) and len(sizes) <= _MOST_AXES
         if not plain or not all(type(size) is int and size >= 0 for size in sizes):
             raise ValueError("a tensor of no shape or strides")
-    if not isinstance(storage, Storage) or len(shape) != len(strides):
+    # A tensor may stand where a storage should: only values side by side are all there.
+    stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
+    if not stored or len(shape) != len(strides):
         raise ValueError("a tensor of no storage, or of other strides than its shape")
     reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if (0 not in shape and offset + reach >= storage.count) or (
-        prod(max(1, size) for size in shape) > _MOST_VALUES
-    ):
-        what = f"a tensor of shape {tuple(shape)} at {offset} in a storage of {storage.count}"
+    if 0 not in shape and offset + reach >= len(values):
+        what = f"a tensor of shape {tuple(shape)} at {offset} in a storage of {len(values)}"
         raise ValueError(shown(what, 200))
+    # Some tensors share their values, and others repeat them.
+    budget.spend(0, prod(max(1, size) for size in shape) * max(1, values.itemsize))
+    if 0 in shape:
+        return np.zeros(shape, values.dtype)
+    steps = [stride * values.itemsize for stride in strides]
+    array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+    if array.dtype == "V2":
+        array = widen_bfloat16(array.view("<u2"))
     # The last argument tells that values are negated or conjugated.
-    negated = len(more) > 2 and isinstance(more[2], dict) and bool(more[2].get("neg"))
-    return Tensor(storage, offset, tuple(shape), tuple(strides), negated=negated)
+    negated = len(more) > 2 and isinstance(more[2], dict) and more[2].get("neg")
+    return -array if negated else array
 
 
-def _quantized(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    return _tensor(storage, offset, shape, strides)
+def _calls(budget: Budget) -> dict[str, Callable[..., Any]]:
+    """Return what becomes of the calls in a pickle of PyTorch."""
 
+    def tensor(*args: Any) -> NDArray[Any]:
+        return _tensor(budget, *args)
 
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-def _from_type(function: Any, _type: Any, args: Any, _state: Any) -> Any:
-    """Make a tensor that has attributes, without these."""
-    return _CALLS[function.name](*args)
-
-
-_CALLS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_qtensor": _quantized,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": _from_type,
-    "torch.jit._pickle.restore_type_tag": _first,
-}
+    calls: dict[str, Callable[..., Any]] = {
+        "torch._utils._rebuild_tensor": tensor,
+        "torch._utils._rebuild_tensor_v2": tensor,
+        "torch._utils._rebuild_qtensor": lambda *args: tensor(*args[:4]),
+        "torch._utils._rebuild_parameter": lambda value, *_: value,
+        "torch._utils._rebuild_parameter_with_state": lambda value, *_: value,
+        # A tensor that has attributes, without these.
+        "torch._tensor._rebuild_from_type_v2": lambda function, _, args, *__: calls[function.name](
+            *args
+        ),
+        "torch.jit._pickle.restore_type_tag": lambda value, *_: value,
+    }
+    return calls

@@ -5,11 +5,12 @@ from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.containers.pickled import Instance
-from rnncli.model.formats.found import Budget, Found, Part, naming
+from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.names import find_arrays, pick_arrays
 from rnncli.model.formats.torch.modules import HOOKS, QUANTIZED, SEQUENTIAL, Module, find_layers
 from rnncli.model.formats.torch.names import has_modules, way_out
@@ -33,14 +34,6 @@ _OBJECT = "torch.ScriptObject"
 _ARRAY = "multiarray._reconstruct"
 # Where a module has parameters, buffers and modules.
 _HELD = ("_parameters", "_buffers", "_modules")
-
-
-class Tensor:
-    """A tensor that is not looked at yet."""
-
-    def array(self, budget: Budget) -> NDArray[Any]:
-        """View its values."""
-        raise NotImplementedError
 
 
 class Objects:
@@ -122,7 +115,7 @@ class Objects:
     def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
         """Look through a value, unless it stands within itself."""
         self._budget.spend(1 + len(name))
-        if isinstance(value, Tensor):
+        if isinstance(value, np.ndarray):
             self._add(name, value, owner)
         elif isinstance(value, Instance | dict | list | tuple) and id(value) not in self._open:
             if len(self._open) >= _DEPTH:
@@ -134,12 +127,11 @@ class Objects:
                 self._visit_items(name, value)
             self._open.remove(id(value))
 
-    def _add(self, name: str, tensor: Tensor, owner: str) -> NDArray[Any]:
+    def _add(self, name: str, tensor: NDArray[Any], owner: str) -> NDArray[Any]:
         if name in self.arrays:
             raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
         self._budget.spend(_TENSOR)
-        with naming(self.path, {}):
-            self.arrays[name] = tensor.array(self._budget)
+        self.arrays[name] = tensor
         self.owners.setdefault(owner, []).append(name)
         return self.arrays[name]
 
@@ -188,7 +180,7 @@ class Objects:
         arrays = {
             _join(name, key): self._add(_join(name, key), value, name)
             for key, value in held.items()
-            if isinstance(value, Tensor)
+            if isinstance(value, np.ndarray)
         }
         if arrays or not any(isinstance(value, Instance) for value in inner.values()):
             self.modules.append(Module(name, kind, settings, arrays, holder))
