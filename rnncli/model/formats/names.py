@@ -17,10 +17,12 @@ from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
 from rnncli.model.formats import loose
 from rnncli.model.formats.found import Draft, FileLayer, Found, Part, naming, read_floats
-from rnncli.model.formats.torch.names import Arrays, find_modules, output_size, way_out
+from rnncli.model.formats.torch.names import Arrays, explain, find_modules, output_size, way_out
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
+_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
+_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 # What people call a function of the training, which may have weights of classes.
 _LOSS = re.compile("loss|criterion", re.IGNORECASE)
 
@@ -38,10 +40,11 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
         parts, notes = loose.find_layers(path, arrays)
     used = {name for part in parts for name in part.arrays}
     others: dict[str, dict[str, NDArray[Any]]] = {}
-    for name in arrays.keys() - used:
-        others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
+    for name in arrays:
+        if name not in used:
+            others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
     why = "is no recurrent layer by its names"
-    parts += [Part(owner, "", others[owner], why=why) for owner in sorted(others)]
+    parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
     ordered = sum(part.recurrent for part in parts) < 2
     return Found(parts, ordered=ordered, notes=notes, expected=_EXPECTED)
 
@@ -75,13 +78,12 @@ def take_array(path: str, arrays: Arrays, role: str) -> Floats | None:
 
 
 def make_part(path: str, part: Part, make: Callable[[], FileLayer]) -> Part:
-    """Add a layer to a part, or why there is none."""
+    """Add a layer to a part, or why the model cannot be run without."""
     try:
         with naming(path, {"W": f"{part.name}.weight", "b": f"{part.name}.bias"}):
             return part._replace(layers=[make()])
     except InputError as error:
-        why = f"{error.place.removeprefix(path).removeprefix(': ')} {error.what}".strip()
-        return part._replace(why=why, hint=error.hint, needed=True)
+        return part._replace(why=explain(path, error), hint=error.hint, needed=True)
 
 
 def make_matrix(path: str, part: Part) -> FileLayer:
@@ -96,43 +98,43 @@ def _surround(
     path: str, recurrent: Part, arrays: Arrays, *, ordered: bool
 ) -> tuple[list[Part], list[str]]:
     """Put an embedding below a recurrent module and a linear layer above it, if there are such."""
+    matrices = {name.rpartition(".")[0] for name, array in arrays.items() if array.ndim > 1}
     owners: dict[str, dict[str, NDArray[Any]]] = {}
-    first: set[str] | None = None
+    first: list[str] | None = None
     for name, array in arrays.items():
+        owner = name.rpartition(".")[0]
         if name in recurrent.arrays:
-            first = set(owners) if first is None else first
+            first = list(owners) if first is None else first
         # Weights of a loss and counts are of the training.
-        elif not _LOSS.search(name) and (array.dtype.kind == "f" or array.ndim):
-            owners.setdefault(name.rpartition(".")[0], {})[name] = array
-    parts = {
-        _find_role(owner, own, recurrent, (owner in (first or ())) if ordered else None): Part(
-            owner, "", own
-        )
-        for owner, own in owners.items()
-    }
+        elif (array.dtype.kind == "f" or array.ndim) and (
+            owner in matrices or not _LOSS.search(name)
+        ):
+            owners.setdefault(owner, {})[name] = array
+    roles = {}
+    for owner, own in owners.items():
+        before = owner in (first or ()) if ordered else None
+        roles[_find_role(owner, own, recurrent, before)] = Part(owner, "", own)
     inner = shown(recurrent.name)
-    if "" in parts or len(parts) < len(owners):
+    if "" in roles or len(roles) < len(owners):
         joined = inner if recurrent.name else "all"
         why = f"names and shapes do not tell how {joined} is joined to the rest"
-        others = [
-            Part(name, "", group, why=why, hint=way_out([recurrent.name]), needed=True)
-            for owner, own in owners.items()
-            for name, group in ([(owner, own)] if owner else [(n, {n: own[n]}) for n in own])
-        ]
+        groups = {owner: own for owner, own in owners.items() if owner}
+        groups |= {name: {name: array} for name, array in owners.get("", {}).items()}
+        hint = way_out([recurrent.name])
+        others = [Part(name, "", own, (), why, hint, needed=True) for name, own in groups.items()]
         return [recurrent, *others], []
-    found, notes = [recurrent], []
-    if "nn.Embedding" in parts:
-        part = parts["nn.Embedding"]._replace(kind="nn.Embedding")
-        found.insert(0, make_part(path, part, partial(make_matrix, path, part)))
-        notes.append(f"{shown(part.name)} {{}} an embedding below")
-    if "nn.Linear" in parts:
-        part = parts["nn.Linear"]._replace(kind="nn.Linear")
-        found.append(make_part(path, part, partial(make_matrix, path, part)))
-        notes.append(f"{shown(part.name)} {{}} a linear layer above")
-    if notes:
-        text = verbatim(f"{', '.join(notes)} {inner}".format("is taken as", "as"))
-        notes = [f"{text}, as shapes fit: `layer` {verbatim(inner)} takes that alone"]
-    return found, notes
+    parts, said = [recurrent], list[str]()
+    for kind, what in _AROUND.items():
+        if kind in roles:
+            part = roles[kind]._replace(kind=kind)
+            part = make_part(path, part, partial(make_matrix, path, part))
+            parts = [part, *parts] if kind == "nn.Embedding" else [*parts, part]
+            said.append(f"{shown(part.name)} {'as' if said else 'is taken as'} {what}")
+    notes = [
+        f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit: "
+        f"`layer` {verbatim(inner)} takes that alone"
+    ]
+    return parts, notes if said else []
 
 
 def _find_role(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, parse
 from rnncli.model.errors import InputError, listed, shown, verbatim
@@ -22,6 +21,7 @@ from rnncli.model.formats.found import NOTHING, Draft, FileLayer, Found, Part
 from rnncli.model.formats.names import make_matrix, make_part, take_array
 from rnncli.model.formats.torch.names import (
     UNMADE,
+    Arrays,
     find_modules,
     has_modules,
     output_size,
@@ -38,6 +38,8 @@ from rnncli.model.layers import (
 _MODULES = "torch.nn.modules."
 # A setting: whether there are functions that are called before or after its own code.
 HOOKS = "_forward_hooks"
+# What TorchScript's names of classes begin with.
+SCRIPT = "__torch__."
 SEQUENTIAL = f"{_MODULES}container.Sequential"
 QUANTIZED: dict[str, Any] = {
     "why": "is quantized, which is not read",
@@ -63,45 +65,17 @@ _REQUIRED: dict[str, dict[str, tuple[Any, ...]]] = {
     "LogSoftmax": {"dim": (-1, 1, 2)},
 }
 # Modules, or files of modules, that leave rows as they are.
-_NOTHING = (
-    "dropout.",
-    "loss.",
-    "linear.Identity",
-    "container.Sequential",
-    "container.ModuleList",
-    "container.ModuleDict",
-)
+_NOTHING = ("dropout.", "loss.", "linear.Identity", "container.Sequential", "container.Module")
 
 
 class Module(NamedTuple):
-    """A module, without those that stand in it.
+    """A module, without those that stand in it."""
 
-    Parameters
-    ----------
-    name : str
-        Its path from the root of the file.
-    kind : str
-        Full name of its class.
-    settings : mapping
-        Its attributes that are plain values.
-    arrays : mapping
-        Its own, by their paths.
-    holder : str
-        What the names of its siblings begin with, where they stand in an
-        `nn.Sequential`.
-    """
-
-    name: str
-    kind: str
-    settings: Mapping[str, Any]
-    arrays: Mapping[str, NDArray[Any]]
-    holder: str = ""
-
-    @property
-    def title(self) -> str:
-        """Its class as people write it: ``nn.LSTM``."""
-        own = self.kind.startswith(_MODULES)
-        return f"nn.{self.kind.rpartition('.')[2]}" if own else shown(self.kind)
+    name: str  # its path from the root of the file
+    kind: str  # full name of its class
+    settings: Mapping[str, Any]  # its attributes that are plain values
+    arrays: Arrays  # its own, by their paths
+    holder: str = ""  # what the names of its siblings in an `nn.Sequential` begin with
 
     @property
     def is_recurrent(self) -> bool:
@@ -120,32 +94,32 @@ def find_layers(
     path: str,
     modules: Sequence[Module],
     classes: Mapping[str, str],
+    code: Mapping[str, str],
     layer: str | None,
-    read: Callable[[str], Chain] | None,
 ) -> Found:
-    """Find the layers that modules are; `read` follows the code of a class of TorchScript."""
+    """Find the layers that modules are, with the code of those of TorchScript."""
     parts = [_part(path, module) for module in modules]
     found = Found(parts, "PyTorch", expected=_EXPECTED).pick(path, layer)
-    top = (layer or "").rstrip("./")
+    names, top = [part.name for part in found.parts], (layer or "").rstrip("./")
+    by_name = {module.name: module for module in modules}
     if any(part.recurrent for part in found.parts):
-        alone = layer is not None and [part.name for part in found.parts] == [top]
-        if read and top in classes and not alone:
-            found = _called(found, partial(read, top))
+        scripted = all(kind.startswith(SCRIPT) for kind in classes.values())
+        if scripted and top in classes and (layer is None or names != [top]):
+            from rnncli.model.formats.torch.script import read_forward  # 5 ms of few files
+
+            found = _called(found, partial(read_forward, classes, code, modules, top))
         else:
-            inside = (top, f"{top}.") if layer else ("",)
-            within = {
-                n: kind for n, kind in classes.items() if n == top or n.startswith(inside[-1])
-            }
-            found = _chained(found, modules, within)
+            prefix = f"{top}." if layer else ""
+            within = [name for name in classes if name == top or name.startswith(prefix)]
+            found = _chained(found, by_name, {name: classes[name] for name in within})
     notes = [*found.notes]
-    taken = {part.name for part in found.parts if part.layers}
-    for module in modules:
-        if module.name in taken:
-            name = verbatim(shown(module.name)) if module.name else "it"
-            if not module.kind.startswith(_MODULES):
-                title = verbatim(module.title)
+    for part in found.parts:
+        if part.layers:
+            name = verbatim(shown(part.name)) if part.name else "it"
+            if not by_name[part.name].kind.startswith(_MODULES):
+                title = verbatim(part.kind)
                 notes.append(f"{name} is of a class of its own ({title}), whose code is not read")
-            if module.settings.get(HOOKS):
+            if by_name[part.name].settings.get(HOOKS):
                 notes.append(f"{name} has hooks, whose code is not read")
     return found._replace(notes=notes)
 
@@ -160,8 +134,7 @@ def _called(found: Found, read: Callable[[], Chain]) -> Found:
         called = [parts.get(name, Part(name, "", why="is not known")) for name in chain.names]
         for part in called:
             if not part.layers:
-                title = f"{shown(part.name)} ({part.kind})" if part.kind else shown(part.name)
-                raise InputError("", f"calls {title}, which {part.why or 'does nothing'}")
+                raise InputError("", f"calls {_label(part)}, which {part.why or 'does nothing'}")
         if why := _misfit(called):
             raise InputError("", why)
     except InputError as error:
@@ -176,16 +149,15 @@ def _called(found: Found, read: Callable[[], Chain]) -> Found:
     return found._replace(parts=[*called, *rest], last=chain.last)
 
 
-def _chained(found: Found, modules: Sequence[Module], classes: Mapping[str, str]) -> Found:
+def _chained(found: Found, modules: Mapping[str, Module], classes: Mapping[str, str]) -> Found:
     """Take the parts for a chain in the order of their definition, or refuse them."""
-    by_name = {module.name: module for module in modules}
     inner = [part.name for part in found.parts if part.recurrent]
-    if why := _unjoined(found.parts, by_name):
-        refusal = Part("", "", why=why, hint=way_out(inner), needed=True)
+    if why := _unjoined(found.parts, modules):
+        hint = way_out(inner)
         parts = [
             part
             if part.recurrent or part.needed or part.why == NOTHING
-            else refusal._replace(name=part.name, kind=part.kind, arrays=part.arrays)
+            else Part(part.name, part.kind, part.arrays, (), why, hint, needed=True)
             for part in found.parts
         ]
         return found._replace(parts=parts, ordered=False)
@@ -199,27 +171,23 @@ def _chained(found: Found, modules: Sequence[Module], classes: Mapping[str, str]
         hint = f"; `layer` {verbatim(inner[0])} takes that alone" if inner[0] else ""
         hint = "; `layer` NAME takes one of them alone" if inner[1:] else hint
         notes = [f"{joined}: {names} are assumed in the order of their definition{hint}"]
-    notes += [
-        f"{verbatim(shown(name))} is taken over the values of each row, though dim 1 is that "
-        "only where a model gives one row a sequence"
-        for name in taken
-        if by_name[name].kind.endswith("oftmax") and by_name[name].settings.get("dim") == 1
-    ]
+    for name in taken:
+        if modules[name].kind.endswith("oftmax") and modules[name].settings.get("dim") == 1:
+            what = "is taken over the values of each row, though dim 1 is that only where a model"
+            notes.append(f"{verbatim(shown(name))} {what} gives one row a sequence")
     return found._replace(notes=notes)
 
 
 def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
     """Return why the file does not say how modules are joined, or nothing if it does."""
-    above = {
-        f"{name}." if name else "": kind
-        for name, kind in classes.items()
-        if name not in names and any(each.startswith(f"{name}." if name else "") for each in names)
-    }
-    for kind in above.values():
-        if not kind.startswith("torch."):
+    others = {name: kind for name, kind in classes.items() if name not in names}
+    above = {f"{name}." if name else "": kind for name, kind in others.items()}
+    inside = {prefix: [name.startswith(prefix) for name in names] for prefix in above}
+    for prefix, kind in above.items():
+        if any(inside[prefix]) and not kind.startswith("torch."):
             return f"the forward of {verbatim(shown(kind))} is not in the file"
-    chains = [prefix for prefix, kind in above.items() if kind == SEQUENTIAL]
-    if not names[1:] or any(all(each.startswith(p) for each in names) for p in chains):
+    whole = [kind for prefix, kind in above.items() if all(inside[prefix])]
+    if not names[1:] or SEQUENTIAL in whole:
         return ""
     return "the file does not tell how its modules are joined"
 
@@ -228,17 +196,19 @@ def _unjoined(parts: Sequence[Part], modules: Mapping[str, Module]) -> str:
     """Return why the parts are not taken for a chain; nothing if they are."""
     for part in parts:
         if not part.layers and part.why != NOTHING:
-            label = f"{shown(part.name)} ({part.kind})" if part.name else part.kind
-            return f"{label} {part.why}"
+            return f"{_label(part)} {part.why}"
     taken = [part for part in parts if part.layers]
-    if why := _misfit(taken):
-        return why
     for below, above in pairwise(taken):
         holders = {modules[part.name].holder for part in (below, above)}
         if below.kind == above.kind == "nn.Linear" and (len(holders) > 1 or "" in holders):
             between = f"between {shown(below.name)} and {shown(above.name)}"
-            return f"the file does not say what its code does {between}"
-    return ""
+            return _misfit(taken) or f"the file does not say what its code does {between}"
+    return _misfit(taken)
+
+
+def _label(part: Part) -> str:
+    both = part.name and part.kind
+    return f"{shown(part.name)} ({part.kind})" if both else shown(part.name or part.kind)
 
 
 def _misfit(parts: Sequence[Part]) -> str:
@@ -259,17 +229,19 @@ def _sizes(layer: FileLayer) -> tuple[int, int] | None:
 
 def _part(path: str, module: Module) -> Part:
     """Make the layer of a module, or say why it is not run."""
-    part = Part(module.name, module.title, module.arrays)
-    kind = module.kind.removeprefix(_MODULES)
+    own, kind = module.kind.startswith(_MODULES), module.kind.removeprefix(_MODULES)
+    title = f"nn.{kind.rpartition('.')[2]}" if own else shown(kind)
+    part = Part(module.name, title, module.arrays)
     if _QUANTIZED.match(module.kind):
         return part._replace(**QUANTIZED)
     if module.is_recurrent:
         return _recurrent(path, module, part)
-    if module.kind.startswith(_MODULES) and kind.startswith(_NOTHING):
+    if own and kind.startswith(_NOTHING):
         return part._replace(why=NOTHING)
-    if kind not in _KINDS:
+    if not own or kind not in _KINDS:
         return part._replace(why="is not known")
-    return make_part(path, part, partial(_KINDS[kind], path, module))._replace(needed=False)
+    make = partial(_KINDS[kind], path, part, module.settings)
+    return make_part(path, part, make)._replace(needed=False)
 
 
 def _recurrent(path: str, module: Module, part: Part) -> Part:
@@ -288,64 +260,58 @@ def _recurrent(path: str, module: Module, part: Part) -> Part:
     # Where there is a mode, a module goes by that alone.
     named = module.settings.get("nonlinearity") if mode is None else mode
     given = str(named).removeprefix("RNN_").lower()
-    layers = [layer for layer in found.layers if isinstance(layer, Draft)]
-    if given in ("tanh", "relu"):
-        known = {"activation": parse(given)}
-        layers = [
-            Draft(
-                tuple(c._replace(settings={**c.settings, **known}) for c in each.cells),
-                each.settings,
-            )
-            for each in layers
-        ]
+    known = {"activation": parse(given)} if given in ("tanh", "relu") else {}
+    layers = []
+    for draft in found.layers:
+        if isinstance(draft, Draft):
+            cells = [c._replace(settings={**c.settings, **known}) for c in draft.cells]
+            layers.append(draft._replace(cells=tuple(cells)))
     return found._replace(name=part.name, kind=part.kind, layers=layers)
 
 
-def _matrix(path: str, module: Module) -> FileLayer:
-    if module.settings.get("max_norm") is not None:
+def _matrix(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+    if settings.get("max_norm") is not None:
         raise ValueError("changes rows that are long (max_norm)")
-    return make_matrix(path, Part(module.name, module.title, module.arrays))
+    return make_matrix(path, part)
 
 
-def _batch_norm(path: str, module: Module) -> FileLayer:
+def _batch_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
     names = ("running_mean", "running_var", "bias", "weight")
-    mean, variance, shift, factor = (take_array(path, module.arrays, name) for name in names)
+    mean, variance, shift, factor = (take_array(path, part.arrays, name) for name in names)
     if mean is None or variance is None:
         raise ValueError("has no statistics of its own")
-    epsilon = _number(module, "eps")
+    variance = variance.astype(np.float64)
     with np.errstate(invalid="ignore"):  # of a negative variance, whose root is not finite
-        return Normalization(mean, np.sqrt(variance.astype(np.float64) + epsilon), shift, factor)
+        return Normalization(mean, np.sqrt(variance + _epsilon(settings)), shift, factor)
 
 
-def _layer_norm(path: str, module: Module) -> FileLayer:
-    factor, shift = (take_array(path, module.arrays, name) for name in ("weight", "bias"))
+def _layer_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+    factor, shift = (take_array(path, part.arrays, name) for name in ("weight", "bias"))
     if factor is None or factor.ndim != 1:
         raise ValueError("has no weight for each value of a row")
-    return LayerNormalization(factor, shift, _number(module, "eps"))
+    return LayerNormalization(factor, shift, _epsilon(settings))
 
 
-def _number(module: Module, name: str) -> float:
-    value = module.settings.get(name)
-    if isinstance(value, int | float):
-        return float(value)
-    raise ValueError(f"does not say its {name}")
+def _epsilon(settings: Mapping[str, Any]) -> float:
+    if not isinstance(settings.get("eps"), int | float):
+        raise ValueError("does not say its eps")
+    return float(settings["eps"])
 
 
-def _activation(_: str, module: Module) -> FileLayer:
-    name = module.kind.rpartition(".")[2]
+def _activation(_: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+    name = part.kind.removeprefix("nn.")
     for setting, allowed in _REQUIRED.get(name, {}).items():
-        given = module.settings.get(setting)
-        if given not in allowed:
-            raise ValueError(f"has {setting} {shown(str(given))}, which is not read")
-    text = "gelu_tanh" if module.settings.get("approximate") == "tanh" else _ACTIVATIONS[name]
+        if settings.get(setting) not in allowed:
+            given = shown(str(settings.get(setting)))
+            raise ValueError(f"has {setting} {given}, which is not read")
+    text = "gelu_tanh" if settings.get("approximate") == "tanh" else _ACTIVATIONS[name]
     try:
-        text = text.format_map(module.settings)
+        return partial(Pointwise, row_activation(text.format_map(settings)))
     except KeyError as error:
         raise ValueError(f"does not say its {error.args[0]}") from error
-    return partial(Pointwise, row_activation(text))
 
 
-_KINDS: dict[str, Callable[[str, Module], FileLayer]] = {
+_KINDS: dict[str, Callable[[str, Part, Mapping[str, Any]], FileLayer]] = {
     "linear.Linear": _matrix,
     "sparse.Embedding": _matrix,
     "batchnorm.BatchNorm1d": _batch_norm,

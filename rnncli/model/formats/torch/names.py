@@ -74,8 +74,7 @@ def find_modules(path: str, arrays: Arrays) -> list[Part]:
         except InputError as error:
             if len(modules) == 1 and not made:
                 raise
-            why = f"{error.place.removeprefix(path).removeprefix(': ')} {error.what}".strip()
-            parts[name] = Part(name, "", own, why=why, hint=error.hint, needed=True)
+            parts[name] = Part(name, "", own, (), explain(path, error), error.hint, needed=True)
     for name, names in made.items():
         why = f"computes its weights from others ({shown(names[0])}), which is not read"
         own = {each: arrays[each] for each in names}
@@ -164,6 +163,11 @@ def _compare(path: str, forward: CellDraft, backward: CellDraft) -> None:
         if first != second:
             what = f"expected shape {first} backward too, as {shown(forward.names[role])} is"
             raise InputError(f"{path}: {shown(backward.names[role])}", f"{what}, got {second}")
+
+
+def explain(path: str, error: InputError) -> str:
+    """Return what an error says of a place in the file."""
+    return f"{error.place.removeprefix(path).removeprefix(': ')} {error.what}".strip()
 
 
 def way_out(recurrent: Sequence[str]) -> str:

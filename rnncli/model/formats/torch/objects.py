@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,14 @@ from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.containers.pickled import Instance
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.names import find_arrays, pick_arrays
-from rnncli.model.formats.torch.modules import HOOKS, QUANTIZED, SEQUENTIAL, Module, find_layers
+from rnncli.model.formats.torch.modules import (
+    HOOKS,
+    QUANTIZED,
+    SCRIPT,
+    SEQUENTIAL,
+    Module,
+    find_layers,
+)
 from rnncli.model.formats.torch.names import has_modules, way_out
 
 # What a tensor takes of the budget, of which an object and a character of a name take 1, and so
@@ -21,8 +27,7 @@ _TENSOR = 200
 _CODE = 50
 _DEPTH = 64
 _TEXT_MOST = 100
-# How TorchScript names classes: some with a number that no other has.
-SCRIPT = "__torch__."
+# How TorchScript names some classes: with a number that no other has.
 _MANGLED = re.compile(r"___torch_mangle_[0-9]+\.")
 _CONSTANT = re.compile(r"^  (\w+) : Final\[\w+\] = (.+)$", re.MULTILINE)
 _CALLED = re.compile(r"torch\.rnn_(tanh|relu)(?:_cell)?\(")
@@ -37,57 +42,35 @@ _HELD = ("_parameters", "_buffers", "_modules")
 
 
 class Objects:
-    """Arrays and modules in a saved object.
-
-    Attributes
-    ----------
-    arrays : dict
-        By name: keys, indices, and names of modules and parameters, with dots
-        between.
-    owners : dict
-        Names of arrays by what holds them: the whole of a state dict.
-    modules : list of Module
-        Those that have arrays of their own, or no others in them.
-    others : list of Part
-        What is known not to be of a model, or not to be read.
-    classes : dict
-        Class of each module by its name, also of those that hold others.
-    code : mapping
-        The text of TorchScript, by module of Python.
-    """
+    """Arrays and modules in a saved object, under dotted names of keys, indices and attributes."""
 
     def __init__(self, path: str, value: Any, code: Mapping[str, str], budget: Budget) -> None:
-        self.path, self.code, self._budget = path, code, budget
+        self.path, self.code, self._budget = path, code, budget  # code of TorchScript, by module
         self.arrays: dict[str, NDArray[Any]] = {}
-        self.owners: dict[str, list[str]] = {}
-        self.modules: list[Module] = []
-        self.others: list[Part] = []
-        self.classes: dict[str, str] = {}
+        self.owners: dict[str, list[str]] = {}  # names of arrays by what holds them
+        self.modules: list[Module] = []  # that have arrays of their own, or no others in them
+        self.classes: dict[str, str] = {}  # of all modules, by their names
+        self.others: list[Part] = []  # known not to be of a model, or not to be read
         self._open: set[int] = set()
-        self._constants: dict[str, dict[str, Any]] = {}
         self._visit("", value, "")
 
     def pick(self, path: str, layer: str | None) -> Found:
         """Find the layers: of modules, if some of them are recurrent, or else of a state dict."""
         own = {name for module in self.modules for name in module.arrays}
-        picked = layer and f"{layer.rstrip('./')}."
-        loose = picked and any(name.startswith(picked) for name in self.arrays.keys() - own)
+        prefix = f"{layer.rstrip('./')}." if layer else ""
+        beside = self.arrays.keys() - own
+        loose = prefix and any(name.startswith(prefix) for name in beside)
         if not loose and any(module.is_recurrent for module in self.modules):
-            scripted = all(kind.startswith(SCRIPT) for kind in self.classes.values())
-            read = None
-            if scripted:
-                from rnncli.model.formats.torch.script import read_forward  # 5 ms of few files
-
-                read = partial(read_forward, self.classes, self.code, self.modules)
-            found = find_layers(path, self.modules, self.classes, layer, read)
-            rest = [] if layer else self._rest(own)
+            found = find_layers(path, self.modules, self.classes, self.code, layer)
+            rest = [] if layer else self._list_rest(own)
         else:
-            arrays = dict(pick_arrays(self.arrays, path, layer))
-            dicts = [[name for name in names if name in arrays] for names in self.owners.values()]
+            arrays = pick_arrays(self.arrays, path, layer)
+            dicts = [arrays.keys() & names for names in self.owners.values()]
             dicts = [names for names in dicts if has_modules(names)]
-            known = {name: arrays[name] for name in dicts[0]} if len(dicts) == 1 else arrays
-            found = find_arrays(known, path, ordered=True)._replace(title="PyTorch")
-            rest = self._rest(known.keys() | (self.arrays.keys() - arrays.keys()), picked or "")
+            known = dicts[0] if len(dicts) == 1 else arrays.keys()
+            of_dict = {name: arrays[name] for name in arrays if name in known}
+            found = find_arrays(of_dict, path, ordered=True)._replace(title="PyTorch")
+            rest = self._list_rest(known | (self.arrays.keys() - arrays.keys()), prefix)
         inner = [part.name for part in found.parts if part.recurrent]
         tops = {name.partition(".")[0] for name in inner}
         passed = []
@@ -100,23 +83,30 @@ class Objects:
             elif any(array.ndim for array in floats):
                 passed.append(part.name)
         what = f"passes over {verbatim(listed(passed))}, which the file has beside the model"
-        notes = [*found.notes, *([what] if passed else [])]
+        notes = [*found.notes, what] if passed else found.notes
         return found._replace(parts=[*found.parts, *rest], notes=notes)
 
-    def _rest(self, known: Container[str], prefix: str = "") -> list[Part]:
+    def _list_rest(self, known: Container[str], prefix: str = "") -> list[Part]:
         """List what is in the file beside the model."""
         parts = [part for part in self.others if part.name.startswith(prefix)]
         for owner, names in self.owners.items():
             left = {name: self.arrays[name] for name in names if name not in known}
-            groups = [(owner, left)] if owner and left else [(n, {n: left[n]}) for n in left]
-            parts += [Part(name, "", own, why="stands beside the model") for name, own in groups]
+            groups = (
+                {owner: left} if owner and left else {name: {name: left[name]} for name in left}
+            )
+            why = "stands beside the model"
+            parts += [Part(name, "", own, why=why) for name, own in groups.items()]
         return parts
 
     def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
         """Look through a value, unless it stands within itself."""
         self._budget.spend(1 + len(name))
         if isinstance(value, np.ndarray):
-            self._add(name, value, owner)
+            self._budget.spend(_TENSOR)
+            if name in self.arrays:
+                raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
+            self.arrays[name] = value
+            self.owners.setdefault(owner, []).append(name)
         elif isinstance(value, Instance | dict | list | tuple) and id(value) not in self._open:
             if len(self._open) >= _DEPTH:
                 raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
@@ -126,14 +116,6 @@ class Objects:
             else:
                 self._visit_items(name, value)
             self._open.remove(id(value))
-
-    def _add(self, name: str, tensor: NDArray[Any], owner: str) -> NDArray[Any]:
-        if name in self.arrays:
-            raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
-        self._budget.spend(_TENSOR)
-        self.arrays[name] = tensor
-        self.owners.setdefault(owner, []).append(name)
-        return self.arrays[name]
 
     def _visit_items(self, name: str, value: Mapping[Any, Any] | Sequence[Any]) -> None:
         if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
@@ -152,8 +134,7 @@ class Objects:
         elif kind.endswith(_ARRAY):
             self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
         elif kind.startswith(SCRIPT):
-            inner = {key: value for key, value in state.items() if isinstance(value, Instance)}
-            self._visit_module(name, kind, state, state, inner, holder)
+            self._visit_module(name, kind, state, state, state, holder)
         elif all(isinstance(state.get(key), dict) for key in _HELD):
             parameters, buffers, inner = (state[key] for key in _HELD)
             self._visit_module(name, kind, state, parameters | buffers, inner, holder)
@@ -165,42 +146,38 @@ class Objects:
         name: str,
         class_: str,
         state: Mapping[Any, Any],
-        held: Mapping[Any, Any],
-        inner: Mapping[Any, Any],
+        tensors: Mapping[Any, Any],
+        modules: Mapping[Any, Any],
         holder: str,
     ) -> None:
         """Add a module of some tensors, and those in it."""
-        self._budget.spend(_TENSOR + len(state) + len(held) + len(inner))
+        self._budget.spend(_TENSOR + len(state) + len(tensors) + len(modules))
         self.classes[name] = class_
         kind = _MANGLED.sub("", class_.removeprefix(SCRIPT))
         settings = {key: value for key, value in state.items() if _is_plain(value)}
         if class_ != kind:
             settings |= self._read_constants(class_)
         settings[HOOKS] = any(state.get(key) for key in (HOOKS, "_forward_pre_hooks"))
-        arrays = {
-            _join(name, key): self._add(_join(name, key), value, name)
-            for key, value in held.items()
-            if isinstance(value, np.ndarray)
-        }
-        if arrays or not any(isinstance(value, Instance) for value in inner.values()):
-            self.modules.append(Module(name, kind, settings, arrays, holder))
-        within = f"{name}." if kind == SEQUENTIAL else ""
+        own = {_join(name, key): a for key, a in tensors.items() if isinstance(a, np.ndarray)}
+        inner = {key: value for key, value in modules.items() if isinstance(value, Instance)}
+        if own or not inner:
+            self.modules.append(Module(name, kind, settings, own, holder))
+        for each, array in own.items():
+            self._visit(each, array, name)
         for key, value in inner.items():
-            self._visit(_join(name, key), value, name, within)
+            self._visit(_join(name, key), value, name, f"{name}." if kind == SEQUENTIAL else "")
 
     def _read_constants(self, class_: str) -> dict[str, Any]:
         """Read what the code of a class of TorchScript says of its settings."""
-        if class_ not in self._constants:
-            module, _, name = class_.rpartition(".")
-            text = self.code.get(module, "")
-            self._budget.spend(len(text) // _CODE)
-            body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
-            found = {match[1]: _constant(match[2]) for match in _CONSTANT.finditer(body)}
-            called = set(_CALLED.findall(body))
-            if "mode" not in found and len(called) == 1:  # a module that was traced
-                found["nonlinearity"] = called.pop()
-            self._constants[class_] = found
-        return self._constants[class_]
+        module, _, name = class_.rpartition(".")
+        text = self.code.get(module, "")
+        self._budget.spend(len(text) // _CODE)
+        body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
+        found = {match[1]: _constant(match[2]) for match in _CONSTANT.finditer(body)}
+        called = set(_CALLED.findall(body))
+        if "mode" not in found and len(called) == 1:  # a module that was traced
+            found["nonlinearity"] = called.pop()
+        return found
 
 
 def _join(name: str, key: Any) -> str:
