@@ -105,6 +105,9 @@ class Draw:
             found.append(self.recurrent(found[-1].output_size if found else I))
             if stateless and self.yes():
                 found.append(self.stateless(found[-1].output_size))
+        if not stateless and self.yes():
+            head = self.array(found[-1].output_size, 3)
+            found.append(Dense(head, self.maybe(3), self.one(ROWWISE)))
         return Network(*found, last=self.one([None, "state", "step"]))
 
     def recurrent(self, I: int) -> Recurrent:
@@ -330,7 +333,8 @@ UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
     (".safetensors", "no name for w_ch", [LSTM(weights(gates=4, w_ch=9))]),
     (".safetensors", "of one kind", [GRU_CELL, weights(3)]),
     (".safetensors", "resets after", [GRU(GRU_CELL.weights, reset="before")]),
-    (".safetensors", "recurrent layers alone", [weights(), Dense(numbers((3, 2)))]),
+    (".safetensors", "a dense one above, got Pointwise 3", [weights(), Pointwise("relu", 3)]),
+    (".safetensors", "a dense one above, got Dense 2", [Dense(numbers((2, 2))), weights()]),
     (".safetensors", "all forward or", [Recurrent(weights(), direction="backward")]),
     (".safetensors", "got merge sum", [two(weights(), weights(), merge="sum")]),
     (".onnx", "layer 1: ONNX has no LSTM with a projection", [PROJECTED]),

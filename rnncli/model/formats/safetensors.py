@@ -9,6 +9,7 @@ the header is refused too.
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.found import Found, Part, widen_bfloat16
-from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays, take_array
+from rnncli.model.formats.found import Found, Part, read_floats, widen_bfloat16
+from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
 from rnncli.model.formats.own import read_layers, write_text
 from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
 from rnncli.model.network import Network
@@ -72,14 +73,13 @@ class File(NamedTuple):
         layers: list[Any] = [layer for part in parts for layer in part.layers]
         head = {name: self.arrays[name] for name in HEAD.values() if name in self.arrays}
         if head:
-            parts.append(Part("head", "nn.Linear", head))
-            found = {role: take_array(path, head, role) for role in ("weight", "bias")}
-            named = zip("Wb", found.values(), strict=True)
-            layers.append({role: each.T for role, each in named if each is not None})
+            named = {role: name for role, name in HEAD.items() if name in head}
+            layers.append({r: read_floats(path, name, head[name]).T for r, name in named.items()})
         made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
         each = iter(made)
-        parts = [part._replace(layers=[next(each) for _ in part.layers or head]) for part in parts]
-        return Found(parts, last=last)
+        parts = [part._replace(layers=[*islice(each, len(part.layers))]) for part in parts]
+        rest = [Part("head", "nn.Linear", head, [layer]) for layer in each]
+        return Found([*parts, *rest], last=last)
 
 
 def read(data: bytes, path: str) -> File:

@@ -91,11 +91,9 @@ class Objects:
         parts = [part for part in self.others if part.name.startswith(prefix)]
         for owner, names in self.owners.items():
             left = {name: self.arrays[name] for name in names if name not in known}
-            groups = (
-                {owner: left} if owner and left else {name: {name: left[name]} for name in left}
-            )
-            why = "stands beside the model"
-            parts += [Part(name, "", own, why=why) for name, own in groups.items()]
+            groups = {name: {name: array} for name, array in left.items()}
+            for name, own in ({owner: left} if owner and left else groups).items():
+                parts.append(Part(name, "", own, why="stands beside the model"))
         return parts
 
     def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
