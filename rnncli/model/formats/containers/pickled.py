@@ -10,7 +10,7 @@ import pickle
 import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rnncli.model.errors import InputError, one_line
 
@@ -20,44 +20,31 @@ MOST_WORK = 600_000
 # Bits of a whole number that is a key: larger ones can be made to share a hash.
 _KEY_BITS = 60
 _NEW = ("copyreg._reconstructor", "copy_reg._reconstructor")  # what NEWOBJ is in protocol 1
+_DAMAGE: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, EOFError, LookupError)
+_DAMAGE += (TypeError, ValueError, pickle.UnpicklingError, struct.error)
 
 # call(*args) for the globals that the caller knows.
 Calls: TypeAlias = Mapping[str, Callable[..., Any]]
 
 
-class Global:
+class Global(NamedTuple):
     """A name of something to import: ``module.name``."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
 
 class Instance:
-    """An object of a class that is but a name.
+    """An object of a class that is but a name: its attributes, and its items as a dictionary."""
 
-    Attributes
-    ----------
-    kind : str
-        Name of what was called; empty where that was an object itself.
-    args : tuple
-        What it was called with.
-    state : object
-        Its attributes, mostly a dictionary.
-    items : dict
-        What it holds as a dictionary.
-    """
+    __slots__ = ("items", "kind", "state")
 
-    __slots__ = ("args", "items", "kind", "state")
-
-    def __init__(self, kind: str, args: tuple[Any, ...]) -> None:
-        self.kind, self.args = kind, args
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.state: Any = None
         self.items: dict[Any, Any] | None = None
 
     def append(self, _: Any) -> None:
-        """Ignore an item of a list of a class of its own."""
+        """Ignore an item of a list."""
 
 
 def read_pickle(
@@ -78,16 +65,7 @@ def read_pickle(
         return _Unpickler(file, calls, persistent).load(), file.tell()
     except InputError:
         raise
-    except (
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except _DAMAGE as error:
         why = "ends too soon" if isinstance(error, EOFError) else one_line(error)
         raise InputError(place, f"damaged pickle, at byte {file.tell()}: {why}") from error
 
@@ -102,20 +80,12 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
         self, file: io.BytesIO, calls: Calls, persistent: Callable[[Any], Any] | None
     ) -> None:
         super().__init__(file, encoding="utf-8", errors="replace")
-        self.dispatch, self.calls, self.persistent = _Operations(), calls, persistent
+        self.dispatch, self.calls = _Operations(), calls
+        if persistent:
+            self.persistent_load = persistent
 
-    def find_class(self, module: Any, name: Any) -> Global:
-        if type(module) is not str or type(name) is not str:
-            raise ValueError("a global that is not named by text")
+    def find_class(self, module: str, name: str) -> Global:
         return Global(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        if self.persistent is None:
-            raise ValueError("refers to something outside")
-        return self.persistent(pid)
-
-    def skip_frame(self) -> None:
-        self.read(8)
 
     def call(self) -> None:
         args, function = self.stack.pop(), self.stack.pop()
@@ -128,27 +98,16 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
             self.append({})
             self.set_pairs([each for pair in pairs for each in pair[:2]])
         elif name in _NEW and isinstance(args[0], Global):
-            self.append(Instance(args[0].name, ()))
+            self.append(Instance(args[0].name))
         elif name in self.calls:
             self.append(self.calls[name](*args))
         else:
-            self.append(Instance(name, args))
-
-    def call_with_names(self) -> None:
-        self.stack.pop()
-        self.call()
+            self.append(Instance(name))
 
     def set_state(self) -> None:
         state = self.stack.pop()
         if isinstance(self.stack[-1], Instance):
             self.stack[-1].state = state
-
-    def set_item(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self.set_pairs([key, value])
-
-    def set_items(self) -> None:
-        self.set_pairs(self.pop_mark())
 
     def set_pairs(self, items: list[Any]) -> None:
         """Set items of a dictionary; only keys that are hashed in no time name something here."""
@@ -170,20 +129,17 @@ _STANDARD = re.compile(
     "|(SHORT_)?BIN(STRING|UNICODE|BYTES)|BIN(UNICODE|BYTES)8|EMPTY_(DICT|LIST|TUPLE)|APPENDS?"
     "|TUPLE[123]?|(LONG_)?BIN(PUT|GET)|MEMOIZE|(STACK_)?GLOBAL|BINPERSID|STOP"
 )
-_NAMES = {
-    opcode[0]: name
-    for name, opcode in vars(pickle).items()
-    if type(opcode) is bytes and len(opcode) == 1
-}
-_STORED: dict[int, Callable[[Any], None]] = _PYTHON.dispatch
+_CODES = {name: code for name, code in vars(pickle).items() if type(code) is bytes}
+_NAMES = {code[0]: name for name, code in _CODES.items() if len(code) == 1}
+_STORED: dict[int, Callable[[Any], Any]] = _PYTHON.dispatch
 _TABLE = {code: _STORED[code] for code, name in _NAMES.items() if _STANDARD.fullmatch(name)} | {
-    pickle.FRAME[0]: _Unpickler.skip_frame,
+    pickle.FRAME[0]: lambda reader: reader.read(8),
     pickle.REDUCE[0]: _Unpickler.call,
     pickle.NEWOBJ[0]: _Unpickler.call,
-    pickle.NEWOBJ_EX[0]: _Unpickler.call_with_names,
+    pickle.NEWOBJ_EX[0]: lambda reader: (reader.stack.pop(), reader.call()),
     pickle.BUILD[0]: _Unpickler.set_state,
-    pickle.SETITEM[0]: _Unpickler.set_item,
-    pickle.SETITEMS[0]: _Unpickler.set_items,
+    pickle.SETITEM[0]: lambda reader: reader.set_pairs([reader.stack.pop(-2), reader.stack.pop()]),
+    pickle.SETITEMS[0]: lambda reader: reader.set_pairs(reader.pop_mark()),
     pickle.BYTEARRAY8[0]: _STORED[pickle.BINBYTES8[0]],
     pickle.EMPTY_SET[0]: _STORED[pickle.EMPTY_LIST[0]],
     pickle.ADDITEMS[0]: _STORED[pickle.APPENDS[0]],
@@ -197,7 +153,7 @@ class _Operations:
     def __init__(self) -> None:
         self.work = MOST_WORK
 
-    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+    def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
         self.spend(1)
         if opcode not in _TABLE:
             raise ValueError(f"opcode {_NAMES.get(opcode, hex(opcode))}, which is not read")
