@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,8 +40,6 @@ _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
     3: ("gru", {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"}),
     4: ("lstm", {"activation": TANH, "recurrent_activation": SIGMOID}),
 }
-# The gates of a GRU are r z n.
-_ORDERS = {"gru": (1, 0, 2)}
 # What makes weights of what they are computed from.
 UNMADE = "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
 # The names of a linear layer above a stack.
@@ -89,54 +86,53 @@ def _read_module(
     roles = {"weight_ih", "weight_hh", *(match["role"] for match in matches)}
     if roles & {"bias_ih", "bias_hh"}:
         roles |= {"bias_ih", "bias_hh"}
-    numbers = {match["layer"] for match in matches}
-    if None in numbers and len(numbers) > 1:
-        pair = [next(m[0] for m in matches if (m["layer"] is None) is one) for one in (True, False)]
-        raise InputError(
-            path, f"expected one of the two, {' or '.join(map(shown, pair))}, got both"
-        )
+    numbers = [int(match["layer"]) for match in matches if match["layer"]]
+    if numbers and len(numbers) < len(matches):
+        names = [next(m[0] for m in matches if bool(m["end"]) is end) for end in (False, True)]
+        what = f"expected one of the two, {' or '.join(map(shown, names))}, got both"
+        raise InputError(path, what)
     two = any(match["reverse"] for match in matches)
     settings = {"direction": "bidirectional", "merge": "concat"} if two else {}
-    kinds, layers = [], []
-    for number in range(1 + max(int(each or 0) for each in numbers)):
-        cells: list[CellDraft] = []
-        for end in ("", "_reverse") if two else ("",):
-            end = "" if None in numbers else f"_l{number}{end}"
-            names = {role: f"{stem}{role}{end}" for role in _ROLES if role in roles}
-            for name in names.values():
-                if name not in arrays:
-                    there = listed(each for each in names.values() if each in arrays)
-                    goes = there if there != "nothing" else "the layers that it has"
-                    raise InputError(path, f"has no {shown(name)}, which goes with {goes}")
-            cells.append(_read_cell(path, names, arrays))
-        for forward, backward in pairwise(cells):
-            _compare(path, forward, backward)
-        kinds += [cell.kind for cell in cells]
+    layers = []
+    for end in [f"_l{number}" for number in range(max(numbers) + 1)] if numbers else [""]:
+        cells = []
+        for way in ("", "_reverse") if two else ("",):
+            names_of = {role: f"{stem}{role}{end}{way}" for role in _ROLES if role in roles}
+            cells.append(_read_cell(path, names_of, arrays))
         layers.append(Draft(tuple(cells), settings))
-    return f"nn.{kinds[0].upper()}{'Cell' if None in numbers else ''}", layers
+    kind, *others = dict.fromkeys(cell.kind for layer in layers for cell in layer.cells)
+    if others:
+        what = f"expected layers of one kind, got {kind} and {others[0]}"
+        raise InputError(f"{path}: {shown(stem[:-1])}" if stem else path, what)
+    return f"nn.{kind.upper()}{'' if numbers else 'Cell'}", layers
 
 
 def _read_cell(path: str, names: Mapping[str, str], arrays: Arrays) -> CellDraft:
     """Lay out the arrays of a cell, whose names are given by their roles, as ours."""
+    for name in names.values():
+        if name not in arrays:
+            there = [each for each in names.values() if each in arrays]
+            goes = listed(there) if there else "the layers that it has"
+            raise InputError(path, f"has no {shown(name)}, which goes with {goes}")
     theirs = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-    shape = theirs["weight_hh"].shape
+    shape, projects = theirs["weight_hh"].shape, "weight_hr" in names
     rows, P = shape if len(shape) == 2 else (0, 0)
-    H, gates = (rows // 4, 4) if "weight_hr" in names else (P, rows // P if P else 0)
-    if gates not in _CELLS or H < 1 or P < 1 or gates * H != rows:
-        fits = "(4 H, P)" if "weight_hr" in names else "(H, H), (3 H, H) or (4 H, H)"
-        raise InputError(
-            f"{path}: {shown(names['weight_hh'])}", f"expected shape {fits}, got {shape}"
-        )
-    expected = dict.fromkeys(names, (rows,)) | {"weight_hh": shape, "weight_hr": (P, H)}
-    expected["weight_ih"] = (rows, theirs["weight_ih"].shape[-1] if theirs["weight_ih"].ndim else 0)
+    H = rows // 4 if projects else P
+    kind, settings = _CELLS.get(rows // H if H else 0, ("", {}))
+    if not kind or not P or rows % H:
+        fits = "(4 H, P)" if projects else "(H, H), (3 H, H) or (4 H, H)"
+        place = f"{path}: {shown(names['weight_hh'])}"
+        raise InputError(place, f"expected shape {fits}, got {shape}")
+    expected = {"weight_ih": (rows, "I"), "weight_hh": shape, "weight_hr": (P, H)}
     for role, array in theirs.items():
-        if array.shape != expected[role]:
-            fits = str(expected[role]) if role != "weight_ih" else f"({rows}, I)"
-            what = f"expected shape {fits}, as {shown(names['weight_hh'])} is {shape}"
-            hint = " (transposed?)" if array.shape[1:] == (rows,) else ""
-            raise InputError(f"{path}: {shown(names[role])}", f"{what}, got {array.shape}", hint)
-    kind, settings = _CELLS[gates]
-    ours = {_ROLES[role]: _turned(array, kind) for role, array in theirs.items()}
+        wanted, got = expected.get(role, (rows,)), array.shape
+        pairs = zip(wanted, got, strict=False)
+        if len(got) != len(wanted) or any(size not in (other, "I") for size, other in pairs):
+            text = str(wanted).replace("'", "")
+            what = f"expected shape {text}, as {shown(names['weight_hh'])} is {shape}, got {got}"
+            hint = " (transposed?)" if got[1:] == (rows,) else ""
+            raise InputError(f"{path}: {shown(names[role])}", what, hint)
+    ours = {_ROLES[role]: _order(array.T, kind) for role, array in theirs.items()}
     W_hh, biases = ours["W_hh"], tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
     if biases:
         ours |= summed(biases[0], biases[1], H if kind == "gru" else 0)
@@ -149,20 +145,9 @@ def _read_cell(path: str, names: Mapping[str, str], arrays: Arrays) -> CellDraft
     return CellDraft(kind, Weights(**ours), settings, biases=biases, names=own)
 
 
-def _turned(array: Floats, kind: str, *, back: bool = False) -> Floats:
-    """Turn an array and order its gates as ours, or back."""
-    order = _ORDERS.get(kind)
-    if back:
-        return (ordered(array, np.argsort(order).tolist()) if order else array).T
-    return ordered(array.T, order) if order else array.T
-
-
-def _compare(path: str, forward: CellDraft, backward: CellDraft) -> None:
-    for role in ("W_xh", "W_hh"):
-        first, second = (getattr(cell.weights, role).T.shape for cell in (forward, backward))
-        if first != second:
-            what = f"expected shape {first} backward too, as {shown(forward.names[role])} is"
-            raise InputError(f"{path}: {shown(backward.names[role])}", f"{what}, got {second}")
+def _order(array: Floats, kind: str) -> Floats:
+    """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
+    return ordered(array, (1, 0, 2)) if kind == "gru" else array
 
 
 def explain(path: str, error: InputError) -> str:
@@ -206,7 +191,7 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
             for role, ours in _ROLES.items():
                 if ours in arrays:
                     name = f"{role}_l{number}{end}"
-                    named[name] = _turned(arrays[ours], name_of(cell), back=True)
+                    named[name] = _order(arrays[ours], name_of(cell)).T
     return named | ({} if head is None else {HEAD["W"]: head.W.T, HEAD["b"]: head.b})
 
 
