@@ -30,8 +30,8 @@ _COLUMN = (("select", [-1, 0]), ("select", [2, 0]), ("squeeze", [-1]), ("squeeze
 _LONG, _FLOATS = 4, (6, 7)
 # From where to where, by which steps, a slice has all rows.
 _WHOLE = tuple(product((0, None), (2**63 - 1, None), (1, None)))
-# Statements and expressions, characters of a class.
-_MOST_WORK, _MOST_CODE = 20_000, 2**16
+# Statements and expressions; so many characters of code take as much as one.
+_MOST_WORK, _CODE = 20_000, 16
 
 
 class _Rows(NamedTuple):
@@ -130,7 +130,9 @@ class _Reader:
     def _follow(self, held: _Held, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
         class_ = self._classes[held]
         if class_ not in self._bodies:
-            self._bodies[class_] = _parse(class_, self._code)
+            text = _find_body(class_, self._code)
+            self._spend(len(text) // _CODE)
+            self._bodies[class_] = _parse(class_, text)
         if method not in self._bodies[class_]:
             raise InputError("", f"calls {shown(method)}, whose code is not in the file")
         function = self._bodies[class_][method]
@@ -263,22 +265,26 @@ class _Reader:
         found = self.find_rows(list(given))
         return InputError("", f"calls {shown(name)} on {found or 'constants'}, which is not read")
 
-    def _spend(self) -> None:
-        self._work -= 1
+    def _spend(self, work: int = 1) -> None:
+        self._work -= work
         if self._work < 0:
             raise InputError("", "is too long")
 
 
-def _parse(class_: str, code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
-    """Parse the functions of a class."""
+def _find_body(class_: str, code: Mapping[str, str]) -> str:
+    """Find the text of a class; nothing where there is none."""
     module, _, name = class_.rpartition(".")
     head = f"class {name}(Module):\n"
     _, found, text = code.get(module, "").partition(head)
-    body = text.partition("\nclass ")[0].partition("\ndef ")[0]
+    return found + text.partition("\nclass ")[0].partition("\ndef ")[0]
+
+
+def _parse(class_: str, text: str) -> dict[str, ast.FunctionDef]:
+    """Parse the functions of a class."""
     try:
-        if not found or len(body) > _MOST_CODE:
-            raise ValueError("none, or more than is read")
-        nodes = ast.iter_child_nodes(ast.parse(head + body).body[0])
+        nodes = [each for tree in ast.parse(text).body for each in ast.iter_child_nodes(tree)]
+        if not nodes:
+            raise ValueError("none")
     except (SyntaxError, ValueError, MemoryError) as error:
         raise InputError("", f"has no code of {shown(class_)} that can be read") from error
     return {each.name: each for each in nodes if isinstance(each, ast.FunctionDef)}
