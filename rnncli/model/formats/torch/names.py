@@ -11,7 +11,7 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import ordered, summed, two_biases
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import InputError, listed, sentence, shown, verbatim
 from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
 from rnncli.model.layers import Dense, Layer, Recurrent, name_of
 
@@ -152,7 +152,7 @@ def _order(array: Floats, kind: str) -> Floats:
 
 def explain(path: str, error: InputError) -> str:
     """Return what an error says of a place in the file."""
-    return f"{error.place.removeprefix(path).removeprefix(': ')} {error.what}".strip()
+    return sentence(error.place.removeprefix(path).removeprefix(": "), error.what, "")
 
 
 def way_out(recurrent: Sequence[str]) -> str:
