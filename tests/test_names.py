@@ -144,8 +144,9 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("about: not JSON text", ONE | {"about": np.array("me")}, {}),
     ("rnncli.save writes layers", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
     ("row or a column", {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)}, {}),
-    ("Whh: expected shape (H, H)", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
-    ("Wxh: expected shape (I, 3)", PLAIN | {"Wxh": numbers(5, 4)}, {}),
+    ("m: names do not tell how it is joined", PLAIN | {"m": numbers(4, 3)}, {}),
+    ("Whh: expected shape (", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
+    ("Whh: expected shape (", PLAIN | {"Wxh": numbers(5, 4)}, {}),
     ("have no names: arr_0, arr_1", {"arr_0": numbers(2, 3), "arr_1": numbers(3, 3)}, {}),
     ("no recurrent layer: expected W_xh", {"x": numbers(2, 3)}, {}),
     (

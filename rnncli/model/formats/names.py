@@ -22,7 +22,6 @@ from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
 _AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
-_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 # What people call a function of the training, which may have weights of classes.
 _LOSS = re.compile("loss|criterion", re.IGNORECASE)
 
@@ -34,6 +33,7 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
     defined.
     """
     parts, notes = find_modules(path, arrays), list[str]()
+    of_people = not parts
     if len(parts) == 1 and parts[0].recurrent:
         parts, notes = _surround(path, parts[0], arrays, ordered=ordered)
     elif not parts:
@@ -43,8 +43,13 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
     for name in arrays:
         if name not in used:
             others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
-    why = "is no recurrent layer by its names"
-    parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
+    recurrent = any(part.recurrent for part in parts)
+    for owner, own in others.items():
+        part = Part(owner, "", own, why="is no recurrent layer by its names")
+        if of_people and recurrent and any(a.ndim and a.dtype.kind == "f" for a in own.values()):
+            why, hint = "names do not tell how it is joined", "leave out what is not run"
+            part = part._replace(why=why, hint=hint, needed=True)
+        parts.append(part)
     ordered = sum(part.recurrent for part in parts) < 2
     return Found(parts, ordered=ordered, notes=notes, expected=_EXPECTED)
 
