@@ -40,7 +40,7 @@ _MODULES = "torch.nn.modules."
 HOOKS = "_forward_hooks"
 # What TorchScript's names of classes begin with.
 SCRIPT = "__torch__."
-SEQUENTIAL = f"{_MODULES}container.Sequential"
+_SEQUENTIAL = "container.Sequential"
 QUANTIZED: dict[str, Any] = {
     "why": "is quantized, which is not read",
     "hint": "save the model before it is quantized",
@@ -75,19 +75,11 @@ class Module(NamedTuple):
     kind: str  # full name of its class
     settings: Mapping[str, Any]  # its attributes that are plain values
     arrays: Arrays  # its own, by their paths
-    holder: str = ""  # what the names of its siblings in an `nn.Sequential` begin with
 
     @property
     def is_recurrent(self) -> bool:
         """Whether it has weights of recurrent layers, by their names or its class."""
         return bool(_QUANTIZED.match(self.kind)) or has_modules(self.arrays)
-
-
-class Chain(NamedTuple):
-    """Names of modules, each given what the one before gives, and which row is returned alone."""
-
-    names: Sequence[str]
-    last: str | None = None
 
 
 def find_layers(
@@ -124,14 +116,14 @@ def find_layers(
     return found._replace(notes=notes)
 
 
-def _called(found: Found, read: Callable[[], Chain]) -> Found:
+def _called(found: Found, read: Callable[[], tuple[Sequence[str], str | None]]) -> Found:
     """Keep the modules that the code of `forward` calls, one after the other."""
     if any(part.needed for part in found.parts):
         return found
     parts = {part.name: part for part in found.parts}
     try:
-        chain = read()
-        called = [parts.get(name, Part(name, "", why="is not known")) for name in chain.names]
+        names, last = read()
+        called = [parts.get(name, Part(name, "", why="is not known")) for name in names]
         for part in called:
             if not part.layers:
                 raise InputError("", f"calls {_label(part)}, which {part.why or 'does nothing'}")
@@ -144,15 +136,15 @@ def _called(found: Found, read: Callable[[], Chain]) -> Found:
     rest = [
         part._replace(layers=(), why=part.why or "is not called by forward")
         for part in found.parts
-        if part.name not in chain.names
+        if part.name not in names
     ]
-    return found._replace(parts=[*called, *rest], last=chain.last)
+    return found._replace(parts=[*called, *rest], last=last)
 
 
 def _chained(found: Found, modules: Mapping[str, Module], classes: Mapping[str, str]) -> Found:
     """Take the parts for a chain in the order of their definition, or refuse them."""
     inner = [part.name for part in found.parts if part.recurrent]
-    if why := _unjoined(found.parts, modules):
+    if why := _unjoined(found.parts, classes):
         hint = way_out(inner)
         parts = [
             part
@@ -187,20 +179,21 @@ def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
         if any(inside[prefix]) and not kind.startswith("torch."):
             return f"the forward of {verbatim(shown(kind))} is not in the file"
     whole = [kind for prefix, kind in above.items() if all(inside[prefix])]
-    if not names[1:] or SEQUENTIAL in whole:
+    if not names[1:] or any(kind.endswith(_SEQUENTIAL) for kind in whole):
         return ""
     return "the file does not tell how its modules are joined"
 
 
-def _unjoined(parts: Sequence[Part], modules: Mapping[str, Module]) -> str:
+def _unjoined(parts: Sequence[Part], classes: Mapping[str, str]) -> str:
     """Return why the parts are not taken for a chain; nothing if they are."""
     for part in parts:
         if not part.layers and part.why != NOTHING:
             return f"{_label(part)} {part.why}"
     taken = [part for part in parts if part.layers]
     for below, above in pairwise(taken):
-        holders = {modules[part.name].holder for part in (below, above)}
-        if below.kind == above.kind == "nn.Linear" and (len(holders) > 1 or "" in holders):
+        inside, *others = {part.name.rpartition(".")[0] for part in (below, above)}
+        chained = not others and classes.get(inside, "").endswith(_SEQUENTIAL)
+        if below.kind == above.kind == "nn.Linear" and not chained:
             between = f"between {shown(below.name)} and {shown(above.name)}"
             return _misfit(taken) or f"the file does not say what its code does {between}"
     return _misfit(taken)

@@ -15,7 +15,6 @@ from rnncli.model.formats.torch.modules import (
     HOOKS,
     QUANTIZED,
     SCRIPT,
-    SEQUENTIAL,
     Module,
     find_layers,
 )
@@ -96,7 +95,7 @@ class Objects:
                 parts.append(Part(name, "", own, why="stands beside the model"))
         return parts
 
-    def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
+    def _visit(self, name: str, value: Any, owner: str) -> None:
         """Look through a value, unless it stands within itself."""
         self._budget.spend(1 + len(name))
         if isinstance(value, np.ndarray):
@@ -110,7 +109,7 @@ class Objects:
                 raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
             self._open.add(id(value))
             if isinstance(value, Instance):
-                self._visit_instance(name, value, holder)
+                self._visit_instance(name, value)
             else:
                 self._visit_items(name, value)
             self._open.remove(id(value))
@@ -122,7 +121,7 @@ class Objects:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             self._visit(_join(name, key), item, name)
 
-    def _visit_instance(self, name: str, instance: Instance, holder: str) -> None:
+    def _visit_instance(self, name: str, instance: Instance) -> None:
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
         kind = instance.kind
         if kind == _OBJECT and isinstance(instance.state, tuple):  # weights, and the class
@@ -132,10 +131,10 @@ class Objects:
         elif kind.endswith(_ARRAY):
             self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
         elif kind.startswith(SCRIPT):
-            self._visit_module(name, kind, state, state, state, holder)
+            self._visit_module(name, kind, state, state, state)
         elif all(isinstance(state.get(key), dict) for key in _HELD):
             parameters, buffers, inner = (state[key] for key in _HELD)
-            self._visit_module(name, kind, state, parameters | buffers, inner, holder)
+            self._visit_module(name, kind, state, parameters | buffers, inner)
         else:
             self._visit_items(name, instance.items or {})
 
@@ -146,7 +145,6 @@ class Objects:
         state: Mapping[Any, Any],
         tensors: Mapping[Any, Any],
         modules: Mapping[Any, Any],
-        holder: str,
     ) -> None:
         """Add a module of some tensors, and those in it."""
         self._budget.spend(_TENSOR + len(state) + len(tensors) + len(modules))
@@ -159,11 +157,11 @@ class Objects:
         own = {_join(name, key): a for key, a in tensors.items() if isinstance(a, np.ndarray)}
         inner = {key: value for key, value in modules.items() if isinstance(value, Instance)}
         if own or not inner:
-            self.modules.append(Module(name, kind, settings, own, holder))
+            self.modules.append(Module(name, kind, settings, own))
         for each, array in own.items():
             self._visit(each, array, name)
         for key, value in inner.items():
-            self._visit(_join(name, key), value, name, f"{name}." if kind == SEQUENTIAL else "")
+            self._visit(_join(name, key), value, name)
 
     def _read_constants(self, class_: str) -> dict[str, Any]:
         """Read what the code of a class of TorchScript says of its settings."""

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.torch.modules import Chain, Module
+from rnncli.model.formats.torch.modules import Module
 
 _RECURRENT = "torch.nn.modules.rnn."
 # Modules whose code is followed, as that of the file's own classes is.
@@ -65,8 +65,11 @@ _ZEROS, _UNKNOWN, _GOES_ON = object(), object(), object()
 
 def read_forward(
     classes: Mapping[str, str], code: Mapping[str, str], modules: Sequence[Module], name: str
-) -> Chain:
-    """Read which modules the forward of a module calls; raise InputError if they are no chain."""
+) -> tuple[Sequence[str], str | None]:
+    """Return which modules the forward of a module calls, and which row alone it returns.
+
+    Raise InputError where they are no chain.
+    """
     reader = _Reader(classes, code, modules)
     try:
         result = reader.call(_Held(name), "forward", [_Rows((), "input")], {})
@@ -76,7 +79,7 @@ def read_forward(
     beside = reader.find_rows(others)
     if not isinstance(rows, _Rows) or rows.form == "state" or (beside and beside.form != "state"):
         raise InputError("", "returns something else than rows of one module")
-    return Chain(rows.names, "step" if rows.form == "last" else None)
+    return rows.names, "step" if rows.form == "last" else None
 
 
 class _Reader:
@@ -139,22 +142,22 @@ class _Reader:
         names = [each.arg for each in function.args.args]
         values: dict[str, Any] = dict.fromkeys(names, _UNKNOWN)
         for name, default in zip(names[::-1], function.args.defaults[::-1], strict=False):
-            values[name] = self._value(default, {}, held)
+            values[name] = self._value(default, {})
         values |= {**dict(zip(names, [held, *given], strict=False)), **named}
-        return self._run(function.body, values, held)
+        return self._run(function.body, values)
 
-    def _run(self, body: Sequence[ast.stmt], values: dict[str, Any], held: _Held) -> Any:
+    def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
         """Follow statements; return what they do, or that they go on."""
         for statement in body:
             match statement:
                 case ast.Return(value=ast.expr() as value):
-                    return self._value(value, values, held)
+                    return self._value(value, values)
                 case ast.Assign(targets=[target], value=value):
-                    self._assign(target, self._value(value, values, held), values)
+                    self._assign(target, self._value(value, values), values)
                 case ast.Expr(value=value):
-                    self._value(value, values, held)
+                    self._value(value, values)
                 case ast.If():
-                    result = self._run(self._choose(statement, values, held), values, held)
+                    result = self._run(self._choose(statement, values), values)
                     if result is not _GOES_ON:
                         return result
                 case ast.Pass():
@@ -164,11 +167,9 @@ class _Reader:
                     raise InputError("", f"{what}, which is not read")
         return _GOES_ON
 
-    def _choose(
-        self, statement: ast.If, values: Mapping[str, Any], held: _Held
-    ) -> Sequence[ast.stmt]:
+    def _choose(self, statement: ast.If, values: Mapping[str, Any]) -> Sequence[ast.stmt]:
         """Choose a branch; one that raises an error is not run."""
-        found = self._value(statement.test, values, held)
+        found = self._value(statement.test, values)
         if found is _UNKNOWN and "RaiseException" not in ast.dump(statement.body[-1]):
             raise InputError("", "branches, which is not read")
         return statement.body if found and found is not _UNKNOWN else statement.orelse
@@ -184,7 +185,7 @@ class _Reader:
             for each, value in zip(target.elts, found, strict=True):
                 self._assign(each, value, values)
 
-    def _value(self, node: ast.expr, values: Mapping[str, Any], held: _Held) -> Any:
+    def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
         self._spend()
         match node:
             case ast.Constant():
@@ -194,13 +195,13 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -number
             case ast.List(elts=each) | ast.Tuple(elts=each):
-                return [self._value(one, values, held) for one in each]
+                return [self._value(one, values) for one in each]
             case ast.Attribute(value=inner, attr=name):
-                return self._attribute(self._value(inner, values, held), name)
+                return self._attribute(self._value(inner, values), name)
             case ast.Subscript(value=inner, slice=ast.Constant(value=int() as place)):
-                return self._item(self._value(inner, values, held), place)
+                return self._item(self._value(inner, values), place)
             case ast.Call():
-                return self._call(node, values, held)
+                return self._call(node, values)
         raise InputError("", "holds an expression that is not read")
 
     def _item(self, found: Any, place: int) -> Any:
@@ -218,14 +219,14 @@ class _Reader:
         inner = f"{owner}.{name}" if owner else name
         return _Held(inner) if inner in self._classes else _UNKNOWN
 
-    def _call(self, node: ast.Call, values: Mapping[str, Any], held: _Held) -> Any:
-        given = [self._value(each, values, held) for each in node.args]
-        named = {each.arg or "": self._value(each.value, values, held) for each in node.keywords}
+    def _call(self, node: ast.Call, values: Mapping[str, Any]) -> Any:
+        given = [self._value(each, values) for each in node.args]
+        named = {each.arg or "": self._value(each.value, values) for each in node.keywords}
         if isinstance(node.func, ast.Attribute):
-            owner = self._value(node.func.value, values, held)
+            owner = self._value(node.func.value, values)
             if isinstance(owner, _Held):
                 return self.call(owner, node.func.attr, given, named)
-        called = self._value(node.func, values, held)
+        called = self._value(node.func, values)
         name = called.rpartition(".")[2] if isinstance(called, _Named) else "something"
         if name == "getattr" and len(given) == 2:
             return self._attribute(given[0], str(given[1]))
@@ -234,14 +235,17 @@ class _Reader:
         known = _apply_constant(name, given)
         if known is not _UNKNOWN or not self.find_rows([*given, *named.values()]):
             return known
-        return _UNKNOWN if name in _ASKING else self._apply(name, given, named, held)
+        return _UNKNOWN if name in _ASKING else self._apply(name, given, named, values)
 
-    def _apply(self, name: str, given: list[Any], named: Mapping[str, Any], held: _Held) -> Any:
+    def _apply(
+        self, name: str, given: list[Any], named: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> Any:
         """Apply a function to rows, if the result is still a chain of modules."""
         first, *others = given or [None]
         if name in _NOTHING and not any(each is True for each in others):
             return first
-        inside = self._kinds[held].startswith(_RECURRENT)
+        held = str(values.get("self"))
+        inside = self._kinds.get(held, "").startswith(_RECURRENT)
         if inside and name in _LOOPS and len(given) == 9:
             _, state, _, _, layers, _, _, both, batch_first = given
             settings = {"mode": name.upper(), "num_layers": layers, "bidirectional": both}
