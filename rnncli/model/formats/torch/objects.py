@@ -118,8 +118,10 @@ class Objects:
         if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
             self.others.append(Part(name, "optimizer", why="is no part of the model"))
             return
+        self._budget.spend(len(value))
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            self._visit(_join(name, key), item, name)
+            if isinstance(item, np.ndarray | Instance | dict | list | tuple):
+                self._visit(_join(name, key), item, name)
 
     def _visit_instance(self, name: str, instance: Instance) -> None:
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
