@@ -231,31 +231,17 @@ def test_sums_that_were_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [archive, legacy])
 def test_values(tmp_path: Path, make: Any) -> None:
-    """Offsets and strides choose values of a storage, in both formats."""
+    """Offsets and strides choose values of a storage, in both formats; one is negated."""
+    negated = (mapping({"neg": b"\x88"}),)
     held = {
         "weight_ih_l0": tensor("0", (3, 2), (1, 5), offset=7),
-        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1),
+        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1, more=negated),
     }
     (tmp_path / "w.pt").write_bytes(make(mapping(held)))
     weights = load(tmp_path / "w.pt")[0].layers[0].cells[0].weights
-    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (weights.W_hh, 1, (10, 3))):
+    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (-weights.W_hh, 1, (10, 3))):
         place = np.add.outer(strides[1] * np.arange(len(array)), strides[0] * np.arange(3))
         assert (array == VALUES[offset + place]).all()
-
-
-def test_a_tensor_is_no_storage(tmp_path: Path) -> None:
-    """One that repeats a value has fewer than its shape tells."""
-    sizes = row(number(90)), row(number(1))
-    repeated = tensor("0", (100,), (0,), values=1)
-    lying = called("torch._utils._rebuild_tensor", repeated, number(0), *sizes)
-    assert "a tensor of no storage" in refusal(write(tmp_path / "w.pt", mapping({"a": lying})))
-
-
-def test_tensors_that_are_negated(tmp_path: Path) -> None:
-    negated = matrix(12, 3, more=(mapping({"neg": b"\x88"}),))
-    path = write(tmp_path / "w.pt", mapping(lstm() | {"weight_hh_l0": negated}))
-    weights = load(path)[0].layers[0].cells[0].weights
-    assert (weights.W_hh == -VALUES[:36].reshape(12, 3).T).all()
 
 
 def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
@@ -283,6 +269,10 @@ SHARED = b"".join(
     b"](h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(40)
 )
 SUM = archive(mapping(lstm()), {"0": bytes(399) + b"\x01"})
+# A tensor that repeats one value, and a larger one of it.
+REPEATED = tensor("0", (100,), (0,), values=1)
+SIZES = row(number(90)), row(number(1))
+LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
 COPIED = b"](" + row(NONE, NONE) + b"2" * 1000 + b"eq\x00"
 REFUSED: list[tuple[str, bytes]] = [
     ("holds no recurrent layer", archive(mapping(FC))),
@@ -305,6 +295,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
+    ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
@@ -356,23 +347,24 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
 
 # Pickles.
 
-PICKLES: list[tuple[str, bytes]] = [
-    ("opcode INST", b"(ios\nsystem\n."),
-    ("opcode EXT1", b"\x82\x01."),
-    ("opcode PERSID", b"Pa\n."),
-    ("opcode 0xff", b"\xff."),
-    ("ends too soon", b"X\xff\xff\xff\x7fabc"),
-    ("protocol: 6", b"\x80\x06N."),
-    ("pop from empty list", b"(."),
-    ("at index 7", b"h\x07."),
-    ("items of int", b"K\x01NNs."),
-    ("a call of str with tuple", text("a") + b")R."),
-    ("a persistent id that is no storage", row(*[NONE] * 5) + b"Q."),
-    ("invalid literal for int", b"Ix\n."),
-]
+PICKLES = {
+    "opcode INST": b"(ios\nsystem\n.",
+    "opcode EXT1": b"\x82\x01.",
+    "opcode PERSID": b"Pa\n.",
+    "opcode 0xff": b"\xff.",
+    "ends too soon": b"X\xff\xff\xff\x7fabc",
+    "items of int": b"K\x01NNs.",
+    "a call of str with tuple": text("a") + b")R.",
+    "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
+    # As Python says it.
+    "protocol": b"\x80\x06N.",
+    "": b"(.",
+    "7": b"h\x07.",
+    "invalid literal for int": b"Ix\n.",
+}
 
 
-@pytest.mark.parametrize(("why", "pickled"), PICKLES)
+@pytest.mark.parametrize(("why", "pickled"), PICKLES.items(), ids=PICKLES)
 def test_damaged_pickles(tmp_path: Path, why: str, pickled: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(zipped(("net/data.pkl", START + pickled)))
     message = refusal(tmp_path / "w.pt")
