@@ -48,7 +48,7 @@ _PART = 128
 
 
 class Tensor(NamedTuple):
-    """What the header says of a tensor: where its values are is counted from the header's end."""
+    """An entry of the header; its bytes are counted from the header's end."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -110,7 +110,7 @@ def read_header(data: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, st
         header, texts = _load_header(data[_WIDTH : _WIDTH + length], _MEMORY + 4 * len(data))
     except (ValueError, RecursionError) as error:
         raise InputError(path, f"damaged, or no .safetensors: {one_line(error)}") from error
-    tensors = {name: _tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}
+    tensors = {name: _check_tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}
     stop = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
         if tensor.start != stop:
@@ -128,7 +128,9 @@ def _load_header(content: bytes, most: int) -> tuple[dict[str, Any], dict[str, s
     size = sum(map(content.count, b"{[,")) * _PART + len(content) * (3 if content.isascii() else 9)
     if size > most:
         raise ValueError(f"a header of {len(content):,} bytes is more than is read")
-    header = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+    header = json.loads(
+        content.decode(), object_pairs_hook=_make_object, parse_constant=_refuse_number
+    )
     if not isinstance(header, dict):
         raise ValueError("expected an object of tensors")
     texts = header.pop(_METADATA, None)
@@ -138,7 +140,7 @@ def _load_header(content: bytes, most: int) -> tuple[dict[str, Any], dict[str, s
     return header, texts
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON text, each of whose names is text and there once."""
     names = dict(pairs)
     if len(names) < len(pairs):
@@ -148,17 +150,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _no_number(text: str) -> float:
+def _refuse_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON")
 
 
-def _tensor(place: str, found: Any) -> Tensor:
+def _check_tensor(place: str, found: Any) -> Tensor:
     """Check what the header says of one tensor by itself."""
     entry = found if isinstance(found, dict) else {}
     dtype = entry.get("dtype")
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise InputError(place, f"damaged: expected a dtype such as F32, got {dtype!r:.40}")
-    shape, offsets = (_numbers(place, name, entry) for name in ("shape", "data_offsets"))
+    shape, offsets = (_check_numbers(place, name, entry) for name in ("shape", "data_offsets"))
     if len(offsets) != 2:
         raise InputError(place, f"damaged: expected two data_offsets, got {offsets!r:.40}")
     bits, (start, stop) = _BITS[dtype], offsets
@@ -172,7 +174,7 @@ def _tensor(place: str, found: Any) -> Tensor:
     return Tensor(dtype, shape, start, stop)
 
 
-def _numbers(place: str, name: str, entry: dict[str, Any]) -> tuple[int, ...]:
+def _check_numbers(place: str, name: str, entry: dict[str, Any]) -> tuple[int, ...]:
     """Return a list of whole numbers, none under 0 or over 64 bits."""
     found = entry.get(name)
     if isinstance(found, list) and all(type(n) is int and 0 <= n <= _LARGEST for n in found):

@@ -61,14 +61,16 @@ def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, st
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
 
     def persistent(found: Any) -> NDArray[Any]:
-        key, dtype, count = _storage(found)
-        return _view(f"{path}: storage {shown(key)}", content(f"{top}data/{key}"), dtype, count)
+        key, dtype, count = _read_storage(found)
+        return _view_values(
+            f"{path}: storage {shown(key)}", content(f"{top}data/{key}"), dtype, count
+        )
 
     name = f"{top}data.pkl"
     if members[name].file_size > _PICKLE_MOST:
         raise InputError(f"{path}: {shown(name)}", f"expected at most {_PICKLE_MOST:,} bytes")
     pickled = bytes(content(name))
-    return read_pickle(f"{path}: {shown(name)}", pickled, _calls(budget), persistent)[0], code
+    return read_pickle(f"{path}: {shown(name)}", pickled, _list_calls(budget), persistent)[0], code
 
 
 def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, str]]:
@@ -118,7 +120,7 @@ def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
     def persistent(found: Any) -> Any:
         if found[0] == "module":  # a class, and its source text
             return found[1]
-        storage = _storage(found)
+        storage = _read_storage(found)
         if storages.setdefault(storage[0], storage) != storage:
             raise ValueError(f"two storages {shown(storage[0])}")
         return values.get(storage[0])
@@ -137,12 +139,14 @@ def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
         _, dtype, count = storages[key]
         at += 8  # before it stands its length
-        values[key] = _view(f"{path}: storage {shown(key)}", memoryview(data)[at:], dtype, count)
+        values[key] = _view_values(
+            f"{path}: storage {shown(key)}", memoryview(data)[at:], dtype, count
+        )
         at += values[key].nbytes
-    return read_pickle(path, data, _calls(budget), persistent, start)[0]
+    return read_pickle(path, data, _list_calls(budget), persistent, start)[0]
 
 
-def _storage(found: Any) -> tuple[str, np.dtype[Any], int]:
+def _read_storage(found: Any) -> tuple[str, np.dtype[Any], int]:
     """Return the key of a storage, the type of its values and how many there are."""
     kind, class_, key, _, count, *view = found
     if kind != "storage" or type(class_) is not Global or type(key) is not str:
@@ -153,7 +157,7 @@ def _storage(found: Any) -> tuple[str, np.dtype[Any], int]:
     return key, np.dtype(_CODES.get(name, "V0")), count
 
 
-def _view(place: str, content: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+def _view_values(place: str, content: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     """View the values of a storage; only their number is known of a type that is not."""
     if not dtype.itemsize:
         return np.empty(count, dtype)
@@ -163,10 +167,10 @@ def _view(place: str, content: memoryview, dtype: np.dtype[Any], count: int) -> 
     return np.require(np.frombuffer(content, dtype, count), requirements="A")
 
 
-def _tensor(
+def _view_tensor(
     budget: Budget, values: Any, offset: Any, shape: Any, strides: Any, *more: Any
 ) -> NDArray[Any]:
-    """View what ``torch._utils._rebuild_tensor_v2`` makes of the values of a storage."""
+    """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
     for sizes in (shape, strides, (offset,)):
         plain = type(sizes) in (tuple, list) and len(sizes) <= _MOST_AXES
         if not plain or not all(type(size) is int and size >= 0 for size in sizes):
@@ -192,11 +196,11 @@ def _tensor(
     return -array if negated else array
 
 
-def _calls(budget: Budget) -> dict[str, Callable[..., Any]]:
-    """Return what becomes of the calls in a pickle of PyTorch."""
+def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
+    """List the functions that take the place of PyTorch's in a pickle."""
 
     def tensor(*args: Any) -> NDArray[Any]:
-        return _tensor(budget, *args)
+        return _view_tensor(budget, *args)
 
     calls: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": tensor,

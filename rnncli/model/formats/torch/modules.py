@@ -90,7 +90,7 @@ def find_layers(
     layer: str | None,
 ) -> Found:
     """Find the layers that modules are, with the code of those of TorchScript."""
-    parts = [_part(path, module) for module in modules]
+    parts = [_read_module(path, module) for module in modules]
     found = Found(parts, "PyTorch", expected=_EXPECTED).pick(path, layer)
     names, top = [part.name for part in found.parts], (layer or "").rstrip("./")
     by_name = {module.name: module for module in modules}
@@ -99,11 +99,11 @@ def find_layers(
         if scripted and top in classes and (layer is None or names != [top]):
             from rnncli.model.formats.torch.script import read_forward  # 5 ms of few files
 
-            found = _called(found, partial(read_forward, classes, code, modules, top))
+            found = _keep_called(found, partial(read_forward, classes, code, modules, top))
         else:
             prefix = f"{top}." if layer else ""
             within = [name for name in classes if name == top or name.startswith(prefix)]
-            found = _chained(found, by_name, {name: classes[name] for name in within})
+            found = _assume_chain(found, by_name, {name: classes[name] for name in within})
     notes = [*found.notes]
     for part in found.parts:
         if part.layers:
@@ -116,7 +116,7 @@ def find_layers(
     return found._replace(notes=notes)
 
 
-def _called(found: Found, read: Callable[[], tuple[Sequence[str], str | None]]) -> Found:
+def _keep_called(found: Found, read: Callable[[], tuple[Sequence[str], str | None]]) -> Found:
     """Keep the modules that the code of `forward` calls, one after the other."""
     if any(part.needed for part in found.parts):
         return found
@@ -126,8 +126,8 @@ def _called(found: Found, read: Callable[[], tuple[Sequence[str], str | None]]) 
         called = [parts.get(name, Part(name, "", why="is not known")) for name in names]
         for part in called:
             if not part.layers:
-                raise InputError("", f"calls {_label(part)}, which {part.why or 'does nothing'}")
-        if why := _misfit(called):
+                raise InputError("", f"calls {_describe(part)}, which {part.why or 'does nothing'}")
+        if why := _find_misfit(called):
             raise InputError("", why)
     except InputError as error:
         inner = [part.name for part in found.parts if part.recurrent]
@@ -141,10 +141,10 @@ def _called(found: Found, read: Callable[[], tuple[Sequence[str], str | None]]) 
     return found._replace(parts=[*called, *rest], last=last)
 
 
-def _chained(found: Found, modules: Mapping[str, Module], classes: Mapping[str, str]) -> Found:
+def _assume_chain(found: Found, modules: Mapping[str, Module], classes: Mapping[str, str]) -> Found:
     """Take the parts for a chain in the order of their definition, or refuse them."""
     inner = [part.name for part in found.parts if part.recurrent]
-    if why := _unjoined(found.parts, classes):
+    if why := _find_gap(found.parts, classes):
         hint = way_out(inner)
         parts = [
             part
@@ -154,7 +154,7 @@ def _chained(found: Found, modules: Mapping[str, Module], classes: Mapping[str, 
         ]
         return found._replace(parts=parts, ordered=False)
     taken = [part.name for part in found.parts if part.layers]
-    joined = _joined_by(taken, classes)
+    joined = _explain_order(taken, classes)
     if not joined:
         return found
     names = verbatim(listed(taken))
@@ -170,8 +170,8 @@ def _chained(found: Found, modules: Mapping[str, Module], classes: Mapping[str, 
     return found._replace(notes=notes)
 
 
-def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
-    """Return why the file does not say how modules are joined, or nothing if it does."""
+def _explain_order(names: Sequence[str], classes: Mapping[str, str]) -> str:
+    """Say why the order of modules is not in the file; nothing where it is."""
     others = {name: kind for name, kind in classes.items() if name not in names}
     above = {f"{name}." if name else "": kind for name, kind in others.items()}
     inside = {prefix: [name.startswith(prefix) for name in names] for prefix in above}
@@ -184,43 +184,45 @@ def _joined_by(names: Sequence[str], classes: Mapping[str, str]) -> str:
     return "the file does not tell how its modules are joined"
 
 
-def _unjoined(parts: Sequence[Part], classes: Mapping[str, str]) -> str:
-    """Return why the parts are not taken for a chain; nothing if they are."""
+def _find_gap(parts: Sequence[Part], classes: Mapping[str, str]) -> str:
+    """Say what keeps the parts from being a chain; nothing where they are one."""
     for part in parts:
         if not part.layers and part.why != NOTHING:
-            return f"{_label(part)} {part.why}"
+            return f"{_describe(part)} {part.why}"
     taken = [part for part in parts if part.layers]
     for below, above in pairwise(taken):
         inside, *others = {part.name.rpartition(".")[0] for part in (below, above)}
         chained = not others and classes.get(inside, "").endswith(_SEQUENTIAL)
         if below.kind == above.kind == "nn.Linear" and not chained:
             between = f"between {shown(below.name)} and {shown(above.name)}"
-            return _misfit(taken) or f"the file does not say what its code does {between}"
-    return _misfit(taken)
+            return _find_misfit(taken) or f"the file does not say what its code does {between}"
+    return _find_misfit(taken)
 
 
-def _label(part: Part) -> str:
+def _describe(part: Part) -> str:
     both = part.name and part.kind
     return f"{shown(part.name)} ({part.kind})" if both else shown(part.name or part.kind)
 
 
-def _misfit(parts: Sequence[Part]) -> str:
-    """Return which part does not take what the one below gives; nothing if all do."""
-    known = [(part, *sizes) for part in parts for layer in part.layers if (sizes := _sizes(layer))]
+def _find_misfit(parts: Sequence[Part]) -> str:
+    """Say which part does not fit the one below; nothing where all do."""
+    known = [
+        (part, *sizes) for part in parts for layer in part.layers if (sizes := _count_values(layer))
+    ]
     for (below, _, gives), (above, takes, _) in pairwise(known):
         if gives != takes:
             return f"{shown(above.name)} does not take as many values as {shown(below.name)} gives"
     return ""
 
 
-def _sizes(layer: FileLayer) -> tuple[int, int] | None:
+def _count_values(layer: FileLayer) -> tuple[int, int] | None:
     """Return how many values a layer takes and gives, if that does not depend on others."""
     if isinstance(layer, Draft):
         return len(layer.cells[0].weights.W_xh), output_size(layer)
     return (layer.input_size, layer.output_size) if isinstance(layer, Stateless) else None
 
 
-def _part(path: str, module: Module) -> Part:
+def _read_module(path: str, module: Module) -> Part:
     """Make the layer of a module, or say why it is not run."""
     own, kind = module.kind.startswith(_MODULES), module.kind.removeprefix(_MODULES)
     title = f"nn.{kind.rpartition('.')[2]}" if own else shown(kind)
@@ -228,7 +230,7 @@ def _part(path: str, module: Module) -> Part:
     if _QUANTIZED.match(module.kind):
         return part._replace(**QUANTIZED)
     if module.is_recurrent:
-        return _recurrent(path, module, part)
+        return _read_recurrent(path, module, part)
     if own and kind.startswith(_NOTHING):
         return part._replace(why=NOTHING)
     if not own or kind not in _KINDS:
@@ -237,7 +239,7 @@ def _part(path: str, module: Module) -> Part:
     return make_part(path, part, make)._replace(needed=False)
 
 
-def _recurrent(path: str, module: Module, part: Part) -> Part:
+def _read_recurrent(path: str, module: Module, part: Part) -> Part:
     """Make the layers that names of arrays tell of, with the activation that the module says."""
     mode = module.settings.get("mode")
     if module.kind.startswith("torch.nn.utils.parametrize."):
@@ -262,36 +264,36 @@ def _recurrent(path: str, module: Module, part: Part) -> Part:
     return found._replace(name=part.name, kind=part.kind, layers=layers)
 
 
-def _matrix(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+def _make_matrix(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
     if settings.get("max_norm") is not None:
         raise ValueError("changes rows that are long (max_norm)")
     return make_matrix(path, part)
 
 
-def _batch_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+def _make_batch_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
     names = ("running_mean", "running_var", "bias", "weight")
     mean, variance, shift, factor = (take_array(path, part.arrays, name) for name in names)
     if mean is None or variance is None:
         raise ValueError("has no statistics of its own")
     variance = variance.astype(np.float64)
     with np.errstate(invalid="ignore"):  # of a negative variance, whose root is not finite
-        return Normalization(mean, np.sqrt(variance + _epsilon(settings)), shift, factor)
+        return Normalization(mean, np.sqrt(variance + _read_epsilon(settings)), shift, factor)
 
 
-def _layer_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+def _make_layer_norm(path: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
     factor, shift = (take_array(path, part.arrays, name) for name in ("weight", "bias"))
     if factor is None or factor.ndim != 1:
         raise ValueError("has no weight for each value of a row")
-    return LayerNormalization(factor, shift, _epsilon(settings))
+    return LayerNormalization(factor, shift, _read_epsilon(settings))
 
 
-def _epsilon(settings: Mapping[str, Any]) -> float:
+def _read_epsilon(settings: Mapping[str, Any]) -> float:
     if not isinstance(settings.get("eps"), int | float):
         raise ValueError("does not say its eps")
     return float(settings["eps"])
 
 
-def _activation(_: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
+def _make_activation(_: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
     name = part.kind.removeprefix("nn.")
     for setting, allowed in _REQUIRED.get(name, {}).items():
         if settings.get(setting) not in allowed:
@@ -305,9 +307,9 @@ def _activation(_: str, part: Part, settings: Mapping[str, Any]) -> FileLayer:
 
 
 _KINDS: dict[str, Callable[[str, Part, Mapping[str, Any]], FileLayer]] = {
-    "linear.Linear": _matrix,
-    "sparse.Embedding": _matrix,
-    "batchnorm.BatchNorm1d": _batch_norm,
-    "normalization.LayerNorm": _layer_norm,
-    **{f"activation.{name}": _activation for name in _ACTIVATIONS},
+    "linear.Linear": _make_matrix,
+    "sparse.Embedding": _make_matrix,
+    "batchnorm.BatchNorm1d": _make_batch_norm,
+    "normalization.LayerNorm": _make_layer_norm,
+    **{f"activation.{name}": _make_activation for name in _ACTIVATIONS},
 }

@@ -151,7 +151,7 @@ def _order(array: Floats, kind: str) -> Floats:
 
 
 def explain(path: str, error: InputError) -> str:
-    """Return what an error says of a place in the file."""
+    """Write an error of a place in the file without the path."""
     return sentence(error.place.removeprefix(path).removeprefix(": "), error.what, "")
 
 

@@ -1,4 +1,4 @@
-"""What is in an object that PyTorch saved: arrays under dotted names, and modules."""
+"""Objects that PyTorch saved: arrays under dotted names, and modules."""
 
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -171,7 +171,7 @@ class Objects:
         text = self.code.get(module, "")
         self._budget.spend(len(text) // _CODE)
         body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
-        found = {match[1]: _constant(match[2]) for match in _CONSTANT.finditer(body)}
+        found = {match[1]: _parse_constant(match[2]) for match in _CONSTANT.finditer(body)}
         called = set(_CALLED.findall(body))
         if "mode" not in found and len(called) == 1:  # a module that was traced
             found["nonlinearity"] = called.pop()
@@ -187,7 +187,7 @@ def _is_plain(value: Any) -> bool:
     return short or value is None or type(value) in (bool, int, float)
 
 
-def _constant(text: str) -> Any:
+def _parse_constant(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if text.startswith('"'):

@@ -35,7 +35,7 @@ _MOST_WORK, _CODE = 20_000, 16
 
 
 class _Rows(NamedTuple):
-    """What modules called one after the other give of the input, and which part of that."""
+    """The output of modules called one after the other on the input, or some rows of it."""
 
     names: tuple[str, ...] = ()
     form: str = "rows"  # or input, column (its only feature), last (step), state (final)
@@ -48,13 +48,13 @@ class _Rows(NamedTuple):
         return f"{of}{shown(self.names[-1])}{end}" if self.names else "the input"
 
 
-class _Held(str):
+class _Submodule(str):
     """A module, by its name."""
 
     __slots__ = ()
 
 
-class _Named(str):
+class _Function(str):
     """A function, by its name."""
 
     __slots__ = ()
@@ -66,13 +66,13 @@ _ZEROS, _UNKNOWN, _GOES_ON = object(), object(), object()
 def read_forward(
     classes: Mapping[str, str], code: Mapping[str, str], modules: Sequence[Module], name: str
 ) -> tuple[Sequence[str], str | None]:
-    """Return which modules the forward of a module calls, and which row alone it returns.
+    """List the modules that the forward of a module calls, and name the row that it returns alone.
 
     Raise InputError where they are no chain.
     """
     reader = _Reader(classes, code, modules)
     try:
-        result = reader.call(_Held(name), "forward", [_Rows((), "input")], {})
+        result = reader.call(_Submodule(name), "forward", [_Rows((), "input")], {})
     except RecursionError as error:
         raise InputError("", "is nested too deep") from error
     rows, *others = result if isinstance(result, list) else [result]
@@ -92,16 +92,18 @@ class _Reader:
         self._bodies: dict[str, dict[str, ast.FunctionDef]] = {}
         self._work = _MOST_WORK
 
-    def call(self, held: _Held, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
+    def call(
+        self, module: _Submodule, method: str, given: list[Any], named: Mapping[str, Any]
+    ) -> Any:
         """Call a method of a module: follow its code, or take a module of PyTorch as what it is."""
-        kind, settings = self._kinds[held], self._settings.get(held, {})
+        kind, settings = self._kinds[module], self._settings.get(module, {})
         if kind.startswith(_RECURRENT) and "mode" in settings and method.startswith("forward"):
             rows, state = [*given, *named.values(), None, None][:2]
-            return self._recurrent(held, settings, rows, state)
+            return self._call_recurrent(module, settings, rows, state)
         if not kind.startswith("torch.") or kind.startswith(_FOLLOWED):
-            return self._follow(held, method, given, named)
+            return self._follow(module, method, given, named)
         rows = given[0] if given else None
-        title = f"calls {shown(held)} ({kind.rpartition('.')[2]})"
+        title = f"calls {shown(module)} ({kind.rpartition('.')[2]})"
         if not isinstance(rows, _Rows) or rows.form == "state" or not method.startswith("forward"):
             raise InputError("", f"{title} on something else than rows")
         if kind.endswith(".Identity"):
@@ -113,9 +115,9 @@ class _Reader:
             raise InputError("", f"{title} on sequences, whose axis 1 is no feature")
         if "oftmax" in kind and settings.get("dim") not in (-1, 1 if last else 2):
             raise InputError("", f"{title} over another axis than the last")
-        return rows._replace(names=(*rows.names, held), form="last" if last else "rows")
+        return rows._replace(names=(*rows.names, module), form="last" if last else "rows")
 
-    def _recurrent(self, name: str, settings: Mapping[str, Any], rows: Any, state: Any) -> Any:
+    def _call_recurrent(self, name: str, settings: Mapping[str, Any], rows: Any, state: Any) -> Any:
         """Return the rows and the final states of a recurrent module."""
         if not isinstance(rows, _Rows) or rows.form not in ("input", "rows"):
             raise InputError("", f"calls {shown(name)} on something else than sequences")
@@ -130,8 +132,10 @@ class _Reader:
             h = c
         return [made, [h, c] if settings["mode"] == "LSTM" else h]
 
-    def _follow(self, held: _Held, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
-        class_ = self._classes[held]
+    def _follow(
+        self, module: _Submodule, method: str, given: list[Any], named: Mapping[str, Any]
+    ) -> Any:
+        class_ = self._classes[module]
         if class_ not in self._bodies:
             text = _find_body(class_, self._code)
             self._spend(len(text) // _CODE)
@@ -142,8 +146,8 @@ class _Reader:
         names = [each.arg for each in function.args.args]
         values: dict[str, Any] = dict.fromkeys(names, _UNKNOWN)
         for name, default in zip(names[::-1], function.args.defaults[::-1], strict=False):
-            values[name] = self._value(default, {})
-        values |= {**dict(zip(names, [held, *given], strict=False)), **named}
+            values[name] = self._evaluate(default, {})
+        values |= {**dict(zip(names, [module, *given], strict=False)), **named}
         return self._run(function.body, values)
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
@@ -151,11 +155,11 @@ class _Reader:
         for statement in body:
             match statement:
                 case ast.Return(value=ast.expr() as value):
-                    return self._value(value, values)
+                    return self._evaluate(value, values)
                 case ast.Assign(targets=[target], value=value):
-                    self._assign(target, self._value(value, values), values)
+                    self._assign(target, self._evaluate(value, values), values)
                 case ast.Expr(value=value):
-                    self._value(value, values)
+                    self._evaluate(value, values)
                 case ast.If():
                     result = self._run(self._choose(statement, values), values)
                     if result is not _GOES_ON:
@@ -169,7 +173,7 @@ class _Reader:
 
     def _choose(self, statement: ast.If, values: Mapping[str, Any]) -> Sequence[ast.stmt]:
         """Choose a branch; one that raises an error is not run."""
-        found = self._value(statement.test, values)
+        found = self._evaluate(statement.test, values)
         if found is _UNKNOWN and "RaiseException" not in ast.dump(statement.body[-1]):
             raise InputError("", "branches, which is not read")
         return statement.body if found and found is not _UNKNOWN else statement.orelse
@@ -185,51 +189,51 @@ class _Reader:
             for each, value in zip(target.elts, found, strict=True):
                 self._assign(each, value, values)
 
-    def _value(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
+    def _evaluate(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
         self._spend()
         match node:
             case ast.Constant():
                 return node.value
             case ast.Name(id=name):
-                return values.get(name, _Named(name))
+                return values.get(name, _Function(name))
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -number
             case ast.List(elts=each) | ast.Tuple(elts=each):
-                return [self._value(one, values) for one in each]
+                return [self._evaluate(one, values) for one in each]
             case ast.Attribute(value=inner, attr=name):
-                return self._attribute(self._value(inner, values), name)
+                return self._get_attribute(self._evaluate(inner, values), name)
             case ast.Subscript(value=inner, slice=ast.Constant(value=int() as place)):
-                return self._item(self._value(inner, values), place)
+                return self._index(self._evaluate(inner, values), place)
             case ast.Call():
                 return self._call(node, values)
         raise InputError("", "holds an expression that is not read")
 
-    def _item(self, found: Any, place: int) -> Any:
+    def _index(self, found: Any, place: int) -> Any:
         if isinstance(found, list) and place < len(found):
             return found[place]
         raise self._unread("indexing", [found])
 
-    def _attribute(self, owner: Any, name: str) -> Any:
-        if isinstance(owner, _Named):
-            return _Named(f"{owner}.{name}")
-        if not isinstance(owner, _Held):
+    def _get_attribute(self, owner: Any, name: str) -> Any:
+        if isinstance(owner, _Function):
+            return _Function(f"{owner}.{name}")
+        if not isinstance(owner, _Submodule):
             return _UNKNOWN
         if name == "training":
             return False
         inner = f"{owner}.{name}" if owner else name
-        return _Held(inner) if inner in self._classes else _UNKNOWN
+        return _Submodule(inner) if inner in self._classes else _UNKNOWN
 
     def _call(self, node: ast.Call, values: Mapping[str, Any]) -> Any:
-        given = [self._value(each, values) for each in node.args]
-        named = {each.arg or "": self._value(each.value, values) for each in node.keywords}
+        given = [self._evaluate(each, values) for each in node.args]
+        named = {each.arg or "": self._evaluate(each.value, values) for each in node.keywords}
         if isinstance(node.func, ast.Attribute):
-            owner = self._value(node.func.value, values)
-            if isinstance(owner, _Held):
+            owner = self._evaluate(node.func.value, values)
+            if isinstance(owner, _Submodule):
                 return self.call(owner, node.func.attr, given, named)
-        called = self._value(node.func, values)
-        name = called.rpartition(".")[2] if isinstance(called, _Named) else "something"
+        called = self._evaluate(node.func, values)
+        name = called.rpartition(".")[2] if isinstance(called, _Function) else "something"
         if name == "getattr" and len(given) == 2:
-            return self._attribute(given[0], str(given[1]))
+            return self._get_attribute(given[0], str(given[1]))
         if name in ("annotate", "unchecked_cast") and len(given) == 2:
             return given[1]
         known = _apply_constant(name, given)
@@ -244,13 +248,13 @@ class _Reader:
         first, *others = given or [None]
         if name in _NOTHING and not any(each is True for each in others):
             return first
-        held = str(values.get("self"))
-        inside = self._kinds.get(held, "").startswith(_RECURRENT)
+        module = str(values.get("self"))
+        inside = self._kinds.get(module, "").startswith(_RECURRENT)
         if inside and name in _LOOPS and len(given) == 9:
             _, state, _, _, layers, _, _, both, batch_first = given
             settings = {"mode": name.upper(), "num_layers": layers, "bidirectional": both}
             settings["batch_first"] = batch_first
-            rows, states = self._recurrent(held, settings, first, state)
+            rows, states = self._call_recurrent(module, settings, first, state)
             return [rows, *(states if isinstance(states, list) else [states])]
         if isinstance(first, _Rows) and not self.find_rows(others):
             changed = _take_rows(name, first, others, named, inside=inside)
