@@ -82,6 +82,13 @@ class Module(NamedTuple):
         return bool(_QUANTIZED.match(self.kind)) or has_modules(self.arrays)
 
 
+def find_code(class_: str, code: Mapping[str, str]) -> str:
+    """Find the text of a class of TorchScript; nothing where there is none."""
+    module, _, name = class_.rpartition(".")
+    _, head, text = code.get(module, "").partition(f"class {name}(Module):\n")
+    return head + text.partition("\nclass ")[0].partition("\ndef ")[0]
+
+
 def find_layers(
     path: str,
     modules: Sequence[Module],

@@ -16,6 +16,7 @@ from rnncli.model.formats.torch.modules import (
     QUANTIZED,
     SCRIPT,
     Module,
+    find_code,
     find_layers,
 )
 from rnncli.model.formats.torch.names import has_modules, way_out
@@ -167,10 +168,8 @@ class Objects:
 
     def _read_constants(self, class_: str) -> dict[str, Any]:
         """Read what the code of a class of TorchScript says of its settings."""
-        module, _, name = class_.rpartition(".")
-        text = self.code.get(module, "")
-        self._budget.spend(len(text) // _CODE)
-        body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
+        self._budget.spend(len(self.code.get(class_.rpartition(".")[0], "")) // _CODE)
+        body = find_code(class_, self.code)
         found = {match[1]: _parse_constant(match[2]) for match in _CONSTANT.finditer(body)}
         called = set(_CALLED.findall(body))
         if "mode" not in found and len(called) == 1:  # a module that was traced

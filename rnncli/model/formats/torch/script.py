@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.torch.modules import Module
+from rnncli.model.formats.torch.modules import Module, find_code
 
 _RECURRENT = "torch.nn.modules.rnn."
 # Modules whose code is followed, as that of the file's own classes is.
@@ -137,7 +137,7 @@ class _Reader:
     ) -> Any:
         class_ = self._classes[module]
         if class_ not in self._bodies:
-            text = _find_body(class_, self._code)
+            text = find_code(class_, self._code)
             self._spend(len(text) // _CODE)
             self._bodies[class_] = _parse(class_, text)
         if method not in self._bodies[class_]:
@@ -277,14 +277,6 @@ class _Reader:
         self._work -= work
         if self._work < 0:
             raise InputError("", "is too long")
-
-
-def _find_body(class_: str, code: Mapping[str, str]) -> str:
-    """Find the text of a class; nothing where there is none."""
-    module, _, name = class_.rpartition(".")
-    head = f"class {name}(Module):\n"
-    _, found, text = code.get(module, "").partition(head)
-    return found + text.partition("\nclass ")[0].partition("\ndef ")[0]
 
 
 def _parse(class_: str, text: str) -> dict[str, ast.FunctionDef]:
