@@ -10,14 +10,13 @@ other.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, parse
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.found import NOTHING, Draft, FileLayer, Found, Part
+from rnncli.model.formats.found import NOTHING, Draft, FileLayer, Found, Part, input_size
 from rnncli.model.formats.names import make_matrix, make_part, take_array
 from rnncli.model.formats.torch.names import (
     UNMADE,
@@ -31,7 +30,6 @@ from rnncli.model.layers import (
     LayerNormalization,
     Normalization,
     Pointwise,
-    Stateless,
     row_activation,
 )
 
@@ -128,17 +126,17 @@ def _keep_called(found: Found, read: Callable[[], tuple[Sequence[str], str | Non
     if any(part.needed for part in found.parts):
         return found
     parts = {part.name: part for part in found.parts}
+    unknown = Part("", "", why="is not known")
     try:
         names, last = read()
-        called = [parts.get(name, Part(name, "", why="is not known")) for name in names]
-        for part in called:
-            if not part.layers:
-                raise InputError("", f"calls {_describe(part)}, which {part.why or 'does nothing'}")
-        if why := _find_misfit(called):
-            raise InputError("", why)
+        called = [parts.get(name, unknown._replace(name=name)) for name in names]
+        idle = [part.name for part in called if part.why == NOTHING]  # such as a loss
+        why = f"calls {listed(idle)}, which is not read" if idle else _find_gap(called)
     except InputError as error:
-        inner = [part.name for part in found.parts if part.recurrent]
-        code = Part("forward", "code", why=error.what, hint=way_out(inner), needed=True)
+        why = error.what
+    if why:
+        hint = way_out([part.name for part in found.parts if part.recurrent])
+        code = Part("forward", "code", why=why, hint=hint, needed=True)
         return found._replace(parts=[*found.parts, code], ordered=False)
     rest = [
         part._replace(layers=(), why=part.why or "is not called by forward")
@@ -191,42 +189,29 @@ def _explain_order(names: Sequence[str], classes: Mapping[str, str]) -> str:
     return "the file does not tell how its modules are joined"
 
 
-def _find_gap(parts: Sequence[Part], classes: Mapping[str, str]) -> str:
-    """Say what keeps the parts from being a chain; nothing where they are one."""
+def _find_gap(parts: Sequence[Part], classes: Mapping[str, str] | None = None) -> str:
+    """Say what keeps parts from being a chain; nothing where they are one.
+
+    Without classes, what stands between them is known.
+    """
+    below, width = Part("", ""), None
     for part in parts:
         if not part.layers and part.why != NOTHING:
-            return f"{_describe(part)} {part.why}"
-    taken = [part for part in parts if part.layers]
-    for below, above in pairwise(taken):
-        inside, *others = {part.name.rpartition(".")[0] for part in (below, above)}
-        chained = not others and classes.get(inside, "").endswith(_SEQUENTIAL)
-        if below.kind == above.kind == "nn.Linear" and not chained:
-            between = f"between {shown(below.name)} and {shown(above.name)}"
-            return _find_misfit(taken) or f"the file does not say what its code does {between}"
-    return _find_misfit(taken)
-
-
-def _describe(part: Part) -> str:
-    both = part.name and part.kind
-    return f"{shown(part.name)} ({part.kind})" if both else shown(part.name or part.kind)
-
-
-def _find_misfit(parts: Sequence[Part]) -> str:
-    """Say which part does not fit the one below; nothing where all do."""
-    known = [
-        (part, *sizes) for part in parts for layer in part.layers if (sizes := _count_values(layer))
-    ]
-    for (below, _, gives), (above, takes, _) in pairwise(known):
-        if gives != takes:
-            return f"{shown(above.name)} does not take as many values as {shown(below.name)} gives"
+            label = f"{shown(part.name)} ({part.kind})" if part.name and part.kind else ""
+            return f"{label or shown(part.name or part.kind)} {part.why}"
+        for layer in part.layers:
+            takes = input_size(layer)
+            if width and takes not in (None, width):
+                more = f"as many values as {shown(below.name)} gives"
+                return f"{shown(part.name)} does not take {more}"
+            width = output_size(layer) or width
+        if classes is not None and below.kind == part.kind == "nn.Linear":
+            inside, *others = {each.name.rpartition(".")[0] for each in (below, part)}
+            if others or not classes.get(inside, "").endswith(_SEQUENTIAL):
+                between = f"between {shown(below.name)} and {shown(part.name)}"
+                return f"the file does not say what its code does {between}"
+        below = part if part.layers else below
     return ""
-
-
-def _count_values(layer: FileLayer) -> tuple[int, int] | None:
-    """Return how many values a layer takes and gives, if that does not depend on others."""
-    if isinstance(layer, Draft):
-        return len(layer.cells[0].weights.W_xh), output_size(layer)
-    return (layer.input_size, layer.output_size) if isinstance(layer, Stateless) else None
 
 
 def _read_module(path: str, module: Module) -> Part:

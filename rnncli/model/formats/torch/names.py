@@ -12,8 +12,8 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import ordered, summed, two_biases
 from rnncli.model.errors import InputError, listed, sentence, shown, verbatim
-from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
-from rnncli.model.layers import Dense, Layer, Recurrent, name_of
+from rnncli.model.formats.found import CellDraft, Draft, FileLayer, Part, read_floats
+from rnncli.model.layers import Dense, Layer, Recurrent, Stateless, name_of
 
 _NAME = re.compile(
     r"(?P<stem>(?:.*[./_])?)(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
@@ -164,9 +164,11 @@ def way_out(recurrent: Sequence[str]) -> str:
     return f"`layer` {names} runs that alone, {whole}" if recurrent and recurrent[0] else whole
 
 
-def output_size(draft: Draft) -> int:
-    """Count the values that a layer of PyTorch gives a step."""
-    return len(draft.cells) * len(draft.cells[0].weights.W_hh)
+def output_size(layer: FileLayer) -> int:
+    """Count the values that a layer gives a step; 0 where the layer below tells it."""
+    if isinstance(layer, Draft):
+        return len(layer.cells) * len(layer.cells[0].weights.W_hh)
+    return layer.output_size if isinstance(layer, Stateless) else 0
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
