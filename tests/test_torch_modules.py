@@ -350,7 +350,7 @@ UNREAD: dict[str, tuple[str, str]] = {
     ),
     "a convolution": (f"{ROWS}; return (self.conv).forward(o, )", "conv (nn.Conv1d) is not known"),
     "a loss": (f"{ROWS}; return (self.loss).forward(o, )", "calls loss"),
-    "steps": (f"{ROWS}; return (self.soft).forward(o, )", "calls soft (Softmax) over another"),
+    "steps": (f"{ROWS}; return (self.soft).forward(o, )", "calls soft (Softmax) on what rnn gives"),
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "loops"),
     "a branch": (
         f"{ROWS}\n    if torch.gt(torch.size(x, 0), 1):\n      o = x\n    return o",

@@ -102,19 +102,20 @@ class _Reader:
             return self._call_recurrent(module, settings, rows, state)
         if not kind.startswith("torch.") or kind.startswith(_FOLLOWED):
             return self._follow(module, method, given, named)
-        rows = given[0] if given else None
-        title = f"calls {shown(module)} ({kind.rpartition('.')[2]})"
-        if not isinstance(rows, _Rows) or rows.form == "state" or not method.startswith("forward"):
-            raise InputError("", f"{title} on something else than rows")
+        rows = given[0] if given and isinstance(given[0], _Rows) else _Rows(form="state")
+        last = rows.form == "last"
+        fits = (
+            method.startswith("forward")
+            and rows.form != "state"
+            and (rows.form != "column" or kind.endswith((".Embedding", ".Identity")))
+            # Axis 1 of sequences is no feature, and their last axis is 2.
+            and (last or ".batchnorm." not in kind)
+            and ("oftmax" not in kind or settings.get("dim") in (-1, 1 if last else 2))
+        )
+        if not fits:
+            raise self._unread(f"{shown(module)} ({kind.rpartition('.')[2]})", given)
         if kind.endswith(".Identity"):
             return rows
-        last = rows.form == "last"
-        if rows.form == "column" and not kind.endswith(".Embedding"):
-            raise InputError("", f"{title} on a column of the input")
-        if ".batchnorm." in kind and not last:
-            raise InputError("", f"{title} on sequences, whose axis 1 is no feature")
-        if "oftmax" in kind and settings.get("dim") not in (-1, 1 if last else 2):
-            raise InputError("", f"{title} over another axis than the last")
         return rows._replace(names=(*rows.names, module), form="last" if last else "rows")
 
     def _call_recurrent(self, name: str, settings: Mapping[str, Any], rows: Any, state: Any) -> Any:
@@ -183,8 +184,8 @@ class _Reader:
             values[target.id] = found
         elif isinstance(target, ast.Tuple):
             if not isinstance(found, list) or len(found) != len(target.elts):
-                if rows := self.find_rows(found):
-                    raise InputError("", f"takes {rows} apart")
+                if self.find_rows(found):
+                    raise self._unread("unpacking", [found])
                 found = [_UNKNOWN] * len(target.elts)
             for each, value in zip(target.elts, found, strict=True):
                 self._assign(each, value, values)
@@ -260,7 +261,7 @@ class _Reader:
             changed = _take_rows(name, first, others, named, inside=inside)
             if changed:
                 return changed
-        raise self._unread(name, [*given, *named.values()])
+        raise self._unread(shown(name), [*given, *named.values()])
 
     def find_rows(self, found: Any) -> _Rows | None:
         """Find a value computed from the input, also within lists."""
@@ -271,7 +272,7 @@ class _Reader:
 
     def _unread(self, name: str, given: Sequence[Any]) -> InputError:
         found = self.find_rows(list(given))
-        return InputError("", f"calls {shown(name)} on {found or 'constants'}, which is not read")
+        return InputError("", f"calls {name} on {found or 'constants'}, which is not read")
 
     def _spend(self, work: int = 1) -> None:
         self._work -= work
