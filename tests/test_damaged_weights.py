@@ -14,7 +14,6 @@ import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ from torch_bytes import tricks
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.model.errors import InputError
-from rnncli.model.formats import FORMATS, opened
+from rnncli.model.formats import FORMATS
 
 # What opening a file may take beside four times its size.
 MEMORY = 64 * 2**20
@@ -442,28 +440,6 @@ def test_a_file_larger_than_protocol_buffers_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("module", SOUND)
-def test_files_that_shrink_while_they_are_read(tmp_path: Path, module: str) -> None:
-    for name, data in SOUND[module].items():
-        path = tmp_path / name
-        for stop in (0, len(data) // 2, len(data) - 1):
-            path.write_bytes(data)
-            with suppress(InputError), opened(str(path)) as (model, _):
-                os.truncate(path, stop)
-                model.tensors.read(list(model.tensors.entries))
-
-
-@pytest.mark.parametrize("changed", ["onnx_dynamo.onnx", "onnx_dynamo.onnx.data"])
-def test_a_file_that_is_changed_while_it_is_read(tmp_path: Path, changed: str) -> None:
-    for name in ("onnx_dynamo.onnx", "onnx_dynamo.onnx.data"):
-        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
-    with (
-        pytest.raises(InputError, match=rf"/{changed}: was changed while it was read"),
-        opened(str(tmp_path / "onnx_dynamo.onnx")),
-    ):
-        os.utime(tmp_path / changed, ns=(0, 0))
-
-
 # Files that want to run code.
 
 

@@ -154,9 +154,13 @@ def load_network(
 
 def find_parts(path: str, layer: str | None = None) -> tuple[Found, str]:
     """Find what is in a model file, or in a part of it; return the digest of its bytes too."""
-    module, data = import_module(f"{__name__}.{find_reader(path)}"), _read(path)
-    found: Found = module.read(data, path)
-    return found.pick(path, layer), digest_of(data)
+    try:
+        module, data = import_module(f"{__name__}.{find_reader(path)}"), _read(path)
+        found: Found = module.read(data, path).pick(path, layer)
+    except OSError as error:
+        place = error.filename or path  # a file beside it may be the one
+        raise InputError(place, f"cannot be read: {error.strerror or error}") from error
+    return found, digest_of(data)
 
 
 def fill_layers(
@@ -180,10 +184,10 @@ def fill_layers(
         raise InputError(path, "has no bidirectional layer", "leave `merge` out")
     said = {name: overrides[name] for name in ("direction", "merge") if name in overrides}
     filled: list[FileLayer] = []
-    for number, (layer, above) in enumerate(zip(layers, [*layers[1:], None], strict=True), 1):
+    for number, layer in enumerate(layers, start=1):
         if isinstance(layer, Draft):
             own, given = given[: len(layer.cells)], given[len(layer.cells) :]
-            takes = None if above is None else input_size(above)
+            takes = input_size(layers[number]) if number < len(layers) else None
             layer = layer.fill(f"{path}: layer {number}", own, said, takes)
         filled.append(layer)
     return filled
@@ -212,11 +216,8 @@ def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Ne
 
 
 def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror or error}") from error
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def is_model(path: str) -> bool:

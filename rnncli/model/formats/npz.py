@@ -121,8 +121,8 @@ def _read_others(arrays: Mapping[str, NDArray[Any]], path: str) -> Found:
         from rnncli.model.formats.names import find_arrays  # 5 ms that our own files do not need
 
         found = find_arrays(arrays, path)
-        others = found.expected.removeprefix(": expected ")
-        return found._replace(expected=f": {_EXPECTED}; or {others}")
+        more = found.expected.removeprefix(": expected ")
+        return found._replace(expected=f": {_EXPECTED}; or {more}")
     parts = []
     for stem in stems:
         own = {n: a for n, a in arrays.items() if n.removeprefix(stem) in Weights._fields}
