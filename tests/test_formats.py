@@ -105,6 +105,9 @@ class Draw:
             found.append(self.recurrent(found[-1].output_size if found else I))
             if stateless and self.yes():
                 found.append(self.stateless(found[-1].output_size))
+        if not stateless and self.yes():
+            head = self.array(found[-1].output_size, 3)
+            found.append(Dense(head, self.maybe(3), self.one(ROWWISE)))
         return Network(*found, last=self.one([None, "state", "step"]))
 
     def recurrent(self, I: int) -> Recurrent:
@@ -330,7 +333,8 @@ UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
     (".safetensors", "no name for w_ch", [LSTM(weights(gates=4, w_ch=9))]),
     (".safetensors", "of one kind", [GRU_CELL, weights(3)]),
     (".safetensors", "resets after", [GRU(GRU_CELL.weights, reset="before")]),
-    (".safetensors", "recurrent layers alone", [weights(), Dense(numbers((3, 2)))]),
+    (".safetensors", "a dense one above, got Pointwise 3", [weights(), Pointwise("relu", 3)]),
+    (".safetensors", "a dense one above, got Dense 2", [Dense(numbers((2, 2))), weights()]),
     (".safetensors", "all forward or", [Recurrent(weights(), direction="backward")]),
     (".safetensors", "got merge sum", [two(weights(), weights(), merge="sum")]),
     (".onnx", "layer 1: ONNX has no LSTM with a projection", [PROJECTED]),
@@ -477,7 +481,7 @@ CONFLICTS: list[tuple[str, Network, dict[str, Any]]] = [
     ),
     ("has no bidirectional layer", Network(weights()), {"merge": "sum"}),
     ("clip: expected 1 value, got 2", Network(weights()), {"clip": [2.0, 3.0]}),
-    ("the whole file", Network(weights()), {"layer": ""}),
+    ("has no layer", Network(weights()), {"layer": ""}),
 ]
 
 
@@ -530,37 +534,37 @@ CHANGED: list[tuple[str, str, Change]] = [
     ("about: layer 1: backward", "both", layer_of(1, direction="backward")),
     ("about: layer 1: merge: expected", "both", layer_of(1, merge="max")),
     ("about: last: expected", "both", lambda about, _: about.update(last="first")),
-    ("about: layer 1: clip: expected", "both", cell_of(clip=10**400)),
+    ("about: layer 1: int too large", "both", cell_of(clip=10**400)),
     ("about: layer 1: cell gru", "lstm", cell_of(cell="gru")),
     ("about: layer 1: peephole: no setting", "lstm", cell_of(peephole=1)),
     ("about: layer 1: output_activation: no", "after", cell_of(output_activation="relu")),
-    ("about: layer 1: reset: expected", "after", cell_of(reset=None)),
+    ("about: layer 1: reset", "after", cell_of(reset=None)),
     ("about: layer 1: reset before", "after", cell_of(reset="before")),
-    ("has no w_ch", "lstm", lambda _, arrays: arrays.pop("w_ch")),
-    ("has no b_n", "after", lambda _, arrays: arrays.pop("b_n")),
-    ("W_xh: has no bias", "vanilla", lambda _, arrays: arrays.pop("b_h")),
+    ("about: the file has no w_ch", "lstm", lambda _, arrays: arrays.pop("w_ch")),
+    ("about: the file has no b_n", "after", lambda _, arrays: arrays.pop("b_n")),
+    ("about: layer 1: W_xh has no bias", "vanilla", lambda _, arrays: arrays.pop("b_h")),
     ("w_ch: expected shape (9,)", "lstm", array_of("w_ch", 6)),
     ("about: arrays: expected a list", "after", lambda about, _: about.update(arrays=3)),
     ("about: layer 2: layer: expected", "head", layer_of(2, layer="conv")),
     ("about: layer 1: dense", "head", lambda about, _: about["layers"].reverse()),
     (
-        "about: layer 3: forward",
+        "about: layer 3: recurrent",
         "between",
         lambda about, _: about["layers"].__setitem__(2, {"direction": "forward", "merge": "sum"}),
     ),
     ("about: layers: expected 4", "between", lambda about, _: about["layers"].pop()),
     (
-        "about: layer 2: dense, the file has no W",
+        "about: layer 2: dense of W, the file has b",
         "head",
         lambda about, arrays: (about.pop("arrays"), arrays.pop("layer_2.W")),
     ),
     ("layer 2: W: expected 3 rows", "head", array_of("layer_2.W", 4, 2)),
     (
-        "layer 1: scale: expected no 0",
+        "about: layer 1: scale: expected no 0",
         "statistics",
         lambda _, arrays: arrays.update({"layer_1.scale": np.zeros(2, "f")}),
     ),
-    ("layer 1: epsilon: expected", "row", layer_of(1, epsilon=-1)),
+    ("about: layer 1: epsilon: expected", "row", layer_of(1, epsilon=-1)),
     ("about: layer 2: activation: expected", "head", layer_of(2, activation="glu")),
     ("about: layer 1: activation: expected", "head", cell_of(activation="softmax")),
     ("about: layer 1: mask_zero: no setting", "masking", layer_of(1, mask_zero=True)),

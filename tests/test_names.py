@@ -86,7 +86,7 @@ LOOSE: dict[str, tuple[Arrays, list[Any], list[str]]] = {
     "rows, and a head": (
         {"Wxh": WIDE, "Whh": SQUARE, "bh": numbers(3, 1), "Why": numbers(4, 3)},
         [WIDE.T, SQUARE.T, numbers(3, 1)[:, 0]],
-        [ROWS, "passes over Why: names do not tell how it is joined", TANH],
+        [ROWS.replace(", bh", ", bh, Why"), TANH],
     ),
     "columns, as a bias tells": (
         {"Wxh": OTHER, "Whh": SQUARE, "bh": numbers(1, 3)},
@@ -144,8 +144,9 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("about: not JSON text", ONE | {"about": np.array("me")}, {}),
     ("rnncli.save writes layers", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
     ("row or a column", {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)}, {}),
-    ("Whh: expected shape (H, H)", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
-    ("Wxh: expected shape (I, 3)", PLAIN | {"Wxh": numbers(5, 4)}, {}),
+    ("m: names do not tell how it is joined", PLAIN | {"m": numbers(4, 3)}, {}),
+    ("Whh: expected shape (", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
+    ("Whh: expected shape (", PLAIN | {"Wxh": numbers(5, 4)}, {}),
     ("have no names: arr_0, arr_1", {"arr_0": numbers(2, 3), "arr_1": numbers(3, 3)}, {}),
     ("no recurrent layer: expected W_xh", {"x": numbers(2, 3)}, {}),
     (
@@ -168,7 +169,8 @@ SAFETENSORS: list[tuple[str, Arrays, dict[str, Any]]] = [
         {},
     ),
     ("weight_hh_l0: expected shape (4 H", torch() | {"weight_hr_l0": numbers(3, 3)}, {}),
-    ("weight_hh_l0_reverse: expected 2", UNLIKE, {}),
+    ("as many hidden units", UNLIKE, {}),
+    ("layers of one kind", torch(gates=4) | torch(I=3, end="_l1", gates=3), {}),
     ("expected shape (12, I)", torch(gates=4) | {"weight_ih_l0": numbers(3, 2)}, {}),
     ("the file says activation tanh", torch(gates=4), {"activation": "relu"}),
     ("the file says reset after", torch(gates=3), {"reset": "before"}),

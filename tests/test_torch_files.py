@@ -231,14 +231,15 @@ def test_sums_that_were_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [archive, legacy])
 def test_values(tmp_path: Path, make: Any) -> None:
-    """Offsets and strides choose values of a storage, in both formats."""
+    """Offsets and strides choose values of a storage, in both formats; one is negated."""
+    negated = (mapping({"neg": b"\x88"}),)
     held = {
         "weight_ih_l0": tensor("0", (3, 2), (1, 5), offset=7),
-        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1),
+        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1, more=negated),
     }
     (tmp_path / "w.pt").write_bytes(make(mapping(held)))
     weights = load(tmp_path / "w.pt")[0].layers[0].cells[0].weights
-    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (weights.W_hh, 1, (10, 3))):
+    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (-weights.W_hh, 1, (10, 3))):
         place = np.add.outer(strides[1] * np.arange(len(array)), strides[0] * np.arange(3))
         assert (array == VALUES[offset + place]).all()
 
@@ -261,7 +262,6 @@ def tar() -> bytes:
 
 
 SAVED = ("net/data.pkl", START + mapping(lstm()) + STOP)
-NEGATED = matrix(12, 3, more=(mapping({"neg": b"\x88"}),))
 QUANTIZED = called("torch.ScriptObject") + row(
     number(1), text("__torch__.torch.classes.rnn.CellParamsBase")
 )
@@ -269,6 +269,10 @@ SHARED = b"".join(
     b"](h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(40)
 )
 SUM = archive(mapping(lstm()), {"0": bytes(399) + b"\x01"})
+# A tensor that repeats one value, and a larger one of it.
+REPEATED = tensor("0", (100,), (0,), values=1)
+SIZES = row(number(90)), row(number(1))
+LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
 COPIED = b"](" + row(NONE, NONE) + b"2" * 1000 + b"eq\x00"
 REFUSED: list[tuple[str, bytes]] = [
     ("holds no recurrent layer", archive(mapping(FC))),
@@ -282,17 +286,18 @@ REFUSED: list[tuple[str, bytes]] = [
         archive(mapping({"rnn.parametrizations.weight_hh_l0.original0": vector(12)})),
     ),
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
-    ("float32, negated", archive(mapping(lstm() | {"weight_hh_l0": NEGATED}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
     ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
     ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
     ("another pickle", legacy(b"}", version=1000)),
-    ("storage 0 is none, or cut off", legacy(mapping(lstm()))[:-1]),
+    ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
-    ("over 2 times", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
+    ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
+    ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
+    ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
-    ("too many objects", archive(b"}q\x00" + SHARED)),
+    ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
         "operations",
@@ -304,10 +309,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("a/data.pkl, b/data.pkl", zipped(("a/data.pkl", SAVED[1]), ("b/data.pkl", SAVED[1]))),
     ("net/data.pkl: is in the archive twice", zipped(SAVED, SAVED)),
     (
-        "damaged: members of ",
+        "net/data/0: damaged: its checksum",
         archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
     ),
-    ("Bad CRC-32", SUM.replace(bytes(399) + b"\x01", bytes(400))),
+    ("net/data/0: damaged: its checksum", SUM.replace(bytes(399) + b"\x01", bytes(400))),
     ("a tar archive", tar()),
 ]
 
@@ -325,7 +330,6 @@ TENSORS = {
     "negative stride": {"strides": (-3, 1)},
     "stride": {"strides": (98, 1)},
     "huge": {"shape": (2**62, 2**62)},
-    "huge, and nothing": {"shape": (2**62, 0)},
     "axes": {"shape": (1,) * 33, "strides": (1,) * 33},
     "fewer strides": {"strides": (1,)},
     "no values": {"values": 0},
@@ -343,25 +347,24 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
 
 # Pickles.
 
-PICKLES: list[tuple[str, bytes]] = [
-    ("opcode INST", b"(ios\nsystem\n."),
-    ("opcode EXT1", b"\x82\x01."),
-    ("opcode PERSID", b"Pa\n."),
-    ("opcode ff", b"\xff."),
-    ("ends too soon", b"X\xff\xff\xff\x7fabc"),
-    ("protocol 6", b"\x80\x06N."),
-    ("got a mark", b"(."),
-    ("at byte 4: 7", b"h\x07."),
-    ("a line does not end", b"cos"),
-    ("items of int", b"K\x01NNs."),
-    ("a call of str with tuple", text("a") + b")R."),
-    ("a persistent id that is no storage", row(*[NONE] * 5) + b"Q."),
-    ("a global named bc", text("a" * 999) + text("bc") + b"\x93."),
-    ("invalid literal for int", b"Ix\n."),
-]
+PICKLES = {
+    "opcode INST": b"(ios\nsystem\n.",
+    "opcode EXT1": b"\x82\x01.",
+    "opcode PERSID": b"Pa\n.",
+    "opcode 0xff": b"\xff.",
+    "ends too soon": b"X\xff\xff\xff\x7fabc",
+    "items of int": b"K\x01NNs.",
+    "a call of str with tuple": text("a") + b")R.",
+    "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
+    # As Python says it.
+    "protocol": b"\x80\x06N.",
+    "": b"(.",
+    "7": b"h\x07.",
+    "invalid literal for int": b"Ix\n.",
+}
 
 
-@pytest.mark.parametrize(("why", "pickled"), PICKLES)
+@pytest.mark.parametrize(("why", "pickled"), PICKLES.items(), ids=PICKLES)
 def test_damaged_pickles(tmp_path: Path, why: str, pickled: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(zipped(("net/data.pkl", START + pickled)))
     message = refusal(tmp_path / "w.pt")

@@ -348,8 +348,9 @@ UNREAD: dict[str, tuple[str, str]] = {
         "o, s, = (self.rnn).forward__0(x, (self.h0, self.h0), ); return o",
         "starts rnn from a state",
     ),
-    "a convolution": (f"{ROWS}; return (self.conv).forward(o, )", "calls conv (nn.Conv1d)"),
-    "steps": (f"{ROWS}; return (self.soft).forward(o, )", "calls soft (Softmax) over another"),
+    "a convolution": (f"{ROWS}; return (self.conv).forward(o, )", "conv (nn.Conv1d) is not known"),
+    "a loss": (f"{ROWS}; return (self.loss).forward(o, )", "calls loss"),
+    "steps": (f"{ROWS}; return (self.soft).forward(o, )", "calls soft (Softmax) on what rnn gives"),
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "loops"),
     "a branch": (
         f"{ROWS}\n    if torch.gt(torch.size(x, 0), 1):\n      o = x\n    return o",
@@ -358,10 +359,10 @@ UNREAD: dict[str, tuple[str, str]] = {
     "no rows": ("o, s, = (self.rnn).forward__0(); return o", "calls rnn on something else"),
     "lists in lists": (
         "a = [1, 1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)",
-        "returns something else than rows",
+        "is too long",
     ),
     "itself": ("return (self).forward(x, )", "is nested too deep"),
-    "a module of others": (f"{ROWS}; return (self.both).forward(o, )", "calls both"),
+    "a module of others": (f"{ROWS}; return (self.both).forward(o, )", "both is not known"),
     "too deep": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net"),
     "no code": ("", "has no code of __torch__.my.Net"),
 }
@@ -379,6 +380,7 @@ def scripted(path: Path, body: str) -> Path:
             "below": below,
             "conv": script(f"{NN}conv.Conv1d", {"weight": vector(3)}),
             "soft": script(f"{NN}activation.Softmax", {}),
+            "loss": script(f"{NN}loss.L1Loss", {}),
             "both": script(f"{NN}transformer.Encoder", {"fc": head}),
         },
     )

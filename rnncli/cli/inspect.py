@@ -53,14 +53,13 @@ def inspect(file: str, layer: str | None, json: bool) -> None:
     Its weights are not read. For each part there are its name and kind, the
     shapes of its tensors, and what it is here, or why it is passed over.
     """
-    from rnncli.model.formats import opened
 
     def command(picked: str | None) -> str:
         words = ["rnn", "run", "FILE.csv", "--weights", file]
         return shlex.join([*words, *([] if picked is None else ["--layer", picked])])
 
-    with local_copy(file) as path, opened(path, layer) as (model, sha256):
-        document = describe_file(model, sha256, layer, command, with_options) | {"file": file}
+    with local_copy(file) as path:
+        document = describe_file(path, layer, command, with_options) | {"file": file}
     with destination(None) as out:
         if json:
             write_parts_json(out, document)

@@ -514,6 +514,6 @@ def _array(name: str, values: ArrayLike, *axes: str | int) -> Floats:
 
 
 def _size(size: int) -> int:
-    if size < 1:
-        raise ValueError(f"size: expected at least 1, got {size}")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size: expected a whole number from 1 on, got {size}")
     return size

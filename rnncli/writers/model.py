@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnncli.model.errors import printable
-from rnncli.model.layers import Recurrent, name_of
+from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
-
-if TYPE_CHECKING:
-    from rnncli.model.formats.shapes import Sizes
-    from rnncli.model.formats.spec import LayerSpec
 
 # A title names no more columns than these.
 _COLUMNS = 8
@@ -65,21 +61,21 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     )
 
 
-def describe_layer(layer: "LayerSpec", sizes: "Sizes") -> dict[str, Any]:
-    """Return what a document says of a layer in a file, as far as the file tells."""
-    if not layer.cells:
-        return _layer_of(layer.kind, sizes.input_size, sizes.output_size, layer.settings)
-    projected = [sizes.projected_size] if sizes.projected_size != sizes.hidden_size else None
+def describe_layer(layer: Layer) -> dict[str, Any]:
+    """Return what a document says of a layer."""
+    if not isinstance(layer, Recurrent):
+        return _layer_of(name_of(layer), layer.input_size, layer.output_size, layer.settings)
+    projected = layer.cells[0].state_sizes[0]
     return known(
         {
             "layer": "recurrent",
-            **_cells((c.cell, c.settings, "w_ch" in c.tensors) for c in layer.cells),
-            "direction": layer.settings.get("direction", "forward"),
-            "merge": layer.settings.get("merge") if len(layer.cells) > 1 else None,
-            "input_size": sizes.input_size,
-            "output_size": sizes.output_size,
-            "hidden_sizes": [sizes.hidden_size],
-            "projected_sizes": projected,
+            **_cells((name_of(c), c.settings, c.weights.w_ch is not None) for c in layer.cells),
+            "direction": layer.direction,
+            "merge": layer.merge if len(layer.cells) > 1 else None,
+            "input_size": layer.input_size,
+            "output_size": layer.output_size,
+            "hidden_sizes": [layer.hidden_size],
+            "projected_sizes": [projected] if projected != layer.hidden_size else None,
         }
     )
 

@@ -4,16 +4,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, pairwise
-from math import prod
+from itertools import groupby
 from textwrap import wrap
 from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, listed, printable, sentence
-from rnncli.model.formats import completed
-from rnncli.model.formats.overrides import assumptions
-from rnncli.model.formats.parts import Model, Part
-from rnncli.model.formats.shapes import sizes_of
+from rnncli.model.formats import fill_layers, find_parts, make_layers, make_network
+from rnncli.model.formats.found import Found, Part, assumptions
 from rnncli.writers.grid import Heading, console_on, draw_cells, write_note
 from rnncli.writers.model import describe_layer, known, layer_line
 from rnncli.writers.screen import ends_shown
@@ -26,38 +23,36 @@ _COMMANDS, _TRIED = 8, 100
 
 
 def describe_file(
-    model: Model,
-    sha256: str,
+    path: str,
     layer: str | None,
     command: Callable[[str | None], str],
     worded: Callable[[str], str],
 ) -> dict[str, Any]:
     """Return a document of a model file: what it holds, what is read of it, what runs it."""
-    path = model.tensors.path
+    found, sha256 = find_parts(path, layer)
     document: dict[str, Any] = {
         "file": path,
         "layer": layer,
-        "title": model.title,
+        "title": found.title,
         "sha256": sha256,
-        "beside": [*map(os.path.basename, model.beside)] or None,
+        "beside": [*map(os.path.basename, found.beside)] or None,
         "parameters": {
-            "read": _count(model, [part for part in model.parts if part.layers]),
-            "all": _count(model, model.parts),
+            "read": _count([part for part in found.parts if part.layers]),
+            "all": _count(found.parts),
         },
     }
+    notes = list(found.notes)
     try:
-        runs = [_run(model, layer, command)]
-        notes = [*model.notes, *assumptions(completed(model))]
+        runs = [_run(path, found, layer, command)]
+        notes += assumptions(fill_layers(path, found.layers(path)))
     except InputError as error:
         why = sentence(error.place, error.what, worded(error.hint))
         document["why"] = why.removeprefix(f"{path}: ")
-        runs, notes = [], [*model.notes]
-        recurrent = [part.name for part in model.parts if part.recurrent and part.name]
-        # Metadata describe the whole file: no part is picked of it.
-        for name in [] if model.tensors.metadata else recurrent[:_TRIED]:
+        runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
+        for name in recurrent[:_TRIED]:
             with suppress(InputError):
-                runs.append(_run(model.picked(name), name, command))
-    parts = [_describe(model, part, worded) for part in model.parts]
+                runs.append(_run(path, found.pick(path, name), name, command))
+    parts = [_describe(path, part, worded) for part in found.parts]
     return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
 
 
@@ -91,53 +86,46 @@ def write_parts_table(out: TextIO, document: Mapping[str, Any], whole: str) -> N
         write_note(out, f"Not all is shown: {whole}.")
 
 
-def _describe(model: Model, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
-    entries, why, hint, layers = model.tensors.entries, part.why, part.hint, []
+def _describe(path: str, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
+    why, hint, layers = part.why, part.hint, []
     try:
-        layers = [describe_layer(layer, sizes_of(model.tensors, layer)) for layer in part.layers]
+        layers = [*map(describe_layer, make_layers(path, fill_layers(path, part.layers)))]
     except InputError as error:
-        place = error.place.removeprefix(f"{model.tensors.path}: ")
-        why, hint = f"{place}: {error.what}", error.hint
+        why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
     reason = {"why": why, "hint": worded(hint), "needed": part.needed or bool(part.layers)}
     return {
         "name": part.name,
         "kind": part.kind,
-        "parameters": _count(model, [part]),
+        "parameters": _count([part]),
         "layers": layers,
         **(reason if why else {}),
         "tensors": [
-            {"name": name, "shape": list(entries[name].shape), "dtype": entries[name].dtype}
-            for name in part.tensors
-            if name in entries
+            {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
+            for name, array in part.arrays.items()
         ],
     }
 
 
-def _count(model: Model, parts: Sequence[Part]) -> int:
-    """Count the values of the tensors that parts have, each tensor once."""
-    names = dict.fromkeys(name for part in parts for name in part.tensors)
-    entries = model.tensors.entries
-    return sum(prod(entries[name].shape) for name in names if name in entries)
+def _count(parts: Sequence[Part]) -> int:
+    """Count the values of the arrays that parts have, each array once."""
+    arrays = {name: array for part in parts for name, array in part.arrays.items()}
+    return sum(array.size for array in arrays.values())
 
 
-def _run(model: Model, layer: str | None, command: Callable[[str | None], str]) -> dict[str, Any]:
+def _run(
+    path: str, found: Found, layer: str | None, command: Callable[[str | None], str]
+) -> dict[str, Any]:
     """Return the command that runs a network, with its inputs and outputs."""
-    path, layers = model.tensors.path, completed(model)
-    if not any(each.cells for each in layers):
+    network = make_network(path, fill_layers(path, found.layers(path)), found.last)
+    if not any(each.cells for each in network.layers):
         raise InputError(path, "has no recurrent layer")
-    sizes = [size for each in layers if (size := sizes_of(model.tensors, each)).input_size]
-    for number, (below, above) in enumerate(pairwise(sizes), start=2):
-        if below.output_size != above.input_size:
-            what = f"takes {above.input_size} values a step, the one below gives"
-            raise InputError(f"{path}: layer {number}", f"{what} {below.output_size}")
-    table = layers[0].tensors["W"] if layers[0].kind == "embedding" else None
     return {
         "layer": layer,
         "command": command(layer),
-        "input_size": sizes[0].input_size,
-        **({"indices": model.tensors.entries[table].shape[0]} if table else {}),
-        "output_size": sizes[-1].output_size,
-        "last": model.last,
+        "input_size": network.input_size,
+        **({} if network.indices is None else {"indices": network.indices}),
+        "output_size": network.output_size,
+        "last": network.last,
     }
 
 

@@ -9,7 +9,7 @@ from conftest import NIGHTLY
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from rnncli.model.formats.containers.flat import opened
+from rnncli.model.formats.safetensors import read, read_header
 
 # Types of values that are compared too, not only where they are.
 FLOATS = ("F16", "F32", "F64")
@@ -33,16 +33,18 @@ def theirs(path: Path) -> Found | None:
 
 def ours(path: Path) -> Found | None:
     try:
-        with opened(str(path)) as file:
-            found = {
-                name: (
-                    list(tensor.shape),
-                    tensor.dtype,
-                    file.array(name).tobytes() if tensor.dtype in FLOATS else b"",
-                )
-                for name, tensor in file.tensors.items()
-            }
-            return found, dict(file.texts)
+        data = path.read_bytes()
+        tensors, texts, _ = read_header(data, str(path))
+        arrays = read(data, str(path)).arrays
+        found = {
+            name: (
+                list(tensor.shape),
+                tensor.dtype,
+                arrays[name].tobytes() if tensor.dtype in FLOATS else b"",
+            )
+            for name, tensor in tensors.items()
+        }
+        return found, texts
     except ValueError:
         return None
 

@@ -1,8 +1,7 @@
 """Formats: a weight file becomes a network, and a network a weight file."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -10,14 +9,11 @@ from warnings import warn
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, choice
-from rnncli.model.formats.build import build
+from rnncli.model.formats.found import Draft, FileLayer, Found, assumptions, input_size
 from rnncli.model.formats.kinds import FORMATS, find_reader
-from rnncli.model.formats.overrides import assumptions, with_overrides
-from rnncli.model.formats.parts import Model
-from rnncli.model.formats.shapes import checked_sizes
-from rnncli.model.formats.spec import LayerSpec
-from rnncli.model.layers import DIRECTIONS, MERGES, name_of
+from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Stateless, name_of, per_cell
 from rnncli.model.network import Network
 
 __all__ = ["FORMATS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
@@ -147,18 +143,81 @@ def load_network(
     for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
         if name in given:
             choice(name, given[name], choices)
-    with opened(path, layer) as (model, digest):
-        layers = completed(model, given)
-        network, biases = build(model.tensors, layers, model.last)
-        beside = {os.path.basename(each): _sha256(each) for each in model.beside}
-    return Loaded(network, digest, [*model.notes, *assumptions(layers)], biases, beside)
+    found, digest = find_parts(path, layer)
+    layers = fill_layers(path, found.layers(path), given)
+    network = make_network(path, layers, found.last)
+    drafts = [each for each in layers if isinstance(each, Draft)]
+    biases = [cell.biases or (cell.weights.b_h,) for draft in drafts for cell in draft.cells]
+    beside = {os.path.basename(each): digest_of(_read(each)) for each in found.beside}
+    return Loaded(network, digest, [*found.notes, *assumptions(layers)], biases, beside)
 
 
-def completed(model: Model, overrides: Mapping[str, Any] = MappingProxyType({})) -> list[LayerSpec]:
-    """Return all that is known of the layers of a network whose weights are yet to be read."""
-    layers = model.layers()
-    sizes = [checked_sizes(model.tensors, each) for each in layers]
-    return with_overrides(model.tensors, layers, sizes, overrides)
+def find_parts(path: str, layer: str | None = None) -> tuple[Found, str]:
+    """Find what is in a model file, or in a part of it; return the digest of its bytes too."""
+    try:
+        module, data = import_module(f"{__name__}.{find_reader(path)}"), _read(path)
+        found: Found = module.read(data, path).pick(path, layer)
+    except OSError as error:
+        place = error.filename or path  # a file beside it may be the one
+        raise InputError(place, f"cannot be read: {error.strerror or error}") from error
+    return found, digest_of(data)
+
+
+def fill_layers(
+    path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any] = MappingProxyType({})
+) -> list[FileLayer]:
+    """Fill in what the caller says where the file is silent; a value must fit all cells."""
+    drafts = [layer for layer in layers if isinstance(layer, Draft)]
+    cells = [cell for draft in drafts for cell in draft.cells]
+    given: list[dict[str, Any]] = [{} for _ in cells]
+    for name in overrides.keys() - {"direction", "merge"}:
+        having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
+        if not any(cell.kind in having for cell in cells):
+            kinds = " or ".join(CELLS[kind].__name__ for kind in having)
+            raise InputError(path, f"has no {kinds}", f"leave `{name}` out")
+        counts = [len(draft.cells) for draft in drafts]
+        values = per_cell(f"{path}: {name}", overrides[name], counts)
+        for known, cell, value in zip(given, cells, values, strict=True):
+            if cell.kind in having:
+                known[name] = value
+    if "merge" in overrides and all(len(draft.cells) < 2 for draft in drafts):
+        raise InputError(path, "has no bidirectional layer", "leave `merge` out")
+    said = {name: overrides[name] for name in ("direction", "merge") if name in overrides}
+    filled: list[FileLayer] = []
+    for number, layer in enumerate(layers, start=1):
+        if isinstance(layer, Draft):
+            own, given = given[: len(layer.cells)], given[len(layer.cells) :]
+            takes = input_size(layers[number]) if number < len(layers) else None
+            layer = layer.fill(f"{path}: layer {number}", own, said, takes)
+        filled.append(layer)
+    return filled
+
+
+def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
+    """Make the layers; one that leaves its width open is as wide as the one below."""
+    made: list[Layer] = []
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Draft):
+            made.append(layer.layer(path))
+        elif isinstance(layer, Stateless):
+            made.append(layer)
+        else:  # at the bottom as the one above
+            above = next(filter(None, map(input_size, layers[number:])), 1)
+            made.append(layer(made[-1].output_size if made else above))
+    return made
+
+
+def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
+    """Make the network."""
+    try:
+        return Network(*make_layers(path, layers), last=last)
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(path, str(error)) from error
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def is_model(path: str) -> bool:
@@ -168,35 +227,14 @@ def is_model(path: str) -> bool:
 
 def layer_names(path: str) -> list[str]:
     """Return the names of the parts of a model file that can be picked to be run."""
-    with _module(find_reader(path)).open_model(path) as find:
-        model: Model = find(None)
-        return [] if model.tensors.metadata else model.names()
+    return find_parts(path)[0].names()
 
 
 def below_head(path: str) -> str:
     """Return the name that picks all that is below the head of a model, if one part is."""
-    with opened(path) as (model, _):
-        bottom, *above = (part for part in model.parts if part.layers)
-        alone = bottom.layers[-1].cells and not any(part.recurrent for part in above)
-        return bottom.name if alone else ""
-
-
-@contextmanager
-def opened(path: str, layer: str | None = None) -> Iterator[tuple[Model, str]]:
-    """Open a model file; return what is in it, or in a part of it, and the digest of its bytes."""
-    try:
-        module = _module(find_reader(path))
-        before, digest = {path: _state(path)}, _sha256(path)
-        with module.open_model(path) as find:
-            model = find(layer)
-            before |= {each: _state(each) for each in model.beside}
-            yield model, digest
-        for each, state in before.items():
-            if _state(each) != state:
-                raise InputError(each, "was changed while it was read", "try again")
-    except OSError as error:
-        place = error.filename or path  # a file beside it may be the one
-        raise InputError(place, f"cannot be read: {error.strerror or error}") from error
+    bottom, *above = (part for part in find_parts(path)[0].parts if part.layers)
+    alone = isinstance(bottom.layers[-1], Draft) and not any(part.recurrent for part in above)
+    return bottom.name if alone else ""
 
 
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
@@ -207,28 +245,14 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
             if not name_of(part):
                 what = f"files have no name for {type(part).__name__}"
                 raise ValueError(f"layer {number}: {what}")
-    sentences: list[str] = _module(FORMATS[extension]).save_model(file, network)
+    sentences: list[str] = import_module(f"{__name__}.{FORMATS[extension]}").save_model(
+        file, network
+    )
     return sentences
 
 
-def _module(name: str) -> Any:
-    """Import a module that reads files.
-
-    ``open_model(path)`` opens one, none of whose tensors it reads yet, and returns a function that
-    finds what is in it. It raises InputError where the file is damaged.
-    """
-    return import_module(f"{__name__}.{name}")
-
-
-def _state(path: str) -> tuple[int, ...]:
-    """Return what changes where a file is written, or another is put in its place."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: str) -> str:
-    """Return the digest of a file."""
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 digest of the bytes of a file."""
     import hashlib  # 3 ms that most runs do not need
 
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(data).hexdigest()

@@ -1,94 +1,182 @@
-"""Names of tensors become layers, and layers names of tensors."""
+"""Arrays under PyTorch's names become layers, with what stands around them.
+
+Names and shapes do not tell what a model does between its modules. So only
+what leaves little open is taken, and a note says so: an embedding below and a
+linear layer above. A file of more is refused.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, WEIGHT_NAMES
-from rnncli.model.errors import InputError, listed, verbatim
+from rnncli.model.cells import CELLS
+from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
 from rnncli.model.formats import loose
-from rnncli.model.formats.parts import Model, Part, Stack
-from rnncli.model.formats.tensors import Tensors
-from rnncli.model.formats.torch import names as torch
-from rnncli.model.formats.torch.heads import surrounded
-from rnncli.model.layers import Layer, Recurrent, name_of
+from rnncli.model.formats.found import Draft, FileLayer, Found, Part, naming, read_floats
+from rnncli.model.formats.torch.names import Arrays, explain, find_modules, output_size, way_out
+from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
-_HINT = "write .npz"
 _EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
+_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
+# What people call a function of the training, which may have weights of classes.
+_LOSS = re.compile("loss|criterion", re.IGNORECASE)
 
 
-def find_model(
-    tensors: Tensors, *, ordered: bool = False, stacks: Sequence[Stack] | None = None
-) -> Model:
-    """Find the recurrent layers in a file, by PyTorch's names, and what stands beside them."""
-    modules = torch.find_stacks(tensors) if stacks is None else []
-    if stacks is None:
-        stacks = modules or loose.find_stacks(tensors)
-    if len(stacks) == 1:
-        found, notes = stacks[0].find()
-        if modules:
-            found, notes = surrounded(tensors, found, ordered=ordered)
-    else:
-        found, notes = [part for stack in stacks for part in _parts(stack)], []
-    parts = [part._replace(name=f"{tensors.prefix}{part.name}".rstrip("./")) for part in found]
-    used = {name for part in parts for name in part.tensors}
-    others: dict[str, list[str]] = {}
-    for name in tensors.entries:
+def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
+    """Find the recurrent layers among arrays, and what stands around them.
+
+    `ordered` says that arrays stand in the order in which their modules were
+    defined.
+    """
+    parts, notes = find_modules(path, arrays), list[str]()
+    of_people = not parts
+    if len(parts) == 1 and parts[0].recurrent:
+        parts, notes = _surround(path, parts[0], arrays, ordered=ordered)
+    elif not parts:
+        parts, notes = loose.find_layers(path, arrays)
+    used = {name for part in parts for name in part.arrays}
+    others: dict[str, dict[str, NDArray[Any]]] = {}
+    for name in arrays:
         if name not in used:
-            others.setdefault(re.split(r"[./][^./]*\Z", name)[0], []).append(name)
-    parts += [
-        Part(f"{tensors.prefix}{owner}", "", names, why="is no recurrent layer by its names")
-        for owner, names in others.items()
-    ]
-    if others and len(stacks) == 1 and not modules:
-        owners = verbatim(listed(tensors.prefix + owner for owner in others))
-        notes = [*notes, f"passes over {owners}: names do not tell how it is joined"]
-    return Model(
-        loose.with_vectors(tensors, parts),
-        parts,
-        ordered=len(stacks) < 2,
-        notes=notes,
-        expected=_EXPECTED,
-    )
+            others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
+    recurrent = any(part.recurrent for part in parts)
+    for owner, own in others.items():
+        part = Part(owner, "", own, why="is no recurrent layer by its names")
+        if of_people and recurrent and any(a.ndim and a.dtype.kind == "f" for a in own.values()):
+            why, hint = "names do not tell how it is joined", "leave out what is not run"
+            part = part._replace(why=why, hint=hint, needed=True)
+        parts.append(part)
+    ordered = sum(part.recurrent for part in parts) < 2
+    return Found(parts, ordered=ordered, notes=notes, expected=_EXPECTED)
 
 
-def _parts(stack: Stack) -> Sequence[Part]:
-    """Return the parts of one of several stacks, or why it is none."""
+def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
+    """Keep the arrays whose names begin ``layer.``, ``layer/`` or ``layer_``.
+
+    After ``layer_`` stands no more than the name of an array. None keeps
+    all; an empty text those that stand in no module.
+    """
+    if layer is None:
+        return arrays
+    stem = layer.rstrip("./")
+    for prefix in (f"{stem}.", f"{stem}/", f"{stem}_") if stem else ("",):
+        names = [name for name in arrays if name.startswith(prefix)]
+        if prefix in ("", f"{stem}_"):
+            names = [name for name in names if not set("./") & set(name[len(prefix) :])]
+        if names:
+            return {name: arrays[name] for name in names}
+    ends = [(name, mark.start()) for name in arrays for mark in re.finditer("[/.]", name)]
+    modules = dict.fromkeys(name[:end] for name, end in ends)
+    others = f"{layer}; it holds {listed(modules or arrays)}"
+    others = sentence("", others, did_you_mean(stem, modules))
+    raise InputError(path, "holds no tensor", f" under `layer` {verbatim(others)}")
+
+
+def take_array(path: str, arrays: Arrays, role: str) -> Floats | None:
+    """Read the array of a module that is named so, if there is one."""
+    names = [name for name in arrays if name.rpartition(".")[2] == role]
+    return read_floats(path, names[0], arrays[names[0]]) if names else None
+
+
+def make_part(path: str, part: Part, make: Callable[[], FileLayer]) -> Part:
+    """Add a layer to a part, or why the model cannot be run without."""
     try:
-        return stack.find()[0]
+        with naming(path, {"W": f"{part.name}.weight", "b": f"{part.name}.bias"}):
+            return part._replace(layers=[make()])
     except InputError as error:
-        return [Part(label, "", why=error.what, hint=error.hint) for label in stack.labels]
+        return part._replace(why=explain(path, error), hint=error.hint, needed=True)
 
 
-def name_tensors(layers: Sequence[Layer]) -> dict[str, Floats]:
-    """Return the arrays of layers as PyTorch names and lays them out."""
-    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
-    if len(recurrent) < len(layers):
-        raise InputError("", "PyTorch's names are for recurrent layers alone", _HINT)
-    cells = [cell for layer in layers for cell in layer.cells]
-    for role in dict.fromkeys(role for cell in cells for role in cell.weights.arrays):
-        if role not in (*WEIGHT_NAMES, "b_n", "W_hr"):
-            raise InputError("", f"PyTorch has no name for {role}", _HINT)
-    kinds = dict.fromkeys(
-        name_of(cell) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
-    )
-    if len(kinds) > 1:
-        what = f"PyTorch's names are for layers of one kind, got {', '.join(kinds)}"
-        raise InputError("", what, _HINT)
-    return torch.name_tensors(recurrent)
+def make_matrix(path: str, part: Part) -> FileLayer:
+    """Make the layer of an `nn.Linear` or an `nn.Embedding`."""
+    W, bias = (take_array(path, part.arrays, role) for role in ("weight", "bias"))
+    if W is None:
+        raise ValueError("has no weight")
+    return Embedding(W) if part.kind == "nn.Embedding" else Dense(W.T, bias)
 
 
-def unnamed(layers: Sequence[Layer]) -> list[str]:
-    """Return a sentence for what the names of tensors do not tell of cells."""
-    settings: dict[str, None] = {}
+def _surround(
+    path: str, recurrent: Part, arrays: Arrays, *, ordered: bool
+) -> tuple[list[Part], list[str]]:
+    """Put an embedding below a recurrent module and a linear layer above it, if there are such."""
+    matrices = {name.rpartition(".")[0] for name, array in arrays.items() if array.ndim > 1}
+    owners: dict[str, dict[str, NDArray[Any]]] = {}
+    first: list[str] | None = None
+    for name, array in arrays.items():
+        owner = name.rpartition(".")[0]
+        if name in recurrent.arrays:
+            first = list(owners) if first is None else first
+        # Weights of a loss and counts are of the training.
+        elif (array.dtype.kind == "f" or array.ndim) and (
+            owner in matrices or not _LOSS.search(name)
+        ):
+            owners.setdefault(owner, {})[name] = array
+    roles = {}
+    for owner, own in owners.items():
+        before = owner in (first or ()) if ordered else None
+        roles[_find_role(owner, own, recurrent, before)] = Part(owner, "", own)
+    inner = shown(recurrent.name)
+    if "" in roles or len(roles) < len(owners):
+        joined = inner if recurrent.name else "all"
+        why = f"names and shapes do not tell how {joined} is joined to the rest"
+        groups = {owner: own for owner, own in owners.items() if owner}
+        groups |= {name: {name: array} for name, array in owners.get("", {}).items()}
+        hint = way_out([recurrent.name])
+        others = [Part(name, "", own, (), why, hint, needed=True) for name, own in groups.items()]
+        return [recurrent, *others], []
+    parts, said = [recurrent], list[str]()
+    for kind, what in _AROUND.items():
+        if kind in roles:
+            part = roles[kind]._replace(kind=kind)
+            part = make_part(path, part, partial(make_matrix, path, part))
+            parts = [part, *parts] if kind == "nn.Embedding" else [*parts, part]
+            said.append(f"{shown(part.name)} {'as' if said else 'is taken as'} {what}")
+    notes = [
+        f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit: "
+        f"`layer` {verbatim(inner)} takes that alone"
+    ]
+    return parts, notes if said else []
+
+
+def _find_role(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
+    """Tell what a module can only be: an embedding below, a linear layer above, or neither.
+
+    `first` says whether it was defined before the recurrent module.
+    """
+    drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
+    takes, gives = len(drafts[0].cells[0].weights.W_xh), output_size(drafts[-1])
+    shapes = {name.rpartition(".")[2]: array.shape for name, array in own.items()}
+    floats = all(array.dtype.kind == "f" for array in own.values())
+    weight = shapes.pop("weight", ())
+    if len(weight) != 2 or shapes not in ({}, {"bias": weight[:1]}) or not floats:
+        return ""
+    rows, width = weight
+    table = not shapes and width == takes
+    if table and ("emb" in owner.lower() or (first and rows != takes)):
+        return "nn.Embedding"
+    # One that also fits below must be known to stand above.
+    fits_below = table or rows == takes
+    return "nn.Linear" if width == gives and (first is False or not fits_below) else ""
+
+
+def find_unsaid(layers: Sequence[Layer]) -> list[str]:
+    """Return a sentence for what PyTorch's names do not tell of layers."""
+    said: dict[str, None] = {}
     for cell in (cell for layer in layers for cell in layer.cells):
         usual = CELLS[name_of(cell)](cell.weights).settings
         for name, value in cell.settings.items():
             if name != "reset" and value != usual[name]:
-                settings[f"{name} {value}"] = None
-    if not settings:
+                said[f"{name} {value}"] = None
+    for layer in layers:
+        if isinstance(layer, Dense) and str(layer.activation) != "linear":
+            said[f"activation {layer.activation} of the head"] = None
+    if not said:
         return []
     return [
-        f"the names of tensors do not tell {', '.join(settings)}: rnn reads it from the file's "
+        f"the names of tensors do not tell {', '.join(said)}: rnn reads it from the file's "
         "metadata, other programs have to be told"
     ]

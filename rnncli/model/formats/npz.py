@@ -5,8 +5,7 @@ those of a layer without state ``layer_2.W``.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,122 +13,72 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Weights
-from rnncli.model.errors import InputError, listed, verbatim
-from rnncli.model.formats.containers.archive import MOST_MEMBERS, opened
-from rnncli.model.formats.metadata import metadata_text, with_metadata
-from rnncli.model.formats.parts import Find, Model, Part
-from rnncli.model.formats.spec import CellSpec, LayerSpec, cell_of
-from rnncli.model.formats.tensors import Tensors
-from rnncli.model.layers import DIRECTIONS, LAYERS, Layer
+from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.formats.containers.archive import MOST_MEMBERS, read_archive
+from rnncli.model.formats.found import (
+    CellDraft,
+    Draft,
+    Found,
+    Part,
+    find_kind,
+    kind_of,
+    read_floats,
+)
+from rnncli.model.formats.own import read_layers, write_text
+from rnncli.model.layers import DIRECTIONS, LAYERS, Layer, Stateless
 from rnncli.model.network import Network
 
-# The array of text that holds our metadata.
-_METADATA = "about"
+# The array of text that says what the weights do not.
+_TEXT = "about"
 # Enough for 9,999 layers; as JSON the characters may take several times as much.
-_METADATA_MOST = 4 * 2**20
+_TEXT_MOST = 4 * 2**20
 _STATELESS = dict.fromkeys(name for layer in LAYERS.values() for name in layer.array_names)
 _LONG = re.compile(
     r"layer_([1-9][0-9]{0,3})\."
-    rf"(?:(forward|backward)\.(?:{'|'.join(Weights._fields)})|({'|'.join(_STATELESS)}))"
+    rf"(?:(forward|backward)\.({'|'.join(Weights._fields)})|({'|'.join(_STATELESS)}))"
 )
+# What NumPy calls arrays that are given without a name.
+_UNNAMED = re.compile(r"arr_[0-9]+")
 _EXPECTED = (
     "expected W_xh, W_hh and b_h, or for several layers or directions layer_1.forward.W_xh, "
     "layer_1.backward.W_hh, layer_2.forward.b_h, ..."
 )
 
 
-# What NumPy calls arrays that are given without a name.
-_UNNAMED = re.compile(r"arr_[0-9]+")
-
-
-@contextmanager
-def open_model(path: str) -> Iterator[Find]:
-    """Open an ``.npz`` file; see `FORMATS`."""
-    with opened(path) as archive:
-        entries = {name: member.entry for name, member in archive.members.items()}
-        metadata = None
-        if entries.pop(_METADATA, None):
-            metadata = archive.place(_METADATA), archive.text(_METADATA, _METADATA_MOST)
-
-        taken: set[str] = set()
-
-        def read(names: Sequence[str]) -> list[NDArray[Any]]:
-            taken.update(names)
-            archive.check_sizes(taken)
-            return [archive.array(name) for name in names]
-
-        tensors = Tensors(path, entries, read, metadata)
-        yield lambda layer: _find(tensors.under(layer))
-
-
-def _find(tensors: Tensors) -> Model:
-    """Find the layers that names and metadata tell of."""
-    if not _ours(tensors):
-        return _find_others(tensors)
-    specs, last = with_metadata(tensors, _layers(tensors))
+def read(data: bytes, path: str) -> Found:
+    """Read an ``.npz`` file."""
+    arrays = read_archive(data, path)
+    text = arrays.pop(_TEXT, None)
+    if text is None and not arrays.keys() <= {*Weights._fields, *filter(_LONG.fullmatch, arrays)}:
+        return _read_others(arrays, path)
+    if not arrays and text is None:
+        raise InputError(path, f"{_EXPECTED}, got nothing")
+    matches = {
+        n: match for n in arrays if n not in Weights._fields and (match := _LONG.fullmatch(n))
+    }
+    short = [name for name in arrays if name not in matches]
+    if (short and matches) or not {*short} <= {*Weights._fields}:
+        what = f"{_EXPECTED}, not both, got {listed(short)} and {listed(matches)}"
+        raise InputError(path, what)
+    named = [Draft((_cell(path, arrays, ""),))] if short else _layers(path, arrays, matches)
+    layers: list[Draft | Stateless] = [layer for layer in named if isinstance(layer, Draft)]
+    last = None
+    if text is not None:
+        layers, last = _complete(path, text, arrays, named)
+    elif len(layers) < len(named):
+        what = "has arrays of layers without state, or layers that are not counted from 1"
+        raise InputError(path, what, "rnncli.save writes such layers, and says what they are")
     parts = []
-    for number, spec in enumerate(specs, start=1):
-        kind = spec.kind or " ".join(dict.fromkeys(cell.cell for cell in spec.cells))
-        parts.append(Part(f"layer_{number}", kind, spec.names, [spec]))
-    return Model(tensors, parts, last=last)
-
-
-def _ours(tensors: Tensors) -> bool:
-    """Return whether names are our own, or would be where `layer` is given."""
-    names = tensors.entries.keys()
-    short = "W_xh" in names or (bool(names) and names <= set(Weights._fields))
-    own = short or any(map(_LONG.fullmatch, names)) or bool(_layer_hint(names))
-    return own or tensors.metadata is not None
-
-
-def _find_others(tensors: Tensors) -> Model:
-    """Find the layers that names of others tell of, as in ``.safetensors``."""
-    if tensors.entries and all(map(_UNNAMED.fullmatch, tensors.entries)):
-        what = f"its arrays have no names: {listed(tensors.entries)}"
-        raise InputError(
-            tensors.path, what, "write them by names: numpy.savez(file, W_xh=..., W_hh=...)"
-        )
-    from rnncli.model.formats.names import find_model  # 5 ms that our own files do not need
-
-    model = find_model(tensors)
-    return model._replace(
-        expected=f": {_EXPECTED}; or {model.expected.removeprefix(': expected ')}"
-    )
-
-
-def _layers(tensors: Tensors) -> list[LayerSpec]:
-    """Find the layers that these names tell of.
-
-    A single cell by the short names leaves its direction open. Only with
-    metadata, there may be layers without state.
-    """
-    ours = tensors.metadata is not None
-    short = [name for name in tensors.entries if name in Weights._fields]
-    matches = {name: _LONG.fullmatch(name) for name in tensors.entries if name not in short}
-    unknown = [name for name, match in matches.items() if not match or not (match[2] or ours)]
-    if unknown or not (tensors.entries or ours):
-        stateless = any(matches[name] for name in unknown)
-        hint = "rnncli.save writes layers without state" if stateless else _layer_hint(unknown)
-        raise InputError(tensors.path, f"{_EXPECTED}, got {listed(unknown)}", hint)
-    if short and matches:
-        raise tensors.both(short[0], next(iter(matches)))
-    if short:
-        return [LayerSpec((_cell(tensors, ""),))]
-    layers: dict[int, list[re.Match[str]]] = {}
-    for match in filter(None, matches.values()):
-        layers.setdefault(int(match[1]), []).append(match)
-    top = max(layers, default=0)
-    for number in range(1, top):
-        if number not in layers and not ours:
-            what = f"has layer_{top}, but no layer_{number}: layers are counted from 1"
-            raise InputError(tensors.path, what)
-    return [_layer(tensors, number, layers.get(number, [])) for number in range(1, top + 1)]
+    for number, layer in enumerate(layers, start=1):
+        own = {n: a for n, a in arrays.items() if n in short or int(matches[n][1]) == number}
+        parts.append(Part(f"layer_{number}", kind_of(layer), own, [layer]))
+    return Found(parts, last=last)
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file, under our own names."""
     named = _name_arrays(network.layers)
-    arrays: dict[str, Any] = {_METADATA: np.array(metadata_text(network, named)), **named}
+    arrays: dict[str, Any] = {_TEXT: np.array(write_text(network, named)), **named}
     if len(arrays) > MOST_MEMBERS:
         what = f"expected at most {MOST_MEMBERS:,} arrays in an .npz file, got {len(arrays):,}"
         raise InputError("", what, "write .safetensors")
@@ -148,31 +97,76 @@ def _name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     return named
 
 
-def _layer(tensors: Tensors, number: int, matches: Sequence[re.Match[str]]) -> LayerSpec:
-    own = {match[3]: match[0] for match in matches if match[3]}
-    ways = {match[2] for match in matches if match[2]}
-    if not ways:
-        return LayerSpec(tensors=own)
-    direction, found = next(item for item in DIRECTIONS.items() if set(item[1]) == ways)
-    cells = (_cell(tensors, f"layer_{number}.{each}.") for each in found)
-    return LayerSpec(tuple(cells), {"direction": direction}, tensors=own)
+def _complete(
+    path: str,
+    text: NDArray[Any],
+    arrays: Mapping[str, NDArray[Any]],
+    layers: Sequence[Draft | Mapping[str, Floats]],
+) -> tuple[list[Draft | Stateless], str | None]:
+    place = f"{path}: {_TEXT}"
+    if text.dtype.kind != "U" or text.nbytes > _TEXT_MOST:
+        what = f"expected text, as rnn writes it, got {text.nbytes:,} bytes of {text.dtype}"
+        raise InputError(place, what)
+    return read_layers(place, str(text), arrays, layers)
 
 
-def _cell(tensors: Tensors, stem: str) -> CellSpec:
-    """Name a cell's arrays, also those that should be there and are not."""
-    optional = [role for role in Weights._fields[2:] if f"{stem}{role}" in tensors.entries]
-    names = {role: f"{stem}{role}" for role in ("W_xh", "W_hh", *optional)}
-    # Only a GRU that resets after the product keeps this bias apart.
-    settings = {"reset": "after"} if "b_n" in names else {}
-    kind = cell_of(tensors, names)
-    if kind == "gru" and "b_h" in names and len(tensors.entries[names["b_h"]].shape) == 2:
+def _read_others(arrays: Mapping[str, NDArray[Any]], path: str) -> Found:
+    """Find the cells of our names behind others, ``encoder.W_hh``, or layers by PyTorch's names."""
+    if arrays and all(map(_UNNAMED.fullmatch, arrays)):
+        what = f"its arrays have no names: {listed(arrays)}"
+        hint = "write them by names: numpy.savez(file, W_xh=..., W_hh=...)"
+        raise InputError(path, what, hint)
+    stems = sorted({name[:-4] for name in arrays if re.search(r"(^|[./_])W_hh\Z", name)})
+    if not stems:
+        from rnncli.model.formats.names import find_arrays  # 5 ms that our own files do not need
+
+        found = find_arrays(arrays, path)
+        more = found.expected.removeprefix(": expected ")
+        return found._replace(expected=f": {_EXPECTED}; or {more}")
+    parts = []
+    for stem in stems:
+        own = {n: a for n, a in arrays.items() if n.removeprefix(stem) in Weights._fields}
+        draft = Draft((_cell(path, own, stem),))
+        parts.append(Part(stem.rstrip("._/"), kind_of(draft), own, [draft]))
+    known = {name for part in parts for name in part.arrays}
+    others = [name for name in arrays if name not in known]
+    why = "rnncli.save writes layers without state, and says what they are"
+    parts += [Part(name, "", {name: arrays[name]}, why=why, needed=True) for name in others]
+    return Found(parts, ordered=False)
+
+
+def _layers(
+    path: str, arrays: Mapping[str, NDArray[Any]], matches: Mapping[str, re.Match[str]]
+) -> list[Draft | dict[str, Floats]]:
+    """Make the layers of the long names; one without state is its arrays."""
+    layers: list[Draft | dict[str, Floats]] = []
+    for number in range(1, max((int(match[1]) for match in matches.values()), default=0) + 1):
+        own = [match for match in matches.values() if int(match[1]) == number]
+        ways = {match[2] for match in own if match[2]}
+        if not ways:
+            layers.append({m[4]: read_floats(path, m[0], arrays[m[0]]) for m in own})
+            continue
+        if stray := next((match[0] for match in own if match[4]), ""):
+            raise InputError(f"{path}: {stray}", "a recurrent layer has none")
+        direction, order = next(item for item in DIRECTIONS.items() if {*item[1]} == ways)
+        cells = [_cell(path, arrays, f"layer_{number}.{way}.") for way in order]
+        layers.append(Draft(tuple(cells), {"direction": direction}))
+    return layers
+
+
+def _cell(path: str, arrays: Mapping[str, NDArray[Any]], stem: str) -> CellDraft:
+    names = {role: f"{stem}{role}" for role in Weights._fields if f"{stem}{role}" in arrays}
+    for role in ("W_xh", "W_hh"):
+        if role not in names:
+            raise InputError(path, f"has no {stem}{role}")
+    weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
+    kind = find_kind(path, weights["W_hh"], names)
+    if kind == "gru" and "b_h" in weights and weights["b_h"].ndim == 2:
         what = "expected a single bias, got two axes, as Keras's GRU has it"
         hint = "save the model as .keras, which is read"
-        raise InputError(tensors.place(names["b_h"]), what, hint)
-    return CellSpec(names, kind, settings)
-
-
-def _layer_hint(names: Iterable[str]) -> str:
-    """Return what to pick, where names hold ours under another."""
-    stems = {name[:-5] for name in names if re.search(r"[./]W_hh\Z", name)}
-    return f" (`layer` {verbatim(listed(sorted(stems)))}?)" if stems else ""
+        raise InputError(f"{path}: {shown(names['b_h'])}", what, hint)
+    W_hh = weights["W_hh"]
+    weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
+    # Only a GRU that resets after the product has this bias.
+    settings = {"reset": "after"} if "b_n" in names else {}
+    return CellDraft(kind, Weights(**weights), settings, names=names)

@@ -1,53 +1,185 @@
-"""``.safetensors`` files, with tensors named as PyTorch names them."""
+"""``.safetensors`` files, with tensors named as PyTorch names them.
+
+A file is a header of JSON text, and behind it the values, tensor after tensor.
+It is sound where the library takes it: the values of all tensors fill what
+follows the header, with no gap and no byte twice. A name that stands twice in
+the header is refused too.
+"""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from collections import Counter
+from collections.abc import Mapping
+from itertools import islice
+from math import prod
+from typing import Any, BinaryIO, NamedTuple
 
-from rnncli.model.formats.containers.flat import opened
-from rnncli.model.formats.metadata import metadata_text, with_metadata
-from rnncli.model.formats.names import find_model, name_tensors, unnamed
-from rnncli.model.formats.parts import Find, Model
-from rnncli.model.formats.tensors import Entry, Tensors
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.formats.found import Found, Part, read_floats, widen_bfloat16
+from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
+from rnncli.model.formats.own import read_layers, write_text
+from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
 from rnncli.model.network import Network
 
 _METADATA = "__metadata__"
 # Our own text among a file's metadata.
 _OURS = "rnncli"
-# Types that become weights; others keep the format's name.
-_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_ALIGNMENT = 8
+# Bits of a value, by the format's name of its type.
+_BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+_BITS |= dict.fromkeys(("U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8)
+_BITS |= dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
+_BITS |= dict.fromkeys(("I16", "U16", "F16", "BF16"), 16)
+_BITS |= dict.fromkeys(("I32", "U32", "F32"), 32) | dict.fromkeys(("C64", "F64", "I64", "U64"), 64)
+# Types that NumPy has, and bfloat16, as they lie in the file; of others only the shape is known.
+_CODES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "?"}
+_CODES |= {
+    f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)
+}
+_WIDTH = 8
+_LARGEST = 2**64 - 1
+_HEADER_MOST = 100_000_000
+# What reading a header may take: so much, and four times the file. Its bytes take one of these, its
+# text and the texts in that one each, or four where a character needs as much; each object, list
+# or value takes no more than `_PART`.
+_MEMORY = 64 * 2**20
+_PART = 128
 
 
-@contextmanager
-def open_model(path: str) -> Iterator[Find]:
-    """Open a ``.safetensors`` file; see `FORMATS`."""
-    with opened(path) as file:
-        entries = {
-            name: Entry(tensor.shape, _FLOATS.get(tensor.dtype, tensor.dtype))
-            for name, tensor in file.tensors.items()
-        }
-        metadata = None
-        if _OURS in file.texts:
-            metadata = f"{path}: {_METADATA} {_OURS}", file.texts[_OURS]
-        tensors = Tensors(path, entries, lambda names: list(map(file.array, names)), metadata)
-        yield lambda layer: _find(tensors.under(layer))
+class Tensor(NamedTuple):
+    """An entry of the header; its bytes are counted from the header's end."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
 
-def _find(tensors: Tensors) -> Model:
-    """Find the layers that names and metadata tell of."""
-    model = find_model(tensors)
-    if tensors.metadata is None:
-        return model
-    specs, last = with_metadata(tensors, model.layers())
-    each = iter(specs)
-    parts = [
-        part._replace(layers=[next(each) for _ in part.layers])
-        for part in model.parts
-        if part.layers
-    ]
-    return model._replace(parts=parts, last=last, notes=())
+class File(NamedTuple):
+    """The arrays in a file, by name, and the texts beside them."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    texts: Mapping[str, str]
+
+    def pick(self, path: str, layer: str | None) -> Found:
+        """Find the layers that names and our own text tell of."""
+        if _OURS not in self.texts:
+            return find_arrays(pick_arrays(self.arrays, path, layer), path)
+        place = f"{path}: {_METADATA} {_OURS}"
+        if layer is not None:
+            raise InputError(place, "describes the whole file", "leave `layer` out")
+        parts = find_modules(path, self.arrays)
+        layers: list[Any] = [layer for part in parts for layer in part.layers]
+        head = {name: self.arrays[name] for name in HEAD.values() if name in self.arrays}
+        if head:
+            named = {role: name for role, name in HEAD.items() if name in head}
+            layers.append({r: read_floats(path, name, head[name]).T for r, name in named.items()})
+        made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
+        each = iter(made)
+        parts = [part._replace(layers=[*islice(each, len(part.layers))]) for part in parts]
+        rest = [Part("head", "nn.Linear", head, [layer]) for layer in each]
+        return Found([*parts, *rest], last=last)
+
+
+def read(data: bytes, path: str) -> File:
+    """Read a ``.safetensors`` file."""
+    tensors, texts, origin = read_header(data, path)
+    arrays = {}
+    for name, tensor in tensors.items():
+        code = np.dtype(_CODES.get(tensor.dtype, "V0"))
+        try:
+            if code.itemsize and tensor.stop > tensor.start:
+                values = np.frombuffer(data, code, prod(tensor.shape), origin + tensor.start)
+                array = np.require(values, requirements="A").reshape(tensor.shape)
+            else:
+                array = np.zeros(tensor.shape, code)
+        except ValueError as error:  # of a shape that NumPy has not
+            raise InputError(f"{path}: {shown(name)}", one_line(error)) from error
+        arrays[name] = widen_bfloat16(array) if tensor.dtype == "BF16" else array
+    return File(arrays, texts)
+
+
+def read_header(data: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, str], int]:
+    """Read the header; return the tensors and texts by name, and where the values begin."""
+    length, room = int.from_bytes(data[:_WIDTH], "little"), max(len(data) - _WIDTH, 0)
+    try:
+        if length > min(room, _HEADER_MOST):
+            most = min(room, _HEADER_MOST)
+            raise ValueError(f"expected a header of at most {most:,}, got {length:,} bytes")
+        header, texts = _load_header(data[_WIDTH : _WIDTH + length], _MEMORY + 4 * len(data))
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"damaged, or no .safetensors: {one_line(error)}") from error
+    tensors = {name: _check_tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}
+    stop = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
+        if tensor.start != stop:
+            what = f"damaged: expected its values to begin at {stop}, got {tensor.start}"
+            raise InputError(f"{path}: {shown(name)}", what)
+        stop = tensor.stop
+    if stop != room - length:
+        what = f"damaged: expected {stop} bytes after the header, got {room - length}"
+        raise InputError(path, what)
+    return tensors, texts, _WIDTH + length
+
+
+def _load_header(content: bytes, most: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Load the JSON text, in at most so many bytes of memory; return what it says of texts too."""
+    size = sum(map(content.count, b"{[,")) * _PART + len(content) * (3 if content.isascii() else 9)
+    if size > most:
+        raise ValueError(f"a header of {len(content):,} bytes is more than is read")
+    header = json.loads(
+        content.decode(), object_pairs_hook=_make_object, parse_constant=_refuse_number
+    )
+    if not isinstance(header, dict):
+        raise ValueError("expected an object of tensors")
+    texts = header.pop(_METADATA, None)
+    texts = {} if texts is None else texts
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError(f"{_METADATA}: expected an object of texts")
+    return header, texts
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON text, each of whose names is text and there once."""
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(name)} is in the header twice")
+    "".join(names).encode()  # a ValueError where a name holds half of a pair
+    return names
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _check_tensor(place: str, found: Any) -> Tensor:
+    """Check what the header says of one tensor by itself."""
+    entry = found if isinstance(found, dict) else {}
+    dtype = entry.get("dtype")
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise InputError(place, f"damaged: expected a dtype such as F32, got {dtype!r:.40}")
+    shape, offsets = (_check_numbers(place, name, entry) for name in ("shape", "data_offsets"))
+    if len(offsets) != 2:
+        raise InputError(place, f"damaged: expected two data_offsets, got {offsets!r:.40}")
+    bits, (start, stop) = _BITS[dtype], offsets
+    for length in shape:
+        bits *= length
+        if bits > _LARGEST * _BITS[dtype]:
+            raise InputError(place, f"damaged: no tensor has the shape {shape!r:.40}")
+    if bits != 8 * (stop - start):
+        what = f"expected {-(-bits // 8)} bytes, as its shape {shape!r:.40} of {dtype} takes"
+        raise InputError(place, f"damaged: {what}, got {stop - start}")
+    return Tensor(dtype, shape, start, stop)
+
+
+def _check_numbers(place: str, name: str, entry: dict[str, Any]) -> tuple[int, ...]:
+    """Return a list of whole numbers, none under 0 or over 64 bits."""
+    found = entry.get(name)
+    if isinstance(found, list) and all(type(n) is int and 0 <= n <= _LARGEST for n in found):
+        return tuple(found)
+    raise InputError(place, f"damaged: expected whole numbers as {name}, got {found!r:.40}")
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
@@ -57,9 +189,9 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
     write the metadata in random order; here the same network gives the same
     bytes. Return a sentence for what other programs must be told.
     """
-    tensors = name_tensors(network.layers)
+    tensors = name_arrays(network.layers)
     # Without the format, the transformers library refuses a file.
-    metadata = {_OURS: metadata_text(network, tensors), "format": "pt"}
+    metadata = {_OURS: write_text(network, tensors), "format": "pt"}
     # Wide types first: each tensor is then aligned to its own width.
     named = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header: dict[str, Any] = {}
@@ -69,8 +201,8 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
         dtype = f"F{8 * array.itemsize}"
         header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, stop)}
     content = json.dumps(header | {_METADATA: metadata}, separators=(",", ":")).encode("ascii")
-    content += b" " * (-len(content) % _ALIGNMENT)
-    file.write(len(content).to_bytes(8, "little") + content)
+    content += b" " * (-len(content) % _WIDTH)
+    file.write(len(content).to_bytes(_WIDTH, "little") + content)
     for _, array in named:
         file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return unnamed(network.layers)
+    return find_unsaid(network.layers)

@@ -1,18 +1,15 @@
-"""Archives of arrays, as ``numpy.savez`` writes them.
+"""Archives of arrays, as ``numpy.savez`` writes them, read without pickles.
 
-Read without pickles, and without trust in the sizes that an archive
-declares: a member is read only if its size is what its array's header says,
-and only while the whole does not outgrow the file.
+No size that an archive declares is trusted: a member is unpacked only while the
+whole does not outgrow the file, and its array's header must tell of as many
+bytes as there are.
 """
 
 import io
-import os
 import warnings
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from math import inf, prod
-from typing import Any, NamedTuple
+from collections import Counter
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +17,7 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
-from rnncli.model.formats.containers.zips import FIRST, PIECE, check_compression, damage, open_zip
-from rnncli.model.formats.kinds import kind_of
-from rnncli.model.formats.tensors import Entry
+from rnncli.model.formats.containers.zips import damage, open_zip, read_member
 
 # Each has a header, which is Python text: a thousand are read in three seconds at worst.
 MOST_MEMBERS = 1_000
@@ -33,123 +28,61 @@ _EXPECTED = "expected an .npz file, as numpy.savez writes it"
 _HEADER_MOST = 1_000
 
 
-class Member(NamedTuple):
-    """A member of an archive, what its header says, and where its values start."""
-
-    info: zipfile.ZipInfo
-    entry: Entry
-    dtype: np.dtype[Any] = np.dtype(np.void)
-    fortran_order: bool = False
-    start: int = 0
-
-
-class Archive(NamedTuple):
-    """An open archive, none of whose arrays has been read yet.
-
-    Parameters
-    ----------
-    path : str
-    file : zipfile.ZipFile
-    members : mapping
-        By the names of the arrays.
-    """
-
-    path: str
-    file: zipfile.ZipFile
-    members: Mapping[str, Member]
-
-    def check_sizes(self, names: Iterable[str], most_times: int = MOST_TIMES) -> None:
-        """Refuse arrays that unpack to far more than there is."""
-        members = [self.members[name] for name in names]
-        halves = sum(each.info.file_size for each in members if each.dtype == np.float16)
-        total = sum(each.info.file_size for each in members) + halves
-        size = os.path.getsize(self.path)
-        if total > most_unpacked(size, most_times):
-            times = f"{most_times} times " if most_times > 1 else ""
-            what = f"unpacks to {total:,} bytes, over {times}its own {size:,}"
+def read_archive(data: bytes, path: str, times: int = MOST_TIMES) -> dict[str, NDArray[Any]]:
+    """Read all arrays by their names; the whole may unpack to so many times its size."""
+    with open_zip(path, io.BytesIO(data)) as archive:
+        infos = archive.infolist()
+        if not any(info.filename.endswith(_ENDING) for info in infos):
+            members = listed(info.filename for info in infos)
+            raise InputError(path, f"{_EXPECTED}, got a zip archive of {members}")
+        if len(infos) > MOST_MEMBERS:
+            what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
+            hint = "write those of the recurrent layers alone, or all as .safetensors"
+            raise InputError(path, what, hint)
+        total, most = sum(info.file_size for info in infos), most_unpacked(len(data), times)
+        if total > most:
+            many = f"{times} times " if times > 1 else ""
+            what = f"unpacks to {total:,} bytes, over {many}its own {len(data):,}"
             hint = "if it is sound, write it anew with numpy.savez, which does not compress"
-            raise InputError(self.path, what, hint)
-
-    def array(self, name: str) -> NDArray[Any]:
-        """Read an array, if its header tells of as many bytes as the archive."""
-        member, place = self.members[name], self.place(name)
-        shape, dtype, size = member.entry.shape, member.dtype, member.info.file_size - member.start
-        needed = prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or needed != size:
-            raise InputError(
-                place, f"expected {needed} bytes, as its shape {shape} of {dtype} takes, got {size}"
-            )
-        array = np.empty(prod(shape), dtype)
-        content = array.view(np.uint8)
-        with damage(place), self.file.open(member.info) as file:
-            file.read(member.start)
-            for start in range(0, size, PIECE):
-                stop = min(start + PIECE, size)
-                content[start:stop] = np.frombuffer(file.read(stop - start), np.uint8)
-        return array.reshape(shape, order="F" if member.fortran_order else "C")
-
-    def text(self, name: str, most: float = inf) -> str:
-        """Read a single text, of at most so many bytes."""
-        member, place = self.members[name], self.place(name)
-        shape, dtype = member.entry
-        if shape or not dtype.startswith("str"):
-            raise InputError(
-                place, f"expected text, as rnn writes it, got {dtype} of shape {shape}"
-            )
-        if member.info.file_size > most:
-            raise InputError(
-                place, f"expected at most {most:,} bytes, got {member.info.file_size:,}"
-            )
-        text = self.array(name)
-        with damage(place):  # not every number is a character, as NumPy takes some for
-            content = text.astype(text.dtype.newbyteorder("<")).tobytes()
-            return content.decode("utf-32-le", "surrogatepass").rstrip("\0")
-
-    def place(self, name: str) -> str:
-        """Return where an array stands, for messages."""
-        return f"{self.path}: {shown(name)}"
+            raise InputError(path, what, hint)
+        arrays: dict[str, NDArray[Any]] = {}
+        names = Counter(info.filename.removesuffix(_ENDING) for info in infos)
+        for info in infos:
+            name = info.filename.removesuffix(_ENDING)
+            place = f"{path}: {shown(name)}"
+            if names[name] > 1:
+                raise InputError(place, "is in the archive twice")
+            if not info.filename.endswith(_ENDING):
+                raise InputError(place, "is no array")
+            content = read_member(path, archive, info.filename, most)
+            with damage(place):
+                arrays[name] = _array(content)
+    return arrays
 
 
-@contextmanager
-def opened(path: str) -> Iterator[Archive]:
-    """Open an archive, and read the headers of its arrays."""
-    with open(path, "rb") as file:
-        if file.read(len(FIRST)) != FIRST:
-            raise InputError(path, f"{_EXPECTED}, got {kind_of(path).name}")
-        with open_zip(path, file) as archive:
-            yield Archive(path, archive, _members(path, archive))
-
-
-def _members(path: str, archive: zipfile.ZipFile) -> dict[str, Member]:
-    """Read the headers of all arrays, by their names."""
-    infos = archive.infolist()
-    if not any(info.filename.endswith(_ENDING) for info in infos):
-        names = listed(info.filename for info in infos)
-        raise InputError(path, f"{_EXPECTED}, got a zip archive of {names}")
-    if len(infos) > MOST_MEMBERS:
-        what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
-        hint = "write those of the recurrent layers alone, or all as .safetensors"
-        raise InputError(path, what, hint)
-    members: dict[str, Member] = {}
-    for info in infos:
-        name = info.filename.removesuffix(_ENDING)
-        if name in members:
-            raise InputError(f"{path}: {shown(name)}", "is in the archive twice")
-        with damage(f"{path}: {shown(name)}"):
-            members[name] = _member(archive, info)
-    return members
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    if not info.filename.endswith(_ENDING):
-        return Member(info, Entry((), "no array"))
-    check_compression(info)
-    with archive.open(info) as file, warnings.catch_warnings():
+def _array(content: bytes) -> NDArray[Any]:
+    """View the content of an ``.npy`` file as its array; raise ValueError where it is none."""
+    head = io.BytesIO(content[:_HEADER_MOST])
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
-        head = io.BytesIO(file.read(_HEADER_MOST))
         version = np.lib.format.read_magic(head)
         if version not in READ_NPY_HEADER:
             raise ValueError(f"an array of .npy version {version}")
         shape, fortran_order, dtype = READ_NPY_HEADER[version](head)
-    entry = Entry(tuple(map(int, shape)), dtype.name)
-    return Member(info, entry, dtype, fortran_order, head.tell())
+    size, needed = len(content) - head.tell(), prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise ValueError("unexpected type object")
+    if min(shape, default=0) < 0 or needed != size:
+        what = f"expected {needed} bytes, as its shape {shape} of {dtype} takes, got {size}"
+        raise ValueError(what)
+    if dtype.kind == "U":
+        if shape:
+            raise ValueError(f"texts of shape {shape}")
+        # Not every number is a character, as NumPy takes some for.
+        order = "be" if dtype.byteorder == ">" else "le"
+        text = content[head.tell() :].decode(f"utf-32-{order}", "surrogatepass")
+        return np.array(text.rstrip("\0"))
+    if not dtype.itemsize:
+        return np.empty(shape, dtype)
+    array = np.frombuffer(content, dtype, offset=head.tell())
+    return array.reshape(shape, order="F" if fortran_order else "C")

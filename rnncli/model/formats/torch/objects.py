@@ -1,23 +1,33 @@
-"""What is in an object that PyTorch saved: tensors under dotted names, and modules."""
+"""Objects that PyTorch saved: arrays under dotted names, and modules."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.containers.pickled import Instance
-from rnncli.model.formats.parts import Part
-from rnncli.model.formats.torch.modules import HOOKS, QUANTIZED, SEQUENTIAL, Module
-from rnncli.model.formats.torch.stored import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-# What looking through an object may take: a tensor `_TENSOR`, a character of a name 1, so many of
-# code 1. Objects that stand in several places are looked through in each.
-_MOST_WORK = 4_000_000
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.containers.pickled import Instance
+from rnncli.model.formats.found import Budget, Found, Part
+from rnncli.model.formats.names import find_arrays, pick_arrays
+from rnncli.model.formats.torch.modules import (
+    HOOKS,
+    QUANTIZED,
+    SCRIPT,
+    Module,
+    find_code,
+    find_layers,
+)
+from rnncli.model.formats.torch.names import has_modules, way_out
+
+# What a tensor takes of the budget, of which an object and a character of a name take 1, and so
+# many characters of code.
 _TENSOR = 200
 _CODE = 50
 _DEPTH = 64
-# How TorchScript names classes: some with a number that no other has.
-SCRIPT = "__torch__."
+_TEXT_MOST = 100
+# How TorchScript names some classes: with a number that no other has.
 _MANGLED = re.compile(r"___torch_mangle_[0-9]+\.")
 _CONSTANT = re.compile(r"^  (\w+) : Final\[\w+\] = (.+)$", re.MULTILINE)
 _CALLED = re.compile(r"torch\.rnn_(tanh|relu)(?:_cell)?\(")
@@ -29,78 +39,92 @@ _OBJECT = "torch.ScriptObject"
 _ARRAY = "multiarray._reconstruct"
 # Where a module has parameters, buffers and modules.
 _HELD = ("_parameters", "_buffers", "_modules")
-_TEXT_MOST = 100
 
 
 class Objects:
-    """Tensors and modules in a saved object.
+    """Arrays and modules in a saved object, under dotted names of keys, indices and attributes."""
 
-    Attributes
-    ----------
-    tensors : dict
-        By name: keys, indices, and names of modules and parameters, with dots
-        between.
-    owners : dict
-        Names of tensors by what holds them: the whole of a state dict.
-    modules : list of Module
-        Those that have tensors of their own, or no others in them.
-    others : list of Part
-        What is known not to be of a model, or not to be read.
-    classes : dict
-        Class of each module by its name, also of those that hold others.
-    code : callable
-        As for `Stored`.
-    """
-
-    def __init__(self, path: str, value: Any, code: Callable[[str], str]) -> None:
-        self.path, self.code = path, code
-        self.tensors: dict[str, Tensor] = {}
-        self.owners: dict[str, list[str]] = {}
-        self.modules: list[Module] = []
-        self.others: list[Part] = []
-        self.classes: dict[str, str] = {}
-        self._work = _MOST_WORK
+    def __init__(self, path: str, value: Any, code: Mapping[str, str], budget: Budget) -> None:
+        self.path, self.code, self._budget = path, code, budget  # code of TorchScript, by module
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.owners: dict[str, list[str]] = {}  # names of arrays by what holds them
+        self.modules: list[Module] = []  # that have arrays of their own, or no others in them
+        self.classes: dict[str, str] = {}  # of all modules, by their names
+        self.others: list[Part] = []  # known not to be of a model, or not to be read
         self._open: set[int] = set()
-        self._constants: dict[str, dict[str, Any]] = {}
         self._visit("", value, "")
 
-    def _spend(self, work: int) -> None:
-        self._work -= work
-        if self._work < 0:
-            raise InputError(self.path, "holds too many objects, or one in too many places")
+    def pick(self, path: str, layer: str | None) -> Found:
+        """Find the layers: of modules, if some of them are recurrent, or else of a state dict."""
+        own = {name for module in self.modules for name in module.arrays}
+        prefix = f"{layer.rstrip('./')}." if layer else ""
+        beside = self.arrays.keys() - own
+        loose = prefix and any(name.startswith(prefix) for name in beside)
+        if not loose and any(module.is_recurrent for module in self.modules):
+            found = find_layers(path, self.modules, self.classes, self.code, layer)
+            rest = [] if layer else self._list_rest(own)
+        else:
+            arrays = pick_arrays(self.arrays, path, layer)
+            dicts = [arrays.keys() & names for names in self.owners.values()]
+            dicts = [names for names in dicts if has_modules(names)]
+            known = dicts[0] if len(dicts) == 1 else arrays.keys()
+            of_dict = {name: arrays[name] for name in arrays if name in known}
+            found = find_arrays(of_dict, path, ordered=True)._replace(title="PyTorch")
+            rest = self._list_rest(known | (self.arrays.keys() - arrays.keys()), prefix)
+        inner = [part.name for part in found.parts if part.recurrent]
+        tops = {name.partition(".")[0] for name in inner}
+        passed = []
+        for number, part in enumerate(rest):
+            floats = [array for array in part.arrays.values() if array.dtype.kind == "f"]
+            if inner and any(array.ndim > 1 for array in floats):
+                # Matrices may be other modules of the model.
+                names = inner if part.name.partition(".")[0] in tops else sorted(tops)
+                rest[number] = part._replace(hint=way_out(names), needed=True)
+            elif any(array.ndim for array in floats):
+                passed.append(part.name)
+        what = f"passes over {verbatim(listed(passed))}, which the file has beside the model"
+        notes = [*found.notes, what] if passed else found.notes
+        return found._replace(parts=[*found.parts, *rest], notes=notes)
 
-    def _visit(self, name: str, value: Any, owner: str, holder: str = "") -> None:
+    def _list_rest(self, known: Container[str], prefix: str = "") -> list[Part]:
+        """List what is in the file beside the model."""
+        parts = [part for part in self.others if part.name.startswith(prefix)]
+        for owner, names in self.owners.items():
+            left = {name: self.arrays[name] for name in names if name not in known}
+            groups = {name: {name: array} for name, array in left.items()}
+            for name, own in ({owner: left} if owner and left else groups).items():
+                parts.append(Part(name, "", own, why="stands beside the model"))
+        return parts
+
+    def _visit(self, name: str, value: Any, owner: str) -> None:
         """Look through a value, unless it stands within itself."""
-        self._spend(1)
-        if isinstance(value, Tensor):
-            self._add(name, value, owner)
+        self._budget.spend(1 + len(name))
+        if isinstance(value, np.ndarray):
+            self._budget.spend(_TENSOR)
+            if name in self.arrays:
+                raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
+            self.arrays[name] = value
+            self.owners.setdefault(owner, []).append(name)
         elif isinstance(value, Instance | dict | list | tuple) and id(value) not in self._open:
-            self._spend(len(name))
             if len(self._open) >= _DEPTH:
                 raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
             self._open.add(id(value))
             if isinstance(value, Instance):
-                self._instance(name, value, holder)
+                self._visit_instance(name, value)
             else:
-                self._items(name, value)
+                self._visit_items(name, value)
             self._open.remove(id(value))
 
-    def _add(self, name: str, tensor: Tensor, owner: str) -> None:
-        self._spend(_TENSOR + len(name))
-        if name in self.tensors:
-            raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
-        self.tensors[name] = tensor
-        self.owners.setdefault(owner, []).append(name)
-
-    def _items(self, name: str, value: Mapping[Any, Any] | Sequence[Any]) -> None:
+    def _visit_items(self, name: str, value: Mapping[Any, Any] | Sequence[Any]) -> None:
         if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
             self.others.append(Part(name, "optimizer", why="is no part of the model"))
             return
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            self._visit(_joined(name, key), item, name)
+        self._budget.spend(len(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(item, np.ndarray | Instance | dict | list | tuple):
+                self._visit(_join(name, key), item, name)
 
-    def _instance(self, name: str, instance: Instance, holder: str) -> None:
+    def _visit_instance(self, name: str, instance: Instance) -> None:
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
         kind = instance.kind
         if kind == _OBJECT and isinstance(instance.state, tuple):  # weights, and the class
@@ -109,71 +133,60 @@ class Objects:
             self.others.append(Part(name, "", **QUANTIZED))
         elif kind.endswith(_ARRAY):
             self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
-        elif instance.kind.startswith(SCRIPT):
-            inner = {key: value for key, value in state.items() if isinstance(value, Instance)}
-            self._module(name, instance.kind, state, state, inner, holder)
+        elif kind.startswith(SCRIPT):
+            self._visit_module(name, kind, state, state, state)
         elif all(isinstance(state.get(key), dict) for key in _HELD):
             parameters, buffers, inner = (state[key] for key in _HELD)
-            self._module(name, instance.kind, state, parameters | buffers, inner, holder)
+            self._visit_module(name, kind, state, parameters | buffers, inner)
         else:
-            self._items(name, instance.items or {})
+            self._visit_items(name, instance.items or {})
 
-    def _module(
+    def _visit_module(
         self,
         name: str,
         class_: str,
         state: Mapping[Any, Any],
-        held: Mapping[Any, Any],
-        inner: Mapping[Any, Any],
-        holder: str,
+        tensors: Mapping[Any, Any],
+        modules: Mapping[Any, Any],
     ) -> None:
         """Add a module of some tensors, and those in it."""
-        self._spend(_TENSOR + len(state) + len(held) + len(inner))
-        tensors = [_joined(name, key) for key, value in held.items() if isinstance(value, Tensor)]
+        self._budget.spend(_TENSOR + len(state) + len(tensors) + len(modules))
         self.classes[name] = class_
         kind = _MANGLED.sub("", class_.removeprefix(SCRIPT))
         settings = {key: value for key, value in state.items() if _is_plain(value)}
         if class_ != kind:
-            settings |= self._said(class_)
+            settings |= self._read_constants(class_)
         settings[HOOKS] = any(state.get(key) for key in (HOOKS, "_forward_pre_hooks"))
-        if tensors or not any(isinstance(value, Instance) for value in inner.values()):
-            self.modules.append(Module(name, kind, settings, tensors, holder))
-        for key, value in held.items():
-            if isinstance(value, Tensor):
-                self._add(_joined(name, key), value, name)
+        own = {_join(name, key): a for key, a in tensors.items() if isinstance(a, np.ndarray)}
+        inner = {key: value for key, value in modules.items() if isinstance(value, Instance)}
+        if own or not inner:
+            self.modules.append(Module(name, kind, settings, own))
+        for each, array in own.items():
+            self._visit(each, array, name)
         for key, value in inner.items():
-            within = f"{name}." if kind == SEQUENTIAL else ""
-            self._visit(_joined(name, key), value, name, within)
+            self._visit(_join(name, key), value, name)
 
-    def _said(self, class_: str) -> dict[str, Any]:
-        """Return what the code of a class of TorchScript says of its settings."""
-        if class_ not in self._constants:
-            text = self.code(class_)
-            self._spend(len(text) // _CODE)
-            self._constants[class_] = _constants(text, class_.rpartition(".")[2])
-        return self._constants[class_]
+    def _read_constants(self, class_: str) -> dict[str, Any]:
+        """Read what the code of a class of TorchScript says of its settings."""
+        self._budget.spend(len(self.code.get(class_.rpartition(".")[0], "")) // _CODE)
+        body = find_code(class_, self.code)
+        found = {match[1]: _parse_constant(match[2]) for match in _CONSTANT.finditer(body)}
+        called = set(_CALLED.findall(body))
+        if "mode" not in found and len(called) == 1:  # a module that was traced
+            found["nonlinearity"] = called.pop()
+        return found
 
 
-def _joined(name: str, key: Any) -> str:
+def _join(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
 def _is_plain(value: Any) -> bool:
-    if type(value) is str:
-        return len(value) <= _TEXT_MOST
-    return value is None or type(value) in (bool, int, float)
+    short = type(value) is str and len(value) <= _TEXT_MOST
+    return short or value is None or type(value) in (bool, int, float)
 
 
-def _constants(text: str, name: str) -> dict[str, Any]:
-    body = text.partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
-    found = {match[1]: _constant(match[2]) for match in _CONSTANT.finditer(body)}
-    called = set(_CALLED.findall(body))
-    if "mode" not in found and len(called) == 1:  # a module that was traced
-        found["nonlinearity"] = called.pop()
-    return found
-
-
-def _constant(text: str) -> Any:
+def _parse_constant(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if text.startswith('"'):
