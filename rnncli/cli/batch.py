@@ -5,7 +5,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -26,19 +26,23 @@ from rnncli.cli.command import Command
 from rnncli.cli.errors import EXPECTED, RUN_FAILED, as_usage, failure
 from rnncli.cli.networks import digest_of
 from rnncli.cli.options import (
+    BATCH,
+    COMPUTATION,
+    INPUT,
+    NETWORK,
+    OUTPUT,
+    QUIET,
+    START,
+    STATE,
+    BatchOptions,
     NetworkOptions,
-    computation_options,
-    layout_options,
-    network_options,
+    options,
     picked,
-    shown_options,
-    start_options,
-    state_options,
 )
 from rnncli.cli.outputs import collected
 from rnncli.cli.run import check, forward
 from rnncli.cli.summary import Running, Summary, sentence
-from rnncli.cli.values import FileName, name, whole
+from rnncli.cli.values import FileName
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, OptionError, check_installed, printable
 from rnncli.pipeline import CountedError
@@ -80,52 +84,13 @@ EXAMPLES = (
 )
 
 
-class BatchOptions(NamedTuple):
-    """How a batch is run."""
-
-    files: tuple[str, ...]
-    output: str
-    jobs: int | None
-    scheduler: str | None
-    force: bool
-    dry_run: bool
-
-
-@click.command("batch", cls=Command, examples=EXAMPLES)
+@click.command("batch", cls=Command, examples=EXAMPLES, of_run=True)
 @click.argument("files", nargs=-1, metavar="[IN]...", type=FileName())
-@layout_options
-@network_options
-@start_options
-@state_options
-@computation_options
-@click.option(
-    "-o",
-    "--output",
-    metavar="TEMPLATE",
-    required=True,
-    type=FileName(),
-    help="Where each result goes: {stem} is its input's name without the extension, {name} all of "
-    "it, {dir} its folder. The extension decides the format. Without a brace, a folder for CSV.",
-)
-@shown_options
-@click.option(
-    "-j",
-    "--jobs",
-    metavar="N",
-    type=whole(1),
-    help="Processes on this machine. By default one for each processor; 1 starts none.",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    type=name,
-    help="Run on a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, or the .json file of its "
-    "scheduler.",
-)
-@click.option("--force", is_flag=True, help="Run what is done, too.")
-@click.option(
-    "-n", "--dry-run", is_flag=True, help="Only show what would be run, and what is done."
-)
+@options(BATCH)
+@options(INPUT, without="seq follow")
+@options(NETWORK, START, STATE, COMPUTATION)
+@options(OUTPUT, without="output format json head tail")
+@options(QUIET)
 @click.pass_context
 def batch(ctx: click.Context, /, **given: Any) -> None:
     """Run a network over many inputs and write a result for each.
@@ -134,28 +99,27 @@ def batch(ctx: click.Context, /, **given: Any) -> None:
     by this version with these options and weights from the input as it is
     now, is skipped.
     """
-    options = picked(BatchOptions, given)
-    if not options.files:
+    own = picked(BatchOptions, given)
+    if not own.files:
         raise click.UsageError("no input: give files, or a pattern in quotes")
-    summary = run_batch(ctx, expanded(options.files), shown=True)
-    if not options.dry_run:
+    if not own.output:
+        raise click.UsageError("no output: give -o FOLDER or -o 'FOLDER/{stem}.csv'")
+    summary = run_batch(ctx, expanded(own.files), shown=True)
+    if not own.dry_run:
         with suppress(OSError):  # nobody reads it, which changes no exit code
             click.echo(sentence(summary), err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
 
 
-batch.params = [param for param in batch.params if param.name not in _OF_RUN]
-
-
 def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summary:
     """Make a result of each input that has none."""
-    options = picked(BatchOptions, ctx.params)
+    own = picked(BatchOptions, ctx.params)
     if STDIN in inputs:
         raise click.UsageError("-: inputs are files (./- is a file of that name)")
-    if options.jobs and options.scheduler is not None:
-        raise click.UsageError(f"-j is for this machine, and {options.scheduler} is a cluster")
-    template = _template(options.output)
+    if own.jobs and own.scheduler is not None:
+        raise click.UsageError(f"-j is for this machine, and {own.scheduler} is a cluster")
+    template = _template(own.output)
     path = _report(template)
     given = {name: ctx.params[name] for name in ctx.params if name not in BatchOptions._fields}
     given |= _OF_RUN
@@ -172,12 +136,12 @@ def run_batch(ctx: click.Context, inputs: Sequence[str], *, shown: bool) -> Summ
     tasks = make_tasks(inputs, templates, repr((__version__, sorted(told.items()))))
     read = [network.weights] if network.weights is not None else []
     check_apart(tasks, read, path)
-    if options.dry_run:
-        return _dry_run(options, tasks, path)
+    if own.dry_run:
+        return _dry_run(own, tasks, path)
     running = Running(tasks, path, shown=shown)
-    work = partial(run_task, given=given | {"again": options.force})
-    do = partial(_outcomes, options, read, running, work=work)
-    return running.run(partial(_to_do, options, tasks), do)
+    work = partial(run_task, given=given | {"again": own.force})
+    do = partial(_outcomes, own, read, running, work=work)
+    return running.run(partial(_to_do, own, tasks), do)
 
 
 def _template(text: str) -> Template:

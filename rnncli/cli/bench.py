@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.exceptions import Exit
@@ -19,15 +19,17 @@ from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.inputs import read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
-    NOTHING_GIVEN,
+    COMPUTATION,
+    INPUT,
+    NETWORK,
+    START,
     NetworkOptions,
-    input_options,
-    network_options,
+    Opt,
+    Section,
+    options,
     picked,
-    start_options,
 )
-from rnncli.cli.values import Choice, whole
-from rnncli.engine.precision import PRECISIONS
+from rnncli.cli.values import Choice, FileName, whole
 from rnncli.pipeline import Options
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
@@ -50,33 +52,42 @@ EXAMPLES = (
 )
 
 
+class TimingOptions(NamedTuple):
+    """What is timed."""
+
+    peers: tuple[str, ...] = ()
+    repeats: int = 3
+
+
+TIMING = Section(
+    "Timing (rnn help speed)",
+    "speed",
+    TimingOptions,
+    {
+        "peers": Opt(
+            "Time this library alone; repeat it for several. Default: all that are installed.",
+            Choice(PEERS),
+            many="values",
+            name="--peer",
+            common=True,
+        ),
+        "repeats": Opt(
+            "Rounds; round N of a default case has the weights and the input of seed N. "
+            "Default: 3.",
+            whole(1),
+            "N",
+            common=True,
+        ),
+    },
+)
+
+
 @click.command("bench", cls=Command, examples=EXAMPLES)
-@input_options
-@network_options
-@start_options
-@click.option(
-    "--precision",
-    type=Choice(list(PRECISIONS)),
-    default="float32",
-    show_default=True,
-    help="What is computed in; a peer that does not is left out.",
-)
-@click.option(
-    "--peer",
-    "peers",
-    multiple=True,
-    type=Choice(list(PEERS)),
-    help="Time this library, and no others that are installed. Give it again for several.",
-)
-@click.option(
-    "--repeats",
-    type=whole(1),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Rounds in which all are timed in turn. Of the default cases, round N has the "
-    "weights and the input of seed N.",
-)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
+@options(TIMING)
+@options(INPUT, without="follow")
+@options(NETWORK, START)
+@options(COMPUTATION, only="precision")
 def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) -> None:
     """Time every way to unroll beside Keras, PyTorch and ONNX Runtime.
 
@@ -84,12 +95,12 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
     all, of which the better counts. Without an input and a network: eight cases,
     from a million steps of one sequence to ten thousand short sequences.
     """
-    options = picked(NetworkOptions, given)
+    wanted = picked(NetworkOptions, given)
     reading = picked(Options, given | {"precision": precision})
     candidates, absent = find_candidates(peers, precision)
-    if reading.seq is not None or reading.files or options != NOTHING_GIVEN:
-        check_network(options, reading.files)
-        cases = [_own(reading, options)]
+    if reading.seq is not None or reading.files or wanted != NetworkOptions():
+        check_network(wanted, reading.files)
+        cases = [_own(reading, wanted)]
     elif reading.h0 or reading.c0:
         name = "--h0" if reading.h0 else "--c0"
         raise click.UsageError(f"{name}: give an input and a network to time")

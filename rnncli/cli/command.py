@@ -1,30 +1,15 @@
-"""Commands whose help has headings and worked examples, and whose options are given once."""
+"""Commands with two helps: a screen for ``-h``, everything for ``--help``."""
 
+import re
+import sys
 from collections.abc import Iterable
 from shutil import get_terminal_size
 from typing import Any
 
 import click
 
+from rnncli.cli.outputs import quiet
 from rnncli.cli.signals import signals_raised
-from rnncli.model.errors import sentence
-
-# The headings, each with the topic that says more, and the parameters under it; any other option
-# stands under the last.
-SECTIONS = {
-    "Batch (rnn help clusters)": "jobs scheduler force dry_run",
-    "Input (rnn help inputs)": "seq columns group_by delimiter decimal encoding first_row "
-    "null_values missing center scale follow inputs",
-    "Network (rnn help networks)": "hidden cell seed init weights layer direction merge "
-    "activation recurrent_activation reset",
-    "State (rnn help state)": "h0 c0 state state_in state_out",
-    "Computation (rnn help speed)": "precision unroll",
-    "Comparison (rnn help verification)": "expected peers atol rtol repeats",
-    "Explanation (rnn help explain)": "steps unit key",
-    "Output (rnn help output)": "output format json passthrough last no_last head tail "
-    "all_layers states digits header",
-    "Other": "",
-}
 
 # Columns for options beside their help; in a terminal too narrow for both it stands below them.
 BESIDE, BELOW, NARROW = 30, 4, 60
@@ -60,76 +45,111 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command with worked examples, each a line of shell and what it does."""
+    """A command with worked examples, each a line of shell and what it does.
+
+    Its short help has the options that are `common`, where it has any; with
+    `of_run` only those under its first heading, as the others are those of run.
+    """
 
     context_class = Context
 
-    def __init__(self, *args: Any, examples: Examples = (), **attrs: Any) -> None:
-        super().__init__(*args, **attrs)
-        self.examples = examples
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a command line, in which an option with a value stands but once.
-
-        Click would take the last. Flags, and options that are made to be
-        repeated, may stand several times.
-        """
-        _, rest, given = self.make_parser(ctx).parse_args(list(args))
-        if rest and not ctx.resilient_parsing:
-            raise click.UsageError(self._unexpected(rest[0]), ctx)
-        once = [
-            each
-            for each in given
-            if isinstance(each, click.Option) and not (each.is_flag or each.multiple)
-        ]
-        for option in once:
-            times = once.count(option)
-            if times > 1 and not ctx.resilient_parsing:
-                message = f"{option.opts[-1]}: given {times} times, give it once"
-                raise click.UsageError(message, ctx)
-        return super().parse_args(ctx, args)
-
-    def _unexpected(self, argument: str) -> str:
-        from rnncli.model.formats import is_model
-
-        hint = ""
-        if any(param.name == "weights" for param in self.params):
-            file = argument if is_model(argument) else "FILE"
-            hint = f"a network is given by --weights {file}, and no input is read"
-        return sentence("", f"unexpected argument {argument!r}", hint)
+    def __init__(
+        self, *args: Any, examples: Examples = (), of_run: bool = False, **attrs: Any
+    ) -> None:
+        super().__init__(*args, **attrs | {"add_help_option": False})
+        self.examples, self.of_run = examples, of_run
+        for names, show_it, help_ in (
+            (["-h", "short"], _show_short, "Show the most common options."),
+            (["--help"], _show_all, "Show all options."),
+        ):
+            flags: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+            self.params.append(click.Option(names, callback=show_it, help=help_, **flags))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        quiet.set(ctx.params.pop("quiet", False))
         with signals_raised():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options of each section that has any."""
-        columns = BESIDE if formatter.width > NARROW else BELOW
-        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record and not isinstance(param, click.Argument):
-                sections[heading_of(param.name)].append(record)
-        for heading, records in sections.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records, col_max=columns)
+        """Write the options, each under its heading."""
+        self._write(formatter, ctx, self.params)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.examples)
 
+    def short_help_text(self, ctx: click.Context) -> str:
+        """Return the help that fits a screen."""
+        common: list[Any] = [each for each in self.params if getattr(each, "common", False)]
+        if not common:
+            return self.get_help(ctx)
+        if self.of_run:
+            common = [param for param in common if param.section is common[0].section]
+        formatter = ctx.make_formatter()
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        with formatter.section("Options"):
+            records = [_brief(param, ctx) for param in common]
+            formatter.write_dl(records, col_max=_columns(formatter))
+        self.format_epilog(ctx, formatter)
+        more = sum(hasattr(param, "section") for param in self.params) - len(common)
+        whose = "more options, those of rnn run" if self.of_run else "more options"
+        formatter.write(f"\n{more} {whose}: {ctx.command_path} --help\n")
+        return formatter.getvalue().rstrip("\n")
+
+    def _write(
+        self,
+        formatter: click.HelpFormatter,
+        ctx: click.Context,
+        params: Iterable[click.Parameter],
+    ) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in params:
+            record = param.get_help_record(ctx)
+            if record and isinstance(param, click.Option):
+                section = getattr(param, "section", None)
+                name = section.heading if section else "Other"
+                sections.setdefault(name, []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records, col_max=_columns(formatter))
+
+
+def _columns(formatter: click.HelpFormatter) -> int:
+    return BESIDE if formatter.width > NARROW else BELOW
+
+
+def _brief(option: click.Parameter, ctx: click.Context) -> tuple[str, str]:
+    """Return an option and the first sentence of its help."""
+    names, text = option.get_help_record(ctx) or ("", "")
+    values = re.sub(r"\[.*\|.*\]", (option.name or "").upper(), names)
+    return values, f"{text.partition('. ')[0].rstrip('.')}."
+
+
+def _show_short(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing and isinstance(ctx.command, Command):
+        click.echo(ctx.command.short_help_text(ctx))
+        ctx.exit()
+
+
+def _show_all(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        show(ctx.get_help())
+        ctx.exit()
+
+
+def show(text: str) -> None:
+    """Write a text; on a terminal through a pager, if it is longer than the screen."""
+    if sys.stdout.isatty() and text.count("\n") >= get_terminal_size().lines - 1:
+        click.echo_via_pager(text)
+    else:
+        click.echo(text)
+
 
 def help_width() -> int:
     """Return the columns of a help text: those of the terminal, also where Click takes 50."""
     return max(min(get_terminal_size().columns - 2, WIDEST), LEAST)
-
-
-def heading_of(parameter: str | None) -> str:
-    """Return the heading under which a parameter stands."""
-    found = (heading for heading, names in SECTIONS.items() if parameter in names.split())
-    return next(found, "Other")
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Examples) -> None:

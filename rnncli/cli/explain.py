@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -12,20 +12,22 @@ from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import (
+    COMPUTATION,
+    INPUT,
+    NETWORK,
+    OUTPUT,
+    QUIET,
+    START,
+    STATE,
     NetworkOptions,
-    digits_option,
-    input_options,
-    json_option,
-    network_options,
-    output_option,
+    Opt,
+    Section,
+    options,
     picked,
-    precision_option,
-    start_options,
-    state_in_option,
 )
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal
-from rnncli.cli.values import columns, name
+from rnncli.cli.values import FileName, columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
@@ -82,39 +84,54 @@ def wanted_steps(value: str) -> Wanted:
     return found
 
 
+class ExplanationOptions(NamedTuple):
+    """What is explained."""
+
+    steps: Wanted | None = None
+    unit: str | None = None
+    key: tuple[str, ...] | None = None
+
+
+EXPLANATION = Section(
+    "Explanation (rnn help explain)",
+    "explain",
+    ExplanationOptions,
+    {
+        "steps": Opt(
+            "Step to explain, counted from 1, or steps: 1:6, both ends included; 3: to the end. "
+            "Default: the last one, on a page all.",
+            wanted_steps,
+            "T[:T]",
+            short="--step",
+            common=True,
+        ),
+        "unit": Opt(
+            "Show every term of one unit: a number in the top recurrent layer, or the name that "
+            "rnn run --all-layers has for it, such as c_2, y_0 or layer_1_h_2.",
+            name,
+            "UNIT",
+            common=True,
+        ),
+        "key": Opt(
+            "Explain this sequence alone: the value of --group-by, values separated by commas, or "
+            "the name of its file.",
+            columns,
+            "KEY",
+            common=True,
+        ),
+    },
+)
+
+
 @click.command("explain", cls=Command, examples=EXAMPLES)
-@input_options
-@network_options
-@start_options
-@state_in_option
-@precision_option
-@click.option(
-    "--step",
-    "--steps",
-    "steps",
-    metavar="T[:T]",
-    type=wanted_steps,
-    help="The step to explain, counted from 1, or a range of them: 1:6 with both ends, 3: to the "
-    "end.  [default: the last; of a page all]",
-)
-@click.option(
-    "--unit",
-    metavar="UNIT",
-    type=name,
-    help="One unit alone, with every single term of its sums, the largest first: its number in "
-    "the top recurrent layer, or the name of its column in rnn run --all-layers, such as h_2, c_2, "
-    "y_0 or layer_1_h_2.",
-)
-@click.option(
-    "--key",
-    metavar="KEY",
-    type=columns,
-    help="Of several sequences this one alone: the value of --group-by, or the name of the file. "
-    "The values of several columns are separated by commas.",
-)
-@output_option
-@json_option
-@digits_option
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
+@options(EXPLANATION)
+@options(INPUT, without="follow")
+@options(NETWORK, START)
+@options(STATE, only="state_in")
+@options(COMPUTATION, only="precision")
+@options(OUTPUT, only="output json digits")
+@options(QUIET)
 def explain(
     precision: str,
     state_in: str | None,
@@ -132,25 +149,25 @@ def explain(
     of a step with the numbers in them: those of rnn run --unroll stepwise.
     """
     given |= {"precision": precision, "state_in": state_in}
-    reading, options = picked(Options, given), picked(NetworkOptions, given)
-    check_network(options, reading.files)
+    reading, wanted = picked(Options, given), picked(NetworkOptions, given)
+    check_network(wanted, reading.files)
     check_options(reading)
     form = "json" if json else EXTENSIONS[extension_of(output, list(EXTENSIONS))]
     steps = steps or (Wanted(1) if form == "page" else Wanted())
     if form == "page" and digits is not None:
         raise click.UsageError("--digits is for text, a page has all digits")
-    check_files_apart({"output": output}, [*reading.files, options.weights, state_in])
+    check_files_apart({"output": output}, [*reading.files, wanted.weights, state_in])
     check_destination(output)
     console = Terminal()
     with state_files(reading, console) as files:
         reading = scaled_as_before(reading, files)
-        build = partial(build_network, options, precision=precision)
+        build = partial(build_network, wanted, precision=precision)
         opened = open_both(
             reading,
             build,
             console,
             Keys(files.keys),
-            options.weights,
+            wanted.weights,
         )
         source, network = opened.source, opened.network
         carried = resume(files, opened, fingerprint(network, precision), console)

@@ -2,15 +2,14 @@
 
 import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from rnncli.cli import COMMANDS
-from rnncli.cli.command import Command, help_width
-from rnncli.cli.values import Choice
+from rnncli.cli.command import Command, help_width, show
+from rnncli.cli.options import Option
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen
@@ -31,58 +30,70 @@ TOPICS = (
     "notebook",
 )
 
+# Where a topic has the table of its options.
+_OPTIONS = "<!-- options -->\n"
+
 EXAMPLES = (
     ("rnn help", "The topics."),
     ("rnn help inputs", "What is read as a sequence, and how."),
     ("rnn help run", "A command: the same as rnn run --help."),
-    ("rnn help --columns", "An option, and the topic that says more."),
+    ("rnn help columns", "An option, and the topic that says more."),
+    ("rnn help bidirectional", "What is said under headings with that word."),
     ("rnn help output | grep -i jsonl", "A topic as Markdown, for a pipe."),
 )
-
-
-class Subject(Choice):
-    """A topic, a command, or an option that stands in a topic's table."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name of a topic or a command, or an option with its dashes."""
-        with suppress(click.BadParameter):
-            return super().convert(value, param, ctx)
-        for option in (value, f"--{value}"):
-            if option_text(option):
-                return option
-        options = re.findall("`(--[a-z0-9-]+)", "".join(map(topic_text, TOPICS)))
-        near = did_you_mean(value, [*self.choices, *options])
-        what = f"{value!r} is no topic, command or option"
-        raise InputError("", what, f"{near} rnn help lists the topics".lstrip())
 
 
 @click.command(
     "help", cls=Command, examples=EXAMPLES, context_settings={"ignore_unknown_options": True}
 )
-@click.argument(
-    "subject",
-    type=Subject((*TOPICS, *COMMANDS)),
-    metavar="[TOPIC | COMMAND | OPTION]",
-    required=False,
-)
+@click.argument("subject", metavar="[TOPIC | COMMAND | OPTION | WORD]", required=False)
 @click.pass_context
 def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a module is asked for it
-    """Show the reference: a topic, a command, or an option.
+    """Show the reference: a topic, a command, an option, or what has a word in its heading.
 
-    Without one of them it says which topics there are. On a terminal a topic
-    is shown a page at a time; elsewhere it is Markdown.
+    Without an argument it lists the topics. On a terminal a topic is shown a page at a time;
+    elsewhere it is Markdown.
     """
+    commands = load_commands(ctx)
     if subject is None:
         text = topics()
-    elif subject in COMMANDS and subject not in TOPICS:
-        text = _command_help(ctx, subject)
+    elif subject.lower() in commands and subject.lower() not in TOPICS:
+        command = commands[subject.lower()]
+        context = command.context_class(command, ctx.parent, info_name=command.name)
+        text = f"{command.get_help(context)}\n"
     else:
-        text = topic_text(subject) if subject in TOPICS else option_text(subject)
+        text = find_text(subject, commands)
         if on_screen(None):
             _show(text)
             return
     with destination(None) as out:
         out.write(text)
+
+
+def find_text(subject: str, commands: Mapping[str, click.Command]) -> str:
+    """Return a topic, what an option does, or the sections with a word in their headings."""
+    if subject.lower() in TOPICS:
+        return topic_text(subject.lower(), commands)
+    found = [
+        option for option in all_options(commands) if {subject, f"--{subject}"} & {*option.opts}
+    ]
+    if found:
+        return "\n".join(
+            f"{table(o for o in found if o.topic == topic)}\n`rnn help {topic}` says more.\n"
+            for topic in dict.fromkeys(option.topic for option in found)
+        )
+    sections = [
+        section
+        for topic in TOPICS
+        for section in re.split("(?m)^(?=## )", topic_text(topic, commands))[1:]
+        if subject.lower() in section.partition("\n")[0].lower()
+    ]
+    if sections:
+        return "".join(sections)
+    names = [*TOPICS, *commands, *(option.opts[-1] for option in all_options(commands))]
+    what = f"{subject!r} is no topic, command or option, and no heading has it"
+    hint = f"{did_you_mean(subject, names)} rnn help lists the topics".lstrip()
+    raise InputError("", what, hint)
 
 
 def _show(text: str) -> None:
@@ -92,46 +103,52 @@ def _show(text: str) -> None:
     console = console_on(sys.stdout)
     with console.capture() as drawn:
         console.print(Markdown(text, hyperlinks=False))
-    if drawn.get().count("\n") < console.height:
-        click.echo(drawn.get(), nl=False)
-    else:
-        click.echo_via_pager(drawn.get().removesuffix("\n"))
+    show(drawn.get().removesuffix("\n"))
 
 
-def topic_text(topic: str) -> str:
-    """Return a topic as Markdown, without the comments about its tables."""
+def load_commands(ctx: click.Context) -> dict[str, click.Command]:
+    """Load all commands."""
+    group = ctx.find_root().command
+    assert isinstance(group, click.Group)
+    return {name: command for name in COMMANDS if (command := group.get_command(ctx, name))}
+
+
+def all_options(commands: Mapping[str, click.Command]) -> list[Option]:
+    """List the options of all commands, each once."""
+    options = [p for command in commands.values() for p in command.params if isinstance(p, Option)]
+    return list({(option.opts[-1], option.help): option for option in options}.values())
+
+
+def topic_text(topic: str, commands: Mapping[str, click.Command]) -> str:
+    """Return a topic as Markdown, with a table of its options where it has a place for one."""
     text = (Path(__file__).parent / "topics" / f"{topic}.md").read_text(encoding="utf-8")
-    return re.sub(r"^<!-- .* -->\n\n?", "", text, flags=re.MULTILINE)
+    if _OPTIONS in text:
+        text = text.replace(_OPTIONS, table(o for o in all_options(commands) if o.topic == topic))
+    return text
 
 
-def option_text(option: str) -> str:
-    """Return the rows that topics have about an option, as Markdown; none: no text."""
-    row = re.compile(rf"^\| (?:`-\w`, )?`{re.escape(option)}[` ].*\n", re.MULTILINE)
-    found = {topic: "".join(row.findall(topic_text(topic))) for topic in TOPICS}
-    return "\n".join(
-        f"| option | what it does |\n|---|---|\n{rows}\n`rnn help {topic}` says more.\n"
-        for topic, rows in found.items()
-        if rows
-    )
+def table(options: Iterable[Option]) -> str:
+    """Return a row of Markdown for each option."""
+    rows = ["| option | what it does |", "|---|---|"]
+    for option in options:
+        written = ", ".join(f"`{name}`" for name in option.opts)
+        values = option.metavar or ""
+        if isinstance(option.type, click.Choice):
+            values = "\\|".join(map(str, option.type.choices))
+        if values:
+            written = f"{written[:-1]} {values}`"
+        rows.append(f"| {written} | {option.help} |")
+    return "\n".join([*rows, ""])
 
 
 def topics() -> str:
-    """Return the names of all topics, each with the line that says what a reader finds."""
+    """List all topics, each with the line that says what a reader finds."""
     formatter = click.HelpFormatter(width=help_width())
     with formatter.section("Topics"):
-        formatter.write_dl([(topic, topic_text(topic).splitlines()[2]) for topic in TOPICS])
+        formatter.write_dl([(topic, topic_text(topic, {}).splitlines()[2]) for topic in TOPICS])
     formatter.write_paragraph()
     formatter.write_text(
-        "rnn help TOPIC shows one, rnn COMMAND --help what a command takes, and rnn help --OPTION "
-        "what an option does."
+        "rnn help TOPIC shows one, rnn COMMAND --help the options of a command, rnn help OPTION "
+        "what an option does, and rnn help WORD what has the word in its heading."
     )
     return formatter.getvalue()
-
-
-def _command_help(ctx: click.Context, name: str) -> str:
-    """Return what ``rnn NAME --help`` shows."""
-    group = ctx.find_root().command
-    assert isinstance(group, click.Group)
-    command = group.get_command(ctx, name)
-    assert command
-    return f"{command.get_help(command.context_class(command, ctx.parent, info_name=name))}\n"

@@ -27,7 +27,7 @@ import click
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
-from rnncli.cli.options import json_option, layer_option
+from rnncli.cli.options import NETWORK, OUTPUT, options
 from rnncli.cli.values import FileName
 from rnncli.storage import local_copy
 from rnncli.writers.parts import describe_file, write_parts_json, write_parts_table
@@ -42,8 +42,8 @@ EXAMPLES = (
 
 @click.command("inspect", cls=Command, examples=EXAMPLES)
 @click.argument("file", type=FileName())
-@layer_option
-@json_option
+@options(NETWORK, only="layer")
+@options(OUTPUT, only="json")
 def inspect(file: str, layer: str | None, json: bool) -> None:
     """Show what is in a model FILE, and the command that runs it.
 

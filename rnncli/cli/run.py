@@ -10,18 +10,20 @@ import numpy as np
 from rnncli.cli.command import Command
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import (
+    COMPUTATION,
+    INPUT,
+    NETWORK,
+    OUTPUT,
+    QUIET,
+    START,
+    STATE,
     NetworkOptions,
-    computation_options,
-    follow_option,
-    input_options,
-    network_options,
+    options,
     picked,
-    result_options,
-    start_options,
-    state_options,
 )
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal, on_terminal
+from rnncli.cli.values import FileName
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.layers import Recurrent
 from rnncli.pipeline import Finished, Options, check_options, process
@@ -31,101 +33,29 @@ _SATURATED = 90
 _WAY_OUT = ". Is the input large? --center and --scale (auto, or numbers) bring it near 0"
 
 EXAMPLES = (
-    ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "The notebook: every hidden state, as a table."),
+    ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of the notebook's network."),
     (
-        "rnn run --seq 1,2,3,4,5,6 --hidden 4 --precision tf32",
-        "The same with the rounding of the GPU it ran on: its very numbers.",
+        "rnn run log.csv -c 3,4 --center 20,60 --scale 5,10 --cell lstm --hidden 16 -o states.csv",
+        "Two columns of a file, scaled to about -1 to 1, through an LSTM.",
     ),
     (
-        "rnn run sunspots.csv --columns SUNACTIVITY --center 50 --scale 40 --hidden 8 "
-        "-o states.csv",
-        "One column of a file in, near 0 as networks like it; CSV out.",
+        "rnn run log.csv -g sensor -c temperature -w model.keras --passthrough -o scored.csv",
+        "A trained model on a log, a sequence for each sensor, its predictions beside the log.",
     ),
     (
-        "cat log.csv | rnn run --columns 3,4 --center 20,60 --scale 5,10 --hidden 16 "
-        "--format jsonl | head -3",
-        "Columns 3 and 4 of a stream, a line of JSON for each step.",
-    ),
-    (
-        "rnn run log.csv --group-by sensor --columns temperature --center 20 --scale 5 --hidden 16 "
-        "-o states.csv",
-        "A sequence for each sensor of a log in which they are interleaved.",
-    ),
-    (
-        "rnn run log.parquet --group-by sensor --columns temperature --center 20 --scale 5 "
-        "--weights model.keras --passthrough -o scored.parquet",
-        "Parquet in and out: what the model says beside the log's columns, which keep their types.",
-    ),
-    (
-        "rnn run monday.csv tuesday.csv --hidden 8 --last",
-        "A sequence a file: the final state of each.",
+        "rnn run today.csv -g sensor -c temperature -w model.keras --state s.npz -o today.out.csv",
+        "The same each night: every sensor goes on from its last state.",
     ),
     (
         "tail -f log.csv | rnn run - --follow --format jsonl --hidden 4",
-        "A line out for every line in, as they come.",
-    ),
-    (
-        "rnn run log.csv --columns temperature --center 20 --scale 5 --missing hold --passthrough "
-        "--hidden 4 -o out.csv",
-        "The log with the states beside it; rows without a temperature keep the state.",
-    ),
-    (
-        "rnn run today.csv --group-by sensor --columns 3 --center 20 --scale 5 --hidden 8 "
-        "--state s.npz -o today.out.csv",
-        "Go on from where the last run left each sensor.",
-    ),
-    (
-        "rnn run log.csv --columns 3,4 --center 20,60 --scale 5,10 --cell lstm --hidden 16 "
-        "--states -o out.csv",
-        "Two columns, centered and scaled; h and c of every step.",
-    ),
-    (
-        "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 8 "
-        "--format heatmap",
-        "The units over time, as a picture in the terminal.",
-    ),
-    (
-        "rnn run sunspots.csv --columns 2 --weights sunspots.keras -o y.svg",
-        "Input, states and predictions for print; also .png and .pdf.",
-    ),
-    (
-        "rnn run sunspots.csv --columns 2 --center 50 --scale 40 --init keras --hidden 3 "
-        "--head 100 --format plot",
-        "Lines of dots in the terminal: input and units, at the first hundred steps.",
-    ),
-    (
-        "rnn run log.csv --group-by sensor --columns temperature --center 20 --scale 5 "
-        "--hidden 4 --tail 2",
-        "The last two steps of each sensor.",
-    ),
-    (
-        "rnn run log.csv --columns temperature --center 20 --scale 5 --cell gru --init keras "
-        "--hidden 16 --last",
-        "The final state of a GRU, as Keras draws it.",
-    ),
-    (
-        "rnn run log.csv --columns temperature --weights model.keras -o predictions.csv",
-        "What a trained model makes of a log, from the file that Keras saved.",
-    ),
-    (
-        "rnn run log.csv --columns 3,4 --weights model.pt --layer encoder.rnn --activation relu",
-        "One module of a larger model, and what its file does not say.",
-    ),
-    (
-        "rnn run series.npy --hidden 4 --seed 7 --last --json",
-        "The final state of another network.",
+        "A line of JSON for each line that arrives.",
     ),
 )
 
 
 @click.command("run", cls=Command, examples=EXAMPLES)
-@input_options
-@follow_option
-@network_options
-@start_options
-@state_options
-@computation_options
-@result_options
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
+@options(INPUT, NETWORK, START, STATE, COMPUTATION, OUTPUT, QUIET)
 def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
@@ -144,14 +74,14 @@ def check(**given: Any) -> None:
 
 def forward(*, task: str = "", again: bool = False, **given: Any) -> int:
     """Read an input, run a network over it, and write the result: what the options say."""
-    options, network = picked(Options, given), picked(NetworkOptions, given)
-    check_network(network, options.files)
-    build = partial(build_network, network, precision=options.precision)
+    wanted, network = picked(Options, given), picked(NetworkOptions, given)
+    check_network(network, wanted.files)
+    build = partial(build_network, network, precision=wanted.precision)
     weights = network.weights
-    finished = process(options, build, Terminal(), weights=weights, task=task, again=again)
-    if on_terminal() and not options.follow:
-        _note_saturated(finished, scaled=options.center is not None or options.scale is not None)
-        asked = (options.files, options.seq, options.columns, options.group_by, weights)
+    finished = process(wanted, build, Terminal(), weights=weights, task=task, again=again)
+    if on_terminal() and not wanted.follow:
+        _note_saturated(finished, scaled=wanted.center is not None or wanted.scale is not None)
+        asked = (wanted.files, wanted.seq, wanted.columns, wanted.group_by, weights)
         if not any(asked):
             _note_one_row(finished.opened.source.chosen, finished.steps)
     return finished.steps

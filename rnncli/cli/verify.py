@@ -13,15 +13,17 @@ from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.inputs import ReadCase, read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import (
-    NOTHING_GIVEN,
+    COMPUTATION,
+    INPUT,
+    NETWORK,
+    OUTPUT,
+    QUIET,
+    START,
     NetworkOptions,
-    computation_options,
-    group,
-    input_options,
-    json_option,
-    network_options,
+    Opt,
+    Section,
+    options,
     picked,
-    start_options,
 )
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
@@ -66,58 +68,16 @@ EXAMPLES = (
 
 _not_negative = number("from 0 on", lambda tolerance: tolerance >= 0)
 
-comparison_options = group(
-    click.option(
-        "--expected",
-        type=FileName(),
-        metavar="FILE",
-        help="States that another program computed: .csv, .npy, .json or .jsonl, as rnn run "
-        "writes them, or just numbers in rows. Where they differ, the usual causes are tried.",
-    ),
-    click.option(
-        "--peer",
-        "peers",
-        multiple=True,
-        type=Choice(list(PEERS)),
-        help="Of the libraries, compare with this one alone; it is an error if it is not there or "
-        "cannot run the network. Give it again for several.",
-    ),
-    click.option(
-        "--last",
-        is_flag=True,
-        help="The file of --expected has a row a sequence: of the final state, or what a head "
-        "makes of it, as of a model that gives one row a sequence.",
-    ),
-    click.option(
-        "--no-last",
-        is_flag=True,
-        help="The file of --expected has a row a step, also of a model that gives one row a "
-        "sequence.",
-    ),
-    click.option(
-        "--atol",
-        type=_not_negative,
-        metavar="A",
-        help="Judge whole runs instead of every step: equal is |a - b| <= A + R |b|.",
-    ),
-    click.option(
-        "--rtol",
-        type=_not_negative,
-        metavar="R",
-        help="The R of that; what of the two is not given is 0.",
-    ),
-)
-
 
 class ComparisonOptions(NamedTuple):
     """What a run is compared with, and how."""
 
-    expected: str | None
-    last: bool
-    no_last: bool
-    peers: tuple[str, ...]
-    atol: float | None
-    rtol: float | None
+    expected: str | None = None
+    last: bool = False
+    no_last: bool = False
+    peers: tuple[str, ...] = ()
+    atol: float | None = None
+    rtol: float | None = None
 
     def tolerance(self) -> Tolerance | None:
         """Return the tolerance of whole runs; None where steps are judged."""
@@ -126,13 +86,46 @@ class ComparisonOptions(NamedTuple):
         return Tolerance(self.atol or 0.0, self.rtol or 0.0)
 
 
+COMPARISON = Section(
+    "Comparison (rnn help verification)",
+    "verification",
+    ComparisonOptions,
+    {
+        "expected": Opt(
+            "Compare with the results in this file: .csv, .npy, .json or .jsonl, as rnn run writes "
+            "them, or rows of numbers. Where they differ, the usual causes are tried.",
+            FileName(),
+            "FILE",
+            common=True,
+        ),
+        "peers": Opt(
+            "Compare with this library; repeat it for several. Default: all that are installed, "
+            "none with --expected.",
+            Choice(PEERS),
+            many="values",
+            name="--peer",
+            common=True,
+        ),
+        "last": Opt("Read one row per sequence from the file of --expected."),
+        "no_last": Opt("Read one row per step from the file of --expected."),
+        "atol": Opt(
+            "Absolute tolerance: judge whole runs by |a - b| <= atol + rtol |b|, not each step. "
+            "Default: 0.",
+            _not_negative,
+            "A",
+        ),
+        "rtol": Opt("Relative tolerance. Default: 0.", _not_negative, "R"),
+    },
+)
+
+
 @click.command("verify", cls=Command, examples=EXAMPLES)
-@input_options
-@network_options
-@start_options
-@computation_options
-@comparison_options
-@json_option
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
+@options(COMPARISON)
+@options(INPUT, without="follow")
+@options(NETWORK, START, COMPUTATION)
+@options(OUTPUT, only="json")
+@options(QUIET)
 def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
@@ -140,22 +133,22 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     ONNX Runtime that is installed, and with --expected. Without an input and
     a network: the states that the notebook printed. Exit code 0: equal, 1: different.
     """
-    options = picked(NetworkOptions, given)
+    wanted = picked(NetworkOptions, given)
     reading = picked(Options, given | {"precision": precision})
     own = picked(ComparisonOptions, given)
     if own.last and own.no_last:
         raise click.UsageError("--last and --no-last: give one")
     if own.last and own.expected is None:
         raise click.UsageError("--last is for --expected FILE")
-    if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
+    if reading.seq is None and not reading.files and wanted == NetworkOptions():
         _check_no_options(own, reading)
         report = compare_notebook(unroll)._replace(with_options=with_options)
     else:
-        check_network(options, reading.files)
+        check_network(wanted, reading.files)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
             raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            report = _compared(read_case(reading, options), unroll, own)
+            report = _compared(read_case(reading, wanted), unroll, own)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report)

@@ -1,7 +1,7 @@
 """``rnn weights``: the weights of a network, to look at or to save."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -9,10 +9,13 @@ from rnncli import __version__
 from rnncli.cli.command import Command
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import (
+    NETWORK,
+    OUTPUT,
+    QUIET,
     NetworkOptions,
-    json_option,
-    network_options,
-    output_option,
+    Opt,
+    Section,
+    options,
     picked,
 )
 from rnncli.cli.outputs import note
@@ -41,16 +44,31 @@ EXAMPLES = (
 )
 
 
-@click.command("weights", cls=Command, examples=EXAMPLES)
-@click.option(
-    "--inputs",
-    type=whole(1),
-    metavar="I",
-    help="Number of input features; those of --weights, or else 1, by default.",
+class Features(NamedTuple):
+    """How many features the network takes."""
+
+    inputs: int | None = None
+
+
+FEATURES = Section(
+    NETWORK.heading,
+    NETWORK.topic,
+    Features,
+    {
+        "inputs": Opt(
+            "Number of input features of rnn weights. Default: that of --weights, else 1.",
+            whole(1),
+            "I",
+            common=True,
+        )
+    },
 )
-@network_options
-@output_option
-@json_option
+
+
+@click.command("weights", cls=Command, examples=EXAMPLES)
+@options(FEATURES, NETWORK)
+@options(OUTPUT, only="output json")
+@options(QUIET)
 def weights(inputs: int | None, output: str | None, json: bool, **given: Any) -> None:
     """Show or save the weights of a network, array by array.
 
@@ -58,10 +76,10 @@ def weights(inputs: int | None, output: str | None, json: bool, **given: Any) ->
     are saved: as .npz, .safetensors, .onnx or .json.
     """
     extension = _extension(output, json=json)
-    options = picked(NetworkOptions, given)
-    check_network(options)
+    wanted = picked(NetworkOptions, given)
+    check_network(wanted)
     check_destination(output)
-    network, origin, _ = build_network(options, 1 if inputs is None else inputs)
+    network, origin, _ = build_network(wanted, 1 if inputs is None else inputs)
     if inputs is not None:
         check_input_size(network, inputs)
     if extension not in ("", ".json"):
