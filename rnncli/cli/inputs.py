@@ -176,6 +176,9 @@ def read_case(
         steps[n, t] = values[place]
         return steps
 
+    if network.front:
+        what = "its lowest layers give fewer rows than they take"
+        raise InputError(str(model["source"].get("weights", "")), what, "`rnn run` runs it")
     every = Network(*network.layers)
     case = Case(
         every, arranged(rows.x), np.tile(start, (len(lengths), 1)), lengths, precision, biases

@@ -270,7 +270,9 @@ def _check_shows_one_row(options: NetworkOptions, reading: InputOptions, form: s
 def _with_all_rows(opened: Opened) -> Opened:
     """Return the same network as one that gives a row a step."""
     model = {name: value for name, value in opened.model.items() if name != "last"}
-    return opened._replace(network=Network(*opened.network.layers), model=model)
+    return opened._replace(
+        network=Network(*opened.network.layers, front=opened.network.front), model=model
+    )
 
 
 def _trajectory(
@@ -323,9 +325,14 @@ def _check_goes_backward(network: Network, reading: InputOptions, states: StateO
         for name, given in {"follow": reading.follow, **states._asdict()}.items():
             if given:
                 raise click.UsageError(
-                    f"--{name.replace('_', '-')}: the network has a layer that begins at the last "
-                    "step; it needs whole sequences"
+                    f"--{name.replace('_', '-')}: the network has a layer that "
+                    f"{_whole(network)}; it needs whole sequences"
                 )
+
+
+def _whole(network: Network) -> str:
+    whole = any(layer.whole for layer in (*network.front, *network.layers))
+    return "takes all steps at once" if whole else "begins at the last step"
 
 
 def _note_columns(columns: Sequence[str | int]) -> None:

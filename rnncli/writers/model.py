@@ -26,7 +26,7 @@ _DIGESTS = ("sha256", "beside")
 # What a title tells of a model that gives one row a sequence.
 _LAST = {"state": "one row a sequence", "step": "the last row of a sequence"}
 # The settings of layers without state.
-_OF_LAYERS = ("activation", "value", "mask_zero", "epsilon")
+_OF_LAYERS = ("activation", "value", "mask_zero", "epsilon", "operators")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     A setting that differs between layers or cells is a list, the bottom one
     first. The layers are listed where one of them has no state.
     """
-    layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
+    every = (*network.front, *network.layers)
+    layers = [layer for layer in every if isinstance(layer, Recurrent)]
     cells = [cell for layer in layers for cell in layer.cells]
     settings = _of_all(
         [_settings(cell.settings, peepholes=cell.weights.w_ch is not None) for cell in cells]
@@ -51,7 +52,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
         "input_size": network.input_size,
         "hidden_sizes": hidden,
         **({} if projected == hidden else {"projected_sizes": projected}),
-        **({} if len(layers) == len(network.layers) else {"layers": _layers(network.layers)}),
+        **({} if len(layers) == len(every) else {"layers": _layers(every)}),
         **({"last": network.last} if network.last else {}),
         "source": dict(source),
         "version": version,
@@ -90,7 +91,7 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
     if not isinstance(layer, Recurrent):
         settings = {name: _plain(layer.settings.get(name)) for name in _OF_LAYERS}
         told = taken | settings
-        return {"layer": name_of(layer)} | {n: v for n, v in told.items() if v is not None}
+        return {"layer": _kind(layer)} | {n: v for n, v in told.items() if v is not None}
     names = ("direction", "merge") if len(layer.cells) > 1 else ("direction",)
     projected = layer.cells[0].state_sizes[0]
     kinds = [name_of(cell) for cell in layer.cells]
@@ -105,6 +106,11 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
         "hidden_sizes": [layer.hidden_size],
         **({} if projected == layer.hidden_size else {"projected_sizes": [projected]}),
     }
+
+
+def _kind(layer: Layer) -> str:
+    """Return what a document calls a layer without state; a piece of a graph has no name."""
+    return name_of(layer) or ("whole_sequences" if layer.whole else "rows")
 
 
 def layer_line(layer: Mapping[str, Any]) -> str:
@@ -133,7 +139,7 @@ def _layers(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     """Return what a document says of each layer, the bottom one first."""
     return [
         {
-            "layer": name_of(layer) or "recurrent",
+            "layer": "recurrent" if layer.cells else _kind(layer),
             "input_size": layer.input_size,
             "output_size": layer.output_size,
             **{

@@ -36,7 +36,7 @@ def describe_file(
         **({"beside": [*map(os.path.basename, found.beside)]} if found.beside else {}),
         "parameters": {
             "read": _count([part for part in found.parts if part.layers]),
-            "all": _count(found.parts),
+            "all": _count([*found.parts, *found.aside]),
         },
     }
     notes = list(found.notes)
@@ -47,7 +47,7 @@ def describe_file(
         why = sentence(error.place, error.what, worded(error.hint))
         document["why"] = why.removeprefix(f"{path}: ")
         runs = list(_runs_of_parts(path, found, command))
-    parts = [_described(path, part, worded) for part in found.parts]
+    parts = [_described(path, part, worded) for part in (*found.parts, *found.aside)]
     return document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts}
 
 
@@ -88,7 +88,7 @@ def _described(path: str, part: Part, worded: Callable[[str], str]) -> dict[str,
     except InputError as error:
         why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
     if why:
-        needed = part.needed or bool(part.layers)
+        needed = part.needed or why != part.why
         described |= {"why": why, "hint": worded(hint), "needed": needed}
     tensors = [
         {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}

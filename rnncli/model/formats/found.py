@@ -188,6 +188,8 @@ class Found(NamedTuple):
         Ends the message that there is no recurrent layer: what was looked for.
     beside : sequence of str
         Paths of other files that hold its arrays.
+    aside : sequence of Part
+        Parts that the model's output does not depend on, which `layer` can pick.
     """
 
     parts: Sequence[Part]
@@ -197,10 +199,12 @@ class Found(NamedTuple):
     notes: Sequence[str] = ()
     expected: str = ""
     beside: Sequence[str] = ()
+    aside: Sequence[Part] = ()
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""
-        return [part.name for part in self.parts if part.layers or part.needed]
+        every = (*self.parts, *self.aside)
+        return [part.name for part in every if part.layers or part.needed]
 
     def pick(self, path: str, layer: str | None) -> "Found":
         """Keep the parts named so, or in a module named so; all of them for None."""
@@ -208,14 +212,16 @@ class Found(NamedTuple):
             return self
         stem = layer.rstrip("./")
         within = (f"{stem}.", f"{stem}/")
-        parts = [part for part in self.parts if part.name == stem or part.name.startswith(within)]
+        every = [*self.parts, *(part._replace(why="") for part in self.aside)]
+        parts = [part for part in every if part.name == stem or part.name.startswith(within)]
         if not parts:
             names = self.names()
             others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
             raise InputError(path, "has no layer", f" {verbatim(others)}")
-        rest = self.parts[self.parts.index(parts[-1]) + 1 :]
-        whole = not any(part.layers or part.needed for part in rest)
-        return self._replace(parts=parts, last=self.last if whole else None)
+        names = [part.name for part in self.parts]
+        place = names.index(parts[-1].name) if parts[-1].name in names else -1
+        whole = place >= 0 and not any(p.layers or p.needed for p in self.parts[place + 1 :])
+        return self._replace(parts=parts, aside=(), last=self.last if whole else None)
 
     def layers(self, path: str) -> list[FileLayer]:
         """Return the layers of the network, or say why it cannot be run."""
@@ -252,7 +258,7 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
     """Return bfloat16, which NumPy does not have, as float32, of which it is the upper half."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
