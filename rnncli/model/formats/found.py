@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
@@ -121,6 +122,13 @@ class Draft(NamedTuple):
             raise InputError(place, "the file holds one direction,", hint)
         return Draft(drafts, settings)
 
+    def turn(self) -> "Draft":
+        """Take the steps in the other direction."""
+        turned = {"forward": "backward", "backward": "forward"}
+        known = self.settings.get("direction", "forward")
+        settings = {**self.settings, "direction": turned.get(known, known)}
+        return Draft(self.cells[::-1], settings)
+
     def layer(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
         cells = [cell.make(path) for cell in self.cells]
@@ -152,6 +160,9 @@ class Part(NamedTuple):
     needed : bool
         Whether the model cannot be run without it, though there are no
         layers for it.
+    turned : bool
+        Whether it takes the rows from the last step to the first, as a part
+        below gives them.
     """
 
     name: str
@@ -161,6 +172,7 @@ class Part(NamedTuple):
     why: str = ""
     hint: str = ""
     needed: bool = False
+    turned: bool = False
 
     @property
     def recurrent(self) -> bool:
@@ -213,14 +225,25 @@ class Found(NamedTuple):
         stem = layer.rstrip("./")
         within = (f"{stem}.", f"{stem}/")
         every = [*self.parts, *(part._replace(why="") for part in self.aside)]
-        parts = [part for part in every if part.name == stem or part.name.startswith(within)]
-        if not parts:
+        named = [part.name == stem or part.name.startswith(within) for part in every]
+        ends = [number for number, each in enumerate(named) if each] or [0]
+        below = sum(len(part.layers) for part in every[: ends[0]])
+        parts = [
+            part._replace(layers=[_renumber(path, part.name, each, below) for each in part.layers])
+            for number, part in enumerate(every[: ends[-1] + 1])
+            if named[number] or (number > ends[0] and not part.name)
+        ]
+        if not any(named):
             names = self.names()
             others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
             raise InputError(path, "has no layer", f" {verbatim(others)}")
         names = [part.name for part in self.parts]
         place = names.index(parts[-1].name) if parts[-1].name in names else -1
         whole = place >= 0 and not any(p.layers or p.needed for p in self.parts[place + 1 :])
+        if next((part.turned for part in parts if part.recurrent), False):
+            for number, part in enumerate(parts):  # without the parts below
+                layers = [each.turn() if isinstance(each, Draft) else each for each in part.layers]
+                parts[number] = part._replace(layers=layers)
         return self._replace(parts=parts, aside=(), last=self.last if whole else None)
 
     def layers(self, path: str) -> list[FileLayer]:
@@ -243,6 +266,17 @@ class Found(NamedTuple):
         if len(recurrent) > 1 and not self.ordered:
             raise InputError(path, f"holds several recurrent modules: {listed(recurrent)}", PICK)
         return [layer for part in self.parts for layer in part.layers]
+
+
+def _renumber(path: str, name: str, layer: FileLayer, below: int) -> FileLayer:
+    """Return a layer whose sources are numbered without so many layers below."""
+    if not isinstance(layer, Stateless) or not layer.sources or not below:
+        return layer
+    if min(layer.sources) < below:
+        raise InputError(f"{path}: {name}", "takes what other layers give: it is not run alone")
+    layer = copy(layer)
+    layer.sources = tuple(number - below for number in layer.sources)
+    return layer
 
 
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
