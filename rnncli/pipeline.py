@@ -497,12 +497,12 @@ def process(
         opened = open_both(options, build, console, Keys(files.keys), weights, frame)
         network, one_row = opened.network, bool(opened.network.last) and not options.no_last
         if network.needs_whole_sequences:
-            _check_goes_backward(options)
+            _check_goes_backward(options, network)
         if one_row:
             _check_shows_one_row(options, form, weights)
             options = options._replace(last=True)
         elif network.last and not options.last:
-            network = Network(*network.layers)
+            network = Network(*network.layers, front=network.front)
             opened = opened._replace(network=network)
             del opened.model["last"]
         opened.model["unroll"] = options.unroll
@@ -748,13 +748,14 @@ def _is_same_file(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _check_goes_backward(options: Options) -> None:
-    """Refuse what a network that begins at the last step cannot do."""
+def _check_goes_backward(options: Options, network: Network) -> None:
+    """Refuse what a network that needs whole sequences cannot do."""
+    whole = any(layer.whole for layer in (*network.front, *network.layers))
+    needs = "takes all steps at once" if whole else "begins at the last step"
     for name in ("follow", *_STATES):
         if getattr(options, name):
             raise OptionError(
-                f"`{name}`: the network has a layer that begins at the last "
-                "step; it needs whole sequences"
+                f"`{name}`: the network has a layer that {needs}; it needs whole sequences"
             )
 
 
@@ -835,7 +836,7 @@ def _scale(
     _check_measured(network)
     center = numbers.get("center", [0.0] * len(columns))
     scale = numbers.get("scale", [1.0] * len(columns))
-    return Network(Normalization(center, scale), *network.layers, last=network.last), numbers
+    return network.with_below(Normalization(center, scale)), numbers
 
 
 def _check_measured(network: Network) -> None:

@@ -29,12 +29,15 @@ VALUES: dict[str, Any] = {
     "names/any": ["", "é", "three"],
     "names/none": np.zeros(0, "<f4"),
     "names/é": np.float64(2.5),
+    # More than an object keeps in its header.
+    **{f"many/{number:02}": np.float32(number) for number in range(12)},
 }
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"], "masked": True},
     "layers/lstm/cell/vars": {"name": "lstm"},
     "layers/lstm/cell/vars/0": {"scale": np.float32(0.5), "shape": np.array([2, 3])},
     "names": {"fixed": ["a", "bc"]},
+    "many": {f"{number:02}": "x" * number for number in range(40)},
 }
 # A group that keeps the order in which it was written.
 ORDERED = "names"

@@ -22,6 +22,7 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "CuDNNGRU": [(2, 6), (2, 6), (12,)],
     "Dense": [(2, 2), (2,)],
     "Embedding": [(3, 2)],
+    "Conv1D": [(3, 2, 2), (2,)],
 }
 
 
@@ -115,8 +116,9 @@ def node(name: str, kind: str, *sources: Any, settings: Config = {}, **given: An
     return {"class_name": kind, "name": name, "config": settings, "inbound_nodes": inbound}
 
 
-def functional(path: Path, *layers: Config, **settings: Any) -> Path:
+def functional(path: Path, *layers: Config, start: Config | None = None, **settings: Any) -> Path:
     """Write a functional model that takes x and gives what the last layer does."""
     ends = {"input_layers": ["x", 0, 0], "output_layers": [layers[-1]["name"], 0, 0]}
-    inner = {"name": "m", "layers": [node("x", "InputLayer"), *layers], **ends, **settings}
+    first = start or node("x", "InputLayer")
+    inner = {"name": "m", "layers": [first, *layers], **ends, **settings}
     return model(path, {"class_name": "Functional", "config": inner})

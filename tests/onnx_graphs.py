@@ -13,7 +13,15 @@ Axes = tuple[int | str, ...]
 # By type, the field of an attribute for a value, and the number of the type; five more each
 # for a list.
 _FIELDS = {float: (2, 1), int: (3, 2), str: (4, 3)}
-_ELEMENTS = {"float32": 1, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11}
+_ELEMENTS = {
+    "float32": 1,
+    "int8": 3,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+}
 
 
 class Graph:

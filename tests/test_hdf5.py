@@ -1,6 +1,5 @@
 """HDF5 by our own parser: what files hold, and what is refused of them, in little memory."""
 
-import io
 import struct
 import tracemalloc
 from pathlib import Path
@@ -41,10 +40,8 @@ from rnncli.model.formats.containers import hdf5
 DATA = Path(__file__).parent / "data" / "hdf5"
 
 
-def read(content: bytes) -> tuple[dict[str, Any], hdf5.Contents]:
-    contents = hdf5.read_file("f.h5", io.BytesIO(content))
-    arrays = contents.read(list(contents.entries))
-    return dict(zip(contents.entries, arrays, strict=True)), contents
+def read(content: bytes, *skip: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    return hdf5.read(content, "f.h5", skip)
 
 
 def check_values(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -61,21 +58,29 @@ def check_values(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_values_and_attributes(name: str) -> None:
-    found, contents = read((DATA / f"{name}.h5").read_bytes())
-    check_values(found, VALUES)
-    for path, attributes in contents.attributes.items():
+    arrays, attributes = read((DATA / f"{name}.h5").read_bytes())
+    check_values(arrays, VALUES)
+    for path, found in attributes.items():
         expected = ATTRIBUTES.get(path, {})
-        assert set(attributes) == set(expected), path
-        for key, value in attributes.items():
+        assert set(found) == set(expected), path
+        for key, value in found.items():
             assert type(value) is type(expected[key]) or isinstance(value, np.generic)
             assert np.array_equal(value, expected[key]), (path, key)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_groups_that_are_passed_over(name: str) -> None:
-    with (DATA / f"{name}.h5").open("rb") as file:
-        contents = hdf5.read_file("f.h5", file, {"layers"})
-    assert set(contents.attributes) == {"", "names", *(n for n in VALUES if n.startswith("names"))}
+    _, attributes = read((DATA / f"{name}.h5").read_bytes(), "layers")
+    rest = {name for name in VALUES if not name.startswith("layers")}
+    assert set(attributes) == {"", "names", "many", *rest}
+
+
+def test_values_at_odd_addresses() -> None:
+    """Products of arrays that are not aligned are slow, and may round otherwise."""
+    layout = struct.pack("<BBQQ", 3, 1, 64 + 2 * SPACING + 1, 8)
+    arrays, _ = read(made(GROUP_OF_ONE, dataset(layout), b"\0" + struct.pack("<2f", 1, 2)))
+    assert arrays["a"].tolist() == [1, 2]
+    assert arrays["a"].flags.aligned
 
 
 def test_files_made_by_hand_are_read() -> None:
@@ -83,10 +88,10 @@ def test_files_made_by_hand_are_read() -> None:
     found, _ = read(made(GROUP_OF_ONE, dataset(contiguous(2, 8)), struct.pack("<2f", 1, 2)))
     assert found["a"].tolist() == [1, 2]
     texts = attribute(TEXT, space(2), in_heap((2, 1, 2), (0, 0, 0)))
-    _, contents = read(made(header((12, texts)), heap(64, b"", b"bc")))
-    assert contents.attributes[""]["n"] == ["bc", ""]
-    _, contents = read(of_symbols(tree(0, 0, to_node(3)), node((4, 4))))
-    assert list(contents.attributes) == ["", "abc"]
+    _, attributes = read(made(header((12, texts)), heap(64, b"", b"bc")))
+    assert attributes[""]["n"] == ["bc", ""]
+    _, attributes = read(of_symbols(tree(0, 0, to_node(3)), node((4, 4))))
+    assert list(attributes) == ["", "abc"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_files_made_by_hand_are_read() -> None:
 def test_what_headers_may_hold(flags: int, before: bytes) -> None:
     """Times, and from how many attributes on they are stored otherwise."""
     root = b"OHDR\2" + bytes([flags | 2]) + before + header(link(b"a", 1))[6:]
-    assert list(read(made(root, header()))[1].attributes) == ["", "a"]
+    assert list(read(made(root, header()))[1]) == ["", "a"]
 
 
 def test_the_second_version_of_old_files() -> None:
@@ -103,21 +108,21 @@ def test_the_second_version_of_old_files() -> None:
     content = made(bytes(SPACING), header(link(b"a", 2)), header())
     start = content[:8] + b"\1\0\0\0\0\x08\x08" + bytes(13)
     start += struct.pack("<6Q", 0, NO_ADDRESS, len(content), NO_ADDRESS, 0, at(1))
-    assert list(read(start + content[len(start) :])[1].attributes) == ["", "a"]
+    assert list(read(start + content[len(start) :])[1]) == ["", "a"]
 
 
 def test_a_tree_of_trees() -> None:
     trees = tree(0, 1, to_node(3), to_node(4)), tree(0, 0, to_node(5)), tree(0, 0, to_node(6))
-    _, contents = read(of_symbols(*trees, node((4, 7)), node((5, 8)), header()))
-    assert list(contents.attributes) == ["", "abc", "bc"]
+    _, attributes = read(of_symbols(*trees, node((4, 7)), node((5, 8)), header()))
+    assert list(attributes) == ["", "abc", "bc"]
 
 
 def test_text_that_is_not_sound() -> None:
     """Bytes that are not UTF-8 stay; behind what is free in a heap nothing counts."""
     texts = attribute(TEXT, space(), in_heap((2, 1, 1)), b"\xff")
     free = struct.pack("<HHIQHHIQ", 0, 0, 0, 0, 1, 1, 0, 2) + b"no"
-    _, contents = read(made(header((12, texts)), heap(100, b"a\xff") + free))
-    assert contents.attributes[""] == {"\udcff": "a\udcff"}
+    _, attributes = read(made(header((12, texts)), heap(100, b"a\xff") + free))
+    assert attributes[""] == {"\udcff": "a\udcff"}
 
 
 def one(layout: bytes = contiguous(2, 8), *more: Any, **about: Any) -> bytes:
@@ -135,27 +140,20 @@ UNREAD: list[tuple[str, bytes]] = [
     ("addresses or lengths of other than 8", made(header(), widths=b"\x04\x04")),
     ("a user block", made(header(), base=512)),
     ("messages that objects share", made(header((12, b""), flags=2))),
-    ("links are in a fractal heap", made(header((2, FRACTAL_LINKS)))),
-    ("attributes in a fractal heap", made(header((21, FRACTAL_ATTRIBUTES)))),
     ("an attribute of version 4", made(header((12, b"\x04" + bytes(8))))),
     ("types that attributes share", made(header((12, b"\x03\x01" + bytes(7))))),
     ("a: has values in other files", one(contiguous(2, 8), space(2), F4, (7, b""))),
-    ("a: has a dataset laid out in way 1", one(b"\x02\x01" + bytes(16))),
+    ("a: has a dataset of another layout", one(b"\x02\x01" + bytes(16))),
     ("a: has a dataset in chunks", one(b"\x04\x02" + bytes(16))),
     ("a: has values that were never", one(struct.pack("<BBQQ", 3, 1, NO_ADDRESS, 8))),
     ("a shape of version 3", made(header((12, attribute(shape=b"\x03" + bytes(3)))))),
-    ("type float of odd bits", one(type_=number_type(bias=126))),
-    ("type float of odd bits", one(type_=number_type(size=3))),
-    ("type integer of odd bits", one(type_=of_class(0, 3))),
-    ("type integer of odd bits", one(type_=of_class(0, 4))),
-    ("type compound", one(type_=of_class(6))),
-    ("type sequence", one(type_=of_class(9, 16))),
-    ("type number 15", one(type_=of_class(15))),
 ]
 DAMAGED: list[tuple[str, bytes]] = [
+    ("142 bytes from byte 576 on", made(header((2, FRACTAL_LINKS)))),
+    ("142 bytes from byte 576 on", made(header((21, FRACTAL_ATTRIBUTES)))),
     ("does not begin as", b""),
     ("expected 576 bytes, got 575", made(header())[:-1]),
-    ("the header of an object at byte 64", made(b"x")),
+    ("at byte 64", made(b"x")),
     ("longer than the block", made(LONG_MESSAGE)),
     ("8 bytes from byte 576 on", made(header((16, struct.pack("<QQ", at(1), 8))))),
     ("two ways lead to byte 64", made(header((16, struct.pack("<QQ", at(0), 8))))),
@@ -164,10 +162,6 @@ DAMAGED: list[tuple[str, bytes]] = [
     ("a: damaged: a dataset without", made(GROUP_OF_ONE, header((8, contiguous(2, 8))))),
     ("expected 4,000,000,000,000,000,000 bytes", one(contiguous(2, 8), space(10**9, 10**9))),
     ("expected 8 bytes, as its shape", one(b"\x03\x00" + struct.pack("<H", 8) + bytes(4))),
-    (
-        "b: damaged: its datasets take more",
-        made(header(link(b"a", 1), link(b"b", 2)), *2 * [dataset(contiguous(0, 1200), space(300))]),
-    ),
     ("at most 32 axes", one(contiguous(2, 8), AXES)),
     ("a type of 0 bytes", one(type_=of_class(3, 0))),
     (
@@ -175,10 +169,22 @@ DAMAGED: list[tuple[str, bytes]] = [
         made(header((12, attribute(TEXT, values=in_heap((3, 1, 1))))), heap(64, b"ab")),
     ),
     ("two ways lead to", made(header((12, attribute(TEXT, values=in_heap((3, 0, 1))))))),
-    ("expected the tree of a group", of_symbols(tree(1, 0, to_node(3)))),
+    ("expected b'TREE\\x00'", of_symbols(tree(1, 0, to_node(3)))),
     ("two ways lead to byte 1,088", of_symbols(tree(0, 1, to_node(2)))),
-    ("a name without an end", of_symbols(tree(0, 0, to_node(3)), node((8, 4)))),
+    ("subsection not found", of_symbols(tree(0, 0, to_node(3)), node((8, 4)))),
 ]
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        *(number_type(bias=126), number_type(size=3), of_class(0, 3), of_class(0, 4)),
+        *(of_class(6), of_class(9, 16), of_class(15)),
+    ],
+)
+def test_values_of_other_types_are_not_read(type_: bytes) -> None:
+    (array,) = read(one(type_=type_))[0].values()
+    assert (array.dtype, array.shape) == (np.dtype("V1"), (2,))
 
 
 @pytest.mark.parametrize(
@@ -216,17 +222,23 @@ def heaps_within_heaps(count: int) -> bytes:
     return made(header((12, attribute(TEXT, space(count), in_heap(*places)))), *heaps)
 
 
-_MANY = "over 200,000 messages"
-_LARGE = "take more than a file of its size"
+def shared_values(count: int) -> bytes:
+    """Return datasets each of which has all of the file for its values."""
+    size = SPACING * count
+    links = [link(b"%d" % number, 0) for number in range(count)]
+    first = after(*links)
+    links = [link(b"%d" % number, first + number) for number in range(count)]
+    values = dataset(contiguous(0, size), space(size // 4))
+    return made(header(*links), *[values] * count)
+
+
 # Files that would take far more memory or time than their size calls for.
 ENDLESS = {
-    "messages": (made(header(*[(0, b"")] * 250000)), _MANY),
-    "a text of all others": (one_text(2000, 60000), _LARGE),
-    "heaps in heaps": (heaps_within_heaps(400), _LARGE),
-    "paths": (
-        made(*(header(link(b"x" * 250, number)) for number in range(1, 400)), header()),
-        _LARGE,
-    ),
+    "messages": made(header(*[(0, b"")] * 250000)),
+    "a text of all others": one_text(2000, 60000),
+    "values of all others": shared_values(80),
+    "heaps in heaps": heaps_within_heaps(400),
+    "paths": made(*(header(link(b"x" * 250, number)) for number in range(1, 400)), header()),
 }
 
 
@@ -234,10 +246,10 @@ ENDLESS = {
     "name", [pytest.param(n, marks=pytest.mark.nightly if n == "messages" else ()) for n in ENDLESS]
 )
 def test_no_more_is_read_than_there_is(name: str) -> None:
-    content, message = ENDLESS[name]
+    content = ENDLESS[name]
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match="far more than its size"):
             read(content)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

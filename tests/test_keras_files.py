@@ -41,6 +41,9 @@ OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
 HALF = {"class_name": "function", "config": "my>half"}
 
 
+ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
+
+
 def cells(*found: Config) -> Config:
     return layer("RNN", cell=layer("StackedRNNCells", cells=list(found)))
 
@@ -51,7 +54,7 @@ def start(*shape: int | None, **settings: Any) -> Config:
 
 # The last of the layers is refused, for such a reason.
 REFUSED: list[tuple[str, list[Config]]] = [
-    ("Conv1D", [layer("Conv1D")]),
+    ("Conv2D", [layer("Conv2D")]),
     ("my>LSTM is a class", [OWN]),
     ("activation my>half", [layer("GRU", activation=HALF)]),
     ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
@@ -97,6 +100,24 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("units 5", [layer("GRU", units=5)]),
     ("units 4", [LSTM, layer("Dense", units=4)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
+    ("number of steps", [layer("Conv1D", padding="valid", **ROWS_OF_TWO), LSTM]),
+    ("number of steps", [layer("Conv1D", padding="same", strides=[2], **ROWS_OF_TWO), LSTM]),
+    ("number of steps", [LSTM, layer("MaxPooling1D"), layer("Dense")]),
+    ("padding mirror", [layer("Conv1D", padding="mirror")]),
+    ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
+    ("activation softmax", [layer("Conv1D", activation="softmax")]),
+    ("groups: expected", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
+    ("expected shape (steps, I, O)", [layer("Conv1D", groups=3)]),
+    ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
+    ("filters 3", [layer("Conv1D", padding="same", filters=3)]),
+    ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
+    ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
+    ("masked or reversed", [BACKWARD, layer("GlobalMaxPooling1D")]),
+    ("a row for each step", [layer("LSTM"), layer("GlobalMaxPooling1D")]),
+    ("how many features", [layer("GlobalAveragePooling1D")]),
+    ("keepdims true", [LSTM, layer("GlobalMaxPooling1D", keepdims=True)]),
+    ("Flatten of a row", [LSTM, layer("Flatten")]),
+    ("takes a row for each step", [LSTM, layer("GlobalMaxPooling1D"), LSTM]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
@@ -111,8 +132,15 @@ def test_layers_that_cannot_be_run(tmp_path: Path, why: str, found: list[Config]
     assert named == [f"l{len(found) - 1}"]
 
 
+def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
+    path = sequential(tmp_path / "m.keras", LSTM, layer("Conv1D", padding="valid"))
+    assert refusal(path).startswith("output: gives another number of steps")
+    pooled = sequential(path, LSTM, layer("Conv1D"), layer("GlobalMaxPooling1D"))
+    assert layers(load(pooled)[0]) == "LSTM 2, whole sequences: Conv ReduceMax"
+
+
 def test_the_layers_that_run_alone_are_offered(tmp_path: Path) -> None:
-    path = sequential(tmp_path / "m.keras", LSTM, layer("Conv1D"), LSTM)
+    path = sequential(tmp_path / "m.keras", LSTM, layer("Conv2D"), LSTM)
     assert refusal(path).endswith("pick one with `layer` NAME: l0, l2")
     assert layers(load(path, layer="l2")[0]) == "LSTM 2"
 
@@ -164,13 +192,13 @@ def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, found: Config) ->
 
 
 BOTH_TENSORS = {"args": [[tensor("a"), tensor("b")]], "kwargs": {}}
-ADDED = {**node("c", "Add"), "inbound_nodes": [BOTH_TENSORS]}
+BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
 NO_CHAINS: list[tuple[str, list[Config], Config]] = [
     ("takes 2 inputs (x, z)", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
     ("gives 2 outputs", [], {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}}),
     ("gives a state of a", [], {"output_layers": [["a", 0, 1]]}),
-    ("c takes a, b", [node("b", "GRU", "x"), ADDED], {}),
+    ("c: takes a, b", [node("b", "GRU", "x"), {**node("c", "LSTM"), **BOTH_CALLED}], {}),
     (
         "a is used 2 times",
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
@@ -191,6 +219,86 @@ def test_layers_that_are_no_chain_are_picked_one_by_one(
     path = functional(tmp_path / "m.keras", *nodes, **settings)
     assert why in refusal(path)
     assert layers(load(path, layer="a")[0]) == "LSTM 2"
+
+
+def both(name: str, kind: str, *sources: str, **settings: Any) -> Config:
+    call = {"args": [[tensor(each) for each in sources]], "kwargs": {}}
+    return {**node(name, kind, settings=settings), "inbound_nodes": [call]}
+
+
+ROWS = node("x", "InputLayer", settings={"batch_shape": [None, None, 2]})
+UPPER = node("a", "LSTM", "x", settings=WHOLE)
+# Layers of a functional model above an input of two features, and what they become.
+BRANCHES: list[tuple[list[Config], str]] = [
+    ([UPPER, both("c", "Add", "x", "a")], "LSTM 2, rows: Add"),
+    ([UPPER, node("c", "Multiply", "x", "a")], "LSTM 2, rows: Mul"),  # an operator of Python
+    ([both("c", "Add", "x", "x"), node("a", "LSTM", "c")], "rows: Identity, rows: Add, LSTM 2"),
+    (
+        [UPPER, node("b", "GRU", "x", settings=WHOLE), both("c", "Concatenate", "a", "b", axis=-1)],
+        "LSTM 2, rows: Identity, GRU 2, rows: Concat",
+    ),
+    (
+        [
+            UPPER,
+            node("b", "Dense", "a"),
+            both("c", "Maximum", "a", "b", "x"),
+            node("d", "GRU", "c"),
+        ],
+        "LSTM 2, Dense 2, rows: Max, GRU 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "expected"), BRANCHES)
+def test_branches(tmp_path: Path, found: list[Config], expected: str) -> None:
+    path = functional(tmp_path / "m.keras", *found, start=ROWS)
+    assert layers(load(path)[0]) == expected
+
+
+# Layers of which c cannot be run, and why.
+NO_BRANCHES: list[tuple[str, list[Config]]] = [
+    ("different steps", [node("a", "LSTM", "x"), both("c", "Add", "x", "a")]),
+    (
+        "different steps",
+        [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
+    ),
+    ("2, 4 values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
+    ("2, 2, 2 values", [both("c", "Subtract", "x", "x", "x")]),
+    ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
+    ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
+    ("argument 2", [node("c", "Multiply", "x", 0)]),
+    ("argument 1", [node("c", "Add", 2.0, "x")]),
+    ("seeds 4", [both("c", "Add", "x", "x", seeds=4)]),
+    (
+        "without the mask of a",
+        [
+            node("a", "Masking", "x"),
+            node("b", "GRU", "a"),
+            node("d", "LSTM", "x"),
+            both("c", "Add", "b", "d"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "found"), NO_BRANCHES)
+def test_branches_that_are_refused(tmp_path: Path, why: str, found: list[Config]) -> None:
+    assert why in refusal(functional(tmp_path / "m.keras", *found, start=ROWS))
+
+
+def test_a_branch_is_picked_with_what_it_takes_within(tmp_path: Path) -> None:
+    inner = [
+        node("y", "InputLayer"),
+        node("a", "LSTM", "y", settings={"name": "a", **WHOLE}),
+        both("b", "Add", "y", "a"),
+    ]
+    ends = {"input_layers": ["y", 0, 0], "output_layers": ["b", 0, 0]}
+    enc = node("e", "Functional", "g", settings={"layers": inner, **ends})
+    path = functional(tmp_path / "m.keras", node("g", "GRU", "x", settings=WHOLE), enc, start=ROWS)
+    whole, picked = load(path)[0], load(path, layer="e")[0]
+    assert [each.sources for each in whole.layers] == [(), (), (1, 2)]
+    assert [each.sources for each in picked.layers] == [(), (0, 1)]
+    assert "not run alone" in refusal(path, layer="e/b")
 
 
 def test_a_model_of_a_class_of_its_own_may_do_anything(tmp_path: Path) -> None:
@@ -268,11 +376,11 @@ def test_other_masks_are_refused(tmp_path: Path) -> None:
 
 
 def test_layers_of_inner_models_have_its_name_first(tmp_path: Path) -> None:
-    inner = [layer("LSTM", name="a", **WHOLE), layer("Conv1D", name="b")]
+    inner = [layer("LSTM", name="a", **WHOLE), layer("Conv2D", name="b")]
     path = sequential(tmp_path / "m.keras", layer("Sequential", name="enc", layers=inner), LSTM)
     assert [part["name"] for part in inspect(path)["parts"]] == ["enc/a", "enc/b", "l1"]
     assert layers(load(path, layer="enc/a")[0]) == "LSTM 2"
-    assert "enc/b: Conv1D" in refusal(path, layer="enc")
+    assert "enc/b: Conv2D" in refusal(path, layer="enc")
 
 
 def nested(depth: int) -> Config:
@@ -393,6 +501,18 @@ def test_two_directions_over_reversed_rows_change_places(tmp_path: Path) -> None
     assert first == second[::-1] != second
 
 
+def test_a_layer_above_reversed_rows_is_picked_as_it_is(tmp_path: Path) -> None:
+    both = layer("Bidirectional", name="b", layer=LSTM, merge_mode="sum")
+    lower = layer("Sequential", name="e", layers=[layer("LSTM", name="a", **WHOLE), both])
+    path = sequential(tmp_path / "m.keras", BACKWARD, lower, BACKWARD)
+    whole, picked = load(path)[0].layers[1:], load(path, layer="e")[0].layers
+    assert [each.direction for each in whole] == ["backward", "bidirectional", "forward"]
+    assert [each.direction for each in picked] == ["forward", "bidirectional"]
+    assert load(path, layer="l2")[0].layers[0].direction == "backward"
+    cells = [[cell.weights.W_xh.tolist() for cell in each[1].cells] for each in (whole, picked)]
+    assert cells[0] == cells[1][::-1] != cells[1]
+
+
 # Arrays by number, and as older files list them.
 
 GRU = {"kernel": (3, 6), "recurrent_kernel": (2, 6), "bias": (2, 6)}
@@ -436,7 +556,9 @@ def test_arrays_by_number(tmp_path: Path) -> None:
     message = refusal(stored(path, NUMBERED, [layer("GRU", use_bias=False)]))
     assert "layers/gru/cell/vars/2" in message
     columns = stored(path, {"layers/dense/vars/0": (3, 2)}, [layer("Dense", units=4)])
-    assert "2 columns" in refusal(columns)
+    assert "expected 2 arrays, got layers/dense/vars/0" in refusal(columns)
+    columns = stored(path, DENSE, [layer("Dense", units=4)])
+    assert "layers/dense/vars/0 has 1" in refusal(columns)
     shapes = {**CUDNN, "layers/cu_dnngru/vars/2": (2, 6)}
     assert "two halves" in refusal(stored(path, shapes, [layer("CuDNNGRU")]))
 
@@ -488,11 +610,11 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert layers(network) == layers(load(path, layer="layers/gru")[0]) == "GRU 2"
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
-    assert "passes over layers/dense/vars, layers/mine/vars" in notes[1]
+    assert "passes over layers/dense, layers/mine" in notes[1]
     network, notes = load(stored(path, NUMBERED | SECOND, version=""))
     assert layers(network) == "GRU 2, GRU 2"
     assert "layers/gru, layers/gru_1 one above the other" in notes[1]
-    assert "the order of layers/gru, layers/lstm" in refusal(
+    assert "several recurrent modules: layers/gru, layers/lstm" in refusal(
         stored(path, NUMBERED | ANOTHER, version="")
     )
     (gru,) = load(stored(path, CUDNN, version="2.2.4"))[0].layers
@@ -516,6 +638,21 @@ def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
     }
     path = stored(tmp_path / "m.h5", shapes, **attributes)
     assert layers(load(path)[0]) == "LSTM 2, GRU 2"
+
+
+def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
+    cells = {"b": ["b/forward_lstm", "b/backward_lstm"], "a": ["a"], "c": ["c/lstm_cell"]}
+    shapes, attributes = {}, {"root": {"layer_names": [*cells]}}
+    for name, found in cells.items():
+        names = [f"{cell}/{role}" for cell in found for role in ("kernel", "recurrent_kernel")]
+        attributes[name] = {"weight_names": names}
+        shapes |= {f"{name}/{each}": (2, 8) for each in names}
+    parts = inspect(stored(tmp_path / "m.h5", shapes, **attributes))["parts"]
+    assert [(part["name"], len(part["tensors"])) for part in parts] == [
+        ("b", 4),
+        ("a", 2),
+        ("c", 2),
+    ]
 
 
 # Archives and HDF5 files whatever is in them.

@@ -101,6 +101,36 @@ def normal(g: Graph, rows: str, **attributes: Any) -> str:
     return g.add("BatchNormalization", rows, *(g.draw(3) for _ in range(4)), **attributes)
 
 
+def convolved(g: Graph, **attributes: Any) -> str:
+    """Convolve x along its steps."""
+    turned = g.add("Transpose", "x", perm=[1, 2, 0])
+    found = g.add("Conv", turned, g.draw(2, 2, 3), g.draw(2), **attributes)
+    return g.add("Transpose", found, perm=[2, 0, 1])
+
+
+def pooled(g: Graph, rows: str, size: int, pad: int) -> str:
+    """Take the largest values of neighbouring steps."""
+    turned = g.add("Transpose", rows, perm=[1, 2, 0])
+    found = g.add("MaxPool", turned, kernel_shape=[size], pads=[pad, pad])
+    return g.add("Transpose", found, perm=[2, 0, 1])
+
+
+def attention(g: Graph) -> str:
+    """Weigh the steps by a softmax over them, and sum them."""
+    rows = g.rows("GRU")
+    return g.add("ReduceSum", g.add("Mul", rows, g.add("Softmax", rows, axis=0)), g.array([0]))
+
+
+def stacked(g: Graph) -> tuple[str, str]:
+    """Add two layers; return what each gives."""
+    below = g.rows("GRU")
+    return below, g.rows("GRU", below, size=3)
+
+
+def above(g: Graph, *rows: str) -> str:
+    return g.add("Concat", *rows, axis=2)
+
+
 # The part that is refused, a key word of the reason, and the graph.
 REFUSED: list[tuple[str, str, Build]] = [
     ("LSTM_0", "projection", lambda g: g.rows(projection=3)),
@@ -130,72 +160,52 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("GRU_0", "initial_h", lambda g: start(g, stored(g, 1, 3), op="GRU")),
     ("RNN", "initial_h", lambda g: zeros(g, g.array([1]), size(g, 1), g.array([7]))),
     ("GRU_1", "from the last", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
-    ("GRU_1", "wrong order", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
+    ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
     ("GRU_3", "other axes", lambda g: g.recurrent("GRU", swapped(g, g.rows()), size=3)),
     ("GRU_1", "three axes", lambda g: g.recurrent("GRU", g.add("Flatten", "x", axis=2))),
     ("GRU_1", "one row a seq", lambda g: g.recurrent("GRU", f"{g.recurrent('GRU')}.1", size=3)),
+    ("GRU_2", "other axes", lambda g: g.add("Concat", *crossed(g), axis=3)),
     # Axes.
-    ("Gather_2", "place 2", lambda g: g.add("Gather", g.rows(), g.array(2))),
-    ("Gather_2", "one place of an axis", lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1)),
-    ("Gather_2", "several places", lambda g: g.add("Gather", g.rows(), g.array([0, -1]))),
-    ("Slice_2", "some places", lambda g: part(g, g.rows(), 1, 0, 2)),
+    ("Gather_2", "step 3", lambda g: g.add("Gather", g.rows(), g.array(2))),
+    ("Gather_2", "first step", lambda g: g.add("Gather", g.rows(), g.array(0))),
+    ("Gather_2", "some of the seq", lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1)),
+    ("Gather_2", "some places", lambda g: g.add("Gather", g.rows(), g.array([0, -1]))),
+    ("Slice_2", "some of the sequences", lambda g: part(g, g.rows(), 1, 0, 2)),
     ("Slice_2", "from the last step", lambda g: backwards(g, g.rows())),
-    ("Unsqueeze_3", "whole", lambda g: g.add("Unsqueeze", g.rows(), g.add("Shape", "x"))),
-    ("Reshape_1", "one axis of feat", lambda g: g.add("Reshape", both(g), g.array([0, 0, -1]))),
-    ("Reshape_2", "not known", lambda g: g.add("Reshape", g.rows(), g.array([-1, 2]))),
-    ("Flatten_3", "one axis of f", lambda g: g.add("Flatten", swapped(g, g.rows()), axis=1)),
-    ("Transpose_2", "no order", lambda g: g.add("Transpose", g.rows(), perm=[0, 0, 1])),
-    ("Squeeze_2", "axis 1", lambda g: g.add("Squeeze", g.rows(), g.array([1]))),
-    ("Squeeze_2", "all axes of size 1", lambda g: g.add("Relu", g.add("Squeeze", g.rows()))),
-    ("Concat_3", "not the two", lambda g: g.add("Concat", *halves(g)[::-1], axis=2)),
-    ("Concat_3", "two paths", lambda g: g.add("Concat", *crossed(g), axis=3)),
-    ("Concat_5", "rows of different", lambda g: g.add("Concat", *halves(g, 0, -1), axis=1)),
-    ("Concat_1", "80", lambda g: g.add("Concat", *[f"{both(g, 'GRU')}.1"] * 40, axis=0)),
+    ("Slice_2", "turned round", lambda g: backwards(g, g.rows(), 1)),
+    ("Unsqueeze_3", "do not fit", lambda g: g.add("Unsqueeze", g.rows(), g.add("Shape", "x"))),
+    ("Reshape_1", "rows and feat", lambda g: g.add("Reshape", both(g), g.array([0, 0, -1]))),
+    ("Reshape_2", "do not fit", lambda g: g.add("Reshape", g.rows(), g.array([-1, 2]))),
+    ("Flatten_3", "rows and feat", lambda g: g.add("Flatten", swapped(g, g.rows()), axis=1)),
+    ("Transpose_2", "do not fit", lambda g: g.add("Transpose", g.rows(), perm=[0, 0, 1])),
+    ("Squeeze_2", "do not fit", lambda g: g.add("Squeeze", g.rows(), g.array([1]))),
     (
-        "Concat_3",
-        "several layers",
-        lambda g: g.add("Concat", *(f"{g.recurrent('GRU')}.1" for _ in range(3)), axis=0),
+        "Concat_5",
+        "something else at each step",
+        lambda g: g.add("Concat", *halves(g, 0, -1), axis=1),
     ),
-    ("Relu_1", "two directions", lambda g: g.add("Relu", both(g))),
     (
         "Relu_2",
         "cell state",
         lambda g: g.add("Relu", g.add("Squeeze", f"{g.recurrent()}.2", g.array([0]))),
     ),
     # Rows.
-    ("Cos_2", "operator Cos", lambda g: g.add("Cos", g.rows())),
-    ("Erf_2", "not read", lambda g: g.add("Erf", g.rows())),
-    ("Add_3", "not read", lambda g: g.add("Add", (rows := g.rows()), g.add("Relu", rows))),
-    (
-        "Mul_4",
-        "two paths",
-        lambda g: g.add("Mul", (rows := g.rows()), backwards(g, g.add("Sigmoid", rows))),
-    ),
-    ("Mul_3", "not read", lambda g: multiplied(g, "HardSigmoid", alpha=0.16666)),
-    ("ReduceMean_2", "averages steps", lambda g: g.add("ReduceMean", g.rows(), axes=[0])),
-    ("Softmax_2", "another axis", lambda g: g.add("Softmax", g.rows(), axis=0)),
+    ("Einsum_2", "operator Einsum", lambda g: g.add("Einsum", g.rows(), equation="tnk->tnk")),
+    ("Relu_2", "'alpha'", lambda g: g.add("Relu", g.rows(), alpha=0.5)),
     ("BatchNormalization_2", "that", lambda g: normal(g, g.rows(), training_mode=1)),
-    ("Add_2", "another axis", lambda g: g.add("Add", g.rows(), g.draw(3, 1))),
+    ("Add_2", "each sequence", lambda g: g.add("Add", g.rows(), g.draw(3, 1))),
     (
         "Gemm_3",
-        "other axes",
+        "do not fit",
         lambda g: g.add("Gemm", g.add("Flatten", g.rows(), axis=2), g.draw(3, 2), transA=1),
     ),
-    ("Mul_2", "(4, 1, 3)", lambda g: g.add("Mul", g.rows(), g.draw(4, 1, 3))),
-    ("Add_2", "input 2: expected 3", lambda g: g.add("Add", g.rows(), g.draw(4))),
-    ("Add_2", "got int64", lambda g: g.add("Add", g.rows(), g.array(ints(1, 2, 3)))),
-    ("Div_2", "divides a constant", lambda g: g.add("Div", g.draw(3), g.rows())),
-    ("MatMul_2", "input 2: expected", lambda g: g.add("MatMul", g.rows(), g.draw(1, 3, 2))),
-    ("MatMul_2", "input 1: expected rows", lambda g: g.add("MatMul", g.draw(3, 3), g.rows())),
-    ("PRelu_2", "slope for each", lambda g: g.add("PRelu", g.rows(), g.draw(3))),
-    ("Min_2", "got minimum:nan", lambda g: g.add("Min", g.rows(), number(g, np.nan))),
-    ("Max_2", "one number", lambda g: g.add("Max", g.rows(), number(g, 1, 1, 1, 1, 1))),
-    ("Selu_2", "alpha 1", lambda g: g.add("Selu", g.rows(), alpha=1.0)),
-    ("Celu_2", "alpha 2", lambda g: g.add("Celu", g.rows(), alpha=2.0)),
+    ("Mul_2", "do not fit", lambda g: g.add("Mul", g.rows(), g.draw(4, 1, 3))),
+    ("Add_2", "do not fit", lambda g: g.add("Add", g.rows(), g.draw(4))),
+    ("MatMul_2", "multiplies other axes", lambda g: g.add("MatMul", g.draw(3, 3), g.rows())),
     ("Gelu_2", "'erf'", lambda g: g.add("Gelu", g.rows(), approximate="erf")),
     (
         "LayerNormalization_2",
-        "several axes",
+        "several rows",
         lambda g: g.add("LayerNormalization", g.rows(), g.draw(3), axis=1),
     ),
     (
@@ -204,27 +214,20 @@ REFUSED: list[tuple[str, str, Build]] = [
         lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(np.array(True))),
     ),
     ("Add_2", "takes b", lambda g: g.add("Add", g.rows(), "b")),
-    ("Cast_2", "int64", lambda g: g.add("Cast", g.rows(), to=7)),
-    ("Gather_2", "looks up", lambda g: g.add("Gather", g.draw(7, 2), g.rows())),
-    ("Gather_0", "no table", lambda g: g.add("Gather", g.draw(7, 2, 2), "x")),
     # Constants.
     (
         "Concat_2",
         "do not fit",
         lambda g: g.add("Add", g.rows(), g.add("Concat", g.draw(1, 2), g.draw(2, 3), axis=0)),
     ),
-    ("Div_3", "do not fit", lambda g: g.add("Relu", g.add("Div", size(g, 0), g.array([0])))),
-    ("Cast_3", "not known", lambda g: g.add("Relu", g.add("Cast", size(g, 0), to=1))),
-    ("Equal_3", "not known", lambda g: g.add("Relu", g.add("Equal", size(g, 0), g.array([5])))),
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
     (
         "Expand_5",
-        "as often as",
+        "do not fit",
         lambda g: g.add("Add", g.rows(), g.add("Expand", g.draw(3), size(g, 0))),
     ),
-    ("Mul_4", "too many", lambda g: g.add("Relu", repeated(g, "Mul", g.add("Shape", "x"), 200))),
     (
-        "Concat_16",
+        "Concat_",
         "more values",
         lambda g: g.add("Relu", repeated(g, "Concat", g.draw(9), 200, axis=0)),
     ),
@@ -233,18 +236,89 @@ REFUSED: list[tuple[str, str, Build]] = [
         "more values",
         lambda g: g.add("Relu", g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
     ),
-    ("Unsqueeze_15", "16 axes", lambda g: repeated(g, "Unsqueeze", g.rows(), 40, g.array([0]))),
-    ("Relu_1001", "1,000", lambda g: repeated(g, "Relu", g.rows(), 1200, "")),
     # Operators.
     (
         "FusedMatMul_2",
         "com.microsoft",
         lambda g: g.add("FusedMatMul", g.rows(), g.draw(3, 2), domain="com.microsoft"),
     ),
+    ("QLinearMatMul_2", "quantized", lambda g: g.add("QLinearMatMul", g.rows(), g.draw(3, 2))),
     ("If_2", "a graph of its", lambda g: g.add("If", g.rows(), then_branch=b"", else_branch=b"")),
     ("Loop_0", "in a Loop", lambda g: g.add("Loop", "", "", "x", body=b"")),
     ("", "got MatMul_0", lambda g: g.add("Relu", g.add("MatMul", "x", g.draw(2, 3)))),
+    ("", "no recurrent layer", lambda g: g.add("Gather", g.draw(7, 2, 2), "x")),
+    ("", "no recurrent layer", lambda g: g.add("Relu", repeated(g, "Mul", size(g, 0), 200))),
 ]
+
+# What is run, and as which layers: of pieces of a graph `tests/peers` compares the numbers.
+RUN: list[tuple[str, Build]] = [
+    (
+        "LSTM 3, Pointwise 3",
+        lambda g: g.add("Relu", g.add("Squeeze", g.rows())),
+    ),
+    (
+        "LSTM 3 bidirectional, rows: Slice",
+        lambda g: g.add("Concat", *halves(g)[::-1], axis=2),
+    ),
+    (
+        "GRU 3 bidirectional, rows: Slice",
+        lambda g: g.add("Concat", *[f"{both(g, 'GRU')}.1"] * 4, axis=0),
+    ),
+    (
+        "GRU 3, rows: Identity, GRU 3, rows: Identity, GRU 3, rows: Concat",
+        lambda g: g.add("Concat", *(f"{g.recurrent('GRU')}.1" for _ in range(3)), axis=0),
+    ),
+    ("LSTM 3 bidirectional, Pointwise 6", lambda g: g.add("Relu", both(g))),
+    ("LSTM 3, rows: Cos", lambda g: g.add("Cos", g.rows())),
+    ("LSTM 3, rows: Erf", lambda g: g.add("Erf", g.rows())),
+    ("LSTM 3, rows: Relu Add", lambda g: g.add("Add", (rows := g.rows()), g.add("Relu", rows))),
+    (
+        "LSTM 3, rows: Sigmoid Concat, whole sequences: Mul",
+        lambda g: g.add("Mul", (rows := g.rows()), backwards(g, g.add("Sigmoid", rows))),
+    ),
+    ("LSTM 3, rows: HardSigmoid Mul", lambda g: multiplied(g, "HardSigmoid", alpha=0.16666)),
+    (
+        "LSTM 3, whole sequences: ReduceMean",
+        lambda g: g.add("ReduceMean", g.rows(), axes=[0]),
+    ),
+    (
+        "LSTM 3, rows: Concat, whole sequences: Shape Mul",
+        lambda g: g.add("Mul", g.rows(), g.add("Cast", size(g, 0), to=1)),
+    ),
+    ("LSTM 3, whole sequences: Softmax", lambda g: g.add("Softmax", g.rows(), axis=0)),
+    ("LSTM 3, Pointwise 3, rows: Div", lambda g: g.add("Div", g.draw(3), g.add("Exp", g.rows()))),
+    ("LSTM 3, Dense 2", lambda g: g.add("MatMul", g.rows(), g.draw(1, 3, 2))),
+    ("LSTM 3, rows: PRelu", lambda g: g.add("PRelu", g.rows(), g.draw(3))),
+    ("LSTM 3, Pointwise 3", lambda g: g.add("Max", g.rows(), number(g, 1, 1, 1, 1, 1))),
+    ("LSTM 3, rows: Selu", lambda g: g.add("Selu", g.rows(), alpha=1.0)),
+    ("LSTM 3, rows: Celu", lambda g: g.add("Celu", g.rows(), alpha=2.0)),
+    (
+        "LSTM 3, rows: Cast Gather",
+        lambda g: g.add("Gather", g.draw(7, 2), g.add("Cast", g.rows(), to=7)),
+    ),
+    ("whole sequences: Conv, GRU 3", lambda g: g.rows("GRU", convolved(g, pads=[1, 1]))),
+    ("whole sequences: Conv, GRU 3", lambda g: g.rows("GRU", convolved(g, strides=[2]))),
+    (
+        "whole sequences: Conv Relu MaxPool, GRU 3",
+        lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
+    ),
+    ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
+    ("GRU 3, GRU 3, rows: Add", lambda g: g.add("Add", *stacked(g))),
+    ("GRU 3, GRU 3, rows: Concat, LSTM 3", lambda g: g.rows("LSTM", above(g, *stacked(g)), size=6)),
+    ("GRU 3, rows: Identity, LSTM 3, rows: Concat", lambda g: above(g, g.rows("GRU"), g.rows())),
+    ("LSTM 3", lambda g: repeated(g, "Unsqueeze", g.rows(), 20, g.array([0]))),
+]
+
+
+@pytest.mark.parametrize(("named", "build"), RUN, ids=[named for named, _ in RUN])
+def test_graphs_that_are_run(tmp_path: Path, named: str, build: Build) -> None:
+    graph = Graph()
+    network, _ = load(write(tmp_path / "m.onnx", graph, build(graph)))
+    assert str(network) == f"Network({named})"
+    x = np.random.default_rng(0).normal(size=(2, 5, 2))
+    both, one = (rnncli.run(network, rows) for rows in (x, x[1]))
+    for two, alone in ((both.h, one.h), (both.y, one.y), (both.y_n, one.y_n)):
+        assert two is None or alone is None or np.allclose(two[1], alone, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +332,29 @@ def test_graphs_that_are_refused(tmp_path: Path, place: str, why: str, build: Bu
     assert why in found
 
 
+def test_weights_of_whole_numbers(tmp_path: Path) -> None:
+    graph, whole = Graph(), np.arange(6, dtype=np.int8).reshape(3, 2)
+    W = graph.add("DequantizeLinear", graph.array(whole), number(graph, 0.25))
+    path = write(tmp_path / "m.onnx", graph, graph.add("MatMul", graph.rows(), W))
+    assert load(path)[0].layers[1].arrays["W"].tolist() == (whole * 0.25).tolist()
+
+
+def test_a_branch_that_a_constant_chooses(tmp_path: Path) -> None:
+    graph = Graph()
+    rows = graph.rows()
+    branches: dict[str, Any] = {}
+    for name, op in (("then_branch", "Relu"), ("else_branch", "Tanh")):
+        inner = message((1, message((1, rows), (2, name), (4, op))), (12, message((1, name))))
+        branches[name] = inner
+    output = graph.add("If", graph.array(np.array(False)), **branches)
+    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    assert str(network.layers[1].settings["activation"]) == "tanh"
+
+
 def test_an_input_of_no_axes(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("MatMul", "x", graph.draw(2, 2)))
-    assert "an axis of features" in refusal(
+    assert "the number of axes" in refusal(
         write(tmp_path / "m.onnx", graph, rows, inputs={"x": ()})
     )
 
@@ -289,17 +382,16 @@ def filled(g: Graph, W: str) -> str:
     return repeated(g, "Div", rows, 4, number(g, 2))
 
 
-# Weights of 4 bytes: (4 layers x 2) 1,200 x 1,200; 3 x (1,200 + 3 + 480,000) and 4 x 2 x 480,000.
-@pytest.mark.parametrize(("build", "total"), [(shared, 46_080_000), (filled, 21_134_436)])
+@pytest.mark.parametrize("build", [shared, filled])
 def test_layers_that_take_far_more_than_the_file(
-    tmp_path: Path, build: Callable[[Graph, str], str], total: int
+    tmp_path: Path, build: Callable[[Graph, str], str]
 ) -> None:
     graph = Graph()
     W = graph.add("ConstantOfShape", graph.array([1, 1200, 1200]))
     inputs: dict[str, Axes | None] = {"x": ("T", "N", 1200)}
     path = write(tmp_path / "m.onnx", graph, build(graph, W), inputs=inputs)
     assert path.stat().st_size < 100_000
-    assert f"{total:,} bytes, over 3 times its own" in refusal(path)
+    assert "needs more values to be computed" in refusal(path)
 
 
 def test_the_command_says_so_in_one_line(tmp_path: Path, run_rnn: Any) -> None:
@@ -314,10 +406,10 @@ def test_the_command_says_so_in_one_line(tmp_path: Path, run_rnn: Any) -> None:
 
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
-    rows = graph.rows(rows=graph.add("Conv", "x", graph.draw(2, 2, 1)))
+    rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))
     path = write(tmp_path / "m.onnx", graph, rows, graph.add("Relu", graph.recurrent("GRU")))
     assert [(each["name"], each.get("needed")) for each in inspect(path)["parts"]] == [
-        *(("Conv_0", True), ("LSTM_1", None), ("GRU_3", None))
+        *(("Einsum_0", True), ("LSTM_1", None), ("GRU_3", None))
     ]
     assert refusal(path).endswith("pick one with `layer` NAME: LSTM_1, GRU_3")
     assert layers(load(path, layer="LSTM_1")[0]) == "LSTM 3"
@@ -344,9 +436,9 @@ def test_a_node_that_leads_to_no_output_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("op", ["Expand", "ConstantOfShape"])
 def test_zeros_of_an_unknown_shape(tmp_path: Path, op: str) -> None:
-    """As PyTorch's exporter has the initial state of a layer above a convolution."""
+    """As PyTorch's exporter has the initial state of a layer above another operator."""
     graph = Graph()
-    below = graph.add("Conv", "x", graph.draw(2, 2, 1))
+    below = graph.add("Einsum", "x", equation="tnk->tnk")
     count = graph.add("Gather", graph.add("Shape", below), graph.array([1]))
     shape = graph.add("Concat", graph.array([1]), count, graph.array([3]), axis=0)
     arrays = (stored(graph, 1, 1, 3), shape)[op == "ConstantOfShape" :]
@@ -468,7 +560,13 @@ COMPUTED: dict[str, Build] = {
         g.add(
             "Expand",
             ONE_H(g),
-            g.add("Where", g.add("Equal", size(g, 1), g.array([-1])), g.array([7]), size(g, 1)),
+            g.add(
+                "Concat",
+                g.array([1]),
+                g.add("Where", g.add("Equal", size(g, 1), g.array([-1])), g.array([7]), size(g, 1)),
+                g.array([1]),
+                axis=0,
+            ),
         ),
     ),
     "a quotient": lambda g: zeros(
@@ -597,10 +695,3 @@ def test_nodes_of_any_names(tmp_path: Path, names: tuple[str | None, ...], liste
         paths.append(write(path, graph, rows, inputs={"x": ("T", "N", 3)}))
     assert content(load(paths[0])[0]) == content(load(paths[1])[0])
     assert f"it has {listed}" in refusal(paths[0], layer="other")
-
-
-def test_a_tensor_with_the_name_of_a_computed_one(tmp_path: Path) -> None:
-    graph = Graph()
-    output = graph.recurrent("RNN")
-    graph.tensors.append(message((1, 1), (2, 1), (8, "RNN_0: R[0]"), (9, bytes(4))))
-    assert "damaged: RNN_0: R[0] is the name" in refusal(write(tmp_path / "m.onnx", graph, output))

@@ -18,7 +18,6 @@ from test_onnx_graph import same
 
 import rnncli
 from rnncli.model.errors import InputError
-from rnncli.model.formats.containers import protobuf
 from rnncli.model.formats.containers.protobuf import Message, Source, message
 
 FLOAT32, INT64 = 1, 7
@@ -26,9 +25,9 @@ Fields = list[tuple[int, Any]]
 MINUS_TWO = bytes.fromhex("feffffffffffffffff01")  # of 64 bits: ten bytes
 
 
-def read(text: str | bytes) -> Message:
+def read(text: str | bytes, most: int = 10**6) -> Message:
     data = bytes.fromhex(text) if isinstance(text, str) else text
-    return Message(Source("w.onnx"), memoryview(data))
+    return Message(Source("w.onnx", most), memoryview(data))
 
 
 def test_whole_numbers() -> None:
@@ -47,23 +46,21 @@ def test_whole_numbers() -> None:
 def test_a_long_run_is_read_in_pieces() -> None:
     values = np.random.default_rng(0).integers(-(2**63), 2**63, 20_000)
     run = message((1, b"".join(message((1, int(value)))[1:] for value in values)))
-    pieces = [*read(run).varints(1)]
+    pieces = [*read(run).runs(1)]
     assert len(pieces) > 2
     assert np.array_equal(np.concatenate(pieces), values)
 
 
 # A file may hold so many fields in all, and so many numbers in lists.
 MOST: dict[str, Callable[[], Any]] = {
-    "fields": lambda: read("0800" * 11),
-    "in messages": lambda: [[*read("0a020800" * 6).messages(1)]],
-    "numbers": lambda: read("0a0b" + "01" * 11).integers(1),
-    "floats": lambda: read("0a2c" + "00" * 44).floats(1),
+    "fields": lambda: read("0800" * 11, 10),
+    "in messages": lambda: [*read("0a020800" * 6, 10).messages(1)],
+    "numbers": lambda: read("0a0b" + "01" * 11, 10).integers(1),
 }
 
 
 @pytest.mark.parametrize("take", MOST.values(), ids=MOST)
-def test_too_many_fields(monkeypatch: pytest.MonkeyPatch, take: Callable[[], Any]) -> None:
-    monkeypatch.setattr(protobuf, "MOST_FIELDS", 10)
+def test_too_many_fields(take: Callable[[], Any]) -> None:
     with pytest.raises(InputError, match="expected at most 10 fields"):
         take()
 
@@ -187,7 +184,7 @@ def test_sparse_tensors_are_not_read(tmp_path: Path) -> None:
     sparse = message((1, values), (2, message((1, 1), (2, INT64), (9, bytes(8)))), (3, 2))
     data = graph.model(graph.add("Mul", same(graph), "W"), more=[(15, sparse)])
     (tmp_path / "m.onnx").write_bytes(data)
-    assert "sparse float32" in refusal(tmp_path / "m.onnx")
+    assert "sparse array" in refusal(tmp_path / "m.onnx")
 
 
 LYING: list[tuple[str, Fields]] = [

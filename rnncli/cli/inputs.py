@@ -60,6 +60,9 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
         steps[n, t] = values[place]
         return steps
 
+    if network.front:
+        what = "its lowest layers give fewer rows than they take"
+        raise InputError(str(opened.model["source"].get("weights", "")), what, "`rnn run` runs it")
     every, start = Network(*network.layers), np.tile(opened.start, (len(lengths), 1))
     x = arranged(rows.x)
     case = Case(every, x, start, lengths, reading.precision, opened.biases)

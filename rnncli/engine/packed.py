@@ -138,6 +138,15 @@ class Packed:
             begin += T
         return np.concatenate(t), np.concatenate(n)
 
+    @property
+    def sequences(self) -> list[Integers]:
+        """The rows of each sequence, of rows (R, K)."""
+        N = len(self.lengths)
+        if self.even:
+            return [*np.arange(int(self.lengths[0]) * N).reshape(-1, N).T]
+        t, n = self._steps
+        return np.split(np.lexsort((t, n)), np.cumsum(self.lengths)[:-1])
+
     def order(self, starts: Integers) -> Integers:
         """Return where each packed row stands in sequences that begin at `starts`."""
         t, n = self._steps

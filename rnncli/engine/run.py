@@ -126,6 +126,17 @@ def run(
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
     h_n = _initial_state(network, h0, N, dtype)
+    if network.front:
+        checked = (
+            network.checked_input(each[:end], dtype) for each, end in zip(batch, ends, strict=True)
+        )
+        fronts = [runner.run_front(each) for each in checked]
+        ends = np.array([len(each) for each in fronts], np.intp)
+        T = int(ends.max(initial=0))
+        batch = np.zeros((N, T, network.layers[0].input_size), dtype)
+        for n, each in enumerate(fronts):
+            batch[n, : len(each)] = each
+        given = batch if given.ndim == 3 else batch[0]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
         results = runner.run_batch(
@@ -150,7 +161,7 @@ def run(
     y_n = None
     if network.one_output:
         y_n = runner.head(h_n)
-        if network.last == "step" and T:
+        if network.by_row and T:
             some = np.flatnonzero(ends)
             y_n[some] = results[last].output[some, ends[some] - 1]
     if given.ndim == 2:

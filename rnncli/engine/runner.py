@@ -101,12 +101,33 @@ class Runner:
         mark_product(product, rows, W, self.bounds[id(W)])
         return product.reshape(*x.shape[:-1], W.shape[1])
 
-    def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
-        """Compute the output of a layer: of the states of its cells, or without state of rows x."""
+    def output(
+        self,
+        layer: Layer,
+        x: Floats,
+        states: Sequence[State] = (),
+        sequences: Sequence[Integers] = (),
+    ) -> Floats:
+        """Compute the output of a layer: of the states of its cells, or without state of rows x.
+
+        A layer that takes whole sequences needs the rows of each of them too.
+        """
         with np.errstate(all="ignore"):
+            if layer.whole:
+                rows = x.reshape(-1, x.shape[-1])
+                out = np.empty((len(rows), layer.output_size), x.dtype)
+                for each in sequences:
+                    out[each] = layer(rows[each])  # type: ignore[operator]
+                return out.reshape(*x.shape[:-1], -1)
             if isinstance(layer, Recurrent):
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
+
+    def run_front(self, x: Floats) -> Floats:
+        """Compute the rows (T', I') that the layers make of the rows (T, I) of a sequence."""
+        for layer in self.network.front:
+            x = layer(x) if layer.whole else self.output(layer, x)
+        return x
 
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer.
@@ -116,12 +137,15 @@ class Runner:
         gives the head. Without a head it is that state, merged.
         """
         network = self.network
-        top = len(network.layers) - 1 - network.head
-        x = state
-        for layer, slices in zip(network.layers[top:], network.state_slices[top:], strict=True):
+        if not network.final:
+            return np.full((len(state), network.output_size), np.nan, state.dtype)
+        outputs = [state] * (len(network.layers) + 1)
+        for number in network.final:
+            layer, slices = network.layers[number - 1], network.state_slices[number - 1]
             states = [tuple(state[:, place].copy() for place in cell) for cell in slices]
-            x = self.output(layer, x, states)
-        return x
+            x = state if layer.cells else network.taken(number, outputs)
+            outputs[number] = self.output(layer, x, states)
+        return outputs[-1]
 
     def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
@@ -218,14 +242,17 @@ class Runner:
         after, network = before.copy(), self.network
         with np.errstate(all="ignore"):
             each = zip(network.layers, network.state_slices, self.strategies, targets, strict=True)
-            for layer, slices, strategies, target in each:
+            outputs = [x]
+            for number, (layer, slices, strategies, target) in enumerate(each, start=1):
+                x = network.taken(number, outputs)
                 for n, strategy in enumerate(strategies):
                     state = tuple([before[:, columns].copy() for columns in slices[n]])
                     backward = layer.directions[n] == "backward"
                     self._run_cell(strategy, x, packed, state, target.cells[n], backward=backward)
                     for columns, array in zip(slices[n], state, strict=True):
                         after[:, columns] = array
-                x = self.output(layer, x, target.cells)
+                x = self.output(layer, x, target.cells, packed.sequences if layer.whole else ())
+                outputs.append(x)
                 if x is not target.output:
                     target.output[...] = x
         return after
@@ -288,7 +315,13 @@ class Runner:
             direction: groups.find_sources(masked, backward=direction == "backward")
             for direction in {way for layer in layers for way in layer.directions}
         }
-        for layer, each, slices in zip(layers, results, all_slices, strict=True):
+        if any(layer.whole for layer in layers):
+            raise ValueError("masked rows: a layer of the network takes whole sequences")
+        outputs = [x]
+        for number, (layer, each, slices) in enumerate(
+            zip(layers, results, all_slices, strict=True), start=1
+        ):
+            x = self.network.taken(number, outputs)
             for state, direction, columns in zip(each.cells, layer.directions, slices, strict=True):
                 rows, n, source = sources[direction]
                 first = source < 0
@@ -300,5 +333,6 @@ class Runner:
             # All rows at once: a product of one row may round in another way than that of many,
             # and a masked row would not be like the one that it repeats.
             x = self.output(layer, x, each.cells)
+            outputs.append(x)
             if x is not each.output:
                 each.output[...] = x

@@ -222,9 +222,12 @@ def forward(
     head = len(network.layers) - network.head
     first = 0 if all_layers else head - 1
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
+    x = rows.x
+    if network.front:
+        rows, x = _run_front(runner, rows)
     groups = group(rows.key, len(rows.x))
-    layers = runner.run_rows(rows.x, groups, carried.state, rows.masked)
-    if network.last == "step" and len(rows.x):
+    layers = runner.run_rows(x, groups, carried.state, rows.masked)
+    if network.by_row and len(rows.x):
         carried.keep(
             groups if rows.masked is None else groups.only(~rows.masked), layers[-1].output
         )
@@ -238,6 +241,21 @@ def forward(
     )
     stop, error = _find_overflow(network, layers, done, groups, carried.state, keys)
     return done.cut(0, stop), error
+
+
+def _run_front(runner: Runner, rows: Rows) -> tuple[Rows, Floats]:
+    """Return the last row of those that each row of the front is made of, and these rows."""
+    if rows.masked is not None and rows.masked.any():
+        raise ValueError("masked rows: a layer of the network takes whole sequences")
+    groups = group(rows.key, len(rows.x))
+    x = np.zeros((len(rows.x), runner.network.layers[0].input_size), rows.x.dtype)
+    chosen = np.zeros(len(rows.x), bool)
+    for start, length in zip(groups.starts.tolist(), groups.lengths.tolist(), strict=True):
+        order = groups.order[start : start + length]
+        made = runner.run_front(rows.x[order])
+        last = order[(np.arange(1, len(made) + 1) * length) // max(len(made), 1) - 1]
+        x[last], chosen[last] = made, True
+    return rows.take(chosen), x[chosen]
 
 
 def final_y(runner: Runner, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:

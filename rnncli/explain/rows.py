@@ -11,6 +11,7 @@ from rnncli.engine.runner import Runner
 from rnncli.explain.quantities import Quantity, Term, sum_of
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
+from rnncli.model.graph.piece import Piece
 from rnncli.model.layers import (
     Dense,
     Embedding,
@@ -71,6 +72,12 @@ def masking(layer: Masking, x: Floats, runner: Runner) -> list[Quantity]:
     return [sum_of("y_t", [Term("x_t", y)], y)]
 
 
+def piece(layer: Piece, x: Floats, runner: Runner) -> list[Quantity]:
+    """Return y_t, what the operators of a graph make of x_t."""
+    (y,) = layer(x, runner.multiply)
+    return [Quantity("y_t", repr(layer), [Term(layer.operators, y)], y)]
+
+
 # quantities(layer, x, runner): what a layer computes at a row, (1, I), by its class. The last
 # is y_t.
 OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
@@ -80,6 +87,7 @@ OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
     LayerNormalization: layer_normalization,
     Pointwise: pointwise,
     Masking: masking,
+    Piece: piece,
 }
 
 

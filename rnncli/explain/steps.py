@@ -9,7 +9,7 @@ from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
-from rnncli.explain.quantities import Quantity, Trace
+from rnncli.explain.quantities import Quantity, Term, Trace
 from rnncli.explain.rows import quantities_of
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.layers import Layer, Stateless
@@ -82,6 +82,8 @@ def explained(
     What follows them is not run, and where there is one sequence not read. The last step of a
     model that gives one row a sequence explains that row; the others have a note.
     """
+    if network.front:
+        raise ValueError("the layers that give fewer rows than they take cannot be explained")
     walk = Walk(network, precision, carried, keys)
     last = wanted == Wanted()
     if network.needs_whole_sequences or (network.last and not last):
@@ -216,7 +218,12 @@ class Ran:
 
     def explain(self, n: int, row: int) -> ExplainedLayer:
         """Explain a layer at a row."""
-        network, x = self.walk.network, self.inputs[n][row : row + 1]
+        network = self.walk.network
+        x = network.taken(n + 1, [each[row : row + 1] for each in self.inputs])
+        if network.layers[n].whole:
+            layer, y = network.layers[n], self.layers[n].output[row]
+            found = [Quantity("y_t", repr(layer), [Term("x_1 ... x_T", y)], y)]
+            return ExplainedLayer(n + 1, layer, x[0], y, [ExplainedCell("", {}, found)])
         if not network.layers[n].cells:
             return explain_stateless(self.walk.runner, n, x)
         cells = []

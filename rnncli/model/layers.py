@@ -71,7 +71,8 @@ class Recurrent:
     """
 
     arrays: Mapping[str, Floats] = {}
-    masks = False
+    masks = whole = shortens = False
+    sources: tuple[int, ...] = ()
 
     def __init__(
         self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
@@ -143,6 +144,10 @@ class Stateless:
     array_names: ClassVar[tuple[str, ...]] = ()
     settings: Mapping[str, Any] = {}  # the arguments beside the arrays
     masks = False  # whether there are rows at which the layers above keep their state
+    whole = False  # whether it takes all rows of a sequence at once
+    shortens = False  # whether it gives fewer rows than it takes
+    # What it takes: 0 is the input of the network, k what layer k gives; by default the one below.
+    sources: tuple[int, ...] = ()
     input_size: int
     output_size: int
 

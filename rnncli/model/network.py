@@ -1,6 +1,6 @@
 """A network: layers, each of which takes what the one below gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import chain, pairwise
 from typing import Any
@@ -31,6 +31,9 @@ class Network:
         ``return_sequences=False``), or for the last step (PyTorch:
         ``out[:, -1]``). The two differ only where the top recurrent layer
         goes backward.
+    front : sequence of Stateless
+        Layers below all others that give fewer rows than they take, such as a
+        convolution with strides; the others run over what they give.
 
     Raises
     ------
@@ -57,10 +60,17 @@ class Network:
     indices: int | None  # rows of the embedding at the bottom, if there is one
     one_output: bool  # whether a sequence has an output beside its states: one row, or a head's
     masking: int  # the number of the top layer that masks rows, from 1; 0 if none does
-    needs_whole_sequences: bool  # whether a layer begins at the last step
+    final: list[int]  # the layers, from 1, that make the output of the final states; may be none
+    by_row: bool  # whether the final output is that of the last row
+    needs_whole_sequences: bool  # whether a layer takes all steps, or begins at the last one
     state_slices: list[list[list[slice]]]  # as `state_names`, of each array by layer and cell
 
-    def __init__(self, *layers: Layer | Cell | Weights, last: str | None = None) -> None:
+    def __init__(
+        self,
+        *layers: Layer | Cell | Weights,
+        last: str | None = None,
+        front: Sequence[Stateless] = (),
+    ) -> None:
         if not layers:
             raise ValueError("a network has at least one layer")
         self.last = choice("last", last, LAST) if last else None
@@ -68,24 +78,18 @@ class Network:
             layer if isinstance(layer, Recurrent | Stateless) else Recurrent(layer)
             for layer in layers
         )
+        self.front = tuple(front)
         bottom, top = self.layers[0], self.layers[-1]
-        for number, (below, layer) in enumerate(pairwise(self.layers), start=2):
-            if isinstance(layer, Embedding):
-                what = "an embedding takes whole numbers: it is the bottom layer"
-                raise ValueError(f"layer {number}: {what}")
-            if layer.input_size != below.output_size:
-                name, unit = taken_by(layer)
-                raise ValueError(
-                    f"layer {number}: {name}: expected {below.output_size} {unit}, as layer "
-                    f"{number - 1} gives so many values a step, got {layer.input_size}"
-                )
-        self.input_size, self.output_size = bottom.input_size, top.output_size
+        self._check_widths()
+        self.input_size, self.output_size = (*front, bottom)[0].input_size, top.output_size
         self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
         recurrent = [number for number, layer in enumerate(self.layers, start=1) if layer.cells]
         if last and not recurrent:
             raise ValueError("last: a network without recurrent layers has no final state")
         self.head = len(layers) - recurrent[-1] if recurrent else 0
         self.one_output = bool(self.head or last)
+        self.final = self._find_final()
+        self.by_row = last == "step" or not self.final
         masking = [number for number, layer in enumerate(self.layers, start=1) if layer.masks]
         self.masking = max(masking, default=0)
         if recurrent and self.masking > recurrent[0]:
@@ -93,11 +97,44 @@ class Network:
                 f"layer {self.masking}: a layer that masks rows stands below all recurrent ones, "
                 f"layer {recurrent[0]} is one"
             )
-        self.needs_whole_sequences = any("backward" in layer.directions for layer in self.layers)
+        self.needs_whole_sequences = any(
+            layer.whole or "backward" in layer.directions for layer in (*front, *self.layers)
+        )
         self._lay_out_states()
 
     def __repr__(self) -> str:
-        return f"Network({', '.join(map(repr, self.layers))})"
+        return f"Network({', '.join(map(repr, (*self.front, *self.layers)))})"
+
+    def _check_widths(self) -> None:
+        """Check that each layer takes as many values as the ones below give."""
+        for below, above in pairwise([*self.front, self.layers[0]] if self.front else []):
+            if below.output_size != above.input_size:
+                what = f"expected {above.input_size} values, as the layer above takes"
+                raise ValueError(f"front: {what}, got {below.output_size}")
+        widths = [self.layers[0].input_size]
+        for number, layer in enumerate(self.layers, start=1):
+            if isinstance(layer, Embedding) and number > 1:
+                what = "an embedding takes whole numbers: it is the bottom layer"
+                raise ValueError(f"layer {number}: {what}")
+            taken = layer.sources or (number - 1,)
+            if max(taken) >= number or layer.input_size != sum(widths[k] for k in taken):
+                name, unit = taken_by(layer)
+                raise ValueError(
+                    f"layer {number}: {name}: expected {widths[-1]} {unit}, as layer "
+                    f"{number - 1} gives so many values a step, got {layer.input_size}"
+                )
+            widths.append(layer.output_size)
+
+    def _find_final(self) -> list[int]:
+        """Find the layers that make the output of the states of the recurrent ones alone."""
+        found = {len(self.layers)}
+        for number in range(len(self.layers), 0, -1):
+            layer = self.layers[number - 1]
+            if number in found and not layer.cells:
+                found |= {*(layer.sources or (number - 1,))}
+                if layer.whole:
+                    return []
+        return [] if 0 in found else sorted(found)
 
     def _lay_out_states(self) -> None:
         """Lay the state arrays of all cells side by side: all of one name, then the next."""
@@ -125,6 +162,20 @@ class Network:
                 raise ValueError(f"x: {no_index(x[place], self.indices)} at {list(place)}")
         return rows
 
+    def taken(self, number: int, outputs: Sequence[Floats]) -> Floats:
+        """Return what layer `number` (from 1) takes, of the input and what the layers give."""
+        chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
+        return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
+
+    def with_below(self, layer: Stateless) -> "Network":
+        """Return the same network with a layer below all others."""
+        if self.front:
+            return Network(*self.layers, last=self.last, front=(layer, *self.front))
+        layers = [copy(each) for each in self.layers]
+        for each in layers:  # a source is the number of a layer, or 0 for the input
+            each.sources = tuple(number + 1 for number in each.sources)
+        return Network(layer, *layers, last=self.last)
+
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
         layers = [
@@ -133,12 +184,13 @@ class Network:
             else each
             for each in self.layers
         ]
-        return Network(*layers, last=self.last)
+        return Network(*layers, last=self.last, front=self.front)
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
         network = copy(self)
         network.layers = tuple(layer.converted(convert) for layer in self.layers)
+        network.front = tuple(layer.converted(convert) for layer in self.front)
         return network
 
 

@@ -14,6 +14,7 @@ from rnncli.engine import near
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import Cell, State
+from rnncli.model.graph.piece import Piece
 from rnncli.model.layers import (
     Dense,
     Embedding,
@@ -213,6 +214,19 @@ def _unmasked_rows(layer: Masking, x: Near) -> Near:
     return held(reference.ROWS[Masking](layer, x.value.astype(dtype), x.precision), x.precision)
 
 
+def _computed_rows(layer: Piece, x: Near) -> Near:
+    """Compute the steps of a piece, as far off as in the type of the precision, eightfold."""
+
+    def multiply(a: Floats, W: Floats) -> Floats:
+        return reference.rounded(a, x.precision) @ reference.rounded(W, x.precision)
+
+    value = np.asarray(layer(x.value, multiply), np.float64)
+    dtype = PRECISIONS[x.precision].dtype
+    narrow = layer(x.value.astype(dtype), lambda a, W: multiply(a, W).astype(a.dtype))
+    size = np.abs(value) + np.abs(value).max(axis=1, keepdims=True)
+    return Near(value, 8 * np.abs(narrow - value) + 64 * x.eps * size, x.precision)
+
+
 # rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
 BOUNDED_ROWS: dict[type[Layer], Callable[..., Near]] = {
     Dense: _dense_rows,
@@ -221,6 +235,7 @@ BOUNDED_ROWS: dict[type[Layer], Callable[..., Near]] = {
     LayerNormalization: _row_normalized_rows,
     Pointwise: _activated_rows,
     Masking: _unmasked_rows,
+    Piece: _computed_rows,
 }
 
 

@@ -245,8 +245,11 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
         The step of a cell is not written out here.
     """
     masked = np.zeros(len(x), bool)
-    outputs = []
-    for layer, slices in zip(network.layers, network.state_slices, strict=True):
+    outputs = [x]
+    for number, (layer, slices) in enumerate(
+        zip(network.layers, network.state_slices, strict=True), start=1
+    ):
+        x = network.taken(number, outputs)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
@@ -264,7 +267,7 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
         else:
             x = layer(np.asarray(x, np.float64))
         outputs.append(x)
-    return outputs
+    return outputs[1:]
 
 
 def rounded(values: Floats, precision: str) -> Floats:

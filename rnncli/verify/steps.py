@@ -118,7 +118,9 @@ def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
     """Yield the parts of each layer in a result; each has to be used before the next."""
     network, x, running = case.network_as_run(), case.x, case.running()
     masked, precision = np.zeros(running.shape, bool), case.precision
-    for layer, slices, output in zip(network.layers, network.state_slices, layers, strict=True):
+    each = zip(network.layers, network.state_slices, layers, strict=True)
+    for number, (layer, slices, output) in enumerate(each, start=1):
+        x = network.taken(number, [case.x, *layers])
         if layer.masks:
             narrow = x.astype(PRECISIONS[precision].dtype, copy=False)
             masked |= running & cast(Masks, layer).masked(narrow)
@@ -138,7 +140,6 @@ def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
                 kept = partial(cell_steps.kept_rows, zero=len(layer.cells) > 1)
                 parts.append(Part(masked, direction, columns, h, kept))
         yield parts
-        x = output
 
 
 def _rows_before(steps: Truths, direction: str) -> Integers:

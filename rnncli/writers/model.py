@@ -26,7 +26,7 @@ _DIGESTS = ("sha256", "beside")
 # What a title tells of a model that gives one row a sequence.
 _LAST = {"state": "one row a sequence", "step": "the last row of a sequence"}
 # The settings of layers without state.
-_OF_LAYERS = ("activation", "value", "mask_zero", "epsilon")
+_OF_LAYERS = ("activation", "value", "mask_zero", "epsilon", "operators")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     A setting that differs between layers or cells is a list, the bottom one
     first. The layers are listed where one of them has no state.
     """
-    layers = [layer for layer in network.layers if isinstance(layer, Recurrent)]
+    parts = (*network.front, *network.layers)
+    layers = [layer for layer in parts if isinstance(layer, Recurrent)]
     cells = [cell for layer in layers for cell in layer.cells]
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
     every = [
-        _layer_of(name_of(each) or "recurrent", each.input_size, each.output_size, each.settings)
-        for each in network.layers
+        _layer_of(_kind(each), each.input_size, each.output_size, each.settings) for each in parts
     ]
     return known(
         {
@@ -64,7 +64,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 def describe_layer(layer: Layer) -> dict[str, Any]:
     """Return what a document says of a layer."""
     if not isinstance(layer, Recurrent):
-        return _layer_of(name_of(layer), layer.input_size, layer.output_size, layer.settings)
+        return _layer_of(_kind(layer), layer.input_size, layer.output_size, layer.settings)
     projected = layer.cells[0].state_sizes[0]
     return known(
         {
@@ -78,6 +78,13 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
             "projected_sizes": [projected] if projected != layer.hidden_size else None,
         }
     )
+
+
+def _kind(layer: Layer) -> str:
+    """Return what a document calls a layer; a piece of a graph has no name."""
+    if layer.cells:
+        return "recurrent"
+    return name_of(layer) or ("whole_sequences" if layer.whole else "rows")
 
 
 def model_line(model: Mapping[str, Any]) -> str:

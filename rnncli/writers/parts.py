@@ -38,7 +38,7 @@ def describe_file(
         "beside": [*map(os.path.basename, found.beside)] or None,
         "parameters": {
             "read": _count([part for part in found.parts if part.layers]),
-            "all": _count(found.parts),
+            "all": _count([*found.parts, *found.aside]),
         },
     }
     notes = list(found.notes)
@@ -52,7 +52,7 @@ def describe_file(
         for name in recurrent[:_TRIED]:
             with suppress(InputError):
                 runs.append(_run(path, found.pick(path, name), name, command))
-    parts = [_describe(path, part, worded) for part in found.parts]
+    parts = [_describe(path, part, worded) for part in (*found.parts, *found.aside)]
     return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
 
 
@@ -92,7 +92,7 @@ def _describe(path: str, part: Part, worded: Callable[[str], str]) -> dict[str, 
         layers = [*map(describe_layer, make_layers(path, fill_layers(path, part.layers)))]
     except InputError as error:
         why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
-    reason = {"why": why, "hint": worded(hint), "needed": part.needed or bool(part.layers)}
+    reason = {"why": why, "hint": worded(hint), "needed": part.needed or why != part.why}
     return {
         "name": part.name,
         "kind": part.kind,

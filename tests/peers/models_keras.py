@@ -129,6 +129,21 @@ def keras_2() -> None:
     write_output("keras2_cudnn_bare", same)
 
 
+def branches(library: Any, names: tuple[str, str]) -> None:
+    """Write models whose layers are no chain."""
+    L, whole = library.layers, {"return_sequences": True}
+    x = L.Input((None, 2))
+    below = L.Conv1D(4, 3, padding="causal", activation="relu")(x)
+    added = L.Add()([below, L.LSTM(4, **whole)(below)])
+    both = L.Concatenate()([added, L.GRU(3, **whole)(x)])
+    write(names[0], filled(library.Model(x, L.Dense(2, "softmax")(both))))
+    rows = L.Bidirectional(L.GRU(3, **whole))(L.Conv1D(3, 2, padding="same", dilation_rate=2)(x))
+    fewer = L.MaxPooling1D(2)(L.Conv1D(2, 2, activation="relu")(rows))
+    pools = [L.GlobalMaxPooling1D()(fewer), L.GlobalAveragePooling1D()(rows)]
+    gated = L.Multiply()([L.Dense(2, "sigmoid")(L.Concatenate()(pools)), L.Dense(2)(pools[0])])
+    write(names[1], filled(library.Model(x, gated)))
+
+
 def write_hdf5(path: Path, libver: str) -> None:
     """Write a file in one of HDF5's versions."""
     with h5py.File(path, "w", libver=libver) as file:
@@ -151,6 +166,8 @@ def main() -> None:
     tf_keras.utils.set_random_seed(0)
     keras_3()
     keras_2()
+    branches(keras, ("keras_branches.keras", "keras_pooled.h5"))
+    branches(tf_keras, ("keras2_branches.h5", "keras2_pooled.keras"))
     for name, libver in FILES.items():
         write_hdf5(HDF5 / f"{name}.h5", libver)
 

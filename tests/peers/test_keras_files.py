@@ -202,6 +202,50 @@ def test_models_give_what_they_give_in_keras(tmp_path: Path, library: str, seed:
     compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, x)
 
 
+class Branches(Draw):
+    """Choices of one random model whose layers are no chain."""
+
+    def rows_of(self, rows: list[Any]) -> Any:
+        """What a layer makes of others' rows."""
+        L, x, whole = self.layers, self.one_of(*rows), {"return_sequences": True}
+        same = [each for each in rows if each.shape[-1] == I]
+        kinds = (L.Add, L.Multiply, L.Average, L.Maximum, L.Minimum, L.Subtract)
+        units, kind = self.one_of(I, I, 2), self.one_of(L.LSTM, L.GRU, L.SimpleRNN)
+        makers = [
+            lambda: L.Conv1D(I, 3, padding=self.one_of("same", "causal"))(x),
+            lambda: L.Dense(I, self.one_of(*FUNCTIONS))(x),
+            lambda: kind(units, **whole)(x),
+            lambda: L.Bidirectional(kind(units, **whole), "sum")(x),
+            lambda: self.one_of(*kinds)()([self.one_of(*same), self.one_of(*same)]),
+            lambda: L.Concatenate()([x, self.one_of(*rows)]),
+        ]
+        return makers[self.random.randint(len(makers))]()
+
+    def model(self) -> Any:
+        L, start = self.layers, self.layers.Input((None, I))
+        rows = [start]
+        for _ in range(self.random.randint(3, 8)):
+            rows.append(self.rows_of(rows))
+        rows.append(L.GRU(2, return_sequences=True)(rows[-1]))
+        ends = rows[-2:]
+        if self.chance():
+            pools = (L.GlobalMaxPooling1D, L.GlobalAveragePooling1D)
+            fewer = (lambda: L.Dropout(0.5), lambda: L.Conv1D(2, 3), lambda: L.MaxPooling1D(2))
+            ends = [self.one_of(*pools)()(self.one_of(*fewer)()(each)) for each in ends]
+        elif self.chance():
+            ends = [L.GRU(2)(rows[-1]), L.LSTM(3)(rows[-2])]
+        return self.library.Model(start, L.Dense(2)(L.Concatenate()(ends)))
+
+
+@pytest.mark.parametrize("seed", range(MODELS // 2 + 1))
+@EACH_LIBRARY
+def test_layers_that_are_no_chain(tmp_path: Path, library: str, seed: int) -> None:
+    draw = Branches(LIBRARIES[library], seed)
+    model = draw.model()
+    draw.fill(model)
+    compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, draw.features())
+
+
 @EACH_LIBRARY
 def test_cells_and_how_they_are_settled(tmp_path: Path, library: str) -> None:
     """Each kind, with its reset and without a bias, one above the other, and in directions."""

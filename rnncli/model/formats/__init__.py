@@ -210,7 +210,9 @@ def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
 def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
     """Make the network."""
     try:
-        return Network(*make_layers(path, layers), last=last)
+        made = make_layers(path, layers)
+        front = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
+        return Network(*made[front:], last=last, front=made[:front])
     except ValueError as error:
         raise error if isinstance(error, InputError) else InputError(path, str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
@@ -121,6 +122,13 @@ class Draft(NamedTuple):
             raise InputError(place, "the file holds one direction,", hint)
         return Draft(drafts, settings)
 
+    def turn(self) -> "Draft":
+        """Take the steps in the other direction."""
+        turned = {"forward": "backward", "backward": "forward"}
+        known = self.settings.get("direction", "forward")
+        settings = {**self.settings, "direction": turned.get(known, known)}
+        return Draft(self.cells[::-1], settings)
+
     def layer(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
         cells = [cell.make(path) for cell in self.cells]
@@ -152,6 +160,9 @@ class Part(NamedTuple):
     needed : bool
         Whether the model cannot be run without it, though there are no
         layers for it.
+    turned : bool
+        Whether it takes the rows from the last step to the first, as a part
+        below gives them.
     """
 
     name: str
@@ -161,6 +172,7 @@ class Part(NamedTuple):
     why: str = ""
     hint: str = ""
     needed: bool = False
+    turned: bool = False
 
     @property
     def recurrent(self) -> bool:
@@ -188,6 +200,8 @@ class Found(NamedTuple):
         Ends the message that there is no recurrent layer: what was looked for.
     beside : sequence of str
         Paths of other files that hold its arrays.
+    aside : sequence of Part
+        Parts that the model's output does not depend on, which `layer` can pick.
     """
 
     parts: Sequence[Part]
@@ -197,10 +211,12 @@ class Found(NamedTuple):
     notes: Sequence[str] = ()
     expected: str = ""
     beside: Sequence[str] = ()
+    aside: Sequence[Part] = ()
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""
-        return [part.name for part in self.parts if part.layers or part.needed]
+        every = (*self.parts, *self.aside)
+        return [part.name for part in every if part.layers or part.needed]
 
     def pick(self, path: str, layer: str | None) -> "Found":
         """Keep the parts named so, or in a module named so; all of them for None."""
@@ -208,14 +224,27 @@ class Found(NamedTuple):
             return self
         stem = layer.rstrip("./")
         within = (f"{stem}.", f"{stem}/")
-        parts = [part for part in self.parts if part.name == stem or part.name.startswith(within)]
-        if not parts:
+        every = [*self.parts, *(part._replace(why="") for part in self.aside)]
+        named = [part.name == stem or part.name.startswith(within) for part in every]
+        ends = [number for number, each in enumerate(named) if each] or [0]
+        below = sum(len(part.layers) for part in every[: ends[0]])
+        parts = [
+            part._replace(layers=[_renumber(path, part.name, each, below) for each in part.layers])
+            for number, part in enumerate(every[: ends[-1] + 1])
+            if named[number] or (number > ends[0] and not part.name)
+        ]
+        if not any(named):
             names = self.names()
             others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
             raise InputError(path, "has no layer", f" {verbatim(others)}")
-        rest = self.parts[self.parts.index(parts[-1]) + 1 :]
-        whole = not any(part.layers or part.needed for part in rest)
-        return self._replace(parts=parts, last=self.last if whole else None)
+        names = [part.name for part in self.parts]
+        place = names.index(parts[-1].name) if parts[-1].name in names else -1
+        whole = place >= 0 and not any(p.layers or p.needed for p in self.parts[place + 1 :])
+        if next((part.turned for part in parts if part.recurrent), False):
+            for number, part in enumerate(parts):  # without the parts below
+                layers = [each.turn() if isinstance(each, Draft) else each for each in part.layers]
+                parts[number] = part._replace(layers=layers)
+        return self._replace(parts=parts, aside=(), last=self.last if whole else None)
 
     def layers(self, path: str) -> list[FileLayer]:
         """Return the layers of the network, or say why it cannot be run."""
@@ -239,6 +268,17 @@ class Found(NamedTuple):
         return [layer for part in self.parts for layer in part.layers]
 
 
+def _renumber(path: str, name: str, layer: FileLayer, below: int) -> FileLayer:
+    """Return a layer whose sources are numbered without so many layers below."""
+    if not isinstance(layer, Stateless) or not layer.sources or not below:
+        return layer
+    if min(layer.sources) < below:
+        raise InputError(f"{path}: {name}", "takes what other layers give: it is not run alone")
+    layer = copy(layer)
+    layer.sources = tuple(number - below for number in layer.sources)
+    return layer
+
+
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     """Convert an array of a file to finite floats of this machine; halves become float32."""
     place = f"{path}: {shown(name)}"
@@ -252,7 +292,7 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
     """Return bfloat16, which NumPy does not have, as float32, of which it is the upper half."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:

@@ -1,9 +1,5 @@
 """Protocol buffers: the fields of a message on the wire, without what they mean.
 
-A message is a run of fields: a number, one of four wire types and a value.
-Which type a field ought to have is known to the caller alone, who asks for
-values of that type; those of another one are refused.
-
 Source: https://protobuf.dev/programming-guides/encoding.
 """
 
@@ -15,133 +11,104 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
 
-# Fields that are read of a file, and numbers of lists: they take half a second, and 50 MB.
-MOST_FIELDS = 250_000
+VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5
+_SIZES = {WIDE: 8, NARROW: 4}
+_LONGEST = 10  # bytes of a whole number, seven bits each
+_PIECE = 2**16  # bytes of a run that are decoded at once
 
-_VARINT, _WIDE, _BYTES, _NARROW = 0, 1, 2, 5
-_SIZES = {_WIDE: 8, _NARROW: 4}
-# Bytes of a number, seven bits each.
-_LONGEST = 10
-# Bytes of a run that are taken at once: as arrays their numbers take many times as much.
-_PIECE = 2**16
-
-# A field on the wire: its type, and either a number and 0 or where its bytes begin and end.
-_Field: TypeAlias = tuple[int, int, int]
+# The number of a field, its wire type, and its value: a whole number of 64 bits, or bytes.
+Field: TypeAlias = tuple[int, int, int | memoryview]
 
 
 class Source:
-    """Where messages come from.
+    """The file that messages come from, and how many more fields are read of it."""
 
-    Parameters
-    ----------
-    place : str
-        What errors call it.
+    def __init__(self, place: str, most: int) -> None:
+        self.place, self.most, self.left = place, most, most
 
-    Attributes
-    ----------
-    left : int
-        How many more fields are read of it.
-    """
-
-    def __init__(self, place: str) -> None:
-        self.place, self.left = place, MOST_FIELDS
+    def spend(self, fields: int) -> None:
+        """Count fields, or numbers of lists."""
+        self.left -= fields
+        if self.left < 0:
+            raise InputError(self.place, f"expected at most {self.most:,} fields, got more")
 
     def damage(self, what: str) -> InputError:
         """Return the error for bytes that are no message."""
         return InputError(self.place, f"damaged: {what}")
 
-    def spend(self, fields: int) -> None:
-        """Count fields."""
-        self.left -= fields
-        if self.left < 0:
-            raise InputError(self.place, f"expected at most {MOST_FIELDS:,} fields, got more")
-
 
 class Message:
-    """A message: the values of its fields, by their numbers.
+    """The values of a message's fields, by their numbers."""
 
-    Parameters
-    ----------
-    source : Source
-    data : memoryview
-        Its bytes.
-
-    Raises
-    ------
-    InputError
-        They are no message, or hold more fields than are read.
-    """
-
-    __slots__ = ("_data", "_fields", "source")  # there may be many
+    __slots__ = ("fields", "source")  # there may be many
 
     def __init__(self, source: Source, data: memoryview) -> None:
         self.source = source
-        self._data = data
-        self._fields = _split(source, data)
+        self.fields: dict[int, list[Field]] = {}
+        for field in split(source, data):
+            self.fields.setdefault(field[0], []).append(field)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._fields
+        return number in self.fields
 
-    def integers(self, number: int) -> list[int]:
-        """Return signed whole numbers, each a field of its own or in a run."""
-        values: list[int] = []
-        for wire, value, stop in self._of(number, _VARINT, _BYTES):
-            if wire == _VARINT:
-                values.append(_signed(value))
-            else:
-                self.source.spend(stop - value)
-                for piece in self._numbers(number, self._data[value:stop]):
-                    values += piece.tolist()
-        return values
+    def every(self, number: int, *wires: int) -> list[Any]:
+        """Return the values of the fields of a number, which must have these wire types."""
+        fields = self.fields.get(number, [])
+        for _, wire, _ in fields:
+            if wire not in wires:
+                raise self.source.damage(f"field {number}: wire type {wire}")
+        return [value for _, _, value in fields]
+
+    def one(self, number: int, wire: int, default: Any) -> Any:
+        """Return the value of the only field of a number."""
+        values = self.every(number, wire) or [default]
+        if len(values) > 1:  # programs differ in which one they take
+            raise self.source.damage(f"field {number}: expected one, got {len(values)}")
+        return values[0]
 
     def integer(self, number: int) -> int:
         """Return a signed whole number; 0 if there is none."""
-        return _signed(self._only(number, _VARINT)[1])
+        value: int = self.one(number, VARINT, 0)
+        return value - (1 << 64) if value >> 63 else value
 
-    def floats(self, number: int) -> list[float]:
-        """Return numbers of 32 bits, each the shortest in decimals: 0.1, not 0.10000000149."""
-        values = self.fixed(number, "<f4")
-        self.source.spend(len(values))
-        return [float(str(value)) for value in values]
+    def integers(self, number: int) -> list[int]:
+        """Return signed whole numbers, each a field of its own or in a run."""
+        self.source.spend(
+            sum(len(v) for v in self.every(number, VARINT, BYTES) if not isinstance(v, int))
+        )
+        return [value for run in self.runs(number) for value in run.tolist()]
 
-    def float32(self, number: int) -> float:
-        """Return a number as `floats` does; 0 if there is none."""
-        _, start, stop = self._only(number, _NARROW)
-        return float(str(np.frombuffer(self._data[start:stop], "<f4")[0])) if stop else 0.0
-
-    def fixed(self, number: int, code: str) -> NDArray[Any]:
-        """Return numbers of type ``<f4`` or ``<f8``, each a field of its own or in a run."""
-        dtype = np.dtype(code)
-        wire = next(wire for wire, size in _SIZES.items() if size == dtype.itemsize)
-        runs = [self._data[start:stop] for _, start, stop in self._of(number, wire, _BYTES)]
-        if any(len(run) % dtype.itemsize for run in runs):
-            raise self.source.damage(f"field {number}: a number is cut short")
-        return np.frombuffer(runs[0] if len(runs) == 1 else b"".join(runs), dtype)
-
-    def varints(self, number: int) -> Iterator[NDArray[np.int64]]:
-        """Return signed whole numbers as arrays of some each."""
-        for wire, value, stop in self._of(number, _VARINT, _BYTES):
-            if wire == _VARINT:
-                yield np.array([_signed(value)])
+    def runs(self, number: int) -> Iterator[NDArray[np.int64]]:
+        """Return signed whole numbers as arrays, some at a time."""
+        for value in self.every(number, VARINT, BYTES):
+            if isinstance(value, int):
+                yield np.array([value], np.uint64).view(np.int64)
             else:
-                yield from self._numbers(number, self._data[value:stop])
+                yield from _decode(self.source, number, value)
+
+    def floats(self, number: int, code: str = "<f4") -> NDArray[Any]:
+        """Return numbers of 32 or 64 bits, each a field of its own or in a run."""
+        dtype = np.dtype(code)
+        data = b"".join(self.every(number, NARROW if dtype.itemsize == 4 else WIDE, BYTES))
+        if len(data) % dtype.itemsize:
+            raise self.source.damage(f"field {number}: a number is cut short")
+        return np.frombuffer(data, dtype)
 
     def bytes(self, number: int) -> memoryview:
         """Return the bytes of a field; none if it is not there."""
-        _, start, stop = self._only(number, _BYTES)
-        return self._data[start:stop]
-
-    def every_bytes(self, number: int) -> list[memoryview]:
-        """Return the bytes of each such field."""
-        return [self._data[start:stop] for _, start, stop in self._of(number, _BYTES)]
+        data: memoryview = self.one(number, BYTES, memoryview(b""))
+        return data
 
     def text(self, number: int) -> str:
         """Return a text; empty if there is none."""
-        return self._text(number, self.bytes(number))
+        return self.texts(number)[0] if len(self.bytes(number)) else ""
 
     def texts(self, number: int) -> list[str]:
         """Return the text of each such field."""
-        return [self._text(number, data) for data in self.every_bytes(number)]
+        try:
+            return [str(data, "utf-8") for data in self.every(number, BYTES)]
+        except UnicodeDecodeError as error:
+            raise self.source.damage(f"field {number}: no UTF-8") from error
 
     def message(self, number: int) -> "Message":
         """Return a message; an empty one if there is none."""
@@ -149,78 +116,30 @@ class Message:
 
     def messages(self, number: int) -> "Iterator[Message]":
         """Return the message of each such field."""
-        for _, start, stop in self._of(number, _BYTES):
-            yield Message(self.source, self._data[start:stop])
-
-    def _of(self, number: int, *wires: int) -> list[_Field]:
-        """Return the fields of a number, which must be of these types."""
-        fields = self._fields.get(number, [])
-        for wire, _, _ in fields:
-            if wire not in wires:
-                raise self.source.damage(f"field {number}: wire type {wire}")
-        return fields
-
-    def _only(self, number: int, wire: int) -> _Field:
-        """Return the field of a number: programs differ in what they make of several."""
-        fields = self._of(number, wire) or [(wire, 0, 0)]
-        if len(fields) > 1:
-            raise self.source.damage(f"field {number}: expected one, got {len(fields)}")
-        return fields[0]
-
-    def _text(self, number: int, data: memoryview) -> str:
-        try:
-            return str(data, "utf-8")
-        except UnicodeDecodeError as error:
-            raise self.source.damage(f"field {number}: no UTF-8") from error
-
-    def _numbers(self, number: int, run: memoryview) -> Iterator[NDArray[np.int64]]:
-        """Decode a run of whole numbers, some at a time."""
-        start = 0
-        while start < len(run):
-            octets = np.frombuffer(run[start : start + _PIECE], np.uint8)
-            stops = np.flatnonzero(octets < 0x80) + 1
-            sizes = np.diff(stops, prepend=0)
-            if not len(stops) or sizes.max() > _LONGEST:
-                raise self.source.damage(f"field {number}: no whole number")
-            values = np.zeros(len(stops), np.uint64)
-            for place in range(sizes.max()):
-                there = sizes > place
-                sevens = octets[stops[there] - sizes[there] + place] & 0x7F
-                values[there] |= sevens.astype(np.uint64) << np.uint64(7 * place)
-            yield values.view(np.int64)
-            start += int(stops[-1])
+        return (Message(self.source, data) for data in self.every(number, BYTES))
 
 
-def _split(source: Source, data: memoryview) -> dict[int, list[_Field]]:
+def split(source: Source, data: memoryview) -> Iterator[Field]:
     """Find the fields of a message."""
-    fields: dict[int, list[_Field]] = {}
-    place, size, left = 0, len(data), source.left
+    place, size = 0, len(data)
     while place < size:
+        source.spend(1)
         key, place = _varint(source, data, place)
         number, wire = key >> 3, key & 7
-        if wire == _VARINT:
+        if wire == VARINT:
             value, place = _varint(source, data, place)
-            field = wire, value, 0
-        else:
-            length = _SIZES.get(wire, 0)
-            if wire == _BYTES:
-                length, place = _varint(source, data, place)
-            elif not length:
-                raise source.damage(f"field {number}: wire type {wire}")
-            if length > size - place:
-                what = f"takes {length:,} bytes, there are {size - place:,}"
-                raise source.damage(f"field {number}: {what}")
-            field = wire, place, place + length
-            place += length
-        if number in fields:
-            fields[number].append(field)
-        else:
-            fields[number] = [field]
-        left -= 1
-        if left < 0:
-            break
-    source.spend(source.left - left)
-    return fields
+            yield number, wire, value
+            continue
+        length = _SIZES.get(wire, 0)
+        if wire == BYTES:
+            length, place = _varint(source, data, place)
+        elif not length:
+            raise source.damage(f"field {number}: wire type {wire}")
+        if length > size - place:
+            what = f"takes {length:,} bytes, there are {size - place:,}"
+            raise source.damage(f"field {number}: {what}")
+        yield number, wire, data[place : place + length]
+        place += length
 
 
 def _varint(source: Source, data: memoryview, place: int) -> tuple[int, int]:
@@ -233,8 +152,22 @@ def _varint(source: Source, data: memoryview, place: int) -> tuple[int, int]:
     raise source.damage("a whole number is cut short")
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+def _decode(source: Source, number: int, run: memoryview) -> Iterator[NDArray[np.int64]]:
+    """Decode a run of whole numbers, some at a time: as arrays they take eight times as much."""
+    start = 0
+    while start < len(run):
+        octets = np.frombuffer(run[start : start + _PIECE], np.uint8)
+        stops = np.flatnonzero(octets < 0x80) + 1
+        sizes = np.diff(stops, prepend=0)
+        if not len(stops) or sizes.max() > _LONGEST:
+            raise source.damage(f"field {number}: no whole number")
+        values = np.zeros(len(stops), np.uint64)
+        for place in range(sizes.max()):
+            there = sizes > place
+            sevens = octets[stops[there] - sizes[there] + place] & 0x7F
+            values[there] |= sevens.astype(np.uint64) << np.uint64(7 * place)
+        yield values.view(np.int64)
+        start += int(stops[-1])
 
 
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
@@ -244,11 +177,11 @@ def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
 
 def _field(number: int, value: int | float | str | bytes) -> Iterable[bytes]:
     if isinstance(value, int):
-        return _octets(number << 3 | _VARINT), _octets(value)
+        return _octets(number << 3 | VARINT), _octets(value)
     if isinstance(value, float):
-        return _octets(number << 3 | _NARROW), np.array(value, "<f4").tobytes()
+        return _octets(number << 3 | NARROW), np.array(value, "<f4").tobytes()
     data = value.encode() if isinstance(value, str) else value
-    return _octets(number << 3 | _BYTES), _octets(len(data)), data
+    return _octets(number << 3 | BYTES), _octets(len(data)), data
 
 
 def _octets(value: int) -> bytes:

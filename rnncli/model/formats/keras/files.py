@@ -4,17 +4,15 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
 from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.keras.places import Stored, version_of
-from rnncli.model.formats.parts import Find, Model
-from rnncli.model.formats.tensors import Derived, Entry, Tensors, widened
+from rnncli.model.formats.found import Found, widen_bfloat16
+from rnncli.model.formats.keras import bare, model
+from rnncli.model.formats.keras.weights import Stored
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Groups at the root that only training needs.
@@ -26,75 +24,57 @@ _SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 _SAVE_IN_2 = "load the model with Keras 2 (tf_keras), and save it with model.save('model.keras')"
 
 
-@contextmanager
-def open_model(path: str) -> Iterator[Find]:
-    """Open a Keras file, an archive or HDF5; see `FORMATS`."""
-    with open(path, "rb") as file:
-        is_archive = file.read(len(FIRST)) == FIRST
-        stored = (_open_archive if is_archive else _open_hdf5)(path, file)
-        yield lambda layer: _find(stored, layer)
-
-
-def _find(stored: Stored, layer: str | None) -> Model:
-    """Find layers by the model's config, or by names alone where it lists none."""
-    inner = (stored.config or {}).get("config")
+def read(data: bytes, path: str) -> Found:
+    """Find the layers of a Keras file, by the model's config or by the names of arrays alone."""
+    stored = (_read_archive if data.startswith(FIRST) else _read_hdf5)(data, path)
+    if stored.version < (2,):
+        raise InputError(path, "is a file of Keras 1, which is not read", _SAVE_IN_2)
+    inner = stored.config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    name = "config" if isinstance(layers, list) and layers else "bare"
-    model: Model = import_module(f"rnncli.model.formats.keras.{name}").find(stored, layer)
-    return model
+    return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)
 
 
-def _open_hdf5(path: str, file: BinaryIO) -> Stored:
-    """Read what is beside the weights: attributes of the root."""
+def _read_hdf5(data: bytes, path: str) -> Stored:
     index = re.sub(r"_\d{5}\.weights\.h5\Z", ".weights.json", path)
     if index != path and os.path.exists(index):
         what = f"is one of several files with the weights that {index} lists"
         raise InputError(path, what, _SAVE)
-    contents = hdf5.read_file(path, file, _TRAINING)
-    root = contents.attributes[""]
-    text = root.get("model_config")
-    config = _parsed(f"{path}: model_config", text) if isinstance(text, str) else None
-    return _stored(path, contents, config, root)
+    arrays, attributes = hdf5.read(data, path, _TRAINING)
+    text = attributes[""].get("model_config")
+    config = _parse(f"{path}: model_config", text) if isinstance(text, str) else {}
+    return _stored(path, arrays, attributes, config, attributes[""])
 
 
-def _open_archive(path: str, file: BinaryIO) -> Stored:
-    """Read what is beside the weights: other members of the archive."""
-    with open_zip(path, file) as archive:
+def _read_archive(data: bytes, path: str) -> Stored:
+    with open_zip(path, io.BytesIO(data)) as archive:
         expected, names = (_CONFIG, _METADATA, _WEIGHTS), archive.namelist()
         if not set(expected) <= set(names):
             what = f"expected a Keras model, an archive with {listed(expected)}"
             raise InputError(path, f"{what}, got {listed(names)}", _SAVE)
         config, metadata = (
-            _parsed(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
+            _parse(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
             for name in (_CONFIG, _METADATA)
         )
-        most = most_unpacked(os.path.getsize(path))
-        weights = io.BytesIO(read_member(path, archive, _WEIGHTS, most, _STORE))
-    contents = hdf5.read_file(f"{path}: {_WEIGHTS}", weights, _TRAINING)
-    return _stored(path, contents, config, metadata)
+        weights = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)), _STORE)
+    return _stored(path, *hdf5.read(weights, f"{path}: {_WEIGHTS}", _TRAINING), config, metadata)
 
 
 def _stored(
-    path: str, contents: hdf5.Contents, config: Mapping[str, Any] | None, beside: Mapping[str, Any]
+    path: str,
+    arrays: dict[str, Any],
+    attributes: dict[str, dict[str, Any]],
+    config: Mapping[str, Any],
+    beside: Mapping[str, Any],
 ) -> Stored:
-    entries, attributes = contents.entries, contents.attributes
+    for name, array in arrays.items():
+        # Keras 3 writes bfloat16 as bytes without a meaning, and beside them what they are.
+        if array.dtype == "V2" and attributes[name].get("dtype") == "bfloat16":
+            arrays[name] = widen_bfloat16(array.view("<u2"))
     version = beside.get("keras_version")
-    # Keras 3 writes bfloat16 as bytes without a meaning, and beside them what they are.
-    halves = {
-        name: Derived(
-            [name], Entry(entry.shape, "bfloat16"), lambda halves: widened(halves.view("<u2"))
-        )
-        for name, entry in entries.items()
-        if entry.dtype == "void16" and attributes[name].get("dtype") == "bfloat16"
-    }
-    tensors = Tensors(path, entries, contents.read).with_derived(halves)
-    stored = Stored(tensors, config, version if isinstance(version, str) else "", attributes)
-    if version_of(stored) < (2,):
-        raise InputError(path, "is a file of Keras 1, which is not read", _SAVE_IN_2)
-    return stored
+    return Stored(path, arrays, attributes, config, version if isinstance(version, str) else "")
 
 
-def _parsed(place: str, text: str | bytes) -> dict[str, Any]:
+def _parse(place: str, text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object."""
     if len(text) > _TEXT_MOST:
         raise InputError(place, f"expected at most {_TEXT_MOST:,} characters, got {len(text):,}")

@@ -6,9 +6,10 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.activations import KERAS, Activation, parse
-from rnncli.model.errors import InputError, shown
+from rnncli.model.errors import shown
 from rnncli.model.layers import RowActivation, row_activation
 
 # Those that matter in training or in building alone, or say how and not what is computed.
@@ -35,14 +36,7 @@ _MODULES = ("keras", "tf_keras")
 
 
 class Settings:
-    """Settings of a layer; what is asked for is honoured, and the rest has to do nothing.
-
-    Parameters
-    ----------
-    values : mapping
-    version : tuple of int
-        Of Keras.
-    """
+    """Settings of a layer; what is asked for is honoured, and the rest has to do nothing."""
 
     def __init__(self, values: Mapping[str, Any], version: tuple[int, ...]) -> None:
         self._values, self.version = values, version
@@ -71,17 +65,33 @@ class Settings:
             raise _unexpected(name, "a number", self.get(name))
         return value
 
+    def numbers(self, name: str, default: float | None = None) -> NDArray[np.float32]:
+        """Return a number, or one for each feature, but not for each step."""
+        try:
+            values = np.asarray(self.get(name, default), np.float32)
+        except (TypeError, ValueError, OverflowError):
+            values = np.empty(0, np.float32)
+        each = values.shape[-1:] in ((), (values.size,))
+        if not values.size or not each or not np.isfinite(values).all():
+            raise _unexpected(name, "a number for each feature", self.get(name))
+        return values.reshape(-1)
+
     def off(self, *names: str) -> None:
         """Check that some settings are off."""
         for name in names:
             if value := self.get(name):
-                raise InputError("", f"{name} {_told(value)} is not run here")
+                raise ValueError(f"{name} {_quote(value)} is not run here")
+
+    def equal(self, name: str, size: int, of: str) -> None:
+        """Check that a setting is the size of an array."""
+        if self.get(name, size) != size:
+            raise ValueError(f"{name} {_quote(self.get(name))}, {shown(of)} has {size}")
 
     def last_axis(self, axes: int = 0) -> None:
         """Check that the only axis, of so many, is the last one, that of the features."""
         value = self.get("axis", -1)
         if (value if isinstance(value, list) else [value]) not in ([-1], [axes - 1]):
-            raise InputError("", f"axis {_told(value)} is not that of the features")
+            raise ValueError(f"axis {_quote(value)} is not that of the features")
 
     def activation(self, name: str = "activation", default: str | None = "linear") -> Activation:
         """Return a function of single values."""
@@ -89,86 +99,75 @@ class Settings:
         try:
             return parse(text)
         except ValueError as error:
-            raise InputError("", f"{name} {text} is not run in cells here") from error
+            raise ValueError(f"{name} {text} is not run in cells here") from error
 
-    def row_activation(self, name: str = "activation") -> RowActivation:
+    def row_activation(self) -> RowActivation:
         """Return a function of a row."""
-        return row_activation(self._function(name, "linear"))
+        return row_activation(self._function("activation", "linear"))
 
-    def inner(self, name: str) -> "tuple[str, Settings]":
-        """Return the class of a layer that is a setting of this one, and its own settings."""
-        return self._described(name, self.get(name))
-
-    def inners(self, name: str) -> "list[tuple[str, Settings]]":
-        """Return those of a list of layers."""
-        found = self.get(name)
-        if not isinstance(found, list) or not found:
-            raise _unexpected(name, "layers", found)
-        return [self._described(name, each) for each in found]
-
-    def _described(self, name: str, layer: Any) -> "tuple[str, Settings]":
-        kind, settings = described(name, layer, self.version)
-        self._inner.append(settings)
-        return kind, settings
+    def layers(self, name: str) -> "list[tuple[str, Settings]]":
+        """Return the class and the settings of a layer that is a setting, or of each of a list."""
+        value = self.get(name)
+        if value == []:
+            raise _unexpected(name, "layers", value)
+        values = value if isinstance(value, list) else [value]
+        found = [read_class(name, each, self.version) for each in values]
+        self._inner += [settings for _, settings in found]
+        return found
 
     def check_rest(self) -> None:
         """Check that what has not been asked for does nothing at inference."""
         for name in self._values.keys() - self._asked:
             value = self._values[name]
             if value not in (None, False, [], {}) and not _INERT.fullmatch(name):
-                what = f"{shown(name)} {_told(value)} is a setting that is not known here"
-                raise InputError("", what)
+                raise ValueError(
+                    f"{shown(name)} {_quote(value)} is a setting that is not known here"
+                )
 
     @property
-    def dtype(self) -> str:
-        """The type that the layer computes in, float32 where nothing else is said."""
+    def dtypes(self) -> list[str]:
+        """The types that the layer and those that are its settings compute in."""
         policy = self._values.get("dtype") or "float32"
         if isinstance(policy, dict):
             kind, inner = str(policy.get("class_name")), policy.get("config")
             if not isinstance(inner, dict) or "Quantized" in kind or not inner.get("name"):
-                raise InputError("", f"dtype {_told(kind)} is not run here")
+                raise ValueError(f"dtype {_quote(kind)} is not run here")
             policy = inner["name"]
-        return str(policy)
-
-    @property
-    def dtypes(self) -> list[str]:
-        """The type that the layer computes in, and those of the layers that are its settings."""
-        return [self.dtype, *(dtype for inner in self._inner for dtype in inner.dtypes)]
+        return [str(policy), *(dtype for inner in self._inner for dtype in inner.dtypes)]
 
     def _function(self, name: str, default: str | None) -> str:
         value = self.get(name, default)
-        if value is None:
-            return "linear"
         if isinstance(value, dict):
             if value.get("class_name") != "function":
-                kind, inner = described(name, value, self.version)
-                return pointwise(kind, inner)
+                return name_function(*read_class(name, value, self.version))
             value = value.get("config")
+        if value is None:
+            return "linear"
         if value == "hard_sigmoid":
             return HARD_SIGMOID[self.version < (3,)]
         if not isinstance(value, str) or value not in _FUNCTIONS:
-            raise InputError("", f"{name} {_told(value)} is not run here")
+            raise ValueError(f"{name} {_quote(value)} is not run here")
         return _FUNCTIONS[value]
 
 
-def described(place: str, layer: Any, version: tuple[int, ...]) -> tuple[str, Settings]:
+def read_class(name: str, layer: Any, version: tuple[int, ...]) -> tuple[str, Settings]:
     """Return the class of a layer and its settings."""
     if not isinstance(layer, dict) or not isinstance(layer.get("class_name"), str):
-        raise _unexpected(place, "a layer", layer)
+        raise _unexpected(name, "a layer", layer)
     kind, values = layer["class_name"], layer.get("config")
-    own = layer.get("registered_name")
     module = layer.get("module", _MODULES[0])
     if not isinstance(module, str) or module.partition(".")[0] not in _MODULES:
-        raise InputError("", f"{shown(str(own or kind))} is a class of the model's own")
+        own = layer.get("registered_name") or kind
+        raise ValueError(f"{shown(str(own))} is a class of the model's own")
     if not isinstance(values, dict):
         raise _unexpected(f"config of {kind}", "an object", values)
     return kind, Settings(values, version)
 
 
-def pointwise(kind: str, settings: Settings, axes: int = 0) -> str:
+def name_function(kind: str, settings: Settings, axes: int = 0) -> str:
     """Return the function of a layer that is one, of rows with so many axes."""
     if kind not in POINTWISE:
-        raise InputError("", f"{shown(kind)} is not run here")
+        raise ValueError(f"{shown(kind)} is not run here")
     if kind == "Softmax":
         settings.last_axis(axes)
     text = POINTWISE[kind](settings)
@@ -178,14 +177,13 @@ def pointwise(kind: str, settings: Settings, axes: int = 0) -> str:
 
 def _relu(settings: Settings) -> str:
     slope, threshold = settings.number("negative_slope", 0), settings.number("threshold", 0)
-    limit = settings.get("max_value") is not None and settings.number("max_value")
-    given = (slope != 0, threshold != 0, limit)
-    if given == (False, False, 6):
-        return "relu6"
-    if given[2] is False and not (slope and threshold):
+    limit = None if settings.get("max_value") is None else settings.number("max_value")
+    if limit is None and not (slope and threshold):
         return _over(threshold) if threshold else f"leaky_relu:{slope!r}" if slope else "relu"
-    told = f"max_value {_told(settings.get('max_value'))}, negative_slope {slope}"
-    raise InputError("", f"{told}, threshold {threshold}: no such ReLU is run here")
+    if (slope, threshold, limit) == (0, 0, 6):
+        return "relu6"
+    what = f"max_value {limit}, negative_slope {slope}, threshold {threshold}"
+    raise ValueError(f"{what}: no such ReLU is run here")
 
 
 def _over(threshold: float) -> str:
@@ -207,11 +205,11 @@ POINTWISE: dict[str, Callable[[Settings], str]] = {
 }
 
 
-def _unexpected(name: str, expected: str, value: Any) -> InputError:
-    return InputError("", f"{name}: expected {expected}, got {_told(value)}")
+def _unexpected(name: str, expected: str, value: Any) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {_quote(value)}")
 
 
-def _told(value: Any) -> str:
+def _quote(value: Any) -> str:
     """Return a value of a config as a message can hold it."""
     name = value.get("config", value) if isinstance(value, dict) else value
     return shown(name if isinstance(name, str) else str(value).lower(), 40)

@@ -1,199 +1,259 @@
-"""ONNX's messages: what the fields of a model and of its graphs are.
+"""ONNX's messages: the nodes and the arrays of a model.
 
 Source: onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import Message, Source
-from rnncli.model.formats.onnx.elements import (
-    COST,
-    Outside,
-    Tensor,
-    read_sparse,
-    read_tensor,
-)
+from rnncli.model.formats.found import widen_bfloat16
+from rnncli.model.graph import Graph, Node, Unread
 
-# Protocol buffers are smaller.
-LARGEST = 2**31
-# Graphs within attributes of nodes within graphs.
-_DEEPEST = 8
-# Bytes of an attribute that is text.
-_LONGEST = 1_000
-# The field of an attribute that has its value, by the number of its type; types that are not read.
-_FIELDS = {1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8, 8: 9}
-_UNREAD = {
-    9: "tensors",
-    10: "graphs",
-    11: "sparse tensor",
-    12: "sparse tensors",
-    13: "type",
-    14: "types",
+LARGEST = 2**31  # bytes of a protocol buffer
+MOST_FIELDS = 250_000  # of a file, and numbers of its lists: they take half a second, and 50 MB
+COST = 5  # fields that a node, or an array, is counted for
+_DEEPEST = 8  # graphs within attributes of nodes within graphs
+_LONGEST = 1_000  # bytes of an attribute that is text
+_MOST_WHOLE = 2**20  # values of an array of whole numbers that are no weights
+_MOST_BESIDE = 64  # files beside a model: one, but some programs write one an array
+
+# Element types by number, as NumPy has them, with the field for values that stand as numbers.
+_FLOATS, _INT32S, _INT64S, _DOUBLES, _UINT64S = 4, 5, 7, 10, 11
+TYPES = {
+    1: ("<f4", _FLOATS),
+    2: ("u1", _INT32S),
+    3: ("i1", _INT32S),
+    4: ("<u2", _INT32S),
+    5: ("<i2", _INT32S),
+    6: ("<i4", _INT32S),
+    9: ("?", _INT32S),
+    7: ("<i8", _INT64S),
+    10: ("<f2", _INT32S),
+    11: ("<f8", _DOUBLES),
+    12: ("<u4", _UINT64S),
+    13: ("<u8", _UINT64S),
+    16: ("<u2", _INT32S),  # bfloat16
 }
-# Sizes of axes, or their names; empty for one of which nothing is known.
-Axes: TypeAlias = tuple[int | str, ...]
-
-
-class Unread(NamedTuple):
-    """An attribute of a type that is not read, and what it is called."""
-
-    kind: str
-
-
-class Node(NamedTuple):
-    """A node of a graph.
-
-    Parameters
-    ----------
-    op, name, domain : str
-        The domain is empty for ONNX's own operators.
-    inputs, outputs : sequence of str
-        Empty where one is left out.
-    attributes : mapping
-        By name: `int`, `float`, `str`, `Tensor`, `Graph`, lists of these, or
-        `Unread`.
-    """
-
-    op: str
-    name: str
-    domain: str
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    attributes: Mapping[str, Any]
-
-
-class Graph(NamedTuple):
-    """A graph.
-
-    Parameters
-    ----------
-    nodes : sequence of Node
-    initializers : mapping
-        Tensors by name.
-    inputs, outputs : mapping
-        What it takes and gives, by name and in order: the shape of each; None
-        if the file does not tell. An initializer may be among the inputs.
-    """
-
-    nodes: Sequence[Node]
-    initializers: Mapping[str, Tensor]
-    inputs: Mapping[str, Axes | None]
-    outputs: Mapping[str, Axes | None]
+_BFLOAT16, _BYTES = 16, 9
+# Names of types that are not read, for messages.
+_OTHERS = {0: "no type", 8: "string", 14: "complex64", 15: "complex128", 21: "uint4", 22: "int4"}
+_OTHERS |= {17: "float8e4m3fn", 18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz"}
+# The field that holds the value of an attribute, by the number of its type.
+_FIELDS = {1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8, 8: 9}
 
 
 class Model(NamedTuple):
-    """A model.
-
-    Parameters
-    ----------
-    producer, producer_version : str
-        What wrote it.
-    opsets : mapping
-        Versions of operators by domain, which is empty for ONNX's own.
-    graph : Graph
-    functions : sequence of tuples of str
-        Domain and name of each operator that the model defines itself.
-    """
+    """A model: what wrote it, versions of operators by domain, its graph, files beside it."""
 
     producer: str
-    producer_version: str
     opsets: Mapping[str, int]
     graph: Graph
-    functions: Sequence[tuple[str, str]]
+    functions: list[tuple[str, str]]  # domain and name of each operator that it defines itself
+    beside: list[str]
 
 
-def read_model(path: str, data: memoryview, outside: Outside) -> Model:
-    """Read a model, but for the values of its tensors."""
-    message = Message(Source(path), data)
-    if 7 not in message:
-        raise message.source.damage("holds no graph")
-    return Model(
-        message.text(2),
-        message.text(3),
-        {_domain(each.text(1)): each.integer(2) for each in message.messages(8)},
-        _graph(message.message(7), outside),
-        [(_domain(each.text(10)), each.text(1)) for each in message.messages(25)],
-    )
+class Reader:
+    """A model that is being read: `data` are the bytes of the file at `path`."""
+
+    def __init__(self, path: str, data: memoryview) -> None:
+        self.path, self.source = path, Source(path, MOST_FIELDS)
+        self.beside: dict[str, int] = {}  # bytes that may still be read, by file
+        if len(data) >= LARGEST:
+            raise InputError(
+                path, f"expected an .onnx file of under 2 GiB, got {len(data):,} bytes"
+            )
+        self.message = Message(self.source, data)
+
+    def model(self) -> Model:
+        """Read the model."""
+        message = self.message
+        if 7 not in message:
+            raise self.source.damage("holds no graph")
+        opsets = {_domain(each.text(1)): each.integer(2) for each in message.messages(8)}
+        functions = [(_domain(each.text(10)), each.text(1)) for each in message.messages(25)]
+        producer = " ".join(filter(None, [message.text(2), message.text(3)]))
+        return Model(producer, opsets, self.graph(message.message(7)), functions, [*self.beside])
+
+    def graph(self, message: Message, depth: int = 0) -> Graph:
+        """Read a graph; those of attributes lie deeper."""
+        if depth > _DEEPEST:
+            what = f"expected at most {_DEEPEST} graphs in each other, got more"
+            raise InputError(self.path, what)
+        arrays = [(each.text(8), self.array(each)) for each in message.messages(5)]
+        for each in message.messages(15):
+            name = each.message(1).text(8)
+            arrays.append((name, Unread("values of a sparse array are not read")))
+        return Graph(
+            [self.node(each, depth) for each in message.messages(1)],
+            self.named("initializer", arrays),
+            self.named("input", map(self.shape, message.messages(11))),
+            self.named("output", map(self.shape, message.messages(12))),
+        )
+
+    def named(self, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Collect values by name; none may be there twice."""
+        named: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in named:
+                raise self.source.damage(f"{what} {shown(name)} is there twice")
+            named[name] = value
+        return named
+
+    def node(self, message: Message, depth: int) -> Node:
+        """Read a node."""
+        op, domain = message.text(4), _domain(message.text(7))
+        if not op or not f"{domain}{op}".isprintable():
+            text = shown(f"{domain} {op}".strip())
+            raise self.source.damage(f"a node has the operator {text}")
+        self.source.spend(COST)
+        attributes = self.named(
+            "attribute", (self.attribute(a, depth) for a in message.messages(5))
+        )
+        return Node(op, message.text(3), domain, message.texts(1), message.texts(2), attributes)
+
+    def attribute(self, message: Message, depth: int) -> tuple[str, Any]:
+        """Read an attribute; floats are the shortest decimals: 0.1, not 0.10000000149."""
+        name, kind = message.text(1), message.integer(20)
+        there = [number for number, field in _FIELDS.items() if field in message]
+        if not kind and len(there) == 1:  # files of 2017 do not say the type
+            kind = there[0]
+        if 21 in message or 9 <= kind <= 14:
+            return name, Unread("attribute of a type that is not read")
+        if kind not in _FIELDS or set(there) - {kind}:
+            raise self.source.damage(f"attribute {shown(name)} has type {kind}, values of {there}")
+        field = _FIELDS[kind]
+        if kind in (1, 6):
+            numbers = message.floats(field)
+            self.source.spend(len(numbers))
+            values = [float(str(number)) for number in numbers]
+            return name, values if kind == 6 else (values or [0.0])[0]
+        if kind == 5:
+            return name, self.graph(message.message(field), depth + 1)
+        readers: dict[int, Callable[[int], Any]] = {
+            2: message.integer,
+            3: lambda field: _string(message.bytes(field)),
+            4: lambda field: self.array(message.message(field)),
+            7: message.integers,
+            8: lambda field: [_string(data) for data in message.every(field, 2)],
+        }
+        return name, readers[kind](field)
+
+    def shape(self, message: Message) -> tuple[str, tuple[int | str, ...] | None]:
+        """Read the name of an input or output, and its shape: sizes, or names of sizes."""
+        tensor = message.message(2).message(1)
+        if 2 not in tensor:
+            return message.text(1), None
+        axes = tensor.message(2).messages(1)
+        sizes = (axis.integer(1) if 1 in axis else axis.text(2) for axis in axes)
+        return message.text(1), tuple(sizes)
+
+    def array(self, message: Message) -> NDArray[Any] | Unread:
+        """Read an array: a view of the file's bytes, where they are such; bfloat16 as float32."""
+        self.source.spend(COST)
+        shape, kind, name = tuple(message.integers(1)), message.integer(2), message.text(8)
+        if min(shape, default=0) < 0:
+            raise self.source.damage(f"{shown(name)} has shape {shape}")
+        place, count = f"{self.path}: {shown(name)}", prod(shape)
+        where = {each.text(1): each.text(2) for each in message.messages(13)}
+        if kind not in TYPES:
+            named = _OTHERS.get(kind, f"type {kind}")
+            return Unread(f"values of {named} are not read")
+        code, field = TYPES[kind]
+        dtype = np.dtype(code)
+        if dtype.kind != "f" and kind != _BFLOAT16 and count > _MOST_WHOLE:
+            what = f"expected at most {_MOST_WHOLE:,} values of {dtype}, got {count:,}"
+            raise InputError(place, what)
+        there = [number for number in (_BYTES, 4, 5, 6, 7, 10, 11) if number in message]
+        outside = bool(where) or message.integer(14) == 1
+        if len(there) > 1 or set(there) - (set() if outside else {_BYTES, field}):
+            raise InputError(place, f"damaged: values of {dtype} in fields {there}")
+        data: Any = message.bytes(_BYTES)
+        if outside and count:
+            data = self.read_beside(place, where, count * dtype.itemsize)
+        elif field in message:
+            data = _numbers(place, message, dtype, field)
+        if len(data) != count * dtype.itemsize:
+            what = f"damaged: expected {count * dtype.itemsize:,} bytes, as shape {shape} of "
+            raise InputError(place, f"{what}{dtype} takes, got {len(data):,}")
+        array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
+        return widen_bfloat16(array) if kind == _BFLOAT16 else array
+
+    def read_beside(self, place: str, where: Mapping[str, str], size: int) -> NDArray[np.uint8]:
+        """Read the values of an array from a file beside the model: *external data*.
+
+        It is read only where it lies in the model's own folder, so that a
+        model cannot show what another folder holds.
+
+        Source: https://onnx.ai/onnx/repo-docs/ExternalData.html.
+        """
+        path = find_beside(self.path, place, where.get("location", ""))
+        texts = where.get("offset", "0"), where.get("length", str(size))
+        if not all(re.fullmatch("[0-9]{1,18}", text) for text in texts):
+            what = f"damaged: offset {shown(texts[0])}, length {shown(texts[1])}"
+            raise InputError(place, what)
+        (offset, length), name = map(int, texts), shown(where["location"])
+        if length != size:
+            what = f"damaged: takes {size:,} bytes, {name} is said to have {length:,}"
+            raise InputError(place, what)
+        has = os.path.getsize(path)
+        left = self.beside.setdefault(path, 2 * has) - size
+        if offset + size > has:
+            what = f"expected {size:,} bytes from {offset:,} on in {name}, which has {has:,}"
+            raise InputError(place, what)
+        if left < 0 or len(self.beside) > _MOST_BESIDE:
+            what = "damaged: too many arrays, or too many files beside it"
+            raise InputError(self.path, what, "write it anew with onnx.save_model")
+        self.beside[path] = left
+        return np.fromfile(path, np.uint8, size, offset=offset)
+
+
+def find_beside(path: str, place: str, name: str) -> str:
+    """Return the path of a file beside a model."""
+    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+        what = f"expected the name of a file beside the model, got {shown(name)}"
+        raise InputError(place, what)
+    folder = os.path.dirname(path)
+    found = os.path.join(folder, name)
+    if not os.path.exists(found):
+        what = f"its values are in the file {shown(name)}, which is not there"
+        raise InputError(place, what, "it has to lie beside the model")
+    # Caches of downloads are links into one folder, to the model as to this file.
+    folders = (os.path.realpath(folder), os.path.dirname(os.path.realpath(path)))
+    if os.path.dirname(os.path.realpath(found)) not in folders:
+        what = f"its values are in the file {shown(name)}, a link out of the model's folder"
+        raise InputError(place, what, "copy it there")
+    if not os.path.isfile(found):
+        raise InputError(place, f"its values are in {shown(name)}, which is no plain file")
+    return found
+
+
+def _numbers(place: str, message: Message, dtype: np.dtype[Any], field: int) -> memoryview:
+    """Return the bytes of values that stand as numbers; those of halves as their bits."""
+    if field in (_FLOATS, _DOUBLES):
+        return memoryview(message.floats(field, dtype.str).tobytes())
+    whole, data = np.dtype("<u2") if dtype.kind == "f" else dtype, bytearray()
+    for numbers in message.runs(field):
+        values = numbers.astype(whole)
+        if (values.astype(np.int64) != numbers).any():
+            raise InputError(place, f"damaged: a number that {dtype} does not hold")
+        data += values.tobytes()
+    return memoryview(data)
 
 
 def _domain(text: str) -> str:
     return "" if text == "ai.onnx" else text
 
 
-def _graph(message: Message, outside: Outside, depth: int = 0) -> Graph:
-    source = message.source
-    if depth > _DEEPEST:
-        raise InputError(
-            source.place, f"expected at most {_DEEPEST} graphs in each other, got more"
-        )
-    tensors = [read_tensor(each, outside) for each in message.messages(5)]
-    tensors += [read_sparse(each, outside) for each in message.messages(15)]
-    return Graph(
-        [_node(each, outside, depth) for each in message.messages(1)],
-        _named(source, "initializer", ((each.name, each) for each in tensors)),
-        _named(source, "input", map(_shape, message.messages(11))),
-        _named(source, "output", map(_shape, message.messages(12))),
-    )
-
-
-def _named(source: Source, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for name, each in pairs:
-        if name in named:
-            raise source.damage(f"{what} {shown(name)} is there twice")
-        named[name] = each
-    return named
-
-
-def _node(message: Message, outside: Outside, depth: int) -> Node:
-    op, domain = message.text(4), _domain(message.text(7))
-    if not op or not f"{domain}{op}".isprintable():
-        raise message.source.damage(f"a node has the operator {shown(f'{domain} {op}'.strip())}")
-    message.source.spend(COST)
-    attributes = (_attribute(each, outside, depth) for each in message.messages(5))
-    return Node(
-        op,
-        message.text(3),
-        domain,
-        message.texts(1),
-        message.texts(2),
-        _named(message.source, "attribute", attributes),
-    )
-
-
-def _attribute(message: Message, outside: Outside, depth: int) -> tuple[str, Any]:
-    name, kind = message.text(1), message.integer(20)
-    there = [number for number, field in _FIELDS.items() if field in message]
-    if not kind and len(there) == 1:  # files of 2017 do not say the type
-        kind = there[0]
-    if 21 in message or kind in _UNREAD:
-        return name, Unread(_UNREAD.get(kind, "attribute of a function"))
-    if kind not in _FIELDS or set(there) - {kind}:
-        raise message.source.damage(f"attribute {shown(name)} has type {kind}, values of {there}")
-    readers: dict[int, Callable[[int], Any]] = {
-        1: message.float32,
-        2: message.integer,
-        3: lambda field: _string(message.bytes(field)),
-        4: lambda field: read_tensor(message.message(field), outside),
-        5: lambda field: _graph(message.message(field), outside, depth + 1),
-        6: message.floats,
-        7: message.integers,
-        8: lambda field: [_string(each) for each in message.every_bytes(field)],
-    }
-    return name, readers[kind](_FIELDS[kind])
-
-
 def _string(data: memoryview) -> str | Unread:
     """Return text; some operators keep tables and programs in such attributes."""
-    return str(data, "utf-8", "backslashreplace") if len(data) <= _LONGEST else Unread("bytes")
-
-
-def _shape(message: Message) -> tuple[str, Axes | None]:
-    """Return the name of what a graph takes or gives, and its shape."""
-    tensor = message.message(2).message(1)
-    if 2 not in tensor:
-        return message.text(1), None
-    axes = tensor.message(2).messages(1)
-    return message.text(1), tuple(axis.integer(1) if 1 in axis else axis.text(2) for axis in axes)
+    if len(data) > _LONGEST:
+        return Unread("attribute of many bytes")
+    return str(data, "utf-8", "backslashreplace")

@@ -1,55 +1,38 @@
-"""The nodes ``RNN``, ``LSTM`` and ``GRU``: which cells they are, and what they give.
+"""The nodes ``RNN``, ``LSTM`` and ``GRU`` as cells.
 
 Source: https://onnx.ai/onnx/operators/onnx__LSTM.html and its like.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import ACTIVATIONS, Activation, positive_clip
-from rnncli.model.errors import shown
-from rnncli.model.formats.onnx.functions import checked
-from rnncli.model.formats.onnx.messages import Node
-from rnncli.model.formats.onnx.values import (
-    Axis,
-    Call,
-    Chain,
-    Constant,
-    RefusedError,
-    Rows,
-    Unknown,
-    is_input,
-)
-from rnncli.model.formats.parts import Part
-from rnncli.model.formats.spec import CellSpec, LayerSpec, Layout
+from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Weights
+from rnncli.model.cells.gates import ordered, summed
+from rnncli.model.errors import InputError, shown
+from rnncli.model.formats.found import CellDraft, read_floats
+from rnncli.model.graph import Node, RefusedError
 
-_TRANSPOSED = Layout(transposed=True)
+Array = NDArray[Any]
+
 # The directions that a node has, by its attribute.
-_WAYS = {
+WAYS = {
     "forward": ("forward",),
     "reverse": ("backward",),
     "bidirectional": ("forward", "backward"),
 }
-_TURNED = {"forward": "backward", "backward": "forward"}
 
 
 class Kind(NamedTuple):
-    """A recurrent operator.
+    """A recurrent operator: its cell, and what it has of each of the cell's gates and settings.
 
-    Parameters
-    ----------
-    cell : str
-        Of `CELLS`.
-    gates : tuple of int
-        The place that each of our gates has in the arrays.
-    functions : mapping
-        By the settings of the cell, in the operator's order, its activations.
-    attributes : tuple of str
-        Those that it alone has.
+    `gates` is the place of each of our gates in the arrays; `functions` are the activations by
+    the settings of the cell, in the operator's order; `attributes` are those that it alone has.
     """
 
     cell: str
@@ -58,23 +41,12 @@ class Kind(NamedTuple):
     attributes: tuple[str, ...] = ()
 
 
+_GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
 KINDS = {
     "RNN": Kind("rnn", (0,), {"activation": "Tanh"}),
-    "LSTM": Kind(
-        "lstm",
-        (0, 2, 3, 1),
-        {"recurrent_activation": "Sigmoid", "activation": "Tanh", "output_activation": "Tanh"},
-        ("input_forget",),
-    ),
-    "GRU": Kind(
-        "gru",
-        (0, 1, 2),
-        {"recurrent_activation": "Sigmoid", "activation": "Tanh"},
-        ("linear_before_reset",),
-    ),
+    "LSTM": Kind("lstm", (0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}, ("input_forget",)),
+    "GRU": Kind("gru", (0, 1, 2), _GATED, ("linear_before_reset",)),
 }
-# Inputs with the states before the first step, by their places.
-_STARTS = {5: "initial_h", 6: "initial_c"}
 PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 # Attributes of all of them.
 _KNOWN = {
@@ -85,239 +57,111 @@ _KNOWN = {
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
 # The standard has 1 where it is left out, ONNX Runtime 0.
 _UNSAID: dict[str, tuple[float | None, ...]] = {"thresholded_relu": (None,)}
-# Nodes that leave the values of an initial state as they are.
-_MOVING = {"Cast", "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split"}
-_MOVING |= {"Squeeze", "Transpose", "Unsqueeze"}
 
 
-def recurrent(call: Call) -> tuple[Part, list[Rows]]:
-    """Read a recurrent node."""
-    kind = KINDS[call.node.op]
-    unknown = call.node.attributes.keys() - _KNOWN - set(kind.attributes)
+def attribute(node: Node, name: str, default: Any) -> Any:
+    """Return an attribute of the type of its default."""
+    value = node.attributes.get(name, default)
+    if not isinstance(value, type(default)):
+        kinds = type(default).__name__, type(value).__name__
+        raise RefusedError(f"attribute {name}: expected {kinds[0]}, got {kinds[1]}")
+    return value
+
+
+def read_cells(path: str, node: Node, arrays: Mapping[str, Array | None]) -> list[CellDraft]:
+    """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
+    kind = KINDS[node.op]
+    unknown = node.attributes.keys() - _KNOWN - {*kind.attributes}
     if unknown:
         raise RefusedError(f"attribute {shown(min(unknown))} is not read")
-    ways = _WAYS.get(call.text("direction", "forward"))
+    ways = WAYS.get(attribute(node, "direction", "forward"))
     if ways is None:
-        raise RefusedError(f"there is no direction {shown(call.text('direction', ''))}")
-    layout = call.integer("layout")
-    rows = _taken(call, layout)
-    if rows.backwards:
-        ways = tuple(_TURNED[way] for way in ways)
-    _check_lengths(call, rows)
-    H = _hidden_size(call, kind, len(ways))
-    N = rows.axes[1].size
-    N = N if isinstance(N, int) and N > 0 else "N"
-    _check_starts(call, rows, (N, len(ways), H) if layout else (len(ways), N, H))
-    cells = list(_cells(call, kind, len(ways)))
-    if len(ways) == 2 and ways[0] == "backward":
-        raise RefusedError("takes the steps from the last to the first, in both directions")
-    tensors = [
-        found.stored
-        for place, found in enumerate(call.inputs)
-        if place not in _STARTS and isinstance(found, Constant) and found.stored
+        raise RefusedError(f"there is no direction {shown(attribute(node, 'direction', ''))}")
+    _check_shapes(node, kind, len(ways), arrays)
+    functions, settings = _functions(node, kind, len(ways)), _settings(node, kind)
+    return [
+        _cell(path, node, kind, d, arrays, {**functions[d], **settings}) for d in range(len(ways))
     ]
-    chains = tuple(
-        rows.chain.then(call.part(tensors=tensors, layers=[_layer([cell], way)]))
-        for cell, way in zip(cells, ways, strict=True)
-    )
-    whole = call.part(
-        tensors=tensors, layers=[_layer(cells, ways[0] if len(ways) == 1 else "bidirectional")]
-    )
-    return whole, _outputs(rows, chains, H, layout)
 
 
-def _layer(cells: Sequence[CellSpec], direction: str) -> LayerSpec:
-    merge = {"merge": "concat"} if len(cells) == 2 else {}
-    return LayerSpec(tuple(cells), {"direction": direction} | merge)
-
-
-def _taken(call: Call, layout: int) -> Rows:
-    """Return the rows that the node takes: their axes are steps, sequences and features."""
-    found = call.given(0)
-    if isinstance(found, Unknown):
-        axes = (Axis("T", -1), Axis("N", -1), Axis("F", -1))
-        return Rows(found.origin, axes, (found.chain,), "F")
-    rows = call.rows()
-    if len(rows.axes) != 3:
-        raise RefusedError(f"expected three axes, got {len(rows.axes)}")
-    if rows.last:
-        raise RefusedError("takes one row a sequence of the layer below")
-    steps, sequences, features = rows.axes
-    if layout:
-        steps, sequences = sequences, steps
-    if rows.feature == "F":  # there is a recurrent node below
-        expected = [name for name in ("T", "N") if rows.place(name) is not None]
-        known = expected == [axis.name for axis in (steps, sequences) if axis.name]
-    else:
-        known = bool(steps.name) and not (steps.parts or sequences.parts or features.parts)
-    if not known or features.name != (rows.feature or features.name):
-        raise RefusedError(
-            "takes other axes for steps, sequences and features than the layer below"
-        )
-    if rows.backwards not in ("", steps.name):
-        raise RefusedError("takes what stands in the wrong order")
-    ordered = (
-        Axis("T", steps.size),
-        Axis("N", sequences.size),
-        Axis("F", features.size),
-    )
-    origin = rows.origin if rows.feature == "F" else f"{rows.origin} along {steps.name}"
-    return rows._replace(origin=origin, axes=ordered, feature="F")
-
-
-def _outputs(rows: Rows, chains: tuple[Chain, ...], H: int, layout: int) -> list[Rows]:
-    steps, sequences, _ = rows.axes
-    D, features = Axis("D", len(chains)), Axis("F", H)
-    every = (sequences, steps, D, features) if layout else (steps, D, sequences, features)
-    final = (sequences, D, features) if layout else (D, sequences, features)
-    backwards = "T" if rows.backwards else ""
-    y = Rows(rows.origin, every, chains, "F", backwards=backwards)
-    return [y, *(Rows(rows.origin, final, chains, "F", last) for last in ("state", "cell"))]
-
-
-def _check_lengths(call: Call, rows: Rows) -> None:
-    """Check `sequence_lens`: how many steps each sequence has."""
-    found = call.given(4)
-    if isinstance(found, Constant):
-        lengths = call.work.array(found)
-        if lengths.dtype == object or (lengths != rows.axes[0].size).any():
-            raise RefusedError(
-                "input sequence_lens is a constant: sequences have their own lengths"
-            )
-    elif isinstance(found, Rows) and is_input(found):
-        call.notes.append(
-            f"{call.name} takes lengths of sequences from {shown(found.origin)}: each sequence is "
-            "run as long as it is"
-        )
-    elif found is not None:
-        raise RefusedError("input sequence_lens is computed in the graph")
-
-
-def _check_starts(call: Call, rows: Rows, shape: tuple[int | str, ...]) -> None:
-    """Check the initial states: zeros of this shape, or another input of the graph than rows."""
-    for place, name in _STARTS.items():
-        found = call.given(place)
-        if found is None:
-            continue
-        if isinstance(found, Constant):
-            if found.entry.dtype == "object" or call.work.array(found).any():
-                raise RefusedError(f"input {name} is a constant other than zeros")
-            if not _fits(found, shape):
-                sizes = ", ".join(map(str, shape))
-                raise RefusedError(f"{name}: expected shape ({sizes}), got {found.entry.shape}")
-        elif found.origin and _moved(found) and not _same_input(rows, found):
-            what = "`h0`" if name == "initial_h" else "`c0`"
-            call.notes.append(
-                f"{call.name} takes {name} from {shown(found.origin)}: {what} gives it, zeros else"
-            )
-        else:
-            raise RefusedError(f"input {name} is computed in the graph")
-
-
-def _fits(found: Constant, shape: tuple[int | str, ...]) -> bool:
-    """Return whether a constant has this shape, as far as both are known."""
-    sizes = found.entry.shape
-    if found.spread:  # nor need all of its axes be known
-        sizes = (1,) * (len(shape) - len(sizes)) + sizes
-    return len(sizes) == len(shape) and all(
-        size == expected or expected == "N" or (found.spread and size == 1)
-        for size, expected in zip(sizes, shape, strict=True)
-    )
-
-
-def _same_input(rows: Rows, found: Rows | Unknown) -> bool:
-    """Return whether rows that a node takes come from the same input as another value."""
-    return f"{rows.origin} ".startswith(f"{found.origin} ")
-
-
-def _moved(found: Rows | Unknown) -> bool:
-    """Return whether a value is an input of the graph, or a part of it."""
-    chains = found.chains if isinstance(found, Rows) else (found.chain,)
-    parts = (each.top for chain in chains for each in chain.downward())
-    return all(part.kind in _MOVING and not part.layers for part in parts)
-
-
-def _hidden_size(call: Call, kind: Kind, directions: int) -> int:
-    """Return H of the weights, whose shapes must fit each other."""
-    R = call.constant(2).entry.shape
-    if len(R) != 3 or not R[2]:
-        raise RefusedError(f"R: expected shape (D, {len(kind.gates)} H, H), got {R}")
-    H, G = R[2], len(kind.gates)
-    if "hidden_size" in call.node.attributes and call.integer("hidden_size") != H:
-        raise RefusedError(f"hidden_size is {call.integer('hidden_size')}, R is {R}")
-    I = (*call.constant(1).entry.shape, 0, 0, 0)[2]
-    expected: dict[int, tuple[str, tuple[int, ...]]] = {
-        1: ("W", (directions, G * H, I)),
-        2: ("R", (directions, G * H, H)),
-        3: ("B", (directions, 2 * G * H)),
-        7: ("P", (directions, 3 * H)),
+def _check_shapes(
+    node: Node, kind: Kind, directions: int, arrays: Mapping[str, Array | None]
+) -> None:
+    (W, R), G = (arrays["W"], arrays["R"]), len(kind.gates)
+    if W is None or R is None or R.ndim != 3 or not R.shape[2]:
+        got = None if R is None else R.shape
+        raise RefusedError(f"R: expected shape (D, {G} H, H), got {got}")
+    H = R.shape[2]
+    if "hidden_size" in node.attributes and attribute(node, "hidden_size", 0) != H:
+        raise RefusedError(f"hidden_size is {attribute(node, 'hidden_size', 0)}, R is {R.shape}")
+    expected = {
+        "W": (directions, G * H, (*W.shape, 0, 0, 0)[2]),
+        "R": (directions, G * H, H),
+        "B": (directions, 2 * G * H),
+        "P": (directions, 3 * H),
     }
-    for place, (name, shape) in expected.items():
-        if call.given(place) is None and place > 2:
-            continue
-        got = call.constant(place).entry.shape
-        if got != shape:
-            raise RefusedError(f"{name}: expected shape {shape}, got {got}")
-    return H
+    for name, shape in expected.items():
+        array = arrays[name]
+        if array is not None and array.shape != shape:
+            raise RefusedError(f"{name}: expected shape {shape}, got {array.shape}")
 
 
-def _cells(call: Call, kind: Kind, directions: int) -> Iterator[CellSpec]:
-    """Return the cell of each direction."""
-    functions = _functions(call, kind, directions)
-    shared = _shared(call, kind)
-    for d in range(directions):
-        tensors = {
-            "W_xh": _slice(call, 1, "W", d, kind.gates),
-            "W_hh": _slice(call, 2, "R", d, kind.gates),
-        }
-        if call.given(3) is not None:
-            tensors["b_x"] = _slice(call, 3, "Wb", d, kind.gates, half=0)
-            tensors["b_r"] = _slice(call, 3, "Rb", d, kind.gates, half=1)
-        if call.given(7) is not None:
-            tensors["w_ch"] = _slice(call, 7, "P", d, PEEPHOLES)
-        settings = dict(zip(kind.functions, functions[d], strict=True))
-        yield CellSpec(tensors, kind.cell, settings | shared, _TRANSPOSED)
+def _cell(
+    path: str, node: Node, kind: Kind, d: int, arrays: Mapping[str, Array | None],
+    settings: Mapping[str, Any],
+) -> CellDraft:  # fmt: skip
+    floats: dict[str, Floats] = {}
+    names = {}
+    for name, role in {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}.items():
+        names[role] = f"{node.name}: {name}[{d}]"
+        array = arrays[name]
+        if array is not None:
+            floats[role] = read_floats(path, names[role], array[d])
+    W_xh, W_hh = (ordered(floats[role].T, kind.gates) for role in ("W_xh", "W_hh"))
+    biases: tuple[Floats, ...] = ()
+    sums = {"b_h": np.zeros(W_hh.shape[1], W_hh.dtype)}
+    if "b_h" in floats:
+        b_x, b_r = biases = tuple(ordered(b, kind.gates) for b in np.split(floats["b_h"], 2))
+        after = settings.get("reset") == "after"
+        sums = summed(b_x, b_r, apart=len(W_hh) if after else 0)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(sums["b_h"].astype(W_hh.dtype)).all():
+                raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
+    w_ch = ordered(floats["w_ch"], PEEPHOLES) if "w_ch" in floats else None
+    return CellDraft(kind.cell, Weights(W_xh, W_hh, **sums, w_ch=w_ch), settings, {}, biases, names)
 
 
-def _shared(call: Call, kind: Kind) -> dict[str, Any]:
+def _settings(node: Node, kind: Kind) -> dict[str, Any]:
     """Return the settings that the cells of both directions have."""
-    clip = call.number("clip", inf)
     try:
-        shared: dict[str, Any] = {"clip": positive_clip(clip)}
+        settings: dict[str, Any] = {"clip": positive_clip(attribute(node, "clip", inf))}
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    if call.integer("input_forget"):
+    if attribute(node, "input_forget", 0):
         raise RefusedError("input_forget (a forget gate of 1 - i) is not run here")
     if kind.cell == "gru":
-        shared["reset"] = "after" if call.integer("linear_before_reset") else "before"
-    return shared
+        settings["reset"] = "after" if attribute(node, "linear_before_reset", 0) else "before"
+    return settings
 
 
-def _slice(
-    call: Call, place: int, role: str, d: int, gates: tuple[int, ...], half: int | None = None
-) -> str:
-    """Name what a direction has of a tensor, its gates in our order."""
-    shape = call.constant(place).entry.shape[1:]
-    if half is not None:
-        shape = (shape[0] // 2,)
-
-    def compute(array: NDArray[Any]) -> NDArray[Any]:
-        own = array[d] if half is None else np.split(array[d], 2)[half]
-        blocks = np.split(own, len(gates))
-        return np.concatenate([blocks[gate] for gate in gates])
-
-    return call.computed(place, f"{role}[{d}]", shape, compute)
-
-
-def _functions(call: Call, kind: Kind, directions: int) -> list[list[Activation]]:
+def _functions(node: Node, kind: Kind, directions: int) -> list[dict[str, Activation]]:
     """Return the activations of each direction: alpha and beta go to those that take them."""
-    defaults = list(kind.functions.values())
-    names = _listed(call.node, "activations", str) or defaults * directions
+    defaults = [*kind.functions.values()]
+    names = _listed(node, "activations", str) or defaults * directions
     if len(names) != len(defaults) * directions:
         raise RefusedError(f"expected {len(defaults) * directions} activations, got {len(names)}")
-    alphas = iter(_listed(call.node, "activation_alpha", float))
-    betas = iter(_listed(call.node, "activation_beta", float))
-    found = []
+    alphas, betas = (iter(_listed(node, f"activation_{n}", float)) for n in ("alpha", "beta"))
+    found = list(_each(names, alphas, betas))
+    G = len(defaults)
+    return [
+        dict(zip(kind.functions, found[d * G : (d + 1) * G], strict=True))
+        for d in range(directions)
+    ]
+
+
+def _each(
+    names: Sequence[str], alphas: Iterator[float], betas: Iterator[float]
+) -> Iterator[Activation]:
     for name in names:
         own = _ACTIVATIONS.get(name.lower())
         if own is None:
@@ -328,9 +172,10 @@ def _functions(call: Call, kind: Kind, directions: int) -> list[list[Activation]
         given = [number for number in numbers if number is not None]
         if len(given) < len(takes):
             raise RefusedError(f"activation {name} without alpha or beta: programs differ in them")
-        found.append(checked(own, *given))
-    G = len(defaults)
-    return [found[d * G : (d + 1) * G] for d in range(directions)]
+        try:
+            yield activation(own, *given)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
 
 
 def _listed(node: Node, name: str, kind: type) -> list[Any]:

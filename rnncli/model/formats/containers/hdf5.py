@@ -1,0 +1,409 @@
+"""HDF5 files, as Keras and h5py write them by default.
+
+Numbers of versions, messages and classes are those of the HDF5 file format
+specification. A file is not trusted: each address and size in it has to lie
+within the file, no block is read twice, and a budget bounds what is made.
+"""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.formats.found import Budget
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NO_ADDRESS = 2**64 - 1
+# Kinds of messages.
+_DATASPACE, _LINKS, _DATATYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
+_ATTRIBUTE, _CONTINUATION, _SYMBOLS, _ATTRIBUTES = 12, 16, 17, 21
+_SOFT_LINK = 2
+# Classes of types.
+_INTEGER, _FLOAT, _ENUMERATION, _SEQUENCE = 0, 1, 8, 9
+# Classes of types that are bytes, as NumPy has them: texts, and opaque ones.
+_RAW = {3: "S", 5: "V"}
+# IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
+# and of the mantissa; the bias.
+_IEEE = {
+    2: (15, 0, 16, 10, 5, 0, 10, 15),
+    4: (31, 0, 32, 23, 8, 0, 23, 127),
+    8: (63, 0, 64, 52, 11, 0, 52, 1023),
+}
+# Where a text of any length lies: its size, the address of its heap, its number there.
+_IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
+_COMPACT, _CONTIGUOUS = 0, 1
+# Messages, links and texts in a file: less than a second's work.
+_MOST_OBJECTS = 200_000
+_WAY_OUT = "copy what is needed to a new file with h5py, as it writes by default"
+
+# The messages of an object, by their kinds.
+_Messages = dict[int, list[bytes]]
+
+
+class _UnreadError(ValueError):
+    """A part of HDF5 that is not read."""
+
+
+def read(
+    data: bytes, place: str, skip: Container[str] = ()
+) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """Read the arrays of a file, and the attributes of each group and array, by path.
+
+    Arrays are views of `data`; those of text hold str objects. One of a type
+    that is not read has its shape alone, and the type `V1`. An attribute is a
+    str, a list of them, or NumPy's; the root's path is empty. Soft links,
+    links to other files and the groups of the root that `skip` names are left
+    out.
+    """
+    file = _File(data, Budget(place, _MOST_OBJECTS, 2**16 + 3 * len(data)))
+    arrays: dict[str, NDArray[Any]] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    with _damage(place):
+        waiting = [("", file.root())]
+    while waiting:
+        path, address = waiting.pop()
+        with _damage(f"{place}: {shown(path)}" if path else place):
+            if path in attributes:
+                raise ValueError("is in the file twice")
+            messages = file.messages(address)
+            attributes[path] = dict(file.attributes(messages))
+            if _LAYOUT in messages:
+                arrays[path] = file.array(messages)
+                continue
+            for name, child in sorted(file.links(messages), reverse=True):
+                if path or name not in skip:
+                    inner = f"{path}/{name}" if path else name
+                    file.budget.spend(1, len(inner))
+                    waiting.append((inner, child))
+    return arrays, attributes
+
+
+@contextmanager
+def _damage(place: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except _UnreadError as error:
+        raise InputError(place, f"has {error}, not read here", _WAY_OUT) from error
+    except (ValueError, IndexError, OverflowError, struct.error) as error:
+        raise InputError(place, f"damaged: {one_line(error)}") from error
+
+
+class _File:
+    """The blocks of a file; `_damage` has what a method raises of a damaged one."""
+
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self.data, self.budget = data, budget
+        self._read: set[int] = set()
+        self._heaps: dict[int, dict[int, bytes]] = {}
+
+    def root(self) -> int:
+        """Return the address of the root group."""
+        if not self.data.startswith(_SIGNATURE):
+            raise ValueError("does not begin as an HDF5 file")
+        start = self.data[:96].ljust(96, b"\0")
+        version = start[8]
+        if version > 3:
+            raise _UnreadError(f"a superblock of version {version}")
+        if start[13:15] != b"\x08\x08" if version < 2 else start[9:11] != b"\x08\x08":
+            raise _UnreadError("addresses or lengths of other than 8 bytes")
+        place = (24, 28, 12, 12)[version]
+        base, _, end, root = struct.unpack_from("<4Q", start, place)
+        if version < 2:  # the root is an entry as in a group: its name, its address
+            (root,) = struct.unpack_from("<Q", start, place + 40)
+        if base:
+            raise _UnreadError("a user block")
+        if end > len(self.data):
+            raise ValueError(f"cut short: expected {end:,} bytes, got {len(self.data):,}")
+        return int(root)
+
+    def messages(self, address: int) -> _Messages:
+        """Read the messages of an object."""
+        newer = self.data.startswith(b"OHDR", address)
+        if newer:
+            flags = self._block(address, 6, b"OHDR")[5]
+            address += 6 + (16 if flags & 32 else 0) + (4 if flags & 16 else 0)
+            width = 1 << (flags & 3)
+            size = int.from_bytes(self._block(address, width), "little")
+            address += width
+            form = struct.Struct("<BHB2x" if flags & 4 else "<BHB")
+        else:
+            (size,) = struct.unpack_from("<8xI", self._block(address, 16, b"\1\0"))
+            address += 16
+            form = struct.Struct("<HHB3x")
+        messages: _Messages = {}
+        waiting = [self._block(address, size)]
+        while waiting:
+            block, place = waiting.pop(0), 0
+            while place + form.size <= len(block):
+                self.budget.spend()
+                kind, size, flags = form.unpack_from(block, place)
+                place += form.size
+                message = block[place : place + size]
+                place += size
+                if place > len(block):
+                    raise ValueError("a message is longer than the block that it stands in")
+                if flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE):
+                    raise _UnreadError("messages that objects share")
+                if kind == _CONTINUATION:
+                    address, size = struct.unpack_from("<QQ", message)
+                    more = self._block(address, size, b"OCHK" if newer else b"")
+                    waiting.append(more[4:-4] if newer else more)  # a checksum ends it
+                else:
+                    messages.setdefault(kind, []).append(message)
+        return messages
+
+    def links(self, messages: _Messages) -> Iterator[tuple[str, int]]:
+        """Return the name and the address of each object in a group."""
+        dense = self._dense(messages.get(_LINKS, []), 2, 8, 4)
+        for message in [*messages.get(_LINK, []), *dense]:
+            flags, place = message[1], 2
+            if flags & 8:
+                if message[place]:  # a soft link, or one to another file
+                    continue
+                place += 1
+            place += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
+            width = 1 << (flags & 3)
+            end = place + width + int.from_bytes(message[place : place + width], "little")
+            yield _text(message[place + width : end]), *struct.unpack_from("<Q", message, end)
+        for message in messages.get(_SYMBOLS, []):
+            yield from self._symbols(*struct.unpack_from("<QQ", message))
+
+    def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
+        """Return the links of an old group, whose names lie in a heap."""
+        size, address = struct.unpack_from("<8xQ8xQ", self._block(heap, 32, b"HEAP"))
+        names = self._block(address, size)
+        for node in self._leaves(tree):
+            (count,) = struct.unpack_from("<6xH", self._block(node, 8, b"SNOD"))
+            entries = self._block(node + 8, 40 * count)
+            for start, child, kind in struct.iter_unpack("<QQI20x", entries):
+                end = names.index(0, start)
+                self.budget.spend(1, end - start)
+                if kind != _SOFT_LINK:
+                    yield _text(names[start:end]), child
+
+    def _leaves(self, root: int) -> Iterator[int]:
+        """Return the addresses of the nodes in the tree of a group."""
+        waiting = [root]
+        while waiting:
+            address = waiting.pop()
+            level, count = struct.unpack_from("<5xBH", self._block(address, 24, b"TREE\0"))
+            block = self._block(address + 24, 16 * count)
+            children = [child for (child,) in struct.iter_unpack("<8xQ", block)]
+            if level:
+                waiting += children
+            else:
+                self.budget.spend(count)
+                yield from children
+
+    def attributes(self, messages: _Messages) -> Iterator[tuple[str, Any]]:
+        """Return the name and the value of each attribute that can be read."""
+        dense = self._dense(messages.get(_ATTRIBUTES, []), 2, 2, 0)
+        for message in [*messages.get(_ATTRIBUTE, []), *dense]:
+            version, flags, *sizes = struct.unpack_from("<BBHHH", message)
+            if version not in (1, 2, 3):
+                raise _UnreadError(f"an attribute of version {version}")
+            if flags & 3:
+                raise _UnreadError("types that attributes share")
+            place = 9 if version == 3 else 8
+            fields = []
+            for size in sizes:
+                fields.append(message[place : place + size])
+                place += -(-size // 8) * 8 if version == 1 else size
+            dtype, shape = _dtype(fields[1]), _shape(fields[2])
+            if dtype and shape is not None:
+                values = self._values(dtype, shape, memoryview(message)[place:])
+                name = _text(fields[0])
+                yield name, values.tolist() if values.dtype == object else values[()]
+
+    def _dense(self, about: Sequence[bytes], place: int, order: int, start: int) -> Iterator[bytes]:
+        """Return messages that lie in a fractal heap, whose numbers are in the records of a tree.
+
+        Addresses of both stand in a message at a place, behind an order if there is one; a number
+        stands at a start in a record.
+        """
+        for message in about:
+            heap, tree = struct.unpack_from("<QQ", message, place + order * (message[1] & 1))
+            if heap == _NO_ADDRESS:
+                continue
+            header = self._block(heap, 142, b"FRHP\0")
+            length, filters = struct.unpack_from("<HH", header, 5)
+            columns, first, largest, bits = struct.unpack_from("<HQQH", header, 110)
+            root, rows = struct.unpack_from("<QH", header, 132)
+            size, addresses, sizes = -(-bits // 8), [root], [first]
+            if filters or first << max(0, min(rows, 64) - 2) > largest:
+                raise _UnreadError("a fractal heap that is compressed, or of blocks of blocks")
+            if rows:
+                block = self._block(root, 13 + size + 8 * rows * columns, b"FHIB")
+                addresses = [*struct.unpack_from(f"<{rows * columns}Q", block, 13 + size)]
+                # Blocks double from the third row on.
+                sizes = [first << max(0, row - 1) for row in range(rows) for _ in range(columns)]
+            begins = [0, *accumulate(sizes)]
+            for record in self._records(tree):
+                number = record[start : start + length]
+                if number[0] & 0x30:
+                    raise _UnreadError("objects of a fractal heap outside its blocks")
+                offset = int.from_bytes(number[1 : 1 + size], "little")
+                which = bisect_right(begins, offset) - 1
+                address = addresses[which] + offset - begins[which]
+                yield self._block(address, int.from_bytes(number[1 + size :], "little"))
+
+    def _records(self, tree: int) -> Iterator[bytes]:
+        """Return the records of a tree of version 2."""
+        header = self._block(tree, 26, b"BTHD\0")
+        node_size, size, depth, root, count = struct.unpack_from("<IHH2xQH", header, 6)
+        if depth > 1:
+            raise _UnreadError("a tree of over two levels")
+        waiting = [(root, count, depth)]
+        while waiting:
+            address, count, depth = waiting.pop()
+            block = self._block(address, node_size, b"BTIN" if depth else b"BTLF")
+            self.budget.spend(count)
+            end = 6 + count * size
+            yield from (block[place : place + size] for place in range(6, end, max(1, size)))
+            if depth:  # behind them their children: an address, and a number of records
+                width = -(-((node_size - 10) // max(1, size)).bit_length() // 8)
+                for place in range(end, end + (count + 1) * (8 + width), 8 + width):
+                    child = block[place : place + 8 + width]
+                    number = int.from_bytes(child[8:], "little")
+                    waiting.append((int.from_bytes(child[:8], "little"), number, 0))
+
+    def array(self, messages: _Messages) -> NDArray[Any]:
+        """Return the values of a dataset."""
+        if not {_DATATYPE, _DATASPACE} <= messages.keys():
+            raise ValueError("a dataset without a type or a shape")
+        if _EXTERNAL in messages:
+            raise _UnreadError("values in other files")
+        layout, dtype = messages[_LAYOUT][0], _dtype(messages[_DATATYPE][0])
+        shape = _shape(messages[_DATASPACE][0])
+        if dtype is None or shape is None:
+            return np.broadcast_to(np.zeros((), dtype or "V1"), (0,) if shape is None else shape)
+        if layout[0] not in (3, 4) or layout[1] not in (_COMPACT, _CONTIGUOUS):
+            way = "in chunks, or compressed" if layout[1] == 2 else "of another layout"
+            raise _UnreadError(f"a dataset {way}")
+        if layout[1] == _COMPACT:
+            (size,) = struct.unpack_from("<H", layout, 2)
+            return self._values(dtype, shape, memoryview(layout)[4 : 4 + size])
+        address, size = struct.unpack_from("<QQ", layout, 2)
+        if not prod(shape):
+            return self._values(dtype, shape, memoryview(b""))
+        if address == _NO_ADDRESS:
+            raise _UnreadError("values that were never written")
+        content = memoryview(self.data)[address : address + size]
+        self.budget.spend(1, len(content))
+        return self._values(dtype, shape, content)
+
+    def _values(
+        self, dtype: np.dtype[Any], shape: tuple[int, ...], content: memoryview
+    ) -> NDArray[Any]:
+        """Return values of such a type and shape: truths as bool, texts as str."""
+        needed = prod(shape) * dtype.itemsize
+        if needed > len(content):
+            what = f"expected {needed:,} bytes, as its shape {shape} of {dtype} takes"
+            raise ValueError(f"{what}, got {len(content):,}")
+        array: NDArray[Any] = np.ndarray(shape, dtype, content)
+        if dtype.kind == "b":
+            return np.not_equal(array.view(np.int8), 0)
+        if dtype.kind != "S" and dtype != _IN_HEAP:
+            return array if array.flags.aligned else array.copy()  # which products are slow at
+        self.budget.spend(array.size, array.nbytes)
+        lying = array.ravel().tolist()
+        texts = [self._heap_text(*each) if dtype == _IN_HEAP else _text(each) for each in lying]
+        return np.array(texts, object).reshape(shape)
+
+    def _heap_text(self, size: int, address: int, number: int) -> str:
+        """Read a text that lies in a heap, under a number."""
+        self.budget.spend(0, size)
+        if not size:
+            return ""
+        if address not in self._heaps:
+            heap = self._heaps[address] = {}
+            (end,) = struct.unpack_from("<8xQ", self._block(address, 16, b"GCOL"))
+            block, place = self._block(address, end), 16
+            while place + 16 <= end:
+                self.budget.spend()
+                key, length = struct.unpack_from("<H6xQ", block, place)
+                if not key:  # all that follows is free
+                    break
+                heap[key] = block[place + 16 : place + 16 + length]
+                place += 16 + -(-length // 8) * 8
+        content = self._heaps[address].get(number, b"")
+        if len(content) < size:
+            raise ValueError(f"expected a text of {size:,} bytes, got {len(content):,}")
+        return _text(content[:size])
+
+    def _block(self, address: int, size: int, signature: bytes | None = None) -> bytes:
+        """Read bytes of the structure; those that have a signature may be read once."""
+        if address + size > len(self.data):
+            what = f"expected {size:,} bytes from byte {address:,} on"
+            raise ValueError(f"{what}, got {len(self.data):,} in all")
+        self.budget.spend(0, size)
+        if signature is not None:
+            if address in self._read:
+                raise ValueError(f"two ways lead to byte {address:,}, or a circle")
+            self._read.add(address)
+            if not self.data.startswith(signature, address):
+                raise ValueError(f"expected {signature!r} at byte {address:,}")
+        return self.data[address : address + size]
+
+
+def _text(content: bytes) -> str:
+    """Return text up to a zero; bytes that are not UTF-8 as `errors.printable` shows them."""
+    return content.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _shape(message: bytes) -> tuple[int, ...] | None:
+    """Return the shape that a message tells; None where there are no values."""
+    version, axes, _, kind = message[:4]
+    if version not in (1, 2):
+        raise _UnreadError(f"a shape of version {version}")
+    if axes > 32:
+        raise ValueError(f"expected at most 32 axes, got {axes}")
+    if version == 2 and kind == 2:
+        return None
+    return struct.unpack_from(f"<{axes}Q", message, 8 if version == 1 else 4)
+
+
+def _size(message: bytes) -> int:
+    """Return how many bytes a value of a type takes."""
+    (size,) = struct.unpack_from("<4xI", message)
+    if not 0 < size < 2**31:
+        raise ValueError(f"a type of {size:,} bytes")
+    return int(size)
+
+
+def _dtype(message: bytes) -> np.dtype[Any] | None:
+    """Return the type that a message tells, if it is one that is read."""
+    kind, size = message[0] & 15, _size(message)
+    if kind == _INTEGER:
+        return _integer(message)
+    if kind == _FLOAT and _IEEE.get(size) == (
+        message[2],
+        *struct.unpack_from("<HHBBBBI", message, 8),
+    ):
+        return np.dtype(f"{_order(message)}f{size}")
+    if kind == _ENUMERATION:  # h5py writes NumPy's truths as one
+        truths = size == 1 and message[20:].startswith(b"FALSE\0")
+        return np.dtype(bool) if truths else _integer(message[8:])
+    if kind == _SEQUENCE:
+        return _IN_HEAP if message[1] & 15 == 1 and size == _IN_HEAP.itemsize else None
+    return np.dtype(f"{_RAW[kind]}{size}") if kind in _RAW else None
+
+
+def _integer(message: bytes) -> np.dtype[Any] | None:
+    size, bits = _size(message), struct.unpack_from("<HH", message, 8)
+    if message[0] & 15 != _INTEGER or size not in (1, 2, 4, 8) or bits != (0, 8 * size):
+        return None
+    return np.dtype(f"{_order(message)}{'i' if message[1] & 8 else 'u'}{size}")
+
+
+def _order(message: bytes) -> str:
+    return ">" if message[1] & 1 else "<"

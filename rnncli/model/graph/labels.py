@@ -1,0 +1,176 @@
+"""Labels in place of numbers: which row of the input each value of a graph comes from.
+
+A label is the number of a row, a step of a sequence, or one of the marks below. Operators run over
+labels unchanged: functions that move values move their labels, ufuncs join them, reductions and
+products join them along axes. No label depends on what the numbers are. A function of NumPy that
+is not listed here is a TypeError: its operator is refused.
+"""
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+
+# A value that comes from no row; one of rows of several sequences. A value of several rows of the
+# sequence n has the label -2 - n.
+CONSTANT, ACROSS = -1, -(2**62)
+_SEQUENCES = 2**20
+
+_MOVES = {
+    *(np.concatenate, np.stack, np.transpose, np.moveaxis, np.swapaxes, np.reshape, np.ravel),
+    *(np.split, np.expand_dims, np.squeeze, np.broadcast_to, np.flip, np.tile, np.repeat),
+    sliding_window_view,
+}
+_REDUCES = {np.mean, np.sum, np.prod, np.max, np.min, np.argmax, np.argmin}
+
+
+def row_label(t: Any, n: Any) -> Any:
+    """Return the label of step t of sequence n."""
+    return t * _SEQUENCES + n
+
+
+def steps_of(labels: Integers) -> Integers:
+    """Return the steps that labels of rows have."""
+    return labels // _SEQUENCES
+
+
+def sequences_of(labels: Integers) -> Integers:
+    """Return the sequences that labels have; a large number across several."""
+    return np.where(labels >= 0, labels % _SEQUENCES, -2 - labels)
+
+
+def join(a: Integers, b: Integers) -> Integers:
+    """Join labels at the same place."""
+    n, m = sequences_of(a), sequences_of(b)
+    several = np.where(n == m, -2 - n, ACROSS)
+    return np.where((a == b) | (b == CONSTANT), a, np.where(a == CONSTANT, b, several))
+
+
+def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
+    """Join labels along axes."""
+    axes = tuple(range(a.ndim)) if axis is None else axis
+    known, top = a != CONSTANT, np.iinfo(np.int64).max
+
+    def ends(values: Integers) -> tuple[Integers, Integers]:
+        low = np.where(known, values, top).min(axes, keepdims=True, initial=top)
+        return low, np.where(known, values, -top).max(axes, keepdims=True, initial=-top)
+
+    (low, high), (first, last) = ends(a), ends(sequences_of(a))
+    several = np.where(first == last, -2 - first, ACROSS)
+    joined = np.where(low > high, CONSTANT, np.where(low == high, low, several))
+    return joined if keepdims else joined.squeeze(axes)
+
+
+def plain(value: Any) -> Any:
+    """View labels as integers, also within lists."""
+    if isinstance(value, list | tuple):
+        return type(value)(plain(each) for each in value)
+    return value.view(np.ndarray) if isinstance(value, Labels) else value
+
+
+def label_of(value: Any) -> Integers:
+    """Return the labels of an argument; a number has none."""
+    return plain(value) if isinstance(value, Labels) else np.full(np.shape(value), CONSTANT)
+
+
+def labels(integers: Any) -> "Labels":
+    """View integers as labels."""
+    return np.asarray(integers, np.int64).view(Labels)
+
+
+class Labels(np.ndarray[Any, np.dtype[np.int64]]):
+    """An array of labels, which NumPy's functions take for an array of numbers."""
+
+    def astype(self, *_: Any, **__: Any) -> Any:
+        """Return the labels: they do not depend on a type."""
+        return self
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *given: Any, out: Any = None, axis: Any = 0,
+        keepdims: bool = False, **_: Any,
+    ) -> Any:  # fmt: skip
+        """Join the labels of the arguments."""
+        a, *others = map(label_of, given)
+        if method == "reduce":
+            joined = join_along(a, axis, keepdims=keepdims)
+        elif method != "__call__":
+            return NotImplemented
+        elif ufunc is np.matmul:
+            joined = _multiply(a, others[0])
+        else:
+            joined = reduce(join, others, a)
+        if out is None:
+            return labels(joined)
+        plain(out[0])[...] = joined
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, given: Any, settings: Any) -> Any:
+        """Move or join labels, as the function moves or joins values."""
+        if function in _OWN:
+            return labels(_OWN[function](*given, **settings))
+        if function in _REDUCES:
+            axis, kept = settings.get("axis"), settings.get("keepdims", False)
+            return labels(join_along(label_of(given[0]), axis, keepdims=kept))
+        if function not in _MOVES:
+            return NotImplemented
+        moved = function(*map(_labelled, given), **settings)
+        return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
+
+
+def _cumulate(x: Any, axis: int) -> Integers:
+    a = label_of(x)
+    return np.broadcast_to(join_along(a, axis, keepdims=True), a.shape)
+
+
+def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
+    filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
+    return np.pad(plain(x), widths, **filled)
+
+
+def _labelled(value: Any) -> Any:
+    """Return labels as integers; of several arrays those of constants too."""
+    if isinstance(value, tuple | list) and any(isinstance(each, Labels) for each in value):
+        return [label_of(each) for each in value]
+    return plain(value)
+
+
+def _multiply(a: Integers, b: Integers) -> Integers:
+    """Return the labels of a product of matrices."""
+    left = join_along(a, (-1,))
+    right = join_along(b, (-2,) if b.ndim > 1 else (-1,))
+    if a.ndim < 2 or b.ndim < 2:
+        return join(left[..., None] if b.ndim > 1 else left, right)
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError("shapes do not fit each other")
+    return join(left[..., :, None], right[..., None, :])
+
+
+def take(x: Any, indices: Any, axis: int) -> Labels:
+    """Return the labels of places of an axis, whose numbers may have labels themselves."""
+    if not isinstance(indices, Labels):
+        return labels(plain(x).take(indices, axis))
+    axis %= np.ndim(x)
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    spread = (*indices.shape, *(1,) * (x.ndim - axis - 1))
+    own = np.broadcast_to(plain(indices).reshape(spread), shape)
+    if not isinstance(x, Labels):
+        return labels(own)
+    joined = join_along(plain(x), (axis,), keepdims=True)
+    kept = joined.reshape((*x.shape[:axis], *(1,) * indices.ndim, *x.shape[axis + 1 :]))
+    return labels(join(np.broadcast_to(kept, shape), own))
+
+
+# What is not done with labels as with numbers.
+_OWN: dict[Any, Any] = {
+    np.cumsum: _cumulate,
+    np.empty_like: lambda x: np.full(x.shape, CONSTANT),
+    np.pad: _pad,
+    np.take: lambda x, indices, axis: take(x, indices, axis),
+    np.tril: lambda x, _: label_of(x),
+    np.triu: lambda x, _: label_of(x),
+    np.where: lambda condition, a, b: reduce(join, map(label_of, (condition, a, b))),
+}

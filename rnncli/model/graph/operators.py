@@ -1,0 +1,512 @@
+"""ONNX's operators over NumPy arrays: a function each, whose keyword arguments are attributes.
+
+They run over numbers, and unchanged over the labels of `rnncli.model.graph.labels`. Floats keep
+their type, whatever the type of a number in them.
+
+Source: https://onnx.ai/onnx/operators.
+"""
+
+from collections.abc import Callable
+from itertools import accumulate
+from math import erf, prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
+from rnncli.model.graph import RefusedError
+from rnncli.model.graph.labels import Labels, take
+
+Array = NDArray[Any]
+FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
+# Element types by number.
+TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
+TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
+_ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
+
+
+def as_list(values: Any) -> tuple[int, ...] | None:
+    """Return a list of whole numbers, which may be an array."""
+    if values is None:
+        return None
+    if np.asarray(values).dtype.kind not in "iu" and np.size(values):
+        raise RefusedError("expected a list of whole numbers")
+    return tuple(int(value) for value in np.ravel(values))
+
+
+def _fit(a: Array, made: Array) -> Array:
+    return made if made.dtype == a.dtype else made.astype(a.dtype)
+
+
+def _activated(name: str) -> Callable[..., Array]:
+    """Return an activation whose attributes are alpha and beta."""
+    parameters = tuple(default or 0.0 for default in ACTIVATIONS[name].defaults)
+
+    def compute(a: Array, **attributes: float) -> Array:
+        names = ("alpha", "beta")[: len(parameters)]
+        if attributes.keys() - {*names}:
+            raise TypeError(f"keyword argument {min(attributes.keys() - {*names})!r}")
+        given = (attributes.get(n, p) for n, p in zip(names, parameters, strict=True))
+        return _function(a, name, *given)
+
+    return compute
+
+
+def _function(a: Array, name: str, *parameters: float) -> Array:
+    if a.dtype.kind != "f":  # labels
+        return np.positive(a)
+    try:
+        function = activation(name, *parameters).function()
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+    out = np.empty_like(a)
+    function(a, out)
+    return out
+
+
+def _gelu(a: Array, approximate: str = "none") -> Array:
+    if approximate not in ("none", "tanh"):
+        raise RefusedError(f"Gelu approximated by {approximate!r:.20} is not read")
+    return _function(a, "gelu" if approximate == "none" else "gelu_tanh")
+
+
+def _selu(a: Array, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> Array:
+    return _fit(a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))))
+
+
+def _celu(a: Array, alpha: float = 1.0) -> Array:
+    return _fit(a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha)))
+
+
+def _softmax(a: Array, axis: int = -1) -> Array:
+    powers = np.exp(a - np.max(a, axis=axis, keepdims=True))
+    return np.asanyarray(powers / np.sum(powers, axis=axis, keepdims=True))
+
+
+def _log_softmax(a: Array, axis: int = -1) -> Array:
+    less = a - np.max(a, axis=axis, keepdims=True)
+    return np.asanyarray(less - np.log(np.sum(np.exp(less), axis=axis, keepdims=True)))
+
+
+def _flat(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return a softmax as it was before opset 13: of all axes from one on."""
+
+    def compute(a: Array, axis: int = 1) -> Array:
+        rows = prod(a.shape[: axis % a.ndim])
+        return function(a.reshape(rows, -1), -1).reshape(a.shape)
+
+    return compute
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if a.dtype.kind in "iu" and b.dtype.kind in "iu":
+        return np.trunc(a / b).astype(a.dtype)  # towards 0
+    return np.asanyarray(a / b)
+
+
+def _power(a: Array, b: Array) -> Array:
+    return _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64)))
+
+
+def _several(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arrays: list(accumulate(arrays, function))[-1]
+
+
+def _mean(*arrays: Array) -> Array:
+    return _fit(arrays[0], np.asanyarray(_several(np.add)(*arrays) / len(arrays)))
+
+
+def _clip(a: Array, low: Any = None, high: Any = None, min: Any = None, max: Any = None) -> Array:  # noqa: A002
+    low, high = min if low is None else low, max if high is None else high
+    a = a if low is None else np.maximum(a, np.asanyarray(low, a.dtype))
+    return np.positive(a) if high is None else np.minimum(a, np.asanyarray(high, a.dtype))
+
+
+def _cast(a: Array, to: int, saturate: int = 1) -> Array:  # noqa: ARG001
+    if to not in TYPES:
+        raise RefusedError(f"casts to type {to}")
+    return a.astype(TYPES[to])
+
+
+def _cast_like(a: Array, like: Array, saturate: int = 1) -> Array:  # noqa: ARG001
+    return a.astype(like.dtype)
+
+
+def _gemm(
+    a: Array, b: Array, c: Any = None, alpha: float = 1.0, beta: float = 1.0,
+    transA: int = 0, transB: int = 0,
+) -> Array:  # fmt: skip
+    if a.ndim != 2 or b.ndim != 2:
+        raise RefusedError("multiplies other axes than those of features")
+    product = alpha * np.matmul(a.T if transA else a, b.T if transB else b)
+    return _fit(a, product if c is None else product + beta * c)
+
+
+def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(
+        a: Array, given: Any = None, axes: Any = None, keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> Array:  # fmt: skip
+        found = as_list(axes if given is None else given) or None
+        if found is None and noop_with_empty_axes:
+            return np.positive(a)
+        return np.asanyarray(function(a, axis=found, keepdims=bool(keepdims)))
+
+    return reduce
+
+
+def _extreme_place(function: Callable[..., Array]) -> Callable[..., Array]:
+    def find(a: Array, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
+        if select_last_index:
+            raise RefusedError("select_last_index is not read")
+        return np.asanyarray(function(a, axis=axis, keepdims=bool(keepdims)))
+
+    return find
+
+
+def _cumulated(a: Array, axis: Array, exclusive: int = 0, reverse: int = 0) -> Array:
+    if exclusive or reverse:
+        raise RefusedError("CumSum that is exclusive or reverse is not read")
+    return np.asanyarray(np.cumsum(a, axis=int(axis.item())))
+
+
+def _batch_normalization(
+    x: Array, scale: Array, shift: Array, mean: Array, variance: Array, epsilon: float = 1e-5,
+    momentum: float = 0.9, spatial: int = 1, training_mode: int = 0,  # noqa: ARG001
+) -> Array:  # fmt: skip
+    if training_mode or spatial != 1:
+        raise RefusedError("BatchNormalization that is being trained is not read")
+    shape = (-1,) + (1,) * (x.ndim - 2)
+    less = (x - mean.reshape(shape)) / np.sqrt(variance + epsilon).astype(mean.dtype).reshape(shape)
+    return _fit(x, less * scale.reshape(shape) + shift.reshape(shape))
+
+
+def _layer_normalization(
+    x: Array, scale: Array, shift: Any = None, axis: int = -1, epsilon: float = 1e-5,
+    stash_type: int = 1,  # noqa: ARG001
+) -> Array:  # fmt: skip
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    less = x - np.mean(x, axis=axes, keepdims=True)
+    root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
+    made = less / root * scale
+    return _fit(x, made if shift is None else made + shift)
+
+
+def _instance_normalization(x: Array, scale: Array, shift: Array, epsilon: float = 1e-5) -> Array:
+    axes, shape = tuple(range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
+    less = x - np.mean(x, axis=axes, keepdims=True)
+    root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
+    return _fit(x, less / root * scale.reshape(shape) + shift.reshape(shape))
+
+
+def _constant(**value: Any) -> Array:
+    if len(value) != 1:
+        raise RefusedError("Constant: its value is not read")
+    ((name, found),) = value.items()
+    if name == "value":
+        return np.asarray(found)
+    if not name.startswith(("value_int", "value_float")):
+        raise RefusedError("Constant: its value is not read")
+    return np.array(found, np.int64 if name.startswith("value_int") else np.float32)
+
+
+def _constant_of_shape(shape: Array, value: Any = None) -> Array:
+    one = np.zeros(1, np.float32) if value is None else value.reshape(-1)[:1]
+    return np.broadcast_to(one.reshape(()), as_list(shape) or ())
+
+
+def _range(start: Array, stop: Array, step: Array) -> Array:
+    return np.arange(start.item(), stop.item(), step.item()).astype(start.dtype)
+
+
+def _reshape(x: Array, given: Any = None, shape: Any = None, allowzero: int = 0) -> Array:
+    sizes = as_list(shape if given is None else given) or ()
+    if not allowzero:
+        sizes = tuple(x.shape[k] if size == 0 else size for k, size in enumerate(sizes))
+    return x.reshape(sizes)
+
+
+def _flatten(x: Array, axis: int = 1) -> Array:
+    axis = axis if axis == x.ndim else axis % x.ndim
+    return x.reshape(prod(x.shape[:axis]), -1)
+
+
+def _transpose(x: Array, perm: Any = None) -> Array:
+    return x.transpose(perm)
+
+
+def _squeeze(x: Array, given: Any = None, axes: Any = None) -> Array:
+    return np.squeeze(x, as_list(axes if given is None else given))
+
+
+def _unsqueeze(x: Array, given: Any = None, axes: Any = None) -> Array:
+    return np.expand_dims(x, as_list(axes if given is None else given) or ())
+
+
+def _expand(x: Array, shape: Array) -> Array:
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, as_list(shape) or ()))
+
+
+def _concat(*arrays: Array, axis: int) -> Array:
+    return np.concatenate(arrays, axis)
+
+
+def _slice(
+    x: Array, begins: Any = None, stops: Any = None, places: Any = None, steps: Any = None,
+    starts: Any = None, ends: Any = None, axes: Any = None,
+) -> Array:  # fmt: skip
+    begin = as_list(starts if begins is None else begins) or ()
+    end = as_list(ends if stops is None else stops) or ()
+    along = as_list(axes if places is None else places)
+    along = tuple(range(len(begin))) if along is None else along
+    by = as_list(steps) or (1,) * len(begin)
+    if not len(begin) == len(end) == len(along) == len(by) or 0 in by:
+        raise RefusedError("Slice: begins, ends and axes do not fit each other")
+    index = [slice(None)] * x.ndim
+    for axis, first, last, step in zip(along, begin, end, by, strict=True):
+        stop: int | None = last
+        if step < 0:
+            if last >= FAR:
+                what = "Slice: goes back to an end behind, in which programs differ"
+                raise RefusedError(what)
+            # Unlike Python, ONNX takes the first place for one before it.
+            first = max(first, -x.shape[axis])
+            stop = None if last < -x.shape[axis] else last
+        index[axis] = slice(first, stop, step)
+    return x[tuple(index)]
+
+
+def _split(
+    x: Array, given: Any = None, split: Any = None, axis: int = 0, num_outputs: int = 0,
+    outputs: int = 1,
+) -> list[Array]:  # fmt: skip
+    size, sizes = x.shape[axis], as_list(split if given is None else given)
+    if sizes is None:
+        most = -(-size // (num_outputs or outputs))
+        sizes = tuple(min(most, size - most * k) for k in range(num_outputs or outputs))
+    if len(sizes) < outputs or sum(sizes) != size or min(sizes, default=0) < 1:
+        raise RefusedError("Split: the sizes do not fit the axis")
+    return list(np.split(x, np.cumsum(sizes)[:-1].tolist(), axis))
+
+
+def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
+    if isinstance(indices, Labels):
+        return take(x, indices, axis)
+    return np.take(x, indices.astype(np.intp), axis)
+
+
+def _pad(
+    x: Array, given: Any = None, value: Any = None, axes: Any = None, mode: str = "constant",
+    pads: Any = None,
+) -> Array:  # fmt: skip
+    sizes = as_list(pads if given is None else given) or ()
+    along = as_list(axes) or tuple(range(x.ndim))
+    widths = [(0, 0)] * x.ndim
+    for place, axis in enumerate(along):
+        widths[axis] = sizes[place], sizes[place + len(along)]
+    if min(sizes, default=0) < 0 or mode not in ("constant", "reflect", "edge"):
+        raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
+    if mode == "constant":
+        filled = 0 if value is None or not np.size(value) else np.asarray(value).reshape(-1)[0]
+        return np.pad(x, widths, constant_values=filled)
+    return np.pad(x, widths, mode=mode)  # type: ignore[call-overload,no-any-return]
+
+
+def windows(
+    x: Array, kernel: Any, strides: Any, pads: Any, dilations: Any, auto_pad: str, filled: float,
+    ceil_mode: int = 0,
+) -> Array:  # fmt: skip
+    """Return the windows of (N, C, ...): (N, C, ..., kernel)."""
+    n = len(kernel)
+    strides, dilations = strides or [1] * n, dilations or [1] * n
+    reach = [(size - 1) * by + 1 for size, by in zip(kernel, dilations, strict=True)]
+    ends = [*zip((pads or [0] * 2 * n)[:n], (pads or [0] * 2 * n)[n:], strict=True)]
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max(0, (-(-size // by) - 1) * by + r - size)
+            for size, by, r in zip(x.shape[2:], strides, reach, strict=True)
+        ]
+        halves = [(total // 2, total - total // 2) for total in totals]
+        ends = halves if auto_pad == "SAME_UPPER" else [half[::-1] for half in halves]
+    elif auto_pad not in ("NOTSET", "VALID"):
+        raise RefusedError(f"auto_pad {auto_pad!r:.20} is not read")
+    if ceil_mode:
+        raise RefusedError("ceil_mode is not read")
+    if any(map(any, ends)):
+        x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
+    found = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
+    steps = (*(slice(None, None, by) for by in strides), *(slice(None, None, d) for d in dilations))
+    return found[(slice(None), slice(None), *steps)]
+
+
+def _conv(
+    x: Array, W: Array, b: Any = None, kernel_shape: Any = None, strides: Any = None,
+    pads: Any = None, dilations: Any = None, group: int = 1, auto_pad: str = "NOTSET",
+) -> Array:  # fmt: skip
+    n, kernel = W.ndim - 2, W.shape[2:]
+    if (kernel_shape is not None and tuple(kernel_shape) != kernel) or len(W) % group:
+        raise RefusedError("Conv: its kernel does not fit the weights")
+    found = windows(x, kernel, strides, pads, dilations, auto_pad, 0)
+    places = found.shape[2 : 2 + n]
+    order = (0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n))
+    made = []
+    for own, weights in zip(np.split(found, group, 1), np.split(W, group), strict=True):
+        rows = np.transpose(own, order).reshape(len(x), *places, -1)
+        made.append(np.matmul(rows, weights.reshape(len(weights), -1).T))
+    y = np.moveaxis(np.concatenate(made, -1), -1, 1)
+    return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
+
+
+def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Array]:
+    def pool(
+        x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
+        auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
+        storage_order: int = 0,  # noqa: ARG001
+    ) -> Array:  # fmt: skip
+        n = len(kernel_shape)
+        if not filled and any(pads or ()) and not count_include_pad:
+            raise RefusedError("averages at edges that are padded")
+        found = windows(x, kernel_shape, strides, pads, dilations, auto_pad, filled, ceil_mode)
+        return np.asanyarray(function(found, axis=tuple(range(-n, 0))))
+
+    return pool
+
+
+def _global(function: Callable[..., Array]) -> Callable[..., Array]:
+    return lambda x: np.asanyarray(function(x, axis=tuple(range(2, x.ndim)), keepdims=True))
+
+
+def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
+    if training is not None and training.any():
+        raise RefusedError("Dropout that is being trained is not read")
+    return x
+
+
+def _dequantized(x: Array, scale: Array, zero: Any = None, axis: int = 1, **_: Any) -> Array:
+    shape = [1] * x.ndim
+    if scale.ndim:
+        shape[axis] = -1
+    less = x.astype(np.float32) - (0 if zero is None else zero.astype(np.float32).reshape(shape))
+    return np.asanyarray(less * scale.reshape(shape))
+
+
+def _trilu(x: Array, k: Any = None, upper: int = 1) -> Array:
+    return (np.triu if upper else np.tril)(x, 0 if k is None else int(k.item()))
+
+
+def _reciprocal(a: Array) -> Array:
+    return _fit(a, 1 / a)
+
+
+_UFUNCS: dict[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": _divide,
+    "Pow": _power,
+    "Neg": np.negative,
+    "Abs": np.abs,
+    "Sign": np.sign,
+    "Mod": np.mod,
+    "Round": np.rint,
+    "Exp": np.exp,
+    "Log": np.log,
+    "Sqrt": np.sqrt,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Atan": np.arctan,
+    "Sinh": np.sinh,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+    "Not": np.logical_not,
+    "Equal": np.equal,
+    "Less": np.less,
+    "Greater": np.greater,
+    "LessOrEqual": np.less_equal,
+    "GreaterOrEqual": np.greater_equal,
+    "IsNaN": np.isnan,
+    "Where": np.where,
+}
+# Functions of each value alone, and of values at the same place of several arrays.
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
+    **_UFUNCS,
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "Celu": _celu,
+    "Clip": _clip,
+    "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
+    "Gelu": _gelu,
+    "Max": _several(np.maximum),
+    "Mean": _mean,
+    "Min": _several(np.minimum),
+    "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
+    "Reciprocal": _reciprocal,
+    "Selu": _selu,
+    "Sum": _several(np.add),
+    "Swish": lambda a, alpha=1.0: _fit(a, a * _function(_fit(a, alpha * a), "sigmoid")),
+}
+# What moves values, and changes none.
+MOVERS: dict[str, Callable[..., Any]] = {
+    "Concat": _concat,
+    "Dropout": _dropout,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "Identity": lambda x: x,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": lambda x, repeats: np.tile(x, as_list(repeats) or ()),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+_REDUCED: dict[str, Any] = {
+    "Mean": np.mean,
+    "Sum": np.sum,
+    "Prod": np.prod,
+    "Max": np.max,
+    "Min": np.min,
+}
+REDUCED: dict[str, Callable[..., Any]] = {
+    f"Reduce{name}": _reduced(function) for name, function in _REDUCED.items()
+}
+REDUCED["ReduceL2"] = _reduced(lambda a, **k: np.sqrt(np.sum(a * a, **k)))
+REDUCED["ReduceSumSquare"] = _reduced(lambda a, **k: np.sum(a * a, **k))
+OPERATORS: dict[str, Callable[..., Any]] = {
+    **ELEMENTWISE,
+    **MOVERS,
+    **REDUCED,
+    "ArgMax": _extreme_place(np.argmax),
+    "ArgMin": _extreme_place(np.argmin),
+    "AveragePool": _pooled(np.mean, 0.0),
+    "BatchNormalization": _batch_normalization,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": _conv,
+    "CumSum": _cumulated,
+    "DequantizeLinear": _dequantized,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global(np.mean),
+    "GlobalMaxPool": _global(np.max),
+    "InstanceNormalization": _instance_normalization,
+    "LayerNormalization": _layer_normalization,
+    "LogSoftmax": _log_softmax,
+    "MatMul": np.matmul,
+    "MaxPool": _pooled(np.max, -np.inf),
+    "Pad": _pad,
+    "Range": _range,
+    "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
+    "Size": lambda x: np.array(x.size, np.int64),
+    "Softmax": _softmax,
+    "Trilu": _trilu,
+}
+# Operators as they were before an opset.
+OLDER = {"Softmax": (13, _flat(_softmax)), "LogSoftmax": (13, _flat(_log_softmax))}

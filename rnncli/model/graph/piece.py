@@ -1,0 +1,229 @@
+"""Layers that are a piece of a graph: nodes that are computed as they are."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Multiply
+from rnncli.model.errors import InputError
+from rnncli.model.graph import Node, RefusedError, evaluate
+from rnncli.model.graph.labels import CONSTANT, labels, plain
+from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.rows import Operand, Step, run
+from rnncli.model.layers import Convert, Stateless
+
+# Operators that a name lists.
+_LISTED = 6
+
+
+class Piece(Stateless):
+    """Steps over rows, such as a graph has between its recurrent nodes.
+
+    Parameters
+    ----------
+    steps : mapping
+        By the register that each fills.
+    inputs : mapping
+        Registers that hold what the layers below give, in order, and their widths.
+    target : Operand
+        What it gives.
+    size : int
+        How many values that are.
+    """
+
+    def __init__(
+        self, steps: Mapping[int, Step], inputs: Mapping[int, int], target: Operand, size: int
+    ) -> None:
+        self.steps, self.inputs, self.target = dict(steps), dict(inputs), target
+        self.input_size, self.output_size = sum(inputs.values()), size
+        self.settings = {"operators": self.operators}
+
+    def __repr__(self) -> str:
+        return f"rows: {self.operators}"
+
+    @property
+    def operators(self) -> str:
+        """The operators of its steps."""
+        names = [step.op for step in self.steps.values()]
+        names = names or ["Identity" if self.target.columns is None else "Slice"]
+        more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
+        return " ".join([*names[:_LISTED], *more])
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """Its constants."""
+        return {
+            f"{step.op}_{register}_{place}": operand.values
+            for register, step in self.steps.items()
+            for place, operand in enumerate(step.operands)
+            if operand.values is not None and operand.values.dtype.kind == "f"
+        }
+
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
+        """Compute the rows."""
+        rows = x.reshape(-1, self.input_size)
+        parts = np.split(rows, np.cumsum([*self.inputs.values()])[:-1], axis=1)
+        registers = run(self.steps, dict(zip(self.inputs, parts, strict=True)), multiply)
+        register, columns, values = self.target
+        found: NDArray[Any] | None = values if register < 0 else registers[register]
+        assert found is not None
+        found = found if columns is None else found[:, columns]
+        wide = np.broadcast_to(found, (len(rows), self.output_size))
+        return np.ascontiguousarray(wide, x.dtype).reshape(*x.shape[:-1], self.output_size)
+
+    def converted(self, convert: Convert) -> "Piece":
+        """Return the same piece with its constants converted."""
+        layer = copy(self)
+        layer.steps = {
+            register: step._replace(
+                operands=tuple(_convert(convert, step.name, each) for each in step.operands)
+            )
+            for register, step in self.steps.items()
+        }
+        layer.target = _convert(convert, "constant", self.target)
+        return layer
+
+
+def _convert(convert: Convert, name: str, operand: Operand) -> Operand:
+    values = operand.values
+    if values is None or values.dtype.kind != "f":
+        return operand
+    if np.isfinite(values).all():
+        return operand._replace(values=convert(name, values))
+    like = convert(name, np.zeros(1, values.dtype))
+    return operand._replace(values=values.astype(like.dtype))
+
+
+class Root(NamedTuple):
+    """A value that a `Whole` piece takes: which columns of the rows, and how the graph has it.
+
+    Parameters
+    ----------
+    name : str
+    columns : array of int
+    shape : tuple of int
+        Sizes of its axes, 1 for those of steps and sequences.
+    axes : tuple of int or None
+        Those of steps and sequences.
+    ends : array of int, optional
+        For a final state: the row of each column, -1 or 0.
+    step : int
+        -1 where the last step stands first.
+    """
+
+    name: str
+    columns: NDArray[Any]
+    shape: tuple[int, ...]
+    axes: tuple[int | None, int | None]
+    ends: NDArray[Any] | None = None
+    step: int = 1
+
+    def lay(self, x: Floats) -> NDArray[Any]:
+        """Lay the rows of a sequence, (T, I), as the graph has them."""
+        if self.ends is not None:
+            return np.asarray(x[self.ends, self.columns].reshape(self.shape))
+        along = self.axes[0] or 0
+        rest = [size for k, size in enumerate(self.shape) if k != along]
+        steps = x[:: self.step, self.columns].reshape(len(x), *rest)
+        return np.asarray(np.moveaxis(steps, 0, along))
+
+
+class Whole(Stateless):
+    """Nodes of a graph that make something of several steps: a convolution, a mean.
+
+    They are computed for one sequence at a time, all of its rows.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+    constants : mapping
+        Arrays that the nodes take, by name.
+    opset : int
+    roots : sequence of Root
+    target : str
+        The value that it gives.
+    axes : tuple of int or None
+        Those of the target that are steps and sequences. Without steps every row is the same.
+    sizes : tuple of int
+        Number of values that a row has: taken, and given.
+    steps : int
+        Number of steps that the graph was frozen for; 0 if it was not.
+    shortens : bool
+        Whether it gives fewer rows than it takes.
+    """
+
+    whole = True
+
+    def __init__(
+        self, nodes: Sequence[Node], constants: Mapping[str, NDArray[Any]], opset: int,
+        roots: Sequence[Root], target: str, axes: tuple[int | None, int | None],
+        sizes: tuple[int, int], steps: int = 0, *, shortens: bool = False,
+    ) -> None:  # fmt: skip
+        self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
+        self.roots, self.target, self.axes = list(roots), target, axes
+        self.input_size, self.output_size = sizes
+        self.steps, self.shortens = steps, shortens
+        self.settings = {"operators": self.operators}
+
+    def __repr__(self) -> str:
+        return f"whole sequences: {self.operators}"
+
+    @property
+    def operators(self) -> str:
+        """The operators of its nodes."""
+        names = [node.op for node in self.nodes if node.op not in MOVERS]
+        more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
+        return " ".join([*names[:_LISTED], *more])
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """Its constants."""
+        return {n: array for n, array in self.constants.items() if array.dtype.kind == "f"}
+
+    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
+        """Compute the rows (T, O) of a sequence (T, I)."""
+        T = len(x)
+        if self.steps and self.steps != T:
+            what = f"takes sequences of {self.steps} steps, as the graph was exported, got {T}"
+            raise InputError(self.nodes[0].name, what)
+        values = {**self.constants, **{r.name: r.lay(x) for r in self.roots}}
+        try:
+            found = evaluate(self.nodes, values, self.opset)[self.target]
+        except RefusedError as error:
+            what = f"cannot be computed for a sequence of {T} steps: {error.why}"
+            raise InputError(self.nodes[0].name, what) from error
+        along, n = self.axes
+        one = n is None or found.shape[n] == 1
+        rows = found.reshape(1, -1) if along is None else np.moveaxis(found, along, 0)
+        rows = rows.reshape(len(rows), -1)
+        if along is None:
+            rows = np.broadcast_to(rows, (T, rows.shape[1]))
+        fits = len(rows) == T or (self.shortens and 0 < len(rows) < T)
+        if not one or not fits or rows.shape[1] != self.output_size:
+            what = f"expected {T} rows of {self.output_size} values, got shape {rows.shape}"
+            raise InputError(self.nodes[0].name, what)
+        return np.ascontiguousarray(rows, x.dtype)
+
+    def is_local(self, steps: int) -> bool:
+        """Return whether the last row of a sequence does not depend on the first."""
+        first = np.full((steps, self.input_size), CONSTANT)
+        first[0] = 0
+        values = {**self.constants, **{root.name: labels(root.lay(first)) for root in self.roots}}
+        found = plain(evaluate(self.nodes, values, self.opset)[self.target])
+        along = self.axes[0]
+        return along is not None and bool((found.take(-1, along) == CONSTANT).all())
+
+    def converted(self, convert: Convert) -> "Whole":
+        """Return the same piece with its constants converted."""
+        layer = copy(self)
+        layer.constants = {
+            name: convert(name, array.reshape(-1)).reshape(array.shape)
+            if array.dtype.kind == "f" and np.isfinite(array).all()
+            else array
+            for name, array in self.constants.items()
+        }
+        return layer
