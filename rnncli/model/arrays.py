@@ -36,7 +36,7 @@ def check_numbers(name: str, values: NDArray[Any]) -> None:
 
 
 def as_floats(name: str, values: ArrayLike) -> Floats:
-    """Return finite, C-contiguous floats; integers become float64, halves float32."""
+    """Return finite, C-contiguous, aligned floats; integers become float64, halves float32."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
@@ -46,7 +46,7 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds a value that is not finite")
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=["C", "A"])  # a file may have it at an odd address
 
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:

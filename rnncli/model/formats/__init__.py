@@ -211,8 +211,9 @@ def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Ne
     """Make the network."""
     try:
         made = make_layers(path, layers)
-        front = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
-        return Network(*made[front:], last=last, front=made[:front])
+        count = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
+        front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
+        return Network(*made[count:], last=last, front=front)
     except ValueError as error:
         raise error if isinstance(error, InputError) else InputError(path, str(error)) from error
 
