@@ -12,7 +12,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import has_loop
-from rnncli.explain.steps import Wanted, explained
+from rnncli.explain.steps import Wanted, explain_steps
 from rnncli.verify.case import Case
 from rnncli.verify.steps import case_step_errors, largest_step_error
 
@@ -97,7 +97,8 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
     x = np.random.RandomState(7).normal(size=(4, 3)).astype("f")
     ran = rnncli.run(network, x, precision=precision, unroll="stepwise", all_states=True)
     assert ran.c is not None
-    steps = explained(network, [Rows(x)], Wanted(1), Carried(np.zeros(10)), precision=precision)
+    start = Carried(np.zeros(10))
+    steps = explain_steps(network, [Rows(x)], Wanted(1), start, precision=precision)
     for t, step in enumerate(steps):
         quantities = step.layers[0].cells[0].quantities
         assert [f"{q.name} = {q.equation}" for q in quantities] == EQUATIONS[kind]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from math import inf
 from typing import Any
 
 import click
-import numpy as np
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
@@ -39,29 +39,19 @@ from rnncli.cli.states import check_state_options, resume, scaled_as_before, sta
 from rnncli.cli.values import columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
-from rnncli.engine.stream import Carried
-from rnncli.explain.document import Documents, write_document
+from rnncli.explain.document import as_json, write_document
 from rnncli.explain.page import most_steps, write_page
 from rnncli.explain.report import Report
-from rnncli.explain.steps import Step, Wanted, explained
+from rnncli.explain.steps import Wanted, explain_steps
 from rnncli.explain.units import find_unit
-from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.readers import Input, Keys
 
+SEQ = "rnn explain --seq 1,2,3,4,5,6 --hidden 4"
 EXAMPLES = (
-    (
-        "rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2",
-        "How the second hidden state came about.",
-    ),
-    (
-        "rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html",
-        "A page for a browser, with a slider over all steps.",
-    ),
-    (
-        "rnn explain --seq 1,2,3,4,5,6 --hidden 4 --steps 1:6 --json",
-        "Every product, sum and activation of six steps, as one JSON document.",
-    ),
+    (f"{SEQ} --step 2", "How the second hidden state came about."),
+    (f"{SEQ} -o page.html", "A page for a browser, with a slider over all steps."),
+    (f"{SEQ} --steps 1:6 --json", "Every product, sum and activation of six steps, as JSON."),
 )
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
@@ -74,9 +64,8 @@ def wanted_steps(value: str) -> Wanted:
     except ValueError:
         message = f"{value!r} is not a step, such as 2, or a range of steps, such as 1:6"
         raise click.BadParameter(message) from None
-    for number in found:
-        if number is not None and number < 1:
-            raise click.BadParameter(f"{value!r}: steps are counted from 1")
+    if min(number for number in found if number is not None) < 1:
+        raise click.BadParameter(f"{value!r}: steps are counted from 1")
     if found.last is not None and found.last < (found.first or 1):
         raise click.BadParameter(f"{value!r} ends before it begins")
     return found
@@ -94,16 +83,15 @@ def wanted_steps(value: str) -> Wanted:
     "steps",
     metavar="T[:T]",
     type=wanted_steps,
-    help="The step to explain, counted from 1, or a range of them: 1:6 with both ends, 3: to the "
-    "end.  [default: the last; of a page all]",
+    help="Steps to explain, counted from 1: 2 for one, 1:6 with both ends, 3: to the end.  "
+    "[default: the last; of a page all]",
 )
 @click.option(
     "--unit",
     metavar="UNIT",
     type=name,
-    help="One unit alone, with every single term of its sums, the largest first: its number in "
-    "the top recurrent layer, or the name of its column in rnn run --all-layers, such as h_2, c_2, "
-    "y_0 or layer_1_h_2.",
+    help="Every single term of one unit: its number in the top recurrent layer, or the name of its "
+    "column in rnn run --all-layers, such as h_2, c_2, y_0 or layer_1_h_2.",
 )
 @click.option(
     "--key",
@@ -150,49 +138,38 @@ def explain(
         carried = resume(files, opened.start, network, whose, source)
     one_unit = None if unit is None else find_unit(network, unit)
     rows = with_progress(source.blocks, source.share, quiet=on_screen(output))
-    rows = rows if key is None else _of_key(rows, source, key)
     one = key is not None or not source.key_columns
-    if form == "page" and (steps == Wanted(1) or (one and not carried.t.any())):
-        rows = _fitting(rows, steps, most_steps(network, precision))
-    found = explained(network, rows, steps, carried, precision=precision, keys=source.keys, one=one)
-    found = _begun(found, steps, carried, source, key)
+    found = explain_steps(
+        network,
+        rows if key is None else _of_key(rows, source, key),
+        steps,
+        carried,
+        precision=precision,
+        key_columns=source.key_columns,
+        keys=source.keys,
+        one=one,
+        most=most_steps(network) if form == "page" else inf,
+    )
+    found = chain([next(found)], found)  # a failure before it leaves nothing to write
     if one_unit and form != "page":
         found = map(one_unit.of_step, found)
     with destination(output) as out:
-        documents = Documents(source.key_columns, source.keys, digits)
         if form == "page":
-            place = one_unit and [one_unit.layer, one_unit.cell, one_unit.place]
-            document = {"model": opened.model, "steps": map(documents.step, found), "unit": place}
-            write_page(out, document, network)
-            return
-        if form == "json":
-            write_document(out, opened.model, map(documents.step, found))
-            return
-        named = all(isinstance(column, str) for column in source.chosen)
-        names = source.columns if named and source.chosen else ()
-        report = Report(out, names, source.key_columns, source.keys, digits, one_unit, with_options)
-        report.write(opened.model, found)
-
-
-def _fitting(blocks: Iterable[Rows], wanted: Wanted, most: int) -> Iterator[Rows]:
-    """Pass rows on, each block once the next one is read and fits on the page too."""
-    before, count = list[Rows](), 0
-    for rows in blocks:
-        count += len(rows.x) - (0 if rows.masked is None else int(rows.masked.sum()))
-        among = count if wanted.last is None else min(count, wanted.last)
-        if among - (wanted.first or 1) >= most:
-            what = f"a page holds about {most} steps of this network, the input has more"
-            raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
-        before.append(rows)
-        if len(before) > 1 or among == wanted.last:  # no more than these are read
-            yield from before
-            before.clear()
-    yield from before
+            write_page(out, opened.model, found, one_unit)
+        elif form == "json":
+            write_document(out, opened.model, (as_json(step, digits) for step in found))
+        else:
+            named = all(isinstance(column, str) for column in source.chosen)
+            names = source.columns if named and source.chosen else ()
+            Report(out, names, digits, one_unit, with_options).write(opened.model, found)
+    last = carried.t.max()
+    if one and steps.last is not None and last < steps.last:
+        note(f"there is no step {steps.last}: the last one is {last}")
 
 
 def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
     """Pass on the rows of one sequence."""
-    columns = source.key_columns
+    columns, text = source.key_columns, " ".join(key)
     if len(key) != len(columns):
         what = "the input has one sequence"
         if columns:
@@ -202,44 +179,7 @@ def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iter
     for rows in blocks:
         if key in source.keys and rows.key is not None:
             yield rows.take(rows.key == source.keys.index(key))
-
-
-def _begun(
-    steps: Iterator[Step],
-    wanted: Wanted,
-    carried: Carried,
-    source: Input,
-    key: tuple[str, ...] | None,
-) -> Iterator[Step]:
-    """Explain the first step now: a failure before it leaves nothing to write."""
-    first = next(steps, None)
-    if first is not None:
-        return _noted(chain([first], steps), wanted)
-    if key is not None and key not in source.keys:
+    if key not in source.keys:
         known = [" ".join(each) for each in source.keys]
-        wanted_key = " ".join(key)
-        what = f"there is no sequence {shown(wanted_key)}: there are {listed(known)}"
-        raise InputError("", what, verbatim(did_you_mean(wanted_key, known)))
-    whose = slice(None) if key is None else [source.keys.index(key)]
-    raise InputError("", _missing(wanted, carried.starts()[0][whose], carried.t[whose]))
-
-
-def _missing(wanted: Wanted, starts: Integers, taken: Integers) -> str:
-    """Return why there is none of the steps that are wanted, after those that were run."""
-    if len(starts) > 1 and wanted.first:
-        return f"no sequence has the step {wanted.first}"
-    started, last = int(np.max(starts, initial=0)), int(np.max(taken, initial=0))
-    if last == started:
-        if wanted.last is not None and wanted.last <= started:
-            return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
-        return "the input has no steps"
-    return f"there is no step {wanted.first}: the input has the steps {started + 1} to {last}"
-
-
-def _noted(steps: Iterator[Step], wanted: Wanted) -> Iterator[Step]:
-    """Pass steps on, and note if the last of one sequence is not there."""
-    step = None
-    for step in steps:
-        yield step
-    if step and step.key is None and wanted.last is not None and step.t < wanted.last:
-        note(f"there is no step {wanted.last}: the last one is {step.t}")
+        what = f"there is no sequence {shown(text)}: there are {listed(known)}"
+        raise InputError("", what, verbatim(did_you_mean(text, known)))

@@ -1,15 +1,9 @@
-"""Quantities that a layer without state computes at a row.
-
-A layer is one function here and one entry in `OF_LAYERS`.
-"""
-
-from collections.abc import Callable
+"""The quantities of a layer without state at one row."""
 
 import numpy as np
 
 from rnncli.engine.runner import Runner
-from rnncli.explain.quantities import Quantity, Term, sum_of
-from rnncli.model.activations import Activation
+from rnncli.explain.quantities import Quantity, Term
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import (
     Dense,
@@ -22,78 +16,39 @@ from rnncli.model.layers import (
 )
 
 
-def dense(layer: Dense, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``y_t = f(x_t @ W + b)``."""
-    product = runner.multiply(x, layer.W)
-    left = runner.precision.operand(x)[0]
-    terms = [Term("x_t @ W", product[0], left, layer.W), Term("b", layer.b)]
-    return [_function(layer.activation, terms, (product + layer.b)[0], layer(x, runner.multiply))]
+def explain_row(layer: Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
+    """Explain how a layer makes y (O,) of x (1, I); the last quantity is y_t.
 
-
-def embedding(layer: Embedding, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``y_t = W[x_t]``."""
-    (y,) = layer(x, runner.multiply)
-    return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
-
-
-def normalization(layer: Normalization, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``x_t - center``, and ``y_t = factor (x_t - center) / scale + shift``."""
-    apart, (y,) = x - layer.center, layer(x, runner.multiply)
-    terms = [Term("x_t", x[0]), Term("-center", -layer.center)]
-    d = Quantity("x_t - center", "x_t - center", terms, apart[0])
-    name, value = "(x_t - center) / scale", apart / layer.scale
-    if layer.factor is not None:
-        name, value = f"factor {name}", value * layer.factor
-    shift = [] if layer.shift is None else [Term("shift", layer.shift)]
-    terms = [Term(name, value[0]), *shift]
-    return [d, sum_of("y_t", terms, y)]
-
-
-def layer_normalization(layer: LayerNormalization, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``n_t = (x_t - mean(x_t)) / sqrt(var(x_t) + epsilon)``, and y_t from it."""
-    ones = np.ones_like(layer.factor)
-    (n,) = LayerNormalization(ones, None, layer.epsilon)(x)
-    name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
-    shift = [] if layer.shift is None else [Term("shift", layer.shift)]
-    terms = [Term("factor n_t", n * layer.factor), *shift]
-    (y,) = layer(x, runner.multiply)
-    return [sum_of("n_t", [Term(name, n)], n), sum_of("y_t", terms, y)]
-
-
-def pointwise(layer: Pointwise, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``y_t = f(x_t)``."""
-    return [_function(layer.activation, [Term("x_t", x[0])], x[0], layer(x, runner.multiply))]
-
-
-def masking(layer: Masking, x: Floats, runner: Runner) -> list[Quantity]:
-    """Return ``y_t = x_t``: a row that is masked is no step."""
-    (y,) = layer(x, runner.multiply)
-    return [sum_of("y_t", [Term("x_t", y)], y)]
-
-
-# quantities(layer, x, runner): what a layer computes at a row, (1, I), by its class. The last
-# is y_t.
-OF_LAYERS: dict[type, Callable[..., list[Quantity]]] = {
-    Dense: dense,
-    Embedding: embedding,
-    Normalization: normalization,
-    LayerNormalization: layer_normalization,
-    Pointwise: pointwise,
-    Masking: masking,
-}
-
-
-def quantities_of(layer: Stateless, x: Floats, runner: Runner) -> list[Quantity]:
-    """Compute the quantities of a layer at a row; the last is y_t."""
-    with np.errstate(all="ignore"):
-        return OF_LAYERS[type(layer)](layer, x, runner)
-
-
-def _function(
-    function: Activation | str, terms: list[Term], total: Floats, values: Floats
-) -> Quantity:
-    y_t = sum_of("y_t", terms, values[0])
-    name = function if isinstance(function, str) else function.name
+    Of a layer that has no case here the output is all.
+    """
+    found: list[Quantity] = []
+    function, shift = getattr(layer, "activation", "linear"), layer.arrays.get("shift")
+    match layer:
+        case Dense():
+            left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
+            terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
+        case Embedding():
+            return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
+        case Normalization():
+            centred, name = x[0] - layer.center, "x_t - center"
+            parts = [Term("x_t", x[0]), Term("-center", -layer.center)]
+            found.append(Quantity(name, name, parts, centred))
+            terms = [Term(f"({name}) / scale", centred / layer.scale)]
+            if layer.factor is not None:
+                terms = [Term(f"factor {terms[0].name}", terms[0].values * layer.factor)]
+        case LayerNormalization():
+            (n,) = LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
+            name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
+            found.append(Quantity("n_t", name, [Term(name, n)], n))
+            terms = [Term("factor n_t", n * layer.factor)]
+        case Pointwise() | Masking():
+            terms = [Term("x_t", x[0])]
+        case _:
+            function, terms = "linear", [Term(f"{type(layer).__name__}(x_t)", y)]
+    terms += [] if shift is None else [Term("shift", shift)]
+    equation, name = " + ".join(term.name for term in terms), str(function).partition(":")[0]
     if name == "linear":
-        return y_t
-    return y_t._replace(equation=f"{name}({y_t.equation})", sum=total, function=function)
+        return [*found, Quantity("y_t", equation, terms, y)]
+    total = terms[0].values if len(terms) == 1 else terms[0].values + terms[1].values
+    y_t = Quantity("y_t", f"{name}({equation})", terms, y)
+    return [*found, y_t.apply(function, total)]
