@@ -8,31 +8,23 @@ const { steps, weights, columns, unit: wanted } = await new Response(stream).jso
 const taken = steps.filter(({ layers }) => layers.length); // a masked row has none
 const SMALL = 8; // units of a table that shows all digits, and rows of a matrix that is open
 
-// ---- Numbers and colours
-
 const exact = (value) => {
   if (value === null) return "missing";
   const text = Object.is(value, -0) ? "-0" : String(value);
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
 };
 
-const brief = (value) => {
-  if (value === null) return "–";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 0.0005 || size >= 10000)) return value.toExponential(0);
-  return value.toFixed(size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0);
-};
+const brief = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
 
-const largest = (rows) => {
-  let most = 0;
-  for (const row of rows) for (const value of row ?? []) most = Math.max(most, Math.abs(value));
-  return most;
-};
+const largest = (rows) =>
+  rows.reduce((most, row) => (row ?? []).reduce((m, value) => Math.max(m, Math.abs(value)), most), 0);
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
 const style = getComputedStyle(document.documentElement);
-const [negative, zero, positive] = ["--negative", "--zero", "--positive"].map((name) =>
-  style.getPropertyValue(name).trim().match(/\w\w/g).map((hex) => parseInt(hex, 16)),
-);
+const [negative, zero, positive] = ["--negative", "--zero", "--positive"].map((name) => {
+  const hex = style.getPropertyValue(name).match(/#\w+/g)[dark.matches ? 1 : 0];
+  return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+});
 
 const colour = (value, scale) => {
   const share = Math.min(1, Math.abs(value) / scale) || 0;
@@ -47,9 +39,8 @@ const paint = (node, value, scale) => {
   node.style.color = 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff"; // contrast
 };
 
-// ---- Time
-
 let now = 0;
+let ready = false; // whether every part of the page is there
 const views = []; // functions of a step, each of which shows a part of its layers
 const markers = []; // functions that show where in time it is
 
@@ -65,11 +56,11 @@ const keyOf = ({ key }) => Object.entries(key).map((pair) => `${pair.join(" ")},
 const said = (step) => {
   const x = step.x.slice(0, 6).map(exact);
   const named = columns.length ? x.map((value, i) => `${columns[i]} = ${value}`) : [`x = ${x.join(" ")}`];
-  const more = step.x.length > 6 ? ` and ${step.x.length - 6} more` : "";
-  return `${keyOf(step)}t = ${step.t}, ${named.join(", ")}${more}`;
+  return `${keyOf(step)}t = ${step.t}, ${named.join(", ")}${step.x.length > 6 ? ", …" : ""}`;
 };
 
 const show = (at) => {
+  if (!ready) return;
   now = Math.min(steps.length - 1, Math.max(0, at));
   const step = steps[now];
   $("slider").value = now;
@@ -85,19 +76,15 @@ const show = (at) => {
 // All steps of some values: a column a step, a row a unit.
 const strip = (parent, name, read) => {
   if (steps.length === 1 || !taken.length) return;
-  const rows = steps.map((step) => (step.layers.length ? read(step) : null));
+  const rows = steps.map((step) => (name === "h" || step.layers.length ? read(step) : null));
   const units = read(taken[0]).length;
   const scale = largest(rows) || 1;
-  const end = Number(scale.toPrecision(3));
-  const words = `${name} over time, ${units === 1 ? "1 unit" : `${units} units from top to bottom`}`;
+  const words = `${name} over time, a row a unit, colours from -${brief(scale)} to ${brief(scale)}`;
   const figure = add(parent, "figure");
-  add(figure, "figcaption", "", `${words}, colours from -${end} to ${end}`);
+  add(figure, "figcaption", "", words);
   const frame = add(figure, "div", "frame");
   const canvas = add(frame, "canvas");
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${words}; the tables below have the values of a step`);
-  canvas.width = steps.length;
-  canvas.height = units;
+  Object.assign(canvas, { role: "img", ariaLabel: words, width: steps.length, height: units });
   canvas.style.height = `${Math.min(96, Math.max(14, 8 * units))}px`;
   const context = canvas.getContext("2d");
   const image = context.createImageData(steps.length, units);
@@ -114,24 +101,16 @@ const strip = (parent, name, read) => {
   const marker = add(frame, "div", "marker");
   marker.style.width = `${100 / steps.length}%`;
   markers.push(() => (marker.style.left = `${(100 * now) / steps.length}%`));
-  const place = ({ offsetX, offsetY }) => [
-    Math.min(steps.length - 1, Math.floor((offsetX / canvas.clientWidth) * steps.length)),
-    Math.min(units - 1, Math.floor((offsetY / canvas.clientHeight) * units)),
-  ];
-  canvas.addEventListener("pointermove", (event) => {
-    const [t, unit] = place(event);
-    canvas.title = `${keyOf(steps[t])}t = ${steps[t].t}\n${name}[${unit}] = ${exact(rows[t]?.[unit] ?? null)}`;
-  });
-  canvas.addEventListener("click", (event) => show(place(event)[0]));
+  canvas.addEventListener("click", ({ offsetX }) =>
+    show(Math.floor((offsetX / canvas.clientWidth) * steps.length)),
+  );
 };
 
-// ---- Tables: a column a unit, or a column of the input
-
-const addTable = (section, caption, heads, flow = "") => {
-  const title = add(section.node, "p", "title");
+const addTable = (node, caption, heads, flow = "") => {
+  const title = add(node, "p", "title");
   add(title, "code", "", caption);
-  if (flow) add(title, "span", "flow", ` ${flow}`);
-  const scroll = add(section.node, "div", "scroll");
+  add(title, "span", "flow", ` ${flow}`);
+  const scroll = add(node, "div", "scroll");
   Object.assign(scroll, { tabIndex: 0, role: "region", ariaLabel: caption });
   const table = add(scroll, "table", heads.length > SMALL ? "" : "small");
   table.dataset.title = caption;
@@ -149,35 +128,34 @@ const addRow = (section, body, name, size, sign = "", className = "") => {
   head.scope = "row";
   if (sign) add(head, "span", "sign", sign);
   const label = add(head, "span", "", name);
-  const cells = Array.from({ length: size }, (_, unit) => {
-    const cell = add(line, "td");
-    cell.addEventListener("click", () => section.choose(section.chosen === unit ? null : unit, size));
-    return cell;
-  });
-  section.rows.push(cells);
+  const cells = Array.from({ length: size }, () => add(line, "td"));
+  section?.rows.push(cells);
+  cells.forEach((cell, unit) =>
+    cell.addEventListener("click", () => section?.choose(section.chosen === unit ? null : unit, size)),
+  );
   return { head, label, cells };
 };
 
 const fill = (cells, values, scale) => {
   cells.forEach((cell, unit) => {
     cell.title = exact(values[unit]);
-    cell.textContent = cells.length > SMALL ? brief(values[unit]) : cell.title;
+    const short = cells.length > SMALL || cell.className === "factor";
+    cell.textContent = short ? brief(values[unit]) : cell.title;
     paint(cell, values[unit], scale);
   });
 };
 
 // A row of numbers that change with time.
 const addValues = (section, body, name, read, scale, sign, className) => {
-  const { head, label, cells } = addRow(section, body, name, read(taken[0]).length, sign, className);
-  views.push((step) => fill(cells, read(step), scale));
-  return { head, label, cells };
+  const row = addRow(section, body, name, read(taken[0]).length, sign, className);
+  views.push((step) => fill(row.cells, read(step), scale));
+  return row;
 };
 
 // The rows of a matrix above its product, each behind the value that it is multiplied by.
-const addMatrix = (section, table, product, read) => {
+const addMatrix = (section, body, product, label, read) => {
   const [vector, name] = product.split(" @ ");
   const matrix = section.matrices[name];
-  const body = add(table, "tbody", "matrix");
   const scale = Math.max(1, largest(taken.map(read)));
   const build = () => {
     const factors = matrix.map((row, k) => {
@@ -185,27 +163,18 @@ const addMatrix = (section, table, product, read) => {
       fill(cells, row, section.weights);
       return add(head, "span", "factor");
     });
-    const view = (step) =>
-      factors.forEach((node, k) => {
-        node.textContent = brief(read(step)[k]);
-        paint(node, read(step)[k], scale);
-      });
-    views.push(view);
-    if (steps[now].layers.length) view(steps[now]);
-    section.mark();
+    views.push((step) => factors.forEach((node, k) => fill([node], [read(step)[k]], scale)));
   };
-  return (label) => {
-    label.textContent = `${vector} @ `;
-    const button = add(label, "button", "", name);
-    button.type = "button";
-    const open = (opened) => {
-      if (opened && !body.rows.length) build();
-      body.hidden = !opened;
-      button.setAttribute("aria-expanded", String(opened));
-    };
-    button.addEventListener("click", () => open(body.hidden));
-    open(Math.max(matrix.length, matrix[0].length) <= SMALL);
+  label.textContent = `${vector} @ `;
+  const button = add(label, "button", "", name);
+  const open = (opened) => {
+    if (opened && !body.rows.length) build();
+    body.hidden = !opened;
+    button.setAttribute("aria-expanded", opened);
+    show(now);
   };
+  button.addEventListener("click", () => open(body.hidden));
+  open(Math.max(matrix.length, matrix[0].length) <= SMALL);
 };
 
 // A quantity: the matrices, the terms, their sum, and what the function makes of it.
@@ -214,16 +183,16 @@ const addQuantity = (section, q, prefix, flow) => {
   const { name, equation, terms, values, function: f } = first.quantities[q];
   const of = (step) => read(step).quantities[q];
   const title = name === equation ? name : `${name} = ${equation}`;
-  const table = addTable(section, title, named(prefix, values.length), flow);
+  const table = addTable(section.node, title, named(prefix, values.length), flow);
   const one = terms.length === 1; // it is the sum, or the value
-  const shown = terms.filter((term) => !one || f || matrices[term.name.split(" @ ")[1]]);
+  const shown = terms.filter((term) => !one || f || term.name.split(" @ ")[1] in matrices);
   shown.forEach((term, k) => {
-    const left = (step) => of(step).terms[k].left;
-    const open = matrices[term.name.split(" @ ")[1]] && addMatrix(section, table, term.name, left);
+    const body = add(table, "tbody", "matrix");
     const ofTerm = (step) => of(step).terms[k].values;
     const { label } = addValues(section, add(table, "tbody"), term.name, ofTerm, sums, k ? "+" : "");
-    if (open) open(label);
-    else views.push((step) => (label.textContent = of(step).terms[k].name)); // a row looked up
+    if (term.name.split(" @ ")[1] in matrices) {
+      addMatrix(section, body, term.name, label, (step) => of(step).terms[k].left);
+    } else views.push((step) => (label.textContent = of(step).terms[k].name)); // a row looked up
   });
   const last = add(table, "tbody");
   if (f && !one) addValues(section, last, "sum", (step) => of(step).sum, sums, "=");
@@ -237,11 +206,11 @@ const addQuantity = (section, q, prefix, flow) => {
   });
 };
 
-// ---- One unit
-
 // "b_h[i]" and "W_xh[i]" by the unit, and in a matrix by the row: "b_h[i_5]", "W_xh[3, i_5]".
 const withUnit = (name, unit, row = "") =>
-  name.replace(/\b(W\w*|b_h|b_n|b|w_ch)\b(?:\[(\w)\])?/, (_, array, gate) => `${array}[${row}${gate ? `${gate}_` : ""}${unit}]`);
+  name.replace(/\b(W\w*|b_h|b_n|b|w_ch)\b(?:\[(\w)\])?/, (_, array, gate) =>
+    `${array}[${row}${gate ? `${gate}_` : ""}${unit}]`,
+  );
 
 const termsOf = ({ matrices }, quantity, unit) => {
   const product = (name, left, right) => ({
@@ -250,25 +219,26 @@ const termsOf = ({ matrices }, quantity, unit) => {
   });
   const terms = quantity.terms.flatMap(({ name, values, left, right }) => {
     const [vector, W] = name.split(" @ ");
-    if (matrices[W]) {
-      return left.map((factor, k) => product(`${vector}[${k}] ${withUnit(W, unit, `${k}, `)}`, factor, matrices[W][k][unit]));
-    }
+    const ofRow = (factor, k) =>
+      product(`${vector}[${k}] ${withUnit(W, unit, `${k}, `)}`, factor, matrices[W][k][unit]);
+    if (W in matrices) return left.map(ofRow);
     if (right) return [product(withUnit(name, unit), left[unit], right[unit])];
     return [{ text: withUnit(name, unit), value: values[unit] }];
   });
-  const sum = quantity.function && terms.length > 1 ? [{ text: "sum", value: quantity.sum[unit], made: "made" }] : [];
-  return [...terms, ...sum, { text: quantity.name, value: quantity.values[unit], made: "made" }];
+  if (quantity.function && terms.length > 1) {
+    terms.push({ text: "sum", value: quantity.sum[unit], made: "made" });
+  }
+  return [...terms, { text: quantity.name, value: quantity.values[unit], made: "made" }];
 };
 
 const addChoice = (section, choice, lists, prefix) => {
-  const { first, read } = section;
   const select = add(choice, "select");
-  const size = first.quantities.at(-1).values.length;
+  const size = section.first.quantities.at(-1).values.length;
   add(select, "option", "", "all").value = "";
   named(prefix, size).forEach((name, unit) => (add(select, "option", "", name).value = unit));
   const view = (step) =>
     lists.forEach((list, q) => {
-      const quantity = read(step).quantities[q];
+      const quantity = section.read(step).quantities[q];
       list.hidden = section.chosen === null || quantity.values.length !== section.size;
       list.replaceChildren();
       if (list.hidden) return;
@@ -281,23 +251,18 @@ const addChoice = (section, choice, lists, prefix) => {
         bar.style.background = `rgb(${value < 0 ? negative : positive})`;
       }
     });
-  views.push(view);
-  section.mark = () => {
-    for (const cells of section.rows) {
-      const at = cells.length === section.size ? section.chosen : null;
-      cells.forEach((cell, unit) => cell.classList.toggle("chosen", unit === at));
-    }
+  const mark = (cells) => {
+    const at = cells.length === section.size ? section.chosen : null;
+    cells.forEach((cell, unit) => cell.classList.toggle("chosen", unit === at));
   };
+  views.push(view, () => section.rows.forEach(mark));
   section.choose = (unit, of = size) => {
     Object.assign(section, { chosen: unit, size: of });
-    select.value = of === size ? unit ?? "" : "";
-    section.mark();
-    if (steps[now].layers.length) view(steps[now]);
+    select.value = of === size ? (unit ?? "") : "";
+    show(now);
   };
   select.addEventListener("change", () => section.choose(select.value === "" ? null : Number(select.value)));
 };
-
-// ---- Layers
 
 const addCell = (node, index, number, read, alone) => {
   const first = read(taken[0]);
@@ -305,12 +270,12 @@ const addCell = (node, index, number, read, alone) => {
   const every = taken.flatMap((step) => read(step).quantities);
   const rows = every.flatMap(({ terms, sum, values }) => [...terms.map((term) => term.values), sum, values]);
   const section = {
-    ...{ node, first, read, matrices, rows: [], chosen: null, size: 0, mark: () => {} },
+    ...{ node, first, read, matrices, rows: [], chosen: null, size: 0 },
     sums: Math.max(1, largest(rows)),
     weights: Math.max(1, largest(Object.values(matrices).flat())),
   };
-  const states = Object.keys(first.inputs).filter((name) => name.includes("_{t"));
-  const shown = states.length ? states.map((name) => `${name[0]}_t`) : ["y_t"];
+  const states = Object.keys(first.inputs).slice(1).map((name) => `${name[0]}_t`);
+  const shown = first.direction ? states : ["y_t"];
   for (const name of shown.filter((state) => !(alone && state === "h_t"))) {
     strip(node, name, (step) => read(step).quantities.find((each) => each.name === name).values);
   }
@@ -318,23 +283,24 @@ const addCell = (node, index, number, read, alone) => {
   const legend = add(node, "p", "legend");
   const scales = { "within 1": 1, "products and sums": section.sums, weights: section.weights };
   for (const [name, scale] of Object.entries(scales)) {
-    const part = add(legend, "span", "", `${name}: -${Number(scale.toPrecision(3))}`);
+    const part = add(legend, "span", "", `${name}: -${brief(scale)}`);
     add(part, "span");
-    part.append(Number(scale.toPrecision(3)));
+    part.append(brief(scale));
   }
   for (const [name, values] of Object.entries(first.inputs)) {
     const from = name.match(/\{(.+)\}/)?.[1];
     const flow = from ? `↓ flows in from step ${from}` : name === "x_t" ? "↓ flows in" : "";
-    const heads = from ? named(name[0], values.length) : index || !columns.length ? named("x", values.length) : columns;
+    const inner = from || index || !columns.length;
+    const heads = inner ? named(from ? name[0] : "x", values.length) : columns;
     const input = (step) => read(step).inputs[name];
-    const table = addTable(section, name, heads, flow);
-    const own = { rows: [], choose: () => {} }; // of the input, not of units
-    addValues(from ? section : own, add(table, "tbody"), name, input, Math.max(1, largest(taken.map(input))), "", "value");
+    const body = add(addTable(node, name, heads, flow), "tbody");
+    addValues(from && section, body, name, input, Math.max(1, largest(taken.map(input))), "", "value");
   }
   const after = first.direction === "backward" ? "t-1" : "t+1";
   const prefix = first.direction ? "h" : "y";
   const lists = first.quantities.map(({ name }, q) => {
-    addQuantity(section, q, prefix, shown.includes(name) && first.direction ? `↓ flows out to step ${after}` : "");
+    const flows = first.direction && shown.includes(name);
+    addQuantity(section, q, prefix, flows ? `↓ flows out to step ${after}` : "");
     return add(node, "ol", "terms");
   });
   addChoice(section, choice, lists, prefix);
@@ -357,12 +323,10 @@ const addLayer = ({ layer: number, title, cells, merge }, index) => {
   });
   if (!merge) return;
   const output = (step) => of(step).output;
-  const own = { node, rows: [], choose: () => {} };
-  const table = addTable(own, `output = ${merge} of both`, named("h", of(taken[0]).output.length), "↓ flows out");
-  addValues(own, add(table, "tbody"), "output", output, Math.max(1, largest(taken.map(output))), "", "value");
+  const heads = named("h", of(taken[0]).output.length);
+  const body = add(addTable(node, `output = ${merge} of both`, heads, "↓ flows out"), "tbody");
+  addValues(null, body, "output", output, Math.max(1, largest(taken.map(output))), "", "value");
 };
-
-// ---- Begin
 
 let playing = 0;
 const play = (on) => {
@@ -377,7 +341,7 @@ $("play").addEventListener("click", () => {
 $("back").addEventListener("click", () => show(now - 1));
 $("on").addEventListener("click", () => show(now + 1));
 $("slider").addEventListener("input", () => show($("slider").valueAsNumber));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
+dark.addEventListener("change", () => location.reload());
 
 $("wait").remove();
 $("time").hidden = false;
@@ -386,4 +350,5 @@ $("slider").max = steps.length - 1;
 $("slider").style.setProperty("--steps", steps.length);
 strip($("overview"), "h", (step) => step.h);
 taken[0]?.layers.forEach(addLayer);
+ready = true;
 show(0);

@@ -1,21 +1,31 @@
-"""The quantities of one step of a cell: `Cell.step` over numbers that remember how they were made.
+"""The quantities that a cell computes in a step, and a layer without state at a row.
 
 They are computed by the operations of `rnncli.engine.unroll.stepwise`: each has the bits of a run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
 from typing import NamedTuple
 
 import numpy as np
 
+from rnncli.engine.runner import Runner
 from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model.activations import SIGMOID, Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Operands
+from rnncli.model.layers import (
+    Dense,
+    Embedding,
+    LayerNormalization,
+    Masking,
+    Normalization,
+    Pointwise,
+    Stateless,
+)
 
-SIGNS, LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
+_SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
 
 
 class Term(NamedTuple):
@@ -48,49 +58,40 @@ class Quantity(NamedTuple):
 
 
 @dataclass(eq=False)
-class Traced:
-    """An array of a step, (1, H), and how it was computed from its parts.
-
-    The operation is one of `SIGNS`, "+", "f" for a function, or "" for an array that the step is
-    given. A shown array is a quantity, any other a term of one.
-    """
+class _Traced:
+    """An array of a step, (1, H), and how it was computed from its parts."""
 
     values: Floats
-    operation: str = ""
-    parts: "Sequence[Traced]" = ()
+    operation: str = ""  # one of `_SIGNS`, "+", or "f" for a function
+    parts: Sequence["_Traced"] = ()
     name: str = ""
-    gate: str = ""
-    function: Activation = LINEAR
+    gate: str = ""  # whose sum it is
+    function: Activation = _LINEAR
     clip: float = inf
     halved: bool = False  # the step in place adds up halves, see `halve_sigmoids`
-    shown: bool = False
+    shown: bool = False  # as a quantity; any other array is a term of one
     textbook: str = ""
 
-    def __add__(self, other: "Traced") -> "Traced":
-        """Add another array; what is added to the sum of a gate belongs to the gate."""
+    def __add__(self, other: "_Traced") -> "_Traced":
         values = self.values + other.values
-        return Traced(values, "+", (self, other), gate=self.gate, halved=self.halved)
+        return _Traced(values, "+", (self, other), gate=self.gate, halved=self.halved)
 
-    def __mul__(self, other: "Traced") -> "Traced":
-        """Multiply element by element; a sum becomes a quantity of its own."""
+    def __mul__(self, other: "_Traced") -> "_Traced":
         for factor in (self, other):
             if factor.operation == "+":
                 factor.shown = True
                 factor.name = f"{factor.gate}_t" if factor.gate else factor.name
-        return Traced(self.values * other.values, "*", (self, other))
+        return _Traced(self.values * other.values, "*", (self, other))
 
     def __str__(self) -> str:
-        """The name, or the equation of an array without one."""
         return self.name or self.equation
 
     @property
     def factor(self) -> str:
-        """The name as it stands in a product."""
         return f"({self})" if " " in str(self) else str(self)
 
     @property
-    def terms(self) -> "list[Traced]":
-        """The terms of its sum: the array itself where it adds nothing up."""
+    def terms(self) -> list["_Traced"]:
         terms = []
         for part in self.parts if self.operation in ("+", "f") else ():
             terms += part.terms if part.operation == "+" and not part.shown else [part]
@@ -98,53 +99,51 @@ class Traced:
 
     @property
     def equation(self) -> str:
-        """The right side of its equation."""
-        if self.operation in SIGNS:
-            return SIGNS[self.operation].join(part.factor for part in self.parts)
+        if self.operation in _SIGNS:
+            return _SIGNS[self.operation].join(part.factor for part in self.parts)
         text = " + ".join(map(str, self.terms))
         if not isinf(self.clip):
             text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
-        linear = self.function == LINEAR
-        return f"{text}{self.textbook}" if linear else f"{self.function.name}({text})"
+        if self.function == _LINEAR:
+            return f"{text}{self.textbook}"
+        return f"{self.function.name}({text})"
 
-    def collect(self, found: "list[Traced]") -> None:
-        """Add the quantities that it is computed from, then itself if it is one."""
-        if self not in found:
-            for part in self.parts:
-                part.collect(found)
-            found += [self] if self.shown and self.operation else []
+    def collect(self) -> Iterable["_Traced"]:
+        """Yield the quantities that it is computed from, then itself if it is one."""
+        for part in self.parts:
+            yield from part.collect()
+        if self.shown and self.operation:
+            yield self
 
 
-class Trace:
-    """`Traced` arrays as a kind of number (`rnncli.model.cells.cell.Numbers`)."""
+class CellTrace:
+    """Traces the steps of a cell: the `rnncli.model.cells.Numbers` that remember their equation."""
 
     def __init__(self, strategy: Strategy) -> None:
-        self.cell, self.product_of = strategy.cell, strategy.product
+        self.cell, self.multiply = strategy.cell, strategy.product
         self.operand, self.operands = strategy.precision.operand, strategy.operands
         self.blocks = _find_blocks(self.cell.operands, self.operands, self.cell.hidden_size)
         if None in self.blocks:  # the step in place has other sums
             self.operands = self.cell.operands
             self.blocks = [(number, 1) for number in range(len(self.blocks))]
-        self.gates: dict[str, Traced] = {}
+        self.gates: dict[str, _Traced] = {}
 
     def explain(self, inputs: dict[str, Floats]) -> list[Quantity]:
         """Compute a step from x_t and the state before it, by name; the last quantity is h_t."""
         self.gates = {}
-        x, *state = (Traced(array[None], name=name) for name, array in inputs.items())
+        x, *state = (_Traced(array[None], name=name) for name, array in inputs.items())
         after = list(self.cell.step(self, self._sums(x, state[0]), *state))
         for k, name in enumerate(self.cell.state_names):
             if not after[k].operation or after[k].name not in ("", f"{name}_t"):
-                after[k] = Traced(after[k].values, "+", [after[k]])
+                after[k] = _Traced(after[k].values, "+", [after[k]])
             after[k].name, after[k].shown = f"{name}_t", True
-        found: list[Traced] = []
         gates = (self.gates[gate] for gate in self.cell.gate_names if gate in self.gates)
-        for array in (*gates, *after[::-1]):
-            array.collect(found)
-        return [self._quantity(each) for each in found]
+        found = [each for array in (*gates, *after[::-1]) for each in array.collect()]
+        return [self._quantity(each) for each in dict.fromkeys(found)]
 
-    def apply(self, f: Activation, a: Traced, clip: float = inf) -> Traced:
+    def apply(self, f: Activation, a: _Traced, clip: float = inf) -> _Traced:
         """Compute ``f(a)``, the gate of its sum."""
-        plain = f == LINEAR and isinf(clip)
+        plain = f == _LINEAR and isinf(clip)
         if plain and not a.gate:
             return a
         values = np.empty_like(a.values)
@@ -153,32 +152,31 @@ class Trace:
             values = np.tanh(a.values * half) * half + half
         else:
             clipped(f, clip)(a.values, values)
-        made = Traced(values, "+" if plain else "f", [a], function=f, clip=clip, shown=True)
+        made = _Traced(values, "+" if plain else "f", [a], function=f, clip=clip, shown=True)
         if a.gate and a.gate not in self.gates:
             made.name, self.gates[a.gate] = f"{a.gate}_t", made
         return made
 
-    def product(self, a: Traced, W: Floats, name: str) -> Traced:
+    def product(self, a: _Traced, W: Floats, name: str) -> _Traced:
         """Compute ``a @ W``; the left side becomes a quantity of its own."""
         a.shown = True
-        values = self.product_of(self.operand(a.values), W)
-        return Traced(values, "@", [a, Traced(W, name=name)])
+        return _Traced(self.multiply(self.operand(a.values), W), "@", [a, _Traced(W, name=name)])
 
-    def weight(self, w: Floats, name: str) -> Traced:
+    def weight(self, w: Floats, name: str) -> _Traced:
         """Take a weight for each unit."""
-        return Traced(w[None], name=name)
+        return _Traced(w[None], name=name)
 
-    def carry(self, c: Traced, f: Traced, added: Traced) -> Traced:
+    def carry(self, c: _Traced, f: _Traced, added: _Traced) -> _Traced:
         """Compute ``f c + added``."""
         return f * c + added
 
-    def mix(self, z: Traced, a: Traced, b: Traced) -> Traced:
+    def mix(self, z: _Traced, a: _Traced, b: _Traced) -> _Traced:
         """Compute ``b + z (a - b)``."""
-        made = b + z * Traced(a.values - b.values, "-", [a, b])
+        made = b + z * _Traced(a.values - b.values, "-", [a, b])
         made.textbook = f" = {z.factor} {a.factor} + (1 - {z.factor}) {b.factor}"
         return made
 
-    def _sums(self, x: Traced, h: Traced) -> list[Traced]:
+    def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
         """Compute the sums of a step, each with its products and its bias.
 
         The first sums have no product of h, such as that of the candidate of a GRU that resets
@@ -186,40 +184,38 @@ class Trace:
         """
         cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
         first = self.operands.first_with_h
-        of_x = self.product_of(contiguous(self.operand(x.values)), W_xh)
-        of_h = np.zeros_like(of_x)
-        of_h[:, first:] = self.product_of(self.operand(h.values), W_hh)
+        of_x = self.multiply(contiguous(self.operand(x.values)), W_xh)
+        of_h = np.pad(self.multiply(self.operand(h.values), W_hh), ((0, 0), (first, 0)))
         total = of_x + of_h + b_h
         without_h = iter(cell.sum_names[: first // H])
         sums = []
-        for k, (name, (block, factor)) in enumerate(zip(cell.sum_names, self.blocks, strict=True)):
+        for k, (name, (block, scale)) in enumerate(zip(cell.sum_names, self.blocks, strict=True)):
             gate = name if name in cell.gate_names else next(without_h, name)
-            of_gate = f"[{gate}]" if cell.gates > 1 else ""
-            own, there = slice(k * H, (k + 1) * H), slice(block * H, (block + 1) * H)
+            label = f"[{gate}]" if cell.gates > 1 else ""
+            columns, own = slice(block * H, (block + 1) * H), slice(k * H, (k + 1) * H)
             terms = []
             if gate == name:
-                W = Traced(cell.operands.W_xh[:, own], name=f"W_xh{of_gate}")
-                terms.append(Traced(factor * of_x[:, there], "@", [x, W]))
+                W = _Traced(cell.operands.W_xh[:, own], name=f"W_xh{label}")
+                terms.append(_Traced(scale * of_x[:, columns], "@", [x, W]))
             if own.start >= first:
-                columns = slice(own.start - first, own.stop - first)
-                W = Traced(cell.operands.W_hh[:, columns], name=f"W_hh{of_gate}")
-                terms.append(Traced(factor * of_h[:, there], "@", [h, W]))
-            bias = f"b_h{of_gate}" if gate == name else f"b_{gate}"
-            terms.append(Traced(factor * b_h[None, there], name=bias))
-            values = factor * total[:, there]
-            sums.append(Traced(values, "+", terms, gate=name, halved=factor == 2))
+                W = cell.operands.W_hh[:, own.start - first : own.stop - first]
+                W_h = _Traced(W, name=f"W_hh{label}")
+                terms.append(_Traced(scale * of_h[:, columns], "@", [h, W_h]))
+            bias = f"b_h{label}" if gate == name else f"b_{gate}"
+            terms.append(_Traced(scale * b_h[None, columns], name=bias))
+            values = scale * total[:, columns]
+            sums.append(_Traced(values, "+", terms, gate=name, halved=scale == 2))
         return sums
 
-    def _quantity(self, array: Traced) -> Quantity:
+    def _quantity(self, array: _Traced) -> Quantity:
         terms = []
         for term in array.terms:
-            name, factors = str(term), ()
-            if term.operation in ("*", "@") and not (term.shown and term is not array):
-                left, right = (part.values for part in term.parts)
-                matrix = term.operation == "@"
-                factors = (self.operand(left)[0], right) if matrix else (left[0], right[0])
-                name = term.equation
-            terms.append(Term(name, term.values[0], *factors))
+            name, left, right = str(term), None, None
+            if term.operation in ("*", "@") and (term is array or not term.shown):
+                name, (left, right) = term.equation, (part.values for part in term.parts)
+                left = self.operand(left)[0] if term.operation == "@" else left[0]
+                right = right if term.operation == "@" else right[0]
+            terms.append(Term(name, term.values[0], left, right))
         made = Quantity(str(array), array.equation, terms, array.values[0])
         if array.operation != "f":
             return made
@@ -227,14 +223,48 @@ class Trace:
 
 
 def _find_blocks(own: Operands, others: Operands, H: int) -> list[tuple[int, int] | None]:
-    """Find the block of each sum among the operands of a step in place.
-
-    Returns its number there, and 2 where it is halved, else 1.
-    """
+    """Find the block of each sum among those of a step in place, and by what it is to be scaled."""
     blocks = []
     for W_xh, W_hh, b_h in (own, others):
         W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
-        stacked = np.concatenate([W_xh, W_hh, b_h[None]])
-        blocks.append(np.split(stacked, len(b_h) // H, axis=1))
+        blocks.append(np.split(np.vstack([W_xh, W_hh, b_h]), len(b_h) // H, axis=1))
     found = {(f * block).tobytes(): (n, f) for f in (2, 1) for n, block in enumerate(blocks[1])}
     return [found.get(block.tobytes()) for block in blocks[0]]
+
+
+def explain_row(layer: Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
+    """Explain how a layer without state makes y (O,) of x (1, I); the last quantity is y_t.
+
+    Of a layer that has no case here the output is all.
+    """
+    found: list[Quantity] = []
+    function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
+    match layer:
+        case Dense():
+            left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
+            terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
+        case Embedding():
+            return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
+        case Normalization():
+            centred, name = x[0] - layer.center, "x_t - center"
+            parts = [Term("x_t", x[0]), Term("-center", -layer.center)]
+            found.append(Quantity(name, name, parts, centred))
+            terms = [Term(f"({name}) / scale", centred / layer.scale)]
+            if layer.factor is not None:
+                terms = [Term(f"factor {terms[0].name}", terms[0].values * layer.factor)]
+        case LayerNormalization():
+            (n,) = LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
+            name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
+            found.append(Quantity("n_t", name, [Term(name, n)], n))
+            terms = [Term("factor n_t", n * layer.factor)]
+        case Pointwise() | Masking():
+            terms = [Term("x_t", x[0])]
+        case _:
+            function, terms = _LINEAR, [Term(f"{type(layer).__name__}(x_t)", y)]
+    terms += [] if shift is None else [Term("shift", shift)]
+    equation = " + ".join(term.name for term in terms)
+    total = np.sum([term.values for term in terms], axis=0)
+    if function == _LINEAR:
+        return [*found, Quantity("y_t", equation, terms, y)]
+    name = function.name if isinstance(function, Activation) else function
+    return [*found, Quantity("y_t", f"{name}({equation})", terms, y).apply(function, total)]

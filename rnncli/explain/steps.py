@@ -10,8 +10,7 @@ from rnncli.engine.packed import group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
-from rnncli.explain.quantities import Quantity, Trace
-from rnncli.explain.rows import explain_row
+from rnncli.explain.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
 from rnncli.model.layers import Layer, Recurrent
@@ -20,6 +19,8 @@ from rnncli.writers.model import describe, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 Keys = Sequence[tuple[str, ...]]
+# Rows, which of them are explained, and which are the row that the model gives of a sequence.
+Part = tuple[Rows, Truths, Truths | None]
 NO_ANSWER = "The model gives one row a sequence: its answer is the last step, not this one."
 
 
@@ -77,27 +78,16 @@ def explain_steps(
     one: bool = True,
     most: float = inf,
 ) -> Iterator[Step]:
-    """Run a network step by step, and explain some of the steps.
+    """Run a network step by step, and explain some of the steps, but not over `most`.
 
     Every number is that of ``unroll="stepwise"``; only blocks before the last one in front of the
     steps run by ``auto``. Where there is `one` sequence, nothing behind the steps is read. A
     network that needs whole sequences runs over all of the input, and so does one that gives one
     row a sequence: its last step explains that row, and the others have a note.
-
-    Raises
-    ------
-    InputError
-        None of the steps is there, or there are more than `most`, which none is computed of.
     """
     walk = _Walk(network, precision, carried, key_columns, keys)
-    if network.needs_whole_sequences or (network.last and wanted != Wanted()):
-        parts = _whole(blocks, wanted, carried.t, walk)
-    elif wanted == Wanted():
-        parts = _last_rows(blocks)
-    else:
-        parts = _rows_between(blocks, wanted, carried.t, one=one)
     before, found = None, 0
-    for rows, chosen, answer in (part for part in parts if len(part[0].x)):
+    for rows, chosen, answer in walk.parts(blocks, wanted, one=one):
         if before:
             walk.run(before, fast=not chosen.any())
         before, found = rows, found + int(chosen.sum())
@@ -128,9 +118,32 @@ class _Walk:
         self.fast = Runner(network, precision)
         self.runner = Runner(network, precision, "stepwise", all_states=True)
         self.network, self.dtype = self.runner.network, self.runner.precision.dtype
-        self.traces = [[Trace(each) for each in of_layer] for of_layer in self.runner.strategies]
+        self.traces = [
+            [CellTrace(each) for each in of_layer] for of_layer in self.runner.strategies
+        ]
         self.titles = [_title(layer) for layer in network.layers]
         carried.convert(network, self.dtype)
+
+    def parts(self, blocks: Iterable[Rows], wanted: Wanted, *, one: bool) -> Iterator[Part]:
+        """Cut an input into rows to pass by and rows that are explained."""
+        last, network = wanted == Wanted(), self.network
+        if not network.needs_whole_sequences and not (network.last and not last):
+            taken = self.carried.t
+            parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, taken, one=one)
+            yield from (part for part in parts if len(part[0].x))
+        elif every := list(blocks):
+            rows = join(every)
+            counted = np.ones(len(rows.x), bool)  # the rows that can be the answer
+            if network.last and rows.masked is not None:
+                counted &= ~rows.masked
+            if network.last == "state":
+                counted &= ~self.runner.find_masked(self._inputs_of(rows))
+            groups, answer = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
+            ends = groups.only(counted)
+            answer[groups.last[~np.isin(groups.present, ends.present)]] = True
+            answer[ends.last] = True
+            chosen = answer if last else wanted.among(_number(rows, self.carried.t)[0])
+            yield rows, chosen, answer if network.last else None
 
     def run(self, rows: Rows, *, fast: bool) -> None:
         """Run over rows; only the states are kept."""
@@ -139,7 +152,7 @@ class _Walk:
         if error := forward(runner, rows, self.carried, self.keys)[1]:
             raise error
 
-    def inputs_of(self, rows: Rows) -> Floats:
+    def _inputs_of(self, rows: Rows) -> Floats:
         """Return the inputs of the layers, 0 where the input masks a row."""
         masked = False if rows.masked is None else rows.masked[:, None]
         return np.where(masked, 0, rows.x).astype(self.dtype)
@@ -147,7 +160,7 @@ class _Walk:
     def explain(self, rows: Rows, chosen: Truths, answer: Truths | None) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen, up to a state that is not finite."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        self.start, x = self.carried.state.copy(), self.inputs_of(rows)
+        self.start, x = self.carried.state.copy(), self._inputs_of(rows)
         results, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
         if error and self.network.needs_whole_sequences:
             raise error
@@ -246,27 +259,7 @@ def _no_step(wanted: Wanted, carried: Carried) -> str:
     return f"there is no step {wanted.first}: {what}"
 
 
-# Rows, which of them are explained, and which are the row that the model gives of a sequence.
-Parts = Iterator[tuple[Rows, Truths, Truths | None]]
-
-
-def _whole(blocks: Iterable[Rows], wanted: Wanted, taken: Integers, walk: _Walk) -> Parts:
-    """Yield whole sequences."""
-    for rows in (join(every) for every in [list(blocks)] if every):
-        counted = np.ones(len(rows.x), bool)  # the rows that can be the answer
-        if walk.network.last and rows.masked is not None:
-            counted &= ~rows.masked
-        if walk.network.last == "state":
-            counted &= ~walk.runner.find_masked(walk.inputs_of(rows))
-        groups, answer = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
-        chosen = groups.only(counted)
-        answer[groups.last[~np.isin(groups.present, chosen.present)]] = True
-        answer[chosen.last] = True
-        asked = answer if wanted == Wanted() else wanted.among(_number(rows, taken)[0])
-        yield rows, asked, answer if walk.network.last else None
-
-
-def _last_rows(blocks: Iterable[Rows]) -> Parts:
+def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
     """Yield rows to pass by, and at the end the last row of each sequence."""
     last: list[Rows] = []
     for block in blocks:
@@ -278,7 +271,9 @@ def _last_rows(blocks: Iterable[Rows]) -> Parts:
     yield from ((rows, np.ones(len(rows.x), bool), None) for rows in last)
 
 
-def _rows_between(blocks: Iterable[Rows], wanted: Wanted, taken: Integers, *, one: bool) -> Parts:
+def _rows_between(
+    blocks: Iterable[Rows], wanted: Wanted, taken: Integers, *, one: bool
+) -> Iterator[Part]:
     """Yield rows to pass by, and those that are asked for, until no more are wanted."""
     for rows in blocks:
         t, taken = _number(rows, taken)
