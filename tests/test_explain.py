@@ -276,6 +276,16 @@ def test_a_step_of_the_notebook(notebook: dict[str, Any]) -> None:
     assert step["h"] == h_t["values"] == step["layers"][0]["output"]
 
 
+def test_a_step_of_a_long_input_is_that_of_a_run(tmp_path: Path) -> None:
+    """Blocks long before it run by another strategy, which a contracting network forgets."""
+    x = np.random.RandomState(4).normal(size=(140_000, 1)).astype("f")
+    np.save(tmp_path / "x.npy", x)
+    right = rnncli.run(rnncli.seeded(1, 2, init="torch"), x, unroll="stepwise").h
+    options = (tmp_path / "x.npy", "--hidden", "2", "--init", "torch")
+    steps = document(*options, "--steps", "139998:") + document(*options)
+    np.testing.assert_allclose([step["h"] for step in steps], right[[-3, -2, -1, -1]], atol=1e-6)
+
+
 NUMBER = re.compile(r"(?<![\w\[_.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w\]])")
 
 

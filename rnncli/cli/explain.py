@@ -162,7 +162,7 @@ def explain(
             named = all(isinstance(column, str) for column in source.chosen)
             names = source.columns if named and source.chosen else ()
             Report(out, names, digits, one_unit, with_options).write(opened.model, found)
-    last = carried.t.max()
+    last = carried.t[carried.t > carried.starts()[0]].max()
     if one and steps.last is not None and last < steps.last:
         note(f"there is no step {steps.last}: the last one is {last}")
 
@@ -171,10 +171,9 @@ def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iter
     """Pass on the rows of one sequence."""
     columns, text = source.key_columns, " ".join(key)
     if len(key) != len(columns):
-        what = "the input has one sequence"
-        if columns:
-            named = " and one of ".join(columns)
-            what = f"expected a value of {named}, got {len(key)} (quote a value with a comma)"
+        named = " and one of ".join(columns)
+        what = f"expected a value of {named}, got {len(key)} (quote a value with a comma)"
+        what = what if columns else "the input has one sequence"
         raise click.UsageError(f"--key {','.join(key)}: {what}")
     for rows in blocks:
         if key in source.keys and rows.key is not None:

@@ -37,7 +37,8 @@ def write_page(
     unit: Unit | None = None,
 ) -> None:
     """Write a page that shows every step, with `unit` chosen."""
-    items, weights = [], []
+    items: list[Any] = []
+    weights: list[Any] = []
     for step in steps:
         key = {printable(name): printable(value) for name, value in (step.key or {}).items()}
         items.append(as_json(step._replace(key=key)))

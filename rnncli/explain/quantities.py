@@ -12,18 +12,10 @@ import numpy as np
 
 from rnncli.engine.runner import Runner
 from rnncli.engine.unroll.strategy import Strategy
+from rnncli.model import layers
 from rnncli.model.activations import SIGMOID, Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Operands
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    LayerNormalization,
-    Masking,
-    Normalization,
-    Pointwise,
-    Stateless,
-)
 
 _SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
 
@@ -122,10 +114,11 @@ class CellTrace:
     def __init__(self, strategy: Strategy) -> None:
         self.cell, self.multiply = strategy.cell, strategy.product
         self.operand, self.operands = strategy.precision.operand, strategy.operands
-        self.blocks = _find_blocks(self.cell.operands, self.operands, self.cell.hidden_size)
-        if None in self.blocks:  # the step in place has other sums
+        H = self.cell.hidden_size
+        self.blocks = _find_blocks(self.cell.operands, self.operands, H)
+        if not self.blocks:  # the step in place has other sums
             self.operands = self.cell.operands
-            self.blocks = [(number, 1) for number in range(len(self.blocks))]
+            self.blocks = _find_blocks(self.operands, self.operands, H)
         self.gates: dict[str, _Traced] = {}
 
     def explain(self, inputs: dict[str, Floats]) -> list[Quantity]:
@@ -177,11 +170,7 @@ class CellTrace:
         return made
 
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
-        """Compute the sums of a step, each with its products and its bias.
-
-        The first sums have no product of h, such as that of the candidate of a GRU that resets
-        after it. A sum that is no gate has that product instead.
-        """
+        """Compute the sums of a step; one that is no gate has the product of h of one without."""
         cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
         first = self.operands.first_with_h
         of_x = self.multiply(contiguous(self.operand(x.values)), W_xh)
@@ -198,9 +187,9 @@ class CellTrace:
                 W = _Traced(cell.operands.W_xh[:, own], name=f"W_xh{label}")
                 terms.append(_Traced(scale * of_x[:, columns], "@", [x, W]))
             if own.start >= first:
-                W = cell.operands.W_hh[:, own.start - first : own.stop - first]
-                W_h = _Traced(W, name=f"W_hh{label}")
-                terms.append(_Traced(scale * of_h[:, columns], "@", [h, W_h]))
+                part = slice(own.start - first, own.stop - first)
+                W = _Traced(cell.operands.W_hh[:, part], name=f"W_hh{label}")
+                terms.append(_Traced(scale * of_h[:, columns], "@", [h, W]))
             bias = f"b_h{label}" if gate == name else f"b_{gate}"
             terms.append(_Traced(scale * b_h[None, columns], name=bias))
             values = scale * total[:, columns]
@@ -222,44 +211,42 @@ class CellTrace:
         return made.apply(array.function, array.parts[0].values[0], array.clip)
 
 
-def _find_blocks(own: Operands, others: Operands, H: int) -> list[tuple[int, int] | None]:
+def _find_blocks(own: Operands, others: Operands, H: int) -> list[tuple[int, int]]:
     """Find the block of each sum among those of a step in place, and by what it is to be scaled."""
     blocks = []
     for W_xh, W_hh, b_h in (own, others):
         W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
         blocks.append(np.split(np.vstack([W_xh, W_hh, b_h]), len(b_h) // H, axis=1))
     found = {(f * block).tobytes(): (n, f) for f in (2, 1) for n, block in enumerate(blocks[1])}
-    return [found.get(block.tobytes()) for block in blocks[0]]
+    keys = [block.tobytes() for block in blocks[0]]
+    return [found[key] for key in keys] if found.keys() >= {*keys} else []
 
 
-def explain_row(layer: Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
-    """Explain how a layer without state makes y (O,) of x (1, I); the last quantity is y_t.
-
-    Of a layer that has no case here the output is all.
-    """
+def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
+    """Explain how a layer without state makes y (O,) of x (1, I); the last quantity is y_t."""
     found: list[Quantity] = []
     function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
     match layer:
-        case Dense():
+        case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
             terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
-        case Embedding():
+        case layers.Embedding():
             return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
-        case Normalization():
+        case layers.Normalization():
             centred, name = x[0] - layer.center, "x_t - center"
             parts = [Term("x_t", x[0]), Term("-center", -layer.center)]
             found.append(Quantity(name, name, parts, centred))
             terms = [Term(f"({name}) / scale", centred / layer.scale)]
             if layer.factor is not None:
                 terms = [Term(f"factor {terms[0].name}", terms[0].values * layer.factor)]
-        case LayerNormalization():
-            (n,) = LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
+        case layers.LayerNormalization():
+            (n,) = layers.LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
             name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
             found.append(Quantity("n_t", name, [Term(name, n)], n))
             terms = [Term("factor n_t", n * layer.factor)]
-        case Pointwise() | Masking():
+        case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
-        case _:
+        case _:  # its output is all that is known
             function, terms = _LINEAR, [Term(f"{type(layer).__name__}(x_t)", y)]
     terms += [] if shift is None else [Term("shift", shift)]
     equation = " + ".join(term.name for term in terms)

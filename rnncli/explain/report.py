@@ -9,14 +9,13 @@ import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.explain.quantities import Quantity, Term
-from rnncli.explain.steps import ExplainedLayer, Step
+from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explain.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
 from rnncli.writers.digits import texts_with_gaps
 from rnncli.writers.grid import GAP, console_on, lines_beside
-from rnncli.writers.labels import in_words
 from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units, a longer sum its largest terms.
@@ -44,11 +43,7 @@ RULE, BLANK = Line("rule"), Line("")
 
 
 class Report:
-    """Steps on a stream, one below the other, or `unit` of each alone.
-
-    `names` are those of the features; `worded` shows parameters between backticks as the user
-    knows them.
-    """
+    """Steps one below the other; `worded` shows parameters in backticks as the user knows them."""
 
     def __init__(
         self,
@@ -67,25 +62,25 @@ class Report:
         self._wrap(model_line(model), EQUATION)
         for step in steps:
             self._step(step)
-        precision = model.get("precision", "float32")
-        bits = PRECISIONS[precision].mantissa
+        precision = PRECISIONS[model.get("precision", "float32")]
+        rounded = f"takes both sides rounded to {precision.mantissa} bits."
+        ends = f"Only the first and last {SHOWN_AT_ENDS} are shown: `unit` shows one"
         notes = {
-            f"{precision}: each product (@) takes both sides rounded to {bits} bits.": bits,
+            f"{precision.name}: each product (@) {rounded}": precision.rounds,
             f"* saturated: within {NEAR_END} of an end of its function.": self.marked,
             f"Rounded to {self.digits} digits after the point (`digits`).": self.digits is not None,
             "The smaller terms are added up: `output` FILE has each.": self.cut and self.unit,
-            f"Only the first and last {SHOWN_AT_ENDS} are shown: `unit` shows one, `output` FILE "
-            "all.": self.cut and not self.unit,
+            f"{ends}, `output` FILE all.": self.cut and not self.unit,
         }
         if any(notes.values()):
             self._print()
-        for note in (note for note, holds in notes.items() if holds):
+        for note in filter(notes.get, notes):
             self._wrap(self.worded(note), NOTE)
 
     def _step(self, step: Step) -> None:
         self._print()
-        key = in_words(step.key, step.key.values()) + ": " if step.key else ""
-        self._print(f"{key}t = {step.t}", EQUATION)
+        key = ", ".join(map(" ".join, (step.key or {}).items()))
+        self._print(f"{key}: t = {step.t}" if key else f"t = {step.t}", EQUATION)
         if step.note:
             self._wrap(step.note, NOTE)
         self._vector("x_t", step.x, self.names)
@@ -94,7 +89,17 @@ class Report:
             if step.y is not None:
                 self._vector("y_t", step.y)
         for layer in step.layers:
-            self._layer(layer, several=len(step.layers) > 1)
+            if len(step.layers) > 1 or self.unit:
+                unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
+                below = f", x_t is what layer {layer.layer - 1} gives" if layer.layer > 1 else ""
+                self._print()
+                self._wrap(f"{unit} {layer.layer}: {layer.title}{below}", EQUATION)
+            for cell in layer.cells:
+                self._cell(layer, cell)
+            if layer.merge and len(layer.cells) > 1:
+                equation = Line(f"h_t = {MERGED[layer.merge]}", style=EQUATION)
+                h_t = Line("h_t", self._texts(layer.output), EQUATION)
+                self._table([equation, h_t], *(["value"] if self.unit else []))
 
     def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
         """Write values after each other, by their names if they have any."""
@@ -103,38 +108,25 @@ class Report:
             cells = [f"{name} {text}" for name, text in zip(names, cells, strict=True)]
         self._wrap(f"{name} = {', '.join(_at(cells, self._shown(len(cells))))}", INPUT)
 
-    def _layer(self, layer: ExplainedLayer, *, several: bool) -> None:
-        if several or self.unit:
-            unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
-            below = f", x_t is what layer {layer.layer - 1} gives" if layer.layer > 1 else ""
+    def _cell(self, layer: ExplainedLayer, cell: ExplainedCell) -> None:
+        x, *others = cell.inputs.items()
+        if layer.merge or cell.t:
+            unit = f", unit {self.unit.place}" if self.unit else ""
+            at = f", final state: t = {cell.t}" if cell.t else ""
             self._print()
-            self._wrap(f"{unit} {layer.layer}: {layer.title}{below}", EQUATION)
-        for cell in layer.cells:
-            direction = (cell.direction or "").capitalize()
-            if layer.merge or cell.t:
-                unit = f", unit {self.unit.place}" if self.unit else ""
-                at = f", final state: t = {cell.t}" if cell.t else ""
-                self._print()
-                self._print(f"{direction}{unit}{at}", EQUATION)
-            x, *others = cell.inputs.items()
-            if cell.t:
-                self._vector(*x, self.names if layer.layer == 1 else ())
-            lines = [] if self.unit else [Line(name, self._texts(each)) for name, each in others]
+            self._print(f"{str(cell.direction).capitalize()}{unit}{at}", EQUATION)
+        if cell.t:
+            self._vector(*x, self.names if layer.layer == 1 else ())
+        if self.unit:
             for quantity in cell.quantities:
-                lines += [*([BLANK] if lines else []), *self._quantity(quantity)]
-                if self.unit:
-                    cells = max(len(line.cells or ()) for line in lines)
-                    self._table(lines, ["left", "right", "product"] if cells > 1 else ["value"])
-                    lines = []
-            if lines:
-                self._units(lines, "unit " if cell.direction else "y_")
-        if layer.merge and len(layer.cells) > 1:
-            lines = [Line(f"h_t = {MERGED[layer.merge]}", style=EQUATION)]
-            lines.append(Line("h_t", self._texts(layer.output), EQUATION))
-            if self.unit:
-                self._table(lines, ["value"])
-            else:
-                self._units(lines, "unit ")
+                lines = list(self._quantity(quantity))
+                several = len(lines[-1].cells or ()) > 1
+                self._table(lines, *(("left", "right", "product") if several else ("value",)))
+            return
+        lines = [Line(name, self._texts(values)) for name, values in others]
+        for quantity in cell.quantities:
+            lines += [*([BLANK] if lines else []), *self._quantity(quantity)]
+        self._table(lines, unit="unit " if cell.direction else "y_")
 
     def _quantity(self, quantity: Quantity) -> Iterator[Line]:
         """Yield the lines of a quantity: its equation, its terms, a rule, and what they make."""
@@ -170,17 +162,12 @@ class Report:
         rest = [term.values for n, term in enumerate(terms) if n not in shown]
         return [*(terms[n] for n in shown), Term(f"the other {len(rest)}", np.sum(rest, axis=0))]
 
-    def _units(self, lines: Sequence[Line], name: str) -> None:
-        """Draw lines with the values of units below each other."""
-        shown = self._shown(max(len(line.cells) for line in lines if line.cells))
-        names = [GAP if j is None else f"{name}{j}" for j in shown]
-        cut = [
-            line._replace(cells=_at(line.cells, shown)) if line.cells else line for line in lines
-        ]
-        self._table(cut, names)
-
-    def _table(self, lines: Sequence[Line], names: Sequence[str]) -> None:
-        """Draw lines, as many columns side by side as fit; an only equation stands above them."""
+    def _table(self, lines: list[Line], *names: str, unit: str = "unit ") -> None:
+        """Draw lines below names, or below each unit; an only equation stands above them."""
+        if not names:
+            shown = self._shown(max(len(line.cells) for line in lines if line.cells))
+            names = tuple(GAP if j is None else f"{unit}{j}" for j in shown)
+            lines = [line._replace(cells=line.cells and _at(line.cells, shown)) for line in lines]
         equations = [line for line in lines if not line.cells and line not in (RULE, BLANK)]
         if len(equations) == 1:
             self._print()

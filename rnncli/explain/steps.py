@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rnncli.engine.stream import Carried, forward
 from rnncli.explain.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
-from rnncli.model.layers import Layer, Recurrent
+from rnncli.model.layers import Layer, Recurrent, Stateless
 from rnncli.model.network import Network
 from rnncli.writers.model import describe, layer_line
 
@@ -78,12 +78,11 @@ def explain_steps(
     one: bool = True,
     most: float = inf,
 ) -> Iterator[Step]:
-    """Run a network step by step, and explain some of the steps, but not over `most`.
+    """Run a network step by step, and explain some of the steps, at most so many.
 
-    Every number is that of ``unroll="stepwise"``; only blocks before the last one in front of the
-    steps run by ``auto``. Where there is `one` sequence, nothing behind the steps is read. A
-    network that needs whole sequences runs over all of the input, and so does one that gives one
-    row a sequence: its last step explains that row, and the others have a note.
+    Every number is that of ``stepwise``; only blocks before the last one in front of the steps run
+    by ``auto``. Where there is `one` sequence, nothing behind the steps is read. The last step of
+    a model that gives one row a sequence explains that row, and the others have a note.
     """
     walk = _Walk(network, precision, carried, key_columns, keys)
     before, found = None, 0
@@ -118,9 +117,7 @@ class _Walk:
         self.fast = Runner(network, precision)
         self.runner = Runner(network, precision, "stepwise", all_states=True)
         self.network, self.dtype = self.runner.network, self.runner.precision.dtype
-        self.traces = [
-            [CellTrace(each) for each in of_layer] for of_layer in self.runner.strategies
-        ]
+        self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
         self.titles = [_title(layer) for layer in network.layers]
         carried.convert(network, self.dtype)
 
@@ -212,18 +209,16 @@ class _Walk:
 
     def _stateless(self, n: int, x: Floats, y: Floats) -> ExplainedLayer:
         """Explain how a layer without state makes y (O,) of x (1, I)."""
-        layer = self.network.layers[n]
-        scales = {name: layer.arrays[name] for name in ("scale", "factor") if name in layer.arrays}
+        layer = cast(Stateless, self.network.layers[n])
+        factors = {name: a for name, a in layer.arrays.items() if name in ("scale", "factor")}
+        inputs = {"x_t": x[0], **factors}
         with np.errstate(all="ignore"):
             found = explain_row(layer, x, y, self.runner)
-        cells = [ExplainedCell(None, None, {"x_t": x[0], **scales}, found)]
+        cells = [ExplainedCell(None, None, inputs, found)]
         return ExplainedLayer(n + 1, self.titles[n], cells, y)
 
     def _final(self, step: Step, order: Integers, row: int) -> Step:
-        """Explain the row that the model gives for the final state.
-
-        A backward cell of the top recurrent layer ends at the first step.
-        """
+        """Explain the row of the final state, in which a backward cell ends at the first step."""
         layers, top = self.network.layers, len(self.network.layers) - 1 - self.network.head
         rows = order[self.key[order] == self.key[row]]
         first, cells = int(np.argmin(self.masked[rows])), [*step.layers[top].cells]
@@ -251,12 +246,12 @@ def _no_step(wanted: Wanted, carried: Carried) -> str:
     """Say why none of the steps that are wanted is there."""
     starts, t = carried.starts()[0], carried.t
     ran, started = t > starts, int(starts.max(initial=0))
-    if wanted.last is not None and wanted.last <= started:
+    if (wanted.last or inf) <= started:
         return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
     if not ran.any():
         return "the input has no steps"
-    what = f"the input has the steps {starts[ran].min() + 1} to {t[ran].max()}"
-    return f"there is no step {wanted.first}: {what}"
+    first, last = starts[ran].min() + 1, t[ran].max()
+    return f"there is no step {wanted.first}: the input has the steps {first} to {last}"
 
 
 def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
