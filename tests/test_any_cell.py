@@ -111,6 +111,19 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
             np.testing.assert_allclose(sum(terms), total, rtol=1e-5, atol=1e-6)
 
 
+def test_a_layer_that_explain_does_not_know_is_its_output() -> None:
+    head = Head(np.random.RandomState(5).normal(size=(5, 2)).astype("f"))
+    network = Network(drawn(Leaky, 1, 5, seed=1), head)
+    x = np.ones((3, 1), "f")
+    (step,) = explain_steps(network, [Rows(x)], Wanted(), Carried(np.zeros(10)))
+    (y_t,) = step.layers[1].cells[0].quantities
+    assert (y_t.name, y_t.equation) == ("y_t", "Head(x_t)")
+    right = rnncli.run(network, x, unroll="stepwise").y
+    assert right is not None
+    assert np.array_equal(y_t.values, right[-1])
+    assert np.array_equal(step.layers[1].cells[0].inputs["x_t"], step.h)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[Leaky]) -> None:
     """c is near 100, where tanh(c) is 1 whatever c is: h alone would join two runs at once."""

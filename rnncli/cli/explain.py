@@ -1,6 +1,7 @@
 """``rnn explain``: how a step came about."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from math import inf
 from typing import Any
@@ -59,16 +60,12 @@ EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 def wanted_steps(value: str) -> Wanted:
     """Read a step counted from 1, or a first and a last one with a colon between them."""
     first, colon, last = value.partition(":")
-    try:
+    with suppress(ValueError):
         found = Wanted(int(first or 1), int(last) if last else None if colon else int(first))
-    except ValueError:
-        message = f"{value!r} is not a step, such as 2, or a range of steps, such as 1:6"
-        raise click.BadParameter(message) from None
-    if min(number for number in found if number is not None) < 1:
-        raise click.BadParameter(f"{value!r}: steps are counted from 1")
-    if found.last is not None and found.last < (found.first or 1):
-        raise click.BadParameter(f"{value!r} ends before it begins")
-    return found
+        if 1 <= int(first or 1) <= (inf if found.last is None else found.last):
+            return found
+    message = f"{value!r} is not a step from 1 on, such as 2, or a range of steps, such as 1:6"
+    raise click.BadParameter(message)
 
 
 @click.command("explain", cls=Command, examples=EXAMPLES)

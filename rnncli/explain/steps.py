@@ -239,7 +239,8 @@ def _title(layer: Layer) -> str:
     model = describe(Network(layer), {}, "")
     if isinstance(layer, Recurrent):
         return layer_line({"layer": "recurrent", **model})
-    return layer_line(model["layers"][0])
+    known = model["layers"][0]["layer"] != "recurrent"
+    return layer_line(model["layers"][0]) if known else repr(layer)
 
 
 def _no_step(wanted: Wanted, carried: Carried) -> str:
