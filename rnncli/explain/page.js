@@ -7,15 +7,13 @@ const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("
 const { steps, weights, columns, unit: wanted } = await new Response(stream).json();
 const taken = steps.filter(({ layers }) => layers.length); // a masked row has none
 const SMALL = 8; // units of a table that shows all digits, and rows of a matrix that is open
-
 const exact = (value) => {
   if (value === null) return "missing";
   const text = Object.is(value, -0) ? "-0" : String(value);
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
 };
 
-const brief = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
-
+const brief = (value) => value?.toPrecision(3) ?? "–";
 const largest = (rows) =>
   rows.reduce((most, row) => (row ?? []).reduce((m, value) => Math.max(m, Math.abs(value)), most), 0);
 
@@ -40,7 +38,6 @@ const paint = (node, value, scale) => {
 };
 
 let now = 0;
-let ready = false; // whether every part of the page is there
 const views = []; // functions of a step, each of which shows a part of its layers
 const markers = []; // functions that show where in time it is
 
@@ -52,7 +49,6 @@ const add = (parent, tag, className = "", text = "") => {
 };
 
 const keyOf = ({ key }) => Object.entries(key).map((pair) => `${pair.join(" ")}, `).join("");
-
 const said = (step) => {
   const x = step.x.slice(0, 6).map(exact);
   const named = columns.length ? x.map((value, i) => `${columns[i]} = ${value}`) : [`x = ${x.join(" ")}`];
@@ -60,7 +56,6 @@ const said = (step) => {
 };
 
 const show = (at) => {
-  if (!ready) return;
   now = Math.min(steps.length - 1, Math.max(0, at));
   const step = steps[now];
   $("slider").value = now;
@@ -86,14 +81,13 @@ const strip = (parent, name, read) => {
   const canvas = add(frame, "canvas");
   Object.assign(canvas, { role: "img", ariaLabel: words, width: steps.length, height: units });
   canvas.style.height = `${Math.min(96, Math.max(14, 8 * units))}px`;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(steps.length, units);
+  const image = new ImageData(steps.length, units);
   rows.forEach((row, t) =>
     row?.forEach((value, unit) =>
       image.data.set([...colour(value, scale), 255], 4 * (unit * steps.length + t)),
     ),
   );
-  context.putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
   steps.forEach((step, t) => {
     if (!t || keyOf(step) === keyOf(steps[t - 1])) return;
     add(frame, "div", "edge").style.left = `${(100 * t) / steps.length}%`;
@@ -171,9 +165,8 @@ const addMatrix = (section, body, product, label, read) => {
     if (opened && !body.rows.length) build();
     body.hidden = !opened;
     button.setAttribute("aria-expanded", opened);
-    show(now);
   };
-  button.addEventListener("click", () => open(body.hidden));
+  button.addEventListener("click", () => [open(body.hidden), show(now)]);
   open(Math.max(matrix.length, matrix[0].length) <= SMALL);
 };
 
@@ -268,7 +261,7 @@ const addCell = (node, index, number, read, alone) => {
   const first = read(taken[0]);
   const matrices = weights[index][number];
   const every = taken.flatMap((step) => read(step).quantities);
-  const rows = every.flatMap(({ terms, sum, values }) => [...terms.map((term) => term.values), sum, values]);
+  const rows = every.flatMap((q) => [...q.terms.map((term) => term.values), q.sum, q.values]);
   const section = {
     ...{ node, first, read, matrices, rows: [], chosen: null, size: 0 },
     sums: Math.max(1, largest(rows)),
@@ -327,7 +320,6 @@ const addLayer = ({ layer: number, title, cells, merge }, index) => {
   const body = add(addTable(node, `output = ${merge} of both`, heads, "↓ flows out"), "tbody");
   addValues(null, body, "output", output, Math.max(1, largest(taken.map(output))), "", "value");
 };
-
 let playing = 0;
 const play = (on) => {
   clearInterval(playing);
@@ -350,5 +342,4 @@ $("slider").max = steps.length - 1;
 $("slider").style.setProperty("--steps", steps.length);
 strip($("overview"), "h", (step) => step.h);
 taken[0]?.layers.forEach(addLayer);
-ready = true;
 show(0);
