@@ -109,7 +109,7 @@ class _Traced:
 
 
 class CellTrace:
-    """Traces the steps of a cell: the `rnncli.model.cells.Numbers` that remember their equation."""
+    """Computes the steps of a cell over `_Traced` numbers, see `rnncli.model.cells.Numbers`."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.cell, self.multiply = strategy.cell, strategy.product
@@ -170,7 +170,7 @@ class CellTrace:
         return made
 
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
-        """Compute the sums of a step; one that is no gate has the product of h of one without."""
+        """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
         cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
         first = self.operands.first_with_h
         of_x = self.multiply(contiguous(self.operand(x.values)), W_xh)

@@ -244,7 +244,7 @@ def _title(layer: Layer) -> str:
 
 
 def _no_step(wanted: Wanted, carried: Carried) -> str:
-    """Say why none of the steps that are wanted is there."""
+    """Describe why none of the wanted steps is there."""
     starts, t = carried.starts()[0], carried.t
     ran, started = t > starts, int(starts.max(initial=0))
     if (wanted.last or inf) <= started:
