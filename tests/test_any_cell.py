@@ -12,7 +12,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import has_loop
-from rnncli.explain.steps import Wanted, explained
+from rnncli.explain.steps import Wanted, explain_steps
 from rnncli.verify.case import Case
 from rnncli.verify.steps import case_step_errors, largest_step_error
 
@@ -97,7 +97,8 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
     x = np.random.RandomState(7).normal(size=(4, 3)).astype("f")
     ran = rnncli.run(network, x, precision=precision, unroll="stepwise", all_states=True)
     assert ran.c is not None
-    steps = explained(network, [Rows(x)], Wanted(1), Carried(np.zeros(10)), precision=precision)
+    start = Carried(np.zeros(10))
+    steps = explain_steps(network, [Rows(x)], Wanted(1), start, precision=precision)
     for t, step in enumerate(steps):
         quantities = step.layers[0].cells[0].quantities
         assert [f"{q.name} = {q.equation}" for q in quantities] == EQUATIONS[kind]
@@ -108,6 +109,19 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
             total = quantity.values if quantity.sum is None else quantity.sum
             terms = [term.values for term in quantity.terms]
             np.testing.assert_allclose(sum(terms), total, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_explain_does_not_know_is_its_output() -> None:
+    head = Head(np.random.RandomState(5).normal(size=(5, 2)).astype("f"))
+    network = Network(drawn(Leaky, 1, 5, seed=1), head)
+    x = np.ones((3, 1), "f")
+    (step,) = explain_steps(network, [Rows(x)], Wanted(), Carried(np.zeros(10)))
+    (y_t,) = step.layers[1].cells[0].quantities
+    assert (y_t.name, y_t.equation) == ("y_t", "Head(x_t)")
+    right = rnncli.run(network, x, unroll="stepwise").y
+    assert right is not None
+    assert np.array_equal(y_t.values, right[-1])
+    assert np.array_equal(step.layers[1].cells[0].inputs["x_t"], step.h)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -506,9 +506,13 @@ def test_a_layer_above_reversed_rows_is_picked_as_it_is(tmp_path: Path) -> None:
     lower = layer("Sequential", name="e", layers=[layer("LSTM", name="a", **WHOLE), both])
     path = sequential(tmp_path / "m.keras", BACKWARD, lower, BACKWARD)
     whole, picked = load(path)[0].layers[1:], load(path, layer="e")[0].layers
-    assert [each.direction for each in whole] == ["backward", "bidirectional", "forward"]
-    assert [each.direction for each in picked] == ["forward", "bidirectional"]
-    assert load(path, layer="l2")[0].layers[0].direction == "backward"
+    assert [each.settings["direction"] for each in whole] == [
+        "backward",
+        "bidirectional",
+        "forward",
+    ]
+    assert [each.settings["direction"] for each in picked] == ["forward", "bidirectional"]
+    assert load(path, layer="l2")[0].layers[0].settings["direction"] == "backward"
     cells = [[cell.weights.W_xh.tolist() for cell in each[1].cells] for each in (whole, picked)]
     assert cells[0] == cells[1][::-1] != cells[1]
 
@@ -642,7 +646,8 @@ def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
 
 def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
     cells = {"b": ["b/forward_lstm", "b/backward_lstm"], "a": ["a"], "c": ["c/lstm_cell"]}
-    shapes, attributes = {}, {"root": {"layer_names": [*cells]}}
+    shapes: dict[str, tuple[int, ...]] = {}
+    attributes: dict[str, Any] = {"root": {"layer_names": [*cells]}}
     for name, found in cells.items():
         names = [f"{cell}/{role}" for cell in found for role in ("kernel", "recurrent_kernel")]
         attributes[name] = {"weight_names": names}

@@ -117,12 +117,14 @@ class Option(click.Option):
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """Return the value, or that of an option that is not given."""
         found = super().process_value(ctx, value)
-        if self.once:
-            if found and len(found) > 1 and not ctx.resilient_parsing:
-                message = f"{self.opts[-1]}: given {len(found)} times, give it once"
-                raise click.UsageError(message, ctx)
-            found = found and found[0]
-        return self.absent if found in (None, ()) else found
+        if self.is_flag:
+            return found
+        if self.once and len(found or ()) > 1 and not ctx.resilient_parsing:
+            message = f"{self.opts[-1]}: given {len(found)} times, give it once"
+            raise click.UsageError(message, ctx)
+        if not found:
+            return self.absent
+        return found[0] if self.once else found
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:

@@ -1,300 +1,257 @@
-"""Quantities that a step of a cell computes, each with its equation and its terms.
+"""The quantities that a cell computes in a step, and a layer without state at a row.
 
-`Cell.step` runs over `Traced` numbers, which remember how they were made. They
-compute by the operations of `rnncli.engine.unroll.stepwise`, so that every
-number is that of a run.
+They are computed by the operations of `rnncli.engine.unroll.stepwise`: each has the bits of a run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import inf, isinf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from rnncli.engine.runner import Runner
 from rnncli.engine.unroll.strategy import Strategy
+from rnncli.model import layers
 from rnncli.model.activations import SIGMOID, Activation, clipped, saturated
-from rnncli.model.arrays import Floats, Truths, contiguous
-from rnncli.model.cells import Cell, Operands, State
+from rnncli.model.arrays import Floats, contiguous
+from rnncli.model.cells import Operands
+
+_SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
 
 
 class Term(NamedTuple):
-    """One of the arrays that a sum adds."""
+    """An array that a sum adds, (H,), and the factors of a product."""
 
     name: str
-    values: Floats  # (H,)
-    left: Floats | None = None  # of a product: what stands on its left, (K,) or (H,)
-    weights: Floats | None = None  # and on its right, (K, H) or (H,)
-
-
-class Single(NamedTuple):
-    """One product of a sum, such as ``x_t[0] W_xh[0, i_2]``, or what it adds as it is."""
-
-    name: str
-    value: np.floating[Any]
-    left: np.floating[Any] | None = None
-    weight: np.floating[Any] | None = None
+    values: Floats
+    left: Floats | None = None  # (H,), or (K,) and rounded as an operand
+    right: Floats | None = None  # (H,), or (K, H)
 
 
 class Quantity(NamedTuple):
-    """An array that a step computes: ``values = function(clip(sum of terms))``."""
+    """An array that a step computes, (H,): ``values = function(clip(sum of terms))``."""
 
     name: str
     equation: str
     terms: list[Term]
-    values: Floats  # (H,)
-    sum: Floats | None = None  # what the function takes, before the clip
-    function: Activation | str | None = None  # of single values, or the name of one of the row
-    clip: float = inf
-    of_unit: list[Single] | None = None  # of one unit: every single term, the largest first
+    values: Floats
+    sum: Floats | None = None  # this and what follows only where a function is applied
+    function: str | None = None
+    clip: float | None = None
+    saturated: list[int] | None = None  # units at an end of the function, if it has ends
 
-    @property
-    def saturated(self) -> Truths | None:
-        """Which units are at an end of their function, (H,); None if it has no ends."""
-        f = self.function
+    def apply(self, f: Activation | str, total: Floats, clip: float = inf) -> "Quantity":
+        """Add the function of the sum that made the values."""
         ends = f.ends if isinstance(f, Activation) else None
-        return saturated(self.values, ends) if ends else None
+        units = np.flatnonzero(saturated(self.values, ends)).tolist() if ends else None
+        limit = None if isinf(clip) else clip
+        return self._replace(sum=total, function=str(f), clip=limit, saturated=units)
 
 
-def sum_of(name: str, terms: list[Term], values: Floats) -> Quantity:
-    """Make a sum that no function is applied to."""
-    return Quantity(name, " + ".join(term.name for term in terms), terms, values)
+@dataclass(eq=False)
+class _Traced:
+    """An array of a step, (1, H), and how it was computed from its parts."""
 
+    values: Floats
+    operation: str = ""  # one of `_SIGNS`, "+", or "f" for a function
+    parts: Sequence["_Traced"] = ()
+    name: str = ""
+    gate: str = ""  # whose sum it is
+    function: Activation = _LINEAR
+    clip: float = inf
+    halved: bool = False  # the step in place adds up halves, see `halve_sigmoids`
+    shown: bool = False  # as a quantity; any other array is a term of one
+    textbook: str = ""
 
-class Traced:
-    """An array of a step, (1, H), and how it was made.
+    def __add__(self, other: "_Traced") -> "_Traced":
+        values = self.values + other.values
+        return _Traced(values, "+", (self, other), gate=self.gate, halved=self.halved)
 
-    The operation is "+", "-", "*", "@", "f" for a function, or "" for what the
-    step is given. What is `shown` is a quantity, and not just a term of another.
-    """
-
-    function: Activation
-    clip = inf
-    halved = shown = False
-    textbook: "tuple[Traced, ...]" = ()
-
-    def __init__(
-        self,
-        values: Floats,
-        operation: str = "",
-        parts: "Sequence[Traced]" = (),
-        given: str = "",
-        gate: str = "",
-    ) -> None:
-        self.values, self.operation, self.parts = values, operation, parts
-        self.given, self.gate = given, gate
-
-    def __add__(self, other: "Traced") -> "Traced":
-        """Add another array: what is added to the sum of a gate is part of that."""
-        total = Traced(self.values + other.values, "+", (self, other), gate=self.gate)
-        total.halved = self.halved
-        return total
-
-    def __mul__(self, other: "Traced") -> "Traced":
-        """Multiply element by element; a sum becomes a quantity of its own."""
+    def __mul__(self, other: "_Traced") -> "_Traced":
         for factor in (self, other):
             if factor.operation == "+":
                 factor.shown = True
-                if factor.gate:
-                    factor.given = f"{factor.gate}_t"
-        return Traced(self.values * other.values, "*", (self, other))
+                factor.name = f"{factor.gate}_t" if factor.gate else factor.name
+        return _Traced(self.values * other.values, "*", (self, other))
 
-    @property
-    def name(self) -> str:
-        """The name, or the expression of what has none."""
-        return self.given or self.expression
+    def __str__(self) -> str:
+        return self.name or self.equation
 
     @property
     def factor(self) -> str:
-        """The name as it stands in a product."""
-        return f"({self.name})" if " " in self.name else self.name
+        return f"({self})" if " " in str(self) else str(self)
 
     @property
-    def terms(self) -> "Iterator[Traced]":
-        """The terms of a sum; any other array, or one that is shown, is a term itself."""
-        if self.shown or self.operation != "+":
-            yield self
-        else:
-            yield from self.addends
+    def terms(self) -> list["_Traced"]:
+        terms = []
+        for part in self.parts if self.operation in ("+", "f") else ():
+            terms += part.terms if part.operation == "+" and not part.shown else [part]
+        return terms or [self]
 
     @property
-    def addends(self) -> "Iterator[Traced]":
-        """The terms of a quantity: it itself where it adds nothing up."""
-        if self.operation not in ("+", "f"):
-            yield self
-            return
-        for part in self.parts:
-            yield from part.terms
-
-    @property
-    def expression(self) -> str:
-        """The equation of it."""
-        if self.operation == "*":
-            return " ".join(part.factor for part in self.parts)
-        if self.operation == "@":
-            return f"{self.parts[0].factor} @ {self.parts[1].name}"
-        if self.operation == "-":
-            return " - ".join(part.factor for part in self.parts)
-        text = " + ".join(term.name for term in self.addends)
+    def equation(self) -> str:
+        if self.operation in _SIGNS:
+            return _SIGNS[self.operation].join(part.factor for part in self.parts)
+        text = " + ".join(map(str, self.terms))
         if not isinf(self.clip):
             text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
-        linear = self.operation == "+" or self.function.name == "linear"
-        return text if linear else f"{self.function.name}({text})"
+        if self.function == _LINEAR:
+            return f"{text}{self.textbook}"
+        return f"{self.function.name}({text})"
 
-    def collect(self, found: "list[Traced]") -> None:
-        """Add the quantities that it is made of, then itself if it is one."""
-        if self in found:
-            return
+    def collect(self) -> Iterable["_Traced"]:
+        """Yield the quantities that it is computed from, then itself if it is one."""
         for part in self.parts:
-            part.collect(found)
+            yield from part.collect()
         if self.shown and self.operation:
-            found.append(self)
+            yield self
 
 
-class Trace:
-    """`Traced` arrays as a kind of number, by the operations of a strategy."""
+class CellTrace:
+    """Computes the steps of a cell over `_Traced` numbers, see `rnncli.model.cells.Numbers`."""
 
     def __init__(self, strategy: Strategy) -> None:
-        self.cell, self.strategy, self.operands = strategy.cell, strategy, strategy.operands
-        self.places = _places(self.cell, self.operands)
-        if len(self.places) < len(self.cell.sum_names):  # a step in place whose sums are others
+        self.cell, self.multiply = strategy.cell, strategy.product
+        self.operand, self.operands = strategy.precision.operand, strategy.operands
+        H = self.cell.hidden_size
+        self.blocks = _find_blocks(self.cell.operands, self.operands, H)
+        if not self.blocks:  # the step in place has other sums
             self.operands = self.cell.operands
-            self.places = _places(self.cell, self.operands)
-        self.gates: dict[str, Traced] = {}
+            self.blocks = _find_blocks(self.operands, self.operands, H)
+        self.gates: dict[str, _Traced] = {}
 
-    def quantities(self, x: Floats, state: State, before: str = "t-1") -> list[Quantity]:
-        """Compute a step of one row; the last quantity is h_t."""
-        names, self.gates = self.cell.state_names, {}
-        given = [
-            Traced(array, given=f"{name}_{{{before}}}")
-            for name, array in zip(names, state, strict=True)
-        ]
-        after = list(self.cell.step(self, self._sums(Traced(x, given="x_t"), given[0]), *given))
-        for k, name in enumerate(names):
-            if not after[k].operation or after[k].given not in ("", f"{name}_t"):
-                after[k] = Traced(after[k].values, "+", [after[k]])
-            after[k].given, after[k].shown = f"{name}_t", True
-        found: list[Traced] = []
-        for gate in self.cell.gate_names:
-            if gate in self.gates:
-                self.gates[gate].collect(found)
-        for array in after[::-1]:
-            array.collect(found)
-        return [self._quantity(each) for each in found]
+    def explain(self, inputs: dict[str, Floats]) -> list[Quantity]:
+        """Compute a step from x_t and the state before it, by name; the last quantity is h_t."""
+        self.gates = {}
+        x, *state = (_Traced(array[None], name=name) for name, array in inputs.items())
+        after = list(self.cell.step(self, self._sums(x, state[0]), *state))
+        for k, name in enumerate(self.cell.state_names):
+            if not after[k].operation or after[k].name not in ("", f"{name}_t"):
+                after[k] = _Traced(after[k].values, "+", [after[k]])
+            after[k].name, after[k].shown = f"{name}_t", True
+        gates = (self.gates[gate] for gate in self.cell.gate_names if gate in self.gates)
+        found = [each for array in (*gates, *after[::-1]) for each in array.collect()]
+        return [self._quantity(each) for each in dict.fromkeys(found)]
 
-    def apply(self, f: Activation, a: Traced, clip: float = inf) -> Traced:
+    def apply(self, f: Activation, a: _Traced, clip: float = inf) -> _Traced:
         """Compute ``f(a)``, the gate of its sum."""
-        plain = f.name == "linear" and isinf(clip)
+        plain = f == _LINEAR and isinf(clip)
         if plain and not a.gate:
             return a
         values = np.empty_like(a.values)
-        if a.halved and f == SIGMOID and isinf(clip):
-            np.tanh(a.values * values.dtype.type(0.5), values)
-            values *= values.dtype.type(0.5)
-            values += values.dtype.type(0.5)
+        if a.halved and f == SIGMOID and isinf(clip):  # as the step in place computes it
+            half = values.dtype.type(0.5)
+            values = np.tanh(a.values * half) * half + half
         else:
             clipped(f, clip)(a.values, values)
-        made = Traced(values, "+" if plain else "f", [a])
-        made.function, made.clip, made.shown = f, clip, True
+        made = _Traced(values, "+" if plain else "f", [a], function=f, clip=clip, shown=True)
         if a.gate and a.gate not in self.gates:
-            made.given, self.gates[a.gate] = f"{a.gate}_t", made
+            made.name, self.gates[a.gate] = f"{a.gate}_t", made
         return made
 
-    def product(self, a: Traced, W: Floats, name: str) -> Traced:
-        """Compute ``a @ W``; what is multiplied becomes a quantity of its own."""
+    def product(self, a: _Traced, W: Floats, name: str) -> _Traced:
+        """Compute ``a @ W``; the left side becomes a quantity of its own."""
         a.shown = True
-        values = self.strategy.product(self.strategy.precision.operand(a.values), W)
-        return Traced(values, "@", [a, Traced(W, given=name)])
+        return _Traced(self.multiply(self.operand(a.values), W), "@", [a, _Traced(W, name=name)])
 
-    def weight(self, w: Floats, name: str) -> Traced:
+    def weight(self, w: Floats, name: str) -> _Traced:
         """Take a weight for each unit."""
-        return Traced(w[None], given=name)
+        return _Traced(w[None], name=name)
 
-    def carry(self, c: Traced, f: Traced, added: Traced) -> Traced:
+    def carry(self, c: _Traced, f: _Traced, added: _Traced) -> _Traced:
         """Compute ``f c + added``."""
         return f * c + added
 
-    def mix(self, z: Traced, a: Traced, b: Traced) -> Traced:
+    def mix(self, z: _Traced, a: _Traced, b: _Traced) -> _Traced:
         """Compute ``b + z (a - b)``."""
-        made = b + z * Traced(a.values - b.values, "-", [a, b])
-        made.textbook = z, a, b
+        made = b + z * _Traced(a.values - b.values, "-", [a, b])
+        made.textbook = f" = {z.factor} {a.factor} + (1 - {z.factor}) {b.factor}"
         return made
 
-    def _sums(self, x: Traced, h: Traced) -> list[Traced]:
-        """Compute the sums of a step, each with its products and its bias.
-
-        The first sums are without h, such as that of the candidate of a GRU
-        that resets after the product. A sum beside those of the gates has what
-        these lack.
-        """
+    def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
+        """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
         cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
-        names, first = cell.sum_names, self.operands.first_with_h
-        product, operand = self.strategy.product, self.strategy.precision.operand
-        of_x = product(contiguous(operand(x.values)), W_xh)
-        of_h, W_h = (
-            np.pad(array, ((0, 0), (first, 0)))
-            for array in (product(operand(h.values), W_hh), cell.operands.W_hh)
-        )
-        total = of_x.copy()
-        total[:, first:] += of_h[:, first:]
-        total += b_h
-        lacking = iter(names[: first // H])
+        first = self.operands.first_with_h
+        of_x = self.multiply(contiguous(self.operand(x.values)), W_xh)
+        of_h = np.pad(self.multiply(self.operand(h.values), W_hh), ((0, 0), (first, 0)))
+        total = of_x + of_h + b_h
+        without_h = iter(cell.sum_names[: first // H])
         sums = []
-        for k, (gate, (place, factor)) in enumerate(zip(names, self.places, strict=True)):
-            of_gate = gate in cell.gate_names
-            owner = gate if of_gate else next(lacking, gate)
-            block = f"[{owner}]" if cell.gates > 1 else ""
-            columns, own = (slice(n * H, (n + 1) * H) for n in (place, k))
+        for k, (name, (block, scale)) in enumerate(zip(cell.sum_names, self.blocks, strict=True)):
+            gate = name if name in cell.gate_names else next(without_h, name)
+            label = f"[{gate}]" if cell.gates > 1 else ""
+            columns, own = slice(block * H, (block + 1) * H), slice(k * H, (k + 1) * H)
             terms = []
-            if of_gate:
-                W = Traced(cell.operands.W_xh[:, own], given=f"W_xh{block}")
-                terms.append(Traced(factor * of_x[:, columns], "@", [x, W]))
+            if gate == name:
+                W = _Traced(cell.operands.W_xh[:, own], name=f"W_xh{label}")
+                terms.append(_Traced(scale * of_x[:, columns], "@", [x, W]))
             if own.start >= first:
-                W = Traced(W_h[:, own], given=f"W_hh{block}")
-                terms.append(Traced(factor * of_h[:, columns], "@", [h, W]))
-            bias = f"b_h{block}" if of_gate else f"b_{owner}"
-            terms.append(Traced(factor * b_h[None, columns], given=bias))
-            sums.append(Traced(factor * total[:, columns], "+", terms, gate=gate))
-            sums[-1].halved = factor == 2
+                part = slice(own.start - first, own.stop - first)
+                W = _Traced(cell.operands.W_hh[:, part], name=f"W_hh{label}")
+                terms.append(_Traced(scale * of_h[:, columns], "@", [h, W]))
+            bias = f"b_h{label}" if gate == name else f"b_{gate}"
+            terms.append(_Traced(scale * b_h[None, columns], name=bias))
+            values = scale * total[:, columns]
+            sums.append(_Traced(values, "+", terms, gate=name, halved=scale == 2))
         return sums
 
-    def _quantity(self, array: Traced) -> Quantity:
-        terms, equation = [self._term(term, array) for term in array.addends], array.expression
-        if array.textbook:
-            z, a, b = (part.factor for part in array.textbook)
-            equation = f"{equation} = {z} {a} + (1 - {z}) {b}"
-        made = Quantity(array.name, equation, terms, array.values[0])
+    def _quantity(self, array: _Traced) -> Quantity:
+        terms = []
+        for term in array.terms:
+            name, left, right = str(term), None, None
+            if term.operation in ("*", "@") and (term is array or not term.shown):
+                name, (left, right) = term.equation, (part.values for part in term.parts)
+                left = self.operand(left)[0] if term.operation == "@" else left[0]
+                right = right if term.operation == "@" else right[0]
+            terms.append(Term(name, term.values[0], left, right))
+        made = Quantity(str(array), array.equation, terms, array.values[0])
         if array.operation != "f":
             return made
-        total = array.parts[0].values[0]
-        return made._replace(sum=total, function=array.function, clip=array.clip)
-
-    def _term(self, term: Traced, whole: Traced) -> Term:
-        values = term.values[0]
-        if (term.shown and term is not whole) or term.operation not in ("*", "@"):
-            return Term(term.name, values)
-        left, right = (part.values for part in term.parts)
-        if term.operation == "*":
-            return Term(term.expression, values, left[0], right[0])
-        return Term(term.expression, values, self.strategy.precision.operand(left)[0], right)
+        return made.apply(array.function, array.parts[0].values[0], array.clip)
 
 
-def _places(cell: Cell, operands: Operands) -> list[tuple[int, int]]:
-    """Find each block of the operands of a cell among those of its step in place.
-
-    Return where it stands, and by what it is multiplied to be the same: 2
-    where it is halved.
-    """
-    own, others = (_blocks(each, cell.hidden_size) for each in (cell.operands, operands))
-    found = {
-        (factor * block).tobytes(): (place, factor)
-        for factor in (2, 1)
-        for place, block in enumerate(others)
-    }
-    return [found[block.tobytes()] for block in own if block.tobytes() in found]
+def _find_blocks(own: Operands, others: Operands, H: int) -> list[tuple[int, int]]:
+    """Find the block of each sum among those of a step in place, and by what it is to be scaled."""
+    blocks = []
+    for W_xh, W_hh, b_h in (own, others):
+        W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
+        blocks.append(np.split(np.vstack([W_xh, W_hh, b_h]), len(b_h) // H, axis=1))
+    found = {(f * block).tobytes(): (n, f) for f in (2, 1) for n, block in enumerate(blocks[1])}
+    keys = [block.tobytes() for block in blocks[0]]
+    return [found[key] for key in keys] if found.keys() >= {*keys} else []
 
 
-def _blocks(operands: Operands, H: int) -> list[Floats]:
-    """Cut operands into those of each sum, ``[W_xh; W_hh; b_h]``."""
-    W_xh, W_hh, b_h = operands
-    W_hh = np.pad(W_hh, ((0, 0), (operands.first_with_h, 0)))
-    return np.split(np.concatenate([W_xh, W_hh, b_h[None]]), len(b_h) // H, axis=1)
+def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
+    """Explain how a layer without state makes y (O,) of x (1, I); the last quantity is y_t."""
+    found: list[Quantity] = []
+    function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
+    match layer:
+        case layers.Dense():
+            left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
+            terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
+        case layers.Embedding():
+            return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
+        case layers.Normalization():
+            centred, name = x[0] - layer.center, "x_t - center"
+            parts = [Term("x_t", x[0]), Term("-center", -layer.center)]
+            found.append(Quantity(name, name, parts, centred))
+            terms = [Term(f"({name}) / scale", centred / layer.scale)]
+            if layer.factor is not None:
+                terms = [Term(f"factor {terms[0].name}", terms[0].values * layer.factor)]
+        case layers.LayerNormalization():
+            (n,) = layers.LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
+            name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
+            found.append(Quantity("n_t", name, [Term(name, n)], n))
+            terms = [Term("factor n_t", n * layer.factor)]
+        case layers.Pointwise() | layers.Masking():
+            terms = [Term("x_t", x[0])]
+        case _:  # its output is all that is known
+            function, terms = _LINEAR, [Term(f"{type(layer).__name__}(x_t)", y)]
+    terms += [] if shift is None else [Term("shift", shift)]
+    equation = " + ".join(term.name for term in terms)
+    total = np.sum([term.values for term in terms], axis=0)
+    if function == _LINEAR:
+        return [*found, Quantity("y_t", equation, terms, y)]
+    name = function.name if isinstance(function, Activation) else function
+    return [*found, Quantity("y_t", f"{name}({equation})", terms, y).apply(function, total)]

@@ -17,23 +17,10 @@ def now(opened: Opened) -> str:
     return str(text)
 
 
-def focused(opened: Opened) -> tuple[str, str]:
-    """The row and the column of the number that has the focus."""
-    row, column = opened.page.evaluate(
-        """() => {
-          const cell = document.activeElement;
-          const head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
-          return [cell.parentNode.dataset.name, head.textContent];
-        }"""
-    )
-    return row, column
-
-
 def test_the_slider_the_buttons_and_the_keys_go_through_time(open_page: Open) -> None:
     opened = open_page("vanilla")
     page = opened.page
     assert page.get_by_label("t = 1, x = 1.0").count() == 1
-    assert page.get_by_role("button", name="Step back").is_disabled()
     keys = ("ArrowRight", "ArrowLeft", "End", "ArrowRight", "PageDown", "PageUp", "Home")
     for key, t in zip(keys, (2, 1, 6, 6, 5, 6, 1), strict=True):
         page.locator("#slider").press(key)
@@ -41,74 +28,34 @@ def test_the_slider_the_buttons_and_the_keys_go_through_time(open_page: Open) ->
         assert now(opened) == f"t = {t}, x = {x} (step {t} of 6)"
     page.get_by_role("button", name="Step on").click()
     assert now(opened).startswith("t = 2,")
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("ArrowRight")
-    assert now(opened).startswith("t = 3,")
-    page.keyboard.press("ArrowLeft")
-    assert now(opened).startswith("t = 2,")
     page.get_by_role("button", name="Play").click()
     page.get_by_text("t = 6, x = 6.0").wait_for()
     page.get_by_role("button", name="Play").wait_for()
 
 
-def test_keys_in_a_table(open_page: Open) -> None:
+def test_a_click_chooses_a_unit_or_a_step(open_page: Open) -> None:
     opened = open_page("vanilla")
     page = opened.page
-    grid = page.get_by_role("grid", name="h_t = tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)")
-    grid.locator("td[tabindex]").focus()
-    assert focused(opened) == ("x_t @ W_xh", "h_0")
-    up = ("ArrowUp", "ArrowUp", "ArrowLeft")
-    keys = (*up, "ArrowDown", "ArrowRight", "End", "ArrowRight", "Home")
-    units = (0, 0, 0, 0, 1, 3, 3, 0)
-    for number, (key, unit) in enumerate(zip(keys, units, strict=True)):
-        page.keyboard.press(key)
-        assert focused(opened) == ("x_t[0]" if number < 3 else "x_t @ W_xh", f"h_{unit}")
-    note = page.locator("#note")
-    value = opened.document["steps"][0]["layers"][0]["cells"][0]["quantities"][0]["terms"][0]
-    assert note.text_content() == f"x_t @ W_xh, h_0\n{value['values'][0]}"
-    page.keyboard.press("Escape")
-    assert note.is_hidden()
-    page.keyboard.press("PageDown")
-    later = opened.document["steps"][1]["layers"][0]["cells"][0]["quantities"][0]["terms"][0]
-    assert now(opened).startswith("t = 2,")
-    heard = page.locator("#live").text_content()
-    assert heard == f"t = 2, x = 2.0: x_t @ W_xh, h_0\n{later['values'][0]}"
-    page.keyboard.press("PageUp")
-    assert now(opened).startswith("t = 1,")
-    page.keyboard.press("Enter")
-    assert page.locator("select").input_value() == "0"
-    assert grid.locator("tr:not(thead tr) .chosen").count() == grid.locator("tbody tr").count()
-    assert page.locator("ol.terms li").count() == 1 + 4 + 1
-    page.keyboard.press("Enter")
+    cells = page.locator("tr.value").last.locator("td")
+    cells.nth(2).click()
+    assert page.locator("select").input_value() == "2"
+    assert page.locator(".chosen").count() == page.locator("td[title]:nth-child(4)").count()
+    assert page.locator("ol.terms li").count() == 1 + 4 + 1 + 2
+    cells.nth(2).click()
     assert page.locator("select").input_value() == ""
     assert page.locator(".chosen").count() == 0
+    page.locator("#overview canvas").click(position={"x": 1, "y": 1})
+    assert now(opened).startswith("t = 1,")
 
 
-def test_a_table_has_one_stop_for_tab(open_page: Open) -> None:
-    opened = open_page("lstm")
-    for table in opened.page.locator("table").all():
-        assert table.locator("td[tabindex]").count() == 1
-    opened.page.locator(".matrix td").first.click()
-    opened.page.locator("th button").first.click()
-    assert opened.page.locator(".matrix").first.is_hidden()
-    assert opened.page.locator(".matrix td[tabindex]").count() == 0
-    for table in opened.page.locator("table").all():
-        assert table.locator("td[tabindex]").count() == 1
-
-
-def test_the_pointer_shows_a_value(open_page: Open) -> None:
-    opened = open_page("vanilla", 320)
-    opened.go_to(4)
-    cells = opened.page.locator("tr.value").last.locator("td")
-    for unit, value in enumerate(opened.document["steps"][4]["h"]):
-        cells.nth(unit).hover()
-        lines = opened.page.locator("#note").text_content().split("\n")
-        assert lines[:2] == [f"h_t, h_{unit}", str(value)]
-        box = opened.page.locator("#note").bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 320
-    opened.page.locator("h2").hover()
-    assert opened.page.locator("#note").is_hidden()
+def test_large_matrices_are_closed(open_page: Open) -> None:
+    opened = open_page("thirty units")
+    assert opened.page.locator(".matrix tr").count() == 0
+    button = opened.page.get_by_role("button", name="W_hh")
+    button.click()
+    assert opened.page.locator(".matrix tr").count() == 30
+    button.click()
+    assert opened.page.locator(".matrix").nth(1).is_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -118,7 +65,7 @@ def test_colours_tell_the_sign(scheme: str, open_page: Open) -> None:
     opened.go_to(3)
     cells = opened.page.evaluate(
         """() => [...document.querySelectorAll("tr.value td")].map((cell) =>
-          [Number(cell.querySelector(".exact").textContent),
+          [Number(cell.title),
            ...getComputedStyle(cell).backgroundColor.match(/\\d+/g).map(Number)])"""
     )
     negative = [(value, b - r) for value, r, _, b in cells if value < -0.1]
@@ -187,8 +134,6 @@ def test_columns_of_the_input_have_their_names(browser: Any, run_rnn: Rnn, tmp_p
     assert of_x[1] == "a&b"
     assert of_h == ["h_0", "h_1"]
     assert heads.count(["x_0", "x_1"]) == 1  # of the upper layer
-    opened.page.locator("tr.value td").nth(1).hover()
-    assert opened.page.locator("#note").text_content() == "x_t, a&b\n2.0"
     assert opened.page.locator("img").count() == 0
     assert opened.said == []
     opened.page.close()

@@ -11,22 +11,14 @@ from page_cases import CASES, command_of, dtype_of
 
 from page.conftest import EACH, Open, Opened
 
-# Of each table its title and, of each row, its name and all of what its cells say.
-TABLES = """() => [...document.querySelectorAll("table")].map((table) => ({
-  title: document.getElementById(table.getAttribute("aria-labelledby")).querySelector("code")
-    .textContent,
-  rows: [...table.querySelectorAll("tbody tr")].map((row) => ({
+# Of each table its title, its rows with all digits of their cells, and those of its matrices.
+TABLES = """() => [...document.querySelectorAll("table")].map((table) => {
+  const rows = (where) => [...table.querySelectorAll(`tbody${where} tr`)].map((row) => ({
     name: row.dataset.name,
     marks: [...row.querySelectorAll("td")].map((cell) => cell.className.split(" ")),
-    matrix: row.dataset.matrix,
-    k: Number(row.dataset.k),
-    values: [...row.querySelectorAll("td .exact")].map((cell) => cell.textContent),
-  })),
-}))"""
-# What the note says at each number.
-NOTES = """() => [...document.querySelectorAll("td")].map((cell) => {
-  cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-  return document.getElementById("note").textContent.split("\\n")[1];
+    values: [...row.querySelectorAll("td")].map((cell) => cell.title),
+  }));
+  return { title: table.dataset.title, rows: rows(":not(.matrix)"), weights: rows(".matrix") };
 })"""
 
 
@@ -35,12 +27,7 @@ def expected_tables(step: dict[str, Any]) -> list[tuple[str, list[tuple[str, lis
     tables = []
     for layer in step["layers"]:
         for cell in layer["cells"]:
-            tables.append(("x_t", [("x_t", cell.get("input", layer["input"]))]))
-            before = "t+1" if cell.get("direction") == "backward" else "t-1"
-            for name, values in cell.get("state", {}).items():
-                title = f"{name}_{{{before}}}"
-                tables.append((title, [(title, values)]))
-            tables += [(name, [(name, array)]) for name, array in cell.get("arrays", {}).items()]
+            tables += [(name, [(name, values)]) for name, values in cell["inputs"].items()]
             tables += [(title_of(each), rows_of(each)) for each in cell["quantities"]]
         if "merge" in layer:
             tables.append((f"output = {layer['merge']} of both", [("output", layer["output"])]))
@@ -71,20 +58,17 @@ def bits(values: Any, dtype: Any) -> bytes:
 def check_step(opened: Opened, number: int) -> None:
     step, dtype = opened.go_to(number), dtype_of(opened.document)
     if not step["layers"]:
-        assert opened.page.locator("#masked").is_visible()
+        assert "masked" in opened.page.locator("#remark").text_content()
         assert not opened.page.locator("#layers").is_visible()
         return
     shown = opened.page.evaluate(TABLES)
     expected = expected_tables(step)
     assert [table["title"] for table in shown] == [title for title, _ in expected]
     for table, (_, rows) in zip(shown, expected, strict=True):
-        found = [row for row in table["rows"] if row["matrix"] is None]
-        assert [row["name"] for row in found] == [name for name, _ in rows]
-        for row, (_, values) in zip(found, rows, strict=True):
+        assert [row["name"] for row in table["rows"]] == [name for name, _ in rows]
+        for row, (_, values) in zip(table["rows"], rows, strict=True):
             assert bits(row["values"], dtype) == bits(values, dtype), row["name"]
-            check_marks(row, step)
-    notes = opened.page.evaluate(NOTES)
-    assert notes == [value for table in shown for row in table["rows"] for value in row["values"]]
+        check_marks(table["rows"][-1], step)
 
 
 def check_marks(row: dict[str, Any], step: dict[str, Any]) -> None:
@@ -112,26 +96,16 @@ def test_every_number_of_every_step(name: str, open_page: Open) -> None:
 def test_every_weight_of_a_matrix(name: str, open_page: Open) -> None:
     opened, dtype = open_page(name), dtype_of(open_page(name).document)
     (cell,) = CASES[name].network.layers[0].cells
-    names = [f"[{gate}]" for gate in cell.gate_names] if cell.gates > 1 else [""]
-    expected = {
-        f"{array}{gate}": block
-        for array in ("W_xh", "W_hh")
-        for gate, block in zip(
-            names, np.split(getattr(cell.weights, array), cell.gates, axis=1), strict=True
-        )
-    }
-    rows = [row for table in opened.page.evaluate(TABLES) for row in table["rows"] if row["matrix"]]
-    assert {row["matrix"] for row in rows} == expected.keys()
-    for matrix, array in expected.items():
-        shown = [row for row in rows if row["matrix"] == matrix]
-        assert [row["k"] for row in shown] == [*range(len(array))]
-        for row, weights in zip(shown, array, strict=True):
-            assert bits(row["values"], dtype) == weights.astype(dtype).tobytes()
+    gates = (np.split(W, cell.gates, axis=1) for W in (cell.weights.W_xh, cell.weights.W_hh))
+    expected = [row for blocks in zip(*gates, strict=True) for W in blocks for row in W]
+    shown = [row for table in opened.page.evaluate(TABLES) for row in table["weights"]]
+    for row, weights in zip(shown, expected, strict=True):
+        assert bits(row["values"], dtype) == weights.astype(dtype).tobytes()
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path: Path) -> None:
-    """They are the terms of `rnn explain --unit`, with its names, factors and order."""
+    """They are the terms of `rnn explain --unit`, then the sum and the value."""
     opened = open_page(name)
     opened.go_to(5)
     layers = CASES[name].network.layers
@@ -144,17 +118,14 @@ def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path:
         """() => [...document.querySelectorAll("ol.terms:not([hidden])")].map((list) =>
           [...list.children].map((item) => item.textContent))"""
     )
-    expected = [quantity["of_unit"] for quantity in cell["quantities"]]
-    assert len(shown) == len(expected)
-    dtype = dtype_of(opened.document)
-    for list_shown, singles in zip(shown, expected, strict=True):
-        names = [text.split(" = ")[0] for text in list_shown]
-        assert sorted(names) == sorted(single["name"] for single in singles)
-        values = [float(text.split(" = ")[-1]) for text in list_shown]
-        assert [abs(value) for value in values] == sorted(map(abs, values), reverse=True)
-        assert bits(values, dtype) == bits([single["value"] for single in singles], dtype)
-        for text, title in zip(list_shown, names, strict=True):
-            (single,) = (each for each in singles if each["name"] == title)
-            if text.count(" = ") == 2:
+    for list_shown, quantity in zip(shown, cell["quantities"], strict=True):
+        terms = [(term["name"], term) for term in quantity["terms"]]
+        if "sum" in quantity and len(terms) > 1:
+            terms.append(("sum", {"values": quantity["sum"]}))
+        terms.append((quantity["name"], quantity))
+        for text, (title, term) in zip(list_shown, terms, strict=True):
+            assert text.startswith(f"{title} = ")
+            np.testing.assert_allclose(float(text.split(" = ")[-1]), term["values"], rtol=2e-7)
+            if "left" in term:
                 factors = text.split(" = ")[1].split(" \N{MULTIPLICATION SIGN} ")
-                assert bits(factors, dtype) == bits([single["left"], single["weight"]], dtype)
+                assert [float(factor) for factor in factors] == [*term["left"], *term["right"]]
