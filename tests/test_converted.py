@@ -17,6 +17,9 @@ def test_a_kept_model_runs_from_our_own_file_as_from_its_own(
     np.save(data, arrays["x"])
     options = arrays["options"].tolist() if "options" in arrays else []
     written = run_rnn("weights", "--weights", str(model), *options, "-o", own)
+    if "branches" in model.name or "pooled" in model.name:
+        assert (written.exit_code, "not of a chain of layers" in written.stderr) == (2, True)
+        return
     assert written.exit_code == 0, written.stderr
     command = ("run", data, "--format", "npy", "--weights")
     right, result = run_rnn(*command, str(model), *options), run_rnn(*command, own)

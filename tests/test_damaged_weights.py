@@ -280,11 +280,11 @@ def text_of(number: int) -> Any:
 NPZ: list[tuple[str, bytes]] = [
     ("W_hh: is in the archive twice", twice()),
     ("its end, a list of its members, is missing", npz()[:-30]),
-    ("W_xh: expected shape (I, 100000)", member(npy(described("(100000, 100000)"), bytes(36)))),
-    ("W_hh: expected 36 bytes", member(npy(described("(3, 3)"), bytes(32)))),
-    ("W_hh: expected 36 bytes", member(npy(described("(3, 3)"), bytes(40)))),
-    ("W_hh: expected shape (H, H)", member(npy(described("(-3, -3)"), bytes(36)))),
-    ("W_hh: expected floats", member(npy(described("(3, 3)", "'|O'"), bytes(72)))),
+    ("W_hh: damaged: expected 40000000000 bytes", member(npy(described("(100000, 100000)"), bytes(36)))),
+    ("W_hh: damaged: expected 36 bytes", member(npy(described("(3, 3)"), bytes(32)))),
+    ("W_hh: damaged: expected 36 bytes", member(npy(described("(3, 3)"), bytes(40)))),
+    ("W_hh: damaged: expected 36 bytes", member(npy(described("(-3, -3)"), bytes(36)))),
+    ("W_hh: damaged: unexpected type object", member(npy(described("(3, 3)", "'|O'"), bytes(72)))),
     ("W_hh: damaged: ", member(npy(described("(3, 3)", "'<q9'"), bytes(36)))),
     ("W_hh: damaged: ", member(npy(described(f"({'-' * 9000}3, 3)")))),
     ("W_hh: damaged: ", member(npy(described(f"(3{'+1' * 4000}, 3)")))),
@@ -296,7 +296,7 @@ NPZ: list[tuple[str, bytes]] = [
     ("is encrypted", encrypted()),
     ("a list of members of at most 2,097,152 bytes", many_members()),
     ("about: not JSON text", npz(about=np.array("[" * 100_000))),
-    ("about: expected at most 4,194,304 bytes", npz(about=np.array("[" * 1_100_000))),
+    ("about: expected text, as rnn writes it, got 4,400,000 bytes", npz(about=np.array("[" * 1_100_000))),
     *(("about: damaged: ", npz(about=text_of(n))) for n in (0x110000, 0xFFFF73, 0xFFFFFFFF)),
 ]
 TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -326,7 +326,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("expected 16 bytes after the header, got 17", flat({"a": TENSOR}, 17)),
     ("weight_hh is in the header twice", flat(b"{" + ENTRY + b"," + ENTRY + b"}", 16)),
     ("is more than is read", flat(b'{"a":[' + b"[]," * 900_000 + b"[]]}")),
-    ("and 292 more; pick one", flat_file(MANY)),
+    ("layers.0: has no layers.0.weight_ih_l0", flat_file(MANY)),
     *(
         ("damaged", length.to_bytes(8, "little") + b"{}")
         for length in (2**60, 2**64 - 1, 2**63, 10**8 + 1, 3)
@@ -375,15 +375,11 @@ def zeros(path: Path, members: int, size: int) -> None:
 
 @pytest.mark.parametrize("members", [1, 8])
 def test_arrays_of_zeros(tmp_path: Path, members: int) -> None:
-    """In one array or in many, and harmless beside what is picked."""
+    """In one array or in many."""
     path = tmp_path / "w.npz"
     zeros(path, members, 20 * 2**20 // members)
     assert path.stat().st_size < 200_000
     assert "over 2 times its own" in outcome(path)
-    with zipfile.ZipFile(path, "a") as archive, zipfile.ZipFile(io.BytesIO(npz())) as small:
-        for name in small.namelist():
-            archive.writestr(f"small.{name}", small.read(name))
-    assert not outcome(path, layer="small")
 
 
 UNPACKED = 2**27 + 0x10305  # no other number of an archive has these bytes

@@ -109,7 +109,7 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: Normalization(B, [1, 0, 1]), "scale: expected no 0, got one at 1"),
     (lambda: LayerNormalization(B, B[:2]), r"shift: expected shape \(3,\)"),
     (lambda: LayerNormalization(B, epsilon=-1), "epsilon: expected a finite number"),
-    (lambda: Pointwise("tanh", 0), "size: expected at least 1"),
+    (lambda: Pointwise("tanh", 0), "size: expected a whole number"),
     (lambda: Masking(float("nan"), 1), "value: expected a finite number"),
     *(
         (lambda layer=layer: Network(Dense(np.ones((2, 3))), layer), "layer 2: .* 3 .*, got 4")

@@ -78,7 +78,7 @@ def fingerprint(network: Network, precision: str) -> str:
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             add(f"{number} {direction}", cell.settings.values(), cell.weights.arrays)
         if not layer.cells:
-            settings = [*layer.arrays, *layer.settings.values()]
+            settings = [*layer.arrays, *layer.settings.values(), *layer.sources]
             add(f"{number} {type(layer).__name__}", settings, layer.arrays)
     return digest.hexdigest()
 

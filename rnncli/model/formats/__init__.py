@@ -243,11 +243,11 @@ def below_head(path: str) -> str:
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
-    for number, layer in enumerate(network.layers, start=1):
+    for number, layer in enumerate((*network.front, *network.layers), start=1):
         for part in layer.cells or [layer]:
-            if not name_of(part):
-                what = f"files have no name for {type(part).__name__}"
-                raise ValueError(f"layer {number}: {what}")
+            if layer.sources or layer.whole or not name_of(part):
+                what = f"{layer!r} is not of a chain of layers, which is all that is written"
+                raise ValueError(f"layer {number}: {what}: keep the model's own file")
     sentences: list[str] = import_module(f"{__name__}.{FORMATS[extension]}").save_model(
         file, network
     )

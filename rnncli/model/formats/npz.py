@@ -130,6 +130,8 @@ def _read_others(arrays: Mapping[str, NDArray[Any]], path: str) -> Found:
         parts.append(Part(stem.rstrip("._/"), kind_of(draft), own, [draft]))
     known = {name for part in parts for name in part.arrays}
     others = [name for name in arrays if name not in known]
+    if others and "" in stems:
+        raise InputError(path, f"{_EXPECTED}, got {listed(others)}")
     why = "rnncli.save writes layers without state, and says what they are"
     parts += [Part(name, "", {name: arrays[name]}, why=why, needed=True) for name in others]
     return Found(parts, ordered=False)
@@ -158,7 +160,7 @@ def _cell(path: str, arrays: Mapping[str, NDArray[Any]], stem: str) -> CellDraft
     names = {role: f"{stem}{role}" for role in Weights._fields if f"{stem}{role}" in arrays}
     for role in ("W_xh", "W_hh"):
         if role not in names:
-            raise InputError(path, f"has no {stem}{role}")
+            raise InputError(path, f"has no {shown(stem + role)}")
     weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
     kind = find_kind(path, weights["W_hh"], names)
     if kind == "gru" and "b_h" in weights and weights["b_h"].ndim == 2:
