@@ -142,7 +142,7 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("the file holds one direction", ONE, {"direction": "bidirectional"}),
     ("nan at [0, 1]", ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, "f")}, {}),
     ("about: not JSON text", ONE | {"about": np.array("me")}, {}),
-    ("rnncli.save writes layers", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
+    ("rnncli.save writes such layers", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
     ("row or a column", {"Wxh": numbers(3, 3), "Whh": numbers(3, 3), "bh": numbers(3)}, {}),
     ("m: names do not tell how it is joined", PLAIN | {"m": numbers(4, 3)}, {}),
     ("Whh: expected shape (", {"Wxh": numbers(2, 12), "Whh": numbers(3, 12)}, {}),
