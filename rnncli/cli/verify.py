@@ -1,7 +1,5 @@
 """``rnn verify``: whether these are the right numbers."""
 
-from collections import deque
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -28,7 +26,6 @@ from rnncli.cli.options import (
 from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
-from rnncli.engine.run import States
 from rnncli.engine.stream import stream
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown, verbatim
@@ -39,6 +36,7 @@ from rnncli.readers.foreign import display_name
 from rnncli.storage import local_copy
 from rnncli.verify.compared import (
     Result,
+    compare,
     with_expected,
     with_peers,
     with_reference,
@@ -57,11 +55,11 @@ EXAMPLES = (
     ),
     (
         "rnn verify log.csv --weights model.safetensors --expected ported.csv",
-        "Is the output of a port right? If not, where does it go wrong, and by which convention?",
+        "Is the output of a port right? If not, where does it go wrong, and why?",
     ),
     (
-        "rnn verify --seq 1,2,3 --weights model.safetensors --peer torch --json",
-        "Of the libraries PyTorch alone, for a script: exit code 0 if equal, 1 if not.",
+        "rnn verify --seq 1,2,3 --weights model.onnx --peer onnxruntime --json",
+        "Against ONNX Runtime on the file itself, for a script: exit code 0 if equal, 1 if not.",
     ),
 )
 
@@ -72,28 +70,27 @@ comparison_options = group(
         "--expected",
         type=FileName(),
         metavar="FILE",
-        help="States that another program computed: .csv, .npy, .json or .jsonl, as rnn run "
-        "writes them, or just numbers in rows. Where they differ, the usual causes are tried.",
+        help="Results of another program: .csv, .npy, .json or .jsonl, as rnn run writes them, or "
+        "just numbers in rows. Where they differ, the usual causes are tried.",
     ),
     click.option(
         "--peer",
         "peers",
         multiple=True,
         type=Choice(list(PEERS)),
-        help="Of the libraries, compare with this one alone; it is an error if it is not there or "
-        "cannot run the network. Give it again for several.",
+        help="Compare with this library; an error if it is missing or cannot run the network. "
+        "Repeatable. Default: all that are installed, and none with --expected.",
     ),
     click.option(
         "--last",
         is_flag=True,
-        help="The file of --expected has a row a sequence: of the final state, or what a head "
-        "makes of it, as of a model that gives one row a sequence.",
+        help="The file of --expected has a row a sequence: the final state, or what a head makes "
+        "of it. Default: as the model gives it.",
     ),
     click.option(
         "--no-last",
         is_flag=True,
-        help="The file of --expected has a row a step, also of a model that gives one row a "
-        "sequence.",
+        help="The file of --expected has a row a step.",
     ),
     click.option(
         "--atol",
@@ -101,12 +98,7 @@ comparison_options = group(
         metavar="A",
         help="Judge whole runs instead of every step: equal is |a - b| <= A + R |b|.",
     ),
-    click.option(
-        "--rtol",
-        type=_not_negative,
-        metavar="R",
-        help="The R of that; what of the two is not given is 0.",
-    ),
+    click.option("--rtol", type=_not_negative, metavar="R", help="Relative tolerance. Default: 0."),
 )
 
 
@@ -120,12 +112,6 @@ class ComparisonOptions(NamedTuple):
     atol: float | None
     rtol: float | None
 
-    def tolerance(self) -> Tolerance | None:
-        """Return the tolerance of whole runs; None where steps are judged."""
-        if self.atol is None and self.rtol is None:
-            return None
-        return Tolerance(self.atol or 0.0, self.rtol or 0.0)
-
 
 @click.command("verify", cls=Command, examples=EXAMPLES)
 @input_options
@@ -138,78 +124,110 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
     It is compared with every way to unroll, with each of Keras, PyTorch and
-    ONNX Runtime that is installed, and with --expected. Without an input and
+    ONNX Runtime that is installed, or with --expected. Without an input and
     a network: the states that the notebook printed. Exit code 0: equal, 1: different.
     """
-    options = picked(NetworkOptions, given)
-    reading = picked(InputOptions, given)
-    starting = picked(StartOptions, given)
-    own = picked(ComparisonOptions, given)
+    options, reading = picked(NetworkOptions, given), picked(InputOptions, given)
+    starting, own = picked(StartOptions, given), picked(ComparisonOptions, given)
     if own.last and own.no_last:
         raise click.UsageError("--last and --no-last: give one")
     if own.last and own.expected is None:
         raise click.UsageError("--last is for --expected FILE")
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
-        _check_no_options(own, starting)
-        report = compare_notebook(unroll)._replace(with_options=with_options)
+        for name, value in (own._asdict() | starting._asdict()).items():
+            if value not in (None, False, ()):
+                option = with_options(f"`{name}`")
+                raise click.UsageError(f"{option}: give an input and a network to compare")
+        report = compare_notebook(unroll)
     else:
         check_network(options, reading.files)
         if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
             raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            report = _compared(read_case(reading, options, precision, starting), unroll, own)
+            read = read_case(reading, options, precision, starting)
+            whole = options == NOTHING_GIVEN._replace(weights=options.weights) and precision in (
+                "float32",
+            )
+            plain = whole and reading.center is reading.scale is None and not read.case.h0.any()
+            report = _compare(read, unroll, own, plain)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
-        write(out, report)
+        write(out, report._replace(with_options=with_options))
     if not any(result.verdict or result.explanations for result in report.results):
         raise ValueError("nothing was compared")
-    if not report.equal:
+    if report.verdict != "equal":
         raise Exit(RUN_FAILED)
 
 
-def _states(read: ReadCase, unroll: str) -> States:
-    """Run the network as ``rnn run`` would, and return the outputs of all layers too."""
-    case = read.case
-    states = case.run(unroll)
-    if not all(np.isfinite(array).all() for array in (*states.layers, states.h_n)):
-        blocks = stream(
-            case.network,
-            [read.rows],
-            case.h0[0],
-            precision=case.precision,
-            unroll=unroll,
-            keys=read.keys,
-        )
-        deque(blocks, maxlen=0)
-    return states
-
-
-def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
-    """Compare our run with all that there is: every step, also of a model that gives one row."""
+def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, plain: bool) -> Report:
+    """Compare our run with all that there is; `plain` says that a file is run as it is."""
+    layers, source = read.case.network.layers, read.model["source"]
+    last = None if own.no_last else read.last or ("state" if own.last else None)
+    tolerance = None
+    if (own.atol, own.rtol) != (None, None):
+        tolerance = Tolerance(own.atol or 0.0, own.rtol or 0.0)
+    names = _layer_names(source, len(layers)) if own.expected else ()
+    case = read.case._replace(network=Network(*layers, last=last), keys=read.names, names=names)
     with working("Comparing with a float64 loop and every way to unroll"):
-        states = _states(read, unroll)
-        comparison = Comparison(read.case, states.layers, own.tolerance())
-        results = _named([with_reference(comparison), *with_strategies(comparison)])
-    expected = None
+        comparison = compare(case, unroll, tolerance)
+        if not all(np.isfinite(each).all() for each in comparison.layers):
+            options = {"precision": case.precision, "unroll": unroll, "keys": read.keys}
+            for _ in stream(read.case.network, [read.rows], case.h0[0], **options):
+                pass  # raises the error that has the step
+        results = [with_reference(comparison), *with_strategies(comparison)]
+        results = [each._replace(name=with_options(each.name)) for each in results]
+    expected, hint = None, ""
     if own.expected is not None:
-        if own.last or (read.last and not own.no_last):
-            expected = _with_last(read, unroll, own)
-        else:
-            name = "y" if read.case.network.head else "h"
-            theirs = _arranged(read_expected(own.expected, name), read)
-            hint = _of_states(read, theirs.shape[-1])
-            expected = with_expected(comparison, display_name(own.expected), theirs, hint)
+        expected, hint = _with_file(comparison.row or comparison, own.expected, read)
         results.insert(0, expected)
-    with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
-        results += with_peers(comparison, own.peers)
+    if own.peers or expected is None:
+        with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
+            path = source.get("weights") if plain else None
+            results += with_peers(comparison, own.peers, path)
     model = read.model | {"unroll": unroll}
-    hint = _of_states(read) if expected and expected.explanations == {} else ""
-    return Report(model, results, expected, comparison.tolerance, read.names, with_options, hint)
+    return Report(model, results, expected, tolerance, read.names, hint=hint)
 
 
-def _of_states(read: ReadCase, columns: int | None = None) -> str:
-    """Return what compares the states below a head, if a file of so many columns may have them."""
-    network, source = read.case.network, read.model["source"]
+def _with_file(comparison: Comparison, path: str, read: ReadCase) -> tuple[Result, str]:
+    """Compare with a file: a row a step in the order of the input, an array, or a row a sequence.
+
+    Returned too is what the user can do where nothing explains it.
+    """
+    case, place = comparison.case, display_name(path)
+    head, last = case.network.head or case.network.last and read.last, case.network.last
+    rows = read_expected(path, "y" if head else "h", last=bool(last))
+    with np.errstate(over="ignore"):
+        rows = rows.astype(case.h0.dtype)
+    N, _, O = comparison.ours.shape
+    if not last:
+        if rows.ndim == 2:
+            rows = read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
+    else:
+        if rows.ndim == 2 and len(rows) == len(read.keys) > N:
+            rows = rows[read.numbers]  # a sequence without steps has a row too
+        if rows.ndim == 2 and len(rows) == len(read.rows.x) != N and rows.size != N * O:
+            what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
+            raise InputError(place, what, "`no_last` compares a row a step")
+        rows = rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
+    hint = _hint(case, read, rows.shape[-1])
+    result = with_expected(comparison, place, rows, hint)
+    return result, _hint(case, read) if result.explanations == {} else ""
+
+
+def _layer_names(source: dict[str, Any], count: int) -> list[str]:
+    """Name the layers as their file does; no names where its parts have several layers."""
+    if "weights" not in source:
+        return []
+    from rnncli.model.formats import layer_names
+
+    with local_copy(source["weights"]) as path:
+        names = layer_names(path)
+    return names if len(names) == count and all(names) else []
+
+
+def _hint(case: Any, read: ReadCase, columns: int | None = None) -> str:
+    """Say what compares the states below a head, if a file of so many columns may have them."""
+    network, source = case.network, read.model["source"]
     states, size = network.layers[-1 - network.head].output_size, network.output_size
     if not network.head or (columns and not size != columns == states):
         name = "y" if network.head else "h"
@@ -224,52 +242,3 @@ def _of_states(read: ReadCase, columns: int | None = None) -> str:
     if not name:
         return "`layer` NAME picks a part of the model alone"
     return f"`layer` {verbatim(shown(name))} compares the states below the head"
-
-
-def _with_last(read: ReadCase, unroll: str, own: ComparisonOptions) -> Result:
-    """Compare a file of a row a sequence with what the network gives of each."""
-    path, layers = str(own.expected), read.case.network.layers
-    case = read.case._replace(network=Network(*layers, last=read.last or "state"))
-    comparison = Comparison(case, case.outputs(unroll), own.tolerance())
-    shape, dtype = comparison.ours.shape, case.h0.dtype
-    rows = read_expected(path, "y" if read.last or read.case.network.head else "h", last=True)
-    with np.errstate(over="ignore"):
-        rows = rows.astype(dtype)
-    if rows.ndim == 2 and len(rows) == len(read.keys) > shape[0]:
-        rows = rows[read.numbers]  # a sequence without steps has a row too, of its initial state
-    if rows.size == comparison.ours.size and (rows.shape[-1] == shape[2] or shape[0] == 1):
-        rows = rows.reshape(shape)
-    elif len(rows) == len(read.rows.x) and rows.ndim == 2:
-        what = (
-            f"expected a row for each of {shape[0]} sequences, got {len(rows)}, as there are steps"
-        )
-        raise InputError(display_name(path), what, "`no_last` compares a row a step")
-    rows, hint = rows.reshape(-1, 1, rows.shape[-1]), _of_states(read, rows.shape[-1])
-    return with_expected(comparison, display_name(path), rows, hint)
-
-
-def _named(results: Iterable[Result]) -> list[Result]:
-    return [result._replace(name=with_options(result.name)) for result in results]
-
-
-def _arranged(states: Floats, read: ReadCase) -> Floats:
-    """Arrange rows in the order of the input as sequences; an array is one already."""
-    with np.errstate(over="ignore"):
-        states = states.astype(read.case.h0.dtype)
-    if states.ndim == 3:
-        return states
-    if len(states) == len(read.rows.x):
-        return read.arranged(states)
-    return states[None]
-
-
-def _check_no_options(own: ComparisonOptions, starting: StartOptions) -> None:
-    """Refuse options that are for an input, where there is none."""
-    for name, given in (
-        ("--expected", own.expected is not None),
-        ("--peer", bool(own.peers)),
-        ("--atol and --rtol", own.tolerance() is not None),
-        *((f"--{name}", text is not None) for name, text in starting._asdict().items()),
-    ):
-        if given:
-            raise click.UsageError(f"{name}: give an input and a network to compare")

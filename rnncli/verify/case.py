@@ -1,4 +1,4 @@
-"""A case: what a result is a result of."""
+"""A case: a network and the whole of its input."""
 
 from collections.abc import Sequence
 from math import inf, isinf
@@ -23,6 +23,12 @@ class Case(NamedTuple):
     precision: str = "float32"
     # Of each cell, layer by layer: the input bias and the recurrent one, where a file has two.
     biases: Sequence[tuple[Floats, ...]] = ()
+    names: Sequence[str] = ()  # of the layers in their file
+    keys: Sequence[str] = ()  # of the sequences, where there are several
+
+    def layer_name(self, number: int) -> str:
+        """Name a layer, counted from 0, as its file does."""
+        return self.names[number] if self.names else f"layer {number + 1}"
 
     def network_as_run(self) -> Network:
         """Return the network with weights and clips in the precision, as a run has them."""
@@ -52,12 +58,5 @@ class Case(NamedTuple):
 
     def run(self, unroll: str = "auto") -> States:
         """Run it, and return the outputs of all layers too."""
-        return run(
-            self.network,
-            self.x,
-            self.h0,
-            lengths=self.lengths,
-            precision=self.precision,
-            unroll=unroll,
-            all_layers=True,
-        )
+        options = {"precision": self.precision, "unroll": unroll}
+        return run(self.network, self.x, self.h0, lengths=self.lengths, all_layers=True, **options)

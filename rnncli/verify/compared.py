@@ -1,5 +1,6 @@
 """Comparisons of a run with the float64 loop, every strategy, other libraries and a file."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,9 +9,12 @@ import numpy as np
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
+from rnncli.model.network import Network
 from rnncli.verify import reference
-from rnncli.verify.comparison import Comparison, Verdict
+from rnncli.verify.case import Case
+from rnncli.verify.comparison import Comparison, Tolerance, Verdict
 from rnncli.verify.diagnosis import explain
+from rnncli.verify.peers import PEERS, Unsupported, build, requirement, run_file, version
 
 
 class Result(NamedTuple):
@@ -19,7 +23,7 @@ class Result(NamedTuple):
     name: str  # but for a file's: parameters stand between backticks, see `diagnosis`
     version: str = ""  # of a library
     verdict: Verdict | None = None  # None where there was nothing to compare
-    note: str = ""  # why not
+    note: str = ""  # why not, or what was run
     explanations: Mapping[str, float] | None = None  # of a file that differs: `explain`
 
     @property
@@ -28,18 +32,39 @@ class Result(NamedTuple):
         return self.verdict is not None and not self.verdict.equal
 
 
+def compare(case: Case, unroll: str, tolerance: Tolerance | None = None) -> Comparison:
+    """Run a case, to compare every step; of a model that gives one row a sequence, that too."""
+    states = case.run(unroll)
+    every = case._replace(network=Network(*case.network.layers))
+    comparison = Comparison(every, states.layers, tolerance)
+    if case.network.last and states.y_n is not None:
+        comparison.row = Comparison(case, [states.y_n[:, None]], tolerance)
+    return comparison
+
+
 def result_of(
     comparison: Comparison,
     name: str,
     theirs: Floats,
     layers: Sequence[Floats] = (),
-    version: str = "",
+    row: Floats | None = None,
+    *,
+    own: bool = False,
 ) -> Result:
-    """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done."""
+    """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done.
+
+    Where the model gives one row a sequence, `row` is judged after the steps.
+    """
     try:
-        return Result(name, version, comparison.judge(theirs, layers))
+        verdict = comparison.judge(theirs, layers, own=own)
     except ValueError as error:
-        return Result(name, version, note=str(error))
+        return Result(name, note=str(error))
+    if comparison.row and row is not None and verdict.equal:
+        of_row = result_of(comparison.row, name, row[:, None])
+        if of_row.verdict:
+            verdict = of_row.verdict._replace(step_error=verdict.step_error)
+        verdict = verdict._replace(values=row.size)
+    return Result(name, verdict=verdict)
 
 
 def with_reference(comparison: Comparison) -> Result:
@@ -49,17 +74,19 @@ def with_reference(comparison: Comparison) -> Result:
     on. A step is judged by the equation of its cell, so the steps of the loop,
     which has equations of its own, are judged too.
     """
-    case, name = comparison.case, "float64 loop"
-    exact = [np.zeros(rows.shape) for rows in comparison.layers]
+    case, name = (comparison.row or comparison).case, "float64 loop"
+    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], []
     try:
         network = case.network_as_run()
         for n, length in enumerate(case.lengths):
-            run = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            run, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            ends.append(row)
             for rows, layer in zip(exact[::-1], run[::-1], strict=False):
                 rows[n, :length] = layer
     except ValueError as error:  # a cell whose step is not written out
         return Result(name, note=str(error))
-    result = result_of(comparison, name, exact[-1], comparison.layers)
+    row = np.concatenate(ends) if comparison.row else None
+    result = result_of(comparison, name, exact[-1], comparison.layers, row, own=True)
     if result.verdict and not comparison.tolerance:
         comparison.wrong = result.verdict.first
         if result.verdict.equal and result.verdict.step_error is not None:
@@ -70,28 +97,42 @@ def with_reference(comparison: Comparison) -> Result:
 
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
+    case = (comparison.row or comparison).case
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", missing(unroll, comparison.case.precision)
+        name, lacking = f"`unroll` {unroll}", missing(unroll, case.precision)
         if lacking:
             yield Result(name, note=lacking)
             continue
-        layers = comparison.case.run(unroll).layers
-        yield result_of(comparison, name, layers[-1], layers)
+        states = case.run(unroll)
+        yield result_of(comparison, name, states.layers[-1], states.layers, states.y_n)
 
 
-def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result]:
-    """Compare with the peers that are wanted, by default all that are installed."""
-    from rnncli.verify.peers import PEERS, Unsupported, build, requirement, version
+def with_peers(
+    comparison: Comparison, wanted: Sequence[str] = (), path: str | None = None
+) -> Iterator[Result]:
+    """Compare with each library, or with those that are wanted: these have to run it.
 
-    case = comparison.case
+    A model file at `path` is run by its own library.
+    """
+    case, target = comparison.case, comparison.row or comparison
+    x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
     for name in wanted or PEERS:
-        installed = version(name)
+        installed, note = version(name), ""
         if installed is None:
             if wanted:
                 raise ValueError(f"peer {name} is not installed: {requirement(name)}")
             yield Result(name, note=f"not installed: {requirement(name)}")
             continue
         try:
+            if path is not None:
+                try:
+                    theirs = run_file(name, path, x, case.lengths, target.ours)
+                except Unsupported as error:
+                    theirs, note = None, f"{error}; built from its weights"
+                if theirs is not None:
+                    result = result_of(target, f"{name} on {os.path.basename(path)}", theirs)
+                    yield result._replace(version=installed)
+                    continue
             all_layers = len(case.network.layers) > 1
             peer = build(name, case.network, precision=case.precision, all_layers=all_layers)
             states = peer(case.x, case.h0, case.lengths)
@@ -101,7 +142,8 @@ def with_peers(comparison: Comparison, wanted: Sequence[str]) -> Iterator[Result
             yield Result(name, installed, note=str(error))
             continue
         theirs = states.h if states.y is None else states.y
-        yield result_of(comparison, name, theirs, states.layers, installed)
+        result = result_of(comparison, name, theirs, states.layers)
+        yield result._replace(version=installed, note=result.note or note)
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str = "") -> Result:
@@ -118,7 +160,7 @@ def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str =
             return result
     found = {}
     if theirs.shape[-1] == ours.shape[-1] and np.isfinite(theirs).all():
-        found = explain(comparison.case, theirs, comparison.tolerance)
+        found = explain(comparison, theirs)
     if not (result.verdict or found):
         raise InputError(name, result.note, hint)
     return result._replace(explanations=found)

@@ -1,20 +1,26 @@
-"""Comparisons: whether a result is that of a case, and where it is not."""
+"""Whether a result is that of a case, and where it is not.
+
+A value is wrong if it is further from what is right than a bound, both of
+which one of three rules gives: every step from the state that the result
+itself holds (`rnncli.verify.steps`); whole runs, where such states are not
+known, as far as nudged runs are apart (`rnncli.verify.whole`); or a tolerance
+that the user gives for whole runs.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.steps import judged_steps
-from rnncli.verify.tally import PIECE, Place, Tally, Wrong
+from rnncli.verify.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
+WORST = 5
 
 
 class Tolerance(NamedTuple):
@@ -24,149 +30,216 @@ class Tolerance(NamedTuple):
     rtol: float = 0.0
 
 
+class Wrong(NamedTuple):
+    """A wrong value: sequence, step and layer counted from 1, unit from 0.
+
+    Where steps are judged, `expected` or `actual` (what rnn computes) is taken from the
+    h_{t-1} of the other's result.
+    """
+
+    sequence: int
+    step: int
+    unit: int
+    expected: float
+    actual: float
+    times: float  # how far it is off, in bounds
+    layer: int
+    own: bool = False  # whether it stands in our own run
+
+    @property
+    def difference(self) -> float:
+        """Distance of the two."""
+        return abs(self.expected - self.actual)
+
+
 class Verdict(NamedTuple):
     """The outcome of a comparison."""
 
     equal: bool
     difference: float  # of two values of the whole runs: the smallest `atol` that would pass them
+    values: int = 0  # that were compared, in all layers that are known
+    wrong: int = 0
     step_error: float | None = None  # the largest, as a share of its bound, if steps are judged
-    # The first wrong value, by sequence, step and layer; of our own run where that is wrong.
-    first: Wrong | None = None
-    at: Place | None = None  # where the difference is largest
+    first: Wrong | None = None  # by sequence, step and layer; of our own run where that is wrong
+    worst: Sequence[Wrong] = ()  # the furthest off
+    at: dict[str, int] | None = None  # where the difference is largest
     rtol: float = 0.0  # the smallest that would pass the whole runs
     steps: int = 0  # of each sequence that are compared, at most
     judged: float = 1.0  # share of the values that could be judged
-    # Of each layer of the result, the bottom one first; or of the top one, where only that is
-    # compared.
-    tallies: Sequence[Tally] = ()
-
-    @property
-    def values(self) -> int:
-        """How many values were compared."""
-        return sum(tally.values for tally in self.tallies)
-
-    @property
-    def wrong(self) -> int:
-        """How many of them are wrong."""
-        return sum(tally.wrong for tally in self.tallies)
-
-    @property
-    def own_wrong(self) -> bool:
-        """Whether it is in our own run that values are wrong."""
-        return any(tally.own and tally.wrong for tally in self.tallies)
+    where: str = ""  # in words
 
 
-@dataclass
 class Comparison:
     """A case, our own run of it, and how other runs are judged by it."""
 
-    case: Case
-    layers: tuple[Floats, ...]  # of our run: `Case.outputs`
-    tolerance: Tolerance | None = None  # by which whole runs are judged, instead of every step
-    wrong: Wrong | None = None  # in our own run, once it is known: nothing is equal to that
-
-    @property
-    def ours(self) -> Floats:
-        """The output of the top layer in our run."""
-        return self.layers[-1]
+    def __init__(
+        self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
+    ) -> None:
+        self.case, self.layers, self.tolerance = case, layers, tolerance
+        self.ours = layers[-1]
+        self.wrong: Wrong | None = None  # in our own run, once known: nothing is equal to that
+        self.row: Comparison | None = None  # of the row that a model gives of a sequence alone
 
     @cached_property
     def bounds(self) -> Bounds:
         """How far whole runs may be apart, measured once and only where it is needed."""
         return whole_run_bounds(self.case, self.ours)
 
-    def judge(self, theirs: Floats, layers: Sequence[Floats] = ()) -> Verdict:
-        """Judge a result.
+    def judge(self, theirs: Floats, layers: Sequence[Floats] = (), *, own: bool = False) -> Verdict:
+        """Judge a result: its top layer, and all layers where they are known.
 
-        By default every step is judged by itself, from the states of the
-        same result (`rnncli.verify.steps`). Where those are not known (of
-        the layers below, or of two directions that are merged), whole runs
-        are compared, each value as far as rounding cannot move it
-        (`rnncli.verify.whole`). With a tolerance all values of whole runs
-        are compared.
+        `own` says that the layers are those of our own run, and `theirs` is what is right.
+
+        Raises
+        ------
+        ValueError
+            The result has another shape, or too little of it can be judged.
         """
-        ours, rows = self.ours, self.case.rows()
+        case, ours, rows = self.case, self.ours, self.case.rows()
         if ours.shape != theirs.shape:
             raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
         if not rows.any():
             raise ValueError("nothing to compare: there are no steps")
-        known = layers or [*self._below(), theirs]
-        tallies = judged_steps(self.case, known) if self.tolerance is None else None
-        steps = tallies is not None
+        stateless = not any(layer.cells for layer in case.network.layers[:-1])
+        known = layers or [*(self.layers[:-1] if stateless else ()), theirs]
         distance = distances(ours, theirs)
-        compared = judged = np.broadcast_to(rows[..., None], ours.shape)
-        if tallies is not None:
-            for tally in tallies:
-                tally.own = known[-1] is ours
+        compared = np.broadcast_to(rows[..., None], ours.shape)
+        judged, steps = compared, False
+        if self.tolerance is not None:
+            atol, rtol = self.tolerance  # in float64: a float32 may not hold them
+            bound = np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
+            tables = [(theirs, ours, bound)]
+        elif can_judge_steps(case.network, len(known)):
+            right = right_steps(case, known)
+            tables = [(given, *each) for given, each in zip(known, right, strict=True)]
+            steps = True
         else:
-            bound = self._bound(theirs)
-            tallies = [self._tally(theirs, distance, bound)]
-            if self.tolerance is None:
-                judged = compared & (self.bounds.judged | bool((distance == 0).all()))
+            bound, can_be_judged = self.bounds
+            judged = compared & (can_be_judged | bool((distance[compared] == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
+            tables = [(theirs, ours, bound)]
+        faults = [
+            _Faults(case, number, own and steps, *table, rows)
+            for number, table in enumerate(tables, start=1 + len(case.network.layers) - len(tables))
+        ]
+        firsts = [wrong for each in faults for wrong in each.wrong(1)]
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
-        firsts = [tally.first for tally in tallies if tally.first]
-        first = min(firsts, key=lambda wrong: (wrong.place[:2], wrong.layer), default=self.wrong)
         if share < ENOUGH and not firsts:
             raise ValueError(
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        difference, at, rtol = _measured(self.case, theirs, distance, compared)
+        shown = faults if layers else faults[-1:]
+        first = min(firsts, key=lambda each: (*each[:2], each.layer), default=self.wrong)
+        worst = [wrong for each in shown for wrong in each.wrong(WORST, worst=True)]
         return Verdict(
             equal=first is None,
-            difference=difference,
-            step_error=max(tally.times for tally in tallies) if steps else None,
+            values=sum(int(rows.sum()) * each.times.shape[2] for each in shown),
+            wrong=sum(int((each.times > 1).sum()) for each in shown),
+            step_error=max(float(each.times.max()) for each in faults) if steps else None,
             first=first,
-            at=at,
-            rtol=rtol,
+            worst=sorted(worst, key=lambda each: -each.times)[:WORST],
             steps=int(compared.any(axis=2).sum(axis=1).max()),
             judged=share,
-            tallies=tallies if layers else tallies[-1:],
+            where=in_words(case, shown[-1].times > 1),
+            **_largest(case, theirs, distance, compared),
         )
-
-    def _below(self) -> Sequence[Floats]:
-        """Return the layers below the top one if they give the same in every result."""
-        stateless = not any(layer.cells for layer in self.case.network.layers[:-1])
-        return self.layers[:-1] if stateless else ()
-
-    def _bound(self, theirs: Floats) -> Floats:
-        """Compute the bound of each value of whole runs."""
-        if self.tolerance is None:
-            return self.bounds.distance
-        # In float64: a float32 may not hold the tolerance.
-        atol, rtol = self.tolerance
-        return np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
-
-    def _tally(self, theirs: Floats, distance: Floats, bound: Floats) -> Tally:
-        """Count the values that are further apart than they may be."""
-        tally = Tally(self.case, len(self.case.network.layers), theirs)
-        n, t = np.nonzero(self.case.rows())
-        piece = max(1, PIECE // theirs.shape[2])
-        for start in range(0, len(n), piece):
-            at = n[start : start + piece], t[start : start + piece]
-            apart = distance[at]
-            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                times = np.where(apart > 0, apart / bound[at], 0)
-            times[~np.isfinite(apart)] = np.inf
-            tally.add(*at, slice(None), times, theirs, self.ours[at])
-        return tally
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:
-    """Return the distance of all values in float64."""
+    """Compute the distance of all values in float64."""
     with np.errstate(invalid="ignore"):
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _measured(
-    case: Case, theirs: Floats, distance: Floats, compared: Truths
-) -> tuple[float, Place | None, float]:
-    """Return the largest distance of the values that are compared, its place, and rtol."""
+def _largest(case: Case, theirs: Floats, distance: Floats, compared: Truths) -> dict[str, Any]:
+    """Find the largest distance of the values that are compared, its place, and rtol."""
     distance = np.where(compared, distance, 0)
     distance = np.where(np.isnan(distance), np.inf, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(distance > 0, distance / np.abs(theirs), 0)
     largest = float(distance.max())
-    at = Place.of(case, np.argwhere(distance == largest)[0]) if largest else None
-    return largest, at, float(np.where(np.isnan(share), np.inf, share).max())
+    place = _place(case, *np.unravel_index(int(distance.argmax()), distance.shape))
+    at = dict(zip(Wrong._fields, place, strict=False)) if largest else None
+    rtol = float(np.where(np.isnan(share), np.inf, share).max())
+    return {"difference": largest, "at": at, "rtol": rtol}
+
+
+def _place(case: Case, n: Any, t: Any, unit: Any) -> tuple[int, int, int]:
+    """Count sequence and step from 1; a row of a sequence is at its last step."""
+    return int(n) + 1, int(case.lengths[n]) if case.network.last else int(t) + 1, int(unit)
+
+
+class _Faults:
+    """How far the values of a layer are off."""
+
+    def __init__(
+        self,
+        case: Case,
+        layer: int,
+        own: bool,
+        given: Floats,
+        right: Floats,
+        bound: Floats,
+        rows: Truths,
+    ) -> None:
+        self.case, self.layer, self.own, self.given, self.right = case, layer, own, given, right
+        self.times = times_bound(given, right, bound, rows)
+
+    def wrong(self, most: int, *, worst: bool = False) -> list[Wrong]:
+        """List the first wrong values, or the worst, with the digits of their float type."""
+        places = np.flatnonzero(self.times > 1)
+        if worst:
+            places = places[np.argsort(-self.times.flat[places], kind="stable")]
+        found = []
+        for place in places[:most]:
+            at = np.unravel_index(place, self.times.shape)
+            pair = [float(str(self.given.dtype.type(a[at]))) for a in (self.given, self.right)]
+            expected, actual = pair[::-1] if self.own else pair
+            times = float(self.times[at])
+            found.append(
+                Wrong(*_place(self.case, *at), expected, actual, times, self.layer, self.own)
+            )
+        return found
+
+
+def in_words(case: Case, wrong: Truths) -> str:
+    """Say where the wrong values (N, T, O) are, as a fault leaves them."""
+    counts, steps = wrong.sum(axis=(0, 1)), wrong.any(axis=2)
+    sequences, N = np.flatnonzero(steps.any(axis=1)), len(steps)
+    if not len(sequences):
+        return ""
+    words = []
+    if N > 1:
+        key = f" ({case.keys[sequences[0]]})" if case.keys else ""
+        several = f"in {len(sequences)} of {N} sequences"
+        one = f"in sequence {sequences[0] + 1}{key} alone"
+        words.append(one if len(sequences) == 1 else several)
+        if len(sequences) == N:
+            words[-1] = "in every sequence"
+    if not case.network.last and steps.shape[1] > 1:
+        words.append(_steps_in_words(case.rows()[sequences], steps[sequences]))
+    units, O = np.flatnonzero(counts), len(counts)
+    if O > 1:
+        if len(units) == 1:
+            words.append(f"in unit {units[0]} alone")
+        elif len(units) == O:
+            words.append("in every unit")
+        elif units[-1] - units[0] == len(units) - 1:
+            words.append(f"in units {units[0]} to {units[-1]}")
+        else:
+            words.append(f"in {len(units)} of {O} units")
+    return ", ".join(words)
+
+
+def _steps_in_words(rows: Truths, wrong: Truths) -> str:
+    """Name the steps that are wrong, of those (N, T) of sequences that have wrong ones."""
+    steps = np.flatnonzero(wrong.any(axis=0)) + 1
+    first, last = int(steps[0]), int(steps[-1])
+    after = rows[:, first - 1 :]
+    if (after == wrong[:, first - 1 :]).all() and first < rows.sum(axis=1).max():
+        return f"from step {first} on" if first > 1 else "at every step"
+    if (rows[:, first - 1 : last] == wrong[:, first - 1 : last]).all():
+        return f"from step {first} to {last}" if first < last else f"at step {first} alone"
+    start = f" from step {first} on" if first > 1 else ""
+    return f"at {wrong.sum():,} of {after.sum():,} steps{start}"

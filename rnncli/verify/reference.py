@@ -20,6 +20,7 @@ from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
 from rnncli.model.layers import (
     Dense,
     Embedding,
+    Layer,
     LayerNormalization,
     Masking,
     Masks,
@@ -234,37 +235,46 @@ def unroll(cell: Cell, x: Floats, h0: Floats, precision: str, masked: Truths) ->
     return h
 
 
-def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
+def run(
+    network: Network, x: Floats, h0: Floats, precision: str = "float64"
+) -> tuple[list[Floats], Floats | None]:
     """Compute the outputs (T, O) of all layers for one sequence (T, I), the bottom one first.
 
-    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it.
+    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it. Returned too is
+    what the layers make of the final states of the top cells, or of the last step, (1, O).
 
     Raises
     ------
     ValueError
         The step of a cell is not written out here.
     """
-    masked = np.zeros(len(x), bool)
-    outputs = []
+    masked, outputs = np.zeros(len(x), bool), []
+    row: Floats | None = None
     for layer, slices in zip(network.layers, network.state_slices, strict=True):
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
-            each = []
+            each, ends = [], []
             for cell, places, direction in zip(layer.cells, slices, layer.directions, strict=True):
                 turn, state = -1 if direction == "backward" else 1, [h0[place] for place in places]
                 h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])
                 each.append(h[::turn])
+                ends.append(h[-1:])
             if len(each) == 1:
-                (x,) = each
+                (x,), (row,) = each, ends
             else:  # a masked row is 0 in either direction, as in Keras
                 x = _MERGES[layer.merge](*(np.where(masked[:, None], 0, h) for h in each))
-        elif type(layer) in ROWS:
-            x = np.asarray(ROWS[type(layer)](layer, x, precision), np.float64)
+                row = _MERGES[layer.merge](*ends)
         else:
-            x = layer(np.asarray(x, np.float64))
+            x, row = (None if a is None else _rows(layer, a, precision) for a in (x, row))
         outputs.append(x)
-    return outputs
+    return outputs, outputs[-1][-1:] if network.last == "step" else row
+
+
+def _rows(layer: Layer, x: Floats, precision: str) -> Floats:
+    if type(layer) in ROWS:
+        return np.asarray(ROWS[type(layer)](layer, x, precision), np.float64)
+    return layer(np.asarray(x, np.float64))
 
 
 def rounded(values: Floats, precision: str) -> Floats:

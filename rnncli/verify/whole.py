@@ -20,7 +20,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import Cell, Multiply
-from rnncli.model.layers import Layer, LayerNormalization
+from rnncli.model.layers import LayerNormalization
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
@@ -64,8 +64,22 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     shown = ours.shape[1]
     if case.network.last:
         ours = np.concatenate([case.run().layers[-1], ours], axis=1)
-    spread = _spread(case, ours, runs)
-    driven = FACTOR * _within_steps(spread)
+    random = np.random.RandomState(0)
+    size = min(1.0, float(np.abs(ours).max(initial=0.0)))
+    spread: Floats = np.zeros(ours.shape)
+    for _ in range(runs):
+        nudged = case._replace(network=_nudge(case, size, random)).run()
+        rows = [nudged.layers[-1]]
+        if case.network.last and nudged.y_n is not None:
+            rows.append(nudged.y_n[:, None])
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
+        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
+    driven = spread.copy()  # within so many steps before and after
+    for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
+        np.maximum(driven[:, shift:], spread[:, :-shift], out=driven[:, shift:])
+        np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
+    driven *= FACTOR
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
     distance = _rounded(ours) + np.where(judged, driven, anywhere)
@@ -94,38 +108,24 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
     return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 
 
-def _spread(case: Case, ours: Floats, runs: int) -> Floats:
-    """Return the largest distance of the nudged runs from our own."""
-    random = np.random.RandomState(0)
-    size = min(1.0, float(np.abs(ours).max(initial=0.0)))
-    spread: Floats = np.zeros(ours.shape)
-    for _ in range(runs):
-        nudged = case._replace(network=_nudged(case, size, random)).run()
-        rows = [nudged.layers[-1]]
-        if case.network.last and nudged.y_n is not None:
-            rows.append(nudged.y_n[:, None])
-        with np.errstate(invalid="ignore"):
-            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
-        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
-    return spread
-
-
-def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
-    """Return the network with every weight changed by about a last bit, up or down.
+def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
+    """Change every weight of the network by about a last bit, up or down.
 
     Matrices that the precision rounds stay as they are, since all programs
     round them alike. The biases move their sums. What masks rows stays too.
     """
-    precision = PRECISIONS[case.precision]
+    precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
     last_bit = float(np.finfo(precision.dtype).eps)
+
+    def signs(*shape: int) -> Floats:
+        return random.choice([-1.0, 1.0], shape)
 
     def moved(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
-        nudge = last_bit if name in NORMALIZATION else NUDGES[case.precision]
         by = np.abs(array) + (size if name in BIASES else 0)
-        wide = array.astype(np.float64)
-        return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
+        share = last_bit if name in NORMALIZATION else nudge
+        return np.asarray(array.astype(np.float64) + share * by * signs(*array.shape))
 
     def gates_moved(cell: Cell) -> Cell:
         if cell.gates == 1:
@@ -133,24 +133,22 @@ def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
         activations: dict[str, Any] = {}
         for name, given in cell.settings.items():
             if isinstance(given, Activation):
-                by = NUDGES[case.precision] * random.choice([-1.0, 1.0], cell.hidden_size)
+                activations[name] = NudgedActivation(*given)
+                by = (nudge * signs(cell.hidden_size)).astype(precision.dtype)
                 gate = name == "recurrent_activation"
-                activations[name] = NudgedActivation.of(
-                    given, by.astype(precision.dtype), gate=gate
-                )
+                activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
         return cell.replaced(**activations)
 
-    masking, layers = case.network.masking, case.network.layers
-    above = (_rows_moved(layer.converted(moved), random) for layer in layers[masking:])
-    return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
-
-
-def _rows_moved(layer: Layer, random: np.random.RandomState) -> Layer:
-    """Nudge what a layer normalization takes."""
-    if not isinstance(layer, LayerNormalization):
-        return layer
-    by = np.finfo(layer.factor.dtype).eps * random.choice([-1.0, 1.0], layer.input_size)
-    return NudgedNormalization.of(layer, by)
+    layers = list(case.network.layers)
+    for number, layer in enumerate(layers[case.network.masking :], start=case.network.masking):
+        layers[number] = layer.converted(moved)
+        if isinstance(layer, LayerNormalization):
+            nudged = layers[number]
+            layers[number] = normal = NudgedNormalization(
+                nudged.arrays["factor"], nudged.arrays.get("shift"), layer.epsilon
+            )
+            normal.by = last_bit * signs(layer.input_size)
+    return Network(*layers, last=case.network.last).with_cells(gates_moved)
 
 
 class NudgedActivation(Activation):
@@ -161,15 +159,7 @@ class NudgedActivation(Activation):
     their own.
     """
 
-    by: Floats
-    gate: bool
-
-    @classmethod
-    def of(cls, activation: Activation, by: Floats, *, gate: bool) -> "NudgedActivation":
-        """Perturb a gate by so much, (H,), or another activation by such a share."""
-        nudged = cls(*activation)
-        nudged.by, nudged.gate = by if gate else 1 + by, gate
-        return nudged
+    change: tuple[Callable[..., Any], Floats]
 
     def __eq__(self, other: object) -> bool:
         """Return False for the activation itself, which cells have other arithmetic for."""
@@ -177,8 +167,7 @@ class NudgedActivation(Activation):
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)``."""
-        exact = super().function()
-        change, by = np.add if self.gate else np.multiply, self.by
+        exact, (change, by) = super().function(), self.change
 
         def nudged(a: Floats, out: Floats) -> None:
             exact(a, out)
@@ -196,22 +185,6 @@ class NudgedNormalization(LayerNormalization):
 
     by: Floats
 
-    @classmethod
-    def of(cls, layer: LayerNormalization, by: Floats) -> "NudgedNormalization":
-        """Return the same layer, and the share of each of its I features that is added to it."""
-        nudged = cls(layer.factor, layer.shift, layer.epsilon)
-        nudged.by = by
-        return nudged
-
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
         """Normalize rows."""
         return super().__call__(x + x * self.by.astype(x.dtype), multiply)
-
-
-def _within_steps(values: Floats) -> Floats:
-    """Return the largest of the values of a unit from `STEPS` before a step to `STEPS` after it."""
-    largest = values.copy()
-    for shift in range(1, min(STEPS, values.shape[1] - 1) + 1):
-        np.maximum(largest[:, shift:], values[:, :-shift], out=largest[:, shift:])
-        np.maximum(largest[:, :-shift], values[:, shift:], out=largest[:, :-shift])
-    return largest
