@@ -102,48 +102,50 @@ class Comparison:
             raise ValueError("nothing to compare: there are no steps")
         stateless = not any(layer.cells for layer in case.network.layers[:-1])
         known = layers or [*(self.layers[:-1] if stateless else ()), theirs]
+        steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance = distances(ours, theirs)
-        compared = np.broadcast_to(rows[..., None], ours.shape)
-        judged, steps = compared, False
-        if self.tolerance is not None:
-            atol, rtol = self.tolerance  # in float64: a float32 may not hold them
-            bound = np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
-            tables = [(theirs, ours, bound)]
-        elif can_judge_steps(case.network, len(known)):
-            right = right_steps(case, known)
-            tables = [(given, *each) for given, each in zip(known, right, strict=True)]
-            steps = True
+        compared = judged = np.broadcast_to(rows[..., None], ours.shape)
+        if steps:
+            tables = zip(known, right_steps(case, known), strict=True)
+            each = [(given, right, bound) for given, (right, bound) in tables]
         else:
-            bound, can_be_judged = self.bounds
+            bound, can_be_judged = self._whole_bounds(theirs)
             judged = compared & (can_be_judged | bool((distance[compared] == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
-            tables = [(theirs, ours, bound)]
+            each = [(theirs, ours, bound)]
         faults = [
-            _Faults(case, number, own and steps, *table, rows)
-            for number, table in enumerate(tables, start=1 + len(case.network.layers) - len(tables))
+            (1 + len(case.network.layers) - n, given, right, times_bound(given, right, bound, rows))
+            for n, (given, right, bound) in zip(range(len(each), 0, -1), each, strict=True)
         ]
-        firsts = [wrong for each in faults for wrong in each.wrong(1)]
+        firsts = [_wrong(case, each, own and steps, 1) for each in faults]
+        first = min(sum(firsts, []), key=lambda w: (*w[:2], w.layer), default=self.wrong)
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
-        if share < ENOUGH and not firsts:
+        if share < ENOUGH and not any(firsts):
             raise ValueError(
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
         shown = faults if layers else faults[-1:]
-        first = min(firsts, key=lambda each: (*each[:2], each.layer), default=self.wrong)
-        worst = [wrong for each in shown for wrong in each.wrong(WORST, worst=True)]
+        worst = sum((_wrong(case, each, own and steps, WORST, worst=True) for each in shown), [])
         return Verdict(
             equal=first is None,
-            values=sum(int(rows.sum()) * each.times.shape[2] for each in shown),
-            wrong=sum(int((each.times > 1).sum()) for each in shown),
-            step_error=max(float(each.times.max()) for each in faults) if steps else None,
+            values=sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
+            wrong=sum(int((times > 1).sum()) for *_, times in shown),
+            step_error=max(float(times.max()) for *_, times in faults) if steps else None,
             first=first,
             worst=sorted(worst, key=lambda each: -each.times)[:WORST],
             steps=int(compared.any(axis=2).sum(axis=1).max()),
             judged=share,
-            where=in_words(case, shown[-1].times > 1),
-            **_largest(case, theirs, distance, compared),
+            where=in_words(case, shown[-1][-1] > 1),
+            **_largest(case, theirs, np.where(compared, distance, 0)),
         )
+
+    def _whole_bounds(self, theirs: Floats) -> Bounds:
+        if self.tolerance is None:
+            return self.bounds
+        atol, rtol = self.tolerance  # in float64: a float32 may not hold them
+        bound = np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
+        return Bounds(bound, np.ones(bound.shape, bool))
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:
@@ -152,9 +154,8 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _largest(case: Case, theirs: Floats, distance: Floats, compared: Truths) -> dict[str, Any]:
+def _largest(case: Case, theirs: Floats, distance: Floats) -> dict[str, Any]:
     """Find the largest distance of the values that are compared, its place, and rtol."""
-    distance = np.where(compared, distance, 0)
     distance = np.where(np.isnan(distance), np.inf, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(distance > 0, distance / np.abs(theirs), 0)
@@ -170,66 +171,48 @@ def _place(case: Case, n: Any, t: Any, unit: Any) -> tuple[int, int, int]:
     return int(n) + 1, int(case.lengths[n]) if case.network.last else int(t) + 1, int(unit)
 
 
-class _Faults:
-    """How far the values of a layer are off."""
-
-    def __init__(
-        self,
-        case: Case,
-        layer: int,
-        own: bool,
-        given: Floats,
-        right: Floats,
-        bound: Floats,
-        rows: Truths,
-    ) -> None:
-        self.case, self.layer, self.own, self.given, self.right = case, layer, own, given, right
-        self.times = times_bound(given, right, bound, rows)
-
-    def wrong(self, most: int, *, worst: bool = False) -> list[Wrong]:
-        """List the first wrong values, or the worst, with the digits of their float type."""
-        places = np.flatnonzero(self.times > 1)
-        if worst:
-            places = places[np.argsort(-self.times.flat[places], kind="stable")]
-        found = []
-        for place in places[:most]:
-            at = np.unravel_index(place, self.times.shape)
-            pair = [float(str(self.given.dtype.type(a[at]))) for a in (self.given, self.right)]
-            expected, actual = pair[::-1] if self.own else pair
-            times = float(self.times[at])
-            found.append(
-                Wrong(*_place(self.case, *at), expected, actual, times, self.layer, self.own)
-            )
-        return found
+def _wrong(
+    case: Case, fault: tuple[int, Floats, Floats, Floats], own: bool, most: int, worst: bool = False
+) -> list[Wrong]:
+    """List the first wrong values of a layer, or the worst, with the digits of their float type."""
+    layer, given, right, times = fault
+    places = np.flatnonzero(times > 1)
+    if worst:
+        places = places[np.argsort(-times.flat[places], kind="stable")]
+    found = []
+    for at in (np.unravel_index(place, times.shape) for place in places[:most]):
+        pair = [float(str(given.dtype.type(array[at]))) for array in (given, right)]
+        expected, actual = pair[::-1] if own else pair
+        found.append(Wrong(*_place(case, *at), expected, actual, float(times[at]), layer, own))
+    return found
 
 
 def in_words(case: Case, wrong: Truths) -> str:
     """Say where the wrong values (N, T, O) are, as a fault leaves them."""
-    counts, steps = wrong.sum(axis=(0, 1)), wrong.any(axis=2)
-    sequences, N = np.flatnonzero(steps.any(axis=1)), len(steps)
+    units, steps = wrong.any(axis=(0, 1)), wrong.any(axis=2)
+    sequences = np.flatnonzero(steps.any(axis=1))
     if not len(sequences):
         return ""
     words = []
-    if N > 1:
+    if len(steps) > 1:
         key = f" ({case.keys[sequences[0]]})" if case.keys else ""
-        several = f"in {len(sequences)} of {N} sequences"
-        one = f"in sequence {sequences[0] + 1}{key} alone"
-        words.append(one if len(sequences) == 1 else several)
-        if len(sequences) == N:
-            words[-1] = "in every sequence"
+        one, some = f"{sequences[0] + 1}{key}", f"{len(sequences)} of {len(steps)} sequences"
+        words.append(_few("sequence", one, some, steps.any(axis=1)))
     if not case.network.last and steps.shape[1] > 1:
         words.append(_steps_in_words(case.rows()[sequences], steps[sequences]))
-    units, O = np.flatnonzero(counts), len(counts)
-    if O > 1:
-        if len(units) == 1:
-            words.append(f"in unit {units[0]} alone")
-        elif len(units) == O:
-            words.append("in every unit")
-        elif units[-1] - units[0] == len(units) - 1:
-            words.append(f"in units {units[0]} to {units[-1]}")
-        else:
-            words.append(f"in {len(units)} of {O} units")
+    if len(units) > 1:
+        at = np.flatnonzero(units)
+        some = f"units {at[0]} to {at[-1]}"
+        if at[-1] - at[0] >= len(at):
+            some = f"{len(at)} of {len(units)} units"
+        words.append(_few("unit", str(at[0]), some, units))
     return ", ".join(words)
+
+
+def _few(kind: str, one: str, some: str, wrong: Truths) -> str:
+    if wrong.all():
+        return f"in every {kind}"
+    return f"in {kind} {one} alone" if wrong.sum() == 1 else f"in {some}"
 
 
 def _steps_in_words(rows: Truths, wrong: Truths) -> str:

@@ -22,6 +22,9 @@ from rnncli.model.layers import (
 )
 from rnncli.verify import reference
 
+# Arrays that a normalization may lack, and what stands for them.
+LEFT_OUT = (("factor", 1.0), ("shift", 0.0))
+
 
 class Near(near.Near):
     """Values in float64, and how far from them a right program may be."""
@@ -78,7 +81,7 @@ def _rows_by_itself(layer: Layer, x: Near) -> Near:
     dtype = PRECISIONS[x.precision].dtype
     narrow, wide = layer(x.value.astype(dtype)), layer(x.value)
     off = np.abs(narrow - wide).max(axis=1, keepdims=True)
-    return Near(wide, 8 * (off + x.eps * np.maximum(1, np.abs(wide))), x.precision)
+    return x.of(wide, 8 * (off + x.eps * np.maximum(1, np.abs(wide))))
 
 
 def _dense(layer: Dense, x: Near) -> Near:
@@ -90,10 +93,17 @@ def _activated(layer: Dense | Pointwise, a: Near) -> Near:
     return a.softmax(log=f == "log_softmax") if isinstance(f, str) else a.activate(f)
 
 
-def _selected(layer: Embedding | Masking, x: Near) -> Near:
-    """Take numbers of a table or of the input, as many digits of them as the program takes."""
-    values = x.value.astype(PRECISIONS[x.precision].dtype)
-    return held(reference.ROWS[type(layer)](layer, values, x.precision), x.precision)
+def _embedded(layer: Embedding, x: Near) -> Near:
+    return _as_held(layer.W.take(x.value[:, 0].astype(int), axis=0), x)
+
+
+def _unmasked(layer: Masking, x: Near) -> Near:
+    narrow = x.value.astype(PRECISIONS[x.precision].dtype)
+    return _as_held(np.where(layer.masked(narrow)[:, None], 0, x.value), x)
+
+
+def _as_held(values: Floats, x: Near) -> Near:
+    return held(values.astype(PRECISIONS[x.precision].dtype), x.precision)
 
 
 def _normalized(layer: Normalization, x: Near) -> Near:
@@ -102,11 +112,10 @@ def _normalized(layer: Normalization, x: Near) -> Near:
     It is off by ``4 eps (|factor / scale| (|x| + |center|) + |shift|)``:
     some programs multiply by ``factor / scale`` and add what remains.
     """
-    value = reference.ROWS[Normalization](layer, x.value, x.precision)
-    factor = 1.0 if layer.factor is None else np.abs(layer.factor)
-    shift = 0.0 if layer.shift is None else np.abs(layer.shift)
-    terms = factor / np.abs(layer.scale) * (np.abs(x.value) + np.abs(layer.center)) + shift
-    return Near(value, 4 * x.eps * terms, x.precision)
+    center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
+    factor, shift = (layer.arrays.get(name, default) for name, default in LEFT_OUT)
+    terms = np.abs(factor / scale) * (np.abs(x.value) + np.abs(center)) + np.abs(shift)
+    return x.of(factor * (x.value - center) / scale + shift, 4 * x.eps * terms)
 
 
 def _row_normalized(layer: LayerNormalization, x: Near) -> Near:
@@ -119,27 +128,25 @@ def _row_normalized(layer: LayerNormalization, x: Near) -> Near:
     since some programs have ``mean(x^2) - m^2`` for the variance; and a few
     roundings of each term.
     """
-    value, rows = reference.ROWS[LayerNormalization](layer, x.value, x.precision), x.value
-    e = (rows.shape[1] + 4) * x.eps
-    mean, size, square = (
-        array.mean(axis=1, keepdims=True) for array in (rows, np.abs(rows), rows * rows)
-    )
-    squared = ((rows - mean) ** 2).mean(axis=1, keepdims=True) + layer.epsilon
+    rows, I = x.value, x.value.shape[1]
+    factor, shift = (layer.arrays.get(name, default) for name, default in LEFT_OUT)
+    mean, size, square = (a.sum(axis=1)[:, None] / I for a in (rows, np.abs(rows), rows * rows))
+    apart, e = rows - mean, (I + 4) * x.eps
+    variance = (apart * apart).sum(axis=1)[:, None] / I + layer.epsilon
+    value = factor * (apart / np.sqrt(variance)) + shift
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 1 / np.sqrt(np.maximum(squared - 2 * e * square, 0))
+        scale = 1 / np.sqrt(np.maximum(variance - 2 * e * square, 0))
         moved = e * size + 4 * x.eps * (np.abs(rows) + np.abs(mean))
-        off = moved * scale + np.abs(rows - mean) * (scale - 1 / np.sqrt(squared))
-    shift = 0.0 if layer.shift is None else np.abs(layer.shift)
-    off = np.abs(layer.factor) * off + 4 * x.eps * (np.abs(value) + shift)
-    return Near(value, off, x.precision)
+        off = moved * scale + np.abs(apart) * (scale - 1 / np.sqrt(variance))
+    return x.of(value, np.abs(factor) * off + 4 * x.eps * (np.abs(value) + np.abs(shift)))
 
 
 # rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
 ROWS: dict[type[Layer], Callable[..., Near]] = {
     Dense: _dense,
-    Embedding: _selected,
+    Embedding: _embedded,
     Normalization: _normalized,
     LayerNormalization: _row_normalized,
     Pointwise: _activated,
-    Masking: _selected,
+    Masking: _unmasked,
 }

@@ -123,7 +123,7 @@ def _states_before(active: Truths, h0: Floats, h: Floats) -> Floats:
     """Find the h from which each row starts: that of the last active row before it, or h0."""
     N, T = active.shape
     last = np.maximum.accumulate(np.where(active, np.arange(T), -1), axis=1)
-    rows = np.concatenate([np.full((N, 1), -1), last[:, :-1]], axis=1)
+    rows = np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :T]
     return np.where(rows[..., None] < 0, h0[:, None], h[np.arange(N)[:, None], rows])
 
 

@@ -1,13 +1,13 @@
 """The mistakes, from simple to involved.
 
 A mistake in a cell is one more entry in `CELLS`: it is looked for in all cells, and in each
-layer and direction alone. One that the whole network makes is an entry in `NETWORK`, any other
-a function in `OTHERS` that yields, each with its words, the case and the result as they would be.
+layer and direction alone. One that the whole network makes is an entry in `NETWORK`, one of a
+recurrent layer in `LAYERS`, any other a function in `OTHERS`, which yields `Tried`.
 """
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,15 +18,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.cells.gates import ordered, summed
-from rnncli.model.layers import (
-    MERGES,
-    Dense,
-    Layer,
-    Normalization,
-    Pointwise,
-    Recurrent,
-    Stateless,
-)
+from rnncli.model.layers import Dense, Layer, Normalization, Pointwise, Recurrent, Stateless
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 from rnncli.verify.reference import MANTISSA_BITS
@@ -36,18 +28,14 @@ from rnncli.verify.steps import can_judge_steps, cell_outputs, concatenates
 Tried: TypeAlias = tuple[str, Case, Floats]
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
-Change: TypeAlias = Callable[[Cell, Sequence[Floats]], Cell]
+Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
 Array: TypeAlias = Callable[[Floats], Floats]
 
 MATRICES, BIASES = ("W_xh", "W_hh"), ("b_h", "b_n")
-# Largest number of int8, and that of the range -128 to 127 halved, as PyTorch scales.
-INT8 = (127.0, 127.5)
 # Functions that heads end in.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
-# So many features are tried in every order.
-MOST_FEATURES = 5
-# By these an input is multiplied or divided.
-FACTORS = (2, 10, 100, 255, 1000)
+# So many features are tried in every order; by these factors an input is scaled.
+MOST_FEATURES, FACTORS = 5, (2, 10, 100, 255, 1000)
 # c is computed for so many steps before the rest, and is shown where it is so near.
 FIRST, NEAR = 8, 1e-3
 
@@ -58,40 +46,41 @@ def mistakes(case: Case, theirs: Floats) -> Iterator[Tried]:
     for precision, how in PRECISIONS.items():
         if precision != case.precision and how.dtype == dtype:
             yield f"`precision` {precision}", case._replace(precision=precision), theirs
-    for name, change in (CELLS | NETWORK).items():
-        if (tried := _with_cells(case, change)) is not None:
-            yield name, tried, theirs
-    for make in OTHERS:
-        yield from make(case, theirs)
+    yield from _in_cells(case, theirs, CELLS | NETWORK)
+    yield from chain.from_iterable(make(case, theirs) for make in OTHERS)
     for where, numbers in _places(case).items():
-        for name, change in CELLS.items():
-            if (tried := _with_cells(case, change, numbers)) is not None:
-                yield f"{name} in {where}", tried, theirs
+        yield from _in_cells(case, theirs, CELLS, f" in {where}", numbers)
 
 
 # In cells
 
 
-def _with_cells(case: Case, change: Change, numbers: Container[int] | None = None) -> Case | None:
-    """Change all cells, or those of some numbers; None where that changes nothing.
+def _in_cells(
+    case: Case,
+    theirs: Floats,
+    changes: dict[str, Change],
+    where: str = "",
+    numbers: Container[int] | None = None,
+) -> Iterator[Tried]:
+    """Change all cells, or those of some numbers, where that changes anything.
 
     Cells are counted from 0, the bottom layer first, forward before backward.
     """
     cells = [cell for layer in case.network.layers for cell in layer.cells]
-    changed = [
-        change(cell, both) if numbers is None or number in numbers else cell
-        for number, (cell, both) in enumerate(
-            zip(cells, case.biases or [()] * len(cells), strict=True)
-        )
-    ]
-    if all(new is old for new, old in zip(changed, cells, strict=True)):
-        return None
-    left = iter(changed)
-    return case._replace(network=case.network.with_cells(lambda _: next(left)))
+    pairs = list(enumerate(zip(cells, case.biases or [()] * len(cells), strict=True)))
+    for name, change in changes.items():
+        changed = [
+            change(cell, biases) if numbers is None or number in numbers else cell
+            for number, (cell, biases) in pairs
+        ]
+        if any(new is not old for new, old in zip(changed, cells, strict=True)):
+            left = iter(changed)
+            network = case.network.with_cells(lambda _, left=left: next(left))
+            yield name + where, case._replace(network=network), theirs
 
 
 def _places(case: Case) -> dict[str, list[int]]:
-    """Number the cells in each layer, each direction, and both, by name."""
+    """Find the numbers of the cells in each layer, each direction, and both, by name."""
     cells = [
         (case.layer_name(number), f"the {direction} direction")
         for number, layer in enumerate(case.network.layers)
@@ -118,15 +107,22 @@ def _arrays(names: Sequence[str], change: Array) -> Change:
     return changed
 
 
+def _of(kind: type[Cell], change: Change) -> Change:
+    """Change the cells of a kind."""
+    return lambda cell, biases: change(cell, biases) if isinstance(cell, kind) else cell
+
+
 def _transposed(W: Floats) -> Floats:
     """Take the numbers of (I, H) as they lie for those of (H, I)."""
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
-def _with_biases(cell: Cell, biases: Sequence[Floats]) -> Cell:
+def _with_biases(cell: Any, biases: Sequence[Floats]) -> Cell:
     """Add two biases; a GRU that resets after the product keeps that of its candidate."""
-    apart = cell.hidden_size if isinstance(cell, GRU) and cell.reset == "after" else 0
-    return cell.replaced(cell.weights._replace(**summed(biases[0], biases[1], apart)))
+    after = cell.settings.get("reset") == "after"
+    both = summed(biases[0], biases[1], cell.hidden_size if after else 0)
+    result: Cell = cell.replaced(cell.weights._replace(**both))
+    return result
 
 
 def _one_bias(kept: int, cell: Cell, biases: Sequence[Floats]) -> Cell:
@@ -135,11 +131,9 @@ def _one_bias(kept: int, cell: Cell, biases: Sequence[Floats]) -> Cell:
     return _with_biases(cell, [b * (n == kept) for n, b in enumerate(biases)])
 
 
-def _gates_as(kind: type[Cell], order: str, cell: Cell, biases: Sequence[Floats]) -> Cell:
-    """Read the weights of such a cell as if their gates stood in another order."""
-    if not isinstance(cell, kind):
-        return cell
-    taken = [order.index(letter) for letter in kind.gate_names]
+def _gates_as(order: Sequence[str], cell: Cell, biases: Sequence[Floats]) -> Cell:
+    """Read the weights of a cell as if its gates stood in another order."""
+    taken = [order.index(gate) for gate in cell.gate_names]
     W_xh, W_hh, b_h = (ordered(array, taken) for array in cell.weights[:3])
     read = cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
     if cell.weights.b_n is None or len(biases) != 2:
@@ -147,36 +141,28 @@ def _gates_as(kind: type[Cell], order: str, cell: Cell, biases: Sequence[Floats]
     return _with_biases(read, [ordered(bias, taken) for bias in biases])
 
 
-def _forget_bias(by: float, cell: Cell, _: Sequence[Floats]) -> Cell:
-    if not isinstance(cell, LSTM):
-        return cell
-    H, b_h = cell.hidden_size, cell.weights.b_h.copy()
-    b_h[H : 2 * H] += by
-    return cell.replaced(cell.weights._replace(b_h=b_h))
+def _forget_bias(by: float, cell: LSTM, _: Sequence[Floats]) -> Cell:
+    b_h = cell.weights.b_h + by * np.repeat([0, 1, 0, 0], cell.hidden_size)
+    return cell.replaced(cell.weights._replace(b_h=b_h.astype(cell.weights.b_h.dtype)))
 
 
-def _reset(reset: str, cell: Cell, biases: Sequence[Floats]) -> Cell:
+def _reset(reset: str, cell: GRU, biases: Sequence[Floats]) -> Cell:
     """Reset elsewhere; before the product there is one bias of the candidate alone."""
-    if not isinstance(cell, GRU) or cell.reset == reset:
-        return cell
     weights = cell.weights if reset == "after" else _outside(cell, biases).weights
-    return cell.replaced(weights, reset=reset)
+    return cell if cell.reset == reset else cell.replaced(weights, reset=reset)
 
 
 def _outside(cell: Cell, _: Sequence[Floats]) -> Cell:
     """Add the candidate's recurrent bias outside of what r multiplies."""
-    b_n = cell.weights.b_n
+    b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
     if b_n is None:
         return cell
-    b_h = cell.weights.b_h.copy()
     b_h[-len(b_n) :] += b_n
     return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
 
 
-def _update_exchanged(cell: Cell, _: Sequence[Floats]) -> Cell:
+def _update_exchanged(cell: GRU, _: Sequence[Floats]) -> Cell:
     """Turn z into 1 - z, which is the gate of the negative sum."""
-    if not isinstance(cell, GRU):
-        return cell
     signs = np.repeat([-1.0, 1.0, 1.0], cell.hidden_size)
     W_xh, W_hh, b_h = ((signs * array).astype(array.dtype) for array in cell.weights[:3])
     return cell.replaced(cell.weights._replace(W_xh=W_xh, W_hh=W_hh, b_h=b_h))
@@ -190,22 +176,22 @@ CELLS: dict[str, Change] = {
     "W_hh transposed": _arrays(("W_hh",), _transposed),
     "W_xh and W_hh transposed": _arrays(MATRICES, _transposed),
     **{
-        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": partial(
-            _gates_as, kind, "".join(order)
+        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _of(
+            kind, partial(_gates_as, order)
         )
         for kind in (LSTM, GRU)
         for order in permutations(kind.gate_names)
         if order != kind.gate_names
     },
-    "1 added to the forget bias": partial(_forget_bias, 1),
-    "1 left out of the forget bias": partial(_forget_bias, -1),
+    "1 added to the forget bias": _of(LSTM, partial(_forget_bias, 1)),
+    "1 left out of the forget bias": _of(LSTM, partial(_forget_bias, -1)),
     "no peepholes": _arrays(("w_ch",), np.zeros_like),
-    "`reset` before": partial(_reset, "before"),
-    "`reset` after": partial(_reset, "after"),
+    "`reset` before": _of(GRU, partial(_reset, "before")),
+    "`reset` after": _of(GRU, partial(_reset, "after")),
     "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
     "recurrent bias of the candidate added twice": _arrays(("b_n",), lambda b: 2 * b),
     "recurrent bias of the candidate outside r": _outside,
-    "z and 1 - z exchanged": _update_exchanged,
+    "z and 1 - z exchanged": _of(GRU, _update_exchanged),
     "input bias only": partial(_one_bias, 0),
     "recurrent bias only": partial(_one_bias, 1),
 }
@@ -222,6 +208,17 @@ def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -
     return cell.replaced(**settings)
 
 
+# Activations have the parameters that a framework gives them by default: ONNX, then Keras.
+_OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+_OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
+
+
+def _int8(axis: int | None, W: Floats) -> Floats:
+    scale = np.abs(W.astype(np.float64)).max(axis=axis, keepdims=True) / 127
+    scale = np.where(scale == 0, 1, scale)
+    return np.asarray(np.rint(W / scale) * scale).astype(W.dtype)
+
+
 def _float16(W: Floats) -> Floats:
     return W.astype(np.float16).astype(W.dtype)
 
@@ -230,94 +227,72 @@ def _bfloat16(W: Floats) -> Floats:
     return round_mantissa(W.astype(np.float32), MANTISSA_BITS["bfloat16"]).astype(W.dtype)
 
 
-def _int8(largest: float, axis: int | None, W: Floats) -> Floats:
-    wide = W.astype(np.float64)
-    scale = np.abs(wide).max(axis=axis, keepdims=True) / largest
-    scale = np.where(scale == 0, 1, scale)
-    return np.asarray(np.clip(np.rint(wide / scale), -128, 127) * scale).astype(W.dtype)
-
-
-def _network_changes() -> Iterator[tuple[str, Change]]:
-    """Yield other activations, with the parameters that a framework has by default; roundings."""
-    others = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
-    keras = [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
-    for name in ("activation", "recurrent_activation"):
-        for other in others + keras:
-            text = other.name if other == activation(other.name) else str(other)
-            yield f"`{name}` {text}", partial(_activation, name, other)
-    matrices, half = (*MATRICES, "W_hr"), {"float16": _float16, "bfloat16": _bfloat16}
-    for name, rounded in half.items():
-        yield f"weights rounded to {name}", _arrays(Weights._fields, rounded)
-        yield f"weights but for biases rounded to {name}", _arrays(matrices, rounded)
-    for axis, name in ((None, "int8"), (0, "int8, a scale for each unit")):
-        for largest in INT8:
-            how = "" if largest == INT8[0] else f", by max |W| / {largest}"
-            yield (
-                f"weights rounded to {name}{how}",
-                _arrays(matrices, partial(_int8, largest, axis)),
-            )
-
-
-NETWORK: dict[str, Change] = dict(_network_changes())
+_OF_PRODUCTS = (*MATRICES, "W_hr")
+NETWORK: dict[str, Change] = {
+    **{
+        f"`{name}` {other.name if other == activation(other.name) else other}": partial(
+            _activation, name, other
+        )
+        for name in ("activation", "recurrent_activation")
+        for other in _OTHERS
+    },
+    "weights rounded to float16": _arrays(Weights._fields, _float16),
+    "weights but for biases rounded to float16": _arrays(_OF_PRODUCTS, _float16),
+    "weights rounded to bfloat16": _arrays(Weights._fields, _bfloat16),
+    "weights but for biases rounded to bfloat16": _arrays(_OF_PRODUCTS, _bfloat16),
+    "weights rounded to int8": _arrays(_OF_PRODUCTS, partial(_int8, None)),
+    "weights rounded to int8, a scale for each unit": _arrays(_OF_PRODUCTS, partial(_int8, 0)),
+}
 
 
 # In layers and directions
 
 
-def _in_layers(
-    case: Case, theirs: Floats, name: str, change: Callable[[Recurrent], Recurrent | None]
-) -> Iterator[Tried]:
-    """Change all recurrent layers that can be, then each alone."""
-    layers = case.network.layers
-    changed = {
-        number: new
-        for number, layer in enumerate(layers)
-        if isinstance(layer, Recurrent) and (new := change(layer)) is not None
-    }
-    alone = {f" in {case.layer_name(number)}": {number: new} for number, new in changed.items()}
-    for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
-        if some:
-            every = (some.get(number, layer) for number, layer in enumerate(layers))
-            network = Network(*every, last=case.network.last)
-            yield name + where, case._replace(network=network), theirs
-
-
-def _merged_otherwise(case: Case, theirs: Floats) -> Iterator[Tried]:
-    def merged(merge: str, layer: Recurrent) -> Recurrent | None:
-        if len(layer.cells) == 1 or layer.merge in ("concat", merge):
-            return None
-        return Recurrent(*layer.cells, direction=layer.direction, merge=merge)
-
-    for merge in MERGES.keys() - {"concat"}:
-        yield from _in_layers(case, theirs, f"`merge` {merge}", partial(merged, merge))
-
-
-def _directions_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
-    def exchanged(layer: Recurrent) -> Recurrent | None:
-        if len(layer.cells) == 1:
-            return None
-        return Recurrent(*layer.cells[::-1], direction=layer.direction, merge=layer.merge)
-
-    yield from _in_layers(case, theirs, "weights of the two directions exchanged", exchanged)
-
-
-class Forward(Recurrent):
+class _Forward(Recurrent):
     """A layer whose cells all go forward, whatever its direction says."""
 
-    def __init__(
-        self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
-    ) -> None:
-        super().__init__(*cells, direction=direction, merge=merge)
+    def __init__(self, *cells: Cell | Weights, **settings: Any) -> None:
+        super().__init__(*cells, **settings)
         self.directions = ("forward",) * len(cells)
 
 
-def _not_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    def forward(layer: Recurrent) -> Recurrent | None:
-        if "backward" not in layer.directions:
-            return None
-        return Forward(*layer.cells, direction=layer.direction, merge=layer.merge)
+def _merged(merge: str, layer: Recurrent) -> Recurrent | None:
+    """Merge in another way that leaves as many values."""
+    if len(layer.cells) == 1 or layer.merge in ("concat", merge):
+        return None
+    return Recurrent(*layer.cells, direction=layer.direction, merge=merge)
 
-    yield from _in_layers(case, theirs, "the backward direction not reversed", forward)
+
+def _exchanged(layer: Recurrent) -> Recurrent | None:
+    return Recurrent(*layer.cells[::-1], **layer.settings) if len(layer.cells) > 1 else None
+
+
+def _not_reversed(layer: Recurrent) -> Recurrent | None:
+    return _Forward(*layer.cells, **layer.settings) if "backward" in layer.directions else None
+
+
+LAYERS: dict[str, Callable[[Recurrent], Recurrent | None]] = {
+    **{f"`merge` {merge}": partial(_merged, merge) for merge in ("sum", "ave", "mul")},
+    "weights of the two directions exchanged": _exchanged,
+    "the backward direction not reversed": _not_reversed,
+}
+
+
+def _layers_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Change all recurrent layers that can be, then each alone."""
+    layers = case.network.layers
+    for name, change in LAYERS.items():
+        changed = {
+            number: new
+            for number, layer in enumerate(layers)
+            if isinstance(layer, Recurrent) and (new := change(layer)) is not None
+        }
+        alone = {f" in {case.layer_name(number)}": {number: new} for number, new in changed.items()}
+        for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
+            if some:
+                every = (some.get(number, layer) for number, layer in enumerate(layers))
+                network = Network(*every, last=case.network.last)
+                yield name + where, case._replace(network=network), theirs
 
 
 def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
@@ -334,8 +309,7 @@ def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
         W_xh = cell.weights.W_xh
         return cell.replaced(cell.weights._replace(W_xh=np.roll(W_xh, len(W_xh) // 2, axis=0)))
 
-    if (tried := _with_cells(case, other_half_first, above)) is not None:
-        yield f"{name} in every layer", tried, turned
+    yield from _in_cells(case, turned, {name: other_half_first}, " in every layer", above)
 
 
 def _stateless_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
@@ -549,11 +523,9 @@ def _off(theirs: Floats, expected: Floats) -> Floats:
 
 
 OTHERS: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
-    _merged_otherwise,
-    _directions_exchanged,
     _time_reversed,
     _processing_order,
-    _not_reversed,
+    _layers_changed,
     _start_left_out,
     _carried_on,
     _rows_shifted,
