@@ -30,6 +30,8 @@ UNITS = 32
 LOOSE = 4
 # A line is fitted to so many values at least, and to this share of their deviation.
 FITTED, CLOSE = 6, 1e-3
+# So far over what rounding does in a right run are the bounds of whole runs.
+TYPICAL = 16
 
 
 def explain(comparison: Comparison, theirs: Floats) -> dict[str, float]:
@@ -189,7 +191,7 @@ def in_float16(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     rows, ours, bounds = comparison.case.rows(), comparison.ours, comparison.bounds
     if not (theirs.astype(np.float16) == theirs).all():
         return {}
-    wider = float(np.finfo(np.float16).eps / np.finfo(ours.dtype).eps)
+    wider = float(np.finfo(np.float16).eps / np.finfo(ours.dtype).eps) / TYPICAL
     distance, bound = distances(ours, theirs)[rows], wider * bounds.distance[rows]
     told = bound <= 0.1 * ours[rows].std(axis=0)
     if told.mean() >= ENOUGH and (distance <= bound).all():
