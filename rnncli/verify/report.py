@@ -62,10 +62,11 @@ def write_report_table(out: TextIO, report: Report) -> None:
         out.write("\n")
         _draw_worst(out, report, worst)
     if expected and not any(each.differs for each in others):
-        names = [_name(each) for each in others if not each.name.startswith(("-", "`"))]
-        names.append(f"{len(others) - len(names)} other ways to compute")
+        names = [f"a {_name(each)}" for each in others if not each.version][:1]
+        names += [_name(each) for each in others if each.version]
+        ways = f"{sum(not each.version for each in others[1:])} other ways to compute"
         out.write("\n")
-        write_text(out, f"rnn itself agrees with {', '.join(names[:-1])} and {names[-1]}.")
+        write_text(out, f"rnn itself agrees with {', '.join(names)} and {ways}.")
     else:
         out.write("\n")
         _draw_results(out, report)
@@ -174,14 +175,15 @@ def _item(result: Result, report: Report) -> dict[str, Any]:
     if verdict is None:
         return item | {"verdict": "not compared"}
     item["verdict"] = "equal" if verdict.equal else "different"
-    names = ("step_error", "difference", "at", "rtol", "steps", "judged", "values", "wrong")
-    item |= {name: getattr(verdict, name) for name in names} | {"atol": verdict.difference}
-    wrong, first = verdict.first, None
-    if wrong:
-        first = {name: value for name, value in wrong._asdict().items() if name != "own"}
-        first |= {"difference": wrong.difference}
-        first = _finite(first | ({"key": _key(report, wrong)} if report.keys else {}))
-    return _finite(item | {"first": first, "where": verdict.where})
+    found = verdict._asdict() | {"atol": verdict.difference}
+    if first := verdict.first:
+        pair = {"expected": first.expected, "actual": first.actual, "difference": first.difference}
+        place = dict(zip(first._fields, first[:3], strict=False))
+        found["first"] = _finite(place | pair | {"times": first.times, "layer": first.layer})
+        if report.keys:
+            found["first"]["key"] = _key(report, first)
+    names = ("step_error", "difference", "at", "first", "atol", "rtol", "steps", "judged")
+    return item | _finite({name: found[name] for name in (*names, "values", "wrong", "where")})
 
 
 def _finite(item: dict[str, Any]) -> dict[str, Any]:
