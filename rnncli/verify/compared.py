@@ -10,11 +10,11 @@ from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
-from rnncli.verify import reference
+from rnncli.verify import peers, reference
 from rnncli.verify.case import Case
 from rnncli.verify.comparison import Comparison, Tolerance, Verdict
 from rnncli.verify.diagnosis import explain
-from rnncli.verify.peers import PEERS, Unsupported, build, requirement, run_file, version
+from rnncli.verify.peers import PEERS, Unsupported
 
 
 class Result(NamedTuple):
@@ -117,33 +117,37 @@ def with_peers(
     case, target = comparison.case, comparison.row or comparison
     x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
     for name in wanted or PEERS:
-        installed, note = version(name), ""
-        if installed is None:
+        version, note = peers.version(name), ""
+        if version is None:
+            note = f"not installed: {peers.requirement(name)}"
             if wanted:
-                raise ValueError(f"peer {name} is not installed: {requirement(name)}")
-            yield Result(name, note=f"not installed: {requirement(name)}")
+                raise ValueError(f"peer {name} is {note}")
+            yield Result(name, note=note)
             continue
+        theirs = None
         try:
             if path is not None:
                 try:
-                    theirs = run_file(name, path, x, case.lengths, target.ours)
+                    theirs = peers.run_file(name, path, x, case.lengths, target.ours)
+                    note = f"ran {os.path.basename(path)} itself" * (theirs is not None)
                 except Unsupported as error:
-                    theirs, note = None, f"{error}; built from its weights"
-                if theirs is not None:
-                    result = result_of(target, f"{name} on {os.path.basename(path)}", theirs)
-                    yield result._replace(version=installed)
-                    continue
-            all_layers = len(case.network.layers) > 1
-            peer = build(name, case.network, precision=case.precision, all_layers=all_layers)
-            states = peer(case.x, case.h0, case.lengths)
+                    note = f"{error}; built from its weights"
+            result = _built(comparison, name) if theirs is None else result_of(target, name, theirs)
         except Unsupported as error:
             if wanted:
                 raise ValueError(f"peer {name}: {error}") from error
-            yield Result(name, installed, note=str(error))
-            continue
-        theirs = states.h if states.y is None else states.y
-        result = result_of(comparison, name, theirs, states.layers)
-        yield result._replace(version=installed, note=result.note or note)
+            result = Result(name, note=str(error))
+        yield result._replace(version=version, note=result.note or note)
+
+
+def _built(comparison: Comparison, name: str) -> Result:
+    """Compare with the network built in a library from its weights."""
+    case = comparison.case
+    all_layers = len(case.network.layers) > 1
+    peer = peers.build(name, case.network, precision=case.precision, all_layers=all_layers)
+    states = peer(case.x, case.h0, case.lengths)
+    theirs = states.h if states.y is None else states.y
+    return result_of(comparison, name, theirs, states.layers)
 
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats, hint: str = "") -> Result:

@@ -84,7 +84,7 @@ def build(
     for layer in layers:
         _check(peer, layer)
     try:
-        made = [peer.make(layer) for layer in layers]
+        made = [None if isinstance(layer, Masking) else peer.make(layer) for layer in layers]
     except ImportError as error:
         raise ValueError(f"peer {name}: {error}: {requirement(name)}") from error
 
@@ -101,6 +101,10 @@ def build(
             if layer.masks:
                 kept = ~layer.masked(h)
                 mask = kept if mask is None else mask & kept
+            if isinstance(layer, Masking):
+                h = np.where(mask[..., None], h, 0)
+                outputs.append(h)
+                continue
             states = list(zip(*slices, strict=True))  # where the cells have them, a name each
             start = [np.stack([h0[:, place] for place in each]) for each in states]
             h, finals = forward(h, [each.astype(precision) for each in start], lengths, mask)
@@ -204,26 +208,24 @@ def run_file(name: str, path: str, x: Floats, lengths: Integers, ours: Floats) -
     return theirs
 
 
-def _nearest(
-    forward: Callable[[Floats], Sequence[Floats]], path: str, x: Floats, ours: Floats
-) -> Floats:
-    found, error = [], ValueError("no output has the shape of ours")
+def _nearest(forward: Callable[..., Sequence[Any]], path: str, x: Floats, ours: Floats) -> Floats:
+    found, errors = [], []
     N, rows, _ = ours.shape
     for turned, given in [(0, x), (1, x.swapaxes(0, 1)), *([(0, x[0])] if N == 1 else [])]:
         try:
-            outputs = forward(np.ascontiguousarray(given))
-        except Exception as failed:  # of another layout, say
-            error = failed if not turned else error
+            outputs = forward(np.ascontiguousarray(given), np.full(N, x.shape[1]))
+        except Exception as error:  # whatever a library raises, of another layout, say
+            errors.append(error)
             continue
         for y in (np.asarray(each) for each in outputs):
-            if y.size == ours.size:
-                y = y.reshape(rows, N, -1).swapaxes(0, 1) if turned else y.reshape(ours.shape)
+            if y.size == ours.size and y.dtype == np.float32:
+                y = y.reshape(rows, N, -1).swapaxes(0, 1) if turned else y
                 found.append(y.reshape(ours.shape))
     if not found:
-        raise _not_run(path, error)
+        raise _not_run(path, *errors, ValueError("no output of float32 has the shape of ours"))
     return min(found, key=lambda y: float(np.abs(y - ours).max()))
 
 
-def _not_run(path: str, error: Exception) -> Unsupported:
+def _not_run(path: str, error: Exception, *_: Exception) -> Unsupported:
     reason = next(filter(None, str(error).splitlines()), type(error).__name__).strip()
     return Unsupported(f"cannot run {os.path.basename(path)}: {reason[:200]}")

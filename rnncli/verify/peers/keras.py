@@ -19,7 +19,6 @@ from rnncli.model.layers import (
     Embedding,
     Layer,
     LayerNormalization,
-    Masking,
     Normalization,
     Recurrent,
 )
@@ -57,8 +56,6 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
     made = _recurrent(keras, layer) if isinstance(layer, Recurrent) else _stateless(keras, layer)
     random.setstate(drawn)
-    arrays = [array for cell in layer.cells for array in cell.weights.arrays.values()]
-    dtype = next(iter([*layer.arrays.values(), *arrays]), np.zeros(1, "f")).dtype.name
 
     def run(x: Any, mask: Any, *start: Any) -> Any:
         if not isinstance(layer, Recurrent):
@@ -76,7 +73,7 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     ) -> tuple[Floats, Sequence[Floats]]:
         # Of each cell in turn, as Keras has them, and not of each array of the states.
         states = [array[d] for d in range(len(layer.cells)) for array in start]
-        tensors = [keras.ops.convert_to_tensor(each) for each in (x.astype(dtype), *states)]
+        tensors = [keras.ops.convert_to_tensor(each) for each in (x, *states)]
         kept = None if mask is None else keras.ops.convert_to_tensor(mask)
         h, *finals = map(keras.ops.convert_to_numpy, run(tensors[0], kept, *tensors[1:]))
         return h, [np.stack(finals[k :: len(start)]) for k in range(len(start))]
@@ -84,13 +81,13 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     return forward
 
 
-def open_file(path: str) -> Callable[[Floats], Sequence[Floats]] | None:
+def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     """Run a model that Keras saved whole, without code of its own."""
     if not path.lower().endswith((".keras", ".h5", ".hdf5")):
         return None
     keras = _quiet_keras()
     model = keras.models.load_model(path, compile=False, safe_mode=True)
-    return lambda x: [*map(np.asarray, keras.tree.flatten(model(x, training=False)))]
+    return lambda x, _: [*map(np.asarray, keras.tree.flatten(model(x, training=False)))]
 
 
 def _check(layer: Layer) -> None:
@@ -109,8 +106,6 @@ def _check(layer: Layer) -> None:
                 raise Unsupported(f"Keras's hard_sigmoid is {what}")
         if name in ROUNDED and wide:
             raise lacks(TITLE, f"{activation} in float64: it rounds constants to float32")
-    if isinstance(layer, Masking) and wide and float(np.float32(layer.value)) != layer.value:
-        raise lacks(TITLE, f"value {layer.value} of Masking: it rounds it to float32")
     for cell in layer.cells:
         if isinstance(cell, LSTM) and cell.output_activation != cell.activation:
             raise Unsupported("Keras's LSTM has one activation for the candidate and the output")
@@ -125,8 +120,6 @@ def _stateless(keras: Any, layer: Layer) -> Callable[[Any], Any]:
     layers, shape = keras.layers, (None, None, layer.input_size)
     if isinstance(layer, Normalization):
         return lambda x: normalize(layer, x, lambda array: array)
-    if isinstance(layer, Masking):
-        return lambda x: layers.Masking(layer.value, dtype=x.dtype)(x)
     if isinstance(layer, Embedding):
         return lambda x: keras.ops.take(layer.W, keras.ops.cast(x[..., 0], "int32"), axis=0)
     if isinstance(layer, LayerNormalization):

@@ -28,19 +28,20 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     except InputError as error:
         raise Unsupported(error.what) from error
     model = onnx.load_from_string(file.getvalue())
-    graph, names = model.graph, list(layer.cells[0].state_names) if layer.cells else []
+    graph = model.graph
+    names = [f"start_{name}" for cell in layer.cells[:1] for name in cell.state_names]
     for node in graph.node:
         if node.op_type in ("RNN", "LSTM", "GRU"):
             inputs = [*node.input, *[""] * (8 - len(node.input))]
             inputs[FIRST_LENGTHS] = "lengths"
             inputs[FIRST_LENGTHS + 1 : FIRST_LENGTHS + 1 + len(names)] = names
             node.input[:] = inputs if inputs[-1] else inputs[: FIRST_LENGTHS + 1 + len(names)]
-            node.output[:] = [node.output[0], *(f"{name}_n" for name in names)]
+            node.output[:] = [node.output[0], *(f"end_{name}" for name in names)]
     value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto
     if names:
         graph.input.append(value("lengths", kind.INT32, ["N"]))
         graph.input.extend(value(name, kind.FLOAT, ["D", "N", "H"]) for name in names)
-        graph.output.extend(value(f"{name}_n", kind.FLOAT, ["D", "N", "H"]) for name in names)
+        graph.output.extend(value(f"end_{name}", kind.FLOAT, ["D", "N", "H"]) for name in names)
     session = _session(model.SerializeToString())
 
     def forward(
@@ -56,25 +57,26 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     return forward
 
 
-def open_file(path: str) -> Callable[[Floats], Sequence[Floats]] | None:
+def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     """Run an ONNX file; its other inputs are lengths, or initial states of 0."""
     if not path.lower().endswith(".onnx"):
         return None
     session = _session(path)
-    first, *others = session.get_inputs()
+    inputs = {each.name: each for each in session.get_inputs()}
+    types = {
+        name: np.dtype({"tensor(int64)": "i8", "tensor(int32)": "i4"}.get(each.type, "f4"))
+        for name, each in inputs.items()
+    }
 
-    def forward(x: Floats) -> Sequence[Floats]:
-        integers = "int" in first.type
-        feeds = {first.name: x.astype(np.int64 if "64" in first.type else np.int32)}
-        if not integers:
-            feeds = {first.name: x.astype(np.float32)}
-        for each in others:
-            if "int" in each.type:
-                feeds[each.name] = np.array([x.shape[1]], np.int64 if "64" in each.type else "i4")
-            else:
-                shape = [size if isinstance(size, int) else 1 for size in each.shape]
-                feeds[each.name] = np.zeros(shape, np.float32)
-        outputs: Sequence[Floats] = session.run(None, feeds)
+    def forward(x: Floats, lengths: Integers) -> Sequence[Floats]:
+        feeds = dict.fromkeys(inputs, lengths)
+        for name in [name for name in inputs if types[name].kind == "f"]:
+            shape = [size if isinstance(size, int) else len(lengths) for size in inputs[name].shape]
+            feeds[name] = np.zeros(shape)
+        feeds[next(iter(inputs))] = x
+        outputs: Sequence[Floats] = session.run(
+            None, {name: array.astype(types[name]) for name, array in feeds.items()}
+        )
         return outputs
 
     return forward

@@ -72,7 +72,7 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     return forward
 
 
-def open_file(path: str) -> Callable[[Floats], Sequence[Floats]] | None:
+def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     """Run TorchScript; a pickle, which could run any code, is not loaded."""
     if not path.lower().endswith((".pt", ".pth", ".bin", ".ckpt")):
         return None
@@ -84,7 +84,7 @@ def open_file(path: str) -> Callable[[Floats], Sequence[Floats]] | None:
         raise Unsupported("a pickle, which may run any code, is not loaded")
     module = torch.jit.load(path, map_location="cpu").eval()
 
-    def forward(x: Floats) -> Sequence[Floats]:
+    def forward(x: Floats, _lengths: Integers) -> Sequence[Floats]:
         with torch.inference_mode():
             left, outputs = [module(_tensor(x, "int64" if x.dtype.kind == "i" else "float32"))], []
             while left:
